@@ -1,0 +1,73 @@
+# Every target installs first what it needs: see lab/install.sh, which says what it does.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTEST_ARGS ?=
+# Tests at once: most of them wait for servers, so more than there are processors.
+WORKERS ?= 4
+KUBECTL ?= kubectl
+RUNTIME ?= docker
+IMAGE ?= kube-forensics:0.1.0
+# The wheels are made for the Python of .venv: the base image has to have the same.
+BASE_IMAGE ?= python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim
+
+export PYTHON
+
+.PHONY: help demo demo-slack test lint unit bench soak e2e clean install image deploy proto
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(INSTALLED) ## Make .venv, and install what is missing
+
+$(INSTALLED): pyproject.toml constraints.txt lab/install.sh
+	@lab/install.sh
+
+demo: $(INSTALLED) ## Capture a compromised container into a private S3, and verify it: RUNTIME=docker|containerd
+	@$(BIN)/python -m lab.demo "$(RUNTIME)"
+
+demo-slack: $(INSTALLED) ## The same from Slack: a page in the browser, and the real bot behind it
+	@lab/install.sh slack
+	@$(BIN)/python -m lab.demo_slack
+
+test: lint ## Everything that must hold: style, types, layers, tests, coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+lint: $(INSTALLED) ## Style, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(INSTALLED) ## The tests that need no servers
+	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+
+bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
+	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.operator
+
+soak: $(INSTALLED) ## Capture again and again, watching for leaks
+	@$(BIN)/python -m bench.soak
+
+e2e: $(INSTALLED) ## The tests against the cluster that KUBECONFIG names
+	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it and try again" >&2; exit 2; }
+	$(BIN)/pytest -m e2e tests/e2e $(PYTEST_ARGS)
+
+image: $(INSTALLED) ## Build the container image: IMAGE=name:tag BASE_IMAGE=name:tag
+	@rm -rf deploy/image/wheels
+	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir deploy/image/wheels '.[all]'
+	docker build --build-arg BASE_IMAGE="$(BASE_IMAGE)" --tag "$(IMAGE)" deploy/image
+
+deploy: ## Install into the cluster that kubectl talks to: see docs/install.md
+	$(KUBECTL) apply -k deploy
+
+proto: $(INSTALLED) ## Make the code of the protobuf messages again
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. collector/cri/_proto/*.proto lab/cri/*.proto
+
+clean: ## Remove .venv and everything that can be made again
+	rm -rf .venv .tox .lab dist build htmlcov deploy/image/wheels .coverage .coverage.* *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

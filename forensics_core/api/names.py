@@ -1,0 +1,63 @@
+"""Names: of the resource, and of everything made for one of its checkpoints.
+
+A child's name follows from the checkpoint's name, UID and the attempt alone, so that whoever comes
+second finds what the first one made::
+
+    child_name("web-0-4711", "5df8120f-4366-40b4-be47-20a1c48277c4", 1)  # web-0-4711-5df8120f-1
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+GROUP: Final = "forensics.orkaproj.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "forensics.orkaproj.io/v1alpha1"
+KIND: Final = "PodCheckpoint"
+PLURAL = "podcheckpoints"
+SINGULAR = "podcheckpoint"
+SHORT_NAME = "pcp"
+CATEGORY = "forensics"
+
+INCIDENT_LABEL = f"{GROUP}/incident"
+"""On the checkpoint: the incident's id."""
+CHECKPOINT_UID_LABEL = f"{GROUP}/checkpoint-uid"
+"""On each child: the UID of its checkpoint."""
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+"""On each child: which attempt it belongs to, counted from 1."""
+REQUESTED_BY_ANNOTATION = f"{GROUP}/requested-by"
+"""On the checkpoint: who asked, vouched for by admission."""
+FINALIZER = f"{GROUP}/cleanup"
+"""On the checkpoint, while children of it may be running."""
+
+NAME_LIMIT = 63
+"""Characters of a DNS label, and of a label's value."""
+
+_UNFIT_FOR_DNS = re.compile(r"[^a-z0-9]+")
+_UNFIT_FOR_LABEL = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def child_name(checkpoint: str, uid: str, attempt: int) -> str:
+    """Return the DNS label that names an attempt's children, at most 63 characters.
+
+    It ends in the first eight of the UID and the attempt, as the bundle's folder does. A name that
+    is too long is cut, and a hash of the whole stands in for the rest.
+    """
+    tail = f"-{uid[:8]}-{attempt}"
+    stem = _UNFIT_FOR_DNS.sub("-", checkpoint.lower()).strip("-") or "checkpoint"
+    return _shorten(stem, NAME_LIMIT - len(tail), f"{checkpoint}/{uid}") + tail
+
+
+def label_value(text: str) -> str:
+    """Return `text` as a label's value: unfit characters become `-`; hashed when too long."""
+    fit = _UNFIT_FOR_LABEL.sub("-", text).strip("-_.")
+    return _shorten(fit, NAME_LIMIT, text)
+
+
+def _shorten(text: str, limit: int, whole: str) -> str:
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{text[: limit - 9].rstrip('-_.')}-{digest}"

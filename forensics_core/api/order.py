@@ -1,0 +1,146 @@
+"""The work order: what one attempt captures, and where to.
+
+The operator writes one for each Job; `forensics collect` makes one for itself. It is data only, so
+that the collector needs nothing else, above all no access to the cluster::
+
+    order = WorkOrder(destination="s3://cases", bundle="forensics/web-1", uid=uuid4())
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Model(BaseModel):
+    """A frozen model whose JSON is spelled in camelCase and refuses unknown fields."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class ArtifactKind(StrEnum):
+    """The kinds of evidence that can be asked for, in no particular order."""
+
+    CONTEXT = "context"
+    INSPECT = "inspect"
+    DIFF = "diff"
+    FILESYSTEM = "filesystem"
+    LOGS = "logs"
+    PROCESSES = "processes"
+    NETWORK = "network"
+    VOLUMES = "volumes"
+    MEMORY = "memory"
+
+
+DEFAULT_ARTIFACTS: tuple[ArtifactKind, ...] = tuple(
+    kind for kind in ArtifactKind if kind not in {ArtifactKind.VOLUMES, ArtifactKind.MEMORY}
+)
+"""What is captured unless the request says otherwise."""
+
+
+class Compression(StrEnum):
+    """How large artifacts are stored."""
+
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+class RetentionMode(StrEnum):
+    """S3 Object Lock's two modes."""
+
+    GOVERNANCE = "Governance"
+    COMPLIANCE = "Compliance"
+
+
+class Retention(Model):
+    """S3 Object Lock: until when no version of the evidence can be removed."""
+
+    mode: RetentionMode = RetentionMode.GOVERNANCE
+    """Governance: the privileged may lift it. Compliance: nobody can."""
+    days: Annotated[int, Field(ge=1, le=36500)] | None = None
+    """Days from the capture on; none for a legal hold alone."""
+    legal_hold: bool = False
+    """Lock every version until somebody lifts the hold."""
+
+
+class Encryption(Model):
+    """Server-side encryption with a key of the KMS."""
+
+    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)]
+    """The key's id, alias or ARN."""
+
+
+class Target(Model):
+    """One container to capture, as its runtime knows it."""
+
+    name: str
+    """The folder's name in the bundle: the container's name in the pod."""
+    container_id: str
+    """With its scheme, as in pod status: `docker://4f2a...`."""
+    image: str = ""
+
+
+class PodRef(Model):
+    """The pod that a capture is of."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+class Requester(Model):
+    """Who asked. `attested` is true only where the cluster's admission vouched for the name."""
+
+    name: str
+    attested: bool = False
+
+
+class ContextFile(Model):
+    """A file of the context, uploaded by the operator before the Job began."""
+
+    name: str
+    """Relative to the bundle: `context/pod.yaml`."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+    """Bytes."""
+    version_id: str | None = None
+    captured_at: datetime
+
+
+class WorkOrder(Model):
+    """Everything that the collector needs to know for one attempt."""
+
+    version: Literal[1] = 1
+    destination: str
+    """`s3://bucket[/prefix]` or `file:///folder`."""
+    bundle: str
+    """The bundle's path beneath the destination, subpath included, without slashes around it."""
+    uid: UUID
+    """Of the PodCheckpoint, or a random one for a capture by hand."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    pod: PodRef | None = None
+    """None for a capture by hand."""
+    targets: tuple[Target, ...] = ()
+    artifacts: tuple[ArtifactKind, ...] = DEFAULT_ARTIFACTS
+    compression: Compression = Compression.ZSTD
+    pause: bool = False
+    requester: Requester | None = None
+    reason: str = ""
+    incident: str = ""
+    retention: Retention | None = None
+    encryption: Encryption | None = None
+    active_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
+    context: tuple[ContextFile, ...] = ()
+    not_captured: tuple[str, ...] = ()
+    """What the operator already knows that it could not gather, one line each."""

@@ -1,0 +1,283 @@
+"""PodCheckpoint: the request for a pod's evidence, and how it is going.
+
+Whoever writes one is held to the fields there are; objects read from a cluster may hold fields of
+later releases, which `PodCheckpoint.parse` leaves out::
+
+    spec = PodCheckpointSpec(pod="web-0", namespace="prod", destination="s3://cases")
+    checkpoint = PodCheckpoint.parse(json.loads(answer))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from forensics_core.api.conditions import (
+    Condition,
+    ConditionType,
+    Time,
+    clip,
+    is_true,
+)
+from forensics_core.api.names import API_VERSION, KIND
+from forensics_core.api.order import (
+    DEFAULT_ARTIFACTS,
+    ArtifactKind,
+    Compression,
+    Encryption,
+    Model,
+    Retention,
+)
+from forensics_core.errors import UsageError
+
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SEGMENT = "[A-Za-z0-9!_.*'()=-]+"
+
+PodName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+"""A DNS subdomain."""
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{_LABEL}$")]
+Destination = Annotated[
+    str,
+    Field(
+        min_length=6,
+        max_length=320,
+        pattern=rf"^s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/{_SEGMENT})*/?$",
+    ),
+]
+Subpath = Annotated[str, Field(max_length=200, pattern=rf"^({_SEGMENT}(/{_SEGMENT})*)?$")]
+LabelValue = Annotated[
+    str, Field(max_length=63, pattern="^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""As large as JSON numbers are exact."""
+Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_length=253)]
+"""Text that is cut rather than refused: a status must never fail by its own bounds."""
+Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]
+
+
+class PodCheckpointSpec(Model):
+    """What to capture and where to. It cannot be changed, except that `cancel` can be set."""
+
+    pod: PodName
+    """The name of the pod to capture."""
+    namespace: DnsLabel | None = None
+    """The pod's namespace. Default: the PodCheckpoint's own."""
+    destination: Destination | None = None
+    """Where the evidence goes: s3://bucket[/prefix]. Default: the operator's, if it has one."""
+    subpath: Subpath = "forensics"
+    """A folder below the destination; empty for none."""
+    containers: Annotated[tuple[DnsLabel, ...], Field(max_length=256)] = ()
+    """Names of the containers to capture. Default: all, be they regular, init, sidecar or
+    ephemeral, running or exited."""
+    artifacts: Annotated[tuple[ArtifactKind, ...], Field(min_length=1, max_length=16)] = (
+        DEFAULT_ARTIFACTS
+    )
+    """The kinds of evidence to capture. Default: all but volumes and memory."""
+    compression: Compression = Compression.ZSTD
+    """How large artifacts are stored."""
+    pause: bool = False
+    """Freeze the containers while they are being captured."""
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    """Why the capture is wanted; goes into the manifest."""
+    incident: LabelValue = ""
+    """The incident's id; also put on the label forensics.orkaproj.io/incident."""
+    retention: Retention | None = None
+    """S3 Object Lock for the evidence. Default: none."""
+    encryption: Encryption | None = None
+    """Server-side encryption of the evidence. Default: the bucket's own."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
+    """Seconds that the whole capture may take; what there is by then is kept."""
+    ttl_seconds_after_finished: Count | None = None
+    """Seconds after which a finished PodCheckpoint and its children are deleted. The evidence
+    stays. Default: never."""
+    cancel: bool = False
+    """Stop, and keep what there is. Once true it stays true."""
+
+
+class Phase(StrEnum):
+    """The one-word summary."""
+
+    PENDING = "Pending"
+    CAPTURING = "Capturing"
+    SEALING = "Sealing"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in {Phase.COMPLETE, Phase.FAILED}
+
+
+class ContainerState(StrEnum):
+    """How the capture of one container ended."""
+
+    CAPTURED = "Captured"
+    PARTIAL = "Partial"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class ContainerStatus(Model):
+    """One container of the pod."""
+
+    name: DnsLabel
+    """The container's name in the pod."""
+    container_id: Annotated[Short, Field(alias="containerID")] = ""
+    """As the runtime has it, with its scheme: containerd://4f2a..."""
+    runtime: Short = ""
+    """The container runtime and its version."""
+    image: Long = ""
+    """The image that it was started from."""
+    state: ContainerState
+    """Captured, Partial, Failed or Skipped."""
+    reason: Long = ""
+    """Why it is not Captured."""
+
+
+class Progress(Model):
+    """How far the current attempt has come."""
+
+    artifacts_done: Count = 0
+    """Artifacts stored."""
+    artifacts_total: Count = 0
+    """Artifacts known so far."""
+    bytes_read: Bytes = 0
+    """Bytes read from the containers."""
+    bytes_stored: Bytes = 0
+    """Bytes stored at the destination, after compression."""
+    current: Short = ""
+    """What is being captured now."""
+    summary: Annotated[str, BeforeValidator(lambda text: clip(text, 63)), Field(max_length=63)] = ""
+    """All of this in a few characters."""
+
+
+class PodCheckpointStatus(Model):
+    """How the capture is going, and where its evidence is. Written by the operator alone."""
+
+    phase: Phase | None = None
+    """Pending, Capturing, Sealing, Complete or Failed; the last two are final."""
+    start_time: Time | None = None
+    """When the operator first acted on the request."""
+    completion_time: Time | None = None
+    """When the last phase was reached."""
+    active: Count = 0
+    """Jobs that are running."""
+    succeeded: Count = 0
+    """Attempts that captured the pod."""
+    failed: Count = 0
+    """Attempts that did not."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
+    """What is true of this checkpoint. Captured: the pod may go."""
+    observed_generation: Bytes | None = None
+    """The metadata.generation that this status was concluded from."""
+    node: Short = ""
+    """The node that the pod runs on."""
+    pod_uid: Annotated[Short, Field(alias="podUID")] = ""
+    """The pod's UID, pinned when the request was first seen."""
+    job_name: Annotated[str, Field(max_length=63)] = ""
+    """The current attempt's Job."""
+    attempt: Count = 0
+    """The current attempt, counted from 1."""
+    progress: Progress | None = None
+    """How far the current attempt has come."""
+    location: Long = ""
+    """The bundle's URL, ending in a slash."""
+    manifest_sha256: Annotated[
+        str, Field(alias="manifestSHA256", max_length=64, pattern="^([0-9a-f]{64})?$")
+    ] = ""
+    """SHA-256 of manifest.json."""
+    sealed: bool = False
+    """Whether the operator has signed the manifest."""
+    artifacts: Count = 0
+    """Artifacts in the bundle."""
+    bytes: Bytes = 0
+    """Bytes of all artifacts, as stored."""
+    size: Short = ""
+    """The same, for people."""
+    containers: Annotated[tuple[ContainerStatus, ...], Field(max_length=256)] = ()
+    """What became of each container."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the status as JSON data, without what is unknown."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ObjectMeta(Model):
+    """The parts of an object's metadata that matter here."""
+
+    name: str = ""
+    generate_name: str | None = None
+    namespace: str | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+
+
+class PodCheckpoint(Model):
+    """A request to capture a running pod as verifiable evidence."""
+
+    api_version: Literal["forensics.orkaproj.io/v1alpha1"] = API_VERSION
+    kind: Literal["PodCheckpoint"] = KIND
+    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
+    spec: PodCheckpointSpec
+    status: PodCheckpointStatus = Field(default_factory=PodCheckpointStatus)
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> PodCheckpoint:
+        """Read an object as the cluster returned it; fields that are not known are left out.
+
+        Raises `UsageError` that names the first field which does not fit.
+        """
+        try:
+            return cls.model_validate(data, extra="ignore")
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the object"
+            raise UsageError(
+                f"This is not a PodCheckpoint of {API_VERSION}: {where}: {first['msg']}",
+                hint="Compare it with `kubectl explain podcheckpoints.forensics.orkaproj.io`",
+            ) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object as JSON data, with only those fields of the spec that were set."""
+        spec = self.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        metadata = self.metadata.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        status = self.status.to_dict() if "status" in self.model_fields_set else {}
+        body = {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata}
+        return body | {"spec": spec} | ({"status": status} if status else {})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the phase is a terminal one."""
+        return self.status.phase is not None and self.status.phase.terminal
+
+    @property
+    def captured(self) -> bool:
+        """Whether the evidence is stored and the pod may go."""
+        return is_true(self.status.conditions, ConditionType.CAPTURED)
+
+    @property
+    def target_namespace(self) -> str:
+        """The namespace of the pod."""
+        return self.spec.namespace or self.metadata.namespace or "default"
+
+    def owner_reference(self) -> dict[str, Any]:
+        """Return what makes an object a child of this one: `metadata.ownerReferences[0]`."""
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "name": self.metadata.name,
+            "uid": self.metadata.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
