@@ -1,0 +1,117 @@
+"""Clients for S3, set up the way that streams fastest.
+
+Endpoint, region and credentials come from where every AWS tool takes them: `AWS_ENDPOINT_URL_S3`,
+`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID` and so on, profiles, web identity, roles.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from anyio import to_thread
+from botocore.exceptions import BotoCoreError
+
+from forensics_core.errors import UsageError
+from forensics_core.version import __version__
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+CONNECTIONS = 16
+"""Connections that one client keeps at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Access:
+    """How to reach an S3 service; what is None comes from the AWS environment."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    session_token: str | None = None
+    expected_bucket_owner: str | None = None
+    """The account that must own the bucket: a guard against hijacked names."""
+    patience: float = 30.0
+    """Seconds without any progress after which a request is given up and tried again."""
+    attempts: int = 6
+    """How often a request is tried in all."""
+
+
+@asynccontextmanager
+async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
+    """Open a client; it retries nothing itself. Raises `UsageError` for impossible settings."""
+    try:
+        session = await to_thread.run_sync(_session, access)
+        opening = session.client("s3", endpoint_url=access.endpoint_url, config=_config(access))
+        client = await opening.__aenter__()
+    except (ValueError, BotoCoreError) as error:
+        raise UsageError(
+            f"The S3 settings cannot be used: {error}",
+            hint="Check AWS_ENDPOINT_URL, AWS_REGION and AWS_PROFILE",
+        ) from error
+    try:
+        yield client
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+def _session(access: S3Access) -> Any:
+    """Make a session with its code and data read already: reading them would block the loop."""
+    importlib.import_module("aioboto3.s3.inject")
+    session = aioboto3.Session(
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        aws_session_token=access.session_token,
+        region_name=access.region,
+    )
+    loader = session._session.get_component("data_loader")
+    loader.load_service_model("s3", "service-2")
+    _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        loader.load_data(name)
+    return session
+
+
+def _share_endpoints(rules: dict[str, Any]) -> None:
+    """Have botocore work out a bucket's endpoint once, not again for every object.
+
+    It remembers endpoints by all parameters of its rules, and the key is one that no rule looks at.
+    """
+    used = json.dumps(rules["rules"])
+    for name in ("Key", "Prefix"):
+        if f'"ref": "{name}"' not in used:
+            rules["parameters"].pop(name, None)
+
+
+def _config(access: S3Access) -> AioConfig:
+    return AioConfig(
+        connect_timeout=min(10.0, access.patience),
+        # Stalls are watched for where the bytes flow: see `attempts.py`.
+        read_timeout=access.patience,
+        max_pool_connections=CONNECTIONS,
+        # One of our own also saves composing botocore's, which it does twice a request.
+        user_agent=f"kube-forensics/{__version__}",
+        retries={"total_max_attempts": 1},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"payload_signing_enabled": False, "addressing_style": _style(access)},
+    )
+
+
+def _style(access: S3Access) -> str:
+    """Servers other than AWS rarely answer to `bucket.host`."""
+    custom = (
+        access.endpoint_url
+        or os.environ.get("AWS_ENDPOINT_URL_S3")
+        or os.environ.get("AWS_ENDPOINT_URL")
+    )
+    return "path" if custom else "auto"

@@ -1,0 +1,184 @@
+"""What S3 says when it fails: whether to try again, and how to put it to a person.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from __future__ import annotations
+
+import re
+
+import aiohttp
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from forensics_core.errors import (
+    AccessDenied,
+    BucketNotFound,
+    DestinationError,
+    DestinationFull,
+    DestinationUnreachable,
+    ObjectExists,
+    ObjectLockMissing,
+)
+
+FAILURES = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
+"""Everything that a request can end with; a `TimeoutError` is an `OSError`."""
+
+_BRIEFLY = {
+    "SlowDown",
+    "InternalError",
+    "RequestTimeout",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "ExpiredToken",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "BandwidthLimitExceeded",
+    "ServiceUnavailable",
+}
+_CREDENTIALS = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the session has expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+_LOCK_MISSING = {"ObjectLockConfigurationNotFoundError", "InvalidBucketState"}
+_OVERLOADED = {429, 500, 502, 503, 504}
+_FULL = {"QuotaExceeded", "XMinioStorageFull"}
+_REGION = {
+    "AuthorizationHeaderMalformed",
+    "PermanentRedirect",
+    "IllegalLocationConstraintException",
+}
+_WITHIN_HOST = re.compile(r"(?<=[^/:])/[^/\"][^\"]*")
+"""What follows the host in a URL that is quoted: keys and upload ids help nobody."""
+
+
+def code_of(error: BaseException) -> str:
+    """Return S3's error code, or the HTTP status where a response had no body, or nothing."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def status_of(error: BaseException) -> int:
+    """Return the HTTP status of a refusal, or 0."""
+    if isinstance(error, ClientError):
+        return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return 0
+
+
+def passing(error: BaseException) -> bool:
+    """Return whether the same request may well succeed if it is tried again."""
+    if isinstance(error, ClientError):
+        return code_of(error) in _BRIEFLY or status_of(error) >= 500 or status_of(error) == 429
+    if isinstance(error, SSLError):
+        return False
+    return isinstance(error, HTTPClientError | BotoConnectionError | aiohttp.ClientError | OSError)
+
+
+def ambiguous(error: BaseException) -> bool:
+    """Return whether the request may have been carried out all the same."""
+    if isinstance(error, ClientError):
+        # A 200 with an error in it is one; a 503 says that nothing was even begun.
+        return status_of(error) in {200, 500, 502, 504}
+    return True
+
+
+def explain(error: BaseException, url: str, *, locking: bool = False) -> DestinationError:
+    """Return the error that says what failed at `url` and what to do about it.
+
+    `locking` is for requests that asked for Object Lock.
+    """
+    if isinstance(error, ClientError):
+        return _refusal(error, url, locking)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return AccessDenied(
+            f"There are no credentials for {url}",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        )
+    if isinstance(error, TimeoutError):
+        return DestinationUnreachable(
+            f"{url} stopped answering", hint="Check the network and the service, then try again"
+        )
+    return DestinationUnreachable(
+        f"{url} cannot be reached: {_WITHIN_HOST.sub('', str(error))}",
+        hint="Check AWS_ENDPOINT_URL, the network and the service",
+    )
+
+
+def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
+    code, status = code_of(error), status_of(error)
+    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".") or code
+    if code == "NoSuchBucket" or (code == "404" and status == 404):
+        return BucketNotFound(
+            f"The bucket of {url} does not exist", hint="Create it, or check the name and endpoint"
+        )
+    if code in _CREDENTIALS:
+        return AccessDenied(
+            f"{url} refused the credentials: {_CREDENTIALS[code]}",
+            hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+        )
+    if _about_locks(code, said, locking):
+        return ObjectLockMissing(
+            f"The bucket of {url} has no Object Lock, so retention cannot be set: {said}",
+            hint="Use a bucket created with Object Lock, or ask for no retention",
+        )
+    return _by_status(code, status, said, url) or _by_name(code, status, said, url)
+
+
+def _by_status(code: str, status: int, said: str, url: str) -> DestinationError | None:
+    if status == 507 or code in _FULL:
+        return DestinationFull(f"{url} is full: {said}", hint="Free space, or use another bucket")
+    if status in {401, 403}:
+        return AccessDenied(
+            f"{url} refused this: {said}", hint="Check the identity's policy and the bucket's"
+        )
+    if status == 412:
+        return ObjectExists(
+            f"{url} exists already, and evidence is never overwritten",
+            hint="Choose another bundle name",
+        )
+    if status in _OVERLOADED:
+        return DestinationUnreachable(
+            f"{url} answered {_spelled(status, code)}: {said}",
+            hint="Try again later, or ask its administrator",
+        )
+    return None
+
+
+def _by_name(code: str, status: int, said: str, url: str) -> DestinationError:
+    if code in _REGION:
+        return DestinationError(
+            f"{url} is in another region: {said}", hint="Set AWS_REGION to the bucket's"
+        )
+    if code == "NoSuchUpload":
+        return DestinationError(
+            f"The upload of {url} was ended by somebody else, or by a rule of the bucket",
+            hint="Capture again",
+        )
+    return DestinationError(
+        f"{url} answered {_spelled(status, code)}: {said}",
+        hint="Look the answer up, or ask its administrator",
+    )
+
+
+def _spelled(status: int, code: str) -> str:
+    return str(status) if code == str(status) else f"{status} {code}"
+
+
+def _about_locks(code: str, said: str, locking: bool) -> bool:
+    """SeaweedFS only calls the request invalid where the bucket has no Object Lock."""
+    named = code in _LOCK_MISSING or "Object Lock" in said or "ObjectLock" in said
+    return named or (locking and code == "InvalidRequest")

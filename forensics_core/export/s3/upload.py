@@ -1,0 +1,294 @@
+"""One object on its way to S3: a single PUT while it is small, a multipart upload beyond.
+
+Parts are sent while later ones are still being filled, as many as the byte budget allows. Nothing
+is visible until the commit, which is conditional on the key being free.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
+from forensics_core.export.budget import MIB, ByteBudget
+from forensics_core.export.destination import Buffer, StoredObject
+from forensics_core.export.s3.attempts import Repeated, attempt, attempt_counted
+from forensics_core.export.s3.body import PartBody
+from forensics_core.export.s3.client import S3Access
+from forensics_core.export.s3.failures import code_of, explain, status_of
+from forensics_core.export.s3.parts import MAX_PARTS, capacity, part_size
+from forensics_core.tasks import task_group
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+ABORT_PATIENCE = 10.0
+"""Seconds that giving up an upload may take."""
+ABORT_ATTEMPTS = 3
+JOINING_PATIENCE = 0.05
+"""Seconds more for each part of an object: joining thousands takes S3 minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRequest:
+    """Everything about an object but its bytes."""
+
+    name: str
+    url: str
+    bucket: str
+    key: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Parameters of Create and Put: content type, encryption, retention."""
+    owner: dict[str, Any] = field(default_factory=dict)
+    """Parameters of every request: the expected owner."""
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """The parameters that every request about this object carries."""
+        return {"Bucket": self.bucket, "Key": self.key, **self.owner}
+
+
+@asynccontextmanager
+async def upload(
+    client: S3Client, access: S3Access, budget: ByteBudget, request: ObjectRequest
+) -> AsyncIterator[S3Upload]:
+    """Begin an object; leaving the block without a commit aborts it, cancelled or not."""
+    writer = S3Upload(client, access, budget, request)
+    try:
+        async with task_group() as tasks:
+            writer.parts_go_to(tasks)
+            yield writer
+            tasks.cancel_scope.cancel()
+    finally:
+        await writer.abandon()
+
+
+class S3Upload:
+    """An `ObjectWriter`; made by `upload`."""
+
+    def __init__(
+        self, client: S3Client, access: S3Access, budget: ByteBudget, request: ObjectRequest
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._budget = budget
+        self._request = request
+        self._blocks: list[Buffer] = []
+        self._filled = 0
+        self._room = 0
+        self._leaving = 0
+        self._part = 0
+        self._size = 0
+        self._crc = 0
+        self._upload_id: str | None = None
+        self._sent: dict[int, dict[str, Any]] = {}
+        self._arrived = anyio.Event()
+        self._committed = False
+
+    def parts_go_to(self, tasks: TaskGroup) -> None:
+        """Send parts as tasks of this group."""
+        self._tasks = tasks
+
+    async def write(self, block: Buffer) -> None:
+        """Append `block`; waits while the budget is spent."""
+        rest = memoryview(block)
+        while rest:
+            if self._filled == self._room:
+                await self._turn_over()
+            taken = rest[: self._room - self._filled]
+            rest = rest[len(taken) :]
+            self._blocks.append(taken)
+            self._filled += len(taken)
+            self._size += len(taken)
+
+    async def commit(self) -> StoredObject:
+        """Make the object visible. Raises `ObjectExists` if its key was taken meanwhile."""
+        if self._upload_id is None:
+            answer = await self._put()
+        else:
+            await self._ship()
+            while len(self._sent) < self._part:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            answer = await self._complete()
+        self._committed = True
+        return StoredObject(
+            name=self._request.name,
+            size=self._size,
+            version_id=_version(answer),
+            crc64nvme=_base64(self._crc),
+        )
+
+    async def abandon(self) -> None:
+        """Give the memory back, and discard what was sent unless it was committed."""
+        self._budget.release(self._room)
+        self._budget.gone(self._leaving)
+        self._room = self._leaving = 0
+        if self._upload_id is None or self._committed:
+            return
+        where = {**self._request.where, "UploadId": self._upload_id}
+        with anyio.move_on_after(ABORT_PATIENCE, shield=True):
+            # The bucket's lifecycle rule clears what cannot be aborted; the first error counts.
+            with suppress(Repeated):
+                await attempt_counted(
+                    lambda: self._client.abort_multipart_upload(**where),
+                    replace(self._access, attempts=ABORT_ATTEMPTS),
+                )
+
+    async def _turn_over(self) -> None:
+        """Send the part that is full, if there is one, and make room for the next."""
+        if self._part and self._upload_id is None:
+            self._upload_id = await self._create()
+        if self._part:
+            await self._ship()
+        if self._part == MAX_PARTS:
+            raise ObjectTooLarge(
+                f"{self._request.url} is longer than {capacity(self._budget.total) // MIB} MiB, "
+                "the most that fits one object",
+                hint="Allow more memory for uploads, or capture less",
+            )
+        size = part_size(self._part + 1, self._budget.total)
+        await self._budget.reserve(size)
+        self._room = size
+        self._part += 1
+
+    async def _ship(self) -> None:
+        """Hand the current part over to a task of its own, with its share of the budget."""
+        body, room, number = PartBody(self._blocks), self._room, self._part
+        self._blocks, self._room, self._filled = [], 0, 0
+        self._budget.leave(room)
+        self._leaving += room
+        self._tasks.start_soon(self._send, number, body, room)
+        self._crc = await to_thread.run_sync(body.crc64, self._crc)
+
+    async def _create(self) -> str:
+        try:
+            answer = await attempt_counted(
+                lambda: self._client.create_multipart_upload(
+                    **self._request.where,
+                    **self._request.extra,
+                    ChecksumAlgorithm="CRC64NVME",
+                    ChecksumType="FULL_OBJECT",
+                ),
+                self._access,
+            )
+        except Repeated as failure:
+            raise self._explained(failure.cause) from failure.cause
+        return answer["UploadId"]
+
+    async def _send(self, number: int, body: PartBody, room: int) -> None:
+        crc = _base64(await to_thread.run_sync(body.crc64))
+        answer = await attempt(
+            lambda: self._client.upload_part(
+                **self._request.where,
+                UploadId=self._upload_id or "",
+                PartNumber=number,
+                Body=cast(Any, body),
+                ContentLength=len(body),
+                ChecksumCRC64NVME=crc,
+            ),
+            self._access,
+            url=self._request.url,
+            body=body,
+        )
+        self._leaving -= room
+        self._budget.gone(room)
+        self._sent[number] = {
+            "PartNumber": number,
+            "ETag": answer["ETag"],
+            "ChecksumCRC64NVME": crc,
+        }
+        self._arrived.set()
+
+    async def _put(self) -> Any:
+        body = PartBody(self._blocks)
+        self._crc = await to_thread.run_sync(body.crc64)
+        return await self._finally(
+            lambda: self._client.put_object(
+                **self._request.where,
+                **self._request.extra,
+                Body=cast(Any, body),
+                ContentLength=len(body),
+                ChecksumCRC64NVME=_base64(self._crc),
+                IfNoneMatch="*",
+            ),
+            body,
+        )
+
+    async def _complete(self) -> Any:
+        parts: list[Any] = [self._sent[number] for number in sorted(self._sent)]
+        return await self._finally(
+            lambda: self._client.complete_multipart_upload(
+                **self._request.where,
+                UploadId=self._upload_id or "",
+                MultipartUpload={"Parts": parts},
+                ChecksumCRC64NVME=_base64(self._crc),
+                ChecksumType="FULL_OBJECT",
+                MpuObjectSize=self._size,
+                IfNoneMatch="*",
+            ),
+            patience=len(parts) * JOINING_PATIENCE,
+        )
+
+    async def _finally(
+        self, call: Any, body: PartBody | None = None, *, patience: float = 0
+    ) -> Any:
+        """Do what makes the object visible, and settle the case that an answer was lost.
+
+        `patience` is what the service needs besides, in seconds.
+        """
+        access = replace(self._access, patience=self._access.patience + patience)
+        try:
+            return await attempt_counted(call, access, body=body)
+        except Repeated as failure:
+            taken = status_of(failure.cause) == 412 or code_of(failure.cause) == "NoSuchUpload"
+            if taken and failure.unsure:
+                return await self._stored_after_all(failure.cause)
+            raise self._explained(failure.cause) from failure.cause
+
+    def _explained(self, cause: BaseException) -> ForensicsError:
+        """Explain why the object was refused; some servers do not say that it is for its lock."""
+        locking = any(name.startswith("ObjectLock") for name in self._request.extra)
+        return explain(cause, self._request.url, locking=locking)
+
+    async def _stored_after_all(self, cause: BaseException) -> Any:
+        """Return what is there if it is ours.
+
+        An identity that may only write cannot look: then the key, which nobody else was given,
+        speaks for itself, and whoever seals the bundle compares size and checksum.
+        """
+        try:
+            answer = await attempt_counted(
+                lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
+                self._access,
+            )
+        except Repeated as failure:
+            if status_of(failure.cause) in {401, 403}:
+                return {}
+            raise self._explained(cause) from cause
+        same_sum = answer.get("ChecksumCRC64NVME", _base64(self._crc)) == _base64(self._crc)
+        if answer["ContentLength"] == self._size and same_sum:
+            return answer
+        raise _taken(self._request.url) from cause
+
+
+def _taken(url: str) -> ForensicsError:
+    return ObjectExists(
+        f"{url} exists already, with other content", hint="Choose another bundle name"
+    )
+
+
+def _version(answer: Any) -> str | None:
+    version = answer.get("VersionId")
+    return None if version in {None, "", "null"} else str(version)
+
+
+def _base64(crc: int) -> str:
+    return base64.b64encode(crc.to_bytes(8, "big")).decode()

@@ -1,0 +1,67 @@
+"""The stage that indexes a tar archive as it passes::
+
+    index = TarIndex(outlet.send)
+    await bundle.add(label, tar, taps=[index])
+    await index.close()
+
+Rows leave in chunks, of which there is never more than one waiting. What is no tar ends the index,
+never the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from anyio import from_thread, to_thread
+
+from forensics_core.export.destination import Buffer
+from forensics_core.export.tarindex.member import Member
+from forensics_core.export.tarindex.rows import Chunk, RowWriter
+from forensics_core.export.tarindex.walk import TarWalk
+
+
+class TarIndex:
+    """A `Stage` that changes nothing, and hands chunks of rows to `send`."""
+
+    workers = 1
+
+    def __init__(self, send: Callable[[Chunk], Coroutine[Any, Any, None]]) -> None:
+        self._send = send
+        self._rows = RowWriter()
+        self._walk = TarWalk(self._rows.add)
+        self.damage = ""
+        """Why the index ends before the archive does; empty if it does not."""
+
+    def process(self, block: Buffer) -> Buffer:
+        """Index `block` and hand it on as it is. Called in a worker thread."""
+        if not self.damage:
+            try:
+                self._walk.feed(block)
+            except ValueError as error:
+                self.damage = str(error)
+        for chunk in self._rows.take():
+            from_thread.run(self._send, chunk)
+        return block
+
+    def passed(self, before: Buffer, after: Buffer) -> None:
+        """Nothing is left to note."""
+
+    def finish(self) -> Buffer:
+        """Add nothing."""
+        return b""
+
+    @property
+    def rows(self) -> int:
+        """Members so far."""
+        return self._rows.total
+
+    def add(self, member: Member) -> None:
+        """Add what the archive cannot hold, once it has passed."""
+        self._rows.add(member)
+
+    async def close(self) -> None:
+        """Send the rest, once the archive has passed."""
+        self._walk.finish()
+        for chunk in await to_thread.run_sync(self._rows.take_rest):
+            await self._send(chunk)
