@@ -1,0 +1,57 @@
+"""What the versions in a bucket tell: whether somebody wrote or deleted after the capture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forensics_core.evidence.layout import MANIFEST, SEAL
+from forensics_core.evidence.reader import BundleReader, Located
+
+MAX_NOTES = 20
+"""Names mentioned one by one; the rest are only counted."""
+
+
+def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
+    """Yield a line for each object that is not simply there in one version."""
+    if located.versions is None:
+        yield (
+            "What lies at the location may not be listed: "
+            "objects that the manifest does not name, and newer versions, were not looked for"
+        )
+        return
+    if bundle:
+        yield from _copied(bundle)
+    names = [MANIFEST, SEAL, *(bundle.expectations if bundle else ())]
+    changes = [change for name in names if (change := _change(located, name, bundle))]
+    yield from changes[:MAX_NOTES]
+    if len(changes) > MAX_NOTES:
+        yield f"The same goes for {len(changes) - MAX_NOTES} more objects"
+
+
+def _change(located: Located, name: str, bundle: BundleReader | None) -> str:
+    expected = bundle.expectations.get(name) if bundle else None
+    there = (located.versions or {}).get(name, [])
+    read = located.version_of(name, expected.version_id if expected else None)
+    top = next((entry for entry in there if entry.latest), None)
+    if top is None or top.version_id == read:
+        return ""
+    if top.deleted:
+        return f"{name} was deleted after the capture; its version {read} is still there, and read"
+    return (
+        f"{name} was written again after the capture; its version {read} is still there, and read"
+    )
+
+
+def _copied(bundle: BundleReader) -> Iterator[str]:
+    """Yield a line if versions that the manifest recorded are not there, but others are."""
+    elsewhere = 0
+    for name, expected in bundle.expectations.items():
+        known = {entry.version_id for entry in bundle.history(name)}
+        # Where nothing has a version, as in a folder, none can be expected.
+        versioned = expected.version_id and known - {None}
+        elsewhere += bool(versioned and expected.version_id not in known)
+    if elsewhere:
+        yield (
+            f"{elsewhere} objects are not in the versions that the manifest recorded: "
+            "this is a copy of the bundle, or they were written anew"
+        )

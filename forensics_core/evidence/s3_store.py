@@ -1,0 +1,225 @@
+"""A bundle in a bucket, read by version, and taken up again in the middle when a connection breaks.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from forensics_core.errors import DestinationError, ObjectNotFound
+from forensics_core.evidence.store import MAX_ENTRIES, Entry, check_name
+from forensics_core.export.blocks import rechunk
+from forensics_core.export.budget import MIB
+from forensics_core.export.destination import StoredObject
+from forensics_core.export.s3.attempts import Repeated, attempt_counted
+from forensics_core.export.s3.client import S3Access
+from forensics_core.export.s3.destination import S3Place
+from forensics_core.export.s3.failures import code_of, explain, status_of
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+_ABSENT = {"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"}
+"""The last one: the version is a delete marker."""
+LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
+"""Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
+nobody answers wants to know it soon."""
+_NO_VERSIONS = {403, 405, 501}
+"""Answers that mean: list what is current instead."""
+
+
+class S3Store:
+    """A `Store` beneath a bucket's prefix."""
+
+    def __init__(self, client: S3Client, place: S3Place, access: S3Access) -> None:
+        self._client = client
+        self._place = place
+        self._access = access
+        self._looking = replace(
+            access,
+            patience=min(access.patience, LOOK_PATIENCE),
+            attempts=min(access.attempts, LOOK_ATTEMPTS),
+        )
+        owner = access.expected_bucket_owner
+        self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
+
+    @property
+    def url(self) -> str:
+        """The store's URL, ending in `/`."""
+        return self._place.url
+
+    def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the object's bytes, in that version or the current one."""
+        return self.read_range(name, 0, None, version_id)
+
+    async def read_range(
+        self, name: str, start: int, length: int | None, version_id: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of the object's bytes."""
+        key = self._place.key(check_name(name))
+        where = {"Bucket": self._place.bucket, "Key": key, **self._owner}
+        if version_id:
+            where["VersionId"] = version_id
+        download = _Download(self._client, where, start, length)
+        async with (
+            aclosing(self._pieces(download, self.url + name)) as pieces,
+            aclosing(rechunk(pieces, MIB)) as blocks,
+        ):
+            async for block in blocks:
+                yield bytes(block)
+
+    async def stat(self, name: str, version_id: str | None = None) -> StoredObject:
+        """Return what S3 says of an object, without reading it. Raises `ObjectNotFound`."""
+        key = self._place.key(check_name(name))
+        where: dict[str, Any] = {"Bucket": self._place.bucket, "Key": key}
+        if version_id:
+            where["VersionId"] = version_id
+        head = partial(self._client.head_object, ChecksumMode="ENABLED", **where, **self._owner)
+        try:
+            answer: Any = await attempt_counted(head, self._access)
+        except Repeated as failure:
+            raise _explain(failure.cause, self.url + name) from failure.cause
+        return StoredObject(
+            name,
+            answer["ContentLength"],
+            version_id=answer.get("VersionId"),
+            crc64nvme=answer.get("ChecksumCRC64NVME"),
+        )
+
+    async def _pieces(self, download: _Download, url: str) -> AsyncGenerator[bytes, None]:
+        try:
+            while piece := await attempt_counted(download.next, self._access):
+                yield piece
+        except Repeated as failure:
+            raise _explain(failure.cause, url) from failure.cause
+        finally:
+            download.close()
+
+    async def _current(self) -> list[Entry]:
+        try:
+            return await self._pages(self._client.list_objects_v2, _objects)
+        except Repeated as failure:
+            raise explain(failure.cause, self.url) from failure.cause
+
+    async def _pages(self, call: Any, parse: Any) -> list[Entry]:
+        entries: list[Entry] = []
+        prefix = self._place.key("")
+        where = {"Bucket": self._place.bucket, "Prefix": prefix, **self._owner}
+        following: dict[str, str] | None = {}
+        while following is not None:
+            asked = {**where, **following}
+            answer = await attempt_counted(partial(call, **asked), self._looking)
+            entries += [entry for entry in parse(answer, len(prefix)) if entry.name]
+            if len(entries) > MAX_ENTRIES:
+                raise DestinationError(
+                    f"{self.url} holds more than {MAX_ENTRIES} objects",
+                    hint="Name a bundle's own prefix",
+                )
+            following = _following(answer)
+        return entries
+
+    async def list(self) -> list[Entry]:
+        """Return all versions, or what is current where versions may not be listed."""
+        try:
+            entries = await self._pages(self._client.list_object_versions, _versions)
+        except Repeated as failure:
+            if status_of(failure.cause) not in _NO_VERSIONS:
+                raise explain(failure.cause, self.url) from failure.cause
+            entries = await self._current()
+        # Each key's versions come newest first.
+        entries.reverse()
+        entries.sort(key=lambda entry: entry.name)
+        return entries
+
+
+class _Download:
+    """One object on its way in: opened again where it broke off, in the same version."""
+
+    def __init__(
+        self, client: S3Client, where: dict[str, Any], start: int, length: int | None
+    ) -> None:
+        self._client = client
+        self._where = where
+        self._position = start
+        self._end = None if length is None else start + length
+        self._body: Any = None
+
+    async def next(self) -> bytes:
+        """Return what has arrived, or nothing at the end."""
+        if self._position == self._end:
+            return b""
+        try:
+            if self._body is None:
+                await self._open()
+            piece: bytes = await self._body.read(MIB)
+            if not piece and self._position != self._end:
+                raise ConnectionResetError("the object broke off before its end")
+        except BaseException:
+            self.close()
+            raise
+        self._position += len(piece)
+        return piece
+
+    async def _open(self) -> None:
+        asked = dict(self._where)
+        if self._position or self._end is not None:
+            last = "" if self._end is None else self._end - 1
+            asked["Range"] = f"bytes={self._position}-{last}"
+        answer = await self._client.get_object(**asked)
+        self._body = answer["Body"]
+        self._end = self._position + answer["ContentLength"]
+        # Whatever comes next must be of the very same object.
+        self._where["IfMatch"] = answer["ETag"]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+
+def _versions(answer: Any, skip: int) -> Iterator[Entry]:
+    """Yield the versions and delete markers of one page, of each key the newest first."""
+    rows = [(row, False) for row in answer.get("Versions", ())]
+    rows += [(row, True) for row in answer.get("DeleteMarkers", ())]
+    rows.sort(key=lambda pair: pair[0]["LastModified"], reverse=True)
+    # Where two were stored in the same second, the one that is current is the newer.
+    rows.sort(key=lambda pair: not pair[0]["IsLatest"])
+    for row, deleted in rows:
+        yield Entry(
+            name=row["Key"][skip:],
+            size=row.get("Size", 0),
+            version_id=None if row["VersionId"] == "null" else row["VersionId"],
+            latest=row["IsLatest"],
+            deleted=deleted,
+        )
+
+
+def _objects(answer: Any, skip: int) -> Iterator[Entry]:
+    for row in answer.get("Contents", ()):
+        yield Entry(row["Key"][skip:], row["Size"])
+
+
+def _following(answer: Any) -> dict[str, str] | None:
+    """Return the parameters that lead to the next page; None after the last."""
+    if not answer.get("IsTruncated"):
+        return None
+    if "NextContinuationToken" in answer:
+        return {"ContinuationToken": answer["NextContinuationToken"]}
+    return {
+        "KeyMarker": answer["NextKeyMarker"],
+        "VersionIdMarker": answer.get("NextVersionIdMarker", ""),
+    }
+
+
+def _explain(error: BaseException, url: str) -> DestinationError:
+    if code_of(error) in _ABSENT or (status_of(error) == 404 and code_of(error) != "NoSuchBucket"):
+        return ObjectNotFound(f"{url} does not exist, or not in this version")
+    if status_of(error) == 412:
+        return DestinationError(f"{url} was replaced while it was read", hint="Read it again")
+    return explain(error, url)

@@ -1,0 +1,103 @@
+"""Comparing everything that lies in a bundle with what its manifest promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import aclosing
+
+from forensics_core.errors import DestinationError, VerificationError
+from forensics_core.evidence.examination import examine
+from forensics_core.evidence.expectation import Expectation, contradictions
+from forensics_core.evidence.layout import MANIFEST, SHA256SUMS, WRITTEN_AFTER_MANIFEST
+from forensics_core.evidence.problems import Problem, ProblemKind
+from forensics_core.evidence.reader import MANIFEST_LIMIT, BundleReader
+from forensics_core.evidence.store import read_small
+from forensics_core.export.meter import Meter
+from forensics_core.tasks import task_group
+
+WORKERS = 2
+"""Objects read at once."""
+
+
+class Verifier:
+    """One verification under way."""
+
+    def __init__(self, bundle: BundleReader, meter: Meter) -> None:
+        self._bundle = bundle
+        self._meter = meter
+        self._problems: list[Problem] = []
+
+    async def problems(self) -> list[Problem]:
+        """Check everything but the seal, and return what is wrong."""
+        expected = [*self._bundle.expectations.values(), *self._plain_copies()]
+        self._meter.artifacts_total = len(expected)
+        self._meter.bytes_total = sum(map(self._bundle.stored_size, expected))
+        self._problems += contradictions(self._bundle.statement)
+        self._problems += self._extras({each.name for each in expected})
+        waiting = iter(expected)
+        async with task_group() as tasks:
+            for _ in range(WORKERS):
+                tasks.start_soon(self._work, waiting)
+        self._problems += await self._check_sums()
+        return self._problems
+
+    def _plain_copies(self) -> Iterator[Expectation]:
+        """Yield decompressed copies that somebody put beside the archives: `fetch` does."""
+        there, promised = self._bundle.versions or {}, self._bundle.expectations
+        for each in promised.values():
+            if each.compressed and each.plain_name in there and each.plain_name not in promised:
+                yield each.plain()
+
+    def _extras(self, expected: set[str]) -> Iterator[Problem]:
+        for name in self._bundle.versions or {}:
+            ours = name in expected or name == MANIFEST or name in WRITTEN_AFTER_MANIFEST
+            if not ours and self._bundle.history(name):
+                yield Problem(ProblemKind.EXTRA, name, "the manifest does not name it")
+
+    async def _work(self, waiting: Iterator[Expectation]) -> None:
+        for expected in waiting:
+            self._meter.current = expected.name
+            problem = await self._check(expected)
+            if problem:
+                self._problems.append(problem)
+            self._meter.artifacts_done += 1
+
+    async def _check(self, expected: Expectation) -> Problem | None:
+        async with aclosing(self._bundle.read(expected.name)) as blocks:
+            return await examine(blocks, expected, self._count)
+
+    async def _count(self, block: bytes) -> None:
+        self._meter.bytes_read += len(block)
+
+    async def _check_sums(self) -> list[Problem]:
+        """Compare `SHA256SUMS` with the subjects; its own digest was compared already."""
+        if SHA256SUMS not in self._bundle.expectations:
+            message = "the manifest does not name it"
+            return [Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)]
+        version = self._bundle.version_of(SHA256SUMS, None)
+        try:
+            listing = await read_small(
+                self._bundle.store, SHA256SUMS, version, limit=MANIFEST_LIMIT
+            )
+        except (DestinationError, VerificationError):
+            return []
+        promised = {name: each.sha256 for name, each in self._bundle.expectations.items()}
+        del promised[SHA256SUMS]
+        return list(_disagreements(listing, promised))
+
+
+def _disagreements(listing: bytes, promised: dict[str, str]) -> Iterator[Problem]:
+    listed = {}
+    for line in listing.decode(errors="surrogateescape").splitlines():
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    for name in sorted({*listed, *promised}):
+        if name not in promised:
+            message = f"it lists {name}, which the manifest does not name"
+        elif name not in listed:
+            message = f"it does not list {name}"
+        elif listed[name] != promised[name]:
+            message = f"it names another SHA-256 of {name} than the manifest"
+        else:
+            continue
+        yield Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)
