@@ -1,0 +1,27 @@
+"""The collector: runs on the node, reads containers, and streams them out as a bundle.
+
+from collector import capture_container
+
+result = await capture_container("docker://web", to="s3://cases")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collector.byhand import capture_container
+    from collector.capture import Result
+
+__all__ = ["Result", "capture_container"]
+
+_HOMES = {"capture_container": "collector.byhand", "Result": "collector.capture"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: the command line starts without all of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'collector' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,98 @@
+"""`rootfs.tar.zst`: the container's whole file system, as a pax archive, and beside it its index.
+
+It is read from the node with GNU tar (method `tree`). Where that cannot be, the runtime's own
+export takes its place (method `engine-export`), flagged as reduced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anyio import to_thread
+
+from collector.complaints import Complaints
+from collector.indexing import indexed
+from collector.runtime import Unavailable
+from collector.scene import Scene
+from collector.strays import socket_members
+from collector.tree import read_tree
+from forensics_core.api.order import ArtifactKind
+from forensics_core.errors import ContainerGone
+from forensics_core.evidence.bundle import Findings
+from forensics_core.evidence.manifest import Flag
+from forensics_core.export.tarindex.stage import TarIndex
+
+NAME = "rootfs.tar"
+_LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
+
+
+async def capture(scene: Scene) -> None:
+    """Store the merged file system, without volumes and other mounts."""
+    try:
+        await _from_the_node(scene)
+    except Unavailable as why:
+        try:
+            await _from_the_runtime(scene, why)
+        except Unavailable as neither:
+            raise Unavailable(f"{why} {neither}", reason=why.reason) from neither
+    await _look_back(scene)
+
+
+async def _from_the_node(scene: Scene) -> None:
+    async with (
+        scene.runtime.root(scene.container) as root,
+        read_tree(root) as reading,
+        indexed(scene) as index,
+    ):
+        await scene.add(
+            NAME,
+            ArtifactKind.FILESYSTEM,
+            reading.blocks,
+            method="tree",
+            media_type="application/x-tar",
+            findings=reading.complaints.findings,
+            compression=scene.compression,
+            taps=[index],
+        )
+        await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
+    _account(scene, reading.complaints)
+
+
+def _list_sockets(index: TarIndex, root: int, names: Sequence[bytes]) -> None:
+    for member in socket_members(root, names):
+        index.add(member)
+
+
+def _account(scene: Scene, complaints: Complaints) -> None:
+    """Record which members the archive lacks."""
+    if complaints.sockets.total:
+        message = f"A tar archive cannot hold sockets, its index names them: {complaints.sockets}"
+        scene.lacks("sockets", "NotSupported", message, requested=False)
+    if complaints.unreadable.total:
+        message = f"Missing or cut in {NAME}: {complaints.unreadable}"
+        scene.lacks("files of the file system", "Unreadable", message)
+
+
+async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
+    async with scene.runtime.export(scene.container) as blocks, indexed(scene) as index:
+        await scene.add(
+            NAME,
+            ArtifactKind.FILESYSTEM,
+            blocks,
+            method="engine-export",
+            media_type="application/x-tar",
+            findings=Findings(flags={Flag.REDUCED_FIDELITY}),
+            compression=scene.compression,
+            taps=[index],
+        )
+    message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"
+    scene.lacks("details of the file system", why.reason, message, requested=False)
+
+
+async def _look_back(scene: Scene) -> None:
+    """Find out whether the container was removed while its files were being read."""
+    try:
+        await scene.runtime.inspect(scene.container)
+    except ContainerGone:
+        message = "The container was removed during the capture: files not read by then are missing"
+        scene.lacks("files of the file system", "Gone", message)

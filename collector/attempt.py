@@ -1,0 +1,241 @@
+"""One attempt at a work order: which containers it found, what it captured, what it could not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import anyio
+
+from collector.artifacts import diff, filesystem, inspect, logs, network, processes
+from collector.pause import LIMIT, Pause, paused
+from collector.runtime import ContainerInfo, Runtime, Unavailable
+from collector.scene import Scene
+from collector.stop import Stop
+from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.errors import (
+    ContainerGone,
+    ContainerNotFound,
+    ForensicsError,
+    RuntimeUnavailable,
+    SourceError,
+)
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.evidence.manifest import Clocks, Container, NotCaptured
+from forensics_core.tasks import task_group
+
+MARGIN = 30.0
+"""Seconds before the deadline, a tenth of it at most, that are kept for the end of the bundle."""
+
+CLOSING = 20.0
+"""Seconds that a stream which was cut may take to be stored."""
+
+_Artifact = Callable[[Scene], Awaitable[None]]
+
+_ARTIFACTS: dict[ArtifactKind, _Artifact] = {
+    ArtifactKind.PROCESSES: processes.capture,
+    ArtifactKind.NETWORK: network.capture,
+    ArtifactKind.DIFF: diff.capture,
+    ArtifactKind.FILESYSTEM: filesystem.capture,
+    ArtifactKind.LOGS: logs.capture,
+    ArtifactKind.INSPECT: inspect.capture,
+}
+"""In order of volatility."""
+
+_CUTTABLE = {ArtifactKind.FILESYSTEM, ArtifactKind.LOGS}
+"""Streams of which a part is of use; they end by themselves when time is up."""
+
+_SOURCE_FAILURES = (
+    ContainerGone,
+    ContainerNotFound,
+    RuntimeUnavailable,
+    SourceError,
+    Unavailable,
+    OSError,
+)
+
+
+@dataclass
+class Attempt:
+    """The capture of an order's containers into `bundle`, under way."""
+
+    order: WorkOrder
+    runtime: Runtime
+    bundle: BundleWriter
+    stop: Stop = field(default_factory=Stop)
+    at_once: int = 1
+    """Containers that are read at the same time."""
+    scenes: list[Scene] = field(default_factory=list)
+    lost: list[Container] = field(default_factory=list)
+    """Targets that were gone before anything could be read."""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=anyio.current_time)
+
+    @property
+    def deadline(self) -> float:
+        """When reading ends, by the event loop's clock."""
+        seconds = self.order.active_deadline_seconds
+        return self.clock + seconds - min(MARGIN, seconds / 10)
+
+    async def find_all(self) -> None:
+        """Look every target up. Raises the last failure if not one of them is there."""
+        failure: ForensicsError | None = None
+        for target in self.order.targets:
+            try:
+                container = await self.runtime.find(target.container_id)
+            except (ContainerNotFound, ContainerGone) as error:
+                failure = error
+                self._lose(target, error)
+            else:
+                self._enter(target, container)
+        if failure and not self.scenes:
+            raise failure
+
+    def _enter(self, target: Target, container: ContainerInfo) -> None:
+        self.scenes.append(
+            Scene(
+                target.name,
+                container,
+                self.runtime,
+                self.bundle,
+                self.order.compression,
+                self.deadline,
+                stop=self.stop,
+            )
+        )
+        self.bundle.meter.artifacts_total += sum(
+            _files(kind, container) for kind in self.order.artifacts
+        )
+
+    def _lose(self, target: Target, error: ForensicsError) -> None:
+        gap = NotCaptured(
+            what="container", container=target.name, reason="Gone", message=str(error)
+        )
+        self.bundle.lacks(gap)
+        self.lost.append(
+            Container(
+                name=target.name,
+                container_id=target.container_id,
+                image=target.image,
+                runtime=self.runtime.scheme,
+                result="Failed",
+                reason="Gone",
+            )
+        )
+
+    async def capture_all(self) -> None:
+        """Capture kind after kind, each of all containers, and record what is left out.
+
+        The containers stand still meanwhile where the order says so.
+        """
+        if not self.order.pause:
+            await self._capture_kinds()
+            return
+        still = [scene.container for scene in self.scenes]
+        seconds = max(min(LIMIT, self.deadline - anyio.current_time()), 0)
+        async with paused(self.runtime, still, seconds) as pause:
+            await self._capture_kinds()
+        self._account(pause, seconds)
+
+    def _account(self, pause: Pause, seconds: float) -> None:
+        """Record where the containers did not stand still all the time."""
+        for container, why in pause.failures.items():
+            message = f"{container} could not be paused, or not be resumed: {why}"
+            self.bundle.lacks(NotCaptured(what="pause", reason="Failed", message=message))
+        if pause.ended_early:
+            message = f"The containers went on after {seconds:.0f} s, before the capture ended"
+            self.bundle.lacks(
+                NotCaptured(what="pause", reason="Limit", message=message, requested=False)
+            )
+
+    async def _capture_kinds(self) -> None:
+        for kind, artifact in _ARTIFACTS.items():
+            if kind in self.order.artifacts:
+                await self._capture_kind(kind, artifact)
+        for kind in self.order.artifacts:
+            if kind not in {*_ARTIFACTS, ArtifactKind.CONTEXT}:
+                message = f"This release cannot capture {kind}"
+                self.bundle.lacks(NotCaptured(what=kind, reason="NotSupported", message=message))
+        for line in self.order.not_captured:
+            self.bundle.lacks(NotCaptured(what="context", reason="NotGathered", message=line))
+
+    async def _capture_kind(self, kind: ArtifactKind, artifact: _Artifact) -> None:
+        places = anyio.Semaphore(self.at_once)
+
+        async def one(scene: Scene) -> None:
+            async with places:
+                await self._capture(scene, kind, artifact)
+
+        async with task_group() as tasks:
+            for scene in self.scenes:
+                tasks.start_soon(one, scene)
+
+    async def _capture(self, scene: Scene, kind: ArtifactKind, artifact: _Artifact) -> None:
+        before = scene.added
+        try:
+            if not await self._in_time(scene, kind, artifact):
+                scene.lacks_for_time(kind)
+        except _SOURCE_FAILURES as error:
+            scene.lacks(kind, _reason(error), str(error))
+        self.bundle.meter.artifacts_total -= _files(kind, scene.container) - (scene.added - before)
+
+    async def _in_time(self, scene: Scene, kind: ArtifactKind, artifact: _Artifact) -> bool:
+        """Capture one artifact; return whether there was time for it, be it cut."""
+        if self.stop.requested or anyio.current_time() >= self.deadline:
+            return False
+        grace = CLOSING if kind in _CUTTABLE else 0
+        with self.stop.scope(self.deadline, grace) as scope:
+            await artifact(scene)
+        return not scope.cancelled_caught
+
+    def containers(self) -> list[Container]:
+        """Return a row for each target, with what became of it."""
+        gaps = {gap.container for gap in self.bundle.not_captured if gap.requested}
+        return [_row(scene, scene.name in gaps) for scene in self.scenes] + self.lost
+
+    def clocks(self) -> tuple[Clocks, ...]:
+        """Return this machine's clock, at the start and now."""
+        elapsed = anyio.current_time() - self.clock
+        now = Clocks(node=datetime.now(UTC), monotonic_offset=round(elapsed, 6))
+        return Clocks(node=self.started), now
+
+
+def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
+    """Return how many files an artifact has, if nothing goes wrong."""
+    if kind not in _ARTIFACTS:
+        return 0
+    files = {
+        ArtifactKind.LOGS: len(container.log_streams),
+        ArtifactKind.INSPECT: 2,
+        ArtifactKind.FILESYSTEM: 3,
+    }
+    return files.get(kind, 1)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case Unavailable():
+            return error.reason
+        case ContainerGone() | ContainerNotFound():
+            return "Gone"
+        case RuntimeUnavailable():
+            return "RuntimeUnavailable"
+        case SourceError():
+            return "SourceFailed"
+        case _:
+            return "Unreadable"
+
+
+def _row(scene: Scene, gaps: bool) -> Container:
+    result: Literal["Captured", "Partial", "Failed"] = "Partial" if gaps else "Captured"
+    return Container(
+        name=scene.name,
+        container_id=scene.container.container_id,
+        image=scene.container.image,
+        image_id=scene.container.image_id,
+        runtime=scene.runtime.scheme,
+        state=scene.container.state,
+        result=result if scene.added else "Failed",
+    )

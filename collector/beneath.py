@@ -1,0 +1,108 @@
+"""Opening files of a tree that may be hostile: nothing outside of it is ever reached.
+
+Source: openat2(2), open(2)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+_OPENAT2 = 437
+_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT = 0x02, 0x04, 0x08, 0x10
+_RACES = 64
+"""Times that the kernel may find the tree moving under a path before we give up."""
+_LONGEST = 4000
+"""Bytes of a path that the kernel takes at once."""
+
+PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A place in the tree, without opening what is there."""
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DATA = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def open_in_root(root: int, path: bytes | str, flags: int = os.O_PATH | os.O_CLOEXEC) -> int:
+    """Open `path` as if the directory `root` were `/`: links, absolute ones too, stay inside.
+
+    Raises `OSError`.
+    """
+    return _openat2(root, os.fsencode(path), flags, _IN_ROOT | _NO_MAGICLINKS)
+
+
+def open_strictly(root: int, path: bytes, flags: int = FOLDER) -> int:
+    """Open `path`, relative to `root` and of any length, where no part of it may be a link.
+
+    Raises `OSError`: `ELOOP` for a link, `EXDEV` for a way out.
+    """
+    resolve = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS
+    folder, rest = os.dup(root), path or b"."
+    try:
+        while len(rest) > _LONGEST:
+            cut = rest.rindex(b"/", 0, _LONGEST)
+            inner = _openat2(folder, rest[:cut], FOLDER, resolve)
+            os.close(folder)
+            folder, rest = inner, rest[cut + 1 :]
+        return _openat2(folder, rest, flags, resolve)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def opened(descriptor: int) -> Iterator[int]:
+    """Close a descriptor with the block."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_data(place: int) -> int:
+    """Open, for reading, the regular file that the `PLACE` descriptor stands for.
+
+    Its access time is left alone where the kernel lets us. Raises `OSError` for anything else: a
+    FIFO would block, and a device might act.
+    """
+    if not stat.S_ISREG(os.fstat(place).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    path = f"/proc/self/fd/{place}"
+    try:
+        return os.open(path, DATA | os.O_NOATIME)
+    except PermissionError:
+        return os.open(path, DATA)
+
+
+def attribute(place: int, name: bytes) -> bytes | None:
+    """Return an extended attribute of what a descriptor stands for, or None."""
+    try:
+        return os.getxattr(f"/proc/self/fd/{place}", name)
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM}:
+            return None
+        raise
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
+    how = struct.pack("=QQQ", flags, 0, resolve)
+    for _ in range(_RACES):
+        # Each argument as a whole register: variadic arguments are not widened for us.
+        result = _libc().syscall(
+            *(ctypes.c_long(_OPENAT2), ctypes.c_long(folder), ctypes.c_char_p(path)),
+            *(ctypes.c_char_p(how), ctypes.c_size_t(len(how))),
+        )
+        if result >= 0:
+            return int(result)
+        code = ctypes.get_errno()
+        if code != errno.EAGAIN:
+            break
+    raise OSError(code, os.strerror(code), os.fsdecode(path))

@@ -1,0 +1,130 @@
+"""A capture by hand: somebody at the container's host, no cluster, no operator::
+
+result = await capture_container("docker://web", to="s3://cases")
+print(result.location, result.manifest_sha256)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from collector.capture import Result, bundle_url, capture
+from collector.runtime import Runtime, split_reference
+from collector.runtimes import open_runtime
+from forensics_core.api.order import (
+    DEFAULT_ARTIFACTS,
+    ArtifactKind,
+    Compression,
+    Encryption,
+    Retention,
+    Target,
+    WorkOrder,
+)
+from forensics_core.errors import UsageError
+from forensics_core.evidence.layout import bundle_name, fit
+from forensics_core.export.locate import open_destination, parse_location
+from forensics_core.export.meter import Meter
+from forensics_core.export.s3.client import S3Access
+
+ARTIFACTS = tuple(kind for kind in DEFAULT_ARTIFACTS if kind is not ArtifactKind.CONTEXT)
+"""What is captured unless told otherwise: there is no cluster to take a context from."""
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a capture by hand is to be like."""
+
+    artifacts: Sequence[ArtifactKind] = ARTIFACTS
+    compression: Compression = Compression.ZSTD
+    name: str = ""
+    """The bundle's folder; made of time, container and a random number if empty."""
+    subpath: str = "forensics"
+    """The folder beneath the destination that the bundle lies in."""
+    reason: str = ""
+    incident: str = ""
+    retention: Retention | None = None
+    encryption: Encryption | None = None
+    deadline: int = 3600
+    """Seconds for all of it."""
+    pause: bool = False
+    """Hold running containers still meanwhile, for a minute at most."""
+
+
+async def capture_container(
+    *references: str,
+    to: str,
+    wish: Wish | None = None,
+    access: S3Access | None = None,
+    meter: Meter | None = None,
+) -> Result:
+    """Capture the containers that `references` name (`docker://web`) to the URL `to`.
+
+    `access` is how to reach S3 where the standard AWS variables do not say it, `meter` counts what
+    passes. Raises a `ForensicsError` that says what to do: `UsageError`, `ContainerNotFound`,
+    `RuntimeUnavailable` or a `DestinationError`. There is a manifest only if it returns.
+    """
+    parse_location(to)
+    async with open_runtime(single_scheme(references)) as runtime:
+        order = await make_order(runtime, references, to, wish or Wish())
+        async with open_destination(
+            bundle_url(order),
+            access=access,
+            retention=order.retention,
+            encryption=order.encryption,
+        ) as destination:
+            return await capture(order, runtime, destination, meter)
+
+
+async def make_order(runtime: Runtime, references: Sequence[str], to: str, wish: Wish) -> WorkOrder:
+    """Look the containers up and return the order to capture them."""
+    targets = [await _target(runtime, reference) for reference in references]
+    uid = uuid4()
+    return WorkOrder(
+        destination=to,
+        bundle=_bundle(wish, targets, uid),
+        uid=uid,
+        targets=tuple(targets),
+        artifacts=tuple(dict.fromkeys(wish.artifacts)),
+        compression=wish.compression,
+        reason=wish.reason,
+        incident=wish.incident,
+        retention=wish.retention,
+        encryption=wish.encryption,
+        active_deadline_seconds=wish.deadline,
+        pause=wish.pause,
+    )
+
+
+async def _target(runtime: Runtime, reference: str) -> Target:
+    found = await runtime.find(reference)
+    return Target(name=fit(found.name), container_id=found.container_id, image=found.image)
+
+
+def single_scheme(references: Sequence[str]) -> str:
+    """Return the one runtime's scheme that all of them have. Raises `UsageError`."""
+    schemes = {split_reference(reference)[0] for reference in references}
+    if len(schemes) != 1:
+        raise UsageError(
+            "The containers must be of one runtime, and at least one must be named",
+            hint="Name them as docker://NAME",
+        )
+    return schemes.pop()
+
+
+def _bundle(wish: Wish, targets: Sequence[Target], uid: UUID) -> str:
+    scheme = split_reference(targets[0].container_id)[0]
+    named = wish.name or bundle_name(datetime.now(UTC), scheme, targets[0].name, uid, 1)
+    parts = [*(part for part in wish.subpath.split("/") if part), named]
+    for part in parts:
+        if not _PART.fullmatch(part):
+            raise UsageError(
+                f"'{part}' cannot be part of a bundle's path",
+                hint="Use letters, digits, '.', '_' and '-', and begin with a letter or digit",
+            )
+    return "/".join(parts)

@@ -1,0 +1,119 @@
+"""A work order, carried out: containers become a bundle.
+
+The most volatile evidence comes first, of all containers, then the next kind (RFC 3227). What
+fails at the source is recorded and the rest goes on; what fails at the destination ends it all::
+
+    async with open_destination(bundle_url(order)) as destination:
+        result = await capture(order, runtime, destination)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from collector.attempt import Attempt
+from collector.machine import describe_node, describe_tool
+from collector.runtime import Runtime
+from collector.stop import Stop
+from forensics_core.api.order import ArtifactKind, WorkOrder
+from forensics_core.errors import UsageError
+from forensics_core.evidence.bundle import BundleWriter, Label
+from forensics_core.evidence.layout import ORDER
+from forensics_core.evidence.manifest import Capture, OrderRef, Statement
+from forensics_core.export.blocks import one
+from forensics_core.export.destination import Destination
+from forensics_core.export.meter import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished bundle."""
+
+    location: str
+    """Its URL, ending in `/`."""
+    statement: Statement
+    manifest_sha256: str
+
+    @property
+    def partial(self) -> bool:
+        """Whether something that was asked for is missing."""
+        return self.statement.predicate.partial
+
+
+def bundle_url(order: WorkOrder) -> str:
+    """Return the URL of the folder that the order's bundle goes to."""
+    return f"{order.destination.rstrip('/')}/{order.bundle}"
+
+
+async def capture(
+    order: WorkOrder,
+    runtime: Runtime,
+    destination: Destination,
+    meter: Meter | None = None,
+    *,
+    order_document: bytes | None = None,
+    stop: Stop | None = None,
+    at_once: int = 1,
+) -> Result:
+    """Capture the order's containers into `destination`, the bundle's own folder.
+
+    `order_document` is the order as it was read, where it was read; `stop` ends it early with what
+    there is; `at_once` containers are read at the same time.
+
+    Raises `UsageError` for an order that this release cannot carry out, a `DestinationError` if
+    nothing more can be stored, and `ContainerNotFound` if there is none of the containers. There is
+    a manifest only if it returns.
+    """
+    _require_possible(order)
+    document = order_document or order.model_dump_json(by_alias=True).encode()
+    attempt = Attempt(order, runtime, BundleWriter(destination, meter), stop or Stop(), at_once)
+    await destination.check()
+    node = await describe_node(await runtime.version())
+    await attempt.find_all()
+    await _claim(attempt.bundle, document)
+    await attempt.capture_all()
+    finished = await attempt.bundle.finish(
+        Capture(
+            order=_reference(order, document),
+            pod=order.pod,
+            requester=order.requester,
+            reason=order.reason,
+            incident=order.incident,
+            tool=describe_tool(),
+            node=node,
+            clocks=attempt.clocks(),
+            started_at=attempt.started,
+            finished_at=attempt.started,
+            requested=order.artifacts,
+            containers=tuple(attempt.containers()),
+        ),
+        order.context,
+    )
+    return Result(destination.url, finished.statement, finished.manifest_sha256)
+
+
+def _require_possible(order: WorkOrder) -> None:
+    if not order.targets:
+        raise UsageError("The order names no container", hint="Name at least one")
+    folders = [target.name for target in order.targets]
+    if len(set(folders)) != len(folders):
+        raise UsageError(
+            "Two containers of the order have the same name", hint="Name each of them once"
+        )
+
+
+async def _claim(bundle: BundleWriter, document: bytes) -> None:
+    """Store the order first of all: whose bundle this is can then be said, and taken, only once."""
+    bundle.meter.artifacts_total += 1
+    await bundle.add(Label(ORDER, ArtifactKind.CONTEXT, None, "application/json"), one(document))
+
+
+def _reference(order: WorkOrder, document: bytes) -> OrderRef:
+    return OrderRef(
+        uid=order.uid,
+        attempt=order.attempt,
+        sha256=hashlib.sha256(document).hexdigest(),
+        destination=order.destination,
+        bundle=order.bundle,
+    )

@@ -1,0 +1,253 @@
+"""`forensics collect`: capture containers of this host, without a cluster.
+
+With `--order` it is what the operator's Jobs run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from collector.gentle import be_gentle
+from forensics_core.allocator import use_one_arena
+from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
+from forensics_core.cli.options import output_option
+from forensics_core.cli.progress import progress
+from forensics_core.cli.render import counted, prose, say, say_json, size
+from forensics_core.cli.running import Terminated, run
+from forensics_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collector.byhand import Wish
+    from collector.capture import Result
+
+PARTIAL = 4
+"""The exit code where something that was asked for is missing."""
+
+STOPPED = (
+    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is no "
+    "bundle. Capture again."
+)
+
+
+@click.command(name="collect", short_help="Capture containers of this host.")
+@click.argument("containers", metavar="RUNTIME://ID...", nargs=-1)
+@click.option("--to", "to", metavar="URL", default="", help="s3://bucket[/prefix] or a folder.")
+@click.option(
+    "--order",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Carry out this work order, as in a Job; goes with nothing else.",
+)
+@click.option("--name", default="", help="The bundle's folder.  [default: made of the time]")
+@click.option("--subpath", default="forensics", show_default=True, help="The folder it lies in.")
+@click.option(
+    "--artifact",
+    "artifacts",
+    multiple=True,
+    type=click.Choice([kind.value for kind in ArtifactKind if kind is not ArtifactKind.CONTEXT]),
+    help="Only this; may be repeated.  [default: all but volumes and memory]",
+)
+@click.option(
+    "--compression",
+    type=click.Choice([way.value for way in Compression]),
+    default=Compression.ZSTD.value,
+    show_default=True,
+    help="How the file system is stored.",
+)
+@click.option("--reason", default="", help="Why it is captured; goes into the manifest.")
+@click.option("--incident", default="", metavar="ID", help="The incident it belongs to.")
+@click.option("--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long.")
+@click.option(
+    "--retention-mode",
+    type=click.Choice([mode.value for mode in RetentionMode], case_sensitive=False),
+    help="Object Lock: who may lift it.  [default: Governance]",
+)
+@click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it.")
+@click.option("--kms-key-id", metavar="K", help="Encrypt with this key of the KMS.")
+@click.option("--expected-bucket-owner", metavar="A", help="The account that must own the bucket.")
+@click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
+@click.option(
+    "--runtime-endpoint",
+    metavar="URL",
+    envvar="FORENSICS_RUNTIME_ENDPOINT",
+    help="The runtime's socket, unix:///PATH.  [default: looked for]",
+)
+@click.option(
+    "--deadline",
+    type=click.IntRange(1),
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="End by then with what there is.",
+)
+@click.option(
+    "--gentle/--no-gentle",
+    default=True,
+    show_default=True,
+    envvar="FORENSICS_GENTLE",
+    help="Stay below the priority of what else runs here.",
+)
+@output_option
+def collect(
+    containers: tuple[str, ...],
+    to: str,
+    order: Path | None,
+    name: str,
+    subpath: str,
+    artifacts: tuple[str, ...],
+    compression: str,
+    reason: str,
+    incident: str,
+    retention_days: int | None,
+    retention_mode: str | None,
+    legal_hold: bool,
+    kms_key_id: str | None,
+    expected_bucket_owner: str | None,
+    pause: bool,
+    runtime_endpoint: str | None,
+    deadline: int,
+    gentle: bool,
+    output: str,
+) -> None:
+    """Capture containers of this host into a bundle.
+
+    They are named as docker://NAME, containerd://NAMESPACE/POD/NAME, cri-o://..., or by an ID in
+    place of the names. `containerd://` alone lists what there is.
+
+    Exits with 4 if something that was asked for could not be captured; what, and why, is printed
+    and in the manifest.
+    """
+    use_one_arena()
+    if gentle:
+        be_gentle()
+    if order:
+        _carry_out(order)
+    if runtime_endpoint:
+        os.environ["FORENSICS_RUNTIME_ENDPOINT"] = runtime_endpoint
+    if len(containers) == 1 and containers[0].endswith("://"):
+        _list(containers[0].removesuffix("://"), output)
+        return
+    _require(containers=containers, to=to)
+    from collector.byhand import ARTIFACTS, Wish
+
+    wish = Wish(
+        artifacts=[ArtifactKind(kind) for kind in artifacts] or ARTIFACTS,
+        compression=Compression(compression),
+        name=name,
+        subpath=subpath,
+        reason=reason,
+        incident=incident,
+        retention=_retention(retention_days, retention_mode, legal_hold),
+        encryption=Encryption(kms_key_id=kms_key_id) if kms_key_id else None,
+        deadline=deadline,
+        pause=pause,
+    )
+    try:
+        result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise type(stop)(STOPPED) from None
+    _show(result, output)
+    if result.partial:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _carry_out(order: Path) -> NoReturn:
+    """Do what the operator ordered; everything is said in the order."""
+    from collector.job import run_job
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        alone = parameter.name not in {"order", "gentle"}
+        if source is ParameterSource.COMMANDLINE and alone:
+            shown = parameter.get_error_hint(context)
+            raise click.UsageError(f"--order goes with nothing else: leave out {shown}.", context)
+    result = run_job(order, os.environ)
+    raise click.exceptions.Exit(PARTIAL if result.partial else 0)
+
+
+def _list(scheme: str, output: str) -> None:
+    """Print the containers of a runtime, those of pods by pod and name."""
+    from collector.runtime import Listed
+    from collector.runtimes import open_runtime
+
+    async def work() -> list[Listed]:
+        async with open_runtime(scheme) as runtime:
+            return sorted(await runtime.list(), key=lambda row: (row.pod, row.name))
+
+    rows = run(work)
+    if output == "json":
+        names = ("containerID", "pod", "name", "image", "state")
+        say_json({"containers": [dict(zip(names, row, strict=True)) for row in rows]})
+        return
+    for row in rows:
+        where = f"{row.pod}/{row.name}" if row.pod else row.name
+        say(prose(f"{row.container_id}  {row.state:8}  {where}  {row.image}"))
+    say(f"{counted(len(rows), 'container')}")
+
+
+def _require(**given: object) -> None:
+    """Refuse a capture by hand that lacks an argument, in click's own words."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in given and not given[parameter.name]:
+            raise click.MissingParameter(ctx=context, param=parameter)
+
+
+def _capture(
+    containers: tuple[str, ...], to: str, wish: Wish, owner: str | None, *, quiet: bool
+) -> Result:
+    from collector.byhand import capture_container
+    from forensics_core.export.meter import Meter
+    from forensics_core.export.s3.client import S3Access
+
+    async def work() -> Result:
+        meter, access = Meter(), S3Access(expected_bucket_owner=owner)
+        async with progress(meter, "Capturing", quiet=quiet):
+            return await capture_container(
+                *containers, to=to, wish=wish, access=access, meter=meter
+            )
+
+    return run(work)
+
+
+def _show(result: Result, output: str) -> None:
+    if output == "json":
+        say_json(_summary(result))
+        return
+    for gap in result.statement.predicate.not_captured:
+        title = "Missing" if gap.requested else "Note"
+        of = f" of {gap.container}" if gap.container else ""
+        say(prose(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
+    artifacts = result.statement.predicate.artifacts
+    stored = size(sum(artifact.size for artifact in artifacts))
+    how = "Captured in part" if result.partial else "Captured"
+    say(f"{how}: {counted(len(artifacts), 'artifact')}, {stored}, in {prose(result.location)}")
+    say(f"manifest sha256:{result.manifest_sha256}")
+
+
+def _summary(result: Result) -> dict[str, object]:
+    capture = result.statement.predicate.model_dump(mode="json", by_alias=True)
+    return {
+        "location": result.location,
+        "manifestSHA256": result.manifest_sha256,
+        "partial": result.partial,
+        "containers": capture["containers"],
+        "artifacts": capture["artifacts"],
+        "notCaptured": capture["notCaptured"],
+    }
+
+
+def _retention(days: int | None, mode: str | None, legal_hold: bool) -> Retention | None:
+    if mode and not days:
+        raise UsageError("--retention-mode needs --retention-days", hint="Say for how many days")
+    if not days and not legal_hold:
+        return None
+    return Retention(
+        mode=RetentionMode(mode or RetentionMode.GOVERNANCE), days=days, legal_hold=legal_hold
+    )

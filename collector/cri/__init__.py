@@ -1,0 +1,1 @@
+"""Container runtimes that speak the Container Runtime Interface: containerd and CRI-O."""

@@ -1,0 +1,1 @@
+"""The messages on the wire, generated from the `.proto` files beside by `make proto`."""

@@ -1,0 +1,247 @@
+"""containerd and CRI-O as a `Runtime`: the CRI, and containerd's own services where it is silent.
+
+async with open_cri("containerd") as runtime:
+    container = await runtime.find("containerd://shop/web-1/app")
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from anyio import to_thread
+
+from collector import view
+from collector.changes import OpenLayers
+from collector.cri import inspection, logfiles
+from collector.cri._proto import containerd_pb2 as containerd
+from collector.cri._proto import runtime_pb2 as cri
+from collector.cri.channel import Channel
+from collector.cri.storage import storage
+from collector.host import Host
+from collector.runtime import Change, ContainerInfo, Listed, Unavailable, split_reference
+from collector.view import Storage
+from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
+
+_RUNTIME = "runtime.v1.RuntimeService"
+_IMAGES = "runtime.v1.ImageService"
+_SNAPSHOTS = "containerd.services.snapshots.v1.Snapshots"
+_TASKS = "containerd.services.tasks.v1.Tasks"
+NAMESPACE = "k8s.io"
+"""Where the CRI plugin keeps its containers in containerd."""
+
+
+class CriRuntime:
+    """A runtime that speaks version 1 of the CRI, open for reading."""
+
+    def __init__(self, channel: Channel, scheme: str, host: Host, name: str) -> None:
+        self._channel = channel
+        self._scheme = scheme
+        self._host = host
+        self._name = name
+        self._containerd = scheme == "containerd"
+
+    @property
+    def scheme(self) -> str:
+        """`containerd` or `cri-o`."""
+        return self._scheme
+
+    async def version(self) -> str:
+        """Return the runtime's name and version, as it was when it was opened."""
+        return self._name
+
+    async def list(self) -> list[Listed]:
+        """Return every container of every pod, the pods' own ones left out."""
+        pods = await self._pods()
+        return [
+            Listed(
+                f"{self.scheme}://{row.id}",
+                _pod_name(pods.get(row.pod_sandbox_id)),
+                row.metadata.name,
+                row.image.user_specified_image or row.image.image,
+                inspection.STATES.get(row.state, "unknown"),
+            )
+            for row in await self._containers()
+        ]
+
+    async def find(self, reference: str) -> ContainerInfo:
+        """Return the container of that ID, beginning of an ID, or `[[NAMESPACE/]POD/]NAME`.
+
+        Raises `UsageError` for a pod's sandbox, and where the container runs in a sandbox itself.
+        """
+        key = split_reference(reference)[1]
+        pods, rows = await self._pods(), await self._containers()
+        found = _matching(key, rows, pods)
+        if not found:
+            raise self._unknown(key, rows, pods)
+        if len(found) > 1:
+            ids = ", ".join(row.id[:12] for row in found[:5])
+            raise UsageError(
+                f"'{key}' means {len(found)} containers: {ids}",
+                hint="Name it as NAMESPACE/POD/NAME, or give more of its ID",
+            )
+        container = await self._describe(found[0].id, pods.get(found[0].pod_sandbox_id))
+        sandbox = pods.get(found[0].pod_sandbox_id)
+        inspection.refuse_sandboxed(container, sandbox.runtime_handler if sandbox else "")
+        return container
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        """Return what the runtime says of the container now."""
+        return await self._describe(container.key, None)
+
+    async def image(self, container: ContainerInfo) -> bytes:
+        """Return what the runtime says of the container's image."""
+        request = cri.ImageStatusRequest(
+            image=cri.ImageSpec(image=container.image_id), verbose=True
+        )
+        said = await self._channel.call(f"{_IMAGES}/ImageStatus", request, cri.ImageStatusResponse)
+        if not said.image.id:
+            raise ContainerGone(f"The runtime has no image {container.image_id} any more")
+        return inspection.image_document(said)
+
+    def changes(
+        self, container: ContainerInfo
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Raise `Unavailable`: the CRI has no such list."""
+        raise Unavailable(
+            f"{self.scheme} itself lists no changes of '{container.name}'", reason="NotSupported"
+        )
+
+    def export(self, container: ContainerInfo) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Raise `Unavailable`: the CRI makes no archives."""
+        raise Unavailable(
+            f"{self.scheme} itself makes no archive of '{container.name}'", reason="NotSupported"
+        )
+
+    @asynccontextmanager
+    async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
+        """Open the layers that containerd's snapshotter, or CRI-O's storage, keeps."""
+        async with view.open_layers(await self._storage(container), self._host) as layers:
+            yield layers
+
+    @asynccontextmanager
+    async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
+        """Open the file system where the shim has it mounted, or merge its layers."""
+        place = await self._storage(container)
+        async with view.open_root(container, place, self._host) as root:
+            yield root
+
+    @asynccontextmanager
+    async def logs(
+        self, container: ContainerInfo, stream: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read one log file as it is."""
+        async with logfiles.read(self._host, inspection.log_path(container), stream) as blocks:
+            yield blocks
+
+    async def process(self, container: ContainerInfo) -> int:
+        """Return the first process's ID, if it is one of this machine."""
+        return await view.local_process(container)
+
+    async def pause(self, container: ContainerInfo) -> None:
+        """Freeze the container's processes. Raises `Unavailable` where only CRI-O could."""
+        self._require_tasks()
+        request = containerd.PauseTaskRequest(container_id=container.key)
+        await self._channel.call(f"{_TASKS}/Pause", request, containerd.Empty, namespace=NAMESPACE)
+
+    async def resume(self, container: ContainerInfo) -> None:
+        """Let the container's processes go on."""
+        self._require_tasks()
+        request = containerd.ResumeTaskRequest(container_id=container.key)
+        await self._channel.call(f"{_TASKS}/Resume", request, containerd.Empty, namespace=NAMESPACE)
+
+    def _require_tasks(self) -> None:
+        if not self._containerd:
+            raise Unavailable(
+                f"{self.scheme} offers no way to pause a container", reason="NotSupported"
+            )
+
+    async def _describe(self, key: str, sandbox: cri.PodSandbox | None) -> ContainerInfo:
+        request = cri.ContainerStatusRequest(container_id=key, verbose=True)
+        said = await self._channel.call(
+            f"{_RUNTIME}/ContainerStatus", request, cri.ContainerStatusResponse
+        )
+        logs = await to_thread.run_sync(logfiles.names, self._host, said.status.log_path)
+        task = await self._task(key) if self._containerd else None
+        return inspection.describe(self.scheme, said, sandbox, logs, task)
+
+    async def _task(self, key: str) -> containerd.Process | None:
+        request = containerd.GetTaskRequest(container_id=key)
+        try:
+            said = await self._channel.call(
+                f"{_TASKS}/Get", request, containerd.GetTaskResponse, namespace=NAMESPACE
+            )
+        except ContainerGone:  # it has none unless it runs
+            return None
+        return said.process
+
+    async def _storage(self, container: ContainerInfo) -> Storage:
+        mounts = await self._mounts(container) if self._containerd else ()
+        return await to_thread.run_sync(storage, container, mounts, self._host)
+
+    async def _mounts(self, container: ContainerInfo) -> Sequence[containerd.Mount]:
+        said = inspection.details(container)
+        request = containerd.MountsRequest(
+            snapshotter=str(said.get("snapshotter") or ""),
+            key=str(said.get("snapshotKey") or container.key),
+        )
+        if not request.snapshotter:
+            return ()
+        answer = await self._channel.call(
+            f"{_SNAPSHOTS}/Mounts", request, containerd.MountsResponse, namespace=NAMESPACE
+        )
+        return answer.mounts
+
+    async def _containers(self) -> Sequence[cri.Container]:
+        request = cri.ListContainersRequest()
+        said = await self._channel.call(
+            f"{_RUNTIME}/ListContainers", request, cri.ListContainersResponse
+        )
+        return said.containers
+
+    async def _pods(self) -> dict[str, cri.PodSandbox]:
+        request = cri.ListPodSandboxRequest()
+        said = await self._channel.call(
+            f"{_RUNTIME}/ListPodSandbox", request, cri.ListPodSandboxResponse
+        )
+        return {pod.id: pod for pod in said.items}
+
+    def _unknown(
+        self, key: str, rows: Sequence[cri.Container], pods: dict[str, cri.PodSandbox]
+    ) -> Exception:
+        if any(pod.startswith(key) for pod in pods):
+            inside = [row for row in rows if row.pod_sandbox_id.startswith(key)]
+            named = ", ".join(f"{row.metadata.name} ({row.id[:12]})" for row in inside)
+            return UsageError(
+                f"'{key}' is a pod's sandbox, which holds nothing but its namespaces",
+                hint=f"Name one of its containers: {named or 'it has none'}",
+            )
+        names = sorted({_full_name(row, pods) for row in rows})
+        near = difflib.get_close_matches(key, names, n=3) or names[:5]
+        return ContainerNotFound(
+            f"{self._name} at {self._channel.where} knows no container '{key}'",
+            hint=f"It has {', '.join(near)}" if near else "It has no containers at all",
+        )
+
+
+def _pod_name(pod: cri.PodSandbox | None) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}" if pod else ""
+
+
+def _full_name(row: cri.Container, pods: dict[str, cri.PodSandbox]) -> str:
+    return f"{_pod_name(pods.get(row.pod_sandbox_id))}/{row.metadata.name}"
+
+
+def _matching(
+    key: str, rows: Sequence[cri.Container], pods: dict[str, cri.PodSandbox]
+) -> list[cri.Container]:
+    """Return the containers that `key` may mean; where a name means several starts, the newest."""
+    exact = [row for row in rows if row.id == key]
+    if exact:
+        return exact
+    named: dict[tuple[str, str], cri.Container] = {}
+    for row in sorted(rows, key=lambda row: row.created_at):
+        if f"/{_full_name(row, pods)}".endswith(f"/{key}"):
+            named[row.pod_sandbox_id, row.metadata.name] = row
+    return [*named.values()] or [row for row in rows if row.id.startswith(key)]

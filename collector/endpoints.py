@@ -1,0 +1,175 @@
+"""Where container runtimes listen: found by looking at what runs, or named.
+
+A runtime's process says it on its command line or in its configuration file. A process only counts
+if it is outside of all containers: anything may call itself containerd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from collector.beneath import opened
+from collector.host import Host
+from collector.procfs import HOST_PROC, Process, pids
+from forensics_core.errors import UsageError
+
+ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
+"""The environment variable that names the runtime's socket: `unix:///run/crio/crio.sock`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A Unix socket that a runtime may listen on."""
+
+    socket: str
+    """Its path on the runtime's machine."""
+    host: Host = field(default_factory=Host)
+
+    @contextmanager
+    def reach(self) -> Iterator[str]:
+        """Yield a path to connect to, short enough for any socket. Raises `OSError`."""
+        with opened(self.host.open(self.socket)) as place:
+            yield f"/proc/self/fd/{place}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """How a runtime's program says where it listens."""
+
+    options: tuple[str, ...]
+    config_options: tuple[str, ...]
+    config: str
+    address: Callable[[bytes], Any]
+    """Finds the address in the configuration file."""
+    usual: tuple[str, ...]
+
+
+def _toml(*names: str) -> Callable[[bytes], Any]:
+    def find(content: bytes) -> Any:
+        value: Any = tomllib.loads(content.decode())
+        for name in names:
+            value = value[name]
+        return value
+
+    return find
+
+
+_CONTAINERD = _Program(
+    ("--address", "-a"),
+    ("--config", "-c"),
+    "/etc/containerd/config.toml",
+    _toml("grpc", "address"),
+    ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
+)
+_CRIO = _Program(
+    ("--listen",),
+    ("--config", "-c"),
+    "/etc/crio/crio.conf",
+    _toml("crio", "api", "listen"),
+    ("/var/run/crio/crio.sock",),
+)
+_DOCKERD = _Program(
+    ("--host", "-H"),
+    ("--config-file",),
+    "/etc/docker/daemon.json",
+    lambda content: json.loads(content)["hosts"],
+    ("/var/run/docker.sock",),
+)
+PROGRAMS = {"containerd": _CONTAINERD, "crio": _CRIO, "dockerd": _DOCKERD}
+
+
+def named() -> Endpoint | None:
+    """Return the endpoint that the environment names. Raises `UsageError` for no Unix socket.
+
+    In a Job it is a path on the node, whose file system is that of a runtime's process.
+    """
+    text = os.environ.get(ENDPOINT, "")
+    if not text:
+        return None
+    path = text.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise UsageError(f"{ENDPOINT}='{text}' is no Unix socket", hint="Write unix:///PATH")
+    hosts = [Host.of(pid) for name in PROGRAMS for pid in _running(name)] if in_job() else []
+    return Endpoint(path, next((host for host in hosts if _has(host, path)), Host()))
+
+
+def in_job() -> bool:
+    """Whether this process runs beside the containers' machine, with only its /proc."""
+    return bool(os.environ.get(HOST_PROC))
+
+
+def look(*programs: str) -> list[Endpoint]:
+    """Return the sockets of the programs that run, then the usual ones that exist; each once."""
+    found = []
+    for name in programs:
+        for pid in _running(name):
+            host = Host.of(pid)
+            sockets = _sockets(PROGRAMS[name], _arguments(pid), host)
+            found += [Endpoint(path, host) for path in sockets if _has(host, path)]
+    known = {endpoint.socket for endpoint in found}
+    if not in_job():
+        usual = (path for name in programs for path in PROGRAMS[name].usual)
+        found += [Endpoint(path) for path in usual if path not in known and Path(path).exists()]
+    return found
+
+
+def usual(*programs: str) -> str:
+    """Return where the programs listen if nobody says otherwise, for people."""
+    return ", ".join(path for name in programs for path in PROGRAMS[name].usual)
+
+
+def _has(host: Host, path: str) -> bool:
+    try:
+        os.close(host.open(path))
+    except OSError:
+        return False
+    return True
+
+
+def _running(name: str) -> list[int]:
+    """Return the processes of that name that are in no container."""
+    found = []
+    for pid in pids():
+        with suppress(OSError), Process.open(pid) as process:
+            if process.read("comm").strip() == name.encode() and _outside(process):
+                found.append(pid)
+    return found
+
+
+def _outside(process: Process) -> bool:
+    contained = any("kubepods" in path for path in process.cgroups().values())
+    return not contained and not process.nested
+
+
+def _arguments(pid: int) -> list[str]:
+    with suppress(OSError), Process.open(pid) as process:
+        return [os.fsdecode(part) for part in process.read("cmdline").split(b"\0")[1:]]
+    return []
+
+
+def _sockets(program: _Program, arguments: Sequence[str], host: Host) -> list[str]:
+    said = _values(arguments, program.options)
+    if not said:
+        config = _values(arguments, program.config_options) or [program.config]
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            address = program.address(host.read(config[-1]))
+            said = [address] if isinstance(address, str) else [str(each) for each in address]
+    paths = [text.removeprefix("unix://") for text in said]
+    return [path for path in paths if path.startswith("/")] or [*program.usual]
+
+
+def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return what stands behind any of the options, as `--name value` or `--name=value`."""
+    found = []
+    for number, argument in enumerate(arguments):
+        name, mark, value = argument.partition("=")
+        if name in options:
+            found.append(value if mark else "".join(arguments[number + 1 : number + 2]))
+    return found

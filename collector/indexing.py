@@ -1,0 +1,77 @@
+"""The index of a file system's archive, stored beside it while it passes.
+
+::
+
+    async with indexed(scene) as index:
+        await scene.add("rootfs.tar", ..., taps=[index])
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from collector.scene import Scene
+from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.evidence.bundle import Findings, Label
+from forensics_core.evidence.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
+from forensics_core.evidence.manifest import Flag
+from forensics_core.export.destination import Buffer
+from forensics_core.export.tarindex.rows import Chunk
+from forensics_core.export.tarindex.stage import TarIndex
+from forensics_core.tasks import task_group
+
+METHOD = "index"
+
+
+@asynccontextmanager
+async def indexed(scene: Scene) -> AsyncIterator[TarIndex]:
+    """Store what the index finds in the block, then the table that finds rows by path.
+
+    Nothing of either is kept if the block fails.
+    """
+    outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
+    index, findings, lookup = TarIndex(outlet.send), Findings(), list[bytes]()
+    async with inlet, task_group() as tasks:
+        tasks.start_soon(_store_rows, scene, inlet, findings, lookup)
+        async with outlet:
+            yield index
+            await index.close()
+            if index.damage:
+                findings.flags.add(Flag.TRUNCATED)
+    await scene.bundle.add(_label(scene, ROOTFS_LOOKUP), _each(lookup))
+    scene.added += 1
+    if index.damage:
+        message = f"{ROOTFS_INDEX} ends after {index.rows} members: {index.damage}"
+        scene.lacks("rest of the index", "Unreadable", message, requested=False)
+
+
+async def _store_rows(
+    scene: Scene, inlet: MemoryObjectReceiveStream[Chunk], findings: Findings, lookup: list[bytes]
+) -> None:
+    async def frames() -> AsyncIterator[Buffer]:
+        async for chunk in inlet:
+            lookup.append(chunk.lookup)
+            yield chunk.data
+
+    await scene.bundle.add(_label(scene, ROOTFS_INDEX), frames(), findings, framed=True)
+    scene.added += 1
+
+
+def _label(scene: Scene, name: str) -> Label:
+    return Label(
+        container_file(scene.name, name),
+        ArtifactKind.FILESYSTEM,
+        scene.name,
+        "application/zstd",
+        METHOD,
+        Compression.ZSTD,
+    )
+
+
+async def _each(lines: Iterable[bytes]) -> AsyncIterator[Buffer]:
+    for line in lines:
+        yield line

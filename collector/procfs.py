@@ -1,0 +1,126 @@
+"""Reading /proc without mixing up processes.
+
+A process is opened once, as a directory; what is read through that descriptor is always of this
+process, even if its number is given to another one meanwhile::
+
+    with Process.open(4711) as process:
+        arguments = process.read("cmdline").split(b"\\0")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+HOST_PROC = "FORENSICS_HOST_PROC"
+"""The environment variable that says where the containers' machine has its /proc: in a Job it is
+mounted beside the Job's own."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Read of one file at most; /proc has no file that is longer without being a flood."""
+
+
+def host_proc() -> Path:
+    """Return the /proc in which the containers' processes are."""
+    return Path(os.environ.get(HOST_PROC) or "/proc")
+
+
+class Process:
+    """One process, open for reading. Everything raises `OSError` once it has ended."""
+
+    def __init__(self, pid: int, folder: int) -> None:
+        self.pid = pid
+        self.folder = folder
+        """The descriptor of /proc/PID."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, pid: int, proc: Path | None = None) -> Iterator[Process]:
+        """Open the process numbered `pid`. Raises `FileNotFoundError` if there is none."""
+        folder = os.open(
+            (proc or host_proc()) / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
+        try:
+            yield cls(pid, folder)
+        finally:
+            os.close(folder)
+
+    def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
+        """Return the content of the file `name`, `limit` bytes of it at most."""
+        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+        with os.fdopen(file, "rb", buffering=0) as stream:
+            content = b""
+            while len(content) < limit and (more := stream.read(limit - len(content))):
+                content += more
+        return content
+
+    def link(self, name: str) -> bytes:
+        """Return where the symbolic link `name` leads to."""
+        return os.readlink(os.fsencode(name), dir_fd=self.folder)
+
+    def numbers(self, name: str) -> list[int]:
+        """Return the entries of the directory `name` that are numbers, in order."""
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+        try:
+            return _numbers(entry.name for entry in os.scandir(folder))
+        finally:
+            os.close(folder)
+
+    @property
+    def nested(self) -> bool:
+        """Whether it is in a PID namespace beneath the one that this /proc is of."""
+        lines = self.read("status").splitlines()
+        return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
+
+    def cgroups(self) -> dict[str, str]:
+        """Return the path of each hierarchy's cgroup; version 2's own hierarchy is the key ''."""
+        lines = self.read("cgroup").decode(errors="surrogateescape").splitlines()
+        fields = (line.split(":", 2) for line in lines)
+        return {row[1]: row[2] for row in fields if len(row) == 3}
+
+
+def pids(proc: Path | None = None) -> list[int]:
+    """Return the numbers of all processes there are, in order."""
+    return _numbers(entry.name for entry in (proc or host_proc()).iterdir())
+
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def companions(pid: int, proc: Path | None = None) -> list[int]:
+    """Return the processes of the container whose first process is `pid`, that one included.
+
+    They share its cgroup, or lie in one beneath it, or share its PID namespace where that is not
+    the machine's.
+    """
+    with Process.open(pid, proc) as first:
+        groups = {name: path for name, path in first.cgroups().items() if path.strip("/.")}
+        space = first.link("ns/pid")
+        private = first.nested
+    found = []
+    for other in pids(proc):
+        with suppress(OSError), Process.open(other, proc) as process:
+            if _within(process.cgroups(), groups) or (private and process.link("ns/pid") == space):
+                found.append(other)
+    return found
+
+
+def machine_network() -> bytes:
+    """Return the network namespace of the machine itself.
+
+    Its first process may refuse to be looked at; the second is the kernel's own. Where neither is
+    shown, ours has to do.
+    """
+    for folder in (host_proc() / "1", host_proc() / "2", Path("/proc/self")):
+        with suppress(OSError):
+            return os.fsencode((folder / "ns/net").readlink())
+    return b""
+
+
+def _within(own: dict[str, str], groups: dict[str, str]) -> bool:
+    return any(
+        own.get(name) == path or own.get(name, "").startswith(path + "/")
+        for name, path in groups.items()
+    )

@@ -1,0 +1,27 @@
+"""The runtimes there are, by the schemes of container IDs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from collector.runtime import Runtime
+from forensics_core.errors import UsageError
+
+SCHEMES = ("docker", "containerd", "cri-o")
+"""What container IDs may begin with."""
+
+
+def open_runtime(scheme: str) -> AbstractAsyncContextManager[Runtime]:
+    """Open the runtime that container IDs with `scheme` belong to. Raises `UsageError`."""
+    if scheme == "docker":
+        from collector.docker import open_docker
+
+        return open_docker()
+    if scheme in {"containerd", "cri-o"}:
+        from collector.cri.opening import open_cri
+
+        return open_cri(scheme)
+    raise UsageError(
+        f"'{scheme}' is no container runtime that this release can read",
+        hint=f"It reads {', '.join(f'{known}://' for known in SCHEMES)}: name the container so",
+    )

@@ -1,0 +1,117 @@
+"""One container under capture: what all of its artifacts share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from collector.runtime import ContainerInfo, Runtime
+from collector.stop import Stop
+from collector.text import document
+from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.evidence.bundle import BundleWriter, Findings, Label
+from forensics_core.evidence.layout import container_file
+from forensics_core.evidence.manifest import Flag, NotCaptured
+from forensics_core.export.blocks import one
+from forensics_core.export.destination import Buffer
+from forensics_core.export.stages import Stage
+
+
+@dataclass(slots=True)
+class Scene:
+    """Where the artifacts of one container come from, and where they go."""
+
+    name: str
+    """The container's folder in the bundle."""
+    container: ContainerInfo
+    """As it was when the capture began."""
+    runtime: Runtime
+    bundle: BundleWriter
+    compression: Compression
+    """For what is large."""
+    deadline: float
+    """When every stream ends, by the event loop's clock."""
+    added: int = 0
+    """Artifacts in the bundle so far."""
+    stop: Stop = field(default_factory=Stop)
+    """Ends every stream before the deadline."""
+
+    async def add(
+        self,
+        name: str,
+        kind: ArtifactKind,
+        blocks: AsyncIterable[Buffer],
+        *,
+        method: str,
+        media_type: str,
+        findings: Findings | None = None,
+        compression: Compression = Compression.NONE,
+        taps: Sequence[Stage] = (),
+    ) -> None:
+        """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
+
+        `taps` see them on their way.
+        """
+        zstd = compression is Compression.ZSTD
+        label = Label(
+            container_file(self.name, f"{name}.zst" if zstd else name),
+            kind,
+            self.name,
+            "application/zstd" if zstd else media_type,
+            method,
+            compression,
+        )
+        findings = findings if findings is not None else Findings()
+        source = _Until(self, aiter(blocks), findings)
+        await self.bundle.add(label, source, findings, taps=taps)
+        self.added += 1
+        if source.cut:
+            self.lacks_for_time(f"{name}, its rest")
+
+    async def add_json(
+        self,
+        name: str,
+        kind: ArtifactKind,
+        content: bytes | dict[str, object],
+        *,
+        method: str,
+    ) -> None:
+        """Store JSON: a document byte for byte, or what it is to hold."""
+        data = content if isinstance(content, bytes) else document(content)
+        await self.add(name, kind, one(data), method=method, media_type="application/json")
+
+    def lacks(self, what: str, reason: str, message: str, *, requested: bool = True) -> None:
+        """Record that something of this container is not in the bundle."""
+        gap = NotCaptured(
+            what=what, container=self.name, reason=reason, message=message, requested=requested
+        )
+        self.bundle.lacks(gap)
+
+    def lacks_for_time(self, what: str) -> None:
+        """Record that the deadline, or the wish to stop, came before the end of something."""
+        reason = self.stop.reason
+        which = "deadline came" if reason == "Deadline" else "capture was told to end"
+        self.lacks(what, reason, f"The {which} before this was captured whole")
+
+
+class _Until:
+    """Passes blocks on, and ends by itself when time is up before the next one."""
+
+    def __init__(self, scene: Scene, source: AsyncIterator[Buffer], findings: Findings) -> None:
+        self._scene = scene
+        self._source = source
+        self._findings = findings
+        self.cut = False
+        """Whether time was up before the end."""
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        with self._scene.stop.scope(self._scene.deadline) as scope:
+            block = await anext(self._source)
+        if not scope.cancelled_caught:
+            return block
+        self.cut = True
+        self._findings.flags.add(Flag.TRUNCATED)
+        raise StopAsyncIteration

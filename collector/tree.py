@@ -1,0 +1,159 @@
+"""A file system as a pax archive, read by GNU tar straight from the node.
+
+tar walks by directory descriptors and follows no symbolic link, opens no FIFO and no device, leaves
+access times alone, and knows hard links, holes, ACLs and extended attributes. It runs as a child
+that is always ended with its block::
+
+    async with read_tree(root) as reading:
+        async for block in reading.blocks: ...
+    reading.complaints.findings
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+from anyio.abc import ByteReceiveStream, Process
+
+from collector.complaints import Complaints, unquote
+from collector.runtime import Unavailable
+from collector.strays import MAX_SOCKETS
+from forensics_core.export.blocks import read_pipe
+from forensics_core.export.destination import Buffer
+from forensics_core.tasks import task_group
+
+PIPE_SIZE = 1024 * 1024
+"""Bytes between tar and us: the most that the kernel grants without privilege."""
+MAX_LINE = 64 * 1024
+"""Bytes of one complaint that are looked at."""
+_SOCKET = b'": socket ignored'
+
+OPTIONS = (
+    "--create",
+    "--file=-",
+    "--blocking-factor=128",
+    "--format=posix",
+    "--pax-option=exthdr.name=%d/PaxHeaders/%f",
+    "--numeric-owner",
+    "--acls",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--sparse",
+    "--atime-preserve=system",
+    "--quoting-style=c",
+)
+"""No `--one-file-system`: an overlay's files may differ in device. Sub-mounts are not in sight."""
+
+
+@dataclass
+class TreeReading:
+    """One walk through a file system."""
+
+    blocks: AsyncIterator[Buffer]
+    """The archive; raises `SourceError` at its end if tar gave up."""
+    complaints: Complaints = field(default_factory=Complaints)
+    """Complete once `blocks` has ended."""
+    sockets: list[bytes] = field(default_factory=list)
+    """The names of sockets, `MAX_SOCKETS` at most, which are not in the archive."""
+
+    def hear(self, line: bytes) -> None:
+        """Take in one line that tar wrote to its standard error."""
+        self.complaints.hear(line)
+        if line.endswith(_SOCKET) and len(self.sockets) < MAX_SOCKETS:
+            self.sockets.append(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
+
+
+@asynccontextmanager
+async def read_tree(root: int) -> AsyncIterator[TreeReading]:
+    """Archive all beneath the directory with the descriptor `root`; members begin with `./`.
+
+    Raises `Unavailable` where there is no GNU tar.
+    """
+    command = [await gnu_tar(), *OPTIONS, f"--directory=/proc/self/fd/{root}", "."]
+    async with _running(command, root) as (process, outlet), task_group() as tasks:
+        complaints, heard = Complaints(), anyio.Event()
+        async with aclosing(_blocks(outlet, process, complaints, heard)) as blocks:
+            reading = TreeReading(blocks, complaints)
+            if process.stderr:
+                tasks.start_soon(_listen, process.stderr, reading, heard)
+            yield reading
+        tasks.cancel_scope.cancel()
+
+
+async def gnu_tar() -> str:
+    """Return the path of GNU tar. Raises `Unavailable` where the node has none."""
+    path = await to_thread.run_sync(shutil.which, "tar")
+    if path:
+        answer = await anyio.run_process([path, "--version"], check=False)
+        if b"GNU tar" in answer.stdout:
+            return path
+    raise Unavailable(
+        "GNU tar is not installed", reason="NotSupported", hint="Install the package tar"
+    )
+
+
+async def _blocks(
+    outlet: int, process: Process, complaints: Complaints, heard: anyio.Event
+) -> AsyncGenerator[Buffer, None]:
+    async for block in read_pipe(outlet):
+        yield block
+    await heard.wait()
+    complaints.judge(await process.wait())
+
+
+@asynccontextmanager
+async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, int]]:
+    """Start tar, in a session of its own so that Ctrl-C reaches only us; end it with the block."""
+    outlet, inlet = _pipe()
+    try:
+        try:
+            process = await anyio.open_process(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=inlet,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C"},
+                pass_fds=[root],
+                start_new_session=True,
+            )
+        finally:
+            os.close(inlet)
+        try:
+            yield process, outlet
+        finally:
+            await _end(process)
+    finally:
+        os.close(outlet)
+
+
+def _pipe() -> tuple[int, int]:
+    outlet, inlet = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # the kernel may be out of memory for pipes: it works all the same
+        fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    os.set_blocking(outlet, False)
+    return outlet, inlet
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    with anyio.CancelScope(shield=True):
+        await process.aclose()
+
+
+async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.Event) -> None:
+    rest = b""
+    async for chunk in stream:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            reading.hear(line)
+        rest = rest[:MAX_LINE]
+    heard.set()
