@@ -1,0 +1,125 @@
+"""Which cluster, and as whom: from the kubeconfig, or from the pod's own service account.
+
+In this order: what the caller names, `KUBECONFIG`, `~/.kube/config`, the service account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+from kubernetes_asyncio.client import Configuration
+from kubernetes_asyncio.config import load_kube_config
+
+from forensics_core.errors import ClusterNotConfigured
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_HINT = "Set KUBECONFIG, or run in a pod that has a service account"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Everything that a client is made from."""
+
+    configuration: Configuration
+    namespace: str
+    """Where the kubeconfig's context points, or where the pod runs."""
+    files: tuple[Path, ...]
+    """What it was read from: once these change, it is to be read again."""
+
+    def fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Return what tells whether a file was replaced or written since. Blocks."""
+        return tuple(_stamp(file) for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSource:
+    """Where to read credentials, now and after each rotation."""
+
+    kubeconfig: str | None = None
+    """One path, or several with `:` between them; None: the service account."""
+    context: str | None = None
+    service_account: Path = SERVICE_ACCOUNT
+
+    @classmethod
+    def find(
+        cls,
+        kubeconfig: str | Path | None,
+        context: str | None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> CredentialSource:
+        """Choose the source. Raises `ClusterNotConfigured` if there is none. Blocks."""
+        named = str(kubeconfig or environment.get("KUBECONFIG", ""))
+        usual = Path(environment.get("HOME", "/")) / ".kube" / "config"
+        if named or usual.is_file():
+            return cls(kubeconfig=named or str(usual), context=context)
+        if "KUBERNETES_SERVICE_HOST" in environment:
+            return cls()
+        raise ClusterNotConfigured("Nothing says which cluster to talk to", hint=_HINT)
+
+    async def load(self) -> Credentials:
+        """Read the files, and run the credential plugin that they may name, in a thread.
+
+        Raises `ClusterNotConfigured`.
+        """
+        if self.kubeconfig is None:
+            return await anyio.to_thread.run_sync(from_service_account, self.service_account)
+        return await _from_kubeconfig(self.kubeconfig, self.context)
+
+
+def from_service_account(folder: Path, environment: Mapping[str, str] = os.environ) -> Credentials:
+    """Read a pod's own credentials. Raises `ClusterNotConfigured`. Blocks."""
+    files = (folder / "token", folder / "ca.crt")
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    port = environment.get("KUBERNETES_SERVICE_PORT", "443")
+    try:
+        token = files[0].read_text().strip()
+        namespace = (folder / "namespace").read_text().strip()
+    except OSError as error:
+        raise ClusterNotConfigured(
+            f"The service account cannot be read: {error}", hint=_HINT
+        ) from error
+    configuration = Configuration(host=f"https://{f'[{host}]' if ':' in host else host}:{port}")
+    configuration.api_key["BearerToken"] = f"Bearer {token}"
+    configuration.ssl_ca_cert = str(files[1])
+    return Credentials(configuration, namespace, files)
+
+
+async def _from_kubeconfig(paths: str, context: str | None) -> Credentials:
+    configuration = Configuration()
+    # The library saves refreshed tokens by a call that fails, hence no `persist_config`.
+    loading = load_kube_config(paths, context, configuration, persist_config=False)
+    try:
+        loader = await anyio.to_thread.run_sync(asyncio.run, loading)
+    except Exception as error:
+        # Plugins, parsers and the file system fail here, each with errors of its own.
+        raise ClusterNotConfigured(
+            f"The kubeconfig {paths} cannot be used: {error}",
+            hint="Check it with `kubectl config view`",
+        ) from error
+    finally:
+        loading.close()
+    token = configuration.api_key.get("BearerToken")
+    if token is not None:
+        configuration.api_key["BearerToken"] = token.strip()
+    chosen = loader.current_context or {}
+    namespace = chosen.get("context", {}).get("namespace") or "default"
+    return Credentials(configuration, namespace, _files(paths, configuration))
+
+
+def _files(paths: str, configuration: Configuration) -> tuple[Path, ...]:
+    named = [*paths.split(os.pathsep), configuration.ssl_ca_cert]
+    named += [configuration.cert_file, configuration.key_file]
+    return tuple(Path(name).expanduser() for name in named if name)
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
