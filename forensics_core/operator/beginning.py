@@ -1,0 +1,179 @@
+"""The beginning of an attempt: look at the pod, gather its context, write the order, start the Job.
+
+What a later write relies on is written first: the status fixes the names before anything bears
+them, the context is stored before the order tells its digests, the order exists before the Job.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import anyio
+
+from forensics_core.api.names import FINALIZER
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BucketNotFound,
+    ClusterError,
+    ObjectLockMissing,
+)
+from forensics_core.kube.objects import Object, Objects
+from forensics_core.operator import context, statuses
+from forensics_core.operator.cache import name_of
+from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
+from forensics_core.operator.desk import Desk, fields_of
+from forensics_core.operator.ending import Ending
+from forensics_core.operator.jobs import build_job
+from forensics_core.operator.orders import build_order, build_secret, never_created
+from forensics_core.operator.reconcile import LookAtPod, Observed
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 5.0
+"""Seconds until a pod that is not ready to be captured is looked at again."""
+
+
+class NameTaken(ClusterError):
+    """Somebody else's object bears the name that one of ours has to have."""
+
+
+DEFINITE = (AccessDenied, BucketNotFound, NameTaken, ObjectLockMissing)
+"""What another try would meet again."""
+
+
+class Beginning:
+    """Begins attempts."""
+
+    def __init__(self, desk: Desk, ending: Ending) -> None:
+        self._desk = desk
+        self._ending = ending
+        self._one_at_a_time = anyio.Lock()
+
+    async def protect(self, checkpoint: PodCheckpoint) -> None:
+        """Add the finalizer, so that a deletion can be tidied up after."""
+        metadata = {
+            "finalizers": [*checkpoint.metadata.finalizers, FINALIZER],
+            "resourceVersion": checkpoint.metadata.resource_version,
+        }
+        patched = await self._desk.checkpoints(checkpoint).patch(
+            checkpoint.metadata.name, {"metadata": metadata}
+        )
+        self._desk.learn(patched)
+
+    async def look_at_pod(self, step: LookAtPod, observed: Observed) -> None:
+        """Check the request against the pod as it is now; begin, wait or refuse."""
+        checkpoint, settings = observed.checkpoint, self._desk.settings
+        pod = await self._desk.pod(checkpoint)
+        node = await self._desk.node(pod)
+        verdict = check(checkpoint, pod, node, settings)
+        if isinstance(verdict, Refusal):
+            await self._ending.give_up(observed, verdict.reason, verdict.message)
+        elif isinstance(verdict, NotYet):
+            await self._wait(observed, pod or {}, verdict.reason, verdict.message)
+        elif pod is not None:
+            await self._begin(step, observed, pod)
+
+    async def _begin(self, step: LookAtPod, observed: Observed, pod: Object) -> None:
+        checkpoint, settings = observed.checkpoint, self._desk.settings
+        node = pod["spec"]["nodeName"]
+        async with self._one_at_a_time:
+            if self._desk.cache.busy(checkpoint, node) >= settings.captures_per_node:
+                message = f"Another pod of the node '{node}' is being captured."
+                await self._wait(observed, pod, "NodeBusy", message, node=node)
+                return
+            destination = destination_of(checkpoint, settings)
+            status = statuses.begun(
+                checkpoint, pod, destination, step.attempt, step.why, observed.now
+            )
+            begun = await self._desk.write(checkpoint, status)
+        log.info(
+            "attempt %s of %s begins", step.attempt, name_of(checkpoint), extra=fields_of(begun)
+        )
+        await self._start(replace(observed, checkpoint=begun), pod)
+
+    async def _wait(
+        self, observed: Observed, pod: Object, reason: str, message: str, node: str = ""
+    ) -> None:
+        """Say what is waited for, once; give up on a pod that takes too long.
+
+        For a place on `node` it may take as long as it takes: whoever leaves it wakes the others.
+        """
+        checkpoint = observed.checkpoint
+        since = checkpoint.status.start_time or observed.now
+        waited = (observed.now - since).total_seconds()
+        if not node and waited > self._desk.settings.pod_wait_seconds:
+            await self._ending.give_up(observed, reason, f"{message} Waited {waited:.0f} s for it.")
+            return
+        status = statuses.waiting(checkpoint, pod, reason, message, observed.now, node)
+        if status != checkpoint.status:
+            await self._desk.write(checkpoint, status)
+            self._desk.say(checkpoint, "Waiting", message)
+        if not node:
+            self._desk.wake(checkpoint, LOOK_AGAIN)
+
+    async def resume(self, observed: Observed) -> None:
+        """Go on with an attempt that a crash left without an order, if its pod is still there."""
+        checkpoint = observed.checkpoint
+        pod = await self._desk.pod(checkpoint)
+        verdict = check(checkpoint, pod, await self._desk.node(pod), self._desk.settings)
+        if verdict is not None:
+            await self._ending.give_up(observed, verdict.reason, verdict.message)
+        elif pod is not None:
+            await self._start(observed, pod)
+
+    async def _start(self, observed: Observed, pod: Object) -> None:
+        """Start the Job; give up at once where trying again would be refused again."""
+        try:
+            await self._start_job(observed.checkpoint, pod)
+        except DEFINITE as error:
+            await self._ending.give_up(observed, type(error).__name__, str(error))
+
+    async def _start_job(self, checkpoint: PodCheckpoint, pod: Object) -> None:
+        """Gather the context, then write the order, then the Job."""
+        gathered = await context.gather(self._desk.reads, checkpoint, pod)
+        writer = await self._desk.writer(checkpoint)
+        reader = await self._desk.reader(checkpoint)
+        files = await context.upload(gathered, writer, reader)
+        missing = never_created(pod, checkpoint.spec.containers)
+        gaps = [*gathered.gaps, *(f"container {name}: it was never created" for name in missing)]
+        destination = destination_of(checkpoint, self._desk.settings)
+        order = build_order(checkpoint, pod, files, gaps, destination)
+        await self._create(self._desk.secrets, build_secret(checkpoint, order), checkpoint)
+        await self._create_job(checkpoint)
+
+    async def start_again(self, observed: Observed) -> None:
+        """Make the Job of an attempt whose order is written."""
+        try:
+            await self._create_job(observed.checkpoint)
+        except NameTaken as error:
+            await self._ending.give_up(observed, type(error).__name__, str(error))
+
+    async def _create_job(self, checkpoint: PodCheckpoint) -> None:
+        """Create the current attempt's Job, or adopt it."""
+        job = build_job(checkpoint, self._desk.rule(checkpoint), self._desk.settings.collector)
+        made = await self._create(self._desk.jobs, job, checkpoint)
+        if self._desk.cache.job(checkpoint) is None:
+            self._desk.cache.put_job(made)
+        self._desk.say(
+            checkpoint,
+            "CaptureStarted",
+            f"Job {checkpoint.status.job_name} captures the pod on node {checkpoint.status.node}.",
+        )
+
+    async def _create(self, objects: Objects, body: Object, checkpoint: PodCheckpoint) -> Object:
+        """Create a child, or adopt the one that is there if it is ours."""
+        try:
+            return await objects.create(body)
+        except AlreadyExists:
+            metadata = body["metadata"]
+            there = await objects.get(metadata["name"], metadata["namespace"])
+            owners = there["metadata"].get("ownerReferences") or []
+            if checkpoint.metadata.uid not in {owner.get("uid") for owner in owners}:
+                raise NameTaken(
+                    f"There is a {body['kind']} '{metadata['name']}' that is not this checkpoint's",
+                    hint="See who made it, delete it, and create another PodCheckpoint",
+                ) from None
+            return there

@@ -1,0 +1,244 @@
+"""What the watches last said, cut down to what decisions need.
+
+The cluster's own answers to our writes go in too, so that the next decision does not rest on what
+was true before them; whatever is older than what is known already is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from forensics_core.api.names import CHECKPOINT_UID_LABEL
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.kube.objects import Object
+
+JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+"""Of an object's metadata."""
+
+
+def key_of(namespace: str | None, name: str) -> str:
+    """Return the key of an object: `namespace/name`."""
+    return f"{namespace or ''}/{name}"
+
+
+def name_of(checkpoint: PodCheckpoint) -> str:
+    """Return `namespace/name`: the checkpoint's key in cache and queue, and its name in logs."""
+    return key_of(checkpoint.metadata.namespace, checkpoint.metadata.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What is kept of a checkpoint with which there is nothing to do any more."""
+
+    uid: str
+    version: str
+    phase: Phase
+
+
+class Cache:
+    """PodCheckpoints, and the Jobs and pods made for them.
+
+    Of those that have finished next to nothing is kept: there may be many.
+    """
+
+    def __init__(self) -> None:
+        self._checkpoints: dict[str, PodCheckpoint] = {}
+        self._finished: dict[str, _Finished] = {}
+        self._by_uid: dict[str, str] = {}
+        self._places: dict[tuple[str, Phase], set[str]] = {}
+        """The keys of checkpoints that have not finished, by node and phase."""
+        self._phases: Counter[Phase] = Counter()
+        self._jobs: dict[str, Object] = {}
+        self._workers: dict[str, Object] = {}
+
+    def __len__(self) -> int:
+        return len(self._checkpoints) + len(self._finished)
+
+    def checkpoint(self, key: str) -> PodCheckpoint | None:
+        """Return a checkpoint by its key, if there is anything left to do with it."""
+        return self._checkpoints.get(key)
+
+    def put(self, checkpoint: PodCheckpoint) -> set[str]:
+        """Learn of a checkpoint; return the keys that want a look.
+
+        They are its own, and those of checkpoints that wait for the place which it left.
+        """
+        key = name_of(checkpoint)
+        if not _newer(checkpoint, self._version(key)):
+            return {key}
+        known = self._checkpoints.get(key)
+        self._forget(key)
+        self._phases[_phase(checkpoint)] += 1
+        if _settled(checkpoint):
+            self._settle(key, checkpoint)
+        else:
+            self._checkpoints[key] = checkpoint
+            self._by_uid[checkpoint.metadata.uid or ""] = key
+            self._places.setdefault(_place(checkpoint), set()).add(key)
+        return {key, *self._freed(known, checkpoint)}
+
+    def _settle(self, key: str, checkpoint: PodCheckpoint) -> None:
+        metadata = checkpoint.metadata
+        self._finished[key] = _Finished(
+            metadata.uid or "", metadata.resource_version or "", _phase(checkpoint)
+        )
+        self._jobs.pop(_child(checkpoint), None)
+        self._workers.pop(_child(checkpoint), None)
+
+    def _version(self, key: str) -> tuple[str, str] | None:
+        """Return UID and version of what is known, or None."""
+        if key in self._finished:
+            return self._finished[key].uid, self._finished[key].version
+        if key not in self._checkpoints:
+            return None
+        metadata = self._checkpoints[key].metadata
+        return metadata.uid or "", metadata.resource_version or ""
+
+    def drop(self, checkpoint: PodCheckpoint) -> set[str]:
+        """Learn that a checkpoint is gone; return the keys that want a look."""
+        key = name_of(checkpoint)
+        version = self._version(key)
+        if version is None or version[0] != checkpoint.metadata.uid:
+            return {key}
+        known = self._checkpoints.get(key)
+        self._forget(key)
+        return {key, *self._freed(known, None)}
+
+    def _forget(self, key: str) -> None:
+        finished = self._finished.pop(key, None)
+        if finished is not None:
+            self._phases[finished.phase] -= 1
+        known = self._checkpoints.pop(key, None)
+        if known is None:
+            return
+        self._by_uid.pop(known.metadata.uid or "", None)
+        self._phases[_phase(known)] -= 1
+        there = self._places.get(_place(known), set())
+        there.discard(key)
+        if not there:
+            self._places.pop(_place(known), None)
+
+    def _freed(self, before: PodCheckpoint | None, after: PodCheckpoint | None) -> set[str]:
+        """Return the keys of those that wait for the place that a checkpoint has left."""
+        if before is None or before.status.phase is not Phase.CAPTURING:
+            return set()
+        if after is not None and _place(after) == _place(before):
+            return set()
+        return self._places.get((before.status.node, Phase.PENDING), set())
+
+    def job(self, checkpoint: PodCheckpoint) -> Object | None:
+        """Return the Job of the current attempt, if it is this checkpoint's."""
+        return _own(self._jobs.get(_child(checkpoint)), checkpoint)
+
+    def worker(self, checkpoint: PodCheckpoint) -> Object | None:
+        """Return the current attempt's pod, if it is this checkpoint's."""
+        return _own(self._workers.get(_child(checkpoint)), checkpoint)
+
+    def put_job(self, job: Object) -> str | None:
+        """Learn of a Job; return the key of its checkpoint."""
+        metadata = job["metadata"]
+        self._jobs[key_of(metadata["namespace"], metadata["name"])] = slim_job(job)
+        return self._owner(job)
+
+    def drop_job(self, job: Object) -> str | None:
+        """Learn that a Job is gone; return the key of its checkpoint."""
+        metadata = job["metadata"]
+        self._jobs.pop(key_of(metadata["namespace"], metadata["name"]), None)
+        return self._owner(job)
+
+    def put_worker(self, pod: Object) -> str | None:
+        """Learn of a Job's pod; return the key of its checkpoint."""
+        self._workers[_job_key(pod)] = slim_pod(pod)
+        return self._owner(pod)
+
+    def drop_worker(self, pod: Object) -> str | None:
+        """Learn that a Job's pod is gone; return the key of its checkpoint."""
+        known = self._workers.get(_job_key(pod))
+        if known and known["metadata"]["uid"] == pod["metadata"]["uid"]:
+            del self._workers[_job_key(pod)]
+        return self._owner(pod)
+
+    def busy(self, checkpoint: PodCheckpoint, node: str) -> int:
+        """Count other captures that are under way on `node`."""
+        there = self._places.get((node, Phase.CAPTURING), set())
+        return len(there) - (name_of(checkpoint) in there)
+
+    def count(self, phase: Phase) -> int:
+        """Count the checkpoints in a phase; those that nobody has looked at are pending."""
+        return self._phases[phase]
+
+    def _owner(self, child: Object) -> str | None:
+        uid = (child["metadata"].get("labels") or {}).get(CHECKPOINT_UID_LABEL, "")
+        return self._by_uid.get(uid)
+
+
+def slim_checkpoint(checkpoint: Object) -> Object:
+    """Return what is needed of a checkpoint whose deletion was missed."""
+    return {**slim_child(checkpoint), "spec": {"pod": checkpoint["spec"]["pod"]}}
+
+
+def slim_child(child: Object) -> Object:
+    """Return what is needed of a Job or a pod whose deletion was missed."""
+    return {"metadata": _metadata(child)}
+
+
+def slim_job(job: Object) -> Object:
+    """Return what decisions need of a Job."""
+    status = job.get("status") or {}
+    return {"metadata": _metadata(job), "status": _some(status, "conditions", "active")}
+
+
+def slim_pod(pod: Object) -> Object:
+    """Return what decisions need of a Job's pod."""
+    wanted = ("phase", "reason", "message", "conditions", "containerStatuses")
+    return {"metadata": _metadata(pod), "status": _some(pod.get("status") or {}, *wanted)}
+
+
+def _metadata(item: Object) -> Object:
+    return _some(item["metadata"], *KEPT)
+
+
+def _some(item: Object, *names: str) -> dict[str, Any]:
+    return {name: item[name] for name in names if name in item}
+
+
+def _child(checkpoint: PodCheckpoint) -> str:
+    return key_of(checkpoint.metadata.namespace, checkpoint.status.job_name)
+
+
+def _own(child: Object | None, checkpoint: PodCheckpoint) -> Object | None:
+    labels = (child or {}).get("metadata", {}).get("labels") or {}
+    return child if labels.get(CHECKPOINT_UID_LABEL) == checkpoint.metadata.uid else None
+
+
+def _job_key(pod: Object) -> str:
+    metadata = pod["metadata"]
+    return key_of(metadata["namespace"], (metadata.get("labels") or {}).get(JOB_NAME_LABEL, ""))
+
+
+def _phase(checkpoint: PodCheckpoint) -> Phase:
+    return checkpoint.status.phase or Phase.PENDING
+
+
+def _place(checkpoint: PodCheckpoint) -> tuple[str, Phase]:
+    return checkpoint.status.node, _phase(checkpoint)
+
+
+def _settled(checkpoint: PodCheckpoint) -> bool:
+    """Whether nothing is left to do, now or later: a deletion would be another version."""
+    lifetime = checkpoint.spec.ttl_seconds_after_finished
+    return checkpoint.finished and lifetime is None and not checkpoint.metadata.deletion_timestamp
+
+
+def _newer(checkpoint: PodCheckpoint, known: tuple[str, str] | None) -> bool:
+    """Compare versions; across a deletion they say nothing, and the later word counts."""
+    if known is None or checkpoint.metadata.uid != known[0]:
+        return True
+    try:
+        return int(checkpoint.metadata.resource_version or 0) >= int(known[1] or 0)
+    except ValueError:
+        # Versions are opaque by the letter of the API, though every server counts.
+        return True

@@ -1,0 +1,174 @@
+"""The result of an attempt: the manifest found, checked against the order, sealed; or another try.
+
+The manifest in the bucket is the result, never what the cluster says of the Job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from forensics_core.api.order import WorkOrder
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import VerificationError
+from forensics_core.operator import sealing, statuses
+from forensics_core.operator.beginning import Beginning
+from forensics_core.operator.desk import Desk
+from forensics_core.operator.ending import Ending
+from forensics_core.operator.outcomes import outcome
+from forensics_core.operator.reconcile import LookAtPod, LookForManifest, Observed
+from forensics_core.operator.thaw import thaw
+
+
+class Conclusion:
+    """Concludes attempts."""
+
+    def __init__(self, desk: Desk, beginning: Beginning, ending: Ending) -> None:
+        self._desk = desk
+        self._beginning = beginning
+        self._ending = ending
+
+    async def look_for_manifest(self, step: LookForManifest, observed: Observed) -> None:
+        """Take the manifest, or decide what its absence means."""
+        if await self.take_manifest(observed):
+            return
+        checkpoint = observed.checkpoint
+        self._desk.followers.forget(observed.worker)
+        await thaw(self._desk, checkpoint)
+        if checkpoint.spec.cancel:
+            await self._ending.give_up(
+                observed, "Cancelled", "Cancelled before anything was stored whole."
+            )
+            return
+        ended = outcome(observed.job, observed.worker)
+        if not (step.retry and ended.retry):
+            attempts = checkpoint.status.attempt
+            message = f"{ended.message} (attempt {attempts} of {self._desk.settings.max_attempts})"
+            await self._ending.give_up(observed, ended.reason, message)
+            return
+        self._desk.say(
+            checkpoint, "AttemptFailed", f"{ended.reason}: {ended.message}", warning=True
+        )
+        await self._desk.delete_order(checkpoint)
+        again = LookAtPod(checkpoint.status.attempt + 1, f"{ended.reason}: {ended.message}")
+        await self._beginning.look_at_pod(again, observed)
+
+    async def take_manifest(self, observed: Observed) -> bool:
+        """Find the manifest and say so: the pod may go. Return whether there is one."""
+        checkpoint = observed.checkpoint
+        store = await self._desk.reader(checkpoint)
+        try:
+            found = await sealing.find_manifest(store)
+        except VerificationError as error:
+            await self._ending.give_up(observed, "ManifestUnreadable", str(error))
+            return True
+        if found is None:
+            return False
+        try:
+            status = statuses.captured(checkpoint, found.bundle, observed.now)
+        except ValueError as error:
+            await self._ending.give_up(observed, "ManifestUnreadable", _unfit(error))
+            return True
+        written = await self._desk.write(checkpoint, status)
+        self._desk.followers.forget(observed.worker)
+        self._desk.say(checkpoint, "Captured", f"{status.size} stored: the pod may be killed.")
+        self._observe_duration(written, observed.now)
+        await self._seal_found(replace(observed, checkpoint=written), found)
+        return True
+
+    async def seal(self, observed: Observed) -> None:
+        """Check, sign and finish a bundle whose manifest was found before."""
+        checkpoint = observed.checkpoint
+        store = await self._desk.reader(checkpoint)
+        try:
+            found = await sealing.find_manifest(store)
+        except VerificationError as error:
+            await self._ending.give_up(observed, "ManifestLost", f"It was replaced: {error}")
+            return
+        if found is None:
+            message = "The manifest is not stored any more."
+            await self._ending.give_up(observed, "ManifestLost", message)
+            return
+        await self._seal_found(observed, found)
+
+    async def _seal_found(self, observed: Observed, found: sealing.Found) -> None:
+        checkpoint = observed.checkpoint
+        ordered = await self._desk.order(checkpoint)
+        if ordered is None:
+            await self._without_order(observed, found)
+            return
+        wrong = await self._compare(checkpoint, found, *ordered)
+        if wrong:
+            shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
+            await self._ending.give_up(
+                observed, "NotSealed", f"The evidence is not as ordered: {shown}."
+            )
+            return
+        await self._finish(observed, found)
+
+    async def _compare(
+        self, checkpoint: PodCheckpoint, found: sealing.Found, order: WorkOrder, sha256: str
+    ) -> list[str]:
+        statement = found.bundle.statement
+        wrong = list(sealing.disagreements(statement, order, sha256))
+        if found.bundle.manifest_sha256 != checkpoint.status.manifest_sha256:
+            wrong.append("the manifest is not the one that was found first")
+        if wrong:
+            return wrong
+        store = await self._desk.reader(checkpoint)
+        return await sealing.check_objects(store, statement, order)
+
+    async def _without_order(self, observed: Observed, found: sealing.Found) -> None:
+        """Go on after a crash between the order's end and the status: our seal says it was checked.
+
+        Without a seal of ours nothing can be said for the manifest any more.
+        """
+        checkpoint = observed.checkpoint
+        key = await self._desk.key()
+        store = await self._desk.reader(checkpoint)
+        if key is not None and await sealing.is_sealed(store, found.data, key):
+            await self._conclude(observed, found, sealed=True)
+            return
+        message = "The work order is gone, so the manifest cannot be checked against it."
+        await self._ending.give_up(observed, "OrderLost", message)
+
+    async def _finish(self, observed: Observed, found: sealing.Found) -> None:
+        try:
+            sealed = await self._sign(observed.checkpoint, found)
+        except VerificationError as error:
+            await self._ending.give_up(observed, "NotSealed", str(error))
+            return
+        if sealed:
+            await self._desk.delete_order(observed.checkpoint)
+        await self._conclude(observed, found, sealed=sealed)
+
+    async def _conclude(self, observed: Observed, found: sealing.Found, *, sealed: bool) -> None:
+        checkpoint = observed.checkpoint
+        capture = found.bundle.statement.predicate
+        status = statuses.complete(checkpoint, capture, sealed, observed.now)
+        written = await self._desk.write(checkpoint, status)
+        if not sealed:
+            # Until now only the order could tell that the manifest is the one that was asked for.
+            await self._desk.delete_order(checkpoint)
+        self._desk.metrics.stored.inc(status.bytes)
+        self._desk.done(written, "Partial" if capture.partial else "Complete")
+        note = f"Evidence is {'sealed' if sealed else 'stored'} at {status.location}, manifest "
+        self._desk.say(checkpoint, "Complete", f"{note}sha256:{status.manifest_sha256}")
+
+    async def _sign(self, checkpoint: PodCheckpoint, found: sealing.Found) -> bool:
+        key = await self._desk.key()
+        if key is None:
+            return False
+        destination = await self._desk.writer(checkpoint)
+        store = await self._desk.reader(checkpoint)
+        await sealing.seal_bundle(destination, store, found.data, key)
+        return True
+
+    def _observe_duration(self, checkpoint: PodCheckpoint, now: datetime) -> None:
+        start = checkpoint.status.start_time or now
+        self._desk.metrics.duration.observe((now - start).total_seconds())
+
+
+def _unfit(error: ValueError) -> str:
+    """Return what a manifest says that cannot be, in a line."""
+    return f"The manifest says what cannot be: {' '.join(str(error).split())[:300]}"

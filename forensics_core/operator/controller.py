@@ -1,0 +1,189 @@
+"""The loop: what the watches report goes into cache and queue, workers take it from there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from forensics_core.api.podcheckpoint import Phase
+from forensics_core.errors import Conflict, ForensicsError, NotFound
+from forensics_core.kube.connection import Cluster
+from forensics_core.kube.events import event_recorder
+from forensics_core.kube.listwatch import EventType, listwatch
+from forensics_core.kube.objects import Object
+from forensics_core.kube.podcheckpoints import PodCheckpoints
+from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
+from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
+from forensics_core.operator.desk import Desk
+from forensics_core.operator.follow import Followers
+from forensics_core.operator.jobs import SELECTOR
+from forensics_core.operator.metrics import CONTROLLER, Metrics
+from forensics_core.operator.perform import Performer
+from forensics_core.operator.queue import WorkQueue
+from forensics_core.operator.reads import Reads
+from forensics_core.operator.reconcile import Observed, reconcile
+from forensics_core.operator.settings import Settings
+from forensics_core.operator.storage import Storage
+from forensics_core.tasks import task_group
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Acts on the PodCheckpoints of the namespaces that the settings name."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, metrics: Metrics, me: str) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._metrics = metrics
+        self._me = me
+        self._cache = Cache()
+        self._queue = WorkQueue()
+        self._unsynced = {
+            (resource.plural, namespace)
+            for resource in (PODCHECKPOINTS, JOBS, PODS)
+            for namespace in settings.namespaces
+        }
+        self._synced = anyio.Event()
+        metrics.depth.labels(name=CONTROLLER).set_function(lambda: self._queue.depth)
+        for phase in Phase:
+            metrics.checkpoints.labels(phase=phase).set_function(partial(self._cache.count, phase))
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that was there at the start is known."""
+        return self._synced.is_set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with self._desk() as (desk, tasks):
+            for namespace in self._settings.namespaces:
+                tasks.start_soon(self._watch_checkpoints, namespace)
+                tasks.start_soon(
+                    self._watch, JOBS, namespace, self._cache.put_job, self._cache.drop_job
+                )
+                tasks.start_soon(
+                    self._watch, PODS, namespace, self._cache.put_worker, self._cache.drop_worker
+                )
+            # Acting on half of what is there would make Jobs a second time.
+            await self._synced.wait()
+            log.info("%d checkpoints are known", len(self._cache))
+            performer = Performer(desk)
+            for _ in range(self._settings.workers):
+                tasks.start_soon(self._work, performer)
+
+    @asynccontextmanager
+    async def _desk(self) -> AsyncIterator[tuple[Desk, TaskGroup]]:
+        async with (
+            Storage() as storage,
+            event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
+            task_group() as tasks,
+        ):
+            followers = Followers(
+                self._cluster, self._queue, tasks, self._settings.progress_seconds
+            )
+            yield (
+                Desk(
+                    cluster=self._cluster,
+                    settings=self._settings,
+                    storage=storage,
+                    cache=self._cache,
+                    queue=self._queue,
+                    followers=followers,
+                    reads=Reads(self._cluster),
+                    events=events,
+                    metrics=self._metrics,
+                ),
+                tasks,
+            )
+
+    async def _watch_checkpoints(self, namespace: str) -> None:
+        checkpoints = PodCheckpoints(self._cluster, namespace)
+        async with checkpoints.watch(remember=slim_checkpoint) as events:
+            async for event in events:
+                if event.checkpoint is None:
+                    self._one_synced(PODCHECKPOINTS, namespace)
+                    continue
+                gone = event.type is EventType.DELETED
+                heard = self._cache.drop if gone else self._cache.put
+                for key in heard(event.checkpoint):
+                    self._queue.add(key)
+
+    async def _watch(
+        self,
+        resource: Resource,
+        namespace: str,
+        put: Callable[[Object], str | None],
+        drop: Callable[[Object], str | None],
+    ) -> None:
+        async with listwatch(
+            self._cluster,
+            resource,
+            namespace=namespace,
+            label_selector=SELECTOR,
+            remember=slim_child,
+        ) as events:
+            async for event in events:
+                if event.type is EventType.SYNCED:
+                    self._one_synced(resource, namespace)
+                    continue
+                heard = drop if event.type is EventType.DELETED else put
+                key = heard(event.object)
+                if key is not None:
+                    self._queue.add(key)
+
+    def _one_synced(self, resource: Resource, namespace: str) -> None:
+        self._unsynced.discard((resource.plural, namespace))
+        if not self._unsynced:
+            self._synced.set()
+
+    async def _work(self, performer: Performer) -> None:
+        while True:
+            async with self._queue.take() as key:
+                await self._reconcile(performer, key)
+
+    async def _reconcile(self, performer: Performer, key: str) -> None:
+        started, result = time.monotonic(), "success"
+        try:
+            await self._step(performer, key)
+            self._queue.succeeded(key)
+        except (Conflict, NotFound) as error:
+            # Somebody was faster, or it is gone: the watch tells, and the next look is on that.
+            result = "requeue"
+            log.debug("%s: %s", key, error)
+            self._queue.retry(key)
+        except ForensicsError as error:
+            result = "error"
+            pause = self._queue.retry(key)
+            log.warning("%s: %s Again in %.1f s.", key, error, pause, extra={"checkpoint": key})
+            performer.complain(key, error)
+        except Exception:
+            result = "error"
+            pause = self._queue.retry(key)
+            log.exception("%s: unexpected; again in %.1f s", key, pause, extra={"checkpoint": key})
+        self._metrics.reconciles.labels(controller=CONTROLLER, result=result).inc()
+        self._metrics.reconcile_seconds.labels(controller=CONTROLLER).observe(
+            time.monotonic() - started
+        )
+
+    async def _step(self, performer: Performer, key: str) -> None:
+        checkpoint = self._cache.checkpoint(key)
+        if checkpoint is None:
+            return
+        observed = Observed(
+            checkpoint=checkpoint,
+            now=datetime.now(UTC),
+            job=self._cache.job(checkpoint),
+            worker=self._cache.worker(checkpoint),
+            busy=self._cache.busy(checkpoint, checkpoint.status.node),
+        )
+        step = reconcile(observed, self._settings)
+        log.debug("%s: %s", key, type(step).__name__)
+        await performer.perform(step, observed)

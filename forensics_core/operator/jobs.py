@@ -1,0 +1,234 @@
+"""The Job of one attempt, and the one that thaws. Pure: data in, data out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from forensics_core.api.names import (
+    ATTEMPT_LABEL,
+    CHECKPOINT_UID_LABEL,
+    INCIDENT_LABEL,
+    child_name,
+    label_value,
+)
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
+
+CONTAINER = "collector"
+ORDER_FOLDER = "/run/forensics/order"
+ORDER_FILE = "order.json"
+HOST_PROC = "/host/proc"
+TERMINATION_LOG = "/dev/termination-log"
+TOKEN_FOLDER = "/run/forensics/token"  # noqa: S105 - a path
+
+CAPABILITIES = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN", "FOWNER", "SYS_CHROOT")
+"""Added to none; `docs/security.md` says what each is for."""
+
+JOB_MARGIN = 120
+"""Seconds that the Job may take beyond the capture's own deadline, to write its manifest: a Job
+past its deadline takes its pod, and what that had to say, with it."""
+GRACE = 60
+"""Seconds between the wish that a collector ends and its end."""
+
+_PROC_MOUNT = {"name": "host-proc", "mountPath": HOST_PROC, "readOnly": True}
+_PROC_VOLUME = {"name": "host-proc", "hostPath": {"path": "/proc", "type": "Directory"}}
+
+LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
+SELECTOR = ",".join(f"{key}={value}" for key, value in LABELS.items())
+
+
+def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
+    """Return the labels of everything made for the current attempt."""
+    labels = LABELS | {
+        CHECKPOINT_UID_LABEL: checkpoint.metadata.uid or "",
+        ATTEMPT_LABEL: str(checkpoint.status.attempt),
+    }
+    if checkpoint.spec.incident:
+        labels[INCIDENT_LABEL] = label_value(checkpoint.spec.incident)
+    return labels
+
+
+def build_job(
+    checkpoint: PodCheckpoint, rule: DestinationRule, settings: CollectorSettings
+) -> dict[str, Any]:
+    """Return the Job of the current attempt; the order's Secret bears the same name."""
+    labels = child_labels(checkpoint)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": checkpoint.status.job_name,
+            "namespace": checkpoint.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [checkpoint.owner_reference()],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": checkpoint.spec.active_deadline_seconds + JOB_MARGIN,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": _pod_spec(checkpoint, rule, settings),
+            },
+        },
+    }
+
+
+def _pod_spec(
+    checkpoint: PodCheckpoint, rule: DestinationRule, settings: CollectorSettings
+) -> dict[str, Any]:
+    credentials = rule.credentials
+    spec = _base_pod(checkpoint.status.node, settings) | {
+        "terminationGracePeriodSeconds": GRACE,
+        "containers": [_container(checkpoint.status.node, rule, settings)],
+        "volumes": _volumes(checkpoint, credentials),
+    }
+    if credentials.service_account:
+        spec["serviceAccountName"] = credentials.service_account
+    if credentials.node:
+        spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+    return spec
+
+
+def _base_pod(node: str, settings: CollectorSettings) -> dict[str, Any]:
+    """Return what the pods of all Jobs have in common."""
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        # Affinity, never nodeName: that would go around the scheduler and its accounting.
+        "affinity": {"nodeAffinity": _on_node(node)},
+        "tolerations": [{"operator": "Exists"}],
+    }
+    if settings.priority_class:
+        spec["priorityClassName"] = settings.priority_class
+    return spec
+
+
+def _on_node(node: str) -> dict[str, Any]:
+    named = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = [{"matchFields": [named]}]
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+
+
+def _container(node: str, rule: DestinationRule, settings: CollectorSettings) -> dict[str, Any]:
+    command = [*settings.command, "--order", f"{ORDER_FOLDER}/{ORDER_FILE}"]
+    container = _base_container(settings, command) | {
+        "env": _environment(node, rule, settings),
+        "volumeMounts": _mounts(rule.credentials),
+        "terminationMessagePolicy": "File",
+        "terminationMessagePath": TERMINATION_LOG,
+    }
+    if rule.credentials.secret:
+        container["envFrom"] = [{"secretRef": {"name": rule.credentials.secret}}]
+    return container
+
+
+def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str, Any]:
+    """Return what the containers of all Jobs have in common: above all what they may do."""
+    return {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "command": command,
+        "securityContext": {
+            "privileged": False,
+            "allowPrivilegeEscalation": True,
+            "readOnlyRootFilesystem": True,
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": False,
+            "capabilities": {"drop": ["ALL"], "add": list(CAPABILITIES)},
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "appArmorProfile": {"type": "Unconfined"},
+            "seLinuxOptions": {"type": "spc_t"},
+        },
+        "resources": {
+            "requests": {"cpu": settings.cpu_request, "memory": settings.memory_request},
+            "limits": {"memory": settings.memory_limit},
+        },
+    }
+
+
+def _environment(
+    node: str, rule: DestinationRule, settings: CollectorSettings
+) -> list[dict[str, str]]:
+    values = {
+        "FORENSICS_NODE_NAME": node,
+        "AWS_REGION": rule.region,
+        "AWS_DEFAULT_REGION": rule.region,
+        "FORENSICS_HOST_PROC": HOST_PROC,
+        "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
+        "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
+    }
+    if rule.endpoint:
+        values["AWS_ENDPOINT_URL_S3"] = rule.endpoint
+    if rule.expected_bucket_owner:
+        values["FORENSICS_EXPECTED_BUCKET_OWNER"] = rule.expected_bucket_owner
+    if rule.credentials.service_account:
+        values["AWS_ROLE_ARN"] = rule.credentials.role_arn
+        values["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
+    if not rule.credentials.node:
+        values["AWS_EC2_METADATA_DISABLED"] = "true"
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _mounts(credentials: Credentials) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
+        _PROC_MOUNT,
+    ]
+    if credentials.service_account:
+        mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+    return mounts
+
+
+def _volumes(checkpoint: PodCheckpoint, credentials: Credentials) -> list[dict[str, Any]]:
+    order = {"secretName": checkpoint.status.job_name, "defaultMode": 0o400}
+    volumes: list[dict[str, Any]] = [
+        {"name": "order", "secret": order},
+        _PROC_VOLUME,
+    ]
+    if credentials.service_account:
+        # For the cloud alone: the cluster's API takes no token with another audience.
+        token = {"path": "token", "audience": credentials.audience, "expirationSeconds": 3600}
+        sources = [{"serviceAccountToken": token}]
+        volumes.append({"name": "token", "projected": {"sources": sources}})
+    return volumes
+
+
+def build_thaw_job(
+    checkpoint: PodCheckpoint, containers: Sequence[str], settings: CollectorSettings
+) -> dict[str, Any]:
+    """Return the Job that resumes containers which a killed collector may have left paused.
+
+    It belongs to nobody, so that it does its work though the checkpoint is deleted meanwhile, and
+    goes by itself. It needs neither order nor credentials.
+    """
+    labels = child_labels(checkpoint)
+    uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
+    command = [*settings.command[:-1], "thaw", *containers]
+    container = _base_container(settings, command) | {
+        "env": [{"name": "FORENSICS_HOST_PROC", "value": HOST_PROC}],
+        "volumeMounts": [_PROC_MOUNT],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": child_name(f"thaw-{checkpoint.metadata.name}", uid, attempt),
+            "namespace": checkpoint.metadata.namespace,
+            "labels": labels,
+        },
+        "spec": {
+            "backoffLimit": 3,
+            "activeDeadlineSeconds": 600,
+            "ttlSecondsAfterFinished": 300,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": _base_pod(checkpoint.status.node, settings)
+                | {"containers": [container], "volumes": [_PROC_VOLUME]},
+            },
+        },
+    }

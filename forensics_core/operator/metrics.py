@@ -1,0 +1,62 @@
+"""What the operator counts, for Prometheus; names as controller-runtime has them, and our own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTROLLER = "podcheckpoint"
+
+
+class Metrics:
+    """One operator's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.reconciles = Counter(
+            "controller_runtime_reconcile_total",
+            "Decisions carried out, by result.",
+            ["controller", "result"],
+            registry=registry,
+        )
+        self.reconcile_seconds = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "How long a decision took to carry out.",
+            ["controller"],
+            registry=registry,
+        )
+        self.depth = Gauge(
+            "workqueue_depth", "Checkpoints that wait for a worker.", ["name"], registry=registry
+        )
+        self.checkpoints = Gauge(
+            "forensics_checkpoints",
+            "Checkpoints there are, by phase.",
+            ["phase"],
+            registry=registry,
+        )
+        self.finished = Counter(
+            "forensics_checkpoints_finished_total",
+            "Checkpoints that came to their end, by phase and reason.",
+            ["phase", "reason"],
+            registry=registry,
+        )
+        self.stored = Counter(
+            "forensics_stored_bytes_total",
+            "Bytes of evidence in complete bundles.",
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "forensics_capture_duration_seconds",
+            "From the start of a checkpoint to its evidence being stored.",
+            buckets=(1, 5, 15, 60, 300, 900, 3600, 14400),
+            registry=registry,
+        )
+        self.leading = Gauge(
+            "leader_election_master_status",
+            "Whether this replica holds the Lease.",
+            ["name"],
+            registry=registry,
+        )
+
+    def exposition(self) -> bytes:
+        """Return all of it in Prometheus's text format."""
+        return generate_latest(self.registry)

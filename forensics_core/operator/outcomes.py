@@ -1,0 +1,99 @@
+"""What the cluster says of an attempt's end. Pure: data in, data out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forensics_core.kube.objects import Object
+from forensics_core.operator.jobs import CONTAINER
+from forensics_core.operator.statuses import reason_word
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt's Job ended, as far as the cluster knows: a hint, never the result."""
+
+    reason: str
+    """One CamelCase word."""
+    message: str
+    retry: bool
+    """Whether another attempt may fare better."""
+
+
+def job_finished(job: Object) -> bool:
+    """Return whether the Job is over, well or not."""
+    conditions = job.get("status", {}).get("conditions") or []
+    return any(
+        condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True"
+        for condition in conditions
+    )
+
+
+def terminated(worker: Object) -> dict[str, Any] | None:
+    """Return the state of the collector in its pod, if it has ended."""
+    for status in worker.get("status", {}).get("containerStatuses") or []:
+        ended = status.get("state", {}).get("terminated")
+        if status.get("name") == CONTAINER and ended:
+            return dict(ended)
+    return None
+
+
+def waiting_for(worker: Object) -> str:
+    """Return why the collector has not started, in one word, or nothing."""
+    for status in worker.get("status", {}).get("containerStatuses") or []:
+        waiting = status.get("state", {}).get("waiting")
+        if waiting:
+            return str(waiting.get("reason") or "")
+    for condition in worker.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("reason") or "")
+    return ""
+
+
+def outcome(job: Object | None, worker: Object | None) -> Outcome:
+    """Return why an attempt left no manifest, from whatever the cluster still remembers."""
+    ended = terminated(worker) if worker else None
+    hint = _hint(str(ended.get("message") or "")) if ended else None
+    if hint:
+        return hint
+    pod_reason = str((worker or {}).get("status", {}).get("reason") or "")
+    if pod_reason:
+        said = str((worker or {}).get("status", {}).get("message") or "")
+        said = said or f"The collector's pod ended: {pod_reason}"
+        return Outcome(reason_word(pod_reason, "PodFailed"), said, retry=True)
+    if ended:
+        return _of_container(ended)
+    for condition in (job or {}).get("status", {}).get("conditions") or []:
+        if condition.get("type") == "Failed" and condition.get("status") == "True":
+            message = str(condition.get("message") or "The Job failed")
+            reason = reason_word(str(condition.get("reason") or ""), "JobFailed")
+            return Outcome(reason, message, retry=True)
+    return Outcome("WorkerLost", "The collector's pod is gone without a word", retry=True)
+
+
+def _of_container(ended: Mapping[str, Any]) -> Outcome:
+    reason, code = str(ended.get("reason") or "Error"), int(ended.get("exitCode", 1))
+    if reason == "Completed":
+        return Outcome("NoManifest", "The collector ended well but left no manifest", retry=True)
+    message = f"The collector ended with code {code} ({reason})"
+    return Outcome(reason_word(reason, "Error"), message, retry=True)
+
+
+def _hint(message: str) -> Outcome | None:
+    """Read the collector's own last words; a node can write anything there."""
+    try:
+        words = json.loads(message)
+    except ValueError:
+        return None
+    if not isinstance(words, dict) or not isinstance(words.get("reason"), str):
+        return None
+    if "manifestSHA256" in words:
+        # It claims a manifest that nobody can find: that is a reason for doubt, not for success.
+        return Outcome("NoManifest", "The collector says it left a manifest; there is none", True)
+    # JSON can spell half characters, which nothing else can hold.
+    said = str(words.get("message", ""))[:1024].encode(errors="replace").decode()
+    reason = reason_word(words["reason"], "Error")
+    return Outcome(reason, said, retry=words.get("retry") is not False)

@@ -1,0 +1,101 @@
+"""A queue of keys: each is in it at most once, and with one worker at a time.
+
+A key that is added while a worker has it comes again afterwards. Failures are tried again after a
+pause that grows; so there are never more entries than there are objects.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import anyio
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 120.0
+"""Seconds before a failed key is tried again, at first and at most."""
+
+
+class WorkQueue:
+    """Keys that want a look, now or later."""
+
+    def __init__(self) -> None:
+        self._ready: OrderedDict[str, None] = OrderedDict()
+        self._taken: set[str] = set()
+        self._again: set[str] = set()
+        self._later: list[tuple[float, int, str]] = []
+        self._due: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._order = count()
+        self._news = anyio.Event()
+
+    @property
+    def depth(self) -> int:
+        """Keys that are ready and that no worker has yet."""
+        return len(self._ready)
+
+    def add(self, key: str) -> None:
+        """Ask for a look at `key` as soon as a worker is free."""
+        if key in self._taken:
+            self._again.add(key)
+            return
+        self._ready[key] = None
+        self._wake()
+
+    def add_after(self, key: str, seconds: float) -> None:
+        """Ask for a look at `key` after a while; of several such wishes the earliest counts."""
+        due = anyio.current_time() + seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._later, (due, next(self._order), key))
+            self._wake()
+
+    def retry(self, key: str) -> float:
+        """Ask for another look after a failure; return the pause in seconds."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 20))
+        pause = random.uniform(longest / 2, longest)  # noqa: S311 - not a secret
+        self.add_after(key, pause)
+        return pause
+
+    def succeeded(self, key: str) -> None:
+        """Forget the failures of `key`."""
+        self._failures.pop(key, None)
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[str]:
+        """Wait for a key, and have it to oneself for the block."""
+        key = await self._next()
+        self._taken.add(key)
+        try:
+            yield key
+        finally:
+            self._taken.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+
+    async def _next(self) -> str:
+        while True:
+            self._ripen()
+            if self._ready:
+                return self._ready.popitem(last=False)[0]
+            self._news = news = self._news if not self._news.is_set() else anyio.Event()
+            until = self._later[0][0] if self._later else float("inf")
+            with anyio.CancelScope(deadline=until):
+                await news.wait()
+
+    def _ripen(self) -> None:
+        """Make ready what is due."""
+        now = anyio.current_time()
+        while self._later and self._later[0][0] <= now:
+            due, _, key = heapq.heappop(self._later)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+
+    def _wake(self) -> None:
+        self._news.set()

@@ -1,0 +1,239 @@
+"""The decision: from what is observed to the one next step. Pure, and level-triggered.
+
+Nothing here remembers anything: after a crash at any point the same observation leads to the same
+step, and every step is safe to take twice.
+
+    step = reconcile(observed, settings)
+
+The way of a checkpoint that goes well: Protect, LookAtPod, Begin, Dispatch, Follow, LookForManifest
+(which finds one: Captured), Seal, Rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from forensics_core.api.names import FINALIZER
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.kube.objects import Object
+from forensics_core.operator.outcomes import job_finished, terminated
+from forensics_core.operator.settings import Settings
+
+DELETION_WAIT = timedelta(seconds=90)
+"""How long a resource that is being deleted waits for its Job's pod to end."""
+SILENCE = timedelta(seconds=30)
+"""How long a finished Job's pod may take to say how it ended, before the manifest is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the caches say of one checkpoint; they may be behind."""
+
+    checkpoint: PodCheckpoint
+    now: datetime
+    job: Object | None = None
+    """The current attempt's Job."""
+    worker: Object | None = None
+    """That Job's pod."""
+    busy: int = 0
+    """Other captures that are under way on the node that the checkpoint waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Add the finalizer, so that a deletion can be tidied up after."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtPod:
+    """Look at the pod, check the request against it, and begin the attempt or refuse."""
+
+    attempt: int
+    why: str = ""
+    """Why there is another attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Gather the context, write the order, start the Job: whatever of this is still missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """The worker is at it: keep an eye on what it says, and look again at `until`."""
+
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookForManifest:
+    """The worker is done: the manifest, or its absence, is the result."""
+
+    retry: bool
+    """Whether there may be another attempt if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Delete the Job; its collector then writes a manifest of what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Check the manifest against the order and the objects, sign it, finish."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End in `Failed`."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Delete what is left of the children and remove the finalizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Delete the checkpoint: its time to live is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do, or not before `until`."""
+
+    until: datetime | None = None
+
+
+Step = (
+    Protect
+    | LookAtPod
+    | Dispatch
+    | Follow
+    | LookForManifest
+    | StopJob
+    | Seal
+    | GiveUp
+    | Release
+    | Expire
+    | Rest
+)
+
+
+def reconcile(observed: Observed, settings: Settings) -> Step:
+    """Return the next step for a checkpoint."""
+    checkpoint = observed.checkpoint
+    if checkpoint.metadata.deletion_timestamp:
+        return _leave(observed)
+    if checkpoint.finished:
+        return _finished(observed)
+    if FINALIZER not in checkpoint.metadata.finalizers:
+        return Protect()
+    phase = checkpoint.status.phase
+    if phase is Phase.SEALING:
+        return Seal()
+    if phase is Phase.CAPTURING:
+        return _capturing(observed, settings)
+    if checkpoint.spec.cancel:
+        return GiveUp("Cancelled", "Cancelled before anything was captured.")
+    if checkpoint.status.node and observed.busy >= settings.captures_per_node:
+        return Rest()
+    return LookAtPod(attempt=checkpoint.status.attempt + 1)
+
+
+def _capturing(observed: Observed, settings: Settings) -> Step:
+    checkpoint = observed.checkpoint
+    if checkpoint.spec.cancel:
+        return _cancelling(observed)
+    without_children = observed.job is None and observed.worker is None
+    if without_children and not _has_spoken(checkpoint):
+        return Dispatch()
+    if without_children or _over(observed):
+        return LookForManifest(retry=checkpoint.status.attempt < settings.max_attempts)
+    if observed.worker is None and observed.job is not None and job_finished(observed.job):
+        return Rest(until=_ended_at(observed.job, observed.now) + SILENCE)
+    return Follow(until=_given_up_at(observed.worker))
+
+
+def _has_spoken(checkpoint: PodCheckpoint) -> bool:
+    """Whether the current attempt's worker has stored something.
+
+    Then a Job that is not there was taken away, and to make it again would be to capture twice.
+    """
+    progress = checkpoint.status.progress
+    return progress is not None and progress.artifacts_done > 0
+
+
+def _given_up_at(worker: Object | None) -> datetime | None:
+    """Return when to stop waiting for a pod that is being deleted, or None if it is not.
+
+    On a node that is cut off nobody ever says that it ended.
+    """
+    deadline = (worker or {}).get("metadata", {}).get("deletionTimestamp")
+    return datetime.fromisoformat(deadline) + SILENCE if deadline else None
+
+
+def _lost(observed: Observed) -> bool:
+    until = _given_up_at(observed.worker)
+    return until is not None and observed.now >= until
+
+
+def _cancelling(observed: Observed) -> Step:
+    """Stop the Job, wait for the collector to end, then take what it left."""
+    job, worker = observed.job, observed.worker
+    running = worker is not None and terminated(worker) is None
+    if job is not None and not job_finished(job) and not job["metadata"].get("deletionTimestamp"):
+        return StopJob()
+    if running and not _lost(observed):
+        return Follow(until=_given_up_at(worker))
+    return LookForManifest(retry=False)
+
+
+def _over(observed: Observed) -> bool:
+    """Whether the worker has ended, by its own word or its Job's."""
+    if observed.worker is not None and (terminated(observed.worker) or _lost(observed)):
+        return True
+    if observed.worker is not None and observed.worker.get("status", {}).get("phase") == "Failed":
+        return True
+    if observed.job is None or observed.worker is not None:
+        # Either its pod is still there without it, or has yet to say how it ended.
+        return False
+    ended = _ended_at(observed.job, observed.now)
+    return job_finished(observed.job) and observed.now > ended + SILENCE
+
+
+def _ended_at(job: Object, now: datetime) -> datetime:
+    """Return when a Job came to its end, as far as it says."""
+    ended = [
+        datetime.fromisoformat(condition["lastTransitionTime"])
+        for condition in job.get("status", {}).get("conditions") or []
+        if condition.get("type") in {"Complete", "Failed"} and condition.get("lastTransitionTime")
+    ]
+    return max(ended, default=now)
+
+
+def _leave(observed: Observed) -> Step:
+    """The resource is being deleted: no child may go on running unseen."""
+    checkpoint = observed.checkpoint
+    if FINALIZER not in checkpoint.metadata.finalizers:
+        return Rest()
+    job, worker = observed.job, observed.worker
+    if job is not None and not job["metadata"].get("deletionTimestamp"):
+        return StopJob()
+    asked = checkpoint.metadata.deletion_timestamp or observed.now
+    if worker is not None and terminated(worker) is None and observed.now < asked + DELETION_WAIT:
+        return Rest(until=asked + DELETION_WAIT)
+    return Release()
+
+
+def _finished(observed: Observed) -> Step:
+    checkpoint = observed.checkpoint
+    lifetime = checkpoint.spec.ttl_seconds_after_finished
+    if lifetime is None or checkpoint.status.completion_time is None:
+        return Rest()
+    end = checkpoint.status.completion_time + timedelta(seconds=lifetime)
+    return Expire() if observed.now >= end else Rest(until=end)

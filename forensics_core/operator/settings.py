@@ -1,0 +1,147 @@
+"""The operator's settings: one YAML file, and a few environment variables for what a manifest sets.
+
+destinations:
+  - prefix: s3://cases
+    endpoint: https://s3.eu-central-1.amazonaws.com
+    region: eu-central-1
+    credentials: {secret: collector-s3}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from forensics_core.api.order import Model
+from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
+from forensics_core.errors import UsageError
+from forensics_core.export.s3.client import S3Access
+
+
+class Credentials(Model):
+    """Where the collector's credentials for a destination come from: exactly one of these."""
+
+    secret: PodName | None = None
+    """A Secret beside the Jobs whose keys are the standard variables: `AWS_ACCESS_KEY_ID`, ..."""
+    service_account: PodName | None = None
+    """A ServiceAccount beside the Jobs, whose token for `audience` is exchanged for `role_arn`."""
+    role_arn: str = ""
+    audience: str = "sts.amazonaws.com"
+    node: bool = False
+    """The node's own role: the Job then runs in the host's network."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [bool(self.secret), bool(self.service_account), self.node]
+        if sum(given) != 1:
+            raise ValueError("name exactly one of secret, serviceAccount and node")
+        if self.service_account and not self.role_arn:
+            raise ValueError("serviceAccount needs roleArn")
+        return self
+
+
+class DestinationRule(Model):
+    """A place that evidence may go to, and all that is beneath it."""
+
+    prefix: Destination
+    """`s3://bucket[/prefix]`."""
+    endpoint: str | None = None
+    """The service's URL as pods see it. Default: AWS."""
+    operator_endpoint: str | None = None
+    """The same as the operator sees it, where that differs."""
+    region: str = "us-east-1"
+    expected_bucket_owner: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
+    """The AWS account that must own the bucket."""
+    credentials: Credentials
+    """The collector's. The operator's own come from its environment, and have to let it read."""
+
+    def covers(self, destination: str) -> bool:
+        """Return whether `destination` is the prefix, or lies beneath it."""
+        prefix = self.prefix.rstrip("/")
+        return destination.rstrip("/") == prefix or destination.startswith(prefix + "/")
+
+    def operator_access(self) -> S3Access:
+        """Return how the operator reaches the service."""
+        return S3Access(
+            endpoint_url=self.operator_endpoint or self.endpoint,
+            region=self.region,
+            expected_bucket_owner=self.expected_bucket_owner,
+        )
+
+
+class CollectorSettings(Model):
+    """What the Jobs look like."""
+
+    image: str = ""
+    """Default: `FORENSICS_COLLECTOR_IMAGE`, which the manifests set to the operator's own."""
+    command: tuple[str, ...] = ("forensics", "collect")
+    image_pull_policy: str = "IfNotPresent"
+    cpu_request: str = "100m"
+    memory_request: str = "256Mi"
+    memory_limit: str = "512Mi"
+    priority_class: str = ""
+    concurrent_containers: Annotated[int, Field(ge=1, le=8)] = 2
+    """Containers of one pod that are captured at once; each takes about 50 MiB of memory."""
+
+
+class Settings(Model):
+    """Everything that can be set."""
+
+    namespaces: Annotated[tuple[DnsLabel, ...], Field(min_length=1)] = ("forensics-system",)
+    """Namespaces in which PodCheckpoints are acted on."""
+    default_destination: Destination | None = None
+    """For PodCheckpoints that name none."""
+    destinations: tuple[DestinationRule, ...] = ()
+    """Where evidence may go; the longest prefix that covers a destination decides."""
+    collector: CollectorSettings = CollectorSettings()
+    signing_key: Path | None = None
+    """A PEM file with the ECDSA P-256 private key that seals bundles. None: they stay unsealed."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    captures_per_node: Annotated[int, Field(ge=1)] = 1
+    """Captures that run on one node at once; the others wait."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    """PodCheckpoints that are reconciled at once."""
+    pod_wait_seconds: Annotated[int, Field(ge=1)] = 600
+    """How long a pod that has not been scheduled yet is waited for."""
+    progress_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """The shortest time between two updates of `status.progress`."""
+    lease_name: DnsLabel = "forensics-operator"
+    lease_namespace: DnsLabel = "forensics-operator"
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """For `/healthz`, `/readyz` and `/metrics`; 0 takes any free one."""
+
+    def rule_for(self, destination: str) -> DestinationRule | None:
+        """Return the rule that decides about `destination`, or None: then it is not allowed."""
+        covering = [rule for rule in self.destinations if rule.covers(destination)]
+        return max(covering, key=lambda rule: len(rule.prefix), default=None)
+
+
+def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
+    """Read the settings. Raises `UsageError` that names the first setting which does not fit."""
+    data = _read(path) if path else {}
+    collector = data.get("collector") or {}
+    image = environ.get("FORENSICS_COLLECTOR_IMAGE")
+    if image and isinstance(collector, dict) and not collector.get("image"):
+        data = data | {"collector": collector | {"image": image}}
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{path or 'The environment'}: {where}: {first['msg']}",
+            hint="See docs/operator.md for what can be set",
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint="Mount the settings") from error
+    if data is not None and not isinstance(data, dict):
+        raise UsageError(f"{path} holds no settings", hint="See docs/operator.md for an example")
+    return data or {}

@@ -1,0 +1,220 @@
+"""What the status becomes with each step. Pure: status in, status out."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from uuid import UUID
+
+from forensics_core.api.conditions import Condition, ConditionType, set_condition
+from forensics_core.api.names import child_name
+from forensics_core.api.podcheckpoint import (
+    ContainerState,
+    ContainerStatus,
+    Phase,
+    PodCheckpoint,
+    PodCheckpointStatus,
+    Progress,
+)
+from forensics_core.evidence.bundle import Sealable
+from forensics_core.evidence.layout import bundle_name
+from forensics_core.evidence.manifest import Capture
+from forensics_core.kube.objects import Object
+from forensics_core.units import human_size
+
+
+def reason_word(text: str, default: str) -> str:
+    """Return `text` as a condition's reason: ASCII letters and digits, the first one a letter.
+
+    Pods, nodes and manifests can say anything; a status that the API server refuses helps nobody.
+    """
+    return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
+
+
+def waiting(
+    checkpoint: PodCheckpoint,
+    pod: Object,
+    reason: str,
+    message: str,
+    now: datetime,
+    node: str = "",
+) -> PodCheckpointStatus:
+    """Return the status of a request that has to wait, and why; `node` for a place there.
+
+    The pod's UID is pinned from now on, so that no other pod of that name is captured in its place.
+    """
+    status = checkpoint.status
+    return _with(
+        checkpoint,
+        phase=Phase.PENDING,
+        node=node,
+        pod_uid=pod["metadata"]["uid"],
+        active=0,
+        start_time=status.start_time or now,
+        conditions=_set(checkpoint, ConditionType.CAPTURED, False, reason, message, now),
+    )
+
+
+def begun(
+    checkpoint: PodCheckpoint, pod: Object, destination: str, attempt: int, why: str, now: datetime
+) -> PodCheckpointStatus:
+    """Return the status with an attempt begun: everything that its children derive from."""
+    status, metadata = checkpoint.status, checkpoint.metadata
+    uid = metadata.uid or ""
+    message = f"Attempt {attempt} begins." + (f" {why}" if why else "")
+    return _with(
+        checkpoint,
+        phase=Phase.CAPTURING,
+        start_time=status.start_time or now,
+        node=pod["spec"]["nodeName"],
+        pod_uid=pod["metadata"]["uid"],
+        attempt=attempt,
+        failed=attempt - 1,
+        active=1,
+        job_name=child_name(metadata.name, uid, attempt),
+        location=_location(checkpoint, destination, attempt, now),
+        progress=Progress(summary="starting"),
+        conditions=_set(checkpoint, ConditionType.CAPTURED, False, "Capturing", message, now),
+    )
+
+
+def _location(checkpoint: PodCheckpoint, destination: str, attempt: int, now: datetime) -> str:
+    folder = bundle_name(
+        now,
+        checkpoint.target_namespace,
+        checkpoint.spec.pod,
+        UUID(checkpoint.metadata.uid),
+        attempt,
+    )
+    parts = [destination.rstrip("/"), checkpoint.spec.subpath.strip("/"), folder]
+    return "/".join(part for part in parts if part) + "/"
+
+
+def progressed(checkpoint: PodCheckpoint, progress: Progress) -> PodCheckpointStatus:
+    """Return the status with what the worker last said of its progress."""
+    return _with(checkpoint, progress=progress)
+
+
+def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodCheckpointStatus:
+    """Return the status once the manifest is found: the pod may be killed.
+
+    Raises `ValueError` if the manifest, which a node wrote, has something that no status can hold.
+    """
+    capture = bundle.statement.predicate
+    stored = sum(artifact.size for artifact in capture.artifacts)
+    message = f"{len(capture.artifacts)} artifacts are stored. The pod may be killed."
+    status = _with(
+        checkpoint,
+        phase=Phase.SEALING,
+        active=0,
+        succeeded=1,
+        artifacts=len(capture.artifacts),
+        bytes=stored,
+        size=human_size(stored),
+        manifest_sha256=bundle.manifest_sha256,
+        containers=container_statuses(capture),
+        progress=_done(checkpoint, capture, stored),
+        conditions=_set(checkpoint, ConditionType.CAPTURED, True, "ManifestFound", message, now),
+    )
+    return PodCheckpointStatus.model_validate(status.to_dict())
+
+
+def _done(checkpoint: PodCheckpoint, capture: Capture, stored: int) -> Progress:
+    count = len(capture.artifacts)
+    return Progress(
+        artifacts_done=count,
+        artifacts_total=count,
+        bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
+        bytes_stored=stored,
+        summary="captured",
+    )
+
+
+def container_statuses(capture: Capture) -> tuple[ContainerStatus, ...]:
+    """Return what the manifest says became of each container."""
+    return tuple(
+        ContainerStatus(
+            name=container.name,
+            container_id=container.container_id,
+            runtime=container.runtime,
+            image=container.image,
+            state=ContainerState(container.result),
+            reason=container.reason,
+        )
+        for container in capture.containers
+    )
+
+
+def complete(
+    checkpoint: PodCheckpoint, capture: Capture, sealed: bool, now: datetime
+) -> PodCheckpointStatus:
+    """Return the final status of a checkpoint that has its evidence."""
+    gaps = [gap for gap in capture.not_captured if gap.requested]
+    message = "The bundle is sealed." if sealed else "No signing key is set: it is not sealed."
+    conditions = _set(
+        checkpoint, ConditionType.COMPLETE, True, "Sealed" if sealed else "NotSealed", message, now
+    )
+    if gaps:
+        listed = "; ".join(_gap(gap.container, gap.what, gap.message) for gap in gaps[:10])
+        more = f"; and {len(gaps) - 10} more" if len(gaps) > 10 else ""
+        conditions = set_condition(
+            conditions,
+            ConditionType.PARTIAL,
+            True,
+            reason=reason_word(gaps[0].reason, "NotCaptured"),
+            message=f"Not captured: {listed}{more}",
+            now=now,
+            observed_generation=checkpoint.metadata.generation,
+        )
+    progress = checkpoint.status.progress or Progress()
+    return _with(
+        checkpoint,
+        phase=Phase.COMPLETE,
+        completion_time=now,
+        sealed=sealed,
+        conditions=conditions,
+        progress=progress.model_copy(
+            update={"summary": "partial" if gaps else "complete", "current": ""}
+        ),
+    )
+
+
+def _gap(container: str | None, what: str, message: str) -> str:
+    return f"{container + ': ' if container else ''}{what} ({message})"
+
+
+def failed(
+    checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
+) -> PodCheckpointStatus:
+    """Return the final status of a checkpoint that is given up."""
+    status = checkpoint.status
+    progress = status.progress
+    return _with(
+        checkpoint,
+        phase=Phase.FAILED,
+        start_time=status.start_time or now,
+        completion_time=now,
+        active=0,
+        failed=status.attempt - status.succeeded if status.attempt else status.failed,
+        conditions=_set(checkpoint, ConditionType.FAILED, True, reason, message, now),
+        progress=progress and progress.model_copy(update={"summary": "failed", "current": ""}),
+    )
+
+
+def _set(
+    checkpoint: PodCheckpoint, kind: str, status: bool, reason: str, message: str, now: datetime
+) -> tuple[Condition, ...]:
+    return set_condition(
+        checkpoint.status.conditions,
+        kind,
+        status,
+        reason=reason,
+        message=message,
+        now=now,
+        observed_generation=checkpoint.metadata.generation,
+    )
+
+
+def _with(checkpoint: PodCheckpoint, **changes: object) -> PodCheckpointStatus:
+    changes["observed_generation"] = checkpoint.metadata.generation
+    return checkpoint.status.model_copy(update=changes)

@@ -1,0 +1,84 @@
+"""The operator's own way to the evidence: it puts context and seals there, and reads back."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from forensics_core.api.order import Encryption, Retention
+from forensics_core.errors import UsageError
+from forensics_core.evidence.s3_store import S3Store
+from forensics_core.export.budget import ByteBudget
+from forensics_core.export.locate import parse_location
+from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.destination import S3Destination, S3Place, object_parameters
+from forensics_core.operator.settings import DestinationRule
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+
+class Storage:
+    """Clients for all destinations, one for each service, opened when first needed."""
+
+    def __init__(self) -> None:
+        self._clients: dict[S3Access, S3Client] = {}
+        self._stack = AsyncExitStack()
+        self._opening = anyio.Lock()
+        self._budget = ByteBudget()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(self, *reason: object) -> None:
+        await self._stack.aclose()
+
+    async def writer(
+        self,
+        location: str,
+        rule: DestinationRule,
+        *,
+        retention: Retention | None = None,
+        encryption: Encryption | None = None,
+    ) -> S3Destination:
+        """Return a destination at `location`, which `rule` covers."""
+        access = rule.operator_access()
+        return S3Destination(
+            await self._client(access),
+            _place(location),
+            access,
+            object_parameters(retention, encryption),
+            self._budget,
+        )
+
+    async def reader(self, location: str, rule: DestinationRule) -> S3Store:
+        """Return a store at `location`, which `rule` covers."""
+        access = rule.operator_access()
+        return S3Store(await self._client(access), _place(location), access)
+
+    async def _client(self, access: S3Access) -> S3Client:
+        async with self._opening:
+            if access not in self._clients:
+                self._clients[access] = await self._stack.enter_async_context(s3_client(access))
+            return self._clients[access]
+
+
+def _place(location: str) -> S3Place:
+    place = parse_location(location)
+    if not isinstance(place, S3Place):
+        raise UsageError(f"{location} is not in S3", hint="The operator only writes to s3://")
+    return place
+
+
+async def digest_of(store: S3Store, name: str) -> tuple[str, int]:
+    """Return the SHA-256 and the size in bytes of an object. Raises `ObjectNotFound`."""
+    digest, size = hashlib.sha256(), 0
+    async with aclosing(store.read(name)) as blocks:
+        async for block in blocks:
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
