@@ -1,0 +1,75 @@
+"""`forensics fetch`: bring a bundle home, verified on the way."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from forensics_core.cli.options import output_option
+from forensics_core.cli.render import prose, say, say_json
+from forensics_core.cli.running import run
+
+if TYPE_CHECKING:
+    from forensics_core.evidence.fetch import Fetched
+
+
+@click.command("fetch", short_help="Download a bundle, verified on the way.")
+@click.argument("location")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--decompress",
+    is_flag=True,
+    help="Also write each archive as it was before compression, for tools that cannot read zstd.",
+)
+@output_option
+def fetch_command(location: str, folder: Path, decompress: bool, output: str) -> None:
+    """Download the bundle at LOCATION into FOLDER, which must be empty or not exist.
+
+    What is not as the manifest says is named, keeps the ending '.unverified', and makes the exit
+    code 3. Objects that the manifest does not name stay where they are.
+    """
+    _report(run(partial(_fetch, location, folder, decompress, quiet=output == "json")), output)
+
+
+async def _fetch(location: str, folder: Path, decompress: bool, *, quiet: bool) -> Fetched:
+    from forensics_core.cli.progress import progress
+    from forensics_core.evidence.fetch import fetch
+    from forensics_core.export.meter import Meter
+
+    meter = Meter()
+    async with progress(meter, "Fetching", quiet=quiet):
+        return await fetch(location, folder, decompress=decompress, progress=meter)
+
+
+def _report(fetched: Fetched, output: str) -> None:
+    if output == "json":
+        say_json(_as_json(fetched))
+    else:
+        _show(fetched)
+    fetched.raise_for_problems()
+
+
+def _show(fetched: Fetched) -> None:
+    from forensics_core.cli.findings import say_findings, summary
+
+    say_findings(fetched.problems, fetched.notes)
+    if not fetched.problems:
+        say(summary("Fetched", fetched.artifacts, fetched.size, fetched.manifest_sha256))
+        say(f"It lies in {prose(str(fetched.folder))}")
+
+
+def _as_json(fetched: Fetched) -> dict[str, Any]:
+    from forensics_core.cli.findings import findings
+
+    return {
+        "location": fetched.location,
+        "folder": str(fetched.folder),
+        "verified": not fetched.problems,
+        "manifestSha256": fetched.manifest_sha256,
+        "artifacts": fetched.artifacts,
+        "bytes": fetched.size,
+        **findings(fetched.problems, fetched.notes),
+    }

@@ -1,0 +1,129 @@
+"""`forensics ls`: what is in a bundle, and what is not."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from forensics_core.cli.files import list_files, split_place
+from forensics_core.cli.options import output_option
+from forensics_core.cli.render import clean, counted, say, say_json, size, table
+from forensics_core.cli.running import run
+from forensics_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from forensics_core.evidence.changes import Change
+    from forensics_core.evidence.manifest import Artifact, NotCaptured
+    from forensics_core.evidence.reader import BundleReader
+
+
+@click.command("ls", short_help="List what is in a bundle, and what is not.")
+@click.argument("location")
+@click.argument("container", required=False, metavar="[CONTAINER[:PATH]]")
+@click.option("--changes", is_flag=True, help="List what differs from the container's image.")
+@click.option("-R", "--recursive", is_flag=True, help="With a PATH: list all beneath it.")
+@output_option
+def ls_command(
+    location: str, container: str | None, changes: bool, recursive: bool, output: str
+) -> None:
+    """List the artifacts of the bundle at LOCATION, or those of one container.
+
+    With CONTAINER:PATH, as in web:/etc: the files there, from the index of the container's file
+    system; of the archive itself nothing is read.
+
+    With --changes: what was added (A), changed (C) and deleted (D) in the container since it was
+    made from its image. A bundle with one container needs no CONTAINER then.
+    """
+    if container and ":" in container:
+        if changes:
+            raise UsageError("--changes goes with no path", hint="Leave out what follows the ':'")
+        run(partial(list_files, location, split_place(container), recursive, output))
+        return
+    if recursive:
+        raise UsageError("-R goes with a path", hint="Name one as CONTAINER:PATH")
+    run(partial(_changes if changes else _artifacts, location, container, output))
+
+
+async def _artifacts(location: str, container: str | None, output: str) -> None:
+    from forensics_core.evidence.reader import open_bundle
+
+    async with open_bundle(location) as bundle:
+        capture = bundle.statement.predicate
+        if container is not None:
+            bundle.check_container(container)
+        rows = [each for each in capture.artifacts if container in {None, each.container}]
+        gaps = [each for each in capture.not_captured if container in {None, each.container}]
+        if output == "json":
+            say_json(_as_json(bundle, rows, gaps))
+        else:
+            _show(bundle, rows, gaps)
+
+
+async def _changes(location: str, container: str | None, output: str) -> None:
+    from forensics_core.evidence.changes import changes
+    from forensics_core.evidence.reader import open_bundle
+
+    async with open_bundle(location) as bundle:
+        name = container or _only_container(bundle)
+        _show_changes(name, await changes(bundle, name), output)
+
+
+def _show_changes(container: str, found: list[Change], output: str) -> None:
+    if output == "json":
+        rows = [{"kind": change.kind, "path": change.path} for change in found]
+        say_json({"container": container, "changes": rows})
+        return
+    for change in found:
+        say(f"{clean(change.kind)} {clean(change.path)}")
+
+
+def _show(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> None:
+    capture = bundle.statement.predicate
+    say(f"Bundle    {clean(bundle.url)}")
+    say(f"Manifest  sha256:{bundle.manifest_sha256}")
+    began, ended = capture.started_at, capture.finished_at
+    say(f"Captured  {began:%Y-%m-%d %H:%M:%S %Z} to {ended:%H:%M:%S %Z}")
+    stored = size(sum(row.size for row in rows))
+    say(f"Total     {counted(len(rows), 'artifact')}, {stored} stored\n")
+    cells = [
+        [size(row.original_size), size(row.size), _flags(row), row.name]
+        for row in sorted(rows, key=lambda row: row.name)
+    ]
+    say(table(["SIZE", "STORED", "FLAGS", "NAME"], cells, right="SIZE STORED"))
+    if gaps:
+        missing = [[gap.container or "-", gap.what, gap.reason, gap.message] for gap in gaps]
+        say("\nNot captured:\n" + table(["CONTAINER", "WHAT", "REASON", "MESSAGE"], missing))
+
+
+def _flags(artifact: Artifact) -> str:
+    return ",".join(artifact.flags) or "-"
+
+
+def _as_json(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> dict[str, Any]:
+    capture = bundle.statement.predicate
+    return {
+        "location": bundle.url,
+        "manifestSha256": bundle.manifest_sha256,
+        "startedAt": capture.started_at.isoformat(),
+        "finishedAt": capture.finished_at.isoformat(),
+        "partial": capture.partial,
+        "containers": [_dumped(each) for each in capture.containers],
+        "artifacts": [_dumped(row) for row in rows],
+        "notCaptured": [_dumped(gap) for gap in gaps],
+    }
+
+
+def _dumped(record: Any) -> Any:
+    return record.model_dump(mode="json", by_alias=True)
+
+
+def _only_container(bundle: BundleReader) -> str:
+    known = bundle.containers
+    if len(known) != 1:
+        raise UsageError(
+            f"The bundle has {counted(len(known), 'container')}",
+            hint=f"Name one of: {', '.join(known)}",
+        )
+    return known[0]

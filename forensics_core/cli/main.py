@@ -1,0 +1,110 @@
+"""The `forensics` command, also known as `kubectl forensics`.
+
+Subcommands are loaded when they are used. Other packages add theirs by an entry point of the group
+`forensics.commands`, whose name is the subcommand's and whose value is a `click.Command`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from forensics_core.cli.failing import failing
+from forensics_core.errors import ForensicsError
+from forensics_core.version import __version__
+
+PLUGINS = "forensics.commands"
+
+_NAMES = ("cancel", "cat", "checkpoint", "fetch", "get", "list", "ls", "verify", "watch")
+_COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
+
+
+class Forensics(click.Group):
+    """A group that finds its commands by name, and reports what fails in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, plugins included."""
+        return sorted({*_COMMANDS, *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command; a plugin that cannot be loaded says so when it is used."""
+        if cmd_name in _COMMANDS:
+            module, _, attribute = _COMMANDS[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        plugin = _plugins().get(cmd_name)
+        return _load(plugin) if plugin else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and turn what it raises into a line and an exit code."""
+        with failing(debug=ctx.params["debug"]):
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=Forensics,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--debug", is_flag=True, envvar="FORENSICS_DEBUG", help="Show a traceback when something fails."
+)
+@click.version_option(__version__, prog_name="forensics", message="%(prog)s %(version)s")
+def forensics(debug: bool) -> None:
+    """Capture running containers as verifiable evidence, and read the evidence back.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 evidence does not verify, 4 captured in part.
+    """
+
+
+def main() -> None:
+    """Run the command line; called by the console scripts. It ends the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character is no reason to fail.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
+    forensics(prog_name=_called())
+
+
+def _called() -> str | None:
+    """Return the name that people typed: kubectl finds its plugins by their files' names."""
+    plugin = Path(sys.argv[0]).stem == "kubectl-forensics"
+    return "kubectl forensics" if plugin else None
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
+
+
+def _load(plugin: EntryPoint) -> click.Command:
+    try:
+        command = plugin.load()
+    except Exception as error:
+        return _broken(plugin.name, f"{type(error).__name__}: {error}")
+    if isinstance(command, click.Command):
+        return command
+    return _broken(plugin.name, f"{plugin.value} is no click command")
+
+
+def _broken(name: str, why: str) -> click.Command:
+    """Return a command that takes any arguments and only says why it cannot run."""
+
+    def explain(rest: tuple[str, ...]) -> NoReturn:
+        raise ForensicsError(
+            f"The command '{name}' cannot be loaded ({why})",
+            hint="Install what it needs, as in: pip install 'kube-forensics[all]'",
+        )
+
+    return click.Command(
+        name,
+        callback=explain,
+        params=[click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        short_help="(cannot be loaded)",
+        add_help_option=False,
+    )

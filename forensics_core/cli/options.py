@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def output_option(command: F) -> F:
+    """Add `-o`, passed as `output`: `text` or `json`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="What to print: text for people, or JSON for programs.",
+    )(command)
+
+
+def object_output_option(command: F) -> F:
+    """Add `-o`, passed as `output`: `text`, `json` or `yaml`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["text", "json", "yaml"]),
+        default="text",
+        show_default=True,
+        help="What to print: text for people, or the object for programs.",
+    )(command)

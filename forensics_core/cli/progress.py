@@ -1,0 +1,148 @@
+"""Progress: a bar on a terminal, plain lines in a pipe, nothing where JSON is asked for::
+
+    meter = Meter()
+    async with progress(meter, "Capturing", quiet=output == "json"):
+        ...
+
+It is drawn on the standard error, from the `Meter` that the work counts in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from forensics_core.cli.render import counted, duration, prose, size
+from forensics_core.export.meter import Meter
+from forensics_core.tasks import task_group
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+LINE_EVERY = 5.0
+"""Seconds between two lines in a pipe."""
+FRAMES = 8
+"""Pictures a second on a terminal."""
+_BAR = 16
+
+
+@asynccontextmanager
+async def progress(
+    meter: Meter,
+    title: str,
+    *,
+    quiet: bool = False,
+    console: Console | None = None,
+    interval: float = LINE_EVERY,
+) -> AsyncIterator[None]:
+    """Show `meter` while the block runs, and once more at its end.
+
+    `title` says what is going on: `Capturing`. `console` is the standard error unless given;
+    `interval` is for pipes, in seconds.
+    """
+    if quiet:
+        yield
+        return
+    # In a thread, because rich looks at the file system when it is loaded.
+    screen: Console = console if console else await to_thread.run_sync(_standard_error)
+    shown = _bar if screen.is_terminal and not screen.is_dumb_terminal else _lines
+    async with shown(meter, title, screen, interval):
+        yield
+
+
+def _standard_error() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+
+
+@asynccontextmanager
+async def _bar(meter: Meter, title: str, console: Console, interval: float) -> AsyncIterator[None]:
+    """Redraw in a thread of rich's own: a stopped terminal must not stop the capture."""
+    live = await to_thread.run_sync(_live, meter, title, console)
+    with live:
+        yield
+
+
+def _live(meter: Meter, title: str, console: Console) -> Live:
+    from rich.live import Live
+
+    return Live(
+        get_renderable=lambda: _picture(meter, title),
+        console=console,
+        refresh_per_second=FRAMES,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+
+def _picture(meter: Meter, title: str) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    done, total = _share(meter)
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True, min_width=len(title))
+    grid.add_column(width=_BAR)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    bar = ProgressBar(total=total, completed=done, width=_BAR, pulse=total is None)
+    grid.add_row(Text(title, style="bold"), bar, Text(figures(meter)))
+    return grid
+
+
+def _share(meter: Meter) -> tuple[float, float | None]:
+    """Return how much is done of how much: bytes where their number is known, else artifacts."""
+    if meter.bytes_total:
+        return meter.bytes_read, meter.bytes_total
+    return meter.artifacts_done, meter.artifacts_total or None
+
+
+@asynccontextmanager
+async def _lines(
+    meter: Meter, title: str, console: Console, interval: float
+) -> AsyncIterator[None]:
+    async with task_group() as tasks:
+        tasks.start_soon(_speak_up, meter, title, console, interval)
+        yield
+        tasks.cancel_scope.cancel()
+    await _speak(meter, title, console)
+
+
+async def _speak_up(meter: Meter, title: str, console: Console, interval: float) -> None:
+    while True:
+        await anyio.sleep(interval)
+        await _speak(meter, title, console)
+
+
+async def _speak(meter: Meter, title: str, console: Console) -> None:
+    """Print in a thread that may be left behind: nobody may be reading the pipe."""
+    line = f"{title}: {figures(meter)}"
+    await to_thread.run_sync(_print, console, line, abandon_on_cancel=True)
+
+
+def _print(console: Console, line: str) -> None:
+    console.file.write(line + "\n")
+    console.file.flush()
+
+
+def figures(meter: Meter) -> str:
+    """Return one line: artifacts, bytes, rate, elapsed time, and what is under way."""
+    of = f"/{meter.artifacts_total}" if meter.artifacts_total else ""
+    done = (
+        f"{meter.artifacts_done}{of} artifacts" if of else counted(meter.artifacts_done, "artifact")
+    )
+    read = size(meter.bytes_read)
+    if meter.bytes_total:
+        read += f" of {size(meter.bytes_total)}"
+    parts = [done, read, f"{size(int(meter.rate))}/s", duration(meter.seconds)]
+    over = meter.artifacts_total and meter.artifacts_done == meter.artifacts_total
+    if meter.current and not over:
+        parts.append(prose(meter.current))
+    return "  ".join(parts)

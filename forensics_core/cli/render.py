@@ -1,0 +1,89 @@
+"""How things look: sizes, times, tables, JSON, and names that cannot play tricks.
+
+Whatever comes from evidence is hostile until it went through `clean`: a file name may hold escape
+codes that rewrite the terminal, or marks that turn the reading direction round.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from forensics_core.units import human_size
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories never shown as they are: controls, formats such as bidirectional marks,
+surrogates (bytes that are no UTF-8), private and unassigned characters, line separators."""
+
+
+def clean(text: str) -> str:
+    r"""Return `text` on one line with every unsafe character escaped: `\x1b`, `\u202e`, `\n`.
+
+    A backslash is doubled, so that two different names never look the same.
+    """
+    return prose(text.replace("\\", "\\\\"))
+
+
+def prose(text: str) -> str:
+    """Return a message of ours, made safe in the same way, but with its backslashes as they are."""
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _UNSAFE:
+        return character
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people, in binary units: `1.75 GiB`, `512 B`."""
+    return human_size(count, digits=2)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as `MM:SS`, or `H:MM:SS` from an hour on."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 artifact`, `2 artifacts`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> str:
+    """Return a plain table with cleaned cells; headings named in `right` are aligned to the right.
+
+    There are no lines and no colours, so that it can be cut and searched like any text.
+    """
+    lines = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    to_right = [heading in right.split() for heading in headings]
+    return "\n".join(_row(line, widths, to_right) for line in lines)
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) -> str:
+    aligned = (
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, to_right, strict=True)
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def say(text: str) -> None:
+    """Print a line, or lines, to the standard output."""
+    click.echo(text)
+
+
+def say_json(data: Any) -> None:
+    """Print `data` as indented JSON, ASCII only: safe on any terminal, and exact."""
+    json.dump(data, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")

@@ -1,0 +1,91 @@
+"""From the options of `forensics checkpoint` to the spec of a PodCheckpoint. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from forensics_core.api.podcheckpoint import PodCheckpointSpec
+from forensics_core.errors import UsageError
+
+_OPTIONS = {
+    "pod": "POD",
+    "namespace": "--namespace",
+    "destination": "--to",
+    "subpath": "--subpath",
+    "containers": "--container",
+    "artifacts": "--artifact",
+    "reason": "--reason",
+    "incident": "--incident",
+    "retention": "--retention-days",
+    "encryption": "--kms-key-id",
+    "activeDeadlineSeconds": "--deadline",
+    "ttlSecondsAfterFinished": "--ttl",
+}
+"""What the fields of the spec are called on the command line."""
+
+
+def pod_name(text: str) -> str:
+    """Return the pod's name, which kubectl also takes as `pod/NAME`."""
+    kind, _, name = text.rpartition("/")
+    return name if kind in {"", "pod", "pods", "po"} else text
+
+
+def build_spec(pod: str, namespace: str, given: Mapping[str, Any]) -> PodCheckpointSpec:
+    """Return the spec with what was given, and nothing else: the rest is the cluster's to say.
+
+    `given` has the options by their names in Python; what is None or empty was not given. Raises
+    `UsageError` that names the first option which does not fit.
+    """
+    fields = {
+        "pod": pod_name(pod),
+        "namespace": namespace,
+        "destination": given.get("to"),
+        "subpath": given.get("subpath"),
+        "containers": given.get("containers"),
+        "artifacts": given.get("artifacts"),
+        "compression": given.get("compression"),
+        "pause": given.get("pause") or None,
+        "reason": given.get("reason"),
+        "incident": given.get("incident"),
+        "retention": _retention(given),
+        "encryption": {"kmsKeyId": given["kms_key_id"]} if given.get("kms_key_id") else None,
+        "activeDeadlineSeconds": given.get("deadline"),
+        "ttlSecondsAfterFinished": given.get("ttl"),
+    }
+    # An empty subpath means none, and is not the default.
+    wanted = {
+        name: value
+        for name, value in fields.items()
+        if value not in (None, (), "") or (name == "subpath" and value == "")
+    }
+    try:
+        return PodCheckpointSpec.model_validate(wanted)
+    except ValidationError as error:
+        raise _refusal(error, wanted) from error
+
+
+def _retention(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    named = {
+        "days": given.get("retention_days"),
+        "mode": given.get("retention_mode"),
+        "legalHold": given.get("legal_hold") or None,
+    }
+    said = {name: value for name, value in named.items() if value is not None}
+    if said.keys() == {"mode"}:
+        raise UsageError(
+            "--retention-mode needs to know for how long", hint="Add --retention-days N"
+        )
+    return said or None
+
+
+def _refusal(error: ValidationError, wanted: Mapping[str, Any]) -> UsageError:
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    option = _OPTIONS.get(field, field)
+    return UsageError(
+        f"{option}: {first['msg']}: {first['input']!r}",
+        hint="See `forensics checkpoint --help` for what it takes",
+    )
