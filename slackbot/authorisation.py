@@ -1,0 +1,182 @@
+"""Who may: asked anew at every command, suggestion, submission and click. Unsure means no.
+
+In this order: the workspace, the channel, the person, the identity in the cluster, and last what
+the cluster says of that identity by SubjectAccessReview. The bot itself is never impersonated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from forensics_core.errors import ClusterError
+from forensics_core.kube.access import Action, allowed
+from forensics_core.kube.connection import Cluster
+from forensics_core.kube.resources import PODS
+from slackbot import audit
+from slackbot.catalogue import language_of
+from slackbot.directory import Directory
+from slackbot.errors import Refused, SlackError
+from slackbot.settings import Identity, Settings
+
+EVERYBODY = "system:authenticated"
+"""The group that the API server adds to everybody who logs in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something in Slack, and where, as Slack's signed payload says."""
+
+    user: str
+    team: str
+    channel: str = ""
+    """Empty in the bot's home."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who may use the bot at all."""
+
+    actor: Actor
+    identity: Identity
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What it is about; without a pod, all pods of the namespace."""
+
+    namespace: str
+    pod: str = ""
+
+
+class Authorisation:
+    """All checks, and a line in the log for each decision."""
+
+    def __init__(
+        self, cluster: Cluster, directory: Directory, settings: Settings, team: str
+    ) -> None:
+        self._cluster = cluster
+        self._directory = directory
+        self._settings = settings
+        self._team = team
+
+    async def admit(self, actor: Actor, action: str, *, home: bool = False) -> Person:
+        """Return who this is, if they may use the bot here. Raises `Refused`.
+
+        `home`: there is no channel, and none is asked for.
+        """
+        try:
+            person = await self._admit(actor, home=home)
+        except Refused as refusal:
+            self._record(actor, action, refusal=refusal)
+            raise
+        except SlackError as error:
+            unsure = Refused("refused.unsure", reason=error.code)
+            self._record(actor, action, refusal=unsure)
+            raise unsure from error
+        self._record(actor, action, person)
+        return person
+
+    async def permit(self, person: Person, action: str, target: Target) -> None:
+        """Make sure that somebody may capture a pod, and so see what is captured of it.
+
+        Raises `Refused`.
+        """
+        identity = person.identity
+        try:
+            if not await self._may(identity, "create", "exec", target):
+                names = {"identity": identity.username, "namespace": target.namespace}
+                raise Refused("refused.access", **names)
+        except Refused as refusal:
+            self._record(person.actor, action, person, target, refusal)
+            raise
+        self._record(person.actor, action, person, target)
+
+    async def authorise(self, actor: Actor, action: str, target: Target) -> Person:
+        """Do both: `admit`, then `permit`."""
+        person = await self.admit(actor, action)
+        await self.permit(person, action, target)
+        return person
+
+    def refuse(self, person: Person, action: str, target: Target, refusal: Refused) -> Refused:
+        """Write down a refusal for reasons of the request itself, and return it."""
+        self._record(person.actor, action, person, target, refusal)
+        return refusal
+
+    async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
+        """Return those namespaces in which somebody may capture every pod."""
+        found = set()
+        for namespace in dict.fromkeys(namespaces):
+            target = Target(namespace)
+            try:
+                await self.permit(person, "see", target)
+            except Refused:
+                continue
+            found.add(namespace)
+        return found
+
+    async def may_list_pods(self, person: Person, namespace: str) -> bool:
+        """Return whether somebody may know the names of the pods there."""
+        seen = await self._may(person.identity, "list", "", Target(namespace))
+        refusal = None if seen else Refused("refused.access", identity="", namespace=namespace)
+        self._record(person.actor, "list pods", person, Target(namespace), refusal)
+        return seen
+
+    async def language(self, actor: Actor) -> str:
+        """Return what language to speak to somebody, whoever it is."""
+        try:
+            member = await self._directory.member(actor.user)
+        except SlackError:
+            return self._settings.language
+        return language_of(member.locale, self._settings.language)
+
+    async def _admit(self, actor: Actor, *, home: bool) -> Person:
+        if actor.team != self._team:
+            raise Refused("refused.team")
+        if not home:
+            await self._check_channel(actor.channel)
+        if not await self._directory.listed(actor.user):
+            raise Refused("refused.person")
+        member = await self._directory.member(actor.user)
+        identity = self._directory.identity(member, self._team)
+        if identity is None:
+            raise Refused("refused.identity", user=actor.user)
+        return Person(actor, identity, language_of(member.locale, self._settings.language))
+
+    async def _check_channel(self, channel: str) -> None:
+        if self._settings.channel(channel) is None:
+            raise Refused("refused.channel")
+        if await self._directory.shared(channel):
+            raise Refused("refused.shared")
+
+    async def _may(self, identity: Identity, verb: str, subresource: str, target: Target) -> bool:
+        action = Action(verb, PODS, target.namespace, subresource, target.pod)
+        groups = (*identity.groups, EVERYBODY)
+        try:
+            verdict = await allowed(self._cluster, identity.username, groups, action)
+        except ClusterError as error:
+            raise Refused("refused.unsure", reason=type(error).__name__) from error
+        return verdict.allowed
+
+    def _record(
+        self,
+        actor: Actor,
+        action: str,
+        person: Person | None = None,
+        target: Target | None = None,
+        refusal: Refused | None = None,
+    ) -> None:
+        decision = audit.Decision(
+            allowed=refusal is None,
+            action=action,
+            user=actor.user,
+            team=actor.team,
+            channel=actor.channel,
+            reason=refusal.key if refusal else "",
+        )
+        if person:
+            decision = replace(decision, identity=person.identity.username)
+        if target:
+            decision = replace(decision, namespace=target.namespace, pod=target.pod)
+        audit.record(decision)

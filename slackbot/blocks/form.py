@@ -1,0 +1,130 @@
+"""The form that `/checkpoint` alone and the message shortcut open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slackbot.blocks.elements import plain, section
+from slackbot.blocks.limits import OPTION, OPTIONS, PLACEHOLDER, TITLE, Block
+from slackbot.catalogue import say
+from slackbot.command import REASON_LIMIT, Ask, ask
+
+FORM = "checkpoint-form"
+"""The form's callback id."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormPlace:
+    """Where a form was opened: what it leads to belongs there, and is authorised there again."""
+
+    channel: str = ""
+    thread: str = ""
+    """The message whose thread is told, for the shortcut."""
+    language: str = "en"
+
+    def encode(self) -> str:
+        """Return it as `private_metadata`."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> FormPlace:
+        """Read it back; a form without any belongs nowhere."""
+        known = json.loads(text) if text else {}
+        return cls(**{name: str(known[name]) for name in cls.__slots__ if name in known})
+
+
+def loading_view(language: str) -> Block:
+    """Return what is shown at once, as the trigger lives three seconds only."""
+    return _view(language, [section(say(language, "form.loading"))])
+
+
+def refusal_view(text: str, language: str) -> Block:
+    """Return what is shown instead of the form."""
+    title = {"title": plain(say(language, "form.refused"), TITLE)}
+    return _view(language, [section(text)]) | title
+
+
+def form_view(place: FormPlace, *, namespace: str = "", reason: str = "") -> Block:
+    """Return the form itself."""
+    language = place.language
+    chosen = {"initial_option": option(namespace)} if namespace else {}
+    blocks = [
+        _input("namespace", language, _select("external_select", language) | chosen),
+        _input("pod", language, _select("external_select", language)),
+        _input("containers", language, _select("multi_external_select", language), optional=True),
+        _input("reason", language, _writing(REASON_LIMIT, reason, lines=True), optional=True),
+        _input("incident", language, _writing(63, ""), optional=True),
+    ]
+    submit = {"submit": plain(say(language, "form.submit"), TITLE)}
+    return _view(language, blocks) | submit | {"private_metadata": place.encode()}
+
+
+def _view(language: str, blocks: list[Block]) -> Block:
+    return {
+        "type": "modal",
+        "callback_id": FORM,
+        "title": plain(say(language, "form.title"), TITLE),
+        "close": plain(say(language, "form.close"), TITLE),
+        "blocks": blocks,
+    }
+
+
+def _input(name: str, language: str, element: Block, *, optional: bool = False) -> Block:
+    block: Block = {
+        "type": "input",
+        "block_id": name,
+        "label": plain(say(language, f"form.{name}")),
+        "element": element | {"action_id": name},
+        "optional": optional,
+    }
+    if name in {"containers", "reason"}:
+        block["hint"] = plain(say(language, f"form.{name}.hint"))
+    return block
+
+
+def _select(kind: str, language: str) -> Block:
+    placeholder = plain(say(language, "form.type"), PLACEHOLDER)
+    return {"type": kind, "min_query_length": 0, "placeholder": placeholder}
+
+
+def _writing(most: int, initial: str, *, lines: bool = False) -> Block:
+    element: Block = {"type": "plain_text_input", "max_length": most, "multiline": lines}
+    return element | ({"initial_value": initial} if initial else {})
+
+
+def option(name: str) -> Block:
+    """Return a name as an option; a long one is cut where it is shown, not in its value."""
+    return {"text": plain(name, OPTION), "value": name}
+
+
+def options(names: Iterable[str]) -> list[Block]:
+    """Return as many options as Slack shows; names that are too long for a value are left out."""
+    return [option(name) for name in names if len(name) <= 150][:OPTIONS]
+
+
+def chosen(view: Block, name: str) -> str:
+    """Return what is chosen or written in a form, or nothing."""
+    value = _value(view, name)
+    picked = value.get("selected_option") or {}
+    return str(picked.get("value") or value.get("value") or "")
+
+
+def filled_in(view: Block) -> Ask:
+    """Return the request of a form. Raises `Told`."""
+    containers = _value(view, "containers").get("selected_options") or []
+    return ask(
+        chosen(view, "pod"),
+        chosen(view, "namespace"),
+        tuple(str(one["value"]) for one in containers),
+        chosen(view, "reason"),
+        chosen(view, "incident"),
+    )
+
+
+def _value(view: Block, name: str) -> dict[str, Any]:
+    values = view.get("state", {}).get("values", {})
+    found: dict[str, Any] = values.get(name, {}).get(name) or {}
+    return found

@@ -1,0 +1,125 @@
+"""The lines in a checkpoint's thread, and the table at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forensics_core.api.conditions import ConditionType
+from forensics_core.api.order import Retention
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.evidence.manifest import Artifact
+from forensics_core.evidence.verification import Verification
+from forensics_core.units import human_size
+from slackbot.blocks.elements import CELL, Message, rich, section, space, table, words
+from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
+from slackbot.catalogue import say
+from slackbot.milestones import ATTEMPT, CAPTURED, COMPLETE, why
+from slackbot.text import clean
+
+ROWS = TABLE_ROWS - 3
+"""Artifacts in the table: its head, the manifest and a line that says what is missing stay."""
+ROOM = TABLE_CHARACTERS - 1000
+"""Characters for artifacts, likewise."""
+
+
+def milestone_message(
+    checkpoint: PodCheckpoint, milestone: str, language: str, artifacts: Sequence[Artifact] = ()
+) -> Message:
+    """Return the line for a milestone; `artifacts` of the manifest where it could be read."""
+    status = checkpoint.status
+    if milestone.startswith(ATTEMPT):
+        number = milestone.removeprefix(ATTEMPT)
+        return _line(say(language, "told.attempt", attempt=number, node=status.node))
+    size = {"artifacts": status.artifacts, "size": status.size}
+    if milestone == CAPTURED:
+        return _line(say(language, "told.captured", **size))
+    if milestone == COMPLETE:
+        return _complete(checkpoint, language, artifacts)
+    reason, message = why(checkpoint, ConditionType.FAILED)
+    text = say(language, "told.failed", reason=reason, message=message)
+    return Message(text, [section(text), section(say(language, "told.failed.next"))])
+
+
+def _line(text: str) -> Message:
+    return Message(text, [rich([words(text, bold=True)])])
+
+
+def _complete(checkpoint: PodCheckpoint, language: str, artifacts: Sequence[Artifact]) -> Message:
+    status = checkpoint.status
+    seal = say(language, "seal.yes" if status.sealed else "seal.no")
+    size = {"artifacts": status.artifacts, "size": status.size}
+    text = say(language, "told.complete", **size, seal=seal)
+    lines = [[words(text, bold=True)]]
+    partial = why(checkpoint, ConditionType.PARTIAL)[1]
+    if partial:
+        lines.append([words(say(language, "told.partial", message=partial))])
+    label = words(say(language, "root.location"))
+    lines.append([label, space(), words(status.location, code=True)])
+    return Message(text, [rich(*lines), table(evidence_rows(checkpoint, language, artifacts))])
+
+
+def evidence_rows(
+    checkpoint: PodCheckpoint, language: str, artifacts: Sequence[Artifact] = ()
+) -> list[list[str]]:
+    """Return the table: each artifact, or else each container, and the manifest at the end."""
+    head = [
+        say(language, f"table.{column}")
+        for column in ("container", "evidence", "size", "sha256", "retention")
+    ]
+    kept = retention_text(checkpoint.spec.retention, language)
+    rows = [_row(one, kept) for one in artifacts]
+    if not artifacts:
+        rows = [[one.name, str(one.state), "", "", kept] for one in checkpoint.status.containers]
+    shown = _fitting(rows)
+    left = len(rows) - len(shown)
+    more = [["", say(language, "table.more", count=left), "", "", ""]] if left else []
+    manifest = ["", "manifest.json", "", checkpoint.status.manifest_sha256, kept]
+    return [head, *shown, *more, manifest]
+
+
+def _row(artifact: Artifact, kept: str) -> list[str]:
+    size = human_size(artifact.size)
+    return [artifact.container or "", clean(artifact.name, CELL), size, artifact.sha256, kept]
+
+
+def _fitting(rows: list[list[str]]) -> list[list[str]]:
+    """Return as many rows from the first on as a table takes."""
+    left, shown = ROOM, []
+    for row in rows[:ROWS]:
+        # An empty cell is shown as one character.
+        left -= sum(max(1, len(cell)) for cell in row)
+        if left < 0:
+            break
+        shown.append(row)
+    return shown
+
+
+def retention_text(retention: Retention | None, language: str) -> str:
+    """Return how long the evidence cannot be removed."""
+    if retention is None:
+        return say(language, "table.none")
+    said = []
+    if retention.mode and retention.days:
+        said.append(say(language, "table.retained", mode=str(retention.mode), days=retention.days))
+    if retention.legal_hold:
+        said.append(say(language, "table.hold"))
+    return ", ".join(said)
+
+
+def verification_message(verification: Verification, language: str) -> Message:
+    """Return what came out of reading everything again."""
+    if verification.ok:
+        count, size = verification.artifacts, human_size(verification.size)
+        text = say(language, "told.verified", artifacts=count, size=size)
+    else:
+        text = say(language, "told.wrong", problem=str(verification.problems[0]))
+    seal = say(language, f"seal.{verification.seal}")
+    told = say(language, "told.seal", seal=seal, sha256=verification.manifest_sha256)
+    return Message(text, [rich([words(text, bold=True)], [words(told)])])
+
+
+def link_message(namespace: str, pod: str, url: str, language: str) -> Message:
+    """Return the line that leads from another thread to the checkpoint's message."""
+    text = say(language, "told.thread", namespace=namespace, pod=pod)
+    link = {"type": "link", "url": url, "text": say(language, "told.link")}
+    return Message(text, [rich([words(text), space(), link])])

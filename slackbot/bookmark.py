@@ -1,0 +1,61 @@
+"""What the bot writes onto a PodCheckpoint, so that it finds its messages again after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from forensics_core.api.names import GROUP
+from forensics_core.api.podcheckpoint import PodCheckpoint
+
+CHANNEL = f"{GROUP}/slack-channel"
+"""The channel to report in; anybody may set it on a PodCheckpoint."""
+MESSAGE = f"{GROUP}/slack-message"
+"""The timestamp that names the root message."""
+REQUESTER = f"{GROUP}/slack-requester"
+APPROVER = f"{GROUP}/slack-approver"
+"""Slack users."""
+LANGUAGE = f"{GROUP}/slack-language"
+POD_UID = f"{GROUP}/slack-pod-uid"
+"""The pod that was approved."""
+TOLD = f"{GROUP}/slack-told"
+"""The milestones that are in the thread, with commas between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Where a checkpoint is reported, and how far that is."""
+
+    channel: str = ""
+    message: str = ""
+    requester: str = ""
+    approver: str = ""
+    language: str = ""
+    pod_uid: str = ""
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, checkpoint: PodCheckpoint) -> Bookmark:
+        """Read the annotations."""
+        read = checkpoint.metadata.annotations.get
+        return cls(
+            channel=read(CHANNEL, ""),
+            message=read(MESSAGE, ""),
+            requester=read(REQUESTER, ""),
+            approver=read(APPROVER, ""),
+            language=read(LANGUAGE, ""),
+            pod_uid=read(POD_UID, ""),
+            told=tuple(one for one in read(TOLD, "").split(",") if one),
+        )
+
+    def annotations(self) -> dict[str, str]:
+        """Return the annotations that say the same; what is empty is left out."""
+        said = {
+            CHANNEL: self.channel,
+            MESSAGE: self.message,
+            REQUESTER: self.requester,
+            APPROVER: self.approver,
+            LANGUAGE: self.language,
+            POD_UID: self.pod_uid,
+            TOLD: ",".join(self.told),
+        }
+        return {name: value for name, value in said.items() if value}

@@ -1,0 +1,48 @@
+"""A small cache of answers that may be believed for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import anyio
+
+T = TypeVar("T")
+LIMIT = 5000
+"""Answers that are kept at most."""
+
+
+class Cache(Generic[T]):
+    """Keeps answers by key; whoever asks for the same at once waits for one answer.
+
+    An error is nobody's answer: it is raised, and the next one asks again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._known: dict[str, tuple[float, T]] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    async def get(self, key: str, load: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer for `key`, from `load` where there is none that is fresh."""
+        async with self._locks.setdefault(key, anyio.Lock()):
+            known = self._known.get(key)
+            if known and anyio.current_time() < known[0]:
+                return known[1]
+            asked = anyio.current_time()
+            value = await load()
+            self._known[key] = (asked + self._seconds, value)
+        if len(self._known) > LIMIT:
+            self._forget()
+        return value
+
+    def _forget(self) -> None:
+        now = anyio.current_time()
+        fresh = {key: one for key, one in self._known.items() if one[0] > now}
+        self._known = fresh if len(fresh) <= LIMIT else {}
+        # A lock that somebody holds is kept, so that nobody asks twice.
+        self._locks = {
+            key: lock
+            for key, lock in self._locks.items()
+            if key in self._known or lock.statistics().locked
+        }

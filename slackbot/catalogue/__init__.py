@@ -1,0 +1,23 @@
+"""Everything the bot says, in each language it speaks."""
+
+from __future__ import annotations
+
+from slackbot.catalogue.english import ENGLISH
+from slackbot.catalogue.german import GERMAN
+from slackbot.text import clean
+
+LANGUAGES = {"en": ENGLISH, "de": GERMAN}
+VALUE_LIMIT = 1100
+"""Characters of one value: a reason as long as the resource allows."""
+
+
+def language_of(locale: str, default: str = "en") -> str:
+    """Return the language for a locale such as `de-DE`."""
+    language = locale.partition("-")[0].lower()
+    return language if language in LANGUAGES else default
+
+
+def say(language: str, key: str, **values: object) -> str:
+    """Return a sentence with its values, which are made harmless on the way."""
+    phrases = LANGUAGES.get(language, ENGLISH)
+    return phrases[key].format(**{name: clean(one, VALUE_LIMIT) for name, one in values.items()})

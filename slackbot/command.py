@@ -1,0 +1,201 @@
+"""What was typed after `/checkpoint`, understood. Pure: text in, a request out.
+
+    parse('web-0 -n shop --reason "odd traffic"')
+
+Phones turn quotes and dashes into others; those are turned back first.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from slackbot.errors import Told
+from slackbot.text import as_typed
+
+REASON_LIMIT = 1024
+"""Characters, as in the resource."""
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_INCIDENT = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_OPTIONS = {
+    "-n": "namespace",
+    "--n": "namespace",
+    "--namespace": "namespace",
+    "-c": "container",
+    "--c": "container",
+    "--container": "container",
+    "--reason": "reason",
+    "--incident": "incident",
+}
+"""`--n` is what some phones make of `-n`."""
+_FLAGS = {"--dry-run"}
+
+
+class Verb(StrEnum):
+    """The subcommands."""
+
+    STATUS = "status"
+    LIST = "list"
+    CANCEL = "cancel"
+    RETRY = "retry"
+    VERIFY = "verify"
+    WHOAMI = "whoami"
+    HELP = "help"
+
+
+_ABOUT_ONE = {Verb.STATUS, Verb.CANCEL, Verb.RETRY, Verb.VERIFY}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Nothing was typed: show the form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """A subcommand, and the checkpoint that it is about."""
+
+    verb: Verb
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A pod is to be captured."""
+
+    pod: str
+    namespace: str
+    containers: tuple[str, ...] = ()
+    reason: str = ""
+    incident: str = ""
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class _Words:
+    names: list[str] = field(default_factory=list)
+    options: dict[str, list[str]] = field(default_factory=dict)
+    flags: set[str] = field(default_factory=set)
+
+
+def parse(text: str, default_namespace: str | None = None) -> Form | Subcommand | Ask:
+    """Return what is wanted. Raises `Told` that names the problem."""
+    words = _split(as_typed(text))
+    if not words:
+        return Form()
+    if words[0] in set(Verb):
+        return _subcommand(Verb(words[0]), words[1:])
+    return _ask(_sort(words), default_namespace)
+
+
+def ask(
+    pod: str,
+    namespace: str,
+    containers: tuple[str, ...] = (),
+    reason: str = "",
+    incident: str = "",
+    *,
+    dry_run: bool = False,
+) -> Ask:
+    """Return a request, once it is found to be one. Raises `Told`."""
+    for name in (pod, namespace, *containers):
+        if not is_name(name):
+            raise problem("error.name", name=name)
+    if len(reason) > REASON_LIMIT:
+        raise problem("error.reason", count=len(reason), limit=REASON_LIMIT)
+    if not _INCIDENT.fullmatch(incident):
+        raise problem("error.incident", incident=incident)
+    return Ask(pod, namespace, containers, reason, incident, dry_run)
+
+
+def is_name(text: str) -> bool:
+    """Return whether Kubernetes could have an object of that name."""
+    return bool(_NAME.fullmatch(text))
+
+
+def problem(key: str, **values: object) -> Told:
+    """Return the error that says what in a command was not understood."""
+    return Misunderstood(key, **values)
+
+
+class Misunderstood(Told):
+    """A command that makes no sense; its words come with an example of one that does."""
+
+    def words(self, language: str) -> str:
+        """Return the problem, and what to type instead."""
+        inner = super().words(language)
+        return Told("error.usage", problem=inner).words(language)
+
+
+def _split(text: str) -> list[str]:
+    reader = shlex.shlex(text, posix=True, punctuation_chars=False)
+    reader.whitespace_split = True
+    reader.commenters = ""
+    reader.escape = ""
+    try:
+        return list(reader)
+    except ValueError as error:
+        raise problem("error.quotes") from error
+
+
+def _subcommand(verb: Verb, rest: list[str]) -> Subcommand:
+    if verb not in _ABOUT_ONE:
+        return Subcommand(verb)
+    if len(rest) != 1:
+        raise problem("error.id", command=verb)
+    if not is_name(rest[0]):
+        raise problem("error.name", name=rest[0])
+    return Subcommand(verb, rest[0])
+
+
+def _sort(words: list[str]) -> _Words:
+    sorted_words, rest = _Words(), iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if word in _FLAGS:
+            sorted_words.flags.add(word)
+        elif name in _OPTIONS:
+            given = value if equals else _next(rest, name)
+            sorted_words.options.setdefault(_OPTIONS[name], []).append(given)
+        elif word.startswith("-"):
+            raise problem("error.option", option=word)
+        else:
+            sorted_words.names.append(word)
+    return sorted_words
+
+
+def _next(rest: Iterator[str], option: str) -> str:
+    value = next(rest, "")
+    if not value or value in _OPTIONS or value in _FLAGS:
+        raise problem("error.value", option=option)
+    return value
+
+
+def _ask(words: _Words, default_namespace: str | None) -> Ask:
+    if not words.names:
+        raise problem("error.pod")
+    if len(words.names) > 1:
+        raise problem("error.many", words=" ".join(words.names))
+    namespace, pod = _place(words, default_namespace)
+    options = words.options
+    return ask(
+        pod,
+        namespace,
+        tuple(options.get("container", ())),
+        " ".join(options.get("reason", ())),
+        options.get("incident", [""])[-1],
+        dry_run="--dry-run" in words.flags,
+    )
+
+
+def _place(words: _Words, default: str | None) -> tuple[str, str]:
+    """Return namespace and pod; `shop/web-0` is understood too."""
+    namespace, slash, pod = words.names[0].partition("/")
+    if not slash:
+        namespace, pod = words.options.get("namespace", [default or ""])[-1], namespace
+    if not namespace:
+        raise problem("error.namespace")
+    return namespace, pod

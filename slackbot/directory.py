@@ -1,0 +1,102 @@
+"""Who somebody is: in Slack by its own answers, in the cluster by the map.
+
+Answers are believed for a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slackbot.cache import Cache
+from slackbot.settings import Identity, Settings
+from slackbot.slack import Slack
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A Slack user."""
+
+    id: str
+    team: str
+    locale: str
+    email: str
+    """Only if it is confirmed."""
+    regular: bool
+    """Neither guest, nor bot, nor deleted."""
+    alive: bool
+    """Neither bot nor deleted."""
+
+
+class Directory:
+    """People, groups and channels. Raises `SlackError` where Slack does not tell."""
+
+    def __init__(self, slack: Slack, settings: Settings) -> None:
+        self._slack = slack
+        self._settings = settings
+        self._members: Cache[Member] = Cache(settings.cache_seconds)
+        self._groups: Cache[frozenset[str]] = Cache(settings.cache_seconds)
+        self._channels: Cache[bool] = Cache(settings.cache_seconds)
+
+    async def member(self, user: str) -> Member:
+        """Return what Slack says of a user."""
+
+        async def load() -> Member:
+            answer = await self._slack.look_up("users.info", user=user, include_locale="true")
+            return _member(answer["user"])
+
+        return await self._members.get(user, load)
+
+    async def listed(self, user: str) -> bool:
+        """Return whether somebody is on the list, or in one of the groups."""
+        if user in self._settings.users:
+            return True
+        for group in self._settings.user_groups:
+            if user in await self._group(group):
+                return True
+        return False
+
+    async def _group(self, group: str) -> frozenset[str]:
+        async def load() -> frozenset[str]:
+            answer = await self._slack.look_up("usergroups.users.list", usergroup=group)
+            return frozenset(answer["users"])
+
+        return await self._groups.get(group, load)
+
+    async def shared(self, channel: str) -> bool:
+        """Return whether people of another organisation are in a channel, or invited."""
+
+        async def load() -> bool:
+            answer = await self._slack.look_up("conversations.info", channel=channel)
+            found = answer["channel"]
+            return bool(found.get("is_ext_shared") or found.get("is_pending_ext_shared"))
+
+        return await self._channels.get(channel, load)
+
+    def identity(self, member: Member, team: str) -> Identity | None:
+        """Return who a user of our `team` is in the cluster: by the map, or else by address."""
+        if not member.alive:
+            return None
+        mapped = self._settings.identities.get(member.id)
+        rule = self._settings.email
+        if mapped or rule is None or not member.regular or member.team != team:
+            return mapped
+        if member.email.rpartition("@")[2].lower() not in rule.domains:
+            return None
+        return Identity(username=f"{rule.prefix}{member.email}", groups=rule.groups)
+
+
+def _member(user: Mapping[str, Any]) -> Member:
+    alive = not user.get("deleted") and not user.get("is_bot")
+    guest = any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger"))
+    confirmed = user.get("is_email_confirmed") is True
+    email = user.get("profile", {}).get("email") or "" if confirmed else ""
+    return Member(
+        id=user["id"],
+        team=user.get("team_id", ""),
+        locale=user.get("locale") or "",
+        email=email,
+        regular=alive and not guest,
+        alive=alive,
+    )

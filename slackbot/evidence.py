@@ -1,0 +1,73 @@
+"""The evidence itself, by the reader's identity: links, the table's rows, verification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from forensics_core.evidence.manifest import Artifact
+from forensics_core.evidence.reader import BundleReader, open_bundle
+from forensics_core.evidence.verification import Verification
+from forensics_core.evidence.verify import verify
+from forensics_core.export.locate import parse_location
+from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.destination import S3Place
+from slackbot.blocks.answers import Link
+from slackbot.errors import Told
+from slackbot.settings import Reader
+
+
+class Evidence:
+    """Reads bundles. Errors are `DestinationError` and the like."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._access = S3Access(endpoint_url=reader.endpoint, region=reader.region)
+        self._verifying = anyio.CapacityLimiter(1)
+
+    async def artifacts(self, location: str) -> tuple[Artifact, ...]:
+        """Return what the manifest lists."""
+        async with open_bundle(location, access=self._access) as bundle:
+            return bundle.statement.predicate.artifacts
+
+    async def links(self, location: str) -> list[Link]:
+        """Return an address for every artifact, good for `link_seconds`."""
+        place = parse_location(location)
+        if not isinstance(place, S3Place):
+            return []
+        async with (
+            open_bundle(location, access=self._access) as bundle,
+            s3_client(self._access) as client,
+        ):
+            return [await self._link(client, place, bundle, name) for name in bundle.expectations]
+
+    async def _link(self, client: Any, place: S3Place, bundle: BundleReader, name: str) -> Link:
+        expected = bundle.expectations[name]
+        where = {"Bucket": place.bucket, "Key": place.key(name)}
+        if expected.version_id:
+            where["VersionId"] = expected.version_id
+        url = await client.generate_presigned_url(
+            "get_object", Params=where, ExpiresIn=self._reader.link_seconds
+        )
+        return Link(name, bundle.stored_size(expected), expected.sha256, url)
+
+    @property
+    def link_minutes(self) -> int:
+        """How long links are good."""
+        return max(1, self._reader.link_seconds // 60)
+
+    async def verify(self, location: str) -> Verification:
+        """Read everything again. One at a time: raises `Told` while another is being read."""
+        try:
+            self._verifying.acquire_nowait()
+        except anyio.WouldBlock as error:
+            raise Told("error.busy") from error
+        try:
+            return await verify(location, key=await self._key(), access=self._access)
+        finally:
+            self._verifying.release()
+
+    async def _key(self) -> bytes | None:
+        path = self._reader.public_key
+        return await anyio.Path(path).read_bytes() if path else None

@@ -1,0 +1,79 @@
+"""Finding checkpoints for people: each time it is asked anew whether they may see them."""
+
+from __future__ import annotations
+
+from forensics_core.api.names import INCIDENT_LABEL
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import NotFound
+from forensics_core.kube.podcheckpoints import PodCheckpoints
+from slackbot.authorisation import Actor, Authorisation, Person, Target
+from slackbot.bookmark import Bookmark
+from slackbot.errors import Refused, Told
+from slackbot.settings import Settings
+
+
+class Finder:
+    """Looks up checkpoints. Raises `Told`, or a `ClusterError`."""
+
+    def __init__(
+        self, checkpoints: PodCheckpoints, authorisation: Authorisation, settings: Settings
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._authorisation = authorisation
+        self._settings = settings
+
+    async def named(self, actor: Actor, action: str, name: str) -> tuple[Person, PodCheckpoint]:
+        """Return the checkpoint of that name. One that is not there and one that the person may
+        not see get the same answer."""
+        person = await self._authorisation.admit(actor, action)
+        unknown = Told("error.checkpoint", name=name)
+        try:
+            checkpoint = await self._checkpoints.get(name)
+            await self._authorisation.permit(person, action, _target(checkpoint))
+        except NotFound as error:
+            raise unknown from error
+        except Refused as refusal:
+            raise (refusal if refusal.key == "refused.unsure" else unknown) from refusal
+        return person, checkpoint
+
+    async def clicked(self, actor: Actor, action: str, uid: str) -> tuple[Person, PodCheckpoint]:
+        """Return the checkpoint whose button was clicked, as it is now."""
+        person = await self._authorisation.admit(actor, action)
+        found = [one for one in await self._checkpoints.list() if one.metadata.uid == uid]
+        if not found:
+            raise Told("error.checkpoint", name=uid)
+        await self._authorisation.permit(person, action, _target(found[0]))
+        return person, found[0]
+
+    async def seen_by(self, person: Person, channel: str = "") -> list[PodCheckpoint]:
+        """Return the checkpoints that somebody may see, the newest first; of a channel, or all."""
+        there = await self._checkpoints.list()
+        if channel:
+            there = [one for one in there if home_of(one, self._settings) == channel]
+        visible = await self._authorisation.visible(person, (one.target_namespace for one in there))
+        found = [one for one in there if one.target_namespace in visible]
+        return sorted(found, key=_age, reverse=True)
+
+
+def evidence_of(checkpoint: PodCheckpoint) -> str:
+    """Return where the evidence is. Raises `Told` where there is none yet."""
+    if not (checkpoint.captured and checkpoint.status.location):
+        raise Told("error.incomplete", name=checkpoint.metadata.name)
+    return checkpoint.status.location
+
+
+def home_of(checkpoint: PodCheckpoint, settings: Settings) -> str:
+    """Return the channel by annotation, or else by incident; only one that is on the list."""
+    named = settings.channel(Bookmark.of(checkpoint).channel)
+    incident = checkpoint.spec.incident or checkpoint.metadata.labels.get(INCIDENT_LABEL, "")
+    channel = named or (settings.channel_for(incident) if incident else None)
+    return channel.id if channel else ""
+
+
+def _target(checkpoint: PodCheckpoint) -> Target:
+    return Target(checkpoint.target_namespace, checkpoint.spec.pod)
+
+
+def _age(checkpoint: PodCheckpoint) -> tuple[float, str]:
+    made = checkpoint.metadata.creation_timestamp
+    return (made.timestamp() if made else 0.0, checkpoint.metadata.name)

@@ -1,0 +1,1 @@
+"""What Slack calls: each listener acknowledges first, and does nothing but start the work."""

@@ -1,0 +1,137 @@
+"""The form: opened at once, filled after; its suggestions and its submission."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import anyio
+from slack_bolt.async_app import AsyncAck, AsyncApp
+
+from forensics_core.errors import ForensicsError
+from slackbot.authorisation import Actor, Person, Target
+from slackbot.blocks.form import (
+    FORM,
+    FormPlace,
+    chosen,
+    filled_in,
+    form_view,
+    loading_view,
+    options,
+    refusal_view,
+)
+from slackbot.blocks.thread import link_message
+from slackbot.bot import Bot
+from slackbot.catalogue import say
+from slackbot.command import REASON_LIMIT, Ask, is_name
+from slackbot.errors import Told
+from slackbot.listeners.payload import Body, actor_of, form_actor, reply_to
+from slackbot.reply import Reply
+from slackbot.text import clean
+
+log = logging.getLogger(__name__)
+
+SHORTCUT = "checkpoint_message"
+SUGGESTION_SECONDS = 2.5
+"""Slack waits three for suggestions."""
+LOOKED_AT = 40
+"""Namespaces whose access is reviewed for one suggestion."""
+_FIELDS = {"error.reason": "reason", "error.incident": "incident"}
+"""Below which field an error is shown; others below the pod."""
+
+
+def listen(app: AsyncApp, bot: Bot) -> None:
+    """Register the shortcut, the suggestions and the submission."""
+
+    @app.shortcut(SHORTCUT)
+    async def picked(ack: AsyncAck, body: Body) -> None:
+        await ack()
+        actor = actor_of(body)
+        message = body["message"]
+        thread = str(message.get("thread_ts") or message["ts"])
+        reason = clean(message.get("text", ""), REASON_LIMIT)
+        deed = partial(open_form, bot, actor, body["trigger_id"], thread, reason)
+        bot.start(deed, actor, reply_to(bot.slack, body, actor))
+
+    for name in ("namespace", "pod", "containers"):
+        app.options(name)(partial(_suggest, bot, name))
+
+    @app.view(FORM)
+    async def submitted(ack: AsyncAck, body: Body) -> None:
+        actor, place = form_actor(body)
+        try:
+            ask = filled_in(body["view"])
+        except Told as problem:
+            field = _FIELDS.get(problem.key, "pod")
+            await ack(response_action="errors", errors={field: problem.words(place.language)})
+            return
+        await ack()
+        reply = reply_to(bot.slack, {}, actor)
+        bot.start(partial(_begin, bot, actor, reply, ask, place), actor, reply)
+
+
+async def open_form(
+    bot: Bot, actor: Actor, trigger: str, thread: str = "", reason: str = ""
+) -> None:
+    """Open the form, and only then find out whether it may be used."""
+    view = await bot.slack.open_view(trigger, loading_view(bot.settings.language))
+    try:
+        person = await bot.authorisation.admit(actor, "open form")
+    except Told as refusal:
+        language = await bot.authorisation.language(actor)
+        await bot.slack.update_view(view, refusal_view(refusal.words(language), language))
+        return
+    place = FormPlace(actor.channel, thread, person.language)
+    namespace = bot.settings.default_namespace or ""
+    await bot.slack.update_view(view, form_view(place, namespace=namespace, reason=reason))
+
+
+async def _begin(bot: Bot, actor: Actor, reply: Reply, ask: Ask, place: FormPlace) -> None:
+    person = await bot.authorisation.admit(actor, "capture")
+    asked = await bot.requests.ask(person, bot.requests.spec(ask), bot.approvals)
+    key = "answer.approval" if asked.waits else "answer.asked"
+    await reply.say(say(person.language, key))
+    if place.thread:
+        await _link(bot, ask, place, asked.message)
+
+
+async def _link(bot: Bot, ask: Ask, place: FormPlace, message: str) -> None:
+    """Tell the thread that the shortcut was used in where to follow."""
+    url = await bot.slack.permalink(place.channel, message)
+    line = link_message(ask.namespace, ask.pod, url, place.language)
+    await bot.slack.post(place.channel, line, thread=place.thread)
+
+
+async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
+    actor, _ = form_actor(body)
+    names: list[str] = []
+    try:
+        with anyio.move_on_after(SUGGESTION_SECONDS):
+            names = await _names(bot, actor, field, body)
+    except ForensicsError as error:
+        # Whoever may not know gets nothing, and so does whoever cannot be told at the moment.
+        log.info("No suggestions for %s: %s", actor.user, error)
+    await ack(options=options(names))
+
+
+async def _names(bot: Bot, actor: Actor, field: str, body: Body) -> list[str]:
+    person = await bot.authorisation.admit(actor, "suggest")
+    typed = clean(body.get("value") or "", 100).lower()
+    if field == "namespace":
+        there = [name for name in await bot.pods.namespaces() if typed in name]
+        visible = await bot.authorisation.visible(person, there[:LOOKED_AT])
+        return [name for name in there if name in visible]
+    return await _in_namespace(bot, person, field, body["view"], typed)
+
+
+async def _in_namespace(bot: Bot, person: Person, field: str, view: Body, typed: str) -> list[str]:
+    namespace, pod = chosen(view, "namespace"), chosen(view, "pod")
+    if not is_name(namespace) or (field == "containers" and not is_name(pod)):
+        return []
+    await bot.authorisation.permit(person, "suggest", Target(namespace))
+    if field == "pod":
+        if not await bot.authorisation.may_list_pods(person, namespace):
+            return []
+        return [name for name in await bot.pods.names(namespace) if typed in name]
+    found = await bot.pods.get(namespace, pod)
+    return [name for name in (found.containers if found else ()) if typed in name]

@@ -1,0 +1,87 @@
+"""The pods of the cluster, as far as the bot has to know them: names, UIDs, containers."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from forensics_core.errors import NotFound
+from forensics_core.kube.connection import Cluster
+from forensics_core.kube.objects import Object, Objects
+from forensics_core.kube.resources import PODS
+from slackbot.cache import Cache
+
+FRESH = 10.0
+"""Seconds that names are believed, for suggestions while somebody types."""
+NEAR = 3
+"""Similar names that are suggested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that is there now."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    containers: tuple[str, ...]
+    """Regular, init and ephemeral ones."""
+
+
+class Pods:
+    """Reads pods. Errors are those of `Cluster.request`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._objects = Objects(cluster, PODS)
+        self._names: Cache[dict[str, list[str]]] = Cache(FRESH)
+
+    async def get(self, namespace: str, name: str) -> Pod | None:
+        """Return a pod, or None where there is none."""
+        try:
+            return _pod(await self._objects.get(name, namespace))
+        except NotFound:
+            return None
+
+    async def names(self, namespace: str) -> list[str]:
+        """Return the names of the pods in a namespace, in order."""
+
+        async def load() -> dict[str, list[str]]:
+            return _by_namespace((await self._objects.list(namespace)).items)
+
+        return (await self._names.get(namespace, load)).get(namespace, [])
+
+    async def namespaces(self) -> list[str]:
+        """Return the namespaces that have pods, in order: the bot may not list namespaces."""
+
+        async def load() -> dict[str, list[str]]:
+            return _by_namespace((await self._objects.list()).items)
+
+        return sorted(await self._names.get("", load))
+
+
+def near(name: str, names: list[str]) -> list[str]:
+    """Return the names that somebody who typed `name` may have meant, in order."""
+    begins = [one for one in names if one.startswith(name)]
+    alike = difflib.get_close_matches(name, names, n=NEAR, cutoff=0.6)
+    return sorted(list(dict.fromkeys([*begins, *alike]))[:NEAR])
+
+
+def _by_namespace(items: list[Object]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        metadata = item["metadata"]
+        found.setdefault(metadata["namespace"], []).append(metadata["name"])
+    return {namespace: sorted(names) for namespace, names in found.items()}
+
+
+def _pod(item: Object) -> Pod:
+    spec, metadata = item.get("spec", {}), item["metadata"]
+    kinds = ("containers", "initContainers", "ephemeralContainers")
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        node=spec.get("nodeName", ""),
+        containers=tuple(one["name"] for kind in kinds for one in spec.get(kind) or ()),
+    )

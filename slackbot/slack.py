@@ -1,0 +1,161 @@
+"""Slack's Web API as the bot uses it: few methods, our errors, and never too fast.
+
+Everything that is sent is held against Slack's limits first: an error there is ours, and is
+found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import anyio
+from slack_sdk.errors import SlackApiError
+from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
+from slack_sdk.web.async_client import AsyncWebClient
+
+from slackbot.blocks.elements import Message
+from slackbot.blocks.limits import Block, message_problems, view_problems
+from slackbot.errors import SlackError
+from slackbot.pace import Pace
+from slackbot.settings import Settings
+
+PASSING = {"ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+"""Slack's words for what will be over soon."""
+ANSWER_ATTEMPTS = 3
+"""How often an answer to a response_url is tried: it may be used five times in all."""
+TIMEOUT = 15
+"""Seconds for one call."""
+
+
+@dataclass
+class Slack:
+    """One workspace, as the bot."""
+
+    client: AsyncWebClient
+    session: aiohttp.ClientSession
+    post_seconds: float = 1.0
+    updates: Pace = field(default_factory=lambda: Pace(0))
+    """The turns of edits."""
+    _posts: dict[str, Pace] = field(default_factory=dict)
+
+    async def call(self, method: str, **arguments: Any) -> Mapping[str, Any]:
+        """Call a method. Raises `SlackError`."""
+        try:
+            answer = await self.client.api_call(method, json=arguments)
+        except SlackApiError as error:
+            raise _failure(method, error) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SlackError(method, type(error).__name__, passing=True) from error
+        data: Mapping[str, Any] = answer.data  # type: ignore[assignment]  # bytes: analytics only
+        return data
+
+    async def look_up(self, method: str, **arguments: str) -> Mapping[str, Any]:
+        """Call a method that reads, with its arguments in the query: those take no JSON."""
+        try:
+            answer = await self.client.api_call(method, http_verb="GET", params=arguments)
+        except SlackApiError as error:
+            raise _failure(method, error) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SlackError(method, type(error).__name__, passing=True) from error
+        data: Mapping[str, Any] = answer.data  # type: ignore[assignment]  # bytes: analytics only
+        return data
+
+    async def post(
+        self, channel: str, message: Message, *, thread: str = "", broadcast: bool = False
+    ) -> str:
+        """Post a message, or a line in a thread; returns its timestamp, which names it."""
+        _check("chat.postMessage", message_problems(message.blocks))
+        await self._posts.setdefault(channel, Pace(self.post_seconds)).turn()
+        more: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
+        if thread:
+            more |= {"thread_ts": thread, "reply_broadcast": broadcast}
+        answer = await self.call("chat.postMessage", channel=channel, **message.payload(), **more)
+        return str(answer["ts"])
+
+    async def update(self, channel: str, ts: str, message: Message) -> None:
+        """Replace a message; text and blocks always go together."""
+        _check("chat.update", message_problems(message.blocks))
+        await self.call("chat.update", channel=channel, ts=ts, **message.payload())
+
+    async def whisper(self, channel: str, user: str, message: Message) -> None:
+        """Show a message to one person in a channel."""
+        _check("chat.postEphemeral", message_problems(message.blocks))
+        await self.call("chat.postEphemeral", channel=channel, user=user, **message.payload())
+
+    async def answer(self, response_url: str, message: Message) -> None:
+        """Answer a command or a click, for whoever made it; works in every channel."""
+        _check("response_url", message_problems(message.blocks))
+        body = message.payload() | {"response_type": "ephemeral", "replace_original": False}
+        for attempt in range(1, ANSWER_ATTEMPTS + 1):
+            pause = await self._answer(response_url, body)
+            if pause is None:
+                return
+            if attempt < ANSWER_ATTEMPTS:
+                await anyio.sleep(pause)
+        raise SlackError("response_url", "no_answer", passing=True)
+
+    async def _answer(self, response_url: str, body: Block) -> float | None:
+        """Try once; returns how long to wait before the next time, None if it worked."""
+        try:
+            async with self.session.post(response_url, json=body) as response:
+                if response.status == 429:
+                    return float(response.headers.get("Retry-After", "1"))
+                if response.status >= 500:
+                    return 0.5
+                if response.status >= 400:
+                    raise SlackError("response_url", f"HTTP {response.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return 0.5
+        return None
+
+    async def open_view(self, trigger: str, view: Block) -> str:
+        """Open a form; returns its id."""
+        _check("views.open", view_problems(view))
+        answer = await self.call("views.open", trigger_id=trigger, view=view)
+        return str(answer["view"]["id"])
+
+    async def update_view(self, view_id: str, view: Block) -> None:
+        """Replace an open form."""
+        _check("views.update", view_problems(view))
+        await self.call("views.update", view_id=view_id, view=view)
+
+    async def publish_home(self, user: str, view: Block) -> None:
+        """Show somebody's home."""
+        _check("views.publish", view_problems(view))
+        await self.call("views.publish", user_id=user, view=view)
+
+    async def permalink(self, channel: str, ts: str) -> str:
+        """Return a message's address."""
+        found = await self.look_up("chat.getPermalink", channel=channel, message_ts=ts)
+        return str(found["permalink"])
+
+
+@asynccontextmanager
+async def slack_connection(settings: Settings) -> AsyncIterator[Slack]:
+    """Open the connections that all calls share."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
+        client = AsyncWebClient(
+            token=settings.bot_token.get_secret_value(),
+            base_url=settings.api_url,
+            session=session,
+            retry_handlers=[AsyncRateLimitErrorRetryHandler(max_retry_count=5)],
+        )
+        yield Slack(client, session, settings.post_seconds, Pace(settings.update_seconds))
+
+
+def _failure(method: str, error: SlackApiError) -> SlackError:
+    response: Any = error.response
+    status = getattr(response, "status_code", 0)
+    said = response.data if isinstance(getattr(response, "data", None), dict) else {}
+    code = str(said.get("error") or f"HTTP {status}")
+    return SlackError(method, code, passing=code in PASSING or status == 429 or status >= 500)
+
+
+def _check(method: str, found: list[str]) -> None:
+    if found:
+        raise SlackError(method, f"invalid_blocks ({found[0]})")

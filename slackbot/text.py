@@ -1,0 +1,46 @@
+"""Text on its way in and out: what phones make of quotes, and what attackers make of names.
+
+Names, reasons and messages of errors come from strangers. `clean` makes one harmless line of them;
+`escape` is for the few places where Slack reads markup.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_DOUBLE = "\u201c\u201d\u201e\u00ab\u00bb"
+_SINGLE = "\u2018\u2019\u201a"
+_HYPHENS = "\u2010\u2011\u2212"
+QUOTES = str.maketrans(
+    dict.fromkeys(_DOUBLE, '"')
+    | dict.fromkeys(_SINGLE, "'")
+    | dict.fromkeys(_HYPHENS, "-")
+    | {"\u00a0": " "}
+)
+"""What keyboards of phones put in the place of what was typed."""
+_OPTION = re.compile(r"(?<!\S)(?:-*[\u2013\u2014]-*|-{3,})")
+_DASH = re.compile("[\u2013\u2014]")
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode's categories of control, direction, surrogates, private use and line ends."""
+
+
+def as_typed(text: str) -> str:
+    """Return a command with plain quotes and dashes: two where a word begins, one within."""
+    return _DASH.sub("-", _OPTION.sub("--", text.translate(QUOTES)))
+
+
+def clean(text: object, limit: int = 500) -> str:
+    """Return one line of visible characters, at most `limit`, without backticks."""
+    line = " ".join(str(text).replace("`", "'").split())
+    return clip("".join(sign for sign in line if unicodedata.category(sign) not in UNSEEN), limit)
+
+
+def clip(text: str, limit: int) -> str:
+    """Cut to `limit` characters, the last one an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def escape(text: str) -> str:
+    """Return text that Slack shows as it is: no mentions, no links."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
