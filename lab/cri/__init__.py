@@ -1,0 +1,1 @@
+"""Messages to make pods with; `make_pb2` is generated from `make.proto` by `make proto`."""

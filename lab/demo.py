@@ -1,0 +1,137 @@
+"""`make demo`: an intruder's visit to a container becomes verified evidence, twice.
+
+First by hand, on the container's host; then as a PodCheckpoint that `kubectl` applies and the
+operator carries out. Runtime, S3, kubectl, the operator and the collector are the real ones; the
+Kubernetes API is the loopback one of `forensics_core.testing`. Nothing of it stays.
+
+`python -m lab.demo [docker|containerd]` says whose container it is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+
+from forensics_core.errors import ForensicsError
+from forensics_core.tasks import task_group
+from lab.demo_cluster import Place, demo_cluster, install, operator, watch, write_request
+from lab.demo_screen import run, tell, title
+from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named
+from lab.seaweed import Identity, s3_server
+from lab.tamper import tamper
+
+BUCKET = "cases"
+FOREIGN = ("AWS_", "KUBECONFIG", "FORENSICS_")
+"""How variables begin that would lead the demo's commands to other people's servers."""
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+Telling = Callable[[], Awaitable[None]]
+"""A story: what `run_story` runs."""
+
+
+def main() -> int:
+    """Tell the story of the runtime that was asked for; return the exit code."""
+    return run_story(partial(_story, sys.argv[1] if sys.argv[1:] else DOCKER))
+
+
+def run_story(story: Telling) -> int:
+    """Tell a story; return the exit code. Ctrl-C and SIGTERM end it, and nothing stays."""
+    _forget_the_world()
+    try:
+        return anyio.run(_until_told, story)
+    except ForensicsError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def _forget_the_world() -> None:
+    """Keep the user's own accounts, clusters and proxies out, and find the commands of .venv."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) or name.lower() in PROXIES:
+            del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+
+
+async def _until_told(story: Telling) -> int:
+    told: list[signal.Signals] = []
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with task_group() as tasks:
+            tasks.start_soon(_heed, signals, told, tasks.cancel_scope)
+            await story()
+            tasks.cancel_scope.cancel()
+    return 128 + told[0] if told else 0
+
+
+async def _heed(
+    signals: AsyncIterator[signal.Signals], told: list[signal.Signals], scope: anyio.CancelScope
+) -> None:
+    """End the story at the first signal. While it cleans up, further ones change nothing."""
+    told.append(await anext(signals))
+    tell("Stopping, and cleaning up ...")
+    scope.cancel()
+
+
+async def _story(runtime: str) -> None:
+    async with opening(runtime_named(runtime)) as place:
+        await _by_hand(place)
+        await _in_a_cluster(place)
+
+
+@asynccontextmanager
+async def opening(runtime: str) -> AsyncIterator[Place]:
+    """Start what a story needs, for the block, and let the intruder in."""
+    title("Before the incident")
+    tell(f"{RUNTIMES[runtime]} and a private S3 server; all of it goes at the end.")
+    with TemporaryDirectory(prefix="lab-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        async with s3_server() as s3, running_shop(runtime, folder) as target:
+            await s3.create_bucket(BUCKET, object_lock=True)
+            tell(f"The container {target.name} runs a small shop. Then somebody breaks in.")
+            await tamper(target.engine, target.bare_id)
+            yield Place(target, s3, f"s3://{BUCKET}", folder)
+
+
+async def _by_hand(place: Place) -> None:
+    bundle = f"{place.bucket}/forensics/inc-4711"
+    title("1. One container, by hand")
+    tell("Capture it, straight into a bucket that keeps every version, with a right to add only.")
+    capture = ("collect", place.target.address, "--to", place.bucket, "--name", "inc-4711")
+    writer = place.s3.env(Identity.COLLECTOR) | place.target.env
+    await run("forensics", *capture, env=writer)
+    reader = place.s3.env(Identity.READER)
+    tell("Read everything again, as somebody who may only read, and compare it with the manifest.")
+    await run("forensics", "verify", bundle, env=reader)
+    tell("What did the intruder change? Added, changed, deleted; hostile names are shown escaped.")
+    await run("forensics", "ls", bundle, "--changes", env=reader)
+
+
+async def _in_a_cluster(place: Place) -> None:
+    title("2. One pod, in a cluster")
+    async with demo_cluster(place) as cluster:
+        await install(cluster, place)
+        tell("The operator starts, with these rights, a key to seal evidence, and a bucket for it.")
+        async with operator(cluster, place):
+            request = await write_request(place)
+            tell("The container is a pod's here. Somebody on call asks for its evidence.")
+            await run("cat", request.name, folder=place.folder)
+            await run(
+                "kubectl", "apply", "-f", request.name, env=place.kubectl_env, folder=place.folder
+            )
+            tell("Operator, Job, collector, bucket, seal: the resource says how far it is.")
+            status = await watch(cluster, place)
+            tell("The public key proves that this is what the operator sealed.")
+            verify = ("verify", status["location"], "--key", "forensics.pub")
+            await run("forensics", *verify, env=place.s3.env(Identity.READER), folder=place.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

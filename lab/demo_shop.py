@@ -1,0 +1,83 @@
+"""The container that the demo's intruder visits, on Docker or as a pod on a private containerd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.containerd import POD_NAMESPACE, running_containerd
+from lab.docker import docker_engine
+from lab.images import busybox_rootfs
+from lab.process import LabError, in_thread
+from lab.tamper import Shop
+
+DOCKER, CONTAINERD = "docker", "containerd"
+RUNTIMES = {
+    DOCKER: "Docker, a private one where none answers,",
+    CONTAINERD: "A private containerd",
+}
+"""The runtimes that the demo knows, as container IDs begin with them, and what is started."""
+CONTAINER = "shop"
+"""What the container is called in its pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running container."""
+
+    engine: Shop
+    id: str
+    """As in a pod's status: `docker://...`, `containerd://...`."""
+    address: str
+    """As a person names it: `docker://NAME`, `containerd://NAMESPACE/POD/NAME`."""
+    name: str
+    """Of the pod; with Docker of the container, too."""
+    env: dict[str, str]
+    """The variable that leads the collector to the runtime."""
+
+    @property
+    def bare_id(self) -> str:
+        """The ID as the runtime knows it."""
+        return self.id.partition("://")[2]
+
+
+def runtime_named(text: str) -> str:
+    """Return the runtime that somebody asked for. Raises `LabError` if the demo has none such."""
+    if text not in RUNTIMES:
+        hint = f"Write RUNTIME={' or RUNTIME='.join(RUNTIMES)}"
+        raise LabError(f"The demo knows no runtime '{text}'", hint=hint)
+    if text == CONTAINERD and os.geteuid() != 0:
+        raise LabError("Only root can start a containerd", hint="Be root, or use RUNTIME=docker")
+    return text
+
+
+@asynccontextmanager
+async def running_shop(runtime: str, folder: Path) -> AsyncIterator[Target]:
+    """Run the container for the block, on a runtime of `RUNTIMES`. Raises `LabError`."""
+    start = _in_a_pod if runtime == CONTAINERD else _on_docker
+    async with start(busybox_rootfs(folder / "rootfs")) as target:
+        yield target
+
+
+@asynccontextmanager
+async def _on_docker(rootfs: Path) -> AsyncIterator[Target]:
+    async with docker_engine() as engine:
+        image = await engine.import_image(rootfs)
+        name = f"shop-{engine.run_id}"
+        async with engine.container(image, name=name) as container:
+            scheme = f"{DOCKER}://"
+            yield Target(engine, scheme + container, scheme + name, name, engine.env)
+
+
+@asynccontextmanager
+async def _in_a_pod(rootfs: Path) -> AsyncIterator[Target]:
+    async with in_thread(running_containerd()) as engine:
+        image = await engine.import_image(rootfs)
+        name = f"shop-{engine.run_id}"
+        async with engine.container(image, name=CONTAINER, pod=name) as container:
+            scheme = f"{CONTAINERD}://"
+            address = f"{scheme}{POD_NAMESPACE}/{name}/{CONTAINER}"
+            yield Target(engine, scheme + container, address, name, engine.env)

@@ -1,0 +1,180 @@
+"""`make demo-slack`: from `/checkpoint` in a channel to verified evidence, in the browser.
+
+The bot, the operator, the collector, Docker and S3 are the real ones. Slack is the stand-in of
+`lab.slack`, shown by the page of `lab.slack_page`; the Kubernetes API is the loopback one.
+
+`python -m lab.demo_slack --script` opens the page in a Chromium without a window, tells the whole
+story there and ends; with `--pictures FOLDER` it leaves screenshots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import yaml
+
+from forensics_core.testing import LoopbackCluster, User
+from lab.demo import opening, run_story
+from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, Place, demo_cluster, install, operator
+from lab.demo_screen import run, tell, title
+from lab.demo_shop import DOCKER
+from lab.process import LabError, daemon, in_thread, wait_until_ready
+from lab.seaweed import REGION, Identity
+from lab.slack.server import SlackServer, running_slack
+from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
+from lab.slack_page.browser import browser_tab
+from lab.slack_page.server import running_page
+from lab.slack_page.story import Story
+
+CHANNEL = "C0INC"
+RESPONDERS = {"U0ALICE": "alice", "U0BOB": "bob"}
+"""Members of the workspace who may use the bot, and who they are in the cluster."""
+STRANGER = "U0MALLORY"
+PROTECTED = "prod"
+"""A namespace in which somebody else has to approve."""
+ORDERS = "dd if=/dev/urandom of=/srv/orders.db bs=1M count=128 2>/dev/null"
+"""Something to capture for some seconds, so that there is progress to see."""
+BOT = User(f"system:serviceaccount:{OPERATOR}:forensics-slackbot", ("system:serviceaccounts",))
+
+
+def main() -> int:
+    """Run the demo; return the exit code. Ctrl-C and SIGTERM end it, and nothing stays."""
+    parser = argparse.ArgumentParser(description="/checkpoint in a channel, in the browser")
+    parser.add_argument("--script", action="store_true", help="tell the story, and end")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="leave screenshots there")
+    parser.add_argument("--port", type=int, default=0, help="the page's; default: any free one")
+    return run_story(partial(_story, parser.parse_args()))
+
+
+async def _story(options: argparse.Namespace) -> None:
+    async with opening(DOCKER) as place, demo_cluster(place) as cluster, running_slack() as slack:
+        await place.target.engine.exec(place.target.bare_id, ORDERS)
+        await install(cluster, place)
+        await _install_bot(cluster, place)
+        _seat_people(slack)
+        async with (
+            operator(cluster, place),
+            _bot(cluster, place, slack),
+            running_page(slack, CHANNEL, options.port) as url,
+        ):
+            if options.script:
+                await _scripted(options, cluster, place, url)
+            else:
+                await _by_hand(place, url)
+
+
+async def _by_hand(place: Place, url: str) -> None:
+    title("The channel")
+    tell(f"Open {url} and type: /checkpoint {place.target.name} -n default")
+    tell(f"With -n {PROTECTED} somebody else has to approve: choose who you are. Ctrl-C ends it.")
+    await anyio.sleep_forever()
+
+
+async def _scripted(
+    options: argparse.Namespace, cluster: LoopbackCluster, place: Place, url: str
+) -> None:
+    title("The channel, in a browser without a window")
+    async with browser_tab() as tab:
+        seen = await Story(tab, place.target.name, options.pictures).tell(url)
+    (checkpoint,) = cluster.list("podcheckpoints", SYSTEM)
+    sha256 = checkpoint["status"]["manifestSHA256"]
+    if sha256 not in seen.table:
+        raise LabError(f"The table does not name the manifest's SHA-256 {sha256}: {seen.table}")
+    print(f"Edits of the one message: {seen.edits}")
+    print(f"Manifest in the table: sha256:{sha256}")
+
+
+async def _install_bot(cluster: LoopbackCluster, place: Place) -> None:
+    tell("The bot gets its rights, and those who may use it theirs.")
+    files = ("-f", "deploy/slackbot/serviceaccount.yaml", "-f", "deploy/slackbot/rbac.yaml")
+    await run("kubectl", "apply", *files, env=place.kubectl_env, folder=ROOT)
+    for each in _people_rights():
+        cluster.create(each)
+    pod = cluster.get("pods", place.target.name, "default")
+    cluster.seed_pod(place.target.name, PROTECTED, spec=pod["spec"], status=pod["status"])
+
+
+def _people_rights() -> list[dict[str, Any]]:
+    """Return a protected namespace, and the right to see pods and run commands in them."""
+    group, name = "rbac.authorization.k8s.io", "demo-responders"
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]},
+    ]
+    people = [{"kind": "User", "apiGroup": group, "name": one} for one in RESPONDERS.values()]
+    kinds: dict[str, dict[str, Any]] = {
+        "ClusterRole": {"rules": rules},
+        "ClusterRoleBinding": {
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": people,
+        },
+    }
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROTECTED}}
+    return [namespace] + [
+        {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": name}} | content
+        for kind, content in kinds.items()
+    ]
+
+
+def _seat_people(slack: SlackServer) -> None:
+    for user in (*RESPONDERS, STRANGER):
+        slack.workspace.add_user(user)
+    slack.workspace.add_channel(CHANNEL, name="incident-4711")
+
+
+@asynccontextmanager
+async def _bot(cluster: LoopbackCluster, place: Place, slack: SlackServer) -> AsyncIterator[None]:
+    """Run the bot for the block, as a process of its own that comes as its account."""
+    tell("The bot connects to Slack by a socket.")
+    settings = place.folder / "slackbot.yaml"
+    await anyio.Path(settings).write_text(yaml.safe_dump(_settings(place, slack)))
+    config = await cluster.kubeconfig(place.folder / "slackbot.kubeconfig", user=BOT)
+    async with in_thread(_process(place, slack, settings, config)):
+        yield
+
+
+def _settings(place: Place, slack: SlackServer) -> dict[str, Any]:
+    reader = {
+        "endpoint": place.s3.endpoint,
+        "region": REGION,
+        "publicKey": str(place.folder / "forensics.pub"),
+    }
+    return {
+        "apiUrl": slack.api_url,
+        "channels": [{"id": CHANNEL, "incidents": ["INC-*"]}],
+        "users": list(RESPONDERS),
+        "identities": {user: {"username": name} for user, name in RESPONDERS.items()},
+        "protected": [PROTECTED],
+        "destination": place.bucket,
+        "cluster": "demo",
+        "reader": reader,
+        "healthPort": 0,
+        "editSeconds": 1,  # even so, the capture takes seconds only
+    }
+
+
+@contextmanager
+def _process(place: Place, slack: SlackServer, settings: Path, config: Path) -> Iterator[None]:
+    program = Path(sys.executable).with_name("forensics-slackbot")
+    log = place.folder / "slackbot.log"
+    tokens = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN}
+    env = place.s3.env(Identity.READER) | tokens
+
+    def connected() -> bool:
+        return any(call.method == "apps.connections.open" for call in slack.workspace.calls)
+
+    options = (f"--config={settings}", f"--kubeconfig={config}")
+    with daemon([program, *options], log, env=env, grace=10) as process:
+        wait_until_ready("The bot", connected, process, log)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""Containers to capture: on the Docker Engine of this machine, or on a private one.
+
+What the lab makes carries a label and is removed at the end; everything else is left alone::
+
+    async with docker_engine() as engine:
+        image = await engine.import_image(busybox_rootfs(folder / "rootfs"))
+        async with engine.container(image) as container:
+            await engine.exec(container, "echo hello > /tmp/greeting")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from aiodocker import Docker, DockerError
+from aiodocker.containers import DockerContainer
+
+from lab.dockerd import find_engine, private_engine
+from lab.process import LabError, in_thread
+
+LABEL = "kube-forensics.lab"
+"""The label on all that the lab makes; its value is the engine's `run_id`."""
+
+_INSIDE = """[ "$(cat /etc/hostname)" = "$(hostname)" ] || { echo "not in the container"; exit 97; }
+"""
+"""Begins every script. Under a dockerd that was started in a chroot, exec enters the container's
+other namespaces, but the *host's* file system: nothing may be changed there."""
+
+FOREVER = ("/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done")
+"""A command that runs until it is stopped, and stops at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A Docker Engine that answers. It is tied to no event loop: each call opens a connection."""
+
+    host: str
+    """`unix://PATH`."""
+    run_id: str
+    """The value of `LABEL` on what is made here."""
+    private: bool
+    """Whether the lab started it."""
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variable that leads Docker's clients here."""
+        return {"DOCKER_HOST": self.host}
+
+    def client(self) -> Docker:
+        """Return a client, to be used in `async with`."""
+        return Docker(url=self.host)
+
+    async def import_image(self, rootfs: Path, name: str = "") -> str:
+        """Make an image out of a folder, and return its name: `lab/RUN:NUMBER` unless given."""
+        name = name or f"lab/{self.run_id}:{secrets.token_hex(4)}"
+        repo, _, tag = name.rpartition(":")
+        params = {
+            "fromSrc": "-",
+            "repo": repo,
+            "tag": tag,
+            "changes": f"LABEL {LABEL}={self.run_id}",
+        }
+        async with (
+            self.client() as client,
+            client.session.post(
+                "http://localhost/images/create", params=params, data=_tar(rootfs)
+            ) as answer,
+        ):
+            text = await answer.text()
+        if answer.status != 200 or '"error"' in text:
+            raise LabError(f"The image {name} could not be imported: {text.strip()}")
+        return name
+
+    async def create(
+        self,
+        image: str,
+        command: Sequence[str] = FOREVER,
+        *,
+        name: str = "",
+        capabilities: Sequence[str] = (),
+        binds: Sequence[str] = (),
+        tmpfs: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> str:
+        """Create a container without network, and return its ID.
+
+        `capabilities` are added to Docker's default ones; `binds` and `tmpfs` are Docker's; other
+        arguments go into the request as they are (`Env`, `User`, `Tty`, ...).
+        """
+        host = {"NetworkMode": "none", "CapAdd": [*capabilities], "Binds": [*binds]}
+        request: dict[str, Any] = {
+            "Image": image,
+            "Cmd": [*command],
+            "Labels": {LABEL: self.run_id},
+            "HostConfig": {**host, "Tmpfs": dict(tmpfs or {})},
+            **config,
+        }
+        async with self.client() as client:
+            made = await client.containers.create(request, name=name or None)
+            return str(made.id)
+
+    async def run(self, image: str, command: Sequence[str] = FOREVER, **options: Any) -> str:
+        """Create a container, start it, and return its ID; the options are those of `create`."""
+        container = await self.create(image, command, **options)
+        await self.start(container)
+        return container
+
+    @asynccontextmanager
+    async def container(
+        self, image: str, command: Sequence[str] = FOREVER, **options: Any
+    ) -> AsyncIterator[str]:
+        """Run a container for the block."""
+        container = await self.run(image, command, **options)
+        try:
+            yield container
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.remove(container)
+
+    async def start(self, container: str) -> None:
+        """Start a container."""
+        async with self._handle(container) as handle:
+            await handle.start()
+
+    async def stop(self, container: str) -> None:
+        """Stop a container: SIGTERM, and SIGKILL after 5 s."""
+        async with self._handle(container) as handle:
+            await handle.stop(t=5)
+
+    async def wait(self, container: str) -> int:
+        """Wait until a container ended, and return its exit code."""
+        async with self._handle(container) as handle:
+            return int((await handle.wait())["StatusCode"])
+
+    async def pause(self, container: str) -> None:
+        """Freeze a container."""
+        async with self._handle(container) as handle:
+            await handle.pause()
+
+    async def unpause(self, container: str) -> None:
+        """Let a frozen container go on."""
+        async with self._handle(container) as handle:
+            await handle.unpause()
+
+    async def remove(self, container: str) -> None:
+        """Remove a container and its anonymous volumes, whatever its state; gone is fine too."""
+        async with self._handle(container) as handle:
+            try:
+                await handle.delete(force=True, v=True)
+            except DockerError as error:
+                if error.status not in {404, 409}:  # gone, or going
+                    raise
+
+    async def inspect(self, container: str) -> dict[str, Any]:
+        """Return what the engine says of a container."""
+        async with self._handle(container) as handle:
+            return dict(await handle.show())
+
+    async def pid(self, container: str) -> int:
+        """Return the process ID, on this machine, of a running container's first process."""
+        return int((await self.inspect(container))["State"]["Pid"])
+
+    async def exec(self, container: str, script: str, *, user: str = "root") -> str:
+        """Run a shell script in a container; return its output. Raises `LabError` if it fails.
+
+        The image needs `cat` and `hostname`, and the container a host name of its own.
+        """
+        async with self._handle(container) as handle:
+            run = await handle.exec(["/bin/sh", "-ec", _INSIDE + script], user=user)
+            output = b""
+            async with run.start(detach=False) as stream:
+                while message := await stream.read_out():
+                    output += message.data
+            code = (await run.inspect())["ExitCode"]
+        if code != 0:
+            raise LabError(f"The script ended with {code}: {output.decode(errors='replace')}")
+        return output.decode(errors="surrogateescape")
+
+    async def clean_up(self) -> None:
+        """Remove every container and image that this engine's user made."""
+        mine = {"label": [f"{LABEL}={self.run_id}"]}
+        async with self.client() as client:
+            for container in await client.containers.list(all=1, filters=json.dumps(mine)):
+                await self.remove(container.id)
+            for image in await client.images.list(filters=mine):
+                await client.images.delete(image["Id"], force=True)
+
+    @asynccontextmanager
+    async def _handle(self, container: str) -> AsyncIterator[DockerContainer]:
+        async with self.client() as client:
+            yield client.containers.container(container)
+
+
+def docker_engine() -> AbstractAsyncContextManager[Engine]:
+    """Use the engine of this machine for the block, or a private one. Raises `LabError`."""
+    return in_thread(running_docker_engine())
+
+
+@contextmanager
+def running_docker_engine() -> Iterator[Engine]:
+    """Do the same as `docker_engine`, for callers without an event loop."""
+    host = find_engine()
+    if host:
+        with _tidy(Engine(host, secrets.token_hex(4), private=False)) as engine:
+            yield engine
+    else:
+        with private_engine() as own, _tidy(Engine(own, secrets.token_hex(4), True)) as engine:
+            yield engine
+
+
+@contextmanager
+def _tidy(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
+    finally:
+        anyio.run(engine.clean_up)
+
+
+async def _tar(folder: Path) -> AsyncIterator[bytes]:
+    """Stream a folder as a tar archive, owned by root whoever made it."""
+    owner = [] if os.geteuid() == 0 else ["--owner=0", "--group=0"]
+    command = ["tar", "-C", str(folder), "--numeric-owner", *owner, "--xattrs", "-cf", "-", "."]
+    async with await anyio.open_process(command, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout  # noqa: S101  # a pipe, as asked for
+        async for block in process.stdout:
+            yield block
+    if process.returncode:
+        raise LabError(f"tar could not read {folder}")

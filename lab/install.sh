@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Install what the demo, the tests and the benchmark need, and nothing that is there already.
+#
+# Python packages go into .venv, at the versions of constraints.txt. Debian's packages are installed
+# by root only; anybody else is told what is missing. Nothing is run with sudo.
+#
+# `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
+# the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/sbin:/sbin"
+
+CHECKOV=3.3.30
+
+say() { printf '>> %s\n' "$*"; }
+die() { printf '!! %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+apt_updated=
+apt_install() { # PACKAGE WHY
+    if [ "$(id -u)" != 0 ] || ! has apt-get; then
+        die "$1 is missing ($2). As root, on Debian or Ubuntu: apt-get install $1"
+    fi
+    say "Installing $1 from the distribution: $2"
+    [ -n "$apt_updated" ] || { apt-get update -qq; apt_updated=yes; }
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+docker_answers() { # by DOCKER_HOST, by the command's context, or at the usual socket
+    .venv/bin/python -c 'import sys; from lab.dockerd import find_engine; sys.exit(not find_engine())'
+}
+
+busybox_is_static() {
+    has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1
+}
+
+find_python() {
+    local name
+    for name in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+        if has "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
+    die "Python 3.11 or later is missing. Install it, or name one: make PYTHON=/path/to/python3"
+}
+
+install_tools() {
+    has tar || apt_install tar "images are made of tar archives"
+    busybox_is_static || apt_install busybox-static "the demo's image is made of it"
+    has zstd || apt_install zstd "archives are read back with it, to prove that anybody can"
+    has setfattr || apt_install attr "the tests set extended attributes"
+    has setfacl || apt_install acl "the tests set access control lists"
+}
+
+install_docker() {
+    if docker_answers; then
+        say "A Docker Engine answers: it will be used, and only what is made here is removed."
+        return
+    fi
+    [ "$(id -u)" = 0 ] || die "No Docker Engine answers. Start one, join the group docker, name one in DOCKER_HOST, or run this as root"
+    has dockerd || apt_install docker.io "no Docker Engine answers and there is none to start"
+    has docker || apt_install docker-cli "the benchmark compares with the docker command"
+    if docker_answers; then
+        say "The distribution's package has started Docker Engine as a service; it stays."
+    else
+        say "A private Docker Engine will be started when it is needed, and stopped again."
+    fi
+}
+
+install_containerd() { # the tests start a private one; docker.io brings both
+    [ "$(id -u)" = 0 ] || return 0
+    has containerd || apt_install containerd "pods are made on it by the tests"
+    has runc || apt_install runc "containerd runs containers with it"
+}
+
+install_python() {
+    local python
+    python=$(find_python)
+    if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$(venv_package "$python")" "venv needs it"
+        say "Making .venv with $("$python" --version)"
+        "$python" -m venv .venv
+    fi
+    say "Installing the Python packages into .venv"
+    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
+    .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+}
+
+install_checkov() { # apart, because it pins what we need newer
+    .lab/checkov/bin/checkov --version 2>/dev/null | grep -qx "$CHECKOV" && return
+    say "Installing checkov into .lab/checkov: it reviews the manifests (a minute, 300 MB)"
+    .venv/bin/python -m venv --clear .lab/checkov
+    .lab/checkov/bin/python -m pip install --quiet "checkov==$CHECKOV"
+}
+
+venv_package() { # PYTHON: Debian names it for the version
+    "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+}
+
+install_chromium() {
+    has chromium || apt_install chromium "the Slack page is tried in it"
+    has node || apt_install nodejs "the Slack page is bundled with it"
+    has npm || apt_install npm "the Slack page's packages are installed with it"
+}
+
+install_page() { # the bundle is made anew each time: that takes no second
+    local page=lab/slack_page node=.lab/node
+    mkdir -p "$node"
+    if ! cmp -s "$page/package-lock.json" "$node/.installed"; then
+        say "Installing the Slack page's packages into $node (35 MB)"
+        cp "$page/package.json" "$page/package-lock.json" "$node/"
+        npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+        cp "$page/package-lock.json" "$node/.installed"
+    fi
+    NODE_PATH="$node/node_modules" "$node/node_modules/.bin/esbuild" "$page/src/page.jsx" --bundle \
+        --minify --format=esm --jsx=automatic --define:process.env.NODE_ENV='"production"' \
+        --outdir="$node/bundle" --log-level=warning
+}
+
+if [ "${1:-}" = slack ]; then
+    install_chromium
+    install_page
+    exit
+fi
+install_tools
+install_python
+install_checkov
+install_docker
+install_containerd
+touch .venv/.installed

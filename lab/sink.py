@@ -1,0 +1,187 @@
+"""An S3 endpoint that throws everything away, counts it, and misbehaves on demand.
+
+With `--keep BYTES` it keeps small objects in memory, for programs that read back what they stored.
+
+For measuring what a client can do, as a process of its own: `python -m lab.sink --port 9000`; and
+for testing what a client does when things go wrong::
+
+    with running_sink() as sink:
+        sink.faults.add(Fault(Action.REFUSE, "UploadPart", part=2))
+        ...  # use sink.endpoint
+        assert sink.count("UploadPart") == 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+
+from lab.faults import Action, Fault, Faults
+from lab.http import Answer, Body, Closed, Connection
+from lab.process import in_thread
+from lab.store import Request, Store, error
+
+STATISTICS = "/-/statistics"
+"""Where a sink in another process says what it counted; `-` is not a bucket's name."""
+
+
+@dataclass
+class Sink(Store):
+    """A running sink: the store it keeps, its address, and its faults."""
+
+    port: int = 0
+    faults: Faults = field(default_factory=Faults)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def endpoint(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The standard AWS variables that lead a client here; any credentials do."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "lab",
+            "AWS_SECRET_ACCESS_KEY": "lab-secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def keeps(self, body: Body) -> bool:
+        """Return whether an object with this body can be read back."""
+        return body.length is not None and body.length <= self.keep
+
+    def serve(self, connection: Connection) -> None:
+        """Answer the requests of one connection until it ends."""
+        with suppress(Closed, OSError):
+            while self._serve_one(connection):
+                pass
+
+    def _serve_one(self, connection: Connection) -> bool:
+        """Answer one request; return whether the connection can carry another."""
+        head = connection.read_head()
+        body = connection.body(head)
+        if head.path == STATISTICS:
+            connection.send(Answer(body=json.dumps(self.statistics()).encode()).encode())
+            return True
+        request = self.begin(head)
+        fault = self.faults.pick(request.operation, request.key, request.part)
+        try:
+            answer = self._handle(connection, request, body, fault)
+        finally:
+            request.size = body.size
+        if answer is None:
+            connection.reset()
+            return False
+        request.status = answer.status
+        connection.send(answer.encode(head_only=head.method == "HEAD"))
+        return True
+
+    def _handle(
+        self, connection: Connection, request: Request, body: Body, fault: Fault | None
+    ) -> Answer | None:
+        """Read the body and return the answer, or None where the connection is to be reset."""
+        action = fault.action if fault else None
+        if fault and action in {Action.RESET, Action.HANG}:
+            if fault.after != 0:
+                body.discard(fault.after)
+            while action is Action.HANG:
+                connection.pause(60)
+            return None
+        self._read(connection, request, body, fault.rate if fault else 0)
+        if fault and action in {Action.REFUSE, Action.ERROR_IN_200}:
+            return error(fault.status if action is Action.REFUSE else 200, fault.code)
+        answer = self.answer(request, body.size)
+        return None if action is Action.LOSE_ANSWER else answer
+
+    def _read(self, connection: Connection, request: Request, body: Body, rate: int) -> None:
+        """Keep the bodies that say something, such as a Complete's; throw away the others."""
+        if request.method == "POST" or (request.operation == "PutObject" and self.keeps(body)):
+            request.body = body.read()
+            return
+        if rate:
+            connection.narrow()
+        body.discard(rate=rate)
+
+
+def sink_server() -> AbstractAsyncContextManager[Sink]:
+    """Run a sink in this process for the block, on threads of its own."""
+    return in_thread(running_sink())
+
+
+@contextmanager
+def running_sink(port: int = 0, keep: int = 0) -> Iterator[Sink]:
+    """Do the same as `sink_server`, for callers without an event loop."""
+    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
+        sink = Sink(port=listener.getsockname()[1], keep=keep)
+        clients = _Clients(sink)
+        accepting = threading.Thread(target=clients.accept, args=[listener], name="sink")
+        accepting.start()
+        try:
+            yield sink
+        finally:
+            sink.stopping.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            clients.close()
+
+
+class _Clients:
+    """The connections, with a thread each."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept until the listener is shut down."""
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                thread = threading.Thread(target=self._serve, args=[client], name="sink-client")
+                with self._lock:
+                    self._open[thread] = client
+                thread.start()
+
+    def close(self) -> None:
+        """End every connection, and wait for its thread."""
+        with self._lock:
+            left = dict(self._open)
+        for thread, client in left.items():
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client:
+            self._sink.serve(Connection(client, self._sink.stopping))
+        with self._lock:
+            self._open.pop(threading.current_thread(), None)
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; print the endpoint once it is there."""
+    parser = argparse.ArgumentParser(prog="python -m lab.sink", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0, the default: any free one")
+    wanted = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    parser.add_argument("--keep", type=int, default=0, help="small objects, up to so many bytes")
+    arguments = parser.parse_args()
+    with running_sink(arguments.port, arguments.keep) as sink:
+        print(sink.endpoint, flush=True)
+        signal.sigwait(wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A Slack on loopback: Web API, Socket Mode, response_url, limits and faults. Not Slack itself."""

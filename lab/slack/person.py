@@ -1,0 +1,142 @@
+"""Somebody at a keyboard: types commands, clicks, chooses, submits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lab.slack.server import SlackServer
+from lab.slack.workspace import TEAM, Data, Message, Whisper
+
+
+@dataclass
+class Person:
+    """One member, in one channel."""
+
+    slack: SlackServer
+    user: str
+    channel: str
+    team: str = TEAM
+
+    async def type(self, text: str, *, copies: int = 1) -> Data:
+        """Type `/checkpoint` and what follows; returns the acknowledgement."""
+        payload = {
+            "command": "/checkpoint",
+            "text": text,
+            "user_id": self.user,
+            "team_id": self.team,
+            "channel_id": self.channel,
+            "trigger_id": self.slack.new_trigger(),
+            "response_url": self.slack.new_way(self.user, self.channel),
+        }
+        return await self.slack.deliver("slash_commands", payload, copies=copies)
+
+    async def ask(self, text: str, within: float = 20) -> Whisper:
+        """Type a command, and wait for the next answer to it."""
+        before = len(self.whispers())
+        await self.type(text)
+        return await self.next_whisper(before, within)
+
+    def whispers(self) -> list[Whisper]:
+        """Return what only this person saw."""
+        return [one for one in self.slack.workspace.whispers if one.user == self.user]
+
+    async def next_whisper(self, before: int, within: float = 20) -> Whisper:
+        """Wait for one more than `before`, and return that."""
+        await self.slack.workspace.until(lambda: len(self.whispers()) > before, within)
+        return self.whispers()[before]
+
+    async def press(self, message: Message | Whisper, action: str) -> None:
+        """Click a button."""
+        button = message.buttons()[action]
+        await self.press_value(action, button.get("value", ""))
+
+    async def press_value(self, action: str, value: str) -> None:
+        """Click a button that bears `value`, wherever that comes from."""
+        payload = self._payload("block_actions") | {
+            "channel": {"id": self.channel},
+            "actions": [{"action_id": action, "value": value, "type": "button"}],
+            "response_url": self.slack.new_way(self.user, self.channel),
+            "container": {"type": "message"},
+        }
+        await self.slack.deliver("interactive", payload)
+
+    async def click(self, message: Message | Whisper, action: str) -> Whisper:
+        """Click a button, and wait for the answer."""
+        before = len(self.whispers())
+        await self.press(message, action)
+        return await self.next_whisper(before)
+
+    async def use_shortcut(self, message: Message) -> None:
+        """Choose `Checkpoint pod...` from the menu of a message."""
+        payload = self._payload("message_action") | {
+            "callback_id": "checkpoint_message",
+            "channel": {"id": self.channel},
+            "message": {"ts": message.ts, "text": message.text},
+            "response_url": self.slack.new_way(self.user, self.channel),
+        }
+        await self.slack.deliver("interactive", payload)
+
+    async def suggestions(self, view: Data, field: str, typed: str, **chosen: Any) -> list[str]:
+        """Type into a select, and return the names that are offered."""
+        payload = self._payload("block_suggestion") | {
+            "action_id": field,
+            "block_id": field,
+            "value": typed,
+            "view": view | {"state": {"values": values(chosen)}},
+        }
+        answer = await self.slack.deliver("interactive", payload)
+        return [one["value"] for one in answer["options"]]
+
+    async def submit(self, view: Data, **filled: Any) -> Data:
+        """Submit a form; returns the acknowledgement, which may name errors."""
+        payload = self._payload("view_submission") | {
+            "view": view | {"state": {"values": values(filled)}}
+        }
+        return await self.slack.deliver("interactive", payload)
+
+    async def open_home(self) -> Data:
+        """Open the app's home, and return what is shown."""
+        self.slack.workspace.homes.pop(self.user, None)
+        event = {"type": "app_home_opened", "user": self.user, "tab": "home", "channel": "D0"}
+        payload = {"type": "event_callback", "team_id": self.team, "event": event}
+        await self.slack.deliver("events_api", payload)
+        workspace = self.slack.workspace
+        return await workspace.until(lambda: workspace.homes.get(self.user, {}))
+
+    async def opened_form(self) -> Data:
+        """Wait for a form that is filled in, or refused, and return it."""
+        views = self.slack.workspace.views
+
+        def settled() -> Data:
+            last = list(views.values())[-1:] or [{}]
+            ready = "submit" in last[0] or "One moment" not in json.dumps(last[0])
+            return last[0] if ready else {}
+
+        return await self.slack.workspace.until(settled)
+
+    def _payload(self, kind: str) -> Data:
+        return {
+            "type": kind,
+            "team": {"id": self.team},
+            "user": {"id": self.user, "team_id": self.team},
+            "trigger_id": self.slack.new_trigger(),
+        }
+
+
+def values(filled: dict[str, Any]) -> Data:
+    """Return what is filled in as `view.state.values` has it."""
+    state: Data = {}
+    for name, value in filled.items():
+        state[name] = {name: _value(name, value)}
+    return state
+
+
+def _value(name: str, value: str | Iterable[str]) -> Data:
+    if name in {"namespace", "pod"}:
+        return {"selected_option": {"value": value}}
+    if name == "containers":
+        return {"selected_options": [{"value": one} for one in value]}
+    return {"value": value}
