@@ -1,0 +1,135 @@
+"""What surrounds the operator in a benchmark: a loopback cluster full of pods, idle workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from forensics_core.api.crd import crd
+from forensics_core.api.order import WorkOrder
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.evidence.manifest import Capture, Container, Node, OrderRef, Tool
+from forensics_core.export.budget import ByteBudget
+from forensics_core.export.locate import parse_location
+from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.destination import S3Destination, S3Place
+from forensics_core.testing.cluster import LoopbackCluster
+from forensics_core.testing.runner import Outcome, RunningPod
+
+NAMESPACE = "forensics-system"
+PODS_PER_NODE = 10
+Document = dict[str, Any]
+
+
+@asynccontextmanager
+async def world(access: S3Access, pods: int) -> AsyncIterator[LoopbackCluster]:
+    """Open a cluster with so many running pods, ten a node, each the child of a Deployment."""
+    nodes = [f"node{number}" for number in range(-(-pods // PODS_PER_NODE))]
+    namespaces = ("default", NAMESPACE, "forensics-operator")
+    async with (
+        s3_client(access) as client,
+        LoopbackCluster(
+            runner=IdleWorker(client, access, ByteBudget()), nodes=nodes, namespaces=namespaces
+        ) as cluster,
+    ):
+        cluster.create(crd())
+        for node in nodes:
+            _owners(cluster, node)
+        for number in range(pods):
+            _pod(cluster, number, nodes[number // PODS_PER_NODE])
+        yield cluster
+
+
+def checkpoint(number: int) -> Document:
+    """Return a PodCheckpoint of a pod of `world`, as `kubectl create` would send it."""
+    return {
+        "apiVersion": "forensics.orkaproj.io/v1alpha1",
+        "kind": "PodCheckpoint",
+        "metadata": {"name": f"checkpoint-{number}", "namespace": NAMESPACE},
+        "spec": {"pod": f"web-{number}", "namespace": "default", "incident": "INC-7"},
+    }
+
+
+def _owners(cluster: LoopbackCluster, node: str) -> None:
+    template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}, "template": template}
+    owner: list[Document] = []
+    for kind in ("Deployment", "ReplicaSet"):
+        metadata = {"name": f"web-{node}", "namespace": "default", "ownerReferences": owner}
+        body = {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
+        owner = [_owner(cluster.create(body))]
+
+
+def _owner(item: Document) -> Document:
+    named = {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "controller": True, **named}
+
+
+def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
+    owner = _owner(cluster.get("replicasets.apps", f"web-{node}", "default"))
+    metadata = {"labels": {"app": node}, "ownerReferences": [owner]}
+    cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
+
+
+def _container() -> Document:
+    return {"name": "app", "image": "registry.example/app:1"}
+
+
+@dataclass(frozen=True, slots=True)
+class IdleWorker:
+    """Stands in for the collectors: it stores what makes a bundle whole, and nothing else."""
+
+    client: Any
+    access: S3Access
+    budget: ByteBudget
+
+    async def __call__(self, pod: RunningPod) -> Outcome:
+        """Finish the bundle that the pod's order asks for."""
+        document = _order(pod)
+        order = WorkOrder.model_validate_json(document)
+        place = parse_location(f"{order.destination}/{order.bundle}")
+        if not isinstance(place, S3Place):
+            raise TypeError(order.destination)
+        bundle = BundleWriter(
+            S3Destination(self.client, place, self.access, {}, self.budget),
+        )
+        await bundle.finish(_capture(order, hashlib.sha256(document).hexdigest()), order.context)
+        return Outcome()
+
+
+def _order(pod: RunningPod) -> bytes:
+    volumes = pod.pod["spec"]["volumes"]
+    name = next(volume["secret"]["secretName"] for volume in volumes if "secret" in volume)
+    data = pod.read("secrets", name)
+    if data is None:
+        raise LookupError(name)
+    return data["order.json"]
+
+
+def _capture(order: WorkOrder, digest: str) -> Capture:
+    now = datetime.now(UTC)
+    return Capture(
+        order=OrderRef(
+            uid=order.uid,
+            attempt=order.attempt,
+            sha256=digest,
+            destination=order.destination,
+            bundle=order.bundle,
+        ),
+        pod=order.pod,
+        requester=order.requester,
+        reason=order.reason,
+        incident=order.incident,
+        tool=Tool(version="benchmark"),
+        node=Node(hostname="node"),
+        started_at=now,
+        finished_at=now,
+        containers=tuple(
+            Container(name=target.name, container_id=target.container_id)
+            for target in order.targets
+        ),
+    )

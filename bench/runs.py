@@ -1,0 +1,103 @@
+"""Measured runs of procedures on a container: in pairs, with what reached S3."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.measure import Cost, measure
+from bench.procedures import Procedure
+from bench.processes import cpu_seconds, daemon_behind
+from bench.sink import RemoteSink
+from lab.docker import Engine
+from lab.process import LabError
+
+TOOLS = ("bash", "docker", "aws", "forensics", "s5cmd", "tar", "zstd")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one procedure."""
+
+    procedure: Procedure
+    cost: Cost
+    stored: int
+    """Bytes of the objects that it left in S3."""
+    engine_cpu: float | None
+    """Seconds of CPU that the engine used meanwhile; None if its process cannot be found."""
+
+
+Report = Callable[[Run], None]
+
+
+class Bench:
+    """A place to run procedures in: an engine, an S3 endpoint, and a folder for scratch files."""
+
+    def __init__(self, engine: Engine, sink: RemoteSink, folder: Path) -> None:
+        self._engine = engine
+        self._sink = sink
+        self._folder = folder
+        self._runs = 0
+        self._daemon = daemon_behind(engine.host, "dockerd")
+        self._env = _environment(engine, sink)
+
+    def run(self, procedure: Procedure, container: str) -> Run:
+        """Run a procedure once. Raises `LabError` if it fails or leaves the wrong things in S3."""
+        self._runs += 1
+        os.sync()  # Nobody is to wait for what others wrote.
+        to = f"s3://bench/{self._runs}"
+        with TemporaryDirectory(dir=self._folder) as scratch:
+            before, busy = self._sink.counts(), self._engine_cpu()
+            cost = measure(
+                procedure.script,
+                folder=Path(scratch),
+                env={**self._env, "CONTAINER": container, "TO": to, "TMPDIR": scratch},
+            )
+            used, after = self._engine_cpu(), self._sink.counts()
+        if after.uploads or (after.objects > before.objects) != procedure.stores:
+            raise LabError(f"'{procedure.name}' did not leave in S3 what it should: {after}")
+        spent = None if used is None or busy is None else used - busy
+        return Run(procedure, cost, after.stored - before.stored, spent)
+
+    def rounds(
+        self, procedures: Sequence[Procedure], container: str, runs: int, report: Report
+    ) -> list[list[Run]]:
+        """Run each procedure once a round; return rounds of runs in the order of `procedures`.
+
+        Runs of a round are compared with each other, because what else the machine does changes
+        slowly; each round begins with another procedure, because the first may have it worse.
+        """
+        rounds = []
+        for number in range(runs):
+            start = number % len(procedures)
+            done = {}
+            for procedure in [*procedures[start:], *procedures[:start]]:
+                done[procedure.name] = self.run(procedure, container)
+                report(done[procedure.name])
+            rounds.append([done[procedure.name] for procedure in procedures])
+        return rounds
+
+    def _engine_cpu(self) -> float | None:
+        return None if self._daemon is None else cpu_seconds(self._daemon)
+
+
+def search_path() -> str:
+    """Return the PATH that scripts get: the commands beside this Python come first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+def _environment(engine: Engine, sink: RemoteSink) -> dict[str, str]:
+    """Return the scripts' variables, without the user's own cloud accounts."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    path = search_path()
+    missing = [tool for tool in TOOLS if not shutil.which(tool, path=path)]
+    if missing:
+        raise LabError(f"Not installed: {', '.join(missing)}", hint="Run lab/install.sh")
+    # A module's bytecode would be written once per installation, not once per capture.
+    once = {"PYTHONDONTWRITEBYTECODE": "1"}
+    return {**own, **once, **engine.env, **sink.env, "PATH": path}

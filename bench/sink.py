@@ -1,0 +1,71 @@
+"""The lab's discarding S3 endpoint as a process of its own, so that its work is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lab.process import LabError, stop
+from lab.sink import STATISTICS, Sink
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the endpoint has counted since it started."""
+
+    objects: int
+    stored: int
+    """Bytes in all objects."""
+    uploads: int
+    """Multipart uploads that were neither completed nor aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSink:
+    """A running endpoint."""
+
+    endpoint: str
+    """`http://127.0.0.1:PORT`."""
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The AWS variables that lead a client here, and keep its user's own settings out."""
+        return {
+            **Sink(port=urlsplit(self.endpoint).port or 0).env,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
+    def counts(self) -> Counts:
+        """Ask it what it has counted."""
+        with urllib.request.urlopen(self.endpoint + STATISTICS, timeout=30) as answer:  # noqa: S310  # loopback
+            said = json.load(answer)
+        return Counts(len(said["objects"]), sum(said["objects"].values()), said["uploads"])
+
+
+@contextmanager
+def remote_sink(keep: int = 0) -> Iterator[RemoteSink]:
+    """Run an endpoint for the block that keeps objects of up to `keep` bytes.
+
+    Raises `LabError` if it does not start.
+    """
+    command = [sys.executable, "-m", "lab.sink", "--keep", str(keep)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            endpoint = process.stdout.readline().strip() if process.stdout else ""
+            if not endpoint:
+                raise LabError("The discarding S3 endpoint did not start")
+            yield RemoteSink(endpoint)
+        finally:
+            stop(process, grace=5)  # type: ignore[arg-type] # it is the same for text and bytes
