@@ -1,0 +1,115 @@
+"""The pods that are captured, with every kind of container that a plain cluster runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.commands import Commands
+
+POD = "shop"
+"""Of its containers two run and two have ended."""
+CONTAINERS = {
+    "setup": "terminated",
+    "mesh": "running",
+    "app": "running",
+    "once": "terminated",
+}
+"""Their states."""
+PENDING = "nowhere"
+"""A pod that no node takes."""
+MARKER = "/tmp/intruder.txt"  # in the container
+FOREVER = "trap 'exit 0' TERM; while :; do sleep 1; done"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The namespace with the pods."""
+
+    commands: Commands
+    made: bool
+    """Whether the namespace is ours to remove."""
+
+    @property
+    def namespace(self) -> str:
+        """Its name."""
+        return self.commands.inputs.target_namespace
+
+    @property
+    def secret(self) -> str:
+        """What the intruder left in `MARKER`."""
+        return f"left by {self.commands.inputs.run}"
+
+    def start(self) -> None:
+        """Create the pods, and wait until each container is in the state that it will stay in."""
+        image = self.commands.inputs.target_image
+        where = f"--namespace={self.namespace}"
+        self.commands.until(
+            lambda: self.commands.get("serviceaccount", "default", where), "The service account"
+        )
+        for pod in (shop(image, self.secret), nowhere(image)):
+            self.commands.apply(pod, where)
+        self.commands.until(self._settled, f"The pod {self.namespace}/{POD} with its containers")
+
+    def _settled(self) -> bool:
+        pod = self.commands.get("pod", POD, f"--namespace={self.namespace}")
+        return pod is not None and states(pod) == CONTAINERS
+
+    def remove(self) -> None:
+        """Delete the pods, and the namespace if it was made for them."""
+        limit = f"--timeout={self.commands.inputs.timeout}s"
+        names = (POD, PENDING)
+        self.commands.kubectl(
+            "delete", "pod", *names, f"--namespace={self.namespace}", "--ignore-not-found", limit
+        )
+        if self.made:
+            self.commands.kubectl("delete", "namespace", self.namespace, limit)
+
+
+def states(pod: dict[str, Any]) -> dict[str, str]:
+    """Return the state of each container: `waiting`, `running` or `terminated`."""
+    status = pod.get("status", {})
+    found = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    return {one["name"]: next(iter(one["state"]), "waiting") for one in found}
+
+
+def shop(image: str, secret: str) -> dict[str, Any]:
+    """Return the pod to capture."""
+    intrusion = f"mkdir -p /tmp; echo '{secret}' > {MARKER}; echo '{secret}'; {FOREVER}"
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "initContainers": [
+            _container("setup", image, "mkdir -p /tmp; echo ready > /tmp/ready"),
+            _container("mesh", image, FOREVER) | {"restartPolicy": "Always"},
+        ],
+        "containers": [
+            _container("app", image, intrusion),
+            _container("once", image, "echo done"),
+        ],
+    }
+    return _pod(POD, spec)
+
+
+def nowhere(image: str) -> dict[str, Any]:
+    """Return the pod that stays pending."""
+    spec = {
+        "nodeSelector": {"forensics.orkaproj.io/e2e": "no-such-node"},
+        "terminationGracePeriodSeconds": 1,
+        "containers": [_container("app", image, FOREVER)],
+    }
+    return _pod(PENDING, spec)
+
+
+def _pod(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def _container(name: str, image: str, script: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", "-c", script],
+    }

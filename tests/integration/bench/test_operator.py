@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.operator import Busy, Rest, blocks
+from bench.sink import ROOT
+from lab.images import MiB
+
+
+@pytest.mark.timeout(240)
+def test_the_operators_benchmark_with_a_few_checkpoints(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.operator", "--quick", "--docs", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "performance.md").read_text()
+    assert "with 20 PodCheckpoints that were made at once, then 100 finished ones" in page
+    assert "| API writes a checkpoint | 10 | 10 | met |" in page
+    assert "| requests at rest but watches | 0 | 0 | met |" in page
+
+
+def test_reads_and_writes_are_counted_apart_and_goals_judged() -> None:
+    requests = {"create jobs": 30, "get pods": 20, "list events": 10, "watch pods": 3}
+    busy = Busy(10, 1.0, 0.5, requests, 151 * MiB, 110)
+    found = blocks(busy, Rest(50, 5.0, 1, 10 * MiB, 20 * MiB))
+    assert "| API writes a checkpoint | 10 | 3 | met |" in found["operator"]
+    assert "| checkpoints a second | 20 | 10 | **not met** |" in found["operator"]
+    assert "| peak MiB of the operator, busy | 150 | 151 | **not met** |" in found["operator"]
+    assert "| requests at rest but watches | 0 | 1 | **not met** |" in found["operator"]
+    assert "| API reads | 3.00 |" in found["operator-costs"]
+    assert "| CPU of the operator, ms | 50.0 |" in found["operator-costs"]

@@ -1,0 +1,210 @@
+"""`forensics collect` on containerd: listed, found by name, refused with a reason, and in a Job."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from anyio import to_thread
+
+from collector.cri.opening import open_cri
+from collector.cri.runtime import CriRuntime
+from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
+from forensics_core.evidence.manifest import Capture, Statement
+from lab.containerd import POD_NAMESPACE, Containerd
+from lab.docker import Engine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
+
+FORENSICS = str(Path(sys.executable).with_name("forensics"))
+JOB_CAPABILITIES = "sys_ptrace,dac_read_search,sys_admin,fowner"
+"""What the collector's Job has, in setpriv's spelling."""
+
+
+@pytest.fixture
+async def runtime(containerd: Containerd, use_env: Callable[[Mapping[str, str]], None]) -> Any:
+    use_env(containerd.env)
+    async with open_cri("containerd") as opened:
+        yield opened
+
+
+def forensics(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FORENSICS, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        check=False,
+    )
+
+
+async def test_the_command_lists_pods(containerd: Containerd, cri_image: str) -> None:
+    async with containerd.container(cri_image, pod="web-1", name="nginx") as container:
+        shown = await to_thread.run_sync(
+            lambda: forensics("collect", "containerd://", env=containerd.env)
+        )
+        endpoint = f"--runtime-endpoint=unix://{containerd.socket}"
+        data = await to_thread.run_sync(
+            lambda: forensics("collect", "containerd://", endpoint, "-o", "json", env={})
+        )
+    line = f"containerd://{container}  running   {POD_NAMESPACE}/web-1/nginx  {cri_image}"
+    assert line in shown.stdout.splitlines()
+    (row,) = (r for r in json.loads(data.stdout)["containers"] if container in r["containerID"])
+    assert (row["pod"], row["name"], row["state"]) == (f"{POD_NAMESPACE}/web-1", "nginx", "running")
+
+
+async def test_a_container_has_many_names(
+    containerd: Containerd, cri_image: str, runtime: CriRuntime
+) -> None:
+    async with (
+        containerd.container(cri_image, pod="web-1", name="nginx") as container,
+        containerd.container(cri_image, pod="web-2", name="nginx"),
+    ):
+        for name in (container, container[:20], "web-1/nginx", f"{POD_NAMESPACE}/web-1/nginx"):
+            assert (await runtime.find(f"containerd://{name}")).key == container
+        with pytest.raises(UsageError, match="'nginx' means 2 containers"):
+            await runtime.find("containerd://nginx")
+        with pytest.raises(ContainerNotFound, match="web-1/nginx"):
+            await runtime.find("containerd://web-1/ngnix")
+        with pytest.raises(UsageError, match=r"pod's sandbox.*nginx"):
+            await runtime.find(f"containerd://{containerd.pods[container]}")
+
+
+async def test_a_container_that_goes_between_finding_and_reading(
+    containerd: Containerd, cri_image: str, runtime: CriRuntime
+) -> None:
+    async with containerd.container(cri_image) as container:
+        found = await runtime.find(f"containerd://{container}")
+    with pytest.raises(ContainerGone):
+        await runtime.inspect(found)
+    with pytest.raises(ContainerGone):
+        async with runtime.layers(found):
+            pass
+    with pytest.raises(ContainerNotFound):
+        await runtime.find(f"containerd://{container}")
+
+
+async def test_a_container_that_never_ran(
+    containerd: Containerd, cri_image: str, runtime: CriRuntime
+) -> None:
+    container = await containerd.create(cri_image)
+    found = await runtime.find(f"containerd://{container}")
+    async with runtime.root(found) as root:
+        names = await to_thread.run_sync(os.listdir, root)
+    await containerd.remove(container)
+    assert (found.state, found.pid) == ("created", None) and "srv" in names
+
+
+@pytest.fixture(params=["docker", "containerd"])
+def place(request: pytest.FixtureRequest) -> tuple[str, Engine | Containerd, str]:
+    """A runtime's scheme, the lab's engine, and an image."""
+    image = {"docker": "image", "containerd": "cri_image"}[request.param]
+    engine = request.getfixturevalue(request.param)
+    return request.param, engine, request.getfixturevalue(image)
+
+
+@pytest.fixture
+def private_folder(place: tuple[str, Engine | Containerd, str]) -> Path:
+    """The engine's folder, which is to be out of sight."""
+    engine = place[1]
+    if isinstance(engine, Containerd):
+        return engine.folder
+    if not engine.private:
+        pytest.skip("the engine is this machine's, and its folders are not the test's to hide")
+    return Path(engine.host.removeprefix("unix://")).parent
+
+
+KINDS = tuple(
+    kind
+    for kind in ArtifactKind
+    if kind not in {ArtifactKind.CONTEXT, ArtifactKind.VOLUMES, ArtifactKind.MEMORY}
+)
+
+
+async def in_a_job(
+    reference: str, folder: Path, hidden: Path, capabilities: str = JOB_CAPABILITIES
+) -> Capture:
+    """Capture with nothing of the node but its /proc: sockets, states and layers are hidden."""
+    order = WorkOrder(
+        destination=(folder / "evidence").as_uri(),
+        bundle="case",
+        uid=uuid4(),
+        targets=(Target(name="web", container_id=reference),),
+        artifacts=KINDS,
+    )
+    (folder / "order.json").write_text(order.model_dump_json(by_alias=True))
+    done = await to_thread.run_sync(_as_in_a_job, folder, hidden, capabilities)
+    assert done.returncode in {0, 4}, done.stdout + done.stderr
+    manifest = (folder / "evidence" / "case" / "manifest.json").read_bytes()
+    return Statement.from_bytes(manifest).predicate
+
+
+async def test_a_running_container_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        await engine.exec(container, "echo hello > /tmp/greeting")
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    assert not capture.partial and not capture.not_captured
+    methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
+    assert methods["rootfs.tar.zst"] == "tree" and methods["diff.json"] == "overlay-upperdir"
+    diff = (tmp_path / "evidence/case/containers/web/diff.json").read_text()
+    assert '"/tmp/greeting"' in diff and "processes.json" in methods
+
+
+@pytest.mark.parametrize(
+    ("more", "method"), [("", {"engine-export", None}), (",sys_chroot", {"tree"})]
+)
+async def test_a_stopped_container_in_a_job(
+    more: str,
+    method: set[str | None],
+    place: tuple[str, Engine | Containerd, str],
+    private_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Merging its layers takes entering the runtime's mount namespace."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        await engine.exec(container, "echo hello > /tmp/greeting")
+        await engine.stop(container)
+        capabilities = JOB_CAPABILITIES + more
+        reference = f"{scheme}://{container}"
+        capture = await in_a_job(reference, tmp_path, private_folder, capabilities)
+    methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
+    assert methods.get("rootfs.tar.zst") in method
+    gaps = {gap.what: gap.reason for gap in capture.not_captured}
+    assert more or gaps.keys() & {"filesystem", "details of the file system"}
+    assert methods["diff.json"] == "overlay-upperdir"
+
+
+def _as_in_a_job(folder: Path, hidden: Path, capabilities: str) -> subprocess.CompletedProcess[str]:
+    proc, end = folder / "host-proc", folder / "termination-log"
+    proc.mkdir()
+    bounded = capabilities.replace(",", ",+")
+    script = (
+        f"mount --make-rprivate / && mount --bind /proc {proc} && mount -t tmpfs none {hidden} && "
+        f'exec setpriv --bounding-set "-all,+{bounded}" --inh-caps "-all" -- "$@"'
+    )
+    # Named, for this machine may have several; which of its processes has it is found out.
+    socket = next(path for path in hidden.iterdir() if path.name in {"docker.sock", "cd.sock"})
+    unshare = ["unshare", "--mount", "--", "sh", "-ec", script, "sh"]
+    wanted = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    env = {name: os.environ[name] for name in wanted if name in os.environ}
+    env |= {"FORENSICS_RUNTIME_ENDPOINT": f"unix://{socket}", "FORENSICS_HOST_PROC": str(proc)}
+    env["FORENSICS_TERMINATION_LOG"] = str(end)
+    return subprocess.run(
+        [*unshare, FORENSICS, "collect", "--order", str(folder / "order.json")],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+    )

@@ -1,0 +1,215 @@
+"""What fails at the source is recorded, and the rest goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import anyio
+import pytest
+from aiohttp import web
+from anyio import to_thread
+
+from collector import mounts
+from collector.attempt import Attempt
+from collector.byhand import ARTIFACTS
+from collector.capture import capture
+from collector.changes import OpenLayers
+from collector.docker import DockerRuntime, open_docker
+from collector.overlay import Layers
+from collector.runtime import Change, ContainerInfo, Unavailable
+from collector.tree import read_tree
+from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.export.destination import ObjectWriter
+from forensics_core.export.folder import FolderDestination
+from lab.docker import Engine
+from lab.images import busybox_rootfs
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.proxy import proxy
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+SYSFS = "/sys/bus/cpu"
+"""A folder with a file that nobody may read, root included: `drivers_probe`."""
+
+
+def order_for(container: str, *artifacts: ArtifactKind) -> WorkOrder:
+    return WorkOrder(
+        destination="file:///unused",
+        bundle="case",
+        uid=uuid4(),
+        targets=(Target(name="web", container_id=f"docker://{container}"),),
+        artifacts=artifacts or ARTIFACTS,
+    )
+
+
+@root_only
+async def test_an_image_that_was_removed(
+    docker: Engine, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+) -> None:
+    rootfs = await to_thread.run_sync(busybox_rootfs, tmp_path / "rootfs")
+    image = await docker.import_image(rootfs)
+    container = await docker.create(image)
+    async with docker.client() as client:
+        await client.images.delete(image, force=True)
+    order = order_for(container, ArtifactKind.INSPECT)
+    result = await capture(order, runtime, FolderDestination(bundle.folder))
+    await docker.remove(container)
+    assert bundle.gaps() == {"image.json": "Gone"} and not result.partial
+
+
+class Acting(FolderDestination):
+    """A folder that does something when an object begins."""
+
+    def __init__(self, path: Path, name: str, act: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._name, self._act = name, act
+
+    def create(
+        self, name: str, *, content_type: str = "application/octet-stream"
+    ) -> AbstractAsyncContextManager[ObjectWriter]:
+        if name.endswith(self._name):
+            self._act()
+        return super().create(name, content_type=content_type)
+
+
+async def test_an_engine_that_dies_in_the_middle(
+    docker: Engine, image: str, bundle: Bundle
+) -> None:
+    kinds = (ArtifactKind.DIFF, ArtifactKind.LOGS, ArtifactKind.INSPECT)
+    async with (
+        docker.container(image) as container,
+        proxy(docker) as way,
+        open_docker(way.host) as runtime,
+    ):
+        destination = Acting(bundle.folder, "stdout.log", way.cut)
+        result = await capture(order_for(container, *kinds), runtime, destination)
+    assert result.partial
+    assert bundle.gaps()["logs"] in {"SourceFailed", "RuntimeUnavailable"}
+    assert bundle.gaps()["inspect"] == "RuntimeUnavailable"
+    assert bundle.names() >= {"containers/web/diff.json", "containers/web/inspect.json"}
+
+
+async def test_an_engine_that_hangs_is_left_at_the_deadline(bundle: Bundle, tmp_path: Path) -> None:
+    said = {
+        "Id": "1",
+        "Name": "/web",
+        "Image": "sha256:1",
+        "Config": {},
+        "State": {"Status": "exited"},
+    }
+
+    released = anyio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/changes"):
+            await released.wait()
+        return web.json_response(said)
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answer)
+    server = web.AppRunner(app)
+    await server.setup()
+    await web.UnixSite(server, str(tmp_path / "d.sock")).start()
+    async with open_docker(f"unix://{tmp_path}/d.sock") as runtime:
+        bundled = BundleWriter(FolderDestination(bundle.folder))
+        order = order_for("1", ArtifactKind.DIFF)
+        attempt = Attempt(order, runtime, bundled)
+        attempt.clock -= order.active_deadline_seconds - 30.3
+        await attempt.find_all()
+        await attempt.capture_all()
+    released.set()
+    await server.cleanup()
+    assert [(gap.what, gap.reason) for gap in bundled.not_captured] == [("diff", "Deadline")]
+
+
+class Elsewhere(DockerRuntime):
+    """The engine, but for the root of its containers, which lies in `SYSFS`."""
+
+    @asynccontextmanager
+    async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
+        descriptor = os.open(SYSFS, os.O_RDONLY | os.O_DIRECTORY)
+        yield descriptor
+        os.close(descriptor)
+
+
+@root_only
+async def test_members_that_cannot_be_read_are_named(
+    docker: Engine, image: str, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container, docker.client() as client:
+        runtime = Elsewhere(client, docker.host)
+        order = order_for(container, ArtifactKind.FILESYSTEM)
+        result = await capture(order, runtime, FolderDestination(bundle.folder))
+    assert result.partial
+    (gap,) = bundle.capture.not_captured
+    assert gap.reason == "Unreadable" and "./drivers_probe" in gap.message
+
+
+class Failing(DockerRuntime):
+    """The engine, but its layers are out of reach, and its list of changes fails with `error`."""
+
+    error: Exception | None = None
+
+    def layers(self, container: ContainerInfo) -> AbstractAsyncContextManager[OpenLayers]:
+        raise Unavailable("Not here", reason="NotSupported")
+
+    @asynccontextmanager
+    async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
+        async with super().changes(container) as changes:
+            if self.error:
+                raise self.error
+            yield changes
+
+    async def process(self, container: ContainerInfo) -> int:
+        return 2**22 + 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Unavailable("x", reason="NotSupported"), "NotSupported"),
+        (ContainerGone("x"), "Gone"),
+        (RuntimeUnavailable("x"), "RuntimeUnavailable"),
+        (SourceError("x"), "SourceFailed"),
+        (OSError("x"), "Unreadable"),
+    ],
+)
+async def test_each_failure_has_its_reason_in_the_manifest(
+    error: Exception, reason: str, docker: Engine, image: str, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container, docker.client() as client:
+        runtime = Failing(client, docker.host)
+        runtime.error = error
+        order = order_for(container, ArtifactKind.DIFF, ArtifactKind.INSPECT)
+        result = await capture(order, runtime, FolderDestination(bundle.folder))
+    assert result.partial and bundle.gaps() == {"diff": reason}
+
+
+async def test_a_container_that_ends_before_its_processes_are_read(
+    docker: Engine, image: str, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container, docker.client() as client:
+        order = order_for(container, ArtifactKind.PROCESSES)
+        destination = FolderDestination(bundle.folder)
+        result = await capture(order, Failing(client, docker.host), destination)
+    assert not result.partial and bundle.gaps() == {"processes": "NotRunning"}
+
+
+@root_only
+async def test_layers_that_cannot_be_merged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="/no/such/layer"):
+        await to_thread.run_sync(mounts.mount_layers, Layers(bytes(tmp_path), (b"/no/such/layer",)))
+
+
+async def test_a_directory_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    with pytest.raises(SourceError, match="tar could not read the file system"):
+        async with read_tree(descriptor) as reading:
+            [block async for block in reading.blocks]
+    os.close(descriptor)

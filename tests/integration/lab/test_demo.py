@@ -1,0 +1,137 @@
+"""The demo as a stranger runs it: in a pipe to its end, or interrupted in the middle."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lab.docker import Engine
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "lab.demo"]
+
+CHANGES = ("C /etc/passwd", "A /tmp/.x/backdoor", "D /var/log/auth.log")
+
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(240)]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return variables that lead its files to the folder, and foreign ones that must do no harm."""
+    foreign = {
+        "AWS_PROFILE": "nobody",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "FORENSICS_RUNTIME_ENDPOINT": "unix:///nowhere",
+    }
+    return {**os.environ, **foreign, "TMPDIR": str(folder), "KUBECONFIG": "/nowhere"}
+
+
+def start(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def story(*arguments: str, env: dict[str, str]) -> str:
+    """Let the demo come to its end, and return what it says."""
+    with start(*arguments, env=env) as demo:
+        assert demo.stdout
+        said = demo.stdout.read()
+    assert demo.returncode == 0, said
+    return said
+
+
+def interrupted(*arguments: str, env: dict[str, str], moment: str) -> str:
+    """Press Ctrl-C once a line says the moment, and return what is said from then on."""
+    with start(*arguments, env=env) as demo:
+        assert demo.stdout
+        assert any(moment in line for line in demo.stdout), "the moment never came"
+        demo.send_signal(signal.SIGINT)
+        said = demo.stdout.read()
+    assert demo.returncode == 128 + signal.SIGINT
+    return said
+
+
+def check_story(said: str) -> None:
+    *_, seal, last = said.splitlines()
+    assert seal == "Seal: valid, made with the given key"
+    assert re.fullmatch(r"Verified: \d+ artifacts, \d+ bytes, manifest sha256:[0-9a-f]{64}", last)
+    assert said.count("\nVerified: ") == 2
+    for change in CHANGES:
+        assert f"\n{change}\n" in said
+    assert "\x1b" not in said
+
+
+def check_nothing_stays(folder: Path) -> None:
+    assert running_in(folder) == []
+    assert f"{folder}/" not in Path("/proc/self/mountinfo").read_text()
+    assert list(folder.iterdir()) == []
+
+
+async def containers(docker: Engine) -> list[str]:
+    async with docker.client() as client:
+        found = [await each.show() for each in await client.containers.list(all=1)]
+    return [each["Name"] for each in found if each["Name"].startswith("/shop-")]
+
+
+def running_in(folder: Path) -> list[bytes]:
+    """Return the command lines of processes that speak of the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            found.append(path.read_bytes())
+    return [line for line in found if os.fsencode(folder) in line]
+
+
+async def test_it_ends_with_verified_evidence_and_leaves_nothing(
+    docker: Engine, tmp_path: Path
+) -> None:
+    check_story(story(env=environment(tmp_path) | docker.env))
+    check_nothing_stays(tmp_path)
+    assert await containers(docker) == []
+
+
+@pytest.mark.parametrize("moment", ["somebody breaks in", "$ forensics collect", "Capturing   "])
+async def test_it_can_be_interrupted(docker: Engine, tmp_path: Path, moment: str) -> None:
+    said = interrupted(env=environment(tmp_path) | docker.env, moment=moment)
+    assert "Stopping, and cleaning up" in said
+    assert "Traceback" not in said
+    check_nothing_stays(tmp_path)
+    assert await containers(docker) == []
+
+
+@pytest.mark.containerd
+def test_it_tells_the_same_of_a_pod_on_containerd(tmp_path: Path) -> None:
+    said = story("containerd", env=environment(tmp_path))
+    assert re.search(r"^\$ forensics collect containerd://shop/shop-\w+/shop --to ", said, re.M)
+    check_story(said)
+    check_nothing_stays(tmp_path)
+
+
+@pytest.mark.containerd
+def test_it_can_be_interrupted_on_containerd(tmp_path: Path) -> None:
+    said = interrupted("containerd", env=environment(tmp_path), moment="Capturing   ")
+    assert "Stopping, and cleaning up" in said
+    assert "Traceback" not in said
+    check_nothing_stays(tmp_path)
+
+
+def test_another_runtime_is_refused_in_a_line(tmp_path: Path) -> None:
+    with start("podman", env=environment(tmp_path)) as demo:
+        said, _ = demo.communicate()
+    assert demo.returncode == 1
+    line = (
+        "Error: The demo knows no runtime 'podman'. Write RUNTIME=docker or RUNTIME=containerd.\n"
+    )
+    assert said == line

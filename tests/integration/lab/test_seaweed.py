@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lab.process import free_ports
+from lab.seaweed import Identity, S3Server, running_s3_server
+
+
+async def test_the_collector_may_only_add(s3: S3Server, bucket: str) -> None:
+    async with s3.client(Identity.COLLECTOR) as collector:
+        await collector.put_object(Bucket=bucket, Key="a", Body=b"evidence")
+        for forbidden in (
+            collector.get_object(Bucket=bucket, Key="a"),
+            collector.delete_object(Bucket=bucket, Key="a"),
+            collector.list_objects_v2(Bucket=bucket),
+        ):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                await forbidden
+    async with s3.client(Identity.READER) as reader:
+        stored = await reader.get_object(Bucket=bucket, Key="a")
+        assert await stored["Body"].read() == b"evidence"
+        with pytest.raises(ClientError, match="AccessDenied"):
+            await reader.put_object(Bucket=bucket, Key="b", Body=b"")
+
+
+async def test_an_overwrite_in_a_locked_bucket_only_adds_a_version(
+    s3: S3Server, locked_bucket: str
+) -> None:
+    async with s3.client(Identity.COLLECTOR) as collector:
+        first = await collector.put_object(Bucket=locked_bucket, Key="a", Body=b"one")
+        await collector.put_object(Bucket=locked_bucket, Key="a", Body=b"two")
+    async with s3.client(Identity.READER) as reader:
+        kept = await reader.get_object(Bucket=locked_bucket, Key="a", VersionId=first["VersionId"])
+        assert await kept["Body"].read() == b"one"
+
+
+def test_a_second_server_does_not_clash(s3: S3Server) -> None:
+    with running_s3_server() as other:
+        assert other.endpoint != s3.endpoint
+
+
+def test_free_ports_are_distinct() -> None:
+    assert len(set(free_ports(8))) == 8

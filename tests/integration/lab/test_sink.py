@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aioboto3
+import anyio
+import pytest
+from awscrt.checksums import crc64nvme
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+from lab.faults import Action, Fault
+from lab.sink import STATISTICS, Sink
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import CompletedPartTypeDef
+
+BLOCK = bytes(5 * 1024 * 1024)
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+async def client(sink: Sink) -> AsyncIterator[S3Client]:
+    session = aioboto3.Session(
+        aws_access_key_id="lab",
+        aws_secret_access_key="lab",  # noqa: S106
+        region_name="us-east-1",
+    )
+    once = Config(retries={"max_attempts": 0}, read_timeout=30)
+    async with session.client("s3", endpoint_url=sink.endpoint, config=once) as client:
+        yield client
+
+
+async def upload(client: S3Client, key: str, parts: int = 2) -> None:
+    made = await client.create_multipart_upload(Bucket="cases", Key=key)
+    upload = made["UploadId"]
+    tags: list[CompletedPartTypeDef] = []
+    for number in range(1, parts + 1):
+        part = await client.upload_part(
+            Bucket="cases", Key=key, UploadId=upload, PartNumber=number, Body=BLOCK
+        )
+        tags.append({"ETag": part["ETag"], "PartNumber": number})
+    await client.complete_multipart_upload(
+        Bucket="cases",
+        Key=key,
+        UploadId=upload,
+        MultipartUpload={"Parts": tags},
+        IfNoneMatch="*",
+    )
+
+
+async def test_an_upload_is_counted_and_forgotten(sink: Sink, client: S3Client) -> None:
+    await upload(client, "a/b c")
+    assert sink.objects == {"cases/a/b c": 2 * len(BLOCK)}
+    assert sink.uploads == {}
+    assert [request.part for request in sink.sent("UploadPart")] == [1, 2]
+    assert b"<PartNumber>2</PartNumber>" in sink.sent("CompleteMultipartUpload")[0].body
+    assert sink.sent("CompleteMultipartUpload")[0].headers["if-none-match"] == "*"
+
+
+async def test_nothing_is_overwritten_if_the_client_forbids_it(
+    sink: Sink, client: S3Client
+) -> None:
+    await upload(client, "a")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        await upload(client, "a")
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        await client.put_object(Bucket="cases", Key="a", Body=b"", IfNoneMatch="*")
+
+
+async def test_an_abort_leaves_nothing_open(sink: Sink, client: S3Client) -> None:
+    made = await client.create_multipart_upload(Bucket="cases", Key="a")
+    listed = await client.list_multipart_uploads(Bucket="cases")
+    assert [each["UploadId"] for each in listed["Uploads"]] == [made["UploadId"]]
+    await client.abort_multipart_upload(Bucket="cases", Key="a", UploadId=made["UploadId"])
+    assert sink.uploads == {}
+
+
+async def test_a_missing_bucket_and_object_lock(sink: Sink, client: S3Client) -> None:
+    sink.missing.add("gone")
+    await client.head_bucket(Bucket="cases")
+    with pytest.raises(ClientError, match="404"):
+        await client.head_bucket(Bucket="gone")
+    with pytest.raises(ClientError, match="ObjectLockConfigurationNotFoundError"):
+        await client.get_object_lock_configuration(Bucket="cases")
+    sink.object_lock = True
+    await client.get_object_lock_configuration(Bucket="cases")
+    assert "VersionId" in await client.put_object(Bucket="cases", Key="a", Body=b"")
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(Action.REFUSE, "UploadPart", part=2), ClientError),
+        # Twice, because aiohttp repeats a PUT once by itself on a connection that it reuses.
+        (
+            Fault(Action.RESET, "UploadPart", after=1000, times=2),
+            (ConnectionError, HTTPClientError),
+        ),
+        (Fault(Action.HANG, "UploadPart", after=0), TimeoutError),
+        (Fault(Action.HANG, "CompleteMultipartUpload"), TimeoutError),
+        (Fault(Action.ERROR_IN_200, "CompleteMultipartUpload", code="InternalError"), ClientError),
+        (Fault(Action.REFUSE, "CompleteMultipartUpload", status=409, code="Again"), ClientError),
+    ],
+    ids=lambda value: value.action if isinstance(value, Fault) else "",
+)
+async def test_a_fault_happens_as_often_as_was_said(
+    sink: Sink, client: S3Client, fault: Fault, error: type[Exception]
+) -> None:
+    sink.faults.add(fault)
+    with pytest.raises(error), anyio.fail_after(2):
+        await upload(client, "a")
+    assert sink.objects == {}
+    await upload(client, "a")
+    assert sink.objects == {"cases/a": 2 * len(BLOCK)}
+
+
+async def test_an_answer_can_be_lost(sink: Sink, client: S3Client) -> None:
+    sink.faults.add(Fault(Action.LOSE_ANSWER, "CompleteMultipartUpload"))
+    with pytest.raises((ConnectionError, HTTPClientError)):
+        await upload(client, "a")
+    assert sink.objects == {"cases/a": 2 * len(BLOCK)}
+
+
+async def test_faults_are_for_whom_they_concern(sink: Sink, client: S3Client) -> None:
+    sink.faults.add(Fault(Action.REFUSE, "PutObject", key="manifest", times=None))
+    await client.put_object(Bucket="cases", Key="log", Body=b"")
+    for _ in range(2):
+        with pytest.raises(ClientError):
+            await client.put_object(Bucket="cases", Key="manifest.json", Body=b"")
+    sink.faults.clear()
+    await client.put_object(Bucket="cases", Key="manifest.json", Body=b"")
+
+
+def test_a_slow_reader_makes_the_sender_wait(sink: Sink) -> None:
+    sink.faults.add(Fault(Action.SLOW, "PutObject", rate=1000))
+    host, port = sink.endpoint.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as sender:
+        sender.sendall(b"PUT /cases/a HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
+        sender.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            sender.sendall(bytes(100_000_000))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["aws", "s3", "cp", "--no-progress", "-", "s3://cases/a"],
+        ["s5cmd", "pipe", "-p", "8", "s3://cases/a"],
+    ],
+    ids=["aws", "s5cmd"],
+)
+def test_other_peoples_clients_are_served(sink: Sink, command: list[str]) -> None:
+    tool = Path(sys.executable).with_name(command[0])
+    env = {**os.environ, **sink.env, "S3_ENDPOINT_URL": sink.endpoint}
+    data = bytes(20_000_000)
+    subprocess.run([tool, *command[1:]], input=data, env=env, check=True, capture_output=True)
+    assert sink.objects == {"cases/a": len(data)}
+
+
+def test_chunked_bodies_are_counted_without_their_framing(sink: Sink) -> None:
+    pieces = (bytes(1000) for _ in range(3))
+    request = urllib.request.Request(f"{sink.endpoint}/cases/a", data=pieces, method="PUT")  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        assert answer.status == 200
+    assert sink.objects == {"cases/a": 3000}
+
+
+async def test_small_objects_can_be_kept_and_read_back(sink: Sink, client: S3Client) -> None:
+    sink.keep = 3
+    total = base64.b64encode(crc64nvme(b"abc").to_bytes(8, "big")).decode()
+    put = await client.put_object(Bucket="cases", Key="a", Body=b"abc", ChecksumCRC64NVME=total)
+    await client.put_object(Bucket="cases", Key="b", Body=b"abcd")
+    got = await client.get_object(Bucket="cases", Key="a")
+    assert await got["Body"].read() == b"abc"
+    head = await client.head_object(Bucket="cases", Key="a")
+    assert (head["ContentLength"], head["ETag"]) == (3, put["ETag"])
+    assert head["ChecksumCRC64NVME"] == total
+    listed = await client.list_object_versions(Bucket="cases", Prefix="a")
+    assert [(row["Key"], row["Size"]) for row in listed["Versions"]] == [("a", 3)]
+    for key, code in (("b", "NotImplemented"), ("c", "NoSuchKey")):
+        with pytest.raises(ClientError, match=code):
+            await client.get_object(Bucket="cases", Key=key)
+    assert sink.sent("PutObject")[0].body == b""
+
+
+def test_it_runs_as_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "lab.sink"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        endpoint = process.stdout.readline().strip()
+        with urllib.request.urlopen(endpoint + STATISTICS) as answer:  # noqa: S310
+            assert b'"requests": 0' in answer.read()
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0

@@ -1,0 +1,32 @@
+"""The stage that every test of the operator plays on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from forensics_core.export.s3.client import S3Access
+from lab.seaweed import Identity, S3Server
+from tests.integration.operator.stage import Stage, open_stage
+
+
+@pytest.fixture
+async def stage(
+    s3: S3Server,
+    bucket: str,
+    tmp_path: Path,
+    use_env: Callable[[Mapping[str, str]], None],
+) -> AsyncIterator[Stage]:
+    """A cluster with one pod, a bucket, and an operator's settings; no operator runs yet."""
+    env = s3.env(Identity.ADMIN)
+    use_env(env)
+    access = S3Access(
+        endpoint_url=s3.endpoint,
+        region="us-east-1",
+        access_key_id=env["AWS_ACCESS_KEY_ID"],
+        secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    async with open_stage(bucket, access, tmp_path) as opened:
+        yield opened

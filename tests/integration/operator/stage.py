@@ -1,0 +1,277 @@
+"""A stage for the operator: a loopback cluster, real S3, and workers that store real bundles."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from forensics_core.api.crd import crd
+from forensics_core.api.order import ArtifactKind, WorkOrder
+from forensics_core.evidence.bundle import BundleWriter, Label
+from forensics_core.evidence.manifest import (
+    Capture,
+    Container,
+    Node,
+    NotCaptured,
+    OrderRef,
+    Tool,
+)
+from forensics_core.evidence.seal import generate_key
+from forensics_core.export.blocks import one
+from forensics_core.export.locate import open_destination
+from forensics_core.export.s3.client import S3Access
+from forensics_core.kube.connection import connect
+from forensics_core.operator.main import operate
+from forensics_core.operator.settings import Settings
+from forensics_core.testing.cluster import LoopbackCluster
+from forensics_core.testing.runner import Outcome, RunningPod
+
+NAMESPACE = "forensics-system"
+Document = dict[str, Any]
+
+
+def order_of(pod: RunningPod) -> tuple[WorkOrder, str]:
+    """Return the order that a worker's pod mounts, and its digest."""
+    volumes = pod.pod["spec"]["volumes"]
+    name = next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "order")
+    data = pod.read("secrets", name)
+    assert data is not None, "the order's Secret is not there"
+    document = data["order.json"]
+    return WorkOrder.model_validate_json(document), hashlib.sha256(document).hexdigest()
+
+
+def unchanged(capture: Capture) -> Capture:
+    """Return the manifest's predicate as an honest collector makes it."""
+    return capture
+
+
+@dataclass
+class Worker:
+    """A collector's stand-in for the operator's tests: it stores a bundle as the real one does."""
+
+    access: S3Access
+    runs: list[WorkOrder] = field(default_factory=list)
+    thawed: list[list[str]] = field(default_factory=list)
+    """The containers that each thaw Job was to resume."""
+    before: Callable[[RunningPod], Awaitable[Outcome | None]] | None = None
+    """Called first; what it returns ends the worker there."""
+    gaps: tuple[NotCaptured, ...] = ()
+    alter: Callable[[Capture], Capture] = unchanged
+    """Makes the manifest say something else."""
+
+    async def __call__(self, pod: RunningPod) -> Outcome:
+        command = list(pod.container["command"])
+        if "thaw" in command:
+            self.thawed.append(command[command.index("thaw") + 1 :])
+            return Outcome()
+        order, digest = order_of(pod)
+        self.runs.append(order)
+        if self.before is not None:
+            ended = await self.before(pod)
+            if ended is not None:
+                return ended
+        await self.store(order, digest, pod)
+        return Outcome()
+
+    async def store(self, order: WorkOrder, digest: str, pod: RunningPod | None = None) -> None:
+        """Store the bundle that the order asks for."""
+        url = f"{order.destination}/{order.bundle}"
+        async with open_destination(url, access=self.access) as destination:
+            bundle = BundleWriter(destination)
+            for target in order.targets:
+                name = f"containers/{target.name}/inspect.json"
+                label = Label(name, ArtifactKind.INSPECT, target.name, "application/json")
+                await bundle.add(label, one(b'{"Id": "x"}'))
+                if pod is not None:
+                    pod.log.write(progress_line(bundle))
+            for gap in self.gaps:
+                bundle.lacks(gap)
+            await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
+
+    def predicate(self, order: WorkOrder, digest: str) -> Capture:
+        """Return the predicate, without artifacts and gaps."""
+        now = datetime.now(UTC)
+        return Capture(
+            order=OrderRef(
+                uid=order.uid,
+                attempt=order.attempt,
+                sha256=digest,
+                destination=order.destination,
+                bundle=order.bundle,
+            ),
+            pod=order.pod,
+            requester=order.requester,
+            reason=order.reason,
+            incident=order.incident,
+            tool=Tool(version="test"),
+            node=Node(hostname="node1"),
+            started_at=now,
+            finished_at=now,
+            containers=tuple(
+                Container(name=target.name, container_id=target.container_id)
+                for target in order.targets
+            ),
+        )
+
+
+def progress_line(bundle: BundleWriter) -> bytes:
+    """Return what the collector prints after each artifact."""
+    meter = bundle.meter
+    said = {
+        "event": "progress",
+        "artifactsDone": meter.artifacts_done,
+        "artifactsTotal": 4,
+        "bytesRead": meter.bytes_read,
+        "bytesStored": meter.bytes_stored,
+        "current": meter.current,
+    }
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+@dataclass
+class Stage:
+    """The cluster, the operator's settings, and the worker."""
+
+    cluster: LoopbackCluster
+    settings: Settings
+    worker: Worker
+    access: S3Access
+    bucket: str
+    public_key: bytes
+    kubeconfig: Path
+
+    @asynccontextmanager
+    async def operating(self, settings: Settings | None = None) -> AsyncIterator[None]:
+        """Run an operator for the block."""
+        async with connect(self.kubeconfig) as connection, anyio.create_task_group() as tasks:
+            tasks.start_soon(operate, connection, settings or self.settings)
+            yield
+            tasks.cancel_scope.cancel()
+
+    def requests(self, *verbs: str) -> dict[str, int]:
+        """Count the requests so far, by verb and resource; those about the Lease are left out."""
+        counts = self.cluster.records.counts().items()
+        return {
+            what: count
+            for what, count in counts
+            if not what.endswith(" leases") and (not verbs or what.split(" ")[0] in verbs)
+        }
+
+    def writes(self) -> int:
+        """Count the writes so far."""
+        return sum(self.requests("create", "update", "patch", "delete").values())
+
+    def request(self, name: str = "checkpoint-1", /, **spec: Any) -> Document:
+        """Create a PodCheckpoint, as `kubectl create` would."""
+        body = {
+            "apiVersion": "forensics.orkaproj.io/v1alpha1",
+            "kind": "PodCheckpoint",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"pod": "web-0", "namespace": "default", **spec},
+        }
+        return self.cluster.create(body)
+
+    def get(self, name: str = "checkpoint-1") -> Document:
+        """Return the PodCheckpoint as it is now."""
+        return self.cluster.get("podcheckpoints", name, NAMESPACE)
+
+    async def until(
+        self, met: Callable[[Document], object], name: str = "checkpoint-1", within: float = 30
+    ) -> Document:
+        """Wait until `met` says yes to the PodCheckpoint, and return it."""
+
+        def one_met(items: Mapping[str, Document] | list[Document]) -> object:
+            found = items.values() if isinstance(items, Mapping) else items
+            return [item for item in found if item["metadata"]["name"] == name and met(item)]
+
+        with anyio.fail_after(within):
+            await self.cluster.until("podcheckpoints", one_met, NAMESPACE)
+        return self.get(name)
+
+    async def finished(self, name: str = "checkpoint-1", within: float = 30) -> Document:
+        """Wait for the end of a checkpoint, and return its status."""
+        done = await self.until(
+            lambda item: item.get("status", {}).get("phase") in {"Complete", "Failed"},
+            name,
+            within,
+        )
+        status: Document = done["status"]
+        return status
+
+
+def condition(status: Document, kind: str) -> Document:
+    """Return a condition of a status, or an empty one."""
+    found = [one for one in status.get("conditions", []) if one["type"] == kind]
+    return found[0] if found else {}
+
+
+@asynccontextmanager
+async def open_stage(
+    bucket: str, access: S3Access, folder: Path, **settings: Any
+) -> AsyncIterator[Stage]:
+    """Open a stage with one running pod, `default/web-0`."""
+    private, public = generate_key()
+    (folder / "key.pem").write_bytes(private)
+    worker = Worker(access)
+    async with LoopbackCluster(
+        runner=worker, namespaces=("default", NAMESPACE, "forensics-operator")
+    ) as cluster:
+        cluster.create(crd())
+        cluster.seed_pod("web-0")
+        cluster.create(collector_secret(access))
+        kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
+        yield Stage(
+            cluster=cluster,
+            settings=make_settings(bucket, access, folder, **settings),
+            worker=worker,
+            access=access,
+            bucket=bucket,
+            public_key=public,
+            kubeconfig=kubeconfig,
+        )
+
+
+def collector_secret(access: S3Access) -> Document:
+    """Return the Secret with the collector's credentials, as an administrator would make it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "collector-s3", "namespace": NAMESPACE},
+        "stringData": {
+            "AWS_ACCESS_KEY_ID": access.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": access.secret_access_key,
+        },
+    }
+
+
+def make_settings(bucket: str, access: S3Access, folder: Path, **more: Any) -> Settings:
+    """Return settings that allow one bucket and seal with the key in `folder`."""
+    rule = {
+        "prefix": f"s3://{bucket}",
+        "endpoint": access.endpoint_url,
+        "credentials": {"secret": "collector-s3"},
+    }
+    values = {
+        "destinations": [rule],
+        "defaultDestination": f"s3://{bucket}",
+        "signingKey": str(folder / "key.pem"),
+        "healthPort": 0,
+        "progressSeconds": 0.05,
+        "capturesPerNode": 100,
+        "collector": {"image": "kube-forensics:test"},
+    }
+    return Settings.model_validate(values | more)
+
+
+def decoded(secret: Document, name: str) -> bytes:
+    """Return one value of a Secret."""
+    return base64.b64decode(secret["data"][name])

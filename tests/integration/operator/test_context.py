@@ -1,0 +1,110 @@
+"""The pod's surroundings: its owners, its rights, its storage, and what could not be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from forensics_core.kube.connection import connect
+from forensics_core.operator.context import Context, gather
+from forensics_core.operator.reads import Reads
+from forensics_core.testing.faults import Fault
+from tests.integration.operator.stage import Document, Stage
+from tests.unit.operator.samples import checkpoint
+
+RULES = "rbac.authorization.k8s.io"
+
+
+def owned(kind: str, name: str, owner: Document | None) -> Document:
+    metadata: Document = {"name": name, "namespace": "default"}
+    if owner:
+        metadata["ownerReferences"] = [reference(owner)]
+    labels = {"app": "web"}
+    container = {"name": "app", "image": "app:1"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def reference(owner: Document) -> Document:
+    named = {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+    return {"apiVersion": "apps/v1", "kind": owner["kind"], "controller": True, **named}
+
+
+def binding(name: str, role: str, subject: Document) -> Document:
+    return {
+        "apiVersion": f"{RULES}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": "default"},
+        "roleRef": {"apiGroup": RULES, "kind": "Role", "name": role},
+        "subjects": [subject],
+    }
+
+
+async def gathered(stage: Stage, pod: Document) -> tuple[Context, dict[str, Any]]:
+    async with connect(stage.kubeconfig) as cluster:
+        context = await gather(Reads(cluster), checkpoint(), pod)
+    parsed = {
+        name: yaml.safe_load(data) if name.endswith(".yaml") else json.loads(data)
+        for name, data in context.files.items()
+    }
+    return context, parsed
+
+
+async def test_what_is_around_a_pod_is_all_there(stage: Stage) -> None:
+    deployment = stage.cluster.create(owned("Deployment", "web", None))
+    replicas = stage.cluster.create(owned("ReplicaSet", "web-1", deployment))
+    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    own = {"ownerReferences": [reference(replicas)], "labels": {"app": "web"}}
+    pod = stage.cluster.seed_pod("web-1", metadata=own, spec={"volumes": [claim]})
+    role = {"apiVersion": f"{RULES}/v1", "kind": "Role", "rules": []}
+    stage.cluster.create(role | {"metadata": {"name": "reader", "namespace": "default"}})
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
+    everybody = {"kind": "Group", "apiGroup": RULES, "name": "system:serviceaccounts:default"}
+    another = account | {"name": "another"}
+    stage.cluster.create(binding("own", "reader", account))
+    stage.cluster.create(binding("all", "gone", everybody))
+    stage.cluster.create(binding("other", "reader", another))
+    service = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+    name = {"name": "web", "namespace": "default"}
+    stage.cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": name, "spec": service})
+    context, files = await gathered(stage, pod)
+    assert context.gaps == []
+    assert [one["kind"] for one in files["context/owners.json"]] == ["ReplicaSet", "Deployment"]
+    rights = files["context/serviceaccount.json"]
+    assert {one["metadata"]["name"] for one in rights["bindings"]} == {"own", "all"}
+    assert {one.get("kind", "gone") for one in rights["roles"]} == {"Role", "gone"}
+    assert files["context/network.json"]["servicesSelectingThePod"] == ["web"]
+    claims = files["context/storage.json"]["persistentVolumeClaims"]
+    assert claims == [{"gone": {"kind": "PersistentVolumeClaim", "name": "data"}}]
+    assert files["context/pod.yaml"]["metadata"]["uid"] == pod["metadata"]["uid"]
+    assert files["context/checkpoint.json"]["spec"]["pod"] == "web-0"
+
+
+async def test_an_owner_that_is_gone_is_named(stage: Stage) -> None:
+    gone = {"kind": "ReplicaSet", "metadata": {"name": "web-1", "uid": "x"}}
+    pod = stage.cluster.get("pods", "web-0", "default")
+    orphan = pod | {"metadata": pod["metadata"] | {"ownerReferences": [reference(gone)]}}
+    _, files = await gathered(stage, orphan)
+    assert files["context/owners.json"][0]["gone"]["name"] == "web-1"
+
+
+async def test_what_may_not_be_read_is_a_gap_and_the_rest_goes_on(stage: Stage) -> None:
+    stage.cluster.faults.add(Fault("get", "nodes", status=403))
+    context, files = await gathered(stage, stage.cluster.get("pods", "web-0", "default"))
+    (gap,) = context.gaps
+    assert gap.startswith("context/node.json: ")
+    assert "context/node.json" not in files
+    assert "context/network.json" in files
+
+
+async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
+    pod = stage.cluster.get("pods", "web-0", "default")
+    async with connect(stage.kubeconfig) as cluster:
+        reads = Reads(cluster)
+        for _ in range(3):
+            await gather(reads, checkpoint(), pod)
+    assert stage.requests("get")["get nodes"] == 1
+    assert stage.requests("list")["list events"] == 3, "these are the pod's own"

@@ -1,0 +1,44 @@
+"""The script in the README works as it stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.operator.stage import Stage
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def script() -> dict[str, Any]:
+    """Return what the README's Python block defines."""
+    _, _, after = README.read_text().partition("```python\n")
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(after.partition("```")[0], str(README), "exec"), namespace)  # noqa: S102
+    return namespace
+
+
+async def test_the_script_in_the_readme_captures_a_pod_and_verifies_it(
+    stage: Stage,
+    use_env: Callable[[Mapping[str, str]], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    use_env({"KUBECONFIG": str(stage.kubeconfig)})
+    key = tmp_path / "forensics.pub"
+    key.write_bytes(stage.public_key)
+    async with stage.operating():
+        await script()["capture"]("web-0", "default", f"s3://{stage.bucket}", key)
+    assert f"s3://{stage.bucket}/forensics/" in capsys.readouterr().out
+
+
+async def test_it_says_so_when_the_capture_failed(
+    stage: Stage, use_env: Callable[[Mapping[str, str]], None], tmp_path: Path
+) -> None:
+    use_env({"KUBECONFIG": str(stage.kubeconfig)})
+    async with stage.operating():
+        with pytest.raises(SystemExit, match="failed"):
+            await script()["capture"]("gone", "default", f"s3://{stage.bucket}", tmp_path / "key")

@@ -1,0 +1,83 @@
+"""A store that is away for a while, at the beginning and at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from forensics_core.evidence.verify import verify
+from forensics_core.testing.runner import RunningPod
+from tests.integration.operator.stage import NAMESPACE, Stage
+
+
+class Way:
+    """A way to the store that can be closed: whoever takes it then is hung up on."""
+
+    def __init__(self, to: str) -> None:
+        self._to = urlsplit(to)
+        self.open = True
+        self.endpoint = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let clients through for the block."""
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra_attributes[SocketAttribute.local_port]()
+        self.endpoint = f"http://127.0.0.1:{port}"
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, self._serve)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _serve(self, client: SocketStream) -> None:
+        if not self.open:
+            await client.aclose()
+            return
+        host, port = self._to.hostname or "", self._to.port or 0
+        async with (
+            client,
+            await anyio.connect_tcp(host, port) as server,
+            anyio.create_task_group() as pumps,
+        ):
+            pumps.start_soon(self._pump, client, server)
+            await self._pump(server, client)
+            pumps.cancel_scope.cancel()
+
+    async def _pump(self, source: SocketStream, sink: SocketStream) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while self.open:
+                await sink.send(await source.receive())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_evidence_is_sealed_once_the_store_is_back(stage: Stage, when: str) -> None:
+    way = Way(stage.access.endpoint_url or "")
+
+    async def close(pod: RunningPod) -> None:
+        way.open = when == "before"
+
+    stage.worker.before = close
+    way.open = when == "after"
+    stage.request()
+    async with way.running():
+        rule = stage.settings.destinations[0].model_copy(update={"operator_endpoint": way.endpoint})
+        settings = stage.settings.model_copy(update={"destinations": (rule,)})
+        async with stage.operating(settings):
+            with anyio.fail_after(45):
+                await stage.cluster.until(
+                    "events",
+                    lambda events: [one for one in events if "Retrying" in json.dumps(one)],
+                    NAMESPACE,
+                )
+            assert stage.get()["status"]["phase"] in {"Capturing", "Sealing"}
+            way.open = True
+            status = await stage.finished()
+    assert len(stage.worker.runs) == 1
+    verification = await verify(status["location"], key=stage.public_key, access=stage.access)
+    assert verification.problems == ()

@@ -1,0 +1,17 @@
+"""The scene that every test of the bot plays on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.slackbot.scene import Scene, open_scene
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A workspace and a cluster; no bot runs yet."""
+    async with open_scene(tmp_path) as opened:
+        yield opened

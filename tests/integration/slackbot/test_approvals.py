@@ -1,0 +1,194 @@
+"""Two people in protected namespaces, and one very pod."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+
+from forensics_core.testing.faults import Fault as ClusterFault
+from lab.slack.faults import Fault
+from lab.slack.workspace import Message
+from slackbot import approvals
+from tests.integration.slackbot.scene import Scene
+
+
+async def asked(scene: Scene) -> Message:
+    """Let Alice ask for a pod in a protected namespace."""
+    answer = await scene.alice.ask('prod/api-0 --reason "odd traffic"')
+    assert "approve" in answer.text
+    return await scene.shown("Approval needed: prod/api-0")
+
+
+async def test_somebody_else_approves(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        assert "within 15 min" in message.everything()
+        assert scene.checkpoints() == []
+        answer = await scene.bob.click(message, "approve")
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], phase="Pending")
+        root = await scene.shown("waiting")
+    assert answer.text == "Freigegeben."
+    assert root is message, "the request becomes the checkpoint's message"
+    notes = made["metadata"]["annotations"]
+    assert notes["forensics.orkaproj.io/slack-approver"] == "U0BOB"
+    assert notes["forensics.orkaproj.io/requested-by"] == "alice"
+    uid = scene.cluster.get("pods", "api-0", "prod")["metadata"]["uid"]
+    assert notes["forensics.orkaproj.io/slack-pod-uid"] == uid
+    assert "<@U0BOB>" in root.everything()
+    assert "<@U0ALICE>" in root.everything()
+
+
+async def test_nobody_approves_their_own_request(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "slackbot.audit")
+    async with scene.bot():
+        message = await asked(scene)
+        answer = await scene.alice.click(message, "approve")
+    assert "Somebody else has to approve" in answer.text
+    assert scene.checkpoints() == []
+    assert vars(caplog.records[-1])["reason"] == "approval.self"
+
+
+async def test_nor_by_a_second_account(scene: Scene) -> None:
+    scene.slack.workspace.groups["S0RESP"].append("U0DAVE")
+    identities = {user: {"username": "alice"} for user in ("U0ALICE", "U0DAVE")}
+    async with scene.bot(identities=identities):
+        message = await asked(scene)
+        answer = await scene.person("U0DAVE").click(message, "approve")
+    assert "Somebody else has to approve" in answer.text
+    assert scene.checkpoints() == []
+
+
+@pytest.mark.parametrize("user", ["U0CAROL", "U0MALLORY"])
+@pytest.mark.parametrize("action", ["approve", "deny"])
+async def test_strangers_decide_nothing(scene: Scene, user: str, action: str) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        await scene.person(user).click(message, action)
+        assert set(message.buttons()) == {"approve", "deny"}
+    assert scene.checkpoints() == []
+
+
+async def test_it_is_denied_and_then_over(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        buttons = message.buttons()
+        await scene.bob.click(message, "deny")
+        await scene.shown("Denied by")
+        before = len(scene.bob.whispers())
+        await scene.bob.press_value("approve", buttons["approve"]["value"])
+        late = await scene.bob.next_whisper(before)
+    assert "nicht mehr offen" in late.text
+    assert message.buttons() == {}
+    assert scene.checkpoints() == []
+
+
+async def test_it_expires(scene: Scene) -> None:
+    async with scene.bot(approvalSeconds=2):
+        message = await asked(scene)
+        buttons = message.buttons()
+        await scene.shown("Nobody approved in time")
+        before = len(scene.bob.whispers())
+        await scene.bob.press_value("approve", buttons["approve"]["value"])
+        late = await scene.bob.next_whisper(before)
+    assert "nicht mehr offen" in late.text
+    assert scene.checkpoints() == []
+
+
+async def test_it_is_for_this_pod_and_no_other_of_its_name(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        scene.cluster.delete("pods", "api-0", "prod", gracePeriodSeconds="0")
+        scene.cluster.seed_pod("api-0", "prod")
+        answer = await scene.bob.click(message, "approve")
+        await scene.shown("was replaced since the request")
+    assert "wurde seit dem Auftrag ersetzt" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_a_pod_replaced_just_after_the_approval_is_not_captured(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        await scene.bob.click(message, "approve")
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], phase="Capturing", attempt=1, podUID="another")
+        await scene.shown("the pod was replaced after the approval", thread=True)
+    assert scene.checkpoints()[0]["spec"]["cancel"] is True
+
+
+async def test_whoever_asked_must_still_be_allowed_to(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        scene.rights.capture["alice"] = set()
+        await scene.bob.click(message, "approve")
+        await scene.shown("The requester may not ask for this any more")
+    assert scene.checkpoints() == []
+
+
+async def test_a_request_goes_on_waiting_while_nobody_knows_who_may(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        unsure = ClusterFault(verb="create", resource="subjectaccessreviews", skip=1)
+        scene.cluster.faults.add(unsure)
+        first = await scene.bob.click(message, "approve")
+        assert "also nein" in first.text
+        await scene.bob.click(message, "approve")
+        await scene.made()
+
+
+async def test_slack_away_at_the_expiry_does_not_end_the_bot(scene: Scene) -> None:
+    async with scene.bot(approvalSeconds=0.2):
+        scene.slack.faults.add(Fault("chat.update", error="internal_error"))
+        await scene.alice.ask("prod/api-0")
+        await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
+        answer = await scene.alice.ask("whoami")
+    assert "alice" in answer.text
+
+
+async def test_too_many_that_wait_push_out_the_oldest(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals, "LIMIT", 1)
+    async with scene.bot():
+        first = await asked(scene)
+        await scene.alice.ask("prod/api-0")
+        late = await scene.bob.click(first, "approve")
+    assert "nicht mehr offen" in late.text
+    assert scene.checkpoints() == []
+
+
+async def test_two_who_approve_at_once_make_one_checkpoint(scene: Scene) -> None:
+    scene.rights.capture["carol"] = {"prod"}
+    async with scene.bot():
+        message = await asked(scene)
+        value = message.buttons()["approve"]["value"]
+        async with anyio.create_task_group() as tasks:
+            for person in (scene.bob, scene.carol, scene.bob):
+                tasks.start_soon(person.press_value, "approve", value)
+        await scene.slack.workspace.until(
+            lambda: len(scene.bob.whispers()) + len(scene.carol.whispers()) == 3
+        )
+    assert len(scene.checkpoints()) == 1
+
+
+async def test_after_a_restart_it_is_asked_anew(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+    async with scene.bot():
+        answer = await scene.bob.click(message, "approve")
+    assert "nicht mehr offen" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_what_the_cluster_refuses_is_said_where_it_was_asked(scene: Scene) -> None:
+    async with scene.bot():
+        message = await asked(scene)
+        refusal = ClusterFault(verb="create", resource="podcheckpoints", status=403)
+        scene.cluster.faults.add(refusal)
+        await scene.bob.click(message, "approve")
+        await scene.shown("The cluster did not do it")
+    assert message.buttons() == {}

@@ -1,0 +1,234 @@
+"""Who may what: at the command, the click, the form, the home; and a line for each decision."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from forensics_core.testing.faults import Fault as ClusterFault
+from lab.slack.faults import Fault
+from tests.integration.slackbot.scene import OTHER, Scene, captured
+
+AUDIT = "slackbot.audit"
+
+
+def audits(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """Return the lines of the audit log, as fields."""
+    return [vars(record) for record in caplog.records if record.name == AUDIT]
+
+
+async def test_only_people_on_the_list(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    async with scene.bot():
+        answer = await scene.mallory.ask("web-0 -n shop")
+    assert "not on the list" in answer.text
+    assert scene.checkpoints() == []
+    assert [(one["audit"], one["reason"]) for one in audits(caplog)] == [
+        ("refused", "refused.person")
+    ]
+
+
+async def test_a_single_person_may_be_on_the_list_without_a_group(scene: Scene) -> None:
+    async with scene.bot(users=["U0MALLORY"]):
+        answer = await scene.mallory.ask("whoami")
+    assert answer.text == "You are U0MALLORY in Slack and mallory in the cluster. Groups: none"
+
+
+async def test_only_channels_on_the_list(scene: Scene) -> None:
+    async with scene.bot():
+        answer = await scene.person("U0ALICE", OTHER).ask("web-0 -n shop")
+    assert "does not work in this channel" in answer.text
+
+
+@pytest.mark.parametrize("flag", ["is_ext_shared", "is_pending_ext_shared"])
+async def test_no_channel_that_is_shared(scene: Scene, flag: str) -> None:
+    scene.slack.workspace.channels["C0INC"][flag] = True
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "shared with another organisation" in answer.text
+
+
+async def test_only_the_bots_own_workspace(scene: Scene) -> None:
+    alice = scene.alice
+    alice.team = "T0OTHER"
+    async with scene.bot():
+        answer = await alice.ask("web-0 -n shop")
+    assert "own workspace" in answer.text
+
+
+async def test_the_cluster_has_the_last_word(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    async with scene.bot():
+        answer = await scene.carol.ask("web-0 -n shop")
+    assert "You (carol) may not do this in the namespace shop" in answer.text
+    assert scene.checkpoints() == []
+    last = audits(caplog)[-1]
+    assert (last["audit"], last["action"], last["identity"]) == ("refused", "capture", "carol")
+    assert (last["namespace"], last["pod"], last["slackUser"]) == ("shop", "web-0", "U0CAROL")
+
+
+async def test_what_is_allowed_is_written_down_too(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+    last = audits(caplog)[-1]
+    assert (last["audit"], last["identity"], last["pod"]) == ("allowed", "alice", "web-0")
+
+
+async def test_groups_count_in_the_cluster(scene: Scene) -> None:
+    scene.rights.capture["responders"] = {"shop"}
+    identities = {"U0CAROL": {"username": "carol", "groups": ["responders"]}}
+    async with scene.bot(identities=identities):
+        answer = await scene.carol.ask("web-0 -n shop")
+    assert "Asked for" in answer.text
+
+
+async def test_everybody_who_logs_in_is_in_one_group(scene: Scene) -> None:
+    scene.rights.capture["system:authenticated"] = {"shop"}
+    async with scene.bot():
+        answer = await scene.carol.ask("web-0 -n shop")
+    assert "Asked for" in answer.text
+
+
+EMAIL = {"domains": ["example.com"], "prefix": "oidc:", "groups": ["staff"]}
+
+
+async def test_people_are_known_by_address_where_that_is_set(scene: Scene) -> None:
+    async with scene.bot(identities={}, email=EMAIL):
+        answer = await scene.alice.ask("whoami")
+    assert "oidc:u0alice@example.com in the cluster. Groups: staff" in answer.text
+
+
+STRANGE: list[dict[str, Any]] = [
+    {"is_restricted": True},
+    {"is_ultra_restricted": True},
+    {"is_stranger": True},
+    {"is_bot": True},
+    {"deleted": True},
+    {"is_email_confirmed": False},
+    {"team_id": "T0OTHER"},
+    {"profile": {"email": "alice@elsewhere.example"}},
+    {"profile": {}},
+]
+
+
+@pytest.mark.parametrize("what", STRANGE, ids=str)
+async def test_no_address_of_guests_bots_or_strangers_counts(
+    scene: Scene, what: dict[str, Any]
+) -> None:
+    scene.slack.workspace.users["U0ALICE"] |= what
+    async with scene.bot(identities={}, email=EMAIL):
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "Nothing says who you are in the cluster" in answer.text
+
+
+@pytest.mark.parametrize("what", [{"is_bot": True}, {"deleted": True}], ids=str)
+async def test_the_map_does_not_bring_the_deleted_back(scene: Scene, what: dict[str, Any]) -> None:
+    scene.slack.workspace.users["U0ALICE"] |= what
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "Nothing says who you are in the cluster" in answer.text
+
+
+@pytest.mark.parametrize("method", ["users.info", "usergroups.users.list", "conversations.info"])
+async def test_unsure_means_no(scene: Scene, method: str) -> None:
+    scene.slack.workspace.missing_scopes.add(method)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "so the answer is no" in answer.text
+    assert "missing_scope" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_unsure_means_no_in_the_cluster_too(scene: Scene) -> None:
+    scene.cluster.faults.add(ClusterFault(verb="create", resource="subjectaccessreviews"))
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "so the answer is no" in answer.text
+
+
+async def test_an_answer_is_believed_for_a_while_and_no_longer(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("usergroups.users.list", skip=1, error="internal_error"))
+    async with scene.bot(cacheSeconds=60):
+        first = await scene.alice.ask("whoami")
+        again = await scene.alice.ask("whoami")
+    assert first.text == again.text
+    asked = [one for one in scene.slack.workspace.calls if one.method == "users.info"]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry", "download", "verify"])
+async def test_strangers_click_in_vain(scene: Scene, action: str) -> None:
+    made = scene.kubectl_create(incident="INC-1")
+    scene.finish("by-hand")
+    async with scene.bot():
+        await scene.shown("by-hand")
+        for person, why in ((scene.mallory, "not on the list"), (scene.carol, "may not do this")):
+            before = len(person.whispers())
+            await person.press_value(action, made["metadata"]["uid"])
+            assert why in (await person.next_whisper(before)).text
+    assert len(scene.checkpoints()) == 1
+    assert not scene.checkpoints()[0]["spec"].get("cancel")
+
+
+async def test_rights_that_were_taken_away_are_gone_at_the_next_click(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], phase="Pending")
+        root = await scene.shown("waiting")
+        scene.rights.capture["alice"] = set()
+        answer = await scene.alice.click(root, "cancel")
+    assert "may not do this" in answer.text
+    assert not scene.checkpoints()[0]["spec"].get("cancel")
+
+
+@pytest.mark.parametrize("verb", ["status", "cancel", "retry", "verify"])
+async def test_what_one_may_not_see_is_as_if_it_were_not_there(scene: Scene, verb: str) -> None:
+    scene.kubectl_create("theirs", pod="hidden-0", namespace="secret")
+    async with scene.bot():
+        hidden = await scene.alice.ask(f"{verb} theirs")
+        absent = await scene.alice.ask(f"{verb} nothing")
+    assert hidden.text == absent.text.replace("nothing", "theirs")
+
+
+async def test_no_pod_is_named_in_a_namespace_that_one_may_not_read(scene: Scene) -> None:
+    async with scene.bot():
+        there = await scene.alice.ask("hidden-0 -n secret")
+        absent = await scene.alice.ask("hidden-9 -n secret")
+    assert there.text == absent.text
+    assert "hidden" not in there.text
+
+
+async def test_whoever_may_capture_and_not_list_gets_no_near_names(scene: Scene) -> None:
+    scene.rights.list_pods["alice"] = set()
+    async with scene.bot():
+        answer = await scene.alice.ask("web-9 -n shop")
+    assert answer.text == "Pod web-9 not found in shop."
+
+
+async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None:
+    for number, namespace in enumerate(("shop", "secret")):
+        scene.kubectl_create(f"case-{number}", pod="web-0", namespace=namespace, incident="INC-1")
+    scene.kubectl_create("case-2", incident="INC-1")
+    scene.kubectl_create("elsewhere", incident="OTHER-1")
+    scene.progress("case-2", **(captured("case-2") | {"phase": "Complete"}))
+    async with scene.bot():
+        listed = await scene.alice.ask("list")
+        home = await scene.alice.open_home()
+        nothing = await scene.carol.ask("list")
+        refused = await scene.mallory.open_home()
+    assert "case-0" in listed.everything()
+    assert "case-2" in listed.everything()
+    assert "case-1" not in listed.everything()
+    assert "elsewhere" not in listed.everything()
+    assert "elsewhere" in str(home)
+    assert "case-1" not in str(home)
+    assert "no checkpoints" in nothing.text
+    assert "not on the list" in str(refused)

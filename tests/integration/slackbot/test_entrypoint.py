@@ -1,0 +1,57 @@
+"""`forensics-slackbot` as it is started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import yaml
+
+from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
+from tests.integration.slackbot.scene import Scene
+
+COMMAND = [sys.executable, "-c", "from slackbot.main import main; main()"]
+
+
+def environment(scene: Scene, token: str = BOT_TOKEN) -> dict[str, str]:
+    tokens = {"SLACK_BOT_TOKEN": token, "SLACK_APP_TOKEN": APP_TOKEN}
+    return dict(os.environ) | tokens | {"KUBECONFIG": str(scene.kubeconfig)}
+
+
+def config(scene: Scene, folder: Path) -> Path:
+    secret = {"botToken", "appToken", "signingSecret"}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in scene.values.items() if k not in secret}))
+    return path
+
+
+async def test_it_answers_until_it_is_told_to_stop(scene: Scene, tmp_path: Path) -> None:
+    command = [*COMMAND, "--config", str(config(scene, tmp_path))]
+    process = await anyio.open_process(command, env=environment(scene))
+    async with process:
+        answer = await scene.alice.ask("web-0 -n shop", within=40)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(20):
+            code = await process.wait()
+    assert "Asked for" in answer.text
+    assert code == 0
+
+
+async def test_a_token_that_slack_refuses_is_an_error_in_plain_words(
+    scene: Scene, tmp_path: Path
+) -> None:
+    command = [*COMMAND, "--config", str(config(scene, tmp_path))]
+    env = environment(scene, "xoxb-wrong")
+    result = await anyio.run_process(command, env=env, check=False)
+    assert result.returncode == 1
+    assert "Slack answered invalid_auth to auth.test" in result.stderr.decode()
+
+
+async def test_settings_that_do_not_fit_are_wrong_usage() -> None:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("SLACK")}
+    result = await anyio.run_process(COMMAND, env=bare, check=False)
+    assert result.returncode == 2
+    assert "SLACK_BOT_TOKEN" in result.stderr.decode()

@@ -1,0 +1,164 @@
+"""The real operator behind the bot, and real S3: progress, table, links, verification."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+import pytest
+
+from forensics_core.export.locate import parse_location
+from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.destination import S3Place
+from forensics_core.testing.runner import Outcome, RunningPod
+from lab.seaweed import Identity, S3Server
+from lab.slack.server import running_slack
+from tests.integration.operator.stage import Stage, open_stage
+from tests.integration.slackbot.scene import Rights, Scene, seat_people
+
+
+@pytest.fixture
+async def stage(
+    s3: S3Server,
+    bucket: str,
+    tmp_path: Path,
+    use_env: Callable[[Mapping[str, str]], None],
+) -> AsyncIterator[Stage]:
+    env = s3.env(Identity.ADMIN)
+    use_env(env)
+    access = S3Access(
+        endpoint_url=s3.endpoint,
+        region="us-east-1",
+        access_key_id=env["AWS_ACCESS_KEY_ID"],
+        secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+    )
+    async with open_stage(bucket, access, tmp_path) as opened:
+        (tmp_path / "key.pub").write_bytes(opened.public_key)
+        yield opened
+
+
+@asynccontextmanager
+async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[Scene]:
+    """Seat the people around the operator's stage; everybody may do everything there."""
+    async with running_slack() as slack:
+        values = seat_people(slack)
+        reader = {"endpoint": stage.access.endpoint_url, "publicKey": str(folder / "key.pub")}
+        values |= {"reader": reader, "defaultNamespace": "default"}
+        yield Scene(stage.cluster, slack, Rights(), stage.kubeconfig, values)
+
+
+async def test_the_evidence_arrives_in_the_channel(stage: Stage, tmp_path: Path) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        end = await scene.shown("The bundle is sealed.", thread=True)
+        (root,) = scene.slack.workspace.roots()
+        assert "containers/app/inspect.json" in end.everything()
+        assert set(root.buttons()) == {"download", "verify", "retry"}
+
+        answer = await scene.alice.click(root, "download")
+        assert "good for 5 minutes" in answer.text
+        links = [block for block in answer.blocks if "accessory" in block]
+        inspect = next(one for one in links if "inspect.json" in one["text"]["text"])
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(inspect["accessory"]["url"]) as response,
+        ):
+            assert await response.read() == b'{"Id": "x"}'
+
+        await scene.alice.click(root, "verify")
+        verified = await scene.shown("Verified: all", thread=True)
+    assert "Seal: valid" in verified.everything()
+    sent = str([one.blocks for one in scene.slack.workspace.messages])
+    assert "X-Amz-Signature" not in sent, "an address is shown to one person only"
+
+
+async def test_tampered_evidence_is_called_by_its_name(stage: Stage, tmp_path: Path) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        await tamper(stage, made)
+        await scene.alice.ask(f"verify {made['metadata']['name']}")
+        line = await scene.shown("does NOT verify", thread=True)
+    assert "inspect.json" in line.text
+
+
+async def tamper(stage: Stage, made: dict[str, Any]) -> None:
+    """Overwrite an object, as somebody with too many rights could."""
+    place = parse_location(made["status"]["location"])
+    assert isinstance(place, S3Place)
+    async with s3_client(stage.access) as client:
+        key = place.key("containers/app/inspect.json")
+        await client.put_object(Bucket=place.bucket, Key=key, Body=b"{}")
+
+
+async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        gone = made["status"]["location"].rstrip("/") + "-gone/"
+        scene.progress(made["metadata"]["name"], location=gone)
+        (root,) = scene.slack.workspace.roots()
+        download = await scene.alice.click(root, "download")
+        first = await scene.alice.click(root, "verify")
+        verify = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+    assert "cannot be read" in download.text
+    assert "cannot be read" in verify.text
+
+
+async def test_without_the_manifest_the_table_names_containers(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        scene.finish("by-hand", location=f"s3://{stage.bucket}/nothing/")
+        end = await scene.shown("The bundle is sealed.", thread=True)
+    assert "app Captured" in end.everything()
+
+
+async def test_a_checkpoint_without_a_channel_is_verified_for_the_one_who_asked(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        scene.kubectl_create(namespace="default")
+        await stage.finished("by-hand")
+        first = await scene.alice.ask("verify by-hand")
+        verified = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+    assert "Verifying by-hand" in first.text
+    assert "Verified: all" in verified.text
+    assert scene.slack.workspace.messages == []
+
+
+async def test_one_bundle_is_verified_at_a_time(stage: Stage, tmp_path: Path) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        scene.kubectl_create(namespace="default")
+        await stage.finished("by-hand")
+        for _ in range(3):
+            await scene.alice.type("verify by-hand")
+        workspace = scene.slack.workspace
+        await workspace.until(lambda: len(scene.alice.whispers()) == 6)
+    said = [one.text for one in scene.alice.whispers()]
+    assert any("Other evidence is being verified" in text for text in said)
+    assert any("Verified: all" in text for text in said)
+
+
+async def test_a_capture_is_cancelled_from_the_channel(stage: Stage, tmp_path: Path) -> None:
+    started = anyio.Event()
+
+    async def forever(pod: RunningPod) -> Outcome | None:
+        started.set()
+        await anyio.sleep_forever()
+        return None
+
+    stage.worker.before = forever
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await started.wait()
+        root = await scene.shown("attempt 1 on node node1")
+        await scene.alice.click(root, "cancel")
+        await scene.shown("Failed: Cancelled", thread=True)

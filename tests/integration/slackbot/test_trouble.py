@@ -1,0 +1,303 @@
+"""Slack and the cluster at their worst, and the bot starting again."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import anyio
+import pytest
+
+from forensics_core.errors import ClusterError
+from forensics_core.testing.faults import Fault as ClusterFault
+from lab.slack.faults import Fault
+from slackbot.errors import SlackError
+from tests.integration.slackbot.scene import (
+    INCIDENT,
+    NAMESPACE,
+    OTHER,
+    Scene,
+    captured,
+    condition,
+    running,
+)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("chat.postMessage", status=429, retry_after=0),
+        Fault("chat.postMessage", status=503, skip=1),
+        Fault("chat.update", times=2, status=500),
+        Fault("chat.update", error="internal_error"),
+        Fault("chat.postMessage", error="missing_scope", skip=1),
+    ],
+    ids=lambda fault: f"{fault.method} {fault.status} {fault.error}",
+)
+async def test_no_milestone_is_lost_or_out_of_order(scene: Scene, fault: Fault) -> None:
+    scene.slack.faults.add(fault)
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        name = made["metadata"]["name"]
+        scene.progress(name, **running())
+        scene.progress(name, **captured(name))
+        scene.finish(name)
+        await scene.told("attempt-1,captured,complete")
+    (root,) = scene.slack.workspace.roots()
+    assert "complete" in root.everything()
+    told = [line.text.split(" ")[0] for line in scene.slack.workspace.thread(root)]
+    assert told == ["Attempt", "Captured:", "Complete:"]
+
+
+async def test_a_message_that_somebody_deleted_is_not_missed(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.slack.workspace.messages.clear()
+        scene.finish(made["metadata"]["name"])
+        await scene.told("attempt-1,captured,complete")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("response_url", status=429), Fault("response_url", status=500)]
+)
+async def test_an_answer_is_tried_again(scene: Scene, fault: Fault) -> None:
+    scene.slack.faults.add(fault)
+    async with scene.bot():
+        answer = await scene.alice.ask("whoami")
+    assert "alice" in answer.text
+
+
+async def test_an_answer_that_never_gets_through_breaks_nothing(scene: Scene) -> None:
+    async with scene.bot():
+        for fault in (
+            Fault("response_url", times=3, status=500),
+            Fault("response_url", status=404),
+        ):
+            scene.slack.faults.add(fault)
+            await scene.alice.type("web-0 -n nowhere")
+            await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
+        answer = await scene.alice.ask("whoami")
+    assert "alice" in answer.text
+
+
+async def test_what_nobody_foresaw_ends_neither_the_bot_nor_in_silence(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    pod = scene.cluster.get("pods", "web-0", "shop")
+    odd = json.dumps(pod | {"metadata": {"name": "web-0"}})
+    fault = ClusterFault(verb="get", resource="pods", status=200, body=odd)
+    async with scene.bot():
+        scene.cluster.faults.add(fault)
+        answer = await scene.alice.ask("web-0 -n shop")
+        stranger = scene.slack.workspace.users.pop("U0BOB")
+        scene.slack.workspace.users["U0BOB"] = {"name": stranger["id"]}
+        await scene.bob.type("whoami")
+        again = await scene.alice.ask("whoami")
+    number = answer.text.rpartition(" ")[2]
+    assert "Something went wrong in the bot" in answer.text
+    assert f"Unforeseen, {number}" in caplog.text
+    assert "alice" in again.text
+
+
+async def test_a_channel_that_the_bot_is_not_in_is_said(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("chat.postMessage", error="not_in_channel"))
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "Slack did not do it (not_in_channel)" in answer.text
+    assert "/invite" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_the_socket_is_opened_again(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.slack.close_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+        await scene.slack.refresh_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+
+
+async def test_a_wrong_token_is_said_at_the_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(botToken="xoxb-wrong"):
+            pass
+    assert "invalid_auth" in repr(caught.value) or "invalid_auth" in str(_leaf(caught.value))
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def test_a_watch_that_is_refused_is_said_at_the_start(scene: Scene) -> None:
+    refusal = ClusterFault(verb="list", resource="podcheckpoints", status=403)
+    scene.cluster.faults.add(refusal)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with scene.bot():
+            await anyio.sleep_forever()
+    assert isinstance(_leaf(caught.value), ClusterError)
+
+
+async def test_the_cluster_is_away(scene: Scene) -> None:
+    async with scene.bot():
+        scene.cluster.faults.add(ClusterFault(verb="get", resource="pods", status=500))
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "The Kubernetes API does not answer" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_an_answer_of_the_cluster_that_was_lost_makes_no_second_checkpoint(
+    scene: Scene,
+) -> None:
+    lost = ClusterFault(verb="create", resource="podcheckpoints", reset=True, executed=True)
+    scene.cluster.faults.add(lost)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "Asked for" in answer.text
+    assert len(scene.checkpoints()) == 1
+
+
+async def test_a_cluster_that_stays_away_is_said_in_the_channel(scene: Scene) -> None:
+    away = ClusterFault(verb="create", resource="podcheckpoints", times=3)
+    scene.cluster.faults.add(away)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+        await scene.shown("The Kubernetes API does not answer")
+    assert "does not answer" in answer.text
+
+
+async def test_a_name_that_is_taken_is_no_success(scene: Scene) -> None:
+    taken = '{"kind": "Status", "reason": "AlreadyExists", "message": "taken", "code": 409}'
+    fault = ClusterFault(verb="create", resource="podcheckpoints", status=409, body=taken)
+    scene.cluster.faults.add(fault)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "The cluster did not do it" in answer.text
+
+
+async def test_the_memory_of_what_was_told_survives_an_outage(scene: Scene) -> None:
+    scene.cluster.faults.add(ClusterFault(verb="patch", resource="podcheckpoints", times=2))
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.finish(made["metadata"]["name"])
+        await scene.told("attempt-1,captured,complete")
+    (root,) = scene.slack.workspace.roots()
+    assert len(scene.slack.workspace.thread(root)) == 3
+
+
+async def test_after_a_restart_it_goes_on_where_it_was(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        name = made["metadata"]["name"]
+        scene.progress(name, **running())
+        await scene.told("attempt-1")
+    scene.progress(name, **captured(name))
+    async with scene.bot():
+        with anyio.fail_after(5):
+            await scene.shown("you may kill the pod now", thread=True)
+        scene.finish(name)
+        await scene.told("attempt-1,captured,complete")
+    (root,) = scene.slack.workspace.roots()
+    assert len(scene.slack.workspace.thread(root)) == 3
+    edits = len(root.edited)
+    async with scene.bot():
+        await scene.alice.ask("whoami")
+    assert len(root.edited) == edits, "what is over is left alone"
+
+
+async def test_checkpoints_of_anybody_are_reported_where_they_belong(scene: Scene) -> None:
+    note = {"forensics.orkaproj.io/slack-channel": INCIDENT}
+    scene.kubectl_create("annotated", metadata={"annotations": note})
+    scene.kubectl_create("labelled", incident="INC-9")
+    label = {"forensics.orkaproj.io/incident": "INC-8"}
+    scene.kubectl_create("bare-label", metadata={"labels": label})
+    elsewhere = {"forensics.orkaproj.io/slack-channel": OTHER}
+    scene.kubectl_create("elsewhere", metadata={"annotations": elsewhere})
+    scene.kubectl_create("nowhere")
+    async with scene.bot():
+        await scene.shown("annotated")
+        await scene.shown("labelled")
+        await scene.shown("bare-label")
+        scene.finish("annotated")
+        await scene.told("attempt-1,captured,complete")
+    assert len(scene.slack.workspace.roots()) == 3
+    saved = scene.cluster.get("podcheckpoints", "labelled", NAMESPACE)["metadata"]["annotations"]
+    assert saved["forensics.orkaproj.io/slack-message"]
+
+
+async def test_what_ended_long_ago_is_not_dug_up(scene: Scene) -> None:
+    scene.kubectl_create("old", incident="INC-1")
+    scene.finish("old", completionTime="2026-01-01T00:00:00Z")
+    scene.kubectl_create("new", incident="INC-1")
+    async with scene.bot():
+        await scene.shown("new")
+        await scene.alice.ask("whoami")
+    assert len(scene.slack.workspace.roots()) == 1
+
+
+async def test_a_checkpoint_that_is_deleted_is_let_go(scene: Scene) -> None:
+    async with scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        await scene.shown("by-hand")
+        scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        scene.kubectl_create("next", incident="INC-1")
+        await scene.shown("next")
+
+
+async def test_deleted_before_its_message_could_be_remembered(scene: Scene) -> None:
+    gone = ClusterFault(verb="patch", resource="podcheckpoints", status=404)
+    scene.cluster.faults.add(gone)
+    async with scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        await scene.shown("by-hand")
+        with anyio.fail_after(10):
+            while gone.times:  # noqa: ASYNC110  # the cluster's faults wake nobody
+                await anyio.sleep(0.01)
+        scene.kubectl_create("next", incident="INC-1")
+        await scene.shown("next")
+        scene.slack.workspace.calls.clear()
+        scene.progress("by-hand", **running())
+        scene.finish("next")
+        await scene.told("attempt-1,captured,complete")
+    edited = {one.arguments["ts"] for one in scene.slack.workspace.calls if "ts" in one.arguments}
+    assert scene.slack.workspace.roots()[0].ts not in edited
+
+
+async def test_plans_are_given_up_when_the_first_message_is_refused(scene: Scene) -> None:
+    scene.slack.workspace.plans = False
+    scene.kubectl_create(incident="INC-1")
+    async with scene.bot():
+        root = await scene.shown("by-hand")
+    assert "plan" not in [block["type"] for block in root.blocks]
+
+
+async def test_health(scene: Scene) -> None:
+    async with scene.bot() as port, aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
+            assert response.status == 200
+        with anyio.fail_after(10):
+            while True:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    if response.status == 200:
+                        break
+
+
+async def test_edits_keep_their_distance(scene: Scene) -> None:
+    async with scene.bot(editSeconds=0.4):
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        name = made["metadata"]["name"]
+        for number in range(60):
+            scene.progress(name, **running(artifactsDone=number, artifactsTotal=60))
+            await anyio.sleep(0.02)
+        await scene.shown("59 of 60 artifacts")
+        scene.progress(name, **running())
+        scene.progress(name, conditions=[condition("Captured", "ManifestFound", "x")])
+        await scene.shown("Captured: you may kill the pod now.")
+    (root,) = scene.slack.workspace.roots()
+    gaps = [later - sooner for sooner, later in zip(root.edited, root.edited[1:], strict=False)]
+    assert min(gaps) > 0.39

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.cli.describing import age, described, rows, say_data
+from forensics_core.cli.following import CapturedInPart, raise_for_end
+from forensics_core.errors import ForensicsError
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+AT = "2026-03-01T11:55:00Z"
+
+
+def condition(kind: str, reason: str, message: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": AT,
+    }
+
+
+def checkpoint(status: dict[str, Any] | None = None, **spec: Any) -> PodCheckpoint:
+    metadata = {"name": "web-0-x", "namespace": "forensics-system", "creationTimestamp": AT}
+    body = {"metadata": metadata, "spec": {"pod": "web-0", "namespace": "shop", **spec}}
+    return PodCheckpoint.parse(body | ({"status": status} if status else {}))
+
+
+COMPLETE = {
+    "phase": "Complete",
+    "startTime": AT,
+    "node": "node1",
+    "attempt": 1,
+    "progress": {"summary": "complete"},
+    "location": "s3://cases/forensics/one/",
+    "manifestSHA256": "0" * 64,
+    "sealed": True,
+    "artifacts": 9,
+    "bytes": 2048,
+    "size": "2.0 KiB",
+    "containers": [{"name": "app", "state": "Partial", "reason": "gone \x1b[2J meanwhile"}],
+    "conditions": [condition("Complete", "Sealed", "The bundle is sealed.")],
+}
+
+
+def test_a_row_has_what_tells_captures_apart() -> None:
+    heading, first, second = rows([checkpoint(COMPLETE), checkpoint()], NOW).splitlines()
+    assert heading.split() == ["NAME", "NAMESPACE", "POD", "PHASE", "PROGRESS", "SIZE", "AGE"]
+    assert first.split() == ["web-0-x", "shop", "web-0", "Complete", "complete", "2.0", "KiB", "5m"]
+    assert second.split() == ["web-0-x", "shop", "web-0", "5m"]
+
+
+@pytest.mark.parametrize(
+    ("past", "shown"),
+    [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (200_000, "2d")],
+)
+def test_an_age_is_told_in_its_largest_unit(past: int, shown: str) -> None:
+    assert age(NOW - timedelta(seconds=past), NOW) == shown
+    assert age(None, NOW) == ""
+
+
+def test_all_that_matters_about_one() -> None:
+    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \x1b[31m traffic"))
+    shown = {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
+    assert shown["Pod"] == "shop/web-0"
+    assert shown["Reason"] == "odd \\x1b[31m traffic"
+    assert shown["Started"] == AT
+    assert shown["Evidence"] == "9 artifacts, 2.00 KiB"
+    assert shown["Location"] == "s3://cases/forensics/one/"
+    assert shown["Manifest"] == "sha256:" + "0" * 64
+    assert shown["Sealed"] == "yes"
+    text = "\n".join(lines)
+    assert "The bundle is sealed." in text
+    assert "\\x1b[2J" in text and "\x1b" not in text
+
+
+def test_one_that_nobody_has_seen_yet() -> None:
+    lines = described(checkpoint())
+    assert lines == ["Name:      web-0-x", "Pod:       shop/web-0", "Phase:     not begun"]
+
+
+def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+    data = checkpoint(COMPLETE).to_dict()
+    say_data(data, "yaml")
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text) == data
+    assert "\x1b" not in text
+
+
+def test_the_end_of_a_failure_says_why() -> None:
+    status = {"phase": "Failed", "conditions": [condition("Failed", "NotFound", "No such pod.")]}
+    with pytest.raises(ForensicsError, match=r"'web-0-x' failed\. NotFound: No such") as raised:
+        raise_for_end(checkpoint(status))
+    assert raised.value.exit_code == 1
+
+
+def test_the_end_of_a_failure_without_a_condition() -> None:
+    with pytest.raises(ForensicsError, match="does not say why"):
+        raise_for_end(checkpoint({"phase": "Failed"}))
+
+
+def test_the_end_of_what_was_captured_in_part() -> None:
+    gaps = condition("Partial", "Gone", "Not captured: app: memory (gone)")
+    with pytest.raises(CapturedInPart, match="Not captured: app: memory") as raised:
+        raise_for_end(checkpoint(COMPLETE | {"conditions": [gaps]}))
+    assert raised.value.exit_code == 4
+
+
+def test_a_good_end_raises_nothing() -> None:
+    raise_for_end(checkpoint(COMPLETE))

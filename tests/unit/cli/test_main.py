@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import anyio.lowlevel
+import click
+import pytest
+from click.testing import CliRunner
+
+from forensics_core import __version__
+from forensics_core.cli import main as cli
+from forensics_core.cli.running import run
+from forensics_core.errors import BundleNotFound
+
+MINE = "tests.unit.cli.plugins"
+
+
+def plug(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    plugins = {name: EntryPoint(name, value, cli.PLUGINS) for name, value in values.items()}
+    monkeypatch.setattr(cli, "_plugins", lambda: plugins)
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.forensics, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_version() -> None:
+    assert invoke("--version") == (0, f"forensics {__version__}\n", "")
+
+
+def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug(monkeypatch, hello=f"{MINE}:hello", broken=f"{MINE}:nothing", wrong=f"{MINE}:wrong")
+    code, out, _ = invoke("--help")
+    assert code == 0
+    shown = [" ".join(line.split()) for line in out.splitlines()]
+    for command in ("checkpoint", "list", "get", "watch", "cancel", "fetch", "ls"):
+        assert [line for line in shown if line.startswith(f"{command} ")]
+    for line in ("verify Check that", "hello Say hello", "broken (cannot be loaded)"):
+        assert [each for each in shown if each.startswith(line)]
+
+
+def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug(monkeypatch, hello=f"{MINE}:hello")
+    assert invoke("hello") == (0, "hello\n", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f"{MINE}:nothing", "has no attribute 'nothing'"),
+        ("no.such.module:x", "No module named"),
+        (f"{MINE}:wrong", "is no click command"),
+    ],
+)
+def test_a_broken_plugin_says_why(monkeypatch: pytest.MonkeyPatch, value: str, why: str) -> None:
+    plug(monkeypatch, broken=value, hello=f"{MINE}:hello")
+    code, out, err = invoke("broken", "--some", "option", "--help")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: The command 'broken' cannot be loaded")
+    assert why in err
+    assert len(err.splitlines()) == 1
+    assert invoke("hello")[0] == 0
+
+
+def test_a_plugin_cannot_replace_a_command_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug(monkeypatch, verify=f"{MINE}:hello")
+    assert "Read all evidence" in invoke("verify", "--help")[1]
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    code, _, err = invoke("nothing")
+    assert code == 2
+    assert "No such command 'nothing'" in err
+
+
+def test_what_we_raise_is_one_line_without_control_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plug(monkeypatch, fail=f"{MINE}:fail")
+    code, _, err = invoke("fail")
+    assert code == BundleNotFound.exit_code
+    assert err == "Error: No bundle at \\x1b[2Jx\\n. Look elsewhere.\n"
+
+
+def test_the_unexpected_is_one_line_and_says_how_to_see_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plug(monkeypatch, crash=f"{MINE}:crash")
+    code, _, err = invoke("crash")
+    assert code == 1
+    assert err.startswith("Error: Unexpected ZeroDivisionError: division by zero.")
+    assert "forensics --debug" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug(monkeypatch, crash=f"{MINE}:crash")
+    _, _, err = invoke("--debug", "crash")
+    assert "Traceback" in err
+    assert "in crash" in err
+
+
+def test_run_returns_what_the_work_returns() -> None:
+    async def work() -> int:
+        await anyio.lowlevel.checkpoint()
+        return 7
+
+    assert run(work) == 7
+
+
+def in_a_process(program: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": "."}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[3],
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, 130, "Error: Interrupted.\n"),
+        (signal.SIGTERM, 143, "Error: Terminated by a signal.\n"),
+    ],
+)
+def test_a_signal_cancels_and_lets_the_work_clean_up(
+    number: signal.Signals, code: int, message: str
+) -> None:
+    process = in_a_process(
+        """
+        from importlib.metadata import EntryPoint
+        from forensics_core.cli import main
+        plugin = EntryPoint("wait", "tests.unit.cli.plugins:wait", main.PLUGINS)
+        main._plugins = lambda: {"wait": plugin}
+        main.forensics(["wait"])
+        """
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert out == "cleaned up\n"
+    assert err == message
+
+
+def test_help_imports_nothing_heavy() -> None:
+    process = in_a_process(
+        """
+        import sys
+        from forensics_core.cli import main
+        main._plugins = dict
+        try:
+            main.forensics(["--help"])
+        finally:
+            heavy = {"aioboto3", "botocore", "aiohttp", "cryptography", "pydantic", "rich"}
+            assert not heavy & set(sys.modules), heavy & set(sys.modules)
+        """
+    )
+    out, err = process.communicate(timeout=20)
+    assert err == ""
+    assert "verify" in out
+
+
+def test_a_reader_that_leaves_early_is_no_crash() -> None:
+    process = in_a_process(
+        """
+        from importlib.metadata import EntryPoint
+        from forensics_core.cli import main
+        plugin = EntryPoint("flood", "tests.unit.cli.plugins:flood", main.PLUGINS)
+        main._plugins = lambda: {"flood": plugin}
+        main.forensics(["flood"])
+        """
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "flood\n"
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == ""
+    process.wait(20)
+    process.stderr.close()
+
+
+def test_main_survives_a_terminal_that_cannot_show_a_character() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    script = Path(sys.executable).with_name("forensics")
+    done = subprocess.run(
+        [script, "ls", "/nonexistent/é"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: There is nothing at file:///nonexistent/")
+
+
+def test_plugins_are_found_by_their_entry_points() -> None:
+    context = click.Context(cli.forensics)
+    assert "collect" in cli.forensics.list_commands(context)

@@ -1,0 +1,154 @@
+"""Where runtimes listen is read from what they say themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.endpoints import ENDPOINT, PROGRAMS, Endpoint, look, named, usual
+from collector.host import Host
+from forensics_core.errors import UsageError
+
+NAME = "import ctypes, sys; ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)"
+SLEEP = f"{NAME}; print(flush=True); sys.stdin.read()"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees others' roots")
+Start = Callable[..., int]
+
+
+@contextmanager
+def program(name: str, *arguments: str) -> Iterator[int]:
+    """Run something that looks like a runtime's program."""
+    command = [sys.executable, "-c", SLEEP, name, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        yield process.pid
+        assert process.stdin
+        process.stdin.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with ExitStack() as stack:
+        yield lambda *words: stack.enter_context(program(*words))
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Path:
+    path = tmp_path / "its.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def sockets(name: str, pid: int) -> list[str]:
+    return [each.socket for each in look(name) if each.host == Host.of(pid)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("containerd", ["--address", "{}"]),
+        ("containerd", ["--address={}"]),
+        ("containerd", ["-a", "{}", "--root", "/x"]),
+        ("crio", ["--listen", "unix://{}"]),
+        ("dockerd", ["-H", "tcp://127.0.0.1:1", "-H", "unix://{}"]),
+    ],
+)
+def test_options(name: str, arguments: list[str], start: Start, listening: Path) -> None:
+    pid = start(name, *(argument.format(listening) for argument in arguments))
+    assert sockets(name, pid) == [str(listening)]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "content"),
+    [
+        ("containerd", "--config", '[grpc]\naddress = "{}"'),
+        ("crio", "-c", '[crio.api]\nlisten = "{}"'),
+        ("dockerd", "--config-file", '{{"hosts": ["fd://", "unix://{}"]}}'),
+    ],
+)
+def test_configuration_files(
+    name: str, option: str, content: str, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(content.format(listening))
+    assert sockets(name, start(name, option, str(config))) == [str(listening)]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[grpc]\naddress = 7", "\xff"])
+def test_what_says_nothing_is_where_it_usually_is(
+    content: str, start: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_bytes(content.encode("latin-1"))
+    pid = start("crio", "--config", str(config))
+    expected = [path for path in PROGRAMS["crio"].usual if Path(path).exists()]
+    assert sockets("crio", pid) == expected
+
+
+def test_a_socket_that_is_not_there_is_no_candidate(start: Start) -> None:
+    assert sockets("crio", start("crio", "--listen", "/no/such/socket")) == []
+
+
+def test_a_program_in_a_container_is_not_believed(listening: Path) -> None:
+    unshare = shutil.which("unshare")
+    assert unshare
+    command = [unshare, "--pid", "--fork", sys.executable, "-c", SLEEP, "crio"]
+    with subprocess.Popen(
+        [*command, "--listen", str(listening)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        found = [each.socket for each in look("crio")]
+        assert process.stdin
+        process.stdin.close()
+    assert str(listening) not in found
+
+
+def test_a_socket_of_any_length_can_be_reached(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 150)
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(folder, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{here}/s")
+        os.close(here)
+        listener.listen()
+        with Endpoint(f"{folder}/s").reach() as path, socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        assert len(path) < 30
+
+
+def test_a_named_one(
+    monkeypatch: pytest.MonkeyPatch, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(ENDPOINT, raising=False)
+    assert named() is None
+    monkeypatch.setenv(ENDPOINT, f"unix://{listening}")
+    assert named() == Endpoint(str(listening))
+    pid = start("crio")
+    monkeypatch.setenv("FORENSICS_HOST_PROC", "/proc")
+    endpoint = named()
+    assert endpoint and endpoint.host != Host() and pid
+    monkeypatch.setenv(ENDPOINT, f"unix://{tmp_path}/none")
+    assert named() == Endpoint(f"{tmp_path}/none")
+    monkeypatch.setenv(ENDPOINT, "tcp://127.0.0.1:1")
+    with pytest.raises(UsageError, match="is no Unix socket"):
+        named()
+
+
+def test_only_what_runs_counts_in_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path))
+    assert look("containerd", "crio", "dockerd") == []
+
+
+def test_where_they_usually_are() -> None:
+    assert usual("crio", "dockerd") == "/var/run/crio/crio.sock, /var/run/docker.sock"

@@ -1,0 +1,32 @@
+"""References to containers say which runtime is meant."""
+
+import pytest
+
+import collector
+from collector.runtime import split_reference
+from collector.runtimes import open_runtime
+from forensics_core.errors import UsageError
+
+
+def test_a_reference_has_a_scheme_and_a_name() -> None:
+    assert split_reference("docker://web") == ("docker", "web")
+
+
+@pytest.mark.parametrize("wrong", ["web", "docker://", "://web", "docker:/web", ""])
+def test_anything_else_is_refused_with_an_example(wrong: str) -> None:
+    with pytest.raises(UsageError, match=r"docker://NAME"):
+        split_reference(wrong)
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    with pytest.raises(UsageError, match="'podman' is no container runtime"):
+        open_runtime("podman")
+
+
+def test_the_package_has_its_public_names_and_no_others() -> None:
+    assert {name: getattr(collector, name).__name__ for name in collector.__all__} == {
+        "Result": "Result",
+        "capture_container": "capture_container",
+    }
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = collector.nonsense

@@ -1,0 +1,44 @@
+"""What a server's pause and an odd status become."""
+
+from __future__ import annotations
+
+import pytest
+
+from forensics_core.errors import ApiUnavailable, Expired, Invalid
+from forensics_core.kube.answers import failure, failure_in_stream
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("999999", 300.0),
+        ("Wed, 21 Oct 2026", None),
+        ("", None),
+    ],
+)
+def test_a_pause_is_taken_in_seconds_and_in_measure(header: str, expected: float | None) -> None:
+    error = failure("GET /x", 429, {"Retry-After": header}, b"")
+    assert isinstance(error, ApiUnavailable)
+    assert error.retry_after == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"\xff\xfe", b'{"message": ""}'])
+def test_an_unknown_refusal_still_says_something(body: bytes) -> None:
+    error = failure("GET /x", 418, {}, body)
+    assert isinstance(error, Invalid)
+    assert "GET /x: HTTP 418" in str(error)
+
+
+def test_a_status_that_nobody_knows_is_told_by_number() -> None:
+    assert "HTTP 799:" in str(failure("GET /x", 799, {}, b"odd"))
+
+
+def test_a_long_page_is_cut() -> None:
+    assert len(str(failure("GET /x", 502, {}, b"x" * 10_000))) < 700
+
+
+def test_errors_within_a_stream() -> None:
+    assert isinstance(failure_in_stream("WATCH", {"code": 410}), Expired)
+    assert isinstance(failure_in_stream("WATCH", {}), ApiUnavailable)

@@ -1,0 +1,61 @@
+"""Last words of workers: hints, whoever speaks them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from forensics_core.operator.outcomes import Outcome, outcome, waiting_for
+from forensics_core.operator.statuses import failed
+from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
+
+
+def said(**words: object) -> Document:
+    return worker(ended(1, "Error", json.dumps(words)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (said(reason="AccessDenied", message="no"), "AccessDenied"),
+        (said(reason="1 <b>x", message="no"), "bx"),
+        (said(reason="???"), "Error"),
+        (said(reason=["a"]), "Error"),
+        (worker(ended(1, "Error", "[]")), "Error"),
+        (worker(ended(137, "OOM killed: 9")), "OOMkilled9"),
+        (worker(phase="Failed", reason="node lost!"), "nodelost"),
+        (worker(phase="Failed", reason="Evicted", message="low on memory"), "Evicted"),
+        (worker(ended(0, "Completed")), "NoManifest"),
+    ],
+)
+def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: str) -> None:
+    found = outcome(None, seen)
+    assert found.reason == reason
+    failed(checkpoint("Capturing"), found.reason, found.message, NOW)
+
+
+def test_half_a_character_does_not_spoil_the_status() -> None:
+    seen = worker(ended(1, "Error", '{"reason": "Bad", "message": "\\ud800"}'))
+    assert outcome(None, seen).message == "?"
+    failed(checkpoint("Capturing"), "Bad", outcome(None, seen).message, NOW)
+
+
+def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:
+    seen = said(reason="Captured", retry=False, manifestSHA256="0" * 64)
+    assert outcome(None, seen).reason == "NoManifest"
+    assert outcome(None, seen).retry
+
+
+def test_without_a_pod_the_job_tells_and_without_both_nobody() -> None:
+    assert outcome(job("Failed"), None).reason == "BackoffLimitExceeded"
+    assert outcome(None, None) == Outcome(
+        "WorkerLost", "The collector's pod is gone without a word", retry=True
+    )
+
+
+def test_why_a_worker_has_not_started() -> None:
+    assert waiting_for(worker({"waiting": {"reason": "ImagePullBackOff"}})) == "ImagePullBackOff"
+    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    assert waiting_for(worker(containerStatuses=[], conditions=[unplaced])) == "Unschedulable"
+    assert waiting_for(worker()) == ""

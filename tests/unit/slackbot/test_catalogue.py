@@ -1,0 +1,55 @@
+"""Both languages say the same things, and every one that the code asks for."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+import slackbot
+from slackbot.catalogue import language_of, say
+from slackbot.catalogue.english import ENGLISH
+from slackbot.catalogue.german import GERMAN
+
+SOURCES = [
+    path for path in Path(slackbot.__file__).parent.rglob("*.py") if "catalogue" not in str(path)
+]
+
+
+def fields(phrase: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
+
+
+@pytest.mark.parametrize("key", sorted(ENGLISH.keys() | GERMAN.keys()))
+def test_both_languages_fill_in_the_same(key: str) -> None:
+    assert fields(ENGLISH[key]) == fields(GERMAN[key])
+
+
+def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
+    code = "\n".join(path.read_text() for path in SOURCES)
+    named = set(re.findall(r'"((?:[a-z]+)(?:\.[a-zA-Z0-9]+)+)"', code))
+    families = {"root", "state", "step", "button", "confirm", "told", "seal", "table", "approval"}
+    families |= {"refused", "error", "answer", "help", "form", "home", "plan"}
+    asked = {key for key in named if key.partition(".")[0] in families}
+    made = set(re.findall(r'f"([a-z]+)\.\{', code)) | {"form"}
+    assert asked <= ENGLISH.keys() | {"form.py"}
+    assert {key for key in ENGLISH.keys() - asked if key.partition(".")[0] not in made} == set()
+
+
+def test_values_are_made_harmless() -> None:
+    said = say("en", "root.reason", reason="a\nb `c` \u202e{state}")
+    assert said == "Reason: a b 'c' {state}"
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("de-DE", "de"), ("de", "de"), ("en-GB", "en"), ("fr-FR", "en"), ("", "en")],
+)
+def test_languages_by_locale(locale: str, language: str) -> None:
+    assert language_of(locale) == language
+
+
+def test_another_language_may_be_the_usual_one() -> None:
+    assert language_of("fr-FR", "de") == "de"

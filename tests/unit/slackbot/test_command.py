@@ -1,0 +1,95 @@
+"""Commands as people type them, and as phones change them."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from slackbot.command import Ask, Form, Subcommand, Verb, ask, parse
+from slackbot.errors import Told
+
+WEB = Ask("web-0", "shop")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "web-0 -n shop",
+        "-n shop web-0",
+        "web-0 --namespace=shop",
+        "web-0 --namespace shop",
+        "shop/web-0",
+        "web-0 \u2014namespace shop",
+        "web-0 \u2013n shop",
+        "web-0 \u2013-namespace shop",
+        "web\u20130 -n shop",
+        "web\u20110\u00a0-n shop",
+        '"web-0" -n \u2018shop\u2019',
+    ],
+)
+def test_one_thing_said_in_many_ways(typed: str) -> None:
+    assert parse(typed) == WEB
+
+
+def test_the_usual_namespace_where_none_is_named() -> None:
+    assert parse("web-0", "shop") == WEB
+    assert parse("web-0 -n prod", "shop") == Ask("web-0", "prod")
+
+
+def test_all_options_together() -> None:
+    typed = (
+        "web-0 -n shop -c app --container=side --reason 'odd  traffic' --incident INC-7 --dry-run"
+    )
+    expected = Ask("web-0", "shop", ("app", "side"), "odd  traffic", "INC-7", dry_run=True)
+    assert parse(typed) == expected
+
+
+def test_nothing_typed_means_the_form() -> None:
+    assert parse("  ") == Form()
+
+
+@pytest.mark.parametrize("verb", ["list", "whoami", "help"])
+def test_subcommands_alone(verb: str) -> None:
+    assert parse(verb) == Subcommand(Verb(verb))
+
+
+@pytest.mark.parametrize("verb", ["status", "cancel", "retry", "verify"])
+def test_subcommands_about_one(verb: str) -> None:
+    assert parse(f"{verb} web-0-4711") == Subcommand(Verb(verb), "web-0-4711")
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("web-0 -n -c", "error.value"),
+        ("web-0 -n shop -x", "error.option"),
+        ("Web-0 -n shop", "error.name"),
+        ("web-0 -n shop -c a/b", "error.name"),
+        ("status a b", "error.id"),
+        ('"', "error.quotes"),
+        ("--dry-run", "error.pod"),
+    ],
+)
+def test_the_problem_is_named(typed: str, key: str) -> None:
+    with pytest.raises(Told) as caught:
+        parse(typed)
+    assert caught.value.key == key
+    assert "/checkpoint web-0 -n shop" in caught.value.words("en")
+    assert "Nicht verstanden" in caught.value.words("de")
+
+
+def test_a_reason_as_long_as_the_resource_allows() -> None:
+    assert ask("web-0", "shop", reason="x" * 1024).reason == "x" * 1024
+    with pytest.raises(Told):
+        ask("web-0", "shop", reason="x" * 1025)
+
+
+@given(st.text())
+@example("--reason=")
+@example("\\")
+def test_whatever_is_typed_is_understood_or_answered(typed: str) -> None:
+    with contextlib.suppress(Told):
+        parse(typed)

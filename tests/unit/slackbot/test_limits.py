@@ -1,0 +1,120 @@
+"""Slack's limits: what is within passes, what is beyond is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from slackbot.blocks.elements import (
+    Message,
+    actions,
+    button,
+    context,
+    header,
+    mention,
+    plain,
+    rich,
+    section,
+    table,
+    user,
+    words,
+)
+from slackbot.blocks.form import FormPlace, form_view
+from slackbot.blocks.limits import (
+    Block,
+    message_problems,
+    option_problems,
+    problems,
+    view_problems,
+)
+
+TASK = {"type": "task_card", "task_id": "1", "title": "x", "status": "pending"}
+
+
+def raw(text: str) -> Block:
+    return {"type": "plain_text", "text": text}
+
+
+LONG = dict.fromkeys(("title", "text", "confirm", "deny"), raw("x" * 31))
+FINE: list[Block] = [
+    header("x" * 500),
+    section("y" * 5000),
+    context(*[plain("z")] * 10),
+    *actions(button("a", "A" * 100, "v"), button("b", "B", "v")),
+    table([["a"] * 20] * 100),
+    rich([words("x" * 9000)], [user("U0ALICE")]),
+    {"type": "divider"},
+    {"type": "plan", "title": "t", "tasks": [TASK | {"details": rich([words("x")])}]},
+]
+
+BEYOND: list[tuple[Block, str]] = [
+    ({"type": "header", "text": raw("x" * 151)}, "151 characters"),
+    ({"type": "header", "text": raw("")}, "empty"),
+    ({"type": "section", "text": raw("x" * 3001)}, "3001"),
+    ({"type": "section", "text": {"type": "markdown", "text": "x"}}, "markdown"),
+    ({"type": "section", "text": raw("x"), "accessory": button("", "x", "v")}, "action_id"),
+    (context(*[plain("z")] * 11), "11 elements"),
+    ({"type": "context", "elements": []}, "0 elements"),
+    ({"type": "actions", "elements": [button(f"a{n}", "A", "v") for n in range(26)]}, "26"),
+    ({"type": "actions", "elements": []}, "0 elements"),
+    (actions(button("a", "A", "v"), button("a", "A", "v"))[0], "twice"),
+    (actions(button("a", "A", "v" * 2001))[0], "2001"),
+    (actions(button("a", "A", "v", url="h" * 3001))[0], "3001"),
+    (actions(button("a", "A", "v") | {"text": raw("x" * 76)})[0], "76"),
+    (actions(button("a", "A", "v", confirm=LONG))[0], "31"),
+    (table([["a"] * 21]), "21 columns"),
+    (table([["a"]] * 101), "101 rows"),
+    ({"type": "table", "rows": [[{"type": "raw_text", "text": ""}]]}, "a cell"),
+    ({"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": []}]}, "empty"),
+    ({"type": "plan", "title": "", "tasks": []}, "title"),
+    ({"type": "plan", "title": "t", "tasks": [TASK | {"status": "done"}]}, "'done'"),
+    ({"type": "carousel"}, "unknown type 'carousel'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", FINE, ids=lambda block: str(block["type"]))
+def test_what_the_elements_make_is_within(block: Block) -> None:
+    assert problems([block]) == []
+
+
+@pytest.mark.parametrize(("block", "said"), BEYOND, ids=[said for _, said in BEYOND])
+def test_what_is_beyond_is_named(block: Block, said: str) -> None:
+    assert said in " ".join(problems([block]))
+
+
+def test_too_many_blocks_and_the_same_id_twice() -> None:
+    assert "51 blocks" in problems([section("x")] * 51)[0]
+    assert problems([section("x") | {"block_id": "1"}] * 2) == ["a block_id twice"]
+
+
+def test_messages_have_a_length_as_a_whole() -> None:
+    assert message_problems([section("x" * 3000)] * 4) == []
+    assert "13000 are the most" in message_problems([section("x" * 3000)] * 5)[0]
+    assert message_problems([table([["x" * 100] * 20] * 5)]) == []
+    assert "10000 are the most" in message_problems([table([["x" * 100] * 20] * 6)])[0]
+
+
+def test_forms() -> None:
+    view = form_view(FormPlace("C0INC", "1.2", "de"), namespace="n" * 63, reason="r" * 1024)
+    assert view_problems(view) == []
+    assert view_problems(view | {"title": raw("x" * 25)}) != []
+    assert view_problems(view | {"private_metadata": "x" * 3001}) != []
+    broken = view["blocks"][0] | {
+        "element": {"type": "external_select", "action_id": "", "placeholder": raw("x" * 151)}
+    }
+    assert len(view_problems({"blocks": [broken]})) == 2
+
+
+def test_options() -> None:
+    assert option_problems([{"text": raw("x" * 75), "value": "v"}]) == []
+    assert "101 options" in option_problems([{"text": raw("x"), "value": "v"}] * 101)
+    assert len(option_problems([{"text": raw("x" * 76), "value": "v" * 151}])) == 2
+
+
+def test_a_mention_is_markup_only_where_it_is_an_id() -> None:
+    assert mention("By", "U0ALICE") == {"type": "mrkdwn", "text": "By <@U0ALICE>"}
+    assert mention("By", "x> <!here>")["type"] == "plain_text"
+    assert user("nobody") == {"type": "text", "text": "nobody"}
+
+
+def test_the_text_of_a_message_is_no_markup() -> None:
+    assert Message("<!channel> & co", []).payload()["text"] == "&lt;!channel&gt; &amp; co"
