@@ -30,6 +30,8 @@ LINE_EVERY = 5.0
 FRAMES = 8
 """Pictures a second on a terminal."""
 _BAR = 16
+"""Columns of the bar, where the terminal is wide enough; `_SHORT` where it is not."""
+_SHORT = 4
 
 
 @asynccontextmanager
@@ -74,7 +76,7 @@ def _live(meter: Meter, title: str, console: Console) -> Live:
     from rich.live import Live
 
     return Live(
-        get_renderable=lambda: _picture(meter, title),
+        get_renderable=lambda: _picture(meter, title, console.width),
         console=console,
         refresh_per_second=FRAMES,
         redirect_stdout=False,
@@ -82,19 +84,23 @@ def _live(meter: Meter, title: str, console: Console) -> Live:
     )
 
 
-def _picture(meter: Meter, title: str) -> RenderableType:
+def _picture(meter: Meter, title: str, width: int) -> RenderableType:
+    """Return a line with the bar and, whatever its length, what is under way beneath it."""
+    from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
     done, total = _share(meter)
+    numbers = figures(meter)
+    room = max(_SHORT, min(_BAR, width - len(title) - len(numbers) - 3))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, min_width=len(title))
-    grid.add_column(width=_BAR)
+    grid.add_column(width=room)
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=total, completed=done, width=_BAR, pulse=total is None)
-    grid.add_row(Text(title, style="bold"), bar, Text(figures(meter)))
-    return grid
+    bar = ProgressBar(total=total, completed=done, width=room, pulse=total is None)
+    grid.add_row(Text(title, style="bold"), bar, Text(numbers))
+    return Group(grid, Text(current)) if (current := under_way(meter)) else grid
 
 
 def _share(meter: Meter) -> tuple[float, float | None]:
@@ -123,7 +129,7 @@ async def _speak_up(meter: Meter, title: str, console: Console, interval: float)
 
 async def _speak(meter: Meter, title: str, console: Console) -> None:
     """Print in a thread that may be left behind: nobody may be reading the pipe."""
-    line = f"{title}: {figures(meter)}"
+    line = f"{title}: {figures(meter)}  {under_way(meter)}".rstrip()
     await to_thread.run_sync(_print, console, line, abandon_on_cancel=True)
 
 
@@ -133,7 +139,7 @@ def _print(console: Console, line: str) -> None:
 
 
 def figures(meter: Meter) -> str:
-    """Return one line: artifacts, bytes, rate, elapsed time, and what is under way."""
+    """Return one line: artifacts, bytes, rate, elapsed time."""
     of = f"/{meter.artifacts_total}" if meter.artifacts_total else ""
     done = (
         f"{meter.artifacts_done}{of} artifacts" if of else counted(meter.artifacts_done, "artifact")
@@ -141,8 +147,10 @@ def figures(meter: Meter) -> str:
     read = size(meter.bytes_read)
     if meter.bytes_total:
         read += f" of {size(meter.bytes_total)}"
-    parts = [done, read, f"{size(int(meter.rate))}/s", duration(meter.seconds)]
+    return "  ".join([done, read, f"{size(int(meter.rate))}/s", duration(meter.seconds)])
+
+
+def under_way(meter: Meter) -> str:
+    """Return what is being worked on or waited for; nothing once all is done."""
     over = meter.artifacts_total and meter.artifacts_done == meter.artifacts_total
-    if meter.current and not over:
-        parts.append(prose(meter.current))
-    return "  ".join(parts)
+    return "" if over else prose(meter.current)

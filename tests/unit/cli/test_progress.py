@@ -7,7 +7,7 @@ import pytest
 from anyio import from_thread
 from rich.console import Console
 
-from forensics_core.cli.progress import figures, progress
+from forensics_core.cli.progress import figures, progress, under_way
 from forensics_core.export.meter import Meter
 
 
@@ -93,6 +93,21 @@ async def test_without_colours_where_they_are_not_wanted() -> None:
     assert "\x1b[9" not in screen.getvalue()
 
 
+async def test_a_narrow_terminal_shows_all_that_is_said() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=60, _environ={"TERM": "xterm"})
+    meter = Meter(current="The pod has not been scheduled to a node yet, and nobody knows why.")
+    async with progress(meter, "Capturing", console=console):
+        pass
+    assert "0 artifacts  0 B  0 B/s  00:00" in screen.getvalue()
+    assert "The pod has not been scheduled to a node yet" in screen.getvalue()
+    assert "knows why." in screen.getvalue()
+
+
 def test_figures_leave_out_what_is_not_known() -> None:
     assert figures(Meter(bytes_read=10)).startswith("0 artifacts  10 B  ")
-    assert figures(Meter(artifacts_total=3, artifacts_done=3, current="x"))[-1] != "x"
+
+
+def test_nothing_is_under_way_once_all_is_done() -> None:
+    assert under_way(Meter(artifacts_total=3, artifacts_done=2, current="x")) == "x"
+    assert under_way(Meter(artifacts_total=3, artifacts_done=3, current="x")) == ""
