@@ -11,9 +11,9 @@ that is always ended with its block::
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -26,12 +26,12 @@ from anyio.abc import ByteReceiveStream, Process
 from collector.complaints import Complaints, unquote
 from collector.runtime import Unavailable
 from collector.strays import MAX_SOCKETS
-from forensics_core.export.blocks import read_pipe
+from forensics_core.export.blocks import read_socket
 from forensics_core.export.destination import Buffer
 from forensics_core.tasks import task_group
 
-PIPE_SIZE = 1024 * 1024
-"""Bytes between tar and us: the most that the kernel grants without privilege."""
+BETWEEN = 1024 * 1024
+"""Bytes between tar and us, if the kernel grants them."""
 MAX_LINE = 64 * 1024
 """Bytes of one complaint that are looked at."""
 _SOCKET = b'": socket ignored'
@@ -101,45 +101,38 @@ async def gnu_tar() -> str:
 
 
 async def _blocks(
-    outlet: int, process: Process, complaints: Complaints, heard: anyio.Event
+    outlet: socket.socket, process: Process, complaints: Complaints, heard: anyio.Event
 ) -> AsyncGenerator[Buffer, None]:
-    async for block in read_pipe(outlet):
-        yield block
+    async with aclosing(read_socket(outlet)) as blocks:
+        async for block in blocks:
+            yield block
     await heard.wait()
     complaints.judge(await process.wait())
 
 
 @asynccontextmanager
-async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, int]]:
+async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, socket.socket]]:
     """Start tar, in a session of its own so that Ctrl-C reaches only us; end it with the block."""
-    outlet, inlet = _pipe()
-    try:
-        try:
+    # Unlike a pipe, a socket fills a whole block in one call.
+    outlet, inlet = socket.socketpair()
+    with outlet:
+        with inlet:
+            inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BETWEEN)
             process = await anyio.open_process(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=inlet,
+                stdout=inlet.fileno(),
                 stderr=subprocess.PIPE,
                 env={**os.environ, "LC_ALL": "C"},
                 pass_fds=[root],
                 start_new_session=True,
             )
-        finally:
-            os.close(inlet)
         try:
             yield process, outlet
         finally:
             await _end(process)
-    finally:
-        os.close(outlet)
-
-
-def _pipe() -> tuple[int, int]:
-    outlet, inlet = os.pipe2(os.O_CLOEXEC)
-    with suppress(OSError):  # the kernel may be out of memory for pipes: it works all the same
-        fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-    os.set_blocking(outlet, False)
-    return outlet, inlet
+            # Wakes a thread that still reads.
+            outlet.shutdown(socket.SHUT_RDWR)
 
 
 async def _end(process: Process) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
-import anyio
+from anyio import to_thread
 
 from forensics_core.export.destination import Buffer
 
@@ -42,33 +42,50 @@ async def one(data: Buffer) -> AsyncIterator[Buffer]:
     yield data
 
 
-async def read_pipe(descriptor: int, size: int = BLOCK_SIZE) -> AsyncIterator[Buffer]:
-    """Yield what arrives at the non-blocking pipe `descriptor`, up to `size` bytes a block.
+class BlockPool:
+    """Blocks of memory that are used again once nobody looks at them any more.
 
-    It never blocks: what a pipe holds, 1 MiB at most, is copied in less time than a thread takes
-    to be woken. The descriptor stays the caller's to close.
+    Fresh memory costs the kernel a page at a time, as much as hashing it does.
     """
-    ended = False
-    while not ended:
-        block = memoryview(bytearray(size))
-        filled = 0
-        while filled < size and not ended:
-            await anyio.wait_readable(descriptor)
-            got, ended = _drain(descriptor, block[filled:])
-            filled += got
-        if filled:
-            yield block[:filled].toreadonly()
+
+    def __init__(self, size: int = BLOCK_SIZE) -> None:
+        self._size = size
+        self._blocks: list[bytearray] = []
+
+    def take(self) -> memoryview:
+        """Return a view of a block that is nobody's; all its slices count as being in use."""
+        free = next(filter(_unseen, self._blocks), None)
+        if free is None:
+            free = bytearray(self._size)
+            self._blocks.append(free)
+        return memoryview(free)
 
 
-def _drain(descriptor: int, into: memoryview) -> tuple[int, bool]:
-    """Read until `into` is full or the pipe is empty; return bytes read and whether it ended."""
-    filled = 0
-    while filled < len(into):
-        try:
-            got = os.readv(descriptor, [into[filled:]])
-        except BlockingIOError:
-            break
-        if not got:
-            return filled, True
-        filled += got
-    return filled, False
+def _unseen(block: bytearray) -> bool:
+    """Whether there is no view of `block`: as long as there is one, it cannot change its size."""
+    try:
+        block.append(block.pop())
+    except BufferError:
+        return False
+    return True
+
+
+async def read_socket(
+    stream: socket.socket, size: int = BLOCK_SIZE
+) -> AsyncGenerator[Buffer, None]:
+    """Yield what arrives at a connected, blocking stream socket, in blocks of `size` bytes.
+
+    A whole block is one call into the kernel, in a thread. Cancelled, it leaves the thread behind:
+    whoever owns the socket shuts it down.
+    """
+    pool = BlockPool(size)
+    while True:
+        block = pool.take()
+        filled = await to_thread.run_sync(_fill, stream, block, abandon_on_cancel=True)
+        if not filled:
+            return
+        yield block[:filled].toreadonly()
+
+
+def _fill(stream: socket.socket, block: memoryview) -> int:
+    return stream.recv_into(block, 0, socket.MSG_WAITALL)

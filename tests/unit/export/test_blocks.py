@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.export.blocks import one, read_pipe, rechunk
+from forensics_core.export.blocks import BlockPool, one, read_socket, rechunk
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:
@@ -35,35 +36,49 @@ async def test_one_is_a_source_of_one_block() -> None:
 
 
 @pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    os.set_blocking(ends[0], False)
-    yield ends
-    for end in ends:
-        try:
-            os.close(end)
-        except OSError:
-            continue
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    out, into = socket.socketpair()
+    with out, into:
+        yield out, into
 
 
-async def test_a_pipe_is_read_to_its_end(pipe: tuple[int, int]) -> None:
-    out, into = pipe
+async def test_a_socket_is_read_to_its_end_in_whole_blocks(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    out, into = ends
     data = os.urandom(300_000)
 
     def feed() -> None:
-        with os.fdopen(into, "wb", closefd=True) as file:
-            file.write(data)
+        into.sendall(data)
+        into.shutdown(socket.SHUT_WR)
 
     blocks: list[bytes] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(anyio.to_thread.run_sync, feed)
-        blocks.extend([bytes(block) async for block in read_pipe(out, 65_536)])
+        blocks.extend([bytes(block) async for block in read_socket(out, 65_536)])
     assert b"".join(blocks) == data
     assert [len(block) for block in blocks[:-1]] == [65_536] * (len(blocks) - 1)
 
 
-async def test_waiting_for_a_silent_pipe_can_be_cancelled(pipe: tuple[int, int]) -> None:
+async def test_waiting_for_a_silent_socket_can_be_cancelled(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
     with anyio.move_on_after(0.05) as scope:
-        async for _ in read_pipe(pipe[0]):
-            pytest.fail("nothing was written")
+        async for _ in read_socket(ends[0]):
+            pytest.fail("nothing was sent")
     assert scope.cancelled_caught
+    ends[0].shutdown(socket.SHUT_RD)
+
+
+def test_a_block_is_used_again_once_nobody_looks_at_it() -> None:
+    pool = BlockPool(64)
+    first = pool.take()
+    part = first[:8]
+    first.release()
+    second = pool.take()
+    assert second.obj is not part.obj
+    seen = part.obj
+    part.release()
+    again = pool.take()
+    assert again.obj is seen
+    assert len(again) == 64
