@@ -2,8 +2,8 @@
 
 ::
 
-    async with indexed(scene) as index:
-        await scene.add("rootfs.tar", ..., taps=[index])
+    async with indexed(scene, findings) as index:
+        await scene.add("rootfs.tar", ..., findings=findings, taps=[index])
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ METHOD = "index"
 
 
 @asynccontextmanager
-async def indexed(scene: Scene) -> AsyncIterator[TarIndex]:
+async def indexed(scene: Scene, archive: Findings) -> AsyncIterator[TarIndex]:
     """Store what the index finds in the block, then the table that finds rows by path.
 
-    Nothing of either is kept if the block fails.
+    Nothing of either is kept if the block fails. `archive` is flagged as truncated where it has no
+    end.
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
-    index, findings, lookup = TarIndex(outlet.send), Findings(), list[bytes]()
+    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED))
+    findings, lookup = Findings(), list[bytes]()
     async with inlet, task_group() as tasks:
         tasks.start_soon(_store_rows, scene, inlet, findings, lookup)
         async with outlet:

@@ -42,7 +42,7 @@ async def _from_the_node(scene: Scene) -> None:
     async with (
         scene.runtime.root(scene.container) as root,
         read_tree(root) as reading,
-        indexed(scene) as index,
+        indexed(scene, reading.complaints.findings) as index,
     ):
         await scene.add(
             NAME,
@@ -74,17 +74,21 @@ def _account(scene: Scene, complaints: Complaints) -> None:
 
 
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
-    async with scene.runtime.export(scene.container) as blocks, indexed(scene) as index:
+    findings = Findings(flags={Flag.REDUCED_FIDELITY})
+    async with scene.runtime.export(scene.container) as blocks, indexed(scene, findings) as index:
         await scene.add(
             NAME,
             ArtifactKind.FILESYSTEM,
             blocks,
             method="engine-export",
             media_type="application/x-tar",
-            findings=Findings(flags={Flag.REDUCED_FIDELITY}),
+            findings=findings,
             compression=scene.compression,
             taps=[index],
         )
+    if Flag.TRUNCATED in findings.flags:
+        message = f"The runtime's export broke off: {index.damage}"
+        scene.lacks("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"
     scene.lacks("details of the file system", why.reason, message, requested=False)
 

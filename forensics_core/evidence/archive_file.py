@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from itertools import chain
 
 from anyio import to_thread
 
@@ -90,11 +91,11 @@ async def _expanded(archive: Archive, row: Row) -> AsyncGenerator[bytes, None]:
     """Yield what is in a sparse file: its pieces of data, and zeros between them."""
     try:
         places = await _read_map(archive, row)
-        pieces = places.pieces(row.stored - places.length)
+        places.check(row.stored - places.length)
     except NotTar as error:
         raise VerificationError(f"{_shown(row.path)}: {error}") from error
     at, place = 0, row.data + places.length
-    for offset, length in [*pieces, (row.size, 0)]:
+    for offset, length in chain(places.pieces(), [(row.size, 0)]):
         for size in _steps(offset - at):
             yield _ZEROS[:size]
         async with aclosing(archive.read(place, length)) as blocks:

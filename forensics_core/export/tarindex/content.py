@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import chain
 
 from forensics_core.export.tarindex.sparse import Piece
 
-MAX_HOLES = 256 * 1024 * 1024
-"""Bytes of holes in one file that are hashed as zeros: a file may claim exabytes of them."""
+MAX_HOLES = 1024 * 1024 * 1024
+"""Bytes of holes in one archive that are hashed as zeros: files may claim exabytes of them."""
 _ZEROS = memoryview(bytes(1024 * 1024))
 
 
@@ -16,7 +17,7 @@ class SparseContent:
     """The SHA-256 of a sparse file as somebody would read it, from its pieces of data."""
 
     def __init__(self, pieces: Iterable[Piece], size: int) -> None:
-        self._pieces = iter([*pieces, (size, 0)])
+        self._pieces = iter(chain(pieces, [(size, 0)]))
         self._sha256 = hashlib.sha256()
         self._at = 0
         self._left = 0
@@ -50,8 +51,3 @@ class SparseContent:
         while hole > 0:
             self._sha256.update(_ZEROS[: min(hole, len(_ZEROS))])
             hole -= len(_ZEROS)
-
-
-def holes(pieces: Iterable[Piece], size: int) -> int:
-    """Return how many bytes of a file of `size` bytes are in no piece of data."""
-    return size - sum(length for _, length in pieces)

@@ -59,6 +59,8 @@ class Member:
     """Of a sparse file's data in the archive, its map included."""
     truncated: bool = False
     """Whether the archive ends in the middle of it."""
+    unread: bool = False
+    """Whether its extended header was too long to read: its path, size and times may be wrong."""
 
 
 def make_member(block: bytes, pax: dict[bytes, bytes], start: int, end: int) -> Member:
@@ -102,7 +104,8 @@ def _add_details(member: Member, block: bytes, pax: dict[bytes, bytes]) -> None:
         member.target = absolute(pax.get(b"linkpath") or target_in(block))
     elif member.kind in {"char", "block"}:
         member.device = number(block, 329, 337), number(block, 337, 345)
-    member.xattrs = _named(pax, b"SCHILY.xattr.")
+    xattrs = _named(pax, b"SCHILY.xattr.") or {}
+    member.xattrs = {_keyword(name): xattrs[name] for name in xattrs} or None
     member.acls = _named(pax, b"SCHILY.acl.")
     if b"GNU.sparse.realsize" in pax or b"GNU.sparse.size" in pax:
         _add_sparse(member, pax)
@@ -111,6 +114,11 @@ def _add_details(member: Member, block: bytes, pax: dict[bytes, bytes]) -> None:
 def _named(pax: dict[bytes, bytes], prefix: bytes) -> dict[bytes, bytes] | None:
     start = len(prefix)
     return {key[start:]: pax[key] for key in pax if key.startswith(prefix)} or None
+
+
+def _keyword(name: bytes) -> bytes:
+    """Return a name as it is, of which GNU tar spells two characters otherwise."""
+    return name.replace(b"%3D", b"=").replace(b"%25", b"%")
 
 
 def _add_sparse(member: Member, pax: dict[bytes, bytes]) -> None:

@@ -78,8 +78,12 @@ def encode(member: Member) -> str:
     )
     if member.sha256:
         row += f',"sha256":"{member.sha256}"'
-    if member.kind != "file" or member.sparse or member.truncated or member.xattrs or member.acls:
+    if member.kind != "file" or member.sparse or member.xattrs or member.acls:
         row += _details(member)
+    if member.truncated:
+        row += ',"truncated":true'
+    if member.unread:
+        row += ',"headerUnread":true'
     if member.kind != "socket":
         row += f',"header":{member.header},"data":{member.data}'
     return row + "}\n"
@@ -97,7 +101,7 @@ def _details(member: Member) -> str:
         more += f',"acl":{_object(member.acls)}'
     if member.sparse:
         more += f',"sparse":true,"stored":{member.stored},"storedSha256":"{member.stored_sha256}"'
-    return more + (',"truncated":true' if member.truncated else "")
+    return more
 
 
 def _xattrs(values: Mapping[bytes, bytes]) -> str:

@@ -5,10 +5,15 @@ Source: https://www.gnu.org/software/tar/manual/html_node/PAX-1.html
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
+
 from forensics_core.export.tarindex.headers import BLOCK, NotTar
 
 MAX_PIECES = 1_000_000
 """Pieces of data that a map may have."""
+MAX_SIZE = 2**63 - 1
+"""Bytes that a file can have."""
 _MAX_LINE = 24
 
 Piece = tuple[int, int]
@@ -20,7 +25,7 @@ class SparseMap:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._numbers: list[int] = []
+        self._numbers = array("q")
         self._rest = b""
         self.blocks = 0
         """Blocks so far."""
@@ -43,17 +48,21 @@ class SparseMap:
             raise NotTar("a sparse file's map is too long")
         return bool(self._numbers) and len(self._numbers) == 1 + 2 * self._numbers[0]
 
-    def pieces(self, stored: int) -> list[Piece]:
-        """Return the pieces in order, if they are `stored` bytes that fit. Raises `NotTar`."""
-        pieces = list(zip(self._numbers[1::2], self._numbers[2::2], strict=True))
-        end = 0
-        for offset, length in pieces:
+    def check(self, stored: int) -> None:
+        """Raise `NotTar` unless the pieces are in order, fit, and are `stored` bytes together."""
+        end = total = 0
+        for offset, length in self.pieces():
             if offset < end:
                 raise NotTar("a sparse file's map goes back")
             end = offset + length
-        if end > self._size or sum(length for _, length in pieces) != stored:
+            total += length
+        if end > self._size or total != stored:
             raise NotTar("a sparse file's map does not fit its data")
-        return pieces
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the pieces in their order."""
+        numbers = iter(self._numbers[1:])
+        return zip(numbers, numbers, strict=True)
 
     @property
     def length(self) -> int:
@@ -62,6 +71,6 @@ class SparseMap:
 
 
 def _natural(line: bytes) -> int:
-    if not line.isdigit() or len(line) > _MAX_LINE:
+    if not line.isdigit() or len(line) > _MAX_LINE or (number := int(line)) > MAX_SIZE:
         raise NotTar("a sparse file's map is damaged")
-    return int(line)
+    return number

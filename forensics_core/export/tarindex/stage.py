@@ -22,12 +22,20 @@ from forensics_core.export.tarindex.walk import TarWalk
 
 
 class TarIndex:
-    """A `Stage` that changes nothing, and hands chunks of rows to `send`."""
+    """A `Stage` that changes nothing, and hands chunks of rows to `send`.
+
+    `damaged` is called where the archive ends before its end, or is none, as soon as that is known.
+    """
 
     workers = 1
 
-    def __init__(self, send: Callable[[Chunk], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        send: Callable[[Chunk], Coroutine[Any, Any, None]],
+        damaged: Callable[[], None] = lambda: None,
+    ) -> None:
         self._send = send
+        self._damaged = damaged
         self._rows = RowWriter()
         self._walk = TarWalk(self._rows.add)
         self.damage = ""
@@ -48,7 +56,11 @@ class TarIndex:
         """Nothing is left to note."""
 
     def finish(self) -> Buffer:
-        """Add nothing."""
+        """Add nothing; see whether this was the end."""
+        if not self.damage and not self._walk.ended:
+            self.damage = "the archive has no end"
+        if self.damage:
+            self._damaged()
         return b""
 
     @property

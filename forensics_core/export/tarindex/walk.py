@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forensics_core.export.destination import Buffer
-from forensics_core.export.tarindex.content import MAX_HOLES, SparseContent, holes
+from forensics_core.export.tarindex.content import MAX_HOLES, SparseContent
 from forensics_core.export.tarindex.headers import (
     BLOCK,
     EXTENSIONS,
@@ -45,8 +45,10 @@ class TarWalk:
         self._map: SparseMap | None = None
         self._content: _Hash | None = None
         self._stored: _Hash | None = None
+        self._holes = MAX_HOLES
         self._left = 0
         self._padding = 0
+        self._unread = False
         self.ended = False
         """Whether the archive's end has passed: what follows is padding."""
 
@@ -102,9 +104,12 @@ class TarWalk:
         self._begin(make_member(block, pax, self._start, self._position))
 
     def _await_extension(self, kind: int, size: int) -> None:
-        if not 0 <= size <= MAX_EXTENSION:
-            raise NotTar("a header is too long")
-        if size:
+        if size < 0:
+            raise NotTar("a header has no size")
+        if size > MAX_EXTENSION:
+            # What it says is lost, and what follows is not.
+            self._unread, self._padding = True, padded(size)
+        elif size:
             self._extension = kind, size
             self._wanted, self._take = padded(size), self._extend
 
@@ -121,6 +126,7 @@ class TarWalk:
 
     def _begin(self, member: Member) -> None:
         self._start, self._pax = -1, {}
+        member.unread, self._unread = self._unread, False
         if member.sparse:
             self._member, self._map = member, SparseMap(member.size)
             self._take = self._read_map
@@ -140,14 +146,35 @@ class TarWalk:
         member, places = self._member, self._map
         assert member and places and self._stored  # noqa: S101  # a map belongs to a member
         self._stored.update(memoryview(block))
-        if not places.feed(block):
+        try:
+            whole = places.feed(block)
+            if whole:
+                places.check(member.stored - places.length)
+        except NotTar:
+            # Its data has no place then: it is hashed as it is stored, and the next member counts.
+            self._map = None
+            self._pass_map(member, places)
             return
+        if whole:
+            self._content = self._content_of(places, member)
+            self._pass_map(member, places)
+
+    def _content_of(self, places: SparseMap, member: Member) -> SparseContent | None:
+        """Return what hashes a sparse file, if there are not too many holes for it."""
+        stored = member.stored - places.length
+        if member.size - stored > self._holes:
+            return None
+        self._holes -= member.size - stored
+        return SparseContent(places.pieces(), member.size)
+
+    def _pass_map(self, member: Member, places: SparseMap) -> None:
+        """Go on with the data behind the map."""
         self._take = self._header
-        self._await_data(member.stored - places.length)
-        pieces = places.pieces(self._left)
-        if holes(pieces, member.size) <= MAX_HOLES:
-            self._content = SparseContent(pieces, member.size)
-        if not self._left:
+        left = member.stored - places.length
+        if left < 0:
+            raise NotTar("a sparse file's map is longer than the file")
+        self._await_data(left)
+        if not left:
             self._complete(member)
 
     def _pass_data(self, data: memoryview) -> int:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.export.tarindex.content import MAX_HOLES, SparseContent, holes
-from forensics_core.export.tarindex.headers import BLOCK, NotTar
-from forensics_core.export.tarindex.sparse import SparseMap
-from tests.unit.export.tarindex.archives import index
+from forensics_core.export.tarindex.content import MAX_HOLES, SparseContent
+from forensics_core.export.tarindex.headers import BLOCK, NotTar, padded
+from forensics_core.export.tarindex.sparse import MAX_PIECES, SparseMap
+from tests.unit.export.tarindex.archives import index, member, tar
 
 MIB = 1024 * 1024
 
@@ -62,6 +62,54 @@ def test_terabytes_of_nothing_take_no_time(tmp_path: Path) -> None:
     assert row["size"] == 2**40 and "sha256" not in row
 
 
+def test_the_holes_of_all_files_together_are_limited(tmp_path: Path) -> None:
+    size = MAX_HOLES // 4
+    for number in range(5):
+        (tmp_path / f"{number}").touch()
+        os.truncate(tmp_path / f"{number}", size)
+    rows = [row for row in index(archive(tmp_path)) if row["type"] == "file"]
+    assert len(rows) == 5 and all(row["size"] == size for row in rows)
+    assert sum("sha256" in row for row in rows) == 4
+
+
+HEADERS = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1000"}
+
+
+def sparse_member(name: str, lines: list[int], data: bytes) -> bytes:
+    """Return a member of GNU's format 1.0 whose map is `lines`."""
+    text = b"".join(b"%d\n" % line for line in lines)
+    headers = HEADERS | {"GNU.sparse.name": name}
+    stored = text + bytes(-len(text) % BLOCK) + data
+    info = member("./GNUSparseFile.0/x", pax_headers=headers)
+    return tar([(info, stored)])[: 3 * BLOCK + padded(len(stored))]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [MAX_PIECES + 1, 0, 10],
+        [1, 995, 10],
+        [2, 10, 5, 5, 5],
+    ],
+)
+def test_a_map_that_cannot_be_used_costs_nobody_else_his_row(lines: list[int]) -> None:
+    data = sparse_member("./odd", lines, b"0123456789")
+    odd, after = index(data + tar([(member("./after"), b"x")]))
+    stored = data[odd["data"] : odd["data"] + odd["stored"]]
+    assert odd["path"] == "/odd" and "sha256" not in odd
+    assert odd["storedSha256"] == hashlib.sha256(stored).hexdigest()
+    assert after["path"] == "/after"
+
+
+def test_a_map_that_is_longer_than_its_file_ends_the_index() -> None:
+    lines = [60, *range(1_000, 1_119)]
+    whole = sparse_member("./odd", lines, b"")
+    short = member("./x", pax_headers={**HEADERS, "GNU.sparse.name": "./odd", "size": "512"})
+    header = tar([(short, b"")])[: 3 * BLOCK]
+    with pytest.raises(NotTar, match="longer than the file"):
+        index(header + whole[3 * BLOCK :])
+
+
 def feed(text: bytes, size: int) -> SparseMap:
     places = SparseMap(size)
     padded = text + bytes(-len(text) % BLOCK)
@@ -74,7 +122,8 @@ def test_a_map_of_many_blocks() -> None:
     pieces = [(number * 100_000, 512) for number in range(300)]
     lines = [300, *(part for piece in pieces for part in piece)]
     places = feed(b"".join(b"%d\n" % line for line in lines), 30_000_000)
-    assert places.pieces(300 * 512) == pieces
+    places.check(300 * 512)
+    assert list(places.pieces()) == pieces
     assert places.length == places.blocks * BLOCK
 
 
@@ -84,6 +133,7 @@ def test_a_map_of_many_blocks() -> None:
         (b"x\n", "damaged"),
         (b"-1\n", "damaged"),
         (b"1" * 100, "damaged"),
+        (b"1\n9223372036854775808\n", "damaged"),
         (b"9999999\n", "too long"),
     ],
 )
@@ -102,7 +152,7 @@ def test_maps_that_are_none(text: bytes, why: str) -> None:
 )
 def test_maps_that_contradict_the_file(text: bytes, why: str) -> None:
     with pytest.raises(NotTar, match=why):
-        feed(text, 100).pieces(20 if b"90" in text else 10)
+        feed(text, 100).check(20 if b"90" in text else 10)
 
 
 @given(
@@ -122,4 +172,3 @@ def test_content_is_data_and_zeros(parts: list[tuple[int, bytes]], rest: int, st
     for start in range(0, len(data), step):
         digest.update(memoryview(data)[start : start + step])
     assert digest.hexdigest() == hashlib.sha256(content).hexdigest()
-    assert holes(pieces, len(content)) == len(content) - len(data)

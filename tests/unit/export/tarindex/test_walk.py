@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.export.tarindex.headers import NotTar
+from forensics_core.export.tarindex.headers import MAX_EXTENSION, NotTar, padded
 from forensics_core.export.tarindex.walk import TarWalk
 from tests.unit.export.tarindex.archives import index, member, tar
 
@@ -189,12 +189,25 @@ def _raw(info: tarfile.TarInfo) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
-def test_a_header_that_is_too_long() -> None:
-    info = member("./x", tarfile.XHDTYPE, size=2**30)
-    with pytest.raises(NotTar, match="too long"):
-        index(info.tobuf(tarfile.USTAR_FORMAT))
+def test_a_header_that_is_too_long_is_passed_over() -> None:
+    info = member("./x", tarfile.XHDTYPE, size=MAX_EXTENSION + 1)
+    header = info.tobuf(tarfile.USTAR_FORMAT) + b"x" * padded(MAX_EXTENSION + 1)
+    rows = index(header + tar([(member("./a"), b"data"), (member("./b"), b"")]))
+    assert [(row["path"], row.get("headerUnread")) for row in rows] == [("/a", True), ("/b", None)]
+    assert rows[0]["sha256"] == sha256(b"data")
+
+
+def test_a_header_that_is_empty_or_has_no_size() -> None:
     empty = member("./x", tarfile.XHDTYPE).tobuf(tarfile.USTAR_FORMAT)
     assert [row["path"] for row in index(empty + tar([(member("./a"), b"")]))] == ["/a"]
+    with pytest.raises(NotTar, match="no size"):
+        index(member("./x", tarfile.XHDTYPE, size=-1).tobuf(tarfile.GNU_FORMAT))
+
+
+def test_names_of_attributes_are_as_the_file_has_them() -> None:
+    headers = {"SCHILY.xattr.user.a%3Db%2525": "y"}
+    (row,) = index(tar([(member("./a", pax_headers=headers), b"")]))
+    assert row["xattrs"] == {"user.a=b%25": "y"}
 
 
 def test_members_of_unknown_kinds_keep_their_data() -> None:
