@@ -17,6 +17,7 @@ from forensics_core.allocator import use_one_arena
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseName, lead
+from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
 from forensics_core.operator.health import health_server
 from forensics_core.operator.jsonlog import log_as_json
@@ -90,6 +91,7 @@ def main(
 ) -> None:
     """Watch PodCheckpoints and capture what they ask for."""
     use_one_arena()
+    forget_models()
     log_as_json(log_level)
     # What was imported stays: nobody has to look through it for garbage again and again.
     gc.freeze()
