@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forensics_core.api.names import (
@@ -154,11 +154,10 @@ def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str
 def _environment(
     node: str, rule: DestinationRule, settings: CollectorSettings
 ) -> list[dict[str, str]]:
-    values = {
+    values = _base_environment(settings) | {
         "FORENSICS_NODE_NAME": node,
         "AWS_REGION": rule.region,
         "AWS_DEFAULT_REGION": rule.region,
-        "FORENSICS_HOST_PROC": HOST_PROC,
         "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
         "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
     }
@@ -171,6 +170,18 @@ def _environment(
         values["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
     if not rule.credentials.node:
         values["AWS_EC2_METADATA_DISABLED"] = "true"
+    return _variables(values)
+
+
+def _base_environment(settings: CollectorSettings) -> dict[str, str]:
+    """Return what leads the programs of all Jobs to the node's runtime."""
+    values = {"FORENSICS_HOST_PROC": HOST_PROC}
+    if settings.runtime_endpoint:
+        values["FORENSICS_RUNTIME_ENDPOINT"] = settings.runtime_endpoint
+    return values
+
+
+def _variables(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
@@ -210,7 +221,7 @@ def build_thaw_job(
     uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
     command = [*settings.command[:-1], "thaw", *containers]
     container = _base_container(settings, command) | {
-        "env": [{"name": "FORENSICS_HOST_PROC", "value": HOST_PROC}],
+        "env": _variables(_base_environment(settings)),
         "volumeMounts": [_PROC_MOUNT],
     }
     return {

@@ -83,6 +83,8 @@ class CollectorSettings(Model):
     memory_request: str = "256Mi"
     memory_limit: str = "512Mi"
     priority_class: str = ""
+    runtime_endpoint: Annotated[str, Field(pattern="^(unix://)?/.+$")] | None = None
+    """The runtime's socket on every node, for nodes that run two: `unix:///run/crio/crio.sock`."""
     concurrent_containers: Annotated[int, Field(ge=1, le=8)] = 2
     """Containers of one pod that are captured at once; each takes about 50 MiB of memory."""
 

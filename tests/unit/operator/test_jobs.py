@@ -90,6 +90,15 @@ def test_or_from_the_node() -> None:
     assert "AWS_EC2_METADATA_DISABLED" not in env_of(built)
 
 
+def test_the_runtimes_socket_is_named_to_every_job_if_the_settings_name_it() -> None:
+    rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
+    two = CollectorSettings(runtime_endpoint="unix:///run/crio/crio.sock")
+    capturing = checkpoint("Capturing")
+    for built in (build_job(capturing, rule, two), build_thaw_job(capturing, ["cri-o://a"], two)):
+        assert env_of(built)["FORENSICS_RUNTIME_ENDPOINT"] == "unix:///run/crio/crio.sock"
+    assert "FORENSICS_RUNTIME_ENDPOINT" not in env_of(build())
+
+
 @pytest.mark.parametrize("condition", ["Complete", "Failed"])
 def test_a_job_is_over_when_a_condition_says_so(condition: str) -> None:
     assert job_finished(job(condition))

@@ -57,6 +57,7 @@ def test_the_longest_prefix_decides(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("destinations: 5", "destinations"),
+        ("collector: {runtimeEndpoint: tcp://node:2375}", "collector.runtimeEndpoint"),
         ("defaultDestination: ftp://x", "defaultDestination"),
         ("maxAttempts: 0", "maxAttempts"),
         ("colector: {}", "colector"),

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,14 +19,14 @@ from collector.cri.runtime import CriRuntime
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
 from forensics_core.evidence.manifest import Capture, Statement
+from forensics_core.operator.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
 from lab.docker import Engine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
-JOB_CAPABILITIES = "sys_ptrace,dac_read_search,sys_admin,fowner"
-"""What the collector's Job has, in setpriv's spelling."""
+CHROOT = "SYS_CHROOT"
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ KINDS = tuple(
 
 
 async def in_a_job(
-    reference: str, folder: Path, hidden: Path, capabilities: str = JOB_CAPABILITIES
+    reference: str, folder: Path, hidden: Path, capabilities: Sequence[str] = CAPABILITIES
 ) -> Capture:
     """Capture with nothing of the node but its /proc: sockets, states and layers are hidden."""
     order = WorkOrder(
@@ -162,10 +162,10 @@ async def test_a_running_container_in_a_job(
 
 
 @pytest.mark.parametrize(
-    ("more", "method"), [("", {"engine-export", None}), (",sys_chroot", {"tree"})]
+    ("lacking", "method"), [({CHROOT}, {"engine-export", None}), (set(), {"tree"})]
 )
 async def test_a_stopped_container_in_a_job(
-    more: str,
+    lacking: set[str],
     method: set[str | None],
     place: tuple[str, Engine | Containerd, str],
     private_folder: Path,
@@ -176,23 +176,25 @@ async def test_a_stopped_container_in_a_job(
     async with engine.container(image) as container:
         await engine.exec(container, "echo hello > /tmp/greeting")
         await engine.stop(container)
-        capabilities = JOB_CAPABILITIES + more
+        capabilities = [one for one in CAPABILITIES if one not in lacking]
         reference = f"{scheme}://{container}"
         capture = await in_a_job(reference, tmp_path, private_folder, capabilities)
     methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
     assert methods.get("rootfs.tar.zst") in method
     gaps = {gap.what: gap.reason for gap in capture.not_captured}
-    assert more or gaps.keys() & {"filesystem", "details of the file system"}
+    assert not lacking or gaps.keys() & {"filesystem", "details of the file system"}
     assert methods["diff.json"] == "overlay-upperdir"
 
 
-def _as_in_a_job(folder: Path, hidden: Path, capabilities: str) -> subprocess.CompletedProcess[str]:
+def _as_in_a_job(
+    folder: Path, hidden: Path, capabilities: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
     proc, end = folder / "host-proc", folder / "termination-log"
     proc.mkdir()
-    bounded = capabilities.replace(",", ",+")
+    bounded = "".join(f",+{name.lower()}" for name in capabilities)
     script = (
         f"mount --make-rprivate / && mount --bind /proc {proc} && mount -t tmpfs none {hidden} && "
-        f'exec setpriv --bounding-set "-all,+{bounded}" --inh-caps "-all" -- "$@"'
+        f'exec setpriv --bounding-set "-all{bounded}" --inh-caps "-all" -- "$@"'
     )
     # Named, for this machine may have several; which of its processes has it is found out.
     socket = next(path for path in hidden.iterdir() if path.name in {"docker.sock", "cd.sock"})
