@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import anyio.to_thread
 import pytest
 from cryptography import x509
@@ -20,24 +24,34 @@ from forensics_core.kube.sessions import Sessions
 from tests.integration.kube.scripted import answer, scripted_api
 
 
-def certify(folder: Path, name: str) -> ssl.SSLContext:
-    """Make an authority of that name, put it into `ca.crt`, and return a server it vouches for."""
+def certify(
+    folder: Path,
+    name: str,
+    *,
+    strictly: bool = True,
+    host: str = "127.0.0.1",
+    age: timedelta = timedelta(),
+) -> ssl.SSLContext:
+    """Make an authority of that name, put it into `ca.crt`, and return a server it vouches for.
+
+    If not `strictly`, the authority says no more than that it is one.
+    """
     authority, key = (
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP256R1()),
     )
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    root = (
-        blank(issuer, issuer, authority.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority.public_key()), False)
-        .add_extension(usage(), critical=True)
-        .sign(authority, hashes.SHA256())
+    built = blank(issuer, issuer, authority.public_key()).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
     )
+    if strictly:
+        identifier = x509.SubjectKeyIdentifier.from_public_key(authority.public_key())
+        built = built.add_extension(identifier, False).add_extension(usage(), critical=True)
+    root = built.sign(authority, hashes.SHA256())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    address = x509.IPAddress(ipaddress.ip_address(host))
     leaf = (
-        blank(subject, issuer, key.public_key())
+        blank(subject, issuer, key.public_key(), age)
         .add_extension(x509.SubjectAlternativeName([address]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), False
@@ -59,9 +73,12 @@ def certify(folder: Path, name: str) -> ssl.SSLContext:
 
 
 def blank(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    age: timedelta = timedelta(),
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - age
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -128,6 +145,73 @@ async def test_a_server_that_nobody_vouches_for_is_refused(
 ) -> None:
     server = certify(account, "theirs")
     certify(account, "ours")
+    sessions = Sessions(CredentialSource(service_account=account))
+    async with scripted_api(server) as api:
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
+        with pytest.raises(ApiUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await Cluster(sessions, "default").request("GET", "/x")
+        assert api.seen == []
+    await sessions.aclose()
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """Python 3.13's default for TLS, whichever Python this is."""
+    make = ssl.create_default_context
+
+    def strictly(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        context = make(*arguments, **options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strictly)
+    return strictly
+
+
+def kubeconfig(folder: Path, server: str) -> Path:
+    """Write one that trusts the authority in `ca.crt`."""
+    cluster = {"server": server, "certificate-authority": str(folder / "ca.crt")}
+    config = {
+        "clusters": [{"name": "x", "cluster": cluster}],
+        "users": [{"name": "x", "user": {"token": "first"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+        "current-context": "x",
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return path
+
+
+@pytest.mark.parametrize("inside", [True, False])
+async def test_an_authority_that_says_little_of_itself_is_trusted_as_kubectl_does(
+    inside: bool,
+    account: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strict: Callable[..., ssl.SSLContext],
+) -> None:
+    async with scripted_api(certify(account, "plain", strictly=False)) as api:
+        api.on("GET", "/x", answer({}))
+        with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
+            await plainly(f"{api.url}/x", strict(cafile=account / "ca.crt"))
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
+        named = None if inside else str(kubeconfig(account, api.url))
+        sessions = Sessions(CredentialSource(kubeconfig=named, service_account=account))
+        assert await Cluster(sessions, "default").request("GET", "/x") == {}
+        await sessions.aclose()
+
+
+async def plainly(url: str, context: ssl.SSLContext) -> None:
+    async with aiohttp.ClientSession() as session, session.get(url, ssl=context):
+        pass
+
+
+@pytest.mark.parametrize("wrong", ["name", "date"])
+async def test_but_names_and_dates_are_checked(
+    wrong: str, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = timedelta(days=2) if wrong == "date" else timedelta()
+    host = "127.0.0.2" if wrong == "name" else "127.0.0.1"
+    server = certify(account, "plain", strictly=False, host=host, age=old)
     sessions = Sessions(CredentialSource(service_account=account))
     async with scripted_api(server) as api:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
