@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 import anyio
 from aiohttp import web
 
+from forensics_core.listener import listener
+
 LOST = 120.0
 """Seconds without a connection after which a restart may help."""
 
@@ -51,7 +53,7 @@ async def health_server(
     runner = web.AppRunner(server, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104
+        await web.SockSite(runner, listener(port)).start()
         yield int(runner.addresses[0][1])
     finally:
         with anyio.move_on_after(5, shield=True):

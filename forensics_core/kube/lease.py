@@ -55,13 +55,15 @@ async def lead(
     body: Callable[[], Awaitable[None]],
     *,
     timing: LeaseTiming | None = None,
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Wait for the Lease, run `body` while holding it, give it back.
 
-    `identity` must be unique to this replica. Raises what `body` raises, and `LeaseLost`, after
-    cancelling `body`, if the Lease could not be renewed. Outages are waited out.
+    `identity` must be unique to this replica. `heard` is called whenever the API server has told
+    how the Lease stands, also while somebody else has it. Raises what `body` raises, and
+    `LeaseLost`, after cancelling `body`, if the Lease could not be renewed. Outages are waited out.
     """
-    elector = _Elector(Objects(cluster, LEASES), lease, identity, timing or LeaseTiming())
+    elector = _Elector(Objects(cluster, LEASES), lease, identity, timing or LeaseTiming(), heard)
     try:
         await elector.acquire()
         await elector.hold(body)
@@ -75,6 +77,7 @@ class _Elector:
     lease: LeaseName
     identity: str
     timing: LeaseTiming
+    heard: Callable[[], None]
     usurped: bool = False
     """Somebody else was found to hold the Lease."""
     seen: Object = field(default_factory=dict)
@@ -121,7 +124,9 @@ class _Elector:
         """Make one step towards the Lease; no answer and any refusal count as a failure."""
         with anyio.move_on_after(within):
             try:
-                return await step()
+                done = await step()
+                self.heard()
+                return done
             except ClusterError as error:
                 log.warning("The Lease '%s': %s", self.lease.name, error)
         return False

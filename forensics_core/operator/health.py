@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 from aiohttp import web
 
 from forensics_core.errors import UsageError
+from forensics_core.listener import listener
 from forensics_core.operator.metrics import Metrics
 
+RECENT = 15.0
+"""Seconds for which an answer of the API server shows that it can be reached."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Contact:
+    """Remembers when the API server last answered."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def heard(self) -> None:
+        """Note that it did now."""
+        self._last = anyio.current_time()
+
+    @property
+    def recent(self) -> bool:
+        """Whether it did within the last `RECENT` seconds."""
+        return anyio.current_time() - self._last < RECENT
 
 
 @asynccontextmanager
 async def health_server(
-    port: int,
-    metrics: Metrics,
-    ready: Callable[[], bool],
-    host: str = "0.0.0.0",  # noqa: S104
+    port: int, metrics: Metrics, ready: Callable[[], bool]
 ) -> AsyncIterator[int]:
     """Serve on `port` for the block, and yield the port; 0 takes any free one.
 
@@ -41,9 +59,8 @@ async def health_server(
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
         try:
-            await site.start()
+            await web.SockSite(runner, listener(port)).start()
         except OSError as error:
             raise UsageError(
                 f"The port {port} cannot be served: {error}", hint="Set healthPort to another one"

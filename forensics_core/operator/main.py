@@ -19,7 +19,7 @@ from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseName, lead
 from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
-from forensics_core.operator.health import health_server
+from forensics_core.operator.health import Contact, health_server
 from forensics_core.operator.jsonlog import log_as_json
 from forensics_core.operator.metrics import CONTROLLER, Metrics
 from forensics_core.operator.settings import Settings, load_settings
@@ -35,9 +35,10 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
     metrics = Metrics()
     me = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     leaders: list[Controller] = []
+    contact = Contact()
 
     def ready() -> bool:
-        return all(controller.ready for controller in leaders)
+        return contact.recent and all(controller.ready for controller in leaders)
 
     async def work() -> None:
         controller = Controller(cluster, settings, metrics, me)
@@ -50,7 +51,7 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
     async with health_server(settings.health_port, metrics, ready) as port:
         if port_file is not None:
             await anyio.Path(port_file).write_text(str(port))
-        await lead(cluster, lease, me, work)
+        await lead(cluster, lease, me, work, heard=contact.heard)
 
 
 async def _main(settings: Settings, kubeconfig: str | None, port_file: Path | None) -> None:
