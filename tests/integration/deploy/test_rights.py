@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from forensics_core.export.s3.client import S3Access
+from forensics_core.operator.context import OWNERS
 from forensics_core.testing.access import Attributes, User
+from forensics_core.testing.faults import Fault
 from forensics_core.testing.rbac import rbac
 from forensics_core.testing.records import Recorded
+from forensics_core.testing.runner import RunningPod
 from lab.seaweed import Identity, S3Server
-from tests.integration.operator.stage import NAMESPACE, Stage, open_stage
+from tests.integration.operator.stage import NAMESPACE, Document, Stage, open_stage
 from tests.unit.deploy.manifests import manifests
 
 OPERATOR = User("system:serviceaccount:forensics-operator:forensics-operator")
+Grant = tuple[str, str, str]
+"""The namespace or none, `group/resource`, and the verb."""
 RBAC = {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 
 
@@ -86,6 +95,106 @@ async def test_nor_does_a_capture_that_is_cancelled(stage: Stage) -> None:
         await stage.finished()
     assert "delete jobs" in stage.requests()
     assert refused(stage) == set()
+
+
+RULES = "rbac.authorization.k8s.io/v1"
+EVERYBODY = {"kind": "Group", "name": "system:serviceaccounts"}
+CONTAINERS = [{"name": "app", "image": "app:1"}]
+ASLEEP = {
+    "suspend": True,
+    "template": {"spec": {"restartPolicy": "Never", "containers": CONTAINERS}},
+}
+TAKEN = json.dumps({"kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409})
+UNSEEN = {
+    # Asked for by admission, of whoever sets an owner reference that blocks deletion.
+    (NAMESPACE, "forensics.orkaproj.io/podcheckpoints/finalizers", "update"),
+    # For checking again whether whoever asked may.
+    ("", "authorization.k8s.io/subjectaccessreviews", "create"),
+}
+"""Rights that are granted though no request of the operator's shows them, each with its reason."""
+
+
+async def test_every_right_that_is_granted_is_needed(stage: Stage) -> None:
+    faults = [
+        # Of two requests one fails twice: its event is counted, not written again.
+        Fault("create", "secrets", status=500, times=3),
+        # A proxy that asked twice: its first try went through.
+        Fault("create", "jobs", status=409, body=TAKEN, executed=True),
+    ]
+    for fault in faults:
+        stage.cluster.faults.add(fault)
+    stage.worker.before = partial(cancel_first, stage)
+    surroundings(stage)
+    for name in ("one", "two"):
+        stage.request(name, pod="owned-0", ttlSecondsAfterFinished=0)
+    async with stage.operating():
+        with anyio.fail_after(50):
+            await stage.cluster.until("podcheckpoints", lambda found: not found, NAMESPACE)
+    assert [fault.times for fault in faults] == [0, 0]
+    assert granted() - exercised(stage) == UNSEEN
+
+
+async def cancel_first(stage: Stage, _: RunningPod) -> None:
+    """Have the first capture cancelled, and wait until that stops its worker."""
+    stage.worker.before = None
+    (job,) = stage.cluster.list("jobs", NAMESPACE)
+    (owner,) = job["metadata"]["ownerReferences"]
+    stage.cluster.patch("podcheckpoints", owner["name"], {"spec": {"cancel": True}}, NAMESPACE)
+    await anyio.sleep_forever()
+
+
+def surroundings(stage: Stage) -> None:
+    """Make a pod with rights, a claim, and above it an owner of every kind."""
+    for kind in ("Role", "ClusterRole"):
+        role = {"kind": kind, "name": "x"}
+        made(stage, RULES, kind, rules=[])
+        made(
+            stage,
+            RULES,
+            f"{kind}Binding",
+            roleRef=role,
+            subjects=[EVERYBODY],
+        )
+    made(stage, "v1", "PersistentVolumeClaim", spec={"volumeName": "disk"})
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "x"}}]
+    owned: dict[str, Any] = {}
+    for kind, resource in OWNERS.items():
+        owner = made(stage, resource.api_version, kind, owned, spec=ASLEEP)
+        reference = {"kind": kind, "apiVersion": resource.api_version, "controller": True}
+        owned = {"ownerReferences": [reference | {"name": "x", "uid": owner["metadata"]["uid"]}]}
+    stage.cluster.seed_pod("owned-0", metadata=owned, spec={"volumes": volumes})
+
+
+def made(
+    stage: Stage, api: str, kind: str, metadata: Mapping[str, Any] | None = None, **more: Any
+) -> Document:
+    meta = {"name": "x", "namespace": "default", **(metadata or {})}
+    return stage.cluster.create({"apiVersion": api, "kind": kind, "metadata": meta, **more})
+
+
+def granted() -> set[Grant]:
+    """Return every right of the operator's roles."""
+    roles = [item for item in manifests() if item["metadata"]["name"] == "forensics-operator"]
+    return {
+        (role["metadata"].get("namespace", ""), f"{group}/{resource}", verb)
+        for role in roles
+        for rule in role.get("rules", ())
+        for group, resource, verb in product(rule["apiGroups"], rule["resources"], rule["verbs"])
+    }
+
+
+def exercised(stage: Stage) -> set[Grant]:
+    """Return the rights that the requests so far needed; those in no role's namespace have none."""
+    infos = [recorded.info for recorded in stage.cluster.records.requests]
+    homes = {namespace for namespace, _, _ in granted()}
+    return {
+        (
+            info.namespace if info.namespace in homes else "",
+            f"{info.group}/{info.resource}",
+            info.verb,
+        )
+        for info in infos
+    }
 
 
 def test_what_the_operator_must_not_do_is_refused(stage: Stage) -> None:
