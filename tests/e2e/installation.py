@@ -134,7 +134,8 @@ class Installation:
 def render(inputs: Inputs, folder: Path, api_ports: list[int]) -> Path:
     """Copy `deploy/`, edited as docs/install.md says; returns the copy."""
     shutil.copytree(DEPLOY, folder, ignore=shutil.ignore_patterns("wheels"))
-    _edit(folder / "kustomization.yaml", lambda one: one.update(images=[_image(inputs.image)]))
+    component = folder / "image" / "kustomization.yaml"
+    _edit(component, lambda one: one.update(images=[_image(inputs.image)]))
     config = folder / "operator" / "config.yaml"
     config.write_text(yaml.safe_dump(_settings(inputs)))
     for name, ports in {

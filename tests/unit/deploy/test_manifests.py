@@ -96,14 +96,14 @@ def test_namespaces_carry_every_pod_security_label(namespace: str, level: str) -
 
 def test_one_edit_changes_the_image_everywhere(tmp_path: Path) -> None:
     copy = tmp_path / "deploy"
-    shutil.copytree(DEPLOY, copy)
-    kustomization = copy / "kustomization.yaml"
-    data = yaml.safe_load(kustomization.read_text())
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("wheels"))
+    component = copy / "image" / "kustomization.yaml"
+    data = yaml.safe_load(component.read_text())
     data["images"] = [{"name": "kube-forensics", "newName": "cases/tool", "digest": "sha256:ab"}]
-    kustomization.write_text(yaml.safe_dump(data))
-    output = rendered(copy)
-    assert output.count("cases/tool@sha256:ab") == 2
-    assert "kube-forensics:" not in output
+    component.write_text(yaml.safe_dump(data))
+    for folder, times in ((copy, 2), (copy / "slackbot", 1)):
+        assert rendered(folder).count("cases/tool@sha256:ab") == times
+        assert "kube-forensics:" not in rendered(folder)
 
 
 def test_the_jobs_get_the_operators_own_image() -> None:
