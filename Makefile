@@ -58,8 +58,8 @@ e2e: $(INSTALLED) ## The tests against the cluster that KUBECONFIG names
 
 image: $(INSTALLED) ## Build the container image: IMAGE=name:tag BASE_IMAGE=name:tag
 	@rm -rf deploy/image/wheels
-	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir deploy/image/wheels '.[all]'
-	docker build --build-arg BASE_IMAGE="$(BASE_IMAGE)" --tag "$(IMAGE)" deploy/image
+	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir deploy/image/wheels '.[all]' pip
+	docker build --network none --build-arg BASE_IMAGE="$(BASE_IMAGE)" --tag "$(IMAGE)" deploy/image
 
 deploy: ## Install into the cluster that kubectl talks to: see docs/install.md
 	$(KUBECTL) apply -k deploy

@@ -34,6 +34,15 @@ def test_every_make_target_exists() -> None:
     assert all(f"\n{target}:" in makefile for target in targets)
 
 
+def test_wheels_made_by_hand_are_those_of_make_image() -> None:
+    """With pip's own: the base image need not have any."""
+    wanted = re.compile(r"pip wheel (?:--quiet )?(--constraint .*)$", re.MULTILINE)
+    (by_hand,) = wanted.findall(INSTALL)
+    (by_make,) = wanted.findall((REPOSITORY / "Makefile").read_text())
+    assert by_hand == by_make
+    assert by_make.split()[-1] == "pip"
+
+
 def test_the_collectors_capabilities_are_each_explained() -> None:
     section = SECURITY.partition("## The collector's privileges")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(CAPABILITIES)
