@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.e2e.inputs import Inputs
+from tests.e2e.inputs import STANDARD, Inputs
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Commands:
 
     def kubectl(self, *arguments: str | Path, stdin: str = "") -> str:
         """Run kubectl and return its output. Raises `Failed`."""
-        ended = self.run(_found("kubectl"), *arguments, stdin=stdin)
+        ended = self.run(kubectl(), *arguments, stdin=stdin)
         if ended.code:
             words = " ".join(str(argument) for argument in arguments)
             raise Failed(f"kubectl {words}: {ended.err.strip()}")
@@ -65,7 +65,7 @@ class Commands:
 
     def refusal(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl, which has to fail, and return what it says. Raises `Failed` if it works."""
-        ended = self.run(_found("kubectl"), *arguments, stdin=stdin)
+        ended = self.run(kubectl(), *arguments, stdin=stdin)
         if ended.code == 0:
             raise Failed(f"kubectl {' '.join(arguments)} was not refused: {ended.out}")
         return ended.err
@@ -76,7 +76,8 @@ class Commands:
 
     def run(self, *command: str | Path, stdin: str = "") -> Ended:
         """Run a command to its end, within the time that a step may take."""
-        env = {**os.environ, **self.inputs.s3_env(), "KUBECONFIG": self.inputs.kubeconfig}
+        said = {name: value for name, value in os.environ.items() if name not in STANDARD}
+        env = {**said, **self.inputs.s3_env(), "KUBECONFIG": self.inputs.kubeconfig}
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, env=env, timeout=self.limit
         )
@@ -104,8 +105,9 @@ class Commands:
         raise Failed(f"{what}: not within {self.inputs.timeout} s (E2E_TIMEOUT){why}")
 
 
-def _found(name: str) -> str:
-    beside = BIN / name
-    found = str(beside) if beside.exists() else shutil.which(name)
-    assert found, f"{name} is neither in {BIN} nor in PATH"
+def kubectl() -> str:
+    """Return the kubectl to run: `KUBECTL`, that of `PATH`, or the one beside this Python."""
+    named = os.environ.get("KUBECTL") or "kubectl"
+    found = shutil.which(named) or shutil.which("kubectl", path=str(BIN))
+    assert found, f"{named} is neither in PATH nor in {BIN}"
     return found

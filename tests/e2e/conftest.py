@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.commands import Commands, Failed
 from tests.e2e.inputs import Inputs, read_inputs
-from tests.e2e.installation import Installation
+from tests.e2e.installation import Installation, Means
 from tests.e2e.pods import Target
 from tests.e2e.requests import Requests
 from tests.e2e.storage import forget, make_bucket
@@ -66,16 +66,18 @@ def commands(inputs: Inputs, pytestconfig: pytest.Config) -> Iterator[Commands]:
 def installation(
     commands: Commands, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """kube-forensics at work: installed now, or before (E2E_DEPLOY=0)."""
+    """kube-forensics at work: installed now, or before."""
     found = Installation(commands, tmp_path_factory.mktemp("installation"))
+    means = found.means()
     with ExitStack() as stack:
-        if commands.inputs.deploy:
-            found.refuse_to_overwrite()
-            if not commands.inputs.keep:
-                stack.callback(found.remove)
-            found.install()
-        else:
+        if means is Means.ADOPT:
             found.adopt()
+        else:
+            found.prepare()
+            undo = found.borrow().give_back if means is Means.LOAN else found.remove
+            if not commands.inputs.keep:
+                stack.callback(undo)
+            found.install()
         yield found
 
 

@@ -7,7 +7,11 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
+
+STANDARD = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""The variables that every S3 client reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +20,13 @@ class Keys:
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+    """Of credentials that were made for a while."""
 
     def variables(self) -> dict[str, str]:
         """Return them as the standard variables."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-        }
+        values = (self.access_key_id, self.secret_access_key, self.session_token)
+        return {name: value for name, value in zip(STANDARD, values, strict=True) if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Inputs:
 
     kubeconfig: str
     image: str
-    """Of operator and collector; loaded on the nodes already."""
+    """Of operator and collector; loaded on the nodes already. Empty: of what is installed."""
     target_image: str
     """Of the pods to capture: it has a shell."""
     target_namespace: str
@@ -45,8 +49,8 @@ class Inputs:
     """The operator's, and this machine's: may add, read and list."""
     collector_keys: Keys
     """The collector's: may add."""
-    deploy: bool
-    """Whether to install, and to remove again; else what is installed is used."""
+    deploy: bool | None
+    """Whether to install, and to remove again; else what is installed is used. None: as it is."""
     public_key: Path | None
     """Where the installed operator's key is known; by default it is read from the cluster."""
     keep: bool
@@ -61,6 +65,11 @@ class Inputs:
         return f"s3://{self.bucket}/{self.run}"
 
     @property
+    def endpoint_host(self) -> str:
+        """The host of S3 as pods see it: a name or an address; empty for AWS."""
+        return urlsplit(self.endpoint_pods).hostname or ""
+
+    @property
     def endpoint_port(self) -> int:
         """The TCP port of S3 as pods see it."""
         parts = urlsplit(self.endpoint_pods)
@@ -73,25 +82,15 @@ class Inputs:
         return self.keys.variables() | region | endpoint
 
 
-_USUAL = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""What is taken where the tests' own variables are not set."""
-
-
 def read_inputs(environ: Mapping[str, str] = os.environ) -> Inputs:
     """Read the variables. Raises `KeyError` for one that has no default."""
     say = environ.get
-    usual = {f"E2E_{name}": environ[name] for name in _USUAL if name in environ}
-    given = usual | {name: value for name, value in environ.items() if value}
-    keys = Keys(given["E2E_AWS_ACCESS_KEY_ID"], given["E2E_AWS_SECRET_ACCESS_KEY"])
-    collector = Keys(
-        say("E2E_COLLECTOR_AWS_ACCESS_KEY_ID") or keys.access_key_id,
-        say("E2E_COLLECTOR_AWS_SECRET_ACCESS_KEY") or keys.secret_access_key,
-    )
+    keys = _keys(environ, "E2E_") or _keys(environ, "") or _no_keys()
     pods = say("E2E_S3_ENDPOINT_PODS") or say("E2E_S3_ENDPOINT_LOCAL", "")
     known_key = say("E2E_PUBLIC_KEY")
     return Inputs(
-        kubeconfig=given["KUBECONFIG"],
-        image=say("E2E_IMAGE") or "kube-forensics:0.1.0",
+        kubeconfig=_required(environ, "KUBECONFIG"),
+        image=say("E2E_IMAGE", ""),
         target_image=say("E2E_TARGET_IMAGE") or "busybox:1.36",
         target_namespace=say("E2E_TARGET_NAMESPACE") or "forensics-e2e",
         endpoint_pods=pods,
@@ -99,9 +98,31 @@ def read_inputs(environ: Mapping[str, str] = os.environ) -> Inputs:
         bucket=(say("E2E_BUCKET") or "kube-forensics-e2e").removeprefix("s3://").strip("/"),
         region=say("E2E_REGION") or "us-east-1",
         keys=keys,
-        collector_keys=collector,
-        deploy=(say("E2E_DEPLOY") or "1") != "0",
+        collector_keys=_keys(environ, "E2E_COLLECTOR_") or keys,
+        deploy=_choice(say("E2E_DEPLOY")),
         public_key=Path(known_key) if known_key else None,
         keep=(say("E2E_KEEP") or "0") != "0",
         timeout=int(say("E2E_TIMEOUT") or "300"),
     )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    if not environ.get(name):
+        raise KeyError(name)
+    return environ[name]
+
+
+def _keys(environ: Mapping[str, str], prefix: str) -> Keys | None:
+    """Read the keys of one identity: all from variables of one kind, never mixed."""
+    key, secret, token = (environ.get(prefix + name, "") for name in STANDARD)
+    if key and not secret:
+        raise KeyError(f"{prefix or 'E2E_'}AWS_SECRET_ACCESS_KEY")
+    return Keys(key, secret, token) if key else None
+
+
+def _no_keys() -> NoReturn:
+    raise KeyError("E2E_AWS_ACCESS_KEY_ID")
+
+
+def _choice(said: str | None) -> bool | None:
+    return None if not said else said != "0"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from forensics_core.evidence.seal import generate_key
 from tests.e2e.commands import Commands, Failed
-from tests.e2e.inputs import Inputs, Keys
+from tests.e2e.existing import Loan, borrow, look
+from tests.e2e.inputs import Inputs
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEM, OPERATOR = "forensics-system", "forensics-operator"
@@ -25,6 +27,16 @@ CRD = "podcheckpoints.forensics.orkaproj.io"
 KEY_SECRET = "forensics-signing-key"  # noqa: S105  # its name
 MARK = "forensics.orkaproj.io/e2e"
 """The label on the namespaces that these tests made, and may remove."""
+IMAGE = "kube-forensics:0.1.0"
+"""What `make image` makes."""
+
+
+class Means(Enum):
+    """How the tests come by an installation."""
+
+    OWN = "install it, and remove it"
+    LOAN = "set up what is there, and put it back"
+    ADOPT = "use what is there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,8 @@ class Installation:
     commands: Commands
     folder: Path
     """For the manifests as they were applied, and the key."""
+    secrets: list[dict[str, Any]] = field(default_factory=list)
+    """What is applied with them: the key, and credentials. Never written to a file."""
 
     @property
     def inputs(self) -> Inputs:
@@ -45,23 +59,52 @@ class Installation:
         """The key that the operator's seals hold for."""
         return self.folder / "forensics.pub"
 
-    def install(self) -> None:
-        """Apply everything, and wait until the operator is at work."""
-        rendered = render(self.inputs, self.folder / "deploy", self._api_ports())
-        kubectl = self.commands.kubectl
-        kubectl("apply", "-f", rendered / "namespaces.yaml")
-        for name in (SYSTEM, OPERATOR):
-            kubectl("label", "namespace", name, f"{MARK}={self.inputs.run}", "--overwrite")
+    def means(self) -> Means:
+        """Decide. Raises `Failed` if what is there would have to be changed, and is in use."""
+        if self.inputs.deploy is False:
+            return Means.ADOPT
+        if not self._foreign():
+            return Means.OWN
+        there = look(self.commands, OPERATOR)
+        if self.inputs.deploy or not there.destinations:
+            return Means.LOAN
+        if there.allows(self.inputs.destination):
+            return Means.ADOPT
+        raise Failed(
+            f"kube-forensics is installed, for {', '.join(there.destinations)}: name one of these "
+            "in E2E_BUCKET, or let the tests set it up for their own and put it back: E2E_DEPLOY=1"
+        )
+
+    def prepare(self) -> None:
+        """Write the manifests that `install` applies."""
+        image = self.inputs.image or look(self.commands, OPERATOR).image or IMAGE
         private, public = generate_key()
         self.public_key.write_bytes(public)
-        self.commands.apply(_secret(KEY_SECRET, OPERATOR, {"key.pem": private.decode()}))
-        self.commands.apply(_keys("operator-s3", OPERATOR, self.inputs.keys))
-        self.commands.apply(_keys("collector-s3", SYSTEM, self.inputs.collector_keys))
-        where = f"--namespace={OPERATOR}"
+        self.secrets[:] = [
+            _secret(KEY_SECRET, OPERATOR, {"key.pem": private.decode()}),
+            _secret("operator-s3", OPERATOR, self.inputs.keys.variables()),
+            _secret("collector-s3", SYSTEM, self.inputs.collector_keys.variables()),
+        ]
+        ports = Ports(s3=self._s3_ports(), api=self._api_ports())
+        render(replace(self.inputs, image=image), self._manifests, ports)
+
+    def borrow(self) -> Loan:
+        """Note what is there, to put it back."""
+        return borrow(self.commands, self._manifests, self.secrets)
+
+    def install(self) -> None:
+        """Apply everything, and wait until the operator is at work."""
+        kubectl, where = self.commands.kubectl, f"--namespace={OPERATOR}"
+        foreign = self._foreign()
+        kubectl("apply", "-f", self._manifests / "namespaces.yaml")
+        for name in () if foreign else (SYSTEM, OPERATOR):
+            kubectl("label", "namespace", name, f"{MARK}={self.inputs.run}", "--overwrite")
+        for secret in self.secrets:
+            self.commands.apply(secret)
         again = self.commands.get("deployment", OPERATOR, where) is not None
-        kubectl("apply", "-k", rendered)
+        kubectl("apply", "-k", self._manifests)
         if again:
-            # What an earlier run kept still has that run's key.
+            # The Secrets that were there are in the environment of what runs.
             kubectl("rollout", "restart", f"deployment/{OPERATOR}", where)
         self.wait()
 
@@ -98,9 +141,8 @@ class Installation:
                 self.commands.kubectl("delete", CRD, "--all", f"--namespace={SYSTEM}", limit)
             except Failed:
                 self._release()
-        if (self.folder / "deploy").exists():
-            manifests = self.folder / "deploy"
-            self.commands.kubectl("delete", "-k", manifests, "--ignore-not-found", limit)
+        if self._manifests.exists():
+            self.commands.kubectl("delete", "-k", self._manifests, "--ignore-not-found", limit)
 
     def _release(self) -> None:
         """Take the finalizers off ourselves: there is no operator that could."""
@@ -109,21 +151,35 @@ class Installation:
             name = item["metadata"]["name"]
             self.commands.kubectl("patch", CRD, name, where, "--type=merge", f"--patch={patch}")
 
-    def refuse_to_overwrite(self) -> None:
-        """Raise `Failed` where somebody else installed kube-forensics: it would be removed."""
-        for name in (SYSTEM, OPERATOR):
-            found = self.commands.get("namespace", name)
-            if found and MARK not in found["metadata"].get("labels", {}):
-                raise Failed(
-                    f"The namespace {name} is there already, and not from these tests: set "
-                    "E2E_DEPLOY=0 to use what is installed, or take another cluster"
-                )
+    @property
+    def _manifests(self) -> Path:
+        return self.folder / "deploy"
+
+    def _foreign(self) -> bool:
+        """Whether a namespace of ours is there that these tests did not make."""
+        found = [self.commands.get("namespace", name) for name in (SYSTEM, OPERATOR)]
+        return any(MARK not in each["metadata"].get("labels", {}) for each in found if each)
 
     def _api_ports(self) -> list[int]:
-        """Return the ports of the API server itself, which the network policy has to let pass."""
-        of_kubernetes = "--selector=kubernetes.io/service-name=kubernetes"
-        slices = self.commands.list("endpointslices", "--namespace=default", of_kubernetes)
-        return [port["port"] for each in slices for port in each.get("ports") or ()]
+        """Return the ports of the API server itself: a policy sees no Service's."""
+        return self._ports_behind("default", "kubernetes")
+
+    def _s3_ports(self) -> list[int]:
+        """Return the port of S3, and those of the pods where it is a Service of the cluster."""
+        services = self.commands.list("services", "--all-namespaces")
+        names = [
+            (each["metadata"]["namespace"], each["metadata"]["name"])
+            for each in services
+            if leads_to(each, self.inputs.endpoint_host, self.inputs.endpoint_port)
+        ]
+        behind = [port for name in names for port in self._ports_behind(*name)]
+        return [self.inputs.endpoint_port, *behind]
+
+    def _ports_behind(self, namespace: str, service: str) -> list[int]:
+        label = f"--selector=kubernetes.io/service-name={service}"
+        slices = self.commands.list("endpointslices", f"--namespace={namespace}", label)
+        ports = [port.get("port") for each in slices for port in each.get("ports") or ()]
+        return [port for port in ports if port]
 
     def _why(self) -> str:
         """Return what the cluster tells about the operator's pods."""
@@ -131,18 +187,37 @@ class Installation:
         return ended[-4000:]
 
 
-def render(inputs: Inputs, folder: Path, api_ports: list[int]) -> Path:
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the network policies have to let connections out to."""
+
+    s3: list[int]
+    api: list[int]
+
+
+def leads_to(service: dict[str, Any], host: str, port: int) -> bool:
+    """Whether a Service stands behind an endpoint: by its name, an address, or a node's port."""
+    metadata, spec = service["metadata"], service["spec"]
+    name = [metadata["name"], metadata["namespace"], "svc"]
+    entrances = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+    addresses = [
+        *(spec.get("clusterIPs") or ()),
+        *(spec.get("externalIPs") or ()),
+        *(each.get("ip") or each.get("hostname") for each in entrances),
+    ]
+    node_ports = [each.get("nodePort") for each in spec.get("ports") or ()]
+    return host.split(".")[:3] in (name, name[:2]) or host in addresses or port in node_ports
+
+
+def render(inputs: Inputs, folder: Path, ports: Ports) -> Path:
     """Copy `deploy/`, edited as docs/install.md says; returns the copy."""
     shutil.copytree(DEPLOY, folder, ignore=shutil.ignore_patterns("wheels"))
     component = folder / "image" / "kustomization.yaml"
-    _edit(component, lambda one: one.update(images=[_image(inputs.image)]))
+    _edit(component, lambda one: one.update(images=[_image(inputs.image or IMAGE)]))
     config = folder / "operator" / "config.yaml"
     config.write_text(yaml.safe_dump(_settings(inputs)))
-    for name, ports in {
-        "collector": [inputs.endpoint_port],
-        "operator": [inputs.endpoint_port, *api_ports],
-    }.items():
-        _let_out(folder / "network" / f"{name}.yaml", ports)
+    _let_out(folder / "network" / "collector.yaml", ports.s3)
+    _let_out(folder / "network" / "operator.yaml", [*ports.s3, *ports.api])
     return folder
 
 
@@ -190,10 +265,6 @@ def _let_out(path: Path, ports: list[int]) -> None:
                 rule["ports"] += [{"protocol": "TCP", "port": port} for port in new]
 
     _edit(path, add)
-
-
-def _keys(name: str, namespace: str, keys: Keys) -> dict[str, Any]:
-    return _secret(name, namespace, keys.variables())
 
 
 def _secret(name: str, namespace: str, data: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ async def _client(inputs: Inputs) -> AsyncIterator[S3Client]:
     session = aioboto3.Session(
         aws_access_key_id=inputs.keys.access_key_id,
         aws_secret_access_key=inputs.keys.secret_access_key,
+        aws_session_token=inputs.keys.session_token or None,
         region_name=inputs.region,
     )
     opening: AbstractAsyncContextManager[S3Client]

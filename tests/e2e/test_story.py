@@ -110,7 +110,17 @@ def test_kubectl_shows_it(sample: dict[str, Any], commands: Commands) -> None:
     heading, row = commands.kubectl("get", CRD, name, IN_SYSTEM).splitlines()
     assert heading.split()[:3] == ["NAME", "POD", "TARGET-NS"]
     assert POD in row and "Complete" in row
-    assert "Events:" in commands.kubectl("describe", CRD, name, IN_SYSTEM)
+    commands.until(
+        lambda: {"CaptureStarted", "Captured"} <= set(events(commands, name)),
+        "The events in kubectl describe",
+    )
+
+
+def events(commands: Commands, name: str) -> list[str]:
+    """Return the reasons of the events that `kubectl describe` shows."""
+    shown = commands.kubectl("describe", CRD, name, IN_SYSTEM)
+    rows = [row.split() for row in shown.partition("\nEvents:")[2].splitlines()]
+    return [row[1] for row in rows if len(row) > 1]
 
 
 def test_a_pod_that_is_not_there(requests: Requests) -> None:

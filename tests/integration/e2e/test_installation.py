@@ -19,9 +19,20 @@ from forensics_core.api.crd import crd
 from forensics_core.api.names import FINALIZER
 from forensics_core.operator.settings import Settings
 from forensics_core.testing import LoopbackCluster
-from tests.e2e.commands import Commands, Failed
-from tests.e2e.inputs import Inputs, read_inputs
-from tests.e2e.installation import OPERATOR, SYSTEM, Installation, render
+from tests.e2e.commands import Commands, Failed, kubectl
+from tests.e2e.existing import Loan
+from tests.e2e.inputs import STANDARD, Inputs, read_inputs
+from tests.e2e.installation import (
+    DEPLOY,
+    MARK,
+    OPERATOR,
+    SYSTEM,
+    Installation,
+    Means,
+    Ports,
+    leads_to,
+    render,
+)
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
 SAID = {
@@ -37,7 +48,7 @@ SAID = {
 
 def rendered(folder: Path, inputs: Inputs) -> dict[tuple[str, str], Any]:
     """Return the manifests by kind and name."""
-    render(inputs, folder / "deploy", [16443])
+    render(inputs, folder / "deploy", Ports(s3=[9876], api=[26443]))
     done = subprocess.run(
         [KUBECTL, "kustomize", folder / "deploy"], capture_output=True, text=True, check=True
     )
@@ -74,8 +85,8 @@ def test_everything_that_was_said_is_in_the_manifests(tmp_path: Path) -> None:
     assert (rule.prefix, rule.endpoint) == ("s3://cases/prod", "http://s3.example:9876")
     assert rule.credentials.secret == "collector-s3"  # noqa: S105  # its name
     assert 9876 in ports(manifests["NetworkPolicy", "collector"])
-    assert {9876, 16443} <= ports(manifests["NetworkPolicy", "operator"])
-    assert 16443 not in ports(manifests["NetworkPolicy", "collector"])
+    assert {9876, 26443} <= ports(manifests["NetworkPolicy", "operator"])
+    assert 26443 not in ports(manifests["NetworkPolicy", "collector"])
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,40 @@ def test_each_identity_can_have_keys_of_its_own() -> None:
     assert (inputs.keys.access_key_id, inputs.collector_keys.access_key_id) == ("mine", "theirs")
 
 
+def test_keys_for_a_while_come_with_their_token_and_are_never_mixed() -> None:
+    said = SAID | {"AWS_SESSION_TOKEN": "for an hour"}
+    assert "for an hour" in read_inputs(said).keys.variables().values()
+    own = {"E2E_AWS_ACCESS_KEY_ID": "mine", "E2E_AWS_SECRET_ACCESS_KEY": "m"}
+    assert "AWS_SESSION_TOKEN" not in read_inputs(said | own).keys.variables()
+    token = {"E2E_AWS_SESSION_TOKEN": "mine for an hour"}
+    keys = read_inputs(said | own | token).keys
+    assert keys.variables().keys() == set(STANDARD)
+    assert "mine for an hour" in keys.variables().values()
+    assert "hour" not in repr(keys)
+
+
+def test_commands_get_the_keys_that_were_said_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of somebody else")
+    commands = Commands(read_inputs(SAID | {"E2E_TIMEOUT": "1"}))
+    assert commands.run("sh", "-c", "echo $AWS_ACCESS_KEY_ID$AWS_SESSION_TOKEN").out == "key\n"
+
+
+def test_kubectl_is_the_one_that_was_named_then_that_of_the_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("KUBECTL", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert kubectl() == str(KUBECTL)
+    theirs = tmp_path / "kubectl"
+    theirs.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert kubectl() == str(theirs)
+    monkeypatch.setenv("KUBECTL", "/bin/sh")
+    assert kubectl() == "/bin/sh"
+
+
 def test_what_has_no_default_is_named() -> None:
     for name in ("E2E_AWS_ACCESS_KEY_ID", "E2E_AWS_SECRET_ACCESS_KEY", "KUBECONFIG"):
         with pytest.raises(KeyError, match=name):
@@ -123,10 +168,19 @@ def test_what_has_no_default_is_named() -> None:
 
 async def roll_out(cluster: LoopbackCluster) -> None:
     """Do what a cluster does about the operator's Deployment: have its replicas ready."""
-    await cluster.until("deployments", len, OPERATOR)
-    ready = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), 2)
-    status = ready | {"availableReplicas": 2, "observedGeneration": 1}
-    cluster.patch("deployments", OPERATOR, {"status": status}, OPERATOR)
+    ready = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas", "availableReplicas"), 2)
+    while True:
+        await cluster.until("deployments", rolling, OPERATOR)
+        generation = cluster.get("deployments", OPERATOR, OPERATOR)["metadata"]["generation"]
+        status = ready | {"observedGeneration": generation}
+        cluster.patch("deployments", OPERATOR, {"status": status}, OPERATOR)
+
+
+def rolling(deployments: list[dict[str, Any]]) -> bool:
+    return any(
+        each.get("status", {}).get("observedGeneration") != each["metadata"]["generation"]
+        for each in deployments
+    )
 
 
 @pytest.fixture
@@ -142,19 +196,156 @@ async def test_it_is_installed_and_removed(
 ) -> None:
     cluster, ours = installation
     before = {each["metadata"]["name"] for each in cluster.list("namespaces")}
-    await to_thread.run_sync(ours.refuse_to_overwrite)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(roll_out, cluster)
-        await to_thread.run_sync(ours.install)
+    assert await to_thread.run_sync(ours.means) is Means.OWN
+    await install(cluster, ours)
     keys = cluster.get("secrets", "collector-s3", SYSTEM)["data"]
     assert base64.b64decode(keys["AWS_ACCESS_KEY_ID"]) == b"key"
+    assert image(cluster) == "registry.example:5000/forensics:7"
     key = ours.public_key.read_bytes()
     await to_thread.run_sync(ours.adopt)
     assert ours.public_key.read_bytes() == key
-    await to_thread.run_sync(ours.refuse_to_overwrite)
+    assert await to_thread.run_sync(ours.means) is Means.OWN, "what an earlier run kept"
     await to_thread.run_sync(ours.remove)
     assert {each["metadata"]["name"] for each in cluster.list("namespaces")} == before
     assert cluster.list("clusterroles") == []
+
+
+async def install(cluster: LoopbackCluster, installation: Installation) -> Loan:
+    """Install as the tests do; returns what was there before."""
+    await to_thread.run_sync(installation.prepare)
+    loan = await to_thread.run_sync(installation.borrow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(roll_out, cluster)
+        await to_thread.run_sync(installation.install)
+        tasks.cancel_scope.cancel()
+    return loan
+
+
+def image(cluster: LoopbackCluster) -> str:
+    pod = cluster.get("deployments", OPERATOR, OPERATOR)["spec"]["template"]["spec"]
+    return str(pod["containers"][0]["image"])
+
+
+async def test_what_was_installed_by_hand_is_set_up_and_put_back(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    await to_thread.run_sync(by_hand, ours)
+    key = {"key.pem": base64.b64encode(b"theirs").decode()}
+    meta = {"name": "forensics-signing-key", "namespace": OPERATOR}
+    cluster.create({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": key})
+    before = everything(cluster)
+    assert await to_thread.run_sync(ours.means) is Means.LOAN
+    loan = await install(cluster, with_inputs(ours, image=""))
+    assert image(cluster) == "kube-forensics:0.1.0", "what was installed is what is tried"
+    assert cluster.get("secrets", "forensics-signing-key", OPERATOR)["data"] != key
+    assert await to_thread.run_sync(ours.means) is Means.ADOPT, "of a run that was killed"
+    await to_thread.run_sync(loan.give_back)
+    assert everything(cluster) == before
+
+
+def by_hand(installation: Installation) -> None:
+    """Do what docs/install.md says, with nothing set."""
+    installation.commands.kubectl("apply", "-k", DEPLOY)
+
+
+def with_inputs(installation: Installation, **changes: Any) -> Installation:
+    return replace(installation, commands=Commands(replace(installation.inputs, **changes)))
+
+
+def everything(cluster: LoopbackCluster) -> dict[tuple[str, str], Any]:
+    """Return what there is, by kind and name, but for what the server writes."""
+    kinds = (
+        "namespaces",
+        "deployments",
+        "configmaps",
+        "secrets",
+        "networkpolicies",
+        "clusterroles",
+    )
+    return {
+        (kind, item["metadata"]["name"]): (item.get("spec"), item.get("data"), item.get("rules"))
+        for kind in kinds
+        for item in cluster.list(kind)
+    }
+
+
+async def test_what_is_in_use_is_used_or_left_alone(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    await install(cluster, ours)
+    for name in (SYSTEM, OPERATOR):
+        cluster.patch("namespaces", name, {"metadata": {"labels": {MARK: None}}})
+    assert await to_thread.run_sync(ours.means) is Means.ADOPT
+    elsewhere = with_inputs(ours, bucket="other")
+    with pytest.raises(Failed, match=r"is installed, for s3://cases/prod: .*E2E_DEPLOY=1"):
+        await to_thread.run_sync(elsewhere.means)
+    assert await to_thread.run_sync(with_inputs(elsewhere, deploy=True).means) is Means.LOAN
+    assert await to_thread.run_sync(with_inputs(elsewhere, deploy=False).means) is Means.ADOPT
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "so"),
+    [
+        ("minio.store", 80, True),
+        ("minio.store.svc", 80, True),
+        ("minio.store.svc.cluster.local", 80, True),
+        ("10.96.0.7", 80, True),
+        ("203.0.113.9", 80, True),
+        ("192.0.2.1", 30900, True),
+        ("minio.other.svc", 80, False),
+        ("minio", 80, False),
+        ("192.0.2.1", 9000, False),
+        ("", 443, False),
+    ],
+)
+def test_a_service_is_known_by_name_address_or_port(host: str, port: int, so: bool) -> None:
+    service = {
+        "metadata": {"name": "minio", "namespace": "store"},
+        "spec": {"clusterIPs": ["10.96.0.7"], "ports": [{"port": 80, "nodePort": 30900}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}},
+    }
+    assert leads_to(service, host, port) is so
+
+
+async def test_policies_let_out_to_the_pods_ports(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    services = (("default", "kubernetes", 443, 26443), ("store", "minio", 80, 9100))
+    for namespace, name, port, target in services:
+        meta = {"name": name, "namespace": namespace}
+        serve(cluster, meta, port, target)
+    inside = with_inputs(ours, endpoint_pods="http://minio.store.svc")
+    await to_thread.run_sync(inside.prepare)
+    folder = inside.folder / "deploy" / "network"
+    out = {
+        name: ports(list(yaml.safe_load_all((folder / f"{name}.yaml").read_text()))[1])
+        for name in ("operator", "collector")
+    }
+    assert {80, 9100} <= out["collector"]
+    assert {80, 9100, 26443} <= out["operator"]
+    assert 26443 not in out["collector"]
+
+
+def serve(cluster: LoopbackCluster, meta: dict[str, str], port: int, target: int) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": meta["namespace"]}}
+    if meta["namespace"] != "default":
+        cluster.create(namespace)
+    spec = {"ports": [{"port": port, "targetPort": target}]}
+    cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
+    labels = {"kubernetes.io/service-name": meta["name"]}
+    cluster.create(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": meta | {"labels": labels},
+            "addressType": "IPv4",
+            "endpoints": [],
+            "ports": [{"port": target}],
+        }
+    )
 
 
 async def test_requests_without_an_operator_are_removed_all_the_same(
@@ -166,26 +357,22 @@ async def test_requests_without_an_operator_are_removed_all_the_same(
     meta = {"name": "left", "namespace": SYSTEM, "finalizers": [FINALIZER]}
     head = {"apiVersion": "forensics.orkaproj.io/v1alpha1", "kind": "PodCheckpoint"}
     cluster.create({**head, "metadata": meta, "spec": {"pod": "web-0"}})
-    impatient = Commands(replace(ours.inputs, timeout=1))
-    await to_thread.run_sync(replace(ours, commands=impatient).remove)
+    await to_thread.run_sync(with_inputs(ours, timeout=1).remove)
     assert cluster.list("podcheckpoints") == []
 
 
-async def test_what_is_somebody_elses_is_left_alone(
+async def test_a_key_that_cannot_be_read_has_to_be_named(
     installation: tuple[LoopbackCluster, Installation],
 ) -> None:
-    cluster, ours = installation
-    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR}})
-    with pytest.raises(Failed, match="not from these tests"):
-        await to_thread.run_sync(ours.refuse_to_overwrite)
     with pytest.raises(Failed, match="E2E_PUBLIC_KEY"):
-        await to_thread.run_sync(ours.adopt)
+        await to_thread.run_sync(installation[1].adopt)
 
 
 async def test_an_installation_that_never_gets_ready_says_why(
     installation: tuple[LoopbackCluster, Installation],
 ) -> None:
     _, ours = installation
-    impatient = Commands(replace(ours.inputs, timeout=1))
+    impatient = with_inputs(ours, timeout=1)
+    await to_thread.run_sync(impatient.prepare)
     with pytest.raises(Failed, match="rollout status"):
-        await to_thread.run_sync(replace(ours, commands=impatient).install)
+        await to_thread.run_sync(impatient.install)

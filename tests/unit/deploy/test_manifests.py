@@ -185,6 +185,8 @@ def test_the_operators_policy_selects_the_operator() -> None:
     policy = one("NetworkPolicy forensics-operator/operator")["spec"]
     labels = workload("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"] == labels
+    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert ports == {53, 443, 6443, 8443, 16443, 8333, 9000}
     (ingress,) = policy["ingress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": settings().health_port}]
 
