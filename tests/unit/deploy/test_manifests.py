@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import kubernetes_validate
@@ -12,6 +14,7 @@ from yamllint import linter
 from yamllint.config import YamlLintConfig
 
 from forensics_core.api.crd import crd
+from forensics_core.api.order import ArtifactKind
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.jobs import LABELS
 from forensics_core.operator.settings import Settings, load_settings
@@ -120,6 +123,26 @@ def test_the_mounted_settings_are_the_ones_checked_in() -> None:
     assert volume["configMap"]["name"] == mounted["metadata"]["name"]
 
 
+def test_the_operator_takes_the_settings_as_they_are_mounted(tmp_path: Path) -> None:
+    """It goes on to look for a cluster, and finds none."""
+    (mounted,) = [manifest for manifest in manifests() if manifest["kind"] == "ConfigMap"]
+    for name, text in mounted["data"].items():
+        (tmp_path / name).write_text(text)
+    program, option, path = container()["command"]
+    config = tmp_path / Path(path).name
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), option, config],
+        env={"HOME": str(tmp_path), "FORENSICS_COLLECTOR_IMAGE": "tool:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Nothing says which cluster to talk to" in done.stderr
+    config.write_text(f"{config.read_text()}colour: red\n")
+    again = subprocess.run(done.args, env={"HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert "colour: Extra inputs are not permitted" in again.stderr
+
+
 def test_settings_and_manifests_name_the_same_things() -> None:
     read = settings()
     assert read.destinations == ()
@@ -196,6 +219,13 @@ def test_examples_are_podcheckpoints(path: Path) -> None:
     data = yaml.safe_load(path.read_text())
     checkpoint = PodCheckpoint.model_validate(data)
     assert checkpoint.to_dict()["spec"] == data["spec"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_no_example_asks_for_what_is_not_captured(path: Path) -> None:
+    asked = set(PodCheckpoint.model_validate(yaml.safe_load(path.read_text())).spec.artifacts)
+    assert asked
+    assert not asked & {ArtifactKind.VOLUMES, ArtifactKind.MEMORY}
 
 
 def test_the_sample_is_the_one_that_people_know() -> None:
