@@ -11,6 +11,8 @@ import json
 from forensics_core.testing.objects import Obj
 from forensics_core.testing.resources import Registry, Resource
 
+SECOND = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""The media type of OpenAPI v2, which kubectl asks for about kinds that it cannot merge."""
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _VERSION_HELP = "APIVersion defines the versioned schema of this representation of an object."
 _KIND_HELP = "Kind is a string value representing the REST resource this object represents."
