@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 
 import pytest
 
@@ -41,6 +43,15 @@ def test_wheels_made_by_hand_are_those_of_make_image() -> None:
     (by_make,) = wanted.findall((REPOSITORY / "Makefile").read_text())
     assert by_hand == by_make
     assert by_make.split()[-1] == "pip"
+
+
+def test_the_bucket_policy_is_filled_in_by_the_command_that_is_shown() -> None:
+    command, _ = re.findall(r"^    (sed (?:.*\\\n)+.*) > (policy.json)$", INSTALL, re.MULTILINE)[0]
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["Statement"]
+    assert not re.findall(r"BUCKET|COLLECTOR|OPERATOR|READER", done.stdout)
 
 
 def test_the_collectors_capabilities_are_each_explained() -> None:

@@ -172,12 +172,14 @@ def test_the_operator_runs_restricted() -> None:
     }
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert all("hostPath" not in volume for volume in pod["volumes"])
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
 def test_a_drain_leaves_one_of_two_replicas() -> None:
     deployment, budget = workload("Deployment"), workload("PodDisruptionBudget")
     assert deployment["spec"]["replicas"] == 2
     assert budget["spec"]["minAvailable"] == 1
+    assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
 
 
