@@ -77,16 +77,20 @@ class Inputs:
 
     def s3_env(self) -> dict[str, str]:
         """Return the variables that lead a command on this machine to the evidence."""
-        endpoint = {"AWS_ENDPOINT_URL": self.endpoint_local} if self.endpoint_local else {}
+        endpoint = {"AWS_ENDPOINT_URL_S3": self.endpoint_local} if self.endpoint_local else {}
         region = {"AWS_REGION": self.region, "AWS_DEFAULT_REGION": self.region}
         return self.keys.variables() | region | endpoint
+
+
+_REGIONS = ("E2E_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 def read_inputs(environ: Mapping[str, str] = os.environ) -> Inputs:
     """Read the variables. Raises `KeyError` for one that has no default."""
     say = environ.get
     keys = _keys(environ, "E2E_") or _keys(environ, "") or _no_keys()
-    pods = say("E2E_S3_ENDPOINT_PODS") or say("E2E_S3_ENDPOINT_LOCAL", "")
+    usual = say("AWS_ENDPOINT_URL_S3") or say("AWS_ENDPOINT_URL", "")
+    pods = say("E2E_S3_ENDPOINT_PODS") or say("E2E_S3_ENDPOINT_LOCAL") or usual
     known_key = say("E2E_PUBLIC_KEY")
     return Inputs(
         kubeconfig=_required(environ, "KUBECONFIG"),
@@ -96,7 +100,7 @@ def read_inputs(environ: Mapping[str, str] = os.environ) -> Inputs:
         endpoint_pods=pods,
         endpoint_local=say("E2E_S3_ENDPOINT_LOCAL") or pods,
         bucket=(say("E2E_BUCKET") or "kube-forensics-e2e").removeprefix("s3://").strip("/"),
-        region=say("E2E_REGION") or "us-east-1",
+        region=next((said for name in _REGIONS if (said := say(name))), "us-east-1"),
         keys=keys,
         collector_keys=_keys(environ, "E2E_COLLECTOR_") or keys,
         deploy=_choice(say("E2E_DEPLOY")),

@@ -114,7 +114,7 @@ def test_the_port_follows_from_the_endpoint(endpoint: str, port: int) -> None:
 def test_each_identity_can_have_keys_of_its_own() -> None:
     inputs = read_inputs(SAID)
     assert inputs.keys == inputs.collector_keys
-    assert inputs.s3_env()["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9876"
+    assert inputs.s3_env()["AWS_ENDPOINT_URL_S3"] == "http://127.0.0.1:9876"
     assert "secret" not in repr(inputs)
     more = {
         "E2E_AWS_ACCESS_KEY_ID": "mine",
@@ -124,6 +124,16 @@ def test_each_identity_can_have_keys_of_its_own() -> None:
     }
     inputs = read_inputs(SAID | more)
     assert (inputs.keys.access_key_id, inputs.collector_keys.access_key_id) == ("mine", "theirs")
+
+
+def test_what_every_s3_client_reads_is_enough() -> None:
+    """Where it holds for pods too."""
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "s"}
+    usual = {"AWS_ENDPOINT_URL": "http://10.0.0.5:9000", "AWS_REGION": "eu-central-1"}
+    inputs = read_inputs({"KUBECONFIG": "/nowhere"} | keys | usual)
+    assert inputs.endpoint_pods == inputs.endpoint_local == "http://10.0.0.5:9000"
+    assert inputs.region == "eu-central-1"
+    assert read_inputs({"KUBECONFIG": "/nowhere"} | keys).region == "us-east-1"
 
 
 def test_keys_for_a_while_come_with_their_token_and_are_never_mixed() -> None:
