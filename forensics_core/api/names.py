@@ -29,6 +29,8 @@ ATTEMPT_LABEL = f"{GROUP}/attempt"
 """On each child: which attempt it belongs to, counted from 1."""
 REQUESTED_BY_ANNOTATION = f"{GROUP}/requested-by"
 """On the checkpoint: who asked, vouched for by admission."""
+EXPECTED_POD_UID_ANNOTATION = f"{GROUP}/expected-pod-uid"
+"""On the checkpoint: the one pod that it is for; another one of its name is not captured."""
 FINALIZER = f"{GROUP}/cleanup"
 """On the checkpoint, while children of it may be running."""
 

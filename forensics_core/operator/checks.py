@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import container_names, targets
@@ -64,7 +65,8 @@ def _gone(checkpoint: PodCheckpoint) -> Refusal:
 
 
 def _replaced(checkpoint: PodCheckpoint, pod: Object) -> Refusal | None:
-    pinned, found = checkpoint.status.pod_uid, pod["metadata"]["uid"]
+    expected = checkpoint.metadata.annotations.get(EXPECTED_POD_UID_ANNOTATION)
+    pinned, found = expected or checkpoint.status.pod_uid, pod["metadata"]["uid"]
     if not pinned or pinned == found:
         return None
     return Refusal(

@@ -7,7 +7,13 @@ from typing import Any
 import cel
 import pytest
 
-from forensics_core.api.names import GROUP, PLURAL, REQUESTED_BY_ANNOTATION, VERSION
+from forensics_core.api.names import (
+    EXPECTED_POD_UID_ANNOTATION,
+    GROUP,
+    PLURAL,
+    REQUESTED_BY_ANNOTATION,
+    VERSION,
+)
 from forensics_core.operator.settings import load_settings
 from tests.unit.deploy.admission import Policy, Review, Right
 from tests.unit.deploy.manifests import DEPLOY, STAMPING, Manifest, one
@@ -113,6 +119,58 @@ def test_the_requester_never_changes(old: str | None, new: str | None) -> None:
     assert objections(after, EXEC, DELEGATE, old=before) == [
         f"The annotation {REQUESTED_BY_ANNOTATION} cannot be changed"
     ]
+
+
+def annotated(**notes: str) -> Manifest:
+    new = checkpoint()
+    names = {f"{GROUP}/{name.replace('_', '-')}": value for name, value in notes.items()}
+    new["metadata"]["annotations"] = names
+    return new
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"expected_pod_uid": "1"}),
+        ({"expected_pod_uid": "1"}, {}),
+        ({"expected_pod_uid": "1"}, {"expected_pod_uid": "2"}),
+    ],
+)
+def test_the_pod_that_was_meant_never_changes(old: dict[str, str], new: dict[str, str]) -> None:
+    assert objections(annotated(**old), EXEC) == []
+    assert objections(annotated(**new), EXEC, DELEGATE, old=annotated(**old)) == [
+        f"The annotation {EXPECTED_POD_UID_ANNOTATION} cannot be changed"
+    ]
+
+
+NOTES = {"slack_message": "1.2", "slack_told": "attempt-1"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (None, {"slack_message": "1.2"}),
+        (None, {"slack_channel": "C1", "slack_told": "complete"}),
+        ({}, {"slack_requester": "U1"}),
+        (NOTES, NOTES | {"slack_told": "complete"}),
+        (NOTES, {"slack_message": "1.2"}),
+        (NOTES, {}),
+    ],
+    ids=str,
+)
+def test_what_the_bot_remembers_is_the_bots(
+    old: dict[str, str] | None, new: dict[str, str]
+) -> None:
+    before = None if old is None else annotated(**old)
+    (objection,) = objections(annotated(**new), EXEC, old=before)
+    assert "slack-* are the bot's" in objection
+    assert objections(annotated(**new), DELEGATE, user="bot", old=before) == []
+
+
+def test_the_channel_is_anybodys_and_the_rest_may_stay() -> None:
+    assert objections(annotated(slack_channel="C1"), EXEC) == []
+    before = annotated(**NOTES)
+    assert objections(annotated(**NOTES, slack_channel="C1"), EXEC, old=before) == []
 
 
 def test_several_objections_are_all_told() -> None:

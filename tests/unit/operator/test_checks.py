@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
-from tests.unit.operator.samples import checkpoint, node, pod, settings
+from tests.unit.operator.samples import POD_UID, checkpoint, node, pod, settings
 
 
 def reason(it: Any, its_pod: Any, its_node: Any = None, **more: Any) -> str:
@@ -33,6 +34,16 @@ def test_another_pod_of_the_same_name_is_not_the_one() -> None:
     other = pod(metadata={"uid": "other"})
     assert reason(checkpoint("Capturing"), other) == "PodReplaced"
     assert reason(checkpoint(), other) == ""
+
+
+@pytest.mark.parametrize(("expected", "said"), [("other", "PodReplaced"), (POD_UID, "")])
+@pytest.mark.parametrize("phase", ["", "Capturing"])
+def test_a_request_may_name_the_one_pod_that_it_is_for(
+    phase: str, expected: str, said: str
+) -> None:
+    note = {EXPECTED_POD_UID_ANNOTATION: expected}
+    named = checkpoint(phase or None, metadata={"annotations": note})
+    assert reason(named, pod()) == said
 
 
 @pytest.mark.parametrize(
