@@ -20,13 +20,13 @@ from slackbot.authorisation import Authorisation
 from slackbot.blocks.root import Frame
 from slackbot.bot import Bot
 from slackbot.decisions import Decisions
+from slackbot.desk import Desk
 from slackbot.directory import Directory
 from slackbot.evidence import Evidence
 from slackbot.finder import Finder
 from slackbot.health import Liveness, health_server
 from slackbot.listeners import buttons, command, form, home
 from slackbot.pods import Pods
-from slackbot.report import Desk
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
 from slackbot.settings import Settings
@@ -52,19 +52,24 @@ async def serve(
 
     Raises `SlackError` if Slack refuses the tokens, `ClusterError` if watching is refused.
     """
-    async with slack_connection(settings) as slack, task_group() as tasks:
+    liveness = Liveness()
+    async with (
+        # First of all: whether it lives is asked while Slack still takes its time.
+        health_server(settings.health_port, liveness) as port,
+        slack_connection(settings) as slack,
+        task_group() as tasks,
+    ):
         me = await _me(slack)
         bot = build(cluster, slack, settings, me, tasks)
-        app = make_app(bot, me)
-        async with listening(app, settings) as connected:
-            liveness = Liveness(connected)
-            async with health_server(
-                settings.health_port, liveness, lambda: bot.reporter.ready
-            ) as port:
+        try:
+            async with listening(make_app(bot, me), slack, settings) as connected:
+                liveness.watch(connected, lambda: bot.reporter.ready)
                 log.info("Serving the workspace %s", me.team)
                 if started:
                     started(port)
                 await bot.reporter.run()
+        finally:
+            await bot.approvals.close()
 
 
 async def _me(slack: Slack) -> Me:
@@ -75,13 +80,14 @@ async def _me(slack: Slack) -> Me:
 def build(cluster: Cluster, slack: Slack, settings: Settings, me: Me, tasks: TaskGroup) -> Bot:
     """Put the parts together."""
     checkpoints = PodCheckpoints(cluster, settings.namespace)
-    authorisation = Authorisation(cluster, Directory(slack, settings), settings, me.team)
+    directory = Directory(slack, settings)
+    authorisation = Authorisation(cluster, directory, settings, me.team)
     pods = Pods(cluster)
-    requests = Requests(slack, checkpoints, pods, authorisation, settings)
-    approvals = Approvals(tasks, settings.approval_seconds, requests.expired)
+    requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
+    approvals = Approvals(tasks, settings.approval_seconds, requests.lapse)
     evidence = Evidence(settings.reader) if settings.reader else None
     frame = Frame(settings.cluster, settings.language, evidence is not None)
-    desk = Desk(slack, checkpoints, frame, settings.edit_seconds, evidence)
+    desk = Desk(slack, directory, checkpoints, frame, settings.edit_seconds, evidence)
     return Bot(
         settings=settings,
         slack=slack,

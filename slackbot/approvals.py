@@ -1,10 +1,11 @@
-"""Requests that wait for a second person. In memory only: after a restart they are asked anew."""
+"""Requests that wait for a second person. In memory only: a restart ends them, and says so."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,20 +25,25 @@ class Pending:
     pod_uid: str
     requester: Person
     channel: str
-    message: str
+    message: str = ""
     """The timestamp of the message with the buttons."""
+    thread: str = ""
+    """The message in whose thread somebody asked."""
 
 
-Expired = Callable[[Pending], Awaitable[None]]
+Lapsed = Callable[[Pending, str], Coroutine[Any, Any, None]]
+"""Told of a request that nobody decided, and why: `approval.*` in the catalogue."""
+CLOSING = 5.0
+"""Seconds that the end may take."""
 
 
 class Approvals:
     """Keeps each request until it is taken once, or its time is over."""
 
-    def __init__(self, tasks: TaskGroup, seconds: float, expired: Expired) -> None:
+    def __init__(self, tasks: TaskGroup, seconds: float, lapsed: Lapsed) -> None:
         self._tasks = tasks
         self._seconds = seconds
-        self._expired = expired
+        self._lapsed = lapsed
         self._pending: dict[str, Pending] = {}
 
     @staticmethod
@@ -48,7 +54,8 @@ class Approvals:
     def add(self, name: str, pending: Pending) -> None:
         """Let a request wait, under the id that its buttons bear."""
         while len(self._pending) >= LIMIT:
-            self._pending.pop(next(iter(self._pending)))
+            oldest = self._pending.pop(next(iter(self._pending)))
+            self._tasks.start_soon(self._lapsed, oldest, "approval.crowded")
         self._pending[name] = pending
         self._tasks.start_soon(self._expire, name)
 
@@ -64,4 +71,12 @@ class Approvals:
         await anyio.sleep(self._seconds)
         pending = self.take(name)
         if pending:
-            await self._expired(pending)
+            await self._lapsed(pending, "approval.expired")
+
+    async def close(self) -> None:
+        """End all that still wait: nobody would find them after a restart."""
+        waiting, self._pending = self._pending, {}
+        with anyio.move_on_after(CLOSING, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for pending in waiting.values():
+                    tasks.start_soon(self._lapsed, pending, "approval.restarted")

@@ -147,7 +147,7 @@ class Authorisation:
     async def _check_channel(self, channel: str) -> None:
         if self._settings.channel(channel) is None:
             raise Refused("refused.channel")
-        if await self._directory.shared(channel):
+        if (await self._directory.channel(channel)).shared:
             raise Refused("refused.shared")
 
     async def _may(self, identity: Identity, verb: str, subresource: str, target: Target) -> bool:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forensics_core.api.names import GROUP
+from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION, GROUP
 from forensics_core.api.podcheckpoint import PodCheckpoint
 
 CHANNEL = f"{GROUP}/slack-channel"
 """The channel to report in; anybody may set it on a PodCheckpoint."""
 MESSAGE = f"{GROUP}/slack-message"
 """The timestamp that names the root message."""
+THREAD = f"{GROUP}/slack-thread"
+"""The message in whose thread somebody asked: it is told where to follow."""
 REQUESTER = f"{GROUP}/slack-requester"
 APPROVER = f"{GROUP}/slack-approver"
 """Slack users."""
 LANGUAGE = f"{GROUP}/slack-language"
-POD_UID = f"{GROUP}/slack-pod-uid"
-"""The pod that was approved."""
 TOLD = f"{GROUP}/slack-told"
 """The milestones that are in the thread, with commas between them."""
 
@@ -27,10 +27,12 @@ class Bookmark:
 
     channel: str = ""
     message: str = ""
+    thread: str = ""
     requester: str = ""
     approver: str = ""
     language: str = ""
     pod_uid: str = ""
+    """The pod that was approved: the operator captures no other."""
     told: tuple[str, ...] = ()
 
     @classmethod
@@ -40,10 +42,11 @@ class Bookmark:
         return cls(
             channel=read(CHANNEL, ""),
             message=read(MESSAGE, ""),
+            thread=read(THREAD, ""),
             requester=read(REQUESTER, ""),
             approver=read(APPROVER, ""),
             language=read(LANGUAGE, ""),
-            pod_uid=read(POD_UID, ""),
+            pod_uid=read(EXPECTED_POD_UID_ANNOTATION, ""),
             told=tuple(one for one in read(TOLD, "").split(",") if one),
         )
 
@@ -52,10 +55,11 @@ class Bookmark:
         said = {
             CHANNEL: self.channel,
             MESSAGE: self.message,
+            THREAD: self.thread,
             REQUESTER: self.requester,
             APPROVER: self.approver,
             LANGUAGE: self.language,
-            POD_UID: self.pod_uid,
+            EXPECTED_POD_UID_ANNOTATION: self.pod_uid,
             TOLD: ",".join(self.told),
         }
         return {name: value for name, value in said.items() if value}

@@ -81,7 +81,7 @@ class Bot:
             raise Told("error.evidence", location=location, message=error.message) from error
         message = verification_message(verification, language)
         if bookmark.message:
-            await self.slack.post(bookmark.channel, message, thread=bookmark.message)
+            await self.reporter.desk.post(bookmark.channel, message, thread=bookmark.message)
         else:
             await reply.send(message)
 

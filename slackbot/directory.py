@@ -29,6 +29,16 @@ class Member:
     """Neither bot nor deleted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A channel."""
+
+    shared: bool
+    """Whether people of another organisation are in it, or invited."""
+    joined: bool
+    """Whether the bot is in it."""
+
+
 class Directory:
     """People, groups and channels. Raises `SlackError` where Slack does not tell."""
 
@@ -37,7 +47,7 @@ class Directory:
         self._settings = settings
         self._members: Cache[Member] = Cache(settings.cache_seconds)
         self._groups: Cache[frozenset[str]] = Cache(settings.cache_seconds)
-        self._channels: Cache[bool] = Cache(settings.cache_seconds)
+        self._channels: Cache[Conversation] = Cache(settings.cache_seconds)
 
     async def member(self, user: str) -> Member:
         """Return what Slack says of a user."""
@@ -64,13 +74,14 @@ class Directory:
 
         return await self._groups.get(group, load)
 
-    async def shared(self, channel: str) -> bool:
-        """Return whether people of another organisation are in a channel, or invited."""
+    async def channel(self, channel: str) -> Conversation:
+        """Return what Slack says of a channel."""
 
-        async def load() -> bool:
+        async def load() -> Conversation:
             answer = await self._slack.look_up("conversations.info", channel=channel)
             found = answer["channel"]
-            return bool(found.get("is_ext_shared") or found.get("is_pending_ext_shared"))
+            shared = found.get("is_ext_shared") or found.get("is_pending_ext_shared")
+            return Conversation(bool(shared), found.get("is_member") is not False)
 
         return await self._channels.get(channel, load)
 

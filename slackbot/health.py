@@ -17,16 +17,25 @@ LOST = 120.0
 class Liveness:
     """Remembers when the connection was last there."""
 
-    def __init__(self, connected: Callable[[], Awaitable[bool]]) -> None:
-        self._connected = connected
+    def __init__(self) -> None:
+        self._connected: Callable[[], Awaitable[bool]] | None = None
+        self._ready: Callable[[], bool] = lambda: False
         self._last = anyio.current_time()
+
+    def watch(self, connected: Callable[[], Awaitable[bool]], ready: Callable[[], bool]) -> None:
+        """Ask these from now on; before, there is no connection."""
+        self._connected, self._ready = connected, ready
 
     async def connected(self) -> bool:
         """Return whether it is there now."""
-        there = bool(await self._connected())
+        there = self._connected is not None and bool(await self._connected())
         if there:
             self._last = anyio.current_time()
         return there
+
+    async def ready(self) -> bool:
+        """Return whether it is there, and the cluster is known too."""
+        return await self.connected() and self._ready()
 
     async def alive(self) -> bool:
         """Return whether it is there, or was not long ago."""
@@ -34,9 +43,7 @@ class Liveness:
 
 
 @asynccontextmanager
-async def health_server(
-    port: int, liveness: Liveness, ready: Callable[[], bool]
-) -> AsyncIterator[int]:
+async def health_server(port: int, liveness: Liveness) -> AsyncIterator[int]:
     """Serve for the block, and yield the port; 0 takes any free one."""
 
     def answer(well: bool) -> web.Response:
@@ -46,7 +53,7 @@ async def health_server(
         return answer(await liveness.alive())
 
     async def readyz(_: web.Request) -> web.Response:
-        return answer(await liveness.connected() and ready())
+        return answer(await liveness.ready())
 
     server = web.Application()
     server.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])

@@ -5,15 +5,20 @@ from __future__ import annotations
 from forensics_core.api.conditions import ConditionType, find_condition, is_true
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 
+LINKED = "linked"
+"""The thread in which somebody asked knows where to follow."""
 CAPTURED = "captured"
 COMPLETE = "complete"
 FAILED = "failed"
+DELETED = "deleted"
 ATTEMPT = "attempt-"
 LAST = {COMPLETE, FAILED}
 """After one of these there is nothing to tell."""
+ENDS = LAST | {DELETED}
+"""These are told to the channel too."""
 
 
-def milestones(checkpoint: PodCheckpoint) -> list[str]:
+def milestones(checkpoint: PodCheckpoint, *, deleted: bool = False) -> list[str]:
     """Return all that have been reached so far, in order, those that nobody saw included."""
     status = checkpoint.status
     reached = [f"{ATTEMPT}{number}" for number in range(1, status.attempt + 1)]
@@ -21,8 +26,10 @@ def milestones(checkpoint: PodCheckpoint) -> list[str]:
         reached.append(CAPTURED)
     if status.phase is Phase.COMPLETE:
         reached.append(COMPLETE)
-    if status.phase is Phase.FAILED:
+    elif status.phase is Phase.FAILED:
         reached.append(FAILED)
+    elif deleted:
+        reached.append(DELETED)
     return reached
 
 

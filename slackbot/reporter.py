@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-import anyio
 from anyio.abc import TaskGroup
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.podcheckpoints import CheckpointEvent
 from slackbot.bookmark import Bookmark
+from slackbot.desk import Desk
 from slackbot.finder import home_of
 from slackbot.milestones import LAST
-from slackbot.report import Desk, Report
+from slackbot.report import Report
 from slackbot.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ class Reporter:
         """Whether everything that was there at the start is known."""
         self._settings = settings
         self._tasks = tasks
-        self._running: dict[str, tuple[Report, anyio.CancelScope]] = {}
+        self._running: dict[str, Report] = {}
+        self._ended: dict[str, Bookmark] = {}
+        """Of checkpoints that are still there: an event that comes late begins nothing again."""
 
     async def run(self) -> None:
         """Watch. Raises `ClusterError` only if watching is refused from the beginning."""
@@ -41,17 +43,25 @@ class Reporter:
                 self._take(event)
 
     def _take(self, event: CheckpointEvent) -> None:
-        checkpoint = event.checkpoint
+        checkpoint, deleted = event.checkpoint, event.type is EventType.DELETED
         if checkpoint is None:
             self.ready = True
             return
         uid = checkpoint.metadata.uid or ""
-        if event.type is EventType.DELETED:
-            self._drop(uid)
-        elif uid in self._running:
-            self._running[uid][0].show(checkpoint)
-        elif self._wanted(checkpoint):
-            self._begin(uid, checkpoint)
+        if uid in self._running:
+            self._running[uid].show(checkpoint, deleted=deleted)
+        elif deleted:
+            self._bury(uid, checkpoint)
+        elif uid not in self._ended and self._wanted(checkpoint):
+            self._begin(uid, self._report(checkpoint, Bookmark.of(checkpoint)))
+
+    def _bury(self, uid: str, checkpoint: PodCheckpoint) -> None:
+        """Take the buttons from the message of a checkpoint whose report has ended."""
+        bookmark = self._ended.pop(uid, None) or Bookmark.of(checkpoint)
+        if bookmark.message and home_of(checkpoint, self._settings):
+            report = self._report(checkpoint, bookmark)
+            report.deleted = True
+            self._begin(uid, report)
 
     def _wanted(self, checkpoint: PodCheckpoint) -> bool:
         bookmark = Bookmark.of(checkpoint)
@@ -60,22 +70,20 @@ class Reporter:
         ended = checkpoint.status.completion_time
         return bool(bookmark.message) or ended is None or self.desk.now() - ended < MISSED
 
-    def _begin(self, uid: str, checkpoint: PodCheckpoint) -> None:
-        report = Report(self.desk, home_of(checkpoint, self._settings), checkpoint)
-        scope = anyio.CancelScope()
-        self._running[uid] = (report, scope)
-        self._tasks.start_soon(self._follow, uid, report, scope)
+    def _report(self, checkpoint: PodCheckpoint, bookmark: Bookmark) -> Report:
+        return Report(self.desk, home_of(checkpoint, self._settings), checkpoint, bookmark)
 
-    async def _follow(self, uid: str, report: Report, scope: anyio.CancelScope) -> None:
+    def _begin(self, uid: str, report: Report) -> None:
+        self._running[uid] = report
+        self._tasks.start_soon(self._follow, uid, report)
+
+    async def _follow(self, uid: str, report: Report) -> None:
         try:
-            with scope:
-                await report.run()
+            await report.run()
+            if not report.deleted:
+                self._ended[uid] = report.bookmark
         except Exception:
             # One checkpoint that cannot be reported must not silence the others.
             log.exception("The report of %s ended", report.checkpoint.metadata.name)
         finally:
-            self._running.pop(uid, None)
-
-    def _drop(self, uid: str) -> None:
-        if uid in self._running:
-            self._running[uid][1].cancel()
+            del self._running[uid]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -15,10 +15,11 @@ from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
 from slackbot.approvals import Approvals, Pending
 from slackbot.authorisation import Authorisation, Person, Target
 from slackbot.blocks.answers import Preview
-from slackbot.blocks.approval import approval_message, asked_message, ended_message
-from slackbot.bookmark import MESSAGE, Bookmark
+from slackbot.blocks.approval import approval_message, ended_message
+from slackbot.bookmark import Bookmark
 from slackbot.catalogue import say
 from slackbot.command import Ask
+from slackbot.directory import Directory
 from slackbot.errors import SlackError, Told
 from slackbot.milestones import state
 from slackbot.pods import Pod, Pods, near
@@ -33,10 +34,18 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was made: where its message is, and whether it waits for somebody."""
+    """A request that was made."""
 
-    message: str
-    waits: bool
+    name: str = ""
+    """The PodCheckpoint's; empty while it waits for a second person."""
+    heard: bool = True
+    """Whether the bot is in the channel, and so can report there."""
+
+    def text(self, language: str) -> str:
+        """Return what to tell whoever asked."""
+        if not self.name:
+            return say(language, "answer.approval")
+        return say(language, "answer.asked" if self.heard else "answer.uninvited", name=self.name)
 
 
 class Requests:
@@ -48,12 +57,14 @@ class Requests:
         checkpoints: PodCheckpoints,
         pods: Pods,
         authorisation: Authorisation,
+        directory: Directory,
         settings: Settings,
     ) -> None:
         self._slack = slack
         self._checkpoints = checkpoints
         self._pods = pods
         self._authorisation = authorisation
+        self._directory = directory
         self._settings = settings
 
     def spec(self, ask: Ask) -> PodCheckpointSpec:
@@ -82,16 +93,27 @@ class Requests:
             protected=self._settings.is_protected(pod.namespace),
         )
 
-    async def ask(self, person: Person, spec: PodCheckpointSpec, approvals: Approvals) -> Asked:
-        """Begin a checkpoint, or let it wait for a second person."""
+    async def ask(
+        self, person: Person, spec: PodCheckpointSpec, approvals: Approvals, thread: str = ""
+    ) -> Asked:
+        """Begin a checkpoint, or let it wait for a second person.
+
+        `thread` is the message in whose thread it was asked. Nothing waits for Slack here: the
+        report posts what there is to see, as soon as Slack takes it.
+        """
         pod = await self._check(person, "capture", spec)
+        pending = Pending(spec, pod.uid, person, person.actor.channel, thread=thread)
         if self._settings.is_protected(pod.namespace):
-            return await self._wait(person, spec, pod, approvals)
-        channel, requester = person.actor.channel, person.actor.user
-        first = asked_message(spec, requester=requester, language=person.language)
-        message = await self._slack.post(channel, first)
-        await self.begin(Pending(spec, pod.uid, person, channel, message))
-        return Asked(message, waits=False)
+            await self._wait(pending, approvals)
+            return Asked()
+        name = await self.begin(pending)
+        return Asked(name, await self._heard(pending.channel))
+
+    async def _heard(self, channel: str) -> bool:
+        try:
+            return (await self._directory.channel(channel)).joined
+        except SlackError:
+            return True
 
     async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Asked:
         """Ask for the same once more."""
@@ -129,34 +151,34 @@ class Requests:
             return Told("error.notFound", **where)
         return Told("error.near", **where, names=", ".join(alike))
 
-    async def _wait(
-        self, person: Person, spec: PodCheckpointSpec, pod: Pod, approvals: Approvals
-    ) -> Asked:
-        name = approvals.new_id()
+    async def _wait(self, pending: Pending, approvals: Approvals) -> None:
+        name, person = approvals.new_id(), pending.requester
         message = approval_message(
-            spec,
+            pending.spec,
             pending=name,
-            uid=pod.uid,
+            uid=pending.pod_uid,
             requester=person.actor.user,
+            identity=person.identity.username,
+            cluster=self._settings.cluster,
             minutes=max(1, round(self._settings.approval_seconds / 60)),
             language=person.language,
         )
-        ts = await self._slack.post(person.actor.channel, message)
-        approvals.add(name, Pending(spec, pod.uid, person, person.actor.channel, ts))
-        return Asked(ts, waits=True)
+        ts = await self._slack.post(pending.channel, message)
+        approvals.add(name, replace(pending, message=ts))
 
-    async def expired(self, pending: Pending) -> None:
-        """Say below a request that nobody approved it."""
+    async def lapse(self, pending: Pending, key: str) -> None:
+        """Say in a request's message why nobody can approve it any more."""
         try:
-            await self.end(pending, say(pending.requester.language, "approval.expired"))
+            await self.end(pending, say(pending.requester.language, key))
         except SlackError as error:
-            log.error("Nobody was told that the request %s expired: %s", pending.message, error)
+            log.error("Nobody was told that the request %s lapsed: %s", pending.message, error)
 
-    async def begin(self, pending: Pending, approver: str = "") -> None:
-        """Make the PodCheckpoint; where that fails, its message says so."""
+    async def begin(self, pending: Pending, approver: str = "") -> str:
+        """Make the PodCheckpoint, and return its name; where that fails, its message says so."""
         bookmark = Bookmark(
             channel=pending.channel,
             message=pending.message,
+            thread=pending.thread,
             requester=pending.requester.actor.user,
             approver=approver,
             language=pending.requester.language,
@@ -165,29 +187,30 @@ class Requests:
         )
         asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
         try:
-            await self._create(pending.spec, bookmark.annotations() | asker)
+            return await self._create(pending.spec, bookmark.annotations() | asker)
         except ForensicsError as error:
             key = "error.away" if isinstance(error, ApiUnavailable) else "error.cluster"
             told = Told(key, message=error.message)
-            await self.end(pending, told.words(pending.requester.language))
+            if pending.message:
+                await self.end(pending, told.words(pending.requester.language))
             raise told from error
 
-    async def _create(self, spec: PodCheckpointSpec, annotations: dict[str, str]) -> None:
+    async def _create(self, spec: PodCheckpointSpec, annotations: dict[str, str]) -> str:
         name = _name(spec.pod)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._checkpoints.create(spec, name=name, annotations=annotations)
-                return
+                break
             except AlreadyExists:
-                # Only the answer of an earlier try was lost, if it is ours.
-                found = await self._checkpoints.get(name)
-                if found.metadata.annotations.get(MESSAGE) != annotations[MESSAGE]:
+                # The answer of an earlier try was lost; the name is as good as nobody else's.
+                if attempt == 1:
                     raise
-                return
+                break
             except ApiUnavailable:
                 if attempt == ATTEMPTS:
                     raise
                 await anyio.sleep(0.5)
+        return name
 
     async def end(self, pending: Pending, text: str, by: str = "") -> None:
         """Say in a request's message what it came to, and who ended it."""

@@ -20,7 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slackbot.blocks.elements import Message
 from slackbot.blocks.limits import Block, message_problems, view_problems
 from slackbot.errors import SlackError
-from slackbot.pace import Pace
+from slackbot.pace import ORDINARY, URGENT, Pace
 from slackbot.settings import Settings
 
 PASSING = {"ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
@@ -44,19 +44,20 @@ class Slack:
 
     async def call(self, method: str, **arguments: Any) -> Mapping[str, Any]:
         """Call a method. Raises `SlackError`."""
-        try:
-            answer = await self.client.api_call(method, json=arguments)
-        except SlackApiError as error:
-            raise _failure(method, error) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SlackError(method, type(error).__name__, passing=True) from error
-        data: Mapping[str, Any] = answer.data  # type: ignore[assignment]  # bytes: analytics only
-        return data
+        return await self._call(method, json=arguments)
 
     async def look_up(self, method: str, **arguments: str) -> Mapping[str, Any]:
         """Call a method that reads, with its arguments in the query: those take no JSON."""
+        return await self._call(method, http_verb="GET", params=arguments)
+
+    async def ask_for_socket(self, app_token: str) -> None:
+        """Find out whether a token opens sockets; none is opened. Raises `SlackError`."""
+        headers = {"Authorization": f"Bearer {app_token}"}
+        await self._call("apps.connections.open", headers=headers)
+
+    async def _call(self, method: str, **how: Any) -> Mapping[str, Any]:
         try:
-            answer = await self.client.api_call(method, http_verb="GET", params=arguments)
+            answer = await self.client.api_call(method, **how)
         except SlackApiError as error:
             raise _failure(method, error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -69,7 +70,9 @@ class Slack:
     ) -> str:
         """Post a message, or a line in a thread; returns its timestamp, which names it."""
         _check("chat.postMessage", message_problems(message.blocks))
-        await self._posts.setdefault(channel, Pace(self.post_seconds)).turn()
+        # Whoever waits for a new message does not know yet that there is anything to follow.
+        rank = ORDINARY if thread else URGENT
+        await self._posts.setdefault(channel, Pace(self.post_seconds)).turn(rank)
         more: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
         if thread:
             more |= {"thread_ts": thread, "reply_broadcast": broadcast}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +17,11 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
+from slackbot.errors import SlackError
 from slackbot.settings import Settings
+from slackbot.slack import Slack
+
+log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
 REMEMBERED = 10_000
@@ -51,13 +56,17 @@ class SocketHandler(AsyncSocketModeHandler):
 
 
 @asynccontextmanager
-async def listening(app: AsyncApp, settings: Settings) -> AsyncIterator[Connected]:
-    """Take Slack's calls for the block; yields what says whether they get through."""
+async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIterator[Connected]:
+    """Take Slack's calls for the block; yields what says whether they get through.
+
+    Raises `SlackError` where Slack refuses the token for the socket.
+    """
     if settings.transport == "http":
         async with _http(app, settings) as connected:
             yield connected
         return
     token = settings.app_token.get_secret_value() if settings.app_token else ""
+    await _check(slack, token)
     handler = SocketHandler(app, token)
     try:
         await handler.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt's
@@ -65,6 +74,16 @@ async def listening(app: AsyncApp, settings: Settings) -> AsyncIterator[Connecte
     finally:
         with anyio.move_on_after(GOODBYE, shield=True):
             await handler.close_async()  # type: ignore[no-untyped-call]  # slack_bolt's
+
+
+async def _check(slack: Slack, token: str) -> None:
+    """Ask once for a socket: the handler would try a wrong token for ever, and say nothing."""
+    try:
+        await slack.ask_for_socket(token)
+    except SlackError as error:
+        if not error.passing:
+            raise
+        log.warning("The socket is tried again: %s", error)
 
 
 @asynccontextmanager

@@ -56,6 +56,10 @@ class Methods:
 
     def _post(self, call: Data) -> Data:
         channel, thread = self._channel(call), str(call.get("thread_ts", ""))
+        if not self._workspace.channels[channel].get("is_member", True):
+            raise Refusal("not_in_channel")
+        if thread and self._workspace.message(channel, thread) is None:
+            raise Refusal("thread_not_found")
         self._check(call)
         ts = self._workspace.next_ts()
         broadcast = bool(call.get("reply_broadcast"))

@@ -39,8 +39,10 @@ class Frame:
     """Whether the workspace refuses plans."""
 
 
-def root_message(checkpoint: PodCheckpoint, frame: Frame, now: datetime) -> Message:
-    """Return the message as it has to be now."""
+def root_message(
+    checkpoint: PodCheckpoint, frame: Frame, now: datetime, *, deleted: bool = False
+) -> Message:
+    """Return the message as it has to be now; one of a deleted checkpoint has no buttons."""
     bookmark = Bookmark.of(checkpoint)
     language = bookmark.language or frame.language
     name = {
@@ -48,13 +50,16 @@ def root_message(checkpoint: PodCheckpoint, frame: Frame, now: datetime) -> Mess
         "namespace": checkpoint.target_namespace,
         "pod": checkpoint.spec.pod,
     }
-    text = say(language, "root.fallback", **name, state=say(language, f"state.{state(checkpoint)}"))
+    phase = "state.Deleted" if deleted else f"state.{state(checkpoint)}"
+    text = say(language, "root.fallback", **name, state=say(language, phase))
+    end = [[words(say(language, "root.deleted"), bold=True)]] if deleted else []
+    buttons = [] if deleted else _buttons(checkpoint, frame, language)
     blocks = [
         header(say(language, "root.title", **name)),
         *_small_print(checkpoint, bookmark, frame, language),
         *step_blocks(checkpoint, language, now, simple=frame.simple),
-        rich(*_lines(checkpoint, language)),
-        *actions(*_buttons(checkpoint, frame, language)),
+        rich(*end, *_lines(checkpoint, language, deleted=deleted)),
+        *actions(*buttons),
     ]
     return Message(text, blocks)
 
@@ -87,16 +92,18 @@ def _small_print(
     return [context(*people, *facts)]
 
 
-def _lines(checkpoint: PodCheckpoint, language: str) -> list[Blocks]:
+def _lines(checkpoint: PodCheckpoint, language: str, *, deleted: bool) -> list[Blocks]:
     lines = []
     if checkpoint.captured:
         lines.append([words(say(language, "root.kill"), bold=True)])
-    elif not checkpoint.finished:
+    elif not (checkpoint.finished or deleted):
         lines.append([words(say(language, "root.wait"))])
     if checkpoint.captured and checkpoint.status.location:
         label = words(say(language, "root.location"))
         lines.append([label, space(), words(checkpoint.status.location, code=True)])
-    return lines or [[words(say(language, "told.failed.next"))]]
+    if not (lines or deleted):
+        lines.append([words(say(language, "told.failed.next"))])
+    return lines
 
 
 def _buttons(checkpoint: PodCheckpoint, frame: Frame, language: str) -> Blocks:

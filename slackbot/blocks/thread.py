@@ -13,7 +13,7 @@ from forensics_core.units import human_size
 from slackbot.blocks.elements import CELL, Message, rich, section, space, table, words
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
 from slackbot.catalogue import say
-from slackbot.milestones import ATTEMPT, CAPTURED, COMPLETE, why
+from slackbot.milestones import ATTEMPT, CAPTURED, COMPLETE, DELETED, why
 from slackbot.text import clean
 
 ROWS = TABLE_ROWS - 3
@@ -35,6 +35,8 @@ def milestone_message(
         return _line(say(language, "told.captured", **size))
     if milestone == COMPLETE:
         return _complete(checkpoint, language, artifacts)
+    if milestone == DELETED:
+        return _line(say(language, "told.deleted"))
     reason, message = why(checkpoint, ConditionType.FAILED)
     text = say(language, "told.failed", reason=reason, message=message)
     return Message(text, [section(text), section(say(language, "told.failed.next"))])

@@ -58,8 +58,7 @@ async def _cancel(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
 async def _retry(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     person, checkpoint = await bot.finder.clicked(actor, "retry", value)
     asked = await bot.requests.retry(person, checkpoint, bot.approvals)
-    key = "answer.approval" if asked.waits else "answer.asked"
-    await reply.say(say(person.language, key))
+    await reply.say(asked.text(person.language))
 
 
 async def _download(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:

@@ -53,8 +53,7 @@ async def _capture(bot: Bot, actor: Actor, reply: Reply, ask: Ask) -> None:
         await reply.send(preview_message(preview, person.language))
         return
     asked = await bot.requests.ask(person, spec, bot.approvals)
-    key = "answer.approval" if asked.waits else "answer.asked"
-    await reply.say(say(person.language, key))
+    await reply.say(asked.text(person.language))
 
 
 async def _help(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
@@ -97,8 +96,7 @@ async def _cancel(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
 async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "retry", name)
     asked = await bot.requests.retry(person, checkpoint, bot.approvals)
-    key = "answer.approval" if asked.waits else "answer.asked"
-    await reply.say(say(person.language, key))
+    await reply.say(asked.text(person.language))
 
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:

@@ -20,9 +20,7 @@ from slackbot.blocks.form import (
     options,
     refusal_view,
 )
-from slackbot.blocks.thread import link_message
 from slackbot.bot import Bot
-from slackbot.catalogue import say
 from slackbot.command import REASON_LIMIT, Ask, is_name
 from slackbot.errors import Told
 from slackbot.listeners.payload import Body, actor_of, form_actor, reply_to
@@ -88,18 +86,9 @@ async def open_form(
 
 async def _begin(bot: Bot, actor: Actor, reply: Reply, ask: Ask, place: FormPlace) -> None:
     person = await bot.authorisation.admit(actor, "capture")
-    asked = await bot.requests.ask(person, bot.requests.spec(ask), bot.approvals)
-    key = "answer.approval" if asked.waits else "answer.asked"
-    await reply.say(say(person.language, key))
-    if place.thread:
-        await _link(bot, ask, place, asked.message)
-
-
-async def _link(bot: Bot, ask: Ask, place: FormPlace, message: str) -> None:
-    """Tell the thread that the shortcut was used in where to follow."""
-    url = await bot.slack.permalink(place.channel, message)
-    line = link_message(ask.namespace, ask.pod, url, place.language)
-    await bot.slack.post(place.channel, line, thread=place.thread)
+    spec = bot.requests.spec(ask)
+    asked = await bot.requests.ask(person, spec, bot.approvals, place.thread)
+    await reply.say(asked.text(person.language))
 
 
 async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:

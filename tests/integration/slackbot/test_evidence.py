@@ -18,7 +18,7 @@ from forensics_core.testing.runner import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server
 from lab.slack.server import running_slack
 from tests.integration.operator.stage import Stage, open_stage
-from tests.integration.slackbot.scene import Rights, Scene, seat_people
+from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
 
 
 @pytest.fixture
@@ -74,6 +74,21 @@ async def test_the_evidence_arrives_in_the_channel(stage: Stage, tmp_path: Path)
     assert "Seal: valid" in verified.everything()
     sent = str([one.blocks for one in scene.slack.workspace.messages])
     assert "X-Amz-Signature" not in sent, "an address is shown to one person only"
+
+
+async def test_a_pod_replaced_after_the_approval_is_not_captured(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(protected=["default"]):
+        await scene.alice.ask("web-0")
+        await scene.bob.click(await scene.shown("Approval needed"), "approve")
+        await scene.made()
+        scene.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
+        scene.cluster.seed_pod("web-0", "default")
+        async with stage.operating():
+            line = await scene.shown("Failed: PodReplaced", thread=True)
+    assert "was asked for" in line.text
+    assert stage.cluster.list("jobs", NAMESPACE) == []
 
 
 async def test_tampered_evidence_is_called_by_its_name(stage: Stage, tmp_path: Path) -> None:

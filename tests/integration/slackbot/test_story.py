@@ -96,7 +96,7 @@ async def test_german_for_those_whose_slack_is_german(scene: Scene) -> None:
         scene.finish(made["metadata"]["name"])
         await scene.shown("Der Pod darf jetzt beendet werden", thread=True)
         await scene.shown("Fertig: 9 Artefakte", thread=True)
-    assert answer.text == "Verlangt. Weiter geht es im Kanal."
+        assert answer.text == f"Verlangt, als {made['metadata']['name']}. Weiter geht es im Kanal."
 
 
 async def test_a_workspace_without_plans_gets_plain_lines(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import anyio
@@ -50,13 +51,40 @@ async def test_no_milestone_is_lost_or_out_of_order(scene: Scene, fault: Fault) 
     assert told == ["Attempt", "Captured:", "Complete:"]
 
 
-async def test_a_message_that_somebody_deleted_is_not_missed(scene: Scene) -> None:
+async def test_a_message_that_somebody_deleted_is_posted_again(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
+        await scene.shown("Checkpoint")
         scene.slack.workspace.messages.clear()
         scene.finish(made["metadata"]["name"])
         await scene.told("attempt-1,captured,complete")
+    (root,) = scene.slack.workspace.roots()
+    assert "complete" in root.everything()
+    assert len(scene.slack.workspace.thread(root)) == 3
+
+
+async def test_a_line_that_slack_refuses_to_show_is_said_in_words(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("chat.postMessage", error="msg_blocks_too_long", skip=3))
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.finish(made["metadata"]["name"])
+        await scene.told("attempt-1,captured,complete")
+    (root,) = scene.slack.workspace.roots()
+    *_, end = scene.slack.workspace.thread(root)
+    assert [block["type"] for block in end.blocks] == ["section"]
+    assert end.everything().startswith("Complete: 9 artifacts")
+
+
+async def test_no_capture_waits_for_slack(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("chat.postMessage", times=2, status=503))
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        assert scene.slack.workspace.messages == []
+        await scene.shown(made["metadata"]["name"])
+    assert f"Asked for, as {made['metadata']['name']}" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -102,12 +130,36 @@ async def test_what_nobody_foresaw_ends_neither_the_bot_nor_in_silence(
 
 
 async def test_a_channel_that_the_bot_is_not_in_is_said(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("chat.postMessage", error="not_in_channel"))
+    channel = scene.slack.workspace.channels[INCIDENT]
+    channel["is_member"] = False
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
-    assert "Slack did not do it (not_in_channel)" in answer.text
-    assert "/invite" in answer.text
-    assert scene.checkpoints() == []
+        (made,) = await scene.made()
+        refused = await scene.alice.ask("prod/api-0")
+        assert scene.slack.workspace.messages == []
+        channel["is_member"] = True
+        await scene.shown(made["metadata"]["name"])
+    assert "The bot is not in this channel: /invite it" in answer.text
+    assert "Slack did not do it (not_in_channel)" in refused.text
+
+
+async def test_nothing_is_reported_where_strangers_read(scene: Scene) -> None:
+    workspace = scene.slack.workspace
+    workspace.channels[INCIDENT]["is_ext_shared"] = True
+    scene.kubectl_create(incident="INC-1")
+    async with scene.bot():
+        await workspace.until(
+            lambda: [one for one in workspace.calls if one.method == "conversations.info"]
+        )
+        assert "shared with another organisation" in (await scene.alice.ask("whoami")).text
+        assert workspace.messages == []
+        workspace.channels[INCIDENT]["is_ext_shared"] = False
+        root = await scene.shown("by-hand")
+        workspace.channels[INCIDENT]["is_pending_ext_shared"] = True
+        scene.progress("by-hand", **running())
+        assert "shared with another organisation" in (await scene.alice.ask("whoami")).text
+        assert workspace.messages == [root]
+        assert root.edited == []
 
 
 async def test_the_socket_is_opened_again(scene: Scene) -> None:
@@ -129,6 +181,19 @@ def _leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def test_a_wrong_token_for_the_socket_is_said_at_the_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(appToken="xapp-wrong"):
+            pass
+    assert "invalid_auth to apps.connections.open" in str(_leaf(caught.value))
+
+
+async def test_slack_away_at_the_start_is_waited_for(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("apps.connections.open", status=503))
+    async with scene.bot():
+        assert "alice" in (await scene.alice.ask("whoami")).text
 
 
 async def test_a_watch_that_is_refused_is_said_at_the_start(scene: Scene) -> None:
@@ -159,13 +224,13 @@ async def test_an_answer_of_the_cluster_that_was_lost_makes_no_second_checkpoint
     assert len(scene.checkpoints()) == 1
 
 
-async def test_a_cluster_that_stays_away_is_said_in_the_channel(scene: Scene) -> None:
+async def test_a_cluster_that_stays_away_is_said(scene: Scene) -> None:
     away = ClusterFault(verb="create", resource="podcheckpoints", times=3)
     scene.cluster.faults.add(away)
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
-        await scene.shown("The Kubernetes API does not answer")
-    assert "does not answer" in answer.text
+    assert "The Kubernetes API does not answer" in answer.text
+    assert scene.slack.workspace.messages == []
 
 
 async def test_a_name_that_is_taken_is_no_success(scene: Scene) -> None:
@@ -243,28 +308,104 @@ async def test_a_checkpoint_that_is_deleted_is_let_go(scene: Scene) -> None:
     async with scene.bot():
         scene.kubectl_create(incident="INC-1")
         await scene.shown("by-hand")
+        scene.progress("by-hand", **running())
+        root = await scene.shown("2 of 9 artifacts")
         scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
-        scene.kubectl_create("next", incident="INC-1")
-        await scene.shown("next")
+        await scene.shown("Deleted before its end", thread=True)
+    assert "The PodCheckpoint was deleted" in root.everything()
+    assert "Leave the pod alone" not in root.everything()
+    assert root.buttons() == {}
 
 
-async def test_deleted_before_its_message_could_be_remembered(scene: Scene) -> None:
-    gone = ClusterFault(verb="patch", resource="podcheckpoints", status=404)
-    scene.cluster.faults.add(gone)
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_all_of_it_is_told_though_it_is_deleted_at_its_end(
+    scene: Scene, remembered: bool
+) -> None:
+    async with scene.bot(editSeconds=0.5):
+        scene.kubectl_create(incident="INC-1")
+        root = await scene.shown("by-hand")
+        if not remembered:
+            gone = ClusterFault(verb="patch", resource="podcheckpoints", status=404, times=99)
+            scene.cluster.faults.add(gone)
+        scene.progress("by-hand", **running())
+        scene.finish("by-hand")
+        scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        await scene.shown("The bundle is sealed.", thread=True)
+        await scene.slack.workspace.until(lambda: not root.buttons())
+    told = [line.text.split(" ")[0] for line in scene.slack.workspace.thread(root)]
+    assert told == ["Attempt", "Captured:", "Complete:"]
+    assert "The PodCheckpoint was deleted" in root.everything()
+    assert "you may kill the pod now" in root.everything()
+
+
+async def test_buttons_go_with_the_checkpoint_long_after_its_end(scene: Scene) -> None:
     async with scene.bot():
         scene.kubectl_create(incident="INC-1")
-        await scene.shown("by-hand")
-        with anyio.fail_after(10):
-            while gone.times:  # noqa: ASYNC110  # the cluster's faults wake nobody
-                await anyio.sleep(0.01)
+        scene.finish("by-hand")
+        await scene.told("attempt-1,captured,complete")
+        root = await scene.shown("by-hand")
+        assert root.buttons()
+        scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        await scene.slack.workspace.until(lambda: not root.buttons())
+    assert len(scene.slack.workspace.thread(root)) == 3
+
+
+async def test_a_deleted_checkpoint_is_not_reported_for_ever(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        scene.finish("by-hand")
+        await scene.told("attempt-1,captured,complete")
+        fault = Fault("chat.update", error="is_archived", times=99)
+        scene.slack.faults.add(fault)
+        scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        await scene.slack.workspace.until(lambda: fault.times < 99)
+        await scene.alice.ask("whoami")
+    assert fault.times == 98
+    assert "The report of by-hand ended" in caplog.text
+
+
+async def test_news_that_come_late_begin_nothing_again(scene: Scene) -> None:
+    async with scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        scene.finish("by-hand")
+        await scene.told("attempt-1,captured,complete")
+        forgotten = {"metadata": {"annotations": {"forensics.orkaproj.io/slack-told": None}}}
+        scene.cluster.patch("podcheckpoints", "by-hand", forgotten, NAMESPACE)
         scene.kubectl_create("next", incident="INC-1")
         await scene.shown("next")
+        await scene.alice.ask("whoami")
+    assert len(scene.slack.workspace.messages) == 5
+
+
+async def test_the_elapsed_time_goes_on_though_nothing_else_does(scene: Scene) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=58)
+    async with scene.bot():
+        scene.kubectl_create(incident="INC-1")
+        scene.progress("by-hand", **(running() | {"startTime": began.isoformat()}))
+        await scene.shown("0:5")
+        await scene.shown("1:0")
+
+
+async def test_what_is_news_goes_before_what_is_progress(scene: Scene) -> None:
+    names = [f"case-{number}" for number in range(8)]
+    for name in names:
+        scene.kubectl_create(name, incident="INC-1")
+    async with scene.bot(updateSeconds=0.3):
+        for name in names:
+            scene.progress(name, **running())
+        await scene.slack.workspace.until(
+            lambda: sum("2 of 9" in one.everything() for one in scene.slack.workspace.roots()) == 8
+        )
         scene.slack.workspace.calls.clear()
-        scene.progress("by-hand", **running())
-        scene.finish("next")
-        await scene.told("attempt-1,captured,complete")
-    edited = {one.arguments["ts"] for one in scene.slack.workspace.calls if "ts" in one.arguments}
-    assert scene.slack.workspace.roots()[0].ts not in edited
+        for name in names:
+            scene.progress(name, **running(artifactsDone=5))
+        scene.progress("case-7", **captured("case-7"))
+        root = await scene.shown("Captured: you may kill the pod now")
+    edits = [one for one in scene.slack.workspace.calls if one.method == "chat.update"]
+    assert "case-7" in root.text
+    assert root.ts in [one.arguments["ts"] for one in edits[:2]], "one may have had its turn before"
 
 
 async def test_plans_are_given_up_when_the_first_message_is_refused(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from slackbot import cache
 from slackbot.cache import Cache
-from slackbot.pace import Pace
+from slackbot.pace import ORDINARY, URGENT, Pace
 
 
 class Source:
@@ -78,3 +78,19 @@ async def test_turns_come_in_order_and_apart() -> None:
             tasks.start_soon(take)
     assert times == sorted(times)
     assert times[-1] - times[0] > 0.14
+
+
+async def test_the_urgent_go_first_and_whoever_gives_up_is_not_waited_for() -> None:
+    pace, order = Pace(0.05), []
+
+    async def take(name: str, rank: int) -> None:
+        await pace.turn(rank)
+        order.append(name)
+
+    await pace.turn()
+    async with anyio.create_task_group() as tasks:
+        for name, rank in (("a", ORDINARY), ("b", ORDINARY), ("c", URGENT), ("d", URGENT)):
+            tasks.start_soon(take, name, rank)
+        with anyio.move_on_after(0.001):
+            await pace.turn(URGENT)
+    assert order == ["c", "d", "a", "b"]
