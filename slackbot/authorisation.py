@@ -7,7 +7,10 @@ the cluster says of that identity by SubjectAccessReview. The bot itself is neve
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import anyio
 
 from forensics_core.errors import ClusterError
 from forensics_core.kube.access import Action, allowed
@@ -19,6 +22,8 @@ from slackbot.directory import Directory
 from slackbot.errors import Refused, SlackError
 from slackbot.settings import Identity, Settings
 
+REVIEWS = 10
+"""Questions to the cluster at once."""
 EVERYBODY = "system:authenticated"
 """The group that the API server adds to everybody who logs in."""
 
@@ -106,14 +111,18 @@ class Authorisation:
 
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
         """Return those namespaces in which somebody may capture every pod."""
-        found = set()
-        for namespace in dict.fromkeys(namespaces):
-            target = Target(namespace)
-            try:
-                await self.permit(person, "see", target)
-            except Refused:
-                continue
-            found.add(namespace)
+        found: set[str] = set()
+        limiter = anyio.CapacityLimiter(REVIEWS)
+
+        async def review(namespace: str) -> None:
+            async with limiter:
+                with suppress(Refused):
+                    await self.permit(person, "see", Target(namespace))
+                    found.add(namespace)
+
+        async with anyio.create_task_group() as tasks:
+            for namespace in set(namespaces):
+                tasks.start_soon(review, namespace)
         return found
 
     async def may_list_pods(self, person: Person, namespace: str) -> bool:

@@ -17,6 +17,9 @@ from slackbot.blocks.answers import Link
 from slackbot.errors import Told
 from slackbot.settings import Reader
 
+MANIFEST_LIMIT = 8 * 2**20
+"""Bytes of a manifest that is read for a table or for links."""
+
 
 class Evidence:
     """Reads bundles. Errors are `DestinationError` and the like."""
@@ -28,7 +31,7 @@ class Evidence:
 
     async def artifacts(self, location: str) -> tuple[Artifact, ...]:
         """Return what the manifest lists."""
-        async with open_bundle(location, access=self._access) as bundle:
+        async with open_bundle(location, access=self._access, limit=MANIFEST_LIMIT) as bundle:
             return bundle.statement.predicate.artifacts
 
     async def links(self, location: str) -> list[Link]:
@@ -37,7 +40,7 @@ class Evidence:
         if not isinstance(place, S3Place):
             return []
         async with (
-            open_bundle(location, access=self._access) as bundle,
+            open_bundle(location, access=self._access, limit=MANIFEST_LIMIT) as bundle,
             s3_client(self._access) as client,
         ):
             return [await self._link(client, place, bundle, name) for name in bundle.expectations]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from forensics_core.errors import NotFound
 from forensics_core.kube.connection import Cluster
-from forensics_core.kube.objects import Object, Objects
+from forensics_core.kube.objects import Object, ObjectList, Objects
 from forensics_core.kube.resources import PODS
 from slackbot.cache import Cache
 
-FRESH = 10.0
+FRESH = 30.0
 """Seconds that names are believed, for suggestions while somebody types."""
 NEAR = 3
 """Similar names that are suggested."""
@@ -45,19 +46,24 @@ class Pods:
 
     async def names(self, namespace: str) -> list[str]:
         """Return the names of the pods in a namespace, in order."""
-
-        async def load() -> dict[str, list[str]]:
-            return _by_namespace((await self._objects.list(namespace)).items)
-
-        return (await self._names.get(namespace, load)).get(namespace, [])
+        return (await self._by_namespace(namespace)).get(namespace, [])
 
     async def namespaces(self) -> list[str]:
         """Return the namespaces that have pods, in order: the bot may not list namespaces."""
+        return sorted(await self._by_namespace(""))
+
+    async def _by_namespace(self, namespace: str) -> dict[str, list[str]]:
+        """Return the names by namespace; nothing else of the pods is fetched, or held."""
 
         async def load() -> dict[str, list[str]]:
-            return _by_namespace((await self._objects.list()).items)
+            found: dict[str, list[str]] = {}
+            pages = self._objects.pages(namespace or None, metadata_only=True)
+            async with aclosing(pages):
+                async for page in pages:
+                    _fold(page, found)
+            return {one: sorted(names) for one, names in found.items()}
 
-        return sorted(await self._names.get("", load))
+        return await self._names.get(namespace, load)
 
 
 def near(name: str, names: list[str]) -> list[str]:
@@ -67,12 +73,10 @@ def near(name: str, names: list[str]) -> list[str]:
     return sorted(list(dict.fromkeys([*begins, *alike]))[:NEAR])
 
 
-def _by_namespace(items: list[Object]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for item in items:
+def _fold(page: ObjectList, found: dict[str, list[str]]) -> None:
+    for item in page.items:
         metadata = item["metadata"]
         found.setdefault(metadata["namespace"], []).append(metadata["name"])
-    return {namespace: sorted(names) for namespace, names in found.items()}
 
 
 def _pod(item: Object) -> Pod:

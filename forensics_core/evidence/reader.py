@@ -108,14 +108,16 @@ class BundleReader(Located):
 
 @asynccontextmanager
 async def open_bundle(
-    location: str, *, access: S3Access | None = None
+    location: str, *, access: S3Access | None = None, limit: int = MANIFEST_LIMIT
 ) -> AsyncIterator[BundleReader]:
     """Open the bundle at `location`: a folder's path or URL, or `s3://bucket/prefix`.
+
+    `limit`: bytes that its manifest may have; understanding it takes some ten times as much memory.
 
     Raises `BundleNotFound` where there is no manifest, `VerificationError` where it is none of
     ours, and `DestinationError` where the place cannot be read.
     """
-    async with locate(location, access=access) as located:
+    async with locate(location, access=access, limit=limit) as located:
         yield await understand(located)
 
 
@@ -126,13 +128,15 @@ async def understand(located: Located) -> BundleReader:
 
 
 @asynccontextmanager
-async def locate(location: str, *, access: S3Access | None = None) -> AsyncIterator[Located]:
+async def locate(
+    location: str, *, access: S3Access | None = None, limit: int = MANIFEST_LIMIT
+) -> AsyncIterator[Located]:
     """Open the store at `location` and read the manifest, whatever is in it."""
     async with open_store(location, access=access) as store:
         versions = await _versions(store)
         first = _first_manifest(store, versions)
         try:
-            manifest = await read_small(store, MANIFEST, first, limit=MANIFEST_LIMIT)
+            manifest = await read_small(store, MANIFEST, first, limit=limit)
         except ObjectNotFound as error:
             raise _not_found(store, versions) from error
         yield Located(store, manifest, versions)

@@ -89,12 +89,13 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Any:
         """Make a request and return the JSON of the answer.
 
         Raises the `ClusterError` that the answer stands for, `ApiUnavailable` if there is none.
         """
-        request = Request(method, path, query or {}, body, content_type)
+        request = Request(method, path, query or {}, body, content_type, accept)
         backoff = Backoff(PAUSE)
         while True:
             try:

@@ -164,9 +164,11 @@ class _ListWatch:
         """Tell what is there and what has gone; no more than one page is held at a time."""
         there: set[tuple[str, str]] = set()
         objects = Objects(self.cluster, self.resource)
-        selected = {"label_selector": self.label_selector, "field_selector": self.field_selector}
         version = ""
-        async with aclosing(objects.pages(self.namespace, **selected)) as pages:
+        found = objects.pages(
+            self.namespace, label_selector=self.label_selector, field_selector=self.field_selector
+        )
+        async with aclosing(found) as pages:
             async for page in pages:
                 for event in self._compare([_slim(item) for item in page.items]):
                     yield event

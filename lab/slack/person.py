@@ -79,21 +79,44 @@ class Person:
         }
         await self.slack.deliver("interactive", payload)
 
-    async def suggestions(self, view: Data, field: str, typed: str, **chosen: Any) -> list[str]:
-        """Type into a select, and return the names that are offered."""
+    async def suggestions(self, view: Data, field: str, typed: str) -> list[str]:
+        """Type into a select, and return the names that are offered.
+
+        The app learns nothing of the other fields: Slack leaves the form's state out here.
+        """
         payload = self._payload("block_suggestion") | {
             "action_id": field,
-            "block_id": field,
+            "block_id": _blocks(view)[field],
             "value": typed,
-            "view": view | {"state": {"values": values(chosen)}},
+            "view": view,
         }
         answer = await self.slack.deliver("interactive", payload)
         return [one["value"] for one in answer["options"]]
 
+    async def choose(self, view: Data, field: str, **filled: Any) -> None:
+        """Choose what `filled` says of a field; the app is told if the field is one that tells."""
+        block = next(one for one in view["blocks"] if one["block_id"] == _blocks(view)[field])
+        if not block.get("dispatch_action"):
+            return
+        action = {"action_id": field, "block_id": block["block_id"]}
+        payload = self._payload("block_actions") | {
+            "view": view | {"state": {"values": values(view, filled)}},
+            "actions": [action | {"type": block["element"]["type"]} | _value(field, filled[field])],
+            "container": {"type": "view", "view_id": view["id"]},
+        }
+        await self.slack.deliver("interactive", payload)
+
+    async def chosen(self, view: Data, field: str, **filled: Any) -> Data:
+        """Choose, and return the form as the app has changed it then."""
+        await self.choose(view, field, **filled)
+        views = self.slack.workspace.views
+        await self.slack.workspace.until(lambda: views[view["id"]] is not view)
+        return views[view["id"]]
+
     async def submit(self, view: Data, **filled: Any) -> Data:
         """Submit a form; returns the acknowledgement, which may name errors."""
         payload = self._payload("view_submission") | {
-            "view": view | {"state": {"values": values(filled)}}
+            "view": view | {"state": {"values": values(view, filled)}}
         }
         return await self.slack.deliver("interactive", payload)
 
@@ -126,12 +149,16 @@ class Person:
         }
 
 
-def values(filled: dict[str, Any]) -> Data:
+def values(view: Data, filled: dict[str, Any]) -> Data:
     """Return what is filled in as `view.state.values` has it."""
-    state: Data = {}
-    for name, value in filled.items():
-        state[name] = {name: _value(name, value)}
-    return state
+    blocks = _blocks(view)
+    return {blocks[name]: {name: _value(name, value)} for name, value in filled.items()}
+
+
+def _blocks(view: Data) -> dict[str, str]:
+    """Return the ids of the blocks by their field."""
+    inputs = [block for block in view["blocks"] if block["type"] == "input"]
+    return {block["element"]["action_id"]: block["block_id"] for block in inputs}
 
 
 def _value(name: str, value: str | Iterable[str]) -> Data:

@@ -106,15 +106,16 @@ class Page:
             "command": lambda person, body: person.type(body["text"]),
             "press": lambda person, body: person.press(self._pressed(body), body["action"]),
             "shortcut": lambda person, body: person.use_shortcut(self._at(body["ts"])),
+            "choose": lambda person, body: person.choose(
+                self._view(body), body["field"], **body["filled"]
+            ),
             "suggest": self._suggest,
             "submit": lambda person, body: person.submit(self._view(body), **body["filled"]),
             "home": lambda person, body: person.open_home(),
         }
 
     async def _suggest(self, person: Person, body: Data) -> Data:
-        names = await person.suggestions(
-            self._view(body), body["field"], body["typed"], **body["filled"]
-        )
+        names = await person.suggestions(self._view(body), body["field"], body["typed"])
         return {"options": names}
 
     def _pressed(self, body: Data) -> Message | Whisper:

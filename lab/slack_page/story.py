@@ -13,6 +13,16 @@ CAPTURE = 60.0
 """Seconds that a capture may take."""
 ROOT, THREAD, WHISPER = ".channel .message:not(.whisper)", ".thread .message", ".whisper"
 
+TELLING = {"namespace", "pod"}
+"""Fields whose choice changes the form."""
+_BLOCKS = "[...document.querySelectorAll('[data-block]')].map(one => one.dataset.block).join()"
+_CHANGED = f"""
+(before) => new Promise(resolve => {{
+  const look = () => {_BLOCKS} === before ? setTimeout(look, 20) : resolve();
+  look();
+}})
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -55,9 +65,7 @@ class Story:
         tell("The form offers the namespaces and pods that one may see.")
         await self.command("")
         for field, name in (("namespace", "default"), ("pod", self.pod)):
-            await self.tab.click(f"[data-field={field}] input")
-            await self.tab.type(name[:3])
-            await self.tab.click(f"[data-field={field}] li button", name)
+            await self.choose(field, name)
         await self.tab.shows("[data-field=containers]", "Containers")
         await self._picture("form")
         await self.tab.click(".form button", "Close")
@@ -94,6 +102,15 @@ class Story:
         await self.tab.click("#composer")
         await self.tab.type(f"/checkpoint {text}".strip())
         await self.tab.enter()
+
+    async def choose(self, field: str, name: str) -> None:
+        """Choose in a form, and wait until the bot has changed what depends on it."""
+        before = await self.tab.js(_BLOCKS)
+        await self.tab.click(f"[data-field={field}] input")
+        await self.tab.type(name[:3])
+        await self.tab.click(f"[data-field={field}] li button", name)
+        if field in TELLING:
+            await self.tab.js(_CHANGED, before)
 
     async def _picture(self, name: str) -> None:
         if self.pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -24,6 +25,9 @@ class FormPlace:
     thread: str = ""
     """The message whose thread is told, for the shortcut."""
     language: str = "en"
+    namespace: str = ""
+    """What is chosen so far: requests for suggestions do not say."""
+    pod: str = ""
 
     def encode(self) -> str:
         """Return it as `private_metadata`."""
@@ -47,16 +51,22 @@ def refusal_view(text: str, language: str) -> Block:
     return _view(language, [section(text)]) | title
 
 
-def form_view(place: FormPlace, *, namespace: str = "", reason: str = "") -> Block:
-    """Return the form itself."""
-    language = place.language
-    chosen = {"initial_option": option(namespace)} if namespace else {}
+def form_view(place: FormPlace, *, reason: str = "", incident: str = "") -> Block:
+    """Return the form itself.
+
+    What depends on a choice has another block id with each: so Slack forgets what was chosen there.
+    """
+    language, namespace = place.language, place.namespace
+    first = {"initial_option": option(namespace)} if namespace else {}
+    then = {"initial_option": option(place.pod)} if place.pod else {}
+    of_pod = _mark(namespace, place.pod)
+    one, several = _select("external_select", language), _select("multi_external_select", language)
     blocks = [
-        _input("namespace", language, _select("external_select", language) | chosen),
-        _input("pod", language, _select("external_select", language)),
-        _input("containers", language, _select("multi_external_select", language), optional=True),
+        _input("namespace", language, one | first, tells=True),
+        _input("pod", language, one | then, mark=_mark(namespace), tells=True),
+        _input("containers", language, several, mark=of_pod, optional=True),
         _input("reason", language, _writing(REASON_LIMIT, reason, lines=True), optional=True),
-        _input("incident", language, _writing(63, ""), optional=True),
+        _input("incident", language, _writing(63, incident), optional=True),
     ]
     submit = {"submit": plain(say(language, "form.submit"), TITLE)}
     return _view(language, blocks) | submit | {"private_metadata": place.encode()}
@@ -72,13 +82,28 @@ def _view(language: str, blocks: list[Block]) -> Block:
     }
 
 
-def _input(name: str, language: str, element: Block, *, optional: bool = False) -> Block:
+def _mark(*choices: str) -> str:
+    """Return a short name for what is chosen."""
+    return hashlib.sha256("/".join(choices).encode()).hexdigest()[:8]
+
+
+def _input(
+    name: str,
+    language: str,
+    element: Block,
+    *,
+    mark: str = "",
+    optional: bool = False,
+    tells: bool = False,
+) -> Block:
+    """Return an input; one that `tells` lets the bot know as soon as something is chosen."""
     block: Block = {
         "type": "input",
-        "block_id": name,
+        "block_id": f"{name}-{mark}" if mark else name,
         "label": plain(say(language, f"form.{name}")),
         "element": element | {"action_id": name},
         "optional": optional,
+        "dispatch_action": tells,
     }
     if name in {"containers", "reason"}:
         block["hint"] = plain(say(language, f"form.{name}.hint"))
@@ -124,7 +149,17 @@ def filled_in(view: Block) -> Ask:
     )
 
 
+def block_of(view: Block, name: str) -> str:
+    """Return the id of the block with a field, where an error about it belongs."""
+    found = [block["block_id"] for block in view["blocks"] if _action(block) == name]
+    return str(found[0])
+
+
+def _action(block: Block) -> str:
+    return str(block.get("element", {}).get("action_id", ""))
+
+
 def _value(view: Block, name: str) -> dict[str, Any]:
     values = view.get("state", {}).get("values", {})
-    found: dict[str, Any] = values.get(name, {}).get(name) or {}
-    return found
+    found: list[dict[str, Any]] = [block[name] for block in values.values() if block.get(name)]
+    return found[0] if found else {}

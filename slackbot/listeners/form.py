@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
+from weakref import WeakValueDictionary
 
 import anyio
 from slack_bolt.async_app import AsyncAck, AsyncApp
@@ -13,6 +15,7 @@ from slackbot.authorisation import Actor, Person, Target
 from slackbot.blocks.form import (
     FORM,
     FormPlace,
+    block_of,
     chosen,
     filled_in,
     form_view,
@@ -22,7 +25,7 @@ from slackbot.blocks.form import (
 )
 from slackbot.bot import Bot
 from slackbot.command import REASON_LIMIT, Ask, is_name
-from slackbot.errors import Told
+from slackbot.errors import SlackError, Told
 from slackbot.listeners.payload import Body, actor_of, form_actor, reply_to
 from slackbot.reply import Reply
 from slackbot.text import clean
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 SHORTCUT = "checkpoint_message"
 SUGGESTION_SECONDS = 2.5
 """Slack waits three for suggestions."""
-LOOKED_AT = 40
+LOOKED_AT = 300
 """Namespaces whose access is reviewed for one suggestion."""
 _FIELDS = {"error.reason": "reason", "error.incident": "incident"}
 """Below which field an error is shown; others below the pod."""
@@ -53,6 +56,10 @@ def listen(app: AsyncApp, bot: Bot) -> None:
 
     for name in ("namespace", "pod", "containers"):
         app.options(name)(partial(_suggest, bot, name))
+    # An update of a form must not overtake the one before.
+    locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+    for name in ("namespace", "pod"):
+        app.action(name)(partial(_choose, bot, locks))
 
     @app.view(FORM)
     async def submitted(ack: AsyncAck, body: Body) -> None:
@@ -60,7 +67,7 @@ def listen(app: AsyncApp, bot: Bot) -> None:
         try:
             ask = filled_in(body["view"])
         except Told as problem:
-            field = _FIELDS.get(problem.key, "pod")
+            field = block_of(body["view"], _FIELDS.get(problem.key, "pod"))
             await ack(response_action="errors", errors={field: problem.words(place.language)})
             return
         await ack()
@@ -79,9 +86,9 @@ async def open_form(
         language = await bot.authorisation.language(actor)
         await bot.slack.update_view(view, refusal_view(refusal.words(language), language))
         return
-    place = FormPlace(actor.channel, thread, person.language)
     namespace = bot.settings.default_namespace or ""
-    await bot.slack.update_view(view, form_view(place, namespace=namespace, reason=reason))
+    place = FormPlace(actor.channel, thread, person.language, namespace)
+    await bot.slack.update_view(view, form_view(place, reason=reason))
 
 
 async def _begin(bot: Bot, actor: Actor, reply: Reply, ask: Ask, place: FormPlace) -> None:
@@ -91,16 +98,53 @@ async def _begin(bot: Bot, actor: Actor, reply: Reply, ask: Ask, place: FormPlac
     await reply.say(asked.text(person.language))
 
 
-async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
+async def _choose(
+    bot: Bot, locks: WeakValueDictionary[str, anyio.Lock], ack: AsyncAck, body: Body
+) -> None:
+    await ack()
     actor, _ = form_actor(body)
-    names: list[str] = []
-    try:
-        with anyio.move_on_after(SUGGESTION_SECONDS):
-            names = await _names(bot, actor, field, body)
-    except ForensicsError as error:
-        # Whoever may not know gets nothing, and so does whoever cannot be told at the moment.
-        log.info("No suggestions for %s: %s", actor.user, error)
-    await ack(options=options(names))
+    lock = locks.setdefault(body["view"]["id"], anyio.Lock())
+    bot.start(partial(_narrow, bot, lock, body), actor, reply_to(bot.slack, {}, actor))
+
+
+async def _narrow(bot: Bot, lock: anyio.Lock, body: Body) -> None:
+    """Remember a choice in the form, as suggestions are asked for without a word about it."""
+    view = body["view"]
+    async with lock:
+        actor, place = form_actor(body)
+        await bot.authorisation.admit(actor, "choose")
+        namespace = chosen(view, "namespace")
+        pod = chosen(view, "pod") if namespace == place.namespace else ""
+        place = replace(place, namespace=namespace, pod=pod)
+        written = {name: chosen(view, name) for name in ("reason", "incident")}
+        try:
+            await bot.slack.update_view(view["id"], form_view(place, **written))
+        except SlackError as error:
+            # Most likely it was closed meanwhile.
+            log.info("The form of %s was not updated: %s", actor.user, error)
+
+
+async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
+    """Answer in time; what takes longer goes on, so that the next answer has it."""
+    found: list[str] = []
+    done = anyio.Event()
+
+    async def look() -> None:
+        actor, _ = form_actor(body)
+        try:
+            found.extend(await _names(bot, actor, field, body))
+        except ForensicsError as error:
+            # Whoever may not know gets nothing, and so does whoever cannot be told at the moment.
+            log.info("No suggestions for %s: %s", actor.user, error)
+        except Exception:
+            log.exception("No suggestions for %s", actor.user)
+        finally:
+            done.set()
+
+    bot.tasks.start_soon(look)
+    with anyio.move_on_after(SUGGESTION_SECONDS):
+        await done.wait()
+    await ack(options=options(found))
 
 
 async def _names(bot: Bot, actor: Actor, field: str, body: Body) -> list[str]:
@@ -110,11 +154,13 @@ async def _names(bot: Bot, actor: Actor, field: str, body: Body) -> list[str]:
         there = [name for name in await bot.pods.namespaces() if typed in name]
         visible = await bot.authorisation.visible(person, there[:LOOKED_AT])
         return [name for name in there if name in visible]
-    return await _in_namespace(bot, person, field, body["view"], typed)
+    return await _in_namespace(bot, person, field, form_actor(body)[1], typed)
 
 
-async def _in_namespace(bot: Bot, person: Person, field: str, view: Body, typed: str) -> list[str]:
-    namespace, pod = chosen(view, "namespace"), chosen(view, "pod")
+async def _in_namespace(
+    bot: Bot, person: Person, field: str, place: FormPlace, typed: str
+) -> list[str]:
+    namespace, pod = place.namespace, place.pod
     if not is_name(namespace) or (field == "containers" and not is_name(pod)):
         return []
     await bot.authorisation.permit(person, "suggest", Target(namespace))

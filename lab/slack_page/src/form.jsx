@@ -4,16 +4,30 @@ import { Blocks } from "./message.jsx";
 
 // A form of the bot. The renderer knows no forms, and its selects offer nothing: these do.
 export function Form({ view, me, users, onClose }) {
-  const [filled, fill] = useState(() => initial(view));
+  // By block id, as Slack does: a block with a new one has forgotten what was chosen.
+  const [filled, fill] = useState({});
   const [errors, setErrors] = useState({});
   const inputs = view.blocks.filter((block) => block.type === "input");
   const texts = view.blocks.filter((block) => block.type !== "input");
+  const value = (block) => filled[block.block_id] ?? initial(block.element);
+  const given = (changed, to) =>
+    Object.fromEntries(
+      inputs
+        .map((block) => [block.element.action_id, block === changed ? to : value(block)])
+        .filter(([, it]) => it.length),
+    );
 
   async function submit(event) {
     event.preventDefault();
-    const answer = await act(me, "submit", { view: view.id, filled: given(filled) });
+    const answer = await act(me, "submit", { view: view.id, filled: given() });
     if (answer.response_action === "errors") setErrors(answer.errors);
     else onClose();
+  }
+
+  function change(block, to) {
+    fill((before) => ({ ...before, [block.block_id]: to }));
+    if (!block.dispatch_action) return;
+    act(me, "choose", { view: view.id, field: block.element.action_id, filled: given(block, to) });
   }
 
   return (
@@ -25,16 +39,11 @@ export function Form({ view, me, users, onClose }) {
           <Input
             key={block.block_id}
             block={block}
-            value={filled[block.block_id]}
+            value={value(block)}
             error={errors[block.block_id]}
-            onChange={(value) => fill((before) => ({ ...before, [block.block_id]: value }))}
+            onChange={(to) => change(block, to)}
             suggest={(typed) =>
-              act(me, "suggest", {
-                view: view.id,
-                field: block.block_id,
-                typed,
-                filled: given(filled),
-              })
+              act(me, "suggest", { view: view.id, field: block.element.action_id, typed })
             }
           />
         ))}
@@ -47,22 +56,15 @@ export function Form({ view, me, users, onClose }) {
   );
 }
 
-function initial(view) {
-  const inputs = view.blocks.filter((block) => block.type === "input");
-  const value = ({ type, initial_option: option, initial_value: text }) =>
-    type.startsWith("multi_") ? [] : (option?.value ?? text ?? "");
-  return Object.fromEntries(inputs.map((block) => [block.block_id, value(block.element)]));
-}
-
-function given(filled) {
-  return Object.fromEntries(Object.entries(filled).filter(([, value]) => value.length));
+function initial({ type, initial_option: option, initial_value: text }) {
+  return type.startsWith("multi_") ? [] : (option?.value ?? text ?? "");
 }
 
 function Input({ block, value, error, onChange, suggest }) {
   const { element, label, optional, hint } = block;
   const Field = element.type.includes("external_select") ? Select : Writing;
   return (
-    <div className="field" data-field={block.block_id}>
+    <div className="field" data-field={element.action_id} data-block={block.block_id}>
       <span className="label">{label.text}{optional && <small> (optional)</small>}</span>
       <Field element={element} value={value} onChange={onChange} suggest={suggest} />
       {hint && <small>{hint.text}</small>}

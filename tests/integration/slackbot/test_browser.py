@@ -129,8 +129,7 @@ async def test_the_form_is_filled_in_and_submitted(scene: Scene, story: Story) -
     async with scene.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
-            await story.tab.click(f"[data-field={field}] input")
-            await story.tab.click(f"[data-field={field}] li button", name)
+            await story.choose(field, name)
         await story.tab.click("[data-field=reason] textarea")
         await story.tab.type("odd traffic")
         await story.tab.click(".form button", "Capture")

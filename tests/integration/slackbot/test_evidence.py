@@ -17,6 +17,7 @@ from forensics_core.export.s3.destination import S3Place
 from forensics_core.testing.runner import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server
 from lab.slack.server import running_slack
+from slackbot import evidence
 from tests.integration.operator.stage import Stage, open_stage
 from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
 
@@ -134,6 +135,19 @@ async def test_without_the_manifest_the_table_names_containers(
         scene.finish("by-hand", location=f"s3://{stage.bucket}/nothing/")
         end = await scene.shown("The bundle is sealed.", thread=True)
     assert "app Captured" in end.everything()
+
+
+async def test_a_manifest_that_is_too_large_for_a_table_is_not_read(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "MANIFEST_LIMIT", 100)
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        end = await scene.shown("The bundle is sealed.", thread=True)
+        (root,) = scene.slack.workspace.roots()
+        answer = await scene.alice.click(root, "download")
+    assert "app Captured" in end.everything()
+    assert "cannot be read" in answer.text
 
 
 async def test_a_checkpoint_without_a_channel_is_verified_for_the_one_who_asked(

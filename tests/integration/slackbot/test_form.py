@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import anyio
+import pytest
+
+from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
+from slackbot.blocks.form import FormPlace, form_view
+from slackbot.listeners import form as form_listener
 from tests.integration.slackbot.scene import OTHER, Scene
 
 
@@ -29,16 +37,86 @@ async def test_suggestions_are_live_and_show_what_one_may_see(scene: Scene) -> N
         assert await alice.suggestions(form, "namespace", "") == ["prod", "shop"]
         assert await alice.suggestions(form, "namespace", "sh") == ["shop"]
         assert await alice.suggestions(form, "pod", "") == []
-        assert await alice.suggestions(form, "pod", "1", namespace="shop") == ["web-1"]
-        assert await alice.suggestions(form, "pod", "", namespace="secret") == []
-        assert await alice.suggestions(form, "containers", "", namespace="shop") == []
-        chosen = {"namespace": "shop", "pod": "web-0"}
-        assert await alice.suggestions(form, "containers", "", **chosen) == ["app"]
-        gone = {"namespace": "shop", "pod": "gone"}
-        assert await alice.suggestions(form, "containers", "", **gone) == []
-        assert await alice.suggestions(form, "pod", "", namespace="..") == []
+        shop = await alice.chosen(form, "namespace", namespace="shop")
+        assert await alice.suggestions(shop, "pod", "1") == ["web-1"]
+        assert await alice.suggestions(shop, "containers", "") == []
+        web = await alice.chosen(shop, "pod", namespace="shop", pod="web-0")
+        assert await alice.suggestions(web, "containers", "") == ["app"]
+        gone = await alice.chosen(web, "pod", namespace="shop", pod="gone")
+        assert await alice.suggestions(gone, "containers", "") == []
+        for hidden in ("secret", ".."):
+            there = await alice.chosen(gone, "namespace", namespace=hidden, pod="web-0")
+            assert await alice.suggestions(there, "pod", "") == []
         scene.rights.list_pods["alice"] = set()
-        assert await alice.suggestions(form, "pod", "", namespace="shop") == []
+        assert await alice.suggestions(shop, "pod", "") == []
+
+
+async def test_another_choice_forgets_what_depends_on_it_and_nothing_else(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.alice.type("")
+        form = await scene.alice.opened_form()
+        filled = {"namespace": "shop", "reason": "odd", "incident": "INC-2"}
+        shop = await scene.alice.chosen(form, "namespace", **filled)
+        web = await scene.alice.chosen(shop, "pod", **filled, pod="web-0")
+        again = await scene.alice.chosen(web, "namespace", **filled, pod="web-0")
+        prod = await scene.alice.chosen(again, "namespace", **(filled | {"namespace": "prod"}))
+        await scene.alice.submit(prod, namespace="prod", pod="api-0")
+        await scene.shown("Approval needed: prod/api-0")
+    asked = [[block["block_id"] for block in one["blocks"]] for one in (form, shop, web, prod)]
+    namespaces, pods, containers, *others = zip(*asked, strict=True)
+    assert len(set(namespaces)) == 1
+    assert pods[1] == pods[2]
+    assert len({pods[0], pods[1], pods[3]}) == 3
+    assert len(set(containers)) == 4
+    assert [len(set(one)) for one in others] == [1, 1]
+    assert again["blocks"] == web["blocks"]
+    assert web["blocks"][1]["element"]["initial_option"]["value"] == "web-0"
+    assert "initial_option" not in prod["blocks"][1]["element"]
+    assert prod["blocks"][3]["element"]["initial_value"] == "odd"
+
+
+async def test_a_choice_of_a_stranger_or_in_a_closed_form_breaks_nothing(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.alice.type("")
+        form = await scene.alice.opened_form()
+        await scene.mallory.choose(form, "namespace", namespace="shop")
+        assert "not on the list" in (await scene.mallory.next_whisper(0)).text
+        assert scene.slack.workspace.views[form["id"]] is form
+        del scene.slack.workspace.views[form["id"]]
+        await scene.alice.choose(form, "namespace", namespace="shop")
+        assert "alice" in (await scene.alice.ask("whoami")).text
+    assert len(scene.alice.whispers()) == 1
+
+
+async def test_suggestions_that_take_too_long_are_there_the_next_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_listener, "SUGGESTION_SECONDS", 0.2)
+    async with scene.bot():
+        await scene.alice.type("")
+        form = await scene.alice.opened_form()
+        later = {"Retry-After": "1"}
+        fault = ClusterFault(verb="list", resource="pods", status=429, headers=later)
+        scene.cluster.faults.add(fault)
+        assert await scene.alice.suggestions(form, "namespace", "") == []
+        with anyio.fail_after(20):
+            while not await scene.alice.suggestions(form, "namespace", ""):
+                pass
+    assert scene.cluster.records.counts()["list pods"] == 2, "the one that was put off, and again"
+
+
+async def test_suggestions_that_go_wrong_are_none(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene.bot():
+        await scene.alice.type("")
+        form = await scene.alice.opened_form()
+        odd = json.dumps({"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {}}]})
+        fault = ClusterFault(verb="list", resource="pods", status=200, body=odd)
+        scene.cluster.faults.add(fault)
+        assert await scene.alice.suggestions(form, "namespace", "") == []
+        assert await scene.alice.suggestions(form, "namespace", "") == ["prod", "shop"]
+    assert "No suggestions for U0ALICE" in caplog.text
 
 
 async def test_strangers_get_no_suggestions(scene: Scene) -> None:
@@ -46,7 +124,10 @@ async def test_strangers_get_no_suggestions(scene: Scene) -> None:
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         assert await scene.mallory.suggestions(form, "namespace", "") == []
-        assert await scene.carol.suggestions(form, "pod", "", namespace="shop") == []
+        shop = await scene.alice.chosen(form, "namespace", namespace="shop")
+        assert await scene.alice.suggestions(shop, "pod", "") == ["web-0", "web-1"]
+        assert await scene.carol.suggestions(shop, "pod", "") == []
+        assert await scene.mallory.suggestions(shop, "pod", "") == []
 
 
 async def test_a_submission_is_authorised_again(scene: Scene) -> None:
@@ -65,7 +146,7 @@ async def test_a_form_from_elsewhere_is_refused(scene: Scene) -> None:
         refused = await scene.alice.opened_form()
         assert "does not work in this channel" in str(refused)
         assert "submit" not in refused
-        form = refused | {"private_metadata": ""}
+        form = form_view(FormPlace()) | {"id": refused["id"], "private_metadata": ""}
         await scene.alice.submit(form, namespace="shop", pod="web-0")
         await scene.alice.open_home()
     assert scene.checkpoints() == []
@@ -79,7 +160,7 @@ async def test_what_is_missing_is_shown_below_its_field(scene: Scene) -> None:
         long = await scene.alice.submit(form, namespace="shop", pod="web-0", reason="x" * 3000)
         odd = await scene.alice.submit(form, namespace="shop", pod="web-0", incident="<!here>")
     assert no_pod["response_action"] == "errors"
-    assert "pod" in no_pod["errors"]
+    assert list(no_pod["errors"]) == [form["blocks"][1]["block_id"]]
     assert "3000 characters" in long["errors"]["reason"]
     assert "incident" in odd["errors"]
 
@@ -90,13 +171,14 @@ async def test_the_form_speaks_the_readers_language(scene: Scene) -> None:
         form = await scene.bob.opened_form()
         wrong = await scene.bob.submit(form, namespace="shop", pod="web_0")
     assert form["title"]["text"] == "Pod sichern"
-    assert "kein Name" in wrong["errors"]["pod"]
+    assert "kein Name" in wrong["errors"][form["blocks"][1]["block_id"]]
 
 
 async def test_a_form_may_begin_with_the_usual_namespace(scene: Scene) -> None:
     async with scene.bot(defaultNamespace="shop"):
         await scene.alice.type("")
         form = await scene.alice.opened_form()
+        assert await scene.alice.suggestions(form, "pod", "0") == ["web-0"]
     assert form["blocks"][0]["element"]["initial_option"]["value"] == "shop"
 
 

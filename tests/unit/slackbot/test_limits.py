@@ -94,7 +94,9 @@ def test_messages_have_a_length_as_a_whole() -> None:
 
 
 def test_forms() -> None:
-    view = form_view(FormPlace("C0INC", "1.2", "de"), namespace="n" * 63, reason="r" * 1024)
+    view = form_view(
+        FormPlace("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
+    )
     assert view_problems(view) == []
     assert view_problems(view | {"title": raw("x" * 25)}) != []
     assert view_problems(view | {"private_metadata": "x" * 3001}) != []
