@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 
@@ -21,6 +21,7 @@ from slackbot.catalogue import language_of
 from slackbot.directory import Directory
 from slackbot.errors import Refused, SlackError
 from slackbot.settings import Identity, Settings
+from slackbot.text import clip
 
 REVIEWS = 10
 """Questions to the cluster at once."""
@@ -56,7 +57,7 @@ class Target:
 
 
 class Authorisation:
-    """All checks, and a line in the log for each decision."""
+    """All checks; each notes for the audit what it is about."""
 
     def __init__(
         self, cluster: Cluster, directory: Directory, settings: Settings, team: str
@@ -71,43 +72,27 @@ class Authorisation:
 
         `home`: there is no channel, and none is asked for.
         """
+        audit.note(action=action)
         try:
             person = await self._admit(actor, home=home)
-        except Refused as refusal:
-            self._record(actor, action, refusal=refusal)
-            raise
         except SlackError as error:
-            unsure = Refused("refused.unsure", reason=error.code)
-            self._record(actor, action, refusal=unsure)
-            raise unsure from error
-        self._record(actor, action, person)
+            raise Refused("refused.unsure", reason=error.code) from error
+        audit.note(identity=person.identity.username)
         return person
 
-    async def permit(self, person: Person, action: str, target: Target) -> None:
+    async def permit(self, person: Person, target: Target) -> None:
         """Make sure that somebody may capture a pod, and so see what is captured of it.
 
         Raises `Refused`.
         """
-        identity = person.identity
-        try:
-            if not await self._may(identity, "create", "exec", target):
-                names = {"identity": identity.username, "namespace": target.namespace}
-                raise Refused("refused.access", **names)
-        except Refused as refusal:
-            self._record(person.actor, action, person, target, refusal)
-            raise
-        self._record(person.actor, action, person, target)
+        audit.note(namespace=target.namespace, pod=target.pod)
+        await self._check_access(person, target)
 
     async def authorise(self, actor: Actor, action: str, target: Target) -> Person:
         """Do both: `admit`, then `permit`."""
         person = await self.admit(actor, action)
-        await self.permit(person, action, target)
+        await self.permit(person, target)
         return person
-
-    def refuse(self, person: Person, action: str, target: Target, refusal: Refused) -> Refused:
-        """Write down a refusal for reasons of the request itself, and return it."""
-        self._record(person.actor, action, person, target, refusal)
-        return refusal
 
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
         """Return those namespaces in which somebody may capture every pod."""
@@ -117,20 +102,18 @@ class Authorisation:
         async def review(namespace: str) -> None:
             async with limiter:
                 with suppress(Refused):
-                    await self.permit(person, "see", Target(namespace))
+                    await self._check_access(person, Target(namespace))
                     found.add(namespace)
 
         async with anyio.create_task_group() as tasks:
             for namespace in set(namespaces):
                 tasks.start_soon(review, namespace)
+        audit.note(namespace=clip(", ".join(sorted(found)), 500))
         return found
 
     async def may_list_pods(self, person: Person, namespace: str) -> bool:
         """Return whether somebody may know the names of the pods there."""
-        seen = await self._may(person.identity, "list", "", Target(namespace))
-        refusal = None if seen else Refused("refused.access", identity="", namespace=namespace)
-        self._record(person.actor, "list pods", person, Target(namespace), refusal)
-        return seen
+        return await self._may(person.identity, "list", "", Target(namespace))
 
     async def language(self, actor: Actor) -> str:
         """Return what language to speak to somebody, whoever it is."""
@@ -159,6 +142,12 @@ class Authorisation:
         if (await self._directory.channel(channel)).shared:
             raise Refused("refused.shared")
 
+    async def _check_access(self, person: Person, target: Target) -> None:
+        identity = person.identity
+        if not await self._may(identity, "create", "exec", target):
+            names = {"identity": identity.username, "namespace": target.namespace}
+            raise Refused("refused.access", **names)
+
     async def _may(self, identity: Identity, verb: str, subresource: str, target: Target) -> bool:
         action = Action(verb, PODS, target.namespace, subresource, target.pod)
         groups = (*identity.groups, EVERYBODY)
@@ -167,25 +156,3 @@ class Authorisation:
         except ClusterError as error:
             raise Refused("refused.unsure", reason=type(error).__name__) from error
         return verdict.allowed
-
-    def _record(
-        self,
-        actor: Actor,
-        action: str,
-        person: Person | None = None,
-        target: Target | None = None,
-        refusal: Refused | None = None,
-    ) -> None:
-        decision = audit.Decision(
-            allowed=refusal is None,
-            action=action,
-            user=actor.user,
-            team=actor.team,
-            channel=actor.channel,
-            reason=refusal.key if refusal else "",
-        )
-        if person:
-            decision = replace(decision, identity=person.identity.username)
-        if target:
-            decision = replace(decision, namespace=target.namespace, pod=target.pod)
-        audit.record(decision)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from anyio.abc import TaskGroup
 
 from forensics_core.errors import ApiUnavailable, ClusterError, ForensicsError
+from slackbot import audit
 from slackbot.approvals import Approvals
 from slackbot.authorisation import Actor, Authorisation
 from slackbot.blocks.thread import verification_message
@@ -53,7 +54,8 @@ class Bot:
 
     async def _run(self, deed: Deed, actor: Actor, reply: Reply) -> None:
         try:
-            await deed()
+            with audit.decision(actor.user, actor.team, actor.channel):
+                await deed()
         except Exception as error:
             await self._explain(error, actor, reply)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slackbot import audit
 from slackbot.approvals import Approvals, Pending
 from slackbot.authorisation import Actor, Authorisation, Person, Target
 from slackbot.catalogue import say
@@ -29,12 +30,12 @@ class Decisions:
         """Let a request that waits begin: as another person, and for the very same pod."""
         pending, person, target = await self._pending(actor, name, "approve")
         if _same(person, pending.requester):
-            raise self._authorisation.refuse(person, "approve", target, Refused("approval.self"))
+            raise Refused("approval.self")
         refusal = await self._outdated(pending, target)
         if refusal:
             if self._approvals.take(name):
                 await self._requests.end(pending, refusal.words(pending.requester.language))
-            raise self._authorisation.refuse(person, "approve", target, refusal)
+            raise refusal
         if self._approvals.take(name) is None:
             raise Told("approval.gone")
         await self._requests.begin(pending, approver=actor.user)
@@ -45,6 +46,7 @@ class Decisions:
         pending = self._approvals.take(name)
         if pending is None:
             raise Told("approval.gone")
+        audit.note(outcome="denied")
         await self._requests.end(
             pending, say(pending.requester.language, "approval.denied"), actor.user
         )
@@ -58,6 +60,7 @@ class Decisions:
             await self._authorisation.admit(actor, action)
             raise Told("approval.gone")
         target = Target(pending.spec.namespace or "", pending.spec.pod)
+        audit.note(pod_uid=pending.pod_uid)
         return pending, await self._authorisation.authorise(actor, action, target), target
 
     async def _outdated(self, pending: Pending, target: Target) -> Refused | None:
@@ -65,8 +68,10 @@ class Decisions:
         pod = await self._pods.get(target.namespace, target.pod)
         if pod is None or pod.uid != pending.pod_uid:
             return Refused("approval.replaced", pod=target.pod)
+        asker = pending.requester.actor
         try:
-            await self._authorisation.authorise(pending.requester.actor, "capture", target)
+            with audit.decision(asker.user, asker.team, asker.channel):
+                await self._authorisation.authorise(asker, "capture", target)
         except Refused as refusal:
             if refusal.key == "refused.unsure":
                 # Nobody knows at the moment: the request goes on waiting.

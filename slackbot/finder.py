@@ -6,6 +6,7 @@ from forensics_core.api.names import INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import NotFound
 from forensics_core.kube.podcheckpoints import PodCheckpoints
+from slackbot import audit
 from slackbot.authorisation import Actor, Authorisation, Person, Target
 from slackbot.bookmark import Bookmark
 from slackbot.errors import Refused, Told
@@ -29,7 +30,8 @@ class Finder:
         unknown = Told("error.checkpoint", name=name)
         try:
             checkpoint = await self._checkpoints.get(name)
-            await self._authorisation.permit(person, action, _target(checkpoint))
+            _note(checkpoint)
+            await self._authorisation.permit(person, _target(checkpoint))
         except NotFound as error:
             raise unknown from error
         except Refused as refusal:
@@ -42,7 +44,8 @@ class Finder:
         found = [one for one in await self._checkpoints.list() if one.metadata.uid == uid]
         if not found:
             raise Told("error.checkpoint", name=uid)
-        await self._authorisation.permit(person, action, _target(found[0]))
+        _note(found[0])
+        await self._authorisation.permit(person, _target(found[0]))
         return person, found[0]
 
     async def seen_by(self, person: Person, channel: str = "") -> list[PodCheckpoint]:
@@ -68,6 +71,10 @@ def home_of(checkpoint: PodCheckpoint, settings: Settings) -> str:
     incident = checkpoint.spec.incident or checkpoint.metadata.labels.get(INCIDENT_LABEL, "")
     channel = named or (settings.channel_for(incident) if incident else None)
     return channel.id if channel else ""
+
+
+def _note(checkpoint: PodCheckpoint) -> None:
+    audit.note(checkpoint=checkpoint.metadata.name, pod_uid=checkpoint.status.pod_uid)
 
 
 def _target(checkpoint: PodCheckpoint) -> Target:

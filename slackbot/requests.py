@@ -12,6 +12,7 @@ from forensics_core.api.names import REQUESTED_BY_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ForensicsError
 from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
+from slackbot import audit
 from slackbot.approvals import Approvals, Pending
 from slackbot.authorisation import Authorisation, Person, Target
 from slackbot.blocks.answers import Preview
@@ -81,7 +82,7 @@ class Requests:
 
     async def preview(self, person: Person, spec: PodCheckpointSpec) -> Preview:
         """Return what would happen, without doing any of it."""
-        pod = await self._check(person, "preview", spec)
+        pod = await self._check(person, spec)
         await self._checkpoints.create(spec, name=_name(spec.pod), dry_run=True)
         return Preview(
             namespace=pod.namespace,
@@ -101,10 +102,11 @@ class Requests:
         `thread` is the message in whose thread it was asked. Nothing waits for Slack here: the
         report posts what there is to see, as soon as Slack takes it.
         """
-        pod = await self._check(person, "capture", spec)
+        pod = await self._check(person, spec)
         pending = Pending(spec, pod.uid, person, person.actor.channel, thread=thread)
         if self._settings.is_protected(pod.namespace):
             await self._wait(pending, approvals)
+            audit.note(outcome="waiting")
             return Asked()
         name = await self.begin(pending)
         return Asked(name, await self._heard(pending.channel))
@@ -129,13 +131,14 @@ class Requests:
             raise Told("error.finished", name=checkpoint.metadata.name, state=ended)
         await self._checkpoints.cancel(checkpoint.metadata.name)
 
-    async def _check(self, person: Person, action: str, spec: PodCheckpointSpec) -> Pod:
+    async def _check(self, person: Person, spec: PodCheckpointSpec) -> Pod:
         """Return the pod, once the person may capture it. The right comes before the pod's name."""
         namespace = spec.namespace or ""
-        await self._authorisation.permit(person, action, Target(namespace, spec.pod))
+        await self._authorisation.permit(person, Target(namespace, spec.pod))
         pod = await self._pods.get(namespace, spec.pod)
         if pod is None:
             raise await self._not_found(person, namespace, spec.pod)
+        audit.note(pod_uid=pod.uid)
         unknown = [name for name in spec.containers if name not in pod.containers]
         if unknown:
             names = ", ".join(pod.containers)
@@ -168,6 +171,7 @@ class Requests:
 
     async def lapse(self, pending: Pending, key: str) -> None:
         """Say in a request's message why nobody can approve it any more."""
+        audit.record(_lapsed(pending), "refused", key)
         try:
             await self.end(pending, say(pending.requester.language, key))
         except SlackError as error:
@@ -187,13 +191,15 @@ class Requests:
         )
         asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
         try:
-            return await self._create(pending.spec, bookmark.annotations() | asker)
+            name = await self._create(pending.spec, bookmark.annotations() | asker)
         except ForensicsError as error:
             key = "error.away" if isinstance(error, ApiUnavailable) else "error.cluster"
             told = Told(key, message=error.message)
             if pending.message:
                 await self.end(pending, told.words(pending.requester.language))
             raise told from error
+        audit.note(checkpoint=name, outcome="created")
+        return name
 
     async def _create(self, spec: PodCheckpointSpec, annotations: dict[str, str]) -> str:
         name = _name(spec.pod)
@@ -223,6 +229,21 @@ class Requests:
             by=by,
         )
         await self._slack.update(pending.channel, pending.message, message)
+
+
+def _lapsed(pending: Pending) -> audit.Decision:
+    """Return what was asked for, and nobody decided."""
+    person = pending.requester
+    return audit.Decision(
+        person.actor.user,
+        person.actor.team,
+        pending.channel,
+        action="capture",
+        identity=person.identity.username,
+        namespace=pending.spec.namespace or "",
+        pod=pending.spec.pod,
+        pod_uid=pending.pod_uid,
+    )
 
 
 def _name(pod: str) -> str:

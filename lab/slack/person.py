@@ -19,12 +19,14 @@ class Person:
     user: str
     channel: str
     team: str = TEAM
+    organisation: str = ""
+    """What payloads call the user's team on Enterprise Grid; default: the team."""
 
     async def type(self, text: str, *, copies: int = 1) -> Data:
         """Type `/checkpoint` and what follows; returns the acknowledgement."""
         payload = {
             "command": "/checkpoint",
-            "text": text,
+            "text": escaped(text),
             "user_id": self.user,
             "team_id": self.team,
             "channel_id": self.channel,
@@ -69,12 +71,12 @@ class Person:
         await self.press(message, action)
         return await self.next_whisper(before)
 
-    async def use_shortcut(self, message: Message) -> None:
-        """Choose `Checkpoint pod...` from the menu of a message."""
+    async def use_shortcut(self, message: Message, **more: Any) -> None:
+        """Choose `Checkpoint pod...` from the menu of a message, which may hold `more`."""
         payload = self._payload("message_action") | {
             "callback_id": "checkpoint_message",
             "channel": {"id": self.channel},
-            "message": {"ts": message.ts, "text": message.text},
+            "message": {"ts": message.ts, "text": message.text} | more,
             "response_url": self.slack.new_way(self.user, self.channel),
         }
         await self.slack.deliver("interactive", payload)
@@ -144,9 +146,14 @@ class Person:
         return {
             "type": kind,
             "team": {"id": self.team},
-            "user": {"id": self.user, "team_id": self.team},
+            "user": {"id": self.user, "team_id": self.organisation or self.team},
             "trigger_id": self.slack.new_trigger(),
         }
+
+
+def escaped(text: str) -> str:
+    """Return what was typed as Slack passes it on."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def values(view: Data, filled: dict[str, Any]) -> Data:

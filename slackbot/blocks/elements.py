@@ -111,10 +111,3 @@ def table(rows: Sequence[Sequence[str]]) -> Block:
         [{"type": "raw_text", "text": clean(text, CELL) or "-"} for text in row] for row in rows
     ]
     return {"type": "table", "rows": cells, "column_settings": [{"is_wrapped": True}]}
-
-
-def revised(blocks: Blocks, revision: str) -> Blocks:
-    """Return the blocks with ids of their own: each revision of a message needs new ones."""
-    return [
-        block | {"block_id": f"{revision}-{number}"} for number, block in enumerate(blocks, start=1)
-    ]

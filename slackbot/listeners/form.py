@@ -11,6 +11,7 @@ import anyio
 from slack_bolt.async_app import AsyncAck, AsyncApp
 
 from forensics_core.errors import ForensicsError
+from slackbot import audit
 from slackbot.authorisation import Actor, Person, Target
 from slackbot.blocks.form import (
     FORM,
@@ -25,8 +26,8 @@ from slackbot.blocks.form import (
 )
 from slackbot.bot import Bot
 from slackbot.command import REASON_LIMIT, Ask, is_name
-from slackbot.errors import SlackError, Told
-from slackbot.listeners.payload import Body, actor_of, form_actor, reply_to
+from slackbot.errors import Refused, SlackError, Told
+from slackbot.listeners.payload import Body, actor_of, form_actor, reply_to, text_of
 from slackbot.reply import Reply
 from slackbot.text import clean
 
@@ -50,7 +51,7 @@ def listen(app: AsyncApp, bot: Bot) -> None:
         actor = actor_of(body)
         message = body["message"]
         thread = str(message.get("thread_ts") or message["ts"])
-        reason = clean(message.get("text", ""), REASON_LIMIT)
+        reason = clean(text_of(message), REASON_LIMIT)
         deed = partial(open_form, bot, actor, body["trigger_id"], thread, reason)
         bot.start(deed, actor, reply_to(bot.slack, body, actor))
 
@@ -81,7 +82,8 @@ async def open_form(
     """Open the form, and only then find out whether it may be used."""
     view = await bot.slack.open_view(trigger, loading_view(bot.settings.language))
     try:
-        person = await bot.authorisation.admit(actor, "open form")
+        with audit.decision(actor.user, actor.team, actor.channel):
+            person = await bot.authorisation.admit(actor, "open form")
     except Told as refusal:
         language = await bot.authorisation.language(actor)
         await bot.slack.update_view(view, refusal_view(refusal.words(language), language))
@@ -132,7 +134,8 @@ async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
     async def look() -> None:
         actor, _ = form_actor(body)
         try:
-            found.extend(await _names(bot, actor, field, body))
+            with audit.decision(actor.user, actor.team, actor.channel):
+                found.extend(await _names(bot, actor, field, body))
         except ForensicsError as error:
             # Whoever may not know gets nothing, and so does whoever cannot be told at the moment.
             log.info("No suggestions for %s: %s", actor.user, error)
@@ -163,10 +166,10 @@ async def _in_namespace(
     namespace, pod = place.namespace, place.pod
     if not is_name(namespace) or (field == "containers" and not is_name(pod)):
         return []
-    await bot.authorisation.permit(person, "suggest", Target(namespace))
+    await bot.authorisation.permit(person, Target(namespace))
     if field == "pod":
         if not await bot.authorisation.may_list_pods(person, namespace):
-            return []
+            raise Refused("refused.access", identity="", namespace=namespace)
         return [name for name in await bot.pods.names(namespace) if typed in name]
     found = await bot.pods.get(namespace, pod)
     return [name for name in (found.containers if found else ()) if typed in name]

@@ -6,6 +6,7 @@ from functools import partial
 
 from slack_bolt.async_app import AsyncApp
 
+from slackbot import audit
 from slackbot.authorisation import Actor
 from slackbot.blocks.home import home_view, refused_home
 from slackbot.bot import Bot
@@ -28,10 +29,12 @@ def listen(app: AsyncApp, bot: Bot) -> None:
 
 async def _show(bot: Bot, actor: Actor) -> None:
     try:
-        person = await bot.authorisation.admit(actor, "home", home=True)
+        with audit.decision(actor.user, actor.team, actor.channel):
+            person = await bot.authorisation.admit(actor, "home", home=True)
+            found = await bot.finder.seen_by(person)
     except Refused as refusal:
         language = await bot.authorisation.language(actor)
         view = refused_home(refusal.words(language), language)
     else:
-        view = home_view(await bot.finder.seen_by(person), person.language)
+        view = home_view(found, person.language)
     await bot.slack.publish_home(actor.user, view)

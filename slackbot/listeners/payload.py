@@ -8,6 +8,7 @@ from slackbot.authorisation import Actor
 from slackbot.blocks.form import FormPlace
 from slackbot.reply import Reply
 from slackbot.slack import Slack
+from slackbot.text import unmarked
 
 Body = dict[str, Any]
 
@@ -20,7 +21,8 @@ def command_actor(body: Body) -> Actor:
 def actor_of(body: Body, channel: str = "") -> Actor:
     """Return who clicked, typed or submitted; `channel` where the payload has none itself."""
     user, there = body["user"], body.get("channel") or {}
-    team = user.get("team_id") or (body.get("team") or {}).get("id", "")
+    # On Enterprise Grid the user's own may be the organisation instead of the workspace.
+    team = (body.get("team") or {}).get("id") or user.get("team_id", "")
     return Actor(user["id"], team, there.get("id") or channel)
 
 
@@ -28,6 +30,29 @@ def form_actor(body: Body) -> tuple[Actor, FormPlace]:
     """Return who uses a form, and where it was opened: forms have no channel of their own."""
     place = FormPlace.decode(body["view"].get("private_metadata", ""))
     return actor_of(body, place.channel), place
+
+
+def text_of(message: Body) -> str:
+    """Return what a message says: alerts often say it in attachments or blocks alone."""
+    if message.get("text"):
+        return unmarked(message["text"])
+    for attachment in message.get("attachments") or ():
+        parts = [attachment.get(part) for part in ("pretext", "title", "text")]
+        said = " ".join(filter(None, parts)) or attachment.get("fallback")
+        if said or attachment.get("blocks"):
+            return unmarked(said or _words(attachment["blocks"]))
+    return unmarked(_words(message.get("blocks") or []))
+
+
+def _words(blocks: Any) -> str:
+    """Return all texts in some blocks, in order."""
+    if isinstance(blocks, list):
+        return " ".join(filter(None, map(_words, blocks)))
+    if not isinstance(blocks, dict):
+        return ""
+    text = blocks.get("text")
+    inside = [text] if isinstance(text, str) else []
+    return " ".join(filter(None, [*inside, *map(_words, blocks.values())]))
 
 
 def reply_to(slack: Slack, body: Body, actor: Actor) -> Reply:

@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
-from tests.integration.slackbot.scene import OTHER, Scene, captured
+from tests.integration.slackbot.scene import OTHER, Scene, captured, running
 
 AUDIT = "slackbot.audit"
 
@@ -17,6 +17,11 @@ AUDIT = "slackbot.audit"
 def audits(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """Return the lines of the audit log, as fields."""
     return [vars(record) for record in caplog.records if record.name == AUDIT]
+
+
+def latest(scene: Scene) -> Any:
+    """Return the form that was opened last."""
+    return list(scene.slack.workspace.views.values())[-1]
 
 
 async def test_only_people_on_the_list(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -77,8 +82,73 @@ async def test_what_is_allowed_is_written_down_too(
     caplog.set_level(logging.INFO, AUDIT)
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
-    last = audits(caplog)[-1]
-    assert (last["audit"], last["identity"], last["pod"]) == ("allowed", "alice", "web-0")
+        (made,) = await scene.made()
+    (last,) = audits(caplog)
+    assert (last["audit"], last["action"], last["identity"]) == ("allowed", "capture", "alice")
+    assert (last["namespace"], last["pod"]) == ("shop", "web-0")
+    assert (last["outcome"], last["checkpoint"]) == ("created", made["metadata"]["name"])
+    assert last["podUID"] == scene.cluster.get("pods", "web-0", "shop")["metadata"]["uid"]
+
+
+async def test_every_decision_is_one_line_that_says_what_came_of_it(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.kubectl_create("theirs", pod="hidden-0", namespace="secret")
+    made = scene.kubectl_create("ours", incident="INC-1")
+    async with scene.bot(approvalSeconds=3):
+        alice = scene.alice
+        for text in ("whoami", "help", "zzz -n shop", "cancel theirs", "cancel ours", "status x/y"):
+            await alice.ask(text)
+        await alice.ask("prod/api-0")
+        await alice.click(await scene.shown("Approval needed"), "approve")
+        await scene.shown("Nobody approved in time")
+        await alice.type("")
+        form = await alice.opened_form()
+        await alice.suggestions(form, "namespace", "")
+        await scene.mallory.type("")
+        await scene.slack.workspace.until(lambda: "not on the list" in str(latest(scene)))
+        await scene.mallory.open_home()
+    lines = audits(caplog)
+    fields = ("audit", "action", "slackUser", "reason", "outcome")
+    assert [tuple(line[field] for field in fields) for line in lines] == [
+        ("allowed", "whoami", "U0ALICE", "", ""),
+        ("failed", "capture", "U0ALICE", "error.notFound", ""),
+        ("refused", "cancel", "U0ALICE", "refused.access", ""),
+        ("allowed", "cancel", "U0ALICE", "", ""),
+        ("allowed", "capture", "U0ALICE", "", "waiting"),
+        ("refused", "approve", "U0ALICE", "approval.self", ""),
+        ("refused", "capture", "U0ALICE", "approval.expired", ""),
+        ("allowed", "open form", "U0ALICE", "", ""),
+        ("allowed", "suggest", "U0ALICE", "", ""),
+        ("refused", "open form", "U0MALLORY", "refused.person", ""),
+        ("refused", "home", "U0MALLORY", "refused.person", ""),
+    ]
+    assert (lines[2]["checkpoint"], lines[2]["pod"]) == ("theirs", "hidden-0")
+    assert lines[3]["checkpoint"] == made["metadata"]["name"]
+    assert lines[5]["podUID"] == lines[6]["podUID"] != ""
+    assert lines[8]["namespace"] == "prod, shop"
+
+
+async def test_what_is_done_is_allowed_though_nobody_could_be_told(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene.bot():
+        scene.slack.faults.add(Fault("response_url", status=404))
+        await scene.alice.type("web-0 -n shop")
+        await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
+        await scene.alice.ask("whoami")
+    first = audits(caplog)[0]
+    assert (first["audit"], first["outcome"], first["reason"]) == ("allowed", "created", "HTTP 404")
+
+
+async def test_people_of_an_enterprise_grid_are_known_by_their_workspace(scene: Scene) -> None:
+    scene.kubectl_create(incident="INC-1")
+    alice = scene.alice
+    alice.organisation = "E0ORG"
+    async with scene.bot():
+        scene.progress("by-hand", **running())
+        answer = await alice.click(await scene.shown("2 of 9"), "cancel")
+    assert "Cancelling" in answer.text
 
 
 async def test_groups_count_in_the_cluster(scene: Scene) -> None:

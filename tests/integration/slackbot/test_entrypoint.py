@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -29,15 +30,19 @@ def config(scene: Scene, folder: Path) -> Path:
 
 
 async def test_it_answers_until_it_is_told_to_stop(scene: Scene, tmp_path: Path) -> None:
-    command = [*COMMAND, "--config", str(config(scene, tmp_path))]
-    process = await anyio.open_process(command, env=environment(scene))
-    async with process:
+    quiet = ["--log-level", "error"]
+    command = [*COMMAND, "--config", str(config(scene, tmp_path)), *quiet]
+    async with await anyio.open_process(command, env=environment(scene)) as process:
         answer = await scene.alice.ask("web-0 -n shop", within=40)
         process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        logged = b"".join([chunk async for chunk in process.stdout])
         with anyio.fail_after(20):
             code = await process.wait()
     assert "Asked for" in answer.text
     assert code == 0
+    (line,) = map(json.loads, logged.splitlines())
+    assert (line["logger"], line["audit"]) == ("slackbot.audit", "allowed"), "no level silences it"
 
 
 async def test_a_token_that_slack_refuses_is_an_error_in_plain_words(

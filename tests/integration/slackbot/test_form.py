@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import anyio
 import pytest
 
 from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
+from lab.slack.workspace import Message
 from slackbot.blocks.form import FormPlace, form_view
 from slackbot.listeners import form as form_listener
-from tests.integration.slackbot.scene import OTHER, Scene
+from tests.integration.slackbot.scene import INCIDENT, OTHER, Scene
 
 
 async def test_the_bare_command_opens_a_form(scene: Scene) -> None:
@@ -194,6 +196,26 @@ async def test_from_a_message_the_form_knows_why_and_the_thread_is_told(scene: S
         line = await scene.shown("follow it here", thread=True)
     assert line.thread == alert.ts
     assert "/archives/C0INC/" in str(line.blocks)
+
+
+ALERTS: list[dict[str, Any]] = [
+    {"text": "Odd <https://x.example|traffic> of &lt;web&gt;"},
+    {"attachments": [{"title": "Odd traffic", "text": "of &lt;web&gt;"}]},
+    {"attachments": [{"fallback": "Odd traffic of &lt;web&gt;"}]},
+    {"attachments": [{"blocks": [{"text": {"text": "Odd traffic of &lt;web&gt;"}}]}]},
+    {"blocks": [{"type": "header", "text": {"type": "plain_text", "text": "Odd traffic"}},
+                {"type": "context", "elements": [{"type": "mrkdwn", "text": "of &lt;web&gt;"}]}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=str)
+async def test_alerts_say_it_in_many_ways(scene: Scene, alert: dict[str, Any]) -> None:
+    message = Message(INCIDENT, "1.000001", "", [])
+    scene.slack.workspace.messages.append(message)
+    async with scene.bot():
+        await scene.alice.use_shortcut(message, **alert)
+        form = await scene.alice.opened_form()
+    assert form["blocks"][3]["element"]["initial_value"] == "Odd traffic of <web>"
 
 
 async def test_a_form_that_cannot_be_opened_breaks_nothing(scene: Scene) -> None:

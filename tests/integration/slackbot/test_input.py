@@ -44,10 +44,10 @@ async def test_every_mistake_is_answered_with_what_to_do(
 async def test_quotes_and_dashes_of_phones(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.ask(
-            "web-0 —namespace shop —reason \u201codd traffic, isn\u2019t it\u201d"
+            "web-0 —namespace shop —reason \u201codd — & <very> — traffic, isn\u2019t it\u201d"
         )
         (made,) = await scene.made()
-    assert made["spec"]["reason"] == "odd traffic, isn't it"
+    assert made["spec"]["reason"] == "odd — & <very> — traffic, isn't it"
 
 
 async def test_a_duplicate_is_acknowledged_and_not_done_again(scene: Scene) -> None:
