@@ -50,10 +50,10 @@ class Slack:
         """Call a method that reads, with its arguments in the query: those take no JSON."""
         return await self._call(method, http_verb="GET", params=arguments)
 
-    async def ask_for_socket(self, app_token: str) -> None:
-        """Find out whether a token opens sockets; none is opened. Raises `SlackError`."""
+    async def ask_for_socket(self, app_token: str) -> str:
+        """Return the address of a new socket. Raises `SlackError`."""
         headers = {"Authorization": f"Bearer {app_token}"}
-        await self._call("apps.connections.open", headers=headers)
+        return str((await self._call("apps.connections.open", headers=headers))["url"])
 
     async def _call(self, method: str, **how: Any) -> Mapping[str, Any]:
         try:

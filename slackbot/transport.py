@@ -66,8 +66,9 @@ async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIte
             yield connected
         return
     token = settings.app_token.get_secret_value() if settings.app_token else ""
-    await _check(slack, token)
+    address = await _address(slack, token)
     handler = SocketHandler(app, token)
+    handler.client.wss_uri = address
     try:
         await handler.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt's
         yield handler.client.is_connected
@@ -76,14 +77,15 @@ async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIte
             await handler.close_async()  # type: ignore[no-untyped-call]  # slack_bolt's
 
 
-async def _check(slack: Slack, token: str) -> None:
-    """Ask once for a socket: the handler would try a wrong token for ever, and say nothing."""
+async def _address(slack: Slack, token: str) -> str | None:
+    """Return the first socket's: the handler would try a wrong token for ever, and say nothing."""
     try:
-        await slack.ask_for_socket(token)
+        return await slack.ask_for_socket(token)
     except SlackError as error:
         if not error.passing:
             raise
         log.warning("The socket is tried again: %s", error)
+        return None
 
 
 @asynccontextmanager

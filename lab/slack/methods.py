@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lab.slack.limits import message_refusal, view_refusal
 from lab.slack.workspace import BOT_USER, TEAM, Data, Message, Whisper, Workspace
-from slackbot.blocks.limits import message_problems, view_problems
 
 TRIGGER_SECONDS = 3.0
 """How long a trigger may be used."""
@@ -126,13 +126,15 @@ class Methods:
 
     def _check(self, call: Data) -> None:
         blocks: list[Any] = call.get("blocks") or []
-        if message_problems(blocks) or not call.get("text"):
-            raise Refusal("invalid_blocks")
+        refusal = message_refusal(call.get("text", ""), blocks)
+        if refusal:
+            raise Refusal(refusal)
         if not self._workspace.plans and any(block["type"] == "plan" for block in blocks):
             raise Refusal("invalid_blocks")
 
     def _checked(self, call: Data) -> Data:
         view: Data = call["view"]
-        if view_problems(view):
-            raise Refusal("invalid_arguments")
+        refusal = view_refusal(view)
+        if refusal:
+            raise Refusal(refusal)
         return view

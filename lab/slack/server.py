@@ -19,7 +19,9 @@ import anyio
 from aiohttp import WSMsgType, web
 
 from lab.slack.faults import Fault, Faults
+from lab.slack.limits import message_refusal, options_refused
 from lab.slack.methods import Methods, Refusal
+from lab.slack.rates import Rates
 from lab.slack.workspace import (
     APP_TOKEN,
     BOT_TOKEN,
@@ -29,12 +31,13 @@ from lab.slack.workspace import (
     Whisper,
     Workspace,
 )
-from slackbot.blocks.limits import message_problems
 
 ANSWERS = 5
 """How often a response_url may be used."""
-ACKNOWLEDGE = 10.0
-"""Seconds after which an acknowledgement is given up; Slack gives three."""
+ANSWERS_FOR = 30 * 60.0
+"""Seconds for which it may be used."""
+ACKNOWLEDGE = 3.0
+"""Seconds after which an acknowledgement is given up, and the user is told that the app failed."""
 
 
 @dataclass
@@ -44,6 +47,12 @@ class Way:
     user: str
     channel: str
     used: int = 0
+    made: float = field(default_factory=time.monotonic)
+
+    @property
+    def open(self) -> bool:
+        """Whether another answer is taken."""
+        return self.used < ANSWERS and time.monotonic() - self.made < ANSWERS_FOR
 
 
 @dataclass
@@ -55,6 +64,9 @@ class SlackServer:
     port: int = 0
     events_url: str = ""
     """Where to send by HTTP instead of over the socket."""
+    rates: Rates | None = field(default_factory=Rates)
+    """None: it may be called as often as one likes, for tests that are about something else."""
+    patience: float = ACKNOWLEDGE
     ways: dict[str, Way] = field(default_factory=dict)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _waiting: dict[str, asyncio.Future[Data]] = field(default_factory=dict)
@@ -104,6 +116,8 @@ class SlackServer:
         else:
             answer = await self._deliver_by_socket(kind, payload, copies)
         self.workspace.acknowledged.append(time.monotonic() - began)
+        if options_refused(answer.get("options", [])):
+            raise AssertionError(f"Slack would show none of these: {answer}")
         return answer
 
     async def _deliver_by_socket(self, kind: str, payload: Data, copies: int) -> Data:
@@ -114,7 +128,7 @@ class SlackServer:
         await self.workspace.until(lambda: self._sockets)
         for _ in range(copies):
             await self._sockets[-1].send_json(envelope)
-        with anyio.fail_after(ACKNOWLEDGE):
+        with anyio.fail_after(self.patience):
             return dict(await waiting)
 
     async def _deliver_by_http(self, kind: str, payload: Data) -> Data:
@@ -177,6 +191,9 @@ class SlackServer:
             token = APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN
             if request.headers.get("Authorization") != f"Bearer {token}":
                 raise Refusal("invalid_auth")
+            wait = self.rates.take(method, arguments.get("channel", "")) if self.rates else 0
+            if wait:
+                return _failing(Fault(method, status=429, retry_after=wait))
             answer: Data = {"ok": True} | self.methods.answer(method, arguments)
         except Refusal as refusal:
             answer = {"ok": False, "error": str(refusal)}
@@ -190,9 +207,9 @@ class SlackServer:
             return _failing(fault)
         way = self.ways.get(request.match_info["way"])
         body = await request.json()
-        if way is None or way.used >= ANSWERS:
+        if way is None or not way.open:
             return web.json_response({"ok": False, "error": "used_url"}, status=404)
-        if message_problems(body["blocks"]):
+        if message_refusal(body["text"], body["blocks"]):
             return web.json_response({"ok": False, "error": "invalid_blocks"}, status=400)
         way.used += 1
         whisper = Whisper(way.user, way.channel, body["text"], body["blocks"])

@@ -105,6 +105,7 @@ class Story:
 
     async def choose(self, field: str, name: str) -> None:
         """Choose in a form, and wait until the bot has changed what depends on it."""
+        await self.tab.shows(f"[data-field={field}]")
         before = await self.tab.js(_BLOCKS)
         await self.tab.click(f"[data-field={field}] input")
         await self.tab.type(name[:3])

@@ -47,6 +47,7 @@ async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[Scene]:
     """Seat the people around the operator's stage; everybody may do everything there."""
     async with running_slack() as slack:
         values = seat_people(slack)
+        slack.rates, slack.patience = None, 60.0
         reader = {"endpoint": stage.access.endpoint_url, "publicKey": str(folder / "key.pub")}
         values |= {"reader": reader, "defaultNamespace": "default"}
         yield Scene(stage.cluster, slack, Rights(), stage.kubeconfig, values)

@@ -12,6 +12,7 @@ import pytest
 from forensics_core.errors import ClusterError
 from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
+from lab.slack.rates import BURST, Rates
 from slackbot.errors import SlackError
 from tests.integration.slackbot.scene import (
     INCIDENT,
@@ -160,6 +161,17 @@ async def test_nothing_is_reported_where_strangers_read(scene: Scene) -> None:
         assert "shared with another organisation" in (await scene.alice.ask("whoami")).text
         assert workspace.messages == [root]
         assert root.edited == []
+
+
+async def test_the_rates_that_slack_allows_are_lived_with(scene: Scene) -> None:
+    scene.slack.rates = Rates()
+    names = [f"case-{number}" for number in range(BURST + 2)]
+    for name in names:
+        scene.kubectl_create(name, incident="INC-1")
+    async with scene.bot():
+        for name in names:
+            await scene.shown(name)
+    assert scene.slack.rates.refused > 0
 
 
 async def test_the_socket_is_opened_again(scene: Scene) -> None:

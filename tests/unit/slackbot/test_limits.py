@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lab.slack import limits as slack
 from slackbot.blocks.elements import (
     Message,
     actions,
@@ -74,20 +75,28 @@ BEYOND: list[tuple[Block, str]] = [
 @pytest.mark.parametrize("block", FINE, ids=lambda block: str(block["type"]))
 def test_what_the_elements_make_is_within(block: Block) -> None:
     assert problems([block]) == []
+    assert slack.message_refusal("x", [block]) == ""
 
 
 @pytest.mark.parametrize(("block", "said"), BEYOND, ids=[said for _, said in BEYOND])
 def test_what_is_beyond_is_named(block: Block, said: str) -> None:
     assert said in " ".join(problems([block]))
+    assert slack.message_refusal("x", [block]) == "invalid_blocks", "the stand-in says so too"
 
 
 def test_too_many_blocks_and_the_same_id_twice() -> None:
     assert "51 blocks" in problems([section("x")] * 51)[0]
     assert problems([section("x") | {"block_id": "1"}] * 2) == ["a block_id twice"]
+    for blocks in ([section("x")] * 51, [section("x") | {"block_id": "1"}] * 2):
+        assert slack.message_refusal("x", blocks) == "invalid_blocks"
 
 
 def test_messages_have_a_length_as_a_whole() -> None:
     assert message_problems([section("x" * 3000)] * 4) == []
+    assert slack.message_refusal("x", [section("x" * 3000)] * 4) == ""
+    assert slack.message_refusal("x", [section("x" * 3000)] * 5) == "msg_blocks_too_long"
+    assert slack.message_refusal("x", [table([["x" * 100] * 20] * 6)]) == "invalid_blocks"
+    assert slack.message_refusal("", [section("x")]) == "no_text"
     assert "13000 are the most" in message_problems([section("x" * 3000)] * 5)[0]
     assert message_problems([table([["x" * 100] * 20] * 5)]) == []
     assert "10000 are the most" in message_problems([table([["x" * 100] * 20] * 6)])[0]
@@ -98,6 +107,14 @@ def test_forms() -> None:
         FormPlace("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
     )
     assert view_problems(view) == []
+    assert slack.view_refusal(view) == ""
+    for broken in (
+        view | {"title": raw("x" * 25)},
+        view | {"private_metadata": "x" * 3001},
+        view | {"blocks": [view["blocks"][0] | {"block_id": "x" * 256}]},
+        {key: value for key, value in view.items() if key != "submit"},
+    ):
+        assert slack.view_refusal(broken) == "invalid_arguments"
     assert view_problems(view | {"title": raw("x" * 25)}) != []
     assert view_problems(view | {"private_metadata": "x" * 3001}) != []
     broken = view["blocks"][0] | {
@@ -110,6 +127,9 @@ def test_options() -> None:
     assert option_problems([{"text": raw("x" * 75), "value": "v"}]) == []
     assert "101 options" in option_problems([{"text": raw("x"), "value": "v"}] * 101)
     assert len(option_problems([{"text": raw("x" * 76), "value": "v" * 151}])) == 2
+    assert not slack.options_refused([{"text": raw("x" * 75), "value": "v" * 150}] * 100)
+    for text, value, count in (("x" * 76, "v", 1), ("x", "v" * 151, 1), ("x", "v", 101)):
+        assert slack.options_refused([{"text": raw(text), "value": value}] * count)
 
 
 def test_a_mention_is_markup_only_where_it_is_an_id() -> None:
