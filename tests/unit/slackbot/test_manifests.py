@@ -12,8 +12,10 @@ from slackbot.listeners.command import COMMAND
 from slackbot.listeners.form import SHORTCUT
 from slackbot.settings import load_settings
 from tests.unit.deploy.manifests import DEPLOY, called, manifests
+from tests.unit.deploy.manifests import one as everywhere
 
 FOLDER = DEPLOY / "slackbot"
+HTTP = DEPLOY / "overlays" / "slackbot-http"
 TOKENS = {"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
 
 
@@ -29,7 +31,7 @@ def pod() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
-@pytest.mark.parametrize("manifest", manifests(FOLDER), ids=called)
+@pytest.mark.parametrize("manifest", [*manifests(FOLDER), *manifests(HTTP)], ids=called)
 def test_every_manifest_fits_the_api(manifest: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -53,6 +55,28 @@ def test_the_rights_are_these_and_no_others() -> None:
         (everywhere, "authorization.k8s.io", "subjectaccessreviews", "create"),
         *((work, *checkpoints, verb) for verb in verbs),
     }
+
+
+def test_it_reaches_what_the_operator_reaches() -> None:
+    def ports(policy: dict[str, Any]) -> set[int]:
+        return {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+
+    operator = everywhere("NetworkPolicy forensics-operator/operator")
+    assert ports(one("NetworkPolicy forensics-operator/slackbot")) == ports(operator)
+
+
+def test_by_http_the_service_leads_to_the_port_that_is_served() -> None:
+    port = load_settings(None, TOKENS).port
+    bot = everywhere("Deployment forensics-operator/forensics-slackbot", HTTP)["spec"]["template"]
+    service = everywhere("Service forensics-operator/forensics-slackbot", HTTP)["spec"]
+    policy = everywhere("NetworkPolicy forensics-operator/slackbot-http", HTTP)["spec"]
+    (container,) = bot["spec"]["containers"]
+    served = {one["name"]: one["containerPort"] for one in container["ports"]}
+    assert served[service["ports"][0]["targetPort"]] == port
+    assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": port}]
+    labels = bot["metadata"]["labels"].items()
+    for selector in (service["selector"], policy["podSelector"]["matchLabels"]):
+        assert selector.items() <= labels
 
 
 def test_it_runs_restricted_and_alone() -> None:
