@@ -43,6 +43,8 @@ class Me:
     team: str
     user: str
     bot: str
+    url: str
+    """The workspace's, ending in `/`."""
 
 
 async def serve(
@@ -74,7 +76,7 @@ async def serve(
 
 async def _me(slack: Slack) -> Me:
     answer = await slack.call("auth.test")
-    return Me(answer["team_id"], answer["user_id"], answer.get("bot_id", ""))
+    return Me(answer["team_id"], answer["user_id"], answer.get("bot_id", ""), answer["url"])
 
 
 def build(cluster: Cluster, slack: Slack, settings: Settings, me: Me, tasks: TaskGroup) -> Bot:
@@ -100,6 +102,7 @@ def build(cluster: Cluster, slack: Slack, settings: Settings, me: Me, tasks: Tas
         reporter=Reporter(desk, settings, tasks),
         evidence=evidence,
         tasks=tasks,
+        workspace=me.url,
     )
 
 

@@ -47,6 +47,8 @@ class Bot:
     reporter: Reporter
     evidence: Evidence | None
     tasks: TaskGroup
+    workspace: str
+    """The workspace's address, ending in `/`."""
 
     def start(self, deed: Deed, actor: Actor, reply: Reply) -> None:
         """Run a deed after its acknowledgement; whatever goes wrong is told to who wanted it."""

@@ -9,8 +9,9 @@ from anyio.abc import TaskGroup
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.kube.listwatch import EventType
+from forensics_core.kube.objects import Object
 from forensics_core.kube.podcheckpoints import CheckpointEvent
-from slackbot.bookmark import Bookmark
+from slackbot.bookmark import TOLD, Bookmark
 from slackbot.desk import Desk
 from slackbot.finder import home_of
 from slackbot.milestones import LAST
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 MISSED = timedelta(hours=1)
 """How long ago a checkpoint may have ended that is reported all the same, if nobody was told."""
+
+SHOWN = ("phase", "startTime", "completionTime", "conditions", "location", "attempt", "node")
+"""Of a status: what the last edit of a message needs."""
 
 
 class Reporter:
@@ -38,7 +42,7 @@ class Reporter:
 
     async def run(self) -> None:
         """Watch. Raises `ClusterError` only if watching is refused from the beginning."""
-        async with self.desk.checkpoints.watch() as events:
+        async with self.desk.checkpoints.watch(remember=kept) as events:
             async for event in events:
                 self._take(event)
 
@@ -87,3 +91,15 @@ class Reporter:
             log.exception("The report of %s ended", report.checkpoint.metadata.name)
         finally:
             del self._running[uid]
+
+
+def kept(item: Object) -> Object:
+    """Return what to hold of a checkpoint, in case that its deletion is missed.
+
+    There may be thousands whose end was told: of those it is little.
+    """
+    told = (item["metadata"].get("annotations") or {}).get(TOLD, "")
+    if not LAST & set(told.split(",")):
+        return item
+    status = item.get("status") or {}
+    return item | {"status": {name: status[name] for name in SHOWN if name in status}}

@@ -49,7 +49,7 @@ class Methods:
         return self._known[method](arguments)
 
     def _auth_test(self, _: Data) -> Data:
-        return {"url": self._base(), "team_id": TEAM, "user_id": BOT_USER, "bot_id": "B0BOT"}
+        return {"url": f"{self._base()}/", "team_id": TEAM, "user_id": BOT_USER, "bot_id": "B0BOT"}
 
     def _connections_open(self, _: Data) -> Data:
         return {"url": f"{self._base().replace('http', 'ws', 1)}/link"}
@@ -83,7 +83,8 @@ class Methods:
         return {"message_ts": self._workspace.next_ts()}
 
     def _permalink(self, call: Data) -> Data:
-        return {"permalink": f"{self._base()}/archives/{call['channel']}/p{call['message_ts']}"}
+        name = call["message_ts"].replace(".", "")
+        return {"permalink": f"{self._base()}/archives/{call['channel']}/p{name}"}
 
     def _open_view(self, call: Data) -> Data:
         made = self.triggers.pop(call["trigger_id"], None)

@@ -36,5 +36,5 @@ async def _show(bot: Bot, actor: Actor) -> None:
         language = await bot.authorisation.language(actor)
         view = refused_home(refusal.words(language), language)
     else:
-        view = home_view(found, person.language)
+        view = home_view(found, person.language, bot.workspace)
     await bot.slack.publish_home(actor.user, view)

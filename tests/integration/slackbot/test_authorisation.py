@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
+import anyio
 import pytest
 
 from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
-from tests.integration.slackbot.scene import OTHER, Scene, captured, running
+from slackbot.bookmark import MESSAGE
+from tests.integration.slackbot.scene import NAMESPACE, OTHER, Scene, captured, running
 
 AUDIT = "slackbot.audit"
 
@@ -283,6 +286,12 @@ async def test_whoever_may_capture_and_not_list_gets_no_near_names(scene: Scene)
     assert answer.text == "Pod web-9 not found in shop."
 
 
+def remembered(items: Iterable[dict[str, Any]]) -> bool:
+    """Return whether the bot has written down where the message of case-0 is."""
+    found = [item["metadata"] for item in items if item["metadata"]["name"] == "case-0"]
+    return any(MESSAGE in one.get("annotations", {}) for one in found)
+
+
 async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None:
     for number, namespace in enumerate(("shop", "secret")):
         scene.kubectl_create(f"case-{number}", pod="web-0", namespace=namespace, incident="INC-1")
@@ -290,6 +299,9 @@ async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None
     scene.kubectl_create("elsewhere", incident="OTHER-1")
     scene.progress("case-2", **(captured("case-2") | {"phase": "Complete"}))
     async with scene.bot():
+        root = await scene.shown("case-0")
+        with anyio.fail_after(20):
+            await scene.cluster.until("podcheckpoints", remembered, NAMESPACE)
         listed = await scene.alice.ask("list")
         home = await scene.alice.open_home()
         nothing = await scene.carol.ask("list")
@@ -299,6 +311,8 @@ async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None
     assert "case-1" not in listed.everything()
     assert "elsewhere" not in listed.everything()
     assert "elsewhere" in str(home)
+    opened = [block["accessory"]["url"] for block in home["blocks"] if "accessory" in block]
+    assert f"{scene.slack.url}/archives/C0INC/p{root.ts.replace('.', '')}" in opened
     assert "case-1" not in str(home)
     assert "no checkpoints" in nothing.text
     assert "not on the list" in str(refused)

@@ -220,7 +220,7 @@ def test_a_few_links_are_one_page() -> None:
 def test_the_home_and_the_list_are_bounded() -> None:
     many = [checkpoint(f"c-{n}") for n in range(60)]
     done = [checkpoint(f"d-{n}", phase="Complete", conditions=[CAPTURED]) for n in range(60)]
-    view = home_view([*many, *done], "en")
+    view = home_view([*many, *done], "en", "https://example.slack.com/")
     assert view_problems(view) == []
     assert "c-29" in words(view)
     assert "c-30" not in words(view)
