@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -13,11 +14,13 @@ from forensics_core.errors import ClusterError
 from forensics_core.testing.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.rates import BURST, Rates
+from slackbot.bookmark import MESSAGE
 from slackbot.errors import SlackError
 from tests.integration.slackbot.scene import (
     INCIDENT,
     NAMESPACE,
     OTHER,
+    Document,
     Scene,
     captured,
     condition,
@@ -56,13 +59,21 @@ async def test_a_message_that_somebody_deleted_is_posted_again(scene: Scene) -> 
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
-        await scene.shown("Checkpoint")
+        scene.progress(made["metadata"]["name"], **running())
+        await scene.told("attempt-1")
+        await scene.shown("2 of 9")
         scene.slack.workspace.messages.clear()
+        scene.slack.workspace.calls.clear()
+        scene.progress(made["metadata"]["name"], **running(artifactsDone=5))
+        await scene.slack.workspace.until(
+            lambda: [one for one in scene.slack.workspace.calls if one.method == "chat.update"]
+        )
         scene.finish(made["metadata"]["name"])
         await scene.told("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     assert "complete" in root.everything()
-    assert len(scene.slack.workspace.thread(root)) == 3
+    told = [line.text.split(" ")[0] for line in scene.slack.workspace.thread(root)]
+    assert told == ["Captured:", "Complete:"]
 
 
 async def test_a_line_that_slack_refuses_to_show_is_said_in_words(scene: Scene) -> None:
@@ -329,6 +340,18 @@ async def test_a_checkpoint_that_is_deleted_is_let_go(scene: Scene) -> None:
     assert root.buttons() == {}
 
 
+async def spent(fault: ClusterFault) -> None:
+    """Wait until a fault has happened."""
+    with anyio.fail_after(20):
+        while fault.times:  # noqa: ASYNC110  # the cluster's faults wake nobody
+            await anyio.sleep(0.01)
+
+
+def noted(items: Iterable[Document]) -> bool:
+    """Return whether the bot has written down where a message is."""
+    return any(MESSAGE in item["metadata"].get("annotations", {}) for item in items)
+
+
 @pytest.mark.parametrize("remembered", [True, False])
 async def test_all_of_it_is_told_though_it_is_deleted_at_its_end(
     scene: Scene, remembered: bool
@@ -336,10 +359,14 @@ async def test_all_of_it_is_told_though_it_is_deleted_at_its_end(
     async with scene.bot(editSeconds=0.5):
         scene.kubectl_create(incident="INC-1")
         root = await scene.shown("by-hand")
+        await scene.cluster.until("podcheckpoints", noted, NAMESPACE)
+        gone = ClusterFault(verb="patch", resource="podcheckpoints", status=404)
         if not remembered:
-            gone = ClusterFault(verb="patch", resource="podcheckpoints", status=404, times=99)
             scene.cluster.faults.add(gone)
         scene.progress("by-hand", **running())
+        await scene.shown("Attempt 1", thread=True)
+        if not remembered:
+            await spent(gone)
         scene.finish("by-hand")
         scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
         await scene.shown("The bundle is sealed.", thread=True)
@@ -413,11 +440,12 @@ async def test_what_is_news_goes_before_what_is_progress(scene: Scene) -> None:
         scene.slack.workspace.calls.clear()
         for name in names:
             scene.progress(name, **running(artifactsDone=5))
+        await scene.shown("5 of 9")
         scene.progress("case-7", **captured("case-7"))
         root = await scene.shown("Captured: you may kill the pod now")
     edits = [one for one in scene.slack.workspace.calls if one.method == "chat.update"]
     assert "case-7" in root.text
-    assert root.ts in [one.arguments["ts"] for one in edits[:2]], "one may have had its turn before"
+    assert root.ts in [one.arguments["ts"] for one in edits[:4]], "it had queued as the last of 8"
 
 
 async def test_plans_are_given_up_when_the_first_message_is_refused(scene: Scene) -> None:
