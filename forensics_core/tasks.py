@@ -1,11 +1,12 @@
-"""Task groups whose failures read like ordinary exceptions."""
+"""Task groups whose failures read like ordinary exceptions, and work that outlasts its caller."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from forensics_core.errors import ForensicsError
@@ -27,6 +28,31 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         if chosen is failures:
             raise
         raise chosen from chosen.__cause__
+
+
+async def outlast(work: Callable[[], Awaitable[object]], grace: float) -> None:
+    """Do `work`, which goes on for `grace` seconds at most once this is cancelled.
+
+    For what must not be left half known: a request that makes something, whose answer says what.
+    `work` keeps its result itself. The cancellation is delivered when it has ended. It runs in a
+    task of its own, because a shield keeps out asyncio's own cancellations only there.
+    """
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    done = anyio.Event()
+    with_grace = anyio.CancelScope(shield=True)
+
+    async def shielded() -> None:
+        with with_grace:
+            await work()
+        done.set()
+
+    async with task_group() as tasks:
+        tasks.start_soon(shielded)
+        try:
+            await done.wait()
+        except anyio.get_cancelled_exc_class():
+            with_grace.deadline = anyio.current_time() + grace
+            raise
 
 
 def _choose(failures: BaseExceptionGroup[BaseException]) -> BaseException:

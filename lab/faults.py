@@ -21,6 +21,8 @@ class Action(StrEnum):
     """Read `after` bytes of the body, then neither read nor answer until the sink stops."""
     LOSE_ANSWER = "lose-answer"
     """Do what was asked, then reset the connection instead of answering."""
+    LATE = "late"
+    """Do what was asked, and answer `delay` seconds later."""
     SLOW = "slow"
     """Read the body at `rate` bytes per second, then answer as usual."""
 
@@ -44,6 +46,8 @@ class Fault:
     """Bytes of the body; None for the whole. With 0, `Expect: 100-continue` is not answered."""
     rate: int = 0
     """Bytes per second."""
+    delay: float = 60
+    """Seconds."""
 
     def concerns(self, operation: str, key: str, part: int | None) -> bool:
         """Whether a request is one of those that this rule is about."""

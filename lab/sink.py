@@ -101,6 +101,8 @@ class Sink(Store):
         if fault and action in {Action.REFUSE, Action.ERROR_IN_200}:
             return error(fault.status if action is Action.REFUSE else 200, fault.code)
         answer = self.answer(request, body.size)
+        if fault and action is Action.LATE:
+            connection.pause(fault.delay)
         return None if action is Action.LOSE_ANSWER else answer
 
     def _read(self, connection: Connection, request: Request, body: Body, rate: int) -> None:

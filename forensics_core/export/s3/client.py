@@ -95,8 +95,8 @@ def _share_endpoints(rules: dict[str, Any]) -> None:
 def _config(access: S3Access) -> AioConfig:
     return AioConfig(
         connect_timeout=min(10.0, access.patience),
-        # Stalls are watched for where the bytes flow: see `attempts.py`.
-        read_timeout=access.patience,
+        # Stalls are watched for where the bytes flow, and some answers take long: `attempts.py`.
+        read_timeout=None,
         max_pool_connections=CONNECTIONS,
         # One of our own also saves composing botocore's, which it does twice a request.
         user_agent=f"kube-forensics/{__version__}",

@@ -14,7 +14,8 @@ from forensics_core.export.destination import ObjectWriter
 from forensics_core.export.s3.attempts import Repeated, attempt_counted
 from forensics_core.export.s3.client import S3Access, s3_client
 from forensics_core.export.s3.failures import explain, status_of
-from forensics_core.export.s3.upload import ObjectRequest, upload
+from forensics_core.export.s3.request import ObjectRequest
+from forensics_core.export.s3.upload import upload
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

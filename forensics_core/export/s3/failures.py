@@ -11,6 +11,7 @@ import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -93,7 +94,13 @@ def ambiguous(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         # A 200 with an error in it is one; a 503 says that nothing was even begun.
         return status_of(error) in {200, 500, 502, 504}
-    return True
+    return passing(error) and not _never_sent(error)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether there was no connection to send the request on; aiobotocore tells it in `error`."""
+    said = error.kwargs.get("error") if isinstance(error, BotoConnectionError) else error
+    return isinstance(error, ConnectTimeoutError) or isinstance(said, aiohttp.ClientConnectorError)
 
 
 def explain(error: BaseException, url: str, *, locking: bool = False) -> DestinationError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -22,37 +22,19 @@ from forensics_core.export.destination import Buffer, StoredObject
 from forensics_core.export.s3.attempts import Repeated, attempt, attempt_counted
 from forensics_core.export.s3.body import PartBody
 from forensics_core.export.s3.client import S3Access
-from forensics_core.export.s3.failures import code_of, explain, status_of
+from forensics_core.export.s3.failures import ambiguous, code_of, explain, status_of
+from forensics_core.export.s3.multipart import Multipart
 from forensics_core.export.s3.parts import MAX_PARTS, capacity, part_size
+from forensics_core.export.s3.request import ObjectRequest
 from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-ABORT_PATIENCE = 10.0
-"""Seconds that giving up an upload may take."""
-ABORT_ATTEMPTS = 3
+LOOKS = 2
+"""Tries to look whether an object was stored though nobody said so."""
 JOINING_PATIENCE = 0.05
 """Seconds more for each part of an object: joining thousands takes S3 minutes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRequest:
-    """Everything about an object but its bytes."""
-
-    name: str
-    url: str
-    bucket: str
-    key: str
-    extra: dict[str, Any] = field(default_factory=dict)
-    """Parameters of Create and Put: content type, encryption, retention."""
-    owner: dict[str, Any] = field(default_factory=dict)
-    """Parameters of every request: the expected owner."""
-
-    @property
-    def where(self) -> dict[str, Any]:
-        """The parameters that every request about this object carries."""
-        return {"Bucket": self.bucket, "Key": self.key, **self.owner}
 
 
 @asynccontextmanager
@@ -87,7 +69,7 @@ class S3Upload:
         self._part = 0
         self._size = 0
         self._crc = 0
-        self._upload_id: str | None = None
+        self._multipart = Multipart(client, access, request)
         self._sent: dict[int, dict[str, Any]] = {}
         self._arrived = anyio.Event()
         self._committed = False
@@ -110,7 +92,7 @@ class S3Upload:
 
     async def commit(self) -> StoredObject:
         """Make the object visible. Raises `ObjectExists` if its key was taken meanwhile."""
-        if self._upload_id is None:
+        if self._multipart.id is None:
             answer = await self._put()
         else:
             await self._ship()
@@ -131,21 +113,12 @@ class S3Upload:
         self._budget.release(self._room)
         self._budget.gone(self._leaving)
         self._room = self._leaving = 0
-        if self._upload_id is None or self._committed:
-            return
-        where = {**self._request.where, "UploadId": self._upload_id}
-        with anyio.move_on_after(ABORT_PATIENCE, shield=True):
-            # The bucket's lifecycle rule clears what cannot be aborted; the first error counts.
-            with suppress(Repeated):
-                await attempt_counted(
-                    lambda: self._client.abort_multipart_upload(**where),
-                    replace(self._access, attempts=ABORT_ATTEMPTS),
-                )
+        await self._multipart.end(completed=self._committed)
 
     async def _turn_over(self) -> None:
         """Send the part that is full, if there is one, and make room for the next."""
-        if self._part and self._upload_id is None:
-            self._upload_id = await self._create()
+        if self._part and self._multipart.id is None:
+            await self._multipart.begin()
         if self._part:
             await self._ship()
         if self._part == MAX_PARTS:
@@ -168,27 +141,12 @@ class S3Upload:
         self._tasks.start_soon(self._send, number, body, room)
         self._crc = await to_thread.run_sync(body.crc64, self._crc)
 
-    async def _create(self) -> str:
-        try:
-            answer = await attempt_counted(
-                lambda: self._client.create_multipart_upload(
-                    **self._request.where,
-                    **self._request.extra,
-                    ChecksumAlgorithm="CRC64NVME",
-                    ChecksumType="FULL_OBJECT",
-                ),
-                self._access,
-            )
-        except Repeated as failure:
-            raise self._explained(failure.cause) from failure.cause
-        return answer["UploadId"]
-
     async def _send(self, number: int, body: PartBody, room: int) -> None:
         crc = _base64(await to_thread.run_sync(body.crc64))
         answer = await attempt(
             lambda: self._client.upload_part(
                 **self._request.where,
-                UploadId=self._upload_id or "",
+                UploadId=self._multipart.id or "",
                 PartNumber=number,
                 Body=cast(Any, body),
                 ContentLength=len(body),
@@ -227,7 +185,7 @@ class S3Upload:
         return await self._finally(
             lambda: self._client.complete_multipart_upload(
                 **self._request.where,
-                UploadId=self._upload_id or "",
+                UploadId=self._multipart.id or "",
                 MultipartUpload={"Parts": parts},
                 ChecksumCRC64NVME=_base64(self._crc),
                 ChecksumType="FULL_OBJECT",
@@ -248,29 +206,28 @@ class S3Upload:
         try:
             return await attempt_counted(call, access, body=body)
         except Repeated as failure:
-            taken = status_of(failure.cause) == 412 or code_of(failure.cause) == "NoSuchUpload"
-            if taken and failure.unsure:
+            if failure.unsure or ambiguous(failure.cause):
                 return await self._stored_after_all(failure.cause)
             raise self._explained(failure.cause) from failure.cause
 
     def _explained(self, cause: BaseException) -> ForensicsError:
-        """Explain why the object was refused; some servers do not say that it is for its lock."""
-        locking = any(name.startswith("ObjectLock") for name in self._request.extra)
-        return explain(cause, self._request.url, locking=locking)
+        return explain(cause, self._request.url, locking=self._request.locking)
 
     async def _stored_after_all(self, cause: BaseException) -> Any:
-        """Return what is there if it is ours.
+        """Return what is there if it is ours; raise what `cause` means if it is not.
 
-        An identity that may only write cannot look: then the key, which nobody else was given,
-        speaks for itself, and whoever seals the bundle compares size and checksum.
+        An identity that may only write cannot look. Then the last answer decides: that the key,
+        which nobody else was given, is taken, or that the upload is no more, speaks for itself, and
+        whoever seals the bundle compares size and checksum.
         """
         try:
             answer = await attempt_counted(
                 lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
-                self._access,
+                replace(self._access, attempts=LOOKS),
             )
         except Repeated as failure:
-            if status_of(failure.cause) in {401, 403}:
+            taken = status_of(cause) == 412 or code_of(cause) == "NoSuchUpload"
+            if taken and status_of(failure.cause) in {401, 403}:
                 return {}
             raise self._explained(cause) from cause
         same_sum = answer.get("ChecksumCRC64NVME", _base64(self._crc)) == _base64(self._crc)

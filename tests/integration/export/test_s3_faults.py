@@ -242,6 +242,70 @@ async def test_a_cancelled_upload_is_aborted_and_gives_its_memory_back(sink: Sin
     assert budget.reserved == 0
 
 
+def open_uploads_left(sink: Sink) -> list[str]:
+    return [upload.key for upload in sink.uploads.values()]
+
+
+@pytest.mark.parametrize("grace", [10.0, 0.3], ids=["answered", "not-answered"])
+async def test_an_upload_that_is_cancelled_while_it_begins_is_aborted(
+    sink: Sink, grace: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id is still waited for; where it does not come, what is open under the key is aborted."""
+    monkeypatch.setattr("forensics_core.export.s3.multipart.ABORT_PATIENCE", grace)
+    delay = 1.0 if grace > 1 else 60.0
+    sink.faults.add(Fault(Action.LATE, "CreateMultipartUpload", delay=delay))
+    async with (
+        hung_up_on(sink),
+        open_s3(S3Place("cases"), access(sink)) as place,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(store, place, LARGE)
+        while not sink.uploads:  # noqa: ASYNC110  # another thread's doing
+            await anyio.sleep(0.02)
+        tasks.cancel_scope.cancel()
+    assert sink.count("CreateMultipartUpload") == sink.count("AbortMultipartUpload") == 1
+    assert open_uploads_left(sink) == []
+
+
+LOST = Fault(Action.LOSE_ANSWER, "CreateMultipartUpload")
+
+
+async def test_an_upload_whose_beginning_nobody_told_us_is_found_and_aborted(
+    place: S3Destination, sink: Sink
+) -> None:
+    async with place.create("x-and-more") as other:
+        for _ in range(LARGE):
+            await other.write(bytes(MIB))
+        sink.faults.add(LOST)
+        stored = await store(place, LARGE)
+        assert stored.size == LARGE * MIB
+        assert open_uploads_left(sink) == ["p/x-and-more"]
+        await other.commit()
+    assert sorted(sink.objects) == ["cases/p/x", "cases/p/x-and-more"]
+
+
+@pytest.mark.parametrize("refused", ["ListMultipartUploads", "AbortMultipartUpload"])
+async def test_an_upload_that_cannot_be_found_or_aborted_is_spoken_of(
+    place: S3Destination, sink: Sink, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.faults.add(LOST)
+    sink.faults.add(Fault(Action.REFUSE, refused, status=403, code="AccessDenied", times=None))
+    await store(place, LARGE)
+    assert open_uploads_left(sink) == ["p/x"]
+    assert "An upload of s3://cases/p/x may have been left open" in caplog.text
+
+
+@pytest.mark.parametrize("status", [503, 403])
+async def test_a_beginning_that_was_refused_leaves_nothing_to_look_for(
+    place: S3Destination, sink: Sink, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.faults.add(Fault(Action.REFUSE, "CreateMultipartUpload", status=status, times=None))
+    with pytest.raises(DestinationError):
+        await store(place, LARGE)
+    assert sink.count("ListMultipartUploads") == 0
+    assert caplog.text == ""
+
+
 async def test_failing_parts_never_leave_the_writer_waiting(sink: Sink) -> None:
     """A queue between writer and parts would fill up for ever once every part fails."""
     sink.faults.add(Fault(Action.REFUSE, "UploadPart", status=403, code="X", times=None))
@@ -290,6 +354,44 @@ async def test_an_answer_lost_and_something_else_there_is_no_success(
     sink.faults.add(Fault(Action.LOSE_ANSWER, "PutObject"))
     with pytest.raises(ObjectExists, match="other content"):
         await store(place, SMALL + 1)
+
+
+SLOW_TO_JOIN = Fault(Action.LATE, "CompleteMultipartUpload", delay=3.0, times=None)
+
+
+async def test_joining_the_parts_may_take_longer_than_anything_else(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forensics_core.export.s3.upload.JOINING_PATIENCE", 10.0)
+    sink.faults.add(SLOW_TO_JOIN)
+    async with open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place:
+        stored = await store(place, LARGE)
+    assert stored.size == LARGE * MIB
+    assert (sink.count("CompleteMultipartUpload"), sink.count("HeadObject")) == (1, 0)
+
+
+async def test_what_was_stored_without_an_answer_to_any_try_is_found_by_a_look(sink: Sink) -> None:
+    sink.faults.add(SLOW_TO_JOIN)
+    async with (
+        hung_up_on(sink),
+        open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place,
+    ):
+        stored = await store(place, LARGE)
+    assert stored.size == LARGE * MIB
+    assert (sink.count("HeadObject"), sink.count("AbortMultipartUpload")) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_nobody_to_ask_after_the_last_try_is_no_success(sink: Sink, status: int) -> None:
+    """Only an answer that the key is taken, or the upload gone, speaks for itself."""
+    sink.faults.add(SLOW_TO_JOIN)
+    sink.faults.add(Fault(Action.REFUSE, "HeadObject", status=status, code=str(status)))
+    async with (
+        hung_up_on(sink),
+        open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place,
+    ):
+        with pytest.raises(DestinationUnreachable, match="stopped answering"):
+            await store(place, LARGE)
 
 
 async def test_a_refused_try_before_something_else_is_there_is_no_success(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import ClientConnectorError, ClientOSError
+from aiohttp.client_reqrep import ConnectionKey
 from botocore.exceptions import (
     ClientError,
+    ConnectTimeoutError,
     EndpointConnectionError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -20,6 +23,8 @@ from forensics_core.errors import (
 from forensics_core.export.s3.failures import ambiguous, explain, passing
 
 URL = "s3://cases/x"
+REFUSED = ClientConnectorError(ConnectionKey("h", 1, False, True, None, None, None), OSError(111))
+"""Nobody listens there: nothing was sent."""
 
 
 def refusal(status: int, code: str, message: str = "") -> ClientError:
@@ -43,14 +48,17 @@ def refusal(status: int, code: str, message: str = "") -> ClientError:
         (refusal(403, "AccessDenied"), False, False),
         (ConnectionResetError(), True, True),
         (TimeoutError(), True, True),
-        (SSLError(endpoint_url="https://x", error=Exception("certificate")), False, True),
-        (NoCredentialsError(), False, True),
+        (EndpointConnectionError(endpoint_url="x", error=ClientOSError(104, "reset")), True, True),
+        (EndpointConnectionError(endpoint_url="x", error=REFUSED), True, False),
+        (ConnectTimeoutError(endpoint_url="x"), True, False),
+        (REFUSED, True, False),
+        (SSLError(endpoint_url="https://x", error=Exception("certificate")), False, False),
+        (NoCredentialsError(), False, False),
     ],
 )
 def test_a_failure_is_judged(error: Exception, passes: bool, unsure: bool) -> None:
     assert passing(error) == passes
-    if passes:
-        assert ambiguous(error) == unsure
+    assert ambiguous(error) == unsure
 
 
 @pytest.mark.parametrize(
