@@ -19,6 +19,7 @@ from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
     ForensicsError,
+    ObjectTooLarge,
     RuntimeUnavailable,
     SourceError,
 )
@@ -222,6 +223,8 @@ def _reason(error: Exception) -> str:
             return "Gone"
         case RuntimeUnavailable():
             return "RuntimeUnavailable"
+        case ObjectTooLarge():
+            return "TooLarge"
         case SourceError():
             return "SourceFailed"
         case _:

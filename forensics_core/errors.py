@@ -64,10 +64,6 @@ class DestinationFull(DestinationError):
     """No space is left at the destination."""
 
 
-class ObjectTooLarge(DestinationError):
-    """The stream is longer than the destination can hold in one object."""
-
-
 class RuntimeUnavailable(ForensicsError):
     """The container runtime is not running, not reachable, or not permitted."""
 
@@ -82,6 +78,10 @@ class ContainerGone(ForensicsError):
 
 class SourceError(ForensicsError):
     """A source of evidence broke off before its end."""
+
+
+class ObjectTooLarge(SourceError):
+    """A stream is longer than the destination can hold in one object; all else still fits."""
 
 
 class BundleNotFound(ForensicsError):

@@ -28,10 +28,8 @@ class ByteBudget:
     async def reserve(self, size: int) -> None:
         """Wait until `size` bytes are free or nothing is leaving, and take them.
 
-        Raises `ValueError` for more than the whole budget, which would wait for ever.
+        More than the whole budget is given, too, but not before all else that left has gone.
         """
-        if size > self.total:
-            raise ValueError(f"{size} bytes can never fit a budget of {self.total}")
         async with self._turn:
             while self.leaving and self.reserved + size > self.total:
                 self._returned = anyio.Event()

@@ -123,11 +123,11 @@ class S3Upload:
             await self._ship()
         if self._part == MAX_PARTS:
             raise ObjectTooLarge(
-                f"{self._request.url} is longer than {capacity(self._budget.total) // MIB} MiB, "
+                f"{self._request.url} is longer than {capacity() // MIB} MiB, "
                 "the most that fits one object",
-                hint="Allow more memory for uploads, or capture less",
+                hint="Capture it with compression, or without what is so large",
             )
-        size = part_size(self._part + 1, self._budget.total)
+        size = part_size(self._part + 1)
         await self._budget.reserve(size)
         self._room = size
         self._part += 1

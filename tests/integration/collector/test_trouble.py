@@ -23,7 +23,7 @@ from collector.overlay import Layers
 from collector.runtime import Change, ContainerInfo, Unavailable
 from collector.tree import read_tree
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError
+from forensics_core.errors import ContainerGone, ObjectTooLarge, RuntimeUnavailable, SourceError
 from forensics_core.evidence.bundle import BundleWriter
 from forensics_core.export.destination import ObjectWriter
 from forensics_core.export.folder import FolderDestination
@@ -92,6 +92,19 @@ async def test_an_engine_that_dies_in_the_middle(
     assert bundle.gaps()["logs"] in {"SourceFailed", "RuntimeUnavailable"}
     assert bundle.gaps()["inspect"] == "RuntimeUnavailable"
     assert bundle.names() >= {"containers/web/diff.json", "containers/web/inspect.json"}
+
+
+async def test_what_does_not_fit_one_object_is_left_out_and_the_rest_goes_on(
+    docker: Engine, runtime: DockerRuntime, image: str, bundle: Bundle
+) -> None:
+    def refuse() -> None:
+        raise ObjectTooLarge("diff.json is longer than 1 MiB", hint="Capture less")
+
+    async with docker.container(image) as container:
+        order = order_for(container, ArtifactKind.DIFF, ArtifactKind.INSPECT)
+        result = await capture(order, runtime, Acting(bundle.folder, "diff.json", refuse))
+    assert result.partial and bundle.gaps() == {"diff": "TooLarge"}
+    assert "containers/web/inspect.json" in bundle.names()
 
 
 async def test_an_engine_that_hangs_is_left_at_the_deadline(bundle: Bundle, tmp_path: Path) -> None:

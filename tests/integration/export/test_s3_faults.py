@@ -469,10 +469,27 @@ async def test_the_end_of_what_one_object_holds_is_said_plainly(
     assert sink.count("AbortMultipartUpload") == 1
 
 
+async def test_parts_larger_than_the_budget_are_sent_alone(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "STEP", 1)
+    budget, most = ByteBudget(12 * MIB), 0
+    async with (
+        open_s3(S3Place("cases"), access(sink), budget=budget) as place,
+        place.create("x") as writer,
+    ):
+        for _ in range(60):
+            await writer.write(bytes(MIB))
+            most = max(most, budget.reserved)
+        await writer.commit()
+    assert [request.size // MIB for request in sink.sent("UploadPart")] == [8, 16, 32, 4]
+    assert most == 64 * MIB
+    assert budget.reserved == 0
+
+
 def test_parts_grow_so_that_large_evidence_fits() -> None:
     assert parts.part_size(1) == 8 * MIB
     assert parts.part_size(1_000) == 8 * MIB
     assert parts.part_size(1_001) == 16 * MIB
     assert parts.part_size(10_000) == 128 * MIB
-    assert parts.part_size(10_000, most=64 * MIB) == 64 * MIB
     assert parts.capacity() > 860 * 1024 * MIB

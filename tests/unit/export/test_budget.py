@@ -1,4 +1,4 @@
-"""A budget is never overdrawn, and those who wait are served in turn."""
+"""A budget is overdrawn by nobody who could wait, and those who wait are served in turn."""
 
 from __future__ import annotations
 
@@ -61,9 +61,16 @@ async def test_a_waiter_that_gives_up_takes_nothing() -> None:
     assert budget.reserved == 4
 
 
-async def test_more_than_all_of_it_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="never fit"):
-        await ByteBudget(4).reserve(5)
+async def test_more_than_all_of_it_is_given_when_all_else_that_left_is_gone() -> None:
+    budget = ByteBudget(4)
+    await budget.reserve(3)
+    budget.leave(3)
+    with anyio.move_on_after(0.05) as waiting:
+        await budget.reserve(5)
+    assert waiting.cancelled_caught
+    budget.gone(3)
+    await budget.reserve(5)
+    assert budget.reserved == 5
 
 
 def test_an_empty_budget_is_refused() -> None:
