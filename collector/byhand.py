@@ -7,9 +7,11 @@ print(result.location, result.manifest_sha256)
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from collector.capture import Result, bundle_url, capture
@@ -69,6 +71,18 @@ async def capture_container(
     passes. Raises a `ForensicsError` that says what to do: `UsageError`, `ContainerNotFound`,
     `RuntimeUnavailable` or a `DestinationError`. There is a manifest only if it returns.
     """
+    async with prepared(*references, to=to, wish=wish, access=access) as go:
+        return await go(meter)
+
+
+@asynccontextmanager
+async def prepared(
+    *references: str, to: str, wish: Wish | None = None, access: S3Access | None = None
+) -> AsyncIterator[Callable[[Meter | None], Awaitable[Result]]]:
+    """Look the containers up and open the destination; yield what captures the ones to the other.
+
+    For callers that must know of a whole bundle even where leaving the block fails or is cancelled.
+    """
     parse_location(to)
     async with open_runtime(single_scheme(references)) as runtime:
         order = await make_order(runtime, references, to, wish or Wish())
@@ -78,7 +92,7 @@ async def capture_container(
             retention=order.retention,
             encryption=order.encryption,
         ) as destination:
-            return await capture(order, runtime, destination, meter)
+            yield partial(capture, order, runtime, destination)
 
 
 async def make_order(runtime: Runtime, references: Sequence[str], to: str, wish: Wish) -> WorkOrder:

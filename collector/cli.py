@@ -29,8 +29,8 @@ PARTIAL = 4
 """The exit code where something that was asked for is missing."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is no "
-    "bundle. Capture again."
+    "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
+    "Capture again."
 )
 
 
@@ -147,10 +147,7 @@ def collect(
         deadline=deadline,
         pause=pause,
     )
-    try:
-        result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
-    except (KeyboardInterrupt, Terminated) as stop:
-        raise type(stop)(STOPPED) from None
+    result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
     if result.partial:
         raise click.exceptions.Exit(PARTIAL)
@@ -202,18 +199,27 @@ def _require(**given: object) -> None:
 def _capture(
     containers: tuple[str, ...], to: str, wish: Wish, owner: str | None, *, quiet: bool
 ) -> Result:
-    from collector.byhand import capture_container
+    from collector.byhand import prepared
     from forensics_core.export.meter import Meter
     from forensics_core.export.s3.client import S3Access
 
-    async def work() -> Result:
-        meter, access = Meter(), S3Access(expected_bucket_owner=owner)
-        async with progress(meter, "Capturing", quiet=quiet):
-            return await capture_container(
-                *containers, to=to, wish=wish, access=access, meter=meter
-            )
+    finished: list[Result] = []
 
-    return run(work)
+    async def work() -> None:
+        meter, access = Meter(), S3Access(expected_bucket_owner=owner)
+        async with (
+            progress(meter, "Capturing", quiet=quiet),
+            prepared(*containers, to=to, wish=wish, access=access) as go,
+        ):
+            finished.append(await go(meter))
+
+    try:
+        run(work)
+    except (KeyboardInterrupt, Terminated) as stop:
+        # A signal that came when all was stored changes nothing.
+        if not finished:
+            raise type(stop)(STOPPED) from None
+    return finished[0]
 
 
 def _show(result: Result, output: str) -> None:

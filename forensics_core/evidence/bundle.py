@@ -15,6 +15,8 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import anyio
+
 from forensics_core.api.order import ArtifactKind, Compression, ContextFile
 from forensics_core.evidence.layout import MANIFEST, SHA256SUMS
 from forensics_core.evidence.manifest import (
@@ -31,7 +33,10 @@ from forensics_core.export import stages
 from forensics_core.export.destination import Buffer, Destination, StoredObject
 from forensics_core.export.meter import Meter
 from forensics_core.export.pipeline import convey
+from forensics_core.tasks import outlast
 
+CLOSING = 30.0
+"""Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
 MAX_REMARKS = 1_000
 """Remarks kept for one artifact; the rest are only counted."""
 
@@ -130,7 +135,24 @@ class BundleWriter:
 
         `capture` comes without artifacts and gaps; they are filled in here. `context` are the files
         that somebody else put into the bundle before.
+
+        Who is cancelled meanwhile still gets the bundle if that takes no more than `CLOSING`
+        seconds; the cancellation is delivered at the next occasion.
         """
+        finished: list[Sealable] = []
+
+        async def close() -> None:
+            finished.append(await self._close(capture, context))
+
+        try:
+            await outlast(close, CLOSING)
+        except anyio.get_cancelled_exc_class():
+            # What is whole is never called unfinished.
+            if not finished:
+                raise
+        return finished[0]
+
+    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> Sealable:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
         listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()

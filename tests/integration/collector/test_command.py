@@ -147,6 +147,27 @@ async def test_a_signal_in_the_middle_of_an_upload(
         os.kill(tar, 0)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_while_the_manifest_is_being_stored_comes_too_late(
+    number: signal.Signals, docker: Engine, image: str, sink: Sink
+) -> None:
+    sink.faults.add(Fault(Action.LATE, "PutObject", key="manifest.json", delay=2.0))
+    async with docker.container(image) as container:
+        options = ["--to", "s3://cases", "--name", "case", "--artifact", "inspect"]
+        command = [FORENSICS, "collect", f"docker://{container}", *options]
+        environment = {**os.environ, **docker.env, **sink.env}
+        async with await anyio.open_process(command, env=environment) as process:
+            while not sink.count("PutObject", "manifest.json"):  # noqa: ASYNC110  # another's doing
+                await anyio.sleep(0.05)
+            process.send_signal(number)
+            assert process.stderr and process.stdout
+            said = b"".join([chunk async for chunk in process.stdout]).decode()
+            await process.wait()
+    assert process.returncode == 0
+    assert "in s3://cases/forensics/case/\nmanifest sha256:" in said
+    assert "cases/forensics/case/manifest.json" in sink.objects
+
+
 def _descendants(process: Process) -> list[int]:
     found = []
     for task in Path(f"/proc/{process.pid}/task").iterdir():
