@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,10 +19,10 @@ from typing import IO
 import zstandard
 from anyio import to_thread
 
-from forensics_core.errors import ObjectExists, ObjectNotFound, VerificationError
+from forensics_core.errors import AccessDenied, ObjectExists, ObjectNotFound, VerificationError
 from forensics_core.evidence.examination import examine
 from forensics_core.evidence.expectation import Expectation, contradictions
-from forensics_core.evidence.history import notes_on
+from forensics_core.evidence.history import SEAL_REFUSED, notes_on
 from forensics_core.evidence.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
 from forensics_core.evidence.problems import Problem, ProblemKind
 from forensics_core.evidence.reader import MANIFEST_LIMIT, BundleReader, open_bundle
@@ -84,7 +84,7 @@ async def fetch(
             artifacts=len(bundle.expectations) - (SHA256SUMS in bundle.expectations),
             size=meter.bytes_read,
             problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
-            notes=tuple(notes_on(bundle, bundle)),
+            notes=(*notes_on(bundle, bundle), *fetcher.notes),
         )
 
 
@@ -103,6 +103,7 @@ class Fetcher:
         self._destination = destination
         self._meter = meter
         self._decompress = decompress
+        self.notes: list[str] = []
 
     async def fetch(self) -> list[Problem]:
         """Download everything that the manifest names, then the seal, last the manifest."""
@@ -114,8 +115,7 @@ class Fetcher:
         async with task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._work, waiting, problems)
-        with suppress(ObjectNotFound):
-            await self._put(SEAL, await self._seal())
+        await self._bring_seal()
         await self._put(MANIFEST, self._bundle.manifest)
         return problems
 
@@ -159,9 +159,17 @@ class Fetcher:
                 await writer.write(block)
             await writer.commit()
 
-    async def _seal(self) -> bytes:
+    async def _bring_seal(self) -> None:
+        """Store the seal, if there is one; who may not list is refused what is not there, too."""
         version = self._bundle.version_of(SEAL, None)
-        return await read_small(self._bundle.store, SEAL, version, limit=2 * MANIFEST_LIMIT)
+        try:
+            seal = await read_small(self._bundle.store, SEAL, version, limit=2 * MANIFEST_LIMIT)
+        except ObjectNotFound:
+            return
+        except AccessDenied:
+            self.notes.append(SEAL_REFUSED)
+        else:
+            await self._put(SEAL, seal)
 
     async def _put(self, name: str, data: bytes) -> None:
         async with self._destination.create(name) as writer:

@@ -9,6 +9,7 @@ from forensics_core.evidence.reader import BundleReader, Located
 
 MAX_NOTES = 20
 """Names mentioned one by one; the rest are only counted."""
+SEAL_REFUSED = "This identity may not read a seal: whether there is one is not known"
 
 
 def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ class SealState(StrEnum):
 
     ABSENT = "absent"
     UNCHECKED = "unchecked"
-    """There is one, and no key was given to check it with."""
+    """No key was given to check it with, and there is one, or it may not be read."""
     VALID = "valid"
     INVALID = "invalid"
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import aclosing
 
-from forensics_core.errors import DestinationError, VerificationError
 from forensics_core.evidence.examination import examine
 from forensics_core.evidence.expectation import Expectation, contradictions
 from forensics_core.evidence.layout import MANIFEST, SHA256SUMS, WRITTEN_AFTER_MANIFEST
 from forensics_core.evidence.problems import Problem, ProblemKind
 from forensics_core.evidence.reader import MANIFEST_LIMIT, BundleReader
-from forensics_core.evidence.store import read_small
 from forensics_core.export.meter import Meter
 from forensics_core.tasks import task_group
 
@@ -26,6 +24,8 @@ class Verifier:
         self._bundle = bundle
         self._meter = meter
         self._problems: list[Problem] = []
+        self._check_sums = bytearray()
+        self._check_sums_read = False
 
     async def problems(self) -> list[Problem]:
         """Check everything but the seal, and return what is wrong."""
@@ -38,7 +38,7 @@ class Verifier:
         async with task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._work, waiting)
-        self._problems += await self._check_sums()
+        self._problems += self._compare_check_sums()
         return self._problems
 
     def _plain_copies(self) -> Iterator[Expectation]:
@@ -63,27 +63,29 @@ class Verifier:
             self._meter.artifacts_done += 1
 
     async def _check(self, expected: Expectation) -> Problem | None:
+        check_sums = expected.name == SHA256SUMS
         async with aclosing(self._bundle.read(expected.name)) as blocks:
-            return await examine(blocks, expected, self._count)
+            problem = await examine(blocks, expected, self._keep if check_sums else self._count)
+        if check_sums:
+            self._check_sums_read = problem is None or problem.kind is ProblemKind.MISMATCH
+        return problem
 
     async def _count(self, block: bytes) -> None:
         self._meter.bytes_read += len(block)
 
-    async def _check_sums(self) -> list[Problem]:
-        """Compare `SHA256SUMS` with the subjects; its own digest was compared already."""
+    async def _keep(self, block: bytes) -> None:
+        self._check_sums += block[: MANIFEST_LIMIT - len(self._check_sums)]
+        await self._count(block)
+
+    def _compare_check_sums(self) -> Iterator[Problem]:
+        """Compare `SHA256SUMS` with the subjects, if it could be read."""
         if SHA256SUMS not in self._bundle.expectations:
             message = "the manifest does not name it"
-            return [Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)]
-        version = self._bundle.version_of(SHA256SUMS, None)
-        try:
-            listing = await read_small(
-                self._bundle.store, SHA256SUMS, version, limit=MANIFEST_LIMIT
-            )
-        except (DestinationError, VerificationError):
-            return []
-        promised = {name: each.sha256 for name, each in self._bundle.expectations.items()}
-        del promised[SHA256SUMS]
-        return list(_disagreements(listing, promised))
+            yield Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)
+        elif self._check_sums_read:
+            promised = {name: each.sha256 for name, each in self._bundle.expectations.items()}
+            del promised[SHA256SUMS]
+            yield from _disagreements(bytes(self._check_sums), promised)
 
 
 def _disagreements(listing: bytes, promised: dict[str, str]) -> Iterator[Problem]:

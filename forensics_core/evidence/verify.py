@@ -7,10 +7,18 @@ for problem in verification.problems:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from anyio import to_thread
 
-from forensics_core.errors import DestinationError, ObjectNotFound, VerificationError
-from forensics_core.evidence.history import notes_on
+from forensics_core.errors import (
+    AccessDenied,
+    DestinationError,
+    DestinationUnreachable,
+    ObjectNotFound,
+    VerificationError,
+)
+from forensics_core.evidence.history import SEAL_REFUSED, notes_on
 from forensics_core.evidence.layout import MANIFEST, SEAL, SHA256SUMS
 from forensics_core.evidence.problems import Problem, ProblemKind
 from forensics_core.evidence.reader import (
@@ -42,46 +50,67 @@ async def verify(
     wrong evidence raises nothing, it is in the result.
     """
     async with locate(location, access=access) as located:
-        seal, problems = await _check_seal(located, key)
+        seal = await _check_seal(located, key)
         try:
             bundle = await understand(located)
         except VerificationError as error:
-            problems.append(Problem(ProblemKind.UNREADABLE, MANIFEST, error.message))
-            return _verification(located, None, seal, problems, 0)
+            problem = Problem(ProblemKind.UNREADABLE, MANIFEST, error.message)
+            return _verification(located, None, seal, [problem], 0)
         meter = progress or Meter()
-        problems += await Verifier(bundle, meter).problems()
+        problems = await Verifier(bundle, meter).problems()
         return _verification(located, bundle, seal, problems, meter.bytes_read)
 
 
-async def _check_seal(located: Located, key: bytes | None) -> tuple[SealState, list[Problem]]:
+class _Seal(NamedTuple):
+    """What was found of the seal."""
+
+    state: SealState
+    problem: Problem | None = None
+    note: str = ""
+
+
+async def _check_seal(located: Located, key: bytes | None) -> _Seal:
+    """Read the seal, and check it if there is a key. Raises `DestinationUnreachable`."""
     version = located.version_of(SEAL, None)
     try:
         # The seal holds the manifest, in base64.
         seal = await read_small(located.store, SEAL, version, limit=2 * MANIFEST_LIMIT)
-    except ObjectNotFound:
-        missing = Problem(ProblemKind.MISSING, SEAL, "there is no seal that the key could check")
-        return SealState.ABSENT, [missing] if key else []
     except (DestinationError, VerificationError) as error:
-        return SealState.INVALID, [Problem(ProblemKind.UNREADABLE, SEAL, error.message)]
+        return _without(error, key)
     if key is None:
-        return SealState.UNCHECKED, []
+        return _Seal(SealState.UNCHECKED, note=_UNCHECKED)
     try:
         await to_thread.run_sync(verify_seal, seal, located.manifest, key)
     except VerificationError as error:
-        return SealState.INVALID, [Problem(ProblemKind.MISMATCH, SEAL, error.message)]
-    return SealState.VALID, []
+        return _Seal(SealState.INVALID, Problem(ProblemKind.MISMATCH, SEAL, error.message))
+    return _Seal(SealState.VALID)
+
+
+def _without(error: DestinationError | VerificationError, key: bytes | None) -> _Seal:
+    """Judge a seal that could not be read; a network that fails says nothing about evidence."""
+    if isinstance(error, DestinationUnreachable):
+        raise error
+    if isinstance(error, ObjectNotFound):
+        missing = Problem(ProblemKind.MISSING, SEAL, "there is no seal that the key could check")
+        return _Seal(SealState.ABSENT, missing if key else None)
+    if isinstance(error, AccessDenied) and key is None:
+        return _Seal(SealState.UNCHECKED, note=SEAL_REFUSED)
+    return _Seal(SealState.INVALID, Problem(ProblemKind.UNREADABLE, SEAL, error.message))
+
+
+_UNCHECKED = "The bundle is sealed; the seal was not checked: give --key"
 
 
 def _verification(
     located: Located,
     bundle: BundleReader | None,
-    seal: SealState,
+    seal: _Seal,
     problems: list[Problem],
     size: int,
 ) -> Verification:
-    notes = list(notes_on(located, bundle))
-    if seal is SealState.UNCHECKED:
-        notes.append("The bundle is sealed; the seal was not checked: give --key")
+    notes = [*notes_on(located, bundle), *([seal.note] if seal.note else [])]
+    if seal.problem:
+        problems = [*problems, seal.problem]
     names = bundle.expectations if bundle else {}
     return Verification(
         location=located.store.url,
@@ -89,7 +118,7 @@ def _verification(
         statement=bundle.statement if bundle else None,
         artifacts=len(names) - (SHA256SUMS in names),
         size=size,
-        seal=seal,
+        seal=seal.state,
         problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
         notes=tuple(notes),
     )

@@ -1,14 +1,35 @@
-"""Reading from an S3 endpoint that misbehaves: whoever asks is told soon."""
+"""Reading from an S3 endpoint that misbehaves: whoever asks is told soon, and told the truth."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
 from forensics_core.errors import DestinationUnreachable
+from forensics_core.evidence.fetch import fetch
+from forensics_core.evidence.seal import generate_key
+from forensics_core.evidence.verification import SealState
 from forensics_core.evidence.verify import verify
 from forensics_core.export.s3.client import S3Access
 from lab.faults import Action, Fault
 from lab.sink import Sink
+from tests.bundles import write_bundle
+
+BUNDLE = "s3://cases/one"
+SEAL = "manifest.sigstore.json"
+REFUSED = Fault(Action.REFUSE, "GetObject", SEAL, status=403, code="AccessDenied", times=None)
+"""What an identity that may not list is told of an object that is not there."""
+
+
+@pytest.fixture
+async def kept(sink: Sink, use_env: Callable[[Mapping[str, str]], None]) -> Sink:
+    """A sink that holds a bundle; the standard variables lead to it."""
+    use_env(sink.env)
+    sink.keep = 1024 * 1024
+    await write_bundle(BUNDLE, archive=b"tar" * 1000)
+    return sink
 
 
 def access(sink: Sink) -> S3Access:
@@ -25,3 +46,33 @@ async def test_a_place_that_does_not_answer_is_given_up_sooner_than_an_upload(si
     with pytest.raises(DestinationUnreachable, match="answered 503"):
         await verify("s3://cases/one", access=access(sink))
     assert sink.count("ListObjectVersions") == 3 < access(sink).attempts
+
+
+async def test_a_seal_that_the_network_keeps_away_is_no_finding(kept: Sink) -> None:
+    kept.faults.add(Fault(Action.REFUSE, "GetObject", SEAL, times=None))
+    with pytest.raises(DestinationUnreachable, match=f"{SEAL} answered 503"):
+        await verify(BUNDLE)
+
+
+async def test_a_seal_that_may_not_be_read_is_a_problem_only_to_who_has_a_key(kept: Sink) -> None:
+    kept.faults.add(REFUSED)
+    without = await verify(BUNDLE)
+    assert without.ok and without.seal is SealState.UNCHECKED
+    assert "This identity may not read a seal: whether there is one is not known" in without.notes
+    checked = await verify(BUNDLE, key=generate_key()[1])
+    assert [problem.name for problem in checked.problems] == [SEAL]
+    assert checked.seal is SealState.INVALID
+
+
+async def test_a_seal_that_may_not_be_read_does_not_keep_the_bundle_away(
+    kept: Sink, tmp_path: Path
+) -> None:
+    kept.faults.add(REFUSED)
+    fetched = await fetch(BUNDLE, tmp_path / "home")
+    assert not fetched.problems and "may not read a seal" in fetched.notes[-1]
+    assert (await verify(str(tmp_path / "home"))).ok
+
+
+async def test_the_check_sums_are_compared_as_they_were_read_the_first_time(kept: Sink) -> None:
+    assert (await verify(BUNDLE)).ok
+    assert kept.count("GetObject", "SHA256SUMS") == 1
