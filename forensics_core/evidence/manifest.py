@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester
@@ -77,7 +77,14 @@ class Artifact(Record):
     seconds: Annotated[float, Field(ge=0)]
     """By the monotonic clock."""
     version_id: str | None = None
-    crc64nvme: str | None = None
+    crc64nvme: Annotated[
+        str | None,
+        Field(
+            # The second is how it was spelled before the first release.
+            validation_alias=AliasChoices("crc64nvme", "crc64Nvme"),
+            serialization_alias="crc64nvme",
+        ),
+    ] = None
     flags: tuple[Flag, ...] = ()
     remarks: tuple[Remark, ...] = ()
     """The first of them; `remarks_total` counts all."""
