@@ -7,6 +7,7 @@ Subcommands are loaded when they are used. Other packages add theirs by an entry
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +22,8 @@ from forensics_core.version import __version__
 
 PLUGINS = "forensics.commands"
 
+_CHATTY = ("botocore", "aiobotocore")
+"""They log tracebacks of what they raise as well."""
 _NAMES = ("cancel", "cat", "checkpoint", "fetch", "get", "list", "ls", "verify", "watch")
 _COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
 
@@ -60,6 +63,9 @@ def forensics(debug: bool) -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 evidence does not verify, 4 captured in part.
     """
+    if not debug:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from anyio import to_thread
 from botocore.exceptions import BotoCoreError
 
 from forensics_core.errors import UsageError
+from forensics_core.export.s3.failures import about_credentials, no_credentials
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
@@ -48,12 +49,18 @@ class S3Access:
 
 @asynccontextmanager
 async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
-    """Open a client; it retries nothing itself. Raises `UsageError` for impossible settings."""
+    """Open a client; it retries nothing itself.
+
+    Raises `UsageError` for impossible settings, `AccessDenied` where the credentials that they
+    name cannot be had.
+    """
     try:
         session = await to_thread.run_sync(_session, access)
         opening = session.client("s3", endpoint_url=access.endpoint_url, config=_config(access))
         client = await opening.__aenter__()
     except (ValueError, BotoCoreError) as error:
+        if about_credentials(error):
+            raise no_credentials(error, access.endpoint_url or "S3") from error
         raise UsageError(
             f"The S3 settings cannot be used: {error}",
             hint="Check AWS_ENDPOINT_URL, AWS_REGION and AWS_PROFILE",

@@ -12,10 +12,13 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     SSLError,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
@@ -34,6 +37,16 @@ from forensics_core.errors import (
 FAILURES = (BotoCoreError, ClientError, aiohttp.ClientError, OSError)
 """Everything that a request can end with; a `TimeoutError` is an `OSError`."""
 
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    SSOError,
+    TokenRetrievalError,
+    # Of a file with a token: a request for an object opens none.
+    FileNotFoundError,
+    PermissionError,
+)
 _BRIEFLY = {
     "SlowDown",
     "InternalError",
@@ -84,7 +97,7 @@ def passing(error: BaseException) -> bool:
     """Return whether the same request may well succeed if it is tried again."""
     if isinstance(error, ClientError):
         return code_of(error) in _BRIEFLY or status_of(error) >= 500 or status_of(error) == 429
-    if isinstance(error, SSLError):
+    if isinstance(error, SSLError) or about_credentials(error):
         return False
     return isinstance(error, HTTPClientError | BotoConnectionError | aiohttp.ClientError | OSError)
 
@@ -110,11 +123,8 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
     """
     if isinstance(error, ClientError):
         return _refusal(error, url, locking)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return AccessDenied(
-            f"There are no credentials for {url}",
-            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-        )
+    if about_credentials(error):
+        return no_credentials(error, url)
     if isinstance(error, TimeoutError):
         return DestinationUnreachable(
             f"{url} stopped answering", hint="Check the network and the service, then try again"
@@ -122,6 +132,25 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
     return DestinationUnreachable(
         f"{url} cannot be reached: {_WITHIN_HOST.sub('', str(error))}",
         hint="Check AWS_ENDPOINT_URL, the network and the service",
+    )
+
+
+def about_credentials(error: BaseException) -> bool:
+    """Return whether there were no credentials to ask with, so that nothing was asked."""
+    return isinstance(error, _NO_CREDENTIALS)
+
+
+def no_credentials(error: BaseException, url: str) -> AccessDenied:
+    """Return the error that says why there are no credentials for `url`, and how to get some."""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return AccessDenied(
+            f"There are no credentials for {url}",
+            hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        )
+    said = " ".join(str(error).split()).rstrip(" .:")
+    return AccessDenied(
+        f"The credentials for {url} cannot be had: {said}",
+        hint="Sign in again, as with 'aws sso login', or check AWS_PROFILE and what it names",
     )
 
 

@@ -202,6 +202,32 @@ def test_main_survives_a_terminal_that_cannot_show_a_character() -> None:
     assert done.stderr.startswith("Error: There is nothing at file:///nonexistent/")
 
 
+PROFILES = """
+[profile process]
+credential_process = /bin/false
+[profile sso]
+sso_start_url = https://127.0.0.1:9/start
+sso_region = us-east-1
+sso_account_id = 123456789012
+sso_role_name = reader
+[profile token]
+role_arn = arn:aws:iam::123456789012:role/reader
+web_identity_token_file = /nonexistent/token
+"""
+
+
+@pytest.mark.parametrize("profile", ["process", "sso", "token"])
+def test_credentials_that_cannot_be_had_are_one_line(profile: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(PROFILES)
+    aws = {"AWS_PROFILE": profile, "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_REGION": "x"}
+    command = [str(Path(sys.executable).with_name("forensics")), "ls", "s3://cases/x"]
+    environment = {**os.environ, **aws, "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The credentials for ")
+    assert "aws sso login" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_plugins_are_found_by_their_entry_points() -> None:
     context = click.Context(cli.forensics)
     assert "collect" in cli.forensics.list_commands(context)

@@ -8,10 +8,14 @@ from aiohttp.client_reqrep import ConnectionKey
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     NoCredentialsError,
     PartialCredentialsError,
     SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
 )
 
 from forensics_core.errors import (
@@ -54,6 +58,7 @@ def refusal(status: int, code: str, message: str = "") -> ClientError:
         (REFUSED, True, False),
         (SSLError(endpoint_url="https://x", error=Exception("certificate")), False, False),
         (NoCredentialsError(), False, False),
+        (FileNotFoundError(2, "No such file", "/token"), False, False),
     ],
 )
 def test_a_failure_is_judged(error: Exception, passes: bool, unsure: bool) -> None:
@@ -66,6 +71,15 @@ def test_a_failure_is_judged(error: Exception, passes: bool, unsure: bool) -> No
     [
         (NoCredentialsError(), AccessDenied, "no credentials"),
         (PartialCredentialsError(provider="env", cred_var="x"), AccessDenied, "no credentials"),
+        (
+            CredentialRetrievalError(provider="custom-process", error_msg="first\nsecond\n"),
+            AccessDenied,
+            "from custom-process: first second. Sign in again",
+        ),
+        (UnauthorizedSSOTokenError(), AccessDenied, "SSO session"),
+        (SSOTokenLoadError(error_msg="gone"), AccessDenied, "aws sso login"),
+        (TokenRetrievalError(provider="sso", error_msg="expired"), AccessDenied, "expired"),
+        (FileNotFoundError(2, "No such file", "/token"), AccessDenied, "'/token'. Sign in"),
         (refusal(403, "ExpiredToken"), AccessDenied, "the session has expired"),
         (refusal(403, "QuotaExceeded"), DestinationFull, "is full"),
         (refusal(503, "503", "Busy."), DestinationUnreachable, "answered 503: Busy. Try"),
