@@ -197,10 +197,17 @@ class Attempt:
         return [_row(scene, scene.name in gaps) for scene in self.scenes] + self.lost
 
     def clocks(self) -> tuple[Clocks, ...]:
-        """Return this machine's clock, at the start and now."""
-        elapsed = anyio.current_time() - self.clock
-        now = Clocks(node=datetime.now(UTC), monotonic_offset=round(elapsed, 6))
-        return Clocks(node=self.started), now
+        """Return this machine's clock at the start and now, in between it and the destination's."""
+        heard = [
+            self._clocks(each.heard, each.monotonic, each.date)
+            for each in self.bundle.destination.answered
+        ]
+        now = self._clocks(datetime.now(UTC), anyio.current_time())
+        return Clocks(node=self.started), *heard, now
+
+    def _clocks(self, node: datetime, monotonic: float, date: datetime | None = None) -> Clocks:
+        offset = round(monotonic - self.clock, 6)
+        return Clocks(node=node, destination=date, monotonic_offset=offset)
 
 
 def _files(kind: ArtifactKind, container: ContainerInfo) -> int:

@@ -11,8 +11,10 @@ committed; leaving the block without a commit discards all of it::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 Buffer = bytes | memoryview
@@ -33,6 +35,17 @@ class StoredObject:
     """Base64 of the CRC-64/NVME over the whole object, big-endian, as S3 spells it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """When the destination's server answered, by its clock and by ours."""
+
+    date: datetime
+    """The server's `Date`, with whole seconds."""
+    heard: datetime
+    monotonic: float
+    """When it was heard, by the event loop's clock."""
+
+
 class ObjectWriter(Protocol):
     """One object being written."""
 
@@ -51,6 +64,11 @@ class Destination(Protocol):
     @property
     def url(self) -> str:
         """The destination's URL, ending in `/`."""
+        ...
+
+    @property
+    def answered(self) -> Sequence[Answered]:
+        """The first and the last answer that had a date; nothing where there is no server."""
         ...
 
     async def check(self) -> None:

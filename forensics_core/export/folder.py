@@ -6,7 +6,7 @@ import base64
 import errno
 import io
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from forensics_core.errors import (
     DestinationFull,
     ObjectExists,
 )
-from forensics_core.export.destination import Buffer, ObjectWriter, StoredObject
+from forensics_core.export.destination import Answered, Buffer, ObjectWriter, StoredObject
 
 UNFINISHED = ".unfinished"
 """The ending that a file has while it is being written."""
@@ -36,6 +36,11 @@ class FolderDestination:
     def url(self) -> str:
         """The folder as a `file://` URL, ending in `/`."""
         return self.path.as_uri() + "/"
+
+    @property
+    def answered(self) -> Sequence[Answered]:
+        """Nothing: a folder has no clock of its own."""
+        return ()
 
     async def check(self) -> None:
         """Find out whether the folder can be made and written to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from forensics_core.api.order import Encryption, Retention
 from forensics_core.export.budget import ByteBudget
-from forensics_core.export.destination import ObjectWriter
+from forensics_core.export.destination import Answered, ObjectWriter
 from forensics_core.export.s3.attempts import Repeated, attempt_counted
 from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.clock import ServiceClock
 from forensics_core.export.s3.failures import explain, status_of
 from forensics_core.export.s3.request import ObjectRequest
 from forensics_core.export.s3.upload import upload
@@ -54,7 +55,8 @@ async def open_s3(
     """Open a destination in S3; `budget` is shared by all objects that are under way at once."""
     extra = object_parameters(retention, encryption)
     async with s3_client(access) as client:
-        yield S3Destination(client, place, access, extra, budget or ByteBudget())
+        clock = ServiceClock(client)
+        yield S3Destination(client, place, access, extra, budget or ByteBudget(), clock)
 
 
 class S3Destination:
@@ -67,12 +69,14 @@ class S3Destination:
         access: S3Access,
         extra: dict[str, Any],
         budget: ByteBudget,
+        clock: ServiceClock | None = None,
     ) -> None:
         self._client = client
         self._place = place
         self._access = access
         self._extra = extra
         self._budget = budget
+        self._clock = clock
         owner = access.expected_bucket_owner
         self._owner = {"ExpectedBucketOwner": owner} if owner else {}
 
@@ -80,6 +84,11 @@ class S3Destination:
     def url(self) -> str:
         """The destination's URL, ending in `/`."""
         return self._place.url
+
+    @property
+    def answered(self) -> Sequence[Answered]:
+        """The first and the last answer of the service, where its clock is listened to."""
+        return self._clock.answered if self._clock else ()
 
     async def check(self) -> None:
         """Find out whether the service answers and the bucket exists.

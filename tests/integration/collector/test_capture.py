@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -30,6 +30,7 @@ from forensics_core.export.destination import ObjectWriter
 from forensics_core.export.folder import FolderDestination
 from forensics_core.export.meter import Meter
 from lab.docker import FOREVER, Engine
+from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle
 
@@ -92,6 +93,29 @@ async def test_a_running_container(
         "index",
         "overlay-upperdir",
     }
+
+
+async def test_the_clocks_of_node_and_service_are_recorded(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    sink: Sink,
+    use_env: Callable[[Mapping[str, str]], None],
+) -> None:
+    use_env(sink.env)
+    wish = Wish([ArtifactKind.INSPECT])
+    async with docker.container(image) as container:
+        reference = f"docker://{container}"
+        result = await capture_container(reference, to="s3://cases", wish=wish)
+        await collect(bundle, container, wish=wish)
+    start, first, last, end = result.statement.predicate.clocks
+    assert start.destination is None is end.destination
+    assert first.destination and last.destination
+    offsets = [row.monotonic_offset for row in (start, first, last, end)]
+    assert offsets == sorted(offsets) and offsets[0] == 0
+    assert start.node <= first.node <= last.node <= end.node
+    assert [row.destination for row in bundle.capture.clocks] == [None, None]
 
 
 async def test_logs_keep_their_streams_and_times(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -436,6 +437,23 @@ async def test_looking_first_tells_a_missing_bucket_from_a_refusal(
     sink.faults.add(Fault(Action.REFUSE, "HeadBucket", status=404, code="404"))
     with pytest.raises(BucketNotFound):
         await place.check()
+
+
+async def test_the_clock_of_the_service_is_told_by_its_first_and_last_answer(
+    place: S3Destination, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place.answered == []
+    sink.faults.add(Fault(Action.REFUSE, "HeadBucket", status=403, code="403"))
+    for second in (12, 13, 14):
+        date = f"Sat, 01 Aug 2026 10:11:{second} GMT"
+        monkeypatch.setattr("lab.http.formatdate", lambda usegmt, date=date: date)
+        await place.check()
+    monkeypatch.setattr("lab.http.formatdate", lambda usegmt: "some day")
+    await place.check()
+    first, last = place.answered
+    assert first.date == datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
+    assert last.date == datetime(2026, 8, 1, 10, 11, 14, tzinfo=UTC)
+    assert first.heard < last.heard and first.monotonic < last.monotonic
 
 
 async def test_nobody_there_is_said_plainly(sink: Sink) -> None:
