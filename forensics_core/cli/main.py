@@ -18,13 +18,14 @@ import click
 
 from forensics_core.cli.failing import failing
 from forensics_core.errors import ForensicsError
+from forensics_core.extras import how_to_install
 from forensics_core.version import __version__
 
 PLUGINS = "forensics.commands"
 
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
-_NAMES = ("cancel", "cat", "checkpoint", "fetch", "get", "list", "ls", "verify", "watch")
+_NAMES = ("cancel", "cat", "checkpoint", "crd", "fetch", "get", "list", "ls", "verify", "watch")
 _COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
 
 
@@ -103,7 +104,7 @@ def _broken(name: str, why: str) -> click.Command:
     def explain(rest: tuple[str, ...]) -> NoReturn:
         raise ForensicsError(
             f"The command '{name}' cannot be loaded ({why})",
-            hint="Install what it needs, as in: pip install 'kube-forensics[all]'",
+            hint=how_to_install("all"),
         )
 
     return click.Command(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.errors import ForensicsError
+from forensics_core.extras import needing
 
 if TYPE_CHECKING:
     from forensics_core.kube import Cluster, PodCheckpoints
@@ -32,13 +32,8 @@ class Place:
         """Connect. Errors of the block are told as people need them; see `explaining`."""
         from forensics_core.cli.explaining import explaining
 
-        try:
+        with needing("operator", "Talking to a cluster"):
             from forensics_core.kube import connect
-        except ModuleNotFoundError as error:
-            raise ForensicsError(
-                f"Talking to a cluster needs '{error.name}', which is not installed",
-                hint="Install it with: pip install 'kube-forensics[operator]'",
-            ) from error
         with explaining(self.namespace):
             async with connect(self.kubeconfig, context=self.context) as cluster:
                 yield cluster

@@ -389,4 +389,4 @@ def test_without_the_client_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "kubernetes_asyncio.client", missing)
     code, _, err = invoke("list")
     assert code == 1
-    assert "pip install 'kube-forensics[operator]'" in err
+    assert "pip install '.[operator]'" in err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import anyio.lowlevel
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from forensics_core import __version__
@@ -40,10 +42,19 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = invoke("--help")
     assert code == 0
     shown = [" ".join(line.split()) for line in out.splitlines()]
-    for command in ("checkpoint", "list", "get", "watch", "cancel", "fetch", "ls"):
+    for command in ("checkpoint", "crd", "list", "get", "watch", "cancel", "fetch", "ls"):
         assert [line for line in shown if line.startswith(f"{command} ")]
     for line in ("verify Check that", "hello Say hello", "broken (cannot be loaded)"):
         assert [each for each in shown if each.startswith(line)]
+
+
+def test_the_resource_definition_is_the_one_that_is_installed() -> None:
+    installed = (Path(__file__).parents[3] / "deploy" / "crd.yaml").read_text()
+    code, out, _ = invoke("crd")
+    assert (code, yaml.safe_load(out)) == (0, yaml.safe_load(installed))
+    assert out.startswith("apiVersion: ")
+    code, out, _ = invoke("crd", "-o", "json")
+    assert (code, json.loads(out)) == (0, yaml.safe_load(installed))
 
 
 def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
