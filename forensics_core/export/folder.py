@@ -24,6 +24,8 @@ from forensics_core.export.destination import Answered, Buffer, ObjectWriter, St
 
 UNFINISHED = ".unfinished"
 """The ending that a file has while it is being written."""
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+"""What CIFS and FUSE say to it; the last one, where entries may be made but not be listed."""
 
 
 class FolderDestination:
@@ -109,7 +111,7 @@ class _FileWriter:
                 self._unfinished.unlink()
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _make(self._path.parent)
         if self._path.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(self._path))
         self._file = io.FileIO(self._unfinished, "x", opener=_private)
@@ -154,12 +156,26 @@ def _name(unfinished: Path, final: Path) -> None:
         unfinished.rename(final)
 
 
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, all of them as lasting as what comes into them."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
 def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Have a folder's entries on the disk; some network drives cannot, or need not, do it."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _explain(error: OSError, path: Path) -> DestinationError:

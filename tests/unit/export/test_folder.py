@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,54 @@ async def test_a_drive_without_hard_links_will_do(
         async with FolderDestination(tmp_path).create("x") as writer:
             (tmp_path / "x").write_bytes(b"theirs")
             await writer.commit()
+
+
+SYNC = os.fsync
+
+
+def is_folder(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+async def test_a_drive_that_cannot_sync_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_folders(descriptor: int) -> None:
+        if is_folder(descriptor):
+            raise OSError(number, os.strerror(number))
+        SYNC(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    await store(tmp_path / "new", "x", b"abc")
+    assert (tmp_path / "new/x").read_bytes() == b"abc"
+
+
+async def test_a_folder_that_cannot_be_synced_for_a_failing_disk_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(descriptor: int) -> None:
+        if is_folder(descriptor):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(DestinationError, match="Check the disk"):
+        await store(tmp_path, "x", b"abc")
+
+
+async def test_new_folders_are_synced_as_what_lies_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def notes(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        SYNC(descriptor)
+
+    monkeypatch.setattr(os, "fsync", notes)
+    await store(tmp_path, "a/b/x", b"abc")
+    folders = [tmp_path, tmp_path / "a", tmp_path / "a/b"]
+    assert synced == [*folders[:2], folders[2] / "x.unfinished", folders[2]]
 
 
 @pytest.mark.parametrize(
