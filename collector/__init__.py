@@ -1,8 +1,9 @@
 """The collector: runs on the node, reads containers, and streams them out as a bundle.
 
-from collector import capture_container
+from collector import Wish, capture_container
 
-result = await capture_container("docker://web", to="s3://cases")
+wish = Wish(incident="INC-4711", pause=True)
+result = await capture_container("docker://web", to="s3://cases", wish=wish)
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.byhand import capture_container
+    from collector.byhand import Wish, capture_container
     from collector.capture import Result
 
-__all__ = ["Result", "capture_container"]
+__all__ = ["Result", "Wish", "capture_container"]
 
-_HOMES = {"capture_container": "collector.byhand", "Result": "collector.capture"}
+_HOMES = {
+    "Result": "collector.capture",
+    "Wish": "collector.byhand",
+    "capture_container": "collector.byhand",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option
+from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.render import prose, say, say_json
 from forensics_core.cli.running import run
 
@@ -24,24 +24,31 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also write each archive as it was before compression, for tools that cannot read zstd.",
 )
+@owner_option
 @output_option
-def fetch_command(location: str, folder: Path, decompress: bool, output: str) -> None:
+def fetch_command(
+    location: str, folder: Path, decompress: bool, expected_bucket_owner: str | None, output: str
+) -> None:
     """Download the bundle at LOCATION into FOLDER, which must be empty or not exist.
 
     What is not as the manifest says is named, keeps the ending '.unverified', and makes the exit
     code 3. Objects that the manifest does not name stay where they are.
     """
-    _report(run(partial(_fetch, location, folder, decompress, quiet=output == "json")), output)
+    bring = partial(_fetch, location, folder, decompress, expected_bucket_owner)
+    _report(run(partial(bring, quiet=output == "json")), output)
 
 
-async def _fetch(location: str, folder: Path, decompress: bool, *, quiet: bool) -> Fetched:
+async def _fetch(
+    location: str, folder: Path, decompress: bool, owner: str | None, *, quiet: bool
+) -> Fetched:
     from forensics_core.cli.progress import progress
     from forensics_core.evidence.fetch import fetch
     from forensics_core.export.meter import Meter
+    from forensics_core.export.s3.client import S3Access
 
-    meter = Meter()
+    meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Fetching", quiet=quiet):
-        return await fetch(location, folder, decompress=decompress, progress=meter)
+        return await fetch(location, folder, decompress=decompress, progress=meter, access=access)
 
 
 def _report(fetched: Fetched, output: str) -> None:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from forensics_core.cli.opening import opened
 from forensics_core.cli.render import clean, say
 from forensics_core.errors import ForensicsError, UsageError
 
@@ -48,12 +49,13 @@ def split_place(text: str) -> Place:
     return Place(container, os.fsencode(posixpath.normpath("/" + path.lstrip("/"))))
 
 
-async def list_files(location: str, place: Place, recursive: bool, output: str) -> None:
+async def list_files(
+    location: str, owner: str | None, place: Place, recursive: bool, output: str
+) -> None:
     """Print what lies at a place: a directory's content, or the one file."""
     from forensics_core.evidence.index import open_index
-    from forensics_core.evidence.reader import open_bundle
 
-    async with open_bundle(location) as bundle:
+    async with opened(location, owner) as bundle:
         index = await open_index(bundle, place.container)
         async with aclosing(_rows(index, place, recursive)) as rows:
             if output == "json":

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.files import list_files, split_place
-from forensics_core.cli.options import output_option
+from forensics_core.cli.opening import opened
+from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.render import clean, counted, say, say_json, size, table
 from forensics_core.cli.running import run
 from forensics_core.errors import UsageError
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 @click.argument("container", required=False, metavar="[CONTAINER[:PATH]]")
 @click.option("--changes", is_flag=True, help="List what differs from the container's image.")
 @click.option("-R", "--recursive", is_flag=True, help="With a PATH: list all beneath it.")
+@owner_option
 @output_option
 def ls_command(
-    location: str, container: str | None, changes: bool, recursive: bool, output: str
+    location: str,
+    container: str | None,
+    changes: bool,
+    recursive: bool,
+    expected_bucket_owner: str | None,
+    output: str,
 ) -> None:
     """List the artifacts of the bundle at LOCATION, or those of one container.
 
@@ -39,17 +46,17 @@ def ls_command(
     if container and ":" in container:
         if changes:
             raise UsageError("--changes goes with no path", hint="Leave out what follows the ':'")
-        run(partial(list_files, location, split_place(container), recursive, output))
+        place, owner = split_place(container), expected_bucket_owner
+        run(partial(list_files, location, owner, place, recursive, output))
         return
     if recursive:
         raise UsageError("-R goes with a path", hint="Name one as CONTAINER:PATH")
-    run(partial(_changes if changes else _artifacts, location, container, output))
+    listing = _changes if changes else _artifacts
+    run(partial(listing, location, expected_bucket_owner, container, output))
 
 
-async def _artifacts(location: str, container: str | None, output: str) -> None:
-    from forensics_core.evidence.reader import open_bundle
-
-    async with open_bundle(location) as bundle:
+async def _artifacts(location: str, owner: str | None, container: str | None, output: str) -> None:
+    async with opened(location, owner) as bundle:
         capture = bundle.statement.predicate
         if container is not None:
             bundle.check_container(container)
@@ -61,11 +68,10 @@ async def _artifacts(location: str, container: str | None, output: str) -> None:
             _show(bundle, rows, gaps)
 
 
-async def _changes(location: str, container: str | None, output: str) -> None:
+async def _changes(location: str, owner: str | None, container: str | None, output: str) -> None:
     from forensics_core.evidence.changes import changes
-    from forensics_core.evidence.reader import open_bundle
 
-    async with open_bundle(location) as bundle:
+    async with opened(location, owner) as bundle:
         name = container or _only_container(bundle)
         _show_changes(name, await changes(bundle, name), output)
 

@@ -22,6 +22,13 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def owner_option(command: F) -> F:
+    """Add `--expected-bucket-owner`, passed as `expected_bucket_owner`."""
+    return click.option(
+        "--expected-bucket-owner", metavar="A", help="The account that must own the bucket."
+    )(command)
+
+
 def object_output_option(command: F) -> F:
     """Add `-o`, passed as `output`: `text`, `json` or `yaml`."""
     return click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option
+from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.render import say, say_json
 from forensics_core.cli.running import run
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The public key, in PEM, that the bundle's seal must hold for.",
 )
+@owner_option
 @output_option
-def verify_command(location: str, key: Path | None, output: str) -> None:
+def verify_command(
+    location: str, key: Path | None, expected_bucket_owner: str | None, output: str
+) -> None:
     """Read all evidence at LOCATION again and compare it with its manifest.
 
     LOCATION is a bundle's folder, or s3://bucket/prefix. Every object is hashed as it is stored and
@@ -32,17 +35,21 @@ def verify_command(location: str, key: Path | None, output: str) -> None:
     code 3 if there is any.
     """
     public_key = key.read_bytes() if key else None
-    _report(run(partial(_verify, location, public_key, quiet=output == "json")), output)
+    read = partial(_verify, location, public_key, expected_bucket_owner, quiet=output == "json")
+    _report(run(read), output)
 
 
-async def _verify(location: str, key: bytes | None, *, quiet: bool) -> Verification:
+async def _verify(
+    location: str, key: bytes | None, owner: str | None, *, quiet: bool
+) -> Verification:
     from forensics_core.cli.progress import progress
     from forensics_core.evidence.verify import verify
     from forensics_core.export.meter import Meter
+    from forensics_core.export.s3.client import S3Access
 
-    meter = Meter()
+    meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
-        return await verify(location, key=key, progress=meter)
+        return await verify(location, key=key, progress=meter, access=access)
 
 
 def _report(verification: Verification, output: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -76,3 +79,19 @@ async def test_a_seal_that_may_not_be_read_does_not_keep_the_bundle_away(
 async def test_the_check_sums_are_compared_as_they_were_read_the_first_time(kept: Sink) -> None:
     assert (await verify(BUNDLE)).ok
     assert kept.count("GetObject", "SHA256SUMS") == 1
+
+
+@pytest.mark.parametrize("command", ["verify", "ls", "cat", "fetch"])
+def test_who_reads_can_make_sure_of_the_bucket_as_well(
+    sink: Sink, command: str, tmp_path: Path
+) -> None:
+    more = {"cat": ["web:/etc/passwd"], "fetch": [str(tmp_path / "home")]}.get(command, [])
+    script = str(Path(sys.executable).with_name("forensics"))
+    done = subprocess.run(
+        [script, command, BUNDLE, *more, "--expected-bucket-owner", "123456789012"],
+        env={**os.environ, **sink.env},
+        capture_output=True,
+    )
+    assert done.returncode == 1, done.stderr
+    asked = {one.headers.get("x-amz-expected-bucket-owner") for one in sink.requests}
+    assert asked == {"123456789012"}
