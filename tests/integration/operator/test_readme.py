@@ -1,16 +1,21 @@
-"""The script in the README works as it stands there."""
+"""The script in the README works as it stands there, and is the one among the examples."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.integration.operator.stage import Stage
 
-README = Path(__file__).parents[3] / "README.md"
+ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
+EXAMPLE = ROOT / "examples" / "05_capture_pod.py"
 
 
 def script() -> dict[str, Any]:
@@ -33,6 +38,18 @@ async def test_the_script_in_the_readme_captures_a_pod_and_verifies_it(
     async with stage.operating():
         await script()["capture"]("web-0", "default", f"s3://{stage.bucket}", key)
     assert f"s3://{stage.bucket}/forensics/" in capsys.readouterr().out
+
+
+async def test_the_example_does_the_same(stage: Stage, tmp_path: Path) -> None:
+    key = tmp_path / "forensics.pub"
+    key.write_bytes(stage.public_key)
+    arguments = ["web-0", "default", f"s3://{stage.bucket}", str(key)]
+    async with stage.operating():
+        done = await anyio.run_process(
+            [sys.executable, str(EXAMPLE), *arguments],
+            env={**os.environ, "KUBECONFIG": str(stage.kubeconfig)},
+        )
+    assert f"s3://{stage.bucket}/forensics/" in done.stdout.decode()
 
 
 async def test_it_says_so_when_the_capture_failed(

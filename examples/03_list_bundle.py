@@ -1,0 +1,18 @@
+"""List what is in a bundle, and what is not: python 03_list_bundle.py s3://cases/forensics/x."""
+
+import asyncio
+import sys
+
+from forensics_core import open_bundle
+
+
+async def main(location: str) -> None:
+    async with open_bundle(location) as bundle:
+        capture = bundle.statement.predicate
+    for artifact in capture.artifacts:
+        print(f"{artifact.original_size:>12} bytes  {artifact.sha256}  {artifact.name!a}")
+    for gap in capture.not_captured:
+        print(f"not captured: {gap.what!a} of {gap.container}: {gap.reason}, {gap.message!a}")
+
+
+asyncio.run(main(sys.argv[1]))
