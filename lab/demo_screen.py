@@ -7,7 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -32,15 +32,19 @@ def tell(text: str) -> None:
 
 
 async def run(
-    *command: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    fine: Container[int] = (0,),
 ) -> None:
     """Show a command and run it, on the terminal that the demo has.
 
-    `env` is added to the environment; `folder` is where it runs. Raises `LabError` if it fails.
+    `env` is added to the environment; `folder` is where it runs. Raises `LabError` if it ends with
+    another exit code than those that are `fine`.
     """
     async with running(*command, env=env, folder=folder) as process:
         code = await process.wait()
-    if code != 0:
+    if code not in fine:
         raise LabError(f"The command '{shlex.join(command)}' ended with {code}")
 
 

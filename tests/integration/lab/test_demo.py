@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,9 +33,11 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **foreign, "TMPDIR": str(folder), "KUBECONFIG": "/nowhere"}
 
 
-def start(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, env: dict[str, str], before: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*before, *COMMAND, *arguments],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
@@ -43,9 +46,9 @@ def start(*arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
     )
 
 
-def story(*arguments: str, env: dict[str, str]) -> str:
-    """Let the demo come to its end, and return what it says."""
-    with start(*arguments, env=env) as demo:
+def story(*arguments: str, env: dict[str, str], before: Sequence[str] = ()) -> str:
+    """Let the demo come to its end, and return what it says; `before` begins its command."""
+    with start(*arguments, env=env, before=before) as demo:
         assert demo.stdout
         said = demo.stdout.read()
     assert demo.returncode == 0, said
@@ -100,6 +103,22 @@ async def test_it_ends_with_verified_evidence_and_leaves_nothing(
     check_story(story(env=environment(tmp_path) | docker.env))
     check_nothing_stays(tmp_path)
     assert await containers(docker) == []
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--user", "true"], capture_output=True).returncode != 0,
+    reason="nobody may make a user namespace here",
+)
+async def test_without_root_it_says_what_is_missing_and_comes_to_its_end(
+    docker: Engine, tmp_path: Path
+) -> None:
+    """In a namespace without a root, everybody has only the rights of a file's owner."""
+    rootless = ("unshare", "--user")
+    said = story(env=environment(tmp_path) | docker.env, before=rootless)
+    assert "\nYou are not root, so nobody may look" in said
+    assert "\nMissing: processes of shop-" in said and "\nCaptured in part: " in said
+    check_story(said)
+    check_nothing_stays(tmp_path)
 
 
 @pytest.mark.parametrize("moment", ["somebody breaks in", "$ forensics collect", "Capturing   "])
