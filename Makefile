@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PACKAGES := .venv/.python
 PYTEST_ARGS ?=
 # Tests at once: most of them wait for servers, so more than there are processors.
 WORKERS ?= 4
@@ -23,6 +24,9 @@ install: $(INSTALLED) ## Make .venv, and install what is missing
 $(INSTALLED): pyproject.toml constraints.txt lab/install.sh
 	@lab/install.sh
 
+$(PACKAGES): pyproject.toml constraints.txt lab/install.sh
+	@lab/install.sh python
+
 demo: $(INSTALLED) ## Capture a compromised container into a private S3, and verify it: RUNTIME=docker|containerd
 	@$(BIN)/python -m lab.demo "$(RUNTIME)"
 
@@ -30,19 +34,19 @@ demo-slack: $(INSTALLED) ## The same from Slack: a page in the browser, and the 
 	@lab/install.sh slack
 	@$(BIN)/python -m lab.demo_slack
 
-test: lint ## Everything that must hold: style, types, layers, tests, coverage
+test: $(INSTALLED) lint ## Everything that must hold: style, types, layers, tests, coverage
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-lint: $(INSTALLED) ## Style, types and layers
+lint: $(PACKAGES) ## Style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(INSTALLED) ## The tests that need no servers
+unit: $(PACKAGES) ## The tests that need no servers
 	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
 bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/

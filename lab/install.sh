@@ -4,6 +4,7 @@
 # Python packages go into .venv, at the versions of constraints.txt. Debian's packages are installed
 # by root only; anybody else is told what is missing. Nothing is run with sudo.
 #
+# `lab/install.sh python` makes .venv only, which is all that `make lint` and `make unit` need.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 set -euo pipefail
@@ -16,14 +17,29 @@ say() { printf '>> %s\n' "$*"; }
 die() { printf '!! %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+may_install() { [ "$(id -u)" = 0 ] && has apt-get; }
+
 apt_updated=
-apt_install() { # PACKAGE WHY
-    if [ "$(id -u)" != 0 ] || ! has apt-get; then
-        die "$1 is missing ($2). As root, on Debian or Ubuntu: apt-get install $1"
+apt_update() {
+    [ -n "$apt_updated" ] || apt-get update -qq
+    apt_updated=yes
+}
+
+missing=() reasons=()
+apt_install() { # PACKAGE WHY: or note it for tell_missing, where it may not be installed
+    if ! may_install; then
+        missing+=("$1") reasons+=("$1 ($2)")
+        return
     fi
     say "Installing $1 from the distribution: $2"
-    [ -n "$apt_updated" ] || { apt-get update -qq; apt_updated=yes; }
+    apt_update
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
+}
+
+tell_missing() { # all of it at once: nobody likes to ask an administrator twice
+    [ "${#missing[@]}" != 0 ] || return 0
+    printf '!! Missing: %s\n' "${reasons[@]}" >&2
+    die "As root, on Debian or Ubuntu: apt-get install ${missing[*]}"
 }
 
 docker_answers() { # by DOCKER_HOST, by the command's context, or at the usual socket
@@ -34,23 +50,44 @@ busybox_is_static() {
     has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1
 }
 
+PYTHONS="python3.14 python3.13 python3.12 python3.11"
+
 find_python() {
     local name
-    for name in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+    for name in "${PYTHON:-python3}" $PYTHONS; do
         if has "$name" && "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$name"
             return
         fi
     done
+    return 1
+}
+
+install_newer_python() { # beside an older python3, as on Ubuntu 22.04
+    local name
+    if may_install; then
+        apt_update
+        for name in $PYTHONS; do
+            apt-cache show "$name" >/dev/null 2>&1 || continue
+            apt_install "$name" "python3 is older than 3.11"
+            return
+        done
+    fi
     die "Python 3.11 or later is missing. Install it, or name one: make PYTHON=/path/to/python3"
 }
 
 install_tools() {
     has tar || apt_install tar "images are made of tar archives"
-    busybox_is_static || apt_install busybox-static "the demo's image is made of it"
+    busybox_is_static || apt_install busybox-static "the demo's image is made of it$(instead_of_busybox)"
     has zstd || apt_install zstd "archives are read back with it, to prove that anybody can"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+}
+
+instead_of_busybox() { # Debian has one or the other, with the same commands
+    if has busybox; then
+        echo "; it takes the place of the package busybox, which is linked to libraries"
+    fi
 }
 
 install_docker() {
@@ -74,11 +111,20 @@ install_containerd() { # the tests start a private one; docker.io brings both
     has runc || apt_install runc "containerd runs containers with it"
 }
 
+has_venv() { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
+
+install_venv_package() {
+    local python
+    has_venv && return
+    find_python >/dev/null || install_newer_python
+    python=$(find_python)
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$(venv_package "$python")" "venv needs it"
+}
+
 install_python() {
     local python
-    python=$(find_python)
-    if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-        "$python" -c 'import ensurepip' 2>/dev/null || apt_install "$(venv_package "$python")" "venv needs it"
+    if ! has_venv; then
+        python=$(find_python)
         say "Making .venv with $("$python" --version)"
         "$python" -m venv .venv
     fi
@@ -98,10 +144,18 @@ venv_package() { # PYTHON: Debian names it for the version
     "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }
 
+install_packages() { # what .venv has to hold, unless it does
+    if [ pyproject.toml -nt .venv/.python ] || [ constraints.txt -nt .venv/.python ]; then
+        install_python
+    fi
+    touch .venv/.python
+}
+
 install_chromium() {
     has chromium || apt_install chromium "the Slack page is tried in it"
     has node || apt_install nodejs "the Slack page is bundled with it"
     has npm || apt_install npm "the Slack page's packages are installed with it"
+    tell_missing
 }
 
 install_page() { # the bundle is made anew each time: that takes no second
@@ -118,13 +172,23 @@ install_page() { # the bundle is made anew each time: that takes no second
         --outdir="$node/bundle" --log-level=warning
 }
 
-if [ "${1:-}" = slack ]; then
+case "${1:-}" in
+slack)
     install_chromium
     install_page
     exit
-fi
+    ;;
+python)
+    install_venv_package
+    tell_missing
+    install_packages
+    exit
+    ;;
+esac
 install_tools
-install_python
+install_venv_package
+tell_missing
+install_packages
 install_checkov
 install_docker
 install_containerd
