@@ -26,6 +26,7 @@ def test_an_unknown_runtime_is_refused() -> None:
 def test_the_package_has_its_public_names_and_no_others() -> None:
     assert {name: getattr(collector, name).__name__ for name in collector.__all__} == {
         "Result": "Result",
+        "Wish": "Wish",
         "capture_container": "capture_container",
     }
     with pytest.raises(AttributeError, match="nonsense"):
