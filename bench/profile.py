@@ -199,6 +199,8 @@ def _per_gib(cost: Cost) -> float:
 
 PARTS = ("tree", "zstd", "sha256", "index", "sha256_stored", "http")
 """The steps that add up to a capture over HTTP."""
+ALONE = tuple(name for name in PARTS if name != "zstd")
+"""Those that take one block after the other."""
 
 
 def _sum(profile: Profile) -> str:
@@ -207,7 +209,7 @@ def _sum(profile: Profile) -> str:
     whole = profile.whole
     return (
         f"For a capture over HTTP that is {parts:.1f} s of CPU time, which {cores} cores cannot do "
-        f"in less than {parts / cores:.1f} s, and the slowest single step takes "
-        f"{max(profile.steps[name].wall for name in PARTS[:-1]):.1f} s. Whole captures took "
+        f"in less than {parts / cores:.1f} s; the longest step that one core does alone takes "
+        f"{max(_share(profile, name) for name in ALONE):.1f} s. Whole captures took "
         f"{whole.cpu:.1f} s of CPU time in {whole.wall:.1f} s."
     )

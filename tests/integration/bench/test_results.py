@@ -111,7 +111,7 @@ def test_the_profile_adds_up_what_a_capture_has() -> None:
     assert "10 us a member |" in text  # the index takes 2 s, a second longer than hashing
     assert "| upload over HTTP, one object of noise | 0.50 | 1.00 |" in text  # half is stored
     assert "that is 7.0 s of CPU time" in text  # HTTPS is not a part of it
-    assert "slowest single step takes 2.0 s" in text
+    assert "one core does alone takes 2.0 s" in text
     assert "took 9.0 s of CPU time in 5.0 s" in text
     assert "nothing cached" not in text
     assert profiled().goals == {"upload": 1}
