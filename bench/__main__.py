@@ -5,113 +5,185 @@ from __future__ import annotations
 import compileall
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 
+from bench import cases, cat, memory, profile
+from bench.cases import Case, Comparison, compare, select
+from bench.links import LINKS, open_link
 from bench.machine import describe_machine
-from bench.memory import QUICK_SIZES, SIZES, measure_memory
-from bench.plot import draw
-from bench.procedures import NOWHERE, PROCEDURES, Procedure
-from bench.report import Results, blocks, update
+from bench.page import Finding, publish
+from bench.plot import draw, picture
+from bench.procedures import PROCEDURES
 from bench.runs import Bench, Run
-from bench.sink import ROOT, remote_sink
-from bench.subjects import QUICK, Contents, busy_container
-from bench.summary import summarize
+from bench.sink import ROOT
+from bench.subjects import SMALL_SCALE, SUBJECTS, Contents, running_container
 from forensics_core.errors import ForensicsError
-from lab.docker import running_docker_engine
+from lab.docker import Engine, running_docker_engine
 from lab.images import MiB
 from lab.process import end_politely
 
-MEMORY = "memory"
-NAMES = [*(procedure.name for procedure in PROCEDURES), MEMORY]
+PARTS = ("cases", "memory", "cat", "profile")
 DISK = "/var/tmp"  # noqa: S108  # on a disk, where /tmp may be memory; only folders of our own
 """Where scratch files go unless TMPDIR says otherwise."""
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is measured, and how much of it."""
+
+    parts: Collection[str]
+    cases: Sequence[Case]
+    procedures: Collection[str]
+    """By name; all of them if empty."""
+    runs: int
+    quick: bool
+
+    def size(self, contents: Contents) -> Contents:
+        """Return what a container is to hold."""
+        return contents.scaled(SMALL_SCALE) if self.quick else contents
+
+
 @click.command()
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Rounds.")
-@click.option("--files", type=click.IntRange(1), help="Small files.  [default: 60000]")
-@click.option("--quick", is_flag=True, help="A tiny container, one round: to see that it works.")
+@click.option("--quick", is_flag=True, help="Tiny containers, one round: to see that it works.")
+@click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Only this part.")
+@click.option("--subject", "subjects", multiple=True, type=click.Choice([*SUBJECTS]))
+@click.option("--link", "links", multiple=True, type=click.Choice([*LINKS]))
 @click.option(
-    "--only",
+    "--procedure",
+    "procedures",
     multiple=True,
-    type=click.Choice(NAMES),
-    help="Measure only this; may be repeated.  [default: everything]",
+    type=click.Choice([each.name for each in PROCEDURES]),
+    help="Compare only this one.",
 )
 @click.option(
     "--docs",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md and images/ are.  [default: docs/ after a whole run, else nowhere]",
+    help="Where performance.md and images/ are.  [default: docs/, unless it is quick]",
 )
 def main(
-    runs: int, files: int | None, quick: bool, only: tuple[str, ...], docs: Path | None
+    runs: int,
+    quick: bool,
+    parts: tuple[str, ...],
+    subjects: tuple[str, ...],
+    links: tuple[str, ...],
+    procedures: tuple[str, ...],
+    docs: Path | None,
 ) -> None:
-    """Measure captures against what people do by hand, and write tables and a plot."""
+    """Measure captures against what people do by hand, and write tables and pictures.
+
+    Each part fills its own place in the page. Options that choose may be repeated; --subject,
+    --link and --procedure concern the comparisons, and leave the other parts out.
+    """
     end_politely()
-    contents = QUICK if quick else Contents()
-    contents = contents.with_files(files) if files else contents
-    if not (quick or only or files or docs):
+    if not parts:
+        parts = ("cases",) if subjects or links or procedures else PARTS
+    chosen = select(subjects, links)
+    if not chosen:
+        raise click.UsageError("There is no comparison of this subject over this link.")
+    choice = Choice(parts, chosen, procedures, 1 if quick else runs, quick)
+    if not (docs or quick or procedures):
         docs = ROOT / "docs"
     try:
-        results = _measure(contents, 1 if quick else runs, QUICK_SIZES if quick else SIZES, only)
-        _publish(results, docs)
+        with _laboratory(choice) as laboratory:
+            laboratory.measure(docs)
     except ForensicsError as error:
         raise click.ClickException(str(error)) from error
 
 
-def _publish(results: Results, docs: Path | None) -> None:
-    for block in blocks(results).values():
-        print(f"\n{block}")
-    if docs:
-        update(docs / "performance.md", results)
-    if docs and results.rows:
-        draw(results.rows, docs / "images" / "bench.png")
-
-
-def _measure(contents: Contents, runs: int, sizes: Sequence[int], only: tuple[str, ...]) -> Results:
-    procedures = [each for each in PROCEDURES if not only or each.name in only]
+@contextmanager
+def _laboratory(choice: Choice) -> Iterator[Laboratory]:
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(TemporaryDirectory("", "bench-", os.environ.get("TMPDIR", DISK)))
         )
         engine = stack.enter_context(running_docker_engine())
-        bench = Bench(engine, stack.enter_context(remote_sink()), folder)
+        ways = {
+            name: Bench(engine, stack.enter_context(open_link(link, folder)), folder)
+            for name, link in LINKS.items()
+        }
+        yield Laboratory(choice, engine, ways, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Laboratory:
+    """Everything that it takes to measure."""
+
+    choice: Choice
+    engine: Engine
+    ways: dict[str, Bench]
+    """To S3, by the names of links."""
+    folder: Path
+
+    def measure(self, docs: Path | None) -> None:
+        """Measure what was chosen; each result is published as soon as it is there."""
         _compile()
-        rounds: list[list[Run]] = []
-        if procedures:
-            with busy_container(engine, contents, folder) as container:
-                rounds = _rounds(bench, procedures, container, runs)
-        large = []
-        if not only or MEMORY in only:
-            large = measure_memory(bench, engine, sizes, folder, _say)
-        setting = _setting(describe_machine(engine), contents, runs)
-    return Results(setting, summarize(rounds), large)
+        machine = f"Measured on {describe_machine(self.engine)}."
+        _publish(docs, Finding("setting", machine))
+        for finding in self._findings(docs):
+            _publish(docs, finding)
+
+    def _findings(self, docs: Path | None) -> Iterator[Finding]:
+        parts = self.choice.parts
+        if "cases" in parts or "profile" in parts:
+            yield from self._on_subjects(docs)
+        if "cat" in parts:
+            contents = self.choice.size(cat.CONTENTS)
+            yield cat.finding(cat.measure_cat(self.engine, contents, self.folder))
+        if "memory" in parts:
+            sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
+            bench = self.ways["http"]
+            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _say)
+            yield memory.finding(large)
+
+    def _on_subjects(self, docs: Path | None) -> Iterator[Finding]:
+        """Measure all that concerns one subject while there is a container with it."""
+        chosen = self.choice.cases if "cases" in self.choice.parts else cases.CASES[:1]
+        for subject, group in groupby(chosen, attrgetter("subject")):
+            contents = self.choice.size(SUBJECTS[subject])
+            with running_container(self.engine, contents, self.folder) as container:
+                if "cases" in self.choice.parts:
+                    yield from self._compared(list(group), container, contents, docs)
+                if "profile" in self.choice.parts and subject == cases.MAIN.subject:
+                    yield profile.finding(self._profile(container, contents))
+
+    def _compared(
+        self, chosen: Sequence[Case], container: str, contents: Contents, docs: Path | None
+    ) -> Iterator[Finding]:
+        for case in chosen:
+            print(f"\n{case.name}", file=sys.stderr)
+            bench, names = self.ways[case.link], self.choice.procedures
+            rounds = compare(case, bench, container, names, self.choice.runs, _say)
+            comparison = Comparison(case, contents.words, rounds)
+            if docs:
+                draw(comparison.rows, docs / "images" / picture(case.name))
+            yield cases.finding(comparison)
+
+    def _profile(self, container: str, contents: Contents) -> profile.Profile:
+        quick, ways = self.choice.quick, {name: self.ways[name] for name in ("http", "https")}
+        size = profile.QUICK_UPLOAD if quick else profile.UPLOAD
+        profiler = profile.Profiler(self.engine, ways, self.folder, self.choice.runs, size)
+        return profiler.measure(container, contents)
 
 
-def _rounds(
-    bench: Bench, procedures: Sequence[Procedure], container: str, runs: int
-) -> list[list[Run]]:
-    bench.run(NOWHERE, container)  # Everything is read once before anybody is measured.
-    return bench.rounds(procedures, container, runs, _say)
+def _publish(docs: Path | None, finding: Finding) -> None:
+    print(f"\n{finding.text}", flush=True)
+    if docs:
+        publish(docs / "performance.md", finding)
 
 
 def _compile() -> None:
     """Compile our packages, as an installer would have done."""
     for package in ("forensics_core", "collector"):
         compileall.compile_dir(ROOT / package, quiet=2)
-
-
-def _setting(machine: str, contents: Contents, runs: int) -> str:
-    times = "once" if runs == 1 else f"in {runs} rounds"
-    return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {times}, on a container with {contents.files:,}"
-        f" small files and one large one, {contents.size / 1e9:.2f} GB together. {machine}."
-    )
 
 
 def _say(run: Run) -> None:

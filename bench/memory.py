@@ -1,21 +1,23 @@
-"""The collector's memory against the size of what it captures."""
+"""Memory against the size of what is captured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.procedures import OURS, OURS_PLAIN
+from bench.page import Finding, measured, table
+from bench.procedures import OURS, OURS_PLAIN, TAR
 from bench.runs import Bench, Report, Run
-from bench.subjects import large_container, room
+from bench.subjects import Contents, room, running_container
 from lab.docker import Engine
 from lab.images import GiB, MiB
 
-SIZES = (GiB, 16 * GiB)
+SIZES = (GiB, 4 * GiB, 16 * GiB)
 QUICK_SIZES = (8 * MiB, 32 * MiB)
 SPARE = GiB
 """Bytes of disk that are left to others."""
+PROCEDURES = (OURS, OURS_PLAIN, TAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,62 @@ class Large:
 def measure_memory(
     bench: Bench, engine: Engine, sizes: Sequence[int], folder: Path, report: Report
 ) -> list[Large]:
-    """Capture a container with a file of each size, compressed and not; the file needs its disk."""
+    """Capture a container with a file of each size, in several ways; the file needs its disk."""
     done: list[Large] = []
     for size in sizes:
         if room(engine) < size + SPARE:
             done.append(Large(size, None))
             continue
-        with large_container(engine, size, folder) as container:
-            for procedure in (OURS, OURS_PLAIN):
+        with running_container(engine, Contents(noise=size), folder) as container:
+            for procedure in PROCEDURES:
                 run = bench.run(procedure, container)
                 report(run)
                 done.append(Large(size, run))
     return done
+
+
+def finding(large: Sequence[Large]) -> Finding:
+    """Return the table of what captures of large files cost."""
+    text = f"{measured()}.\n\n{table(_COLUMNS, map(_cells, large))}"
+    return Finding("memory", text, dict(_goals(large)))
+
+
+def _goals(large: Sequence[Large]) -> Iterator[tuple[str, float | None]]:
+    for size in sorted({each.size for each in large} & set(SIZES)):
+        runs = [each.run for each in large if each.size == size and each.run]
+        own = [run.cost.peak_together for run in runs if run.procedure in {OURS, OURS_PLAIN}]
+        yield f"memory-{size // GiB}", max(own) / MiB if own else None
+
+
+_COLUMNS = (
+    "file",
+    "procedure",
+    "wall s",
+    "MiB/s",
+    "CPU s per GiB",
+    "peak MiB, largest process",
+    "peak MiB, all processes",
+    "scratch MiB",
+    "stored MiB",
+)
+
+
+def _cells(large: Large) -> list[str]:
+    if large.run is None:
+        return [_size(large.size), "not measured: no room on the disk", *[""] * 7]
+    cost = large.run.cost
+    return [
+        _size(large.size),
+        large.run.procedure.title,
+        f"{cost.wall:.2f}",
+        f"{large.size / MiB / cost.wall:.0f}",
+        f"{cost.cpu / (large.size / GiB):.2f}",
+        *(
+            f"{size / MiB:.0f}"
+            for size in (cost.peak, cost.peak_together, cost.written, large.run.stored)
+        ),
+    ]
+
+
+def _size(size: int) -> str:
+    return f"{size // GiB} GiB" if size % GiB == 0 else f"{size // MiB} MiB"

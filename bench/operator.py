@@ -24,9 +24,10 @@ import click
 import yaml
 from anyio import to_thread
 
+from bench.goals import Goal
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, Document, checkpoint, world
+from bench.page import GOAL_COLUMNS, fill, goal, table
 from bench.processes import cpu_seconds
-from bench.report import fill, goal, table
 from bench.sink import ROOT, RemoteSink, remote_sink
 from forensics_core.errors import ForensicsError
 from forensics_core.evidence.seal import generate_key
@@ -127,17 +128,19 @@ def blocks(busy: Busy, rest: Rest) -> dict[str, str]:
             f"PodCheckpoints that were made at once, then {rest.count:,} finished ones for "
             f"{rest.seconds:.0f} s."
         ),
-        "operator": table(["goal", "limit", "measured", ""], _goals(busy, rest)),
+        "operator": table(GOAL_COLUMNS, _goals(busy, rest)),
         "operator-costs": table(["", "a checkpoint"], _costs(busy)),
     }
 
 
 def _goals(busy: Busy, rest: Rest) -> Iterator[list[str]]:
-    yield goal("API writes a checkpoint", 10, busy.count_of(reads=False) / busy.count)
-    yield goal("checkpoints a second", 20, busy.count / busy.seconds, at_least=True)
-    yield goal("peak MiB of the operator, busy", 150, busy.peak / MiB)
-    yield goal(f"peak MiB of the operator, {rest.count:,} finished", 150, rest.peak / MiB)
-    yield goal("requests at rest but watches", 0, rest.requests)
+    yield goal(Goal("API writes a checkpoint", 10), busy.count_of(reads=False) / busy.count)
+    rate = Goal("checkpoints a second", 20, at_least=True)
+    yield goal(rate, busy.count / busy.seconds)
+    yield goal(Goal("peak MiB of the operator, busy", 150), busy.peak / MiB)
+    finished = f"peak MiB of the operator, {rest.count:,} finished"
+    yield goal(Goal(finished, 150), rest.peak / MiB)
+    yield goal(Goal("requests at rest but watches", 0), rest.requests)
 
 
 def _costs(busy: Busy) -> Iterator[list[str]]:

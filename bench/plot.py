@@ -15,6 +15,11 @@ from lab.images import MiB
 OURS, OTHERS, ENGINE = "#1b6ca8", "#9aa5b1", "#d6dbe1"
 
 
+def picture(case: str) -> str:
+    """Return the name of the picture of a case."""
+    return f"bench-{case}.png"
+
+
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw wall time, CPU time, peak memory and scratch space of each procedure as a PNG."""
     figure = Figure(figsize=(11, 1.1 + 0.85 * len(rows)), layout="constrained")

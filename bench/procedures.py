@@ -84,3 +84,5 @@ NOWHERE = Procedure(
 
 PROCEDURES = (OURS, OURS_PLAIN, SCRIPT, PIPE, PIPE_ZSTD, PIPE_S5CMD, TAR, NOWHERE)
 """All of them, in the order of the tables."""
+COMPARED = tuple(each for each in PROCEDURES if each != PIPE)
+"""Those that are compared everywhere: who can compress while exporting will do so."""

@@ -11,12 +11,13 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 _PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
-_CHILDREN_TIMES = slice(11, 15)
-"""In /proc/PID/stat, behind the name: utime, stime, cutime, cstime."""
+_FLAGS, _CHILDREN_TIMES = 6, slice(11, 15)
+"""In /proc/PID/stat, behind the name: flags; utime, stime, cutime, cstime."""
+_FORKNOEXEC = 0x40
+"""Of the flags: forked, but not executed anything yet; linux/sched.h."""
 
 
 class ProcessTree:
@@ -28,26 +29,25 @@ class ProcessTree:
 
     def __init__(self, pid: int) -> None:
         self._root = pid
-        self._totals: list[int] = []
+        self._seen: set[int] = set()
         self.largest = 0
         """Bytes: the highest peak of a single process."""
-
-    @property
-    def together(self) -> int:
+        self.together = 0
         """Bytes: the highest sum of the peaks of processes that lived at the same time.
 
         That is an upper bound: shared pages count for each, and not all peak at once. A child
-        shares its parent's memory for a moment before it becomes its own program; that moment is
-        in one sample at most, so a sum counts only if the next sample has it too.
+        shares all its parent's memory until it becomes its own program, mostly for less than a
+        millisecond; one that does not become any counts from the second look at it on.
         """
-        pairs = pairwise(self._totals)
-        return max((min(pair) for pair in pairs), default=max(self._totals, default=0))
 
     def sample(self) -> None:
         """Look at every living process of the tree once."""
-        peaks = [_peak(pid) for pid in _family(self._root)]
+        family = set(_family(self._root))
+        shared = {pid for pid in family - self._seen if _newly_forked(pid)}
+        peaks = [_peak(pid) for pid in family - shared]  # Only now: it may be another one by then.
         self.largest = max([self.largest, *peaks])
-        self._totals.append(sum(peaks))
+        self.together = max(self.together, sum(peaks))
+        self._seen = family
 
 
 def children(pid: int) -> list[int]:
@@ -74,10 +74,20 @@ def _peak(pid: int) -> int:
     return 0
 
 
+def _newly_forked(pid: int) -> bool:
+    """Whether a process still is what its parent was."""
+    with suppress(OSError):
+        return bool(int(_stat(pid)[_FLAGS]) & _FORKNOEXEC)
+    return False
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time that a process and its ended children have used so far, in seconds."""
-    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_CHILDREN_TIMES]
-    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _stat(pid)[_CHILDREN_TIMES])) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def daemon_behind(host: str, name: str) -> int | None:

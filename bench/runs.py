@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,11 +40,11 @@ class Bench:
 
     def __init__(self, engine: Engine, sink: RemoteSink, folder: Path) -> None:
         self._engine = engine
-        self._sink = sink
+        self.sink = sink
         self._folder = folder
         self._runs = 0
         self._daemon = daemon_behind(engine.host, "dockerd")
-        self._env = _environment(engine, sink)
+        self._env = environment(engine, sink.env)
 
     def run(self, procedure: Procedure, container: str) -> Run:
         """Run a procedure once. Raises `LabError` if it fails or leaves the wrong things in S3."""
@@ -52,13 +52,13 @@ class Bench:
         os.sync()  # Nobody is to wait for what others wrote.
         to = f"s3://bench/{self._runs}"
         with TemporaryDirectory(dir=self._folder) as scratch:
-            before, busy = self._sink.counts(), self._engine_cpu()
+            before, busy = self.sink.counts(), self._engine_cpu()
             cost = measure(
                 procedure.script,
                 folder=Path(scratch),
                 env={**self._env, "CONTAINER": container, "TO": to, "TMPDIR": scratch},
             )
-            used, after = self._engine_cpu(), self._sink.counts()
+            used, after = self._engine_cpu(), self.sink.counts()
         if after.uploads or (after.objects > before.objects) != procedure.stores:
             raise LabError(f"'{procedure.name}' did not leave in S3 what it should: {after}")
         spent = None if used is None or busy is None else used - busy
@@ -91,8 +91,11 @@ def search_path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
-def _environment(engine: Engine, sink: RemoteSink) -> dict[str, str]:
-    """Return the scripts' variables, without the user's own cloud accounts."""
+def environment(engine: Engine, storage: Mapping[str, str]) -> dict[str, str]:
+    """Return the scripts' variables, without the user's own cloud accounts.
+
+    `storage` has those that lead to S3. Raises `LabError` if a tool is missing.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     path = search_path()
     missing = [tool for tool in TOOLS if not shutil.which(tool, path=path)]
@@ -100,4 +103,4 @@ def _environment(engine: Engine, sink: RemoteSink) -> dict[str, str]:
         raise LabError(f"Not installed: {', '.join(missing)}", hint="Run lab/install.sh")
     # A module's bytecode would be written once per installation, not once per capture.
     once = {"PYTHONDONTWRITEBYTECODE": "1"}
-    return {**own, **once, **engine.env, **sink.env, "PATH": path}
+    return {**own, **once, **engine.env, **storage, "PATH": path}

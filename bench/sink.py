@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lab.certificate import Certificate
 from lab.process import LabError, stop
 from lab.sink import STATISTICS, Sink
 
@@ -34,31 +35,40 @@ class RemoteSink:
     """A running endpoint."""
 
     endpoint: str
-    """`http://127.0.0.1:PORT`."""
+    """`http://127.0.0.1:PORT`, or `https:`."""
+    certificate: Certificate | None = None
+    """What it shows to clients that come by TLS."""
 
     @property
     def env(self) -> dict[str, str]:
         """The AWS variables that lead a client here, and keep its user's own settings out."""
         return {
-            **Sink(port=urlsplit(self.endpoint).port or 0).env,
+            **Sink(port=urlsplit(self.endpoint).port or 0, certificate=self.certificate).env,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
 
     def counts(self) -> Counts:
         """Ask it what it has counted."""
-        with urllib.request.urlopen(self.endpoint + STATISTICS, timeout=30) as answer:  # noqa: S310  # loopback
+        trust = self.certificate.client() if self.certificate else None
+        url = self.endpoint + STATISTICS
+        with urllib.request.urlopen(url, timeout=30, context=trust) as answer:  # noqa: S310  # loopback
             said = json.load(answer)
         return Counts(len(said["objects"]), sum(said["objects"].values()), said["uploads"])
 
 
 @contextmanager
-def remote_sink(keep: int = 0) -> Iterator[RemoteSink]:
+def remote_sink(
+    keep: int = 0, tls: Certificate | None = None, rate: float = 0
+) -> Iterator[RemoteSink]:
     """Run an endpoint for the block that keeps objects of up to `keep` bytes.
 
+    It speaks TLS with a certificate, and takes `rate` bytes per second of all clients together.
     Raises `LabError` if it does not start.
     """
-    command = [sys.executable, "-m", "lab.sink", "--keep", str(keep)]
+    command = [sys.executable, "-m", "lab.sink", f"--keep={keep}", f"--rate={rate}"]
+    if tls:
+        command += [f"--certificate={tls.path}", f"--key={tls.key}"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -66,6 +76,6 @@ def remote_sink(keep: int = 0) -> Iterator[RemoteSink]:
             endpoint = process.stdout.readline().strip() if process.stdout else ""
             if not endpoint:
                 raise LabError("The discarding S3 endpoint did not start")
-            yield RemoteSink(endpoint)
+            yield RemoteSink(endpoint, tls)
         finally:
             stop(process, grace=5)  # type: ignore[arg-type] # it is the same for text and bytes

@@ -24,14 +24,14 @@ from anyio import to_thread
 
 from bench.processes import children
 from bench.sink import RemoteSink, remote_sink
-from bench.subjects import QUICK, Contents, busy_container
+from bench.subjects import QUICK, Contents, running_container
 from collector.byhand import capture_container
 from forensics_core.errors import ForensicsError
 from lab.docker import running_docker_engine
 from lab.images import MiB
 from lab.process import LabError, end_politely
 
-CONTENTS = Contents(files=2_000, small=25 * MiB, big=64 * MiB)
+CONTENTS = Contents(files=2_000, small=25 * MiB, zeros=64 * MiB)
 GROWTH = 16 * MiB
 """Bytes that memory may grow by between the second quarter of the captures and the last."""
 WARM = 100
@@ -114,7 +114,7 @@ def _soak(contents: Contents, seconds: float) -> list[Sample]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="soak-")))
         engine = stack.enter_context(running_docker_engine())
         sink = stack.enter_context(remote_sink())
-        container = stack.enter_context(busy_container(engine, contents, folder))
+        container = stack.enter_context(running_container(engine, contents, folder))
         _use_only({**engine.env, **sink.env})
         return anyio.run(capture_repeatedly, container, sink, seconds)
 

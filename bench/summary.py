@@ -36,21 +36,30 @@ class Row:
 
 def summarize(rounds: Sequence[Sequence[Run]]) -> list[Row]:
     """Return a row for each procedure, from rounds that have the same procedures in each place."""
-    bases = [_walls(rounds, base) for base in (SCRIPT, NOWHERE, TAR)]
-    return [_row(runs, bases) for runs in zip(*rounds, strict=True)]
+    return [_row(runs, rounds) for runs in zip(*rounds, strict=True)]
 
 
-def _walls(rounds: Sequence[Sequence[Run]], procedure: Procedure) -> list[float] | None:
-    """Return the procedure's wall time in each round, None if it was not run."""
-    return [run.cost.wall for runs in rounds for run in runs if run.procedure == procedure] or None
+def ratio(rounds: Sequence[Sequence[Run]], procedure: Procedure, base: Procedure) -> float | None:
+    """Return the median of a procedure's wall time over another's of the same round.
+
+    None if either was not run.
+    """
+    ours, others = _walls(rounds, procedure), _walls(rounds, base)
+    return median(a / b for a, b in zip(ours, others, strict=True)) if ours and others else None
 
 
-def _row(runs: Sequence[Run], bases: Sequence[list[float] | None]) -> Row:
-    walls = [run.cost.wall for run in runs]
-    of_script, of_nowhere, of_tar = (_ratio(walls, base) for base in bases)
+def _walls(rounds: Sequence[Sequence[Run]], procedure: Procedure) -> list[float]:
+    return [run.cost.wall for runs in rounds for run in runs if run.procedure == procedure]
+
+
+def _row(runs: Sequence[Run], rounds: Sequence[Sequence[Run]]) -> Row:
+    procedure, walls = runs[0].procedure, [run.cost.wall for run in runs]
+    of_script, of_nowhere, of_tar = (
+        ratio(rounds, procedure, base) for base in (SCRIPT, NOWHERE, TAR)
+    )
     engine = [run.engine_cpu for run in runs if run.engine_cpu is not None]
     return Row(
-        procedure=runs[0].procedure,
+        procedure=procedure,
         wall=median(walls),
         fastest=min(walls),
         slowest=max(walls),
@@ -64,7 +73,3 @@ def _row(runs: Sequence[Run], bases: Sequence[list[float] | None]) -> Row:
         written=max(run.cost.written for run in runs),
         stored=int(median(run.stored for run in runs)),
     )
-
-
-def _ratio(walls: Sequence[float], base: Sequence[float] | None) -> float | None:
-    return median(a / b for a, b in zip(walls, base, strict=True)) if base else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -13,6 +15,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 CHUNK = 1024 * 1024
 LONGEST_HEAD = 64 * 1024
+BURST = 0.02
+"""Seconds that a link may lie idle and make up for it afterwards."""
 
 
 class Closed(Exception):  # never leaves the lab
@@ -53,12 +57,33 @@ class Answer:
         return head if head_only else head + self.body
 
 
+class Link:
+    """A network's speed, shared by all connections over it."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def occupy(self, size: int) -> float:
+        """Send `size` bytes over it; return the seconds until they have arrived."""
+        now = time.monotonic()
+        with self._lock:
+            self._free_at = max(self._free_at, now - BURST) + size / self._rate
+            return max(0.0, self._free_at - now)
+
+
 class Connection:
     """One connection of a client, served by one thread."""
 
-    def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
+    def __init__(
+        self, sock: socket.socket, stopping: threading.Event, link: Link | None = None
+    ) -> None:
         self._socket = sock
         self._stopping = stopping
+        self._link = link
+        # Linux drops a TCP stream's bytes without copying them: tcp(7). TLS has to decrypt them.
+        self._discarding = 0 if isinstance(sock, ssl.SSLSocket) else socket.MSG_TRUNC
         self._ahead = bytearray()
         self._waste = bytearray(CHUNK)
 
@@ -104,17 +129,13 @@ class Connection:
         return self._read_until(b"\r\n")
 
     def discard(self, most: int) -> int:
-        """Throw away up to `most` bytes, at least one; return how many.
-
-        With MSG_TRUNC, Linux drops a TCP stream's bytes without copying them: tcp(7).
-        """
+        """Throw away up to `most` bytes, at least one; return how many."""
         if self._ahead:
             taken = min(most, len(self._ahead))
             del self._ahead[:taken]
             return taken
-        taken = self._socket.recv_into(self._waste, min(most, CHUNK), socket.MSG_TRUNC)
-        if not taken:
-            raise Closed
+        taken = self._socket.recv_into(self._waste, min(most, CHUNK), self._discarding)
+        self._arrived(taken)
         return taken
 
     def take(self, most: int) -> bytes:
@@ -136,9 +157,15 @@ class Connection:
 
     def _receive(self) -> None:
         data = self._socket.recv(LONGEST_HEAD)
-        if not data:
-            raise Closed
+        self._arrived(len(data))
         self._ahead += data
+
+    def _arrived(self, size: int) -> None:
+        """Let bytes have taken their time. Raises `Closed` if there are none."""
+        if not size:
+            raise Closed
+        if self._link:
+            self.pause(self._link.occupy(size))
 
 
 class Body:

@@ -2,8 +2,9 @@
 
 With `--keep BYTES` it keeps small objects in memory, for programs that read back what they stored.
 
-For measuring what a client can do, as a process of its own: `python -m lab.sink --port 9000`; and
-for testing what a client does when things go wrong::
+For measuring what a client can do, as a process of its own: `python -m lab.sink --port 9000`, over
+TLS with `--certificate` and `--key`, or as slow as a network with `--rate`; and for testing what a
+client does when things go wrong::
 
     with running_sink() as sink:
         sink.faults.add(Fault(Action.REFUSE, "UploadPart", part=2))
@@ -21,9 +22,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from lab.certificate import Certificate
 from lab.faults import Action, Fault, Faults
-from lab.http import Answer, Body, Closed, Connection
+from lab.http import Answer, Body, Closed, Connection, Link
 from lab.process import in_thread
 from lab.store import Request, Store, error
 
@@ -36,13 +39,15 @@ class Sink(Store):
     """A running sink: the store it keeps, its address, and its faults."""
 
     port: int = 0
+    certificate: Certificate | None = None
+    """What it shows to clients that come by TLS; None for plain HTTP."""
     faults: Faults = field(default_factory=Faults)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def endpoint(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://127.0.0.1:{self.port}"
+        """`http://127.0.0.1:PORT`, or `https:`."""
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -54,6 +59,7 @@ class Sink(Store):
             "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
+            **(self.certificate.env if self.certificate else {}),
         }
 
     def keeps(self, body: Body) -> bool:
@@ -121,11 +127,16 @@ def sink_server() -> AbstractAsyncContextManager[Sink]:
 
 
 @contextmanager
-def running_sink(port: int = 0, keep: int = 0) -> Iterator[Sink]:
-    """Do the same as `sink_server`, for callers without an event loop."""
+def running_sink(
+    port: int = 0, keep: int = 0, tls: Certificate | None = None, rate: float = 0
+) -> Iterator[Sink]:
+    """Do the same as `sink_server`, for callers without an event loop.
+
+    It speaks TLS with a certificate, and takes `rate` bytes per second of all clients together.
+    """
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
-        sink = Sink(port=listener.getsockname()[1], keep=keep)
-        clients = _Clients(sink)
+        sink = Sink(port=listener.getsockname()[1], keep=keep, certificate=tls)
+        clients = _Clients(sink, Link(rate) if rate else None)
         accepting = threading.Thread(target=clients.accept, args=[listener], name="sink")
         accepting.start()
         try:
@@ -140,8 +151,10 @@ def running_sink(port: int = 0, keep: int = 0) -> Iterator[Sink]:
 class _Clients:
     """The connections, with a thread each."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, link: Link | None) -> None:
         self._sink = sink
+        self._link = link
+        self._tls = sink.certificate.server() if sink.certificate else None
         self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
 
@@ -150,11 +163,17 @@ class _Clients:
         with suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                thread = threading.Thread(target=self._serve, args=[client], name="sink-client")
-                with self._lock:
-                    self._open[thread] = client
-                thread.start()
+                with suppress(OSError):  # It may be gone already.
+                    self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:  # The handshake comes with the first bytes, in the client's thread.
+            client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=self._serve, args=[client], name="sink-client")
+        with self._lock:
+            self._open[thread] = client
+        thread.start()
 
     def close(self) -> None:
         """End every connection, and wait for its thread."""
@@ -167,7 +186,7 @@ class _Clients:
 
     def _serve(self, client: socket.socket) -> None:
         with client:
-            self._sink.serve(Connection(client, self._sink.stopping))
+            self._sink.serve(Connection(client, self._sink.stopping, self._link))
         with self._lock:
             self._open.pop(threading.current_thread(), None)
 
@@ -176,11 +195,15 @@ def main() -> None:
     """Run until SIGTERM or SIGINT; print the endpoint once it is there."""
     parser = argparse.ArgumentParser(prog="python -m lab.sink", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0, the default: any free one")
+    parser.add_argument("--keep", type=int, default=0, help="small objects, up to so many bytes")
+    parser.add_argument("--certificate", type=Path, help="PEM: speak TLS with it")
+    parser.add_argument("--key", type=Path, help="PEM: the certificate's")
+    parser.add_argument("--rate", type=float, default=0, help="bytes per second of all clients")
     wanted = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-    parser.add_argument("--keep", type=int, default=0, help="small objects, up to so many bytes")
-    arguments = parser.parse_args()
-    with running_sink(arguments.port, arguments.keep) as sink:
+    said = parser.parse_args()
+    tls = Certificate(said.certificate, said.key) if said.certificate else None
+    with running_sink(said.port, said.keep, tls, said.rate) as sink:
         print(sink.endpoint, flush=True)
         signal.sigwait(wanted)
 

@@ -1,56 +1,48 @@
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.goals import GOALS
 from bench.memory import Large, measure_memory
-from bench.procedures import NOWHERE, OURS_PLAIN, PROCEDURES, Procedure
+from bench.page import block
+from bench.procedures import PROCEDURES, Procedure
 from bench.runs import Bench, Run
-from bench.sink import ROOT, RemoteSink, remote_sink
+from bench.sink import RemoteSink, remote_sink
 from bench.subjects import room
 from lab.docker import Engine
 from lab.process import LabError
+from tests.integration.bench.command import goals, measured, python
 
 pytestmark = pytest.mark.docker
 
 
-def python(*arguments: str | Path, docker: Engine) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **docker.env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.mark.timeout(240)
-def test_the_whole_benchmark_on_a_tiny_container(docker: Engine, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = python("bench", "--quick", "--docs", tmp_path, docker=docker)
+def test_every_procedure_on_a_tiny_container(docker: Engine, docs: Path) -> None:
+    options = ("--only", "cases", "--only", "memory", "--subject", "mixed", "--link", "http")
+    done = python("bench", "--quick", *options, "--docs", docs, docker=docker)
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
-    assert "a container with 200 small files" in page
+    page = docs / "performance.md"
+    assert measured(page) == {"setting", "goals", "mixed-http", "memory"}
+    assert "a container with 200 small files and one large file of zeros" in page.read_text()
     for procedure in PROCEDURES:
-        assert f"| {procedure.title} |" in page
-    assert page.count("| 32 MiB |") == 2
-    assert (tmp_path / "images" / "bench.png").stat().st_size > 10_000
+        assert f"| {procedure.title} |" in block(page, "mixed-http")
+    assert block(page, "memory").count("| 32 MiB |") == 3
+    assert "(images/bench-mixed-http.png)" in block(page, "mixed-http")
+    assert (docs / "images" / "bench-mixed-http.png").stat().st_size > 10_000
+    found = goals(page)
+    assert found["scratch"] == "0"
+    elsewhere = {"upload", "memory-1", "memory-4", "memory-16", "cat-fetched", "cat-wall"}
+    assert {name for name, value in found.items() if value == "not measured"} == elsewhere
+    assert found.keys() == GOALS.keys()
 
 
-def test_only_what_was_asked_for_is_measured(docker: Engine) -> None:
-    done = python("bench", "--quick", "--files", "50", "--only", "nowhere", docker=docker)
-    assert done.returncode == 0, done.stderr
-    assert "a container with 50 small files" in done.stdout
-    assert NOWHERE.title in done.stdout
-    assert OURS_PLAIN.title not in done.stdout
-    assert "MiB peak" in done.stderr
+def test_what_is_not_compared_is_wrong_usage(docker: Engine) -> None:
+    done = python("bench", "--subject", "text", "--link", "gigabit", docker=docker)
+    assert done.returncode == 2
+    assert "There is no comparison of this subject over this link" in done.stderr
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bench.measure import measure
-from bench.processes import children, cpu_seconds, daemon_behind
+from bench.processes import ProcessTree, children, cpu_seconds, daemon_behind
 from lab.docker import Engine
 from lab.images import MiB
 from lab.process import LabError
@@ -39,6 +41,39 @@ def test_the_largest_process_and_all_of_them_together(tmp_path: Path) -> None:
 def test_processes_one_after_the_other_do_not_add_up(tmp_path: Path) -> None:
     cost = measure(f"{HOLD}; {HOLD}", folder=tmp_path, env=ENV)
     assert 60 * MiB < cost.peak_together < 100 * MiB
+
+
+@contextmanager
+def holding(then: str) -> Iterator[int]:
+    """Run a Python for the block that holds 60 MiB and has done `then`; yield its number."""
+    code = f"import os, subprocess, time\nheld = bytearray(60 << 20)\n{then}\nprint(flush=True)"
+    command = [sys.executable, "-c", f"{code}\ntime.sleep(60)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_process_that_was_seen_only_once_counts() -> None:
+    with holding('subprocess.Popen(["sleep", "60"])') as pid:
+        tree = ProcessTree(pid)
+        tree.sample()
+        once = tree.together
+        os.kill(children(pid)[0], signal.SIGKILL)
+        tree.sample()
+    assert tree.together == once > tree.largest > 60 * MiB
+
+
+def test_a_child_that_is_still_its_parent_counts_only_if_it_stays_so() -> None:
+    with holding("if not os.fork(): time.sleep(60)") as pid:
+        tree = ProcessTree(pid)
+        tree.sample()
+        assert 60 * MiB < tree.together < 100 * MiB
+        tree.sample()
+        assert 120 * MiB < tree.together < 200 * MiB
 
 
 def test_the_benchmarks_own_memory_is_nobody_elses(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ import base64
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +21,12 @@ from awscrt.checksums import crc64nvme
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
+from bench.sink import remote_sink
+from forensics_core.export.locate import open_destination
+from lab.certificate import Certificate, make_certificate
 from lab.faults import Action, Fault
-from lab.sink import STATISTICS, Sink
+from lab.http import Link
+from lab.sink import STATISTICS, Sink, running_sink
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -152,6 +159,35 @@ def test_a_slow_reader_makes_the_sender_wait(sink: Sink) -> None:
             sender.sendall(bytes(100_000_000))
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return make_certificate(tmp_path)
+
+
+def test_a_slow_link_is_slow_for_all_who_share_it() -> None:
+    link = Link(rate=1)
+    first, second = link.occupy(1_000_000), link.occupy(1_000_000)
+    assert first == pytest.approx(1_000_000, abs=60)
+    assert second == pytest.approx(2_000_000, abs=60)
+
+
+def test_what_lay_idle_is_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Link(rate=1)
+    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    assert link.occupy(1_000) == pytest.approx(1_000, abs=1)
+
+
+def test_a_sink_with_a_rate_makes_every_sender_wait() -> None:
+    with running_sink(rate=1000) as sink, ExitStack() as stack:
+        for _ in range(2):
+            sender = stack.enter_context(socket.create_connection(("127.0.0.1", sink.port)))
+            sender.sendall(b"PUT /cases/a HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
+            sender.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                sender.sendall(bytes(100_000_000))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -160,12 +196,43 @@ def test_a_slow_reader_makes_the_sender_wait(sink: Sink) -> None:
     ],
     ids=["aws", "s5cmd"],
 )
-def test_other_peoples_clients_are_served(sink: Sink, command: list[str]) -> None:
+def test_other_peoples_clients_are_served(
+    certificate: Certificate, command: list[str], tls: bool
+) -> None:
     tool = Path(sys.executable).with_name(command[0])
-    env = {**os.environ, **sink.env, "S3_ENDPOINT_URL": sink.endpoint}
     data = bytes(20_000_000)
-    subprocess.run([tool, *command[1:]], input=data, env=env, check=True, capture_output=True)
+    with running_sink(tls=certificate if tls else None) as sink:
+        env = {**os.environ, **sink.env, "S3_ENDPOINT_URL": sink.endpoint}
+        subprocess.run([tool, *command[1:]], input=data, env=env, check=True, capture_output=True)
+    assert sink.endpoint.startswith("https:" if tls else "http:")
     assert sink.objects == {"cases/a": len(data)}
+
+
+async def test_our_own_client_is_served_over_tls(
+    certificate: Certificate, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    with running_sink(tls=certificate) as sink:
+        use_env(sink.env)
+        async with (
+            open_destination("s3://cases/tls") as destination,
+            destination.create("a") as writer,
+        ):
+            await writer.write(bytes(20_000_000))
+            await writer.commit()
+        assert sink.objects == {"cases/tls/a": 20_000_000}
+
+
+def test_nobody_is_trusted_who_shows_another_certificate(
+    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_certificate(tmp_path_factory.mktemp("other"))
+    with running_sink(tls=certificate) as sink:
+        url = sink.endpoint + STATISTICS
+        with pytest.raises(urllib.error.URLError) as refused:
+            urllib.request.urlopen(url, context=other.client())  # noqa: S310
+        assert isinstance(refused.value.reason, ssl.SSLCertVerificationError)
+        with urllib.request.urlopen(url, context=certificate.client()) as answer:  # noqa: S310
+            assert answer.status == 200
 
 
 def test_chunked_bodies_are_counted_without_their_framing(sink: Sink) -> None:
@@ -203,3 +270,9 @@ def test_it_runs_as_a_process_of_its_own() -> None:
             assert b'"requests": 0' in answer.read()
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
+
+
+def test_a_process_of_its_own_can_have_tls_and_a_rate(certificate: Certificate) -> None:
+    with remote_sink(tls=certificate, rate=1e9) as sink:
+        assert sink.endpoint.startswith("https://127.0.0.1:")
+        assert sink.counts().objects == 0

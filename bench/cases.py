@@ -1,0 +1,146 @@
+"""The procedures side by side: on one container, over one way to S3."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.links import LINKS, Link
+from bench.page import Finding, measured, number, table
+from bench.plot import picture
+from bench.procedures import (
+    COMPARED,
+    NOWHERE,
+    OURS,
+    OURS_PLAIN,
+    PIPE_ZSTD,
+    PROCEDURES,
+    SCRIPT,
+    TAR,
+    Procedure,
+)
+from bench.runs import Bench, Report, Run
+from bench.subjects import SUBJECTS, Contents
+from bench.summary import Row, ratio, summarize
+from lab.images import MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A container and a way, by their names."""
+
+    subject: str
+    link: str
+    procedures: Sequence[Procedure] = COMPARED
+
+    @property
+    def name(self) -> str:
+        """For markers and pictures."""
+        return f"{self.subject}-{self.link}"
+
+    @property
+    def contents(self) -> Contents:
+        return SUBJECTS[self.subject]
+
+    @property
+    def way(self) -> Link:
+        return LINKS[self.link]
+
+
+MAIN = Case("mixed", "http", PROCEDURES)
+"""The one that goals are about."""
+CASES = (
+    MAIN,
+    Case("mixed", "https"),
+    Case("mixed", "gigabit"),
+    *(Case(subject, "http") for subject in SUBJECTS if subject != MAIN.subject),
+)
+
+
+def select(subjects: Collection[str], links: Collection[str]) -> list[Case]:
+    """Return the cases with one of these subjects and links; all of them where none is named."""
+    return [
+        case
+        for case in CASES
+        if (not subjects or case.subject in subjects) and (not links or case.link in links)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that was found out about a case."""
+
+    case: Case
+    words: str
+    """What the container held."""
+    rounds: Sequence[Sequence[Run]]
+
+    @property
+    def rows(self) -> list[Row]:
+        return summarize(self.rounds)
+
+
+def compare(
+    case: Case, bench: Bench, container: str, only: Collection[str], runs: int, report: Report
+) -> list[list[Run]]:
+    """Run the case's procedures, or those named in `only`, for `runs` rounds."""
+    chosen = [each for each in case.procedures if not only or each.name in only]
+    bench.run(NOWHERE, container)  # Everything is read once before anybody is measured.
+    return bench.rounds(chosen, container, runs, report)
+
+
+def finding(comparison: Comparison) -> Finding:
+    """Return a case's table, with its picture."""
+    case = comparison.case
+    when = measured(len(comparison.rounds))
+    about = f"{when}, over {case.way.words}: a container with {comparison.words}."
+    shown = f"![Wall time, CPU time, memory and scratch space](images/{picture(case.name)})"
+    text = f"{about}\n\n{table(_COLUMNS, map(_cells, comparison.rows))}\n\n{shown}"
+    aims = dict(_goals(comparison.rounds)) if case == MAIN else {}
+    return Finding(case.name, text, aims)
+
+
+def _goals(rounds: Sequence[Sequence[Run]]) -> Iterator[tuple[str, float | None]]:
+    for name, ours, other in _RATIOS:
+        yield name, ratio(rounds, ours, other)
+    own = [run for runs in rounds for run in runs if run.procedure in {OURS, OURS_PLAIN}]
+    yield "scratch", max((run.cost.written for run in own), default=None)
+
+
+_RATIOS = (
+    ("script", OURS, SCRIPT),
+    ("script-hoped", OURS, SCRIPT),
+    ("nowhere", OURS, NOWHERE),
+    ("nowhere-hoped", OURS, NOWHERE),
+    ("tar", OURS, TAR),
+    ("pipe-zstd", OURS, PIPE_ZSTD),
+    ("plain-nowhere", OURS_PLAIN, NOWHERE),
+)
+"""The goals that are ratios: whose wall time, of whose."""
+
+_COLUMNS = (
+    "procedure",
+    "wall s (range)",
+    "of the script's",
+    "of nowhere's",
+    "of `tar`'s",
+    "CPU s",
+    "engine's CPU s",
+    "peak MiB, largest process",
+    "peak MiB, all processes",
+    "scratch MiB",
+    "stored MiB",
+)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.procedure.title,
+        f"{row.wall:.2f} ({row.fastest:.2f} to {row.slowest:.2f})",
+        number(row.of_script),
+        number(row.of_nowhere),
+        number(row.of_tar),
+        number(row.cpu),
+        number(row.engine_cpu),
+        *(f"{size / MiB:.0f}" for size in (row.peak, row.peak_together, row.written, row.stored)),
+    ]
