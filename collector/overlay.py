@@ -54,7 +54,7 @@ def parse_options(options: Iterable[bytes]) -> Layers | None:
 def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:
     """Return the layers of the overlay that is mounted on `point`; None if there is none."""
     found = None
-    for line in table.splitlines():
+    for line in table.split(b"\n"):
         mount, _, source = line.partition(b" - ")
         fields, kind = mount.split(b" "), source.split(b" ")
         if len(fields) > 4 and unescape(fields[4]) == point:
@@ -65,7 +65,7 @@ def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:
 
 def mount_points(table: bytes) -> list[bytes]:
     """Return where something is mounted, by a mountinfo table."""
-    rows = (line.split(b" ") for line in table.splitlines())
+    rows = (line.split(b" ") for line in table.split(b"\n"))
     return [unescape(row[4]) for row in rows if len(row) > 4]
 
 

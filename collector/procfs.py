@@ -70,12 +70,15 @@ class Process:
     @property
     def nested(self) -> bool:
         """Whether it is in a PID namespace beneath the one that this /proc is of."""
-        lines = self.read("status").splitlines()
+        lines = self.read("status").split(b"\n")
         return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
 
     def cgroups(self) -> dict[str, str]:
-        """Return the path of each hierarchy's cgroup; version 2's own hierarchy is the key ''."""
-        lines = self.read("cgroup").decode(errors="surrogateescape").splitlines()
+        """Return the path of each hierarchy's cgroup; version 2's own hierarchy is the key ''.
+
+        Bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
+        """
+        lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
         fields = (line.split(":", 2) for line in lines)
         return {row[1]: row[2] for row in fields if len(row) == 3}
 

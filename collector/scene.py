@@ -81,7 +81,11 @@ class Scene:
         await self.add(name, kind, one(data), method=method, media_type="application/json")
 
     def lacks(self, what: str, reason: str, message: str, *, requested: bool = True) -> None:
-        """Record that something of this container is not in the bundle."""
+        """Record that something of this container is not in the bundle.
+
+        `message` may hold what the container chose, even what is no Unicode.
+        """
+        message = message.encode(errors="backslashreplace").decode()
         gap = NotCaptured(
             what=what, container=self.name, reason=reason, message=message, requested=requested
         )

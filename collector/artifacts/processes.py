@@ -7,7 +7,6 @@ may hold any bytes is spelled as in `collector.text`.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from anyio import to_thread
 
@@ -25,7 +24,7 @@ async def capture(scene: Scene) -> None:
     numbers = await members(scene, ArtifactKind.PROCESSES)
     if not numbers:
         return
-    rows = [row for number in numbers if (row := await to_thread.run_sync(_row, number))]
+    rows = [row for number in numbers if (row := await to_thread.run_sync(read_row, number))]
     content = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK"), "processes": rows}
     await scene.add_json("processes.json", ArtifactKind.PROCESSES, content, method=METHOD)
 
@@ -45,7 +44,12 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     return []
 
 
-def _row(number: int) -> dict[str, object] | None:
-    with suppress(OSError), Process.open(number) as process:
-        return describe(process)
-    return None
+def read_row(number: int) -> dict[str, object] | None:
+    """Return what /proc tells; of one that tells nonsense, only that."""
+    try:
+        with Process.open(number) as process:
+            return describe(process)
+    except OSError:
+        return None
+    except (ValueError, LookupError) as error:
+        return {"pid": number, "unreadable": f"{type(error).__name__}: {error}"}

@@ -177,6 +177,8 @@ class Failing(DockerRuntime):
         (RuntimeUnavailable("x"), "RuntimeUnavailable"),
         (SourceError("x"), "SourceFailed"),
         (OSError("x"), "Unreadable"),
+        (IndexError("x"), "Unexpected"),
+        (SourceError("surrogate \udcff"), "SourceFailed"),
     ],
 )
 async def test_each_failure_has_its_reason_in_the_manifest(

@@ -54,6 +54,11 @@ def test_the_last_mount_on_a_point_is_the_one_in_sight() -> None:
     assert parse_mountinfo(LINE % b"lowerdir=/l,upperdir=/u", b"/elsewhere") is None
 
 
+def test_a_carriage_return_ends_no_line() -> None:
+    row = b"1 0 0:1 / /a\r2\\0400\\0400:1\\040/\\040/b rw - tmpfs t rw\n"
+    assert mount_points(row) == [b"/a\r2 0 0:1 / /b"]
+
+
 def test_mount_points_are_spelled_out() -> None:
     assert mount_points(b"1 2 0:1 / /a\\040b rw - tmpfs none rw\nshort") == [b"/a b"]
 
