@@ -9,6 +9,7 @@ Source: mount(2), setns(2), open_tree(2), Documentation/filesystems/overlayfs.rs
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -98,12 +99,27 @@ def _mount_layers(layers: Layers) -> int:
             place = stack.enter_context(opened(host.open(path)))
             numbers.append(str(place).encode())
         os.chdir("/proc/thread-self/fd")
-        options = b"lowerdir=" + b":".join(numbers)
-        if layers.marks.startswith(b"user."):
-            options += b",userxattr"
-        flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-        _call("mount", b"overlay", b"/proc", b"overlay", flags, options)
+        _mount_overlay(b"lowerdir=" + b":".join(numbers), layers.marks)
         return os.open("/proc", _DIRECTORY)
+
+
+def _mount_overlay(options: bytes, marks: bytes) -> None:
+    """Mount as the container's overlay was, so that files renamed or changed in mode are whole.
+
+    A kernel that does not know the options has not made such files either.
+    """
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    if marks.startswith(b"user."):
+        ways = [options + b",userxattr"]
+    else:
+        ways = [options + b",metacopy=on,redirect_dir=follow", options]
+    for way in ways:
+        try:
+            _call("mount", b"overlay", b"/proc", b"overlay", flags, way)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or way is ways[-1]:
+                raise
 
 
 def _in_thread(action: Callable[[], int]) -> int:
