@@ -46,7 +46,7 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
 }
 """In order of volatility."""
 
-_CUTTABLE = {ArtifactKind.FILESYSTEM, ArtifactKind.LOGS}
+_CUTTABLE = {ArtifactKind.DIFF, ArtifactKind.FILESYSTEM, ArtifactKind.LOGS}
 """Streams of which a part is of use; they end by themselves when time is up."""
 
 
@@ -96,6 +96,7 @@ class Attempt:
                 self.order.compression,
                 self.deadline,
                 stop=self.stop,
+                peers=len(self.order.targets),
             )
         )
         self.bundle.meter.artifacts_total += sum(

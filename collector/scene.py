@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+import anyio
+
 from collector.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from collector.text import document
@@ -35,6 +37,13 @@ class Scene:
     """Artifacts in the bundle so far."""
     stop: Stop = field(default_factory=Stop)
     """Ends every stream before the deadline."""
+    peers: int = 1
+    """Containers that share the time until the deadline."""
+
+    def part(self, share: float) -> float:
+        """Return when this container's part of a `share` of the time that is left ends."""
+        now = anyio.current_time()
+        return now + max(self.deadline - now, 0) * share / self.peers
 
     async def add(
         self,
@@ -47,10 +56,12 @@ class Scene:
         findings: Findings | None = None,
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
+        whole: bool = False,
     ) -> None:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
-        `taps` see them on their way.
+        `taps` see them on their way. Those of `whole` are never truncated here: they know the
+        deadline themselves.
         """
         zstd = compression is Compression.ZSTD
         label = Label(
@@ -63,7 +74,7 @@ class Scene:
         )
         findings = findings if findings is not None else Findings()
         source = _Until(self, aiter(blocks), findings)
-        await self.bundle.add(label, source, findings, taps=taps)
+        await self.bundle.add(label, blocks if whole else source, findings, taps=taps)
         self.added += 1
         if source.cut:
             self.lacks_for_time(f"{name}, its rest")
