@@ -46,7 +46,12 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
 }
 """In order of volatility."""
 
-_CUTTABLE = {ArtifactKind.DIFF, ArtifactKind.FILESYSTEM, ArtifactKind.LOGS}
+_CUTTABLE = {
+    ArtifactKind.PROCESSES,
+    ArtifactKind.DIFF,
+    ArtifactKind.FILESYSTEM,
+    ArtifactKind.LOGS,
+}
 """Streams of which a part is of use; they end by themselves when time is up."""
 
 

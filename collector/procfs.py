@@ -33,6 +33,8 @@ class Process:
         self.pid = pid
         self.folder = folder
         """The descriptor of /proc/PID."""
+        self.cut: list[str] = []
+        """Files that were longer than what was read of them."""
 
     @classmethod
     @contextmanager
@@ -53,6 +55,8 @@ class Process:
             content = b""
             while len(content) < limit and (more := stream.read(limit - len(content))):
                 content += more
+            if len(content) >= limit and stream.read(1):
+                self.cut.append(name)
         return content
 
     def link(self, name: str) -> bytes:

@@ -40,6 +40,11 @@ class Scene:
     peers: int = 1
     """Containers that share the time until the deadline."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether reading has to end now."""
+        return self.stop.requested or anyio.current_time() >= self.deadline
+
     def part(self, share: float) -> float:
         """Return when this container's part of a `share` of the time that is left ends."""
         now = anyio.current_time()

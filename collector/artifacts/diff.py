@@ -10,13 +10,14 @@ it had to be cut.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from anyio import to_thread
 
 from collector.changes import ChangeSet, OpenLayers
 from collector.hashing import Hashing
+from collector.jsonlist import streamed
 from collector.patience import patiently
 from collector.procfs import Process
 from collector.runtime import Change, Unavailable
@@ -51,7 +52,9 @@ async def _from_the_layers(scene: Scene, layers: OpenLayers) -> None:
     changes = ChangeSet(layers, hashing=hashing, until=scene.part(SHARE))
     findings = Findings()
     head = {"method": METHOD, "uidMap": await _uid_map(scene)}
-    await _store(scene, _document(head, _read(scene, changes, findings)), METHOD, findings)
+    await _store(
+        scene, streamed(head, "changes", _read(scene, changes, findings)), METHOD, findings
+    )
     _account(scene, changes)
 
 
@@ -124,7 +127,7 @@ async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
 async def _list(scene: Scene) -> None:
     findings = Findings(flags={Flag.REDUCED_FIDELITY})
     async with scene.runtime.changes(scene.container) as changes:
-        document = _document({"method": ENGINE_METHOD}, _listed(changes, findings))
+        document = streamed({"method": ENGINE_METHOD}, "changes", _listed(changes, findings))
         await _store(scene, document, ENGINE_METHOD, findings)
 
 
@@ -147,16 +150,3 @@ async def _store(
         findings=findings,
         whole=True,
     )
-
-
-async def _document(
-    head: Mapping[str, object], lists: AsyncIterator[list[str]]
-) -> AsyncIterator[bytes]:
-    """Yield one JSON document, a row to a line."""
-    yield json.dumps(head)[:-1].encode() + b', "changes": ['
-    separator = "\n"
-    async for rows in lists:
-        if rows:
-            yield (separator + ",\n".join(rows)).encode(errors="backslashreplace")
-            separator = ",\n"
-    yield b"\n]}\n"
