@@ -13,13 +13,13 @@ import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
 from collector.beneath import opened
 from collector.host import Host
-from collector.overlay import Layers, mount_points
+from collector.overlay import Layers, mount_points, parse_mountinfo
 from collector.procfs import Process
 
 _CLONE_FS = 0x00000200
@@ -38,6 +38,24 @@ def open_mounted(path: Path, host: Host | None = None) -> int:
     if os.fsencode(path) not in mount_points(host.mountinfo()):
         raise FileNotFoundError(f"nothing is mounted on {path}")
     return host.open(os.fsencode(path), _DIRECTORY)
+
+
+def mounted_layers(path: Path, host: Host) -> Layers | None:
+    """Return the layers of the overlay that the runtime's machine has mounted on `path`.
+
+    The container's own table says the same in its own words, and those are not to be believed.
+    """
+    with suppress(OSError):
+        return parse_mountinfo(host.mountinfo(), os.fsencode(path))
+    return None
+
+
+def mounted_beneath(end: str, host: Host) -> Path | None:
+    """Return the mount point of the runtime's machine whose path ends so, if there is one."""
+    with suppress(OSError):
+        points = (point for point in mount_points(host.mountinfo()) if point.endswith(end.encode()))
+        return next((Path(os.fsdecode(point)) for point in points), None)
+    return None
 
 
 def clone_root(pid: int, proof: str) -> int:

@@ -155,8 +155,12 @@ class Failing(DockerRuntime):
 
     error: Exception | None = None
 
-    def layers(self, container: ContainerInfo) -> AbstractAsyncContextManager[OpenLayers]:
-        raise Unavailable("Not here", reason="NotSupported")
+    @asynccontextmanager
+    async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
+        if container.key:
+            raise Unavailable("Not here", reason="NotSupported")
+        async with super().layers(container) as layers:
+            yield layers
 
     @asynccontextmanager
     async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
