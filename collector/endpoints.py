@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from collector.beneath import opened
 from collector.host import Host
 from collector.procfs import HOST_PROC, Process, pids
 from forensics_core.errors import UsageError
+
+_CONTAINER = re.compile(r"kubepods|[0-9a-f]{64}|pod[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f-_]+")
 
 ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
 """The environment variable that names the runtime's socket: `unix:///run/crio/crio.sock`."""
@@ -134,18 +137,33 @@ def _has(host: Host, path: str) -> bool:
 
 
 def _running(name: str) -> list[int]:
-    """Return the processes of that name that are in no container."""
+    """Return root's processes of that name that are in no container.
+
+    Last come those whose program was deleted: a newer one may have replaced it, or it is a lie.
+    """
     found = []
     for pid in pids():
         with suppress(OSError), Process.open(pid) as process:
             if process.read("comm").strip() == name.encode() and _outside(process):
-                found.append(pid)
-    return found
+                found.append((process.link("exe").endswith(b" (deleted)"), pid))
+    return [pid for _, pid in sorted(found)]
 
 
 def _outside(process: Process) -> bool:
-    contained = any("kubepods" in path for path in process.cgroups().values())
-    return not contained and not process.nested
+    """Return whether a process is the machine's own, or in the same container as we are by hand."""
+    contained = _containers(process)
+    if contained and not in_job():
+        with Process.open(os.getpid(), Path("/proc")) as ours:
+            contained -= _containers(ours)
+    return not contained and not process.nested and process.owner == 0
+
+
+def _containers(process: Process) -> set[str]:
+    """Return the parts of its cgroups' paths that stand for pods and containers.
+
+    A path begins at our own cgroup where that is a namespace, so `kubepods` may not occur in it.
+    """
+    return {found for path in process.cgroups().values() for found in _CONTAINER.findall(path)}
 
 
 def _arguments(pid: int) -> list[str]:

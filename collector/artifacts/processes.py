@@ -104,7 +104,7 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     """
     try:
         first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
-        return await to_thread.run_sync(companions, first)
+        return await to_thread.run_sync(companions, first, scene.container.key)
     except Unavailable as why:
         scene.lacks(kind, why.reason, str(why), requested=why.reason != "NotRunning")
     except FileNotFoundError:

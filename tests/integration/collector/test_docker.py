@@ -286,7 +286,7 @@ async def test_processes_started_by_exec_belong_to_the_container(
         first = await runtime.process(found)
         commands = [
             Path(f"/proc/{pid}/cmdline").read_bytes()
-            for pid in await to_thread.run_sync(companions, first)
+            for pid in await to_thread.run_sync(companions, first, container)
         ]
     assert b"sleep\x00987\x00" in commands
 

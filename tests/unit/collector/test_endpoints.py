@@ -113,6 +113,54 @@ def test_a_program_in_a_container_is_not_believed(listening: Path) -> None:
     assert str(listening) not in found
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/kubepods.slice/x",
+        "/../../pod8d8d1d4e-2f0a-4a55-b0a5-3a2f6f2b7c11/x",
+        "/../kubelet-pod8d8d1d4e_2f0a_4a55_b0a5_3a2f6f2b7c11.slice",
+        f"/../cri-containerd-{'4f' * 32}.scope",
+        f"/docker/{'4f' * 32}",
+        "",
+    ],
+)
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_only_root_outside_of_all_containers_is_believed(
+    path: str, user: str, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "proc/7"
+    folder.mkdir(parents=True)
+    (folder / "comm").write_text("crio\n")
+    (folder / "cgroup").write_text(f"0::{path or '/system.slice/crio.service'}\n")
+    (folder / "status").write_text(f"Uid:\t0\t{user}\t0\t0\nNSpid:\t7\n")
+    (folder / "cmdline").write_bytes(b"crio\0--listen\0" + bytes(listening))
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to("/")
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    believed = not path and user == "0"
+    assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
+
+
+def test_a_program_that_was_replaced_is_asked_last(
+    start: Start, listening: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "python"
+    shutil.copy(sys.executable, copy)
+    command = [str(copy), "-c", SLEEP, "crio", "--listen", str(listening)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONHOME": sys.base_prefix},
+    ) as old:
+        assert old.stdout and old.stdout.readline() and old.stdin
+        copy.unlink()
+        new = start("crio", "--listen", str(listening))
+        order = [each.host for each in look("crio") if each.socket == str(listening)]
+        old.stdin.close()
+    assert order == [Host.of(new), Host.of(old.pid)]
+
+
 def test_a_socket_of_any_length_can_be_reached(tmp_path: Path) -> None:
     folder = tmp_path / ("d" * 150)
     folder.mkdir()

@@ -164,6 +164,18 @@ def test_this_process_is_among_all() -> None:
     assert os.getpid() in pids()
 
 
+def test_a_first_process_that_moved_to_a_cgroup_of_its_own(tmp_path: Path) -> None:
+    """As systemd does, and Docker in Docker; containers in the container belong to it as well."""
+    box = "/kubepods/pod1/cri-4f2a.scope"
+    for number, path in ((7, f"{box}/init"), (8, f"{box}/system/x"), (9, box), (10, "/kubepods")):
+        (tmp_path / f"{number}/ns").mkdir(parents=True)
+        (tmp_path / f"{number}/ns/pid").symlink_to("pid:[1]")
+        (tmp_path / f"{number}/status").write_text("NSpid:\t7\n")
+        (tmp_path / f"{number}/cgroup").write_text(f"0::{path}\n")
+    assert companions(7, "4f2a", tmp_path) == [7, 8, 9]
+    assert companions(7, "other", tmp_path) == [7]
+
+
 def test_no_process_no_companions() -> None:
     with pytest.raises(FileNotFoundError):
         companions(2**22 + 1)
