@@ -208,7 +208,7 @@ def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
     if kind not in _ARTIFACTS:
         return 0
     files = {
-        ArtifactKind.LOGS: len(container.log_streams),
+        ArtifactKind.LOGS: min(len(container.log_streams), logs.MAX_FILES),
         ArtifactKind.INSPECT: 2,
         ArtifactKind.FILESYSTEM: 3,
     }
