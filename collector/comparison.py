@@ -7,7 +7,7 @@ import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from collector.beneath import opened
+from collector.beneath import attribute, opened
 from collector.entries import Attributes, Row, attributes, same_status, spell_attributes
 from collector.hashing import Hashing
 from collector.lowers import Node, open_node
@@ -68,6 +68,8 @@ class Comparison:
 
     def _digest_of(self, node: Node) -> Generator[None, None, str | None]:
         with opened(open_node(node)) as lower:
+            if attribute(lower, self.marks + b"metacopy") is not None:
+                return None  # the content is in a layer still further below
             return (yield from self.hashing.digest(lower, node.status.st_size))
 
     def _same_content(self, row: Row, was: Node) -> Generator[None, None, bool | None]:

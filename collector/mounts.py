@@ -113,11 +113,13 @@ def _mount_layers(layers: Layers) -> int:
     _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     with ExitStack() as stack:
         host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
-        for path in (layers.upper, *layers.lowers):
+        for path in (layers.upper, *layers.lowers, *layers.data):
             place = stack.enter_context(opened(host.open(path)))
             numbers.append(str(place).encode())
         os.chdir("/proc/thread-self/fd")
-        _mount_overlay(b"lowerdir=" + b":".join(numbers), layers.marks)
+        count = 1 + len(layers.lowers)
+        lowers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
+        _mount_overlay(b"lowerdir=" + lowers, layers.marks)
         return os.open("/proc", _DIRECTORY)
 
 

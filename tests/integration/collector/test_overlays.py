@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def test_a_stopped_overlay_whose_files_left_their_content_below(tmp_path: Path) 
         (merged / "dir").rename(merged / "moved")
     with opened(mounts.mount_layers(layers_of(tmp_path))) as root:
         assert Path(f"/proc/self/fd/{root}/moved/big").read_text() == "content"
+
+
+def test_layers_that_only_hold_content_are_mounted_as_such(tmp_path: Path) -> None:
+    for name in ("upper/a", "lower/b", "data/hidden"):
+        put(tmp_path / name)
+    layers = replace(layers_of(tmp_path), data=(bytes(tmp_path / "data"),))
+    with opened(mounts.mount_layers(layers)) as root:
+        names = {path.name for path in Path(f"/proc/self/fd/{root}").iterdir()}
+    assert names == {"a", "b"}
 
 
 REDIRECT = ",redirect_dir=on"

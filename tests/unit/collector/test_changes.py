@@ -223,6 +223,14 @@ def test_content_that_stayed_in_the_image_under_another_name(layers: Stack) -> N
     assert rows["/srv/orphan"]["notes"] == ["metacopy", "notHashed"]
 
 
+def test_content_that_an_image_s_layer_does_not_have_itself(layers: Stack) -> None:
+    for folder in (layers.lower, layers.upper):
+        put(folder / "tool", "same")
+    mark(layers.lower / "tool", "metacopy", b"")
+    row = layers.rows()["/tool"]
+    assert row["notes"] == [] and "sha256" in row
+
+
 @pytest.mark.parametrize("redirect", [b"/a/dir", b"dir"])
 def test_a_renamed_directory(layers: Stack, redirect: bytes) -> None:
     put(layers.lower / "a/dir/member")
