@@ -84,6 +84,44 @@ def test_configuration_files(
     assert sockets(name, start(name, option, str(config))) == [str(listening)]
 
 
+@pytest.mark.parametrize("imports", ["more/*.toml", "{}/more/*.toml"])
+@pytest.mark.parametrize(
+    "content",
+    ['[grpc]\naddress = "{}"', '[plugins."io.containerd.server.v1.grpc"]\naddress = "{}"'],
+)
+def test_what_a_configuration_file_imports_overrides_it(
+    imports: str, content: str, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/10-socket.toml").write_text(content.format(listening))
+    (tmp_path / "more/20-other.toml").write_text("oom_score = 1")
+    (tmp_path / "more/30-broken.toml").write_text("[")
+    main = f'imports = ["{imports.format(tmp_path)}"]\n[grpc]\naddress = "/run/old.sock"'
+    (tmp_path / "config.toml").write_text(main)
+    pid = start("containerd", "--config", str(tmp_path / "config.toml"))
+    assert sockets("containerd", pid) == [str(listening)]
+
+
+@pytest.mark.parametrize("main", [None, '[crio.api]\nlisten = "/run/old.sock"'])
+def test_the_drop_in_files_of_cri_o(
+    main: str | None, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, root = tmp_path / "proc/7", tmp_path / "root"
+    (root / "etc/crio/crio.conf.d").mkdir(parents=True)
+    (root / "etc/crio/crio.conf.d/10-api").write_text(f'[crio.api]\nlisten = "/{listening.name}"')
+    (root / listening.name).touch()
+    if main:
+        (root / "etc/crio/crio.conf").write_text(main)
+    folder.mkdir(parents=True)
+    for name, content in (("comm", "crio"), ("cgroup", ""), ("cmdline", "crio")):
+        (folder / name).write_text(content)
+    (folder / "status").write_text("Uid:\t0\t0\t0\t0\n")
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to(root)
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    assert [each.socket for each in look("crio")] == [f"/{listening.name}"]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[grpc]\naddress = 7", "\xff"])
 def test_what_says_nothing_is_where_it_usually_is(
     content: str, start: Start, tmp_path: Path
