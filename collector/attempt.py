@@ -18,10 +18,12 @@ from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
+    DestinationError,
     ForensicsError,
     ObjectTooLarge,
     RuntimeUnavailable,
     SourceError,
+    UsageError,
 )
 from forensics_core.evidence.bundle import BundleWriter
 from forensics_core.evidence.manifest import Clocks, Container, NotCaptured
@@ -45,17 +47,13 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
 }
 """In order of volatility."""
 
-_CUTTABLE = {ArtifactKind.FILESYSTEM, ArtifactKind.LOGS}
+_CUTTABLE = {
+    ArtifactKind.PROCESSES,
+    ArtifactKind.DIFF,
+    ArtifactKind.FILESYSTEM,
+    ArtifactKind.LOGS,
+}
 """Streams of which a part is of use; they end by themselves when time is up."""
-
-_SOURCE_FAILURES = (
-    ContainerGone,
-    ContainerNotFound,
-    RuntimeUnavailable,
-    SourceError,
-    Unavailable,
-    OSError,
-)
 
 
 @dataclass
@@ -104,6 +102,7 @@ class Attempt:
                 self.order.compression,
                 self.deadline,
                 stop=self.stop,
+                peers=len(self.order.targets),
             )
         )
         self.bundle.meter.artifacts_total += sum(
@@ -178,8 +177,10 @@ class Attempt:
         try:
             if not await self._in_time(scene, kind, artifact):
                 scene.lacks_for_time(kind)
-        except _SOURCE_FAILURES as error:
-            scene.lacks(kind, _reason(error), str(error))
+        except (DestinationError, UsageError):
+            raise
+        except Exception as error:  # what a container can provoke must not cost the other evidence
+            scene.lacks(kind, _reason(error), _told(error))
         self.bundle.meter.artifacts_total -= _files(kind, scene.container) - (scene.added - before)
 
     async def _in_time(self, scene: Scene, kind: ArtifactKind, artifact: _Artifact) -> bool:
@@ -215,7 +216,7 @@ def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
     if kind not in _ARTIFACTS:
         return 0
     files = {
-        ArtifactKind.LOGS: len(container.log_streams),
+        ArtifactKind.LOGS: min(len(container.log_streams), logs.MAX_FILES),
         ArtifactKind.INSPECT: 2,
         ArtifactKind.FILESYSTEM: 3,
     }
@@ -234,8 +235,15 @@ def _reason(error: Exception) -> str:
             return "TooLarge"
         case SourceError():
             return "SourceFailed"
-        case _:
+        case OSError():
             return "Unreadable"
+        case _:
+            return "Unexpected"
+
+
+def _told(error: Exception) -> str:
+    expected = isinstance(error, ForensicsError | OSError)
+    return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
 def _row(scene: Scene, gaps: bool) -> Container:

@@ -1,63 +1,51 @@
 """How a container's files differ from its image's, read from its overlay.
 
 Each row is a dictionary: `kind` (A added, C changed, D deleted), `path` with `raw` (base64) where
-it is not UTF-8, `type`, `mode` (octal), `uid`, `gid`, `size` (bytes), `mtime`, `target` of a link,
-`device`, `sha256` of a regular file, and `notes`. Of a deleted path they tell what the image has.
+it is not UTF-8, `type`, `mode` (octal), `uid`, `gid`, `size` (bytes), `mtime`, `ctime`, `nlink`,
+`target` of a link, `device`, `sha256` of a regular file, `xattrs` that the image does not have so,
+and `notes`. Of a deleted path they tell what the image has.
 
 The notes: `identical` (copied up, but nothing differs), `mtimeRestored` (other content, though size
-and time are the image's), `typeChanged` (`was` says from what), `opaque` (directory replaced),
-`metacopy` (the content is the image's), `moved` (a directory renamed, `from` says from where),
-`mountPlaceholder` (made by the runtime to mount on), `notHashed`, `changedWhileRead`, `unreadable`.
+and time are the image's), `xattrsChanged`, `typeChanged` (`was` says from what), `opaque`
+(directory replaced), `metacopy` (the content is the image's), `moved` (a directory renamed, or in
+one; `from` says from where), `mountPlaceholder` (made by the runtime to mount on), `notHashed`,
+`notListed` (a directory too deep, or one of too many), `changedWhileRead`, `unreadable`.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
+import json
+import math
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
 
-from collector.beneath import PLACE, attribute, open_data, open_strictly, opened
-from collector.lowers import (
-    Folder,
-    Node,
-    Piece,
-    descend,
-    is_opaque,
-    is_whiteout,
-    join,
-    open_node,
-)
+from collector.beneath import PLACE, attribute, open_strictly, opened
+from collector.comparison import Comparison
+from collector.entries import Row, describe, kind_of, same_status, spell
+from collector.hashing import Hashing
+from collector.lowers import Folder, Node, descend, is_opaque, is_whiteout, join
+from collector.names import Names
 from collector.text import readable
+from collector.visits import Member, Visit, Waiting, note_origin
 
 MAX_ROWS = 500_000
 """Rows of one container; then the list is truncated."""
-MAX_HASHED = 4 * 1024**3
-"""Bytes of one file that are hashed; a longer one gets none."""
-_BLOCK = 1024 * 1024
-_TICK = 64
-"""Blocks of a long file between two chances to stop."""
+MAX_BYTES = 256 * 1024 * 1024
+"""Letters of all rows; likewise."""
+_TURN, _BATCH = 64, 1024 * 1024
+"""Steps of work, and letters, after which others have a turn."""
 
-Row = dict[str, Any]
 Rows = Generator[Row | None, None, None]
-"""Rows, and None where it may take long until the next."""
+"""Rows, and None after every other step of work."""
 
 _PLACEHOLDERS = frozenset({b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
-_TYPES: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISREG, "file"),
-    (stat.S_ISDIR, "directory"),
-    (stat.S_ISLNK, "symlink"),
-    (stat.S_ISFIFO, "fifo"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "character"),
-    (stat.S_ISBLK, "block"),
-)
+_MOVING = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,196 +60,224 @@ class OpenLayers:
     """Paths, without the slash in front, that the runtime mounts something on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """A directory of the upper layer that is still to be read."""
-
-    path: bytes
-    image: tuple[Piece, ...]
-    """The same directory in the image."""
-    replaced: bool = False
-    """Whether the image does not show through any more."""
-    moved: bool = False
-
-
 @dataclass(slots=True)
 class ChangeSet:
     """One walk through the upper layer."""
 
     layers: OpenLayers
     max_rows: int = MAX_ROWS
-    max_hashed: int = MAX_HASHED
-    truncated: bool = field(default=False, init=False)
-    changed_while_read: list[bytes] = field(default_factory=list, init=False)
-    """Paths that were something else a moment later."""
-    _left: list[_Visit] = field(default_factory=list, init=False)
-    _count: int = field(default=0, init=False)
+    max_bytes: int = MAX_BYTES
+    hashing: Hashing = field(default_factory=Hashing)
+    until: float = math.inf
+    """When it ends, by `time.monotonic`, with what it has."""
+    cut: str = field(default="", init=False)
+    """Why it ended before its end, in the manifest's word."""
+    changed: Names = field(default_factory=Names, init=False)
+    """What was something else a moment later."""
+    unreadable: Names = field(default_factory=Names, init=False)
+    unlisted: Names = field(default_factory=Names, init=False)
+    """Directories that were not looked into, being too deep or too many."""
+    _waiting: Waiting = field(default_factory=Waiting, init=False)
+
+    def batches(self) -> Iterator[list[str]]:
+        """Yield the rows as JSON; every list, even an empty one, after little work."""
+        batch, work, size, total = list[str](), 0, 0, 0
+        for row in self.rows():
+            work += 1
+            if row is not None:
+                batch.append(json.dumps(row, ensure_ascii=False))
+                size += len(batch[-1])
+            if work >= _TURN or size >= _BATCH:
+                total += size
+                if total > self.max_bytes:
+                    self.end("TooLarge")
+                yield batch
+                batch, work, size = [], 0, 0
+        yield batch
+
+    def end(self, reason: str) -> None:
+        """Let the walk end with what it has; may be called from another thread."""
+        self.cut = self.cut or reason
 
     def rows(self) -> Rows:
         """Yield the rows, folders before what is in them, each once."""
-        top = tuple((root, b"") for root in self.layers.lowers)
-        self._left.append(_Visit(b"", top))
-        while self._left and not self.truncated:
-            for row in self._visit(self._left.pop()):
-                if row is not None:
-                    self._count += 1
-                    if self._count > self.max_rows:
-                        self.truncated = True
-                        return
+        count = 0
+        self._waiting.push([Visit(b"", tuple((root, b"") for root in self.layers.lowers))])
+        while self._waiting.visits and not self._over():
+            for row in self._visit(self._waiting.pop()):
+                count += row is not None
+                if count > self.max_rows:
+                    self.end("TooLarge")
+                if self._over():
+                    return
                 yield row
 
-    def _visit(self, visit: _Visit) -> Rows:
-        try:
-            upper = open_strictly(self.layers.upper, visit.path)
-        except OSError as error:
-            self._moving(visit.path, error)
-            return
-        with opened(upper), Folder(visit.image, self.layers.marks) as image:
-            names = self._names(upper)
-            deeper: list[_Visit] = []
-            for name in names:
-                yield from self._entry(visit, upper, image, name, deeper)
-            if visit.replaced:
-                yield from self._lost(visit.path, image, {*names})
-            self._left.extend(reversed(deeper))
+    def _over(self) -> bool:
+        if time.monotonic() >= self.until:
+            self.end("Deadline")
+        return bool(self.cut)
+
+    def _visit(self, visit: Visit) -> Rows:
+        deeper, marks = list[Visit](), self.layers.marks
+        with ExitStack() as stack:
+            image = stack.enter_context(Folder(visit.image, marks))
+            covered = stack.enter_context(Folder(visit.covered, marks))
+            names = list[bytes]()
+            try:
+                if visit.written:
+                    upper = open_strictly(self.layers.upper, visit.path)
+                    stack.enter_context(opened(upper))
+                    names = self._names(upper)
+                for name in names:
+                    yield from self._entry(visit, upper, name, image, covered, deeper)
+                yield from self._lost(visit, image, covered, {*names}, deeper)
+            except OSError as error:
+                self._trouble(visit.path, error)
+        self._waiting.push(deeper)
 
     def _names(self, folder: int) -> list[bytes]:
         with os.scandir(folder) as entries:
             names = [os.fsencode(entry.name) for entry in islice(entries, self.max_rows + 1)]
         return sorted(names)
 
-    def _moving(self, path: bytes, error: OSError) -> None:
-        """Take note of what went away, or became something else, under our hands."""
-        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.EINVAL}:
-            raise error
-        self.changed_while_read.append(b"/" + path)
+    def _trouble(self, path: bytes, error: OSError) -> str:
+        """Take note of what went away or became something else under our hands, or is broken."""
+        moving = error.errno in _MOVING
+        (self.changed if moving else self.unreadable).add(readable(b"/" + path))
+        return "changedWhileRead" if moving else "unreadable"
 
     def _entry(
-        self, visit: _Visit, upper: int, image: Folder, name: bytes, deeper: list[_Visit]
+        self,
+        visit: Visit,
+        upper: int,
+        name: bytes,
+        image: Folder,
+        covered: Folder,
+        deeper: list[Visit],
     ) -> Rows:
-        path = join(visit.path, name)
+        yield None
         try:
-            place = os.open(name, PLACE, dir_fd=upper)
+            with opened(os.open(name, PLACE, dir_fd=upper)) as place:
+                was = image.find(name)
+                member = Member(visit, name, place, image, was, covered.find(name))
+                yield from self._row(member, deeper)
         except OSError as error:
-            self._moving(path, error)
-            return
-        with opened(place):
-            status, was = os.fstat(place), image.find(name)
-            if is_whiteout(status, place, self.layers.marks):
-                if was:  # else it was made by a rename, or hides what was never there
-                    yield _deleted(path, was)
-            elif stat.S_ISDIR(status.st_mode):
-                yield self._folder(
-                    _Visit(path, (), visit.replaced, visit.moved), place, was, deeper
-                )
-            else:
-                yield from self._file(path, place, was, visit.moved)
-                if was and was.folder:
-                    with Folder(was.folder, self.layers.marks) as before:
-                        yield from self._lost(path, before, set())
+            path = join(visit.path, name)
+            if self._trouble(path, error) == "unreadable":
+                yield {"kind": "C", **spell(path), "notes": ["unreadable"]}
 
-    def _folder(self, visit: _Visit, place: int, was: Node | None, deeper: list[_Visit]) -> Row:
-        status = os.fstat(place)
-        row = self._describe(visit.path, status, was)
-        visit = replace(visit, image=was.folder if was else ())
-        origin = self._origin(visit.path, place)
-        if origin is not None:
-            node, row["from"] = origin
-            row["notes"].append("moved")
-            visit = replace(visit, image=node.folder if node else (), moved=True)
-        elif is_opaque(place, self.layers.marks):
-            visit = replace(visit, replaced=True)
-            if was and was.folder:
-                row["notes"].append("opaque")
-        elif was and was.folder and _alike(status, was.status):
+    def _row(self, member: Member, deeper: list[Visit]) -> Rows:
+        status = os.fstat(member.place)
+        if is_whiteout(status, member.place, self.layers.marks):
+            if member.before:  # else a rename made it, or it hides what was never there
+                yield _deleted(member.path, member.before, member.origin)
+        elif stat.S_ISDIR(status.st_mode):
+            yield self._folder(member, status, deeper)
+        else:
+            yield from self._file(member, status)
+            self._enter(replace(member.inside(), shows=False, written=False), deeper)
+
+    def _folder(self, member: Member, status: os.stat_result, deeper: list[Visit]) -> Row:
+        row = self._describe(member, status)
+        inside = self._inside(member)
+        note_origin(row, inside.origin)
+        stays = inside.origin == member.origin
+        was = member.before if stays and member.before and member.before.folder else None
+        try:
+            same = self._comparison.note_attributes(row, member.place, was)
+        except OSError as error:
+            row["notes"].append(self._trouble(member.path, error))
+            same = False
+        if was and member.visit.shows and not inside.shows:
+            row["notes"].append("opaque")
+        elif was and inside.shows and same and same_status(status, was.status):
             row["notes"].append("identical")
-        deeper.append(visit)
+        if not self._enter(inside, deeper):
+            row["notes"].append("notListed")
         return row
 
-    def _origin(self, path: bytes, place: int) -> tuple[Node | None, str] | None:
-        """Return what a renamed directory was in the image, and its name there."""
-        redirect = attribute(place, self.layers.marks + b"redirect")
+    def _enter(self, inside: Visit, deeper: list[Visit]) -> bool:
+        """Remember to look into a directory, unless its path or their number is absurd."""
+        needed = inside.written or bool(inside.image or inside.covered)
+        if needed and not self._waiting.has_room(inside, len(deeper)):
+            self.unlisted.add(readable(b"/" + inside.path))
+            return False
+        if needed:
+            deeper.append(inside)
+        return True
+
+    def _inside(self, member: Member) -> Visit:
+        """Return what a directory is compared with, by the kernel's rules."""
+        inside = member.inside()
+        if is_opaque(member.place, self.layers.marks):
+            return replace(inside, shows=False)
+        redirected = self._redirected(member)
+        if redirected is None:
+            return inside
+        node, origin = redirected
+        return Visit(member.path, node.folder if node else (), True, origin, member.own)
+
+    def _redirected(self, member: Member) -> tuple[Node | None, bytes] | None:
+        """Return what a renamed directory, or file without content, was in the image, and where.
+
+        A path is one of the whole image, a mere name one of the directory that it lay in before.
+        """
+        redirect = attribute(member.place, self.layers.marks + b"redirect")
         if redirect is None:
             return None
+        if not {b".", b".."}.isdisjoint(redirect.split(b"/")):
+            return None, redirect
         if not redirect.startswith(b"/"):
-            redirect = b"/" + join(path.rpartition(b"/")[0], redirect)
+            return member.image.find(redirect), member.visit.home_of(redirect)
         top = tuple((root, b"") for root in self.layers.lowers)
-        return descend(top, redirect, self.layers.marks), readable(redirect)
+        return descend(top, redirect, self.layers.marks), redirect.strip(b"/")
 
-    def _lost(self, path: bytes, image: Folder, kept: set[bytes]) -> Rows:
-        """Yield a row for each member of a directory that is not there any more."""
-        for name in image.names(self.max_rows):
-            was = image.find(name)
-            if was and name not in kept:
-                yield _deleted(join(path, name), was)
+    def _lost(
+        self,
+        visit: Visit,
+        image: Folder,
+        covered: Folder,
+        kept: set[bytes],
+        deeper: list[Visit],
+    ) -> Rows:
+        """Yield a row for each member of the image's directory that is not there any more."""
+        if not visit.shows:
+            for name, was in image.members(self.max_rows):
+                if name not in kept:
+                    kept.add(name)
+                    yield _deleted(join(visit.path, name), was, visit.origin_of(name))
+        for name, was in covered.members(self.max_rows):
+            yield None
+            now = image.find(name) if visit.shows else None
+            path = join(visit.path, name)
+            if name not in kept and now is None:
+                yield _deleted(path, was, None)
+            elif name not in kept and now and was.folder:
+                origin = visit.home_of(name)
+                self._enter(Visit(path, now.folder, True, origin, was.folder, False), deeper)
 
-    def _file(self, path: bytes, place: int, was: Node | None, moved: bool) -> Rows:
-        status = os.fstat(place)
-        row = self._describe(path, status, was)
-        if moved:
-            row["notes"].append("moved")
+    def _file(self, member: Member, status: os.stat_result) -> Rows:
+        row = note_origin(self._describe(member, status), member.origin)
         try:
-            if stat.S_ISLNK(status.st_mode):
-                target = os.readlink(b"", dir_fd=place)
-                row["target"] = readable(target)
-            elif stat.S_ISREG(status.st_mode):
-                yield from self._content(row, path, place, was)
+            was, below = member.before, member.before
+            if attribute(member.place, self.layers.marks + b"metacopy") is not None:
+                row["notes"].append("metacopy")
+                redirected = self._redirected(member)
+                below = redirected[0] if redirected else was
+            if "was" in row:
+                was = None
+            yield from self._comparison.compare(row, member.place, was, below)
         except OSError as error:
-            self._moving(path, error)
-            row["notes"].append("changedWhileRead")
-        if was and stat.S_IFMT(was.status.st_mode) == stat.S_IFMT(status.st_mode):
-            yield from self._compare(row, status, was)
+            row["notes"].append(self._trouble(member.path, error))
         yield row
 
-    def _content(self, row: Row, path: bytes, place: int, was: Node | None) -> Rows:
-        if attribute(place, self.layers.marks + b"metacopy") is None:
-            row["sha256"] = yield from self._digest(place, row["size"])
-        else:
-            row["notes"].append("metacopy")
-            origin = self._origin(path, place)
-            node = origin[0] if origin else was
-            if node:
-                with opened(open_node(node)) as lower:
-                    row["sha256"] = yield from self._digest(lower, node.status.st_size)
-        if row.get("sha256") is None:
-            row.pop("sha256", None)
-            row["notes"].append("notHashed")
+    @property
+    def _comparison(self) -> Comparison:
+        return Comparison(self.layers.marks, self.hashing)
 
-    def _digest(self, place: int, size: int) -> Generator[None, None, str | None]:
-        """Return the SHA-256 of a regular file, or None if it is longer than the cap."""
-        if size > self.max_hashed:
-            return None
-        digest, left = hashlib.sha256(), self.max_hashed
-        with opened(open_data(place)) as data:
-            while left > 0 and (block := os.read(data, min(_BLOCK, left))):
-                digest.update(block)
-                left -= len(block)
-                if left // _BLOCK % _TICK == 0:
-                    yield None
-        return digest.hexdigest() if left > 0 else None
-
-    def _compare(self, row: Row, status: os.stat_result, was: Node) -> Rows:
-        """Note where nothing differs, or where only the content gives a change away."""
-        if status.st_size != was.status.st_size or status.st_mtime_ns != was.status.st_mtime_ns:
-            return
-        same = yield from self._same_content(row, was)
-        if same is False:
-            row["notes"].append("mtimeRestored")
-        elif same and _alike(status, was.status):
-            row["notes"].append("identical")
-
-    def _same_content(self, row: Row, was: Node) -> Generator[None, None, bool | None]:
-        """Return whether file or link hold what the image has; None where nobody knows."""
-        with opened(open_node(was)) as lower:
-            if row["type"] == "symlink":
-                return row.get("target") == readable(os.readlink(b"", dir_fd=lower))
-            if row["type"] != "file":
-                return True
-            before = yield from self._digest(lower, was.status.st_size)
-        return before == row["sha256"] if before and "sha256" in row else None
-
-    def _describe(self, path: bytes, status: os.stat_result, was: Node | None) -> Row:
-        row = {"kind": "C" if was else "A", **_spell(path), **describe(status), "notes": []}
+    def _describe(self, member: Member, status: os.stat_result) -> Row:
+        path, was = member.path, member.before
+        row = {"kind": "C" if was else "A", **spell(path), **describe(status), "notes": []}
         if was and stat.S_IFMT(was.status.st_mode) != stat.S_IFMT(status.st_mode):
             row["notes"].append("typeChanged")
             row["was"] = kind_of(was.status)
@@ -273,61 +289,6 @@ class ChangeSet:
         return row
 
 
-def describe(status: os.stat_result) -> Row:
-    """Return what stat(2) says, spelled for JSON."""
-    row: Row = {
-        "type": kind_of(status),
-        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
-        "uid": status.st_uid,
-        "gid": status.st_gid,
-        "size": status.st_size,
-        "mtime": _time(status.st_mtime_ns),
-    }
-    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-        row["device"] = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    return row
-
-
-def kind_of(status: os.stat_result) -> str:
-    """Return the word for a file's type."""
-    return next((word for test, word in _TYPES if test(status.st_mode)), "unknown")
-
-
-def _deleted(path: bytes, was: Node) -> Row:
-    return {"kind": "D", **_spell(path), **describe(was.status), "notes": []}
-
-
-def _spell(path: bytes) -> Row:
-    whole = b"/" + path
-    text = readable(whole)
-    if text.encode() == whole:
-        return {"path": text}
-    return {"path": text, "raw": base64.b64encode(whole).decode()}
-
-
-def _time(nanoseconds: int) -> str:
-    """Return RFC 3339 with nine digits; a time that no calendar has becomes its number."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-    except (ValueError, OverflowError, OSError):
-        return f"@{seconds}.{rest:09d}"
-
-
-def _alike(one: os.stat_result, other: os.stat_result) -> bool:
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("st_mode", "st_uid", "st_gid", "st_mtime_ns")
-    )
-
-
-def batches(rows: Rows, most: int = 256) -> Iterator[list[Row]]:
-    """Yield rows as lists; every list, even an empty one, comes without long waits."""
-    batch: list[Row] = []
-    for row in rows:
-        if row is not None:
-            batch.append(row)
-        if row is None or len(batch) >= most:
-            yield batch
-            batch = []
-    yield batch
+def _deleted(path: bytes, was: Node, origin: bytes | None) -> Row:
+    row: Row = {"kind": "D", **spell(path), **describe(was.status), "notes": []}
+    return note_origin(row, origin)

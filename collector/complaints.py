@@ -10,13 +10,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from collector.names import MAX_NAMES, Names
 from collector.text import readable
 from forensics_core.errors import SourceError
 from forensics_core.evidence.bundle import Findings
 from forensics_core.evidence.manifest import Flag
-
-MAX_NAMES = 50
-"""Names kept of one sort; the rest are only counted."""
 
 _PROGRAM = re.compile(rb"\A(?:\S*/)?tar: ")
 _NAMED = re.compile(rb'"((?:[^"\\]|\\.)*)": (.*)', re.DOTALL)
@@ -31,24 +29,6 @@ _UNREADABLE = re.compile(
     rb"Cannot .*|Read error at byte.*|.* too long .*; not dumped|Unknown file.*"
 )
 _HARMLESS = b"Exiting with failure status due to previous errors"
-
-
-@dataclass(slots=True)
-class Names:
-    """Some of many names, and how many there are."""
-
-    first: list[str] = field(default_factory=list)
-    total: int = 0
-
-    def add(self, name: str) -> None:
-        """Count `name`, and keep it while there is room."""
-        self.total += 1
-        if len(self.first) < MAX_NAMES:
-            self.first.append(name)
-
-    def __str__(self) -> str:
-        more = self.total - len(self.first)
-        return ", ".join(self.first) + (f" and {more} more" if more else "")
 
 
 @dataclass(slots=True)

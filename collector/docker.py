@@ -16,13 +16,14 @@ import errno
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 from aiodocker import Docker
+from anyio import to_thread
 
 from collector import dockerlogs, dockerview, view
 from collector.changes import OpenLayers
@@ -30,6 +31,7 @@ from collector.endpoints import in_job, look, named
 from collector.host import Host
 from collector.jsonrows import rows
 from collector.runtime import Change, ContainerInfo, Listed, LogStream, Unavailable, split_reference
+from collector.sandboxes import refuse_sandboxed
 from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
@@ -47,6 +49,10 @@ PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 WALKING = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 """The same where it first walks through a whole file system, and may be long about it."""
 
+_SCHEMES = ("unix://", "tcp://", "http://", "https://")
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading an answer raises that no engine gives."""
+_ALL = "containers/json?all=1"
 _NAME = "io.kubernetes.container.name"
 _KINDS = {0: "C", 1: "A", 2: "D"}
 
@@ -55,6 +61,11 @@ _KINDS = {0: "C", 1: "A", 2: "D"}
 async def open_docker(host: str | None = None) -> AsyncIterator[DockerRuntime]:
     """Open the engine at `host`, a URL as in `DOCKER_HOST`. Raises `RuntimeUnavailable`."""
     with _place(host) as (url, where, machine):
+        if not url.startswith(_SCHEMES):
+            raise UsageError(
+                f"DOCKER_HOST='{url}' leads nowhere: only unix:// and tcp:// are understood",
+                hint=f"Write it as {DEFAULT_HOST}, or run this on the engine's machine",
+            )
         try:
             client = Docker(url=url, timeout=PATIENCE)
         except (ValueError, OSError) as error:
@@ -95,33 +106,35 @@ class DockerRuntime:
 
     async def version(self) -> str:
         """Return `docker` and the engine's version."""
-        said = json.loads(await self._read("version"))
-        return f"docker {said['Version']}"
+        with self._understanding(ContainerGone):
+            return f"docker {json.loads(await self._read('version'))['Version']}"
 
     async def list(self) -> list[Listed]:
         """Return every container, those of pods with the pod's name."""
-        return [
-            Listed(
-                f"docker://{row['Id']}",
-                _pod(row.get("Labels") or {}),
-                (row.get("Labels") or {}).get(_NAME) or row["Names"][0].removeprefix("/"),
-                row["Image"],
-                row["State"],
-            )
-            for row in json.loads(await self._read("containers/json?all=1"))
-        ]
+        with self._understanding(ContainerGone):
+            return [_listed(row) for row in json.loads(await self._read(_ALL))]
 
     async def find(self, reference: str) -> ContainerInfo:
-        """Return the container of that name, ID, or beginning of an ID."""
+        """Return the container of that name, ID, or beginning of an ID.
+
+        Raises `UsageError` where it runs in a sandbox of its own.
+        """
         key = split_reference(reference)[1]
         try:
-            return _info(await self._read(f"containers/{quote(key, safe='')}/json"))
+            container = await self._describe(quote(key, safe=""))
         except ContainerGone:
             raise await self._unknown(key) from None
+        config = json.loads(container.document).get("HostConfig") or {}
+        refuse_sandboxed(container.name, str(config.get("Runtime", "")))
+        return container
 
     async def inspect(self, container: ContainerInfo) -> ContainerInfo:
         """Return what the engine says of the container now."""
-        return _info(await self._read(f"containers/{container.key}/json"))
+        return await self._describe(container.key)
+
+    async def _describe(self, key: str) -> ContainerInfo:
+        with self._understanding():
+            return _info(await self._read(f"containers/{key}/json"))
 
     async def image(self, container: ContainerInfo) -> bytes:
         """Return what the engine says of the container's image."""
@@ -152,15 +165,23 @@ class DockerRuntime:
         async with self._get(f"containers/{container.key}/export", WALKING) as blocks:
             yield blocks
 
-    def root(self, container: ContainerInfo) -> AbstractAsyncContextManager[int]:
+    @asynccontextmanager
+    async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
         """Open the file system beneath the engine's data folder, or through the process."""
-        self._require_local()
-        return view.open_root(container, dockerview.storage(container), self._machine)
+        place = await self._storage(container)
+        async with view.open_root(container, place, self._machine) as root:
+            yield root
 
-    def layers(self, container: ContainerInfo) -> AbstractAsyncContextManager[OpenLayers]:
+    @asynccontextmanager
+    async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
         """Open the layers beneath the engine's data folder."""
+        place = await self._storage(container)
+        async with view.open_layers(place, self._machine) as layers:
+            yield layers
+
+    async def _storage(self, container: ContainerInfo) -> view.Storage:
         self._require_local()
-        return view.open_layers(dockerview.storage(container), self._machine)
+        return await to_thread.run_sync(dockerview.storage, container, self._machine)
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""
@@ -184,6 +205,19 @@ class DockerRuntime:
         async with answer:
             if answer.status >= 400:
                 raise _refusal(answer.status, await answer.read())
+
+    @contextmanager
+    def _understanding(self, *nonsense: type[Exception]) -> Iterator[None]:
+        """Raise `RuntimeUnavailable` where an answer is not what an engine says."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, (*_NONSENSE, *nonsense)):
+                raise
+            raise RuntimeUnavailable(
+                f"What answers at {self.host} is no Docker Engine",
+                hint="See whether DOCKER_HOST is right",
+            ) from error
 
     def _require_local(self) -> None:
         if self.remote:
@@ -213,8 +247,9 @@ class DockerRuntime:
             yield _blocks(answer)
 
     async def _unknown(self, key: str) -> ContainerNotFound:
-        listed = json.loads(await self._read("containers/json?all=1"))
-        names = [name.removeprefix("/") for row in listed for name in row["Names"]]
+        with self._understanding(ContainerGone):
+            listed = json.loads(await self._read(_ALL))
+            names = [name.removeprefix("/") for row in listed for name in row.get("Names") or ()]
         near = difflib.get_close_matches(key, names, n=3) or sorted(names)[:5]
         return ContainerNotFound(
             f"The Docker Engine knows no container '{key}'",
@@ -237,6 +272,13 @@ def _pod(labels: dict[str, str]) -> str:
     """Return the pod's name where a kubelet made the container."""
     parts = (labels.get(f"io.kubernetes.pod.{part}") for part in ("namespace", "name"))
     return "/".join(part for part in parts if part)
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    labels = row.get("Labels") or {}
+    names = [name.removeprefix("/") for name in row.get("Names") or ()]
+    name = labels.get(_NAME) or next(iter(names), row["Id"][:12])
+    return Listed(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
 
 
 def _info(document: bytes) -> ContainerInfo:

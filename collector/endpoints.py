@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from collector.beneath import opened
 from collector.host import Host
 from collector.procfs import HOST_PROC, Process, pids
 from forensics_core.errors import UsageError
+
+_NONSENSE = (OSError, ValueError, LookupError, TypeError)
+"""What configuration files raise that are not there, or not what they should be."""
+_CONTAINER = re.compile(r"kubepods|[0-9a-f]{64}|pod[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f-_]+")
 
 ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
 """The environment variable that names the runtime's socket: `unix:///run/crio/crio.sock`."""
@@ -47,8 +52,10 @@ class _Program:
     config_options: tuple[str, ...]
     config: str
     address: Callable[[bytes], Any]
-    """Finds the address in the configuration file."""
+    """Finds the address in a configuration file."""
     usual: tuple[str, ...]
+    more: Callable[[bytes], list[str]] = lambda _: []
+    """Finds the patterns of further files that override this one."""
 
 
 def _toml(*names: str) -> Callable[[bytes], Any]:
@@ -61,12 +68,26 @@ def _toml(*names: str) -> Callable[[bytes], Any]:
     return find
 
 
+def _either(*ways: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def find(content: bytes) -> Any:
+        for way in ways[:-1]:
+            with suppress(LookupError, TypeError):
+                return way(content)
+        return ways[-1](content)
+
+    return find
+
+
 _CONTAINERD = _Program(
     ("--address", "-a"),
     ("--config", "-c"),
     "/etc/containerd/config.toml",
-    _toml("grpc", "address"),
+    _either(
+        _toml("plugins", "io.containerd.server.v1.grpc", "address"),  # version 4
+        _toml("grpc", "address"),
+    ),
     ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
+    _toml("imports"),
 )
 _CRIO = _Program(
     ("--listen",),
@@ -74,6 +95,7 @@ _CRIO = _Program(
     "/etc/crio/crio.conf",
     _toml("crio", "api", "listen"),
     ("/var/run/crio/crio.sock",),
+    lambda _: ["/etc/crio/crio.conf.d/*"],
 )
 _DOCKERD = _Program(
     ("--host", "-H"),
@@ -134,18 +156,33 @@ def _has(host: Host, path: str) -> bool:
 
 
 def _running(name: str) -> list[int]:
-    """Return the processes of that name that are in no container."""
+    """Return root's processes of that name that are in no container.
+
+    Last come those whose program was deleted: a newer one may have replaced it, or it is a lie.
+    """
     found = []
     for pid in pids():
         with suppress(OSError), Process.open(pid) as process:
             if process.read("comm").strip() == name.encode() and _outside(process):
-                found.append(pid)
-    return found
+                found.append((process.link("exe").endswith(b" (deleted)"), pid))
+    return [pid for _, pid in sorted(found)]
 
 
 def _outside(process: Process) -> bool:
-    contained = any("kubepods" in path for path in process.cgroups().values())
-    return not contained and not process.nested
+    """Return whether a process is the machine's own, or in the same container as we are by hand."""
+    contained = _containers(process)
+    if contained and not in_job():
+        with Process.open(os.getpid(), Path("/proc")) as ours:
+            contained -= _containers(ours)
+    return not contained and not process.nested and process.owner == 0
+
+
+def _containers(process: Process) -> set[str]:
+    """Return the parts of its cgroups' paths that stand for pods and containers.
+
+    A path begins at our own cgroup where that is a namespace, so `kubepods` may not occur in it.
+    """
+    return {found for path in process.cgroups().values() for found in _CONTAINER.findall(path)}
 
 
 def _arguments(pid: int) -> list[str]:
@@ -158,11 +195,24 @@ def _sockets(program: _Program, arguments: Sequence[str], host: Host) -> list[st
     said = _values(arguments, program.options)
     if not said:
         config = _values(arguments, program.config_options) or [program.config]
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            address = program.address(host.read(config[-1]))
-            said = [address] if isinstance(address, str) else [str(each) for each in address]
+        for content in _contents(program, config[-1], host):
+            with suppress(*_NONSENSE):
+                address = program.address(content)
+                said = [address] if isinstance(address, str) else [str(each) for each in address]
     paths = [text.removeprefix("unix://") for text in said]
     return [path for path in paths if path.startswith("/")] or [*program.usual]
+
+
+def _contents(program: _Program, config: str, host: Host) -> Iterator[bytes]:
+    """Yield the configuration files, those that override others last."""
+    content = b""
+    with suppress(OSError):
+        content = host.read(config)
+        yield content
+    with suppress(*_NONSENSE):
+        for pattern in program.more(content):
+            for path in host.matching(str(PurePosixPath(config).parent / pattern)):
+                yield host.read(path)
 
 
 def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

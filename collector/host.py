@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from collector.beneath import open_in_root, opened
@@ -42,6 +43,14 @@ class Host:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(self.open(path, flags), "rb") as file:
             return file.read(MAX_FILE)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the paths there whose last part matches, sorted. Raises `OSError`."""
+        folder, _, last = pattern.rpartition("/")
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with opened(self.open(folder or "/", flags)) as place, os.scandir(place) as entries:
+            names = sorted(entry.name for entry in entries if fnmatchcase(entry.name, last))
+        return [f"{folder}/{name}" for name in names]
 
     def mountinfo(self) -> bytes:
         """Return its mount table."""

@@ -8,14 +8,18 @@ Source: Documentation/filesystems/overlayfs.rst
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 
 from collector.beneath import PLACE, attribute, open_strictly, opened
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What the kernel says of what is not there; everything else leaves it open what is."""
 
 Piece = tuple[int, bytes]
 """A directory of one layer: the layer's root, and the path in it."""
@@ -46,19 +50,25 @@ class Node:
 
 
 class Folder:
-    """A directory of the image, as the layers in `pieces` make it up; none of them may be there."""
+    """A directory of the image, as the layers in `pieces` make it up; none of them may be there.
+
+    What cannot be read raises `OSError` only where the answer depends on it.
+    """
 
     def __init__(self, pieces: tuple[Piece, ...], marks: bytes) -> None:
         self._pieces = pieces
         self._marks = marks
         self._stack = ExitStack()
-        self._parts: list[tuple[int, Piece]] = []
+        self._parts: list[tuple[int | OSError, Piece]] = []
 
     def __enter__(self) -> Folder:
         for root, path in self._pieces:
-            with suppress(OSError):
+            try:
                 part = self._stack.enter_context(opened(open_strictly(root, path)))
                 self._parts.append((part, (root, path)))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    self._parts.append((error, (root, path)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,9 +78,8 @@ class Folder:
         """Return what the image has under `name`, or None."""
         found: list[tuple[os.stat_result, Piece]] = []
         for part, (root, path) in self._parts:
-            try:
-                place = os.open(name, PLACE, dir_fd=part)
-            except OSError:
+            place = _place(part, name)
+            if place is None:
                 continue
             with opened(place):
                 status = os.fstat(place)
@@ -87,13 +96,31 @@ class Folder:
         pieces = tuple(each for _, each in found) if stat.S_ISDIR(status.st_mode) else ()
         return Node(status, piece, pieces)
 
-    def names(self, limit: int) -> Iterator[bytes]:
-        """Yield the names that the image has here, `limit` of them at most."""
+    def members(self, limit: int) -> Iterator[tuple[bytes, Node]]:
+        """Yield what the image has here, by names, `limit` of them at most."""
         seen = set[bytes]()
         for part, _ in self._parts:
-            with os.scandir(part) as entries:
+            with os.scandir(_readable(part)) as entries:
                 seen |= {os.fsencode(entry.name) for entry in islice(entries, limit - len(seen))}
-        yield from (name for name in sorted(seen) if self.find(name))
+        for name in sorted(seen):
+            if node := self.find(name):
+                yield name, node
+
+
+def _readable(part: int | OSError) -> int:
+    if isinstance(part, OSError):
+        raise part
+    return part
+
+
+def _place(part: int | OSError, name: bytes) -> int | None:
+    """Open a name in a part of a directory; None where it has no such."""
+    try:
+        return os.open(name, PLACE, dir_fd=_readable(part))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
 
 
 def descend(pieces: tuple[Piece, ...], path: bytes, marks: bytes) -> Node | None:

@@ -9,16 +9,17 @@ Source: mount(2), setns(2), open_tree(2), Documentation/filesystems/overlayfs.rs
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
 from collector.beneath import opened
 from collector.host import Host
-from collector.overlay import Layers, mount_points
+from collector.overlay import Layers, mount_points, parse_mountinfo
 from collector.procfs import Process
 
 _CLONE_FS = 0x00000200
@@ -37,6 +38,24 @@ def open_mounted(path: Path, host: Host | None = None) -> int:
     if os.fsencode(path) not in mount_points(host.mountinfo()):
         raise FileNotFoundError(f"nothing is mounted on {path}")
     return host.open(os.fsencode(path), _DIRECTORY)
+
+
+def mounted_layers(path: Path, host: Host) -> Layers | None:
+    """Return the layers of the overlay that the runtime's machine has mounted on `path`.
+
+    The container's own table says the same in its own words, and those are not to be believed.
+    """
+    with suppress(OSError):
+        return parse_mountinfo(host.mountinfo(), os.fsencode(path))
+    return None
+
+
+def mounted_beneath(end: str, host: Host) -> Path | None:
+    """Return the mount point of the runtime's machine whose path ends so, if there is one."""
+    with suppress(OSError):
+        points = (point for point in mount_points(host.mountinfo()) if point.endswith(end.encode()))
+        return next((Path(os.fsdecode(point)) for point in points), None)
+    return None
 
 
 def clone_root(pid: int, proof: str) -> int:
@@ -94,16 +113,33 @@ def _mount_layers(layers: Layers) -> int:
     _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     with ExitStack() as stack:
         host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
-        for path in (layers.upper, *layers.lowers):
+        for path in (layers.upper, *layers.lowers, *layers.data):
             place = stack.enter_context(opened(host.open(path)))
             numbers.append(str(place).encode())
         os.chdir("/proc/thread-self/fd")
-        options = b"lowerdir=" + b":".join(numbers)
-        if layers.marks.startswith(b"user."):
-            options += b",userxattr"
-        flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-        _call("mount", b"overlay", b"/proc", b"overlay", flags, options)
+        count = 1 + len(layers.lowers)
+        lowers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
+        _mount_overlay(b"lowerdir=" + lowers, layers.marks)
         return os.open("/proc", _DIRECTORY)
+
+
+def _mount_overlay(options: bytes, marks: bytes) -> None:
+    """Mount as the container's overlay was, so that files renamed or changed in mode are whole.
+
+    A kernel that does not know the options has not made such files either.
+    """
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    if marks.startswith(b"user."):
+        ways = [options + b",userxattr"]
+    else:
+        ways = [options + b",metacopy=on,redirect_dir=follow", options]
+    for way in ways:
+        try:
+            _call("mount", b"overlay", b"/proc", b"overlay", flags, way)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or way is ways[-1]:
+                raise
 
 
 def _in_thread(action: Callable[[], int]) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _SEPARATOR = re.compile(rb"(?<!\\):+")
+_DOUBLE = re.compile(rb"(?<!\\)::")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
@@ -28,33 +29,45 @@ class Layers:
     marks: bytes = b"trusted.overlay."
     """How the names of overlayfs's own attributes begin. Those that begin otherwise were set in the
     container and mean nothing."""
+    data: tuple[bytes, ...] = ()
+    """Layers that only hold content, for files of others: their own names are not in sight."""
 
     @property
     def complete(self) -> bool:
         """Whether every path is absolute: a relative one leads nowhere by itself."""
-        return all(path.startswith(b"/") for path in (self.upper, *self.lowers))
+        return all(path.startswith(b"/") for path in (self.upper, *self.lowers, *self.data))
 
 
 def parse_options(options: Iterable[bytes]) -> Layers | None:
     """Return the layers that mount options, unescaped, name; None without upper or lower."""
-    upper, lowers, marks = b"", list[bytes](), b"trusted.overlay."
+    upper, lowers, data, marks = b"", list[bytes](), list[bytes](), b"trusted.overlay."
     for option in options:
         name, _, value = option.partition(b"=")
         if name == b"upperdir":
             upper = value
         elif name == b"lowerdir":
-            lowers = [_ESCAPED.sub(rb"\1", path) for path in _SEPARATOR.split(value) if path]
+            lowers, data = _split(value)
         elif name in {b"lowerdir+", b"datadir+"}:
-            lowers.append(value)
+            (lowers if name == b"lowerdir+" else data).append(value)
         elif name == b"userxattr":
             marks = b"user.overlay."
-    return Layers(upper, tuple(lowers), marks) if upper and lowers else None
+    return Layers(upper, tuple(lowers), marks, tuple(data)) if upper and lowers else None
+
+
+def _split(value: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the paths in `lowerdir`, those behind a double colon apart."""
+    first, *rest = _DOUBLE.split(value)
+    lowers, data = (
+        [_ESCAPED.sub(rb"\1", path) for path in _SEPARATOR.split(part) if path]
+        for part in (first, b":".join(rest))
+    )
+    return lowers, data
 
 
 def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:
     """Return the layers of the overlay that is mounted on `point`; None if there is none."""
     found = None
-    for line in table.splitlines():
+    for line in table.split(b"\n"):
         mount, _, source = line.partition(b" - ")
         fields, kind = mount.split(b" "), source.split(b" ")
         if len(fields) > 4 and unescape(fields[4]) == point:
@@ -65,7 +78,7 @@ def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:
 
 def mount_points(table: bytes) -> list[bytes]:
     """Return where something is mounted, by a mountinfo table."""
-    rows = (line.split(b" ") for line in table.splitlines())
+    rows = (line.split(b" ") for line in table.split(b"\n"))
     return [unescape(row[4]) for row in rows if len(row) > 4]
 
 

@@ -2,7 +2,7 @@
 
 Liveness probes fail meanwhile, and a kubelet may restart a container for that: so a pause is
 short, at most `LIMIT`, and its end does not depend on this process: a supervisor (`collector.thaw`)
-pauses and resumes. Should that one be killed instead, we resume::
+pauses and resumes. Should that one be killed instead, we resume at once::
 
     async with paused(runtime, containers, seconds=30) as pause:
         ...
@@ -24,6 +24,7 @@ from anyio.streams.text import TextReceiveStream
 
 from collector.runtime import ContainerInfo, Runtime
 from collector.thaw import THAWING, thaw
+from forensics_core.tasks import task_group
 
 LIMIT = 60.0
 """Seconds that containers are held still at most; the capture goes on without that."""
@@ -56,8 +57,11 @@ async def paused(
     process = await _start(running, seconds)
     words = _words(process)
     try:
-        await _listen(words, pause)
-        yield pause
+        async with task_group() as tasks:
+            await _listen(words, pause)
+            tasks.start_soon(_stand_in, process, runtime, running, pause)
+            yield pause
+            tasks.cancel_scope.cancel()
     finally:
         with anyio.move_on_after(2 * THAWING, shield=True):
             await _end(process, words, pause)
@@ -75,10 +79,21 @@ async def _start(running: Sequence[ContainerInfo], seconds: float) -> Process:
     )
 
 
+async def _stand_in(
+    process: Process, runtime: Runtime, running: Sequence[ContainerInfo], pause: Pause
+) -> None:
+    """Resume as soon as the supervisor has ended: if it was killed, nobody else would in time."""
+    await process.wait()
+    pause.failures |= await thaw(runtime, running)
+
+
 async def _listen(said: AsyncIterator[Words], pause: Pause) -> None:
     """Wait until everything that can be paused is."""
     async for words in said:
         if words["event"] == "ready":
+            return
+        if words["event"] == "limit":
+            pause.ended_early = True
             return
         pause.failures[words["container"]] = words["message"]
     pause.failures[""] = "The supervisor of the pause ended at once"
@@ -86,7 +101,7 @@ async def _listen(said: AsyncIterator[Words], pause: Pause) -> None:
 
 async def _end(process: Process, said: AsyncIterator[Words], pause: Pause) -> None:
     """Let the supervisor resume, and find out whether it had to do so before."""
-    pause.ended_early = process.returncode is not None
+    pause.ended_early |= process.returncode is not None
     if process.stdin:
         await process.stdin.aclose()
     async for words in said:

@@ -33,6 +33,8 @@ class Process:
         self.pid = pid
         self.folder = folder
         """The descriptor of /proc/PID."""
+        self.cut: list[str] = []
+        """Files that were longer than what was read of them."""
 
     @classmethod
     @contextmanager
@@ -53,6 +55,8 @@ class Process:
             content = b""
             while len(content) < limit and (more := stream.read(limit - len(content))):
                 content += more
+            if len(content) >= limit and stream.read(1):
+                self.cut.append(name)
         return content
 
     def link(self, name: str) -> bytes:
@@ -70,12 +74,21 @@ class Process:
     @property
     def nested(self) -> bool:
         """Whether it is in a PID namespace beneath the one that this /proc is of."""
-        lines = self.read("status").splitlines()
+        lines = self.read("status").split(b"\n")
         return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
 
+    @property
+    def owner(self) -> int:
+        """The user that it acts for, as the machine numbers it."""
+        lines = self.read("status").split(b"\n")
+        return next(int(line.split()[2]) for line in lines if line.startswith(b"Uid:"))
+
     def cgroups(self) -> dict[str, str]:
-        """Return the path of each hierarchy's cgroup; version 2's own hierarchy is the key ''."""
-        lines = self.read("cgroup").decode(errors="surrogateescape").splitlines()
+        """Return the path of each hierarchy's cgroup; version 2's own hierarchy is the key ''.
+
+        Bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
+        """
+        lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
         fields = (line.split(":", 2) for line in lines)
         return {row[1]: row[2] for row in fields if len(row) == 3}
 
@@ -89,14 +102,16 @@ def _numbers(names: Iterable[str]) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def companions(pid: int, proc: Path | None = None) -> list[int]:
-    """Return the processes of the container whose first process is `pid`, that one included.
+def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
+    """Return the processes of the container `key` whose first process is `pid`, that one included.
 
     They share its cgroup, or lie in one beneath it, or share its PID namespace where that is not
-    the machine's.
+    the machine's. Its cgroup is the one that is named after it: its first process may have gone on
+    to one beneath.
     """
     with Process.open(pid, proc) as first:
-        groups = {name: path for name, path in first.cgroups().items() if path.strip("/.")}
+        paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
+        groups = {name: path for name, path in paths.items() if path.strip("/.")}
         space = first.link("ns/pid")
         private = first.nested
     found = []
@@ -117,6 +132,12 @@ def machine_network() -> bytes:
         with suppress(OSError):
             return os.fsencode((folder / "ns/net").readlink())
     return b""
+
+
+def _up_to(path: str, key: str) -> str:
+    """Return a path up to the part that holds `key`; all of it where none does."""
+    head, found, rest = path.rpartition(key) if key else (path, "", "")
+    return head + found + rest.partition("/")[0] if found else path
 
 
 def _within(own: dict[str, str], groups: dict[str, str]) -> bool:

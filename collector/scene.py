@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+import anyio
+
 from collector.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from collector.text import document
@@ -35,6 +37,18 @@ class Scene:
     """Artifacts in the bundle so far."""
     stop: Stop = field(default_factory=Stop)
     """Ends every stream before the deadline."""
+    peers: int = 1
+    """Containers that share the time until the deadline."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether reading has to end now."""
+        return self.stop.requested or anyio.current_time() >= self.deadline
+
+    def part(self, share: float) -> float:
+        """Return when this container's part of a `share` of the time that is left ends."""
+        now = anyio.current_time()
+        return now + max(self.deadline - now, 0) * share / self.peers
 
     async def add(
         self,
@@ -47,10 +61,12 @@ class Scene:
         findings: Findings | None = None,
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
+        whole: bool = False,
     ) -> None:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
-        `taps` see them on their way.
+        `taps` see them on their way. Those of `whole` are never truncated here: they know the
+        deadline themselves.
         """
         zstd = compression is Compression.ZSTD
         label = Label(
@@ -63,7 +79,7 @@ class Scene:
         )
         findings = findings if findings is not None else Findings()
         source = _Until(self, aiter(blocks), findings)
-        await self.bundle.add(label, source, findings, taps=taps)
+        await self.bundle.add(label, blocks if whole else source, findings, taps=taps)
         self.added += 1
         if source.cut:
             self.lacks_for_time(f"{name}, its rest")
@@ -81,7 +97,11 @@ class Scene:
         await self.add(name, kind, one(data), method=method, media_type="application/json")
 
     def lacks(self, what: str, reason: str, message: str, *, requested: bool = True) -> None:
-        """Record that something of this container is not in the bundle."""
+        """Record that something of this container is not in the bundle.
+
+        `message` may hold what the container chose, even what is no Unicode.
+        """
+        message = message.encode(errors="backslashreplace").decode()
         gap = NotCaptured(
             what=what, container=self.name, reason=reason, message=message, requested=requested
         )

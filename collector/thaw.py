@@ -2,8 +2,8 @@
 
 `python -m collector.thaw SECONDS ID...` pauses the containers, says so on standard output, one JSON
 object a line, and resumes them when its standard input closes or the time is up, whichever comes
-first. The input is a pipe that only the capture holds: it closes however that ends, kill -9
-included.
+first; the time begins with the first pause. The input is a pipe that only the capture holds: it
+closes however that ends, kill -9 included.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ async def _supervise(seconds: float, references: Sequence[str]) -> None:
     frozen: list[ContainerInfo] = []
     async with open_runtime(split_reference(references[0])[0]) as runtime:
         try:
-            for reference in references:
-                await _freeze(runtime, reference, frozen)
-            _say(event="ready")
             with anyio.move_on_after(seconds) as scope:
+                for reference in references:
+                    await _freeze(runtime, reference, frozen)
+                _say(event="ready")
                 await _until_closed()
         finally:
             with anyio.move_on_after(THAWING, shield=True):

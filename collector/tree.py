@@ -12,6 +12,7 @@ that is always ended with its block::
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,10 @@ from forensics_core.tasks import task_group
 
 BETWEEN = 1024 * 1024
 """Bytes between tar and us, if the kernel grants them."""
+MEMORY = 160 * 1024 * 1024
+"""Bytes of memory that tar may have: a very deep tree costs it much, and must not cost the Job."""
+ENDING = 10.0
+"""Seconds that a tar which was killed is waited for: the kernel may not let it go."""
 MAX_LINE = 64 * 1024
 """Bytes of one complaint that are looked at."""
 _SOCKET = b'": socket ignored'
@@ -127,6 +132,8 @@ async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process
                 pass_fds=[root],
                 start_new_session=True,
             )
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
         try:
             yield process, outlet
         finally:
@@ -138,7 +145,7 @@ async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process
 async def _end(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
-    with anyio.CancelScope(shield=True):
+    with anyio.move_on_after(ENDING, shield=True):
         await process.aclose()
 
 

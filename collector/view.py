@@ -13,12 +13,19 @@ from pathlib import Path
 from anyio import CancelScope, to_thread
 
 from collector import mounts
-from collector.beneath import FOLDER, opened
+from collector.beneath import opened
 from collector.changes import OpenLayers
 from collector.host import Host
 from collector.overlay import Layers
+from collector.patience import patiently
 from collector.procfs import Process
 from collector.runtime import ContainerInfo, Unavailable
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""A directory of the runtime's; CRI-O names its layers by symbolic links, which stay inside."""
+
+PATIENCE = 30.0
+"""Seconds that opening a container's layers may take."""
 
 PLACEHOLDERS = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 """What a runtime mounts into every container."""
@@ -60,16 +67,17 @@ async def open_layers(storage: Storage, host: Host) -> AsyncIterator[OpenLayers]
         driver = f"The storage driver {storage.driver or '(unnamed)'}"
         raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
     with ExitStack() as stack:
-        places = await to_thread.run_sync(_open_all, stack, layers, host)
+        opening = (stack, layers, host)
+        places = await patiently(PATIENCE, "the overlay's layers", _open_all, *opening)
         names = frozenset(os.fsencode(path).strip(b"/") for path in storage.destinations)
         yield OpenLayers(places[0], tuple(places[1:]), layers.marks, names)
 
 
 def _open_all(stack: ExitStack, layers: Layers, host: Host) -> Sequence[int]:
     paths = (layers.upper, *layers.lowers)
-    _allow_descriptors(2 * len(paths) + 256)
+    _allow_descriptors(5 * len(paths) + 256)
     try:
-        return [stack.enter_context(opened(host.open(path, FOLDER))) for path in paths]
+        return [stack.enter_context(opened(host.open(path, _FOLDER))) for path in paths]
     except OSError as error:
         raise _unavailable([error]) from error
 
@@ -130,7 +138,7 @@ def _ways(container: ContainerInfo, storage: Storage, host: Host) -> Iterator[Ca
     elif layers and layers.complete:
         yield lambda: mounts.mount_layers(layers, host)
     elif plain:
-        yield lambda: host.open(os.fsencode(plain), FOLDER)
+        yield lambda: host.open(os.fsencode(plain), _FOLDER)
 
 
 def _unavailable(obstacles: Sequence[OSError]) -> Unavailable:

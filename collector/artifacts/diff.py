@@ -3,22 +3,25 @@
 Shape: `{"method": "overlay-upperdir", "changes": [{"kind": "A", "path": "/tmp/x", ...}, ...]}` with
 the kinds A (added), C (changed) and D (deleted); `collector.changes` says what else is in a row.
 Where the layers cannot be read, the runtime's own list takes its place (method `engine-api`), which
-has kind and path only. The list is streamed, however long it is.
+has kind and path only. The list is streamed, however long it is, and always valid JSON, also where
+it had to be cut.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from anyio import to_thread
 
-from collector.changes import ChangeSet, OpenLayers, batches
+from collector.changes import ChangeSet, OpenLayers
+from collector.hashing import Hashing
+from collector.jsonlist import streamed
+from collector.patience import patiently
 from collector.procfs import Process
 from collector.runtime import Change, Unavailable
 from collector.scene import Scene
-from collector.text import readable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.bundle import Findings
 from forensics_core.evidence.manifest import Flag
@@ -26,6 +29,10 @@ from forensics_core.evidence.manifest import Flag
 NAME = "diff.json"
 METHOD = "overlay-upperdir"
 ENGINE_METHOD = "engine-api"
+SHARE = 0.25
+"""Of the time until the deadline: the archive, which has everything, is to get the rest."""
+PATIENCE = 60.0
+"""Seconds that one step of the walk may take before the storage counts as stuck."""
 
 
 async def capture(scene: Scene) -> None:
@@ -41,24 +48,58 @@ async def capture(scene: Scene) -> None:
 
 
 async def _from_the_layers(scene: Scene, layers: OpenLayers) -> None:
-    changes, findings = ChangeSet(layers), Findings()
+    hashing = Hashing(until=scene.part(SHARE / 2))
+    changes = ChangeSet(layers, hashing=hashing, until=scene.part(SHARE))
+    findings = Findings()
     head = {"method": METHOD, "uidMap": await _uid_map(scene)}
-    await _store(scene, _document(head, _read(changes, findings)), METHOD, findings)
-    if changes.truncated:
-        message = f"Only the first {changes.max_rows} changes are listed"
-        scene.lacks(f"{NAME}, its rest", "TooLarge", message)
+    await _store(
+        scene, streamed(head, "changes", _read(scene, changes, findings)), METHOD, findings
+    )
+    _account(scene, changes)
 
 
-async def _read(changes: ChangeSet, findings: Findings) -> AsyncIterator[list[dict[str, object]]]:
-    """Walk in a thread, a part at a time."""
-    lists = batches(changes.rows())
-    while (batch := await to_thread.run_sync(next, lists, None)) is not None:
-        yield batch
-    if changes.truncated:
+async def _read(scene: Scene, changes: ChangeSet, findings: Findings) -> AsyncIterator[list[str]]:
+    """Walk in threads, a part at a time; a thread that does not come back ends the walk."""
+    lists = changes.batches()
+    try:
+        while (batch := await patiently(PATIENCE, NAME, next, lists, None)) is not None:
+            yield batch
+            if scene.stop.requested:
+                changes.end("Cancelled")
+    except Unavailable as hung:
+        changes.end(hung.reason)
+    if changes.cut or changes.unlisted.total or changes.unreadable.total:
         findings.flags.add(Flag.TRUNCATED)
-    for path in changes.changed_while_read:
+    for path in changes.changed.first:
+        findings.remark(path, "It became something else, or went away, while it was read")
+    if changes.changed.total:
         findings.flags.add(Flag.CHANGED_WHILE_READ)
-        findings.remark(readable(path), "It became something else, or went away, while it was read")
+        findings.remarks_total = changes.changed.total
+
+
+_CUT = {
+    "TooLarge": "The list was cut: it would have become too long",
+    "Deadline": "The list was cut: its part of the time was over",
+    "Cancelled": "The list was cut: the capture was told to end",
+    "Hung": f"The list was cut: the storage said nothing for {PATIENCE:.0f} s",
+}
+
+
+def _account(scene: Scene, changes: ChangeSet) -> None:
+    """Record what the list lacks."""
+    if changes.cut:
+        scene.lacks(f"{NAME}, its rest", changes.cut, _CUT[changes.cut])
+    if changes.unlisted.total:
+        message = f"Too deep, or too many at once, to look into: {changes.unlisted}"
+        scene.lacks(f"{NAME}, directories", "TooLarge", message)
+    if changes.unreadable.total:
+        message = f"It could not be read: {changes.unreadable}"
+        scene.lacks(f"{NAME}, details", "Unreadable", message)
+    if changes.hashing.skipped:
+        message = (
+            f"{changes.hashing.skipped} files are not hashed here, only in the archive's index"
+        )
+        scene.lacks(f"{NAME}, SHA-256", "TooLarge", message, requested=False)
 
 
 async def _uid_map(scene: Scene) -> str | None:
@@ -74,21 +115,27 @@ async def _uid_map(scene: Scene) -> str | None:
 
 
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
-    findings = Findings(flags={Flag.REDUCED_FIDELITY})
-    async with scene.runtime.changes(scene.container) as changes:
-        document = _document({"method": ENGINE_METHOD}, _listed(changes, findings))
-        await _store(scene, document, ENGINE_METHOD, findings)
+    with scene.stop.scope(scene.part(SHARE)) as scope:
+        await _list(scene)
+    if scope.cancelled_caught:
+        scene.lacks_for_time(ArtifactKind.DIFF)
+        return
     message = f"The runtime's own list misses edits that keep size and time, and details: {why}"
     scene.lacks("details of the changes", why.reason, message, requested=False)
 
 
-async def _listed(
-    changes: AsyncIterator[Change], findings: Findings
-) -> AsyncIterator[list[dict[str, object]]]:
+async def _list(scene: Scene) -> None:
+    findings = Findings(flags={Flag.REDUCED_FIDELITY})
+    async with scene.runtime.changes(scene.container) as changes:
+        document = streamed({"method": ENGINE_METHOD}, "changes", _listed(changes, findings))
+        await _store(scene, document, ENGINE_METHOD, findings)
+
+
+async def _listed(changes: AsyncIterator[Change], findings: Findings) -> AsyncIterator[list[str]]:
     async for change in changes:
         if "\ufffd" in change.path:
             findings.remark(change.path, "The runtime's list replaces bytes that are not UTF-8")
-        yield [{"kind": change.kind, "path": change.path}]
+        yield [json.dumps({"kind": change.kind, "path": change.path}, ensure_ascii=False)]
 
 
 async def _store(
@@ -101,20 +148,5 @@ async def _store(
         method=method,
         media_type="application/json",
         findings=findings,
+        whole=True,
     )
-
-
-async def _document(
-    head: Mapping[str, object], lists: AsyncIterator[list[dict[str, object]]]
-) -> AsyncIterator[bytes]:
-    """Yield one JSON document, a row to a line."""
-    yield json.dumps(head)[:-1].encode() + b', "changes": ['
-    separator = "\n"
-    async for rows in lists:
-        text = ""
-        for row in rows:
-            text += separator + json.dumps(row, ensure_ascii=False)
-            separator = ",\n"
-        if text:
-            yield text.encode(errors="backslashreplace")
-    yield b"\n]}\n"

@@ -6,7 +6,8 @@ export takes its place (method `engine-export`), flagged as reduced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from anyio import to_thread
 
@@ -17,9 +18,10 @@ from collector.scene import Scene
 from collector.strays import socket_members
 from collector.tree import read_tree
 from forensics_core.api.order import ArtifactKind
-from forensics_core.errors import ContainerGone
+from forensics_core.errors import ContainerGone, SourceError
 from forensics_core.evidence.bundle import Findings
 from forensics_core.evidence.manifest import Flag
+from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
@@ -38,16 +40,38 @@ async def capture(scene: Scene) -> None:
     await _look_back(scene)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """An archive of which all that was read is kept, also where its source breaks off."""
+
+    source: AsyncIterator[Buffer]
+    failure: str = ""
+    """Why it broke off."""
+
+    async def blocks(self) -> AsyncIterator[Buffer]:
+        """Yield what there is. Raises `SourceError` where that is nothing."""
+        begun = False
+        try:
+            async for block in self.source:
+                begun = True
+                yield block
+        except SourceError as error:
+            if not begun:
+                raise
+            self.failure = str(error)
+
+
 async def _from_the_node(scene: Scene) -> None:
     async with (
         scene.runtime.root(scene.container) as root,
         read_tree(root) as reading,
         indexed(scene, reading.complaints.findings) as index,
     ):
+        kept = _Kept(reading.blocks)
         await scene.add(
             NAME,
             ArtifactKind.FILESYSTEM,
-            reading.blocks,
+            kept.blocks(),
             method="tree",
             media_type="application/x-tar",
             findings=reading.complaints.findings,
@@ -55,6 +79,8 @@ async def _from_the_node(scene: Scene) -> None:
             taps=[index],
         )
         await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
+    if kept.failure:
+        scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
     _account(scene, reading.complaints)
 
 

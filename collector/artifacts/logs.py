@@ -12,10 +12,17 @@ from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.layout import fit
 
+MAX_FILES = 64
+"""Logs of one container, the newest ones, that are captured."""
+
 
 async def capture(scene: Scene) -> None:
     """Store every log; one that the runtime cannot give back is recorded as missing."""
-    for stream in scene.container.log_streams:
+    streams = scene.container.log_streams
+    if len(streams) > MAX_FILES:
+        message = f"Only the newest {MAX_FILES} of {len(streams)} files are captured"
+        scene.lacks("logs, older files", "TooLarge", message)
+    for stream in streams[-MAX_FILES:]:
         try:
             await _one(scene, stream)
         except Unavailable as why:

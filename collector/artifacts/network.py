@@ -2,7 +2,8 @@
 
 Shape: `{"method": "proc", "namespaces": [{"namespace": "net:[...]", "host": false, "pids": [...],
 "sockets": [...], "unix": [...], "raw": {"tcp": "...", ...}}]}`. `raw` holds the kernel's tables as
-they are: routes, neighbours and counters are there, and what the decoded rows came from.
+they are: routes, neighbours and counters are there, and what the decoded rows came from. A table
+that was cut is named in `truncated`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from anyio import to_thread
-
 from collector.artifacts.processes import METHOD, members
 from collector.artifacts.sockets import parse_inet, parse_unix
+from collector.patience import patiently
 from collector.procfs import Process, machine_network
 from collector.scene import Scene
 from collector.text import portable, readable
@@ -29,6 +29,8 @@ TABLES = (
 )
 """Files beneath /proc/PID/net; which of them exist depends on the kernel."""
 
+PATIENCE = 120.0
+"""Seconds that reading all of them may take."""
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
 Holders = dict[int, list[int]]
 """The processes that have a socket open, by its inode."""
@@ -39,9 +41,12 @@ async def capture(scene: Scene) -> None:
     numbers = await members(scene, ArtifactKind.NETWORK)
     if not numbers:
         return
-    rows = await to_thread.run_sync(_namespaces, numbers, abandon_on_cancel=True)
+    rows = await patiently(PATIENCE, "the tables of the network", _namespaces, numbers)
     content: dict[str, object] = {"method": METHOD, "namespaces": rows}
     await scene.add_json("network.json", ArtifactKind.NETWORK, content, method=METHOD)
+    cut = sorted({name for row in rows for name in row.get("truncated", ())})
+    if cut:
+        scene.lacks("network.json, its rest", "TooLarge", f"Cut: {', '.join(cut)}")
 
 
 def _namespaces(numbers: list[int]) -> list[dict[str, Any]]:
@@ -68,7 +73,8 @@ def _namespace(space: bytes, within: list[int], holders: Holders) -> dict[str, A
     for number in within:
         with suppress(OSError), Process.open(number) as process:
             raw = _tables(process)
-            return {
+            cut = {"truncated": process.cut} if process.cut else {}
+            return cut | {
                 "namespace": readable(space),
                 "host": space == machine_network(),
                 "pids": within,

@@ -6,6 +6,7 @@ Source: proc(5), capabilities(7)
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -32,6 +33,10 @@ Capability = IntEnum(
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _SETS = {"CapInh": "inheritable", "CapPrm": "permitted", "CapEff": "effective"}
 _SETS |= {"CapBnd": "bounding", "CapAmb": "ambient"}
+_AREA = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d+) *([^\n]*)\n",
+    re.MULTILINE,
+)
 
 Row = dict[str, Any]
 
@@ -56,7 +61,7 @@ def describe(process: Process) -> Row:
         **_times(process.read("stat")),
         "capabilities": {name: capabilities(status[key]) for key, name in _SETS.items()},
         "namespaces": {name: _or_none(_link, process, f"ns/{name}") for name in _NAMESPACES},
-        "cgroup": process.cgroups(),
+        "cgroup": {name: portable(os.fsencode(path)) for name, path in process.cgroups().items()},
         "threads": _or_none(process.numbers, "task"),
         "fds": _or_none(_descriptors, process),
         "fdsTotal": _or_none(lambda: len(process.numbers("fd"))),
@@ -70,8 +75,8 @@ def describe(process: Process) -> Row:
 
 def parse_status(content: bytes) -> dict[str, str]:
     """Return the fields of `/proc/PID/status`; the kernel escapes what is odd in the name."""
-    fields = (line.partition(":") for line in readable(content).splitlines())
-    return {name: value.strip() for name, _, value in fields}
+    fields = (line.partition(":") for line in readable(content).split("\n"))
+    return {name: value.strip() for name, mark, value in fields if mark}
 
 
 def capabilities(mask: str) -> list[str]:
@@ -85,15 +90,16 @@ def capabilities(mask: str) -> list[str]:
 
 
 def summarise_maps(content: bytes) -> list[Row]:
-    """Return one row for each file and permission in `/proc/PID/maps`, with counts and bytes."""
+    """Return one row for each file and permission in `/proc/PID/maps`, with counts and bytes.
+
+    A line that was cut is left out.
+    """
     counts: Counter[tuple[bytes, bytes, bytes]] = Counter()
     sizes: Counter[tuple[bytes, bytes, bytes]] = Counter()
-    for line in content.splitlines():
-        span, permissions, _, _, inode, *path = line.split(maxsplit=5)
-        start, _, end = span.partition(b"-")
-        key = (path[0] if path else b"", permissions, inode)
-        counts[key] += 1
-        sizes[key] += int(end, 16) - int(start, 16)
+    for match in _AREA.finditer(content):
+        start, end, permissions, inode, path = match.groups()
+        counts[path, permissions, inode] += 1
+        sizes[path, permissions, inode] += int(end, 16) - int(start, 16)
     return [
         {
             "path": portable(path),

@@ -1,23 +1,81 @@
 """`processes.json`: every process of the container, as /proc shows it.
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
-may hold any bytes is spelled as in `collector.text`.
+may hold any bytes is spelled as in `collector.text`. Files of /proc that were cut are listed in
+the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from anyio import to_thread
 
-from collector.artifacts.process import describe
+from collector.artifacts.process import Row, describe
+from collector.jsonlist import streamed
+from collector.names import Names
+from collector.patience import patiently
 from collector.procfs import Process, companions
 from collector.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
+from forensics_core.evidence.bundle import Findings
+from forensics_core.evidence.manifest import Flag
 
+NAME = "processes.json"
 METHOD = "proc"
+PATIENCE, LEAST = 5.0, 0.1
+"""Seconds that reading one process may take; after many that hang, only the lesser."""
+HANGING = 60.0
+"""Seconds that all processes that hang may cost."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One round through a container's processes."""
+
+    scene: Scene
+    findings: Findings = field(default_factory=Findings)
+    hung: Names = field(default_factory=Names)
+    cut: Names = field(default_factory=Names)
+    missed: int = 0
+    """Processes for which there was no time."""
+    _spent: float = 0
+
+    async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
+        for position, number in enumerate(numbers):
+            if self.scene.is_over:
+                self.missed = len(numbers) - position
+                break
+            row = await self._row(number)
+            if row:
+                yield [json.dumps(row, ensure_ascii=False)]
+        if self.missed or self.hung.total or self.cut.total:
+            self.findings.flags.add(Flag.TRUNCATED)
+
+    async def _row(self, number: int) -> Row | None:
+        seconds = PATIENCE if self._spent < HANGING else LEAST
+        try:
+            row = await patiently(seconds, f"process {number}", read_row, number)
+        except Unavailable as hung:
+            self._spent += seconds
+            self.hung.add(str(number))
+            return {"pid": number, "unreadable": hung.reason}
+        for name in (row or {}).get("truncated", ()):
+            self.cut.add(f"{number}/{name}")
+        return row
+
+    def account(self) -> None:
+        """Record what is not there."""
+        if self.missed:
+            self.scene.lacks_for_time(f"{NAME}, {self.missed} processes")
+        if self.hung.total:
+            self.scene.lacks(f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}")
+        if self.cut.total:
+            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", f"Cut: {self.cut}")
 
 
 async def capture(scene: Scene) -> None:
@@ -25,9 +83,18 @@ async def capture(scene: Scene) -> None:
     numbers = await members(scene, ArtifactKind.PROCESSES)
     if not numbers:
         return
-    rows = [row for number in numbers if (row := await to_thread.run_sync(_row, number))]
-    content = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK"), "processes": rows}
-    await scene.add_json("processes.json", ArtifactKind.PROCESSES, content, method=METHOD)
+    reading = _Reading(scene)
+    head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
+    await scene.add(
+        NAME,
+        ArtifactKind.PROCESSES,
+        streamed(head, "processes", reading.rows(numbers)),
+        method=METHOD,
+        media_type="application/json",
+        findings=reading.findings,
+        whole=True,
+    )
+    reading.account()
 
 
 async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
@@ -37,7 +104,7 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     """
     try:
         first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
-        return await to_thread.run_sync(companions, first)
+        return await to_thread.run_sync(companions, first, scene.container.key)
     except Unavailable as why:
         scene.lacks(kind, why.reason, str(why), requested=why.reason != "NotRunning")
     except FileNotFoundError:
@@ -45,7 +112,13 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     return []
 
 
-def _row(number: int) -> dict[str, object] | None:
-    with suppress(OSError), Process.open(number) as process:
-        return describe(process)
-    return None
+def read_row(number: int) -> Row | None:
+    """Return what /proc tells; of one that tells nonsense, only that."""
+    try:
+        with Process.open(number) as process:
+            row = describe(process)
+            return {**row, "truncated": process.cut} if process.cut else row
+    except OSError:
+        return None
+    except (ValueError, LookupError) as error:
+        return {"pid": number, "unreadable": f"{type(error).__name__}: {error}"}

@@ -20,6 +20,10 @@ TcpState = IntEnum(
     "CLOSING NEW_SYN_RECV",
 )
 
+_END = rb"((?:[0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4})"
+_INET = re.compile(
+    rb" *\d+: " + _END + b" " + _END + rb" ([0-9A-F]{2}) \S+ \S+ \S+ +(\d+) +\d+ (\d+) "
+)
 _UNIX = re.compile(
     rb"[0-9A-Fa-f]+: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2})"
     rb" +(\d+)(?: (.*))?"
@@ -35,21 +39,23 @@ def parse_inet(
 ) -> list[Row]:
     """Return the rows of the table `name` (`tcp`, `udp6`, ...), addresses decoded.
 
-    `holders` says which processes have a socket's inode open.
+    `holders` says which processes have a socket's inode open. A line that is no row, because the
+    table was cut, is left to the raw table.
     """
-    lines = tables.get(name, b"").splitlines()[1:]
-    return [_inet(name, line.decode().split(), holders) for line in lines]
+    lines = tables.get(name, b"").split(b"\n")[1:]
+    matches = (_INET.match(line) for line in lines)
+    return [_inet(name, match, holders) for match in matches if match]
 
 
-def _inet(name: str, fields: list[str], holders: Mapping[int, list[int]]) -> Row:
-    inode = int(fields[9])
-    state = int(fields[3], 16)
+def _inet(name: str, match: re.Match[bytes], holders: Mapping[int, list[int]]) -> Row:
+    local, remote, told, uid, node = (part.decode() for part in match.groups())
+    inode, state = int(node), int(told, 16)
     return {
         "protocol": name,
-        "local": address(fields[1]),
-        "remote": address(fields[2]),
+        "local": address(local),
+        "remote": address(remote),
         "state": TcpState(state).name if 0 < state <= len(TcpState) else str(state),
-        "uid": int(fields[7]),
+        "uid": int(uid),
         "inode": inode,
         "pids": holders.get(inode, []),
     }

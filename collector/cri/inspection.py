@@ -15,17 +15,15 @@ from google.protobuf.message import Message
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
 from collector.runtime import ContainerInfo
+from collector.sandboxes import refuse_sandboxed
 from collector.text import document
 from collector.view import PLACEHOLDERS
-from forensics_core.errors import UsageError
 
 STATES = {
     cri.CONTAINER_CREATED: "created",
     cri.CONTAINER_RUNNING: "running",
     cri.CONTAINER_EXITED: "exited",
 }
-_SANDBOXED = {"kata": "Kata Containers", "runsc": "gVisor", "gvisor": "gVisor"}
-"""Runtimes that keep a container's processes and files out of the node's sight."""
 
 
 def describe(
@@ -112,13 +110,6 @@ def destinations(spec: dict[str, Any]) -> frozenset[str]:
     return PLACEHOLDERS | named
 
 
-def refuse_sandboxed(container: ContainerInfo, handler: str) -> None:
+def refuse_if_sandboxed(container: ContainerInfo, handler: str) -> None:
     """Raise `UsageError` for a container that runs in a machine or kernel of its own."""
-    told = f"{handler} {details(container).get('runtimeType', '')}".lower()
-    for word, product in _SANDBOXED.items():
-        if word in told:
-            raise UsageError(
-                f"The container '{container.name}' runs in {product}: the node sees neither its "
-                "processes nor its files",
-                hint="Capture from inside of it, or snapshot its virtual machine",
-            )
+    refuse_sandboxed(container.name, f"{handler} {details(container).get('runtimeType', '')}")

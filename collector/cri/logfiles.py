@@ -21,14 +21,15 @@ from collector.beneath import FOLDER, PLACE, open_data, opened
 from collector.host import Host
 from collector.runtime import Unavailable
 
-MAX_FILES = 64
-"""Logs of one container, the newest first by name, that are captured."""
 _BLOCK = 256 * 1024
-_LOG = re.compile(r"\d+\.log(\..+)?")
+_LOG = re.compile(r"(\d+)\.log(\..+)?")
 
 
 def names(host: Host, log_path: str) -> tuple[str, ...]:
-    """Return the names of the logs beside `log_path`; just that one where they cannot be listed."""
+    """Return the names of the logs beside `log_path`, the newest last.
+
+    It is just that one where they cannot be listed.
+    """
     path = PurePosixPath(log_path)
     if not path.name:
         return ()
@@ -37,7 +38,15 @@ def names(host: Host, log_path: str) -> tuple[str, ...]:
             found = [entry.name for entry in entries if _is_log(entry, path.name)]
     except OSError:
         return (path.name,)
-    return tuple(sorted(found)[-MAX_FILES:]) or (path.name,)
+    return tuple(sorted(found, key=_age)) or (path.name,)
+
+
+def _age(name: str) -> tuple[int, bool, str]:
+    """Return what sorts logs: by the container's start, then rotated ones, then the current one."""
+    match = _LOG.fullmatch(name)
+    if match is None:
+        return -1, False, name
+    return int(match[1]), match[2] is None, name
 
 
 def _is_log(entry: os.DirEntry[str], own: str) -> bool:

@@ -83,7 +83,7 @@ class CriRuntime:
             )
         container = await self._describe(found[0].id, pods.get(found[0].pod_sandbox_id))
         sandbox = pods.get(found[0].pod_sandbox_id)
-        inspection.refuse_sandboxed(container, sandbox.runtime_handler if sandbox else "")
+        inspection.refuse_if_sandboxed(container, sandbox.runtime_handler if sandbox else "")
         return container
 
     async def inspect(self, container: ContainerInfo) -> ContainerInfo:

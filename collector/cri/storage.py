@@ -10,8 +10,8 @@ from pathlib import Path
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.inspection import destinations, details, specification
 from collector.host import Host
-from collector.overlay import Layers, layers_beside, mount_points, parse_mountinfo, parse_options
-from collector.procfs import Process
+from collector.mounts import mounted_beneath, mounted_layers
+from collector.overlay import Layers, layers_beside, parse_options
 from collector.runtime import ContainerInfo
 from collector.view import Storage
 
@@ -22,12 +22,14 @@ def storage(container: ContainerInfo, mounts: Iterable[containerd.Mount], host: 
     spec = specification(info)
     root = spec.get("root")
     path = str(root.get("path", "")) if isinstance(root, dict) else ""
-    merged = Path(path) if path.startswith("/") else _bundle(container.key, host)
+    merged = (
+        Path(path) if path.startswith("/") else mounted_beneath(f"/{container.key}/rootfs", host)
+    )
     layers, plain = _by_mounts(mounts)
     if layers is None and path.startswith("/"):
         layers = _beside(os.fsencode(path), host)
-    if layers is None and container.pid:
-        layers = _by_kernel(container.pid)
+    if layers is None and merged:
+        layers = mounted_layers(merged, host)
     return Storage(merged, layers, destinations(spec), str(info.get("snapshotter") or ""), plain)
 
 
@@ -41,22 +43,7 @@ def _by_mounts(mounts: Iterable[containerd.Mount]) -> tuple[Layers | None, Path 
     return None, None
 
 
-def _bundle(key: str, host: Host) -> Path | None:
-    """Return where containerd's shim has the container mounted, wherever its state is."""
-    end = f"/{key}/rootfs".encode()
-    with suppress(OSError):
-        found = (point for point in mount_points(host.mountinfo()) if point.endswith(end))
-        return next((Path(os.fsdecode(point)) for point in found), None)
-    return None
-
-
 def _beside(merged: bytes, host: Host) -> Layers | None:
     with suppress(OSError):
         return layers_beside(merged, host.read(merged.rpartition(b"/")[0] + b"/lower"))
-    return None
-
-
-def _by_kernel(pid: int) -> Layers | None:
-    with suppress(OSError), Process.open(pid) as process:
-        return parse_mountinfo(process.read("mountinfo"))
     return None

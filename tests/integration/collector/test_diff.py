@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from uuid import uuid4
 
@@ -12,8 +14,10 @@ from collector.artifacts import diff
 from collector.capture import capture
 from collector.changes import ChangeSet, Rows
 from collector.docker import DockerRuntime
+from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.evidence.manifest import Artifact, Flag
+from forensics_core.export.destination import ObjectWriter
 from forensics_core.export.folder import FolderDestination
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
@@ -21,7 +25,13 @@ from tests.integration.collector.conftest import Bundle
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers are read by root only")
 
 
-async def diff_of(runtime: DockerRuntime, container: str, bundle: Bundle) -> Artifact:
+async def diff_of(
+    runtime: DockerRuntime,
+    container: str,
+    bundle: Bundle,
+    destination: FolderDestination | None = None,
+    stop: Stop | None = None,
+) -> Artifact:
     order = WorkOrder(
         destination="file:///unused",
         bundle="case",
@@ -29,7 +39,7 @@ async def diff_of(runtime: DockerRuntime, container: str, bundle: Bundle) -> Art
         targets=(Target(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
     )
-    await capture(order, runtime, FolderDestination(bundle.folder))
+    await capture(order, runtime, destination or FolderDestination(bundle.folder), stop=stop)
     (artifact,) = [each for each in bundle.capture.artifacts if each.container]
     return artifact
 
@@ -76,3 +86,117 @@ async def test_a_directory_that_went_away(
     assert [remark.path for remark in artifact.remarks] == ["/tmp/a"]
     paths = [row["path"] for row in bundle.json("containers/web/diff.json")["changes"]]
     assert paths == ["/tmp", "/tmp/a"]
+
+
+class Stuck(ChangeSet):
+    """A walk that hangs after its first rows."""
+
+    def rows(self) -> Rows:
+        yield from super().rows()
+        yield from ([None] * 100)
+        RELEASE.wait()
+
+
+RELEASE = threading.Event()
+
+
+async def test_storage_that_hangs(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff, "ChangeSet", Stuck)
+    monkeypatch.setattr(diff, "PATIENCE", 0.3)
+    async with docker.container(image) as container:
+        await docker.exec(container, "touch /tmp/seen")
+        artifact = await diff_of(runtime, container, bundle)
+    RELEASE.set()
+    assert artifact.flags == (Flag.TRUNCATED,)
+    assert bundle.gaps() == {"diff.json, its rest": "Hung"}
+    paths = [row["path"] for row in bundle.json("containers/web/diff.json")["changes"]]
+    assert "/tmp/seen" in paths
+
+
+class Broken(ChangeSet):
+    """A walk in which much goes wrong."""
+
+    def rows(self) -> Rows:
+        self.unreadable.add("/bad")
+        self.unlisted.add("/deep")
+        self.hashing.skipped += 1
+        yield from super().rows()
+
+
+async def test_what_the_list_lacks_is_said(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff, "ChangeSet", Broken)
+    async with docker.container(image) as container:
+        artifact = await diff_of(runtime, container, bundle)
+    assert artifact.flags == (Flag.TRUNCATED,)
+    assert bundle.gaps() == {
+        "diff.json, directories": "TooLarge",
+        "diff.json, details": "Unreadable",
+        "diff.json, SHA-256": "TooLarge",
+    }
+
+
+class Endless(ChangeSet):
+    """A walk that ends only where it is told to."""
+
+    def rows(self) -> Rows:
+        yield from super().rows()
+        while not self.cut:
+            yield None
+
+
+class StopAtDiff(FolderDestination):
+    """A folder that asks the capture to end when `diff.json` begins."""
+
+    stop: Stop
+
+    def create(
+        self, name: str, *, content_type: str = "application/octet-stream"
+    ) -> AbstractAsyncContextManager[ObjectWriter]:
+        if name.endswith("diff.json"):
+            self.stop.request()
+        return super().create(name, content_type=content_type)
+
+
+async def test_a_list_that_is_told_to_end_is_json_all_the_same(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diff, "ChangeSet", Endless)
+    destination = StopAtDiff(bundle.folder)
+    destination.stop = Stop()
+    async with docker.container(image) as container:
+        artifact = await diff_of(runtime, container, bundle, destination, destination.stop)
+    assert artifact.flags == (Flag.TRUNCATED,)
+    assert bundle.gaps() == {"diff.json, its rest": "Cancelled"}
+    assert bundle.json("containers/web/diff.json")["method"] == "overlay-upperdir"
+
+
+async def test_a_list_whose_part_of_the_time_is_over_is_json_all_the_same(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The deadline of the capture itself is far."""
+    monkeypatch.setattr(diff, "SHARE", 0)
+    async with docker.container(image) as container:
+        artifact = await diff_of(runtime, container, bundle)
+    assert artifact.flags == (Flag.TRUNCATED,)
+    assert bundle.gaps() == {"diff.json, its rest": "Deadline"}
+    assert bundle.json("containers/web/diff.json")["changes"] == []

@@ -105,7 +105,7 @@ async def test_no_permission_on_the_socket(tmp_path: Path) -> None:
                 os.seteuid(0)
 
 
-@pytest.mark.parametrize("host", ["nonsense", "gopher://example.org"])
+@pytest.mark.parametrize("host", ["nonsense", "gopher://example.org", "ssh://root@node"])
 async def test_a_malformed_docker_host(host: str) -> None:
     with pytest.raises(UsageError, match="leads nowhere"):
         async with open_docker(host):
@@ -173,6 +173,41 @@ async def test_an_engine_that_hangs_up_at_once(tmp_path: Path) -> None:
     async with odd_engine(tmp_path, answer) as runtime:
         with pytest.raises(RuntimeUnavailable, match="does not answer"):
             await runtime.version()
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", '{"Name": 7}', "null"])
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_server_that_is_no_engine(tmp_path: Path, body: str, status: int) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=body)
+
+    async with odd_engine(tmp_path, answer) as runtime:
+        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+            await runtime.version()
+        if (status, body) != (200, "[]"):  # which is no container at all
+            with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+                await runtime.list()
+        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+            await runtime.find("docker://web")
+
+
+async def test_a_container_without_a_name_is_listed_by_its_id(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        row = {"Id": "4f2a" * 16, "Names": [], "Image": "web", "State": "removing"}
+        return web.json_response([row])
+
+    async with odd_engine(tmp_path, answer) as runtime:
+        assert [row.name for row in await runtime.list()] == ["4f2a4f2a4f2a"]
+
+
+async def test_a_container_in_a_sandbox_is_refused(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        said = {"Id": "1", "Name": "/web", "Config": {}, "State": {"Status": "running"}}
+        return web.json_response({**said, "HostConfig": {"Runtime": "runsc"}})
+
+    async with odd_engine(tmp_path, answer) as runtime:
+        with pytest.raises(UsageError, match="'web' runs in gVisor"):
+            await runtime.find("docker://web")
 
 
 @root_only
@@ -251,7 +286,7 @@ async def test_processes_started_by_exec_belong_to_the_container(
         first = await runtime.process(found)
         commands = [
             Path(f"/proc/{pid}/cmdline").read_bytes()
-            for pid in await to_thread.run_sync(companions, first)
+            for pid in await to_thread.run_sync(companions, first, container)
         ]
     assert b"sleep\x00987\x00" in commands
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import collector.tree
 from forensics_core.api.order import Compression
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive_file import find_file, read_file
@@ -334,3 +335,27 @@ async def test_what_is_missing_is_named(bundle: Path) -> None:
     (bundle / "rootfs.tar.zst").unlink()
     with pytest.raises(ForensicsError, match=r"rootfs\.tar\.zst does not exist"):
         await read_large(bundle)
+
+
+async def test_what_tar_read_before_it_gave_up_is_kept(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of very deep directories take more memory than tar may have."""
+    name = "d" * 250
+    folder = os.open(tree, os.O_RDONLY)
+    for _ in range(500):
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    monkeypatch.setattr(collector.tree, "MEMORY", 64 * MIB)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    await anyio.run_process(["rm", "-rf", str(tree)])
+    capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
+    (gap,) = [gap for gap in capture.not_captured if gap.requested]
+    assert (gap.what, gap.reason) == ("rootfs.tar, its rest", "SourceFailed")
+    assert "memory exhausted" in gap.message
+    flags = {artifact.name.split("/")[-1]: artifact.flags for artifact in capture.artifacts}
+    assert Flag.TRUNCATED in flags["rootfs.tar.zst"]
+    assert not (await verify(str(tmp_path / "bundle"))).problems

@@ -168,8 +168,12 @@ class Failing(DockerRuntime):
 
     error: Exception | None = None
 
-    def layers(self, container: ContainerInfo) -> AbstractAsyncContextManager[OpenLayers]:
-        raise Unavailable("Not here", reason="NotSupported")
+    @asynccontextmanager
+    async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
+        if container.key:
+            raise Unavailable("Not here", reason="NotSupported")
+        async with super().layers(container) as layers:
+            yield layers
 
     @asynccontextmanager
     async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
@@ -190,6 +194,8 @@ class Failing(DockerRuntime):
         (RuntimeUnavailable("x"), "RuntimeUnavailable"),
         (SourceError("x"), "SourceFailed"),
         (OSError("x"), "Unreadable"),
+        (IndexError("x"), "Unexpected"),
+        (SourceError("surrogate \udcff"), "SourceFailed"),
     ],
 )
 async def test_each_failure_has_its_reason_in_the_manifest(

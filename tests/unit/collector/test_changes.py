@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
+import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +17,17 @@ from typing import Any
 
 import pytest
 
-from collector.beneath import FOLDER, opened
-from collector.changes import ChangeSet, OpenLayers, Rows, batches
+from collector import entries, visits
+from collector.beneath import FOLDER, PLACE, opened
+from collector.changes import ChangeSet, OpenLayers
+from collector.hashing import Digest, Hashing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an overlay's marks")
 
 OLD = 1_600_000_000
 MARKS = "trusted.overlay."
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+"""`cap_net_raw+ep`"""
 
 
 class Stack:
@@ -38,7 +46,7 @@ class Stack:
         )
         return OpenLayers(upper, tuple(lowers), marks)
 
-    def rows(self, **limits: int) -> dict[str, dict[str, Any]]:
+    def rows(self, **limits: Any) -> dict[str, dict[str, Any]]:
         changes = ChangeSet(self.open(), **limits)
         found = [row for row in changes.rows() if row]
         rows = {row["path"]: row for row in found}
@@ -86,6 +94,7 @@ def test_a_row_has_everything(layers: Stack) -> None:
     os.chown(layers.upper / "tool", 7, 8)
     (layers.upper / "tool").chmod(0o4755)
     row = layers.rows()["/tool"]
+    assert row.pop("ctime") > "2024"
     assert row == {
         "kind": "A",
         "path": "/tool",
@@ -95,6 +104,7 @@ def test_a_row_has_everything(layers: Stack) -> None:
         "gid": 8,
         "size": 2,
         "mtime": "2020-09-13T12:26:40.000000000Z",
+        "nlink": 1,
         "notes": [],
         "sha256": hashlib.sha256(b"#!").hexdigest(),
     }
@@ -213,6 +223,14 @@ def test_content_that_stayed_in_the_image_under_another_name(layers: Stack) -> N
     assert rows["/srv/orphan"]["notes"] == ["metacopy", "notHashed"]
 
 
+def test_content_that_an_image_s_layer_does_not_have_itself(layers: Stack) -> None:
+    for folder in (layers.lower, layers.upper):
+        put(folder / "tool", "same")
+    mark(layers.lower / "tool", "metacopy", b"")
+    row = layers.rows()["/tool"]
+    assert row["notes"] == [] and "sha256" in row
+
+
 @pytest.mark.parametrize("redirect", [b"/a/dir", b"dir"])
 def test_a_renamed_directory(layers: Stack, redirect: bytes) -> None:
     put(layers.lower / "a/dir/member")
@@ -273,7 +291,7 @@ def test_a_directory_that_became_a_link_under_our_hands(layers: Stack) -> None:
             for name in ("a", "b"):
                 shutil.rmtree(layers.upper / name)
             (layers.upper / "a").symlink_to("/etc")
-    assert seen == ["/a", "/b"] and changes.changed_while_read == [b"/a", b"/b"]
+    assert seen == ["/a", "/b"] and changes.changed.first == ["/a", "/b"]
 
 
 def test_very_deep_directories(layers: Stack) -> None:
@@ -305,9 +323,9 @@ def test_hundreds_of_layers(tmp_path: Path) -> None:
 def test_lists_and_hashes_have_an_end(layers: Stack) -> None:
     for number in range(10):
         put(layers.upper / f"{number}", "0123456789")
-    changes = ChangeSet(layers.open(), max_rows=4, max_hashed=5)
+    changes = ChangeSet(layers.open(), max_rows=4, hashing=Hashing(max_file=5))
     rows = [row for row in changes.rows() if row]
-    assert len(rows) == 4 and changes.truncated
+    assert len(rows) == 4 and changes.cut == "TooLarge"
     assert all(row["notes"] == ["notHashed"] and "sha256" not in row for row in rows)
 
 
@@ -321,16 +339,171 @@ def test_a_lost_directory_has_an_end_too(layers: Stack) -> None:
 
 def test_long_files_let_others_have_a_turn(layers: Stack) -> None:
     with (layers.upper / "long").open("wb") as file:
-        file.truncate(300 * 1024 * 1024)
-    lists = [*batches(ChangeSet(layers.open()).rows())]
+        file.truncate(200 * 1024 * 1024)
+    lists = [*ChangeSet(layers.open()).batches()]
     assert lists.count([]) >= 3 and sum(map(len, lists)) == 1
 
 
-def test_batches_are_cut() -> None:
-    def five() -> Rows:
-        yield from ({"n": n} for n in range(5))
+def test_many_rows_come_in_parts(layers: Stack) -> None:
+    for number in range(200):
+        put(layers.upper / f"{number:03}")
+    lists = [*ChangeSet(layers.open()).batches()]
+    paths = [json.loads(row)["path"] for each in lists for row in each]
+    assert paths == [f"/{number:03}" for number in range(200)]
+    assert max(map(len, lists)) < 100
 
-    assert [len(each) for each in batches(five(), 2)] == [2, 2, 1]
+
+def test_a_list_of_very_long_paths_has_an_end(layers: Stack) -> None:
+    deep = layers.upper.joinpath(*(f"{'d' * 250}" for _ in range(12)))
+    deep.mkdir(parents=True)
+    for number in range(500):
+        (deep / f"{number}").mkdir()
+    changes = ChangeSet(layers.open(), max_bytes=200_000)
+    assert sum(len(row) for each in changes.batches() for row in each) < 2 * 200_000
+    assert changes.cut == "TooLarge"
+
+
+def test_directories_that_are_too_deep_or_too_many(
+    layers: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(layers.upper / "deep/deeper/inside")
+    for number in range(5):
+        put(layers.upper / f"many/{number}/inside")
+    monkeypatch.setattr(visits, "MAX_PATH", 10)
+    monkeypatch.setattr(visits, "MAX_WAITING", 3 * 700)
+    changes = ChangeSet(layers.open())
+    rows = {row["path"]: row for row in changes.rows() if row}
+    assert rows["/deep/deeper"]["notes"] == ["notListed"]
+    assert rows["/many/4"]["notes"] == ["notListed"] and "/many/0/inside" in rows
+    assert "/deep/deeper" in changes.unlisted.first and not changes.cut
+
+
+def test_the_budget_for_hashes_ends_the_hashes_and_not_the_list(layers: Stack) -> None:
+    for name in ("a", "b", "c"):
+        put(layers.upper / name, "0123456789")
+    hashing = Hashing(max_total=25)
+    rows = layers.rows(hashing=hashing)
+    assert [row["notes"] for row in rows.values()] == [[], [], ["notHashed"]]
+    assert hashing.skipped == 1
+    rows = layers.rows(hashing=Hashing(until=time.monotonic()))
+    assert [row["notes"] for row in rows.values()] == [["notHashed"]] * 3
+
+
+def test_time_that_is_up_ends_the_list(layers: Stack) -> None:
+    put(layers.upper / "a")
+    changes = ChangeSet(layers.open(), until=time.monotonic())
+    assert [*changes.batches()] == [[]] and changes.cut == "Deadline"
+
+
+def test_holes_are_hashed_as_zeros_unless_they_are_giant(layers: Stack) -> None:
+    with (layers.upper / "sparse").open("wb") as file:
+        file.seek(5 * 1024 * 1024 + 17)
+        file.write(b"middle")
+        file.truncate(9 * 1024 * 1024 + 5)
+    content = (layers.upper / "sparse").read_bytes()
+    assert layers.rows()["/sparse"]["sha256"] == hashlib.sha256(content).hexdigest()
+    limited = layers.rows(hashing=Hashing(max_holes=8 * 1024 * 1024))
+    assert limited["/sparse"]["notes"] == ["notHashed"]
+
+
+def test_a_file_that_grows_for_ever(layers: Stack) -> None:
+    hashing = Hashing(max_file=2 * 1024 * 1024)
+    with (layers.upper / "log").open("wb") as file, opened(os.open(file.name, PLACE)) as place:
+        file.write(bytes(3 * 1024 * 1024))
+        file.flush()
+        assert _last(hashing.digest(place, 1)) is None
+
+
+def _last(digest: Digest) -> str | None:
+    while True:
+        try:
+            next(digest)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def test_attributes_that_differ(layers: Stack) -> None:
+    for folder in (layers.lower, layers.upper):
+        for name in ("ping", "same", "plain"):
+            put(folder / name)
+        (folder / "dir").mkdir()
+        os.utime(folder / "dir", (OLD, OLD))
+    os.setxattr(layers.upper / "ping", "security.capability", CAPABILITY)
+    os.setxattr(layers.lower / "plain", "user.gone", b"1")
+    os.setxattr(layers.upper / "dir", "user.kept", b"\xff")
+    os.setxattr(layers.upper / "same", "trusted.overlay.origin", b"x")
+    put(layers.upper / "new")
+    os.setxattr(layers.upper / "new", "security.capability", CAPABILITY)
+    rows = layers.rows()
+    told = base64.b64encode(CAPABILITY).decode()
+    assert rows["/ping"]["xattrs"] == {"security.capability": told}
+    assert rows["/ping"]["notes"] == ["xattrsChanged"]
+    assert rows["/plain"]["xattrs"] == {"user.gone": None}
+    assert rows["/dir"]["xattrs"] == {"user.kept": "/w=="}
+    assert rows["/dir"]["notes"] == ["xattrsChanged"]
+    assert rows["/same"]["notes"] == ["identical"] and "xattrs" not in rows["/same"]
+    assert rows["/new"]["xattrs"] == {"security.capability": told} and not rows["/new"]["notes"]
+
+
+def test_attributes_in_masses_are_only_counted(
+    layers: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "MAX_XATTRS", 10)
+    put(layers.upper / "file")
+    os.setxattr(layers.upper / "file", "user.name", b"value")
+    assert layers.rows()["/file"]["xattrsSize"] == 14
+
+
+def test_a_redirect_that_leads_nowhere_good(layers: Stack) -> None:
+    put(layers.lower / "etc/passwd")
+    for name, redirect in (("a", b"/../etc"), ("b", b"..")):
+        put(layers.upper / name / "passwd")
+        mark(layers.upper / name, "redirect", redirect)
+    assert set(layers.kinds().values()) == {"A"}
+
+
+def test_what_cannot_be_read_costs_only_itself(
+    layers: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails is not to be had: an attribute that the kernel refuses stands for it."""
+    put(layers.upper / "bad")
+    put(layers.upper / "good")
+    put(layers.lower / "broken/one")
+    put(layers.upper / "broken/two")
+    put(layers.upper / "broken/deep/three")
+    failing = {(layers.upper / "bad").stat().st_ino, (layers.lower / "broken").stat().st_ino}
+    real = os.listxattr
+
+    def listxattr(path: str) -> list[str]:
+        if os.stat(path).st_ino in failing:  # noqa: PTH116  # as it is called
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "listxattr", listxattr)
+    changes = ChangeSet(layers.open())
+    rows = {row["path"]: row for row in changes.rows() if row}
+    assert rows["/bad"]["notes"] == ["unreadable"] and rows["/good"]["notes"] == []
+    assert rows["/broken"]["notes"] == ["unreadable"] and "/broken/deep/three" in rows
+    assert changes.unreadable.first == ["/bad", "/broken"]
+
+
+def test_an_image_that_cannot_be_read(layers: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same: a place that the kernel does not open stands for a disk that fails."""
+    put(layers.lower / "etc/conf")
+    put(layers.upper / "etc/conf", "longer")
+    put(layers.upper / "tmp")
+    broken = (layers.lower / "etc").stat().st_ino
+    real = os.open
+
+    def refuse(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if dir_fd is not None and os.fstat(dir_fd).st_ino == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    rows = layers.rows()
+    assert rows["/etc/conf"] == {"kind": "C", "path": "/etc/conf", "notes": ["unreadable"]}
+    assert rows["/tmp"]["notes"] == []
 
 
 def test_what_the_runtime_mounts_on_is_told_apart(layers: Stack) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.complaints import MAX_NAMES, Complaints, Names
+from collector.complaints import Complaints
+from collector.names import MAX_NAMES, Names
 from collector.text import readable
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag

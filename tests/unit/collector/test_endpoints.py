@@ -84,6 +84,44 @@ def test_configuration_files(
     assert sockets(name, start(name, option, str(config))) == [str(listening)]
 
 
+@pytest.mark.parametrize("imports", ["more/*.toml", "{}/more/*.toml"])
+@pytest.mark.parametrize(
+    "content",
+    ['[grpc]\naddress = "{}"', '[plugins."io.containerd.server.v1.grpc"]\naddress = "{}"'],
+)
+def test_what_a_configuration_file_imports_overrides_it(
+    imports: str, content: str, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/10-socket.toml").write_text(content.format(listening))
+    (tmp_path / "more/20-other.toml").write_text("oom_score = 1")
+    (tmp_path / "more/30-broken.toml").write_text("[")
+    main = f'imports = ["{imports.format(tmp_path)}"]\n[grpc]\naddress = "/run/old.sock"'
+    (tmp_path / "config.toml").write_text(main)
+    pid = start("containerd", "--config", str(tmp_path / "config.toml"))
+    assert sockets("containerd", pid) == [str(listening)]
+
+
+@pytest.mark.parametrize("main", [None, '[crio.api]\nlisten = "/run/old.sock"'])
+def test_the_drop_in_files_of_cri_o(
+    main: str | None, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, root = tmp_path / "proc/7", tmp_path / "root"
+    (root / "etc/crio/crio.conf.d").mkdir(parents=True)
+    (root / "etc/crio/crio.conf.d/10-api").write_text(f'[crio.api]\nlisten = "/{listening.name}"')
+    (root / listening.name).touch()
+    if main:
+        (root / "etc/crio/crio.conf").write_text(main)
+    folder.mkdir(parents=True)
+    for name, content in (("comm", "crio"), ("cgroup", ""), ("cmdline", "crio")):
+        (folder / name).write_text(content)
+    (folder / "status").write_text("Uid:\t0\t0\t0\t0\n")
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to(root)
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    assert [each.socket for each in look("crio")] == [f"/{listening.name}"]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[grpc]\naddress = 7", "\xff"])
 def test_what_says_nothing_is_where_it_usually_is(
     content: str, start: Start, tmp_path: Path
@@ -111,6 +149,54 @@ def test_a_program_in_a_container_is_not_believed(listening: Path) -> None:
         assert process.stdin
         process.stdin.close()
     assert str(listening) not in found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/kubepods.slice/x",
+        "/../../pod8d8d1d4e-2f0a-4a55-b0a5-3a2f6f2b7c11/x",
+        "/../kubelet-pod8d8d1d4e_2f0a_4a55_b0a5_3a2f6f2b7c11.slice",
+        f"/../cri-containerd-{'4f' * 32}.scope",
+        f"/docker/{'4f' * 32}",
+        "",
+    ],
+)
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_only_root_outside_of_all_containers_is_believed(
+    path: str, user: str, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "proc/7"
+    folder.mkdir(parents=True)
+    (folder / "comm").write_text("crio\n")
+    (folder / "cgroup").write_text(f"0::{path or '/system.slice/crio.service'}\n")
+    (folder / "status").write_text(f"Uid:\t0\t{user}\t0\t0\nNSpid:\t7\n")
+    (folder / "cmdline").write_bytes(b"crio\0--listen\0" + bytes(listening))
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to("/")
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    believed = not path and user == "0"
+    assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
+
+
+def test_a_program_that_was_replaced_is_asked_last(
+    start: Start, listening: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "python"
+    shutil.copy(sys.executable, copy)
+    command = [str(copy), "-c", SLEEP, "crio", "--listen", str(listening)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONHOME": sys.base_prefix},
+    ) as old:
+        assert old.stdout and old.stdout.readline() and old.stdin
+        copy.unlink()
+        new = start("crio", "--listen", str(listening))
+        order = [each.host for each in look("crio") if each.socket == str(listening)]
+        old.stdin.close()
+    assert order == [Host.of(new), Host.of(old.pid)]
 
 
 def test_a_socket_of_any_length_can_be_reached(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_relative_paths_are_known_to_be_incomplete() -> None:
 
 def test_one_option_a_layer() -> None:
     layers = parsed(b"lowerdir+=/l/2,lowerdir+=/l/1,datadir+=/data,upperdir=/u,workdir=/w")
-    assert layers == Layers(b"/u", (b"/l/2", b"/l/1", b"/data"))
+    assert layers == Layers(b"/u", (b"/l/2", b"/l/1"), data=(b"/data",))
 
 
 def test_octal_escapes() -> None:
@@ -31,9 +31,11 @@ def test_octal_escapes() -> None:
     assert layers == Layers(rb"/u\x", (b"/a b", b"/with:colon", b"/with,comma"))
 
 
-def test_data_only_layers_are_layers_too() -> None:
-    layers = parsed(b"lowerdir=/l/1::/data,upperdir=/u")
-    assert layers and layers.lowers == (b"/l/1", b"/data")
+def test_layers_that_only_hold_content_are_told_apart() -> None:
+    layers = parsed(b"lowerdir=/l/2:/l/1::/data/2::/data/1,upperdir=/u")
+    assert layers == Layers(b"/u", (b"/l/2", b"/l/1"), data=(b"/data/2", b"/data/1"))
+    relative = parsed(b"lowerdir=/l/1::data,upperdir=/u")
+    assert relative and not relative.complete
 
 
 def test_attributes_of_users_count_only_where_mounted_so() -> None:
@@ -52,6 +54,11 @@ def test_the_last_mount_on_a_point_is_the_one_in_sight() -> None:
     assert parse_mountinfo(table) is None
     assert parse_mountinfo(b"garbage\n\n - \n") is None
     assert parse_mountinfo(LINE % b"lowerdir=/l,upperdir=/u", b"/elsewhere") is None
+
+
+def test_a_carriage_return_ends_no_line() -> None:
+    row = b"1 0 0:1 / /a\r2\\0400\\0400:1\\040/\\040/b rw - tmpfs t rw\n"
+    assert mount_points(row) == [b"/a\r2 0 0:1 / /b"]
 
 
 def test_mount_points_are_spelled_out() -> None:

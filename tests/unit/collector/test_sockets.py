@@ -38,6 +38,11 @@ def test_a_table_that_the_kernel_lacks_has_no_rows() -> None:
     assert parse_inet("udplite6", {}, {}) == []
 
 
+def test_a_table_that_was_cut_loses_only_its_last_row() -> None:
+    for length in range(len(TCP.rsplit(b"\n", 2)[0]) + 1, len(TCP) - 4):
+        assert len(parse_inet("tcp", {"tcp": TCP[:length]}, {})) == 2
+
+
 def test_version_6_addresses() -> None:
     assert address("B80D01200000000067452301EFCDAB89:0050") == {
         "address": "2001:db8::123:4567:89ab:cdef",

@@ -8,7 +8,7 @@ import pytest
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.inspection import describe, destinations, details, refuse_sandboxed
+from collector.cri.inspection import describe, destinations, details, refuse_if_sandboxed
 from collector.runtime import ContainerInfo
 from forensics_core.errors import UsageError
 
@@ -50,8 +50,8 @@ def test_garbage_is_kept_and_believed_nothing_of(garbage: str) -> None:
 def test_sandboxed_runtimes_are_refused(handler: str, kind: str, product: str) -> None:
     found = described(json.dumps({"runtimeType": kind}))
     with pytest.raises(UsageError, match=f"'web' runs in {product}"):
-        refuse_sandboxed(found, handler)
-    refuse_sandboxed(described('{"runtimeType": "io.containerd.runc.v2"}'), "runc")
+        refuse_if_sandboxed(found, handler)
+    refuse_if_sandboxed(described('{"runtimeType": "io.containerd.runc.v2"}'), "runc")
 
 
 def test_destinations_come_from_the_specification() -> None:

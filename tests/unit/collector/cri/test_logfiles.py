@@ -21,7 +21,7 @@ async def text(path: Path, name: str) -> bytes:
 
 
 async def test_current_previous_and_rotated(tmp_path: Path) -> None:
-    names = ("0.log", "1.log", "1.log.20260101-000000.gz", "1.log.20260102-000000")
+    names = ("0.log", "1.log.20260101-000000.gz", "1.log.20260102-000000", "1.log")
     for name in names:
         (tmp_path / name).write_text(name)
     (tmp_path / "notes.txt").touch()
@@ -55,8 +55,10 @@ def test_a_folder_that_cannot_be_listed() -> None:
     assert logfiles.names(HOST, "") == ()
 
 
-def test_very_many_logs(tmp_path: Path) -> None:
-    for number in range(100):
-        (tmp_path / f"0.log.{number:03d}").touch()
-    found = logfiles.names(HOST, str(tmp_path / "0.log"))
-    assert len(found) == logfiles.MAX_FILES and found[-1] == "0.log.099"
+def test_the_newest_is_last(tmp_path: Path) -> None:
+    order = ("9.log.20260101", "9.log.20260102", "9.log", "10.log.20260103.gz", "10.log")
+    for name in order:
+        (tmp_path / name).touch()
+    assert logfiles.names(HOST, str(tmp_path / "10.log")) == order
+    (tmp_path / "odd").touch()
+    assert logfiles.names(HOST, str(tmp_path / "odd")) == ("odd", *order)

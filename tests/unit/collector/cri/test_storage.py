@@ -7,10 +7,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.storage import storage
 from collector.host import Host
 from collector.overlay import Layers
+from collector.procfs import HOST_PROC
 from collector.runtime import ContainerInfo
 
 HOST = Host()
@@ -52,11 +55,24 @@ def test_another_driver_of_cri_o(tmp_path: Path) -> None:
     assert storage(container(info), [], HOST).layers is None
 
 
-def test_the_kernel_is_asked_last() -> None:
-    running = replace(container({"runtimeSpec": {"root": "odd"}}), pid=os.getpid())
-    found = storage(running, [], HOST)
-    assert found.layers is None and found.merged is None
-    assert storage(replace(running, pid=2**22 + 1), [], HOST).layers is None
+OVERLAY = "1 0 0:9 / {} rw - overlay overlay rw,lowerdir={},upperdir=/u,workdir=/w\n"
+
+
+def test_the_machine_is_asked_last_and_the_container_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/mountinfo").write_text(OVERLAY.format("/", "/host/secret"))
+    (tmp_path / "mountinfo").write_text(OVERLAY.format("/run/abc/rootfs", "/image"))
+    monkeypatch.setenv(HOST_PROC, str(tmp_path))
+    running = replace(container({"runtimeSpec": {"root": "odd"}}), pid=7)
+    found = storage(running, [], Host(tmp_path))
+    assert found.merged == Path("/run/abc/rootfs")
+    assert found.layers == Layers(b"/u", (b"/image",))
+    (tmp_path / "mountinfo").write_text("")
+    assert storage(running, [], Host(tmp_path)).layers is None
+    (tmp_path / "mountinfo").unlink()
+    assert storage(running, [], Host(tmp_path)).layers is None
 
 
 def test_a_mount_table_that_is_gone(tmp_path: Path) -> None:

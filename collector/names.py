@@ -1,0 +1,34 @@
+"""Some of many names, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MAX_NAMES = 50
+"""Names kept of one sort; the rest are only counted."""
+_LONGEST = 300
+"""Letters of a name that are kept; of a longer one, both its ends."""
+
+
+@dataclass(slots=True)
+class Names:
+    """Some of many names, and how many there are."""
+
+    first: list[str] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, name: str) -> None:
+        """Count `name`, and keep it while there is room."""
+        self.total += 1
+        if len(self.first) < MAX_NAMES:
+            self.first.append(shortened(name))
+
+    def __str__(self) -> str:
+        more = self.total - len(self.first)
+        return ", ".join(self.first) + (f" and {more} more" if more else "")
+
+
+def shortened(name: str) -> str:
+    """Return a name without its middle where it is very long."""
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}[...]{name[-half:]}"

@@ -1,0 +1,113 @@
+"""Processes that hang, lie or flood cost themselves, and no others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+
+from collector.artifacts import network, processes
+from collector.procfs import HOST_PROC, MAX_BYTES
+from collector.runtime import ContainerInfo, Runtime
+from collector.scene import Scene
+from forensics_core.api.order import Compression
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.evidence.manifest import Flag
+from forensics_core.export.folder import FolderDestination
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.trees import CONTAINER
+
+
+class Numbered:
+    """What the capture of processes asks of a runtime: the container's first process is 7."""
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        return container
+
+    async def process(self, container: ContainerInfo) -> int:
+        return 7
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc with the processes 7, 8 and 9, all of one container."""
+    for number in ("7", "8", "9"):
+        folder = tmp_path / "proc" / number
+        (folder / "ns").mkdir(parents=True)
+        for name in ("status", "comm", "stat"):
+            (folder / name).write_bytes(Path(f"/proc/self/{name}").read_bytes())
+        (folder / "cgroup").write_text("0::/kube/box\n")
+        for name in ("pid", "net"):
+            (folder / "ns" / name).symlink_to(f"{name}:[1]")
+    monkeypatch.setenv(HOST_PROC, str(tmp_path / "proc"))
+    return tmp_path / "proc"
+
+
+def scene_for(bundle: Bundle, seconds: float = 3600) -> Scene:
+    writer = BundleWriter(FolderDestination(bundle.folder))
+    runtime = cast(Runtime, Numbered())
+    deadline = anyio.current_time() + seconds
+    return Scene("web", CONTAINER, runtime, writer, Compression.NONE, deadline)
+
+
+def gaps(scene: Scene) -> dict[str, str]:
+    return {gap.what: gap.reason for gap in scene.bundle.not_captured}
+
+
+async def test_a_process_that_hangs(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FIFO that nobody writes to stands for a process whose memory is a stuck file system's."""
+    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    monkeypatch.setattr(processes, "HANGING", 0.2)
+    for number in ("8", "9"):
+        (proc / number / "comm").unlink()
+        os.mkfifo(proc / number / "comm")
+    scene = scene_for(bundle)
+    await processes.capture(scene)
+    rows = bundle.json("containers/web/processes.json")["processes"]
+    assert rows[0]["pid"] == 7 and rows[0]["status"]
+    assert rows[1:] == [{"pid": number, "unreadable": "Hung"} for number in (8, 9)]
+    assert gaps(scene) == {"processes.json, details": "Hung"}
+    for number in ("8", "9"):
+        (proc / number / "comm").write_text("released\n")
+
+
+async def test_a_process_that_makes_no_sense(proc: Path, bundle: Bundle) -> None:
+    (proc / "8/stat").write_text("8 (x) S")
+    (proc / "9/status").unlink()
+    scene = scene_for(bundle)
+    await processes.capture(scene)
+    rows = bundle.json("containers/web/processes.json")["processes"]
+    assert [row["pid"] for row in rows] == [7, 8] and "IndexError" in rows[1]["unreadable"]
+    assert not scene.bundle.artifacts[0].flags
+
+
+async def test_a_file_of_proc_that_floods(proc: Path, bundle: Bundle) -> None:
+    (proc / "8/environ").write_bytes(b"x" * (MAX_BYTES + 1))
+    scene = scene_for(bundle)
+    await processes.capture(scene)
+    row = bundle.json("containers/web/processes.json")["processes"][1]
+    assert row["truncated"] == ["environ"] and len(row["environ"][0]) == MAX_BYTES
+    assert gaps(scene) == {"processes.json, rest of files": "TooLarge"}
+    assert scene.bundle.artifacts[0].flags == (Flag.TRUNCATED,)
+
+
+async def test_a_table_of_sockets_that_floods(proc: Path, bundle: Bundle) -> None:
+    (proc / "7/net").mkdir()
+    (proc / "7/net/tcp").write_bytes(b"x\n" * (MAX_BYTES // 2) + b"y")
+    scene = scene_for(bundle)
+    await network.capture(scene)
+    (row,) = bundle.json("containers/web/network.json")["namespaces"]
+    assert row["truncated"] == ["net/tcp"] and row["pids"] == [7, 8, 9]
+    assert gaps(scene) == {"network.json, its rest": "TooLarge"}
+
+
+async def test_no_time_for_all_of_them(proc: Path, bundle: Bundle) -> None:
+    scene = scene_for(bundle, seconds=0)
+    await processes.capture(scene)
+    assert bundle.json("containers/web/processes.json")["processes"] == []
+    assert gaps(scene) == {"processes.json, 3 processes": "Deadline"}
