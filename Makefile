@@ -52,16 +52,17 @@ unit: $(PACKAGES) ## The tests that need no servers
 bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.operator
+	@$(BIN)/python -m bench.slack
 
 soak: $(INSTALLED) ## Capture again and again, watching for leaks; then attack the reader 100,000 times
 	@$(BIN)/python -m bench.soak
 	FORENSICS_TEST_SWAPS=100000 $(BIN)/pytest -o timeout=600 tests/unit/collector/test_beneath.py
 
-e2e: $(INSTALLED) ## The tests against the cluster that KUBECONFIG names
+e2e: $(PACKAGES) ## The tests against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it and try again" >&2; exit 2; }
 	$(BIN)/pytest -m e2e tests/e2e $(PYTEST_ARGS)
 
-image: $(INSTALLED) ## Build the container image: IMAGE=name:tag BASE_IMAGE=name:tag
+image: $(PACKAGES) ## Build the container image: IMAGE=name:tag BASE_IMAGE=name:tag
 	@rm -rf deploy/image/wheels
 	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir deploy/image/wheels '.[all]' pip
 	docker build --network none --build-arg BASE_IMAGE="$(BASE_IMAGE)" --tag "$(IMAGE)" deploy/image

@@ -24,7 +24,8 @@ import anyio
 import click
 import yaml
 
-from bench.report import fill, goal, table
+from bench.goals import Goal
+from bench.page import GOAL_COLUMNS, fill, goal, table
 from bench.sink import ROOT
 from forensics_core.api.crd import crd
 from forensics_core.errors import ForensicsError
@@ -112,18 +113,18 @@ def block(measured: Measured) -> str:
         f"{size.commands} commands at once, while {size.watched} running checkpoints were watched "
         "and kept changing. The bot had its default settings; Slack and the cluster were stand-ins."
     )
-    return f"{setting}\n\n{table(['goal', 'limit', 'measured', ''], _goals(measured))}"
+    return f"{setting}\n\n{table(GOAL_COLUMNS, _goals(measured))}"
 
 
 def _goals(measured: Measured) -> Iterator[list[str]]:
     milliseconds = [1000 * one for one in measured.acknowledged]
-    yield goal("acknowledgement, median, ms", 500, median(milliseconds))
-    yield goal("acknowledgement, 99th percentile, ms", 500, _percentile(milliseconds))
-    yield goal("commands acknowledged too late", 0, measured.late)
-    yield goal("calls that came too often for Slack", 0, measured.refused)
-    yield goal("least seconds between edits of a message", 3, measured.gap, at_least=True)
-    yield goal("seconds from a restart to the first news", 5, measured.resumed)
-    yield goal("peak MiB of the bot", 512, measured.peak / MiB)
+    yield goal(Goal("acknowledgement, median, ms", 500), median(milliseconds))
+    yield goal(Goal("acknowledgement, 99th percentile, ms", 500), _percentile(milliseconds))
+    yield goal(Goal("commands acknowledged too late", 0), measured.late)
+    yield goal(Goal("calls that came too often for Slack", 0), measured.refused)
+    yield goal(Goal("least seconds between edits of a message", 3, at_least=True), measured.gap)
+    yield goal(Goal("seconds from a restart to the first news", 5), measured.resumed)
+    yield goal(Goal("peak MiB of the bot", 512), measured.peak / MiB)
 
 
 def _percentile(values: list[float]) -> float:

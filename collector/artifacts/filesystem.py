@@ -113,7 +113,7 @@ async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
             taps=[index],
         )
     if Flag.TRUNCATED in findings.flags:
-        message = f"The runtime's export broke off: {index.damage}"
+        message = f"The runtime's export broke off: {index.flaw}"
         scene.lacks("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"
     scene.lacks("details of the file system", why.reason, message, requested=False)

@@ -57,11 +57,14 @@ class TarIndex:
 
     def finish(self) -> Buffer:
         """Add nothing; see whether this was the end."""
-        if not self.damage and not self._walk.ended:
-            self.damage = "the archive has no end"
-        if self.damage:
+        if self.flaw:
             self._damaged()
         return b""
+
+    @property
+    def flaw(self) -> str:
+        """Why the archive that has passed is not whole; empty if it is."""
+        return self.damage or ("" if self._walk.ended else "the archive has no end")
 
     @property
     def rows(self) -> int:
