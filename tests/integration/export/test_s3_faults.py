@@ -147,8 +147,8 @@ async def test_a_server_that_never_answers_is_left_after_a_while(sink: Sink, aft
 
 async def test_a_slow_server_is_waited_for_as_long_as_it_reads(sink: Sink) -> None:
     """Each slice that is taken counts as progress, though the whole takes longer than patience."""
-    sink.faults.add(Fault(Action.SLOW, "UploadPart", part=1, rate=2 * MIB))
-    async with open_s3(S3Place("cases"), access(sink, patience=2.5, attempts=1)) as place:
+    sink.faults.add(Fault(Action.SLOW, "UploadPart", part=1, rate=MIB))
+    async with open_s3(S3Place("cases"), access(sink, patience=6, attempts=1)) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
 
