@@ -23,17 +23,15 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
-from collector.complaints import Complaints, unquote
+from collector.complaints import Complaints, Lines, unquote
 from collector.runtime import Unavailable
-from collector.strays import MAX_SOCKETS
+from collector.strays import SocketNames
 from forensics_core.export.blocks import read_socket
 from forensics_core.export.destination import Buffer
 from forensics_core.tasks import task_group
 
 BETWEEN = 1024 * 1024
 """Bytes between tar and us, if the kernel grants them."""
-MAX_LINE = 64 * 1024
-"""Bytes of one complaint that are looked at."""
 _SOCKET = b'": socket ignored'
 
 OPTIONS = (
@@ -61,14 +59,14 @@ class TreeReading:
     """The archive; raises `SourceError` at its end if tar gave up."""
     complaints: Complaints = field(default_factory=Complaints)
     """Complete once `blocks` has ended."""
-    sockets: list[bytes] = field(default_factory=list)
-    """The names of sockets, `MAX_SOCKETS` at most, which are not in the archive."""
+    sockets: SocketNames = field(default_factory=SocketNames)
+    """The names of sockets, which are not in the archive."""
 
     def hear(self, line: bytes) -> None:
         """Take in one line that tar wrote to its standard error."""
         self.complaints.hear(line)
-        if line.endswith(_SOCKET) and len(self.sockets) < MAX_SOCKETS:
-            self.sockets.append(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
+        if line.endswith(_SOCKET):
+            self.sockets.add(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
 
 
 @asynccontextmanager
@@ -143,10 +141,9 @@ async def _end(process: Process) -> None:
 
 
 async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.Event) -> None:
-    rest = b""
+    lines = Lines()
     async for chunk in stream:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        for line in lines.feed(chunk):
             reading.hear(line)
-        rest = rest[:MAX_LINE]
+    reading.complaints.unheard = lines.dropped
     heard.set()

@@ -6,7 +6,7 @@ export takes its place (method `engine-export`), flagged as reduced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 from anyio import to_thread
 
@@ -54,23 +54,41 @@ async def _from_the_node(scene: Scene) -> None:
             compression=scene.compression,
             taps=[index],
         )
-        await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
-    _account(scene, reading.complaints)
+        listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
+    _account(scene, reading.complaints, listed)
 
 
-def _list_sockets(index: TarIndex, root: int, names: Sequence[bytes]) -> None:
+def _list_sockets(index: TarIndex, root: int, names: Iterable[bytes]) -> int:
+    """Add rows for sockets to the index; return how many."""
+    rows = 0
     for member in socket_members(root, names):
         index.add(member)
+        rows += 1
+    return rows
 
 
-def _account(scene: Scene, complaints: Complaints) -> None:
+def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
     """Record which members the archive lacks."""
     if complaints.sockets.total:
         message = f"A tar archive cannot hold sockets, its index names them: {complaints.sockets}"
+        if unlisted := complaints.sockets.total - listed:
+            message += f". {unlisted} of them have no row there"
         scene.lacks("sockets", "NotSupported", message, requested=False)
+    for what, message in _unreadable(complaints):
+        scene.lacks(what, "Unreadable", message)
+
+
+def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
     if complaints.unreadable.total:
-        message = f"Missing or cut in {NAME}: {complaints.unreadable}"
-        scene.lacks("files of the file system", "Unreadable", message)
+        yield "files of the file system", f"Missing or cut in {NAME}: {complaints.unreadable}"
+    if complaints.bare.total:
+        yield "attributes of files", f"Stored without all of them: {complaints.bare}"
+    if complaints.unheard:
+        message = (
+            f"GNU tar said something about {complaints.unheard} members whose names are too long "
+            f"to be looked at. They may be missing in {NAME}, or in its index"
+        )
+        yield "files with very long names", message
 
 
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:

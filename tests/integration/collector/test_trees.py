@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import tarfile
@@ -23,7 +24,7 @@ from forensics_core.evidence.archive_file import find_file, read_file
 from forensics_core.evidence.fetch import fetch
 from forensics_core.evidence.index import FileIndex, open_index
 from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.manifest import Flag, Statement
+from forensics_core.evidence.manifest import Flag, NotCaptured, Statement
 from forensics_core.evidence.reader import BundleReader, open_bundle
 from forensics_core.evidence.verify import verify
 from tests.integration.collector.trees import archive, capture_tree, described, extract
@@ -211,10 +212,15 @@ async def test_holes_too_large_to_hash(tree: Path, tmp_path: Path) -> None:
     assert size == 1100 * MIB and sample == b"beginmiddle"
 
 
+def make_socket(folder: int, name: str) -> None:
+    """Leave a socket in a folder that may lie deeper than the kernel's paths reach."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{folder}/{name}")
+
+
 async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
     here = os.open(tree, os.O_RDONLY)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"/proc/self/fd/{here}/app\n.sock")
+    make_socket(here, "app\n.sock")
     os.close(here)
     await capture_tree(tree, str(tmp_path / "bundle"))
     async with opened(tmp_path / "bundle") as (_, index):
@@ -222,6 +228,57 @@ async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
     said = (tree / "app\n.sock").lstat()
     assert row and (row.kind, row.mode) == ("socket", stat.S_IMODE(said.st_mode))
     assert nanoseconds(row.mtime) == said.st_mtime_ns and "header" not in row.document
+
+
+async def test_sockets_without_a_row_are_counted(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.strays.MAX_NAMES_SIZE", 50)
+    here = os.open(tree, os.O_RDONLY)
+    for number in range(3):
+        make_socket(here, f"{number}.sock")
+    os.close(here)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.what == "sockets" and gap.message.endswith(". 2 of them have no row there")
+
+
+async def test_a_name_that_is_too_long_to_be_looked_at_is_counted(
+    tree: Path, tmp_path: Path
+) -> None:
+    """tar spells each of its bytes as four, and it lies deeper than the kernel's paths reach."""
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(70):
+        os.mkdir(b"\xff" * 255, dir_fd=here)
+        deeper = os.open(b"\xff" * 255, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    make_socket(here, "app.sock")
+    os.close(here)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.what == "files with very long names" and "about 1 members" in gap.message
+
+
+def gaps(bundle: Path) -> tuple[NotCaptured, ...]:
+    return Statement.from_bytes((bundle / "manifest.json").read_bytes()).predicate.not_captured
+
+
+async def test_missing_attributes_are_a_gap(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No disk breaks on demand: what tar says then is put beside what the real one does."""
+    real = shutil.which("tar")
+    broken = tmp_path / "bin" / "tar"
+    broken.parent.mkdir()
+    said = r'tar: "./etc": Warning: Cannot flistxattr: Input/output error'
+    broken.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' >&2\nexec {real} \"$@\"\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.requested and (gap.what, gap.reason) == ("attributes of files", "Unreadable")
+    assert gap.message.endswith(": ./etc")
 
 
 async def test_a_runtimes_export_is_indexed_too(tmp_path: Path) -> None:
