@@ -81,7 +81,7 @@ async def _rows(index: FileIndex, place: Place, recursive: bool) -> AsyncGenerat
 
 
 def _missing(index: FileIndex, place: Place) -> ForensicsError:
-    more = "" if index.whole else ", but the index is not complete"
+    more = f", but {index.gap}" if index.gap else ""
     return ForensicsError(
         f"{os.fsdecode(place.path)!r} is not in the index of '{place.container}'{more}",
         hint="Links are not followed: list the directory above it",
@@ -91,8 +91,8 @@ def _missing(index: FileIndex, place: Place) -> ForensicsError:
 async def _print(rows: AsyncGenerator[Row, None], index: FileIndex, recursive: bool) -> None:
     async for row in rows:
         say(_line(row, recursive))
-    if not index.whole:
-        say("Note: The index ends before the archive does; it may hold more files")
+    if index.gap:
+        say(f"Note: There may have been more files: {index.gap}")
 
 
 def _line(row: Row, whole_path: bool) -> str:

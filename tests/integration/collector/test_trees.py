@@ -301,7 +301,7 @@ async def test_an_archive_that_is_damaged_at_its_source_is_kept(tmp_path: Path) 
     async with opened(tmp_path / "bundle") as (bundle, index):
         assert not index.whole
         assert await content(bundle, index, b"/first") == b"1"
-        with pytest.raises(ForensicsError, match="index is not complete"):
+        with pytest.raises(ForensicsError, match="but the index ends before the archive does"):
             await find_file(index, b"/second")
     assert not (await verify(str(tmp_path / "bundle"))).problems
 
@@ -317,6 +317,21 @@ async def test_an_export_that_breaks_off_is_no_complete_evidence(tmp_path: Path,
     flags = {artifact.name.split("/")[-1]: artifact.flags for artifact in capture.artifacts}
     assert Flag.TRUNCATED in flags["rootfs.tar.zst"]
     assert Flag.TRUNCATED in flags["rootfs.index.jsonl.zst"]
+
+
+async def test_an_archive_that_the_deadline_cut_is_not_complete(tmp_path: Path) -> None:
+    """Its index has a row for all that is in it, which is not all that there was."""
+    whole = tar([(member("first"), b"1"), (member("second"), b"2" * 2000)])
+    data = whole[: whole.index(b"2" * 100) + 100]
+    location = tmp_path / "bundle"
+    await capture_tree(tmp_path, str(location), export=data, stalls=True, seconds=1)
+    async with opened(location) as (bundle, index):
+        assert not index.whole
+        assert await content(bundle, index, b"/first") == b"1"
+        assert (row := await index.find(b"/second")) and row.truncated
+        with pytest.raises(ForensicsError, match="but the archive was cut before its end"):
+            await find_file(index, b"/third")
+    assert not (await verify(str(location))).problems
 
 
 async def test_nothing_of_a_tar_has_an_empty_index(tmp_path: Path) -> None:

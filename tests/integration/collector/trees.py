@@ -26,9 +26,10 @@ CONTAINER = ContainerInfo("docker://4f2a", "web", "", "", "running", None, (), b
 class FolderRuntime:
     """What a capture of the file system asks of a runtime, for a folder of this machine."""
 
-    def __init__(self, folder: Path, export: bytes | None = None) -> None:
+    def __init__(self, folder: Path, export: bytes | None = None, stalls: bool = False) -> None:
         self._folder = folder
         self._export = export
+        self._stalls = stalls
 
     @asynccontextmanager
     async def root(self, _: ContainerInfo) -> AsyncIterator[int]:
@@ -44,6 +45,8 @@ class FolderRuntime:
     async def export(self, _: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
         async def blocks() -> AsyncIterator[bytes]:
             yield self._export or b""
+            if self._stalls:
+                await anyio.sleep_forever()
 
         yield blocks()
 
@@ -58,11 +61,15 @@ async def capture_tree(
     *,
     export: bytes | None = None,
     seconds: float = 3600,
+    stalls: bool = False,
 ) -> None:
-    """Write a bundle whose container `web` has the files of `folder`, or of a runtime's export."""
+    """Write a bundle whose container `web` has the files of `folder`, or of a runtime's export.
+
+    An export that `stalls` gives all its bytes and never ends: only the deadline ends it.
+    """
     async with open_destination(to) as destination:
         bundle = BundleWriter(destination)
-        runtime = cast(Runtime, FolderRuntime(folder, export))
+        runtime = cast(Runtime, FolderRuntime(folder, export, stalls))
         deadline = anyio.current_time() + seconds
         scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline)
         await filesystem.capture(scene)
