@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+from collector.pace import Pace
 from collector.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from collector.text import document
@@ -35,6 +36,8 @@ class Scene:
     """Artifacts in the bundle so far."""
     stop: Stop = field(default_factory=Stop)
     """Ends every stream before the deadline."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast all of them are read."""
 
     async def add(
         self,
@@ -109,8 +112,10 @@ class _Until:
 
     async def __anext__(self) -> Buffer:
         with self._scene.stop.scope(self._scene.deadline) as scope:
+            await self._scene.pace.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
+            self._scene.pace.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

@@ -334,6 +334,14 @@ async def test_an_archive_that_the_deadline_cut_is_not_complete(tmp_path: Path) 
     assert not (await verify(str(location))).problems
 
 
+async def test_at_a_low_rate_the_deadline_comes_first(tree: Path, tmp_path: Path) -> None:
+    """The second block of 4 MiB has to wait for 40 seconds."""
+    await capture_tree(tree, str(tmp_path / "bundle"), rate=MIB // 10, seconds=1)
+    capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
+    (artifact,) = (each for each in capture.artifacts if each.name.endswith("rootfs.tar.zst"))
+    assert Flag.TRUNCATED in artifact.flags and artifact.original_size <= 4 * MIB
+
+
 async def test_nothing_of_a_tar_has_an_empty_index(tmp_path: Path) -> None:
     await capture_tree(tmp_path, str(tmp_path / "bundle"), export=b"garbage!" * 1000)
     async with opened(tmp_path / "bundle") as (_, index):

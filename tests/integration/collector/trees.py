@@ -12,6 +12,7 @@ from typing import cast
 import anyio
 
 from collector.artifacts import filesystem
+from collector.pace import Pace
 from collector.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import Compression
@@ -62,6 +63,7 @@ async def capture_tree(
     export: bytes | None = None,
     seconds: float = 3600,
     stalls: bool = False,
+    rate: int = 0,
 ) -> None:
     """Write a bundle whose container `web` has the files of `folder`, or of a runtime's export.
 
@@ -71,7 +73,7 @@ async def capture_tree(
         bundle = BundleWriter(destination)
         runtime = cast(Runtime, FolderRuntime(folder, export, stalls))
         deadline = anyio.current_time() + seconds
-        scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline)
+        scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline, pace=Pace(rate))
         await filesystem.capture(scene)
         await bundle.finish(predicate())
 
