@@ -50,10 +50,10 @@ class Scene:
         findings: Findings | None = None,
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
-    ) -> None:
+    ) -> bool:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
-        `taps` see them on their way.
+        `taps` see them on their way. Returns whether there was time for all of them.
         """
         zstd = compression is Compression.ZSTD
         label = Label(
@@ -70,6 +70,7 @@ class Scene:
         self.added += 1
         if source.cut:
             self.lacks_for_time(f"{name}, its rest")
+        return not source.cut
 
     async def add_json(
         self,

@@ -94,7 +94,7 @@ def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
     findings = Findings(flags={Flag.REDUCED_FIDELITY})
     async with scene.runtime.export(scene.container) as blocks, indexed(scene, findings) as index:
-        await scene.add(
+        whole = await scene.add(
             NAME,
             ArtifactKind.FILESYSTEM,
             blocks,
@@ -104,7 +104,7 @@ async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
             compression=scene.compression,
             taps=[index],
         )
-    if Flag.TRUNCATED in findings.flags:
+    if whole and Flag.TRUNCATED in findings.flags:
         message = f"The runtime's export broke off: {index.damage}"
         scene.lacks("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"

@@ -114,14 +114,10 @@ async def open_index(bundle: BundleReader, container: str) -> FileIndex:
 
 
 def _gap(bundle: BundleReader, container: str) -> str:
-    """Return what was cut: the archive, with its index, by the deadline; or the index alone."""
     artifacts = bundle.statement.predicate.artifacts
-    cut = {each.name for each in artifacts if Flag.TRUNCATED in each.flags}
-    if cut & {container_file(container, name) for name in ROOTFS_ARCHIVES}:
-        return "the archive was cut before its end"
-    if container_file(container, ROOTFS_INDEX) in cut:
-        return "the index ends before the archive does"
-    return ""
+    names = {container_file(container, name) for name in (*ROOTFS_ARCHIVES, ROOTFS_INDEX)}
+    cut = any(each.name in names and Flag.TRUNCATED in each.flags for each in artifacts)
+    return "the archive was cut, or damaged, before its end" if cut else ""
 
 
 def _verified(data: bytes, chunk: Chunk, name: str) -> list[Row]:
