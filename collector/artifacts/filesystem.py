@@ -6,7 +6,7 @@ export takes its place (method `engine-export`), flagged as reduced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, Iterable, Iterator
 
 from anyio import to_thread
 
@@ -20,6 +20,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ContainerGone
 from forensics_core.evidence.bundle import Findings
 from forensics_core.evidence.manifest import Flag
+from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
@@ -44,18 +45,27 @@ async def _from_the_node(scene: Scene) -> None:
         read_tree(root) as reading,
         indexed(scene, reading.complaints.findings) as index,
     ):
-        await scene.add(
-            NAME,
-            ArtifactKind.FILESYSTEM,
-            reading.blocks,
-            method="tree",
-            media_type="application/x-tar",
-            findings=reading.complaints.findings,
-            compression=scene.compression,
-            taps=[index],
-        )
+        await _store(scene, reading.blocks, "tree", reading.complaints.findings, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     _account(scene, reading.complaints, listed)
+
+
+async def _store(
+    scene: Scene, blocks: AsyncIterable[Buffer], method: str, findings: Findings, index: TarIndex
+) -> None:
+    whole = await scene.add(
+        NAME,
+        ArtifactKind.FILESYSTEM,
+        blocks,
+        method=method,
+        media_type="application/x-tar",
+        findings=findings,
+        compression=scene.compression,
+        taps=[index],
+    )
+    if not whole:
+        # Time was up, which is recorded: there is a row for all that was read by then.
+        index.damage = ""
 
 
 def _list_sockets(index: TarIndex, root: int, names: Iterable[bytes]) -> int:
@@ -94,17 +104,8 @@ def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
     findings = Findings(flags={Flag.REDUCED_FIDELITY})
     async with scene.runtime.export(scene.container) as blocks, indexed(scene, findings) as index:
-        whole = await scene.add(
-            NAME,
-            ArtifactKind.FILESYSTEM,
-            blocks,
-            method="engine-export",
-            media_type="application/x-tar",
-            findings=findings,
-            compression=scene.compression,
-            taps=[index],
-        )
-    if whole and Flag.TRUNCATED in findings.flags:
+        await _store(scene, blocks, "engine-export", findings, index)
+    if index.damage:
         message = f"The runtime's export broke off: {index.damage}"
         scene.lacks("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"

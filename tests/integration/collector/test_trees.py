@@ -309,7 +309,7 @@ async def test_an_archive_that_the_deadline_cut_is_not_complete(tmp_path: Path) 
         assert (row := await index.find(b"/second")) and row.truncated
         with pytest.raises(ForensicsError, match="but the archive was cut, or damaged"):
             await find_file(index, b"/third")
-    assert [gap.reason for gap in gaps(location) if gap.requested] == ["Deadline"]
+    assert [gap.reason for gap in gaps(location)] == ["Deadline", "Remote"]
     assert not (await verify(str(location))).problems
 
 
