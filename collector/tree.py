@@ -24,6 +24,7 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
 from collector.complaints import Complaints, Lines, unquote
+from collector.nameless import nameless
 from collector.runtime import Unavailable
 from collector.strays import SocketNames
 from forensics_core.export.blocks import read_socket
@@ -75,7 +76,8 @@ async def read_tree(root: int) -> AsyncIterator[TreeReading]:
 
     Raises `Unavailable` where there is no GNU tar.
     """
-    command = [await gnu_tar(), *OPTIONS, f"--directory=/proc/self/fd/{root}", "."]
+    place = f"--directory=/proc/self/fd/{root}"
+    command = await nameless(await gnu_tar(), *OPTIONS, place, ".")
     async with _running(command, root) as (process, outlet), task_group() as tasks:
         complaints, heard = Complaints(), anyio.Event()
         async with aclosing(_blocks(outlet, process, complaints, heard)) as blocks:
