@@ -100,8 +100,9 @@ def _line(row: Row, whole_path: bool) -> str:
     name = row.path if whole_path else row.path[row.path.rfind(b"/") + 1 :] or row.path
     arrow = {"symlink": " -> ", "hardlink": " link to "}.get(row.kind, "")
     target = arrow and arrow + clean(os.fsdecode(row.target))
+    size = "link" if row.kind == "hardlink" else row.size
     return (
-        f"{mode} {row.uid:>5} {row.gid:>5} {row.size:>12} {when(row.mtime)} "
+        f"{mode} {row.uid:>5} {row.gid:>5} {size:>12} {when(row.mtime)} "
         f"{clean(os.fsdecode(name))}{target}"
     )
 

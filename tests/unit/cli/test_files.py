@@ -47,6 +47,14 @@ def test_a_directory_is_listed(bundle: Path) -> None:
     assert len(lines) == 3
 
 
+def test_a_hard_link_does_not_look_like_an_empty_file(bundle: Path) -> None:
+    lines = invoke("ls", bundle, "web:/", "-R").stdout.splitlines()
+    (link,) = (line for line in lines if " link to /" in line)
+    target = link.partition(" link to ")[2]
+    (file,) = (line for line in lines if line.endswith(f" 00:00:00 {target}"))
+    assert f"{'link':>12} 1970-01-02" in link and f"{12:>12} 1970-01-02" in file
+
+
 def test_names_cannot_play_tricks(bundle: Path) -> None:
     lines = invoke("ls", bundle, "web:etc").stdout.splitlines()
     assert lines[0].endswith(" \\x1b[31m\\xff")
