@@ -10,6 +10,7 @@ from typing import Literal
 import anyio
 
 from collector.artifacts import diff, filesystem, inspect, logs, network, processes
+from collector.pace import Pace
 from collector.pause import LIMIT, Pause, paused
 from collector.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
@@ -66,6 +67,8 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     at_once: int = 1
     """Containers that are read at the same time."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast they are read, all together."""
     scenes: list[Scene] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
@@ -103,6 +106,7 @@ class Attempt:
                 self.deadline,
                 stop=self.stop,
                 peers=len(self.order.targets),
+                pace=self.pace,
             )
         )
         self.bundle.meter.artifacts_total += sum(

@@ -56,6 +56,8 @@ class Wish:
     """Seconds for all of it."""
     pause: bool = False
     """Hold running containers still meanwhile, for a minute at most."""
+    rate: int = 0
+    """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
 
 async def capture_container(
@@ -84,15 +86,16 @@ async def prepared(
     For callers that must know of a whole bundle even where leaving the block fails or is cancelled.
     """
     parse_location(to)
+    wish = wish or Wish()
     async with open_runtime(single_scheme(references)) as runtime:
-        order = await make_order(runtime, references, to, wish or Wish())
+        order = await make_order(runtime, references, to, wish)
         async with open_destination(
             bundle_url(order),
             access=access,
             retention=order.retention,
             encryption=order.encryption,
         ) as destination:
-            yield partial(capture, order, runtime, destination)
+            yield partial(capture, order, runtime, destination, rate=wish.rate)
 
 
 async def make_order(runtime: Runtime, references: Sequence[str], to: str, wish: Wish) -> WorkOrder:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from collector.attempt import Attempt
 from collector.machine import describe_node, describe_tool
+from collector.pace import Pace
 from collector.runtime import Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, WorkOrder
@@ -55,11 +56,13 @@ async def capture(
     order_document: bytes | None = None,
     stop: Stop | None = None,
     at_once: int = 1,
+    rate: int = 0,
 ) -> Result:
     """Capture the order's containers into `destination`, the bundle's own folder.
 
     `order_document` is the order as it was read, where it was read; `stop` ends it early with what
-    there is; `at_once` containers are read at the same time.
+    there is; `at_once` containers are read at the same time, at `rate` bytes a second all together,
+    or, if that is 0, as fast as it goes.
 
     Raises `UsageError` for an order that this release cannot carry out, a `DestinationError` if
     nothing more can be stored, and `ContainerNotFound` if there is none of the containers. There is
@@ -67,7 +70,8 @@ async def capture(
     """
     _require_possible(order)
     document = order_document or order.model_dump_json(by_alias=True).encode()
-    attempt = Attempt(order, runtime, BundleWriter(destination, meter), stop or Stop(), at_once)
+    bundle = BundleWriter(destination, meter)
+    attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, Pace(rate))
     await destination.check()
     node = await describe_node(await runtime.version())
     await attempt.find_all()

@@ -20,6 +20,7 @@ from forensics_core.cli.progress import progress
 from forensics_core.cli.render import counted, prose, say, say_json, size
 from forensics_core.cli.running import Terminated, run
 from forensics_core.errors import UsageError
+from forensics_core.units import parse_size
 
 if TYPE_CHECKING:
     from collector.byhand import Wish
@@ -32,6 +33,14 @@ STOPPED = (
     "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
     "Capture again."
 )
+
+
+def _rate(text: str) -> int:
+    """Return bytes a second; the type of an option."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -92,6 +101,14 @@ STOPPED = (
     envvar="FORENSICS_GENTLE",
     help="Stay below the priority of what else runs here.",
 )
+@click.option(
+    "--rate",
+    type=_rate,
+    default="0",
+    envvar="FORENSICS_RATE",
+    metavar="SIZE",
+    help="Bytes a second that are read at most, such as 100MiB.  [default: all there is]",
+)
 @output_option
 def collect(
     containers: tuple[str, ...],
@@ -112,6 +129,7 @@ def collect(
     runtime_endpoint: str | None,
     deadline: int,
     gentle: bool,
+    rate: int,
     output: str,
 ) -> None:
     """Capture containers of this host into a bundle.
@@ -126,7 +144,7 @@ def collect(
     if gentle:
         be_gentle()
     if order:
-        _carry_out(order)
+        _carry_out(order, rate)
     if runtime_endpoint:
         os.environ["FORENSICS_RUNTIME_ENDPOINT"] = runtime_endpoint
     if len(containers) == 1 and containers[0].endswith("://"):
@@ -146,6 +164,7 @@ def collect(
         encryption=Encryption(kms_key_id=kms_key_id) if kms_key_id else None,
         deadline=deadline,
         pause=pause,
+        rate=rate,
     )
     result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
@@ -153,18 +172,18 @@ def collect(
         raise click.exceptions.Exit(PARTIAL)
 
 
-def _carry_out(order: Path) -> NoReturn:
+def _carry_out(order: Path, rate: int) -> NoReturn:
     """Do what the operator ordered; everything is said in the order."""
     from collector.job import run_job
 
     context = click.get_current_context()
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        alone = parameter.name not in {"order", "gentle"}
+        alone = parameter.name not in {"order", "gentle", "rate"}
         if source is ParameterSource.COMMANDLINE and alone:
             shown = parameter.get_error_hint(context)
             raise click.UsageError(f"--order goes with nothing else: leave out {shown}.", context)
-    result = run_job(order, os.environ)
+    result = run_job(order, {**os.environ, "FORENSICS_RATE": str(rate)})
     raise click.exceptions.Exit(PARTIAL if result.partial else 0)
 
 

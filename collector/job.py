@@ -34,6 +34,7 @@ from forensics_core.export.locate import open_destination, parse_location
 from forensics_core.export.meter import Meter
 from forensics_core.export.s3.client import S3Access
 from forensics_core.tasks import task_group
+from forensics_core.units import parse_size
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class JobSettings:
     """`FORENSICS_EXPECTED_BUCKET_OWNER`: the AWS account that must own the bucket."""
     grace: int = 60
     """`FORENSICS_GRACE_SECONDS`: between SIGTERM and SIGKILL, as the Job's pod has it."""
+    rate: int = 0
+    """`FORENSICS_RATE`: bytes that are read a second at most; 0 is as fast as it goes."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> JobSettings:
@@ -65,6 +68,7 @@ class JobSettings:
             at_once=_number(environ, "FORENSICS_CONCURRENT_CONTAINERS", default.at_once),
             expected_bucket_owner=environ.get("FORENSICS_EXPECTED_BUCKET_OWNER") or None,
             grace=_number(environ, "FORENSICS_GRACE_SECONDS", default.grace),
+            rate=_rate(environ),
         )
 
 
@@ -73,6 +77,13 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdecimal() and int(text)):
         raise UsageError(f"{name}='{text}' is no positive number", hint="Give a whole number")
     return int(text)
+
+
+def _rate(environ: Mapping[str, str]) -> int:
+    try:
+        return parse_size(environ.get("FORENSICS_RATE") or "0")
+    except ValueError as error:
+        raise UsageError(f"FORENSICS_RATE: {error}", hint="Give a size, such as 100MiB") from error
 
 
 def run_job(path: Path, environ: Mapping[str, str]) -> Result:
@@ -160,6 +171,7 @@ async def carry_out(
             order_document=document,
             stop=stop,
             at_once=settings.at_once,
+            rate=settings.rate,
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from forensics_core.evidence.bundle import shortened
+
 MAX_NAMES = 50
 """Names kept of one sort; the rest are only counted."""
-_LONGEST = 300
-"""Letters of a name that are kept; of a longer one, both its ends."""
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Names:
     total: int = 0
 
     def add(self, name: str) -> None:
-        """Count `name`, and keep it while there is room."""
+        """Count `name`, and keep it, or its beginning, while there is room."""
         self.total += 1
         if len(self.first) < MAX_NAMES:
             self.first.append(shortened(name))
@@ -26,9 +26,3 @@ class Names:
     def __str__(self) -> str:
         more = self.total - len(self.first)
         return ", ".join(self.first) + (f" and {more} more" if more else "")
-
-
-def shortened(name: str) -> str:
-    """Return a name without its middle where it is very long."""
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}[...]{name[-half:]}"

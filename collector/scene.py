@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.pace import Pace
 from collector.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from collector.text import document
@@ -37,6 +38,8 @@ class Scene:
     """Artifacts in the bundle so far."""
     stop: Stop = field(default_factory=Stop)
     """Ends every stream before the deadline."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast all of them are read."""
     peers: int = 1
     """Containers that share the time until the deadline."""
 
@@ -62,11 +65,11 @@ class Scene:
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
         whole: bool = False,
-    ) -> None:
+    ) -> bool:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
-        deadline themselves.
+        deadline themselves. Returns whether there was time for all of them.
         """
         zstd = compression is Compression.ZSTD
         label = Label(
@@ -83,6 +86,7 @@ class Scene:
         self.added += 1
         if source.cut:
             self.lacks_for_time(f"{name}, its rest")
+        return not source.cut
 
     async def add_json(
         self,
@@ -129,8 +133,10 @@ class _Until:
 
     async def __anext__(self) -> Buffer:
         with self._scene.stop.scope(self._scene.deadline) as scope:
+            await self._scene.pace.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
+            self._scene.pace.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 
 from collector.beneath import PLACE, open_strictly, opened
 from forensics_core.export.tarindex.member import Member, absolute
 
-MAX_SOCKETS = 100_000
-"""Sockets that are listed; more are only counted."""
+MAX_NAMES_SIZE = 8 * 1024 * 1024
+"""Bytes of memory for names of sockets: some 80,000 of the usual length."""
+
+
+class SocketNames:
+    """Names in the order they came, as many as fit into `MAX_NAMES_SIZE`."""
+
+    def __init__(self) -> None:
+        self._names: list[bytes] = []
+        self._room = MAX_NAMES_SIZE
+
+    def add(self, name: bytes) -> None:
+        """Keep `name` if there is room."""
+        size = sys.getsizeof(name)
+        if size <= self._room:
+            self._room -= size
+            self._names.append(name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._names)
 
 
 def socket_members(root: int, names: Iterable[bytes]) -> Iterator[Member]:

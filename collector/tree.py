@@ -24,9 +24,10 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process
 
-from collector.complaints import Complaints, unquote
+from collector.complaints import Complaints, Lines, unquote
+from collector.nameless import nameless
 from collector.runtime import Unavailable
-from collector.strays import MAX_SOCKETS
+from collector.strays import SocketNames
 from forensics_core.export.blocks import read_socket
 from forensics_core.export.destination import Buffer
 from forensics_core.tasks import task_group
@@ -37,8 +38,6 @@ MEMORY = 160 * 1024 * 1024
 """Bytes of memory that tar may have: a very deep tree costs it much, and must not cost the Job."""
 ENDING = 10.0
 """Seconds that a tar which was killed is waited for: the kernel may not let it go."""
-MAX_LINE = 64 * 1024
-"""Bytes of one complaint that are looked at."""
 _SOCKET = b'": socket ignored'
 
 OPTIONS = (
@@ -66,14 +65,14 @@ class TreeReading:
     """The archive; raises `SourceError` at its end if tar gave up."""
     complaints: Complaints = field(default_factory=Complaints)
     """Complete once `blocks` has ended."""
-    sockets: list[bytes] = field(default_factory=list)
-    """The names of sockets, `MAX_SOCKETS` at most, which are not in the archive."""
+    sockets: SocketNames = field(default_factory=SocketNames)
+    """The names of sockets, which are not in the archive."""
 
     def hear(self, line: bytes) -> None:
         """Take in one line that tar wrote to its standard error."""
         self.complaints.hear(line)
-        if line.endswith(_SOCKET) and len(self.sockets) < MAX_SOCKETS:
-            self.sockets.append(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
+        if line.endswith(_SOCKET):
+            self.sockets.add(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
 
 
 @asynccontextmanager
@@ -82,7 +81,8 @@ async def read_tree(root: int) -> AsyncIterator[TreeReading]:
 
     Raises `Unavailable` where there is no GNU tar.
     """
-    command = [await gnu_tar(), *OPTIONS, f"--directory=/proc/self/fd/{root}", "."]
+    place = f"--directory=/proc/self/fd/{root}"
+    command = await nameless(await gnu_tar(), *OPTIONS, place, ".")
     async with _running(command, root) as (process, outlet), task_group() as tasks:
         complaints, heard = Complaints(), anyio.Event()
         async with aclosing(_blocks(outlet, process, complaints, heard)) as blocks:
@@ -150,10 +150,9 @@ async def _end(process: Process) -> None:
 
 
 async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.Event) -> None:
-    rest = b""
+    lines = Lines()
     async for chunk in stream:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        for line in lines.feed(chunk):
             reading.hear(line)
-        rest = rest[:MAX_LINE]
+    reading.complaints.unheard = lines.dropped
     heard.set()

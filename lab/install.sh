@@ -80,6 +80,7 @@ install_tools() {
     has tar || apt_install tar "images are made of tar archives"
     busybox_is_static || apt_install busybox-static "the demo's image is made of it$(instead_of_busybox)"
     has zstd || apt_install zstd "archives are read back with it, to prove that anybody can"
+    has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
 }

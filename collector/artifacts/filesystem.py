@@ -6,7 +6,7 @@ export takes its place (method `engine-export`), flagged as reduced.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
 from anyio import to_thread
@@ -68,51 +68,67 @@ async def _from_the_node(scene: Scene) -> None:
         indexed(scene, reading.complaints.findings) as index,
     ):
         kept = _Kept(reading.blocks)
-        await scene.add(
-            NAME,
-            ArtifactKind.FILESYSTEM,
-            kept.blocks(),
-            method="tree",
-            media_type="application/x-tar",
-            findings=reading.complaints.findings,
-            compression=scene.compression,
-            taps=[index],
-        )
-        await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
+        await _store(scene, kept.blocks(), "tree", reading.complaints.findings, index)
+        listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
         scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
-    _account(scene, reading.complaints)
+    _account(scene, reading.complaints, listed)
 
 
-def _list_sockets(index: TarIndex, root: int, names: Sequence[bytes]) -> None:
+async def _store(
+    scene: Scene, blocks: AsyncIterable[Buffer], method: str, findings: Findings, index: TarIndex
+) -> bool:
+    """Store the archive; return whether there was time for all of it."""
+    return await scene.add(
+        NAME,
+        ArtifactKind.FILESYSTEM,
+        blocks,
+        method=method,
+        media_type="application/x-tar",
+        findings=findings,
+        compression=scene.compression,
+        taps=[index],
+    )
+
+
+def _list_sockets(index: TarIndex, root: int, names: Iterable[bytes]) -> int:
+    """Add rows for sockets to the index; return how many."""
+    rows = 0
     for member in socket_members(root, names):
         index.add(member)
+        rows += 1
+    return rows
 
 
-def _account(scene: Scene, complaints: Complaints) -> None:
+def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
     """Record which members the archive lacks."""
     if complaints.sockets.total:
         message = f"A tar archive cannot hold sockets, its index names them: {complaints.sockets}"
+        if unlisted := complaints.sockets.total - listed:
+            message += f". {unlisted} of them have no row there"
         scene.lacks("sockets", "NotSupported", message, requested=False)
+    for what, message in _unreadable(complaints):
+        scene.lacks(what, "Unreadable", message)
+
+
+def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
     if complaints.unreadable.total:
-        message = f"Missing or cut in {NAME}: {complaints.unreadable}"
-        scene.lacks("files of the file system", "Unreadable", message)
+        yield "files of the file system", f"Missing or cut in {NAME}: {complaints.unreadable}"
+    if complaints.bare.total:
+        yield "attributes of files", f"Stored without all of them: {complaints.bare}"
+    if complaints.unheard:
+        message = (
+            f"GNU tar said something about {complaints.unheard} members whose names are too long "
+            f"to be looked at. They may be missing in {NAME}, or in its index"
+        )
+        yield "files with very long names", message
 
 
 async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
     findings = Findings(flags={Flag.REDUCED_FIDELITY})
     async with scene.runtime.export(scene.container) as blocks, indexed(scene, findings) as index:
-        await scene.add(
-            NAME,
-            ArtifactKind.FILESYSTEM,
-            blocks,
-            method="engine-export",
-            media_type="application/x-tar",
-            findings=findings,
-            compression=scene.compression,
-            taps=[index],
-        )
-    if Flag.TRUNCATED in findings.flags:
+        in_time = await _store(scene, blocks, "engine-export", findings, index)
+    if in_time and index.flaw:
         message = f"The runtime's export broke off: {index.flaw}"
         scene.lacks("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"

@@ -83,7 +83,7 @@ async def _rows(index: FileIndex, place: Place, recursive: bool) -> AsyncGenerat
 
 
 def _missing(index: FileIndex, place: Place) -> ForensicsError:
-    more = "" if index.whole else ", but the index is not complete"
+    more = f", but {index.gap}" if index.gap else ""
     return ForensicsError(
         f"{os.fsdecode(place.path)!r} is not in the index of '{place.container}'{more}",
         hint="Links are not followed: list the directory above it",
@@ -93,8 +93,8 @@ def _missing(index: FileIndex, place: Place) -> ForensicsError:
 async def _print(rows: AsyncGenerator[Row, None], index: FileIndex, recursive: bool) -> None:
     async for row in rows:
         say(_line(row, recursive))
-    if not index.whole:
-        say("Note: The index ends before the archive does; it may hold more files")
+    if index.gap:
+        say(f"Note: There may have been more files: {index.gap}")
 
 
 def _line(row: Row, whole_path: bool) -> str:
@@ -102,8 +102,9 @@ def _line(row: Row, whole_path: bool) -> str:
     name = row.path if whole_path else row.path[row.path.rfind(b"/") + 1 :] or row.path
     arrow = {"symlink": " -> ", "hardlink": " link to "}.get(row.kind, "")
     target = arrow and arrow + clean(os.fsdecode(row.target))
+    size = "link" if row.kind == "hardlink" else row.size
     return (
-        f"{mode} {row.uid:>5} {row.gid:>5} {row.size:>12} {when(row.mtime)} "
+        f"{mode} {row.uid:>5} {row.gid:>5} {size:>12} {when(row.mtime)} "
         f"{clean(os.fsdecode(name))}{target}"
     )
 

@@ -19,7 +19,7 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive import Archive, open_archive
 from forensics_core.evidence.index import FileIndex
 from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.layout import container_file
+from forensics_core.evidence.layout import ROOTFS_ARCHIVES, container_file
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.export.tarindex.headers import BLOCK, NotTar
 from forensics_core.export.tarindex.sparse import MAX_PIECES, SparseMap
@@ -38,7 +38,7 @@ async def find_file(index: FileIndex, path: bytes) -> Row:
     if row and row.kind == "hardlink":
         row = await index.find(row.target)
     if row is None:
-        more = "" if index.whole else ". The index is not complete"
+        more = f", but {index.gap}" if index.gap else ""
         raise ForensicsError(
             f"{_shown(path)} is not in the archive of '{index.container}'{more}",
             hint=f"List what is there: 'forensics ls LOCATION {index.container}:/'",
@@ -78,7 +78,7 @@ async def read_file(
 
 
 def _archive_name(bundle: BundleReader, container: str) -> str:
-    for name in ("rootfs.tar.zst", "rootfs.tar"):
+    for name in ROOTFS_ARCHIVES:
         if (full := container_file(container, name)) in bundle.expectations:
             return full
     raise VerificationError(

@@ -10,6 +10,7 @@ A bundle without a manifest is unfinished, always::
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ CLOSING = 30.0
 """Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
 MAX_REMARKS = 1_000
 """Remarks kept for one artifact; the rest are only counted."""
+MAX_REMARKS_SIZE = 1024 * 1024
+"""Bytes of the manifest that they may take, so that hostile names cannot make it unreadable."""
+MAX_NAME = 1024
+"""Characters of a name that are shown."""
 
 
 @dataclass(slots=True)
@@ -48,12 +53,21 @@ class Findings:
     flags: set[Flag] = field(default_factory=set)
     remarks: list[Remark] = field(default_factory=list)
     remarks_total: int = 0
+    _room: int = MAX_REMARKS_SIZE
 
     def remark(self, path: str, message: str) -> None:
-        """Note something about the member `path`; past `MAX_REMARKS` it is only counted."""
+        """Note something about the member `path`; past the limits it is only counted."""
         self.remarks_total += 1
-        if len(self.remarks) < MAX_REMARKS:
+        path, message = shortened(path), shortened(message)
+        size = len(json.dumps([path, message]))
+        if len(self.remarks) < MAX_REMARKS and size <= self._room:
+            self._room -= size
             self.remarks.append(Remark(path=path, message=message))
+
+
+def shortened(name: str) -> str:
+    """Return `name`, which somebody hostile may have chosen, with an ellipsis past `MAX_NAME`."""
+    return name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,12 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive import Archive, open_archive
 from forensics_core.evidence.changes import read_verified
 from forensics_core.evidence.index_row import Row, parse_rows
-from forensics_core.evidence.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
+from forensics_core.evidence.layout import (
+    ROOTFS_ARCHIVES,
+    ROOTFS_INDEX,
+    ROOTFS_LOOKUP,
+    container_file,
+)
 from forensics_core.evidence.manifest import Flag
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.export.tarindex.lookup import PathFilter
@@ -44,12 +49,17 @@ class Chunk:
 class FileIndex:
     """The index of one container's files; made by `open_index`."""
 
-    def __init__(self, container: str, rows: Archive, chunks: Sequence[Chunk], whole: bool) -> None:
+    def __init__(self, container: str, rows: Archive, chunks: Sequence[Chunk], gap: str) -> None:
         self.container = container
         self._rows = rows
         self._chunks = chunks
-        self.whole = whole
-        """Whether it has a row for every member of the archive."""
+        self.gap = gap
+        """Why the container may have had files that it has no row of; empty if it had none."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has a row for every file there was."""
+        return not self.gap
 
     async def find(self, path: bytes) -> Row | None:
         """Return the row of an absolute path, None if there is none."""
@@ -100,9 +110,14 @@ async def open_index(bundle: BundleReader, container: str) -> FileIndex:
     sizes = [frame.original for frame in rows.frames or () if frame.original]
     if sizes != [chunk.size for chunk in chunks]:
         raise VerificationError(f"{table} does not fit {name}", hint="Run 'forensics verify'")
+    return FileIndex(container, rows, chunks, _gap(bundle, container))
+
+
+def _gap(bundle: BundleReader, container: str) -> str:
     artifacts = bundle.statement.predicate.artifacts
-    cut = any(each.name == name and Flag.TRUNCATED in each.flags for each in artifacts)
-    return FileIndex(container, rows, chunks, not cut)
+    names = {container_file(container, name) for name in (*ROOTFS_ARCHIVES, ROOTFS_INDEX)}
+    cut = any(each.name in names and Flag.TRUNCATED in each.flags for each in artifacts)
+    return "the archive was cut, or damaged, before its end" if cut else ""
 
 
 def _verified(data: bytes, chunk: Chunk, name: str) -> list[Row]:

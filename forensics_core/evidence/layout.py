@@ -23,6 +23,8 @@ UNVERIFIED = ".unverified"
 WRITTEN_AFTER_MANIFEST = frozenset({SEAL})
 """Objects that the manifest cannot name, because they are written after it."""
 
+ROOTFS_ARCHIVES = ("rootfs.tar.zst", "rootfs.tar")
+"""What a file system's archive can be called, by its compression."""
 ROOTFS_INDEX = "rootfs.index.jsonl.zst"
 """One line of JSON a member of the file system's archive, in independent frames."""
 ROOTFS_LOOKUP = "rootfs.lookup.jsonl.zst"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ABSENT = {"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"}
 """The last one: the version is a delete marker."""
+_BEYOND_THE_END = 416
+"""The range begins where the object has ended: there is nothing, as in a folder."""
 LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
@@ -96,7 +98,8 @@ class S3Store:
             while piece := await attempt_counted(download.next, self._access):
                 yield piece
         except Repeated as failure:
-            raise _explain(failure.cause, url) from failure.cause
+            if status_of(failure.cause) != _BEYOND_THE_END:
+                raise _explain(failure.cause, url) from failure.cause
         finally:
             download.close()
 

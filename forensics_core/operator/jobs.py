@@ -160,6 +160,8 @@ def _environment(
         "AWS_DEFAULT_REGION": rule.region,
         "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
         "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
+        "FORENSICS_GENTLE": str(settings.gentle).lower(),
+        "FORENSICS_RATE": settings.rate,
     }
     if rule.endpoint:
         values["AWS_ENDPOINT_URL_S3"] = rule.endpoint

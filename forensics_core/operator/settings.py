@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.errors import UsageError
 from forensics_core.export.s3.client import S3Access
+from forensics_core.units import parse_size
 
 
 class Credentials(Model):
@@ -72,6 +73,12 @@ class DestinationRule(Model):
         )
 
 
+def _rate(text: str) -> str:
+    if text:
+        parse_size(text)
+    return text
+
+
 class CollectorSettings(Model):
     """What the Jobs look like."""
 
@@ -79,7 +86,9 @@ class CollectorSettings(Model):
     """Default: `FORENSICS_COLLECTOR_IMAGE`, which the manifests set to the operator's own."""
     command: tuple[str, ...] = ("forensics", "collect")
     image_pull_policy: str = "IfNotPresent"
-    cpu_request: str = "100m"
+    cpu_request: str = "10m"
+    """Of a busy processor each pod gets a share by its request, whatever its processes' niceness:
+    with so little a collector gives way to whoever requests more."""
     memory_request: str = "256Mi"
     memory_limit: str = "512Mi"
     priority_class: str = ""
@@ -87,6 +96,10 @@ class CollectorSettings(Model):
     """The runtime's socket on every node, for nodes that run two: `unix:///run/crio/crio.sock`."""
     concurrent_containers: Annotated[int, Field(ge=1, le=8)] = 2
     """Containers of one pod that are captured at once; each takes about 50 MiB of memory."""
+    gentle: bool = True
+    """Come last at the node's disk, where its scheduler knows priorities."""
+    rate: Annotated[str, AfterValidator(_rate)] = ""
+    """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
 
 
 class Settings(Model):

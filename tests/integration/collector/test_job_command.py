@@ -264,6 +264,19 @@ async def test_the_deadline_ends_it_likewise(docker: Engine, image: str, job: Jo
     assert_whole(job.bundle)
 
 
+async def test_the_settings_rate_slows_the_reading_down(
+    docker: Engine, image: str, job: Job
+) -> None:
+    """All of it would take 96 seconds at least."""
+    async with noisy(docker, image) as container:
+        job.ask(container, artifacts=["filesystem"], active_deadline_seconds=8)
+        ended = await job.run(FORENSICS_RATE="1MiB")
+    assert (ended.code, ended.words["reason"]) == (4, "Partial")
+    assert set(job.bundle.gaps().values()) == {"Deadline"}
+    (archive,) = (each for each in job.bundle.capture.artifacts if "rootfs.tar" in each.name)
+    assert archive.original_size < SIZE / 2
+
+
 def assert_whole(bundle: Bundle) -> None:
     """Assert that the folder holds what the manifest says, and nothing else."""
     stated = {artifact.name for artifact in bundle.capture.artifacts}
@@ -358,7 +371,9 @@ async def test_no_runtime_is_worth_another_attempt(docker: Engine, tmp_path: Pat
         (["--order", "FILE", "docker://web"], "leave out 'RUNTIME://ID...'"),
         (["--order", "FILE", "--to", "s3://cases"], "leave out '--to'"),
         (["--order", "FILE", "-o", "json"], "leave out '-o' / '--output'"),
+        (["--order", "FILE", "--gentle", "--rate", "1M"], "order.json cannot be read"),
         (["docker://web"], "Missing option '--to'"),
+        (["docker://web", "--rate", "fast"], "'fast' is no number of bytes"),
         (["--to", "s3://cases"], "Missing argument 'RUNTIME://ID...'"),
     ],
 )

@@ -17,6 +17,7 @@ from collector.runtime import Unavailable
 from collector.tree import TreeReading, read_tree
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag
+from tests.integration.collector.anytree import access_list
 
 MIB = 1024 * 1024
 ODD_NAMES = (b"line\nbreak", b"\x1b[31mred\x1b[0m", b"not-utf8-\xff\xfe", b"-rf ~", b'q"\\: x')
@@ -93,6 +94,33 @@ async def test_devices_fifos_and_sockets(top: Path, descriptor: int) -> None:
     assert (tar.getmember("./disk").devmajor, tar.getmember("./disk").devminor) == (7, 99)
     assert tar.getmember("./pipe").isfifo()
     assert reading.complaints.sockets.first == ["./app.sock"]
+
+
+@root_only
+async def test_access_lists_name_nobody_of_this_machine(top: Path, descriptor: int) -> None:
+    (top / "file").touch()
+    os.setxattr(top / "file", "system.posix_acl_access", access_list(1, 2, 5))
+    assert access_text(await read(descriptor)) == ["user:1:r-x", "group:2:r-x"]
+
+
+@root_only
+@pytest.mark.parametrize("refusing", [True, False])
+async def test_without_a_mount_namespace_access_lists_are_kept_all_the_same(
+    top: Path, descriptor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusing: bool
+) -> None:
+    (tmp_path / "tar").symlink_to(shutil.which("tar") or "")
+    if refusing:
+        (tmp_path / "unshare").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (top / "file").touch()
+    os.setxattr(top / "file", "system.posix_acl_access", access_list(7777, 8888, 5))
+    assert access_text(await read(descriptor)) == ["user:7777:r-x", "group:8888:r-x"]
+
+
+def access_text(found: tuple[tarfile.TarFile, TreeReading]) -> list[str]:
+    """Return the rows of `file`'s access list that are about somebody."""
+    lines = found[0].getmember("./file").pax_headers["SCHILY.acl.access"].split()
+    return [line for line in lines if "::" not in line]
 
 
 async def test_empty_and_huge_directories(top: Path, descriptor: int) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,72 +27,31 @@ from forensics_core.evidence.archive_file import find_file, read_file
 from forensics_core.evidence.fetch import fetch
 from forensics_core.evidence.index import FileIndex, open_index
 from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.manifest import Flag, Statement
+from forensics_core.evidence.manifest import Flag, NotCaptured, Statement
 from forensics_core.evidence.reader import BundleReader, open_bundle
 from forensics_core.evidence.verify import verify
-from tests.integration.collector.trees import archive, capture_tree, described, extract
+from tests.integration.collector.anytree import Attributes, Entry, attributes, entries, make_tree
+from tests.integration.collector.trees import (
+    Described,
+    archive,
+    capture_tree,
+    described,
+    extract,
+    twins,
+)
 from tests.unit.export.tarindex.archives import member, tar
 
 MIB = 1024 * 1024
-ODD = (b"line\nbreak", b"\x1b[31mred", b"not-utf8-\xff\xfe", b"-rf ~", b'q"\\: x', b"x" * 255)
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make these")
-
-names = st.one_of(
-    st.sampled_from(ODD),
-    st.binary(min_size=1, max_size=60).filter(
-        lambda name: not set(name) & {0, 47} and name not in {b".", b".."}
-    ),
-)
-times = st.integers(0, 2**33 * 10**9)
-Maker = Callable[[Path], None]
-
-
-def regular(data: bytes, hole: int) -> Maker:
-    def make(path: Path) -> None:
-        with path.open("wb") as file:
-            file.seek(hole)
-            file.write(data)
-
-    return make
-
-
-def pointing(target: bytes) -> Maker:
-    return lambda path: path.symlink_to(os.fsdecode(target))
-
-
-makers: st.SearchStrategy[Maker] = st.one_of(
-    st.builds(regular, st.binary(max_size=2000), st.sampled_from([0, 0, 4096, 200_000])),
-    st.just(Path.mkdir),
-    st.just(os.mkfifo),
-    names.map(pointing),
-)
-entries = st.tuples(names, makers, times, st.integers(0, 0o777), st.integers(0, 9))
-
-
-def make_tree(folder: Path, members: list[tuple[bytes, Maker, int, int, int]]) -> None:
-    """Make files, links and directories, with odd names, times and attributes."""
-    folder.mkdir()
-    places = [folder]
-    for name, maker, time, mode, choice in members:
-        path = places[choice % len(places)] / os.fsdecode(name)
-        if os.path.lexists(path):
-            continue
-        maker(path)
-        _furnish(path, mode, choice)
-        os.utime(path, ns=(time, time), follow_symlinks=False)
-        if path.is_dir() and not path.is_symlink():
-            places.append(path)
-
-
-def _furnish(path: Path, mode: int, choice: int) -> None:
-    if path.is_symlink():
-        return
-    path.chmod(mode | stat.S_IRUSR)
-    if choice % 3 == 0 and not path.is_fifo():
-        os.setxattr(path, "user.origin", bytes([choice, 255, 10]))
-    if choice % 4 == 0 and path.is_file():
-        (path.parent / f"twin of {path.stat().st_ino}").hardlink_to(path)
 
 
 @asynccontextmanager
@@ -111,19 +73,18 @@ async def content(bundle: BundleReader, index: FileIndex, path: bytes) -> bytes:
 
 @root_only
 @pytest.mark.timeout(300)
-@settings(max_examples=12)
-@given(
-    st.lists(entries, max_size=9, unique_by=lambda entry: entry[0]), st.sampled_from(Compression)
-)
+@settings(max_examples=50)
+@given(attributes, st.lists(entries, max_size=9), st.sampled_from(Compression))
 def test_any_tree_comes_back(
-    members: list[tuple[bytes, Maker, int, int, int]], compression: Compression
+    own: Attributes, members: list[Entry], compression: Compression
 ) -> None:
     with TemporaryDirectory() as folder:
         top = Path(folder)
-        make_tree(top / "tree", members)
+        make_tree(top / "tree", own, members)
         before = described(top / "tree")
         anyio.run(_round_trip, top, compression)
         assert described(top / "out") == before
+        assert twins(top / "out") == twins(top / "tree")
         anyio.run(_compare, top / "tree", top / "bundle", before)
 
 
@@ -134,31 +95,46 @@ async def _round_trip(top: Path, compression: Compression) -> None:
     await anyio.to_thread.run_sync(extract, archive(top / "home"), top / "out")
 
 
-async def _compare(tree: Path, location: Path, before: dict[bytes, tuple[object, ...]]) -> None:
+async def _compare(tree: Path, location: Path, before: Mapping[bytes, Described]) -> None:
     async with opened(location) as (bundle, index):
         rows = {row.path: row for row in await rows_of(index)}
         assert {os.path.normpath(b"/" + path) for path in before} == rows.keys()
-        for path in before:
+        for path, seen in before.items():
             row = rows[os.path.normpath(b"/" + path)]
-            full = tree / os.fsdecode(path)
-            said = full.lstat()
             assert await index.find(row.path) == row
             assert row in await index.list(row.directory) or row.path == b"/"
-            assert row.mode == stat.S_IMODE(said.st_mode)
-            assert (row.uid, row.gid) == (said.st_uid, said.st_gid)
-            assert nanoseconds(row.mtime) == said.st_mtime_ns
-            assert nanoseconds(row.ctime) == said.st_ctime_ns
-            if stat.S_ISREG(said.st_mode):
-                data = full.read_bytes()
-                assert await content(bundle, index, row.path) == data
-                assert row.kind == "hardlink" or row.sha256 == hashlib.sha256(data).hexdigest()
-            if stat.S_ISLNK(said.st_mode):
-                assert row.target == os.fsencode(full.readlink())
+            _compare_row(row, seen, (tree / os.fsdecode(path)).lstat())
+            if stat.S_ISREG(seen.mode):
+                assert await content(bundle, index, row.path) == seen.content
+    assert not gaps(location)
+
+
+def _compare_row(row: Row, seen: Described, said: os.stat_result) -> None:
+    assert row.mode == stat.S_IMODE(seen.mode)
+    assert (row.uid, row.gid) == seen.owner
+    assert nanoseconds(row.mtime) == seen.mtime
+    assert nanoseconds(row.ctime) == said.st_ctime_ns
+    if row.kind == "hardlink":
+        return
+    assert row.kind == KINDS[stat.S_IFMT(seen.mode)]
+    assert (row.size, row.target) == (seen.size, seen.target)
+    assert row.document.get("device", [0, 0]) == [os.major(seen.device), os.minor(seen.device)]
+    xattrs = row.document.get("xattrs", {})
+    assert {name: exact(value) for name, value in xattrs.items()} == seen.xattrs
+    assert ("acl" in row.document) == ("system.posix_acl_access" in seen.xattrs)
+    if row.kind == "file":
+        assert row.sha256 == hashlib.sha256(seen.content).hexdigest()
+    if row.kind != "symlink":  # whoever reads where it leads changes its access time
+        assert nanoseconds(row.atime) == said.st_atime_ns
+
+
+def exact(value: str | dict[str, str]) -> bytes:
+    """Return the bytes that a row of the index spells."""
+    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
 
 
 def nanoseconds(seconds: str) -> int:
-    whole, _, rest = seconds.partition(".")
-    return int(whole) * 10**9 + int(rest.ljust(9, "0") or 0)
+    return int(Decimal(seconds) * 10**9)
 
 
 @pytest.fixture
@@ -212,10 +188,15 @@ async def test_holes_too_large_to_hash(tree: Path, tmp_path: Path) -> None:
     assert size == 1100 * MIB and sample == b"beginmiddle"
 
 
+def make_socket(folder: int, name: str) -> None:
+    """Leave a socket in a folder that may lie deeper than the kernel's paths reach."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{folder}/{name}")
+
+
 async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
     here = os.open(tree, os.O_RDONLY)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"/proc/self/fd/{here}/app\n.sock")
+    make_socket(here, "app\n.sock")
     os.close(here)
     await capture_tree(tree, str(tmp_path / "bundle"))
     async with opened(tmp_path / "bundle") as (_, index):
@@ -223,6 +204,60 @@ async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
     said = (tree / "app\n.sock").lstat()
     assert row and (row.kind, row.mode) == ("socket", stat.S_IMODE(said.st_mode))
     assert nanoseconds(row.mtime) == said.st_mtime_ns and "header" not in row.document
+
+
+async def test_sockets_without_a_row_are_counted(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.strays.MAX_NAMES_SIZE", 50)
+    here = os.open(tree, os.O_RDONLY)
+    for number in range(3):
+        make_socket(here, f"{number}.sock")
+    os.close(here)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.what == "sockets" and gap.message.endswith(". 2 of them have no row there")
+
+
+async def test_a_name_that_is_too_long_to_be_looked_at_is_counted(
+    tree: Path, tmp_path: Path
+) -> None:
+    """tar spells each of its bytes as four, and it lies deeper than the kernel's paths reach."""
+    here = os.open(tree, os.O_RDONLY)
+    for _ in range(70):
+        os.mkdir(b"\xff" * 255, dir_fd=here)
+        deeper = os.open(b"\xff" * 255, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    make_socket(here, "app.sock")
+    os.close(os.open("note", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    async with opened(tmp_path / "bundle") as (_, index):
+        assert await index.find(b"/" + b"/".join([b"\xff" * 255] * 70) + b"/note")
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.what == "files with very long names" and "about 1 members" in gap.message
+
+
+def gaps(bundle: Path) -> tuple[NotCaptured, ...]:
+    return Statement.from_bytes((bundle / "manifest.json").read_bytes()).predicate.not_captured
+
+
+async def test_missing_attributes_are_a_gap(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No disk breaks on demand: what tar says then is put beside what the real one does."""
+    real = shutil.which("tar")
+    broken = tmp_path / "bin" / "tar"
+    broken.parent.mkdir()
+    said = r'tar: "./etc": Warning: Cannot flistxattr: Input/output error'
+    broken.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' >&2\nexec {real} \"$@\"\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (gap,) = gaps(tmp_path / "bundle")
+    assert gap.requested and (gap.what, gap.reason) == ("attributes of files", "Unreadable")
+    assert gap.message.endswith(": ./etc")
 
 
 async def test_a_runtimes_export_is_indexed_too(tmp_path: Path) -> None:
@@ -245,7 +280,7 @@ async def test_an_archive_that_is_damaged_at_its_source_is_kept(tmp_path: Path) 
     async with opened(tmp_path / "bundle") as (bundle, index):
         assert not index.whole
         assert await content(bundle, index, b"/first") == b"1"
-        with pytest.raises(ForensicsError, match="index is not complete"):
+        with pytest.raises(ForensicsError, match="but the archive was cut, or damaged"):
             await find_file(index, b"/second")
     assert not (await verify(str(tmp_path / "bundle"))).problems
 
@@ -260,6 +295,30 @@ async def test_an_export_that_breaks_off_is_no_complete_evidence(tmp_path: Path,
     assert gap.requested and "broke off: the archive has no end" in gap.message
     flags = {artifact.name.split("/")[-1]: artifact.flags for artifact in capture.artifacts}
     assert Flag.TRUNCATED in flags["rootfs.tar.zst"]
+
+
+async def test_an_archive_that_the_deadline_cut_is_not_complete(tmp_path: Path) -> None:
+    """Its index has a row for all that is in it, which is not all that there was."""
+    whole = tar([(member("first"), b"1"), (member("second"), b"2" * 2000)])
+    data = whole[: whole.index(b"2" * 100) + 100]
+    location = tmp_path / "bundle"
+    await capture_tree(tmp_path, str(location), export=data, stalls=True, seconds=1)
+    async with opened(location) as (bundle, index):
+        assert not index.whole
+        assert await content(bundle, index, b"/first") == b"1"
+        assert (row := await index.find(b"/second")) and row.truncated
+        with pytest.raises(ForensicsError, match="but the archive was cut, or damaged"):
+            await find_file(index, b"/third")
+    assert [gap.reason for gap in gaps(location)] == ["Deadline", "Remote"]
+    assert not (await verify(str(location))).problems
+
+
+async def test_at_a_low_rate_the_deadline_comes_first(tree: Path, tmp_path: Path) -> None:
+    """The second block of 4 MiB has to wait for 40 seconds."""
+    await capture_tree(tree, str(tmp_path / "bundle"), rate=MIB // 10, seconds=1)
+    capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
+    (artifact,) = (each for each in capture.artifacts if each.name.endswith("rootfs.tar.zst"))
+    assert Flag.TRUNCATED in artifact.flags and artifact.original_size <= 4 * MIB
 
 
 async def test_nothing_of_a_tar_has_an_empty_index(tmp_path: Path) -> None:

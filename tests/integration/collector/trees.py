@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import anyio
 
 from collector.artifacts import filesystem
+from collector.pace import Pace
 from collector.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import Compression
@@ -26,9 +28,10 @@ CONTAINER = ContainerInfo("docker://4f2a", "web", "", "", "running", None, (), b
 class FolderRuntime:
     """What a capture of the file system asks of a runtime, for a folder of this machine."""
 
-    def __init__(self, folder: Path, export: bytes | None = None) -> None:
+    def __init__(self, folder: Path, export: bytes | None = None, stalls: bool = False) -> None:
         self._folder = folder
         self._export = export
+        self._stalls = stalls
 
     @asynccontextmanager
     async def root(self, _: ContainerInfo) -> AsyncIterator[int]:
@@ -44,6 +47,8 @@ class FolderRuntime:
     async def export(self, _: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
         async def blocks() -> AsyncIterator[bytes]:
             yield self._export or b""
+            if self._stalls:
+                await anyio.sleep_forever()
 
         yield blocks()
 
@@ -58,13 +63,18 @@ async def capture_tree(
     *,
     export: bytes | None = None,
     seconds: float = 3600,
+    stalls: bool = False,
+    rate: int = 0,
 ) -> None:
-    """Write a bundle whose container `web` has the files of `folder`, or of a runtime's export."""
+    """Write a bundle whose container `web` has the files of `folder`, or of a runtime's export.
+
+    An export that `stalls` gives all its bytes and never ends: only the deadline ends it.
+    """
     async with open_destination(to) as destination:
         bundle = BundleWriter(destination)
-        runtime = cast(Runtime, FolderRuntime(folder, export))
+        runtime = cast(Runtime, FolderRuntime(folder, export, stalls))
         deadline = anyio.current_time() + seconds
-        scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline)
+        scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline, pace=Pace(rate))
         await filesystem.capture(scene)
         await bundle.finish(predicate())
 
@@ -81,25 +91,73 @@ def extract(tar: Path, folder: Path) -> None:
     subprocess.run([*command, "--acls", "--numeric-owner"], check=True, capture_output=True)
 
 
-def described(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Return everything about a tree that a capture has to keep, by path."""
-    paths = [folder, *folder.rglob("*")]
-    return {os.fsencode(path.relative_to(folder)): _described(path) for path in paths}
+class Described(NamedTuple):
+    """Everything about a file that a capture has to keep."""
+
+    mode: int
+    owner: tuple[int, int]
+    mtime: int
+    size: int
+    blocks: int
+    """What it takes on the disk: holes stay holes."""
+    device: int
+    content: bytes
+    target: bytes
+    xattrs: dict[str, bytes]
+    """Access lists among them."""
 
 
-def _described(path: Path) -> tuple[object, ...]:
+def described(folder: Path) -> dict[bytes, Described]:
+    """Describe all of a tree, by path. Reading leaves the access times alone."""
+    return {os.fsencode(path.relative_to(folder)): _described(path) for path in walked(folder)}
+
+
+def walked(folder: Path) -> Iterator[Path]:
+    """Yield a directory and all that is in it."""
+    yield folder
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOATIME)
+    try:
+        with os.scandir(descriptor) as entries:
+            inside = [
+                (folder / entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+            ]
+    finally:
+        os.close(descriptor)
+    for path, is_directory in inside:
+        yield from walked(path) if is_directory else [path]
+
+
+def _described(path: Path) -> Described:
     said = path.lstat()
-    regular = path.is_file() and not path.is_symlink()
-    attributes = {
-        name: os.getxattr(path, name, follow_symlinks=False)
-        for name in os.listxattr(path, follow_symlinks=False)
-    }
-    return (
-        said.st_mode,
-        (said.st_uid, said.st_gid),
-        said.st_mtime_ns,
-        path.read_bytes() if regular else b"",
-        str(path.readlink()) if path.is_symlink() else "",
-        attributes,
-        said.st_nlink if regular else 0,
+    regular, link = stat.S_ISREG(said.st_mode), stat.S_ISLNK(said.st_mode)
+    return Described(
+        mode=said.st_mode,
+        owner=(said.st_uid, said.st_gid),
+        mtime=said.st_mtime_ns,
+        size=said.st_size if regular else 0,
+        blocks=said.st_blocks if regular else 0,
+        device=said.st_rdev,
+        content=content_of(path) if regular else b"",
+        target=os.fsencode(path.readlink()) if link else b"",
+        xattrs={
+            name: os.getxattr(path, name, follow_symlinks=False)
+            for name in os.listxattr(path, follow_symlinks=False)
+        },
     )
+
+
+def content_of(path: Path) -> bytes:
+    """Return what is in a regular file, whose access time stays as it is."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOATIME)) as file:
+        return file.read()
+
+
+def twins(folder: Path) -> set[frozenset[bytes]]:
+    """Return which files and symbolic links are the same under several names."""
+    names: dict[tuple[int, int], set[bytes]] = {}
+    for path in walked(folder):
+        said = path.lstat()
+        if stat.S_ISREG(said.st_mode) or stat.S_ISLNK(said.st_mode):
+            group = names.setdefault((said.st_dev, said.st_ino), set())
+            group.add(os.fsencode(path.relative_to(folder)))
+    return {frozenset(group) for group in names.values() if len(group) > 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from forensics_core.cli.files import split_place, when
 from forensics_core.cli.main import forensics
 from forensics_core.errors import UsageError
 from tests.integration.collector.trees import capture_tree
+from tests.unit.export.tarindex.archives import member, tar
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,14 @@ def test_a_directory_is_listed(bundle: Path) -> None:
     assert len(lines) == 3
 
 
+def test_a_hard_link_does_not_look_like_an_empty_file(bundle: Path) -> None:
+    lines = invoke("ls", bundle, "web:/", "-R").stdout.splitlines()
+    (link,) = (line for line in lines if " link to /" in line)
+    target = link.partition(" link to ")[2]
+    (file,) = (line for line in lines if line.endswith(f" 00:00:00 {target}"))
+    assert f"{'link':>12} 1970-01-02" in link and f"{12:>12} 1970-01-02" in file
+
+
 def test_names_cannot_play_tricks(bundle: Path) -> None:
     lines = invoke("ls", bundle, "web:etc").stdout.splitlines()
     assert lines[0].endswith(" \\x1b[31m\\xff")
@@ -70,6 +80,23 @@ def test_an_empty_answer_is_json_too(tmp_path: Path) -> None:
     anyio.run(capture_tree, tmp_path / "tree", str(tmp_path / "empty"))
     said = json.loads(invoke("ls", tmp_path / "empty", "web:/", "-o", "json").stdout)
     assert said["files"] == []
+
+
+def test_a_capture_that_was_cut_is_called_so(tmp_path: Path) -> None:
+    whole = tar([(member("first"), b"1"), (member("second"), b"2" * 2000)])
+    cut = partial(capture_tree, export=whole[:2048], stalls=True, seconds=1)
+    anyio.run(cut, tmp_path, str(tmp_path / "cut"))
+    lines = invoke("ls", tmp_path / "cut", "web:/").stdout.splitlines()
+    assert lines[0].endswith(" first")
+    assert (
+        lines[-1]
+        == "Note: There may have been more files: the archive was cut, or damaged, before its end"
+    )
+    assert not json.loads(invoke("ls", tmp_path / "cut", "web:/", "-o", "json").stdout)["complete"]
+    for command in (["ls"], ["ls", "-R"], ["cat"]):
+        result = invoke(*command, tmp_path / "cut", "web:/third")
+        assert result.exit_code == 1
+        assert "but the archive was cut, or damaged, before its end" in result.stderr
 
 
 @pytest.mark.parametrize("more", [[], ["-R"]])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.complaints import Complaints
+from collector.complaints import MAX_LINE, Complaints, Lines
 from collector.names import MAX_NAMES, Names
 from collector.text import readable
 from forensics_core.errors import SourceError
+from forensics_core.evidence.bundle import MAX_NAME
 from forensics_core.evidence.manifest import Flag
 
 NAMES = (
@@ -74,6 +75,24 @@ def test_what_cannot_be_read_is_named(said: bytes) -> None:
     assert complaints.findings.flags == set()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"Warning: Cannot flistxattr: Operation not permitted",
+        b"Warning: Cannot acl_get_file_at: Input/output error",
+    ],
+)
+def test_a_member_without_its_attributes_is_named(said: bytes) -> None:
+    complaints = heard(b'tar: "./a": ' + said)
+    assert complaints.bare.first == ["./a"]
+    assert not complaints.unreadable.total and not complaints.findings.flags
+
+
+def test_where_there_can_be_no_attributes_none_are_missing() -> None:
+    complaints = heard(b'tar: "./a": Warning: Cannot llistxattrat: Operation not supported')
+    assert not complaints.bare.total and complaints.findings.remarks_total
+
+
 def test_sockets_are_listed_apart() -> None:
     complaints = heard(b'/usr/bin/tar: "./run/app.sock": socket ignored')
     assert complaints.sockets.first == ["./run/app.sock"]
@@ -117,3 +136,30 @@ def test_floods_are_counted_but_not_kept() -> None:
     assert len(names.first) == MAX_NAMES
     assert str(names).endswith(f"{MAX_NAMES - 1} and 3 more")
     assert len(heard(*[b"tar: odd"] * 1000).fatal) == MAX_NAMES
+
+
+def test_long_names_are_cut_wherever_they_are_shown() -> None:
+    name = b"x" * 25_000
+    complaints = heard(b'tar: "%b": socket ignored' % name, b"tar: %b" % name)
+    assert [len(text) for text in complaints.sockets.first + complaints.fatal] == [MAX_NAME + 1] * 2
+
+
+LONG = b'tar: "./' + b"x" * MAX_LINE + b'": socket ignored'
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096, 1_000_000])
+def test_a_line_that_is_too_long_is_dropped_whole_and_counted(step: int) -> None:
+    said = b"\n".join(
+        [b"first", LONG, b"second", LONG, LONG, b"", b"third", b"the last has no end"]
+    )
+    lines, found = Lines(), list[bytes]()
+    for start in range(0, len(said), step):
+        found += lines.feed(said[start : start + step])
+    assert found == [b"first", b"second", b"", b"third"]
+    assert lines.dropped == 3
+
+
+def test_an_error_about_a_very_long_name_is_no_failure() -> None:
+    complaints = Complaints()
+    complaints.unheard = 1
+    complaints.judge(2)

@@ -64,14 +64,21 @@ def test_a_file_that_is_no_order(content: str | None, said: str, tmp_path: Path)
 def test_settings_come_from_the_environment() -> None:
     said = {"FORENSICS_CONCURRENT_CONTAINERS": "5", "FORENSICS_EXPECTED_BUCKET_OWNER": "1" * 12}
     assert JobSettings.from_environ(said) == JobSettings(5, "1" * 12, 60)
-    empty = {"FORENSICS_CONCURRENT_CONTAINERS": "", "FORENSICS_GRACE_SECONDS": "30"}
-    assert JobSettings.from_environ(empty) == JobSettings(2, None, 30)
+    empty = {"FORENSICS_CONCURRENT_CONTAINERS": "", "FORENSICS_RATE": ""}
+    more = {"FORENSICS_GRACE_SECONDS": "30"}
+    assert JobSettings.from_environ(empty | more) == JobSettings(2, None, 30)
+    assert JobSettings.from_environ({"FORENSICS_RATE": "2MiB"}).rate == 2 * 1024 * 1024
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
 def test_a_number_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="FORENSICS_CONCURRENT_CONTAINERS"):
         JobSettings.from_environ({"FORENSICS_CONCURRENT_CONTAINERS": text})
+
+
+def test_a_rate_that_is_none() -> None:
+    with pytest.raises(UsageError, match="FORENSICS_RATE: 'fast' is no number of bytes"):
+        JobSettings.from_environ({"FORENSICS_RATE": "fast"})
 
 
 async def test_a_signal_asks_the_work_to_end_by_itself() -> None:

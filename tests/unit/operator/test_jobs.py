@@ -20,7 +20,7 @@ def build(credentials: dict[str, Any] | None = None, **spec: Any) -> dict[str, A
         expected_bucket_owner="123456789012",
         credentials=Credentials.model_validate(credentials or {"secret": "collector-s3"}),
     )
-    collector = CollectorSettings(image="kube-forensics:1", priority_class="low")
+    collector = CollectorSettings(image="kube-forensics:1", priority_class="low", rate="50MiB")
     return build_job(checkpoint("Capturing", spec=spec), rule, collector)
 
 
@@ -44,6 +44,13 @@ def test_one_attempt_is_one_pod_on_the_pods_node() -> None:
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["restartPolicy"] == "Never"
     assert spec["priorityClassName"] == "low"
+
+
+def test_the_workload_comes_first() -> None:
+    built = build()
+    assert pod_spec(built)["containers"][0]["resources"]["requests"]["cpu"] == "10m"
+    assert env_of(built)["FORENSICS_GENTLE"] == "true"
+    assert env_of(built)["FORENSICS_RATE"] == "50MiB"
 
 
 def test_it_goes_with_its_checkpoint() -> None:
