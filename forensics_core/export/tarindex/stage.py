@@ -48,8 +48,7 @@ class TarIndex:
                 self._walk.feed(block)
             except ValueError as error:
                 self.damage = str(error)
-        for chunk in self._rows.take():
-            from_thread.run(self._send, chunk)
+        self._hand_on()
         return block
 
     def passed(self, before: Buffer, after: Buffer) -> None:
@@ -72,8 +71,13 @@ class TarIndex:
         return self._rows.total
 
     def add(self, member: Member) -> None:
-        """Add what the archive cannot hold, once it has passed."""
+        """Add what the archive cannot hold, once it has passed. Called in a worker thread."""
         self._rows.add(member)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        for chunk in self._rows.take():
+            from_thread.run(self._send, chunk)
 
     async def close(self) -> None:
         """Send the rest, once the archive has passed."""

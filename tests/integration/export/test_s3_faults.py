@@ -82,7 +82,8 @@ async def test_large_objects_go_in_parts_and_are_made_visible_once(
 ) -> None:
     stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
-    assert [request.size for request in sink.sent("UploadPart")] == [8 * MIB, 8 * MIB, 4 * MIB]
+    sizes = sorted(request.size for request in sink.sent("UploadPart"))
+    assert sizes == [4 * MIB, 8 * MIB, 8 * MIB]
     create = sink.sent("CreateMultipartUpload")[0].headers
     assert create["x-amz-checksum-algorithm"] == "CRC64NVME"
     assert create["x-amz-checksum-type"] == "FULL_OBJECT"
