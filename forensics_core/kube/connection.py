@@ -137,6 +137,15 @@ class Cluster:
             ) from error
 
     @asynccontextmanager
+    async def apart(self) -> AsyncIterator[Cluster]:
+        """Open connections of one's own, as the same identity: no other requests delay them."""
+        sessions = Sessions(self._sessions.source)
+        try:
+            yield Cluster(sessions, self.namespace)
+        finally:
+            await sessions.aclose()
+
+    @asynccontextmanager
     async def _answer(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer; once, with fresh credentials, if the first ones were refused."""
         async with AsyncExitStack() as stack:

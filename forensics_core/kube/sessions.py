@@ -96,6 +96,8 @@ class Sessions:
     async def _make(self) -> Session:
         credentials = await self.source.load()
         fingerprint = await anyio.to_thread.run_sync(credentials.fingerprint)
+        # The client's own limit is 100: a hundred open watches and logs would starve all else.
+        credentials.configuration.connection_pool_maxsize = 0
         client = ApiClient(credentials.configuration)
         client.user_agent = f"kube-forensics/{__version__}"
         return Session(client, credentials, fingerprint, anyio.current_time())

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = b'{"event":"progress",'
 """How a line of progress begins; anything else that is printed is for people."""
+FOLLOWED = 64
+"""Workers that are followed at once; the others' progress is told once one of these has ended."""
 
 
 def parse_progress(line: bytes) -> Progress | None:
@@ -53,6 +55,7 @@ class Followers:
         self._queue = queue
         self._tasks = tasks
         self._interval = interval
+        self._places = anyio.Semaphore(FOLLOWED)
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._latest: dict[str, Progress] = {}
 
@@ -78,7 +81,8 @@ class Followers:
         metadata = worker["metadata"]
         try:
             with scope, suppress(ClusterError):
-                await self._read(key, metadata)
+                async with self._places:
+                    await self._read(key, metadata)
         finally:
             self._scopes.pop(metadata["uid"], None)
             self._latest.pop(metadata["uid"], None)

@@ -48,10 +48,13 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
 
     lease = LeaseName(settings.lease_name, settings.lease_namespace)
     metrics.leading.labels(name=CONTROLLER).set(0)
-    async with health_server(settings.health_port, metrics, ready) as port:
+    async with (
+        health_server(settings.health_port, metrics, ready) as port,
+        cluster.apart() as own,
+    ):
         if port_file is not None:
             await anyio.Path(port_file).write_text(str(port))
-        await lead(cluster, lease, me, work, heard=contact.heard)
+        await lead(own, lease, me, work, heard=contact.heard)
 
 
 async def _main(settings: Settings, kubeconfig: str | None, port_file: Path | None) -> None:

@@ -241,3 +241,39 @@ async def test_a_stream_outlives_the_renewal_of_its_session(
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let the files of the credentials be due for another look."""
     return lambda: monkeypatch.setattr("forensics_core.kube.sessions.RECHECK", 0.0)
+
+
+async def test_streams_by_the_hundred_leave_room_for_requests(
+    api: ScriptedApi, cluster: Cluster
+) -> None:
+    api.on("GET", "/log", stream(b"x", then="hang"))
+    api.on("GET", "/version", answer({"major": "1"}))
+    many, heard = 130, []
+    all_heard = anyio.Event()
+
+    async def follow() -> None:
+        async with cluster.stream("/log", query={}, idle=60) as chunks:
+            async for chunk in chunks:
+                heard.append(chunk)
+                if len(heard) == many:
+                    all_heard.set()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(many):
+            tasks.start_soon(follow)
+        with anyio.fail_after(10):
+            await all_heard.wait()
+            assert await cluster.request("GET", "/version") == {"major": "1"}
+        tasks.cancel_scope.cancel()
+
+
+async def test_connections_of_ones_own_are_the_same_identity(
+    api: ScriptedApi, cluster: Cluster
+) -> None:
+    api.on("GET", "/version", answer({"major": "1"}))
+    async with cluster.apart() as own:
+        await own.request("GET", "/version")
+        assert own.namespace == cluster.namespace
+    assert api.seen[0].headers["Authorization"] == "Bearer secret"
+    # Whoever shares the first connections still has them.
+    await cluster.request("GET", "/version")
