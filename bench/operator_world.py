@@ -50,7 +50,13 @@ def checkpoint(number: int) -> Document:
         "apiVersion": "forensics.orkaproj.io/v1alpha1",
         "kind": "PodCheckpoint",
         "metadata": {"name": f"checkpoint-{number}", "namespace": NAMESPACE},
-        "spec": {"pod": f"web-{number}", "namespace": "default", "incident": "INC-7"},
+        "spec": {
+            "pod": f"web-{number}",
+            "namespace": "default",
+            "incident": "INC-7",
+            # More than that the idle worker does not store.
+            "artifacts": ["context"],
+        },
     }
 
 
@@ -128,6 +134,7 @@ def _capture(order: WorkOrder, digest: str) -> Capture:
         node=Node(hostname="node"),
         started_at=now,
         finished_at=now,
+        requested=order.artifacts,
         containers=tuple(
             Container(name=target.name, container_id=target.container_id)
             for target in order.targets

@@ -19,6 +19,9 @@ MAX_FILES = 64
 async def capture(scene: Scene) -> None:
     """Store every log; one that the runtime cannot give back is recorded as missing."""
     streams = scene.container.log_streams
+    if not streams:
+        message = "The runtime keeps no log of this container"
+        scene.lacks(ArtifactKind.LOGS, "NoLog", message, requested=False)
     if len(streams) > MAX_FILES:
         message = f"Only the newest {MAX_FILES} of {len(streams)} files are captured"
         scene.lacks("logs, older files", "TooLarge", message)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from anyio import to_thread
@@ -102,14 +103,17 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
 
     A container in which nothing runs has no processes: nothing that was asked for is lost.
     """
+    found: list[int] = []
     try:
-        first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
-        return await to_thread.run_sync(companions, first, scene.container.key)
+        with suppress(FileNotFoundError):
+            first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
+            found = await to_thread.run_sync(companions, first, scene.container.key)
     except Unavailable as why:
         scene.lacks(kind, why.reason, str(why), requested=why.reason != "NotRunning")
-    except FileNotFoundError:
+        return []
+    if not found:
         scene.lacks(kind, "NotRunning", "The container ended during the capture", requested=False)
-    return []
+    return found
 
 
 def read_row(number: int) -> Row | None:

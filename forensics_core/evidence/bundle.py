@@ -44,6 +44,10 @@ MAX_REMARKS_SIZE = 1024 * 1024
 """Bytes of the manifest that they may take, so that hostile names cannot make it unreadable."""
 MAX_NAME = 1024
 """Characters of a name that are shown."""
+ROOM_FOR_REMARKS = 4 * 1024 * 1024
+"""Bytes that all remarks of a manifest may take: no pod can make it too large to be sealed."""
+ROOM_OF_A_REMARK = 200
+"""Bytes that are counted for each, beside its text."""
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class BundleWriter:
         self.meter = meter or Meter()
         self.artifacts: list[Artifact] = []
         self.not_captured: list[NotCaptured] = []
+        self._room = ROOM_FOR_REMARKS
 
     async def add(
         self,
@@ -133,12 +138,22 @@ class BundleWriter:
             version_id=kept.version_id,
             crc64nvme=kept.crc64nvme,
             flags=tuple(sorted(findings.flags)),
-            remarks=tuple(findings.remarks),
+            remarks=self._with_room(findings.remarks),
             remarks_total=findings.remarks_total,
         )
         self.artifacts.append(artifact)
         self.meter.artifacts_done += 1
         return artifact
+
+    def _with_room(self, remarks: Sequence[Remark]) -> tuple[Remark, ...]:
+        """Return the first of them, as many as the manifest has room for."""
+        kept = []
+        for remark in remarks:
+            self._room -= len(json.dumps([remark.path, remark.message])) + ROOM_OF_A_REMARK
+            if self._room < 0:
+                break
+            kept.append(remark)
+        return tuple(kept)
 
     def lacks(self, gap: NotCaptured) -> None:
         """Record that something is not in the bundle."""

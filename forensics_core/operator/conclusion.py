@@ -8,16 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from anyio import to_thread
+
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.errors import VerificationError
+from forensics_core.errors import Invalid, ObjectNotFound, VerificationError
+from forensics_core.evidence.manifest import Statement
 from forensics_core.operator import sealing, statuses
 from forensics_core.operator.beginning import Beginning
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
+from forensics_core.operator.manifests import Found, Manifests, Unreadable
 from forensics_core.operator.outcomes import outcome
 from forensics_core.operator.reconcile import LookAtPod, LookForManifest, Observed
 from forensics_core.operator.thaw import thaw
+
+REPLACED = "the manifest is not the one that was found first"
 
 
 class Conclusion:
@@ -27,6 +33,7 @@ class Conclusion:
         self._desk = desk
         self._beginning = beginning
         self._ending = ending
+        self._manifests = Manifests()
 
     async def look_for_manifest(self, step: LookForManifest, observed: Observed) -> None:
         """Take the manifest, or decide what its absence means."""
@@ -55,43 +62,46 @@ class Conclusion:
 
     async def take_manifest(self, observed: Observed) -> bool:
         """Find the manifest and say so: the pod may go. Return whether there is one."""
-        checkpoint = observed.checkpoint
-        store = await self._desk.reader(checkpoint)
+        store = await self._desk.reader(observed.checkpoint)
         try:
-            found = await sealing.find_manifest(store)
-        except VerificationError as error:
+            async with self._manifests.find(store) as found:
+                if found is not None:
+                    await self._take(observed, found)
+                return found is not None
+        except Unreadable as error:
             await self._ending.give_up(observed, "ManifestUnreadable", str(error))
             return True
-        if found is None:
-            return False
+
+    async def _take(self, observed: Observed, found: Found) -> None:
+        checkpoint = observed.checkpoint
         try:
             status = statuses.captured(checkpoint, found.bundle, observed.now)
         except ValueError as error:
-            await self._ending.give_up(observed, "ManifestUnreadable", _unfit(error))
-            return True
-        written = await self._desk.write(checkpoint, status)
+            raise _unfit(error) from error
+        try:
+            written = await self._desk.write(checkpoint, status)
+        except Invalid as error:
+            raise _unfit(error) from error
         self._desk.followers.forget(observed.worker)
         self._desk.say(checkpoint, "Captured", f"{status.size} stored: the pod may be killed.")
         self._observe_duration(written, observed.now)
         await self._seal_found(replace(observed, checkpoint=written), found)
-        return True
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""
-        checkpoint = observed.checkpoint
-        store = await self._desk.reader(checkpoint)
+        store = await self._desk.reader(observed.checkpoint)
         try:
-            found = await sealing.find_manifest(store)
-        except VerificationError as error:
+            async with self._manifests.find(store) as found:
+                if found is not None:
+                    await self._seal_found(observed, found)
+                    return
+        except Unreadable as error:
             await self._ending.give_up(observed, "ManifestLost", f"It was replaced: {error}")
             return
-        if found is None:
-            message = "The manifest is not stored any more."
-            await self._ending.give_up(observed, "ManifestLost", message)
-            return
-        await self._seal_found(observed, found)
+        message = "The manifest is not stored any more."
+        await self._ending.give_up(observed, "ManifestLost", message)
 
-    async def _seal_found(self, observed: Observed, found: sealing.Found) -> None:
+    async def _seal_found(self, observed: Observed, found: Found) -> None:
         checkpoint = observed.checkpoint
         ordered = await self._desk.order(checkpoint)
         if ordered is None:
@@ -107,32 +117,42 @@ class Conclusion:
         await self._finish(observed, found)
 
     async def _compare(
-        self, checkpoint: PodCheckpoint, found: sealing.Found, order: WorkOrder, sha256: str
+        self, checkpoint: PodCheckpoint, found: Found, order: WorkOrder, sha256: str
     ) -> list[str]:
         statement = found.bundle.statement
-        wrong = list(sealing.disagreements(statement, order, sha256))
         if found.bundle.manifest_sha256 != checkpoint.status.manifest_sha256:
-            wrong.append("the manifest is not the one that was found first")
+            return [REPLACED]
+        wrong = await to_thread.run_sync(_listed, statement, order, sha256)
         if wrong:
             return wrong
         store = await self._desk.reader(checkpoint)
         return await sealing.check_objects(store, statement, order)
 
-    async def _without_order(self, observed: Observed, found: sealing.Found) -> None:
+    async def _without_order(self, observed: Observed, found: Found) -> None:
         """Go on after a crash between the order's end and the status: our seal says it was checked.
 
-        Without a seal of ours nothing can be said for the manifest any more.
+        It has to be over the manifest of this very attempt: whoever can write there may have put a
+        sealed bundle of another one in its place. Without it nothing can be said any more.
         """
-        checkpoint = observed.checkpoint
-        key = await self._desk.key()
-        store = await self._desk.reader(checkpoint)
-        if key is not None and await sealing.is_sealed(store, found.data, key):
+        if await self._was_checked(observed.checkpoint, found):
             await self._conclude(observed, found, sealed=True)
             return
         message = "The work order is gone, so the manifest cannot be checked against it."
         await self._ending.give_up(observed, "OrderLost", message)
 
-    async def _finish(self, observed: Observed, found: sealing.Found) -> None:
+    async def _was_checked(self, checkpoint: PodCheckpoint, found: Found) -> bool:
+        if not statuses.is_of(checkpoint, found.bundle):
+            return False
+        key = await self._desk.key()
+        if key is None:
+            return False
+        try:
+            await sealing.check_seal(await self._desk.reader(checkpoint), found.data, key)
+        except (ObjectNotFound, VerificationError):
+            return False
+        return True
+
+    async def _finish(self, observed: Observed, found: Found) -> None:
         try:
             sealed = await self._sign(observed.checkpoint, found)
         except VerificationError as error:
@@ -142,7 +162,7 @@ class Conclusion:
             await self._desk.delete_order(observed.checkpoint)
         await self._conclude(observed, found, sealed=sealed)
 
-    async def _conclude(self, observed: Observed, found: sealing.Found, *, sealed: bool) -> None:
+    async def _conclude(self, observed: Observed, found: Found, *, sealed: bool) -> None:
         checkpoint = observed.checkpoint
         capture = found.bundle.statement.predicate
         status = statuses.complete(checkpoint, capture, sealed, observed.now)
@@ -155,7 +175,7 @@ class Conclusion:
         note = f"Evidence is {'sealed' if sealed else 'stored'} at {status.location}, manifest "
         self._desk.say(checkpoint, "Complete", f"{note}sha256:{status.manifest_sha256}")
 
-    async def _sign(self, checkpoint: PodCheckpoint, found: sealing.Found) -> bool:
+    async def _sign(self, checkpoint: PodCheckpoint, found: Found) -> bool:
         key = await self._desk.key()
         if key is None:
             return False
@@ -169,6 +189,10 @@ class Conclusion:
         self._desk.metrics.duration.observe((now - start).total_seconds())
 
 
-def _unfit(error: ValueError) -> str:
-    """Return what a manifest says that cannot be, in a line."""
-    return f"The manifest says what cannot be: {' '.join(str(error).split())[:300]}"
+def _listed(statement: Statement, order: WorkOrder, order_sha256: str) -> list[str]:
+    return list(sealing.disagreements(statement, order, order_sha256))
+
+
+def _unfit(error: Exception) -> Unreadable:
+    """Return the error of a manifest that says what no status can hold, in a line."""
+    return Unreadable(f"The manifest says what cannot be: {' '.join(str(error).split())[:300]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator import statuses
@@ -24,7 +25,8 @@ class Ending:
         await self._desk.delete_order(checkpoint)
         self._desk.followers.forget(observed.worker)
         self._desk.done(written, reason)
-        self._desk.say(checkpoint, reason, message, warning=True)
+        said = find_condition(status.conditions, ConditionType.FAILED)
+        self._desk.say(checkpoint, reason, said.message if said else message, warning=True)
 
     async def stop(self, checkpoint: PodCheckpoint) -> None:
         """Delete the Job: its collector then ends by itself, with a manifest of what it has."""

@@ -6,11 +6,9 @@ every object that it names is stored with the size and the check sum that it giv
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
-import anyio
 from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
@@ -19,44 +17,29 @@ from forensics_core.errors import (
     DestinationUnreachable,
     ObjectExists,
     ObjectNotFound,
-    VerificationError,
 )
-from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.expectation import contradictions
-from forensics_core.evidence.layout import MANIFEST, SEAL, SHA256SUMS
+from forensics_core.evidence.layout import SEAL, SHA256SUMS
 from forensics_core.evidence.manifest import Statement
-from forensics_core.evidence.reader import MANIFEST_LIMIT
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.evidence.seal import public_key_of, sign, verify_seal
 from forensics_core.evidence.store import read_small
 from forensics_core.export.destination import StoredObject
 from forensics_core.export.s3.destination import S3Destination
+from forensics_core.operator.completeness import omissions
+from forensics_core.operator.manifests import check_shape
+from forensics_core.operator.storage import digest_of
 from forensics_core.tasks import task_group
 
 HEADS_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A manifest as it lies in the bucket."""
-
-    data: bytes
-    bundle: Sealable
-
-
-async def find_manifest(store: S3Store) -> Found | None:
-    """Return the manifest, or None if there is none: the bundle is unfinished.
-
-    Raises `VerificationError` if what is there is no manifest, and `DestinationError` if nobody
-    can tell now.
-    """
-    try:
-        data = await read_small(store, MANIFEST, limit=MANIFEST_LIMIT)
-    except ObjectNotFound:
-        return None
-    digest = hashlib.sha256(data).hexdigest()
-    stored = StoredObject(MANIFEST, len(data))
-    return Found(data, Sealable(Statement.from_bytes(data), digest, stored))
+MOST_WRONG = 50
+"""Objects that are not as promised after which no others are looked at."""
+MOST_READ = 16 * 1024 * 1024
+"""Bytes of an object that is read to compare its content."""
+SEAL_ROOM = 4096
+"""Bytes of a seal beside the manifest within it."""
+SEAL_PARTS = 100
+"""Parts that the JSON of a seal may have."""
 
 
 def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> Iterator[str]:
@@ -79,29 +62,33 @@ def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     for file in order.context:
         if subjects.get(file.name) != file.sha256:
             yield f"{file.name} differs from what the operator stored"
-    ordered = {target.container_id for target in order.targets}
-    for container in capture.containers:
-        if container.container_id not in ordered:
-            yield f"the container {container.container_id} was not ordered"
-    told = {container.container_id for container in capture.containers}
-    for target in order.targets:
-        if target.container_id not in told:
-            yield f"nothing is said of the container {target.name}"
+    if SHA256SUMS not in subjects:
+        yield f"{SHA256SUMS} is not among the subjects"
+    ordered = {(target.name, target.container_id) for target in order.targets}
+    told = {(container.name, container.container_id) for container in capture.containers}
+    for name, container_id in sorted(told - ordered):
+        yield f"the container {name}, {container_id}, was not ordered"
+    for name, _ in sorted(ordered - told):
+        yield f"nothing is said of the container {name}"
+    yield from omissions(capture, order)
 
 
 async def check_objects(store: S3Store, statement: Statement, order: WorkOrder) -> list[str]:
-    """Return each object that is missing, or stored with another size or check sum."""
+    """Return objects that are missing, or stored with another size, check sum or content.
+
+    After `MOST_WRONG` it looks no further: a manifest can name many objects.
+    """
     wrong: list[str] = []
-    places = anyio.Semaphore(HEADS_AT_ONCE)
-
-    async def look(promised: _Promised) -> None:
-        async with places:
-            wrong.extend([why async for why in _compare(store, promised, listed)])
-
     listed = await _listed(store)
+    promised = _promised(statement, order)
+
+    async def look() -> None:
+        while len(wrong) < MOST_WRONG and (one := next(promised, None)) is not None:
+            wrong.extend([why async for why in _compare(store, one, listed)])
+
     async with task_group() as tasks:
-        for promised in _promised(statement, order):
-            tasks.start_soon(look, promised)
+        for _ in range(HEADS_AT_ONCE):
+            tasks.start_soon(look)
     return sorted(wrong)
 
 
@@ -113,14 +100,24 @@ class _Promised:
     size: int | None = None
     version_id: str | None = None
     crc64nvme: str | None = None
+    sha256: str | None = None
+    """Of small ones that are to be read."""
+    summed: bool = False
+    """Whether its check sum has to be promised if the store has one."""
 
 
 def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
-    for artifact in statement.predicate.artifacts:
-        yield _Promised(artifact.name, artifact.size, artifact.version_id, artifact.crc64nvme)
     for file in order.context:
-        yield _Promised(file.name, file.size, file.version_id)
-    yield _Promised(SHA256SUMS)
+        # A version cannot change. What has none is read back: no node may have replaced it.
+        digest = None if file.version_id else file.sha256
+        yield _Promised(file.name, file.size, file.version_id, sha256=digest)
+    for subject in statement.subject:
+        if subject.name == SHA256SUMS:
+            yield _Promised(SHA256SUMS, sha256=subject.digest.sha256)
+    for artifact in statement.predicate.artifacts:
+        yield _Promised(
+            artifact.name, artifact.size, artifact.version_id, artifact.crc64nvme, summed=True
+        )
 
 
 _Listed = dict[tuple[str, str | None], StoredObject]
@@ -152,24 +149,33 @@ async def _compare(
 ) -> AsyncIterator[str]:
     try:
         stored = await _find(store, promised, listed)
+        digest = await _digest(store, promised, stored)
     except ObjectNotFound:
         yield f"{promised.name} is not stored"
         return
     if promised.size is not None and stored.size != promised.size:
         yield f"{promised.name} is stored with {stored.size} bytes, not {promised.size}"
-    sums = {stored.crc64nvme, promised.crc64nvme} - {None}
-    if len(sums) > 1:
+    if promised.summed and stored.crc64nvme not in {None, promised.crc64nvme}:
         yield f"{promised.name} is stored with another check sum"
+    if digest != promised.sha256:
+        yield f"{promised.name} is stored with another content"
 
 
 async def _find(store: S3Store, promised: _Promised, listed: _Listed | None) -> StoredObject:
     """Return what is stored; ask for the object itself only if its check sum is to be compared."""
-    if listed is None or promised.crc64nvme is not None:
+    if listed is None or promised.summed:
         return await store.stat(promised.name, promised.version_id)
     found = listed.get((promised.name, promised.version_id))
     if found is None:
         raise ObjectNotFound(f"{promised.name} is not there, or not in this version")
     return found
+
+
+async def _digest(store: S3Store, promised: _Promised, stored: StoredObject) -> str | None:
+    """Return the SHA-256 of an object whose content is to be compared, unless it is too large."""
+    if promised.sha256 is None or stored.size > MOST_READ:
+        return None
+    return (await digest_of(store, promised.name, promised.version_id))[0]
 
 
 async def seal_bundle(
@@ -186,15 +192,19 @@ async def seal_bundle(
             await writer.write(seal)
             await writer.commit()
     except ObjectExists:
-        there = await read_small(store, SEAL, limit=2 * MANIFEST_LIMIT)
-        verify_seal(there, manifest, public_key_of(private_key))
+        await check_seal(store, manifest, private_key)
 
 
-async def is_sealed(store: S3Store, manifest: bytes, private_key: bytes) -> bool:
-    """Return whether a seal of ours over exactly this manifest is stored."""
-    try:
-        there = await read_small(store, SEAL, limit=2 * MANIFEST_LIMIT)
-        verify_seal(there, manifest, public_key_of(private_key))
-    except (ObjectNotFound, VerificationError):
-        return False
-    return True
+async def check_seal(store: S3Store, manifest: bytes, private_key: bytes) -> None:
+    """Return if a seal of ours over exactly this manifest is stored.
+
+    Raises `VerificationError` if it is not, and `ObjectNotFound`.
+    """
+    largest = len(manifest) * 4 // 3 + SEAL_ROOM
+    there = await read_small(store, SEAL, limit=largest)
+    await to_thread.run_sync(_check_seal, there, manifest, private_key)
+
+
+def _check_seal(seal: bytes, manifest: bytes, private_key: bytes) -> None:
+    check_shape(seal, SEAL_PARTS, SEAL_PARTS)
+    verify_seal(seal, manifest, public_key_of(private_key))

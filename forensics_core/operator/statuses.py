@@ -22,6 +22,8 @@ from forensics_core.evidence.manifest import Capture
 from forensics_core.kube.objects import Object
 from forensics_core.units import human_size
 
+DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
+
 
 def reason_word(text: str, default: str) -> str:
     """Return `text` as a condition's reason: ASCII letters and digits, the first one a letter.
@@ -119,6 +121,17 @@ def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodC
     return PodCheckpointStatus.model_validate(status.to_dict())
 
 
+def is_of(checkpoint: PodCheckpoint, bundle: Sealable) -> bool:
+    """Whether a manifest is the one that was found, and says that it is of the current attempt."""
+    status, order = checkpoint.status, bundle.statement.predicate.order
+    return (
+        bundle.manifest_sha256 == status.manifest_sha256
+        and str(order.uid) == checkpoint.metadata.uid
+        and order.attempt == status.attempt
+        and f"{order.destination.rstrip('/')}/{order.bundle}/" == status.location
+    )
+
+
 def _done(checkpoint: PodCheckpoint, capture: Capture, stored: int) -> Progress:
     count = len(capture.artifacts)
     return Progress(
@@ -186,17 +199,26 @@ def _gap(container: str | None, what: str, message: str) -> str:
 def failed(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the final status of a checkpoint that is given up."""
+    """Return the final status of a checkpoint that is given up.
+
+    Where it was said that the pod may be killed, that is taken back.
+    """
     status = checkpoint.status
     progress = status.progress
+    if checkpoint.captured:
+        message = f"{DO_NOT_KILL} {message}"
+        taken_back = _set(checkpoint, ConditionType.CAPTURED, False, "NotSealed", message, now)
+        checkpoint = _holding(checkpoint, taken_back)
+    conditions = _set(checkpoint, ConditionType.FAILED, True, reason, message, now)
     return _with(
         checkpoint,
         phase=Phase.FAILED,
         start_time=status.start_time or now,
         completion_time=now,
         active=0,
-        failed=status.attempt - status.succeeded if status.attempt else status.failed,
-        conditions=_set(checkpoint, ConditionType.FAILED, True, reason, message, now),
+        succeeded=0,
+        failed=status.attempt,
+        conditions=conditions,
         progress=progress and progress.model_copy(update={"summary": "failed", "current": ""}),
     )
 
@@ -213,6 +235,12 @@ def _set(
         now=now,
         observed_generation=checkpoint.metadata.generation,
     )
+
+
+def _holding(checkpoint: PodCheckpoint, conditions: tuple[Condition, ...]) -> PodCheckpoint:
+    """Return the checkpoint with other conditions."""
+    status = checkpoint.status.model_copy(update={"conditions": conditions})
+    return checkpoint.model_copy(update={"status": status})
 
 
 def _with(checkpoint: PodCheckpoint, **changes: object) -> PodCheckpointStatus:

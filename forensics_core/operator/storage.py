@@ -74,10 +74,10 @@ def _place(location: str) -> S3Place:
     return place
 
 
-async def digest_of(store: S3Store, name: str) -> tuple[str, int]:
+async def digest_of(store: S3Store, name: str, version_id: str | None = None) -> tuple[str, int]:
     """Return the SHA-256 and the size in bytes of an object. Raises `ObjectNotFound`."""
     digest, size = hashlib.sha256(), 0
-    async with aclosing(store.read(name)) as blocks:
+    async with aclosing(store.read(name, version_id)) as blocks:
         async for block in blocks:
             digest.update(block)
             size += len(block)

@@ -17,9 +17,11 @@ def apply(live: Obj | None, wanted: Obj, me: Manager, schema: Schema, *, force: 
 
     Fields that `me` applied before and no longer wants are removed unless somebody else owns them.
     Raises the recorded 409 where another manager owns a field and wants another value, unless
-    `force` takes it away.
+    `force` takes it away, and the 500 that a real server answers to an item that is there twice.
     """
     configuration = ownership.owned(wanted)
+    for duplicate in lists.duplicates(configuration, schema):
+        raise _untypable(wanted, duplicate)
     claimed = ownership.leaves(configuration, schema)
     managers = ownership.read(live) if live else []
     before = next((m for m in managers if m.identity == me.identity), None)
@@ -70,6 +72,13 @@ def _settle_conflicts(
         raise _conflict(conflicts)
     for manager, path in conflicts:
         manager.paths.discard(path)
+
+
+def _untypable(wanted: Obj, why: str) -> ApiError:
+    meta = wanted.get("metadata") or {}
+    name = f"{meta.get('namespace', '')}/{meta.get('name', '')}".lstrip("/")
+    what = f"{name}; {wanted['apiVersion']}, Kind={wanted['kind']}"
+    return ApiError(500, "", f"failed to create typed patch object ({what}): {why}")
 
 
 def _is_item(path: Path) -> bool:

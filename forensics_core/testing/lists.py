@@ -7,6 +7,7 @@ everybody's metadata the rules of the published API are repeated here, as far as
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from forensics_core.testing.objects import Obj
@@ -70,3 +71,29 @@ def item_key(item: Any, keys: tuple[str, ...]) -> str:
 def value_key(item: Any) -> str:
     """A set item's identity as managed fields spell it: `v:"a"`."""
     return "v:" + json.dumps(item, separators=(",", ":"))
+
+
+def duplicates(value: Any, schema: Schema, name: str = "", at: str = "") -> Iterator[str]:
+    """Yield which items of sets and keyed lists are there twice, in the words of a real server."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from duplicates(item, child(schema, key), key, f"{at}.{key}")
+    if not isinstance(value, list):
+        return
+    seen: set[str] = set()
+    for item in value:
+        identity = _identity(item, schema, name)
+        if identity in seen:
+            yield f"{at}: duplicate entries for key {identity}"
+        seen |= {identity} - {""}
+        yield from duplicates(item, items(schema), "", at)
+
+
+def _identity(item: Any, schema: Schema, name: str) -> str:
+    """Return what an item is told apart by: `[name="web"]`; nothing in a list that is one value."""
+    if is_set(schema, name):
+        return f"[={json.dumps(item)}]"
+    keys = merge_keys(schema, name)
+    if not keys or not isinstance(item, dict):
+        return ""
+    return "[" + ",".join(f"{key}={json.dumps(item.get(key))}" for key in sorted(keys)) + "]"

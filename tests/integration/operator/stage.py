@@ -65,6 +65,8 @@ class Worker:
     before: Callable[[RunningPod], Awaitable[Outcome | None]] | None = None
     """Called first; what it returns ends the worker there."""
     gaps: tuple[NotCaptured, ...] = ()
+    leaves_out: ArtifactKind | None = None
+    """What it says nothing of, as no honest collector would."""
     alter: Callable[[Capture], Capture] = unchanged
     """Makes the manifest say something else."""
 
@@ -88,14 +90,20 @@ class Worker:
         async with open_destination(url, access=self.access) as destination:
             bundle = BundleWriter(destination)
             for target in order.targets:
-                name = f"containers/{target.name}/inspect.json"
-                label = Label(name, ArtifactKind.INSPECT, target.name, "application/json")
-                await bundle.add(label, one(b'{"Id": "x"}'))
+                for kind in self.kinds(order):
+                    name = f"containers/{target.name}/{kind}.json"
+                    label = Label(name, kind, target.name, "application/json")
+                    await bundle.add(label, one(b'{"Id": "x"}'))
                 if pod is not None:
                     pod.log.write(progress_line(bundle))
-            for gap in self.gaps:
+            for gap in (*self.gaps, *not_gathered(order)):
                 bundle.lacks(gap)
             await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
+
+    def kinds(self, order: WorkOrder) -> list[ArtifactKind]:
+        """Return what to store of each container: all that is ordered but for the gaps."""
+        gaps = {ArtifactKind.CONTEXT, self.leaves_out, *(gap.what for gap in self.gaps)}
+        return [kind for kind in order.artifacts if kind not in gaps]
 
     def predicate(self, order: WorkOrder, digest: str) -> Capture:
         """Return the predicate, without artifacts and gaps."""
@@ -116,11 +124,20 @@ class Worker:
             node=Node(hostname="node1"),
             started_at=now,
             finished_at=now,
+            requested=order.artifacts,
             containers=tuple(
                 Container(name=target.name, container_id=target.container_id)
                 for target in order.targets
             ),
         )
+
+
+def not_gathered(order: WorkOrder) -> list[NotCaptured]:
+    """Return the gaps that the order itself names."""
+    return [
+        NotCaptured(what="context", reason="NotGathered", message=line)
+        for line in order.not_captured
+    ]
 
 
 def progress_line(bundle: BundleWriter) -> bytes:

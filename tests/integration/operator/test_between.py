@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from forensics_core.evidence.store import open_store, read_small
 from forensics_core.testing.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import remove, store
@@ -54,6 +55,29 @@ async def test_an_order_that_is_taken_away_leaves_nothing_to_check_against(
     async with stage.operating():
         status = await stage.finished()
     assert condition(status, "Failed")["reason"] == "OrderLost"
+
+
+async def test_without_its_order_the_seal_of_another_bundle_is_none(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Whoever may write there can copy a sealed bundle, but not make it this attempt's."""
+    stage.request("checkpoint-2")
+    async with stage.operating():
+        other = await stage.finished("checkpoint-2")
+    assert other["sealed"] is True
+    status = await found_but_not_sealed(stage, tmp_path)
+    for name in ("manifest.json", "manifest.sigstore.json"):
+        await store(stage, status, name, await fetched(stage, other, name))
+    stage.cluster.delete("secrets", status["jobName"], NAMESPACE)
+    async with stage.operating():
+        status = await stage.finished()
+    assert condition(status, "Failed")["reason"] == "OrderLost"
+
+
+async def fetched(stage: Stage, status: Document, name: str) -> bytes:
+    """Return an object of a bundle."""
+    async with open_store(status["location"], access=stage.access) as bundle:
+        return await read_small(bundle, name, limit=1024 * 1024)
 
 
 async def test_a_cancelled_capture_that_left_nothing_says_so(stage: Stage) -> None:

@@ -259,7 +259,7 @@ async def test_a_manifest_that_is_not_as_ordered_is_not_sealed(stage: Stage) -> 
         status = await stage.finished()
     assert condition(status, "Failed")["reason"] == "NotSealed"
     assert "reason differs" in condition(status, "Failed")["message"]
-    assert condition(status, "Captured")["status"] == "True"
+    assert condition(status, "Captured")["status"] == "False"
     assert status["sealed"] is False
 
 

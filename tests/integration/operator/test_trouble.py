@@ -12,10 +12,13 @@ import anyio
 import pytest
 from awscrt.checksums import crc64nvme
 
+from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.manifest import Capture, Container, NotCaptured
 from forensics_core.evidence.verify import verify
 from forensics_core.export.s3.client import s3_client
+from forensics_core.operator.manifests import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
+from forensics_core.testing.faults import Fault
 from forensics_core.testing.runner import Outcome, RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
@@ -78,6 +81,7 @@ def after_storing(stage: Stage, tamper: Callable[[Document], Any]) -> None:
 
 
 INSPECT = "containers/app/inspect.json"
+TWICE = Container(name="app", container_id="x")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,7 @@ INSPECT = "containers/app/inspect.json"
         ("context/pod.yaml", b"{}", "NotSealed", "context/pod.yaml is stored with 2 bytes"),
         ("context/pod.yaml", None, "NotSealed", "context/pod.yaml is not stored"),
         ("SHA256SUMS", None, "NotSealed", "SHA256SUMS is not stored"),
+        ("SHA256SUMS", b"x", "NotSealed", "SHA256SUMS is stored with another content"),
         ("manifest.json", b"{}", "ManifestUnreadable", "is not a manifest of kube-forensics"),
         ("manifest.sigstore.json", b"{}", "NotSealed", "The seal does not hold"),
     ],
@@ -115,9 +120,11 @@ async def test_what_is_stored_has_to_be_what_the_manifest_says(
     ("changes", "reason"),
     [
         ({"containers": (Container(name="../x", container_id="x"),)}, "ManifestUnreadable"),
+        ({"containers": (TWICE, TWICE)}, "ManifestUnreadable"),
         ({"containers": ()}, "NotSealed"),
+        ({"requested": (ArtifactKind.INSPECT,)}, "NotSealed"),
     ],
-    ids=["unfit", "silent"],
+    ids=["unfit", "twice", "silent", "reduced"],
 )
 async def test_a_lying_manifest_ends_in_an_honest_failure(
     stage: Stage, changes: dict[str, Any], reason: str
@@ -130,6 +137,46 @@ async def test_a_lying_manifest_ends_in_an_honest_failure(
     async with stage.operating():
         status = await stage.finished()
     assert condition(status, "Failed")["reason"] == reason
+
+
+async def test_a_part_that_is_silently_left_out_does_not_pass_for_complete(stage: Stage) -> None:
+    stage.worker.leaves_out = ArtifactKind.PROCESSES
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+        await said(stage, "Do not kill the pod")
+    assert condition(status, "Failed")["reason"] == "NotSealed"
+    assert "nothing of the processes of the container app" in condition(status, "Failed")["message"]
+    captured = condition(status, "Captured")
+    assert (captured["status"], captured["reason"]) == ("False", "NotSealed")
+    assert captured["message"].startswith("Do not kill the pod")
+    assert (status["succeeded"], status["failed"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "phase"), [(SMALL, "Complete"), (LIMIT, "Failed")], ids=["large", "too large"]
+)
+async def test_manifests_are_read_up_to_a_limit(stage: Stage, size: int, phase: str) -> None:
+    """A text that fills the manifest is a gap's, so the large one is honest."""
+    gap = NotCaptured(what="memory", reason="NotSupported", message="x" * size)
+    stage.worker.gaps = (gap,)
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert status["phase"] == phase
+    if phase == "Failed":
+        assert condition(status, "Failed")["reason"] == "ManifestUnreadable"
+
+
+async def test_a_status_that_the_server_does_not_take_is_an_end(stage: Stage) -> None:
+    async def refuse(pod: RunningPod) -> None:
+        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", status=422))
+
+    stage.worker.before = refuse
+    stage.request()
+    async with stage.operating(stage.settings.model_copy(update={"progress_seconds": 60})):
+        status = await stage.finished()
+    assert condition(status, "Failed")["reason"] == "ManifestUnreadable"
 
 
 async def test_odd_reasons_of_gaps_do_not_stop_the_operator(stage: Stage) -> None:

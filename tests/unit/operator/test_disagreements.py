@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
-from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
+from forensics_core.api.order import (
+    ArtifactKind,
+    ContextFile,
+    PodRef,
+    Requester,
+    Target,
+    WorkOrder,
+)
 from forensics_core.evidence.manifest import (
+    Artifact,
     Capture,
     Container,
     Digest,
     Node,
+    NotCaptured,
     OrderRef,
     Statement,
     Subject,
@@ -33,7 +42,40 @@ ORDER = WorkOrder(
     reason="odd traffic",
     incident="INC-7",
     context=(FILE,),
+    not_captured=("context/node.json: Forbidden.",),
 )
+
+
+KINDS = [kind for kind in ORDER.artifacts if kind is not ArtifactKind.CONTEXT]
+NOT_GATHERED = NotCaptured(
+    what="context", reason="NotGathered", message="context/node.json: Forbidden."
+)
+
+
+def artifact(kind: ArtifactKind, container: str = "app", folder: str = "app") -> Artifact:
+    """Return the row of what was captured of one kind."""
+    return Artifact(
+        name=f"containers/{folder}/{kind}.json",
+        kind=kind,
+        container=container,
+        sha256=DIGEST,
+        size=1,
+        original_sha256=DIGEST,
+        original_size=1,
+        started_at=NOW,
+        finished_at=NOW,
+        seconds=0,
+    )
+
+
+def all_but(kind: ArtifactKind) -> tuple[Artifact, ...]:
+    """Return the rows of everything else."""
+    return tuple(artifact(each) for each in KINDS if each is not kind)
+
+
+def gap(what: str, reason: str = "Gone", *, requested: bool = True) -> NotCaptured:
+    """Return a gap of the container."""
+    return NotCaptured(what=what, container="app", reason=reason, message="m", requested=requested)
 
 
 def statement(order: dict[str, Any] | None = None, **changes: Any) -> Statement:
@@ -55,10 +97,15 @@ def statement(order: dict[str, Any] | None = None, **changes: Any) -> Statement:
         "node": Node(hostname="node1"),
         "started_at": NOW,
         "finished_at": NOW,
+        "requested": ORDER.artifacts,
         "containers": (Container(name="app", container_id="containerd://abc"),),
+        "artifacts": tuple(artifact(kind) for kind in KINDS),
+        "not_captured": (NOT_GATHERED,),
     }
-    subject = (Subject(name=FILE.name, digest=Digest(sha256=DIGEST)),)
-    return Statement(subject=subject, predicate=Capture(**(values | changes)))
+    capture = Capture(**(values | changes))
+    names = [FILE.name, "SHA256SUMS", *(one.name for one in capture.artifacts)]
+    subject = tuple(Subject(name=name, digest=Digest(sha256=DIGEST)) for name in names)
+    return Statement(subject=subject, predicate=capture)
 
 
 def test_an_honest_manifest_agrees() -> None:
@@ -79,6 +126,27 @@ def test_an_honest_manifest_agrees() -> None:
         ({"reason": ""}, "reason differs"),
         ({"incident": "INC-8"}, "incident differs"),
         ({"containers": ()}, "nothing is said of the container app"),
+        ({"requested": KINDS}, "requested differs"),
+        ({"not_captured": ()}, "could not gather: context/node.json: Forbidden."),
+        (
+            {"not_captured": (NOT_GATHERED.model_copy(update={"requested": False}),)},
+            "could not gather",
+        ),
+        *[
+            ({"artifacts": all_but(kind)}, f"nothing of the {kind} of the container app")
+            for kind in KINDS
+        ],
+        (
+            {"artifacts": (*all_but(KINDS[0]), artifact(KINDS[0], folder="other"))},
+            f"nothing of the {KINDS[0]}",
+        ),
+        (
+            {
+                "artifacts": all_but(ArtifactKind.DIFF),
+                "not_captured": (NOT_GATHERED, gap("diff", requested=False)),
+            },
+            "nothing of the diff",
+        ),
     ],
 )
 def test_each_difference_is_named(changes: Any, found: str) -> None:
@@ -87,10 +155,40 @@ def test_each_difference_is_named(changes: Any, found: str) -> None:
     assert found in wrong[0]
 
 
-def test_a_container_that_nobody_ordered_is_named() -> None:
-    both = [Container(name=name, container_id=f"containerd://{name}") for name in ("abc", "spy")]
-    (wrong,) = disagreements(statement(containers=tuple(both)), ORDER, DIGEST)
-    assert wrong == "the container containerd://spy was not ordered"
+LACKING = [
+    (ArtifactKind.FILESYSTEM, gap("filesystem", "NotSupported")),
+    (ArtifactKind.LOGS, gap("logs, stdout")),
+    (ArtifactKind.LOGS, gap("logs", "NoLog", requested=False)),
+    (ArtifactKind.PROCESSES, gap("processes", "NotRunning", requested=False)),
+    (ArtifactKind.NETWORK, gap("network", "NotRunning", requested=False)),
+    (ArtifactKind.DIFF, gap("container")),
+    (ArtifactKind.INSPECT, NotCaptured(what="inspect", reason="NotSupported", message="m")),
+]
+
+
+@pytest.mark.parametrize(("kind", "gap"), LACKING, ids=lambda it: getattr(it, "reason", it))
+def test_what_is_missing_and_said_to_be_is_no_disagreement(
+    kind: ArtifactKind, gap: NotCaptured
+) -> None:
+    honest = statement(artifacts=all_but(kind), not_captured=(NOT_GATHERED, gap))
+    assert list(disagreements(honest, ORDER, DIGEST)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "container_id"), [("spy", "containerd://spy"), ("spy", "containerd://abc")]
+)
+def test_a_container_that_nobody_ordered_is_named(name: str, container_id: str) -> None:
+    own = Container(name="app", container_id="containerd://abc")
+    both = (own, Container(name=name, container_id=container_id))
+    (wrong,) = disagreements(statement(containers=both), ORDER, DIGEST)
+    assert wrong == f"the container spy, {container_id}, was not ordered"
+
+
+def test_check_sums_that_are_not_told_are_missed() -> None:
+    whole = statement()
+    subject = tuple(each for each in whole.subject if each.name != "SHA256SUMS")
+    altered = whole.model_copy(update={"subject": subject})
+    assert list(disagreements(altered, ORDER, DIGEST)) == ["SHA256SUMS is not among the subjects"]
 
 
 @pytest.mark.parametrize("subject", [(), (Subject(name=FILE.name, digest=Digest(sha256=OTHER)),)])

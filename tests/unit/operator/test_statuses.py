@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from forensics_core.api.conditions import find_condition
@@ -12,6 +14,7 @@ from forensics_core.operator.statuses import (
     captured,
     complete,
     failed,
+    is_of,
     reason_word,
     waiting,
 )
@@ -96,3 +99,38 @@ def test_a_remark_makes_nothing_partial() -> None:
 def test_a_failure_counts_the_attempts_that_were_made() -> None:
     assert failed(checkpoint("Capturing"), "OOMKilled", "", NOW).failed == 1
     assert failed(checkpoint(), "NotFound", "", NOW).failed == 0
+
+
+def test_what_cannot_be_sealed_takes_back_that_the_pod_may_be_killed() -> None:
+    found = checkpoint("Sealing").model_copy(
+        update={"status": captured(checkpoint("Capturing"), BUNDLE, NOW)}
+    )
+    assert found.captured
+    status = failed(found, "ManifestLost", "It went.", NOW)
+    taken_back = find_condition(status.conditions, "Captured")
+    assert taken_back
+    assert (taken_back.status, taken_back.reason) == ("False", "NotSealed")
+    assert taken_back.message.startswith("Do not kill the pod: ")
+    final = find_condition(status.conditions, "Failed")
+    assert final
+    assert (final.reason, final.message) == ("ManifestLost", taken_back.message)
+    assert (status.succeeded, status.failed) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": UUID(int=1)},
+        {"attempt": 2},
+        {"destination": "s3://elsewhere"},
+        {"bundle": "forensics/another-1"},
+    ],
+)
+def test_a_manifest_of_another_order_is_not_this_attempts(changes: dict[str, object]) -> None:
+    it = checkpoint("Sealing", status={"manifestSHA256": BUNDLE.manifest_sha256})
+    bundle = it.status.location.removeprefix("s3://cases/").strip("/")
+    order = BUNDLE.statement.predicate.order.model_copy(update={"bundle": bundle})
+    assert is_of(it, having(order=order))
+    assert not is_of(it, having(order=order.model_copy(update=changes)))
+    replaced = it.status.model_copy(update={"manifest_sha256": "1" * 64})
+    assert not is_of(it.model_copy(update={"status": replaced}), having(order=order))

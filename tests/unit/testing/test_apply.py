@@ -51,6 +51,26 @@ def test_what_another_one_wants_too_is_kept() -> None:
     assert live["spec"] == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize("live", [None, thing(status={"conditions": [{"type": "A"}]})])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            {"conditions": [{"type": "A"}, {"type": "A"}]},
+            '.status.conditions: duplicate entries for key [type="A"]',
+        ),
+        ({"tags": ["x", "y", "x"]}, '.status.tags: duplicate entries for key [="x"]'),
+    ],
+)
+def test_an_item_that_is_there_twice_is_refused_as_a_real_server_does(
+    live: Obj | None, status: Obj, said: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        put(live, alice(), status=status)
+    assert (caught.value.code, caught.value.reason) == (500, "")
+    assert said in caught.value.message
+
+
 def test_conflicts_name_all_fields() -> None:
     live = put(None, alice(), spec={"a": 1, "b": 2})
     with pytest.raises(ApiError) as caught:

@@ -1,0 +1,56 @@
+"""Whether a manifest accounts for all that was ordered: each part is there, or it is said why not.
+
+A part that is silently left out would make a capture look complete. Pure: data in, data out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.evidence.layout import container_file
+from forensics_core.evidence.manifest import Artifact, Capture, NotCaptured
+
+NOTHING_THERE = frozenset({"NotRunning", "NoLog"})
+"""Reasons of gaps by which nothing that was asked for is missing: there was nothing to capture."""
+WHOLE = "container"
+"""What a gap names in which everything of a container is missing."""
+
+
+def omissions(capture: Capture, order: WorkOrder) -> Iterator[str]:
+    """Yield what was ordered of which the manifest says neither where it is nor why it is not."""
+    if capture.requested != order.artifacts:
+        yield "requested differs from the order"
+    told = {gap.message for gap in capture.not_captured if gap.requested}
+    for line in order.not_captured:
+        if line not in told:
+            yield f"it does not say what the operator could not gather: {line}"
+    there: _Parts = {(one.kind, one.container) for one in capture.artifacts if _in_place(one)}
+    missing = {_part(gap) for gap in capture.not_captured if _counts(gap)}
+    for target in order.targets:
+        for kind in order.artifacts:
+            if kind is not ArtifactKind.CONTEXT and not _told(kind, target, there, missing):
+                yield f"it says nothing of the {kind} of the container {target.name}"
+
+
+_Parts = set[tuple[str, str | None]]
+"""Kinds of evidence, each with its container; without one: of all containers."""
+
+
+def _told(kind: ArtifactKind, target: Target, there: _Parts, missing: _Parts) -> bool:
+    gaps = {(kind, target.name), (WHOLE, target.name), (kind, None)}
+    return (kind, target.name) in there or not missing.isdisjoint(gaps)
+
+
+def _in_place(artifact: Artifact) -> bool:
+    """Whether an artifact lies where those of its container do."""
+    return artifact.name.startswith(container_file(artifact.container or "", ""))
+
+
+def _part(gap: NotCaptured) -> tuple[str, str | None]:
+    """Return what a gap is of: `logs, stdout` is one of the logs."""
+    return gap.what.partition(", ")[0], gap.container
+
+
+def _counts(gap: NotCaptured) -> bool:
+    return gap.requested or gap.reason in NOTHING_THERE

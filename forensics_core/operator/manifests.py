@@ -1,0 +1,110 @@
+"""Manifests as they lie in the bucket, read so that none of them can take the operator down.
+
+A manifest is hostile input: a node wrote it. Parsed, it takes many times its size in memory, so
+there is a limit to its bytes and to how many parts it has, and large ones are held one at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio import to_thread
+
+from forensics_core.errors import ObjectNotFound, VerificationError
+from forensics_core.evidence.bundle import Sealable
+from forensics_core.evidence.layout import MANIFEST
+from forensics_core.evidence.manifest import Statement
+from forensics_core.evidence.store import Store, read_small
+from forensics_core.export.destination import StoredObject
+
+LIMIT = 8 * 1024 * 1024
+"""Bytes of a manifest; one of 256 containers with all their remarks has less."""
+SMALL = 256 * 1024
+"""Bytes up to which several manifests are held at once."""
+MOST_PARTS = 50_000
+"""Objects and lists within one: some bytes of text each, hundreds of bytes in memory."""
+MOST_VALUES = 150_000
+_HINT = "Treat the node that wrote it as hostile"
+
+
+class Unreadable(VerificationError):
+    """What is stored in the manifest's place is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A manifest as it lies in the bucket."""
+
+    data: bytes
+    bundle: Sealable
+
+
+class Manifests:
+    """Reads manifests for all workers."""
+
+    def __init__(self) -> None:
+        self._large = anyio.Lock()
+
+    @asynccontextmanager
+    async def find(self, store: Store) -> AsyncIterator[Found | None]:
+        """Yield the manifest, or None if there is none: the bundle is unfinished.
+
+        Raises `Unreadable` if what is there is no manifest, and `DestinationError` if nobody can
+        tell now.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                data = await _read_small(store)
+                if data is None:
+                    await stack.enter_async_context(self._large)
+                    data = await _read_large(store)
+            except ObjectNotFound:
+                data = None
+            yield None if data is None else await to_thread.run_sync(understand, data)
+
+
+async def _read_small(store: Store) -> bytes | None:
+    """Return a manifest that is not large, None for one that is."""
+    data = bytearray()
+    async with aclosing(store.read(MANIFEST)) as blocks:
+        async for block in blocks:
+            data += block
+            if len(data) > SMALL:
+                return None
+    return bytes(data)
+
+
+async def _read_large(store: Store) -> bytes:
+    try:
+        return await read_small(store, MANIFEST, limit=LIMIT)
+    except VerificationError as error:
+        raise Unreadable(error.message, hint=_HINT) from error
+
+
+def understand(data: bytes) -> Found:
+    """Parse a manifest. Raises `Unreadable`. Blocks: run it in a thread."""
+    check_shape(data, MOST_PARTS, MOST_VALUES)
+    try:
+        statement = Statement.from_bytes(data)
+    except VerificationError as error:
+        raise Unreadable(error.message, hint=error.hint) from error
+    names = Counter(container.name for container in statement.predicate.containers)
+    twice = [name for name, times in names.items() if times > 1]
+    if twice:
+        raise Unreadable(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
+    stored = StoredObject(MANIFEST, len(data))
+    return Found(data, Sealable(statement, hashlib.sha256(data).hexdigest(), stored))
+
+
+def check_shape(data: bytes, parts: int, values: int) -> None:
+    """Return if JSON of these bytes has so many parts and values at most. Raises `Unreadable`.
+
+    It looks at the bytes alone: a parser would already have made of them what it should not.
+    """
+    if data.count(b"{") + data.count(b"[") > parts or data.count(b",") > values:
+        raise Unreadable(f"JSON of {len(data)} bytes has more parts than any of ours", hint=_HINT)

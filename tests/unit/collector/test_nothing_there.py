@@ -1,0 +1,54 @@
+"""What a container does not have at all is said, and does not count as missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+
+from collector.artifacts import logs, network, processes
+from collector.runtime import ContainerInfo, Runtime
+from collector.scene import Scene
+from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.export.locate import open_destination
+from forensics_core.operator.completeness import NOTHING_THERE
+
+CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
+
+
+class EndedRuntime:
+    """A runtime whose container ends while it is looked at."""
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        return container
+
+    async def process(self, _: ContainerInfo) -> int:
+        process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
+        return int(process.stdout)
+
+
+@pytest.mark.parametrize(
+    ("kind", "capture"),
+    [
+        (ArtifactKind.LOGS, logs.capture),
+        (ArtifactKind.PROCESSES, processes.capture),
+        (ArtifactKind.NETWORK, network.capture),
+    ],
+)
+async def test_it_is_said_that_there_was_nothing(
+    tmp_path: Path, kind: ArtifactKind, capture: Callable[[Scene], Awaitable[None]]
+) -> None:
+    async with open_destination(str(tmp_path / "bundle")) as destination:
+        bundle = BundleWriter(destination)
+        runtime = cast(Runtime, EndedRuntime())
+        deadline = anyio.current_time() + 60
+        scene = Scene("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
+        await capture(scene)
+    (gap,) = bundle.not_captured
+    assert (gap.what, gap.container, gap.requested) == (kind, "web", False)
+    assert gap.reason in NOTHING_THERE
