@@ -174,6 +174,10 @@ def collect(
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
     """Do what the operator ordered; everything is said in the order."""
+    from collector.sigterm import EarlySignal
+
+    early = EarlySignal()
+    early.listen()
     from collector.job import run_job
 
     context = click.get_current_context()
@@ -183,7 +187,8 @@ def _carry_out(order: Path, rate: int) -> NoReturn:
         if source is ParameterSource.COMMANDLINE and alone:
             shown = parameter.get_error_hint(context)
             raise click.UsageError(f"--order goes with nothing else: leave out {shown}.", context)
-    result = run_job(order, {**os.environ, "FORENSICS_RATE": str(rate)})
+    environ = {**os.environ, "FORENSICS_RATE": str(rate)}
+    result = run_job(order, environ, early)
     raise click.exceptions.Exit(PARTIAL if result.partial else 0)
 
 

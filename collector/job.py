@@ -26,6 +26,7 @@ from collector.byhand import single_scheme
 from collector.capture import Result, bundle_url, capture
 from collector.lastwords import leave, of_error, of_result
 from collector.runtimes import open_runtime
+from collector.sigterm import EarlySignal
 from collector.stop import Stop
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
@@ -86,14 +87,16 @@ def _rate(environ: Mapping[str, str]) -> int:
         raise UsageError(f"FORENSICS_RATE: {error}", hint="Give a size, such as 100MiB") from error
 
 
-def run_job(path: Path, environ: Mapping[str, str]) -> Result:
+def run_job(path: Path, environ: Mapping[str, str], early: EarlySignal | None = None) -> Result:
     """Carry out the order in the file `path`, and leave a message of how it ended.
+
+    `early` may have heard a SIGTERM before; then the bundle says of everything that it is missing.
 
     Raises what `capture` raises, `UsageError` for an order that cannot be used, and `Terminated`
     where a signal ended it without a manifest.
     """
     try:
-        result = _run(path, environ)
+        result = _run(path, environ, early or EarlySignal())
     except BaseException as error:
         _end(of_error(error), environ)
         raise
@@ -106,7 +109,7 @@ def _end(words: bytes, environ: Mapping[str, str]) -> None:
     say(b'{"event":"ended",' + words[1:] + b"\n")
 
 
-def _run(path: Path, environ: Mapping[str, str]) -> Result:
+def _run(path: Path, environ: Mapping[str, str], early: EarlySignal) -> Result:
     settings = JobSettings.from_environ(environ)
     order, document = load_order(path)
 
@@ -115,7 +118,7 @@ def _run(path: Path, environ: Mapping[str, str]) -> Result:
         async with announced(meter):
             return await carry_out(order, document, settings, stop, meter)
 
-    return anyio.run(until_stopped, work, max(settings.grace - ABORTING, 1))
+    return anyio.run(until_stopped, work, max(settings.grace - ABORTING, 1), early)
 
 
 def load_order(path: Path) -> tuple[WorkOrder, bytes]:
@@ -175,8 +178,10 @@ async def carry_out(
         )
 
 
-async def until_stopped(work: Callable[[Stop], Awaitable[T]], patience: float) -> T:
-    """Return what `work` returns; SIGTERM asks it to stop.
+async def until_stopped(
+    work: Callable[[Stop], Awaitable[T]], patience: float, early: EarlySignal
+) -> T:
+    """Return what `work` returns; SIGTERM asks it to stop, `early` may have heard one before.
 
     At a second one, or after `patience` seconds, it is cancelled. Raises `Terminated` then.
     """
@@ -184,6 +189,8 @@ async def until_stopped(work: Callable[[Stop], Awaitable[T]], patience: float) -
     results: list[T] = []
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with task_group() as tasks:
+            if early.heard:
+                stop.request()
             tasks.start_soon(_heed, signals, stop, patience, tasks.cancel_scope)
             results.append(await work(stop))
             tasks.cancel_scope.cancel()
@@ -198,8 +205,9 @@ async def _heed(
     patience: float,
     scope: anyio.CancelScope,
 ) -> None:
-    await anext(signals)
-    stop.request()
+    if not stop.requested:
+        await anext(signals)
+        stop.request()
     await to_thread.run_sync(say, b'{"event":"stopping"}\n')
     with anyio.move_on_after(patience):
         await anext(signals)

@@ -6,7 +6,7 @@
     with stop.scope(deadline) as scope:
         ...  # read
     if scope.cancelled_caught:
-        print(stop.reason)  # Deadline or Cancelled
+        print(stop.reason)  # Deadline or Interrupted
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        """Why reading ends before its end, in the manifest's word."""
-        return "Cancelled" if self.requested else "Deadline"
+        """Why reading ends before its end, in the manifest's word.
+
+        Who is told to end does not learn why: somebody cancelled, or the node is being drained.
+        """
+        return "Interrupted" if self.requested else "Deadline"
 
     def request(self) -> None:
         """End what is under way and whatever begins later. Called in the event loop."""

@@ -90,7 +90,8 @@ class PodCheckpointSpec(Model):
     encryption: Encryption | None = None
     """Server-side encryption of the evidence. Default: the bucket's own."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=604800)] = 3600
-    """Seconds that the whole capture may take; what there is by then is kept."""
+    """Seconds that the whole capture may take, all attempts together; what there is by then is
+    kept."""
     ttl_seconds_after_finished: Count | None = None
     """Seconds after which a finished PodCheckpoint and its children are deleted. The evidence
     stays. Default: never."""
@@ -163,6 +164,8 @@ class PodCheckpointStatus(Model):
     """Pending, Capturing, Sealing, Complete or Failed; the last two are final."""
     start_time: Time | None = None
     """When the operator first acted on the request."""
+    deadline: Time | None = None
+    """When the capture has to be over, whichever attempt is under way."""
     completion_time: Time | None = None
     """When the last phase was reached."""
     active: Count = 0

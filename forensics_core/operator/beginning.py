@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import anyio
 
 from forensics_core.api.names import FINALIZER
+from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import (
     AccessDenied,
@@ -140,20 +142,22 @@ class Beginning:
         missing = never_created(pod, checkpoint.spec.containers)
         gaps = [*gathered.gaps, *(f"container {name}: it was never created" for name in missing)]
         destination = destination_of(checkpoint, self._desk.settings)
-        order = build_order(checkpoint, pod, files, gaps, destination)
+        seconds = statuses.seconds_left(checkpoint, datetime.now(UTC))
+        order = build_order(checkpoint, pod, files, gaps, destination, seconds)
         await self._create(self._desk.secrets, build_secret(checkpoint, order), checkpoint)
-        await self._create_job(checkpoint)
+        await self._create_job(checkpoint, order)
 
-    async def start_again(self, observed: Observed) -> None:
+    async def start_again(self, observed: Observed, order: WorkOrder) -> None:
         """Make the Job of an attempt whose order is written."""
         try:
-            await self._create_job(observed.checkpoint)
+            await self._create_job(observed.checkpoint, order)
         except NameTaken as error:
             await self._ending.give_up(observed, type(error).__name__, str(error))
 
-    async def _create_job(self, checkpoint: PodCheckpoint) -> None:
+    async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create the current attempt's Job, or adopt it."""
-        job = build_job(checkpoint, self._desk.rule(checkpoint), self._desk.settings.collector)
+        rule, settings = self._desk.rule(checkpoint), self._desk.settings.collector
+        job = build_job(checkpoint, rule, settings, order.active_deadline_seconds)
         made = await self._create(self._desk.jobs, job, checkpoint)
         if self._desk.cache.job(checkpoint) is None:
             self._desk.cache.put_job(made)

@@ -18,7 +18,7 @@ from forensics_core.operator import sealing, statuses
 from forensics_core.operator.beginning import Beginning
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
-from forensics_core.operator.manifests import Found, Manifests, Unreadable
+from forensics_core.operator.manifests import Found, Unreadable
 from forensics_core.operator.outcomes import outcome
 from forensics_core.operator.reconcile import LookAtPod, LookForManifest, Observed
 from forensics_core.operator.thaw import thaw
@@ -33,11 +33,11 @@ class Conclusion:
         self._desk = desk
         self._beginning = beginning
         self._ending = ending
-        self._manifests = Manifests()
+        self._manifests = desk.manifests
 
     async def look_for_manifest(self, step: LookForManifest, observed: Observed) -> None:
         """Take the manifest, or decide what its absence means."""
-        if await self.take_manifest(observed):
+        if await self.take_manifest(observed, retry=step.retry):
             return
         checkpoint = observed.checkpoint
         self._desk.followers.forget(observed.worker)
@@ -53,24 +53,44 @@ class Conclusion:
             message = f"{ended.message} (attempt {attempts} of {self._desk.settings.max_attempts})"
             await self._ending.give_up(observed, ended.reason, message)
             return
-        self._desk.say(
-            checkpoint, "AttemptFailed", f"{ended.reason}: {ended.message}", warning=True
-        )
         await self._desk.delete_order(checkpoint)
-        again = LookAtPod(checkpoint.status.attempt + 1, f"{ended.reason}: {ended.message}")
+        await self._once_more(observed, f"{ended.reason}: {ended.message}")
+
+    async def _once_more(self, observed: Observed, why: str) -> None:
+        """Say why the attempt failed, and begin another."""
+        checkpoint = observed.checkpoint
+        self._desk.say(checkpoint, "AttemptFailed", why, warning=True)
+        again = LookAtPod(checkpoint.status.attempt + 1, why)
         await self._beginning.look_at_pod(again, observed)
 
-    async def take_manifest(self, observed: Observed) -> bool:
-        """Find the manifest and say so: the pod may go. Return whether there is one."""
+    async def take_manifest(self, observed: Observed, *, retry: bool) -> bool:
+        """Find the manifest and say so: the pod may go. Return whether there is one.
+
+        One that was cut short by an interruption is not taken yet if another attempt may have more.
+        """
         store = await self._desk.reader(observed.checkpoint)
         try:
             async with self._manifests.find(store) as found:
-                if found is not None:
+                if found is None:
+                    return False
+                again = retry and await self._may_have_more(observed, found)
+                if not again:
                     await self._take(observed, found)
-                return found is not None
         except Unreadable as error:
             await self._ending.give_up(observed, "ManifestUnreadable", str(error))
             return True
+        if again:
+            self._desk.followers.forget(observed.worker)
+            why = f"{statuses.INTERRUPTED}: the collector was stopped. What it had is stored at "
+            await self._once_more(observed, why + observed.checkpoint.status.location)
+        return True
+
+    async def _may_have_more(self, observed: Observed, found: Found) -> bool:
+        """Whether the capture was interrupted, and the pod is still there to be captured again."""
+        if observed.checkpoint.spec.cancel or not statuses.interrupted(found.bundle):
+            return False
+        pod = await self._desk.pod(observed.checkpoint)
+        return pod is not None and pod["metadata"]["uid"] == observed.checkpoint.status.pod_uid
 
     async def _take(self, observed: Observed, found: Found) -> None:
         checkpoint = observed.checkpoint
@@ -159,7 +179,7 @@ class Conclusion:
             await self._ending.give_up(observed, "NotSealed", str(error))
             return
         if sealed:
-            await self._desk.delete_order(observed.checkpoint)
+            await self._desk.delete_orders(observed.checkpoint)
         await self._conclude(observed, found, sealed=sealed)
 
     async def _conclude(self, observed: Observed, found: Found, *, sealed: bool) -> None:
@@ -169,7 +189,7 @@ class Conclusion:
         written = await self._desk.write(checkpoint, status)
         if not sealed:
             # Until now only the order could tell that the manifest is the one that was asked for.
-            await self._desk.delete_order(checkpoint)
+            await self._desk.delete_orders(checkpoint)
         self._desk.metrics.stored.inc(status.bytes)
         self._desk.done(written, "Partial" if capture.partial else "Complete")
         note = f"Evidence is {'sealed' if sealed else 'stored'} at {status.location}, manifest "

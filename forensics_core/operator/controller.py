@@ -24,6 +24,7 @@ from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.follow import Followers
 from forensics_core.operator.jobs import SELECTOR
+from forensics_core.operator.manifests import Manifests
 from forensics_core.operator.metrics import CONTROLLER, Metrics
 from forensics_core.operator.perform import Performer
 from forensics_core.operator.queue import WorkQueue
@@ -100,6 +101,7 @@ class Controller:
                     reads=Reads(self._cluster),
                     events=events,
                     metrics=self._metrics,
+                    manifests=Manifests(),
                 ),
                 tasks,
             )

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from anyio import to_thread
 
+from forensics_core.api.names import child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import DestinationError, NotFound, UsageError
@@ -20,6 +21,7 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, NODES, PODS, SECRETS
 from forensics_core.operator.cache import Cache, name_of
 from forensics_core.operator.follow import Followers
+from forensics_core.operator.manifests import Manifests
 from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.orders import read_order
 from forensics_core.operator.queue import WorkQueue
@@ -46,6 +48,7 @@ class Desk:
     reads: Reads
     events: EventRecorder
     metrics: Metrics
+    manifests: Manifests
 
     @cached_property
     def jobs(self) -> Objects:
@@ -96,13 +99,16 @@ class Desk:
             )
         return rule
 
-    async def order(self, checkpoint: PodCheckpoint) -> tuple[WorkOrder, str] | None:
-        """Return the current attempt's order and its SHA-256, or None if it is lost."""
+    async def order(
+        self, checkpoint: PodCheckpoint, attempt: int | None = None
+    ) -> tuple[WorkOrder, str] | None:
+        """Return an attempt's order and its SHA-256, or None if it is lost; the current one's."""
+        metadata = checkpoint.metadata
+        name = checkpoint.status.job_name
+        if attempt is not None:
+            name = child_name(metadata.name, metadata.uid or "", attempt)
         try:
-            secret = await self.secrets.get(
-                checkpoint.status.job_name, checkpoint.metadata.namespace
-            )
-            return read_order(secret)
+            return read_order(await self.secrets.get(name, metadata.namespace))
         except NotFound:
             return None
         except UsageError as error:
@@ -115,6 +121,14 @@ class Desk:
             await self.secrets.delete(
                 checkpoint.status.job_name, checkpoint.metadata.namespace, missing_ok=True
             )
+
+    async def delete_orders(self, checkpoint: PodCheckpoint) -> None:
+        """Delete the orders of all attempts: one that was interrupted keeps its own so long."""
+        metadata = checkpoint.metadata
+        for attempt in range(1, checkpoint.status.attempt):
+            name = child_name(metadata.name, metadata.uid or "", attempt)
+            await self.secrets.delete(name, metadata.namespace, missing_ok=True)
+        await self.delete_order(checkpoint)
 
     async def pod(self, checkpoint: PodCheckpoint) -> Object | None:
         """Return the pod to capture as it is now, or None."""

@@ -7,6 +7,8 @@ from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator import statuses
 from forensics_core.operator.desk import Desk
+from forensics_core.operator.fallback import fall_back
+from forensics_core.operator.outcomes import job_finished
 from forensics_core.operator.reconcile import Observed
 from forensics_core.operator.thaw import thaw
 
@@ -18,33 +20,36 @@ class Ending:
         self._desk = desk
 
     async def give_up(self, observed: Observed, reason: str, message: str) -> None:
-        """End in `Failed`, for good."""
+        """End in `Failed`, for good, unless an earlier attempt left something to take."""
         checkpoint = observed.checkpoint
+        self._desk.followers.forget(observed.worker)
+        if await fall_back(self._desk, observed):
+            return
         status = statuses.failed(checkpoint, reason, message, observed.now)
         written = await self._desk.write(checkpoint, status)
-        await self._desk.delete_order(checkpoint)
-        self._desk.followers.forget(observed.worker)
+        await self._desk.delete_orders(checkpoint)
         self._desk.done(written, reason)
         said = find_condition(status.conditions, ConditionType.FAILED)
         self._desk.say(checkpoint, reason, said.message if said else message, warning=True)
 
-    async def stop(self, checkpoint: PodCheckpoint) -> None:
+    async def stop(self, observed: Observed) -> None:
         """Delete the Job: its collector then ends by itself, with a manifest of what it has."""
+        checkpoint = observed.checkpoint
         await self._desk.jobs.delete(
             checkpoint.status.job_name,
             checkpoint.metadata.namespace,
             propagation="Background",
             missing_ok=True,
         )
-        self._desk.say(
-            checkpoint, "Stopping", f"Job {checkpoint.status.job_name} is being stopped."
-        )
+        if observed.job is None or not job_finished(observed.job):
+            note = f"Job {checkpoint.status.job_name} is being stopped."
+            self._desk.say(checkpoint, "Stopping", note)
 
     async def release(self, checkpoint: PodCheckpoint) -> None:
         """Let a deleted resource go: nothing of it is left running, or standing still."""
         if not checkpoint.finished:
             await thaw(self._desk, checkpoint)
-        await self._desk.delete_order(checkpoint)
+        await self._desk.delete_orders(checkpoint)
         left = [name for name in checkpoint.metadata.finalizers if name != FINALIZER]
         metadata = {
             "finalizers": left,

@@ -50,9 +50,12 @@ def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
 
 
 def build_job(
-    checkpoint: PodCheckpoint, rule: DestinationRule, settings: CollectorSettings
+    checkpoint: PodCheckpoint, rule: DestinationRule, settings: CollectorSettings, seconds: int
 ) -> dict[str, Any]:
-    """Return the Job of the current attempt; the order's Secret bears the same name."""
+    """Return the Job of the current attempt; the order's Secret bears the same name.
+
+    `seconds` are what the order gives to the collector, from its own start on.
+    """
     labels = child_labels(checkpoint)
     return {
         "apiVersion": "batch/v1",
@@ -66,7 +69,7 @@ def build_job(
         "spec": {
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": checkpoint.spec.active_deadline_seconds + JOB_MARGIN,
+            "activeDeadlineSeconds": seconds + settings.start_seconds + JOB_MARGIN,
             "template": {
                 "metadata": {"labels": labels},
                 "spec": _pod_spec(checkpoint, rule, settings),

@@ -60,8 +60,12 @@ def build_order(
     context: Sequence[ContextFile],
     gaps: Sequence[str],
     destination: str,
+    seconds: int,
 ) -> WorkOrder:
-    """Return the order of the current attempt, whose place `status.location` fixes."""
+    """Return the order of the current attempt, whose place `status.location` fixes.
+
+    It may take so many `seconds`.
+    """
     spec, status = checkpoint.spec, checkpoint.status
     destination = destination.rstrip("/")
     requester = checkpoint.metadata.annotations.get(REQUESTED_BY_ANNOTATION)
@@ -82,7 +86,7 @@ def build_order(
         incident=spec.incident,
         retention=spec.retention,
         encryption=spec.encryption,
-        active_deadline_seconds=spec.active_deadline_seconds,
+        active_deadline_seconds=seconds,
         context=tuple(context),
         not_captured=tuple(gaps),
     )

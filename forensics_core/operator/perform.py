@@ -24,6 +24,7 @@ from forensics_core.operator.reconcile import (
     Seal,
     Step,
     StopJob,
+    may_try_again,
 )
 
 
@@ -64,7 +65,7 @@ class Performer:
         """Carry out what ends something, or does nothing."""
         match step:
             case StopJob():
-                await self._ending.stop(observed.checkpoint)
+                await self._ending.stop(observed)
             case GiveUp():
                 await self._ending.give_up(observed, step.reason, step.message)
             case Release():
@@ -77,10 +78,11 @@ class Performer:
     async def _dispatch(self, observed: Observed) -> None:
         """Make what a crash, or somebody's hand, left unmade."""
         checkpoint = observed.checkpoint
-        if await self._desk.order(checkpoint) is not None:
-            if await self._conclusion.take_manifest(observed):
-                return
-            await self._beginning.start_again(observed)
+        ordered = await self._desk.order(checkpoint)
+        if ordered is not None:
+            retry = may_try_again(observed, self._desk.settings)
+            if not await self._conclusion.take_manifest(observed, retry=retry):
+                await self._beginning.start_again(observed, ordered[0])
             return
         await self._beginning.resume(observed)
 

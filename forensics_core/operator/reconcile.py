@@ -21,7 +21,9 @@ from forensics_core.operator.outcomes import job_finished, terminated
 from forensics_core.operator.settings import Settings
 
 DELETION_WAIT = timedelta(seconds=90)
-"""How long a resource that is being deleted waits for its Job's pod to end."""
+"""How long a resource that is being deleted waits for its seal, or for its Job's pod to end."""
+LEAST_TIME = timedelta(seconds=30)
+"""With less than that before the deadline no other attempt begins."""
 SILENCE = timedelta(seconds=30)
 """How long a finished Job's pod may take to say how it ended, before the manifest is looked for."""
 
@@ -153,10 +155,19 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
     if without_children and not _has_spoken(checkpoint):
         return Dispatch()
     if without_children or _over(observed):
-        return LookForManifest(retry=checkpoint.status.attempt < settings.max_attempts)
+        return LookForManifest(retry=may_try_again(observed, settings))
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return Rest(until=_ended_at(observed.job, observed.now) + SILENCE)
     return Follow(until=_given_up_at(observed.worker))
+
+
+def may_try_again(observed: Observed, settings: Settings) -> bool:
+    """Whether another attempt is allowed after the current one, and has any time left."""
+    checkpoint = observed.checkpoint
+    if checkpoint.spec.cancel or checkpoint.status.attempt >= settings.max_attempts:
+        return False
+    deadline = checkpoint.status.deadline
+    return deadline is None or deadline - observed.now >= LEAST_TIME
 
 
 def _has_spoken(checkpoint: PodCheckpoint) -> bool:
@@ -217,14 +228,16 @@ def _ended_at(job: Object, now: datetime) -> datetime:
 
 
 def _leave(observed: Observed) -> Step:
-    """The resource is being deleted: no child may go on running unseen."""
+    """The resource is being deleted: what is captured is sealed, and no child goes on unseen."""
     checkpoint = observed.checkpoint
     if FINALIZER not in checkpoint.metadata.finalizers:
         return Rest()
+    asked = checkpoint.metadata.deletion_timestamp or observed.now
+    if checkpoint.status.phase is Phase.SEALING and observed.now < asked + DELETION_WAIT:
+        return Seal()
     job, worker = observed.job, observed.worker
     if job is not None and not job["metadata"].get("deletionTimestamp"):
         return StopJob()
-    asked = checkpoint.metadata.deletion_timestamp or observed.now
     if worker is not None and terminated(worker) is None and observed.now < asked + DELETION_WAIT:
         return Rest(until=asked + DELETION_WAIT)
     return Release()

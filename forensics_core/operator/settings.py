@@ -94,6 +94,8 @@ class CollectorSettings(Model):
     priority_class: str = ""
     runtime_endpoint: Annotated[str, Field(pattern="^(unix://)?/.+$")] | None = None
     """The runtime's socket on every node, for nodes that run two: `unix:///run/crio/crio.sock`."""
+    start_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
+    """How long a Job's pod may take to start: to be placed, and to pull its image."""
     concurrent_containers: Annotated[int, Field(ge=1, le=8)] = 2
     """Containers of one pod that are captured at once; each takes about 50 MiB of memory."""
     gentle: bool = True

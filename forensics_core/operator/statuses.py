@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from forensics_core.api.conditions import Condition, ConditionType, set_condition
 from forensics_core.api.names import child_name
+from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import (
     ContainerState,
     ContainerStatus,
@@ -22,6 +23,8 @@ from forensics_core.evidence.manifest import Capture
 from forensics_core.kube.objects import Object
 from forensics_core.units import human_size
 
+INTERRUPTED = "Interrupted"
+"""The reason of what is missing because a collector was told to end."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
 
 
@@ -68,6 +71,8 @@ def begun(
         checkpoint,
         phase=Phase.CAPTURING,
         start_time=status.start_time or now,
+        deadline=status.deadline
+        or now + timedelta(seconds=checkpoint.spec.active_deadline_seconds),
         node=pod["spec"]["nodeName"],
         pod_uid=pod["metadata"]["uid"],
         attempt=attempt,
@@ -90,6 +95,33 @@ def _location(checkpoint: PodCheckpoint, destination: str, attempt: int, now: da
     )
     parts = [destination.rstrip("/"), checkpoint.spec.subpath.strip("/"), folder]
     return "/".join(part for part in parts if part) + "/"
+
+
+def seconds_left(checkpoint: PodCheckpoint, now: datetime) -> int:
+    """Return how long the current attempt may take: what those before it have left of the whole."""
+    status = checkpoint.status
+    if status.attempt <= 1 or status.deadline is None:
+        return checkpoint.spec.active_deadline_seconds
+    return max(1, int((status.deadline - now).total_seconds()))
+
+
+def at_attempt(checkpoint: PodCheckpoint, order: WorkOrder) -> PodCheckpoint:
+    """Return the checkpoint as it was at an earlier attempt, which `order` was for."""
+    metadata = checkpoint.metadata
+    status = checkpoint.status.model_copy(
+        update={
+            "attempt": order.attempt,
+            "job_name": child_name(metadata.name, metadata.uid or "", order.attempt),
+            "location": f"{order.destination}/{order.bundle}/",
+        }
+    )
+    return checkpoint.model_copy(update={"status": status})
+
+
+def interrupted(bundle: Sealable) -> bool:
+    """Whether a collector was told to end before it had everything, and by nobody's wish here."""
+    gaps = bundle.statement.predicate.not_captured
+    return any(gap.requested and gap.reason == INTERRUPTED for gap in gaps)
 
 
 def progressed(checkpoint: PodCheckpoint, progress: Progress) -> PodCheckpointStatus:
@@ -174,7 +206,7 @@ def complete(
             conditions,
             ConditionType.PARTIAL,
             True,
-            reason=reason_word(gaps[0].reason, "NotCaptured"),
+            reason=_partial_reason(checkpoint, gaps[0].reason),
             message=f"Not captured: {listed}{more}",
             now=now,
             observed_generation=checkpoint.metadata.generation,
@@ -190,6 +222,13 @@ def complete(
             update={"summary": "partial" if gaps else "complete", "current": ""}
         ),
     )
+
+
+def _partial_reason(checkpoint: PodCheckpoint, reason: str) -> str:
+    """Return why something is missing: a collector that is told to end does not know why."""
+    if reason == INTERRUPTED and checkpoint.spec.cancel:
+        return "Cancelled"
+    return reason_word(reason, "NotCaptured")
 
 
 def _gap(container: str | None, what: str, message: str) -> str:

@@ -248,7 +248,7 @@ async def test_a_signal_ends_it_with_what_it_has(docker: Engine, image: str, job
     cut = {a.name for a in capture.artifacts if Flag.TRUNCATED in a.flags}
     assert cut == {"containers/a/rootfs.tar.zst"}
     expected = {"rootfs.tar, its rest", "logs", "inspect"}
-    assert job.bundle.gaps() == dict.fromkeys(expected, "Cancelled")
+    assert job.bundle.gaps() == dict.fromkeys(expected, "Interrupted")
     assert capture.containers[0].result == "Partial"
     assert_whole(job.bundle)
 

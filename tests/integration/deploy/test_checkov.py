@@ -33,7 +33,7 @@ def job() -> str:
     )
     keys = Credentials.model_validate({"secret": "collector-s3"})
     rule = DestinationRule(prefix="s3://my-bucket", credentials=keys)
-    return yaml.safe_dump(build_job(checkpoint, rule, CollectorSettings(image="tool:1.0")))
+    return yaml.safe_dump(build_job(checkpoint, rule, CollectorSettings(image="tool:1.0"), 3600))
 
 
 def findings(folder: Path) -> set[Finding]:

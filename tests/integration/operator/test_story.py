@@ -209,7 +209,7 @@ async def test_a_cancelled_capture_keeps_what_there_is(stage: Stage) -> None:
             # As the collector does on SIGTERM: it ends by itself, within its grace period.
             with anyio.CancelScope(shield=True):
                 gap = NotCaptured(
-                    what="filesystem", container="app", reason="Cancelled", message="Stopped"
+                    what="filesystem", container="app", reason="Interrupted", message="Stopped"
                 )
                 stage.worker.gaps = (gap,)
                 await stage.worker.store(*order_of(pod))

@@ -170,7 +170,7 @@ async def test_manifests_are_read_up_to_a_limit(stage: Stage, size: int, phase: 
 
 async def test_a_status_that_the_server_does_not_take_is_an_end(stage: Stage) -> None:
     async def refuse(pod: RunningPod) -> None:
-        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", status=422))
+        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=2, status=422))
 
     stage.worker.before = refuse
     stage.request()

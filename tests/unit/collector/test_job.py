@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from collector.job import JobSettings, load_order, until_stopped
+from collector.sigterm import EarlySignal
 from collector.stop import Stop
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
@@ -88,7 +89,23 @@ async def test_a_signal_asks_the_work_to_end_by_itself() -> None:
             await anyio.sleep_forever()
         return stop.reason
 
-    assert await until_stopped(work, patience=60) == "Cancelled"
+    assert await until_stopped(work, 60, EarlySignal()) == "Interrupted"
+
+
+async def test_a_signal_from_before_asks_it_too() -> None:
+    early = EarlySignal()
+    before = signal.getsignal(signal.SIGTERM)
+    early.listen()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert early.heard
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    async def work(stop: Stop) -> bool:
+        return stop.requested
+
+    assert await until_stopped(work, 60, early)
 
 
 async def test_a_second_signal_ends_work_that_does_not_listen() -> None:
@@ -100,7 +117,7 @@ async def test_a_second_signal_ends_work_that_does_not_listen() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(Terminated, match="no manifest"):
-        await until_stopped(work, patience=60)
+        await until_stopped(work, 60, EarlySignal())
 
 
 async def test_work_that_takes_too_long_to_end_is_given_up() -> None:
@@ -109,4 +126,4 @@ async def test_work_that_takes_too_long_to_end_is_given_up() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(Terminated):
-        await until_stopped(work, patience=0.01)
+        await until_stopped(work, 0.01, EarlySignal())

@@ -24,7 +24,7 @@ async def test_a_request_ends_what_is_under_way() -> None:
         with stop.scope(float("inf")) as scope:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert stop.reason == "Cancelled"
+    assert stop.reason == "Interrupted"
 
 
 async def _ask(stop: Stop) -> None:

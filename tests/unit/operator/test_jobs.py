@@ -21,7 +21,7 @@ def build(credentials: dict[str, Any] | None = None, **spec: Any) -> dict[str, A
         credentials=Credentials.model_validate(credentials or {"secret": "collector-s3"}),
     )
     collector = CollectorSettings(image="kube-forensics:1", priority_class="low", rate="50MiB")
-    return build_job(checkpoint("Capturing", spec=spec), rule, collector)
+    return build_job(checkpoint("Capturing", spec=spec), rule, collector, 600)
 
 
 def pod_spec(built: dict[str, Any]) -> Any:
@@ -33,10 +33,10 @@ def env_of(built: dict[str, Any]) -> dict[str, str]:
 
 
 def test_one_attempt_is_one_pod_on_the_pods_node() -> None:
-    built = build(activeDeadlineSeconds=600)
+    built = build()
     assert built["metadata"]["name"] == JOB
     assert built["spec"]["backoffLimit"] == 0
-    assert built["spec"]["activeDeadlineSeconds"] == 600 + JOB_MARGIN
+    assert built["spec"]["activeDeadlineSeconds"] == 600 + 300 + JOB_MARGIN
     spec = pod_spec(built)
     assert "nodeName" not in spec
     terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

@@ -73,7 +73,7 @@ def test_the_order_says_all_that_the_request_says() -> None:
     file = ContextFile(
         name="context/pod.yaml", sha256="0" * 64, size=1, captured_at=datetime.now(UTC)
     )
-    order = build_order(it, pod(), [file], ["context/node.json: Forbidden"], "s3://cases/")
+    order = build_order(it, pod(), [file], ["context/node.json: Forbidden"], "s3://cases/", 3600)
     said = json.loads(order.model_dump_json(by_alias=True))
     assert asked.items() <= {**said, "retention": asked["retention"]}.items()
     assert (order.destination, order.bundle) == (
@@ -88,13 +88,13 @@ def test_the_order_says_all_that_the_request_says() -> None:
 
 
 def test_without_a_stamp_nobody_is_named() -> None:
-    order = build_order(checkpoint("Capturing"), pod(), (), (), "s3://cases")
+    order = build_order(checkpoint("Capturing"), pod(), (), (), "s3://cases", 3600)
     assert order.requester is None
 
 
 def test_the_secret_carries_the_order_and_goes_with_its_checkpoint() -> None:
     it = checkpoint("Capturing")
-    order = build_order(it, pod(), (), (), "s3://cases")
+    order = build_order(it, pod(), (), (), "s3://cases", 3600)
     secret = build_secret(it, order)
     assert secret["immutable"] is True
     assert (secret["metadata"]["name"], secret["metadata"]["ownerReferences"][0]["uid"]) == (

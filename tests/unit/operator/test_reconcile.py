@@ -9,6 +9,7 @@ import pytest
 
 from forensics_core.operator.reconcile import (
     DELETION_WAIT,
+    LEAST_TIME,
     SILENCE,
     Dispatch,
     Expire,
@@ -123,6 +124,14 @@ def test_the_last_attempt_is_the_last() -> None:
     assert decide(third, job=job("Failed"), worker=over) == LookForManifest(retry=False)
 
 
+def test_without_any_time_left_there_is_no_other_attempt() -> None:
+    over = worker(ended(1, "Error"))
+    late = checkpoint("Capturing", status={"deadline": (NOW + LEAST_TIME).isoformat()})
+    assert decide(late, worker=over) == LookForManifest(retry=True)
+    later = timedelta(seconds=1)
+    assert decide(late, worker=over, after=later) == LookForManifest(retry=False)
+
+
 def test_cancelling_stops_the_job_waits_and_takes_what_is_left() -> None:
     it = checkpoint("Capturing", spec={"cancel": True})
     assert decide(it, job=job(), worker=worker()) == StopJob()
@@ -143,6 +152,13 @@ def test_deleted_in_the_middle_nothing_goes_on_unseen() -> None:
     assert decide(it, worker=worker(ended(4, "Error"))) == Release()
     assert decide(it, worker=worker(), after=DELETION_WAIT) == Release()
     assert decide(it) == Release()
+
+
+def test_deleted_before_it_is_sealed_it_is_sealed_first_for_a_while() -> None:
+    it = checkpoint("Sealing", metadata=DELETED)
+    assert decide(it, job=job("Complete")) == Seal()
+    assert decide(it, after=DELETION_WAIT) == Release()
+    assert decide(checkpoint("Complete", metadata=DELETED)) == Release()
 
 
 def test_deleted_and_released_there_is_nothing_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -11,11 +12,13 @@ from forensics_core.api.podcheckpoint import Phase
 from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.manifest import Capture, Container, NotCaptured
 from forensics_core.operator.statuses import (
+    begun,
     captured,
     complete,
     failed,
     is_of,
     reason_word,
+    seconds_left,
     waiting,
 )
 from tests.unit.operator.model import BUNDLE
@@ -99,6 +102,29 @@ def test_a_remark_makes_nothing_partial() -> None:
 def test_a_failure_counts_the_attempts_that_were_made() -> None:
     assert failed(checkpoint("Capturing"), "OOMKilled", "", NOW).failed == 1
     assert failed(checkpoint(), "NotFound", "", NOW).failed == 0
+
+
+def test_all_attempts_share_one_deadline() -> None:
+    it = checkpoint(spec={"activeDeadlineSeconds": 600})
+    first = it.model_copy(update={"status": begun(it, pod(), "s3://cases", 1, "", NOW)})
+    later = NOW + timedelta(seconds=200)
+    assert first.status.deadline == NOW + timedelta(seconds=600)
+    assert seconds_left(first, later) == 600, "it may have waited for its place"
+    second = it.model_copy(update={"status": begun(first, pod(), "s3://cases", 2, "", later)})
+    assert second.status.deadline == first.status.deadline
+    assert seconds_left(second, later) == 400
+    assert seconds_left(second, later + timedelta(hours=1)) == 1
+
+
+@pytest.mark.parametrize(("cancel", "reason"), [(True, "Cancelled"), (False, "Interrupted")])
+def test_who_was_told_to_end_was_cancelled_only_if_somebody_asked(
+    cancel: bool, reason: str
+) -> None:
+    it = checkpoint("Sealing", spec={"cancel": cancel})
+    status = complete(it, gaps(1, "Interrupted"), True, NOW)
+    partial = find_condition(status.conditions, "Partial")
+    assert partial
+    assert partial.reason == reason
 
 
 def test_what_cannot_be_sealed_takes_back_that_the_pod_may_be_killed() -> None:
