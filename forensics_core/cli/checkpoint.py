@@ -105,8 +105,8 @@ def checkpoint_command(
     """Ask for the evidence of POD, which an operator in the cluster then captures.
 
     Without --wait the command ends as soon as the cluster has accepted the request. With it, it
-    says when the pod may be killed, and ends with 0 once everything is stored and sealed, 1 if the
-    capture failed, 4 if something that was asked for is missing.
+    says when the pod may be killed, and ends with 0 once everything is stored, and sealed if the
+    operator has a key, 1 if the capture failed, 4 if something that was asked for is missing.
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout is for --wait", hint="Add --wait")

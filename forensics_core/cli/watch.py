@@ -17,8 +17,9 @@ from forensics_core.cli.place import Place, place_options
 def watch_command(name: str, timeout: int | None, place: Place, output: str) -> None:
     """Follow the capture NAME to its end, as `checkpoint --wait` does.
 
-    Says when the pod may be killed. Ends with 0 once everything is stored and sealed, 1 if the
-    capture failed, 4 if something that was asked for is missing. Ctrl-C stops the watching only.
+    Says when the pod may be killed. Ends with 0 once everything is stored, and sealed if the
+    operator has a key, 1 if the capture failed, 4 if something that was asked for is missing.
+    Ctrl-C stops the watching only.
     """
     from forensics_core.cli.following import follow
 

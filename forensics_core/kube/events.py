@@ -42,7 +42,7 @@ PER_OBJECT = 50
 FLUSH = 5.0
 """Seconds that writing the rest may take at the end."""
 NOTE_LIMIT = 1024
-"""Characters, by the API's own rule."""
+"""Bytes, by the API's own rule, which calls them characters."""
 
 
 Subject: TypeAlias = tuple[tuple[str, str], ...]
@@ -126,7 +126,7 @@ class EventRecorder:
     ) -> None:
         """Put an event into the queue; `regarding` is an object reference, see `reference`."""
         subject = tuple(sorted(regarding.items()))
-        happening = Happening(subject, kind, reason[:128], action[:128], note[:NOTE_LIMIT])
+        happening = Happening(subject, kind, reason[:128], action[:128], _cut(note))
         try:
             self.queue.send_nowait((happening, _now()))
         except (anyio.WouldBlock, anyio.ClosedResourceError):
@@ -198,6 +198,14 @@ class EventRecorder:
         self._per_object[happening.regarding] -= 1
         if not self._per_object[happening.regarding]:
             del self._per_object[happening.regarding]
+
+
+def _cut(note: str) -> str:
+    """Return as much of a note as an event can hold, with an ellipsis in place of the rest."""
+    data = note.encode(errors="replace")
+    if len(data) <= NOTE_LIMIT:
+        return data.decode()
+    return data[: NOTE_LIMIT - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _now() -> str:

@@ -146,6 +146,7 @@ class _Elector:
 
     async def _create(self) -> bool:
         metadata = {"name": self.lease.name, "namespace": self.lease.namespace}
+        self.usurped = False
         spec = self._renewed({}) | {"leaseTransitions": 0}
         await self.leases.create({"metadata": metadata, "spec": spec})
         return True

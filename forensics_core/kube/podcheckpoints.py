@@ -130,16 +130,16 @@ class PodCheckpoints:
     ) -> PodCheckpoint:
         """Return the checkpoint once `until` holds of it: `finished`, `captured`, or your own.
 
-        Raises `NotFound` if it is not there or goes. For a limit use `anyio.fail_after`.
+        It may be gone by then: one that lives no longer than its end is returned as it was last.
+        Raises `NotFound` if it is not there or goes before. For a limit use `anyio.fail_after`.
         """
         seen = False
         async with self.watch(name) as events:
             async for event in events:
-                if event.checkpoint is not None and event.type is not EventType.DELETED:
-                    seen = True
-                    if until(event.checkpoint):
-                        return event.checkpoint
-                elif event.type is EventType.DELETED or not seen:
+                if event.checkpoint is not None and until(event.checkpoint):
+                    return event.checkpoint
+                seen = seen or event.checkpoint is not None
+                if event.type is EventType.DELETED or not seen:
                     break
         raise NotFound(
             f"The PodCheckpoint '{name}' is not in the namespace '{self.namespace}'",

@@ -47,7 +47,24 @@ async def test_an_event_has_what_the_api_asks_for(api: ScriptedApi, cluster: Clu
     assert (body["type"], body["reason"], body["action"]) == ("Normal", "CaptureStarted", "Capture")
     assert body["reportingController"] == "forensics.orkaproj.io/operator"
     assert body["reportingInstance"] == "op-1"
-    assert len(body["note"]) == 1024
+    assert body["note"] == "x" * 1021 + "…"
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        ("é" * 512, "é" * 512),
+        ("é" * 513, "é" * 510 + "…"),
+        ("x" * 1024, "x" * 1024),
+        ("half \ud83d", "half ?"),
+    ],
+)
+async def test_a_note_has_so_many_bytes_at_most(
+    api: ScriptedApi, cluster: Cluster, note: str, kept: str
+) -> None:
+    api.on("POST", PATH, answer({}, 201))
+    await record(cluster, note)
+    assert api.seen[0].body["note"] == kept
 
 
 async def test_repetition_becomes_a_series(api: ScriptedApi, cluster: Cluster) -> None:

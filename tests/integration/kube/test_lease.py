@@ -205,6 +205,24 @@ async def test_a_lease_that_somebody_took_stops_the_work(
     assert store.spec["holderIdentity"] == "thief", "what is not ours is not given back"
 
 
+async def test_a_lease_that_was_taken_away_and_made_anew_is_held(
+    api: ScriptedApi, cluster: Cluster
+) -> None:
+    """Whoever held it is forgotten, not taken for a usurper at the first renewal."""
+    store = Store(api)
+    store.put({"holderIdentity": "b", "leaseDurationSeconds": 15})
+
+    async def body() -> None:
+        version = store.version
+        await api.until(lambda: store.version > version + 1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: lead(cluster, LEASE, "a", body, timing=QUICK))
+        await api.until(lambda: len(api.asked("GET", ONE)) > 1)
+        store.lease, store.version = None, 0
+    assert store.spec["holderIdentity"] == ""
+
+
 async def test_the_first_try_waits_for_the_server(api: ScriptedApi, cluster: Cluster) -> None:
     store = Store(api)
     api.on("GET", ONE, refusal(500, "InternalError"), refusal(403, "Forbidden"), store.get)

@@ -193,6 +193,16 @@ async def test_wait_for_what_goes(api: ScriptedApi, checkpoints: PodCheckpoints)
         await checkpoints.wait("web")
 
 
+async def test_wait_for_what_goes_as_soon_as_it_ends(
+    api: ScriptedApi, checkpoints: PodCheckpoints
+) -> None:
+    """Its time to live may be over before anybody hears of its end."""
+    api.on("GET", PATH, listing(1, checkpoint(1)))
+    gone = event("DELETED", checkpoint(3, phase="Complete"))
+    api.on("WATCH", PATH, stream(gone, then="hang"))
+    assert (await checkpoints.wait("web")).status.phase is Phase.COMPLETE
+
+
 async def test_wait_through_an_outage(api: ScriptedApi, checkpoints: PodCheckpoints) -> None:
     api.on("GET", PATH, listing(1, checkpoint(1)), listing(9, checkpoint(8, phase="Complete")))
     api.on("WATCH", PATH, stream(then="reset"), refusal(410, "Expired"))
