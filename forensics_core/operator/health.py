@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 
 import anyio
 from aiohttp import web
@@ -57,14 +58,24 @@ async def health_server(
     routes = {"/healthz": healthz, "/readyz": readyz, "/metrics": exposition}
     app.add_routes([web.get(path, handler) for path, handler in routes.items()])
     runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
+    with _listening(port) as server:
+        await runner.setup()
         try:
-            await web.SockSite(runner, listener(port)).start()
-        except OSError as error:
-            raise UsageError(
-                f"The port {port} cannot be served: {error}", hint="Set healthPort to another one"
-            ) from error
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+            await web.SockSite(runner, server).start()
+            yield int(runner.addresses[0][1])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    """Hold the port for the block: whoever is cancelled while the server starts gives it back."""
+    try:
+        server = listener(port)
+    except OSError as error:
+        raise UsageError(
+            f"The port {port} cannot be served: {error}", hint="Set healthPort to another one"
+        ) from error
+    with closing(server):
+        yield server

@@ -101,7 +101,10 @@ def test_the_runtimes_socket_is_named_to_every_job_if_the_settings_name_it() -> 
     rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
     two = CollectorSettings(runtime_endpoint="unix:///run/crio/crio.sock")
     capturing = checkpoint("Capturing")
-    for built in (build_job(capturing, rule, two), build_thaw_job(capturing, ["cri-o://a"], two)):
+    for built in (
+        build_job(capturing, rule, two, 600),
+        build_thaw_job(capturing, ["cri-o://a"], two),
+    ):
         assert env_of(built)["FORENSICS_RUNTIME_ENDPOINT"] == "unix:///run/crio/crio.sock"
     assert "FORENSICS_RUNTIME_ENDPOINT" not in env_of(build())
 
