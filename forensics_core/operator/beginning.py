@@ -7,6 +7,7 @@ them, the context is stored before the order tells its digests, the order exists
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,11 +24,12 @@ from forensics_core.errors import (
     ObjectLockMissing,
 )
 from forensics_core.kube.objects import Object, Objects
-from forensics_core.operator import context, statuses
+from forensics_core.operator import statuses
 from forensics_core.operator.cache import name_of
 from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
 from forensics_core.operator.desk import Desk, fields_of
 from forensics_core.operator.ending import Ending
+from forensics_core.operator.gathering import Gathering
 from forensics_core.operator.jobs import build_job
 from forensics_core.operator.orders import build_order, build_secret, never_created
 from forensics_core.operator.reconcile import LookAtPod, Observed
@@ -52,6 +54,7 @@ class Beginning:
     def __init__(self, desk: Desk, ending: Ending) -> None:
         self._desk = desk
         self._ending = ending
+        self.gathering = Gathering(desk)
         self._one_at_a_time = anyio.Lock()
 
     async def protect(self, checkpoint: PodCheckpoint) -> None:
@@ -74,7 +77,7 @@ class Beginning:
         if isinstance(verdict, Refusal):
             await self._ending.give_up(observed, verdict.reason, verdict.message)
         elif isinstance(verdict, NotYet):
-            await self._wait(observed, pod or {}, verdict.reason, verdict.message)
+            await self._wait_for_pod(step, observed, pod or {}, verdict)
         elif pod is not None:
             await self._begin(step, observed, pod)
 
@@ -82,69 +85,88 @@ class Beginning:
         checkpoint, settings = observed.checkpoint, self._desk.settings
         node = pod["spec"]["nodeName"]
         async with self._one_at_a_time:
-            if self._desk.cache.busy(checkpoint, node) >= settings.captures_per_node:
-                message = f"Another pod of the node '{node}' is being captured."
-                await self._wait(observed, pod, "NodeBusy", message, node=node)
-                return
-            destination = destination_of(checkpoint, settings)
-            status = statuses.begun(
-                checkpoint, pod, destination, step.attempt, step.why, observed.now
-            )
-            begun = await self._desk.write(checkpoint, status)
+            if self._desk.cache.busy(checkpoint, node) < settings.captures_per_node:
+                destination = destination_of(checkpoint, settings)
+                status = statuses.begun(
+                    checkpoint, pod, destination, step.attempt, step.why, observed.now
+                )
+                begun = await self._desk.write(checkpoint, status)
+            else:
+                begun = None
+        if begun is None:
+            message = f"Another pod of the node '{node}' is being captured."
+            busy = NotYet("NodeBusy", message, capturable=True)
+            # Whoever leaves the place wakes those who wait for it.
+            await self._wait(step, observed, pod, busy, node=node)
+            return
         log.info(
             "attempt %s of %s begins", step.attempt, name_of(checkpoint), extra=fields_of(begun)
         )
         await self._start(replace(observed, checkpoint=begun), pod)
 
-    async def _wait(
-        self, observed: Observed, pod: Object, reason: str, message: str, node: str = ""
+    async def _wait_for_pod(
+        self, step: LookAtPod, observed: Observed, pod: Object, why: NotYet
     ) -> None:
-        """Say what is waited for, once; give up on a pod that takes too long.
-
-        For a place on `node` it may take as long as it takes: whoever leaves it wakes the others.
-        """
-        checkpoint = observed.checkpoint
-        since = checkpoint.status.start_time or observed.now
+        """Wait for a pod or its node; give up on one that takes too long."""
+        since = statuses.waiting_since(observed.checkpoint, why.reason, observed.now)
         waited = (observed.now - since).total_seconds()
-        if not node and waited > self._desk.settings.pod_wait_seconds:
-            await self._ending.give_up(observed, reason, f"{message} Waited {waited:.0f} s for it.")
+        if waited > self._desk.settings.pod_wait_seconds:
+            message = f"{why.message} Waited {waited:.0f} s for it."
+            await self._ending.give_up(observed, why.reason, message)
             return
-        status = statuses.waiting(checkpoint, pod, reason, message, observed.now, node)
+        self._desk.wake(observed.checkpoint, LOOK_AGAIN)
+        await self._wait(step, observed, pod, why)
+
+    async def _wait(
+        self, step: LookAtPod, observed: Observed, pod: Object, why: NotYet, node: str = ""
+    ) -> None:
+        """Say what is waited for, once; gather meanwhile what may be gone by then."""
+        checkpoint, now = observed.checkpoint, observed.now
+        location = ""
+        if why.capturable:
+            destination = destination_of(checkpoint, self._desk.settings)
+            location = statuses.location_of(checkpoint, destination, step.attempt, now)
+        status = statuses.waiting(
+            checkpoint, pod, why.reason, why.message, now, node=node, location=location
+        )
         if status != checkpoint.status:
-            await self._desk.write(checkpoint, status)
-            self._desk.say(checkpoint, "Waiting", message)
-        if not node:
-            self._desk.wake(checkpoint, LOOK_AGAIN)
+            checkpoint = await self._desk.write(checkpoint, status)
+            self._desk.say(checkpoint, "Waiting", why.message)
+        if why.capturable:
+            await self._try(
+                replace(observed, checkpoint=checkpoint), self.gathering.store(checkpoint, pod)
+            )
 
     async def resume(self, observed: Observed) -> None:
         """Go on with an attempt that a crash left without an order, if its pod is still there."""
         checkpoint = observed.checkpoint
         pod = await self._desk.pod(checkpoint)
         verdict = check(checkpoint, pod, await self._desk.node(pod), self._desk.settings)
-        if verdict is not None:
+        if isinstance(verdict, Refusal) or (verdict is not None and not verdict.capturable):
             await self._ending.give_up(observed, verdict.reason, verdict.message)
         elif pod is not None:
             await self._start(observed, pod)
 
     async def _start(self, observed: Observed, pod: Object) -> None:
-        """Start the Job; give up at once where trying again would be refused again."""
+        await self._try(observed, self._start_job(observed.checkpoint, pod))
+
+    async def _try(self, observed: Observed, work: Awaitable[object]) -> None:
+        """Await `work`; give up at once where trying again would be refused again."""
         try:
-            await self._start_job(observed.checkpoint, pod)
+            await work
         except DEFINITE as error:
             await self._ending.give_up(observed, type(error).__name__, str(error))
 
     async def _start_job(self, checkpoint: PodCheckpoint, pod: Object) -> None:
         """Gather the context, then write the order, then the Job."""
-        gathered = await context.gather(self._desk.reads, checkpoint, pod)
-        writer = await self._desk.writer(checkpoint)
-        reader = await self._desk.reader(checkpoint)
-        files = await context.upload(gathered, writer, reader)
+        gathered = await self.gathering.store(checkpoint, pod)
         missing = never_created(pod, checkpoint.spec.containers)
         gaps = [*gathered.gaps, *(f"container {name}: it was never created" for name in missing)]
         destination = destination_of(checkpoint, self._desk.settings)
         seconds = statuses.seconds_left(checkpoint, datetime.now(UTC))
-        order = build_order(checkpoint, pod, files, gaps, destination, seconds)
+        order = build_order(checkpoint, pod, gathered.files, gaps, destination, seconds)
         await self._create(self._desk.secrets, build_secret(checkpoint, order), checkpoint)
+        self.gathering.forget(checkpoint)
         await self._create_job(checkpoint, order)
 
     async def start_again(self, observed: Observed, order: WorkOrder) -> None:

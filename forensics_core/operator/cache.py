@@ -15,7 +15,10 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.kube.objects import Object
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
-KEPT = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
+KEPT = (
+    *("name", "namespace", "uid", "resourceVersion", "labels"),
+    *("creationTimestamp", "deletionTimestamp"),
+)
 """Of an object's metadata."""
 
 

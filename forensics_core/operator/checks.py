@@ -32,6 +32,8 @@ class NotYet:
 
     reason: str
     message: str
+    capturable: bool = False
+    """Whether the pod itself is ready: then its context is gathered meanwhile."""
 
 
 def check(
@@ -126,7 +128,7 @@ def _scheduled(checkpoint: PodCheckpoint, pod: Object) -> NotYet | None:
     return None
 
 
-def _node(pod: Object, node: Object | None) -> Refusal | None:
+def _node(pod: Object, node: Object | None) -> Refusal | NotYet | None:
     name = pod["spec"]["nodeName"]
     if node is None:
         return Refusal("NodeGone", f"The pod's node '{name}' is not in the cluster any more.")
@@ -140,4 +142,12 @@ def _node(pod: Object, node: Object | None) -> Refusal | None:
         )
     if labels.get("type") == "virtual-kubelet":
         return Refusal("RuntimeNotSupported", f"The node '{name}' is virtual: it has no runtime.")
+    return _ready(name, node)
+
+
+def _ready(name: str, node: Object) -> NotYet | None:
+    for condition in node.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
+            message = f"The node '{name}' is not ready, so that nothing can be started there."
+            return NotYet("NodeNotReady", message, capturable=True)
     return None

@@ -19,8 +19,9 @@ from forensics_core.operator.beginning import Beginning
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
 from forensics_core.operator.manifests import Found, Unreadable
-from forensics_core.operator.outcomes import outcome
-from forensics_core.operator.reconcile import LookAtPod, LookForManifest, Observed
+from forensics_core.operator.outcomes import Outcome, outcome
+from forensics_core.operator.reconcile import Abandon, LookAtPod, LookForManifest, Observed
+from forensics_core.operator.supervision import Supervision
 from forensics_core.operator.thaw import thaw
 
 REPLACED = "the manifest is not the one that was found first"
@@ -29,10 +30,13 @@ REPLACED = "the manifest is not the one that was found first"
 class Conclusion:
     """Concludes attempts."""
 
-    def __init__(self, desk: Desk, beginning: Beginning, ending: Ending) -> None:
+    def __init__(
+        self, desk: Desk, beginning: Beginning, ending: Ending, supervision: Supervision
+    ) -> None:
         self._desk = desk
         self._beginning = beginning
         self._ending = ending
+        self._supervision = supervision
         self._manifests = desk.manifests
 
     async def look_for_manifest(self, step: LookForManifest, observed: Observed) -> None:
@@ -48,13 +52,28 @@ class Conclusion:
             )
             return
         ended = outcome(observed.job, observed.worker)
-        if not (step.retry and ended.retry):
-            attempts = checkpoint.status.attempt
-            message = f"{ended.message} (attempt {attempts} of {self._desk.settings.max_attempts})"
-            await self._ending.give_up(observed, ended.reason, message)
+        await self._without_manifest(observed, ended, retry=step.retry and ended.retry)
+
+    async def abandon(self, step: Abandon, observed: Observed) -> None:
+        """Take the Job of a worker away that does not start, and say why."""
+        checkpoint = observed.checkpoint
+        why = await self._supervision.why_not_started(observed)
+        await self._desk.jobs.delete(
+            checkpoint.status.job_name, checkpoint.metadata.namespace, missing_ok=True
+        )
+        late = replace(why, message=f"The collector did not start: {why.message}")
+        await self._without_manifest(observed, late, retry=step.retry)
+
+    async def _without_manifest(self, observed: Observed, ended: Outcome, *, retry: bool) -> None:
+        """Begin another attempt, or give up."""
+        checkpoint = observed.checkpoint
+        if retry:
+            await self._desk.delete_order(checkpoint)
+            await self._once_more(observed, f"{ended.reason}: {ended.message}")
             return
-        await self._desk.delete_order(checkpoint)
-        await self._once_more(observed, f"{ended.reason}: {ended.message}")
+        attempts = checkpoint.status.attempt
+        message = f"{ended.message} (attempt {attempts} of {self._desk.settings.max_attempts})"
+        await self._ending.give_up(observed, ended.reason, message)
 
     async def _once_more(self, observed: Observed, why: str) -> None:
         """Say why the attempt failed, and begin another."""

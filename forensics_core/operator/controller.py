@@ -185,6 +185,7 @@ class Controller:
             job=self._cache.job(checkpoint),
             worker=self._cache.worker(checkpoint),
             busy=self._cache.busy(checkpoint, checkpoint.status.node),
+            gathered=performer.gathered(checkpoint),
         )
         step = reconcile(observed, self._settings)
         log.debug("%s: %s", key, type(step).__name__)

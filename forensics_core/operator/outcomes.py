@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,16 +41,46 @@ def terminated(worker: Object) -> dict[str, Any] | None:
     return None
 
 
-def waiting_for(worker: Object) -> str:
-    """Return why the collector has not started, in one word, or nothing."""
+def started(worker: Object) -> bool:
+    """Return whether the collector runs in its pod, or has run."""
+    states = [
+        status.get("state", {})
+        for status in worker.get("status", {}).get("containerStatuses") or []
+        if status.get("name") == CONTAINER
+    ]
+    return any("running" in state or "terminated" in state for state in states)
+
+
+def delay(worker: Object, node: str) -> Outcome:
+    """Return why the collector has not started in its pod, which is to be on `node`."""
     for status in worker.get("status", {}).get("containerStatuses") or []:
         waiting = status.get("state", {}).get("waiting")
         if waiting:
-            return str(waiting.get("reason") or "")
+            return _delay(waiting)
     for condition in worker.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("reason") or "")
-    return ""
+            return _delay(condition)
+    return Outcome("NotStarted", f"The node '{node}' has not started the collector", retry=True)
+
+
+def delay_of_job(events: Sequence[Object]) -> Outcome:
+    """Return why a Job has made no pod, from the events about it."""
+    warnings = [event for event in events if event.get("type") == "Warning"]
+    if warnings:
+        return _delay(max(warnings, key=lambda one: str(one.get("lastTimestamp") or "")))
+    return Outcome("NoWorker", "The Job has not made a pod", retry=True)
+
+
+def _delay(said: Mapping[str, Any]) -> Outcome:
+    """Read the reason and message of a state, a condition or an event.
+
+    The kubelet alternates between two words for an image that does not come.
+    """
+    reason = reason_word(str(said.get("reason") or ""), "NotStarted")
+    message = str(said.get("message") or "").rstrip(".")[:1024]
+    if reason == "ErrImagePull":
+        reason = "ImagePullBackOff"
+    return Outcome(reason, message or f"The collector's container waits: {reason}", retry=True)
 
 
 def outcome(job: Object | None, worker: Object | None) -> Outcome:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ForensicsError
-from forensics_core.operator import statuses
 from forensics_core.operator.beginning import Beginning
-from forensics_core.operator.cache import name_of
 from forensics_core.operator.conclusion import Conclusion
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
-from forensics_core.operator.outcomes import waiting_for
 from forensics_core.operator.reconcile import (
+    Abandon,
     Dispatch,
     Expire,
     Follow,
@@ -26,6 +25,7 @@ from forensics_core.operator.reconcile import (
     StopJob,
     may_try_again,
 )
+from forensics_core.operator.supervision import Supervision
 
 
 class Performer:
@@ -35,7 +35,12 @@ class Performer:
         self._desk = desk
         self._ending = Ending(desk)
         self._beginning = Beginning(desk, self._ending)
-        self._conclusion = Conclusion(desk, self._beginning, self._ending)
+        self._supervision = Supervision(desk)
+        self._conclusion = Conclusion(desk, self._beginning, self._ending, self._supervision)
+
+    def gathered(self, checkpoint: PodCheckpoint) -> bool:
+        """Whether the context of the attempt that waits is known to be stored."""
+        return self._beginning.gathering.done(checkpoint)
 
     async def perform(self, step: Step, observed: Observed) -> None:
         """Carry `step` out. Errors are the cluster's and the destination's: try again later."""
@@ -47,7 +52,9 @@ class Performer:
             case Dispatch():
                 await self._dispatch(observed)
             case Follow():
-                await self._follow(step, observed)
+                await self._supervision.follow(step, observed)
+            case Abandon():
+                await self._conclusion.abandon(step, observed)
             case LookForManifest():
                 await self._conclusion.look_for_manifest(step, observed)
             case Seal():
@@ -85,17 +92,3 @@ class Performer:
                 await self._beginning.start_again(observed, ordered[0])
             return
         await self._beginning.resume(observed)
-
-    async def _follow(self, step: Follow, observed: Observed) -> None:
-        checkpoint, worker = observed.checkpoint, observed.worker
-        if step.until is not None:
-            self._desk.wake(checkpoint, (step.until - observed.now).total_seconds())
-        if worker is None:
-            return
-        self._desk.followers.follow(name_of(checkpoint), worker)
-        progress = self._desk.followers.latest(worker)
-        stuck = waiting_for(worker)
-        if progress is None and stuck and checkpoint.status.progress:
-            progress = checkpoint.status.progress.model_copy(update={"summary": stuck[:63]})
-        if progress is not None and progress != checkpoint.status.progress:
-            await self._desk.write(checkpoint, statuses.progressed(checkpoint, progress))

@@ -17,13 +17,15 @@ from datetime import datetime, timedelta
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.kube.objects import Object
-from forensics_core.operator.outcomes import job_finished, terminated
+from forensics_core.operator.outcomes import job_finished, started, terminated
 from forensics_core.operator.settings import Settings
 
 DELETION_WAIT = timedelta(seconds=90)
 """How long a resource that is being deleted waits for its seal, or for its Job's pod to end."""
 LEAST_TIME = timedelta(seconds=30)
 """With less than that before the deadline no other attempt begins."""
+PATIENCE = timedelta(seconds=30)
+"""How long a worker may take to start before that is worth a word."""
 SILENCE = timedelta(seconds=30)
 """How long a finished Job's pod may take to say how it ended, before the manifest is looked for."""
 
@@ -40,6 +42,8 @@ class Observed:
     """That Job's pod."""
     busy: int = 0
     """Other captures that are under way on the node that the checkpoint waits for."""
+    gathered: bool = True
+    """Whether the context of the attempt that waits is known to be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,14 @@ class Follow:
     """The worker is at it: keep an eye on what it says, and look again at `until`."""
 
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The worker does not start: take its Job away, and say why."""
+
+    retry: bool
+    """Whether there may be another attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +128,7 @@ Step = (
     | LookAtPod
     | Dispatch
     | Follow
+    | Abandon
     | LookForManifest
     | StopJob
     | Seal
@@ -142,7 +155,8 @@ def reconcile(observed: Observed, settings: Settings) -> Step:
         return _capturing(observed, settings)
     if checkpoint.spec.cancel:
         return GiveUp("Cancelled", "Cancelled before anything was captured.")
-    if checkpoint.status.node and observed.busy >= settings.captures_per_node:
+    waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
+    if waits and observed.gathered:
         return Rest()
     return LookAtPod(attempt=checkpoint.status.attempt + 1)
 
@@ -158,7 +172,33 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
         return LookForManifest(retry=may_try_again(observed, settings))
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return Rest(until=_ended_at(observed.job, observed.now) + SILENCE)
-    return Follow(until=_given_up_at(observed.worker))
+    start_by = _start_by(observed, settings)
+    if start_by is not None and observed.now >= start_by:
+        return Abandon(retry=may_try_again(observed, settings))
+    return Follow(until=_next_look(observed, start_by))
+
+
+def _start_by(observed: Observed, settings: Settings) -> datetime | None:
+    """Return when a worker has to have started, or None if it has."""
+    made = made_at(observed.job)
+    if made is None or (observed.worker is not None and started(observed.worker)):
+        return None
+    return made + timedelta(seconds=settings.collector.start_seconds)
+
+
+def _next_look(observed: Observed, start_by: datetime | None) -> datetime | None:
+    """Return when there is something to do about a worker though nobody says anything."""
+    moments = [_given_up_at(observed.worker), start_by]
+    made = made_at(observed.job)
+    if start_by is not None and made is not None and observed.now < made + PATIENCE:
+        moments.append(made + PATIENCE)
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def made_at(job: Object | None) -> datetime | None:
+    """Return when a Job was made, if there is one and it says so."""
+    made = (job or {}).get("metadata", {}).get("creationTimestamp")
+    return datetime.fromisoformat(made) if made else None
 
 
 def may_try_again(observed: Observed, settings: Settings) -> bool:

@@ -6,7 +6,12 @@ import re
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from forensics_core.api.conditions import Condition, ConditionType, set_condition
+from forensics_core.api.conditions import (
+    Condition,
+    ConditionType,
+    find_condition,
+    set_condition,
+)
 from forensics_core.api.names import child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import (
@@ -23,6 +28,8 @@ from forensics_core.evidence.manifest import Capture
 from forensics_core.kube.objects import Object
 from forensics_core.units import human_size
 
+CAPTURING = "Capturing"
+"""The reason why the pod may not be killed while all goes well."""
 INTERRUPTED = "Interrupted"
 """The reason of what is missing because a collector was told to end."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
@@ -42,11 +49,14 @@ def waiting(
     reason: str,
     message: str,
     now: datetime,
+    *,
     node: str = "",
+    location: str = "",
 ) -> PodCheckpointStatus:
     """Return the status of a request that has to wait, and why; `node` for a place there.
 
-    The pod's UID is pinned from now on, so that no other pod of that name is captured in its place.
+    The pod's UID is pinned from now on, so that no other pod of that name is captured in its place;
+    and so is the `location` of the attempt, where its context is stored meanwhile.
     """
     status = checkpoint.status
     return _with(
@@ -56,8 +66,17 @@ def waiting(
         pod_uid=pod["metadata"]["uid"],
         active=0,
         start_time=status.start_time or now,
+        location=location or status.location,
         conditions=_set(checkpoint, ConditionType.CAPTURED, False, reason, message, now),
     )
+
+
+def waiting_since(checkpoint: PodCheckpoint, reason: str, now: datetime) -> datetime:
+    """Return since when a request has been waiting for just this."""
+    told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
+    if told is None or told.reason != reason:
+        return now
+    return told.last_probe_time or now
 
 
 def begun(
@@ -79,13 +98,16 @@ def begun(
         failed=attempt - 1,
         active=1,
         job_name=child_name(metadata.name, uid, attempt),
-        location=_location(checkpoint, destination, attempt, now),
+        location=location_of(checkpoint, destination, attempt, now),
         progress=Progress(summary="starting"),
-        conditions=_set(checkpoint, ConditionType.CAPTURED, False, "Capturing", message, now),
+        conditions=_set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now),
     )
 
 
-def _location(checkpoint: PodCheckpoint, destination: str, attempt: int, now: datetime) -> str:
+def location_of(checkpoint: PodCheckpoint, destination: str, attempt: int, now: datetime) -> str:
+    """Return where an attempt's bundle lies; it stays where it was fixed while it waited."""
+    if checkpoint.status.location.endswith(f"-{attempt}/"):
+        return checkpoint.status.location
     folder = bundle_name(
         now,
         checkpoint.target_namespace,
@@ -124,9 +146,35 @@ def interrupted(bundle: Sealable) -> bool:
     return any(gap.requested and gap.reason == INTERRUPTED for gap in gaps)
 
 
-def progressed(checkpoint: PodCheckpoint, progress: Progress) -> PodCheckpointStatus:
+def progressed(checkpoint: PodCheckpoint, progress: Progress, now: datetime) -> PodCheckpointStatus:
     """Return the status with what the worker last said of its progress."""
-    return _with(checkpoint, progress=progress)
+    conditions = checkpoint.status.conditions
+    if is_delayed(checkpoint):
+        message = f"Attempt {checkpoint.status.attempt} is under way."
+        conditions = _set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now)
+    return _with(checkpoint, progress=progress, conditions=conditions)
+
+
+def delayed(
+    checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
+) -> PodCheckpointStatus:
+    """Return the status with why the current attempt's worker has not started."""
+    told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
+    if told is not None and told.reason == reason:
+        return checkpoint.status
+    message = f"The collector has not started: {message}."
+    progress = checkpoint.status.progress or Progress()
+    return _with(
+        checkpoint,
+        progress=progress.model_copy(update={"summary": reason}),
+        conditions=_set(checkpoint, ConditionType.CAPTURED, False, reason, message, now),
+    )
+
+
+def is_delayed(checkpoint: PodCheckpoint) -> bool:
+    """Whether it was told that the current attempt's worker does not start."""
+    told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
+    return told is not None and told.reason != CAPTURING
 
 
 def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodCheckpointStatus:

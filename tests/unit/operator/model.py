@@ -243,7 +243,7 @@ class World:
     def _follow(self, seen: PodCheckpoint) -> Writes:
         progress = Progress(artifacts_done=1)
         if seen.status.progress != progress:
-            self._status(seen, statuses.progressed(seen, progress))
+            self._status(seen, statuses.progressed(seen, progress, self.now))
             yield
 
     def _look_for_manifest(self, step: LookForManifest, observed: Observed) -> Writes:

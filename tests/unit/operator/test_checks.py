@@ -113,3 +113,17 @@ def test_a_pod_that_is_not_up_yet_is_waited_for(its_pod: dict[str, Any]) -> None
     verdict = check(checkpoint(), its_pod, node(), settings())
     assert isinstance(verdict, NotYet)
     assert verdict.reason == "PodPending"
+
+
+@pytest.mark.parametrize(
+    ("ready", "waits"), [("True", False), ("False", True), ("Unknown", True), (None, False)]
+)
+def test_a_node_that_is_not_ready_is_waited_for(ready: str | None, waits: bool) -> None:
+    its_node = node()
+    its_node["status"]["conditions"] = [{"type": "Ready", "status": ready}] if ready else []
+    verdict = check(checkpoint(), pod(), its_node, settings())
+    if not waits:
+        assert verdict is None
+        return
+    assert isinstance(verdict, NotYet)
+    assert (verdict.reason, verdict.capturable) == ("NodeNotReady", True)

@@ -62,5 +62,6 @@ def test_every_reason_is_told() -> None:
     spelled = {word for word in WORDS if re.search("[a-z][A-Z]|^[A-Z][a-z]+$", word)}
     kinds = {"CronJob", "ServiceAccount", "ClusterRole", "ClusterFirstWithHostNet"}
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
+    others |= {"ErrImagePull", "PodInitializing", "Ready"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from forensics_core.operator.jobs import JOB_MARGIN, build_job, build_thaw_job
-from forensics_core.operator.outcomes import job_finished, outcome, waiting_for
+from forensics_core.operator.outcomes import job_finished, outcome
 from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
 from tests.unit.operator.samples import JOB, UID, checkpoint, ended, job, worker
 
@@ -144,14 +144,6 @@ def test_a_hostile_last_word_is_cut_to_size() -> None:
     ending = outcome(job(), worker(ended(1, "Error", HOSTILE)))
     assert ending.reason == "x" * 60
     assert len(ending.message) <= 1024
-
-
-def test_why_a_worker_does_not_start() -> None:
-    waiting = worker({"waiting": {"reason": "ImagePullBackOff"}})
-    assert waiting_for(waiting) == "ImagePullBackOff"
-    conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]
-    assert waiting_for(worker(containerStatuses=[], conditions=conditions)) == "Unschedulable"
-    assert waiting_for(worker()) == ""
 
 
 def test_the_thaw_job_needs_neither_order_nor_credentials() -> None:

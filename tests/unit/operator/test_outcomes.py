@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from forensics_core.operator.outcomes import Outcome, outcome, waiting_for
+from forensics_core.operator.outcomes import Outcome, delay, delay_of_job, outcome, started
 from forensics_core.operator.statuses import failed
 from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
 
@@ -55,7 +55,34 @@ def test_without_a_pod_the_job_tells_and_without_both_nobody() -> None:
 
 
 def test_why_a_worker_has_not_started() -> None:
-    assert waiting_for(worker({"waiting": {"reason": "ImagePullBackOff"}})) == "ImagePullBackOff"
+    said = {"reason": "ErrImagePull", "message": "pull access denied."}
+    pulling = worker({"waiting": said})
+    assert delay(pulling, "node1") == Outcome("ImagePullBackOff", "pull access denied", retry=True)
+    creating = delay(worker({"waiting": {"reason": "ContainerCreating"}}), "node1")
+    assert creating.message == "The collector's container waits: ContainerCreating"
     unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    assert waiting_for(worker(containerStatuses=[], conditions=[unplaced])) == "Unschedulable"
-    assert waiting_for(worker()) == ""
+    assert delay(worker(containerStatuses=[], conditions=[unplaced]), "n").reason == "Unschedulable"
+    silent = delay(worker(containerStatuses=[]), "node1")
+    assert (silent.reason, "'node1'" in silent.message) == ("NotStarted", True)
+
+
+def test_what_has_run_has_started() -> None:
+    assert started(worker())
+    assert started(worker(ended(1, "Error")))
+    assert not started(worker({"waiting": {}}))
+    assert not started(worker(containerStatuses=[]))
+
+
+def test_why_a_job_has_made_no_pod() -> None:
+    assert delay_of_job([]).reason == "NoWorker"
+    said = [
+        {"type": "Warning", "reason": "Earlier", "lastTimestamp": "2026-08-01T10:00:00Z"},
+        {
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": "exceeded quota",
+            "lastTimestamp": "2026-08-01T10:00:01Z",
+        },
+        {"type": "Normal", "reason": "Suspended", "lastTimestamp": "2026-08-01T10:00:02Z"},
+    ]
+    assert delay_of_job(said) == Outcome("FailedCreate", "exceeded quota", retry=True)

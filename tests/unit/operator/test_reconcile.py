@@ -10,7 +10,9 @@ import pytest
 from forensics_core.operator.reconcile import (
     DELETION_WAIT,
     LEAST_TIME,
+    PATIENCE,
     SILENCE,
+    Abandon,
     Dispatch,
     Expire,
     Follow,
@@ -53,6 +55,7 @@ def test_an_attempt_that_had_to_wait_is_not_counted_from_the_start_again() -> No
 def test_while_its_node_is_busy_it_rests() -> None:
     waiting = checkpoint("Pending", status={"node": "node1", "attempt": 0})
     assert decide(waiting, busy=1) == Rest()
+    assert decide(waiting, busy=1, gathered=False) == LookAtPod(attempt=1)
     assert decide(waiting, busy=0) == LookAtPod(attempt=1)
 
 
@@ -95,6 +98,21 @@ def test_what_has_begun_without_children_is_dispatched() -> None:
 )
 def test_a_worker_that_may_still_speak_is_followed(seen: Any) -> None:
     assert decide(checkpoint("Capturing"), **seen) == Follow()
+
+
+@pytest.mark.parametrize("unstarted", [None, worker({"waiting": {}})])
+def test_a_worker_that_does_not_start_is_given_up(unstarted: Document | None) -> None:
+    young = job()
+    young["metadata"]["creationTimestamp"] = NOW.isoformat()
+    it = checkpoint("Capturing")
+    seen: Document = {"job": young, "worker": unstarted}
+    assert decide(it, **seen) == Follow(until=NOW + PATIENCE)
+    start_by = timedelta(seconds=300)
+    assert decide(it, after=PATIENCE, **seen) == Follow(until=NOW + start_by)
+    assert decide(it, after=start_by, **seen) == Abandon(retry=True)
+    last = checkpoint("Capturing", status={"attempt": 3})
+    assert decide(last, after=start_by, **seen) == Abandon(retry=False)
+    assert decide(it, after=start_by, job=young, worker=worker()) == Follow()
 
 
 DONE = [

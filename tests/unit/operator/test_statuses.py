@@ -8,18 +8,23 @@ from uuid import UUID
 import pytest
 
 from forensics_core.api.conditions import find_condition
-from forensics_core.api.podcheckpoint import Phase
+from forensics_core.api.podcheckpoint import Phase, Progress
 from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.manifest import Capture, Container, NotCaptured
 from forensics_core.operator.statuses import (
     begun,
     captured,
     complete,
+    delayed,
     failed,
+    is_delayed,
     is_of,
+    location_of,
+    progressed,
     reason_word,
     seconds_left,
     waiting,
+    waiting_since,
 )
 from tests.unit.operator.model import BUNDLE
 from tests.unit.operator.samples import NOW, POD_UID, checkpoint, pod
@@ -43,7 +48,7 @@ def test_any_text_becomes_a_word_that_a_condition_can_bear(text: str, word: str)
 
 def test_whoever_waits_has_the_pod_pinned_and_no_worker() -> None:
     it = checkpoint("Capturing", status={"active": 1, "podUID": ""})
-    status = waiting(it, pod(), "NodeBusy", "Another one is at it.", NOW, "node1")
+    status = waiting(it, pod(), "NodeBusy", "Another one is at it.", NOW, node="node1")
     assert (status.phase, status.node, status.pod_uid) == (Phase.PENDING, "node1", POD_UID)
     assert (status.active, status.start_time) == (0, NOW)
 
@@ -160,3 +165,46 @@ def test_a_manifest_of_another_order_is_not_this_attempts(changes: dict[str, obj
     assert not is_of(it, having(order=order.model_copy(update=changes)))
     replaced = it.status.model_copy(update={"manifest_sha256": "1" * 64})
     assert not is_of(it.model_copy(update={"status": replaced}), having(order=order))
+
+
+def test_the_place_of_an_attempt_stays_where_it_was_fixed() -> None:
+    it = checkpoint()
+    place = location_of(it, "s3://cases/", 1, NOW)
+    assert place == "s3://cases/forensics/20260801T101112Z_default_web-0_5df8120f-1/"
+    held = waiting(it, pod(), "NodeBusy", "m", NOW, node="node1", location=place)
+    held_there = it.model_copy(update={"status": held})
+    later = NOW + timedelta(hours=1)
+    assert begun(held_there, pod(), "s3://cases", 1, "", later).location == place
+    second = begun(held_there, pod(), "s3://cases", 2, "", later).location
+    assert second == "s3://cases/forensics/20260801T111112Z_default_web-0_5df8120f-2/"
+    assert waiting(held_there, pod(), "PodPending", "m", NOW).location == place
+
+
+def test_how_long_something_was_waited_for_is_counted_from_when_it_was_told() -> None:
+    it = checkpoint()
+    told = it.model_copy(update={"status": waiting(it, pod(), "PodPending", "m", NOW)})
+    later = NOW + timedelta(seconds=10)
+    assert waiting_since(told, "PodPending", later) == NOW
+    assert waiting_since(told, "NodeNotReady", later) == later
+    assert waiting_since(it, "PodPending", later) == later
+
+
+def test_a_delay_is_told_once_and_taken_back_when_the_worker_runs() -> None:
+    it = checkpoint()
+    it = it.model_copy(update={"status": begun(it, pod(), "s3://cases", 1, "", NOW)})
+    assert not is_delayed(it)
+    status = delayed(it, "ImagePullBackOff", "no such image", NOW)
+    late = it.model_copy(update={"status": status})
+    told = find_condition(status.conditions, "Captured")
+    assert told
+    assert (told.reason, told.status) == ("ImagePullBackOff", "False")
+    assert told.message == "The collector has not started: no such image."
+    assert status.progress
+    assert status.progress.summary == "ImagePullBackOff"
+    assert delayed(late, "ImagePullBackOff", "again", NOW) is status
+    runs = progressed(late, Progress(artifacts_done=1), NOW)
+    back = find_condition(runs.conditions, "Captured")
+    assert back
+    assert (back.reason, back.message) == ("Capturing", "Attempt 1 is under way.")
+    usual = progressed(it, Progress(artifacts_done=1), NOW)
+    assert usual.conditions == it.status.conditions
