@@ -96,7 +96,9 @@ def environment(engine: Engine, storage: Mapping[str, str]) -> dict[str, str]:
 
     `storage` has those that lead to S3. Raises `LabError` if a tool is missing.
     """
-    own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    # Whoever traces the benchmark's coverage wants not the scripts'.
+    foreign = ("AWS_", "COVERAGE_")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     path = search_path()
     missing = [tool for tool in TOOLS if not shutil.which(tool, path=path)]
     if missing:

@@ -81,7 +81,7 @@ def test_who_may_not_install_is_told_all_that_is_missing(machine: Machine) -> No
     done = machine.install()
     assert done.returncode == 1
     *reasons, last = done.stderr.splitlines()
-    packages = ["tar", "busybox-static", "zstd", "attr", "acl"]
+    packages = ["tar", "busybox-static", "zstd", "libarchive-tools", "attr", "acl"]
     assert last == f"!! As root, on Debian or Ubuntu: apt-get install {' '.join(packages)}"
     assert [line.split()[2] for line in reasons] == packages
 
@@ -108,7 +108,7 @@ def test_a_newer_python_is_installed_beside_an_older_one(machine: Machine) -> No
 
 def test_it_says_that_a_busybox_is_replaced(machine: Machine) -> None:
     be_root(machine)
-    for tool in ("tar", "zstd", "setfattr", "setfacl"):
+    for tool in ("tar", "zstd", "bsdtar", "setfattr", "setfacl"):
         machine.add(tool, "")
     # Linked to libraries, as that of the package busybox.
     (machine.folder / "bin" / "busybox").symlink_to("/bin/true")
