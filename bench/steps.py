@@ -19,7 +19,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from collector.tree import OPTIONS
+from collector.files.tree import OPTIONS
 from forensics_core.allocator import use_one_arena
 from forensics_core.export.blocks import BLOCK_SIZE
 from forensics_core.export.destination import Buffer

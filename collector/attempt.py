@@ -11,8 +11,8 @@ import anyio
 
 from collector.artifacts import diff, filesystem, inspect, logs, network, processes
 from collector.pace import Pace
-from collector.pause import LIMIT, Pause, paused
-from collector.runtime import ContainerInfo, Runtime, Unavailable
+from collector.pausing.pause import LIMIT, Pause, paused
+from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder

@@ -15,8 +15,8 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from collector.capture import Result, bundle_url, capture
-from collector.runtime import Runtime, split_reference
-from collector.runtimes import open_runtime
+from collector.runtimes.opening import open_runtime
+from collector.runtimes.runtime import Runtime, split_reference
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
     ArtifactKind,

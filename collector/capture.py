@@ -13,9 +13,9 @@ import hashlib
 from dataclasses import dataclass
 
 from collector.attempt import Attempt
-from collector.machine import describe_node, describe_tool
+from collector.node.machine import describe_node, describe_tool
 from collector.pace import Pace
-from collector.runtime import Runtime
+from collector.runtimes.runtime import Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.errors import UsageError

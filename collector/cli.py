@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from collector.gentle import be_gentle
+from collector.node.gentle import be_gentle
 from forensics_core.allocator import use_one_arena
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import output_option
@@ -174,11 +174,11 @@ def collect(
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
     """Do what the operator ordered; everything is said in the order."""
-    from collector.sigterm import EarlySignal
+    from collector.job.sigterm import EarlySignal
 
     early = EarlySignal()
     early.listen()
-    from collector.job import run_job
+    from collector.job.job import run_job
 
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -194,8 +194,8 @@ def _carry_out(order: Path, rate: int) -> NoReturn:
 
 def _list(scheme: str, output: str) -> None:
     """Print the containers of a runtime, those of pods by pod and name."""
-    from collector.runtime import Listed
-    from collector.runtimes import open_runtime
+    from collector.runtimes.opening import open_runtime
+    from collector.runtimes.runtime import Listed
 
     async def work() -> list[Listed]:
         async with open_runtime(scheme) as runtime:

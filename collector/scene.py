@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.documents.text import document
 from collector.pace import Pace
-from collector.runtime import ContainerInfo, Runtime
+from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
-from collector.text import document
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.evidence.bundle import BundleWriter, Findings, Label
 from forensics_core.evidence.layout import container_file

@@ -1,7 +1,8 @@
 """`diff.json`: how the container's file system differs from its image.
 
 Shape: `{"method": "overlay-upperdir", "changes": [{"kind": "A", "path": "/tmp/x", ...}, ...]}` with
-the kinds A (added), C (changed) and D (deleted); `collector.changes` says what else is in a row.
+the kinds A (added), C (changed) and D (deleted); `collector.files.changes` says what else is in a
+row.
 Where the layers cannot be read, the runtime's own list takes its place (method `engine-api`), which
 has kind and path only. The list is streamed, however long it is, and always valid JSON, also where
 it had to be cut.
@@ -15,12 +16,12 @@ from contextlib import suppress
 
 from anyio import to_thread
 
-from collector.changes import ChangeSet, OpenLayers
-from collector.hashing import Hashing
-from collector.jsonlist import streamed
-from collector.patience import patiently
-from collector.procfs import Process
-from collector.runtime import Change, Unavailable
+from collector.documents.list import streamed
+from collector.files.changes import ChangeSet, OpenLayers
+from collector.files.hashing import Hashing
+from collector.node.patience import patiently
+from collector.node.procfs import Process
+from collector.runtimes.runtime import Change, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.bundle import Findings

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from collector.complaints import Complaints
-from collector.indexing import indexed
-from collector.runtime import Unavailable
+from collector.files.complaints import Complaints
+from collector.files.indexing import indexed
+from collector.files.strays import socket_members
+from collector.files.tree import read_tree
+from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
-from collector.strays import socket_members
-from collector.tree import read_tree
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ContainerGone, SourceError
 from forensics_core.evidence.bundle import Findings

@@ -7,7 +7,7 @@ ones, in which the stream's name follows the time.
 
 from __future__ import annotations
 
-from collector.runtime import LogStream, Unavailable
+from collector.runtimes.runtime import LogStream, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.layout import fit

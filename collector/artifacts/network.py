@@ -14,10 +14,10 @@ from typing import Any
 
 from collector.artifacts.processes import METHOD, members
 from collector.artifacts.sockets import parse_inet, parse_unix
-from collector.patience import patiently
-from collector.procfs import Process, machine_network
+from collector.documents.text import portable, readable
+from collector.node.patience import patiently
+from collector.node.procfs import Process, machine_network
 from collector.scene import Scene
-from collector.text import portable, readable
 from forensics_core.api.order import ArtifactKind
 
 INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")

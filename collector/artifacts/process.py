@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from collector.procfs import Process
-from collector.text import Value, portable, readable
+from collector.documents.text import Value, portable, readable
+from collector.node.procfs import Process
 
 MAX_DESCRIPTORS = 4096
 """Open files described of one process; `fdsTotal` counts all."""

@@ -1,7 +1,8 @@
 """`processes.json`: every process of the container, as /proc shows it.
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
-may hold any bytes is spelled as in `collector.text`. Files of /proc that were cut are listed in
+may hold any bytes is spelled as in `collector.documents.text`. Files of /proc that were cut are
+listed in
 the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
 """
 
@@ -16,11 +17,11 @@ from dataclasses import dataclass, field
 from anyio import to_thread
 
 from collector.artifacts.process import Row, describe
-from collector.jsonlist import streamed
-from collector.names import Names
-from collector.patience import patiently
-from collector.procfs import Process, companions
-from collector.runtime import Unavailable
+from collector.documents.list import streamed
+from collector.files.names import Names
+from collector.node.patience import patiently
+from collector.node.procfs import Process, companions
+from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.bundle import Findings

@@ -14,10 +14,10 @@ from google.protobuf.message import Message
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
-from collector.runtime import ContainerInfo
-from collector.sandboxes import refuse_sandboxed
-from collector.text import document
-from collector.view import PLACEHOLDERS
+from collector.documents.text import document
+from collector.files.view import PLACEHOLDERS
+from collector.runtimes.runtime import ContainerInfo
+from collector.runtimes.sandboxes import refuse_sandboxed
 
 STATES = {
     cri.CONTAINER_CREATED: "created",

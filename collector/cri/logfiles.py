@@ -17,9 +17,9 @@ from pathlib import PurePosixPath
 
 from anyio import CancelScope, to_thread
 
-from collector.beneath import FOLDER, PLACE, open_data, opened
-from collector.host import Host
-from collector.runtime import Unavailable
+from collector.files.beneath import FOLDER, PLACE, open_data, opened
+from collector.node.host import Host
+from collector.runtimes.runtime import Unavailable
 
 _BLOCK = 256 * 1024
 _LOG = re.compile(r"(\d+)\.log(\..+)?")

@@ -10,7 +10,7 @@ from anyio import to_thread
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Channel, open_channel
 from collector.cri.runtime import CriRuntime
-from collector.endpoints import ENDPOINT, Endpoint, look, named, usual
+from collector.runtimes.endpoints import ENDPOINT, Endpoint, look, named, usual
 from forensics_core.errors import ForensicsError, RuntimeUnavailable
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}

@@ -12,16 +12,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from anyio import to_thread
 
-from collector import view
-from collector.changes import OpenLayers
 from collector.cri import inspection, logfiles
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Channel
 from collector.cri.storage import storage
-from collector.host import Host
-from collector.runtime import Change, ContainerInfo, Listed, Unavailable, split_reference
-from collector.view import Storage
+from collector.files import view
+from collector.files.changes import OpenLayers
+from collector.files.view import Storage
+from collector.node.host import Host
+from collector.runtimes.runtime import Change, ContainerInfo, Listed, Unavailable, split_reference
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
 
 _RUNTIME = "runtime.v1.RuntimeService"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.inspection import destinations, details, specification
-from collector.host import Host
-from collector.mounts import mounted_beneath, mounted_layers
-from collector.overlay import Layers, layers_beside, parse_options
-from collector.runtime import ContainerInfo
-from collector.view import Storage
+from collector.files.mounts import mounted_beneath, mounted_layers
+from collector.files.overlay import Layers, layers_beside, parse_options
+from collector.files.view import Storage
+from collector.node.host import Host
+from collector.runtimes.runtime import ContainerInfo
 
 
 def storage(container: ContainerInfo, mounts: Iterable[containerd.Mount], host: Host) -> Storage:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from collector.docker import DockerRuntime, open_docker
+from collector.docker.runtime import DockerRuntime, open_docker
 from forensics_core.evidence.manifest import Capture, Statement
 from lab.docker import Engine
 

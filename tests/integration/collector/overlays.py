@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from collector.changes import ChangeSet
-from collector.host import Host
-from collector.overlay import Layers
-from collector.view import Storage, open_layers
+from collector.files.changes import ChangeSet
+from collector.files.overlay import Layers
+from collector.files.view import Storage, open_layers
+from collector.node.host import Host
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 from collector.attempt import Attempt
 from collector.byhand import ARTIFACTS, Wish, capture_container
 from collector.capture import Result, capture
-from collector.docker import DockerRuntime
+from collector.docker.runtime import DockerRuntime
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression, Target, WorkOrder
 from forensics_core.errors import (

@@ -12,8 +12,8 @@ import pytest
 
 from collector.artifacts import diff
 from collector.capture import capture
-from collector.changes import ChangeSet, Rows
-from collector.docker import DockerRuntime
+from collector.docker.runtime import DockerRuntime
+from collector.files.changes import ChangeSet, Rows
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.evidence.manifest import Artifact, Flag

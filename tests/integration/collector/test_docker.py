@@ -16,11 +16,11 @@ import pytest
 from aiohttp import web
 from anyio import to_thread
 
-from collector import mounts
 from collector.byhand import Wish, capture_container
-from collector.docker import DockerRuntime, open_docker
-from collector.procfs import companions
-from collector.runtime import ContainerInfo, LogStream, Unavailable
+from collector.docker.runtime import DockerRuntime, open_docker
+from collector.files import mounts
+from collector.node.procfs import companions
+from collector.runtimes.runtime import ContainerInfo, LogStream, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import (
     ContainerGone,

@@ -10,7 +10,7 @@ from typing import cast
 import anyio
 
 from collector.artifacts import logs
-from collector.runtime import ContainerInfo, Runtime
+from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.evidence.bundle import BundleWriter

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from collector.complaints import unquote
+from collector.files.complaints import unquote
 from forensics_core.export.tarindex.member import absolute
 from tests.integration.collector.anytree import HOLE, ODD, access_list
 from tests.integration.collector.test_trees import opened, rows_of

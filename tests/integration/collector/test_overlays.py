@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from collector import mounts
-from collector.beneath import opened
-from collector.overlay import layers_beside
+from collector.files import mounts
+from collector.files.beneath import opened
+from collector.files.overlay import layers_beside
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")

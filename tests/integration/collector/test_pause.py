@@ -14,9 +14,9 @@ import pytest
 from anyio import to_thread
 
 from collector.byhand import Wish, capture_container
-from collector.pause import Pause, paused
-from collector.runtime import Runtime
-from collector.runtimes import open_runtime
+from collector.pausing.pause import Pause, paused
+from collector.runtimes.opening import open_runtime
+from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind
 from tests.integration.collector.conftest import Bundle
 
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to r
 
 HOLD = """
 import sys, anyio
-from collector.pause import paused
-from collector.runtimes import open_runtime
+from collector.pausing.pause import paused
+from collector.runtimes.opening import open_runtime
 
 async def main(reference):
     async with open_runtime(reference.partition(":")[0]) as runtime:
@@ -154,7 +154,7 @@ async def test_a_whole_capture(scheme: str, engine: Any, its_image: str, bundle:
 
 def test_the_supervisor_alone_ends_with_its_input() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "collector.thaw", "5", "docker://none"],
+        [sys.executable, "-m", "collector.pausing.thaw", "5", "docker://none"],
         input=b"",
         capture_output=True,
         env={**os.environ, "DOCKER_HOST": "unix:///no/such/socket"},

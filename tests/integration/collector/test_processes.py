@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from collector.artifacts import network, processes
-from collector.procfs import HOST_PROC, MAX_BYTES
-from collector.runtime import ContainerInfo, Runtime
+from collector.node.procfs import HOST_PROC, MAX_BYTES
+from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.evidence.bundle import BundleWriter

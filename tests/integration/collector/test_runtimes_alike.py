@@ -17,10 +17,10 @@ from anyio import to_thread
 
 from collector.byhand import Wish, capture_container
 from collector.capture import Result
-from collector.changes import ChangeSet, OpenLayers
-from collector.runtime import Runtime
-from collector.runtimes import open_runtime
-from collector.tree import read_tree
+from collector.files.changes import ChangeSet, OpenLayers
+from collector.files.tree import read_tree
+from collector.runtimes.opening import open_runtime
+from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ContainerNotFound
 from lab.images import APP_CONFIG

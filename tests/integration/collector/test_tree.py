@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from collector.runtime import Unavailable
-from collector.tree import TreeReading, read_tree
+from collector.files.tree import TreeReading, read_tree
+from collector.runtimes.runtime import Unavailable
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag
 from tests.integration.collector.anytree import access_list

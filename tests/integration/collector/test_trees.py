@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import collector.tree
+import collector.files.tree
 from forensics_core.api.order import Compression
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive_file import find_file, read_file
@@ -209,7 +209,7 @@ async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
 async def test_sockets_without_a_row_are_counted(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.strays.MAX_NAMES_SIZE", 50)
+    monkeypatch.setattr("collector.files.strays.MAX_NAMES_SIZE", 50)
     here = os.open(tree, os.O_RDONLY)
     for number in range(3):
         make_socket(here, f"{number}.sock")
@@ -407,7 +407,7 @@ async def test_what_tar_read_before_it_gave_up_is_kept(
         os.close(folder)
         folder = inner
     os.close(folder)
-    monkeypatch.setattr(collector.tree, "MEMORY", 64 * MIB)
+    monkeypatch.setattr(collector.files.tree, "MEMORY", 64 * MIB)
     await capture_tree(tree, str(tmp_path / "bundle"))
     await anyio.run_process(["rm", "-rf", str(tree)])
     capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate

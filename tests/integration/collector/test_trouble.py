@@ -13,15 +13,15 @@ import pytest
 from aiohttp import web
 from anyio import to_thread
 
-from collector import mounts
 from collector.attempt import Attempt
 from collector.byhand import ARTIFACTS
 from collector.capture import capture
-from collector.changes import OpenLayers
-from collector.docker import DockerRuntime, open_docker
-from collector.overlay import Layers
-from collector.runtime import Change, ContainerInfo, Unavailable
-from collector.tree import read_tree
+from collector.docker.runtime import DockerRuntime, open_docker
+from collector.files import mounts
+from collector.files.changes import OpenLayers
+from collector.files.overlay import Layers
+from collector.files.tree import read_tree
+from collector.runtimes.runtime import Change, ContainerInfo, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.errors import ContainerGone, ObjectTooLarge, RuntimeUnavailable, SourceError
 from forensics_core.evidence.bundle import BundleWriter

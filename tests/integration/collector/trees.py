@@ -14,7 +14,7 @@ import anyio
 
 from collector.artifacts import filesystem
 from collector.pace import Pace
-from collector.runtime import ContainerInfo, Runtime, Unavailable
+from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.evidence.bundle import BundleWriter

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from collector.artifacts import logs, network, processes
-from collector.runtime import ContainerInfo, Runtime
+from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.evidence.bundle import BundleWriter

@@ -13,8 +13,8 @@ import pytest
 from collector.artifacts import process as process_module
 from collector.artifacts.process import capabilities, describe, parse_status, summarise_maps
 from collector.artifacts.processes import read_row
-from collector.procfs import HOST_PROC, Process, companions, pids
-from collector.text import document
+from collector.documents.text import document
+from collector.node.procfs import HOST_PROC, Process, companions, pids
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.inspection import describe, destinations, details, refuse_if_sandboxed
-from collector.runtime import ContainerInfo
+from collector.runtimes.runtime import ContainerInfo
 from forensics_core.errors import UsageError
 
 

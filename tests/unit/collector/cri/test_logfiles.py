@@ -9,8 +9,8 @@ import pytest
 from anyio import to_thread
 
 from collector.cri import logfiles
-from collector.host import Host
-from collector.runtime import Unavailable
+from collector.node.host import Host
+from collector.runtimes.runtime import Unavailable
 
 HOST = Host()
 

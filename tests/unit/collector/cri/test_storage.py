@@ -11,10 +11,10 @@ import pytest
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.storage import storage
-from collector.host import Host
-from collector.overlay import Layers
-from collector.procfs import HOST_PROC
-from collector.runtime import ContainerInfo
+from collector.files.overlay import Layers
+from collector.node.host import Host
+from collector.node.procfs import HOST_PROC
+from collector.runtimes.runtime import ContainerInfo
 
 HOST = Host()
 BLANK = ContainerInfo("containerd://abc", "web", "", "", "exited", None, (), b'{"info": {}}')

@@ -1,0 +1,343 @@
+"""The Docker Engine as a `Runtime`, through its API.
+
+`DOCKER_HOST` says where it is, as for every Docker client; otherwise it is looked for, and is
+/var/run/docker.sock in the end::
+
+    async with open_docker() as runtime:
+        container = await runtime.find("docker://web")
+
+Source: https://docs.docker.com/reference/api/engine/
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from aiodocker import Docker
+from anyio import to_thread
+
+from collector.docker import logs as dockerlogs
+from collector.docker import view as dockerview
+from collector.documents.rows import rows
+from collector.files import view
+from collector.files.changes import OpenLayers
+from collector.node.host import Host
+from collector.runtimes.endpoints import in_job, look, named
+from collector.runtimes.runtime import (
+    Change,
+    ContainerInfo,
+    Listed,
+    LogStream,
+    Unavailable,
+    split_reference,
+)
+from collector.runtimes.sandboxes import refuse_sandboxed
+from forensics_core.errors import (
+    ContainerGone,
+    ContainerNotFound,
+    RuntimeUnavailable,
+    SourceError,
+    UsageError,
+)
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_HOST = f"unix://{DEFAULT_SOCKET}"
+READ_BUFFER = 1024 * 1024
+"""Bytes of an answer that may wait to be read."""
+PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+"""Seconds after which an engine that says nothing is given up."""
+WALKING = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+"""The same where it first walks through a whole file system, and may be long about it."""
+
+_SCHEMES = ("unix://", "tcp://", "http://", "https://")
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading an answer raises that no engine gives."""
+_ALL = "containers/json?all=1"
+_NAME = "io.kubernetes.container.name"
+_KINDS = {0: "C", 1: "A", 2: "D"}
+
+
+@asynccontextmanager
+async def open_docker(host: str | None = None) -> AsyncIterator[DockerRuntime]:
+    """Open the engine at `host`, a URL as in `DOCKER_HOST`. Raises `RuntimeUnavailable`."""
+    with _place(host) as (url, where, machine):
+        if not url.startswith(_SCHEMES):
+            raise UsageError(
+                f"DOCKER_HOST='{url}' leads nowhere: only unix:// and tcp:// are understood",
+                hint=f"Write it as {DEFAULT_HOST}, or run this on the engine's machine",
+            )
+        try:
+            client = Docker(url=url, timeout=PATIENCE)
+        except (ValueError, OSError) as error:
+            raise UsageError(
+                f"DOCKER_HOST='{url}' leads nowhere: {error}", hint=f"Write it as {DEFAULT_HOST}"
+            ) from error
+        async with client:
+            yield DockerRuntime(client, where, machine)
+
+
+@contextmanager
+def _place(host: str | None) -> Iterator[tuple[str, str, Host]]:
+    """Yield the URL to connect to, the URL to show, and the machine it is of."""
+    host = host or os.environ.get("DOCKER_HOST")
+    endpoint = None if host else named()
+    if not host and endpoint is None and (in_job() or not Path(DEFAULT_SOCKET).exists()):
+        endpoint = next(iter(look("dockerd")), None)
+    if endpoint is None:
+        yield host or DEFAULT_HOST, host or DEFAULT_HOST, Host()
+        return
+    where = f"unix://{endpoint.socket}"
+    try:
+        with endpoint.reach() as path:
+            yield f"unix://{path}", where, endpoint.host
+    except OSError as error:
+        raise _unreachable(error, where) from error
+
+
+class DockerRuntime:
+    """A Docker Engine that is open for reading."""
+
+    scheme = "docker"
+
+    def __init__(self, client: Docker, host: str, machine: Host | None = None) -> None:
+        self._client = client
+        self.host = host
+        self._machine = machine or Host()
+
+    async def version(self) -> str:
+        """Return `docker` and the engine's version."""
+        with self._understanding(ContainerGone):
+            return f"docker {json.loads(await self._read('version'))['Version']}"
+
+    async def list(self) -> list[Listed]:
+        """Return every container, those of pods with the pod's name."""
+        with self._understanding(ContainerGone):
+            return [_listed(row) for row in json.loads(await self._read(_ALL))]
+
+    async def find(self, reference: str) -> ContainerInfo:
+        """Return the container of that name, ID, or beginning of an ID.
+
+        Raises `UsageError` where it runs in a sandbox of its own.
+        """
+        key = split_reference(reference)[1]
+        try:
+            container = await self._describe(quote(key, safe=""))
+        except ContainerGone:
+            raise await self._unknown(key) from None
+        config = json.loads(container.document).get("HostConfig") or {}
+        refuse_sandboxed(container.name, str(config.get("Runtime", "")))
+        return container
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        """Return what the engine says of the container now."""
+        return await self._describe(container.key)
+
+    async def _describe(self, key: str) -> ContainerInfo:
+        with self._understanding():
+            return _info(await self._read(f"containers/{key}/json"))
+
+    async def image(self, container: ContainerInfo) -> bytes:
+        """Return what the engine says of the container's image."""
+        return await self._read(f"images/{quote(container.image_id, safe=':')}/json")
+
+    @asynccontextmanager
+    async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
+        """Read the engine's list of differences, as `docker diff` shows it."""
+        async with self._get(f"containers/{container.key}/changes", WALKING) as blocks:
+            yield (
+                Change(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
+                async for row in rows(blocks)
+            )
+
+    @asynccontextmanager
+    async def logs(
+        self, container: ContainerInfo, stream: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read one log, as `docker logs --timestamps` shows it."""
+        wanted = "stderr" if stream is LogStream.STDERR else "stdout"
+        path = f"containers/{container.key}/logs?{wanted}=1&timestamps=1"
+        async with self._get(path) as blocks:
+            yield blocks if stream is LogStream.CONSOLE else dockerlogs.payloads(blocks)
+
+    @asynccontextmanager
+    async def export(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read the archive that `docker export` makes."""
+        async with self._get(f"containers/{container.key}/export", WALKING) as blocks:
+            yield blocks
+
+    @asynccontextmanager
+    async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
+        """Open the file system beneath the engine's data folder, or through the process."""
+        place = await self._storage(container)
+        async with view.open_root(container, place, self._machine) as root:
+            yield root
+
+    @asynccontextmanager
+    async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
+        """Open the layers beneath the engine's data folder."""
+        place = await self._storage(container)
+        async with view.open_layers(place, self._machine) as layers:
+            yield layers
+
+    async def _storage(self, container: ContainerInfo) -> view.Storage:
+        self._require_local()
+        return await to_thread.run_sync(dockerview.storage, container, self._machine)
+
+    async def process(self, container: ContainerInfo) -> int:
+        """Return the first process's ID, if it is one of this machine."""
+        if container.pid is not None:
+            self._require_local()
+        return await view.local_process(container)
+
+    async def pause(self, container: ContainerInfo) -> None:
+        """Freeze the container's processes."""
+        await self._tell(f"containers/{container.key}/pause")
+
+    async def resume(self, container: ContainerInfo) -> None:
+        """Let the container's processes go on."""
+        await self._tell(f"containers/{container.key}/unpause")
+
+    async def _tell(self, path: str) -> None:
+        try:
+            answer = await self._client.session.post(f"{self._client.docker_host}/{path}")
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unreachable(error, self.host) from error
+        async with answer:
+            if answer.status >= 400:
+                raise _refusal(answer.status, await answer.read())
+
+    @contextmanager
+    def _understanding(self, *nonsense: type[Exception]) -> Iterator[None]:
+        """Raise `RuntimeUnavailable` where an answer is not what an engine says."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, (*_NONSENSE, *nonsense)):
+                raise
+            raise RuntimeUnavailable(
+                f"What answers at {self.host} is no Docker Engine",
+                hint="See whether DOCKER_HOST is right",
+            ) from error
+
+    def _require_local(self) -> None:
+        if self.remote:
+            raise Unavailable("The engine runs on another machine", reason="Remote")
+
+    @property
+    def remote(self) -> bool:
+        """Whether the engine is reached over a network."""
+        return not self.host.startswith("unix://")
+
+    async def _read(self, path: str) -> bytes:
+        async with self._get(path) as blocks:
+            return b"".join([block async for block in blocks])
+
+    @asynccontextmanager
+    async def _get(
+        self, path: str, patience: aiohttp.ClientTimeout = PATIENCE
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        url = f"{self._client.docker_host}/{path}"
+        try:
+            answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=patience)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unreachable(error, self.host) from error
+        async with answer:
+            if answer.status >= 400:
+                raise _refusal(answer.status, await answer.read())
+            yield _blocks(answer)
+
+    async def _unknown(self, key: str) -> ContainerNotFound:
+        with self._understanding(ContainerGone):
+            listed = json.loads(await self._read(_ALL))
+            names = [name.removeprefix("/") for row in listed for name in row.get("Names") or ()]
+        near = difflib.get_close_matches(key, names, n=3) or sorted(names)[:5]
+        return ContainerNotFound(
+            f"The Docker Engine knows no container '{key}'",
+            hint=f"It has {', '.join(near)}" if near else "It has no containers at all",
+        )
+
+
+async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    try:
+        async for block in answer.content.iter_any():
+            yield block
+    except (aiohttp.ClientError, OSError) as error:
+        raise SourceError(
+            f"The Docker Engine broke off its answer: {error}",
+            hint="See whether it still runs, then capture again",
+        ) from error
+
+
+def _pod(labels: dict[str, str]) -> str:
+    """Return the pod's name where a kubelet made the container."""
+    parts = (labels.get(f"io.kubernetes.pod.{part}") for part in ("namespace", "name"))
+    return "/".join(part for part in parts if part)
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    labels = row.get("Labels") or {}
+    names = [name.removeprefix("/") for name in row.get("Names") or ()]
+    name = labels.get(_NAME) or next(iter(names), row["Id"][:12])
+    return Listed(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
+
+
+def _info(document: bytes) -> ContainerInfo:
+    said: dict[str, Any] = json.loads(document)
+    config, state = said["Config"], said["State"]
+    tty = config.get("Tty", False)
+    streams = (LogStream.CONSOLE,) if tty else (LogStream.STDOUT, LogStream.STDERR)
+    return ContainerInfo(
+        container_id=f"docker://{said['Id']}",
+        name=said["Name"].removeprefix("/"),
+        image=config.get("Image", ""),
+        image_id=said.get("Image", ""),
+        state=state["Status"],
+        pid=state.get("Pid") or None,
+        log_streams=streams,
+        document=document,
+    )
+
+
+def _refusal(status: int, body: bytes) -> Exception:
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        said = body.decode(errors="replace").strip() or f"status {status}"
+    if status == 404 or "dead or marked for removal" in said:
+        return ContainerGone(
+            f"The Docker Engine says: {said}", hint="It was removed; what was read of it is kept"
+        )
+    if status == 501 or "does not support reading" in said:
+        return Unavailable(f"The Docker Engine says: {said}", reason="NotSupported")
+    if "multiple ids" in said.lower():
+        return UsageError(f"The Docker Engine says: {said}", hint="Give more of the ID, or a name")
+    return SourceError(
+        f"The Docker Engine answered {status}: {said}", hint="See its log, then capture again"
+    )
+
+
+def _unreachable(error: Exception, host: str) -> RuntimeUnavailable:
+    code = getattr(error, "errno", None)
+    if code == errno.EACCES:
+        return RuntimeUnavailable(
+            f"This user may not talk to the Docker Engine at {host}",
+            hint="Run it as root, or as a member of the group 'docker'",
+        )
+    if code == errno.ENOENT or code == errno.ECONNREFUSED:
+        return RuntimeUnavailable(
+            f"No Docker Engine runs at {host}",
+            hint="Start it, or set DOCKER_HOST to where it listens",
+        )
+    return RuntimeUnavailable(
+        f"The Docker Engine at {host} does not answer: {str(error) or type(error).__name__}",
+        hint="See whether it runs, and whether DOCKER_HOST is right",
+    )

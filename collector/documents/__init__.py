@@ -1,0 +1,1 @@
+"""JSON, written as it comes, of what may be any bytes."""

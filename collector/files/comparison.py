@@ -1,0 +1,87 @@
+"""One file against what the image has under its name: content and extended attributes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from collector.documents.text import readable
+from collector.files.beneath import attribute, opened
+from collector.files.entries import Attributes, Row, attributes, same_status, spell_attributes
+from collector.files.hashing import Hashing
+from collector.files.lowers import Node, open_node
+
+Work = Generator[None, None, None]
+"""Yields now and then, so that others have a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How files are compared; everything adds to a row, and raises `OSError`."""
+
+    marks: bytes
+    """How overlayfs's own attributes begin."""
+    hashing: Hashing
+
+    def compare(self, row: Row, place: int, was: Node | None, below: Node | None) -> Work:
+        """Add hash, target and attributes of the file at `place`, and how they differ from `was`.
+
+        `below` is the file of the image that has the content, where the layer itself has none.
+        """
+        same = self.note_attributes(row, place, was)
+        if row["type"] == "symlink":
+            row["target"] = readable(os.readlink(b"", dir_fd=place))
+        elif row["type"] == "file":
+            yield from self._hash(row, place, below)
+        status = os.fstat(place)
+        if was and _same_size_and_time(status, was.status):
+            alike = yield from self._same_content(row, was)
+            if alike is False:
+                row["notes"].append("mtimeRestored")
+            elif alike and same and same_status(status, was.status):
+                row["notes"].append("identical")
+
+    def note_attributes(self, row: Row, place: int, was: Node | None) -> bool:
+        """Add the attributes that the image does not have so; return whether there are none."""
+        now, before = attributes(place, self.marks), Attributes()
+        if was:
+            with opened(open_node(was)) as lower:
+                before = attributes(lower, self.marks)
+        row |= spell_attributes(now, before)
+        if was and now != before:
+            row["notes"].append("xattrsChanged")
+        return now == before
+
+    def _hash(self, row: Row, place: int, below: Node | None) -> Work:
+        if "metacopy" not in row["notes"]:
+            digest = yield from self.hashing.digest(place, row["size"])
+        elif below and stat.S_ISREG(below.status.st_mode):
+            digest = yield from self._digest_of(below)
+        else:
+            digest = None
+        if digest is None:
+            row["notes"].append("notHashed")
+        else:
+            row["sha256"] = digest
+
+    def _digest_of(self, node: Node) -> Generator[None, None, str | None]:
+        with opened(open_node(node)) as lower:
+            if attribute(lower, self.marks + b"metacopy") is not None:
+                return None  # the content is in a layer still further below
+            return (yield from self.hashing.digest(lower, node.status.st_size))
+
+    def _same_content(self, row: Row, was: Node) -> Generator[None, None, bool | None]:
+        """Return whether file or link hold what the image has; None where nobody knows."""
+        if row["type"] == "symlink":
+            with opened(open_node(was)) as lower:
+                return bool(row["target"] == readable(os.readlink(b"", dir_fd=lower)))
+        if row["type"] != "file":
+            return True
+        before = (yield from self._digest_of(was)) if "sha256" in row else None
+        return bool(before == row["sha256"]) if before else None
+
+
+def _same_size_and_time(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)

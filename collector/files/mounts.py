@@ -1,0 +1,163 @@
+"""Private views of a container's file system, as directory descriptors.
+
+A view is made by a thread in a mount namespace of its own that ends with the thread: the
+descriptor keeps the mount, nobody else ever sees it, and nothing is left behind by a crash.
+
+Source: mount(2), setns(2), open_tree(2), Documentation/filesystems/overlayfs.rst
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import cache
+from pathlib import Path
+
+from collector.files.beneath import opened
+from collector.files.overlay import Layers, mount_points, parse_mountinfo
+from collector.node.host import Host
+from collector.node.procfs import Process
+
+_CLONE_FS = 0x00000200
+_CLONE_NEWNS = 0x00020000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 0x1, 0x2, 0x4
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+_OPEN_TREE = 428
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 0x1, os.O_CLOEXEC
+_AT_FDCWD = -100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_mounted(path: Path, host: Host | None = None) -> int:
+    """Open `path` of the runtime's machine if a file system is mounted there. Raises `OSError`."""
+    host = host or Host()
+    if os.fsencode(path) not in mount_points(host.mountinfo()):
+        raise FileNotFoundError(f"nothing is mounted on {path}")
+    return host.open(os.fsencode(path), _DIRECTORY)
+
+
+def mounted_layers(path: Path, host: Host) -> Layers | None:
+    """Return the layers of the overlay that the runtime's machine has mounted on `path`.
+
+    The container's own table says the same in its own words, and those are not to be believed.
+    """
+    with suppress(OSError):
+        return parse_mountinfo(host.mountinfo(), os.fsencode(path))
+    return None
+
+
+def mounted_beneath(end: str, host: Host) -> Path | None:
+    """Return the mount point of the runtime's machine whose path ends so, if there is one."""
+    with suppress(OSError):
+        points = (point for point in mount_points(host.mountinfo()) if point.endswith(end.encode()))
+        return next((Path(os.fsdecode(point)) for point in points), None)
+    return None
+
+
+def clone_root(pid: int, proof: str) -> int:
+    """Open the root of the mount namespace of process `pid`, without what is mounted in it.
+
+    `proof` must occur in the process's cgroup, because a number alone may mean another process by
+    now. Raises `OSError`, also where the process has its root elsewhere: then it might be anything.
+    """
+    with Process.open(pid) as process:
+        if not any(proof in path for path in process.cgroups().values()):
+            raise ProcessLookupError(f"process {pid} is not of the container")
+        root = os.stat("root", dir_fd=process.folder)
+        space = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
+        try:
+            return _in_thread(lambda: _clone_root(space, root))
+        finally:
+            os.close(space)
+
+
+def _clone_root(space: int, root: os.stat_result) -> int:
+    _call("unshare", _CLONE_FS)
+    _call("setns", space, _CLONE_NEWNS)
+    if not os.path.samestat(Path("/").stat(), root):
+        raise PermissionError("the first process has changed its root")
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    return _call("syscall", _OPEN_TREE, _AT_FDCWD, b"/", flags)
+
+
+def mount_layers(layers: Layers, host: Host | None = None) -> int:
+    """Merge overlay layers of the runtime's machine read-only, and open the result.
+
+    Raises `OSError`.
+    """
+    host = host or Host()
+    if not host.foreign:
+        return _in_thread(lambda: _mount_layers(layers))
+    space = os.open(host.base / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    with opened(space):
+        return _in_thread(lambda: _mount_there(layers, space))
+
+
+def _mount_there(layers: Layers, space: int) -> int:
+    _call("unshare", _CLONE_FS)
+    _call("setns", space, _CLONE_NEWNS)
+    return _mount_layers(layers)
+
+
+def _mount_layers(layers: Layers) -> int:
+    """Mount on /proc: it is everywhere, and the layers are named by its numbers before.
+
+    By descriptors there may be hundreds of layers: one page has to hold all the names. The kernel
+    merges only what is of the thread's own mount namespace, so they are opened in it.
+    """
+    _call("unshare", _CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    with ExitStack() as stack:
+        host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
+        for path in (layers.upper, *layers.lowers, *layers.data):
+            place = stack.enter_context(opened(host.open(path)))
+            numbers.append(str(place).encode())
+        os.chdir("/proc/thread-self/fd")
+        count = 1 + len(layers.lowers)
+        lowers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
+        _mount_overlay(b"lowerdir=" + lowers, layers.marks)
+        return os.open("/proc", _DIRECTORY)
+
+
+def _mount_overlay(options: bytes, marks: bytes) -> None:
+    """Mount as the container's overlay was, so that files renamed or changed in mode are whole.
+
+    A kernel that does not know the options has not made such files either.
+    """
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    if marks.startswith(b"user."):
+        ways = [options + b",userxattr"]
+    else:
+        ways = [options + b",metacopy=on,redirect_dir=follow", options]
+    for way in ways:
+        try:
+            _call("mount", b"overlay", b"/proc", b"overlay", flags, way)
+            return
+        except OSError as error:
+            if error.errno != errno.EINVAL or way is ways[-1]:
+                raise
+
+
+def _in_thread(action: Callable[[], int]) -> int:
+    """Run `action` in a thread that ends with it: namespaces and directory are a thread's own."""
+    with ThreadPoolExecutor(1, "view") as pool:
+        return pool.submit(action).result()
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: bytes | int | None) -> int:
+    """Call a function of the C library. Raises `OSError` where it returns a negative number."""
+    wide = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments]
+    result = int(getattr(_libc(), name)(*wide))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result

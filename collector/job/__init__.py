@@ -1,0 +1,1 @@
+"""The collector as the operator's Job: progress, and the last words."""

@@ -1,0 +1,214 @@
+"""The collector inside a Job: a work order from a file, carried out without anybody watching.
+
+::
+
+    code = run_job(Path("/run/forensics/order/order.json"), JobSettings.from_environ(os.environ))
+
+SIGTERM ends it by itself with what it has: what is under way is cut, what is left is recorded as
+not captured, and the bundle gets its manifest. Where that does not come to an end in time, or at a
+second SIGTERM, everything is given up.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+from pydantic import ValidationError
+
+from collector.byhand import single_scheme
+from collector.capture import Result, bundle_url, capture
+from collector.job.announcer import announced, say
+from collector.job.lastwords import leave, of_error, of_result
+from collector.runtimes.opening import open_runtime
+from collector.job.sigterm import EarlySignal
+from collector.stop import Stop
+from forensics_core.api.order import WorkOrder
+from forensics_core.cli.running import Terminated
+from forensics_core.errors import UsageError
+from forensics_core.export.locate import open_destination, parse_location
+from forensics_core.export.meter import Meter
+from forensics_core.export.s3.client import S3Access
+from forensics_core.tasks import task_group
+from forensics_core.units import parse_size
+
+T = TypeVar("T")
+
+ABORTING = 15.0
+"""Seconds of the grace period that are kept for giving up uploads and ending."""
+
+STOPPED = (
+    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is no "
+    "bundle."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What the Job tells its collector, beside the order and the standard AWS variables."""
+
+    at_once: int = 2
+    """`FORENSICS_CONCURRENT_CONTAINERS`: containers that are read at the same time."""
+    expected_bucket_owner: str | None = None
+    """`FORENSICS_EXPECTED_BUCKET_OWNER`: the AWS account that must own the bucket."""
+    grace: int = 60
+    """`FORENSICS_GRACE_SECONDS`: between SIGTERM and SIGKILL, as the Job's pod has it."""
+    rate: int = 0
+    """`FORENSICS_RATE`: bytes that are read a second at most; 0 is as fast as it goes."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> JobSettings:
+        """Read the settings; an empty variable is none. Raises `UsageError` for a bad number."""
+        default = cls()
+        return cls(
+            at_once=_number(environ, "FORENSICS_CONCURRENT_CONTAINERS", default.at_once),
+            expected_bucket_owner=environ.get("FORENSICS_EXPECTED_BUCKET_OWNER") or None,
+            grace=_number(environ, "FORENSICS_GRACE_SECONDS", default.grace),
+            rate=_rate(environ),
+        )
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise UsageError(f"{name}='{text}' is no positive number", hint="Give a whole number")
+    return int(text)
+
+
+def _rate(environ: Mapping[str, str]) -> int:
+    try:
+        return parse_size(environ.get("FORENSICS_RATE") or "0")
+    except ValueError as error:
+        raise UsageError(f"FORENSICS_RATE: {error}", hint="Give a size, such as 100MiB") from error
+
+
+def run_job(path: Path, environ: Mapping[str, str], early: EarlySignal | None = None) -> Result:
+    """Carry out the order in the file `path`, and leave a message of how it ended.
+
+    `early` may have heard a SIGTERM before; then the bundle says of everything that it is missing.
+
+    Raises what `capture` raises, `UsageError` for an order that cannot be used, and `Terminated`
+    where a signal ended it without a manifest.
+    """
+    try:
+        result = _run(path, environ, early or EarlySignal())
+    except BaseException as error:
+        _end(of_error(error), environ)
+        raise
+    _end(of_result(result), environ)
+    return result
+
+
+def _end(words: bytes, environ: Mapping[str, str]) -> None:
+    leave(words, environ)
+    say(b'{"event":"ended",' + words[1:] + b"\n")
+
+
+def _run(path: Path, environ: Mapping[str, str], early: EarlySignal) -> Result:
+    settings = JobSettings.from_environ(environ)
+    order, document = load_order(path)
+
+    async def work(stop: Stop) -> Result:
+        meter = Meter()
+        async with announced(meter):
+            return await carry_out(order, document, settings, stop, meter)
+
+    return anyio.run(until_stopped, work, max(settings.grace - ABORTING, 1), early)
+
+
+def load_order(path: Path) -> tuple[WorkOrder, bytes]:
+    """Return the order in a file, and the file's content. Raises `UsageError`."""
+    try:
+        document = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The work order {path} cannot be read: {error.strerror}",
+            hint="Name the file that the operator mounts into the Job",
+        ) from error
+    try:
+        order = WorkOrder.model_validate_json(document)
+    except ValidationError as error:
+        raise _misfit(path, error) from error
+    parse_location(order.destination)
+    return order, document
+
+
+def _misfit(path: Path, error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    if first["loc"] == ("version",):
+        return UsageError(
+            f"The work order {path} is of version {first['input']!r}; this release reads version 1",
+            hint="Let operator and collector be of the same release",
+        )
+    where = ".".join(str(part) for part in first["loc"]) or "the document"
+    return UsageError(
+        f"{path} is no work order: {where}: {first['msg']}",
+        hint="Give it the JSON that the operator makes",
+    )
+
+
+async def carry_out(
+    order: WorkOrder, document: bytes, settings: JobSettings, stop: Stop, meter: Meter
+) -> Result:
+    """Capture what the order names, from the runtime that its targets are of."""
+    scheme = single_scheme([target.container_id for target in order.targets])
+    async with (
+        open_runtime(scheme) as runtime,
+        open_destination(
+            bundle_url(order),
+            access=S3Access(expected_bucket_owner=settings.expected_bucket_owner),
+            retention=order.retention,
+            encryption=order.encryption,
+        ) as destination,
+    ):
+        return await capture(
+            order,
+            runtime,
+            destination,
+            meter,
+            order_document=document,
+            stop=stop,
+            at_once=settings.at_once,
+            rate=settings.rate,
+        )
+
+
+async def until_stopped(
+    work: Callable[[Stop], Awaitable[T]], patience: float, early: EarlySignal
+) -> T:
+    """Return what `work` returns; SIGTERM asks it to stop, `early` may have heard one before.
+
+    At a second one, or after `patience` seconds, it is cancelled. Raises `Terminated` then.
+    """
+    stop = Stop()
+    results: list[T] = []
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with task_group() as tasks:
+            if early.heard:
+                stop.request()
+            tasks.start_soon(_heed, signals, stop, patience, tasks.cancel_scope)
+            results.append(await work(stop))
+            tasks.cancel_scope.cancel()
+    if not results:
+        raise Terminated(STOPPED)
+    return results[0]
+
+
+async def _heed(
+    signals: AsyncIterator[signal.Signals],
+    stop: Stop,
+    patience: float,
+    scope: anyio.CancelScope,
+) -> None:
+    if not stop.requested:
+        await anext(signals)
+        stop.request()
+    await to_thread.run_sync(say, b'{"event":"stopping"}\n')
+    with anyio.move_on_after(patience):
+        await anext(signals)
+    scope.cancel()

@@ -1,0 +1,62 @@
+"""The machine as a container runtime sees it, reached through /proc.
+
+In a Job only the node's /proc is there; the files of the runtime lie beneath `/proc/PID/root` of
+its process. By hand they are simply this machine's::
+
+    host = Host.of(pid)
+    place = host.open(b"/run/containerd/containerd.sock")
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from collector.files.beneath import open_in_root, opened
+from collector.node.procfs import host_proc
+
+MAX_FILE = 1024 * 1024
+"""Bytes of a configuration file that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A file system, by a process that has it as its root."""
+
+    base: Path = Path("/proc/self")
+    """The process's folder in /proc."""
+
+    @classmethod
+    def of(cls, pid: int) -> Host:
+        """Return the machine as the process `pid` sees it."""
+        return cls(host_proc() / str(pid))
+
+    def open(self, path: bytes | str, flags: int = os.O_PATH | os.O_CLOEXEC) -> int:
+        """Open `path` there; no link leads out. Raises `OSError`."""
+        with opened(os.open(self.base / "root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as root:
+            return open_in_root(root, path, flags)
+
+    def read(self, path: bytes | str) -> bytes:
+        """Return the content of a small file there. Raises `OSError`."""
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(self.open(path, flags), "rb") as file:
+            return file.read(MAX_FILE)
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the paths there whose last part matches, sorted. Raises `OSError`."""
+        folder, _, last = pattern.rpartition("/")
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        with opened(self.open(folder or "/", flags)) as place, os.scandir(place) as entries:
+            names = sorted(entry.name for entry in entries if fnmatchcase(entry.name, last))
+        return [f"{folder}/{name}" for name in names]
+
+    def mountinfo(self) -> bytes:
+        """Return its mount table."""
+        return (self.base / "mountinfo").read_bytes()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its mounts are other ones than ours."""
+        return not os.path.samestat((self.base / "ns/mnt").stat(), Path("/proc/self/ns/mnt").stat())

@@ -1,0 +1,1 @@
+"""Holding containers still, and letting them go whatever happens."""

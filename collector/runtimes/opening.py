@@ -1,0 +1,36 @@
+"""The runtimes there are, by the schemes of container IDs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from collector.runtimes.runtime import Runtime
+from forensics_core.errors import RuntimeUnavailable, UsageError
+
+SCHEMES = ("docker", "containerd", "cri-o")
+"""What container IDs may begin with."""
+
+
+def open_runtime(scheme: str) -> AbstractAsyncContextManager[Runtime]:
+    """Open the runtime that container IDs with `scheme` belong to.
+
+    Raises `UsageError`, and `RuntimeUnavailable` where what talks to it is not installed.
+    """
+    try:
+        if scheme == "docker":
+            from collector.docker.runtime import open_docker
+
+            return open_docker()
+        if scheme in {"containerd", "cri-o"}:
+            from collector.cri.opening import open_cri
+
+            return open_cri(scheme)
+    except ModuleNotFoundError as error:
+        raise RuntimeUnavailable(
+            f"To talk to {scheme}, the package {error.name} is needed",
+            hint="Install it with: pip install 'kube-forensics[collector]'",
+        ) from error
+    raise UsageError(
+        f"'{scheme}' is no container runtime that this release can read",
+        hint=f"It reads {', '.join(f'{known}://' for known in SCHEMES)}: name the container so",
+    )

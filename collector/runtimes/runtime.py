@@ -1,0 +1,182 @@
+"""What the collector asks of a container runtime, whichever it is.
+
+Containers are named as pods name them, with their runtime's scheme: `docker://4f2a...`::
+
+    async with open_runtime("docker") as runtime:
+        container = await runtime.find("docker://web")
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from forensics_core.errors import ForensicsError, UsageError
+
+if TYPE_CHECKING:
+    from collector.files.changes import OpenLayers
+
+
+class LogStream(StrEnum):
+    """What a container writes to; its value names the file in the bundle."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    CONSOLE = "console"
+    """Both in one, of a container with a terminal."""
+
+
+class Change(NamedTuple):
+    """One difference between a container and its image."""
+
+    kind: Literal["A", "C", "D"]
+    """Added, changed, deleted."""
+    path: str
+
+
+class Listed(NamedTuple):
+    """A container in a list."""
+
+    container_id: str
+    """Whole, with its scheme."""
+    pod: str
+    """`namespace/name`, or nothing."""
+    name: str
+    image: str
+    state: str
+
+
+class Unavailable(ForensicsError):
+    """Evidence that cannot be read this way here; `reason` is the manifest's word for it."""
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """A container as its runtime described it at one moment."""
+
+    container_id: str
+    """Whole, with its scheme."""
+    name: str
+    image: str
+    """As it was asked for: `registry/web:1`."""
+    image_id: str
+    state: str
+    """`created`, `running`, `paused`, `restarting`, `exited`, `dead`, ..."""
+    pid: int | None
+    """The first process, as the runtime's machine numbers it; None where nothing runs."""
+    log_streams: tuple[str, ...]
+    """The names of its logs: `LogStream`s, or files of the runtime's."""
+    document: bytes
+    """Everything that the runtime said, byte for byte: JSON."""
+
+    @property
+    def key(self) -> str:
+        """The ID without its scheme."""
+        return self.container_id.partition("://")[2]
+
+
+class Runtime(Protocol):
+    """A container runtime.
+
+    Every method raises `RuntimeUnavailable` if the runtime does not answer, and all that take a
+    `ContainerInfo` raise `ContainerGone` if the container was removed meanwhile.
+    """
+
+    @property
+    def scheme(self) -> str:
+        """The runtime's word in container IDs."""
+        ...
+
+    async def version(self) -> str:
+        """Return the runtime's name and version: `docker 28.2.2`."""
+        ...
+
+    async def list(self) -> list[Listed]:
+        """Return every container that there is, in any state."""
+        ...
+
+    async def find(self, reference: str) -> ContainerInfo:
+        """Return the container that a name, an ID or the beginning of an ID means.
+
+        Raises `ContainerNotFound`, with similar names, and `UsageError` for an ambiguous one.
+        """
+        ...
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        """Return what the runtime says of the container now."""
+        ...
+
+    async def image(self, container: ContainerInfo) -> bytes:
+        """Return what the runtime says of the container's image: JSON, byte for byte."""
+        ...
+
+    def changes(
+        self, container: ContainerInfo
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Read the runtime's own list of differences from the image.
+
+        Raises `Unavailable` where the runtime keeps none.
+        """
+        ...
+
+    def layers(self, container: ContainerInfo) -> AbstractAsyncContextManager[OpenLayers]:
+        """Open the directories of the container's overlay, running or not.
+
+        Raises `Unavailable` where it has none, or where this process cannot reach them.
+        """
+        ...
+
+    def logs(
+        self, container: ContainerInfo, stream: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read one of the `log_streams`, as lines that begin with their time, RFC 3339.
+
+        Raises `Unavailable` where the logging driver keeps nothing that can be read.
+        """
+        ...
+
+    def root(self, container: ContainerInfo) -> AbstractAsyncContextManager[int]:
+        """Open the container's merged file system, without what is mounted in it.
+
+        Yields a directory's file descriptor. Raises `Unavailable` where this process cannot reach
+        it.
+        """
+        ...
+
+    def export(self, container: ContainerInfo) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Read the file system as the tar archive that the runtime makes of it."""
+        ...
+
+    async def pause(self, container: ContainerInfo) -> None:
+        """Freeze the container's processes. Raises `Unavailable` where the runtime cannot."""
+        ...
+
+    async def resume(self, container: ContainerInfo) -> None:
+        """Let the container's processes go on."""
+        ...
+
+    async def process(self, container: ContainerInfo) -> int:
+        """Return the ID, on this machine, of the container's first process.
+
+        Raises `Unavailable` where nothing runs, or where /proc is not that of the container's
+        machine.
+        """
+        ...
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return scheme and rest of `docker://web`. Raises `UsageError` where either is missing."""
+    scheme, mark, rest = reference.partition("://")
+    if not (scheme and mark and rest):
+        raise UsageError(
+            f"'{reference}' does not say which container of which runtime",
+            hint="Name it as docker://NAME or containerd://ID",
+        )
+    return scheme, rest

@@ -1,0 +1,25 @@
+"""The manifest says honestly which machine and software made it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector.node import machine
+
+
+async def test_this_machine() -> None:
+    node = await machine.describe_node("docker 1.2")
+    assert (node.hostname, node.runtime) == (os.uname().nodename, "docker 1.2")
+    assert node.boot_id == machine.BOOT_ID.read_text().strip()
+
+
+async def test_a_machine_that_hides_its_boot_id(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "BOOT_ID", tmp_path / "none")
+    assert (await machine.describe_node("docker 1.2")).boot_id == ""
+
+
+def test_this_software() -> None:
+    assert machine.describe_tool().name == "kube-forensics"

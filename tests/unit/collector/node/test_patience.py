@@ -1,0 +1,54 @@
+"""Reads that never come back are left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import anyio
+import pytest
+
+from collector.node.patience import patiently
+from collector.runtimes.runtime import Unavailable
+
+
+async def test_what_comes_back_is_returned() -> None:
+    assert await patiently(60, "a sum", sum, [1, 2]) == 3
+
+
+async def test_what_fails_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await patiently(60, "a quotient", lambda: 1 // 0)
+
+
+async def test_what_hangs_is_named() -> None:
+    release = threading.Event()
+    with pytest.raises(Unavailable, match=r"process 7 took more than 0\.1 s") as caught:
+        await patiently(0.1, "process 7", release.wait)
+    release.set()
+    assert caught.value.reason == "Hung"
+
+
+async def test_cancelling_does_not_wait_for_it() -> None:
+    release = threading.Event()
+    with anyio.move_on_after(0.05) as scope:
+        await patiently(60, "a lock", release.wait)
+    release.set()
+    assert scope.cancelled_caught
+
+
+def test_a_program_ends_although_a_read_does_not() -> None:
+    program = """
+import anyio, threading
+from collector.node.patience import patiently
+from collector.runtimes.runtime import Unavailable
+async def main():
+    try:
+        await patiently(0.1, "a lock", threading.Event().wait)
+    except Unavailable as why:
+        print(why.reason)
+anyio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50)
+    assert (done.returncode, done.stdout) == (0, b"Hung\n")

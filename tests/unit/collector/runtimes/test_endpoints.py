@@ -1,0 +1,240 @@
+"""Where runtimes listen is read from what they say themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.node.host import Host
+from collector.runtimes.endpoints import ENDPOINT, PROGRAMS, Endpoint, look, named, usual
+from forensics_core.errors import UsageError
+
+NAME = "import ctypes, sys; ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)"
+SLEEP = f"{NAME}; print(flush=True); sys.stdin.read()"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees others' roots")
+Start = Callable[..., int]
+
+
+@contextmanager
+def program(name: str, *arguments: str) -> Iterator[int]:
+    """Run something that looks like a runtime's program."""
+    command = [sys.executable, "-c", SLEEP, name, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        yield process.pid
+        assert process.stdin
+        process.stdin.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with ExitStack() as stack:
+        yield lambda *words: stack.enter_context(program(*words))
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Path:
+    path = tmp_path / "its.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+    return path
+
+
+def sockets(name: str, pid: int) -> list[str]:
+    return [each.socket for each in look(name) if each.host == Host.of(pid)]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("containerd", ["--address", "{}"]),
+        ("containerd", ["--address={}"]),
+        ("containerd", ["-a", "{}", "--root", "/x"]),
+        ("crio", ["--listen", "unix://{}"]),
+        ("dockerd", ["-H", "tcp://127.0.0.1:1", "-H", "unix://{}"]),
+    ],
+)
+def test_options(name: str, arguments: list[str], start: Start, listening: Path) -> None:
+    pid = start(name, *(argument.format(listening) for argument in arguments))
+    assert sockets(name, pid) == [str(listening)]
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "content"),
+    [
+        ("containerd", "--config", '[grpc]\naddress = "{}"'),
+        ("crio", "-c", '[crio.api]\nlisten = "{}"'),
+        ("dockerd", "--config-file", '{{"hosts": ["fd://", "unix://{}"]}}'),
+    ],
+)
+def test_configuration_files(
+    name: str, option: str, content: str, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(content.format(listening))
+    assert sockets(name, start(name, option, str(config))) == [str(listening)]
+
+
+@pytest.mark.parametrize("imports", ["more/*.toml", "{}/more/*.toml"])
+@pytest.mark.parametrize(
+    "content",
+    ['[grpc]\naddress = "{}"', '[plugins."io.containerd.server.v1.grpc"]\naddress = "{}"'],
+)
+def test_what_a_configuration_file_imports_overrides_it(
+    imports: str, content: str, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/10-socket.toml").write_text(content.format(listening))
+    (tmp_path / "more/20-other.toml").write_text("oom_score = 1")
+    (tmp_path / "more/30-broken.toml").write_text("[")
+    main = f'imports = ["{imports.format(tmp_path)}"]\n[grpc]\naddress = "/run/old.sock"'
+    (tmp_path / "config.toml").write_text(main)
+    pid = start("containerd", "--config", str(tmp_path / "config.toml"))
+    assert sockets("containerd", pid) == [str(listening)]
+
+
+@pytest.mark.parametrize("main", [None, '[crio.api]\nlisten = "/run/old.sock"'])
+def test_the_drop_in_files_of_cri_o(
+    main: str | None, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, root = tmp_path / "proc/7", tmp_path / "root"
+    (root / "etc/crio/crio.conf.d").mkdir(parents=True)
+    (root / "etc/crio/crio.conf.d/10-api").write_text(f'[crio.api]\nlisten = "/{listening.name}"')
+    (root / listening.name).touch()
+    if main:
+        (root / "etc/crio/crio.conf").write_text(main)
+    folder.mkdir(parents=True)
+    for name, content in (("comm", "crio"), ("cgroup", ""), ("cmdline", "crio")):
+        (folder / name).write_text(content)
+    (folder / "status").write_text("Uid:\t0\t0\t0\t0\n")
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to(root)
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    assert [each.socket for each in look("crio")] == [f"/{listening.name}"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[grpc]\naddress = 7", "\xff"])
+def test_what_says_nothing_is_where_it_usually_is(
+    content: str, start: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_bytes(content.encode("latin-1"))
+    pid = start("crio", "--config", str(config))
+    expected = [path for path in PROGRAMS["crio"].usual if Path(path).exists()]
+    assert sockets("crio", pid) == expected
+
+
+def test_a_socket_that_is_not_there_is_no_candidate(start: Start) -> None:
+    assert sockets("crio", start("crio", "--listen", "/no/such/socket")) == []
+
+
+def test_a_program_in_a_container_is_not_believed(listening: Path) -> None:
+    unshare = shutil.which("unshare")
+    assert unshare
+    command = [unshare, "--pid", "--fork", sys.executable, "-c", SLEEP, "crio"]
+    with subprocess.Popen(
+        [*command, "--listen", str(listening)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        found = [each.socket for each in look("crio")]
+        assert process.stdin
+        process.stdin.close()
+    assert str(listening) not in found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/kubepods.slice/x",
+        "/../../pod8d8d1d4e-2f0a-4a55-b0a5-3a2f6f2b7c11/x",
+        "/../kubelet-pod8d8d1d4e_2f0a_4a55_b0a5_3a2f6f2b7c11.slice",
+        f"/../cri-containerd-{'4f' * 32}.scope",
+        f"/docker/{'4f' * 32}",
+        "",
+    ],
+)
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_only_root_outside_of_all_containers_is_believed(
+    path: str, user: str, listening: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "proc/7"
+    folder.mkdir(parents=True)
+    (folder / "comm").write_text("crio\n")
+    (folder / "cgroup").write_text(f"0::{path or '/system.slice/crio.service'}\n")
+    (folder / "status").write_text(f"Uid:\t0\t{user}\t0\t0\nNSpid:\t7\n")
+    (folder / "cmdline").write_bytes(b"crio\0--listen\0" + bytes(listening))
+    (folder / "exe").symlink_to("/usr/bin/crio")
+    (folder / "root").symlink_to("/")
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
+    believed = not path and user == "0"
+    assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
+
+
+def test_a_program_that_was_replaced_is_asked_last(
+    start: Start, listening: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "python"
+    shutil.copy(sys.executable, copy)
+    command = [str(copy), "-c", SLEEP, "crio", "--listen", str(listening)]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONHOME": sys.base_prefix},
+    ) as old:
+        assert old.stdout and old.stdout.readline() and old.stdin
+        copy.unlink()
+        new = start("crio", "--listen", str(listening))
+        order = [each.host for each in look("crio") if each.socket == str(listening)]
+        old.stdin.close()
+    assert order == [Host.of(new), Host.of(old.pid)]
+
+
+def test_a_socket_of_any_length_can_be_reached(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 150)
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.open(folder, os.O_PATH)
+        listener.bind(f"/proc/self/fd/{here}/s")
+        os.close(here)
+        listener.listen()
+        with Endpoint(f"{folder}/s").reach() as path, socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        assert len(path) < 30
+
+
+def test_a_named_one(
+    monkeypatch: pytest.MonkeyPatch, start: Start, listening: Path, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(ENDPOINT, raising=False)
+    assert named() is None
+    monkeypatch.setenv(ENDPOINT, f"unix://{listening}")
+    assert named() == Endpoint(str(listening))
+    pid = start("crio")
+    monkeypatch.setenv("FORENSICS_HOST_PROC", "/proc")
+    endpoint = named()
+    assert endpoint and endpoint.host != Host() and pid
+    monkeypatch.setenv(ENDPOINT, f"unix://{tmp_path}/none")
+    assert named() == Endpoint(f"{tmp_path}/none")
+    monkeypatch.setenv(ENDPOINT, "tcp://127.0.0.1:1")
+    with pytest.raises(UsageError, match="is no Unix socket"):
+        named()
+
+
+def test_only_what_runs_counts_in_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path))
+    assert look("containerd", "crio", "dockerd") == []
+
+
+def test_where_they_usually_are() -> None:
+    assert usual("crio", "dockerd") == "/var/run/crio/crio.sock, /var/run/docker.sock"
