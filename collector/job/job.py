@@ -25,8 +25,8 @@ from collector.byhand import single_scheme
 from collector.capture import Result, bundle_url, capture
 from collector.job.announcer import announced, say
 from collector.job.lastwords import leave, of_error, of_result
-from collector.runtimes.opening import open_runtime
 from collector.job.sigterm import EarlySignal
+from collector.runtimes.opening import open_runtime
 from collector.stop import Stop
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
