@@ -100,7 +100,10 @@ class PodRef(Model):
 
 
 class Requester(Model):
-    """Who asked. `attested` is true only where the cluster's admission vouched for the name."""
+    """Who asked. `attested` is true where the cluster's admission vouched for the name.
+
+    It rests on the admission policy, which holds the annotation to its author's own name.
+    """
 
     name: str
     attested: bool = False

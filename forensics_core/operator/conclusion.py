@@ -89,12 +89,13 @@ class Conclusion:
         """
         store = await self._desk.reader(observed.checkpoint)
         try:
-            async with self._manifests.find(store) as found:
-                if found is None:
-                    return False
-                again = retry and await self._may_have_more(observed, found)
-                if not again:
-                    await self._take(observed, found)
+            with self._desk.sparing(observed.checkpoint):
+                async with self._manifests.find(store) as found:
+                    if found is None:
+                        return False
+                    again = retry and await self._may_have_more(observed, found)
+                    if not again:
+                        await self._take(observed, found)
         except Unreadable as error:
             await self._ending.give_up(observed, "ManifestUnreadable", str(error))
             return True
@@ -130,10 +131,11 @@ class Conclusion:
         """Check, sign and finish a bundle whose manifest was found before."""
         store = await self._desk.reader(observed.checkpoint)
         try:
-            async with self._manifests.find(store) as found:
-                if found is not None:
-                    await self._seal_found(observed, found)
-                    return
+            with self._desk.sparing(observed.checkpoint):
+                async with self._manifests.find(store) as found:
+                    if found is not None:
+                        await self._seal_found(observed, found)
+                        return
         except Unreadable as error:
             await self._ending.give_up(observed, "ManifestLost", f"It was replaced: {error}")
             return

@@ -13,17 +13,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import yaml
 from anyio import to_thread
 
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.errors import ClusterError, NotFound, ObjectExists
+from forensics_core.errors import ApiUnavailable, ClusterError, NotFound, ObjectExists
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.export.s3.destination import S3Destination
 from forensics_core.kube import resources
+from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
+from forensics_core.operator.orders import STATUS_LISTS
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.storage import digest_of
 from forensics_core.tasks import task_group
@@ -41,6 +44,10 @@ OWNERS = {
 }
 """Kinds that are followed upwards from a pod."""
 MAX_OWNERS = 8
+ATTEMPTS = 4
+"""How often a part is asked for while the API server is away."""
+PAUSE = 0.5
+"""Seconds before the second try."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """Ten times as fast where PyYAML was built with libyaml."""
 
@@ -63,6 +70,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
         "owners": _owners,
         "node": _node,
         "serviceaccount": _service_account,
+        "images": _images,
         "network": _network,
         "storage": _storage,
     }
@@ -87,9 +95,24 @@ async def _gather_part(
     pod: Object,
 ) -> None:
     try:
-        found[name] = await part(reads, pod)
+        found[name] = await _patiently(part, reads, pod)
     except ClusterError as error:
         context.gaps.append(f"context/{name}.json: {error}")
+
+
+async def _patiently(
+    part: Callable[[Reads, Object], Awaitable[Any]], reads: Reads, pod: Object
+) -> Any:
+    """Gather a part, again where the API server was away for a moment: a gap stays for good."""
+    backoff = Backoff(PAUSE)
+    while True:
+        try:
+            return await part(reads, pod)
+        except ApiUnavailable as error:
+            pause = backoff.next(error.retry_after)
+            if backoff.failures >= ATTEMPTS:
+                raise
+        await anyio.sleep(pause)
 
 
 async def _events(reads: Reads, pod: Object) -> Any:
@@ -128,6 +151,25 @@ async def _node(reads: Reads, pod: Object) -> Any:
     return await reads.get(resources.NODES, pod["spec"]["nodeName"])
 
 
+async def _images(reads: Reads, pod: Object) -> Any:
+    """Return the image of each container, and what the node says of those that it has."""
+    status = pod.get("status", {})
+    containers = [
+        {name: one.get(name, "") for name in ("name", "image", "imageID")}
+        for _, group in STATUS_LISTS
+        for one in status.get(group) or []
+    ]
+    used = {one[name] for one in containers for name in ("image", "imageID")}
+    node = await _node(reads, pod)
+    on_the_node = [
+        image
+        for image in node.get("status", {}).get("images") or []
+        if used.intersection(image.get("names") or [])
+    ]
+    pull_secrets = pod["spec"].get("imagePullSecrets") or []
+    return {"containers": containers, "onTheNode": on_the_node, "imagePullSecrets": pull_secrets}
+
+
 async def _service_account(reads: Reads, pod: Object) -> Any:
     """Return the pod's account with every binding that names it, and the roles bound."""
     namespace = pod["metadata"]["namespace"]
@@ -145,8 +187,11 @@ async def _service_account(reads: Reads, pod: Object) -> Any:
 def _names(binding: Object, name: str, namespace: str) -> bool:
     groups = {"system:authenticated", "system:serviceaccounts"}
     groups.add(f"system:serviceaccounts:{namespace}")
+    user = f"system:serviceaccount:{namespace}:{name}"
     for subject in binding.get("subjects") or []:
         if subject.get("kind") == "Group" and subject.get("name") in groups:
+            return True
+        if subject.get("kind") == "User" and subject.get("name") == user:
             return True
         own = (subject.get("name"), subject.get("namespace")) == (name, namespace)
         if subject.get("kind") == "ServiceAccount" and own:
@@ -185,16 +230,23 @@ async def _network(reads: Reads, pod: Object) -> Any:
 async def _storage(reads: Reads, pod: Object) -> Any:
     """Return the claims that the pod mounts, and their volumes."""
     namespace = pod["metadata"]["namespace"]
+    names = [_claim(pod, volume) for volume in pod["spec"].get("volumes") or []]
     claims = [
-        await _there(
-            reads, resources.VOLUME_CLAIMS, volume["persistentVolumeClaim"]["claimName"], namespace
-        )
-        for volume in pod["spec"].get("volumes") or []
-        if volume.get("persistentVolumeClaim")
+        await _there(reads, resources.VOLUME_CLAIMS, name, namespace) for name in names if name
     ]
     bound = [claim.get("spec", {}).get("volumeName") for claim in claims]
     volumes = [await _there(reads, resources.VOLUMES, name) for name in bound if name]
     return {"persistentVolumeClaims": claims, "persistentVolumes": volumes}
+
+
+def _claim(pod: Object, volume: Object) -> str:
+    """Return the name of the claim that a volume is of, be it made for this very pod; or nothing.
+
+    Source: https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/
+    """
+    if volume.get("ephemeral"):
+        return f"{pod['metadata']['name']}-{volume['name']}"
+    return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
 
 
 async def _there(
@@ -218,7 +270,8 @@ def _json(item: Any) -> bytes:
 async def upload(context: Context, destination: S3Destination, store: S3Store) -> list[ContextFile]:
     """Store the files, and return what the order says of them.
 
-    A file that is there already was put there before a crash of ours: it is read back and kept.
+    A file that is there already was put there before a crash of ours: it is read back and kept, in
+    the version that was read.
     """
     stored: list[ContextFile] = []
     async with task_group() as tasks:
@@ -241,7 +294,8 @@ async def _upload_one(
             await writer.write(data)
             version = (await writer.commit()).version_id
     except ObjectExists:
-        digest, size = await digest_of(store, name)
+        version = (await store.stat(name)).version_id
+        digest, size = await digest_of(store, name, version)
     stored.append(
         ContextFile(
             name=name,

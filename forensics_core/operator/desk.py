@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -184,6 +185,10 @@ class Desk:
             retention=spec.retention,
             encryption=spec.encryption,
         )
+
+    def sparing(self, checkpoint: PodCheckpoint) -> AbstractContextManager[None]:
+        """Leave the current attempt's destination alone while it does not answer: `Storage`."""
+        return self.storage.sparing(self.rule(checkpoint))
 
     async def reader(self, checkpoint: PodCheckpoint) -> S3Store:
         """Return the bundle of the current attempt, to read back."""

@@ -48,7 +48,8 @@ class Gathering:
             gathered = await context.gather(self._desk.reads, checkpoint, pod)
             writer = await self._desk.writer(checkpoint)
             reader = await self._desk.reader(checkpoint)
-            files = await context.upload(gathered, writer, reader)
+            with self._desk.sparing(checkpoint):
+                files = await context.upload(gathered, writer, reader)
             self._stored[location] = Gathered(tuple(files), tuple(gathered.gaps))
             if len(self._stored) > REMEMBERED:
                 self._stored.popitem(last=False)

@@ -21,6 +21,10 @@ from forensics_core.errors import UsageError
 from forensics_core.export.s3.client import S3Access
 from forensics_core.units import parse_size
 
+PATIENCE, ATTEMPTS = 10.0, 2
+"""Seconds without progress, and tries, after which the operator leaves a destination alone: its
+workers are few, and each checkpoint comes again after a pause."""
+
 
 class Credentials(Model):
     """Where the collector's credentials for a destination come from: exactly one of these."""
@@ -70,6 +74,8 @@ class DestinationRule(Model):
             endpoint_url=self.operator_endpoint or self.endpoint,
             region=self.region,
             expected_bucket_owner=self.expected_bucket_owner,
+            patience=PATIENCE,
+            attempts=ATTEMPTS,
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AsyncExitStack, aclosing
+import math
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from forensics_core.api.order import Encryption, Retention
-from forensics_core.errors import UsageError
+from forensics_core.errors import DestinationUnreachable, UsageError
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.export.budget import ByteBudget
 from forensics_core.export.locate import parse_location
@@ -20,6 +22,9 @@ from forensics_core.operator.settings import DestinationRule
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+REST = 5.0
+"""Seconds for which a service that does not answer is left alone."""
+
 
 class Storage:
     """Clients for all destinations, one for each service, opened when first needed."""
@@ -29,6 +34,8 @@ class Storage:
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
         self._budget = ByteBudget()
+        self._resting: dict[S3Access, float] = {}
+        """Until when services that do not answer are left alone; for ever while one goes to see."""
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
@@ -59,6 +66,30 @@ class Storage:
         """Return a store at `location`, which `rule` covers."""
         access = rule.operator_access()
         return S3Store(await self._client(access), _place(location), access)
+
+    @contextmanager
+    def sparing(self, rule: DestinationRule) -> Iterator[None]:
+        """Leave a service that does not answer alone for a while, whoever asks within the block.
+
+        One asker then goes first to see. So a dead destination holds one worker, not all of them.
+        Raises `DestinationUnreachable` to the others.
+        """
+        access, now = rule.operator_access(), anyio.current_time()
+        until = self._resting.get(access)
+        if until is not None:
+            if now < until:
+                raise DestinationUnreachable(
+                    f"{rule.prefix} did not answer a moment ago", hint="It is asked again soon"
+                )
+            self._resting[access] = math.inf
+        try:
+            yield
+        except DestinationUnreachable:
+            self._resting[access] = anyio.current_time() + REST
+            raise
+        finally:
+            if self._resting.get(access) == math.inf:
+                del self._resting[access]
 
     async def _client(self, access: S3Access) -> S3Client:
         async with self._opening:

@@ -108,8 +108,6 @@ TAKEN = json.dumps({"kind": "Status", "status": "Failure", "reason": "AlreadyExi
 UNSEEN = {
     # Asked for by admission, of whoever sets an owner reference that blocks deletion.
     (NAMESPACE, "forensics.orkaproj.io/podcheckpoints/finalizers", "update"),
-    # For checking again whether whoever asked may.
-    ("", "authorization.k8s.io/subjectaccessreviews", "create"),
 }
 """Rights that are granted though no request of the operator's shows them, each with its reason."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from forensics_core.kube.connection import connect
@@ -57,15 +58,18 @@ async def test_what_is_around_a_pod_is_all_there(stage: Stage) -> None:
     deployment = stage.cluster.create(owned("Deployment", "web", None))
     replicas = stage.cluster.create(owned("ReplicaSet", "web-1", deployment))
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    scratch = {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}
     own = {"ownerReferences": [reference(replicas)], "labels": {"app": "web"}}
-    pod = stage.cluster.seed_pod("web-1", metadata=own, spec={"volumes": [claim]})
+    pod = stage.cluster.seed_pod("web-1", metadata=own, spec={"volumes": [claim, scratch]})
     role = {"apiVersion": f"{RULES}/v1", "kind": "Role", "rules": []}
     stage.cluster.create(role | {"metadata": {"name": "reader", "namespace": "default"}})
     account = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
     everybody = {"kind": "Group", "apiGroup": RULES, "name": "system:serviceaccounts:default"}
     another = account | {"name": "another"}
+    user = {"kind": "User", "apiGroup": RULES, "name": "system:serviceaccount:default:default"}
     stage.cluster.create(binding("own", "reader", account))
     stage.cluster.create(binding("all", "gone", everybody))
+    stage.cluster.create(binding("user", "reader", user))
     stage.cluster.create(binding("other", "reader", another))
     service = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
     name = {"name": "web", "namespace": "default"}
@@ -74,13 +78,39 @@ async def test_what_is_around_a_pod_is_all_there(stage: Stage) -> None:
     assert context.gaps == []
     assert [one["kind"] for one in files["context/owners.json"]] == ["ReplicaSet", "Deployment"]
     rights = files["context/serviceaccount.json"]
-    assert {one["metadata"]["name"] for one in rights["bindings"]} == {"own", "all"}
+    assert {one["metadata"]["name"] for one in rights["bindings"]} == {"own", "all", "user"}
     assert {one.get("kind", "gone") for one in rights["roles"]} == {"Role", "gone"}
     assert files["context/network.json"]["servicesSelectingThePod"] == ["web"]
     claims = files["context/storage.json"]["persistentVolumeClaims"]
-    assert claims == [{"gone": {"kind": "PersistentVolumeClaim", "name": "data"}}]
+    assert [one["gone"]["name"] for one in claims] == ["data", "web-1-scratch"]
     assert files["context/pod.yaml"]["metadata"]["uid"] == pod["metadata"]["uid"]
     assert files["context/checkpoint.json"]["spec"]["pod"] == "web-0"
+
+
+async def test_the_images_are_named_with_what_the_node_says_of_them(stage: Stage) -> None:
+    pod = stage.cluster.get("pods", "web-0", "default")
+    (status,) = pod["status"]["containerStatuses"]
+    own = {"names": [status["image"]], "sizeBytes": 7}
+    images = [own, {"names": ["registry.example/other:1"], "sizeBytes": 8}]
+    stage.cluster.patch("nodes", "node1", {"status": {"images": images}})
+    pulling = pod | {"spec": pod["spec"] | {"imagePullSecrets": [{"name": "pull"}]}}
+    _, files = await gathered(stage, pulling)
+    found = files["context/images.json"]
+    named = {name: status[name] for name in ("name", "image", "imageID")}
+    assert found["containers"] == [named]
+    assert found["onTheNode"] == [own]
+    assert found["imagePullSecrets"] == [{"name": "pull"}]
+
+
+@pytest.mark.parametrize(("times", "gaps"), [(2, 0), (20, 1)])
+async def test_an_api_server_that_is_away_for_a_moment_leaves_no_gap(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, times: int, gaps: int
+) -> None:
+    monkeypatch.setattr("forensics_core.operator.context.PAUSE", 0.01)
+    stage.cluster.faults.add(Fault("list", "networkpolicies", times=times, reset=True))
+    context, files = await gathered(stage, stage.cluster.get("pods", "web-0", "default"))
+    assert len(context.gaps) == gaps
+    assert ("context/network.json" in files) is not bool(gaps)
 
 
 async def test_an_owner_that_is_gone_is_named(stage: Stage) -> None:
@@ -92,11 +122,11 @@ async def test_an_owner_that_is_gone_is_named(stage: Stage) -> None:
 
 
 async def test_what_may_not_be_read_is_a_gap_and_the_rest_goes_on(stage: Stage) -> None:
-    stage.cluster.faults.add(Fault("get", "nodes", status=403))
+    stage.cluster.faults.add(Fault("get", "nodes", status=403, times=2))
     context, files = await gathered(stage, stage.cluster.get("pods", "web-0", "default"))
-    (gap,) = context.gaps
-    assert gap.startswith("context/node.json: ")
-    assert "context/node.json" not in files
+    names = {gap.partition(": ")[0] for gap in context.gaps}
+    assert names == {"context/node.json", "context/images.json"}
+    assert not names & files.keys()
     assert "context/network.json" in files
 
 

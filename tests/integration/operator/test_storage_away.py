@@ -13,6 +13,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from forensics_core.evidence.verify import verify
 from forensics_core.testing.runner import RunningPod
+from lab.faults import Action, Fault
+from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Stage
 
 
@@ -53,6 +55,39 @@ class Way:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while self.open:
                 await sink.send(await source.receive())
+
+
+async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
+    stage: Stage, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More checkpoints than there are workers go to where nobody answers."""
+    monkeypatch.setattr("forensics_core.operator.settings.PATIENCE", 3.0)
+    sink.faults.add(Fault(Action.HANG, "PutObject", times=None))
+    deaf = stage.settings.destinations[0].model_copy(
+        update={"prefix": "s3://deaf", "operator_endpoint": sink.endpoint}
+    )
+    rules = (*stage.settings.destinations, deaf)
+    settings = stage.settings.model_copy(update={"destinations": rules, "workers": 2})
+    many = 12
+    for number in range(many):
+        stage.request(f"deaf-{number}", destination="s3://deaf")
+    async with stage.operating(settings):
+        await stage.until(lambda item: item.get("status", {}).get("phase"), f"deaf-{many - 1}")
+        with anyio.fail_after(20):
+            await stage.cluster.until(
+                "events", lambda all_: [one for one in all_ if ASKED in json.dumps(one)], NAMESPACE
+            )
+        asked = sink.count("PutObject")
+        stage.request()
+        status = await stage.finished()
+    assert status["phase"] == "Complete"
+    assert {stage.get(f"deaf-{number}")["status"]["phase"] for number in range(many)} == {
+        "Capturing"
+    }
+    assert asked < many * 8, "each has more files of context than that"
+
+
+ASKED = "did not answer a moment ago"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

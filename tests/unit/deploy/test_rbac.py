@@ -45,8 +45,7 @@ def test_no_wildcards(role: Manifest) -> None:
 
 
 def test_across_the_cluster_the_operator_only_reads() -> None:
-    changing = {right for right in rights(CLUSTER) if right[2] not in {"get", "list", "watch"}}
-    assert changing == {("authorization.k8s.io", "subjectaccessreviews", "create")}
+    assert {verb for _, _, verb in rights(CLUSTER)} <= {"get", "list", "watch"}
 
 
 @pytest.mark.parametrize("role", [CLUSTER, WORK, HOME])

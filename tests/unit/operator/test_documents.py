@@ -38,6 +38,7 @@ NOT_REASONS = {
     "Never",
     "Normal",
     "Secret",
+    "User",
     "True",
     "Warning",
 }
