@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -25,6 +25,10 @@ class Way:
         self._to = urlsplit(to)
         self.open = True
         self.endpoint = ""
+        self.stored = 0
+        """Objects that were on their way."""
+        self.on_store: Callable[[], None] = lambda: None
+        """Called before each of them goes on."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -47,14 +51,23 @@ class Way:
             await anyio.connect_tcp(host, port) as server,
             anyio.create_task_group() as pumps,
         ):
-            pumps.start_soon(self._pump, client, server)
-            await self._pump(server, client)
+            pumps.start_soon(self._pump, client, server, self._count)
+            await self._pump(server, client, lambda _: None)
             pumps.cancel_scope.cancel()
 
-    async def _pump(self, source: SocketStream, sink: SocketStream) -> None:
+    def _count(self, block: bytes) -> None:
+        if block.startswith(b"PUT "):
+            self.stored += 1
+            self.on_store()
+
+    async def _pump(
+        self, source: SocketStream, sink: SocketStream, look: Callable[[bytes], None]
+    ) -> None:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             while self.open:
-                await sink.send(await source.receive())
+                block = await source.receive()
+                look(block)
+                await sink.send(block)
 
 
 async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
