@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from forensics_core.evidence.verify import verify
+from forensics_core.operator.settings import Settings
 from forensics_core.testing.faults import WRITES, Fault
 from forensics_core.testing.runner import RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
@@ -14,7 +15,7 @@ WRITES_OF_A_CHECKPOINT = 10
 """Of one that goes well: finalizer, three statuses, order, Job, order's end, three events."""
 
 
-async def crash_after(stage: Stage, write: int) -> bool:
+async def crash_after(stage: Stage, write: int, settings: Settings | None = None) -> bool:
     """Run an operator, and cancel it at once after its `write`th write. False if there are less."""
     seen = stage.writes()
 
@@ -25,7 +26,7 @@ async def crash_after(stage: Stage, write: int) -> bool:
         scope.cancel()
 
     with anyio.CancelScope() as scope:
-        async with anyio.create_task_group() as tasks, stage.operating():
+        async with anyio.create_task_group() as tasks, stage.operating(settings):
             tasks.start_soon(watch, scope)
             await stage.finished()
             tasks.cancel_scope.cancel()

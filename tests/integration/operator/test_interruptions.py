@@ -12,6 +12,7 @@ from forensics_core.evidence.manifest import NotCaptured
 from forensics_core.evidence.verify import verify
 from forensics_core.testing.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
+from tests.integration.operator.test_crashes import crash_after
 from tests.integration.operator.test_trouble import said
 
 STOPPED = NotCaptured(what="filesystem", container="app", reason="Interrupted", message="Stopped")
@@ -166,3 +167,23 @@ async def test_deleted_before_its_seal_a_capture_is_sealed_first(
     location = found["status"]["location"]
     verification = await verify(location, key=stage.public_key, access=stage.access)
     assert verification.problems == ()
+
+
+@pytest.mark.parametrize("write", range(5, 14))
+async def test_an_operator_killed_on_the_way_through_an_interruption_loses_nothing(
+    stage: Stage, write: int
+) -> None:
+    async def worker(pod: RunningPod) -> Outcome:
+        if order_of(pod)[0].attempt == 1:
+            return await ends_early(stage, pod)
+        return Outcome(exit_code=137, reason="OOMKilled")
+
+    stage.worker.before = worker
+    settings = stage.settings.model_copy(update={"max_attempts": 2})
+    stage.request()
+    assert await crash_after(stage, write, settings)
+    async with stage.operating(settings):
+        status = await stage.finished()
+    await assert_sealed(stage, status)
+    assert status["location"].endswith("-1/")
+    assert [order.attempt for order in stage.worker.runs] == [1, 2]
