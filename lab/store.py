@@ -278,12 +278,17 @@ def _list_versions(store: Store, request: Request, _: int) -> Answer:
     rows = (
         f"<Version><Key>{escape(name.removeprefix(f'{request.bucket}/'))}</Key><Size>{size}</Size>"
         "<VersionId>null</VersionId><IsLatest>true</IsLatest>"
-        "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Version>"
+        f"<LastModified>2026-01-01T00:00:00.000Z</LastModified>{_tag(store, name)}</Version>"
         for name, size in store.objects.items()
         if name.startswith(prefix)
     )
     name = "ListVersionsResult"
     return xml(f"<{name} {_XMLNS}><IsTruncated>false</IsTruncated>{''.join(rows)}</{name}>")
+
+
+def _tag(store: Store, name: str) -> str:
+    headers = store.contents[name][1] if name in store.contents else _etag()
+    return f"<ETag>{escape(headers['ETag'])}</ETag>"
 
 
 def _head(store: Store, request: Request, _: int) -> Answer:

@@ -118,6 +118,8 @@ class ContextFile(Model):
     size: Annotated[int, Field(ge=0)]
     """Bytes."""
     version_id: str | None = None
+    etag: str | None = None
+    """As the destination said when it was stored."""
     captured_at: datetime
 
 

@@ -91,6 +91,7 @@ class S3Store:
             answer["ContentLength"],
             version_id=answer.get("VersionId"),
             crc64nvme=answer.get("ChecksumCRC64NVME"),
+            etag=answer.get("ETag"),
         )
 
     async def _pieces(self, download: _Download, url: str) -> AsyncGenerator[bytes, None]:
@@ -200,12 +201,13 @@ def _versions(answer: Any, skip: int) -> Iterator[Entry]:
             version_id=None if row["VersionId"] == "null" else row["VersionId"],
             latest=row["IsLatest"],
             deleted=deleted,
+            etag=row.get("ETag"),
         )
 
 
 def _objects(answer: Any, skip: int) -> Iterator[Entry]:
     for row in answer.get("Contents", ()):
-        yield Entry(row["Key"][skip:], row["Size"])
+        yield Entry(row["Key"][skip:], row["Size"], etag=row.get("ETag"))
 
 
 def _following(answer: Any) -> dict[str, str] | None:

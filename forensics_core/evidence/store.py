@@ -39,6 +39,8 @@ class Entry:
     """Whether a reader who names no version gets this one."""
     deleted: bool = False
     """Whether this is a delete marker, which hides the versions below it."""
+    etag: str | None = None
+    """S3's entity tag."""
 
 
 class Store(Protocol):

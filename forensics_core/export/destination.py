@@ -33,6 +33,8 @@ class StoredObject:
     """The S3 version; None where the destination keeps none."""
     crc64nvme: str | None = None
     """Base64 of the CRC-64/NVME over the whole object, big-endian, as S3 spells it."""
+    etag: str | None = None
+    """S3's entity tag, which another content of the same name does not have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,20 +288,21 @@ async def _upload_one(
     store: S3Store,
     stored: list[ContextFile],
 ) -> None:
-    digest, size, version = hashlib.sha256(data).hexdigest(), len(data), None
+    digest, size = hashlib.sha256(data).hexdigest(), len(data)
     try:
         async with destination.create(name, content_type=_type(name)) as writer:
             await writer.write(data)
-            version = (await writer.commit()).version_id
+            kept = await writer.commit()
     except ObjectExists:
-        version = (await store.stat(name)).version_id
-        digest, size = await digest_of(store, name, version)
+        kept = await store.stat(name)
+        digest, size = await digest_of(store, name, kept.version_id)
     stored.append(
         ContextFile(
             name=name,
             sha256=digest,
             size=size,
-            version_id=version,
+            version_id=kept.version_id,
+            etag=kept.etag,
             captured_at=context.captured_at,
         )
     )

@@ -102,15 +102,16 @@ class _Promised:
     crc64nvme: str | None = None
     sha256: str | None = None
     """Of small ones that are to be read."""
+    etag: str | None = None
     summed: bool = False
     """Whether its check sum has to be promised if the store has one."""
 
 
 def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
     for file in order.context:
-        # A version cannot change. What has none is read back: no node may have replaced it.
-        digest = None if file.version_id else file.sha256
-        yield _Promised(file.name, file.size, file.version_id, sha256=digest)
+        # Neither a version nor a tag survives another content. What has none of them is read back.
+        digest = None if file.version_id or file.etag else file.sha256
+        yield _Promised(file.name, file.size, file.version_id, sha256=digest, etag=file.etag)
     for subject in statement.subject:
         if subject.name == SHA256SUMS:
             yield _Promised(SHA256SUMS, sha256=subject.digest.sha256)
@@ -137,7 +138,9 @@ async def _listed(store: S3Store) -> _Listed | None:
     listed: _Listed = {}
     for entry in entries:
         if not entry.deleted:
-            found = StoredObject(entry.name, entry.size, version_id=entry.version_id)
+            found = StoredObject(
+                entry.name, entry.size, version_id=entry.version_id, etag=entry.etag
+            )
             listed[entry.name, entry.version_id] = found
             if entry.latest:
                 listed[entry.name, None] = found
@@ -157,7 +160,7 @@ async def _compare(
         yield f"{promised.name} is stored with {stored.size} bytes, not {promised.size}"
     if promised.summed and stored.crc64nvme not in {None, promised.crc64nvme}:
         yield f"{promised.name} is stored with another check sum"
-    if digest != promised.sha256:
+    if digest != promised.sha256 or (promised.etag and stored.etag != promised.etag):
         yield f"{promised.name} is stored with another content"
 
 

@@ -106,6 +106,7 @@ class S3Upload:
             size=self._size,
             version_id=_version(answer),
             crc64nvme=_base64(self._crc),
+            etag=answer.get("ETag"),
         )
 
     async def abandon(self) -> None:

@@ -81,6 +81,8 @@ def after_storing(stage: Stage, tamper: Callable[[Document], Any]) -> None:
 
 
 INSPECT = "containers/app/inspect.json"
+OWNERS = "context/owners.json"
+"""An empty list, for the pod is nobody's."""
 TWICE = Container(name="app", container_id="x")
 
 
@@ -91,6 +93,7 @@ TWICE = Container(name="app", container_id="x")
         (INSPECT, b"{}", "NotSealed", f"{INSPECT} is stored with 2 bytes, not 11"),
         (INSPECT, b'{"Id": "y"}', "NotSealed", f"{INSPECT} is stored with another check sum"),
         ("context/pod.yaml", b"{}", "NotSealed", "context/pod.yaml is stored with 2 bytes"),
+        (OWNERS, b"{}\n", "NotSealed", f"{OWNERS} is stored with another content"),
         ("context/pod.yaml", None, "NotSealed", "context/pod.yaml is not stored"),
         ("SHA256SUMS", None, "NotSealed", "SHA256SUMS is not stored"),
         ("SHA256SUMS", b"x", "NotSealed", "SHA256SUMS is stored with another content"),
