@@ -100,16 +100,24 @@ class Scene:
         data = content if isinstance(content, bytes) else document(content)
         await self.add(name, kind, one(data), method=method, media_type="application/json")
 
-    def lacks(self, what: str, reason: str, message: str, *, requested: bool = True) -> None:
+    def lacks(
+        self, what: str, reason: str, message: str, *, requested: bool = True, **facts: str | int
+    ) -> None:
         """Record that something of this container is not in the bundle.
 
-        `message` may hold what the container chose, even what is no Unicode.
+        `facts` are further fields of `NotCaptured`. They and `message` may hold what the container
+        chose, even what is no Unicode.
         """
-        message = message.encode(errors="backslashreplace").decode()
-        gap = NotCaptured(
-            what=what, container=self.name, reason=reason, message=message, requested=requested
+        gap: dict[str, str | int] = {"what": what, "reason": reason, "message": message, **facts}
+        portable = {
+            name: value.encode(errors="backslashreplace").decode()
+            if isinstance(value, str)
+            else value
+            for name, value in gap.items()
+        }
+        self.bundle.lacks(
+            NotCaptured.model_validate({**portable, "container": self.name, "requested": requested})
         )
-        self.bundle.lacks(gap)
 
     def lacks_for_time(self, what: str) -> None:
         """Record that the deadline, or the wish to stop, came before the end of something."""

@@ -102,6 +102,18 @@ class NotCaptured(Record):
     message: str
     requested: bool = True
     """Whether it was part of what was asked for: then the capture is a partial one."""
+    path: str | None = None
+    """Where a reader would look for it in the container: a mount point, a deleted file's name."""
+    pid: int | None = None
+    """The process that holds it, as the node numbers it."""
+    size: Size | None = None
+    """Its bytes, where they are known."""
+    sha256: Sha256 | None = None
+    """Of those bytes, where they were read but not kept."""
+    type: str | None = None
+    """The file system's type, of a mount: `tmpfs`."""
+    source: str | None = None
+    """What is mounted, of a mount: a device, or a directory of the node."""
 
 
 class Container(Record):
