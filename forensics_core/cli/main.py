@@ -26,8 +26,8 @@ PLUGINS = "forensics.commands"
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
 _NAMES = (
-    *("cancel", "cat", "checkpoint", "crd", "fetch", "get", "list", "ls", "timeline", "verify"),
-    "watch",
+    *("cancel", "cat", "checkpoint", "crd", "export", "fetch", "get", "list", "ls", "timeline"),
+    *("verify", "watch"),
 )
 _COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
 

@@ -128,8 +128,8 @@ async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, note
     write = writers[layout]
     if layout == "csv":
         sys.stdout.write(formats.csv_line(formats.CSV_HEAD) + "\n")
-    async for entry in timeline(bundle, wanted, notes):
-        sys.stdout.write(write(entry) + "\n")
+    async for batch in timeline(bundle, wanted, notes):
+        sys.stdout.write("".join(f"{write(entry)}\n" for entry in batch))
 
 
 async def _print_bodyfile(bundle: BundleReader, wanted: Filter, notes: Notes) -> None:

@@ -52,14 +52,14 @@ def capture_entries(bundle: BundleReader) -> Iterator[Entry]:
 
 def _capture(time: int, word: str, container: str, message: str) -> Entry:
     what = {"began": "Capture Start Time", "ended": "Capture End Time"}[word]
-    return Entry(time, what, Source.CAPTURE, container, message)
+    return Entry(time, Source.CAPTURE, container, message, what)
 
 
 async def process_entries(bundle: BundleReader, container: str) -> list[Entry]:
     """Return when each process began that was there to be captured."""
     document = await load(bundle, container_file(container, "processes.json"))
     return [
-        Entry(time, "Process Start Time", Source.PROCESS, container, _process(row))
+        Entry(time, Source.PROCESS, container, _process(row), "Process Start Time")
         for row in _objects(document, "processes")
         if (time := _stamp(row.get("startTime"))) is not None
     ]
@@ -75,7 +75,7 @@ def _process(row: dict[str, Any]) -> str:
 async def event_entries(bundle: BundleReader) -> list[Entry]:
     """Return the events that the cluster had of the pod."""
     return [
-        Entry(time, what, Source.EVENT, "", _event(event))
+        Entry(time, Source.EVENT, "", _event(event), what)
         for event in _objects(await load(bundle, "context/events.json"), "items")
         for time, what in _event_times(event)
     ]
@@ -100,7 +100,7 @@ async def container_entries(bundle: BundleReader, container: str) -> list[Entry]
     """Return when the runtime made, started and ended the container."""
     document = await load(bundle, container_file(container, "inspect.json"))
     return [
-        Entry(time, what, Source.CONTAINER, container, f"The container {container} {word}")
+        Entry(time, Source.CONTAINER, container, f"The container {container} {word}", what)
         for value, what, word in _moments(document if isinstance(document, dict) else {})
         if (time := _runtime_time(value)) is not None
     ]

@@ -7,9 +7,10 @@ and beyond any calendar.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 SECOND = 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,18 +33,17 @@ class Source(StrEnum):
     """The capture itself, so that nobody takes its traces for the intruder's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Something that happened at one time."""
+class Entry(NamedTuple):
+    """Something that happened at one time. A tuple, so that a million of them sort fast."""
 
     time: int
     """Nanoseconds since 1970."""
-    what: str
-    """What the time is of, in the words of the field: `Content Modification Time`."""
     source: Source
     container: str
     """Empty where it concerns the whole pod."""
     message: str
+    what: str
+    """What the time is of, in the words of the field: `Content Modification Time`."""
     path: str = ""
     """Of a file: its path in the container."""
     marks: str = ""
@@ -83,7 +83,14 @@ def from_datetime(moment: datetime) -> int:
 def to_stamp(time: int) -> str:
     """Return RFC 3339 with nanoseconds, or `@SECONDS` for a time that no calendar has."""
     seconds, rest = divmod(time, SECOND)
+    date = _date(seconds)
+    return f"{date}.{rest:09d}Z" if date else f"@{seconds}.{rest:09d}"
+
+
+@lru_cache(maxsize=1024)
+def _date(seconds: int) -> str:
+    """Return date and time to the second; neighbours in an ordered timeline often share them."""
     try:
-        return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z".zfill(30)
-    except (OverflowError, ValueError):
-        return f"@{seconds}.{rest:09d}"
+        return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
+    except OverflowError:
+        return ""

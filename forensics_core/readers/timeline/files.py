@@ -6,11 +6,12 @@ import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from forensics_core.errors import ForensicsError
 from forensics_core.evidence.changes import changes
-from forensics_core.evidence.index import FileIndex, open_index
+from forensics_core.evidence.index import open_index
 from forensics_core.evidence.index_row import Row
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
@@ -48,24 +49,20 @@ class FileTimes:
 
 async def file_times(
     bundle: BundleReader, container: str, *, changes_only: bool = False
-) -> AsyncGenerator[FileTimes, None]:
-    """Yield the container's files with their times, in the archive's order.
+) -> AsyncGenerator[list[FileTimes], None]:
+    """Yield the container's files with their times, in batches, in the archive's order.
 
     Raises `VerificationError` where what is read is not genuine.
     """
     index = await open_index(bundle, container)
     changed = await _changed(bundle, container, required=changes_only)
-    async with aclosing(_rows(index)) as rows:
-        async for row in rows:
-            change = changed.get(row.path, "")
-            if change or not changes_only:
-                yield FileTimes(row, change, dict(_times(row)))
-
-
-async def _rows(index: FileIndex) -> AsyncGenerator[Row, None]:
-    async with aclosing(index.rows()) as rows:
-        async for row in rows:
-            yield row
+    async with aclosing(index.batches()) as batches:
+        async for rows in batches:
+            yield [
+                FileTimes(row, changed.get(row.path, ""), dict(_times(row)))
+                for row in rows
+                if not changes_only or row.path in changed
+            ]
 
 
 async def _changed(bundle: BundleReader, container: str, *, required: bool) -> dict[bytes, str]:
@@ -88,19 +85,19 @@ def _times(row: Row) -> Iterator[tuple[str, int]]:
 
 def entries(file: FileTimes, container: str) -> Iterator[Entry]:
     """Yield one entry for each moment at which the file has a time; equal times share one."""
-    for moment in sorted(set(file.times.values())):
-        here = [(letter, name) for letter, _, name in TIMES if file.times.get(letter) == moment]
-        letters = {letter for letter, _ in here}
+    message = _message(file)
+    for moment in set(file.times.values()):
+        marks, what = _described("".join(k for k, time in file.times.items() if time == moment))
         yield Entry(
-            moment,
-            "; ".join(name for _, name in here),
-            Source.FILE,
-            container,
-            _message(file),
-            file.path,
-            "".join(letter if letter in letters else "." for letter, _, _ in TIMES),
-            file.row.sha256,
+            moment, Source.FILE, container, message, what, file.path, marks, file.row.sha256
         )
+
+
+@cache
+def _described(letters: str) -> tuple[str, str]:
+    """Return mactime's marks and the names of some of a file's times."""
+    marks = "".join(letter if letter in letters else "." for letter, _, _ in TIMES)
+    return marks, "; ".join(name for letter, _, name in TIMES if letter in letters)
 
 
 def _message(file: FileTimes) -> str:

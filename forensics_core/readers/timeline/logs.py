@@ -29,8 +29,10 @@ def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
     ]
 
 
-async def log_entries(bundle: BundleReader, artifact: Artifact) -> AsyncGenerator[Entry, None]:
-    """Yield an entry for each line that has a time, with the line as it is.
+async def log_entries(
+    bundle: BundleReader, artifact: Artifact
+) -> AsyncGenerator[list[Entry], None]:
+    """Yield entries, one for each line that has a time, with the line as it is.
 
     A line without one belongs to the line before it, and gets its time.
     """
@@ -38,12 +40,15 @@ async def log_entries(bundle: BundleReader, artifact: Artifact) -> AsyncGenerato
     async with aclosing(read_artifact(bundle, artifact.name)) as stored:
         gzipped = artifact.name.endswith(".gz")
         blocks = gunzipped(stored, artifact.name) if gzipped else stored
-        async with aclosing(blocks), aclosing(lines(blocks)) as rows:
-            async for line in rows:
-                time = _time(line) or time
-                if time is not None:
-                    text = line.decode(errors="surrogateescape")
-                    yield Entry(time, WHAT, Source.LOG, container, text, artifact.name)
+        async with aclosing(blocks), aclosing(lines(blocks)) as batches:
+            async for batch in batches:
+                found = []
+                for line in batch:
+                    time = _time(line) or time
+                    if time is not None:
+                        text = line.decode(errors="surrogateescape")
+                        found.append(Entry(time, Source.LOG, container, text, WHAT, artifact.name))
+                yield found
 
 
 def _time(line: bytes) -> int | None:

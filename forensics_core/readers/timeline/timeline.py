@@ -25,6 +25,8 @@ from forensics_core.readers.timeline.files import FileTimes
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 from forensics_core.readers.timeline.ordering import in_order
 
+_Entries = AsyncGenerator[list[Entry], None]
+
 WINDOW = 300 * SECOND
 """How far from a time of the file that `around` names an entry may lie."""
 
@@ -66,17 +68,18 @@ class Notes:
 
 async def timeline(
     bundle: BundleReader, wanted: Filter | None = None, notes: Notes | None = None
-) -> AsyncIterator[Entry]:
-    """Yield the entries by time. A source that is missing or not genuine is noted, and left out.
+) -> AsyncIterator[list[Entry]]:
+    """Yield the entries by time, in batches.
 
+    A source that is missing or not genuine is noted, and left out.
     Raises `UsageError` for a container that is not in the bundle, `ForensicsError` where `around`
     names a file that has no time.
     """
     wanted, notes = wanted or Filter(), notes or Notes()
     moments = await _moments(bundle, wanted) if wanted.around else None
     async with aclosing(_all(bundle, wanted, notes)) as found:
-        async for entry in in_order(_within(found, wanted, moments)):
-            yield entry
+        async for batch in in_order(_within(found, wanted, moments)):
+            yield batch
 
 
 async def bodyfile(
@@ -90,13 +93,15 @@ async def bodyfile(
         try:
             rows = files.file_times(bundle, name, changes_only=wanted.changes_only)
             async with aclosing(rows) as found:
-                async for file in found:
-                    yield name, file
+                async for batch in found:
+                    for file in batch:
+                        yield name, file
         except ForensicsError as error:
             notes.add(error)
-    async with aclosing(_all(bundle, wanted, notes, of_files=False)) as entries:
-        async for entry in entries:
-            yield entry.container, entry
+    async with aclosing(_all(bundle, wanted, notes, of_files=False)) as batches:
+        async for entries in batches:
+            for entry in entries:
+                yield entry.container, entry
 
 
 def containers_of(bundle: BundleReader, wanted: Filter) -> list[str]:
@@ -106,21 +111,18 @@ def containers_of(bundle: BundleReader, wanted: Filter) -> list[str]:
 
 async def _all(
     bundle: BundleReader, wanted: Filter, notes: Notes, *, of_files: bool = True
-) -> AsyncGenerator[Entry, None]:
-    for entry in capture_entries(bundle):
-        yield entry
+) -> _Entries:
+    yield list(capture_entries(bundle))
     for source in _sources(bundle, wanted, of_files):
         try:
-            async with aclosing(source) as entries:
-                async for entry in entries:
-                    yield entry
+            async with aclosing(source) as batches:
+                async for batch in batches:
+                    yield batch
         except ForensicsError as error:
             notes.add(error)
 
 
-def _sources(
-    bundle: BundleReader, wanted: Filter, of_files: bool
-) -> list[AsyncGenerator[Entry, None]]:
+def _sources(bundle: BundleReader, wanted: Filter, of_files: bool) -> list[_Entries]:
     found = [_events(bundle)]
     for name in containers_of(bundle, wanted):
         found += [_container(bundle, name), _processes(bundle, name)]
@@ -129,39 +131,38 @@ def _sources(
     return found
 
 
-async def _events(bundle: BundleReader) -> AsyncGenerator[Entry, None]:
-    for entry in await event_entries(bundle):
-        yield entry
+async def _events(bundle: BundleReader) -> _Entries:
+    yield await event_entries(bundle)
 
 
-async def _container(bundle: BundleReader, name: str) -> AsyncGenerator[Entry, None]:
-    for entry in await container_entries(bundle, name):
-        yield entry
+async def _container(bundle: BundleReader, name: str) -> _Entries:
+    yield await container_entries(bundle, name)
 
 
-async def _processes(bundle: BundleReader, name: str) -> AsyncGenerator[Entry, None]:
-    for entry in await process_entries(bundle, name):
-        yield entry
+async def _processes(bundle: BundleReader, name: str) -> _Entries:
+    yield await process_entries(bundle, name)
 
 
-async def _files(bundle: BundleReader, name: str, wanted: Filter) -> AsyncGenerator[Entry, None]:
+async def _files(bundle: BundleReader, name: str, wanted: Filter) -> _Entries:
     rows = files.file_times(bundle, name, changes_only=wanted.changes_only)
     async with aclosing(rows) as found:
-        async for file in found:
-            for entry in files.entries(file, name):
-                yield entry
+        async for batch in found:
+            yield [entry for file in batch for entry in files.entries(file, name)]
 
 
 async def _within(
-    entries: AsyncIterator[Entry], wanted: Filter, moments: list[int] | None
-) -> AsyncIterator[Entry]:
-    async for entry in entries:
-        if wanted.since is not None and entry.time < wanted.since:
-            continue
-        if wanted.until is not None and entry.time >= wanted.until:
-            continue
-        if moments is None or any(abs(entry.time - one) <= wanted.window for one in moments):
-            yield entry
+    batches: AsyncIterator[list[Entry]], wanted: Filter, moments: list[int] | None
+) -> AsyncIterator[list[Entry]]:
+    async for batch in batches:
+        yield [entry for entry in batch if _is_wanted(entry.time, wanted, moments)]
+
+
+def _is_wanted(time: int, wanted: Filter, moments: list[int] | None) -> bool:
+    if wanted.since is not None and time < wanted.since:
+        return False
+    if wanted.until is not None and time >= wanted.until:
+        return False
+    return moments is None or any(abs(time - one) <= wanted.window for one in moments)
 
 
 async def _moments(bundle: BundleReader, wanted: Filter) -> list[int]:
@@ -169,9 +170,10 @@ async def _moments(bundle: BundleReader, wanted: Filter) -> list[int]:
     found: set[int] = set()
     for name in containers_of(bundle, wanted):
         async with aclosing(files.file_times(bundle, name)) as rows:
-            async for file in rows:
-                if file.path == wanted.around:
-                    found.update(file.times.values())
+            async for batch in rows:
+                for file in batch:
+                    if file.path == wanted.around:
+                        found.update(file.times.values())
     if not found:
         raise ForensicsError(
             f"No file {wanted.around!r} with a time is in the bundle",

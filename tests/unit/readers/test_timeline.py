@@ -125,7 +125,7 @@ async def tree(tmp_path: Path) -> Path:
 
 async def entries(folder: Path, wanted: Filter | None = None) -> list[Entry]:
     async with open_bundle(str(folder)) as bundle:
-        return [entry async for entry in timeline(bundle, wanted)]
+        return [entry async for batch in timeline(bundle, wanted) for entry in batch]
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -205,7 +205,7 @@ async def test_times_of_a_cri_runtime_are_nanoseconds(tmp_path: Path) -> None:
 
 async def test_files_have_one_entry_for_each_of_their_moments(tree: Path) -> None:
     async with open_bundle(str(tree)) as bundle:
-        found = [one async for one in timeline(bundle) if one.path == "/old"]
+        found = [e async for batch in timeline(bundle) for e in batch if e.path == "/old"]
     assert [one.marks[0] for one in found] == ["m", "."]
     assert to_stamp(found[0].time) == "1970-01-02T00:00:00.000000000Z"
     assert found[0].what.startswith("Content Modification Time")
@@ -215,13 +215,15 @@ async def test_files_have_one_entry_for_each_of_their_moments(tree: Path) -> Non
 async def test_the_order_is_kept_however_many_parts_there_are() -> None:
     times = [(n * 7919) % 1000 for n in range(1000)]
 
-    async def some() -> AsyncIterator[Entry]:
+    async def some() -> AsyncIterator[list[Entry]]:
         for time in times:
-            yield Entry(time, "t", Source.LOG, "web", f"line \udcff {time}", "p", "m...", "0" * 64)
+            yield [
+                Entry(time, Source.LOG, "web", f"line \udcff {time}", "t", "p", "m...", "0" * 64)
+            ]
 
-    found = [entry async for entry in in_order(some(), part=64)]
+    found = [entry async for batch in in_order(some(), part=64) for entry in batch]
     assert [entry.time for entry in found] == sorted(times)
-    assert found[3] == Entry(3, "t", Source.LOG, "web", "line \udcff 3", "p", "m...", "0" * 64)
+    assert found[3] == Entry(3, Source.LOG, "web", "line \udcff 3", "t", "p", "m...", "0" * 64)
 
 
 async def test_only_what_is_wanted(documents: Path) -> None:
@@ -261,12 +263,12 @@ def test_timesketch_takes_every_line(tree: Path) -> None:
 def test_no_cell_is_a_formula(tree: Path) -> None:
     rows = list(csv.reader(io.StringIO(invoke(tree, "--format", "csv").stdout)))
     assert rows[0][:3] == ["datetime", "timestamp_desc", "source"]
-    line = csv_line(csv_cells(Entry(0, "t", Source.LOG, "web", "=1+1", "-x")))
+    line = csv_line(csv_cells(Entry(0, Source.LOG, "web", "=1+1", "t", "-x")))
     assert line == "1970-01-01T00:00:00.000000000Z,t,log,web,'=1+1,'-x,"
 
 
 def test_lines_of_what_is_no_file_fit_into_a_bodyfile_too() -> None:
-    row = bodyfile_row(Entry(10**9, "t", Source.LOG, "", "a|b\x1b", ""), "")
+    row = bodyfile_row(Entry(10**9, Source.LOG, "", "a|b\x1b", "t"), "")
     assert row == "0|[pod] (log) a\\x7cb\\x1b|0|-/----------|0|0|0|1|1|1|1"
 
 
