@@ -88,17 +88,19 @@ async def gunzipped(blocks: AsyncIterator[bytes], name: str) -> AsyncGenerator[b
         raise VerificationError(f"{name} is no gzip file: {error}") from error
 
 
-async def lines(blocks: AsyncIterator[bytes]) -> AsyncGenerator[list[bytes], None]:
-    """Yield lines without their ends, in batches; of one over `MAX_LINE` bytes the beginning."""
+async def lines(
+    blocks: AsyncIterator[bytes], most: int = MAX_LINE
+) -> AsyncGenerator[list[bytes], None]:
+    """Yield lines without their ends, in batches; of one over `most` bytes the beginning."""
     rest, skipping = b"", False
     async for block in blocks:
         *whole, rest = (rest + block).split(b"\n")
         if whole and skipping:
             del whole[0]
             skipping = False
-        if len(rest) > MAX_LINE:
+        if len(rest) > most:
             whole += [] if skipping else [rest]
             rest, skipping = b"", True
-        yield [line[:MAX_LINE] for line in whole]
+        yield [line[:most] for line in whole]
     if rest:
         yield [] if skipping else [rest]

@@ -6,37 +6,16 @@ passed over, and counted by who asks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from anyio import to_thread
-
-from forensics_core.errors import VerificationError
-from forensics_core.evidence.changes import read_verified
 from forensics_core.evidence.layout import container_file
 from forensics_core.evidence.reader import BundleReader
+from forensics_core.readers.documents import load
 from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
 
-LIMIT = 64 * 1024 * 1024
-"""Bytes that a document may have."""
 _ZERO = "0001-01-01T00:00:00"
 """What Go writes for a time that is not set."""
-
-
-async def load(bundle: BundleReader, name: str) -> Any:
-    """Return a verified JSON document, None where the bundle has none so called.
-
-    Raises `VerificationError`.
-    """
-    expected = bundle.expectations.get(name)
-    if expected is None:
-        return None
-    data = await read_verified(bundle, expected, limit=LIMIT)
-    try:
-        return await to_thread.run_sync(json.loads, data)
-    except (ValueError, RecursionError) as error:
-        raise VerificationError(f"{name} is no JSON: {error}") from error
 
 
 def capture_entries(bundle: BundleReader) -> Iterator[Entry]:
