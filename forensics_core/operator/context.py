@@ -19,7 +19,13 @@ from anyio import to_thread
 
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.errors import ApiUnavailable, ClusterError, NotFound, ObjectExists
+from forensics_core.errors import (
+    ApiUnavailable,
+    ClusterError,
+    DestinationError,
+    NotFound,
+    ObjectExists,
+)
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.export.s3.destination import S3Destination
 from forensics_core.kube import resources
@@ -50,6 +56,10 @@ PAUSE = 0.5
 """Seconds before the second try."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """Ten times as fast where PyYAML was built with libyaml."""
+
+
+class ForeignObject(DestinationError):
+    """Something lies where only the operator should have written."""
 
 
 @dataclass(slots=True)
@@ -270,8 +280,9 @@ def _json(item: Any) -> bytes:
 async def upload(context: Context, destination: S3Destination, store: S3Store) -> list[ContextFile]:
     """Store the files, and return what the order says of them.
 
-    A file that is there already was put there before a crash of ours: it is read back and kept, in
-    the version that was read.
+    A file that is there already is kept only if it is the very same: a crash of ours came after it.
+    Raises `ForeignObject` for any other, whoever wrote it: only what the operator itself has just
+    gathered is context.
     """
     stored: list[ContextFile] = []
     async with task_group() as tasks:
@@ -293,9 +304,12 @@ async def _upload_one(
         async with destination.create(name, content_type=_type(name)) as writer:
             await writer.write(data)
             kept = await writer.commit()
-    except ObjectExists:
+    except ObjectExists as error:
         kept = await store.stat(name)
-        digest, size = await digest_of(store, name, kept.version_id)
+        if kept.size != size or await digest_of(store, name, kept.version_id) != (digest, size):
+            raise ForeignObject(
+                f"{store.url}{name} was written by somebody else", hint="Another location is taken"
+            ) from error
     stored.append(
         ContextFile(
             name=name,

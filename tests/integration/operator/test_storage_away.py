@@ -94,9 +94,8 @@ async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
         stage.request()
         status = await stage.finished()
     assert status["phase"] == "Complete"
-    assert {stage.get(f"deaf-{number}")["status"]["phase"] for number in range(many)} == {
-        "Capturing"
-    }
+    waiting = [stage.get(f"deaf-{number}")["status"] for number in range(many)]
+    assert {status["phase"] for status in waiting} <= {"Capturing", "Pending"}
     assert asked < many * 8, "each has more files of context than that"
 
 
