@@ -24,6 +24,7 @@ import anyio
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
+from forensics_core import children
 from lab.dockerd import find_engine, private_engine
 from lab.process import LabError, in_thread
 
@@ -229,7 +230,7 @@ async def _tar(folder: Path) -> AsyncIterator[bytes]:
     """Stream a folder as a tar archive, owned by root whoever made it."""
     owner = [] if os.geteuid() == 0 else ["--owner=0", "--group=0"]
     command = ["tar", "-C", str(folder), "--numeric-owner", *owner, "--xattrs", "-cf", "-", "."]
-    async with await anyio.open_process(command, stderr=subprocess.DEVNULL) as process:
+    async with await children.start(command, stderr=subprocess.DEVNULL) as process:
         assert process.stdout  # noqa: S101  # a pipe, as asked for
         async for block in process.stdout:
             yield block

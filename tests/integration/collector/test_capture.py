@@ -413,3 +413,16 @@ async def test_a_full_disk_ends_it_without_a_manifest(
         await anyio.run_process(["umount", str(small)])
     assert "manifest.json" not in left
     assert not [name for name in left if "rootfs" in name]
+
+
+async def test_a_hostile_environment_costs_no_evidence(
+    docker: Engine, image: str, bundle: Bundle, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    use_env({**docker.env, "TAR_OPTIONS": "--exclude-vcs --remove-files", "TZ": "Asia/Tokyo"})
+    async with docker.container(image) as container:
+        await docker.exec(container, "mkdir /srv/.git && echo main > /srv/.git/HEAD")
+        result = await collect(bundle, container)
+        assert await docker.exec(container, "cat /srv/.git/HEAD") == "main\n"
+    assert not result.partial
+    head = bundle.tar(bundle.capture.containers[0].name).extractfile("./srv/.git/HEAD")
+    assert head and head.read() == b"main\n"
