@@ -97,7 +97,13 @@ class Engine:
         `capabilities` are added to Docker's default ones; `binds` and `tmpfs` are Docker's; other
         arguments go into the request as they are (`Env`, `User`, `Tty`, ...).
         """
-        host = {"NetworkMode": "none", "CapAdd": [*capabilities], "Binds": [*binds]}
+        host = {
+            "NetworkMode": "none",
+            "CapAdd": [*capabilities],
+            "Binds": [*binds],
+            # The default of an engine that was there before may be another one.
+            "LogConfig": {"Type": "json-file"},
+        }
         request: dict[str, Any] = {
             "Image": image,
             "Cmd": [*command],

@@ -39,7 +39,7 @@ PATIENCE = 60.0
 async def capture(scene: Scene) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
-        async with scene.runtime.layers(scene.container) as layers:
+        async with scene.layers() as layers:
             await _from_the_layers(scene, layers)
     except Unavailable as why:
         try:

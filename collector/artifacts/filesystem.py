@@ -63,7 +63,7 @@ class _Kept:
 
 async def _from_the_node(scene: Scene) -> None:
     async with (
-        scene.runtime.root(scene.container) as root,
+        scene.root() as root,
         read_tree(root) as reading,
         indexed(scene, reading.complaints.findings) as index,
     ):

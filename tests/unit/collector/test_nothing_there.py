@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ import anyio
 import pytest
 
 from collector.artifacts import logs, network, processes
+from collector.files.logfiles import LogFiles
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
@@ -26,6 +28,10 @@ class EndedRuntime:
 
     async def inspect(self, container: ContainerInfo) -> ContainerInfo:
         return container
+
+    @asynccontextmanager
+    async def log_files(self, _: ContainerInfo) -> AsyncIterator[LogFiles]:
+        yield LogFiles()
 
     async def process(self, _: ContainerInfo) -> int:
         process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
