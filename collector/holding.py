@@ -2,8 +2,8 @@
 
 A container that crashes again and again is started anew while the capture runs: its log is deleted,
 its file system unmounted, and after the next crash it is removed altogether. A descriptor that is
-open by then goes on reading what it stood for: a log stays whole, and so does a file system until
-the runtime deletes the container's own files.
+open by then goes on reading what it stood for: a log stays whole, a file system stays mounted, and
+the files that the container wrote keep their content after they were deleted.
 
 ::
 
@@ -19,12 +19,14 @@ from __future__ import annotations
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from anyio import to_thread
 
-from collector.runtimes.runtime import ContainerInfo, Unavailable
+from collector.files.upper import MAX_FILES, hold_upper
+from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.errors import ForensicsError
 
@@ -33,6 +35,7 @@ MAX_DESCRIPTORS = 8192
 _SPARE = 512
 """Descriptors that are left for everything else where fewer are allowed."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -50,21 +53,23 @@ class Holding:
         scene.held.logs = await self._open(scene.runtime.log_files, scene.container)
 
     async def files(self, scene: Scene, *, layers: bool, root: bool) -> None:
-        """Hold the layers of a container's overlay, and its merged file system."""
-        if layers:
+        """Hold the layers of a container's overlay, its merged file system, and what it wrote."""
+        if layers or root:
             scene.held.layers = await self._open(scene.runtime.layers, scene.container)
         if root:
             scene.held.root = await self._open(scene.runtime.root, scene.container)
+        if root and scene.held.layers:
+            room = self._limit - await to_thread.run_sync(_descriptors)
+            hold = partial(hold_upper, limit=min(MAX_FILES, max(room, 0)))
+            scene.held.upper = await self._open(hold, scene.held.layers.upper)
 
     async def _open(
-        self,
-        opening: Callable[[ContainerInfo], AbstractAsyncContextManager[T]],
-        container: ContainerInfo,
+        self, opening: Callable[[S], AbstractAsyncContextManager[T]], source: S
     ) -> T | None:
         if self._stuck or await to_thread.run_sync(_descriptors) > self._limit:
             return None
         try:
-            return await self._stack.enter_async_context(opening(container))
+            return await self._stack.enter_async_context(opening(source))
         except Unavailable as why:
             self._stuck = why.reason == "Hung"
         except (ForensicsError, OSError):

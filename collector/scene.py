@@ -12,10 +12,12 @@ import anyio
 from collector.documents.text import document
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import LogFiles
+from collector.files.upper import HeldUpper
 from collector.pace import Pace
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.errors import ContainerGone
 from forensics_core.evidence.bundle import BundleWriter, Findings, Label
 from forensics_core.evidence.layout import container_file
 from forensics_core.evidence.manifest import Flag, NotCaptured
@@ -34,6 +36,8 @@ class Held:
     layers: OpenLayers | None = None
     root: int | None = None
     """A descriptor of the merged file system."""
+    upper: HeldUpper | None = None
+    """What the container wrote."""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,14 @@ class Scene:
         """Open the logs, as `Runtime.log_files` does, or take what has been held open."""
         async with _held(self.held.logs, self.runtime.log_files, self.container) as logs:
             yield logs
+
+    async def is_removed(self) -> bool:
+        """Return whether the runtime has removed the container meanwhile."""
+        try:
+            await self.runtime.inspect(self.container)
+        except ContainerGone:
+            return True
+        return False
 
     @property
     def is_over(self) -> bool:

@@ -57,6 +57,9 @@ async def _from_the_layers(scene: Scene, layers: OpenLayers) -> None:
         scene, streamed(head, "changes", _read(scene, changes, findings)), METHOD, findings
     )
     _account(scene, changes)
+    if await scene.is_removed():
+        message = "The container was removed: what it wrote and was not listed by then is missing"
+        scene.lacks(f"{NAME}, its rest", "Gone", message)
 
 
 async def _read(scene: Scene, changes: ChangeSet, findings: Findings) -> AsyncIterator[list[str]]:
