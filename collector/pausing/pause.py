@@ -33,7 +33,7 @@ from forensics_core.tasks import task_group
 LIMIT = 60.0
 """Seconds that containers are held still at most; the capture goes on without that."""
 
-_NEEDED = ("DOCKER_HOST", ENDPOINT, HOST_PROC)
+_NEEDED = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", ENDPOINT, HOST_PROC)
 """What leads the supervisor to the same runtime."""
 
 Words = dict[str, str]

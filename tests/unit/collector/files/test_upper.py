@@ -105,6 +105,16 @@ async def test_no_more_than_the_limit_is_held(tmp_path: Path) -> None:
             assert not held.complete and len(held.places) == 9
 
 
+async def test_folders_that_are_not_reached_are_closed(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        before = len([*Path("/proc/self/fd").iterdir()])
+        async with hold_upper(upper, 5) as held:
+            assert not held.complete
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
 async def test_sockets_are_left_out(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening, opened(os.open(tmp_path, FOLDER)) as upper:
         listening.bind(str(tmp_path / "s"))
