@@ -9,7 +9,7 @@ from typing import Literal
 
 import anyio
 
-from collector.artifacts import diff, filesystem, inspect, logs, network, processes
+from collector.artifacts import diff, inspect, logs, mounts, network, processes
 from collector.pace import Pace
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
@@ -42,7 +42,7 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
     ArtifactKind.PROCESSES: processes.capture,
     ArtifactKind.NETWORK: network.capture,
     ArtifactKind.DIFF: diff.capture,
-    ArtifactKind.FILESYSTEM: filesystem.capture,
+    ArtifactKind.FILESYSTEM: mounts.capture,
     ArtifactKind.LOGS: logs.capture,
     ArtifactKind.INSPECT: inspect.capture,
 }
@@ -107,6 +107,7 @@ class Attempt:
                 stop=self.stop,
                 peers=len(self.order.targets),
                 pace=self.pace,
+                wanted=frozenset(self.order.artifacts),
             )
         )
         self.bundle.meter.artifacts_total += sum(
@@ -222,7 +223,7 @@ def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
     files = {
         ArtifactKind.LOGS: min(len(container.log_streams), logs.MAX_FILES),
         ArtifactKind.INSPECT: 2,
-        ArtifactKind.FILESYSTEM: 3,
+        ArtifactKind.FILESYSTEM: 7,
     }
     return files.get(kind, 1)
 

@@ -42,6 +42,8 @@ class Scene:
     """How fast all of them are read."""
     peers: int = 1
     """Containers that share the time until the deadline."""
+    wanted: frozenset[ArtifactKind] = frozenset()
+    """The kinds of evidence that were asked for."""
 
     @property
     def is_over(self) -> bool:

@@ -30,6 +30,14 @@ ROOTFS_INDEX = "rootfs.index.jsonl.zst"
 ROOTFS_LOOKUP = "rootfs.lookup.jsonl.zst"
 """One line of JSON a frame of the index: its SHA-256, and which paths can be in it."""
 
+MOUNTS = "mounts.json"
+"""What was mounted in a container, and where each mount's files are in the bundle."""
+MOUNTS_ARCHIVES = ("mounts.tar.zst", "mounts.tar")
+"""What the archive of mounts can be called; the paths in it are those of the container."""
+MOUNTS_INDEX = "mounts.index.jsonl.zst"
+MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
+"""As those of the file system."""
+
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 

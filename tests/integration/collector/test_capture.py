@@ -40,6 +40,10 @@ STILL = {
     "rootfs.tar.zst",
     "rootfs.index.jsonl.zst",
     "rootfs.lookup.jsonl.zst",
+    "mounts.json",
+    "mounts.tar.zst",
+    "mounts.index.jsonl.zst",
+    "mounts.lookup.jsonl.zst",
     "logs/stdout.log",
     "logs/stderr.log",
     "inspect.json",
@@ -91,6 +95,7 @@ async def test_a_running_container(
         "engine-api",
         "tree",
         "index",
+        "mounts",
         "overlay-upperdir",
     }
 
@@ -199,7 +204,9 @@ async def test_a_container_that_does_not_run(
     await docker.remove(container)
     assert not result.partial
     assert bundle.capture.containers[0].state == state
-    assert files(bundle) == STILL
+    # Before its first start nothing was ever mounted.
+    unmounted = {"mounts.tar.zst", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
+    assert files(bundle) == (STILL if state == "exited" else STILL - unmounted)
     assert bundle.gaps() == {"processes": "NotRunning", "network": "NotRunning"}
     names = bundle.tar(bundle.capture.containers[0].name).getnames()
     assert ("./last" in names, "./etc/passwd" in names) == (state == "exited", state == "created")
@@ -240,8 +247,9 @@ async def test_several_containers_and_no_compression(
         f"docker://{two}",
     }
     index = {"rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"}
-    assert files(bundle) == {"rootfs.tar"} | index
-    assert (meter.artifacts_done, meter.artifacts_total) == (7, 7)
+    mounts = {"mounts.json", "mounts.tar", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
+    assert files(bundle) == {"rootfs.tar"} | index | mounts
+    assert (meter.artifacts_done, meter.artifacts_total) == (15, 15)
 
 
 async def test_another_containers_bundle_of_that_name_gets_nothing_added(
