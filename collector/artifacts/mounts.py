@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from anyio import to_thread
 
-from collector.artifacts import filesystem
+from collector.artifacts import deleted, filesystem
 from collector.documents.text import readable
 from collector.files.beneath import opened
 from collector.files.indexing import indexed
@@ -58,6 +58,8 @@ async def capture(scene: Scene) -> None:
         reason = error.reason if isinstance(error, Unavailable) else "Unreadable"
         message = str(error) if told else f"{type(error).__name__}: {error}"
         scene.lacks("mounts", reason, f"What is mounted could not be read: {message}")
+    if ArtifactKind.PROCESSES not in scene.wanted:
+        await deleted.capture(scene)
     await filesystem.capture(scene)
 
 

@@ -164,6 +164,21 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
+def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
+    """Return the processes of the container that see another root than its file system `root`.
+
+    One that went into a directory of it, by chroot, does not count: that is in the archive.
+    """
+    own, found = os.fstat(root), list[int]()
+    for pid in pids:
+        with suppress(OSError), Process.open(pid) as process:
+            ours = any(key in path for path in process.cgroups().values())
+            at_top = ours and process.link("root") == b"/"
+            if at_top and not os.path.samestat(os.stat("root", dir_fd=process.folder), own):
+                found.append(pid)
+    return found
+
+
 def is_memory(seen: Seen) -> bool:
     """Whether it is the whole of a file system in memory."""
     return seen.mount.kind in MEMORY and seen.mount.root == b"/" and not seen.obstacle

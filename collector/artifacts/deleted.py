@@ -1,0 +1,111 @@
+"""Deleted files that processes still hold: a gap for each, with path, process and size.
+
+Their bytes are in no archive. Of programs the SHA-256 is known, because they can be read at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from anyio import to_thread
+
+from collector.documents.text import readable
+from collector.node.held import Held, Search
+from collector.node.patience import patiently
+from collector.node.procfs import companions
+from collector.node.programs import Programs
+from collector.node.sharedmemory import Segment, segments
+from collector.runtimes.runtime import Unavailable
+from collector.scene import Scene
+from forensics_core.errors import DestinationError, UsageError
+from forensics_core.evidence.bundle import shortened
+
+PATIENCE = 60.0
+"""Seconds that looking at all processes may take."""
+MAX_GAPS = 300
+"""Files that are listed one by one; the rest are counted."""
+
+
+async def capture(scene: Scene) -> None:
+    """Record what the container's processes hold, where nothing else looks at them."""
+    with suppress(Unavailable, FileNotFoundError):
+        first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
+        numbers = await to_thread.run_sync(companions, first, scene.container.key)
+        await account(scene, numbers, Programs())
+
+
+async def account(scene: Scene, numbers: Sequence[int], programs: Programs) -> None:
+    """Record each deleted file that these processes hold, once however many they are."""
+    try:
+        await _account(scene, numbers, programs)
+    except (DestinationError, UsageError):
+        raise
+    except Exception as error:  # what a container can provoke must not cost the other evidence
+        message = f"It is not known which processes hold: {type(error).__name__}: {error}"
+        scene.lacks("deleted files", "Unexpected", message, requested=False)
+
+
+async def _account(scene: Scene, numbers: Sequence[int], programs: Programs) -> None:
+    search = Search(time.monotonic() + PATIENCE)
+    try:
+        await patiently(PATIENCE + 5, "deleted files", search.look, numbers)
+    except Unavailable as hung:
+        search.until = 0  # the thread, should it come back, finds nothing more to do
+        scene.lacks("deleted files", hung.reason, f"/proc did not answer: {hung}", requested=False)
+    found = list(search.files.values())
+    for held in found[:MAX_GAPS]:
+        await _tell(scene, held, programs)
+    _tell_rest(scene, search, found[MAX_GAPS:])
+    for segment in await _segments(numbers):
+        _tell_segment(scene, segment)
+
+
+async def _tell(scene: Scene, held: Held, programs: Programs) -> None:
+    path, command = shortened(readable(held.path)), readable(held.command)
+    verb = "runs" if "executable" in held.how or "program" in held.how else "holds"
+    message = f"Process {held.pid} ({command}) {verb} it; it has no name any more"
+    if held.holders > 1:
+        message += f". So do {held.holders - 1} other processes"
+    facts: dict[str, str | int] = {"path": path, "pid": held.pid, "size": held.size}
+    if verb == "runs" and (digest := await programs.digest(held.pid)):
+        facts["sha256"] = digest
+    scene.lacks(f"{held.how} {path}", "Deleted", message, requested=False, **facts)
+
+
+def _tell_rest(scene: Scene, search: Search, rest: Sequence[Held]) -> None:
+    if rest or search.more:
+        size = sum(held.size for held in rest)
+        message = f"{len(rest)} further files that processes hold have no name any more"
+        if search.more:
+            message += f", and there are more: {search.more} times a process holds one"
+        what = "deleted files, the rest"
+        scene.lacks(what, "Deleted", message, requested=False, size=size)
+    if search.unseen:
+        numbers = sorted(set(search.unseen))
+        shown = ", ".join(map(str, numbers[:50])) + (", ..." if len(numbers) > 50 else "")
+        message = f"It is not known which deleted files {len(numbers)} processes hold: {shown}"
+        scene.lacks("deleted files, of some processes", "Unreadable", message, requested=False)
+
+
+async def _segments(numbers: Sequence[int]) -> list[Segment]:
+    with suppress(Unavailable, OSError):
+        return await patiently(PATIENCE, "shared memory", segments, numbers)
+    return []
+
+
+def _tell_segment(scene: Scene, segment: Segment) -> None:
+    name = f"/SYSV{segment.key:08x}"
+    message = (
+        f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "
+        f"of the container, has no file; {segment.attached} processes have it attached"
+    )
+    scene.lacks(
+        f"shared memory {segment.number}",
+        "NotSupported",
+        message,
+        requested=False,
+        path=name,
+        size=segment.size,
+    )
