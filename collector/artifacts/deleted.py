@@ -16,7 +16,7 @@ from collector.node.held import Held, Search
 from collector.node.patience import patiently
 from collector.node.procfs import companions
 from collector.node.programs import Programs
-from collector.node.sharedmemory import Segment, segments
+from collector.node.sharedmemory import MAX_SEGMENTS, Segment, segments
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.errors import DestinationError, UsageError
@@ -58,8 +58,7 @@ async def _account(scene: Scene, numbers: Sequence[int], programs: Programs) -> 
     for held in found[:MAX_GAPS]:
         await _tell(scene, held, programs)
     _tell_rest(scene, search, found[MAX_GAPS:])
-    for segment in await _segments(numbers):
-        _tell_segment(scene, segment)
+    await _tell_segments(scene, numbers)
 
 
 async def _tell(scene: Scene, held: Held, programs: Programs) -> None:
@@ -89,10 +88,18 @@ def _tell_rest(scene: Scene, search: Search, rest: Sequence[Held]) -> None:
         scene.lacks("deleted files, of some processes", "Unreadable", message, requested=False)
 
 
-async def _segments(numbers: Sequence[int]) -> list[Segment]:
-    with suppress(Unavailable, OSError):
-        return await patiently(PATIENCE, "shared memory", segments, numbers)
-    return []
+async def _tell_segments(scene: Scene, numbers: Sequence[int]) -> None:
+    try:
+        found = await patiently(PATIENCE, "shared memory", segments, numbers)
+    except (Unavailable, OSError) as error:
+        message = f"The container's System V shared memory could not be listed: {error}"
+        scene.lacks("shared memory", "NotPermitted", message, requested=False)
+        return
+    for segment in found[:MAX_SEGMENTS]:
+        _tell_segment(scene, segment)
+    if len(found) > MAX_SEGMENTS:
+        message = f"There are more than {MAX_SEGMENTS} segments of System V shared memory"
+        scene.lacks("shared memory, the rest", "NotSupported", message, requested=False)
 
 
 def _tell_segment(scene: Scene, segment: Segment) -> None:

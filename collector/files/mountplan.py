@@ -145,6 +145,12 @@ def _fate_of_ended(row: Declared, state: str, remote: bool) -> Fate:
     return Fate(State.MISSING, "NotSupported", message)
 
 
+def _turn(seen: Seen) -> int:
+    if seen.path == b"/":
+        return 0
+    return 1 if is_memory(seen) else 2
+
+
 class _Plan:
     """The rules, for the mounts of one container."""
 
@@ -167,10 +173,7 @@ class _Plan:
         # The root, then what is archived whole: of a part of one, it can be said then where it is.
         order = sorted(
             range(len(self._mounts)),
-            key=lambda number: (
-                self._mounts[number].path != b"/",
-                not is_memory(self._mounts[number]),
-            ),
+            key=lambda number: _turn(self._mounts[number]),
         )
         planned: dict[int, Planned] = {}
         for number in order:

@@ -127,4 +127,4 @@ def content(file: int, size: int) -> Iterator[bytes]:
 def _seconds(nanoseconds: int) -> bytes:
     """Return seconds as GNU tar writes them: no zeros at the end."""
     sign, rest = b"-" if nanoseconds < 0 else b"", abs(nanoseconds)
-    return sign + b"%d.%09d" % divmod(rest, 10**9)
+    return sign + (b"%d.%09d" % divmod(rest, 10**9)).rstrip(b"0").rstrip(b".")

@@ -52,7 +52,7 @@ def segments(pids: Sequence[int]) -> list[Segment]:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(space), ThreadPoolExecutor(1, "ipc") as pool:
                 found += pool.submit(_read, space).result()
-    return found[:MAX_SEGMENTS]
+    return found
 
 
 def _read(space: int) -> list[Segment]:
