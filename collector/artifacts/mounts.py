@@ -73,7 +73,7 @@ async def _capture_mounts(scene: Scene) -> None:
         tops = await patiently(PATIENCE, "mounts", _open_all, *opening)
         if tops:
             archive = MountArchive()
-            whole = await _store(scene, archive, tops)
+            whole = await store(scene, archive, tops)
             for each in wanted:
                 if each.to_read:
                     _judge(each, archive, whole)
@@ -127,7 +127,8 @@ def _open(each: Planned, machine: Host | None) -> Iterator[Top]:
         raise OSError("the runtime's machine is not in reach")
 
 
-async def _store(scene: Scene, archive: MountArchive, tops: Sequence[Top]) -> bool:
+async def store(scene: Scene, archive: MountArchive, tops: Sequence[Top]) -> bool:
+    """Store the archive and its index; return whether there was time for all of it."""
     findings, blocks = Findings(), archive.blocks(tops)
 
     async def stream() -> AsyncIterator[Buffer]:
