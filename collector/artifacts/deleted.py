@@ -12,7 +12,7 @@ from contextlib import suppress
 from anyio import to_thread
 
 from collector.documents.text import readable
-from collector.node.held import Held, Search
+from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.patience import patiently
 from collector.node.procfs import companions
 from collector.node.programs import Programs
@@ -55,27 +55,27 @@ async def _account(scene: Scene, numbers: Sequence[int], programs: Programs) -> 
         search.until = 0  # the thread, should it come back, finds nothing more to do
         scene.lacks("deleted files", hung.reason, f"/proc did not answer: {hung}", requested=False)
     found = list(search.files.values())
-    for held in found[:MAX_GAPS]:
-        await _tell(scene, held, programs)
+    for file in found[:MAX_GAPS]:
+        await _tell(scene, file, programs)
     _tell_rest(scene, search, found[MAX_GAPS:])
     await _tell_segments(scene, numbers)
 
 
-async def _tell(scene: Scene, held: Held, programs: Programs) -> None:
-    path, command = shortened(readable(held.path)), readable(held.command)
-    verb = "runs" if "executable" in held.how or "program" in held.how else "holds"
-    message = f"Process {held.pid} ({command}) {verb} it; it has no name any more"
-    if held.holders > 1:
-        message += f". So do {held.holders - 1} other processes"
-    facts: dict[str, str | int] = {"path": path, "pid": held.pid, "size": held.size}
-    if verb == "runs" and (digest := await programs.digest(held.pid)):
+async def _tell(scene: Scene, file: DeletedFile, programs: Programs) -> None:
+    path, command = shortened(readable(file.path)), readable(file.command)
+    verb = "runs" if "executable" in file.how or "program" in file.how else "holds"
+    message = f"Process {file.pid} ({command}) {verb} it; it has no name any more"
+    if file.holders > 1:
+        message += f". So do {file.holders - 1} other processes"
+    facts: dict[str, str | int] = {"path": path, "pid": file.pid, "size": file.size}
+    if verb == "runs" and (digest := await programs.digest(file.pid)):
         facts["sha256"] = digest
-    scene.lacks(f"{held.how} {path}", "Deleted", message, requested=False, **facts)
+    scene.lacks(f"{file.how} {path}", "Deleted", message, requested=False, **facts)
 
 
-def _tell_rest(scene: Scene, search: Search, rest: Sequence[Held]) -> None:
+def _tell_rest(scene: Scene, search: Search, rest: Sequence[DeletedFile]) -> None:
     if rest or search.more:
-        size = sum(held.size for held in rest)
+        size = sum(file.size for file in rest)
         message = f"{len(rest)} further files that processes hold have no name any more"
         if search.more:
             message += f", and there are more: {search.more} times a process holds one"

@@ -17,8 +17,8 @@ import pytest
 
 from collector.artifacts import deleted
 from collector.artifacts.deleted import account
-from collector.node import held, programs, sharedmemory
-from collector.node.held import Held, Search
+from collector.node import deletedfiles, programs, sharedmemory
+from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.evidence.manifest import NotCaptured
@@ -59,7 +59,7 @@ def search(*pids: int) -> Search:
     return found
 
 
-def kinds(found: Search) -> dict[tuple[str, str], Held]:
+def kinds(found: Search) -> dict[tuple[str, str], DeletedFile]:
     return {(each.how, os.fsdecode(each.path)): each for each in found.files.values()}
 
 
@@ -116,7 +116,7 @@ print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
 def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = 'a = [gone(str(n), b"x") for n in range(5)]'
     with holding(tmp_path, script) as pid:
-        monkeypatch.setattr(held, "MAX_FILES", 3)
+        monkeypatch.setattr(deletedfiles, "MAX_FILES", 3)
         found = search(pid)
         assert (len(found.files), found.more) == (3, 2)
         few = Search(math.inf, links=2)
@@ -125,7 +125,7 @@ def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         late = Search(time.monotonic() - 1)
         late.look([pid])
         assert late.unseen == [pid] and not late.files
-        monkeypatch.setattr(held, "MAX_MAPS", 100)
+        monkeypatch.setattr(deletedfiles, "MAX_MAPS", 100)
         assert search(pid).unseen == [pid]
 
 
@@ -178,7 +178,7 @@ async def test_very_many_files_are_listed_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(held, "MAX_FILES", 4)
+    monkeypatch.setattr(deletedfiles, "MAX_FILES", 4)
     gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
     assert len(gaps) == 3 and gaps[-1].size == 4
     assert "2 further files" in gaps[-1].message and "2 times" in gaps[-1].message
@@ -187,7 +187,7 @@ async def test_very_many_files_are_listed_to_a_limit(
 async def test_what_was_not_looked_at_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "MAX_LINKS", 0)
+    monkeypatch.setattr(deletedfiles, "MAX_LINKS", 0)
     monkeypatch.setattr(deleted, "Search", lambda until: Search(until, links=0))
     (gap,) = await gaps_of(tmp_path, "")
     assert gap.what == "deleted files, of some processes"

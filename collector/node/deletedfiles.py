@@ -39,7 +39,7 @@ _AREA = re.compile(
 
 
 @dataclass(slots=True)
-class Held:
+class DeletedFile:
     """One file without a name."""
 
     how: str
@@ -61,7 +61,7 @@ class Search:
 
     until: float
     """When it gives up, by the monotonic clock."""
-    files: dict[tuple[int, int], Held] = field(default_factory=dict)
+    files: dict[tuple[int, int], DeletedFile] = field(default_factory=dict)
     """By device and inode."""
     more: int = 0
     """Times that a process holds one past `MAX_FILES`."""
@@ -138,8 +138,10 @@ class Search:
             self.more += 1
         else:
             command = process.read("comm", 64).removesuffix(b"\n")
-            held = Held(_kind(how, path, found), path, process.pid, found.st_size, command)
-            self.files[key] = held
+            deleted = DeletedFile(
+                _kind(how, path, found), path, process.pid, found.st_size, command
+            )
+            self.files[key] = deleted
 
 
 def _kind(how: str, path: bytes, found: os.stat_result) -> str:
