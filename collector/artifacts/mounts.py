@@ -31,7 +31,7 @@ from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import DestinationError, ForensicsError, UsageError
-from forensics_core.evidence.bundle import Findings
+from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
@@ -177,7 +177,7 @@ def _account(scene: Scene, seen: Survey, planned: Iterable[Planned]) -> None:
     missing = [each for each in planned if each.fate.state in {State.MISSING, State.PARTIAL}]
     for each in missing[:MAX_GAPS]:
         scene.lacks(
-            f"mount {readable(each.path)}",
+            f"mount {shortened(readable(each.path))}",
             each.fate.reason,
             each.fate.message,
             requested=each.fate.asked or (asked and each.volume),

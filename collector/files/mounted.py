@@ -19,8 +19,8 @@ from collector.node.procfs import Process
 
 MAX_MOUNTS = 10_000
 """Mounts of one container that are looked at; the rest are counted. A kernel allows 100,000."""
-MAX_TABLE = 16 * 1024 * 1024
-"""Bytes of one mount table."""
+MAX_TABLE = 8 * 1024 * 1024
+"""Bytes of one mount table, and of all mounts of one container."""
 MAX_SPACES = 64
 """Mount namespaces and roots of one container that are looked into."""
 
@@ -90,6 +90,7 @@ class _Known:
     numbers: set[int] = field(default_factory=set)
     copies: dict[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
     """What is mounted where, and in which namespace it was seen first."""
+    room: int = MAX_TABLE
 
     def add(self, mount: Mount, path: bytes, space: bytes) -> bool:
         """Return whether a mount is a new one."""
@@ -110,10 +111,14 @@ def _look(process: Process, found: Survey, known: _Known) -> None:
     found.spaces[space, root] = process.pid
     for mount in parse_table(process.read("mountinfo", MAX_TABLE)):
         path = root.rstrip(b"/") + mount.point if mount.point != b"/" else root
-        if len(found.mounts) >= MAX_MOUNTS:
+        if not known.add(mount, path, space):
+            continue
+        known.room -= len(path) + len(mount.root) + len(mount.source) + len(mount.options)
+        if len(found.mounts) >= MAX_MOUNTS or known.room < 0:
             found.more += 1
-        elif known.add(mount, path, space):
+        else:
             found.mounts.append(Seen(mount, process.pid, path, space))
+    found.unseen += "mountinfo" in process.cut
 
 
 @contextmanager

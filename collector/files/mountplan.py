@@ -16,6 +16,7 @@ from collector.documents.text import portable, readable
 from collector.files.mounted import Seen, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount
 from collector.runtimes.declared import RUNTIME_FILES, Declared
+from forensics_core.evidence.bundle import shortened
 
 MAX_RUNTIME_FILE = 4 * 1024 * 1024
 """Bytes of a file that a runtime mounts; a container may have filled it up."""
@@ -79,9 +80,9 @@ class Planned:
     def facts(self) -> dict[str, str | int]:
         """Return what a gap says of it beside its reason."""
         facts: dict[str, str | int] = {
-            "path": readable(self.path),
+            "path": shortened(readable(self.path)),
             "type": readable(self.kind),
-            "source": readable(self.source),
+            "source": shortened(readable(self.source)),
         }
         return facts if self.size is None else facts | {"size": self.size}
 
