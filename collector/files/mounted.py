@@ -13,14 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from collector.files.beneath import mount_number, open_in_root, opened
-from collector.files.mounttable import KERNEL, MEMORY, Mount, parse_table
+from collector.files.beneath import FOLDER, mount_number, open_in_root, opened
+from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
 from collector.node.procfs import Process
 
 MAX_MOUNTS = 10_000
 """Mounts of one container that are looked at; the rest are counted. A kernel allows 100,000."""
 MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one mount table, and of all mounts of one container."""
+MAX_QUEUES = 100
+"""Message queues that are counted."""
 MAX_SPACES = 64
 """Mount namespaces and roots of one container that are looked into."""
 
@@ -40,6 +42,8 @@ class Seen:
     """Bytes in it, where they are known."""
     is_file: bool = False
     """Whether it is a single regular file."""
+    names: int = 0
+    """Message queues in it, if it is of that kind; the first few are counted."""
     obstacle: str = ""
     """Why it cannot be read."""
 
@@ -140,6 +144,10 @@ def measure(seen: Seen) -> None:
         return
     try:
         with open_mount(seen) as place:
+            if seen.mount.kind == QUEUES:
+                with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+                    seen.names = len(entries(folder, MAX_QUEUES))
+                return
             status = os.fstat(place)
             seen.is_file = stat.S_ISREG(status.st_mode)
             if seen.is_file:
@@ -158,7 +166,7 @@ def measure_all(mounts: Iterable[Seen]) -> None:
     for seen in mounts:
         if any((seen.space, folder) in stuck for folder in _above(seen.path)):
             seen.obstacle = "its path leads through a file system that may hang"
-        elif seen.mount.kind not in KERNEL:
+        elif seen.mount.kind not in KERNEL - {QUEUES}:
             measure(seen)
 
 

@@ -194,10 +194,15 @@ class _Plan:
             seen=seen,
         )
         planned.fate = self._fate(seen, planned)
+        if planned.state is State.ROOT:
+            planned.size = None  # of the machine's whole disk, as a rule
         return planned
 
     def _fate(self, seen: Seen, planned: Planned) -> Fate:
         mount = seen.mount
+        if seen.names:
+            message = f"There are {seen.names} POSIX message queues, whose content is not captured"
+            return Fate(State.MISSING, "NotSupported", message)
         if mount.kind in KERNEL:
             return Fate(State.KERNEL)
         if seen.space != self._main:

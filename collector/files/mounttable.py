@@ -20,6 +20,8 @@ KERNEL = frozenset(
     b"efivarfs binfmt_misc selinuxfs nsfs".split()
 )
 """Views of the kernel: no files that anybody could have written lie in them."""
+QUEUES = b"mqueue"
+"""POSIX message queues: of the kernel's views the one in which a container keeps something."""
 MEMORY = frozenset({b"tmpfs", b"ramfs"})
 """File systems that are gone with their last mount, and never hang."""
 LOCAL = frozenset(b"ext2 ext3 ext4 xfs btrfs f2fs zfs overlay vfat squashfs erofs".split()) | MEMORY

@@ -172,6 +172,17 @@ async def test_a_mount_that_another_one_covers_is_a_gap(
     assert (await forensics("cat", str(bundle.folder), f"{name}:/t/seen")).stdout == "2\n"
 
 
+async def test_message_queues_are_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container:
+        await docker.exec(container, "touch /dev/mqueue/one /dev/mqueue/two")
+        _, name = await collect(bundle, container)
+    assert "2 POSIX message queues" in gap(bundle, "mount /dev/mqueue").message
+    shown = await forensics("ls", str(bundle.folder), f"{name}:/dev/mqueue")
+    assert shown.returncode == 1 and "mqueue mount that was not captured" in shown.stderr
+
+
 async def test_a_mount_that_only_one_process_sees_is_a_gap(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
