@@ -10,7 +10,7 @@ from typing import Literal
 
 import anyio
 
-from collector.artifacts import diff, filesystem, inspect, logs, network, processes
+from collector.artifacts import diff, inspect, logs, mounts, network, processes
 from collector.holding import Holding, holding
 from collector.pace import Pace
 from collector.pausing.pause import LIMIT, Pause, paused
@@ -47,7 +47,7 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
     ArtifactKind.PROCESSES: processes.capture,
     ArtifactKind.NETWORK: network.capture,
     ArtifactKind.DIFF: diff.capture,
-    ArtifactKind.FILESYSTEM: filesystem.capture,
+    ArtifactKind.FILESYSTEM: mounts.capture,
     ArtifactKind.LOGS: logs.capture,
     ArtifactKind.INSPECT: inspect.capture,
 }
@@ -131,6 +131,7 @@ class Attempt:
             stop=self.stop,
             peers=len(self.order.targets),
             pace=self.pace,
+            wanted=frozenset(self.order.artifacts),
         )
         self.scenes.append(scene)
         self.bundle.meter.artifacts_total += sum(
@@ -246,7 +247,7 @@ def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
         return 0
     files = {
         ArtifactKind.INSPECT: 2,
-        ArtifactKind.FILESYSTEM: 3,
+        ArtifactKind.FILESYSTEM: 7,
     }
     return files.get(kind, 1)
 

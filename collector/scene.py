@@ -64,6 +64,8 @@ class Scene:
     """Containers that share the time until the deadline."""
     held: Held = field(default_factory=Held)
     """What was opened before anything was read."""
+    wanted: frozenset[ArtifactKind] = frozenset()
+    """The kinds of evidence that were asked for."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

@@ -225,6 +225,13 @@ def running_docker_engine() -> Iterator[Engine]:
 
 
 @contextmanager
+def running_own_engine(*options: str) -> Iterator[Engine]:
+    """Run a private engine with these options of dockerd for the block. Raises `LabError`."""
+    with private_engine(*options) as own, _tidy(Engine(own, secrets.token_hex(4), True)) as engine:
+        yield engine
+
+
+@contextmanager
 def _tidy(engine: Engine) -> Iterator[Engine]:
     try:
         yield engine

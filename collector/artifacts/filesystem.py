@@ -7,14 +7,18 @@ export takes its place (method `engine-export`), flagged as reduced.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anyio import to_thread
 
 from collector.files.complaints import Complaints
 from collector.files.indexing import indexed
+from collector.files.mounted import strangers
 from collector.files.strays import socket_members
 from collector.files.tree import read_tree
+from collector.node.patience import patiently
+from collector.node.procfs import companions
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
@@ -26,6 +30,8 @@ from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
 UPPER = "upper.tar"
+PATIENCE = 30.0
+"""Seconds that comparing the processes' roots may take."""
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
@@ -68,12 +74,38 @@ async def _from_the_node(scene: Scene) -> None:
         read_tree(root) as reading,
         indexed(scene, reading.complaints.findings) as index,
     ):
+        doubt = getattr(root, "doubt", "")
+        if doubt:
+            reading.complaints.findings.flags.add(Flag.REDUCED_FIDELITY)
+        await _compare_roots(scene, root)
         kept = _Kept(reading.blocks)
         await _store(scene, kept.blocks(), "tree", reading.complaints.findings, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
         scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
+    if doubt:
+        scene.lacks("root of the file system", "NotCertain", doubt, requested=False)
     _account(scene, reading.complaints, listed)
+
+
+async def _compare_roots(scene: Scene, root: int) -> None:
+    """Record which processes see another file system as theirs than the one that is archived."""
+    if scene.container.pid is None:
+        return
+    with suppress(Unavailable, OSError):
+        first = await scene.runtime.process(scene.container)
+        others = await patiently(PATIENCE, "roots", _strangers, first, scene.container.key, root)
+        if others:
+            shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
+            message = (
+                f"{len(others)} processes have something else mounted as their root, which is not "
+                f"in {NAME}: {shown}. They, or who made them, replaced it"
+            )
+            scene.lacks("root of processes", "Replaced", message, requested=False, pid=others[0])
+
+
+def _strangers(first: int, key: str, root: int) -> list[int]:
+    return strangers(companions(first, key), key, root)
 
 
 async def _store(

@@ -1,9 +1,9 @@
 """`processes.json`: every process of the container, as /proc shows it.
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
-may hold any bytes is spelled as in `collector.documents.text`. Files of /proc that were cut are
-listed in
-the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
+may hold any bytes is spelled as in `collector.documents.text`. `exeSha256` is of the program that
+it runs, deleted or not, and null where that took too long. Files of /proc that were cut are listed
+in the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 
 from anyio import to_thread
 
+from collector.artifacts import deleted
 from collector.artifacts.process import Row, describe
 from collector.documents.list import streamed
 from collector.files.names import Names
 from collector.node.patience import patiently
 from collector.node.procfs import Process, companions
+from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
@@ -43,6 +45,7 @@ class _Reading:
     findings: Findings = field(default_factory=Findings)
     hung: Names = field(default_factory=Names)
     cut: Names = field(default_factory=Names)
+    programs: Programs = field(default_factory=Programs)
     missed: int = 0
     """Processes for which there was no time."""
     _spent: float = 0
@@ -53,6 +56,9 @@ class _Reading:
                 self.missed = len(numbers) - position
                 break
             row = await self._row(number)
+            if row and "exe" in row:
+                # Apart from the row: a large program must not make its process seem to hang.
+                row["exeSha256"] = await self.programs.digest(number) or None
             if row:
                 yield [json.dumps(row, ensure_ascii=False)]
         if self.missed or self.hung.total or self.cut.total:
@@ -86,6 +92,7 @@ async def capture(scene: Scene) -> None:
     if not numbers:
         return
     reading = _Reading(scene)
+    await deleted.account(scene, numbers, reading.programs)
     head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
     await scene.add(
         NAME,

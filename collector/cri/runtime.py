@@ -56,6 +56,11 @@ class CriRuntime:
         """`containerd` or `cri-o`."""
         return self._scheme
 
+    @property
+    def machine(self) -> Host:
+        """The machine that the runtime runs on."""
+        return self._host
+
     async def version(self) -> str:
         """Return the runtime's name and version, as it was when it was opened."""
         return self._name

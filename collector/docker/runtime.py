@@ -117,6 +117,11 @@ class DockerRuntime:
         self.host = host
         self._machine = machine or Host()
 
+    @property
+    def machine(self) -> Host | None:
+        """The machine that the engine runs on; None if it is another one."""
+        return None if self.remote else self._machine
+
     async def version(self) -> str:
         """Return `docker` and the engine's version."""
         with self._understanding(ContainerGone):

@@ -163,6 +163,11 @@ def _mount_overlay(options: bytes, marks: bytes) -> None:
                 raise
 
 
+def enter(space: int, kind: int) -> None:
+    """Let this thread, which has to end soon, into a namespace. Raises `OSError`."""
+    _call("setns", space, kind)
+
+
 def _in_thread(action: Callable[[], int]) -> int:
     """Run `action` in a thread that ends with it: namespaces and directory are a thread's own."""
     with ThreadPoolExecutor(1, "view") as pool:

@@ -19,6 +19,7 @@ from forensics_core.errors import ForensicsError, UsageError
 if TYPE_CHECKING:
     from collector.files.changes import OpenLayers
     from collector.files.logfiles import LogFiles
+    from collector.node.host import Host
 
 
 class LogStream(StrEnum):
@@ -93,6 +94,11 @@ class Runtime(Protocol):
     @property
     def scheme(self) -> str:
         """The runtime's word in container IDs."""
+        ...
+
+    @property
+    def machine(self) -> Host | None:
+        """The file system of the runtime's machine; None where it cannot be reached."""
         ...
 
     async def version(self) -> str:

@@ -40,6 +40,10 @@ STILL = {
     "rootfs.tar.zst",
     "rootfs.index.jsonl.zst",
     "rootfs.lookup.jsonl.zst",
+    "mounts.json",
+    "mounts.tar.zst",
+    "mounts.index.jsonl.zst",
+    "mounts.lookup.jsonl.zst",
     "logs/json-file.log",
     "inspect.json",
     "image.json",
@@ -91,6 +95,7 @@ async def test_a_running_container(
         "engine-api",
         "tree",
         "index",
+        "mounts",
         "overlay-upperdir",
     }
 
@@ -152,10 +157,12 @@ async def test_a_container_that_does_not_run(
     await docker.remove(container)
     assert not result.partial
     assert bundle.capture.containers[0].state == state
-    # Before its first start there is no file: the engine's answer, which is empty, stands for it.
+    # Before its first start nothing was ever mounted, and there is no log: the engine's answer, which
+    # is empty, stands for it.
+    unmounted = {"mounts.tar.zst", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
     empty = {"logs/stdout.log", "logs/stderr.log"}
-    logs = empty if state == "created" else {"logs/json-file.log"}
-    assert files(bundle) == STILL - {"logs/json-file.log"} | logs
+    created = STILL - unmounted - {"logs/json-file.log"} | empty
+    assert files(bundle) == (STILL if state == "exited" else created)
     assert bundle.gaps() == {"processes": "NotRunning", "network": "NotRunning"}
     names = bundle.tar(bundle.capture.containers[0].name).getnames()
     assert ("./last" in names, "./etc/passwd" in names) == (state == "exited", state == "created")
@@ -196,8 +203,9 @@ async def test_several_containers_and_no_compression(
         f"docker://{two}",
     }
     index = {"rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"}
-    assert files(bundle) == {"rootfs.tar"} | index
-    assert (meter.artifacts_done, meter.artifacts_total) == (7, 7)
+    mounts = {"mounts.json", "mounts.tar", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
+    assert files(bundle) == {"rootfs.tar"} | index | mounts
+    assert (meter.artifacts_done, meter.artifacts_total) == (15, 15)
 
 
 async def test_another_containers_bundle_of_that_name_gets_nothing_added(

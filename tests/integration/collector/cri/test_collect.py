@@ -161,6 +161,30 @@ async def test_a_running_container_in_a_job(
     assert '"/tmp/greeting"' in diff and "processes.json" in methods
 
 
+HIDING = """
+    echo loot > /dev/shm/loot; cp /bin/busybox /tmp/sleep
+    /tmp/sleep 1000 > /dev/null 2>&1 7>/tmp/f &
+    while ! ls -l /proc/[0-9]*/exe | grep -q /tmp/sleep; do sleep 0.1; done
+    rm /tmp/sleep /tmp/f
+"""
+
+
+async def test_mounts_and_deleted_files_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        await engine.exec(container, HIDING)
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    gaps = {gap.what: gap for gap in capture.not_captured if not gap.what.startswith("logs")}
+    assert gaps.keys() == {"deleted executable /tmp/sleep", "deleted file /tmp/f"}, gaps
+    assert gaps["deleted executable /tmp/sleep"].sha256
+    shown = await to_thread.run_sync(
+        lambda: forensics("cat", str(tmp_path / "evidence/case"), "web:/dev/shm/loot", env={})
+    )
+    assert shown.stdout == "loot\n"
+
+
 @pytest.mark.parametrize(
     ("lacking", "method"), [({CHROOT}, {"engine-export", None}), (set(), {"tree"})]
 )
