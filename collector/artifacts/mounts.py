@@ -30,7 +30,7 @@ from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.errors import DestinationError, ForensicsError, UsageError
+from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
 from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.evidence.manifest import Flag
@@ -59,14 +59,21 @@ async def capture(scene: Scene) -> None:
         message = str(error) if told else f"{type(error).__name__}: {error}"
         scene.lacks("mounts", reason, f"What is mounted could not be read: {message}")
     if ArtifactKind.PROCESSES not in scene.wanted:
-        await deleted.capture(scene)
+        await _capture_deleted(scene)
     await filesystem.capture(scene)
 
 
+async def _capture_deleted(scene: Scene) -> None:
+    try:
+        await deleted.capture(scene)
+    except ContainerGone as error:
+        scene.lacks("deleted files", "Gone", str(error), requested=False)
+
+
 async def _capture_mounts(scene: Scene) -> None:
-    seen = await _survey(scene)
+    seen, state = await _survey(scene)
     container, remote = scene.container, scene.runtime.machine is None
-    planned = plan(seen, declared(container), container.state, remote=remote)
+    planned = plan(seen, declared(container), state, remote=remote)
     with ExitStack() as stack:
         wanted = [each for each in planned if each.to_read]
         opening = (stack, wanted, scene.runtime.machine)
@@ -85,12 +92,19 @@ async def _capture_mounts(scene: Scene) -> None:
     _account(scene, seen, planned)
 
 
-async def _survey(scene: Scene) -> Survey:
-    """Return what is mounted; nothing where no process of the container is on this machine."""
+async def _survey(scene: Scene) -> tuple[Survey, str]:
+    """Return what is mounted, and the container's state as it is now.
+
+    There is nothing mounted where no process of the container is on this machine.
+    """
+    try:
+        now = await scene.runtime.inspect(scene.container)
+    except ContainerGone:
+        return Survey(), "removed"
     with suppress(Unavailable, FileNotFoundError):
-        first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
-        return await patiently(PATIENCE, "mounts", _look, first, scene.container.key)
-    return Survey()
+        first = await scene.runtime.process(now)
+        return await patiently(PATIENCE, "mounts", _look, first, scene.container.key), now.state
+    return Survey(), now.state
 
 
 def _look(first: int, key: str) -> Survey:

@@ -36,8 +36,8 @@ from forensics_core.errors import UsageError
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SEGMENT = "[A-Za-z0-9!_.*'()=-]+"
 _TEXT = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-"""Text with spaces, tabs and line ends, and no other control characters. Only the API server holds new
-objects to it: those that are there already stay readable."""
+"""Text with spaces, tabs and line ends, and no other control characters. Only the API server holds
+new objects to it: those that are there already stay readable."""
 
 PodName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 """A DNS subdomain."""

@@ -89,7 +89,7 @@ class _Layer:
         """Yield every row there is, in the archive's order, as many at a time as lie together."""
         for number, chunk in enumerate(self._chunks):
             data = await self._rows.read_frame(number)
-            yield await to_thread.run_sync(_verified, data, chunk, self._rows.name)
+            yield await to_thread.run_sync(_verified, data, chunk, self._rows.name, self._archives)
 
     async def _select(self, wanted: Callable[[PathFilter], bool]) -> AsyncGenerator[Row, None]:
         for number, chunk in enumerate(self._chunks):
@@ -175,6 +175,20 @@ class FileIndex:
                     mount = self._mounts.holder(row.path)
                     if mount and mount.archived:
                         yield row
+
+    async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
+        """Yield every row that is in an archive, as many at a time as lie together."""
+        async with aclosing(self._rootfs.batches()) as batches:
+            async for batch in batches:
+                yield [row for row in batch if self._mounts.holder(row.path) is None]
+        if self._mounted:
+            async with aclosing(self._mounted.batches()) as batches:
+                async for batch in batches:
+                    yield [row for row in batch if self._is_archived(row)]
+
+    def _is_archived(self, row: Row) -> bool:
+        mount = self._mounts.holder(row.path)
+        return mount is not None and mount.archived
 
     async def _stub(self, mount: Mounted) -> Row | None:
         """Return the row of what lies beneath a mount that is in no archive."""

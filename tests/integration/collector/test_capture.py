@@ -157,8 +157,8 @@ async def test_a_container_that_does_not_run(
     await docker.remove(container)
     assert not result.partial
     assert bundle.capture.containers[0].state == state
-    # Before its first start nothing was ever mounted, and there is no log: the engine's answer, which
-    # is empty, stands for it.
+    # Before its first start nothing was ever mounted, and there is no log: the engine's answer,
+    # which is empty, stands for it.
     unmounted = {"mounts.tar.zst", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
     empty = {"logs/stdout.log", "logs/stderr.log"}
     created = STILL - unmounted - {"logs/json-file.log"} | empty
