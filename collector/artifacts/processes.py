@@ -2,8 +2,10 @@
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
 may hold any bytes is spelled as in `collector.documents.text`. Files of /proc that were cut are
-listed in
-the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
+listed in the row's `truncated`, and under `notCaptured`; a process that could not be read has
+nothing but `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
+`collector.documents.strings`. A long table of mounts is in one row; the others that see the same
+have `mountinfoOf`, the process whose row it is.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dataclasses import dataclass, field
 
 from anyio import to_thread
 
-from collector.artifacts.process import Row, describe
+from collector.artifacts.process import Room, Row, describe
 from collector.documents.list import streamed
 from collector.files.names import Names
 from collector.node.patience import patiently
@@ -41,6 +43,7 @@ class _Reading:
 
     scene: Scene
     findings: Findings = field(default_factory=Findings)
+    room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
     cut: Names = field(default_factory=Names)
     missed: int = 0
@@ -54,14 +57,17 @@ class _Reading:
                 break
             row = await self._row(number)
             if row:
-                yield [json.dumps(row, ensure_ascii=False)]
+                text = json.dumps(row, ensure_ascii=False)
+                self.room.left -= len(text)
+                del row
+                yield [text]
         if self.missed or self.hung.total or self.cut.total:
             self.findings.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
         seconds = PATIENCE if self._spent < HANGING else LEAST
         try:
-            row = await patiently(seconds, f"process {number}", read_row, number)
+            row = await patiently(seconds, f"process {number}", read_row, number, self.room)
         except Unavailable as hung:
             self._spent += seconds
             self.hung.add(str(number))
@@ -117,11 +123,11 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     return found
 
 
-def read_row(number: int) -> Row | None:
+def read_row(number: int, room: Room | None = None) -> Row | None:
     """Return what /proc tells; of one that tells nonsense, only that."""
     try:
         with Process.open(number) as process:
-            row = describe(process)
+            row = describe(process, room)
             return {**row, "truncated": process.cut} if process.cut else row
     except OSError:
         return None
