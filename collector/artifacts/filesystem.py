@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
+from collector.documents.text import readable
 from collector.files.complaints import Complaints
 from collector.files.indexing import indexed
+from collector.files.resuming import Loss
 from collector.files.strays import socket_members
 from collector.files.tree import read_tree
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ContainerGone, SourceError
-from forensics_core.evidence.bundle import Findings
+from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
@@ -73,6 +75,8 @@ async def _from_the_node(scene: Scene) -> None:
     if kept.failure:
         scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
     _account(scene, reading.complaints, listed)
+    for loss in reading.losses:
+        _account_loss(scene, loss)
 
 
 async def _store(
@@ -109,6 +113,18 @@ def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
         scene.lacks("sockets", "NotSupported", message, requested=False)
     for what, message in _unreadable(complaints):
         scene.lacks(what, "Unreadable", message)
+
+
+def _account_loss(scene: Scene, loss: Loss) -> None:
+    """Record what tar died in."""
+    path = shortened(readable(loss.path))
+    if loss.cut:
+        what = f"{path}, its rest"
+        message = f"Its data in {NAME} ends in zeros from where tar died: {loss.why}"
+    else:
+        what = f"{path}, and what is beneath it"
+        message = f"What {NAME} has of it may not be all, tar died in it: {loss.why}"
+    scene.lacks(what, "SourceFailed", message, path=path)
 
 
 def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
