@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from collector.documents.text import readable
 from collector.files.complaints import Complaints
+from collector.files.details import detailed
 from collector.files.indexing import indexed
 from collector.files.resuming import Loss
 from collector.files.strays import socket_members
@@ -67,7 +68,8 @@ async def _from_the_node(scene: Scene) -> None:
     async with (
         scene.runtime.root(scene.container) as root,
         read_tree(root) as reading,
-        indexed(scene, reading.complaints.findings) as index,
+        detailed(root) as details,
+        indexed(scene, reading.complaints.findings, details.add) as index,
     ):
         kept = _Kept(reading.blocks)
         await _store(scene, kept.blocks(), "tree", reading.complaints.findings, index)
@@ -77,6 +79,12 @@ async def _from_the_node(scene: Scene) -> None:
     _account(scene, reading.complaints, listed)
     for loss in reading.losses:
         _account_loss(scene, loss)
+    if details.missed:
+        message = (
+            f"{details.missed} members were gone, or changed, before their inode, birth time and "
+            "attributes could be asked for: their rows in the index have none"
+        )
+        scene.lacks("details of files", "ChangedWhileRead", message, requested=False)
 
 
 async def _store(
@@ -119,11 +127,11 @@ def _account_loss(scene: Scene, loss: Loss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
     if loss.cut:
-        what = f"{path}, its rest"
-        message = f"Its data in {NAME} ends in zeros from where tar died: {loss.why}"
+        what = f"{NAME}, a file"
+        message = f"The data of {path} ends in zeros from where tar died: {loss.why}"
     else:
-        what = f"{path}, and what is beneath it"
-        message = f"What {NAME} has of it may not be all, tar died in it: {loss.why}"
+        what = f"{NAME}, a subtree"
+        message = f"Not all that is beneath {path} may be there, tar died in it: {loss.why}"
     scene.lacks(what, "SourceFailed", message, path=path)
 
 

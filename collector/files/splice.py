@@ -22,6 +22,8 @@ from forensics_core.export.tarindex.headers import (
 MAX_HELD = 32 * 1024 * 1024
 """Bytes of one member's headers that are held back; with longer ones the stream is not followed."""
 _ZEROS = bytes(1024 * 1024)
+_KIND, _SIZE = 156 - BLOCK, slice(124 - BLOCK, 135 - BLOCK)
+"""Where the last of a member's headers says of what type it is, and how long."""
 _DIRECTORY = ord("5")
 _WITHOUT_DATA = frozenset(b"123456")
 
@@ -84,8 +86,7 @@ class Splice:
 
     def _begin(self, headers: bytes) -> bool:
         """Take in all headers of one member; return whether it is to be left out."""
-        last = headers[-BLOCK:]
-        if not any(last):
+        if not headers[-BLOCK] and not any(headers[-BLOCK:]):
             self.ended = True
             return False
         try:
@@ -94,7 +95,9 @@ class Splice:
             self.lost = True
             return False
         self._headers = headers
-        return bool(self.repeated) and last[156] == _DIRECTORY and self.last in self.repeated
+        if not self.repeated or headers[_KIND] != _DIRECTORY:
+            return False
+        return self.last in self.repeated
 
     @property
     def last(self) -> bytes:
@@ -139,11 +142,11 @@ def _length(data: Buffer, at: int) -> int:
 
 def _stored(headers: bytes) -> int:
     """Return how many bytes of data follow, with their padding."""
-    if headers[-BLOCK + 156] in _WITHOUT_DATA:
+    if headers[_KIND] in _WITHOUT_DATA:
         return 0
     # Only a file of 8 GiB or more needs this record, and looking for it is cheap.
     size = _pax(headers).get(b"size") if b" size=" in headers else None
-    return padded(int(size) if size else number(headers[-BLOCK:], 124, 136))
+    return padded(int(size) if size else int(headers[_SIZE], 8))
 
 
 def _pax(headers: bytes) -> dict[bytes, bytes]:

@@ -1,0 +1,184 @@
+"""What no tar archive holds of a file is in the index, or in the list of changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from collector.files.details import Details
+from collector.files.flags import read_flags
+from forensics_core.evidence.index import open_index
+from forensics_core.evidence.manifest import Statement
+from forensics_core.evidence.reader import open_bundle
+from forensics_core.export.tarindex.member import Member
+from tests.integration.collector.overlays import changes_of, layers_of, overlay
+from tests.integration.collector.trees import capture_tree
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may set these")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Path]:
+    """A folder for files that nobody may change, which are set free again."""
+    folder = tmp_path / "tree"
+    (folder / "lower").mkdir(parents=True)
+    yield folder
+    subprocess.run(["chattr", "-R", "-ia", folder], check=False, capture_output=True)
+
+
+def chattr(flags: str, path: Path) -> None:
+    subprocess.run(["chattr", flags, path], check=True)
+
+
+async def documents(location: Path) -> dict[bytes, dict[str, Any]]:
+    async with open_bundle(str(location)) as bundle:
+        index = await open_index(bundle, "web")
+        return {row.path: row.document async for row in index.rows()}
+
+
+async def test_the_index_has_attributes_inode_device_and_birth_time(
+    tree: Path, tmp_path: Path
+) -> None:
+    for name in ("fixed", "log", "plain"):
+        (tree / name).touch()
+    (tree / "link").symlink_to("plain")
+    (tree / "folder").mkdir()
+    os.mkfifo(tree / "pipe")
+    chattr("+i", tree / "fixed")
+    chattr("+ad", tree / "log")
+    chattr("+i", tree / "folder")
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    rows = await documents(tmp_path / "bundle")
+    said = {path: row["attributes"] for path, row in rows.items() if "attributes" in row}
+    assert said == {
+        b"/fixed": ["immutable"],
+        b"/log": ["append", "nodump"],
+        b"/folder": ["immutable"],
+    }
+    for path, row in rows.items():
+        status = os.lstat(os.fsencode(tree) + path)
+        assert row["inode"] == status.st_ino
+        assert row["dev"] == [os.major(status.st_dev), os.minor(status.st_dev)]
+        birth = await anyio.run_process(["stat", "-c", "%.9W", os.fsencode(tree) + path])
+        assert Decimal(row["btime"]) == Decimal(birth.stdout.decode())
+    assert not Statement.from_bytes(
+        (tmp_path / "bundle/manifest.json").read_bytes()
+    ).predicate.not_captured
+
+
+async def test_the_index_has_attributes_that_a_container_set_on_its_overlay(
+    tree: Path, tmp_path: Path
+) -> None:
+    with overlay(tree) as merged:
+        (merged / "fixed").touch()
+        os.setxattr(merged / "fixed", "trusted.overlay.mine", b"x")
+        chattr("+i", merged / "fixed")
+        await capture_tree(merged, str(tmp_path / "bundle"))
+        chattr("-i", merged / "fixed")
+    row = (await documents(tmp_path / "bundle"))[b"/fixed"]
+    assert row["attributes"] == ["immutable"]
+    assert row["xattrs"] == {"trusted.overlay.mine": "x"}
+
+
+def test_what_is_another_file_by_now_has_no_details(tree: Path) -> None:
+    (tree / "file").touch()
+    root = os.open(tree, os.O_RDONLY)
+    details = Details(root)
+    gone = (
+        Member(b"/gone", "file", 0o644, 0, 0, 0, "1"),
+        Member(b"/no/where", "file", 0o644, 0, 0, 0, "1"),
+        Member(b"/file", "file", 0o644, 0, 0, 0, "1", ctime="1.5"),
+    )
+    for member in gone:
+        details.add(member)
+    assert details.missed == 3 and not any(member.inode for member in gone)
+    details.close()
+    os.close(root)
+
+
+def test_an_absolute_link_in_the_way_is_not_followed(tree: Path) -> None:
+    (tree / "etc").symlink_to("/etc")
+    root = os.open(tree, os.O_RDONLY)
+    details = Details(root)
+    member = Member(b"/etc/passwd", "file", 0o644, 0, 0, 0, "1")
+    details.add(member)
+    assert details.missed == 1 and member.inode is None
+    details.close()
+    os.close(root)
+
+
+async def test_members_without_details_are_told(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "file").touch()
+    real = Details.add
+
+    def late(details: Details, member: Member) -> None:
+        """Touch the file between tar and us, as a container may."""
+        os.utime(tree / "file")
+        real(details, member)
+
+    monkeypatch.setattr(Details, "add", late)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    statement = Statement.from_bytes((tmp_path / "bundle/manifest.json").read_bytes())
+    (gap,) = statement.predicate.not_captured
+    assert (gap.what, gap.reason, gap.requested) == ("details of files", "ChangedWhileRead", False)
+    assert gap.message.startswith("1 members")
+
+
+def test_the_changes_have_attributes_that_an_overlay_keeps_elsewhere(tree: Path) -> None:
+    (tree / "lower/log").write_text("same")
+    with overlay(tree) as merged:
+        (merged / "fixed").touch()
+        (merged / "folder").mkdir()
+        for name, flags in (("fixed", "+i"), ("folder", "+a"), ("log", "+id")):
+            chattr(flags, merged / name)
+        rows = changes_of(layers_of(tree))
+        subprocess.run(["chattr", "-R", "-ia", merged], check=True)
+    assert rows["/fixed"]["attributes"] == ["immutable"]
+    assert rows["/folder"]["attributes"] == ["append"]
+    assert rows["/log"]["attributes"] == ["immutable", "nodump"]
+    assert rows["/log"]["notes"] == ["attributesChanged"]
+
+
+def test_the_changes_have_the_project_that_a_quota_counts(tree: Path) -> None:
+    with overlay(tree) as merged:
+        (merged / "file").touch()
+    changed = subprocess.run(["chattr", "-p", "42", tree / "upper/file"], capture_output=True)
+    if changed.returncode:
+        pytest.skip("this file system has no projects")
+    assert changes_of(layers_of(tree))["/file"]["project"] == 42
+
+
+@pytest.mark.parametrize(("options", "space"), [("", "trusted"), (",userxattr", "user")])
+def test_the_changes_have_attributes_named_like_the_overlays_own(
+    tree: Path, options: str, space: str
+) -> None:
+    (tree / "lower/old").mkdir()
+    (tree / "lower/old/inside").touch()
+    with overlay(tree, options) as merged:
+        (merged / "new").touch()
+        os.setxattr(merged / "new", f"{space}.overlay.origin", b"forged")
+        os.setxattr(merged / "old", f"{space}.overlay.opaque", b"y")
+    layers = layers_of(tree)
+    if space == "user":
+        layers = type(layers)(layers.upper, layers.lowers, b"user.overlay.")
+    rows = changes_of(layers)
+    assert rows["/new"]["xattrs"] == {f"{space}.overlay.origin": "Zm9yZ2Vk"}
+    assert rows["/old"]["xattrs"] == {f"{space}.overlay.opaque": "eQ=="}
+    assert rows["/old"]["notes"] == ["xattrsChanged"] and "/old/inside" not in rows
+
+
+def test_types_without_flags_and_file_systems_without_them(tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    for path in (tree / "pipe", Path("/proc/self/status"), Path("/dev/null")):
+        place = os.open(path, os.O_PATH)
+        assert not read_flags(place, b"trusted.overlay.").names
+        os.close(place)
