@@ -9,8 +9,9 @@ image has.
 The notes: `identical` (copied up, but nothing differs), `mtimeRestored` (other content, though size
 and time are the image's), `xattrsChanged`, `attributesChanged`, `typeChanged` (`was` says from
 what), `opaque` (directory replaced), `metacopy` (the content is the image's), `moved` (a directory
-renamed, or in one; `from` says from where), `mountPlaceholder` (made by the runtime to mount on), `notHashed`,
-`notListed` (a directory too deep, or one of too many), `changedWhileRead`, `unreadable`.
+renamed, or in one; `from` says from where), `mountPlaceholder` (made by the runtime to mount on),
+`notHashed`, `notListed` (a directory too deep, or one of too many), `changedWhileRead`,
+`unreadable`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ run's first header lies where readers look for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.headers import (
@@ -65,7 +65,7 @@ class Splice:
             at = end
         yield from _some(view[start:])
 
-    def _complete(self, view: memoryview, at: int) -> Iterator[Buffer]:
+    def _complete(self, view: memoryview, at: int) -> Generator[Buffer, None, int]:
         """Add to the headers that are held back; return up to where `view` is used up."""
         while at < len(view):
             missing = _length(self._held, 0) - len(self._held)
@@ -127,7 +127,7 @@ def _some(piece: memoryview) -> Iterator[Buffer]:
         yield piece
 
 
-def _length(data: Buffer, at: int) -> int:
+def _length(data: Buffer | bytearray, at: int) -> int:
     """Return how long a member's headers are, or how much is needed to know."""
     end = at
     while True:

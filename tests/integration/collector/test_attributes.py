@@ -40,7 +40,7 @@ def chattr(flags: str, path: Path) -> None:
 async def documents(location: Path) -> dict[bytes, dict[str, Any]]:
     async with open_bundle(str(location)) as bundle:
         index = await open_index(bundle, "web")
-        return {row.path: row.document async for row in index.rows()}
+        return {row.path: {**row.document} async for row in index.rows()}
 
 
 async def test_the_index_has_attributes_inode_device_and_birth_time(
