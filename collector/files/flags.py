@@ -77,10 +77,15 @@ def read_flags(place: int, marks: bytes) -> Flags:
     else:
         return Flags()
     with opened(file):
-        bits = int.from_bytes(_ask(file, _GETFLAGS, 8)[:4], sys.byteorder)
-        (project,) = _PROJECT.unpack(_ask(file, _FSGETXATTR, _PROJECT.size))
+        own, extended = _ask(file, _GETFLAGS, 8), _ask(file, _FSGETXATTR, _PROJECT.size)
+    return parse_flags(own, extended, attribute(place, marks + b"protattr") or b"")
+
+
+def parse_flags(own: bytes, extended: bytes, protected: bytes) -> Flags:
+    """Return the flags that two ioctls answered, and those that the overlay keeps itself."""
+    bits = int.from_bytes(own[:4], sys.byteorder)
+    (project,) = _PROJECT.unpack(extended)
     names = {name for bit, name in _NAMES.items() if bits & bit}
-    protected = attribute(place, marks + b"protattr") or b""
     names |= {_PROTECTED[letter] for letter in protected if letter in _PROTECTED}
     return Flags(frozenset(names), project)
 

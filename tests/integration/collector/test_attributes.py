@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -11,15 +14,17 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from collector.files.details import Details
-from collector.files.flags import read_flags
+from collector.files.flags import Flags, parse_flags, read_flags
+from forensics_core.api.order import Compression
 from forensics_core.evidence.index import open_index
 from forensics_core.evidence.manifest import Statement
 from forensics_core.evidence.reader import open_bundle
 from forensics_core.export.tarindex.member import Member
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.trees import archive, capture_tree, extract
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may set these")
 
@@ -148,13 +153,16 @@ def test_the_changes_have_attributes_that_an_overlay_keeps_elsewhere(tree: Path)
     assert rows["/log"]["notes"] == ["attributesChanged"]
 
 
-def test_the_changes_have_the_project_that_a_quota_counts(tree: Path) -> None:
-    with overlay(tree) as merged:
-        (merged / "file").touch()
-    changed = subprocess.run(["chattr", "-p", "42", tree / "upper/file"], capture_output=True)
-    if changed.returncode:
-        pytest.skip("this file system has no projects")
-    assert changes_of(layers_of(tree))["/file"]["project"] == 42
+def test_flags_and_project_as_the_kernel_answers() -> None:
+    """Recorded of `lsattr -p`; few machines have a file system with projects."""
+    own = (0x60080010).to_bytes(8, sys.byteorder)
+    extended = struct.pack("=5I8x", 0x1, 0, 1, 42, 0)
+    flags = parse_flags(own, extended, b"a?")
+    assert flags.row() == {
+        "attributes": ["append", "casefold", "immutable", "projectInherit"],
+        "project": 42,
+    }
+    assert not Flags(frozenset({"projectInherit"})).differ(Flags())
 
 
 @pytest.mark.parametrize(("options", "space"), [("", "trusted"), (",userxattr", "user")])
@@ -182,3 +190,33 @@ def test_types_without_flags_and_file_systems_without_them(tree: Path) -> None:
         place = os.open(path, os.O_PATH)
         assert not read_flags(place, b"trusted.overlay.").names
         os.close(place)
+
+
+async def test_attributes_named_like_the_overlays_own_come_back(tree: Path, tmp_path: Path) -> None:
+    with overlay(tree) as merged:
+        (merged / "file").touch()
+        os.setxattr(merged / "file", "trusted.overlay.redirect", b"/etc")
+        os.setxattr(merged / "file", "security.selinux", b"u:r:t:s0")
+        await capture_tree(merged, str(tmp_path / "bundle"), Compression.NONE)
+    await to_thread.run_sync(extract, archive(tmp_path / "bundle"), tmp_path / "out")
+    back = tmp_path / "out/file"
+    assert os.getxattr(back, "trusted.overlay.redirect") == b"/etc"
+    assert os.getxattr(back, "security.selinux") == b"u:r:t:s0"
+
+
+async def test_what_docs_bundle_md_says_that_an_archive_loses(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    os.link(tree / "pipe", tree / "twin")
+    with (tree / "reserved").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 65536)
+    (tree / "fixed").touch()
+    chattr("+i", tree / "fixed")
+    await capture_tree(tree, str(tmp_path / "bundle"), Compression.NONE)
+    await to_thread.run_sync(extract, archive(tmp_path / "bundle"), tmp_path / "out")
+    pipe, twin = ((tmp_path / "out" / name).lstat() for name in ("pipe", "twin"))
+    assert stat.S_ISFIFO(twin.st_mode) and pipe.st_ino != twin.st_ino
+    rows = await documents(tmp_path / "bundle")
+    assert rows[b"/pipe"]["inode"] == rows[b"/twin"]["inode"]
+    assert (tmp_path / "out/reserved").read_bytes() == bytes(65536)
+    (tmp_path / "out/fixed").write_text("not immutable any more")
+    assert rows[b"/fixed"]["attributes"] == ["immutable"]
