@@ -79,10 +79,10 @@ async def _from_the_node(scene: Scene) -> None:
     _account(scene, reading.complaints, listed)
     for loss in reading.losses:
         _account_loss(scene, loss)
-    if details.missed:
+    if details.missed or details.changed:
         message = (
-            f"{details.missed} members were gone, or changed, before their inode, birth time and "
-            "attributes could be asked for: their rows in the index have none"
+            f"Inode, birth time and attributes in the index: {details.missed} members were gone "
+            f"before these could be asked for, {details.changed} had been changed"
         )
         scene.lacks("details of files", "ChangedWhileRead", message, requested=False)
 

@@ -15,8 +15,10 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from typing import Any
 
 from collector.files.beneath import open_strictly
+from collector.files.strays import decimal
 from forensics_core.export.tarindex.member import Member
 
 _FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")
@@ -45,29 +47,36 @@ class Details:
         self._place = -1
         self._buffer = ctypes.create_string_buffer(256)
         self.missed = 0
-        """Members that were gone, or something else, by the time that they were asked about."""
+        """Members that were gone by the time that they were asked about."""
+        self.changed = 0
+        """Members that were changed, or became something else, before that."""
 
     def add(self, member: Member) -> None:
-        """Add inode, device, birth time and attributes, if it is still what the archive has."""
+        """Add inode, device, birth time and attributes of what lies at its path."""
         folder, _, name = member.path.rpartition(b"/")
         if folder != self._folder:
             self._enter(folder)
         if self._place < 0 or not self._ask(name):
             self.missed += 1
             return
+        self._note(member)
+
+    def _note(self, member: Member) -> None:
         mask, attributes, inode, _, *times, major, minor = _FIELDS.unpack_from(self._buffer)
         birth, birth_rest, change, change_rest = times
-        if member.ctime and _decimal(change, change_rest) != member.ctime:
-            self.missed += 1
-            return
+        if member.ctime and decimal(change * 10**9 + change_rest) != member.ctime:
+            # Most likely the same file, written to: that is worth more than nothing.
+            member.changed = True
+            self.changed += 1
         member.inode = inode, major, minor
         if mask & _BIRTH:
-            member.btime = _decimal(birth, birth_rest)
+            member.btime = decimal(birth * 10**9 + birth_rest)
         if attributes:
             member.attributes = [name for bit, name in ATTRIBUTES.items() if attributes & bit]
 
     def _ask(self, name: bytes) -> bool:
-        return not _statx()(self._place, name, _FLAGS, _BASIC | _BIRTH, self._buffer)
+        statx = _statx()
+        return bool(statx) and not statx(self._place, name, _FLAGS, _BASIC | _BIRTH, self._buffer)
 
     def _enter(self, folder: bytes) -> None:
         self.close()
@@ -98,20 +107,10 @@ _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @cache
-def _statx() -> ctypes._NamedFuncPointer:
-    function = ctypes.CDLL(None, use_errno=True).statx
-    function.argtypes = [
-        *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int),
-        *(ctypes.c_uint, ctypes.c_void_p),
-    ]
+def _statx() -> Any:
+    """Return the function of the C library; None where that is too old to have it."""
+    function = getattr(ctypes.CDLL(None), "statx", None)
+    if function:
+        numbers = ctypes.c_int, ctypes.c_uint
+        function.argtypes = [numbers[0], ctypes.c_char_p, *numbers, ctypes.c_void_p]
     return function
-
-
-def _decimal(seconds: int, rest: int) -> str:
-    """Return a time as GNU tar writes it: no zeros at the end."""
-    if not rest:
-        return str(seconds)
-    if seconds < 0:
-        seconds, rest = seconds + 1, 10**9 - rest
-        return f"{'-' if not seconds else ''}{seconds}.{rest:09}".rstrip("0")
-    return f"{seconds}.{rest:09}".rstrip("0")

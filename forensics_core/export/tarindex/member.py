@@ -61,6 +61,8 @@ class Member:
     """Its number, and the major and minor number of the file system that it is of."""
     btime: str = ""
     """When it was made, as exact as the other times."""
+    changed: bool = False
+    """Whether these three are of what lay there a moment later, when it had been changed."""
     attributes: list[str] | None = None
     """What `chattr` set, by name."""
     truncated: bool = False

@@ -96,6 +96,8 @@ def _origin(member: Member, number: int, major: int, minor: int) -> str:
     more = f',"inode":{number},"dev":[{major},{minor}]'
     if member.btime:
         more += f',"btime":"{member.btime}"'
+    if member.changed:
+        more += ',"changedSince":true'
     if member.attributes:
         more += f',"attributes":{json.dumps(member.attributes)}'
     return more

@@ -92,18 +92,20 @@ async def test_the_index_has_attributes_that_a_container_set_on_its_overlay(
     assert row["xattrs"] == {"trusted.overlay.mine": "x"}
 
 
-def test_what_is_another_file_by_now_has_no_details(tree: Path) -> None:
+def test_what_is_gone_by_now_has_no_details_and_what_changed_says_so(tree: Path) -> None:
     (tree / "file").touch()
     root = os.open(tree, os.O_RDONLY)
     details = Details(root)
     gone = (
         Member(b"/gone", "file", 0o644, 0, 0, 0, "1"),
         Member(b"/no/where", "file", 0o644, 0, 0, 0, "1"),
-        Member(b"/file", "file", 0o644, 0, 0, 0, "1", ctime="1.5"),
     )
     for member in gone:
         details.add(member)
-    assert details.missed == 3 and not any(member.inode for member in gone)
+    assert details.missed == 2 and not any(member.inode for member in gone)
+    changed = Member(b"/file", "file", 0o644, 0, 0, 0, "1", ctime="1.5")
+    details.add(changed)
+    assert details.changed == 1 and changed.changed and changed.inode
     details.close()
     os.close(root)
 
@@ -119,7 +121,7 @@ def test_an_absolute_link_in_the_way_is_not_followed(tree: Path) -> None:
     os.close(root)
 
 
-async def test_members_without_details_are_told(
+async def test_members_whose_details_are_of_a_moment_later_are_told(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tree / "file").touch()
@@ -127,7 +129,8 @@ async def test_members_without_details_are_told(
 
     def late(details: Details, member: Member) -> None:
         """Touch the file between tar and us, as a container may."""
-        os.utime(tree / "file")
+        if member.path == b"/file":
+            os.utime(tree / "file")
         real(details, member)
 
     monkeypatch.setattr(Details, "add", late)
@@ -135,7 +138,9 @@ async def test_members_without_details_are_told(
     statement = Statement.from_bytes((tmp_path / "bundle/manifest.json").read_bytes())
     (gap,) = statement.predicate.not_captured
     assert (gap.what, gap.reason, gap.requested) == ("details of files", "ChangedWhileRead", False)
-    assert gap.message.startswith("1 members")
+    assert "0 members were gone" in gap.message and "1 had been changed" in gap.message
+    row = (await documents(tmp_path / "bundle"))[b"/file"]
+    assert row["changedSince"] and row["inode"] == (tree / "file").stat().st_ino
 
 
 def test_the_changes_have_attributes_that_an_overlay_keeps_elsewhere(tree: Path) -> None:

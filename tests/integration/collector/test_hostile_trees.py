@@ -162,6 +162,9 @@ def test_there_is_an_end_to_going_on(top: Path, monkeypatch: pytest.MonkeyPatch)
     assert [resumption.go_on(b"./a", "killed", cut=False) for _ in range(3)] == [True, True, False]
     (loss,) = resumption.losses
     assert (top / os.fsdecode(loss.path[1:])).exists()
+    end = Resumption(descriptor)
+    for number in range(2):
+        assert end.go_on(b"./nowhere/last", "killed", cut=False) == (number == 0)
     mute = Resumption(descriptor)
     assert [mute.go_on(b"", "killed", cut=False) for _ in range(2)] == [True, False]
     os.close(descriptor)

@@ -193,6 +193,28 @@ async def test_a_file_that_vanishes_is_named(top: Path, descriptor: int) -> None
     assert f"./{gone[0]}" in [remark.path for remark in findings.remarks]
 
 
+async def test_a_directory_that_is_renamed_before_it_is_read_is_told(
+    top: Path, descriptor: int
+) -> None:
+    for name in ("first", "second"):
+        (top / name / "inner").mkdir(parents=True)
+        (top / name / "large").write_bytes(b"x" * 16 * MIB)
+    moved = []
+
+    def move_the_other(block: bytes) -> None:
+        moved.append("second" if b"./first" in block else "first")
+        other = "first" if moved[0] == "second" else "second"
+        (top / moved[0]).rename(top / other / "inner/loop")
+
+    async with read_tree(descriptor) as reading:
+        tar, _ = await middle(reading, move_the_other)
+    names = tar.getnames()
+    findings = reading.complaints.findings
+    told = f"./{moved[0]}" in [remark.path for remark in findings.remarks]
+    assert told and findings.flags == {Flag.CHANGED_WHILE_READ}
+    assert len(names) == len(set(names)) and not reading.losses
+
+
 async def test_symbolic_links_are_never_followed(top: Path, descriptor: int) -> None:
     (top / "escape").symlink_to("/etc", target_is_directory=True)
     tar, _ = await read(descriptor)
