@@ -28,6 +28,8 @@ from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
+_BRIEF = 200
+"""Letters of a path that a message has; the gap's own field has more."""
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
@@ -126,12 +128,13 @@ def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
 def _account_loss(scene: Scene, loss: Loss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
+    brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
     if loss.cut:
         what = f"{NAME}, a file"
-        message = f"The data of {path} ends in zeros from where tar died: {loss.why}"
+        message = f"The data of {brief} ends in zeros from where tar died: {loss.why}"
     else:
         what = f"{NAME}, a subtree"
-        message = f"Not all that is beneath {path} may be there, tar died in it: {loss.why}"
+        message = f"Not all that is beneath {brief} may be there, tar died in it: {loss.why}"
     scene.lacks(what, "SourceFailed", message, path=path)
 
 
