@@ -33,6 +33,8 @@ NAME = "processes.json"
 METHOD = "proc"
 PATIENCE, LEAST = 5.0, 0.1
 """Seconds that reading one process may take; after many that hang, only the lesser."""
+MAX_CUT = 200
+"""Files that were cut and are named one by one in the manifest."""
 HANGING = 60.0
 """Seconds that all processes that hang may cost."""
 
@@ -45,7 +47,9 @@ class _Reading:
     findings: Findings = field(default_factory=Findings)
     room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
-    cut: Names = field(default_factory=Names)
+    cut: list[tuple[int, str, int | None]] = field(default_factory=list)
+    """Files of processes that are not here as a whole, each with its size if it is known."""
+    cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
     _spent: float = 0
@@ -61,7 +65,7 @@ class _Reading:
                 self.room.left -= len(text)
                 del row
                 yield [text]
-        if self.missed or self.hung.total or self.cut.total:
+        if self.missed or self.hung.total or self.cut_total:
             self.findings.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
@@ -73,8 +77,13 @@ class _Reading:
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         for name in (row or {}).get("truncated", ()):
-            self.cut.add(f"{number}/{name}")
+            self._note_cut(number, name, (row or {}).get(name))
         return row
+
+    def _note_cut(self, number: int, name: str, kept: object) -> None:
+        self.cut_total += 1
+        if len(self.cut) < MAX_CUT:
+            self.cut.append((number, name, kept.get("size") if isinstance(kept, dict) else None))
 
     def account(self) -> None:
         """Record what is not there."""
@@ -82,8 +91,15 @@ class _Reading:
             self.scene.lacks_for_time(f"{NAME}, {self.missed} processes")
         if self.hung.total:
             self.scene.lacks(f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}")
-        if self.cut.total:
-            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", f"Cut: {self.cut}")
+        for pid, name, size in self.cut:
+            message = f"/proc/{pid}/{name} was longer than what is kept of it"
+            facts = {} if size is None else {"size": size}
+            self.scene.lacks(
+                f"{NAME}, rest of files", "TooLarge", message, requested=True, pid=pid, **facts
+            )
+        if more := self.cut_total - len(self.cut):
+            message = f"{more} more files of processes were cut; their rows say which"
+            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", message)
 
 
 async def capture(scene: Scene) -> None:

@@ -97,7 +97,9 @@ async def test_a_file_of_proc_that_floods(proc: Path, bundle: Bundle) -> None:
     kept = base64.b64decode(row["environ"].pop("base64"))
     assert kept == b"x" * MAX_STRINGS
     assert row["environ"] == {"strings": 1, "truncated": True, "size": None}
-    assert gaps(scene) == {"processes.json, rest of files": "TooLarge"}
+    (gap,) = scene.bundle.not_captured
+    assert (gap.what, gap.reason) == ("processes.json, rest of files", "TooLarge")
+    assert gap.pid == 8 and gap.requested and "/proc/8/environ" in gap.message
     assert scene.bundle.artifacts[0].flags == (Flag.TRUNCATED,)
 
 
@@ -202,3 +204,18 @@ async def test_no_time_for_network_namespaces(proc: Path, bundle: Bundle) -> Non
     await network.capture(scene)
     assert bundle.json("containers/web/network.json")["namespaces"] == []
     assert gaps(scene) == {"network.json, 1 namespaces": "Deadline"}
+
+
+async def test_very_many_files_that_were_cut_are_counted(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "MAX_CUT", 1)
+    stat = "9 (x) S " + " ".join(["0"] * 44) + f" 1000 {1000 + 9 * 2**20} 0 0 0"
+    for number in ("7", "8", "9"):
+        (proc / number / "stat").write_text(stat)
+        (proc / number / "cmdline").write_bytes(b"x" * (MAX_STRINGS + 1))
+    scene = scene_for(bundle)
+    await processes.capture(scene)
+    first, rest = scene.bundle.not_captured
+    assert (first.pid, first.size) == (7, 9 * 2**20)
+    assert rest.message.startswith("2 more files")
