@@ -118,6 +118,10 @@ class StreamIdle(ApiUnavailable):
     """An open stream was silent for so long that it may be dead."""
 
 
+class AnswerTooLarge(ClusterError):
+    """The API server's answer is larger than whoever asked has memory for."""
+
+
 class Unauthorized(ClusterError):
     """The API server does not know who is asking."""
 

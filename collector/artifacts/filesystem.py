@@ -21,7 +21,7 @@ from collector.files.tree import read_tree
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.errors import ContainerGone, SourceError
+from forensics_core.errors import SourceError
 from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
@@ -30,6 +30,7 @@ from forensics_core.export.tarindex.stage import TarIndex
 NAME = "rootfs.tar"
 _BRIEF = 200
 """Letters of a path that a message has; the gap's own field has more."""
+UPPER = "upper.tar"
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
@@ -68,7 +69,7 @@ class _Kept:
 
 async def _from_the_node(scene: Scene) -> None:
     async with (
-        scene.runtime.root(scene.container) as root,
+        scene.root() as root,
         read_tree(root) as reading,
         detailed(root) as details,
         indexed(scene, reading.complaints.findings, details.add) as index,
@@ -163,9 +164,25 @@ async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
 
 
 async def _look_back(scene: Scene) -> None:
-    """Find out whether the container was removed while its files were being read."""
-    try:
-        await scene.runtime.inspect(scene.container)
-    except ContainerGone:
-        message = "The container was removed during the capture: files not read by then are missing"
-        scene.lacks("files of the file system", "Gone", message)
+    """Find out whether the container was removed while its files were being read.
+
+    What it wrote is stored once more then, from before.
+    """
+    if not await scene.is_removed():
+        return
+    message = (
+        "The container was removed during the capture: files not read by then are missing in "
+        f"{NAME}, or are there as the image has them"
+    )
+    if (held := scene.held.upper) is not None:
+        await scene.add(
+            UPPER,
+            ArtifactKind.FILESYSTEM,
+            held.archive(),
+            method="upper",
+            media_type="application/x-tar",
+            compression=scene.compression,
+        )
+        message += f". {UPPER} has what the container wrote until the capture began"
+        message += "" if held.complete else f", the first {len(held.places)} files of it"
+    scene.lacks("files of the file system", "Gone", message)

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from collector.files.resuming import Loss, Resumption
 from collector.files.splice import Splice
 from collector.files.strays import SocketNames
 from collector.runtimes.runtime import Unavailable
+from forensics_core import children
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.blocks import read_socket
@@ -103,9 +102,9 @@ async def read_tree(root: int) -> AsyncIterator[TreeReading]:
 
 async def gnu_tar() -> str:
     """Return the path of GNU tar. Raises `Unavailable` where the node has none."""
-    path = await to_thread.run_sync(shutil.which, "tar")
-    if path:
-        answer = await anyio.run_process([path, "--version"], check=False)
+    with suppress(FileNotFoundError):
+        path = await to_thread.run_sync(children.program, "tar")
+        answer = await children.run([path, "--version"])
         if b"GNU tar" in answer.stdout:
             return path
     raise Unavailable(
@@ -181,21 +180,13 @@ class _Walk:
 
 @asynccontextmanager
 async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, socket.socket]]:
-    """Start tar, in a session of its own so that Ctrl-C reaches only us; end it with the block."""
+    """Start tar, and end it with the block."""
     # Unlike a pipe, a socket fills a whole block in one call.
     outlet, inlet = socket.socketpair()
     with outlet:
         with inlet:
             inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BETWEEN)
-            process = await anyio.open_process(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=inlet.fileno(),
-                stderr=subprocess.PIPE,
-                env={**os.environ, "LC_ALL": "C"},
-                pass_fds=[root],
-                start_new_session=True,
-            )
+            process = await children.start(command, stdout=inlet.fileno(), pass_fds=[root])
         with suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
         try:

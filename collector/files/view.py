@@ -50,7 +50,7 @@ class Storage:
 async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> AsyncIterator[int]:
     """Open the container's merged file system as a directory. Raises `Unavailable`."""
     require_root()
-    descriptor = await to_thread.run_sync(_open, container, storage, host)
+    descriptor = await patiently(PATIENCE, "the file system", _open, container, storage, host)
     try:
         yield descriptor
     finally:

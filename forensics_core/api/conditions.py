@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from forensics_core.api.order import Model
+from forensics_core.text import printable
 
 MESSAGE_LIMIT = 32768
 """Characters, as in `metav1.Condition`."""
@@ -26,10 +27,14 @@ def whole_seconds(moment: datetime) -> datetime:
 
 
 def clip(text: object, limit: int) -> object:
-    """Cut a string to `limit` characters, the last one an ellipsis; leave anything else alone."""
-    if isinstance(text, str) and len(text) > limit:
-        return text[: limit - 1] + "…"
-    return text
+    """Make a string fit to be shown, `limit` characters long at most; leave anything else alone.
+
+    A status repeats what nodes and pods say, and people look at it on terminals.
+    """
+    if not isinstance(text, str):
+        return text
+    shown = printable(text, limit)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 Time = Annotated[AwareDatetime, AfterValidator(whole_seconds)]

@@ -77,7 +77,9 @@ class Retention(Model):
 class Encryption(Model):
     """Server-side encryption with a key of the KMS."""
 
-    kms_key_id: Annotated[str, Field(min_length=1, max_length=2048)]
+    kms_key_id: Annotated[
+        str, Field(min_length=1, max_length=2048, pattern="^[A-Za-z0-9:/_.@=+-]+$")
+    ]
     """The key's id, alias or ARN."""
 
 

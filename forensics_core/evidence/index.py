@@ -83,6 +83,12 @@ class FileIndex:
                 if row.path == below or row.path.startswith(prefix):
                     yield row
 
+    async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
+        """Yield every row there is, in the archive's order, as many at a time as lie together."""
+        for number, chunk in enumerate(self._chunks):
+            data = await self._rows.read_frame(number)
+            yield await to_thread.run_sync(_verified, data, chunk, self._rows.name)
+
     async def _select(self, wanted: Callable[[PathFilter], bool]) -> AsyncGenerator[Row, None]:
         for number, chunk in enumerate(self._chunks):
             if wanted(chunk.paths):

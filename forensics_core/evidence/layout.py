@@ -1,13 +1,16 @@
 """Where things lie in a bundle, and how names are made fit for a path.
 
-<destination>/<subpath>/<UTC time>_<namespace>_<pod>_<first 8 of the UID>-<attempt>/
+<destination>/<subpath>/<UTC time>_<namespace>_<pod>_<first 8 of the UID>-<attempt>-<random>/
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from secrets import token_hex
 from uuid import UUID
+
+from forensics_core.api.order import ArtifactKind
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sigstore.json"
@@ -30,6 +33,21 @@ ROOTFS_INDEX = "rootfs.index.jsonl.zst"
 ROOTFS_LOOKUP = "rootfs.lookup.jsonl.zst"
 """One line of JSON a frame of the index: its SHA-256, and which paths can be in it."""
 
+MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
+    ArtifactKind.INSPECT: ("inspect.json",),
+    ArtifactKind.DIFF: ("diff.json",),
+    ArtifactKind.FILESYSTEM: ROOTFS_ARCHIVES,
+    ArtifactKind.LOGS: ("logs/",),
+    ArtifactKind.PROCESSES: ("processes.json",),
+    ArtifactKind.NETWORK: ("network.json",),
+    ArtifactKind.VOLUMES: ("mounts.tar.zst", "mounts.tar"),
+    ArtifactKind.MEMORY: ("memory/",),
+}
+"""What each kind of a container's evidence is called by; a name that ends in `/` is a folder."""
+
+_RANDOM = 8
+"""Bytes of the random part of a bundle's name."""
+_BUNDLE = re.compile(r"\d{8}T\d{6}Z_.+_[0-9a-f]{8}-(?P<attempt>\d{1,10})(-[0-9a-f]{16})?")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -39,9 +57,24 @@ def fit(name: str) -> str:
 
 
 def bundle_name(when: datetime, namespace: str, pod: str, uid: UUID, attempt: int) -> str:
-    """Return a bundle's folder name; `when` must be aware."""
+    """Return a new name for a bundle's folder; `when` must be aware.
+
+    It ends in a random part: a node that knows all the rest could otherwise write to the place of
+    the next attempt before anybody else does.
+    """
     stamp = when.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}_{fit(namespace)}_{fit(pod)}_{uid.hex[:8]}-{attempt}"
+    return f"{stamp}_{fit(namespace)}_{fit(pod)}_{uid.hex[:8]}-{attempt}-{token_hex(_RANDOM)}"
+
+
+def is_of_attempt(location: str, attempt: int) -> bool:
+    """Whether a bundle's URL is of this attempt; before the first release it had no random part."""
+    found = _BUNDLE.fullmatch(location.rstrip("/").rpartition("/")[2])
+    return found is not None and int(found["attempt"]) == attempt
+
+
+def inside_a_bundle(path: str) -> bool:
+    """Whether a folder of `path`, a URL or a key, is called as only bundles are."""
+    return any(_BUNDLE.fullmatch(part) for part in path.split("/"))
 
 
 def container_file(container: str, name: str) -> str:

@@ -15,18 +15,26 @@ import anyio
 
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.errors import (
-    AccessDenied,
     AlreadyExists,
-    BucketNotFound,
     ClusterError,
-    ObjectLockMissing,
+    DestinationError,
+    DestinationFull,
+    DestinationUnreachable,
+    ForensicsError,
 )
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator import statuses
 from forensics_core.operator.cache import name_of
-from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
+from forensics_core.operator.checks import (
+    NotYet,
+    Refusal,
+    check,
+    destination_of,
+    inside_another,
+)
+from forensics_core.operator.context import ForeignObject
 from forensics_core.operator.desk import Desk, fields_of
 from forensics_core.operator.ending import Ending
 from forensics_core.operator.gathering import Gathering
@@ -44,8 +52,20 @@ class NameTaken(ClusterError):
     """Somebody else's object bears the name that one of ours has to have."""
 
 
-DEFINITE = (AccessDenied, BucketNotFound, NameTaken, ObjectLockMissing)
-"""What another try would meet again."""
+UNREACHABLE = "DestinationUnreachable"
+
+
+def _is_definite(error: ForensicsError) -> bool:
+    """Whether another try would meet the same again."""
+    passing = (DestinationUnreachable, DestinationFull, ForeignObject)
+    return isinstance(error, NameTaken) or (
+        isinstance(error, DestinationError) and not isinstance(error, passing)
+    )
+
+
+def _reason(error: ForensicsError) -> str:
+    """Return the condition's reason for what a destination or the cluster refused."""
+    return "DestinationRefused" if type(error) is DestinationError else type(error).__name__
 
 
 class Beginning:
@@ -74,12 +94,30 @@ class Beginning:
         pod = await self._desk.pod(checkpoint)
         node = await self._desk.node(pod)
         verdict = check(checkpoint, pod, node, settings)
+        if verdict is None and pod is not None:
+            try:
+                verdict = await self._occupied(checkpoint)
+            except DestinationUnreachable as error:
+                await self._wait(step, observed, pod, NotYet(UNREACHABLE, str(error)))
+                raise
         if isinstance(verdict, Refusal):
             await self._ending.give_up(observed, verdict.reason, verdict.message)
         elif isinstance(verdict, NotYet):
             await self._wait_for_pod(step, observed, pod or {}, verdict)
         elif pod is not None:
             await self._begin(step, observed, pod)
+
+    async def _occupied(self, checkpoint: PodCheckpoint) -> Refusal | None:
+        """Return the refusal of a destination that lies inside somebody's bundle."""
+        settings = self._desk.settings
+        destination = destination_of(checkpoint, settings)
+        rule = settings.rule_for(destination)
+        folder = f"{destination.rstrip('/')}/{checkpoint.spec.subpath}"
+        if rule is None or checkpoint.status.attempt:
+            return None
+        with self._desk.storage.sparing(rule):
+            occupied = await self._desk.storage.inside_a_bundle(folder, rule)
+        return inside_another(folder) if occupied else None
 
     async def _begin(self, step: LookAtPod, observed: Observed, pod: Object) -> None:
         checkpoint, settings = observed.checkpoint, self._desk.settings
@@ -151,11 +189,34 @@ class Beginning:
         await self._try(observed, self._start_job(observed.checkpoint, pod))
 
     async def _try(self, observed: Observed, work: Awaitable[object]) -> None:
-        """Await `work`; give up at once where trying again would be refused again."""
+        """Await `work`; give up at once where trying again would be refused again.
+
+        Where somebody else has written at the attempt's location, take another one. The error is
+        raised all the same, so that a store that calls everything there foreign is asked less and
+        less often.
+        """
         try:
             await work
-        except DEFINITE as error:
-            await self._ending.give_up(observed, type(error).__name__, str(error))
+        except ForeignObject:
+            checkpoint = observed.checkpoint
+            destination = destination_of(checkpoint, self._desk.settings)
+            status = statuses.relocated(checkpoint, destination, datetime.now(UTC))
+            await self._desk.write(checkpoint, status)
+            raise
+        except DestinationUnreachable as error:
+            await self._step_back(observed.checkpoint, error)
+            raise
+        except ForensicsError as error:
+            if not _is_definite(error):
+                raise
+            await self._ending.give_up(observed, _reason(error), str(error))
+
+    async def _step_back(self, checkpoint: PodCheckpoint, error: ForensicsError) -> None:
+        """Give the place on the node to others while the destination is away."""
+        if checkpoint.status.phase is not Phase.CAPTURING:
+            return
+        status = statuses.stepped_back(checkpoint, UNREACHABLE, str(error), datetime.now(UTC))
+        await self._desk.write(checkpoint, status)
 
     async def _start_job(self, checkpoint: PodCheckpoint, pod: Object) -> None:
         """Gather the context, then write the order, then the Job."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.evidence.layout import inside_a_bundle
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import container_names, targets
 from forensics_core.operator.settings import Settings
@@ -45,6 +46,7 @@ def check(
     return (
         _replaced(checkpoint, pod)
         or _destination(checkpoint, settings)
+        or _retention(checkpoint, settings)
         or _runtime(pod)
         or _containers(checkpoint, pod)
         or _scheduled(checkpoint, pod)
@@ -91,7 +93,29 @@ def _destination(checkpoint: PodCheckpoint, settings: Settings) -> Refusal | Non
             "DestinationNotAllowed",
             f"Evidence may not go to {destination}. The operator allows: {known}.",
         )
+    if inside_a_bundle(f"{destination}/{checkpoint.spec.subpath}"):
+        return inside_another(f"{destination}/{checkpoint.spec.subpath}")
     return None
+
+
+def inside_another(place: str) -> Refusal:
+    """Return the refusal of a destination that lies in somebody's bundle."""
+    return Refusal(
+        "DestinationIsBundle",
+        f"Evidence may not go to {place}: it lies inside another bundle, which would not verify "
+        "any more. Name the folder above it.",
+    )
+
+
+def _retention(checkpoint: PodCheckpoint, settings: Settings) -> Refusal | None:
+    retention, most = checkpoint.spec.retention, settings.max_retention_days
+    if retention is None or (retention.days or 0) <= most:
+        return None
+    return Refusal(
+        "RetentionTooLong",
+        f"Evidence may be locked for {most} days at most, not {retention.days}: see "
+        "maxRetentionDays in the operator's settings.",
+    )
 
 
 def _runtime(pod: Object) -> Refusal | None:

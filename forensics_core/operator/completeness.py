@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.evidence.layout import container_file
+from forensics_core.evidence.layout import MAIN_ARTIFACTS, container_file
 from forensics_core.evidence.manifest import Artifact, Capture, NotCaptured
 
-NOTHING_THERE = frozenset({"NotRunning", "NoLog"})
-"""Reasons of gaps by which nothing that was asked for is missing: there was nothing to capture."""
+NOTHING_THERE = {
+    "NotRunning": frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY}),
+    "NoLog": frozenset({ArtifactKind.LOGS}),
+}
+"""Reasons of gaps by which nothing that was asked for is missing, and of which kinds of evidence
+they can be true: there was nothing to capture."""
 WHOLE = "container"
 """What a gap names in which everything of a container is missing."""
 
@@ -25,7 +29,7 @@ def omissions(capture: Capture, order: WorkOrder) -> Iterator[str]:
     for line in order.not_captured:
         if line not in told:
             yield f"it does not say what the operator could not gather: {line}"
-    there: _Parts = {(one.kind, one.container) for one in capture.artifacts if _in_place(one)}
+    there: _Parts = {(one.kind, one.container) for one in capture.artifacts if is_main(one)}
     missing = {_part(gap) for gap in capture.not_captured if _counts(gap)}
     for target in order.targets:
         for kind in order.artifacts:
@@ -42,9 +46,17 @@ def _told(kind: ArtifactKind, target: Target, there: _Parts, missing: _Parts) ->
     return (kind, target.name) in there or not missing.isdisjoint(gaps)
 
 
-def _in_place(artifact: Artifact) -> bool:
-    """Whether an artifact lies where those of its container do."""
-    return artifact.name.startswith(container_file(artifact.container or "", ""))
+def is_main(artifact: Artifact) -> bool:
+    """Whether it is what its kind of evidence is called by, in its container's folder.
+
+    An index without its archive, or an empty list, accounts for nothing; only a log may be empty.
+    """
+    folder = container_file(artifact.container or "", "")
+    names = MAIN_ARTIFACTS.get(artifact.kind, ())
+    file = artifact.name.removeprefix(folder)
+    known = any(file.startswith(name) if name.endswith("/") else file == name for name in names)
+    filled = artifact.original_size > 0 or artifact.kind is ArtifactKind.LOGS
+    return artifact.name.startswith(folder) and known and filled
 
 
 def _part(gap: NotCaptured) -> tuple[str, str | None]:
@@ -53,4 +65,5 @@ def _part(gap: NotCaptured) -> tuple[str, str | None]:
 
 
 def _counts(gap: NotCaptured) -> bool:
-    return gap.requested or gap.reason in NOTHING_THERE
+    """Whether a gap explains that something ordered is not there."""
+    return gap.requested or _part(gap)[0] in NOTHING_THERE.get(gap.reason, ())

@@ -8,12 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from anyio import to_thread
-
-from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import Invalid, ObjectNotFound, VerificationError
-from forensics_core.evidence.manifest import Statement
 from forensics_core.operator import sealing, statuses
 from forensics_core.operator.beginning import Beginning
 from forensics_core.operator.desk import Desk
@@ -25,6 +21,7 @@ from forensics_core.operator.supervision import Supervision
 from forensics_core.operator.thaw import thaw
 
 REPLACED = "the manifest is not the one that was found first"
+ORDER_LOST = "The work order is gone, so the manifest cannot be checked against it."
 
 
 class Conclusion:
@@ -113,7 +110,19 @@ class Conclusion:
         return pod is not None and pod["metadata"]["uid"] == observed.checkpoint.status.pod_uid
 
     async def _take(self, observed: Observed, found: Found) -> None:
+        """Say that the pod may go, once the manifest was compared with all there is to compare.
+
+        A pod that was killed cannot be taken back: nothing unchecked may say so.
+        """
         checkpoint = observed.checkpoint
+        ordered = await self._desk.order(checkpoint)
+        if ordered is None:
+            await self._ending.give_up(observed, "OrderLost", ORDER_LOST)
+            return
+        wrong = await sealing.differences(self._desk, checkpoint, found, *ordered)
+        if wrong:
+            await self._refuse(observed, wrong)
+            return
         try:
             status = statuses.captured(checkpoint, found.bundle, observed.now)
         except ValueError as error:
@@ -125,7 +134,12 @@ class Conclusion:
         self._desk.followers.forget(observed.worker)
         self._desk.say(checkpoint, "Captured", f"{status.size} stored: the pod may be killed.")
         self._observe_duration(written, observed.now)
-        await self._seal_found(replace(observed, checkpoint=written), found)
+        await self._finish(replace(observed, checkpoint=written), found)
+
+    async def _refuse(self, observed: Observed, wrong: list[str]) -> None:
+        shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
+        message = f"The evidence is not as ordered: {shown}."
+        await self._ending.give_up(observed, "NotSealed", message)
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""
@@ -148,26 +162,14 @@ class Conclusion:
         if ordered is None:
             await self._without_order(observed, found)
             return
-        wrong = await self._compare(checkpoint, found, *ordered)
-        if wrong:
-            shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
-            await self._ending.give_up(
-                observed, "NotSealed", f"The evidence is not as ordered: {shown}."
-            )
-            return
-        await self._finish(observed, found)
-
-    async def _compare(
-        self, checkpoint: PodCheckpoint, found: Found, order: WorkOrder, sha256: str
-    ) -> list[str]:
-        statement = found.bundle.statement
         if found.bundle.manifest_sha256 != checkpoint.status.manifest_sha256:
-            return [REPLACED]
-        wrong = await to_thread.run_sync(_listed, statement, order, sha256)
+            wrong = [REPLACED]
+        else:
+            wrong = await sealing.differences(self._desk, checkpoint, found, *ordered)
         if wrong:
-            return wrong
-        store = await self._desk.reader(checkpoint)
-        return await sealing.check_objects(store, statement, order)
+            await self._refuse(observed, wrong)
+        else:
+            await self._finish(observed, found)
 
     async def _without_order(self, observed: Observed, found: Found) -> None:
         """Go on after a crash between the order's end and the status: our seal says it was checked.
@@ -178,8 +180,7 @@ class Conclusion:
         if await self._was_checked(observed.checkpoint, found):
             await self._conclude(observed, found, sealed=True)
             return
-        message = "The work order is gone, so the manifest cannot be checked against it."
-        await self._ending.give_up(observed, "OrderLost", message)
+        await self._ending.give_up(observed, "OrderLost", ORDER_LOST)
 
     async def _was_checked(self, checkpoint: PodCheckpoint, found: Found) -> bool:
         if not statuses.is_of(checkpoint, found.bundle):
@@ -228,10 +229,6 @@ class Conclusion:
     def _observe_duration(self, checkpoint: PodCheckpoint, now: datetime) -> None:
         start = checkpoint.status.start_time or now
         self._desk.metrics.duration.observe((now - start).total_seconds())
-
-
-def _listed(statement: Statement, order: WorkOrder, order_sha256: str) -> list[str]:
-    return list(sealing.disagreements(statement, order, order_sha256))
 
 
 def _unfit(error: Exception) -> Unreadable:

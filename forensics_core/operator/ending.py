@@ -5,11 +5,12 @@ from __future__ import annotations
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import DestinationUnreachable
 from forensics_core.operator import statuses
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.fallback import fall_back
 from forensics_core.operator.outcomes import job_finished
-from forensics_core.operator.reconcile import Observed
+from forensics_core.operator.reconcile import Observed, overdue
 from forensics_core.operator.thaw import thaw
 
 
@@ -23,8 +24,12 @@ class Ending:
         """End in `Failed`, for good, unless an earlier attempt left something to take."""
         checkpoint = observed.checkpoint
         self._desk.followers.forget(observed.worker)
-        if await fall_back(self._desk, observed):
-            return
+        try:
+            if await fall_back(self._desk, observed):
+                return
+        except DestinationUnreachable:
+            if not overdue(observed, self._desk.settings):
+                raise
         status = statuses.failed(checkpoint, reason, message, observed.now)
         written = await self._desk.write(checkpoint, status)
         await self._desk.delete_orders(checkpoint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import DestinationError, DestinationUnreachable, Invalid
-from forensics_core.operator import statuses
+from forensics_core.operator import sealing, statuses
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.manifests import Unreadable
 from forensics_core.operator.reconcile import Observed
@@ -39,7 +39,9 @@ async def _of_attempt(desk: Desk, observed: Observed, attempt: int) -> PodCheckp
     earlier = statuses.at_attempt(checkpoint, ordered[0])
     try:
         async with desk.manifests.find(await desk.reader(earlier)) as found:
-            return statuses.captured(earlier, found.bundle, observed.now) if found else None
+            if found is None or await sealing.differences(desk, earlier, found, *ordered):
+                return None
+            return statuses.captured(earlier, found.bundle, observed.now)
     except DestinationUnreachable:
         raise
     except (DestinationError, Unreadable, ValueError):

@@ -5,8 +5,9 @@ step, and every step is safe to take twice.
 
     step = reconcile(observed, settings)
 
-The way of a checkpoint that goes well: Protect, LookAtPod, Begin, Dispatch, Follow, LookForManifest
-(which finds one: Captured), Seal, Rest.
+The way of a checkpoint that goes well: Protect, LookAtPod (which begins the attempt and makes its
+Job), Follow, LookForManifest (which finds one, compares it, and seals it), Rest. Dispatch and Seal
+come in after a crash.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ LEAST_TIME = timedelta(seconds=30)
 """With less than that before the deadline no other attempt begins."""
 PATIENCE = timedelta(seconds=30)
 """How long a worker may take to start before that is worth a word."""
+OVERDUE = timedelta(minutes=10)
+"""How long after its deadline an attempt may still be waited for, whatever it hangs on: its Job has
+ended by then, and a store that is still away will not tell of it in time."""
+SEAL_OVERDUE = timedelta(days=1)
+"""How long after its deadline evidence that was compared may wait for its seal."""
 SILENCE = timedelta(seconds=30)
 """How long a finished Job's pod may take to say how it ended, before the manifest is looked for."""
 
@@ -149,16 +155,49 @@ def reconcile(observed: Observed, settings: Settings) -> Step:
     if FINALIZER not in checkpoint.metadata.finalizers:
         return Protect()
     phase = checkpoint.status.phase
+    if overdue(observed, settings):
+        return GiveUp("DeadlineExceeded", _OVERDUE[phase or Phase.PENDING])
     if phase is Phase.SEALING:
         return Seal()
     if phase is Phase.CAPTURING:
         return _capturing(observed, settings)
+    return _pending(observed, settings)
+
+
+def _pending(observed: Observed, settings: Settings) -> Step:
+    checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return GiveUp("Cancelled", "Cancelled before anything was captured.")
     waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
     if waits and observed.gathered:
-        return Rest()
+        return Rest(until=_last_moment(checkpoint, settings))
     return LookAtPod(attempt=checkpoint.status.attempt + 1)
+
+
+_OVERDUE = {
+    Phase.PENDING: "The capture could not begin before its deadline: see why it waited.",
+    Phase.CAPTURING: "The capture's deadline is long over, and nothing tells how it ended.",
+    Phase.SEALING: "The evidence could not be sealed within a day of its deadline.",
+}
+
+
+def overdue(observed: Observed, settings: Settings) -> bool:
+    """Whether a checkpoint has hung for so long in its phase that it has to end: in every phase."""
+    end = _last_moment(observed.checkpoint, settings)
+    return end is not None and observed.now >= end
+
+
+def _last_moment(checkpoint: PodCheckpoint, settings: Settings) -> datetime | None:
+    """Return when a checkpoint is overdue; None for one that nobody has looked at yet."""
+    status = checkpoint.status
+    if status.phase is Phase.SEALING and status.deadline is not None:
+        return status.deadline + SEAL_OVERDUE
+    if status.phase is Phase.CAPTURING and status.deadline is not None:
+        starting = timedelta(seconds=settings.collector.start_seconds)
+        return status.deadline + starting + OVERDUE
+    if status.start_time is None:
+        return None
+    return status.start_time + timedelta(seconds=checkpoint.spec.active_deadline_seconds) + OVERDUE
 
 
 def _capturing(observed: Observed, settings: Settings) -> Step:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
+from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
@@ -20,14 +22,15 @@ from forensics_core.errors import (
 )
 from forensics_core.evidence.expectation import contradictions
 from forensics_core.evidence.layout import SEAL, SHA256SUMS
-from forensics_core.evidence.manifest import Statement
+from forensics_core.evidence.manifest import Capture, Statement
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.evidence.seal import public_key_of, sign, verify_seal
 from forensics_core.evidence.store import read_small
 from forensics_core.export.destination import StoredObject
 from forensics_core.export.s3.destination import S3Destination
 from forensics_core.operator.completeness import omissions
-from forensics_core.operator.manifests import check_shape
+from forensics_core.operator.desk import Desk
+from forensics_core.operator.manifests import Found, check_shape
 from forensics_core.operator.storage import digest_of
 from forensics_core.tasks import task_group
 
@@ -71,6 +74,46 @@ def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     for name, _ in sorted(ordered - told):
         yield f"nothing is said of the container {name}"
     yield from omissions(capture, order)
+
+
+async def differences(
+    desk: Desk, checkpoint: PodCheckpoint, found: Found, order: WorkOrder, order_sha256: str
+) -> list[str]:
+    """Return each way in which an attempt's bundle is not what was ordered, or not what it says.
+
+    `checkpoint` is as it was at that attempt. Raises what the destination raises.
+    """
+    statement = found.bundle.statement
+    period = _period(checkpoint, desk.settings.clock_skew_seconds, datetime.now(UTC))
+
+    def compare() -> list[str]:
+        wrong = disagreements(statement, order, order_sha256)
+        return [*wrong, *untimely(statement.predicate, *period)]
+
+    wrong = await to_thread.run_sync(compare)
+    return wrong or await check_objects(await desk.reader(checkpoint), statement, order)
+
+
+def _period(checkpoint: PodCheckpoint, skew: int, now: datetime) -> tuple[datetime, datetime]:
+    """Return when an attempt can have been made, by a node whose clock is wrong by `skew` s."""
+    allowed = timedelta(seconds=skew)
+    return (checkpoint.status.start_time or now) - allowed, now + allowed
+
+
+def untimely(capture: Capture, begin: datetime, end: datetime) -> Iterator[str]:
+    """Yield each time of a capture that does not lie between `begin` and `end`."""
+    times = {"startedAt": capture.started_at, "finishedAt": capture.finished_at}
+    for artifact in capture.artifacts:
+        times[f"{artifact.name}, startedAt"] = artifact.started_at
+        times[f"{artifact.name}, finishedAt"] = artifact.finished_at
+    for name, time in times.items():
+        if not begin <= _aware(time) <= end:
+            yield f"{name} is {time.isoformat()}, not within the attempt"
+
+
+def _aware(time: datetime) -> datetime:
+    """Return a time that can be compared; one without a zone says nothing, and counts as none."""
+    return time if time.tzinfo else datetime.min.replace(tzinfo=UTC)
 
 
 async def check_objects(store: S3Store, statement: Statement, order: WorkOrder) -> list[str]:

@@ -123,6 +123,11 @@ class Settings(Model):
     signing_key: Path | None = None
     """A PEM file with the ECDSA P-256 private key that seals bundles. None: they stay unsealed."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
+    """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is
+    not sealed: it is of another capture, or a lie."""
+    max_retention_days: Annotated[int, Field(ge=1, le=36500)] = 3650
+    """Days that a request may lock evidence for: in Compliance mode nobody can undo more."""
     captures_per_node: Annotated[int, Field(ge=1)] = 1
     """Captures that run on one node at once; the others wait."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8

@@ -23,7 +23,7 @@ from forensics_core.api.podcheckpoint import (
     Progress,
 )
 from forensics_core.evidence.bundle import Sealable
-from forensics_core.evidence.layout import bundle_name
+from forensics_core.evidence.layout import bundle_name, is_of_attempt
 from forensics_core.evidence.manifest import Capture
 from forensics_core.kube.objects import Object
 from forensics_core.units import human_size
@@ -32,6 +32,8 @@ CAPTURING = "Capturing"
 """The reason why the pod may not be killed while all goes well."""
 INTERRUPTED = "Interrupted"
 """The reason of what is missing because a collector was told to end."""
+NOT_SEALED = "NotSealed"
+"""The reason of evidence that is stored, and that nobody vouches for."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
 
 
@@ -71,6 +73,27 @@ def waiting(
     )
 
 
+def stepped_back(
+    checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
+) -> PodCheckpointStatus:
+    """Return the status of an attempt that gives its place up before anything of it was made.
+
+    Others of the node have their turn meanwhile; the attempt keeps its number and its location.
+    """
+    attempt = checkpoint.status.attempt - 1
+    return _with(
+        checkpoint,
+        phase=Phase.PENDING,
+        node="",
+        active=0,
+        attempt=attempt,
+        failed=max(attempt - 1, 0),
+        job_name="",
+        progress=None,
+        conditions=_set(checkpoint, ConditionType.CAPTURED, False, reason, message, now),
+    )
+
+
 def waiting_since(checkpoint: PodCheckpoint, reason: str, now: datetime) -> datetime:
     """Return since when a request has been waiting for just this."""
     told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
@@ -104,9 +127,17 @@ def begun(
     )
 
 
+def relocated(checkpoint: PodCheckpoint, destination: str, now: datetime) -> PodCheckpointStatus:
+    """Return the status with another location for the same attempt: somebody was at the old one."""
+    there = checkpoint.status
+    attempt = there.attempt if there.phase is Phase.CAPTURING else there.attempt + 1
+    cleared = checkpoint.model_copy(update={"status": there.model_copy(update={"location": ""})})
+    return _with(checkpoint, location=location_of(cleared, destination, attempt, now))
+
+
 def location_of(checkpoint: PodCheckpoint, destination: str, attempt: int, now: datetime) -> str:
     """Return where an attempt's bundle lies; it stays where it was fixed while it waited."""
-    if checkpoint.status.location.endswith(f"-{attempt}/"):
+    if is_of_attempt(checkpoint.status.location, attempt):
         return checkpoint.status.location
     folder = bundle_name(
         now,
@@ -292,9 +323,9 @@ def failed(
     """
     status = checkpoint.status
     progress = status.progress
-    if checkpoint.captured:
+    if checkpoint.captured or reason == NOT_SEALED:
         message = f"{DO_NOT_KILL} {message}"
-        taken_back = _set(checkpoint, ConditionType.CAPTURED, False, "NotSealed", message, now)
+        taken_back = _set(checkpoint, ConditionType.CAPTURED, False, NOT_SEALED, message, now)
         checkpoint = _holding(checkpoint, taken_back)
     conditions = _set(checkpoint, ConditionType.FAILED, True, reason, message, now)
     return _with(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from forensics_core.api.order import Encryption, Retention
-from forensics_core.errors import DestinationUnreachable, UsageError
+from forensics_core.errors import (
+    DestinationError,
+    DestinationUnreachable,
+    UsageError,
+)
+from forensics_core.evidence.layout import MANIFEST
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.export.budget import ByteBudget
 from forensics_core.export.locate import parse_location
@@ -22,6 +28,9 @@ from forensics_core.operator.settings import DestinationRule
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+REMEMBERED = 300.0
+"""Seconds for which it is remembered that a folder is no bundle."""
+MOST_REMEMBERED = 1_000
 REST = 5.0
 """Seconds for which a service that does not answer is left alone."""
 
@@ -34,6 +43,8 @@ class Storage:
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
         self._budget = ByteBudget()
+        self._without_manifest: OrderedDict[str, float] = OrderedDict()
+        """Folders that are no bundles, and when that was seen."""
         self._resting: dict[S3Access, float] = {}
         """Until when services that do not answer are left alone; for ever while one goes to see."""
 
@@ -66,6 +77,37 @@ class Storage:
         """Return a store at `location`, which `rule` covers."""
         access = rule.operator_access()
         return S3Store(await self._client(access), _place(location), access)
+
+    async def inside_a_bundle(self, folder: str, rule: DestinationRule) -> bool:
+        """Return whether `folder`, which `rule` covers, or one above it holds a manifest.
+
+        What was found is remembered: many requests go to the same folder. An identity that may not
+        list is told that it may not look where there is nothing, which says no more than nothing.
+        """
+        place = _place(folder)
+        parts = [part for part in place.prefix.split("/") if part]
+        for depth in range(len(parts) + 1):
+            above = f"s3://{'/'.join([place.bucket, *parts[:depth]])}"
+            if await self._holds_manifest(above, rule):
+                return True
+        return False
+
+    async def _holds_manifest(self, folder: str, rule: DestinationRule) -> bool:
+        known = self._without_manifest.get(folder, -math.inf)
+        if anyio.current_time() - known < REMEMBERED:
+            return False
+        try:
+            await (await self.reader(folder, rule)).stat(MANIFEST)
+        except DestinationUnreachable:
+            raise
+        except DestinationError:
+            # Whatever else is wrong, storing the context will tell.
+            self._without_manifest[folder] = anyio.current_time()
+            self._without_manifest.move_to_end(folder)
+            if len(self._without_manifest) > MOST_REMEMBERED:
+                self._without_manifest.popitem(last=False)
+            return False
+        return True
 
     @contextmanager
     def sparing(self, rule: DestinationRule) -> Iterator[None]:

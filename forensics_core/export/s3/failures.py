@@ -15,6 +15,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     SSLError,
     SSOError,
@@ -125,6 +126,11 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         return _refusal(error, url, locking)
     if about_credentials(error):
         return no_credentials(error, url)
+    if (unfit := _unfit(error)) is not None:
+        # Nothing was sent: that says nothing of the service, which others may use well.
+        return DestinationError(
+            f"{url} cannot be asked for that: {unfit}", hint="Correct what the request asks for"
+        )
     if isinstance(error, TimeoutError):
         return DestinationUnreachable(
             f"{url} stopped answering", hint="Check the network and the service, then try again"
@@ -133,6 +139,12 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         f"{url} cannot be reached: {_WITHIN_HOST.sub('', str(error))}",
         hint="Check AWS_ENDPOINT_URL, the network and the service",
     )
+
+
+def _unfit(error: BaseException) -> BaseException | None:
+    """Return why a request cannot be spelled at all, such as a line end in a header."""
+    said = error.kwargs.get("error") if isinstance(error, HTTPClientError) else error
+    return said if isinstance(said, ParamValidationError | ValueError) else None
 
 
 def about_credentials(error: BaseException) -> bool:

@@ -51,6 +51,8 @@ class TarWalk:
         self._unread = False
         self.ended = False
         """Whether the archive's end has passed: what follows is padding."""
+        self.end = 0
+        """Where it lies, once it has passed."""
 
     def feed(self, block: Buffer) -> None:
         """Take the next bytes. Raises `NotTar`, and `ValueError` for numbers that are none."""
@@ -92,7 +94,7 @@ class TarWalk:
 
     def _header(self, block: bytes) -> None:
         if not block[0] and not any(block):
-            self.ended = True
+            self.ended, self.end = True, self._position - BLOCK
             return
         kind = kind_of(block)
         if self._start < 0:

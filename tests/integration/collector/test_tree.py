@@ -15,6 +15,7 @@ import pytest
 
 from collector.files.tree import TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
+from forensics_core import children
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag
 from tests.integration.collector.anytree import access_list
@@ -111,7 +112,8 @@ async def test_without_a_mount_namespace_access_lists_are_kept_all_the_same(
     (tmp_path / "tar").symlink_to(shutil.which("tar") or "")
     if refusing:
         (tmp_path / "unshare").symlink_to("/bin/false")
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(children, "FOLDERS", (str(tmp_path),))
+    monkeypatch.delenv("PATH")
     (top / "file").touch()
     os.setxattr(top / "file", "system.posix_acl_access", access_list(7777, 8888, 5))
     assert access_text(await read(descriptor)) == ["user:7777:r-x", "group:8888:r-x"]
@@ -285,6 +287,7 @@ async def test_a_root_that_is_gone_is_a_failure(top: Path, descriptor: int) -> N
 
 
 async def test_without_gnu_tar(descriptor: int, monkeypatch: pytest.MonkeyPatch, top: Path) -> None:
+    monkeypatch.setattr(children, "FOLDERS", ())
     monkeypatch.setenv("PATH", str(top))
     with pytest.raises(Unavailable, match="GNU tar is not installed"):
         async with read_tree(descriptor):

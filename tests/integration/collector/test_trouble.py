@@ -133,8 +133,8 @@ async def test_an_engine_that_hangs_is_left_at_the_deadline(bundle: Bundle, tmp_
         order = order_for("1", ArtifactKind.DIFF)
         attempt = Attempt(order, runtime, bundled)
         attempt.clock -= order.active_deadline_seconds - 30.3
-        await attempt.find_all()
-        await attempt.capture_all()
+        async with attempt.opened():
+            await attempt.capture_all()
     released.set()
     await server.cleanup()
     assert [(gap.what, gap.reason) for gap in bundled.not_captured] == [("diff", "Deadline")]

@@ -17,6 +17,7 @@ import anyio
 from forensics_core.api.crd import crd
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.evidence.bundle import BundleWriter, Label
+from forensics_core.evidence.layout import MAIN_ARTIFACTS
 from forensics_core.evidence.manifest import (
     Capture,
     Container,
@@ -91,7 +92,8 @@ class Worker:
             bundle = BundleWriter(destination)
             for target in order.targets:
                 for kind in self.kinds(order):
-                    name = f"containers/{target.name}/{kind}.json"
+                    file = MAIN_ARTIFACTS[kind][0]
+                    name = f"containers/{target.name}/{file}" + ("0.log" if file[-1] == "/" else "")
                     label = Label(name, kind, target.name, "application/json")
                     await bundle.add(label, one(b'{"Id": "x"}'))
                 if pod is not None:

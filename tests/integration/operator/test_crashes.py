@@ -38,7 +38,8 @@ async def test_an_operator_killed_after_any_write_is_taken_up_by_the_next(
     stage: Stage, write: int
 ) -> None:
     stage.request()
-    await crash_after(stage, write)
+    crashed = await crash_after(stage, write)
+    assert crashed is (write <= WRITES_OF_A_CHECKPOINT), "there are other writes than were meant"
     async with stage.operating():
         status = await stage.finished()
     await whole(stage, status)

@@ -94,9 +94,8 @@ async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
         stage.request()
         status = await stage.finished()
     assert status["phase"] == "Complete"
-    assert {stage.get(f"deaf-{number}")["status"]["phase"] for number in range(many)} == {
-        "Capturing"
-    }
+    waiting = [stage.get(f"deaf-{number}")["status"] for number in range(many)]
+    assert {status["phase"] for status in waiting} <= {"Capturing", "Pending"}
     assert asked < many * 8, "each has more files of context than that"
 
 
@@ -123,7 +122,7 @@ async def test_evidence_is_sealed_once_the_store_is_back(stage: Stage, when: str
                     lambda events: [one for one in events if "Retrying" in json.dumps(one)],
                     NAMESPACE,
                 )
-            assert stage.get()["status"]["phase"] in {"Capturing", "Sealing"}
+            assert stage.get()["status"]["phase"] in {"Pending", "Sealing"}
             way.open = True
             status = await stage.finished()
     assert len(stage.worker.runs) == 1

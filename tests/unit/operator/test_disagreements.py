@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from forensics_core.api.order import (
     Target,
     WorkOrder,
 )
+from forensics_core.evidence.layout import MAIN_ARTIFACTS
 from forensics_core.evidence.manifest import (
     Artifact,
     Capture,
@@ -27,7 +28,7 @@ from forensics_core.evidence.manifest import (
     Subject,
     Tool,
 )
-from forensics_core.operator.sealing import disagreements
+from forensics_core.operator.sealing import disagreements, untimely
 from tests.unit.operator.samples import NOW, POD_UID, UID
 
 DIGEST, OTHER = "a" * 64, "b" * 64
@@ -55,7 +56,7 @@ NOT_GATHERED = NotCaptured(
 def artifact(kind: ArtifactKind, container: str = "app", folder: str = "app") -> Artifact:
     """Return the row of what was captured of one kind."""
     return Artifact(
-        name=f"containers/{folder}/{kind}.json",
+        name=f"containers/{folder}/{MAIN_ARTIFACTS[kind][0]}" + ("0.log" if kind == "logs" else ""),
         kind=kind,
         container=container,
         sha256=DIGEST,
@@ -108,6 +109,32 @@ def statement(order: dict[str, Any] | None = None, **changes: Any) -> Statement:
     return Statement(subject=subject, predicate=capture)
 
 
+def test_nothing_at_all_is_not_everything() -> None:
+    gaps = tuple(gap(kind, "NotRunning", requested=False) for kind in KINDS)
+    empty = statement(artifacts=(), not_captured=(NOT_GATHERED, *gaps))
+    wrong = " ".join(disagreements(empty, ORDER, DIGEST))
+    for kind in ("inspect", "diff", "filesystem", "logs"):
+        assert f"nothing of the {kind} of the container app" in wrong
+
+
+@pytest.mark.parametrize(
+    ("field", "time"),
+    [
+        ("started_at", datetime(1999, 1, 1, tzinfo=UTC)),
+        ("finished_at", NOW + timedelta(days=2)),
+        ("finished_at", datetime(2026, 8, 1)),
+    ],
+)
+def test_times_lie_within_the_attempt(field: str, time: datetime) -> None:
+    begin, end = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    capture = statement().predicate
+    assert list(untimely(capture, begin, end)) == []
+    assert len(list(untimely(capture.model_copy(update={field: time}), begin, end))) == 1
+    late = capture.artifacts[0].model_copy(update={field: time})
+    (wrong,) = untimely(capture.model_copy(update={"artifacts": (late,)}), begin, end)
+    assert wrong.startswith("containers/app/inspect.json, ") and "not within the attempt" in wrong
+
+
 def test_an_honest_manifest_agrees() -> None:
     assert list(disagreements(statement(), ORDER, DIGEST)) == []
 
@@ -140,13 +167,34 @@ def test_an_honest_manifest_agrees() -> None:
             {"artifacts": (*all_but(KINDS[0]), artifact(KINDS[0], folder="other"))},
             f"nothing of the {KINDS[0]}",
         ),
-        (
-            {
-                "artifacts": all_but(ArtifactKind.DIFF),
-                "not_captured": (NOT_GATHERED, gap("diff", requested=False)),
-            },
-            "nothing of the diff",
-        ),
+        *[
+            (
+                {
+                    "artifacts": all_but(kind),
+                    "not_captured": (NOT_GATHERED, gap(kind, reason, requested=False)),
+                },
+                f"nothing of the {kind}",
+            )
+            for kind, reason in (
+                (ArtifactKind.DIFF, "Gone"),
+                (ArtifactKind.FILESYSTEM, "NotRunning"),
+                (ArtifactKind.INSPECT, "NoLog"),
+                (ArtifactKind.LOGS, "NotRunning"),
+                (ArtifactKind.PROCESSES, "NoLog"),
+            )
+        ],
+        *[
+            (
+                {"artifacts": (*all_but(kind), artifact(kind).model_copy(update=changes))},
+                f"nothing of the {kind}",
+            )
+            for kind, changes in (
+                (ArtifactKind.FILESYSTEM, {"original_size": 0, "size": 0}),
+                (ArtifactKind.FILESYSTEM, {"name": "containers/app/rootfs.index.jsonl.zst"}),
+                (ArtifactKind.DIFF, {"name": "containers/app/other.json"}),
+                (ArtifactKind.INSPECT, {"name": "containers/appendix/inspect.json"}),
+            )
+        ],
     ],
 )
 def test_each_difference_is_named(changes: Any, found: str) -> None:

@@ -10,7 +10,9 @@ import pytest
 from forensics_core.operator.reconcile import (
     DELETION_WAIT,
     LEAST_TIME,
+    OVERDUE,
     PATIENCE,
+    SEAL_OVERDUE,
     SILENCE,
     Abandon,
     Dispatch,
@@ -54,9 +56,27 @@ def test_an_attempt_that_had_to_wait_is_not_counted_from_the_start_again() -> No
 
 def test_while_its_node_is_busy_it_rests() -> None:
     waiting = checkpoint("Pending", status={"node": "node1", "attempt": 0})
-    assert decide(waiting, busy=1) == Rest()
+    last = NOW + timedelta(seconds=3600) + OVERDUE
+    assert decide(waiting, busy=1) == Rest(until=last)
     assert decide(waiting, busy=1, gathered=False) == LookAtPod(attempt=1)
     assert decide(waiting, busy=0) == LookAtPod(attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("phase", "late"),
+    [
+        ("Pending", timedelta(seconds=3600) + OVERDUE),
+        ("Capturing", timedelta(seconds=3600 + 300) + OVERDUE),
+        ("Sealing", timedelta(seconds=3600) + SEAL_OVERDUE),
+    ],
+)
+def test_a_deadline_holds_in_every_phase(phase: str, late: timedelta) -> None:
+    deadline = (NOW + timedelta(seconds=3600)).isoformat()
+    it = checkpoint(phase, status={"deadline": deadline, "attempt": 0})
+    just_before = decide(it, after=late - timedelta(seconds=1))
+    assert not isinstance(just_before, GiveUp)
+    over = decide(it, after=late)
+    assert isinstance(over, GiveUp) and over.reason == "DeadlineExceeded"
 
 
 def test_a_job_taken_away_after_it_stored_something_is_not_made_again() -> None:

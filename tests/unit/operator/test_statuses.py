@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 from forensics_core.api.conditions import find_condition
 from forensics_core.api.podcheckpoint import Phase, Progress
 from forensics_core.evidence.bundle import Sealable
+from forensics_core.evidence.layout import is_of_attempt
 from forensics_core.evidence.manifest import Capture, Container, NotCaptured
 from forensics_core.operator.statuses import (
     begun,
@@ -22,6 +24,7 @@ from forensics_core.operator.statuses import (
     location_of,
     progressed,
     reason_word,
+    relocated,
     seconds_left,
     waiting,
     waiting_since,
@@ -170,13 +173,17 @@ def test_a_manifest_of_another_order_is_not_this_attempts(changes: dict[str, obj
 def test_the_place_of_an_attempt_stays_where_it_was_fixed() -> None:
     it = checkpoint()
     place = location_of(it, "s3://cases/", 1, NOW)
-    assert place == "s3://cases/forensics/20260801T101112Z_default_web-0_5df8120f-1/"
+    stem = "s3://cases/forensics/20260801T101112Z_default_web-0_5df8120f"
+    assert re.fullmatch(f"{stem}-1-[0-9a-f]{{16}}/", place)
+    assert location_of(it, "s3://cases/", 1, NOW) != place, "nobody can guess the next one"
     held = waiting(it, pod(), "NodeBusy", "m", NOW, node="node1", location=place)
     held_there = it.model_copy(update={"status": held})
     later = NOW + timedelta(hours=1)
     assert begun(held_there, pod(), "s3://cases", 1, "", later).location == place
     second = begun(held_there, pod(), "s3://cases", 2, "", later).location
-    assert second == "s3://cases/forensics/20260801T111112Z_default_web-0_5df8120f-2/"
+    assert re.fullmatch(f"{stem.replace('T10', 'T11')}-2-[0-9a-f]{{16}}/", second)
+    elsewhere = relocated(held_there, "s3://cases", later).location
+    assert elsewhere != place and is_of_attempt(elsewhere, 1)
     assert waiting(held_there, pod(), "PodPending", "m", NOW).location == place
 
 

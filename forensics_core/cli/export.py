@@ -1,0 +1,125 @@
+"""`forensics export`: a bundle in the layouts that other tools open."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from forensics_core.cli.opening import opened
+from forensics_core.cli.options import owner_option
+from forensics_core.cli.render import prose
+from forensics_core.cli.running import run
+from forensics_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from forensics_core.evidence.manifest import Artifact
+    from forensics_core.evidence.reader import BundleReader
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("export", short_help="Write a bundle as an OCI image, or as a plain tar.")
+@click.argument("location")
+@click.option(
+    "--oci", type=_FOLDER, metavar="DIR", help="An OCI image layout, an image a container."
+)
+@click.option(
+    "--tar",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="One plain tar of one container: its file system and what is mounted on it; - is stdout.",
+)
+@click.option(
+    "--seed", type=_FOLDER, metavar="DIR", help="POD-ID-inspect.json, -diff.txt and -export.tar."
+)
+@click.option("--container", "-c", "containers", multiple=True, help="Only this one; repeatable.")
+@owner_option
+def export_command(
+    location: str,
+    oci: Path | None,
+    tar: Path | None,
+    seed: Path | None,
+    containers: tuple[str, ...],
+    expected_bucket_owner: str | None,
+) -> None:
+    """Write what is in the bundle at LOCATION in a layout that other tools open.
+
+    Everything is verified on the way: what is not as the manifest says makes the exit code 3.
+    Nothing in the bundle is changed. With --oci the layers are the bundle's own archives: from a
+    folder they are hard links to them, so do not let a tool write to them.
+    """
+    chosen = [each for each in (oci, tar, seed) if each is not None]
+    if len(chosen) != 1:
+        raise UsageError("Name one layout", hint="One of --oci DIR, --tar FILE and --seed DIR")
+    run(partial(_export, location, expected_bucket_owner, oci, tar, seed, containers))
+
+
+async def _export(
+    location: str,
+    owner: str | None,
+    oci: Path | None,
+    tar: Path | None,
+    seed: Path | None,
+    containers: Sequence[str],
+) -> None:
+    async with opened(location, owner) as bundle:
+        names = [bundle.check_container(name) for name in containers] or bundle.containers
+        if oci is not None:
+            await _as_oci(bundle, names, oci)
+        elif seed is not None:
+            await _as_seed(bundle, names, seed)
+        elif tar is not None:
+            await _as_tar(bundle, names, tar)
+
+
+async def _as_oci(bundle: BundleReader, names: Sequence[str], folder: Path) -> None:
+    from forensics_core.readers.export.archives import archives_of
+    from forensics_core.readers.export.oci import export_oci
+
+    for name in names:
+        _warn(archives_of(bundle, name))
+    await export_oci(bundle, names, folder)
+
+
+async def _as_seed(bundle: BundleReader, names: Sequence[str], folder: Path) -> None:
+    from forensics_core.readers.export.seed import export_seed
+
+    for line in await export_seed(bundle, names, folder):
+        click.echo(f"Missing: {prose(line)}", err=True)
+
+
+async def _as_tar(bundle: BundleReader, names: Sequence[str], file: Path) -> None:
+    from forensics_core.readers.export.archives import archives_of, joined
+    from forensics_core.readers.export.files import write_new
+
+    if len(names) != 1:
+        raise UsageError(
+            f"The bundle has {len(names)} containers", hint=f"Name one with -c: {', '.join(names)}"
+        )
+    archives = archives_of(bundle, names[0])
+    _warn(archives)
+    blocks = joined(bundle, archives)
+    if str(file) == "-":
+        await _to_stdout(blocks)
+    else:
+        await write_new(file, blocks)
+
+
+async def _to_stdout(blocks: AsyncIterator[bytes]) -> None:
+    from anyio import to_thread
+
+    async for block in blocks:
+        await to_thread.run_sync(sys.stdout.buffer.write, block)
+    await to_thread.run_sync(sys.stdout.buffer.flush)
+
+
+def _warn(archives: Sequence[Artifact]) -> None:
+    from forensics_core.readers.export.archives import cut_short
+
+    for name in cut_short(archives):
+        click.echo(f"Note: {prose(name)} was cut: it does not hold all there was", err=True)

@@ -1,0 +1,64 @@
+"""`forensics report`: a bundle's story on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import click
+
+from forensics_core.cli.opening import opened
+from forensics_core.cli.options import owner_option
+from forensics_core.cli.render import prose, say
+from forensics_core.cli.running import run
+from forensics_core.errors import UsageError
+
+
+@click.command("report", short_help="Write what a bundle tells on one page.")
+@click.argument("location")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="Where to: report.html, report.md, or 'json' for the standard output.",
+)
+@owner_option
+def report_command(location: str, output: str, expected_bucket_owner: str | None) -> None:
+    """Write what the bundle at LOCATION tells: findings, what changed, what ran, what is missing.
+
+    A finding says what was seen, and names the technique of MITRE ATT&CK that it can be a trace of.
+    The page is one file that needs no network. What is read is verified: where something is not as
+    the manifest says, the report names it, and the exit code is 3.
+    """
+    if output != "json" and Path(output).suffix not in {".html", ".md"}:
+        raise UsageError(
+            f"'{output}' is no kind of report", hint="Name report.html, report.md, or json"
+        )
+    run(partial(_report, location, expected_bucket_owner, output))
+
+
+async def _report(location: str, owner: str | None, output: str) -> None:
+    from anyio import to_thread
+
+    from forensics_core.readers.report.page import page
+    from forensics_core.readers.report.story import tell
+    from forensics_core.readers.report.text import as_json, markdown
+
+    async with opened(location, owner) as bundle:
+        story = await tell(bundle)
+    if output == "json":
+        say(json.dumps(as_json(story), indent=2))
+    else:
+        pieces = page(story) if output.endswith(".html") else iter([markdown(story)])
+        await to_thread.run_sync(_write, Path(output), pieces)
+        click.echo(f"The report is in {prose(output)}", err=True)
+    if story.findings.not_genuine:
+        raise click.exceptions.Exit(3)
+
+
+def _write(path: Path, pieces: Iterator[str]) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(pieces)

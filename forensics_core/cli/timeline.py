@@ -1,0 +1,141 @@
+"""`forensics timeline`: all times of all sources in one order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from forensics_core.cli.opening import opened
+from forensics_core.cli.options import owner_option
+from forensics_core.cli.render import prose
+from forensics_core.cli.running import run
+from forensics_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from forensics_core.evidence.reader import BundleReader
+    from forensics_core.readers.timeline.entry import Entry
+    from forensics_core.readers.timeline.timeline import Filter, Notes
+
+FORMATS = ("table", "bodyfile", "timesketch", "csv")
+
+
+@click.command("timeline", short_help="Show all times of a bundle in one order.")
+@click.argument("location")
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="For people, mactime and plaso, Timesketch (save it as .jsonl), or a spreadsheet.",
+)
+@click.option(
+    "--container", "-c", "containers", multiple=True, help="Only of this one; repeatable."
+)
+@click.option("--since", metavar="TIME", help="From then on: 2026-08-01T10:00:00Z; UTC by default.")
+@click.option("--until", metavar="TIME", help="Before then.")
+@click.option(
+    "--changes-only", is_flag=True, help="Of files only those that differ from the image."
+)
+@click.option(
+    "--around", metavar="PATH", help="Only what happened about when this file was touched."
+)
+@click.option(
+    "--window", type=click.IntRange(0), default=300, show_default=True,
+    help="With --around: how many seconds about.",
+)  # fmt: skip
+@owner_option
+def timeline_command(
+    location: str,
+    layout: str,
+    containers: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    changes_only: bool,
+    around: str | None,
+    window: int,
+    expected_bucket_owner: str | None,
+) -> None:
+    """Show when what happened in the bundle at LOCATION, as far as anything in it tells.
+
+    Files (modified, accessed, status changed, created: m.a.c.b), processes, log lines, the
+    cluster's events, containers, and the capture itself. Nothing is sorted in bodyfile, mactime
+    does that.
+
+    What cannot be read is named on the standard error at the end. Where something of it is not what
+    the manifest says, the exit code is 3.
+    """
+    from forensics_core.readers.timeline.entry import SECOND
+    from forensics_core.readers.timeline.timeline import Filter
+
+    wanted = Filter(
+        containers=containers,
+        since=_moment(since),
+        until=_moment(until),
+        changes_only=changes_only,
+        around=around or "",
+        window=window * SECOND,
+    )
+    if layout == "bodyfile" and (around or since or until):
+        raise UsageError(
+            "A bodyfile has all times of a file in one line: it cannot be cut by time",
+            hint="Give --since and --until to mactime, or take another --format",
+        )
+    run(partial(_print, location, expected_bucket_owner, layout, wanted))
+
+
+def _moment(text: str | None) -> int | None:
+    from forensics_core.readers.timeline.entry import from_stamp
+
+    if text is None:
+        return None
+    day = f"{text}T00:00:00Z" if len(text) == len("2026-08-01") else text
+    moment = from_stamp(day)
+    if moment is None:
+        raise UsageError(f"'{text}' is not a valid time", hint="Write it as 2026-08-01T10:00:00Z")
+    return moment
+
+
+async def _print(location: str, owner: str | None, layout: str, wanted: Filter) -> None:
+    from forensics_core.readers.timeline.timeline import Notes
+
+    notes = Notes()
+    async with opened(location, owner) as bundle:
+        if layout == "bodyfile":
+            await _print_bodyfile(bundle, wanted, notes)
+        else:
+            await _print_entries(bundle, layout, wanted, notes)
+    for line in notes.missing:
+        click.echo(f"Note: {prose(line)}", err=True)
+    if notes.not_genuine:
+        raise click.exceptions.Exit(3)
+
+
+async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, notes: Notes) -> None:
+    from forensics_core.readers.timeline import formats
+    from forensics_core.readers.timeline.timeline import timeline
+
+    writers: dict[str, Callable[[Entry], str]] = {
+        "table": formats.table_line,
+        "timesketch": formats.timesketch_line,
+        "csv": lambda entry: formats.csv_line(formats.csv_cells(entry)),
+    }
+    write = writers[layout]
+    if layout == "csv":
+        sys.stdout.write(formats.csv_line(formats.CSV_HEAD) + "\n")
+    async for batch in timeline(bundle, wanted, notes):
+        sys.stdout.write("".join(f"{write(entry)}\n" for entry in batch))
+
+
+async def _print_bodyfile(bundle: BundleReader, wanted: Filter, notes: Notes) -> None:
+    from forensics_core.readers.timeline import formats
+    from forensics_core.readers.timeline.timeline import bodyfile
+
+    async with aclosing(bodyfile(bundle, wanted, notes)) as found:
+        async for container, each in found:
+            sys.stdout.write(formats.bodyfile_row(each, container) + "\n")

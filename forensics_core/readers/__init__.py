@@ -1,0 +1,1 @@
+"""What analysts do with a bundle: one package for each question that it answers."""

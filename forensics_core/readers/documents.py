@@ -1,0 +1,33 @@
+"""Small JSON documents of a bundle, verified.
+
+They come from the node or the cluster, which may lie about any type: who reads checks it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from anyio import to_thread
+
+from forensics_core.errors import VerificationError
+from forensics_core.evidence.changes import read_verified
+from forensics_core.evidence.reader import BundleReader
+
+LIMIT = 64 * 1024 * 1024
+"""Bytes that a document may have."""
+
+
+async def load(bundle: BundleReader, name: str) -> Any:
+    """Return a verified JSON document, None where the bundle has none so called.
+
+    Raises `VerificationError`.
+    """
+    expected = bundle.expectations.get(name)
+    if expected is None:
+        return None
+    data = await read_verified(bundle, expected, limit=LIMIT)
+    try:
+        return await to_thread.run_sync(json.loads, data)
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"{name} is no JSON: {error}") from error

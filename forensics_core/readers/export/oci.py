@@ -1,0 +1,153 @@
+"""A bundle's containers as an OCI image layout, one image a container.
+
+The layer *is* the bundle's archive: its digest is the artifact's `sha256`, and its diff id the
+`originalSha256`, so that nothing is compressed anew. From a bundle in a folder it is a hard link
+where the file system has them.
+
+Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from anyio import CancelScope, to_thread
+
+from forensics_core.api.order import Compression
+from forensics_core.errors import ObjectExists
+from forensics_core.evidence.manifest import Artifact
+from forensics_core.evidence.reader import BundleReader
+from forensics_core.readers.artifacts import read_stored
+from forensics_core.readers.export.archives import archives_of
+from forensics_core.readers.export.files import write_new
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""What Go, and so OCI, calls what the kernel calls otherwise."""
+_REFERENCE = "org.opencontainers.image.ref.name"
+
+
+async def export_oci(bundle: BundleReader, containers: Sequence[str], folder: Path) -> None:
+    """Write the layout into `folder`, which must be empty or not exist.
+
+    Raises `ObjectExists` where something is in the way, and `VerificationError` for an archive that
+    is not what the manifest says: nothing of it is kept then.
+    """
+    await to_thread.run_sync(_prepare, folder)
+    rows = []
+    for container in containers:
+        layers = archives_of(bundle, container)
+        for layer in layers:
+            await _bring(bundle, layer, _blob(folder, layer.sha256))
+        rows.append(await to_thread.run_sync(_image, bundle, container, layers, folder))
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": rows}
+    await to_thread.run_sync((folder / "index.json").write_bytes, _json(index))
+
+
+def _prepare(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise ObjectExists(f"{folder} is not empty", hint="Name a folder that does not exist yet")
+    (folder / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+    (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+
+
+async def _bring(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+    """Verify the archive, and link or copy it to where the layout wants it."""
+    original = _file_of(bundle, layer)
+    if await to_thread.run_sync(blob.exists):
+        return  # two containers with the same content
+    if original is None or not await to_thread.run_sync(_link, original, blob):
+        await write_new(blob, read_stored(bundle, layer.name))
+        return
+    try:
+        async with aclosing(read_stored(bundle, layer.name)) as blocks:
+            async for _ in blocks:
+                pass
+    except BaseException:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(blob.unlink)
+        raise
+
+
+def _file_of(bundle: BundleReader, layer: Artifact) -> Path | None:
+    parts = urlsplit(bundle.url)
+    return Path(unquote(parts.path)) / layer.name if parts.scheme == "file" else None
+
+
+def _link(original: Path, blob: Path) -> bool:
+    if original.is_symlink():
+        return False
+    with suppress(OSError):
+        os.link(original, blob)
+    return blob.exists()
+
+
+def _image(
+    bundle: BundleReader, container: str, layers: Iterable[Artifact], folder: Path
+) -> dict[str, Any]:
+    """Write configuration and manifest of one image; return its row of the index."""
+    layers = list(layers)
+    config = _put(folder, _CONFIG, _configuration(bundle, container, layers))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": config,
+        "layers": [
+            {"mediaType": _media_type(one), "digest": f"sha256:{one.sha256}", "size": one.size}
+            for one in layers
+        ],
+    }
+    return {**_put(folder, _MANIFEST, manifest), "annotations": {_REFERENCE: container}}
+
+
+def _media_type(layer: Artifact) -> str:
+    return f"{_LAYER}+zstd" if layer.compression is Compression.ZSTD else _LAYER
+
+
+def _configuration(
+    bundle: BundleReader, container: str, layers: Sequence[Artifact]
+) -> dict[str, Any]:
+    capture = bundle.statement.predicate
+    machine = capture.node.machine
+    return {
+        "created": capture.started_at.isoformat(),
+        "architecture": _MACHINES.get(machine, machine or "amd64"),
+        "os": "linux",
+        "config": {"Labels": {"io.orkaproj.forensics.manifest-sha256": bundle.manifest_sha256}},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [f"sha256:{one.original_sha256}" for one in layers],
+        },
+        "history": [
+            {
+                "created": one.started_at.isoformat(),
+                "created_by": f"kube-forensics {capture.tool.version}: {one.name} of {container}",
+            }
+            for one in layers
+        ],
+    }
+
+
+def _put(folder: Path, media_type: str, document: dict[str, Any]) -> dict[str, Any]:
+    data = _json(document)
+    digest = hashlib.sha256(data).hexdigest()
+    _blob(folder, digest).write_bytes(data)
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _blob(folder: Path, digest: str) -> Path:
+    return folder / "blobs/sha256" / digest
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode()

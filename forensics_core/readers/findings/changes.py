@@ -1,0 +1,103 @@
+"""Rules over the changes of a container's file system: `diff.json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from forensics_core.readers.findings.documents import Row, number, text, words
+from forensics_core.readers.findings.finding import Rule
+
+Seen = tuple[Rule, str]
+"""A rule, and what it saw."""
+
+_EXECUTE, _SET_ID = 0o111, 0o6000
+_BY_PATH: tuple[tuple[Rule, re.Pattern[str]], ...] = (
+    (Rule.PRELOAD, re.compile(r"/etc/ld\.so\.preload")),
+    (Rule.CRON, re.compile(r"/etc/(ana)?crontab|/etc/cron\.[^/]+/.+|/var/spool/cron/.+")),
+    (Rule.AUTHORIZED_KEYS, re.compile(r"/.*\.ssh/authorized_keys2?|/etc/ssh/authorized_keys.*")),
+    (
+        Rule.SERVICE,
+        re.compile(
+            r"/(etc|usr/lib|lib|run)/systemd/(system|user)/.+|/etc/init\.d/.+|/etc/rc\.local"
+            r"|/etc/inittab|/etc/runit/.+|/etc/s6.*/.+"
+        ),
+    ),
+    (
+        Rule.SHELL_PROFILE,
+        re.compile(
+            r"/etc/(profile|bash\.bashrc|bashrc|zsh/.+|profile\.d/.+)"
+            r"|/(root|home/[^/]+)/\.(bashrc|bash_profile|bash_login|profile|zshrc|zprofile|kshrc)"
+        ),
+    ),
+)
+_PROGRAMS = re.compile(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+")
+_HISTORY = re.compile(r"/.*/\.[a-z_]*hist(ory|file)")
+_NOT_CONTENT = frozenset({"identical", "metacopy", "mountPlaceholder", "unreadable", "notListed"})
+"""Notes of rows that say nothing of a changed content."""
+
+
+def look(row: Row) -> Iterator[Seen]:
+    """Yield what the rules see in one row."""
+    if row.get("kind") not in {"A", "C"} or "mountPlaceholder" in words(row.get("notes")):
+        return
+    for rule in (_known_paths, _rights, _traces, _programs):
+        yield from rule(row)
+
+
+def _known_paths(row: Row) -> Iterator[Seen]:
+    path, word = text(row.get("path")), _word(row)
+    if row.get("type") == "directory" or "identical" in words(row.get("notes")):
+        return
+    for rule, pattern in _BY_PATH:
+        if pattern.fullmatch(path):
+            yield rule, f"{word}, {number(row.get('size'))} bytes"
+
+
+def _rights(row: Row) -> Iterator[Seen]:
+    mode = _mode(row)
+    if row.get("type") != "file":
+        return
+    if mode & _SET_ID and mode & _EXECUTE and "identical" not in words(row.get("notes")):
+        yield Rule.SETUID_ADDED, f"{_word(row)}, mode {mode:04o}, owner {number(row.get('uid'))}"
+    attributes = row.get("xattrs")
+    if isinstance(attributes, dict) and attributes.get("security.capability"):
+        yield Rule.CAPABILITY_ADDED, f"{_word(row)}, with security.capability"
+
+
+def _traces(row: Row) -> Iterator[Seen]:
+    path, kind = text(row.get("path")), row.get("type")
+    if "mtimeRestored" in words(row.get("notes")):
+        yield Rule.TIME_PUT_BACK, f"other content, but the image's time {text(row.get('mtime'))}"
+    if _HISTORY.fullmatch(path) and kind in {"symlink", "character"}:
+        yield Rule.HISTORY_LINKED, f"a {kind} to {text(row.get('target')) or 'a device'}"
+    in_logs = path.startswith("/var/log/") and kind == "file" and row.get("kind") == "C"
+    if in_logs and not number(row.get("size")) and not _NOT_CONTENT & set(words(row.get("notes"))):
+        yield Rule.LOG_EMPTIED, "changed, 0 bytes"
+
+
+def _programs(row: Row) -> Iterator[Seen]:
+    path, mode = text(row.get("path")), _mode(row)
+    if row.get("type") != "file" or _NOT_CONTENT & set(words(row.get("notes"))):
+        return
+    is_program = bool(mode & _EXECUTE) or ".so" in path.rpartition("/")[2]
+    if row.get("kind") == "C" and is_program and _PROGRAMS.fullmatch(path):
+        yield Rule.PROGRAM_CHANGED, f"changed, {number(row.get('size'))} bytes{_digest(row)}"
+    elif row.get("kind") == "A" and mode & _EXECUTE:
+        yield Rule.NEW_EXECUTABLE, f"added, {number(row.get('size'))} bytes{_digest(row)}"
+
+
+def _word(row: Row) -> str:
+    return "added" if row.get("kind") == "A" else "changed"
+
+
+def _digest(row: Row) -> str:
+    digest = text(row.get("sha256"))
+    return f", SHA-256 {digest}" if digest else ""
+
+
+def _mode(row: Row) -> int:
+    try:
+        return int(text(row.get("mode")), 8)
+    except ValueError:
+        return 0

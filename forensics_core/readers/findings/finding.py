@@ -1,0 +1,116 @@
+"""A finding, and the rules that make them.
+
+A finding says what was seen, never what it means: "is set-user-ID and is not so in the image", not
+"a backdoor". Its rule names the technique of MITRE ATT&CK that it can be a trace of.
+
+Source: https://attack.mitre.org/techniques/enterprise/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Severity(IntEnum):
+    """How soon to look; the lowest number first."""
+
+    HIGH = 1
+    """Seldom seen in a container that is as it should be."""
+    MEDIUM = 2
+    LOW = 3
+    """Often harmless, and worth knowing."""
+
+
+class Rule(StrEnum):
+    """What was looked for."""
+
+    SETUID_ADDED = "setuid-added"
+    CAPABILITY_ADDED = "file-capability-added"
+    PRELOAD = "ld-so-preload"
+    PRELOAD_ENVIRONMENT = "preload-in-environment"
+    CRON = "cron"
+    AUTHORIZED_KEYS = "authorized-keys"
+    ROOT_USER = "uid-0-user"
+    SERVICE = "service"
+    SHELL_PROFILE = "shell-profile"
+    TIME_PUT_BACK = "time-put-back"
+    LOG_EMPTIED = "log-emptied"
+    HISTORY_LINKED = "history-linked-away"
+    PROGRAM_CHANGED = "package-file-changed"
+    NEW_EXECUTABLE = "new-executable"
+    RUNS_NOT_IN_IMAGE = "running-program-not-in-image"
+    RUNS_DELETED = "deleted-program-running"
+    RUNS_MEMFD = "memfd-program-running"
+    RAW_SOCKET = "packet-socket"
+    OUTGOING = "outgoing-connection"
+    LISTENING = "undeclared-listening-socket"
+    SECRET = "secret-in-environment"  # noqa: S105 - a rule's name
+
+    @property
+    def severity(self) -> Severity:
+        """How soon to look at what it found."""
+        return _RULES[self][0]
+
+    @property
+    def attack(self) -> str:
+        """The technique of ATT&CK: `T1548.001`."""
+        return _RULES[self][1]
+
+    @property
+    def url(self) -> str:
+        """Where ATT&CK describes it."""
+        return f"https://attack.mitre.org/techniques/{self.attack.replace('.', '/')}/"
+
+    @property
+    def summary(self) -> str:
+        """What was seen, in a few words."""
+        return _RULES[self][2]
+
+
+_RULES: dict[Rule, tuple[Severity, str, str]] = {
+    Rule.RUNS_MEMFD: (Severity.HIGH, "T1620", "A program runs that lies in memory only"),
+    Rule.RUNS_DELETED: (Severity.HIGH, "T1070.004", "A program runs whose file was deleted"),
+    Rule.RUNS_NOT_IN_IMAGE: (Severity.HIGH, "T1105", "A program runs that is not in the image"),
+    Rule.PRELOAD: (Severity.HIGH, "T1574.006", "A library is loaded into every program"),
+    Rule.PRELOAD_ENVIRONMENT: (Severity.HIGH, "T1574.006", "A process was started with a preload"),
+    Rule.SETUID_ADDED: (Severity.HIGH, "T1548.001", "A program runs with its owner's rights"),
+    Rule.CAPABILITY_ADDED: (Severity.HIGH, "T1548", "A program was given capabilities"),
+    Rule.ROOT_USER: (Severity.HIGH, "T1136.001", "Another user has the rights of root"),
+    Rule.AUTHORIZED_KEYS: (Severity.HIGH, "T1098.004", "SSH keys were added or changed"),
+    Rule.CRON: (Severity.HIGH, "T1053.003", "A scheduled job was added or changed"),
+    Rule.TIME_PUT_BACK: (Severity.HIGH, "T1070.006", "Other content under the image's own time"),
+    Rule.HISTORY_LINKED: (Severity.HIGH, "T1070.003", "A shell's history is not kept"),
+    Rule.PROGRAM_CHANGED: (Severity.HIGH, "T1554", "A program or library of the image was changed"),
+    Rule.LOG_EMPTIED: (Severity.MEDIUM, "T1070.002", "A log of the image is empty now"),
+    Rule.SERVICE: (Severity.MEDIUM, "T1543.002", "A service was added or changed"),
+    Rule.SHELL_PROFILE: (Severity.MEDIUM, "T1546.004", "A shell's start-up file was changed"),
+    Rule.NEW_EXECUTABLE: (Severity.MEDIUM, "T1105", "An executable file that is not in the image"),
+    Rule.RAW_SOCKET: (Severity.MEDIUM, "T1040", "A socket that sees whole packets is open"),
+    Rule.OUTGOING: (Severity.MEDIUM, "T1071", "A connection to a public address"),
+    Rule.LISTENING: (Severity.LOW, "T1571", "A listening socket that the image does not declare"),
+    Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a rule saw in one container."""
+
+    rule: Rule
+    container: str
+    subject: str
+    """What it is about: a path, or `process 7 /tmp/x`."""
+    detail: str
+    """What was seen of it."""
+    artifact: str
+    """The file of the bundle in which that stands."""
+    path: str = ""
+    """The path in the container, where it is about a file."""
+    pid: int = 0
+    """The process, as the node numbers it, where it is about one."""
+
+    @property
+    def order(self) -> tuple[int, int, str, str]:
+        """Sorts the findings that want a look first to the front."""
+        return self.rule.severity, list(Rule).index(self.rule), self.container, self.subject

@@ -1,0 +1,91 @@
+"""A report as Markdown, and as JSON for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from forensics_core.readers.findings.finding import Finding
+from forensics_core.readers.report.story import Story
+from forensics_core.readers.report.summary import summary
+from forensics_core.text import printable
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
+
+
+def markdown(story: Story) -> str:
+    """Return the report as Markdown; nothing in it is markup that a container chose."""
+    return "\n".join(_lines(story)) + "\n"
+
+
+def _lines(story: Story) -> Iterator[str]:
+    yield "# Report\n"
+    for sentence in summary(story):
+        yield f"- {_plain(sentence)}"
+    yield f"\nBundle: {_plain(story.location)}  \nManifest: sha256:{story.manifest_sha256}\n"
+    yield "## Findings\n"
+    found = [
+        [
+            *(each.rule.severity.name, each.rule.summary, each.container, each.subject),
+            *(each.detail, each.rule.attack, each.artifact),
+        ]
+        for each in story.findings.findings
+    ]
+    yield from _table(
+        ["Severity", "Seen", "Container", "What", "Detail", "ATT&CK", "Evidence"], found
+    )
+    if story.findings.not_looked_at:
+        yield "\n## Not looked at\n"
+        yield from (f"- {_plain(line)}" for line in story.findings.not_looked_at)
+    yield "\n## Not captured\n"
+    gaps = [[g.container or "", g.what, g.reason, g.message] for g in story.capture.not_captured]
+    yield from _table(["Container", "What", "Reason", "Message"], gaps)
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    if not body:
+        yield "None."
+        return
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in body:
+        yield "| " + " | ".join(_plain(cell) for cell in row) + " |"
+
+
+def _plain(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", printable(text, 2000))
+
+
+def as_json(story: Story) -> dict[str, Any]:
+    """Return the findings and what is missing, for programs."""
+    return {
+        "location": story.location,
+        "manifestSha256": story.manifest_sha256,
+        "sealed": story.sealed,
+        "summary": list(summary(story)),
+        "findings": [_finding(each) for each in story.findings.findings],
+        "totals": [
+            {"container": container, "rule": rule, "count": count}
+            for (container, rule), count in sorted(story.findings.totals.items())
+        ],
+        "notLookedAt": story.findings.not_looked_at,
+        "notCaptured": [
+            gap.model_dump(mode="json", by_alias=True) for gap in story.capture.not_captured
+        ],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "severity": finding.rule.severity.name.lower(),
+        "attack": finding.rule.attack,
+        "summary": finding.rule.summary,
+        "container": finding.container,
+        "subject": finding.subject,
+        "detail": finding.detail,
+        "artifact": finding.artifact,
+        **({"path": finding.path} if finding.path else {}),
+        **({"pid": finding.pid} if finding.pid else {}),
+    }

@@ -1,0 +1,1 @@
+"""All times of all sources of a bundle, in one order."""

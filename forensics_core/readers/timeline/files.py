@@ -1,0 +1,107 @@
+"""The times of files: what the index of an archive says, and whether the image had the file so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from forensics_core.errors import ForensicsError
+from forensics_core.evidence.changes import changes
+from forensics_core.evidence.index import open_index
+from forensics_core.evidence.index_row import Row
+from forensics_core.evidence.reader import BundleReader
+from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
+
+TIMES = (
+    ("m", "mtime", "Content Modification Time"),
+    ("a", "atime", "Last Access Time"),
+    ("c", "ctime", "Metadata Modification Time"),
+    ("b", "birthTime", "Creation Time"),
+)
+"""Letter, field of the index, and name of each time of a file; the names are plaso's."""
+_KINDS = {"A": "added", "C": "changed", "D": "deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileTimes:
+    """One file and its times, in nanoseconds; those that nobody knows are missing."""
+
+    row: Row
+    change: str
+    """`A` or `C` if it differs from the image, empty if not, or if nobody knows."""
+    times: dict[str, int]
+    """By letter: see `TIMES`."""
+
+    @property
+    def path(self) -> str:
+        """Its path; bytes that are no UTF-8 are surrogates, as in `os.fsdecode`."""
+        return os.fsdecode(self.row.path)
+
+    def number(self, name: str) -> int:
+        """Return a number of the index's row; 0 where it has none."""
+        value = self.row.document.get(name, 0)
+        return value if isinstance(value, int) else 0
+
+
+async def file_times(
+    bundle: BundleReader, container: str, *, changes_only: bool = False
+) -> AsyncGenerator[list[FileTimes], None]:
+    """Yield the container's files with their times, in batches, in the archive's order.
+
+    Raises `VerificationError` where what is read is not genuine.
+    """
+    index = await open_index(bundle, container)
+    changed = await _changed(bundle, container, required=changes_only)
+    async with aclosing(index.batches()) as batches:
+        async for rows in batches:
+            yield [
+                FileTimes(row, changed.get(row.path, ""), dict(_times(row)))
+                for row in rows
+                if not changes_only or row.path in changed
+            ]
+
+
+async def _changed(bundle: BundleReader, container: str, *, required: bool) -> dict[bytes, str]:
+    try:
+        found = await changes(bundle, container)
+    except ForensicsError:
+        if required:
+            raise
+        return {}
+    return {os.fsencode(change.path): change.kind for change in found if change.kind != "D"}
+
+
+def _times(row: Row) -> Iterator[tuple[str, int]]:
+    for letter, name, _ in TIMES:
+        value: Any = row.document.get(name, "")
+        time = from_decimal(value) if isinstance(value, str) else None
+        if time is not None:
+            yield letter, time
+
+
+def entries(file: FileTimes, container: str) -> Iterator[Entry]:
+    """Yield one entry for each moment at which the file has a time; equal times share one."""
+    message = _message(file)
+    for moment in set(file.times.values()):
+        marks, what = _described("".join(k for k, time in file.times.items() if time == moment))
+        yield Entry(
+            moment, Source.FILE, container, message, what, file.path, marks, file.row.sha256
+        )
+
+
+@cache
+def _described(letters: str) -> tuple[str, str]:
+    """Return mactime's marks and the names of some of a file's times."""
+    marks = "".join(letter if letter in letters else "." for letter, _, _ in TIMES)
+    return marks, "; ".join(name for letter, _, name in TIMES if letter in letters)
+
+
+def _message(file: FileTimes) -> str:
+    row = file.row
+    target = f" -> {os.fsdecode(row.target)}" if row.target else ""
+    change = f" ({_KINDS[file.change]})" if file.change in _KINDS else ""
+    return f"{file.path}{target} {row.kind} {row.mode:04o} {row.uid}:{row.gid} {row.size} B{change}"

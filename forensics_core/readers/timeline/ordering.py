@@ -1,0 +1,65 @@
+"""Entries in the order of their times, however many: sorted in parts, parts merged from disk.
+
+Readers may use scratch disk, the capture never does. A part is a temporary file without a name, so
+that nothing is left behind by a crash.
+"""
+
+from __future__ import annotations
+
+import heapq
+import marshal
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from typing import IO
+
+from anyio import to_thread
+
+from forensics_core.readers.timeline.entry import Entry, Source
+
+PART = 50_000
+"""Entries that are held in memory at once."""
+_BATCH = 1_000
+
+
+async def in_order(
+    batches: AsyncIterable[list[Entry]], part: int = PART
+) -> AsyncIterator[list[Entry]]:
+    """Yield the entries by time; those of one time by source, container and message."""
+    with ExitStack() as stack:
+        parts: list[Iterator[Entry]] = []
+        held: list[Entry] = []
+        async for batch in batches:
+            held += batch
+            if len(held) >= part:
+                parts.append(await to_thread.run_sync(_spill, held, stack))
+                held = []
+        merged = heapq.merge(*parts, sorted(held))
+        while batch := await to_thread.run_sync(_take, merged):
+            yield batch
+
+
+def _take(merged: Iterator[Entry]) -> list[Entry]:
+    return list(islice(merged, _BATCH))
+
+
+def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
+    """Sort the entries into a file; return how to read them back."""
+    # Closed with the stack: what is in it is read until then.
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    entries.sort()
+    for start in range(0, len(entries), _BATCH):
+        # Only this process reads it back: the fastest there is for plain tuples will do.
+        plain = [(entry[0], str(entry[1]), *entry[2:]) for entry in entries[start : start + _BATCH]]
+        marshal.dump(plain, file)
+    file.seek(0)
+    return _read(file, len(entries))
+
+
+def _read(file: IO[bytes], count: int) -> Iterator[Entry]:
+    while count:
+        batch = marshal.load(file)  # noqa: S302 - a file without a name, written above
+        count -= len(batch)
+        for time, source, *rest in batch:
+            yield Entry(time, Source(source), *rest)

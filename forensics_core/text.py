@@ -1,0 +1,31 @@
+"""Text of others, made safe to show: nothing invisible, nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_IGNORABLE = (
+    *((0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5)),
+    *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164)),
+    *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
+    *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+)
+"""Code points that are shown as nothing. Source: Unicode, DerivedCoreProperties.txt,
+Default_Ignorable_Code_Point."""
+
+
+def printable(text: str, limit: int = 1024) -> str:
+    r"""Return `text` on one line, unsafe characters spelled `\x1b` or `\u202e`, cut to `limit`."""
+    shown = text[:limit] + "…" if len(text) > limit else text
+    return shown if shown.isascii() and shown.isprintable() else "".join(map(_shown, shown))
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    hidden = any(first <= code <= last for first, last in _IGNORABLE)
+    if hidden or unicodedata.category(character) in _UNSAFE:
+        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return character

@@ -1,0 +1,88 @@
+"""A bundle with an intruder's traces, as the collector writes it, without a container."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from collector.documents.list import streamed
+from forensics_core.api.order import ArtifactKind
+from forensics_core.evidence.bundle import BundleWriter, Label
+from forensics_core.evidence.manifest import NotCaptured
+from forensics_core.export.blocks import one
+from forensics_core.export.locate import open_destination
+from tests.bundles import capture
+
+WEB = "containers/web/"
+DIFF, PROCESSES = WEB + "diff.json", WEB + "processes.json"
+NETWORK, INSPECT = WEB + "network.json", WEB + "inspect.json"
+
+
+def change(path: str, kind: str = "A", **facts: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "path": path,
+        "type": "file",
+        "mode": "0644",
+        "size": 5,
+        "mtime": "2026-08-01T10:00:00.000000000Z",
+        "notes": [],
+        **facts,
+    }
+
+
+def process(pid: int, exe: str, *command: str, environ: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "pid": pid,
+        "ppid": pid - 1,
+        "comm": exe.rpartition("/")[2][:15],
+        "exe": exe,
+        "cmdline": list(command) or [exe],
+        "environ": list(environ),
+        "startTime": "2026-08-01T10:00:00+00:00",
+    }
+
+
+def socket(state: str, local: tuple[str, int], remote: tuple[str, int], pid: int) -> dict[str, Any]:
+    ends = {
+        name: {"address": address, "port": port}
+        for name, (address, port) in (("local", local), ("remote", remote))
+    }
+    return {"protocol": "tcp", "state": state, "pids": [pid], **ends}
+
+
+async def write_evidence(
+    folder: Path,
+    changes: list[dict[str, Any]],
+    processes: list[dict[str, Any]] | None = None,
+    sockets: list[dict[str, Any]] | None = None,
+    *,
+    inspect: dict[str, Any] | None = None,
+    packet: str = "",
+    host: bool = False,
+) -> Path:
+    space = {"host": host, "sockets": sockets or [], "raw": {"packet": packet}}
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        label = Label(DIFF, ArtifactKind.DIFF, "web")
+        await bundle.add(label, streamed({"method": "x"}, "changes", _lines(changes)))
+        label = Label(PROCESSES, ArtifactKind.PROCESSES, "web")
+        await bundle.add(label, streamed({"method": "x"}, "processes", _lines(processes or [])))
+        data = json.dumps({"method": "proc", "namespaces": [space]}, indent=1).encode()
+        await bundle.add(Label(NETWORK, ArtifactKind.NETWORK, "web"), one(data))
+        data = json.dumps(inspect or {}).encode()
+        await bundle.add(Label(INSPECT, ArtifactKind.INSPECT, "web"), one(data))
+        bundle.lacks(
+            NotCaptured(
+                what="mount /dev/shm", container="web", reason="NotRead", message="<b>\x1b[2J",
+                requested=False,
+            )
+        )  # fmt: skip
+        await bundle.finish(capture())
+    return folder
+
+
+async def _lines(found: list[dict[str, Any]]) -> AsyncIterator[list[str]]:
+    yield [json.dumps(row) for row in found]

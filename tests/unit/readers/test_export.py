@@ -1,0 +1,198 @@
+"""The layouts that other tools open: an OCI image, a plain tar, the old tool's names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from click.testing import CliRunner, Result
+
+from forensics_core.api.order import ArtifactKind, Compression, PodRef
+from forensics_core.cli.main import forensics
+from forensics_core.errors import VerificationError
+from forensics_core.evidence.bundle import BundleWriter, Findings, Label
+from forensics_core.evidence.manifest import Flag
+from forensics_core.export.blocks import one
+from forensics_core.export.locate import open_destination
+from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
+from tests.bundles import capture, edit_manifest
+
+WEB = "containers/web/"
+CHANGES = {
+    "method": "x",
+    "changes": [{"kind": "A", "path": "/tmp/\x1b\n"}, {"kind": "D", "path": "/x"}],
+}
+
+
+def tar(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+ROOTFS, MOUNTS = tar(passwd=b"root", zeros=bytes(3 * BLOCKING)), tar(hosts=b"127.0.0.1")
+
+
+@pytest.fixture
+async def bundle(tmp_path: Path) -> Path:
+    async with open_destination(str(tmp_path / "bundle")) as destination:
+        writer = BundleWriter(destination)
+        kind = ArtifactKind.FILESYSTEM
+        for name, data, flags in (("rootfs", ROOTFS, {Flag.TRUNCATED}), ("mounts", MOUNTS, set())):
+            label = Label(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
+            await writer.add(label, one(data), Findings(flags=flags))
+        await writer.add(Label(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
+        changes = json.dumps(CHANGES).encode()
+        await writer.add(Label(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
+        pod = PodRef(namespace="shop", name="web-0", uid="u")
+        await writer.finish(capture().model_copy(update={"pod": pod}))
+    return tmp_path / "bundle"
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(forensics, ["export", *(str(one) for one in arguments)])
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            each.name: file.read()
+            for each in archive
+            if (file := archive.extractfile(each)) is not None
+        }
+
+
+def blob(folder: Path, digest: str) -> Path:
+    return folder / "blobs" / digest.replace(":", "/")
+
+
+def test_a_plain_tar_has_the_members_of_all_archives(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.tar"
+    result = invoke(bundle, "--tar", target)
+    assert result.exit_code == 0 and "rootfs.tar.zst was cut" in result.stderr
+    assert members(target.read_bytes()) == members(ROOTFS) | members(MOUNTS)
+    assert target.stat().st_size % BLOCKING == 0
+    listed = subprocess.run(["tar", "tf", target], capture_output=True, check=True, text=True)
+    assert listed.stdout.split() == ["passwd", "zeros", "hosts"] and not listed.stderr
+
+
+def test_a_plain_tar_can_go_through_a_pipe(bundle: Path) -> None:
+    assert members(invoke(bundle, "--tar", "-").stdout_bytes) == members(ROOTFS) | members(MOUNTS)
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 700, 10_240])
+async def test_the_end_is_found_however_the_archive_is_cut(size: int) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(ROOTFS), size):
+            yield ROOTFS[start : start + size]
+
+    found = b"".join([piece async for piece in without_end(pieces(), "rootfs.tar")])
+    assert ROOTFS.startswith(found) and not ROOTFS[len(found) :].strip(b"\0")
+    assert len(found) == 3 * RECORD + 3 * BLOCKING
+
+
+async def test_an_archive_that_was_cut_in_a_record_is_filled_up() -> None:
+    async def piece() -> AsyncIterator[bytes]:
+        yield ROOTFS[: RECORD + 100]
+
+    found = [len(each) async for each in without_end(piece(), "rootfs.tar")]
+    assert found == [RECORD, RECORD]
+
+
+async def test_what_is_no_archive_has_no_end() -> None:
+    async def piece() -> AsyncIterator[bytes]:
+        yield b"x" * RECORD
+
+    with pytest.raises(VerificationError, match="is no tar archive"):
+        [each async for each in without_end(piece(), "rootfs.tar")]
+
+
+def test_an_oci_layout_whose_layers_are_the_archives(bundle: Path, tmp_path: Path) -> None:
+    layout = tmp_path / "oci"
+    assert invoke(bundle, "--oci", layout).exit_code == 0
+    (row,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    assert row["annotations"] == {"org.opencontainers.image.ref.name": "web"}
+    manifest = json.loads(blob(layout, row["digest"]).read_bytes())
+    config = json.loads(blob(layout, manifest["config"]["digest"]).read_bytes())
+    layers = [blob(layout, each["digest"]) for each in manifest["layers"]]
+    assert [each["mediaType"][-8:] for each in manifest["layers"]] == ["tar+zstd"] * 2
+    assert [each.samefile(bundle / WEB / name) for each, name in zip(
+        layers, ("rootfs.tar.zst", "mounts.tar.zst"), strict=True
+    )] == [True, True]  # fmt: skip
+    diff_ids = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in (ROOTFS, MOUNTS)]
+    assert config["rootfs"]["diff_ids"] == diff_ids
+    for path in (layout / "blobs/sha256").iterdir():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+
+
+def test_an_archive_that_is_not_genuine_is_not_exported(bundle: Path, tmp_path: Path) -> None:
+    (bundle / WEB / "mounts.tar.zst").write_bytes(zstandard.compress(MOUNTS + b"x"))
+    for option in ("--oci", "--tar", "--seed"):
+        result = invoke(bundle, option, tmp_path / f"out{option}")
+        assert result.exit_code == 3 and "mounts.tar.zst" in result.stderr
+    assert not (tmp_path / "out--tar").exists() and not list((tmp_path / "out--seed").glob("*.tar"))
+    assert len(list((tmp_path / "out--oci/blobs/sha256").iterdir())) == 1
+
+
+def test_the_old_tools_names(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seed"
+    result = invoke(bundle, "--seed", folder)
+    assert (
+        result.exit_code == 0 and "web-0.yaml: context/pod.yaml was not captured" in result.stderr
+    )
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["web-0-4f2a-diff.txt", "web-0-4f2a-export.tar", "web-0-4f2a-inspect.json"]
+    assert (folder / names[0]).read_text() == "A /tmp/\\x1b\\n\nD /x\n"
+    again = invoke(bundle, "--seed", folder)
+    assert again.exit_code == 1 and "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        ([], 2, "Name one layout"),
+        (["--oci", "x", "--seed", "y"], 2, "Name one layout"),
+        (["--tar", "x", "-c", "nobody"], 2, "no container 'nobody'"),
+    ],
+)
+def test_wrong_usage(bundle: Path, arguments: list[str], code: int, why: str) -> None:
+    result = invoke(bundle, *arguments)
+    assert result.exit_code == code and why in result.stderr
+
+
+def test_a_folder_in_use_is_left_alone(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/file").touch()
+    result = invoke(bundle, "--oci", tmp_path / "used")
+    assert result.exit_code == 1 and "is not empty" in result.stderr
+
+
+def test_what_was_not_captured_cannot_be_exported(bundle: Path, tmp_path: Path) -> None:
+    def drop(document: dict[str, Any]) -> None:
+        document["subject"] = [row for row in document["subject"] if ".tar" not in row["name"]]
+
+    edit_manifest(bundle, drop)
+    result = invoke(bundle, "--tar", tmp_path / "out.tar")
+    assert result.exit_code == 1 and "file system of 'web' was not captured" in result.stderr
+
+
+def test_one_tar_is_of_one_container(bundle: Path, tmp_path: Path) -> None:
+    def add(document: dict[str, Any]) -> None:
+        rows = document["predicate"]["containers"]
+        rows.append({**rows[0], "name": "side"})
+
+    edit_manifest(bundle, add)
+    result = invoke(bundle, "--tar", tmp_path / "out.tar")
+    assert result.exit_code == 2 and "Name one with -c: side, web" in result.stderr

@@ -1,0 +1,174 @@
+"""Each rule sees what it is for, and nothing in what is as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forensics_core.evidence.reader import open_bundle
+from forensics_core.readers.findings import changes, find
+from forensics_core.readers.findings.find import Findings
+from forensics_core.readers.findings.finding import Rule, Severity
+from tests.bundles import replace_object
+from tests.integration.collector.trees import capture_tree
+from tests.unit.readers.evidence import DIFF, NETWORK, change, process, socket, write_evidence
+
+ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens everywhere
+
+
+@pytest.mark.parametrize(
+    ("row", "rules"),
+    [
+        (change("/etc/ld.so.preload"), {Rule.PRELOAD}),
+        (change("/etc/cron.d/x"), {Rule.CRON}),
+        (change("/var/spool/cron/crontabs/root", "C"), {Rule.CRON}),
+        (change("/root/.ssh/authorized_keys"), {Rule.AUTHORIZED_KEYS}),
+        (change("/home/a/.ssh/authorized_keys2"), {Rule.AUTHORIZED_KEYS}),
+        (change("/etc/systemd/system/x.service"), {Rule.SERVICE}),
+        (change("/root/.bashrc", "C"), {Rule.SHELL_PROFILE}),
+        (change("/tmp/x", mode="0755"), {Rule.NEW_EXECUTABLE}),
+        (change("/tmp/x", mode="4755"), {Rule.NEW_EXECUTABLE, Rule.SETUID_ADDED}),
+        (change("/bin/ls", "C", mode="0755"), {Rule.PROGRAM_CHANGED}),
+        (change("/usr/lib/x86_64-linux-gnu/libc.so.6", "C"), {Rule.PROGRAM_CHANGED}),
+        (change("/x", xattrs={"security.capability": "AQ=="}), {Rule.CAPABILITY_ADDED}),
+        (change("/etc/app.conf", "C", notes=["mtimeRestored"]), {Rule.TIME_PUT_BACK}),
+        (change("/root/.bash_history", type="symlink", target="/dev/null"), {Rule.HISTORY_LINKED}),
+        (change("/var/log/wtmp", "C", size=0), {Rule.LOG_EMPTIED}),
+    ],
+)
+def test_traces_in_the_file_system(row: dict[str, Any], rules: set[Rule]) -> None:
+    assert {rule for rule, _ in changes.look(row)} == rules
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        change("/var/cache/nginx/x"),
+        change("/var/log/app.log", size=0),
+        change("/var/log/app.log", "C", size=10),
+        change("/run/nginx.pid"),
+        change("/etc/hosts", notes=["mountPlaceholder"]),
+        change("/etc/cron.d", type="directory"),
+        change("/etc/cron.d/x", "D"),
+        change("/bin/ls", "C", mode="4755", notes=["identical"]),
+        change("/root/.bash_history", size=100),
+        change("/x", xattrs={"security.capability": None}),
+        change("/x", mode="no mode"),
+        {"kind": "A"},
+        {"path": 5, "notes": {"a": "b"}, "kind": "A", "xattrs": 7, "mode": 8},
+    ],
+)
+def test_what_is_as_it_should_be_is_no_finding(row: dict[str, Any]) -> None:
+    assert not list(changes.look(row))
+
+
+async def found(folder: Path) -> Findings:
+    async with open_bundle(str(folder)) as bundle:
+        return await find.find(bundle)
+
+
+async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
+    folder = await write_evidence(
+        tmp_path / "bundle",
+        [change("/tmp/x", mode="0755")],
+        [
+            process(7, "/tmp/x", "sh", "-c", "id"),
+            process(8, "/usr/bin/nc (deleted)"),
+            process(9, "/memfd:payload (deleted)"),
+            process(10, "/bin/sleep", environ=("LD_PRELOAD=/tmp/e.so", "HOME=/")),
+        ],
+    )
+    result = await found(folder)
+    by_pid = {each.pid: each for each in result.findings if each.pid}
+    assert {pid: each.rule for pid, each in by_pid.items()} == {
+        7: Rule.RUNS_NOT_IN_IMAGE,
+        8: Rule.RUNS_DELETED,
+        9: Rule.RUNS_MEMFD,
+        10: Rule.PRELOAD_ENVIRONMENT,
+    }
+    assert by_pid[7].detail == "/tmp/x, started as: sh -c id"
+    severities = [each.rule.severity for each in result.findings]
+    assert severities == sorted(severities) and severities[0] is Severity.HIGH
+
+
+async def test_a_secret_is_named_once_and_never_shown(tmp_path: Path) -> None:
+    variables = ("DB_PASSWORD=hunter2", "TOKEN=", "PATH=/bin", "aws_secret_access_key=abc")
+    rows = [process(pid, "/bin/app", environ=variables) for pid in (7, 8)]
+    result = await found(await write_evidence(tmp_path / "bundle", [], rows))
+    details = {each.detail for each in result.findings}
+    assert details == {"the variable DB_PASSWORD", "the variable aws_secret_access_key"}
+    assert result.totals["web", Rule.SECRET] == 2
+
+
+async def test_who_talks_to_whom(tmp_path: Path) -> None:
+    folder = await write_evidence(
+        tmp_path / "bundle",
+        [],
+        [],
+        [
+            socket("LISTEN", (ANY, 80), (ANY, 0), 7),
+            socket("LISTEN", ("::", 4444), ("::", 0), 8),
+            socket("LISTEN", ("127.0.0.1", 9999), (ANY, 0), 8),
+            socket("ESTABLISHED", ("10.0.0.5", 80), ("8.8.8.8", 51234), 7),
+            socket("ESTABLISHED", ("10.0.0.5", 51234), ("10.0.0.9", 5432), 7),
+            socket("ESTABLISHED", ("::ffff:10.0.0.5", 40000), ("::ffff:8.8.4.4", 443), 9),
+            {"protocol": "tcp", "state": "LISTEN", "local": "nonsense"},
+        ],
+        inspect={"Config": {"ExposedPorts": {"80/tcp": {}, "odd": {}}}},
+        packet="sk RefCnt\n0000 3\n",
+    )
+    seen = {(each.rule, each.detail, each.pid) for each in (await found(folder)).findings}
+    assert seen == {
+        (Rule.LISTENING, "listens on tcp :::4444", 8),
+        (Rule.OUTGOING, "to tcp 8.8.4.4:443, ESTABLISHED", 9),
+        (Rule.RAW_SOCKET, "open", 0),
+    }
+
+
+async def test_the_nodes_own_sockets_are_not_the_containers(tmp_path: Path) -> None:
+    sockets = [socket("ESTABLISHED", ("10.0.0.5", 40000), ("8.8.8.8", 443), 9)]
+    folder = await write_evidence(tmp_path / "bundle", [], [], sockets, host=True)
+    assert not (await found(folder)).findings
+
+
+async def test_undeclared_ports_are_none_where_nobody_declares_any(tmp_path: Path) -> None:
+    sockets = [socket("LISTEN", (ANY, 4444), (ANY, 0), 9)]
+    assert not (await found(await write_evidence(tmp_path / "b", [], [], sockets))).findings
+
+
+async def test_users_with_the_number_0(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    lines = "root:x:0:0::/:/bin/sh\nbackdoor:x:0:0::/:/bin/sh\nwww:x:33:33::/:/bin/false\nodd\n"
+    (tree / "etc/passwd").write_text(lines)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    (only,) = (await found(tmp_path / "bundle")).findings
+    assert (only.rule, only.path) == (Rule.ROOT_USER, "/etc/passwd")
+    assert only.detail == "the user backdoor has the uid 0"
+
+
+async def test_a_flood_of_findings_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "MOST", 3)
+    rows = [change(f"/tmp/{number}", mode="0755") for number in range(10)]
+    result = await found(await write_evidence(tmp_path / "bundle", rows))
+    assert len(result.findings) == 3
+    assert result.totals["web", Rule.NEW_EXECUTABLE] == 10
+
+
+async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = await write_evidence(tmp_path / "bundle", [change("/etc/ld.so.preload")])
+    (folder / NETWORK).write_bytes(b"{}")
+    replace_object(folder, DIFF, b'{"changes": [{"kind": "A"}]}\nnot a row\n')
+    result = await found(folder)
+    assert result.not_genuine
+    told = " ".join(result.not_looked_at)
+    assert "diff.json is not" in told and "network.json is not" in told
+    assert "no index of the files of 'web'" in told
+
+
+def test_every_rule_has_a_place_in_attack() -> None:
+    assert all(rule.url.startswith("https://attack.mitre.org/techniques/T1") for rule in Rule)

@@ -1,0 +1,115 @@
+"""The report: one page that needs no network and that nothing in the evidence can take over."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+from click.testing import CliRunner, Result
+
+from forensics_core.cli.main import forensics
+from forensics_core.evidence.reader import open_bundle
+from forensics_core.readers.report import story as stories
+from forensics_core.readers.report.page import page
+from forensics_core.readers.report.story import ContainerStory, Process, _arrange, tell
+from tests.unit.readers.evidence import DIFF, change, process, socket, write_evidence
+
+HOSTILE = "</script><script>alert(1)</script>\"'=cmd|x\u202e\x1b[2J\ufe0f"
+
+
+@pytest.fixture
+async def bundle(tmp_path: Path) -> Path:
+    return await write_evidence(
+        tmp_path / "bundle",
+        [
+            change(f"/tmp/{HOSTILE}", mode="0755"),
+            change("/etc/ld.so.preload"),
+            change("/etc/passwd", "D"),
+        ],
+        [process(7, "/memfd:x (deleted)", HOSTILE), process(8, "/bin/sh"), process(9, "/bin/id")],
+        [socket("ESTABLISHED", ("10.0.0.5", 40000), ("8.8.8.8", 443), 7)],
+    )
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(forensics, ["report", *(str(one) for one in arguments)])
+
+
+def test_the_page_tells_the_story(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    result = invoke(bundle, "-o", target)
+    assert result.exit_code == 0, result.output
+    content = target.read_text()
+    for told in (
+        "Against its image, web has 2 added, 0 changed, 1 deleted.",
+        "1 process runs a program that is not in the image.",
+        "The bundle has no seal: nobody vouches for it.",
+        "1 thing is not in the bundle, 0 of them asked for",
+        "mount /dev/shm",
+        "https://attack.mitre.org/techniques/T1574/006/",
+        "to 8.8.8.8:443 ESTABLISHED",
+    ):
+        assert told in content
+
+
+def test_nothing_in_the_evidence_is_markup(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    invoke(bundle, "-o", target)
+    content = target.read_text()
+    assert content.count("<script>") == 1 and "alert(1)</script>" not in content
+    assert "<b>" not in content
+    assert not set(content) & {"\u202e", "\x1b", "\ufe0f"}
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', content)
+    assert policy and policy[1].startswith("default-src 'none'; style-src 'sha256-")
+    known = re.compile(r"https://attack\.mitre\.org/|file:///|^// .*$", re.MULTILINE)
+    assert "//" not in known.sub("", content)
+
+
+def test_markdown_has_no_markup_of_others_either(bundle: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.md"
+    assert invoke(bundle, "-o", target).exit_code == 0
+    content = target.read_text()
+    assert "<script" not in content.replace("\\<", "") and "| HIGH |" in content
+    assert "mount /dev/shm" in content
+
+
+def test_programs_get_json(bundle: Path) -> None:
+    told = json.loads(invoke(bundle, "-o", "json").stdout)
+    assert {each["rule"] for each in told["findings"]} >= {"ld-so-preload", "memfd-program-running"}
+    assert told["findings"][0]["severity"] == "high"
+    assert told["notCaptured"][0]["what"] == "mount /dev/shm"
+
+
+def test_what_is_not_genuine_is_named(bundle: Path, tmp_path: Path) -> None:
+    (bundle / DIFF).write_bytes((bundle / DIFF).read_bytes().replace(b"preload", b"prelaod"))
+    target = tmp_path / "report.html"
+    assert invoke(bundle, "-o", target).exit_code == 3
+    assert "diff.json is not what the manifest says" in target.read_text()
+
+
+def test_an_unknown_kind_of_report(bundle: Path) -> None:
+    result = invoke(bundle, "-o", "report.pdf")
+    assert result.exit_code == 2 and "is no kind of report" in result.stderr
+
+
+async def test_a_report_shows_the_first_of_very_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stories, "MOST_CHANGES", 5)
+    folder = await write_evidence(tmp_path / "b", [change(f"/{n}") for n in range(9)])
+    async with open_bundle(str(folder)) as opened:
+        story = await tell(opened)
+    content = await to_thread.run_sync(lambda: "".join(page(story)))
+    assert "The first 5 are shown." in content and "Changes (9)" in content
+
+
+def test_a_table_of_processes_that_contradicts_itself_is_shown_all_the_same() -> None:
+    pairs = [(1, 0), (3, 2), (2, 3), (1, 0), (4, 4), (5, 1), (6, 5)]
+    story = ContainerStory("web", "", "", "")
+    _arrange([Process(pid, parent, "", str(pid), "") for pid, parent in pairs], story)
+    assert sorted(each.pid for each in story.processes) == [1, 1, 2, 3, 4, 5, 6]
+    depths = {each.pid: depth for each, depth in zip(story.processes, story.depths, strict=True)}
+    assert depths[5] == 1 and depths[6] == 2

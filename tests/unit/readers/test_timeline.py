@@ -1,0 +1,328 @@
+"""The timeline: what each source says, in which order, and in the layouts of other tools."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from forensics_core.api.order import ArtifactKind
+from forensics_core.cli.main import forensics
+from forensics_core.evidence.bundle import BundleWriter, Label
+from forensics_core.evidence.reader import open_bundle
+from forensics_core.export.blocks import one
+from forensics_core.export.locate import open_destination
+from forensics_core.readers.timeline.entry import (
+    Entry,
+    Source,
+    from_decimal,
+    from_stamp,
+    to_stamp,
+)
+from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
+from forensics_core.readers.timeline.ordering import in_order
+from forensics_core.readers.timeline.timeline import Filter, timeline
+from tests.bundles import capture, edit_manifest, replace_object
+from tests.integration.collector.trees import capture_tree
+
+WEB = "containers/web/"
+PROCESSES = {
+    "processes": [
+        {
+            "pid": 7,
+            "ppid": 1,
+            "startTime": "2026-08-01T10:00:00+00:00",
+            "cmdline": ["nc", {"text": "-e\\xff", "base64": "LWX/"}],
+        },
+        {"pid": 8, "ppid": 1, "startTime": "2026-08-01T10:00:01+00:00", "comm": "kworker"},
+        {"pid": 9, "unreadable": "Hung"},
+        "no row",
+    ]
+}
+DOCKER = {
+    "Created": "2026-08-01T09:00:00.5Z",
+    "State": {
+        "StartedAt": "2026-08-01T09:00:01Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+        "ExitCode": 0,
+    },
+}
+CRI = {
+    "status": {
+        "createdAt": "1785574800000000000",
+        "startedAt": "1785574801000000000",
+        "finishedAt": "1785574802000000000",
+        "exitCode": 137,
+    }
+}
+EVENTS = {
+    "items": [
+        {
+            "reason": "BackOff",
+            "message": "Back-off restarting",
+            "firstTimestamp": "2026-08-01T09:30:00Z",
+            "lastTimestamp": "2026-08-01T09:40:00Z",
+            "count": 12,
+        },
+        {"reason": "Pulled", "message": "x", "eventTime": "2026-08-01T08:30:00.000001Z"},
+        {"reason": "Odd", "message": 5, "firstTimestamp": None},
+    ]
+}
+LOG = (
+    b'{"log":"GET /shell\\n","stream":"stdout","time":"2026-08-01T10:00:02.25Z"}\n'
+    b"2026-08-01T10:00:03Z stderr F fell over\n"
+    b"  at line 7\n"
+    b"{not json\n"
+)
+
+
+async def write(folder: Path, files: dict[str, tuple[ArtifactKind, bytes]]) -> Path:
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        for name, (kind, data) in files.items():
+            container = "web" if name.startswith(WEB) else None
+            await bundle.add(Label(name, kind, container), one(data))
+        await bundle.finish(capture())
+    return folder
+
+
+@pytest.fixture
+async def documents(tmp_path: Path) -> Path:
+    return await write(
+        tmp_path / "documents",
+        {
+            WEB + "processes.json": (ArtifactKind.PROCESSES, json.dumps(PROCESSES).encode()),
+            WEB + "inspect.json": (ArtifactKind.INSPECT, json.dumps(DOCKER).encode()),
+            WEB + "logs/0.log": (ArtifactKind.LOGS, LOG),
+            WEB + "logs/0.log.1.gz": (
+                ArtifactKind.LOGS,
+                gzip.compress(b"2026-08-01T07:00:00Z old\n") * 2,
+            ),
+            "context/events.json": (ArtifactKind.CONTEXT, json.dumps(EVENTS).encode()),
+        },
+    )
+
+
+@pytest.fixture
+async def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for name, seconds in (("old", 86_400), ("before", -5), ("=cmd|x\n", 2**33), ("a\udcff", 9)):
+        (folder / name).write_text(name, errors="surrogateescape")
+        os.utime(folder / name, (seconds, seconds))
+    (folder / "link").symlink_to("a|b")
+    await capture_tree(folder, str(tmp_path / "bundle"))
+    return tmp_path / "bundle"
+
+
+async def entries(folder: Path, wanted: Filter | None = None) -> list[Entry]:
+    async with open_bundle(str(folder)) as bundle:
+        return [entry async for batch in timeline(bundle, wanted) for entry in batch]
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(forensics, ["timeline", *(str(one) for one in arguments)])
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("0", 0),
+        ("1.5", 1_500_000_000),
+        ("-1.000000001", -1_000_000_001),
+        ("7.0000000019", 7_000_000_001),
+        ("", None),
+        ("1e9", None),
+        ("Infinity", None),
+    ],
+)
+def test_decimal_seconds_become_nanoseconds(text: str, time: int | None) -> None:
+    assert from_decimal(text) == time
+
+
+@pytest.mark.parametrize(
+    ("text", "stamp"),
+    [
+        ("2026-08-01T10:00:00Z", "2026-08-01T10:00:00.000000000Z"),
+        ("2026-08-01 10:00:00.123456789 rest", "2026-08-01T10:00:00.123456789Z"),
+        ("2026-08-01T10:00:00+0200", "2026-08-01T08:00:00.000000000Z"),
+        ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.500000000Z"),
+        ("0999-01-01T00:00:00Z", "0999-01-01T00:00:00.000000000Z"),
+    ],
+)
+def test_stamps_come_back_as_they_were(text: str, stamp: str) -> None:
+    time = from_stamp(text)
+    assert time is not None and to_stamp(time) == stamp
+
+
+def test_what_is_no_time_has_none_and_no_calendar_is_needed() -> None:
+    assert from_stamp("GET / HTTP/1.1") is None
+    assert from_stamp("2026-13-01T10:00:00Z") is None
+    assert to_stamp(10**30) == f"@{10**21}.000000000"
+
+
+async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
+    found = [
+        (to_stamp(one.time)[11:23], one.source, one.message) for one in await entries(documents)
+    ]
+    told = [row for row in found if row[1] is not Source.CAPTURE]
+    assert told == [
+        ("07:00:00.000", "log", "2026-08-01T07:00:00Z old"),
+        ("07:00:00.000", "log", "2026-08-01T07:00:00Z old"),
+        ("08:30:00.000", "event", "Pulled: x"),
+        ("09:00:00.500", "container", "The container web was created"),
+        ("09:00:01.000", "container", "The container web started"),
+        ("09:30:00.000", "event", "BackOff: Back-off restarting (12 times)"),
+        ("09:40:00.000", "event", "BackOff: Back-off restarting (12 times)"),
+        ("10:00:00.000", "process", "process 7 (parent 1): nc -e\\xff"),
+        ("10:00:01.000", "process", "process 8 (parent 1): [kworker]"),
+        ("10:00:02.250", "log", LOG.split(b"\n")[0].decode()),
+        ("10:00:03.000", "log", "  at line 7"),
+        ("10:00:03.000", "log", "2026-08-01T10:00:03Z stderr F fell over"),
+        ("10:00:03.000", "log", "{not json"),
+    ]
+    assert {row[2] for row in found} >= {
+        "The capture began",
+        "The capture of containers/web/inspect.json ended",
+    }
+
+
+async def test_times_of_a_cri_runtime_are_nanoseconds(tmp_path: Path) -> None:
+    data = json.dumps(CRI).encode()
+    folder = await write(tmp_path / "cri", {WEB + "inspect.json": (ArtifactKind.INSPECT, data)})
+    found = [one for one in await entries(folder) if one.source is Source.CONTAINER]
+    assert [to_stamp(one.time)[11:19] for one in found] == ["09:00:00", "09:00:01", "09:00:02"]
+    assert found[-1].message == "The container web ended with exit code 137"
+
+
+async def test_files_have_one_entry_for_each_of_their_moments(tree: Path) -> None:
+    async with open_bundle(str(tree)) as bundle:
+        found = [e async for batch in timeline(bundle) for e in batch if e.path == "/old"]
+    assert [one.marks[0] for one in found] == ["m", "."]
+    assert to_stamp(found[0].time) == "1970-01-02T00:00:00.000000000Z"
+    assert found[0].what.startswith("Content Modification Time")
+    assert "Metadata Modification Time" in found[-1].what
+
+
+async def test_the_order_is_kept_however_many_parts_there_are() -> None:
+    times = [(n * 7919) % 1000 for n in range(1000)]
+
+    async def some() -> AsyncIterator[list[Entry]]:
+        for time in times:
+            yield [
+                Entry(time, Source.LOG, "web", f"line \udcff {time}", "t", "p", "m...", "0" * 64)
+            ]
+
+    found = [entry async for batch in in_order(some(), part=64) for entry in batch]
+    assert [entry.time for entry in found] == sorted(times)
+    assert found[3] == Entry(3, Source.LOG, "web", "line \udcff 3", "t", "p", "m...", "0" * 64)
+
+
+async def test_only_what_is_wanted(documents: Path) -> None:
+    wanted = Filter(
+        since=from_stamp("2026-08-01T09:30:00Z"), until=from_stamp("2026-08-01T10:00:00Z")
+    )
+    assert {one.source for one in await entries(documents, wanted)} == {Source.EVENT}
+
+
+def test_around_a_file_is_what_happened_about_its_times(tree: Path) -> None:
+    lines = invoke(tree, "--around", "/old", "--window", "10", "--until", "1970-02-01").stdout
+    assert [line.split()[3] for line in lines.splitlines()] == ["/old"]
+    missing = invoke(tree, "--around", "/nowhere")
+    assert missing.exit_code == 1 and "No file '/nowhere' with a time" in missing.stderr
+
+
+def test_a_bodyfile_has_one_line_a_file_and_no_name_adds_a_field(tree: Path) -> None:
+    rows = [line.split("|") for line in invoke(tree, "--format", "bodyfile").stdout.splitlines()]
+    assert {len(row) for row in rows} == {11}
+    files = {row[1]: row for row in rows if "(capture)" not in row[1]}
+    assert "[web] /=cmd\\x7cx\\n" in files and "[web] /a\\xff" in files
+    assert "[web] /link -> a\\x7cb" in files
+    old = files["[web] /old"]
+    assert old[3] == "r/rrw-r--r--" and old[6] == "3" and old[8] == "86400"
+    assert files["[web] /before"][8] == "-5"
+
+
+def test_timesketch_takes_every_line(tree: Path) -> None:
+    rows = [json.loads(line) for line in invoke(tree, "--format", "timesketch").stdout.splitlines()]
+    assert all({"message", "datetime", "timestamp", "timestamp_desc"} <= row.keys() for row in rows)
+    (odd,) = (r for r in rows if r.get("filename") == "/a\\xff" and r["timestamp"] == 9_000_000)
+    assert odd["datetime"] == "1970-01-01T00:00:09.000000+00:00"
+    (late,) = (r for r in rows if r["timestamp"] == 2**33 * 1_000_000)
+    assert late["datetime"].startswith("2242-")
+
+
+def test_no_cell_is_a_formula(tree: Path) -> None:
+    rows = list(csv.reader(io.StringIO(invoke(tree, "--format", "csv").stdout)))
+    assert rows[0][:3] == ["datetime", "timestamp_desc", "source"]
+    line = csv_line(csv_cells(Entry(0, Source.LOG, "web", "=1+1", "t", "-x")))
+    assert line == "1970-01-01T00:00:00.000000000Z,t,log,web,'=1+1,'-x,"
+
+
+def test_lines_of_what_is_no_file_fit_into_a_bodyfile_too() -> None:
+    row = bodyfile_row(Entry(10**9, Source.LOG, "", "a|b\x1b", "t"), "")
+    assert row == "0|[pod] (log) a\\x7cb\\x1b|0|-/----------|0|0|0|1|1|1|1"
+
+
+def test_what_is_not_genuine_is_named_and_the_rest_is_shown(documents: Path) -> None:
+    path = documents / WEB / "logs/0.log"
+    path.write_bytes(path.read_bytes().replace(b"shell", b"index"))
+    result = invoke(documents)
+    assert result.exit_code == 3
+    assert "logs/0.log is not what the manifest says: do not rely on" in result.stderr
+    assert "nc -e" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("processes.json", b"{", "is no JSON"),
+        ("logs/0.log.1.gz", b"plain", "is no gzip file"),
+    ],
+)
+def test_documents_that_are_none(documents: Path, name: str, data: bytes, why: str) -> None:
+    replace_object(documents, WEB + name, data)
+    assert_promised(documents, WEB + name, data)
+    result = invoke(documents)
+    assert result.exit_code == 3 and why in result.stderr
+
+
+def assert_promised(folder: Path, name: str, data: bytes) -> None:
+    def edit(document: dict[str, Any]) -> None:
+        for row in document["predicate"]["artifacts"]:
+            if row["name"] == name:
+                row.update(originalSize=len(data), originalSha256=row["sha256"])
+
+    edit_manifest(folder, edit)
+
+
+def test_an_index_that_is_missing_is_no_failure(documents: Path) -> None:
+    result = invoke(documents)
+    assert result.exit_code == 0 and "no index of the files of 'web'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--since", "yesterday"], "'yesterday' is not a valid time"),
+        (["--format", "bodyfile", "--since", "2026-08-01"], "cannot be cut by time"),
+        (["-c", "nobody"], "no container 'nobody'"),
+    ],
+)
+def test_wrong_usage_says_what_to_do(documents: Path, arguments: list[str], why: str) -> None:
+    result = invoke(documents, *arguments)
+    assert result.exit_code == 2 and why in result.stderr
+
+
+def test_changes_only_needs_the_changes(tree: Path) -> None:
+    result = invoke(tree, "--changes-only")
+    assert "The changes of 'web' were not captured" in result.stderr
+    assert "/old" not in result.stdout
