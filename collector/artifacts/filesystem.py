@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
+from collector.documents.text import readable
 from collector.files.complaints import Complaints
+from collector.files.details import detailed
 from collector.files.indexing import indexed
 from collector.files.mounted import strangers
+from collector.files.resuming import Loss
 from collector.files.strays import socket_members
 from collector.files.tree import read_tree
 from collector.node.patience import patiently
@@ -23,12 +26,14 @@ from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import SourceError
-from forensics_core.evidence.bundle import Findings
+from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
+_BRIEF = 200
+"""Letters of a path that a message has; the gap's own field has more."""
 UPPER = "upper.tar"
 PATIENCE = 30.0
 """Seconds that comparing the processes' roots may take."""
@@ -72,7 +77,8 @@ async def _from_the_node(scene: Scene) -> None:
     async with (
         scene.root() as root,
         read_tree(root) as reading,
-        indexed(scene, reading.complaints.findings) as index,
+        detailed(root) as details,
+        indexed(scene, reading.complaints.findings, details.add) as index,
     ):
         doubt = getattr(root, "doubt", "")
         if doubt:
@@ -86,6 +92,14 @@ async def _from_the_node(scene: Scene) -> None:
     if doubt:
         scene.lacks("root of the file system", "NotCertain", doubt, requested=False)
     _account(scene, reading.complaints, listed)
+    for loss in reading.losses:
+        _account_loss(scene, loss)
+    if details.missed or details.changed:
+        message = (
+            f"Inode, birth time and attributes in the index: {details.missed} members were gone "
+            f"before these could be asked for, {details.changed} had been changed"
+        )
+        scene.lacks("details of files", "ChangedWhileRead", message, requested=False)
 
 
 async def _compare_roots(scene: Scene, root: int) -> None:
@@ -142,6 +156,19 @@ def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
         scene.lacks("sockets", "NotSupported", message, requested=False)
     for what, message in _unreadable(complaints):
         scene.lacks(what, "Unreadable", message)
+
+
+def _account_loss(scene: Scene, loss: Loss) -> None:
+    """Record what tar died in."""
+    path = shortened(readable(loss.path))
+    brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
+    if loss.cut:
+        what = f"{NAME}, a file"
+        message = f"The data of {brief} ends in zeros from where tar died: {loss.why}"
+    else:
+        what = f"{NAME}, a subtree"
+        message = f"Not all that is beneath {brief} may be there, tar died in it: {loss.why}"
+    scene.lacks(what, "SourceFailed", message, path=path)
 
 
 def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:

@@ -153,7 +153,7 @@ async def store(scene: Scene, archive: MountArchive, tops: Sequence[Top]) -> boo
                 findings.flags.add(Flag.TRUNCATED)
             yield block
 
-    async with indexed(scene, findings, (MOUNTS_INDEX, MOUNTS_LOOKUP)) as index:
+    async with indexed(scene, findings, names=(MOUNTS_INDEX, MOUNTS_LOOKUP)) as index:
         in_time = await scene.add(
             NAME,
             ArtifactKind.FILESYSTEM,

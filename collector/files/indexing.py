@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,6 +20,7 @@ from forensics_core.evidence.bundle import Findings, Label
 from forensics_core.evidence.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
+from forensics_core.export.tarindex.member import Member
 from forensics_core.export.tarindex.rows import Chunk
 from forensics_core.export.tarindex.stage import TarIndex
 from forensics_core.tasks import task_group
@@ -29,15 +30,18 @@ METHOD = "index"
 
 @asynccontextmanager
 async def indexed(
-    scene: Scene, archive: Findings, names: tuple[str, str] = (ROOTFS_INDEX, ROOTFS_LOOKUP)
+    scene: Scene,
+    archive: Findings,
+    enrich: Callable[[Member], None] | None = None,
+    names: tuple[str, str] = (ROOTFS_INDEX, ROOTFS_LOOKUP),
 ) -> AsyncIterator[TarIndex]:
     """Store what the index finds in the block, then the table that finds rows by path.
 
     Nothing of either is kept if the block fails. `archive` is flagged as truncated where it has no
-    end. `names` are those of index and table.
+    end. `enrich` adds to each member what no archive holds; `names` are those of index and table.
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
-    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED))
+    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
     findings, lookup = Findings(), list[bytes]()
     async with inlet, task_group() as tasks:
         tasks.start_soon(_store_rows, scene, names[0], inlet, findings, lookup)

@@ -436,7 +436,7 @@ async def test_what_tar_read_before_it_gave_up_is_kept(
     await anyio.run_process(["rm", "-rf", str(tree)])
     capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
     (gap,) = [gap for gap in capture.not_captured if gap.requested]
-    assert (gap.what, gap.reason) == ("rootfs.tar, its rest", "SourceFailed")
+    assert (gap.what, gap.reason) == ("rootfs.tar, a subtree", "SourceFailed")
     assert "memory exhausted" in gap.message
     flags = {artifact.name.split("/")[-1]: artifact.flags for artifact in capture.artifacts}
     assert Flag.TRUNCATED in flags["rootfs.tar.zst"]
