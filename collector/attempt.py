@@ -11,6 +11,7 @@ from typing import Literal
 import anyio
 
 from collector.artifacts import diff, inspect, logs, mounts, network, processes
+from collector.artifacts.standing_gaps import standing_gaps
 from collector.holding import Holding, holding
 from collector.pace import Pace
 from collector.pausing.pause import LIMIT, Pause, paused
@@ -188,6 +189,9 @@ class Attempt:
             if kind not in {*_ARTIFACTS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"
                 self.bundle.lacks(NotCaptured(what=kind, reason="NotSupported", message=message))
+        containers = [(scene.name, scene.container) for scene in self.scenes]
+        for gap in standing_gaps(containers, self.order.artifacts):
+            self.bundle.lacks(gap)
         for line in self.order.not_captured:
             self.bundle.lacks(NotCaptured(what="context", reason="NotGathered", message=line))
 

@@ -50,9 +50,11 @@ class Mounted:
     def told(self, path: bytes) -> str:
         """Return why a path on it is in no archive."""
         which = repr(self.path.decode(errors="surrogateescape"))
-        what = f"{which} is a {self.kind} mount that was not captured"
+        what = f"{which} is a mount ({self.kind}) that was not captured"
         if self.state == "kernel":
-            what = f"{which} is a {self.kind} mount, a view of the kernel without files of its own"
+            what = (
+                f"{which} is a mount ({self.kind}), a view of the kernel without files of its own"
+            )
         if self.same_as:
             rest = self.same_as + path[len(self.path) :]
             what += f"; the same files are at {rest.decode(errors='surrogateescape')!r}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.docker import Engine
+from lab.tamper import HOSTS_LINE, LOOT
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "lab.demo"]
@@ -74,6 +75,14 @@ def check_story(said: str) -> None:
     for change in CHANGES:
         assert f"\n{change}\n" in said
     assert "\x1b" not in said
+    assert re.search(r"/srv/data' (is|lies)", said), "the volume is told"
+
+
+def check_traces_off_disk(said: str) -> None:
+    """The demo shows what was written to memory and to the runtime's files, and tells the rest."""
+    assert f"\n{HOSTS_LINE}\n" in said and f"\n{LOOT}\n" in said
+    assert re.search(r"mount /srv/data +NotRequested|mount /srv/data ", said)
+    assert "/tmp/.cache/sleep" in said
 
 
 def check_nothing_stays(folder: Path) -> None:
@@ -100,7 +109,9 @@ def running_in(folder: Path) -> list[bytes]:
 async def test_it_ends_with_verified_evidence_and_leaves_nothing(
     docker: Engine, tmp_path: Path
 ) -> None:
-    check_story(story(env=environment(tmp_path) | docker.env))
+    said = story(env=environment(tmp_path) | docker.env)
+    check_story(said)
+    check_traces_off_disk(said)
     check_nothing_stays(tmp_path)
     assert await containers(docker) == []
 
@@ -135,6 +146,7 @@ def test_it_tells_the_same_of_a_pod_on_containerd(tmp_path: Path) -> None:
     said = story("containerd", env=environment(tmp_path))
     assert re.search(r"^\$ forensics collect containerd://shop/shop-\w+/shop --to ", said, re.M)
     check_story(said)
+    check_traces_off_disk(said)
     check_nothing_stays(tmp_path)
 
 
