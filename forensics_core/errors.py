@@ -68,6 +68,10 @@ class RuntimeUnavailable(ForensicsError):
     """The container runtime is not running, not reachable, or not permitted."""
 
 
+class RuntimeNotFound(RuntimeUnavailable):
+    """There is no such container runtime on this machine: another try would find none either."""
+
+
 class ContainerNotFound(ForensicsError):
     """The runtime knows no such container."""
 
