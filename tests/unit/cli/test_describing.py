@@ -65,10 +65,10 @@ def test_an_age_is_told_in_its_largest_unit(past: int, shown: str) -> None:
 
 
 def test_all_that_matters_about_one() -> None:
-    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \x1b[31m traffic"))
+    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \u202e traffic"))
     shown = {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
     assert shown["Pod"] == "shop/web-0"
-    assert shown["Reason"] == "odd \\x1b[31m traffic"
+    assert shown["Reason"] == "odd \\u202e traffic"
     assert shown["Started"] == AT
     assert shown["Evidence"] == "9 artifacts, 2.00 KiB"
     assert shown["Location"] == "s3://cases/forensics/one/"
