@@ -11,7 +11,7 @@ With the extra `operator` installed, also what talks to a cluster::
     async with connect() as cluster:
         checkpoints = PodCheckpoints(cluster, "forensics-system")
         made = await checkpoints.create(PodCheckpointSpec(pod="web-0", namespace="shop"))
-        done = await checkpoints.wait(made.metadata.name)
+        done = await checkpoints.wait(made.metadata.name)  # raises CheckpointFailed
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forensics_core.errors import (
         AccessDenied,
         BundleNotFound,
+        CheckpointFailed,
         ClusterError,
         DestinationError,
         ForensicsError,
@@ -52,6 +53,7 @@ __all__ = [
     "BundleNotFound",
     "BundleReader",
     "BundleWriter",
+    "CheckpointFailed",
     "Cluster",
     "ClusterError",
     "DestinationError",
@@ -83,8 +85,8 @@ __all__ = [
 _HOMES = {
     "api.podcheckpoint": "PodCheckpoint PodCheckpointSpec",
     "errors": (
-        "AccessDenied BundleNotFound ClusterError DestinationError ForensicsError UsageError "
-        "VerificationError"
+        "AccessDenied BundleNotFound CheckpointFailed ClusterError DestinationError "
+        "ForensicsError UsageError VerificationError"
     ),
     "evidence.bundle": "BundleWriter",
     "evidence.fetch": "Fetched fetch",

@@ -130,7 +130,7 @@ ENGLISH = {
     "those there are.",
     "error.finished": "The checkpoint {name} has ended already: {state}.",
     "error.running": "The checkpoint {name} has not ended yet.",
-    "error.incomplete": "The checkpoint {name} has no evidence to show yet.",
+    "error.incomplete": "The checkpoint {name} has no evidence to show.",
     "error.cluster": "The cluster did not do it: {message}",
     "error.away": "The Kubernetes API does not answer. Nothing was begun. Try again in a minute.",
     "error.slack": "Slack did not do it ({code}). What was begun is shown in the channel. Is the "

@@ -126,7 +126,7 @@ GERMAN = {
     "zeigt, welche da sind.",
     "error.finished": "Die Sicherung {name} ist schon zu Ende: {state}.",
     "error.running": "Die Sicherung {name} ist noch nicht zu Ende.",
-    "error.incomplete": "Die Sicherung {name} hat noch keine Beweise.",
+    "error.incomplete": "Die Sicherung {name} hat keine Beweise.",
     "error.cluster": "Das hat der Cluster nicht getan: {message}",
     "error.away": "Die Kubernetes-API antwortet nicht. Nichts wurde begonnen. In einer Minute noch "
     "einmal versuchen.",

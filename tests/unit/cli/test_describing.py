@@ -99,6 +99,13 @@ def test_the_end_of_a_failure_says_why() -> None:
     assert raised.value.exit_code == 1
 
 
+def test_what_a_failed_attempt_left_is_not_called_evidence() -> None:
+    """Captured, but not sealed: it has a location and a digest, and nothing to rely on."""
+    lines = described(checkpoint(COMPLETE | {"phase": "Failed"}))
+    assert not [line for line in lines if line.startswith(("Evidence", "Location", "Manifest"))]
+    assert "Left at:   s3://cases/forensics/one/ (no evidence)" in lines
+
+
 def test_the_end_of_a_failure_without_a_condition() -> None:
     with pytest.raises(ForensicsError, match="does not say why"):
         raise_for_end(checkpoint({"phase": "Failed"}))
