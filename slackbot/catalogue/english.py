@@ -61,6 +61,7 @@ ENGLISH = {
     "told.verified": "Verified: all {artifacts} artifacts are as the manifest says ({size} read).",
     "told.wrong": "The evidence does NOT verify: {problem}. Do not rely on what is named.",
     "told.seal": "Seal: {seal}. Manifest SHA-256 {sha256}",
+    "told.extras": "Objects that nobody named lie there, too: {count}. They are not part of it.",
     "told.thread": "Checkpoint of pod {namespace}/{pod}: ",
     "told.link": "follow it here",
     "seal.valid": "valid",

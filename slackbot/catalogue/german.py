@@ -59,6 +59,7 @@ GERMAN = {
     "gelesen).",
     "told.wrong": "Die Beweise stimmen NICHT: {problem}. Auf das Genannte ist kein Verlass.",
     "told.seal": "Siegel: {seal}. SHA-256 des Manifests {sha256}",
+    "told.extras": "Dort liegen {count} Objekte, die niemand genannt hat. Sie gehören nicht dazu.",
     "told.thread": "Sicherung des Pods {namespace}/{pod}: ",
     "told.link": "hier verfolgen",
     "seal.valid": "gültig",

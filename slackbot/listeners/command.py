@@ -101,7 +101,8 @@ async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "verify", name)
-    await bot.verify(evidence_of(checkpoint), name, reply, person.language)
+    evidence_of(checkpoint)
+    await bot.verify(checkpoint, reply, person.language)
 
 
 Obey = Callable[[Bot, Actor, Reply, str], Awaitable[None]]
