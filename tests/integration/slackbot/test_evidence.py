@@ -23,22 +23,35 @@ from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_peop
 
 
 @pytest.fixture
-async def stage(
-    s3: S3Server,
-    bucket: str,
-    tmp_path: Path,
-    use_env: Callable[[Mapping[str, str]], None],
-) -> AsyncIterator[Stage]:
+def admin(s3: S3Server, use_env: Callable[[Mapping[str, str]], None]) -> S3Access:
     env = s3.env(Identity.ADMIN)
     use_env(env)
-    access = S3Access(
+    return S3Access(
         endpoint_url=s3.endpoint,
         region="us-east-1",
         access_key_id=env["AWS_ACCESS_KEY_ID"],
         secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
-    async with open_stage(bucket, access, tmp_path) as opened:
-        (tmp_path / "key.pub").write_bytes(opened.public_key)
+
+
+@asynccontextmanager
+async def stage_in(bucket: str, access: S3Access, folder: Path) -> AsyncIterator[Stage]:
+    async with open_stage(bucket, access, folder) as opened:
+        (folder / "key.pub").write_bytes(opened.public_key)
+        yield opened
+
+
+@pytest.fixture
+async def stage(admin: S3Access, bucket: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with stage_in(bucket, admin, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def versioned_stage(
+    admin: S3Access, locked_bucket: str, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    async with stage_in(locked_bucket, admin, tmp_path) as opened:
         yield opened
 
 
@@ -104,13 +117,55 @@ async def test_tampered_evidence_is_called_by_its_name(stage: Stage, tmp_path: P
     assert "inspect.json" in line.text
 
 
-async def tamper(stage: Stage, made: dict[str, Any]) -> None:
+async def tamper(
+    stage: Stage, made: dict[str, Any], name: str = "containers/app/inspect.json"
+) -> None:
     """Overwrite an object, as somebody with too many rights could."""
     place = parse_location(made["status"]["location"])
     assert isinstance(place, S3Place)
     async with s3_client(stage.access) as client:
-        key = place.key("containers/app/inspect.json")
-        await client.put_object(Bucket=place.bucket, Key=key, Body=b"{}")
+        await client.put_object(Bucket=place.bucket, Key=place.key(name), Body=b"{}")
+
+
+async def test_links_lead_to_what_was_sealed_whatever_was_added_since(
+    versioned_stage: Stage, tmp_path: Path
+) -> None:
+    """By a stolen key that may only add."""
+    stage = versioned_stage
+    names = ("containers/app/inspect.json", "SHA256SUMS", "context/pod.yaml", "manifest.json")
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        for name in names:
+            await tamper(stage, made, name)
+        (root,) = scene.slack.workspace.roots()
+        answer = await scene.alice.click(root, "download")
+        links = [block for block in answer.blocks if "accessory" in block]
+        async with aiohttp.ClientSession() as session:
+            for name in names[:-1]:
+                link = next(one for one in links if name in one["text"]["text"])
+                async with session.get(link["accessory"]["url"]) as response:
+                    assert response.status == 200
+                    assert await response.read() != b"{}", name
+        await scene.alice.click(root, "verify")
+        await scene.shown("Verified: all", thread=True)
+
+
+async def test_another_manifest_than_the_operator_saw_is_not_handed_out(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], manifestSHA256="0" * 64)
+        (root,) = scene.slack.workspace.roots()
+        answer = await scene.alice.click(root, "download")
+        await scene.alice.click(root, "verify")
+        line = await scene.shown("does NOT verify", thread=True)
+    assert "not " + "0" * 64 in answer.text
+    assert "OtherEvidence: manifest.json" in line.text
 
 
 async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path) -> None:
