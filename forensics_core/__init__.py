@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from forensics_core.evidence.bundle import BundleWriter
     from forensics_core.evidence.fetch import Fetched, fetch
+    from forensics_core.evidence.identity import EvidenceIdentity
     from forensics_core.evidence.manifest import Statement
     from forensics_core.evidence.problems import Problem, ProblemKind
     from forensics_core.evidence.reader import BundleReader, open_bundle
@@ -57,6 +58,7 @@ __all__ = [
     "Cluster",
     "ClusterError",
     "DestinationError",
+    "EvidenceIdentity",
     "Fetched",
     "ForensicsError",
     "Meter",
@@ -90,6 +92,7 @@ _HOMES = {
     ),
     "evidence.bundle": "BundleWriter",
     "evidence.fetch": "Fetched fetch",
+    "evidence.identity": "EvidenceIdentity",
     "evidence.manifest": "Statement",
     "evidence.problems": "Problem ProblemKind",
     "evidence.reader": "BundleReader open_bundle",
