@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import output_option, owner_option
-from forensics_core.cli.render import prose, say, say_json
+from forensics_core.cli.render import clean, say, say_json
 from forensics_core.cli.running import run
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _show(verification: Verification) -> None:
     say_extras(verification.extras, verification.extras_total, intact=verification.ok)
     if verification.statement:
         for name, value in _described(verification.statement.predicate).items():
-            say(f"{name + ':':<9} {prose(value)}")
+            say(f"{name + ':':<9} {clean(value)}")
     if verification.seal is SealState.VALID:
         say("Seal: valid, made with the given key")
     if verification.ok:

@@ -117,15 +117,16 @@ class BundleReader(Located):
                     yield block
             return
         except ObjectNotFound:
-            if version is None or not self._may_be_a_copy(name):
+            # In a copy no version has the recorded name, and this one cannot be told from it.
+            if version is None or not self.may_have_versions(name):
                 raise
         async with aclosing(self.store.read_range(name, start, length)) as blocks:
             async for block in blocks:
                 yield block
 
-    def _may_be_a_copy(self, name: str) -> bool:
-        """Whether an object may be here in another version than the manifest recorded."""
-        return not all(entry.version_known for entry in self.history(name))
+    def may_have_versions(self, name: str) -> bool:
+        """Whether there may be versions of an object that this identity may not list."""
+        return self.versions is None or not all(each.version_known for each in self.history(name))
 
     def sealed_version(self, name: str) -> str | None:
         """Return the version of an object that the manifest speaks of; None: the current one."""

@@ -252,8 +252,11 @@ async def test_a_copy_verifies_though_versions_may_not_be_listed(
     async with open_store(versioned, access=reader) as store, s3.client() as client:
         for entry in await store.list():
             key = f"{prefix}/{entry.name}"
-            origin = {"Bucket": source, "Key": key}
-            await client.copy_object(Bucket=bucket, Key=f"copy/{entry.name}", CopySource=origin)
+            await client.copy_object(
+                Bucket=bucket,
+                Key=f"copy/{entry.name}",
+                CopySource={"Bucket": source, "Key": key},
+            )
     await forbid(s3, bucket, "s3:ListBucketVersions")
     verification = await verify(f"s3://{bucket}/copy", access=reader)
     assert found(verification) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,17 @@ import aiohttp
 import anyio
 import pytest
 
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import VerificationError
 from forensics_core.export.locate import parse_location
 from forensics_core.export.s3.client import S3Access, s3_client
 from forensics_core.export.s3.destination import S3Place
 from forensics_core.testing.runner import Outcome, RunningPod
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
 from slackbot import evidence
+from slackbot.settings import Reader
+from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
 from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
 
@@ -247,3 +252,32 @@ async def test_a_capture_is_cancelled_from_the_channel(stage: Stage, tmp_path: P
         root = await scene.shown("attempt 1 on node node1")
         await scene.alice.click(root, "cancel")
         await scene.shown("Failed: Cancelled", thread=True)
+
+
+async def test_without_the_right_to_list_versions_links_still_lead_to_what_was_sealed(
+    s3: S3Server, locked_bucket: str, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    use_env(s3.env(Identity.ADMIN))
+    location = f"s3://{locked_bucket}/cases/one/"
+    sealable = await write_bundle(location.rstrip("/"))
+    rules = collector_policy(locked_bucket)
+    denied = {
+        "Effect": "Deny",
+        "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{Identity.READER}"},
+        "Action": ["s3:ListBucketVersions"],
+        "Resource": [f"arn:aws:s3:::{locked_bucket}"],
+    }
+    rules["Statement"].append(denied)
+    async with s3.client() as client:
+        await client.put_bucket_policy(Bucket=locked_bucket, Policy=json.dumps(rules))
+    use_env(s3.env(Identity.READER))
+    bot = evidence.Evidence(Reader(endpoint=s3.endpoint))
+    status = {"location": location, "manifestSHA256": sealable.manifest_sha256}
+    checkpoint = PodCheckpoint.parse({"spec": {"pod": "web-0"}, "status": status})
+    links = await bot.links(checkpoint)
+    assert len(links) == 5
+    assert all("versionId=" in link.url for link in links)
+    async with s3.client() as client:
+        await client.put_object(Bucket=locked_bucket, Key="cases/one/context/pod.yaml", Body=b"{}")
+    with pytest.raises(VerificationError, match=r"context/pod\.yaml"):
+        await bot.links(checkpoint)
