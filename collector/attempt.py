@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 import anyio
 
-from collector.artifacts import diff, filesystem, inspect, logs, network, processes
+from collector.artifacts import diff, inspect, logs, mounts, network, processes
+from collector.artifacts.standing_gaps import standing_gaps
+from collector.holding import Holding, holding
 from collector.pace import Pace
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
@@ -33,6 +36,9 @@ from forensics_core.tasks import task_group
 MARGIN = 30.0
 """Seconds before the deadline, a tenth of it at most, that are kept for the end of the bundle."""
 
+OPENING = 60.0
+"""Seconds that opening what can vanish may take, of all containers together."""
+
 CLOSING = 20.0
 """Seconds that a stream which was cut may take to be stored."""
 
@@ -42,7 +48,7 @@ _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
     ArtifactKind.PROCESSES: processes.capture,
     ArtifactKind.NETWORK: network.capture,
     ArtifactKind.DIFF: diff.capture,
-    ArtifactKind.FILESYSTEM: filesystem.capture,
+    ArtifactKind.FILESYSTEM: mounts.capture,
     ArtifactKind.LOGS: logs.capture,
     ArtifactKind.INSPECT: inspect.capture,
 }
@@ -81,8 +87,26 @@ class Attempt:
         seconds = self.order.active_deadline_seconds
         return self.clock + seconds - min(MARGIN, seconds / 10)
 
-    async def find_all(self) -> None:
-        """Look every target up. Raises the last failure if not one of them is there."""
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Find the containers, and hold open for the block what of them can vanish.
+
+        Raises the last failure if not one of them is there.
+        """
+        async with holding() as hold:
+            await self._find_all(hold)
+            await self._hold(hold)
+            yield
+
+    async def _hold(self, hold: Holding) -> None:
+        """Hold files, first of containers that do not run: they are what a runtime removes."""
+        kinds = self.order.artifacts
+        with self.stop.scope(min(self.deadline, anyio.current_time() + OPENING)):
+            for scene in sorted(self.scenes, key=lambda scene: scene.container.pid is not None):
+                layers, root = ArtifactKind.DIFF in kinds, ArtifactKind.FILESYSTEM in kinds
+                await hold.files(scene, layers=layers, root=root)
+
+    async def _find_all(self, hold: Holding) -> None:
         failure: ForensicsError | None = None
         for target in self.order.targets:
             try:
@@ -91,27 +115,30 @@ class Attempt:
                 failure = error
                 self._lose(target, error)
             else:
-                self._enter(target, container)
+                scene = self._enter(target, container)
+                if ArtifactKind.LOGS in self.order.artifacts:
+                    await hold.logs(scene)
         if failure and not self.scenes:
             raise failure
 
-    def _enter(self, target: Target, container: ContainerInfo) -> None:
-        self.scenes.append(
-            Scene(
-                target.name,
-                container,
-                self.runtime,
-                self.bundle,
-                self.order.compression,
-                self.deadline,
-                stop=self.stop,
-                peers=len(self.order.targets),
-                pace=self.pace,
-            )
+    def _enter(self, target: Target, container: ContainerInfo) -> Scene:
+        scene = Scene(
+            target.name,
+            container,
+            self.runtime,
+            self.bundle,
+            self.order.compression,
+            self.deadline,
+            stop=self.stop,
+            peers=len(self.order.targets),
+            pace=self.pace,
+            wanted=frozenset(self.order.artifacts),
         )
+        self.scenes.append(scene)
         self.bundle.meter.artifacts_total += sum(
             _files(kind, container) for kind in self.order.artifacts
         )
+        return scene
 
     def _lose(self, target: Target, error: ForensicsError) -> None:
         gap = NotCaptured(
@@ -162,6 +189,9 @@ class Attempt:
             if kind not in {*_ARTIFACTS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"
                 self.bundle.lacks(NotCaptured(what=kind, reason="NotSupported", message=message))
+        containers = [(scene.name, scene.container) for scene in self.scenes]
+        for gap in standing_gaps(containers, self.order.artifacts):
+            self.bundle.lacks(gap)
         for line in self.order.not_captured:
             self.bundle.lacks(NotCaptured(what="context", reason="NotGathered", message=line))
 
@@ -220,9 +250,8 @@ def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
     if kind not in _ARTIFACTS:
         return 0
     files = {
-        ArtifactKind.LOGS: min(len(container.log_streams), logs.MAX_FILES),
         ArtifactKind.INSPECT: 2,
-        ArtifactKind.FILESYSTEM: 3,
+        ArtifactKind.FILESYSTEM: 7,
     }
     return files.get(kind, 1)
 

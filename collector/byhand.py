@@ -87,7 +87,7 @@ async def prepared(
     """
     parse_location(to)
     wish = wish or Wish()
-    async with open_runtime(single_scheme(references)) as runtime:
+    async with open_runtime(single_scheme(references), references[0]) as runtime:
         order = await make_order(runtime, references, to, wish)
         async with open_destination(
             bundle_url(order),

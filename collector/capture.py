@@ -74,9 +74,9 @@ async def capture(
     attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, Pace(rate))
     await destination.check()
     node = await describe_node(await runtime.version())
-    await attempt.find_all()
-    await _claim(attempt.bundle, document)
-    await attempt.capture_all()
+    async with attempt.opened():
+        await _claim(attempt.bundle, document)
+        await attempt.capture_all()
     finished = await attempt.bundle.finish(
         Capture(
             order=_reference(order, document),

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
 
 from collector.documents.text import document
+from collector.files.changes import OpenLayers
+from collector.files.logfiles import LogFiles
+from collector.files.upper import HeldUpper
 from collector.pace import Pace
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.errors import ContainerGone
 from forensics_core.evidence.bundle import BundleWriter, Findings, Label
 from forensics_core.evidence.layout import container_file
 from forensics_core.evidence.manifest import Flag, NotCaptured
 from forensics_core.export.blocks import one
 from forensics_core.export.destination import Buffer
 from forensics_core.export.stages import Stage
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Held:
+    """What of a container is open from the beginning of the capture on; None is what is not."""
+
+    logs: LogFiles | None = None
+    layers: OpenLayers | None = None
+    root: int | None = None
+    """A descriptor of the merged file system."""
+    upper: HeldUpper | None = None
+    """What the container wrote."""
 
 
 @dataclass(slots=True)
@@ -42,6 +62,36 @@ class Scene:
     """How fast all of them are read."""
     peers: int = 1
     """Containers that share the time until the deadline."""
+    held: Held = field(default_factory=Held)
+    """What was opened before anything was read."""
+    wanted: frozenset[ArtifactKind] = frozenset()
+    """The kinds of evidence that were asked for."""
+
+    @asynccontextmanager
+    async def root(self) -> AsyncIterator[int]:
+        """Open the file system, as `Runtime.root` does, or take what has been held open."""
+        async with _held(self.held.root, self.runtime.root, self.container) as root:
+            yield root
+
+    @asynccontextmanager
+    async def layers(self) -> AsyncIterator[OpenLayers]:
+        """Open the layers, as `Runtime.layers` does, or take what has been held open."""
+        async with _held(self.held.layers, self.runtime.layers, self.container) as layers:
+            yield layers
+
+    @asynccontextmanager
+    async def log_files(self) -> AsyncIterator[LogFiles]:
+        """Open the logs, as `Runtime.log_files` does, or take what has been held open."""
+        async with _held(self.held.logs, self.runtime.log_files, self.container) as logs:
+            yield logs
+
+    async def is_removed(self) -> bool:
+        """Return whether the runtime has removed the container meanwhile."""
+        try:
+            await self.runtime.inspect(self.container)
+        except ContainerGone:
+            return True
+        return False
 
     @property
     def is_over(self) -> bool:
@@ -124,6 +174,19 @@ class Scene:
         reason = self.stop.reason
         which = "deadline came" if reason == "Deadline" else "capture was told to end"
         self.lacks(what, reason, f"The {which} before this was captured whole")
+
+
+@asynccontextmanager
+async def _held(
+    held: T | None,
+    opening: Callable[[ContainerInfo], AbstractAsyncContextManager[T]],
+    container: ContainerInfo,
+) -> AsyncIterator[T]:
+    if held is not None:
+        yield held
+        return
+    async with opening(container) as opened:
+        yield opened
 
 
 class _Until:

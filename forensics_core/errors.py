@@ -68,6 +68,10 @@ class RuntimeUnavailable(ForensicsError):
     """The container runtime is not running, not reachable, or not permitted."""
 
 
+class RuntimeNotFound(RuntimeUnavailable):
+    """There is no such container runtime on this machine: another try would find none either."""
+
+
 class ContainerNotFound(ForensicsError):
     """The runtime knows no such container."""
 
@@ -116,6 +120,10 @@ class ApiUnavailable(ClusterError):
 
 class StreamIdle(ApiUnavailable):
     """An open stream was silent for so long that it may be dead."""
+
+
+class AnswerTooLarge(ClusterError):
+    """The API server's answer is larger than whoever asked has memory for."""
 
 
 class Unauthorized(ClusterError):

@@ -27,7 +27,7 @@ from lab.demo_cluster import Place, demo_cluster, install, operator, watch, writ
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named
 from lab.seaweed import Identity, s3_server
-from lab.tamper import tamper
+from lab.tamper import VOLUME, tamper, tamper_off_disk
 
 BUCKET = "cases"
 FOREIGN = ("AWS_", "KUBECONFIG", "FORENSICS_")
@@ -105,6 +105,7 @@ async def opening(runtime: str) -> AsyncIterator[Place]:
             await s3.create_bucket(BUCKET, object_lock=True)
             tell(f"The container {target.name} runs a small shop. Then somebody breaks in.")
             await tamper(target.engine, target.bare_id)
+            await tamper_off_disk(target.engine, target.bare_id)
             yield Place(target, s3, f"s3://{BUCKET}", folder)
 
 
@@ -124,6 +125,21 @@ async def _by_hand(place: Place) -> None:
     await run("forensics", "verify", bundle, env=reader)
     tell("What did the intruder change? Added, changed, deleted; hostile names are shown escaped.")
     await run("forensics", "ls", bundle, "--changes", env=reader)
+    await _off_disk(place, bundle, reader)
+
+
+async def _off_disk(place: Place, bundle: str, reader: dict[str, str]) -> None:
+    """Show what no image of the container's disk has."""
+    shop = place.target.container
+    there = (0,) if _root() else (0, 1)
+    tell("Some of it never touched the disk: a line in /etc/hosts, and loot in memory.")
+    await run("forensics", "cat", bundle, f"{shop}:/etc/hosts", env=reader, fine=there)
+    await run("forensics", "cat", bundle, f"{shop}:/dev/shm/.loot", env=reader, fine=there)
+    tell(
+        "What was not captured is told: the volume, and a program that runs though it was deleted."
+    )
+    await run("forensics", "ls", bundle, f"{shop}:{VOLUME}", env=reader, fine=(1,))
+    await run("forensics", "ls", bundle, shop, env=reader)
 
 
 async def _in_a_cluster(place: Place) -> None:

@@ -12,7 +12,7 @@ from lab.containerd import POD_NAMESPACE, running_containerd
 from lab.docker import docker_engine
 from lab.images import busybox_rootfs
 from lab.process import LabError, in_thread
-from lab.tamper import Shop
+from lab.tamper import VOLUME, Shop
 
 DOCKER, CONTAINERD = "docker", "containerd"
 RUNTIMES = {
@@ -35,6 +35,8 @@ class Target:
     """As a person names it: `docker://NAME`, `containerd://NAMESPACE/POD/NAME`."""
     name: str
     """Of the pod; with Docker of the container, too."""
+    container: str
+    """Its folder in a bundle."""
     env: dict[str, str]
     """The variable that leads the collector to the runtime."""
 
@@ -58,26 +60,30 @@ def runtime_named(text: str) -> str:
 async def running_shop(runtime: str, folder: Path) -> AsyncIterator[Target]:
     """Run the container for the block, on a runtime of `RUNTIMES`. Raises `LabError`."""
     start = _in_a_pod if runtime == CONTAINERD else _on_docker
-    async with start(busybox_rootfs(folder / "rootfs")) as target:
+    volume = folder / "volume"
+    volume.mkdir()
+    async with start(busybox_rootfs(folder / "rootfs"), volume) as target:
         yield target
 
 
 @asynccontextmanager
-async def _on_docker(rootfs: Path) -> AsyncIterator[Target]:
+async def _on_docker(rootfs: Path, volume: Path) -> AsyncIterator[Target]:
     async with docker_engine() as engine:
         image = await engine.import_image(rootfs)
         name = f"shop-{engine.run_id}"
-        async with engine.container(image, name=name) as container:
+        binds = [f"{volume}:{VOLUME}"]
+        async with engine.container(image, name=name, binds=binds) as container:
             scheme = f"{DOCKER}://"
-            yield Target(engine, scheme + container, scheme + name, name, engine.env)
+            yield Target(engine, scheme + container, scheme + name, name, name, engine.env)
 
 
 @asynccontextmanager
-async def _in_a_pod(rootfs: Path) -> AsyncIterator[Target]:
+async def _in_a_pod(rootfs: Path, volume: Path) -> AsyncIterator[Target]:
     async with in_thread(running_containerd()) as engine:
         image = await engine.import_image(rootfs)
         name = f"shop-{engine.run_id}"
-        async with engine.container(image, name=CONTAINER, pod=name) as container:
+        pod = engine.container(image, name=CONTAINER, pod=name, binds={VOLUME: volume})
+        async with pod as container:
             scheme = f"{CONTAINERD}://"
             address = f"{scheme}{POD_NAMESPACE}/{name}/{CONTAINER}"
-            yield Target(engine, scheme + container, address, name, engine.env)
+            yield Target(engine, scheme + container, address, name, CONTAINER, engine.env)

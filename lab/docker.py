@@ -24,6 +24,7 @@ import anyio
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
+from forensics_core import children
 from lab.dockerd import find_engine, private_engine
 from lab.process import LabError, in_thread
 
@@ -96,7 +97,13 @@ class Engine:
         `capabilities` are added to Docker's default ones; `binds` and `tmpfs` are Docker's; other
         arguments go into the request as they are (`Env`, `User`, `Tty`, ...).
         """
-        host = {"NetworkMode": "none", "CapAdd": [*capabilities], "Binds": [*binds]}
+        host = {
+            "NetworkMode": "none",
+            "CapAdd": [*capabilities],
+            "Binds": [*binds],
+            # The default of an engine that was there before may be another one.
+            "LogConfig": {"Type": "json-file"},
+        }
         request: dict[str, Any] = {
             "Image": image,
             "Cmd": [*command],
@@ -218,6 +225,13 @@ def running_docker_engine() -> Iterator[Engine]:
 
 
 @contextmanager
+def running_own_engine(*options: str) -> Iterator[Engine]:
+    """Run a private engine with these options of dockerd for the block. Raises `LabError`."""
+    with private_engine(*options) as own, _tidy(Engine(own, secrets.token_hex(4), True)) as engine:
+        yield engine
+
+
+@contextmanager
 def _tidy(engine: Engine) -> Iterator[Engine]:
     try:
         yield engine
@@ -229,7 +243,7 @@ async def _tar(folder: Path) -> AsyncIterator[bytes]:
     """Stream a folder as a tar archive, owned by root whoever made it."""
     owner = [] if os.geteuid() == 0 else ["--owner=0", "--group=0"]
     command = ["tar", "-C", str(folder), "--numeric-owner", *owner, "--xattrs", "-cf", "-", "."]
-    async with await anyio.open_process(command, stderr=subprocess.DEVNULL) as process:
+    async with await children.start(command, stderr=subprocess.DEVNULL) as process:
         assert process.stdout  # noqa: S101  # a pipe, as asked for
         async for block in process.stdout:
             yield block

@@ -61,8 +61,10 @@ def _context_host() -> str | None:
 
 
 @contextmanager
-def private_engine() -> Iterator[str]:
+def private_engine(*options: str) -> Iterator[str]:
     """Run a dockerd of our own for the block and yield its URL. Raises `LabError`.
+
+    `options` are further ones of dockerd, as `--storage-driver=vfs`.
 
     No bridge, no firewall rules, no listening port: containers have no network. Everything it
     keeps lies in one temporary folder (TMPDIR), which is unmounted and removed.
@@ -75,7 +77,10 @@ def private_engine() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="lab-dk-"))
     try:
         with daemon(
-            _command(binary, folder), folder / "log", env={"PATH": SYSTEM_PATH}, grace=30
+            [*_command(binary, folder), *options],
+            folder / "log",
+            env={"PATH": SYSTEM_PATH},
+            grace=30,
         ) as process:
             host = f"unix://{folder}/docker.sock"
             wait_until_ready("dockerd", lambda: answers(host), process, folder / "log")

@@ -93,6 +93,25 @@ _CHANGED = (
 _DELETED = (b"/var/log/auth.log", b"/srv/app/plugins/stats.sh")
 
 
+HOSTS_LINE, LOOT, VOLUME = "10.6.6.6 updates.example", "stolen: 4000 cards", "/srv/data"
+"""What is written where no image and no layer has it, and where the shop's volume is mounted."""
+_OFF_DISK = rf"""
+echo '{LOOT}' > /dev/shm/.loot
+echo '{HOSTS_LINE}' >> /etc/hosts
+echo wallet > {VOLUME}/.wallet
+mkdir -p /tmp/.cache
+cp /bin/busybox /tmp/.cache/sleep
+/tmp/.cache/sleep 86400 >/dev/null 2>&1 &
+until [ "$(readlink /proc/$!/exe)" = /tmp/.cache/sleep ]; do :; done
+rm /tmp/.cache/sleep
+"""
+
+
+async def tamper_off_disk(engine: Shop, container: str) -> None:
+    """Leave traces in memory, in mounts, and in a program that runs though its file is gone."""
+    await engine.exec(container, _OFF_DISK)
+
+
 async def tamper(engine: Shop, container: str) -> Tampering:
     """Make the changes. Raises `LabError` if one fails; the xattr and the socket need root here."""
     await engine.exec(container, _SHELL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
@@ -13,10 +14,12 @@ from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncApp
+from slack_sdk.signature import SignatureVerifier
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
+from forensics_core.listener import listener
 from slackbot.errors import SlackError
 from slackbot.settings import Settings
 from slackbot.slack import Slack
@@ -25,7 +28,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
 REMEMBERED = 10_000
-"""Envelopes whose ids are kept."""
+"""Envelopes and requests that are remembered, so as to know them when they come again."""
 PING = 5
 """Seconds between signs of life on the socket."""
 GOODBYE = 5
@@ -35,23 +38,76 @@ Connected = Callable[[], Any]
 """An async function that says whether Slack's calls get through."""
 
 
+class Remembered:
+    """The last keys that were seen, no more than `most`."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._keys: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, key: str) -> bool:
+        """Remember `key`, and return whether it is new."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._most:
+            self._keys.popitem(last=False)
+        return True
+
+    def forget(self, key: str) -> None:
+        """Take `key` for new when it comes again."""
+        self._keys.pop(key, None)
+
+
+class HttpHandler:
+    """Hands signed requests on once each, however often they are sent."""
+
+    def __init__(self, app: AsyncApp, secret: str) -> None:
+        self._app = app
+        self._verifier = SignatureVerifier(secret)
+        self._seen = Remembered()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request; one that was taken before is acknowledged, and no more."""
+        body = await request.read()
+        key = self._key(request, body)
+        if key is not None and not self._seen.add(key):
+            return web.Response()
+        done = False
+        try:
+            answer = await self._app.async_dispatch(await to_bolt_request(request))
+            done = answer.status < 500
+            return await to_aiohttp_response(answer)
+        finally:
+            # What failed is Slack's to send again.
+            if key is not None and not done:
+                self._seen.forget(key)
+
+    def _key(self, request: web.Request, body: bytes) -> str | None:
+        # Slack signs a retry anew, with another time: its body is what stays the same. Bodies
+        # without one of these ids, such as what is typed into a list, may rightly come twice.
+        if b"trigger_id" not in body and b"event_id" not in body:
+            return None
+        # Whoever cannot sign must not fill the memory, nor make a request known before it comes.
+        if not self._verifier.is_valid_request(body, dict(request.headers)):
+            return None
+        return hashlib.sha256(body).hexdigest()
+
+
 class SocketHandler(AsyncSocketModeHandler):
     """Hands envelopes on once each: Slack sends one again where it missed the acknowledgement."""
 
     def __init__(self, app: AsyncApp, app_token: str) -> None:
         super().__init__(app, app_token, ping_interval=PING)
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen = Remembered()
 
     async def handle(  # type: ignore[override]  # the base class narrows the first argument too
         self, client: SocketModeClient, req: SocketModeRequest
     ) -> None:
         """Acknowledge a duplicate, and leave it at that; hand on everything else."""
-        if req.envelope_id in self._seen:
+        if not self._seen.add(req.envelope_id):
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
             return
-        self._seen[req.envelope_id] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
         await super().handle(client, req)
 
 
@@ -90,19 +146,18 @@ async def _address(slack: Slack, token: str) -> str | None:
 
 @asynccontextmanager
 async def _http(app: AsyncApp, settings: Settings) -> AsyncIterator[Connected]:
-    async def events(request: web.Request) -> web.Response:
-        answer = await app.async_dispatch(await to_bolt_request(request))
-        return await to_aiohttp_response(answer)
+    secret = settings.signing_secret.get_secret_value() if settings.signing_secret else ""
+    handler = HttpHandler(app, secret)
 
     async def connected() -> bool:
         return True
 
     server = web.Application()
-    server.add_routes([web.post(PATH, events)])
+    server.add_routes([web.post(PATH, handler.handle)])
     runner = web.AppRunner(server, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "0.0.0.0", settings.port).start()  # noqa: S104
+        await web.SockSite(runner, listener(settings.port)).start()
         yield connected
     finally:
         with anyio.move_on_after(GOODBYE, shield=True):

@@ -39,7 +39,7 @@ PATIENCE = 60.0
 async def capture(scene: Scene) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
-        async with scene.runtime.layers(scene.container) as layers:
+        async with scene.layers() as layers:
             await _from_the_layers(scene, layers)
     except Unavailable as why:
         try:
@@ -57,6 +57,9 @@ async def _from_the_layers(scene: Scene, layers: OpenLayers) -> None:
         scene, streamed(head, "changes", _read(scene, changes, findings)), METHOD, findings
     )
     _account(scene, changes)
+    if await scene.is_removed():
+        message = "The container was removed: what it wrote and was not listed by then is missing"
+        scene.lacks(f"{NAME}, its rest", "Gone", message)
 
 
 async def _read(scene: Scene, changes: ChangeSet, findings: Findings) -> AsyncIterator[list[str]]:

@@ -7,24 +7,36 @@ export takes its place (method `engine-export`), flagged as reduced.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from anyio import to_thread
 
+from collector.documents.text import readable
 from collector.files.complaints import Complaints
+from collector.files.details import detailed
 from collector.files.indexing import indexed
+from collector.files.mounted import strangers
+from collector.files.resuming import Loss
 from collector.files.strays import socket_members
 from collector.files.tree import read_tree
+from collector.node.patience import patiently
+from collector.node.procfs import companions
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.errors import ContainerGone, SourceError
-from forensics_core.evidence.bundle import Findings
+from forensics_core.errors import SourceError
+from forensics_core.evidence.bundle import Findings, shortened
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
 from forensics_core.export.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
+_BRIEF = 200
+"""Letters of a path that a message has; the gap's own field has more."""
+UPPER = "upper.tar"
+PATIENCE = 30.0
+"""Seconds that comparing the processes' roots may take."""
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
@@ -63,16 +75,51 @@ class _Kept:
 
 async def _from_the_node(scene: Scene) -> None:
     async with (
-        scene.runtime.root(scene.container) as root,
+        scene.root() as root,
         read_tree(root) as reading,
-        indexed(scene, reading.complaints.findings) as index,
+        detailed(root) as details,
+        indexed(scene, reading.complaints.findings, details.add) as index,
     ):
+        doubt = getattr(root, "doubt", "")
+        if doubt:
+            reading.complaints.findings.flags.add(Flag.REDUCED_FIDELITY)
+        await _compare_roots(scene, root)
         kept = _Kept(reading.blocks)
         await _store(scene, kept.blocks(), "tree", reading.complaints.findings, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
         scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
+    if doubt:
+        scene.lacks("root of the file system", "NotCertain", doubt, requested=False)
     _account(scene, reading.complaints, listed)
+    for loss in reading.losses:
+        _account_loss(scene, loss)
+    if details.missed or details.changed:
+        message = (
+            f"Inode, birth time and attributes in the index: {details.missed} members were gone "
+            f"before these could be asked for, {details.changed} had been changed"
+        )
+        scene.lacks("details of files", "ChangedWhileRead", message, requested=False)
+
+
+async def _compare_roots(scene: Scene, root: int) -> None:
+    """Record which processes see another file system as theirs than the one that is archived."""
+    if scene.container.pid is None:
+        return
+    with suppress(Unavailable, OSError):
+        first = await scene.runtime.process(scene.container)
+        others = await patiently(PATIENCE, "roots", _strangers, first, scene.container.key, root)
+        if others:
+            shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
+            message = (
+                f"{len(others)} processes have something else mounted as their root, which is not "
+                f"in {NAME}: {shown}. They, or who made them, replaced it"
+            )
+            scene.lacks("root of processes", "Replaced", message, requested=False, pid=others[0])
+
+
+def _strangers(first: int, key: str, root: int) -> list[int]:
+    return strangers(companions(first, key), key, root)
 
 
 async def _store(
@@ -111,6 +158,19 @@ def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
         scene.lacks(what, "Unreadable", message)
 
 
+def _account_loss(scene: Scene, loss: Loss) -> None:
+    """Record what tar died in."""
+    path = shortened(readable(loss.path))
+    brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
+    if loss.cut:
+        what = f"{NAME}, a file"
+        message = f"The data of {brief} ends in zeros from where tar died: {loss.why}"
+    else:
+        what = f"{NAME}, a subtree"
+        message = f"Not all that is beneath {brief} may be there, tar died in it: {loss.why}"
+    scene.lacks(what, "SourceFailed", message, path=path)
+
+
 def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
     if complaints.unreadable.total:
         yield "files of the file system", f"Missing or cut in {NAME}: {complaints.unreadable}"
@@ -136,9 +196,25 @@ async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
 
 
 async def _look_back(scene: Scene) -> None:
-    """Find out whether the container was removed while its files were being read."""
-    try:
-        await scene.runtime.inspect(scene.container)
-    except ContainerGone:
-        message = "The container was removed during the capture: files not read by then are missing"
-        scene.lacks("files of the file system", "Gone", message)
+    """Find out whether the container was removed while its files were being read.
+
+    What it wrote is stored once more then, from before.
+    """
+    if not await scene.is_removed():
+        return
+    message = (
+        "The container was removed during the capture: files not read by then are missing in "
+        f"{NAME}, or are there as the image has them"
+    )
+    if (held := scene.held.upper) is not None:
+        await scene.add(
+            UPPER,
+            ArtifactKind.FILESYSTEM,
+            held.archive(),
+            method="upper",
+            media_type="application/x-tar",
+            compression=scene.compression,
+        )
+        message += f". {UPPER} has what the container wrote until the capture began"
+        message += "" if held.complete else f", the first {len(held.places)} files of it"
+    scene.lacks("files of the file system", "Gone", message)

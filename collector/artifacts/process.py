@@ -9,17 +9,29 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from collector.documents.strings import Strings, strings
 from collector.documents.text import Value, portable, readable
-from collector.node.procfs import Process
+from collector.node.procfs import MAX_BYTES, Process
 
-MAX_DESCRIPTORS = 4096
+MAX_DESCRIPTORS = 16 * 1024
 """Open files described of one process; `fdsTotal` counts all."""
+MAX_THREADS = 32 * 1024
+"""Threads listed of one process; `threadsTotal` counts all."""
+MAX_AREAS = 16 * 1024
+"""Rows of the summary of one process's memory map."""
+MAX_STRINGS = 2 * 1024 * 1024
+"""Bytes of `cmdline`, and of `environ`: as much as Linux takes in a program's start by default."""
+LITTLE = 64 * 1024
+"""Bytes of them, and of a table of mounts, once the rows of a container have used up their room."""
+MAX_ROWS = 256 * 1024 * 1024
+"""Letters of all rows of a container after which there is only a `LITTLE` for each."""
 
 Capability = IntEnum(
     "Capability",
@@ -30,6 +42,8 @@ Capability = IntEnum(
     "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE",
     start=0,
 )
+_ARGUMENTS, _ENVIRONMENT = slice(45, 47), slice(47, 49)
+"""Where /proc/PID/stat says where both lie in the memory, counted behind the name."""
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 _SETS = {"CapInh": "inheritable", "CapPrm": "permitted", "CapEff": "effective"}
 _SETS |= {"CapBnd": "bounding", "CapAmb": "ambient"}
@@ -41,32 +55,47 @@ _AREA = re.compile(
 Row = dict[str, Any]
 
 
-def describe(process: Process) -> Row:
+@dataclass(slots=True)
+class Room:
+    """What the rows of one container's processes may hold."""
+
+    left: int = MAX_ROWS
+    mounts: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    """The process whose row has the long table of a mount namespace, as seen from a root."""
+
+    def limit(self, most: int) -> int:
+        """Return how many bytes to read of a file, of which a row has `most` at most."""
+        return most if self.left > 0 else LITTLE
+
+
+def describe(process: Process, room: Room | None = None) -> Row:
     """Return everything worth knowing of `process`. Raises `OSError` once it has ended.
 
     A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null.
     """
-    status = parse_status(process.read("status"))
+    room = room or Room()
+    status, stat = parse_status(process.read("status")), _fields(process.read("stat"))
     return {
         "pid": process.pid,
         "nspid": _numbers(status, "NSpid"),
         "ppid": int(status["PPid"]),
         "comm": portable(process.read("comm").removesuffix(b"\n")),
-        "cmdline": _or_none(lambda: _strings(process.read("cmdline"))),
-        "environ": _or_none(lambda: _strings(process.read("environ"))),
+        "cmdline": _or_none(_strings, process, "cmdline", stat[_ARGUMENTS], room),
+        "environ": _or_none(_strings, process, "environ", stat[_ENVIRONMENT], room),
         **{name: _or_none(_link, process, name) for name in ("exe", "cwd", "root")},
         "uid": _numbers(status, "Uid"),
         "gid": _numbers(status, "Gid"),
         "groups": _numbers(status, "Groups"),
-        **_times(process.read("stat")),
+        **_times(stat),
         "capabilities": {name: capabilities(status[key]) for key, name in _SETS.items()},
         "namespaces": {name: _or_none(_link, process, f"ns/{name}") for name in _NAMESPACES},
         "cgroup": {name: portable(os.fsencode(path)) for name, path in process.cgroups().items()},
-        "threads": _or_none(process.numbers, "task"),
+        "threads": _or_none(process.numbers, "task", MAX_THREADS),
+        "threadsTotal": _or_none(_count, process, "task", MAX_THREADS),
         "fds": _or_none(_descriptors, process),
-        "fdsTotal": _or_none(lambda: len(process.numbers("fd"))),
-        "maps": _or_none(lambda: summarise_maps(process.read("maps"))),
-        "mountinfo": _or_none(lambda: portable(process.read("mountinfo"))),
+        "fdsTotal": _or_none(_count, process, "fd", MAX_DESCRIPTORS),
+        "maps": _or_none(_maps, process),
+        **(_or_none(_mounts, process, room) or {"mountinfo": None}),
         "uidMap": _or_none(lambda: portable(process.read("uid_map"))),
         "gidMap": _or_none(lambda: portable(process.read("gid_map"))),
         "status": status,
@@ -114,16 +143,47 @@ def summarise_maps(content: bytes) -> list[Row]:
 
 def _descriptors(process: Process) -> list[Row]:
     rows = []
-    for number in process.numbers("fd")[:MAX_DESCRIPTORS]:
+    for number in process.numbers("fd", MAX_DESCRIPTORS):
         target = _or_none(_link, process, f"fd/{number}")
         if target is not None:  # closed meanwhile
             rows.append({"fd": number, "target": target})
     return rows
 
 
-def _times(stat: bytes) -> Row:
-    """Return when the process started. Its name, in brackets, may hold brackets and spaces."""
-    fields = stat.rpartition(b")")[2].split()
+def _count(process: Process, name: str, limit: int) -> int:
+    """Return how many entries a directory has, and note if they are more than a row lists."""
+    total = process.count(name)
+    if total > limit:
+        process.cut.append(name)
+    return total
+
+
+def _maps(process: Process) -> list[Row]:
+    rows = summarise_maps(process.read("maps"))
+    if len(rows) > MAX_AREAS:
+        del rows[MAX_AREAS:]
+        process.cut.append("maps")
+    return rows
+
+
+def _mounts(process: Process, room: Room) -> Row:
+    """Return the table of mounts; a long one is in one row only of those who all see the same."""
+    seen = process.link("ns/mnt"), process.link("root")
+    if seen in room.mounts:
+        return {"mountinfo": None, "mountinfoOf": room.mounts[seen]}
+    table = process.read("mountinfo", room.limit(MAX_BYTES))
+    if len(table) >= LITTLE:
+        room.mounts[seen] = process.pid
+    return {"mountinfo": portable(table)}
+
+
+def _fields(stat: bytes) -> list[bytes]:
+    """Return the fields behind the name, which, in brackets, may hold brackets and spaces."""
+    return stat.rpartition(b")")[2].split()
+
+
+def _times(fields: list[bytes]) -> Row:
+    """Return when the process started."""
     ticks = int(fields[19])
     started = _boot_time() + ticks / os.sysconf("SC_CLK_TCK")
     return {
@@ -144,9 +204,15 @@ def _numbers(status: dict[str, str], name: str) -> list[int]:
     return [int(number) for number in status.get(name, "").split()]
 
 
-def _strings(content: bytes) -> list[Value]:
-    r"""Return the strings of a list in which each ends in `\0`; the last end may be missing."""
-    return [portable(part) for part in content.removesuffix(b"\0").split(b"\0")] if content else []
+def _strings(process: Process, name: str, ends: list[bytes], room: Room) -> Strings:
+    """Return a list of strings; the kernel says where it begins and ends in the memory."""
+    cuts = len(process.cut)
+    content = process.read(name, room.limit(MAX_STRINGS))
+    if len(process.cut) == cuts:
+        return strings(content)
+    size = int(ends[1]) - int(ends[0]) if len(ends) == 2 else 0
+    # The two were not read at the same moment: a size that contradicts what is here says nothing.
+    return strings(content, size if size > len(content) else 0)
 
 
 def _link(process: Process, name: str) -> Value:

@@ -1,9 +1,12 @@
 """`processes.json`: every process of the container, as /proc shows it.
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
-may hold any bytes is spelled as in `collector.documents.text`. Files of /proc that were cut are
-listed in
-the row's `truncated`; a process that could not be read has nothing but `pid` and `unreadable`.
+may hold any bytes is spelled as in `collector.documents.text`. `exeSha256` is of the program that
+it runs, deleted or not, and null where that took too long. Files of /proc that were cut are listed
+in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
+`pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
+`collector.documents.strings`. A long table of mounts is in one row; the others that see the same
+have `mountinfoOf`, the process whose row it is.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ from dataclasses import dataclass, field
 
 from anyio import to_thread
 
-from collector.artifacts.process import Row, describe
+from collector.artifacts import deleted
+from collector.artifacts.process import Room, Row, describe
 from collector.documents.list import streamed
 from collector.files.names import Names
 from collector.node.patience import patiently
 from collector.node.procfs import Process, companions
+from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
@@ -31,6 +36,8 @@ NAME = "processes.json"
 METHOD = "proc"
 PATIENCE, LEAST = 5.0, 0.1
 """Seconds that reading one process may take; after many that hang, only the lesser."""
+MAX_CUT = 200
+"""Files that were cut and are named one by one in the manifest."""
 HANGING = 60.0
 """Seconds that all processes that hang may cost."""
 
@@ -41,8 +48,12 @@ class _Reading:
 
     scene: Scene
     findings: Findings = field(default_factory=Findings)
+    room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
-    cut: Names = field(default_factory=Names)
+    programs: Programs = field(default_factory=Programs)
+    cut: list[tuple[int, str, int | None]] = field(default_factory=list)
+    """Files of processes that are not here as a whole, each with its size if it is known."""
+    cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
     _spent: float = 0
@@ -53,22 +64,33 @@ class _Reading:
                 self.missed = len(numbers) - position
                 break
             row = await self._row(number)
+            if row and "exe" in row:
+                # Apart from the row: a large program must not make its process seem to hang.
+                row["exeSha256"] = await self.programs.digest(number) or None
             if row:
-                yield [json.dumps(row, ensure_ascii=False)]
-        if self.missed or self.hung.total or self.cut.total:
+                text = json.dumps(row, ensure_ascii=False)
+                self.room.left -= len(text)
+                del row
+                yield [text]
+        if self.missed or self.hung.total or self.cut_total:
             self.findings.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
         seconds = PATIENCE if self._spent < HANGING else LEAST
         try:
-            row = await patiently(seconds, f"process {number}", read_row, number)
+            row = await patiently(seconds, f"process {number}", read_row, number, self.room)
         except Unavailable as hung:
             self._spent += seconds
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         for name in (row or {}).get("truncated", ()):
-            self.cut.add(f"{number}/{name}")
+            self._note_cut(number, name, (row or {}).get(name))
         return row
+
+    def _note_cut(self, number: int, name: str, kept: object) -> None:
+        self.cut_total += 1
+        if len(self.cut) < MAX_CUT:
+            self.cut.append((number, name, kept.get("size") if isinstance(kept, dict) else None))
 
     def account(self) -> None:
         """Record what is not there."""
@@ -76,8 +98,15 @@ class _Reading:
             self.scene.lacks_for_time(f"{NAME}, {self.missed} processes")
         if self.hung.total:
             self.scene.lacks(f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}")
-        if self.cut.total:
-            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", f"Cut: {self.cut}")
+        for pid, name, size in self.cut:
+            message = f"/proc/{pid}/{name} was longer than what is kept of it"
+            facts = {} if size is None else {"size": size}
+            self.scene.lacks(
+                f"{NAME}, rest of files", "TooLarge", message, requested=True, pid=pid, **facts
+            )
+        if more := self.cut_total - len(self.cut):
+            message = f"{more} more files of processes were cut; their rows say which"
+            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", message)
 
 
 async def capture(scene: Scene) -> None:
@@ -86,6 +115,7 @@ async def capture(scene: Scene) -> None:
     if not numbers:
         return
     reading = _Reading(scene)
+    await deleted.account(scene, numbers, reading.programs)
     head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
     await scene.add(
         NAME,
@@ -117,11 +147,11 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     return found
 
 
-def read_row(number: int) -> Row | None:
+def read_row(number: int, room: Room | None = None) -> Row | None:
     """Return what /proc tells; of one that tells nonsense, only that."""
     try:
         with Process.open(number) as process:
-            row = describe(process)
+            row = describe(process, room)
             return {**row, "truncated": process.cut} if process.cut else row
     except OSError:
         return None

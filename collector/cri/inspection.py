@@ -30,7 +30,6 @@ def describe(
     scheme: str,
     said: cri.ContainerStatusResponse,
     sandbox: cri.PodSandbox | None,
-    logs: tuple[str, ...],
     task: containerd.Process | None = None,
 ) -> ContainerInfo:
     """Return a container as its runtime described it; `task` is containerd's word on its process.
@@ -50,7 +49,7 @@ def describe(
         image_id=status.image_id or status.image_ref,
         state="paused" if paused else STATES.get(status.state, "unknown"),
         pid=pid if isinstance(pid, int) and pid > 0 and _runs(status) else None,
-        log_streams=logs,
+        log_streams=(),
         document=document(content),
     )
 

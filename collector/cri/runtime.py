@@ -19,9 +19,18 @@ from collector.cri.channel import Channel
 from collector.cri.storage import storage
 from collector.files import view
 from collector.files.changes import OpenLayers
+from collector.files.logfiles import PATIENCE, LogFiles, open_logs
 from collector.files.view import Storage
 from collector.node.host import Host
-from collector.runtimes.runtime import Change, ContainerInfo, Listed, Unavailable, split_reference
+from collector.node.patience import patiently
+from collector.runtimes.runtime import (
+    Change,
+    ContainerInfo,
+    Listed,
+    LogStream,
+    Unavailable,
+    split_reference,
+)
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
 
 _RUNTIME = "runtime.v1.RuntimeService"
@@ -46,6 +55,11 @@ class CriRuntime:
     def scheme(self) -> str:
         """`containerd` or `cri-o`."""
         return self._scheme
+
+    @property
+    def machine(self) -> Host:
+        """The machine that the runtime runs on."""
+        return self._host
 
     async def version(self) -> str:
         """Return the runtime's name and version, as it was when it was opened."""
@@ -128,12 +142,24 @@ class CriRuntime:
             yield root
 
     @asynccontextmanager
-    async def logs(
-        self, container: ContainerInfo, stream: str
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Read one log file as it is."""
-        async with logfiles.read(self._host, inspection.log_path(container), stream) as blocks:
-            yield blocks
+    async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
+        """Open the container's log, those of its former starts, and rotated ones."""
+        path = inspection.log_path(container)
+        names = await patiently(PATIENCE, "the logs", logfiles.names, self._host, path)
+        async with open_logs(self._host, names) as logs:
+            yield logs
+
+    def logs(
+        self, container: ContainerInfo, stream: LogStream
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Raise `Unavailable`: the CRI has files only."""
+        raise Unavailable(
+            f"{self.scheme} itself shows no log of '{container.name}'", reason="NotSupported"
+        )
+
+    async def compare_logs(self, container: ContainerInfo, logs: LogFiles) -> str:
+        """Return nothing: there is nothing to compare with."""
+        return ""
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""
@@ -162,9 +188,8 @@ class CriRuntime:
         said = await self._channel.call(
             f"{_RUNTIME}/ContainerStatus", request, cri.ContainerStatusResponse
         )
-        logs = await to_thread.run_sync(logfiles.names, self._host, said.status.log_path)
         task = await self._task(key) if self._containerd else None
-        return inspection.describe(self.scheme, said, sandbox, logs, task)
+        return inspection.describe(self.scheme, said, sandbox, task)
 
     async def _task(self, key: str) -> containerd.Process | None:
         request = containerd.GetTaskRequest(container_id=key)

@@ -1,13 +1,19 @@
-"""The frames that the Docker Engine wraps the logs of a container without terminal in.
+"""Logs as the Docker Engine shows them: in frames, unless the container has a terminal.
 
 Source: https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
-from forensics_core.errors import SourceError
+from anyio import to_thread
+
+from collector.docker.jsonfile import TooMuch, tally
+from collector.docker.logfiles import JSON_FILE
+from collector.files.logfiles import LogFiles
+from forensics_core.errors import ForensicsError, SourceError
 
 _HEADER = 8
 """Bytes: the stream's number, three zeros, and the length, big-endian."""
@@ -34,3 +40,25 @@ async def payloads(blocks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
                 left, header = int.from_bytes(header[4:], "big"), b""
     if left or header:
         raise SourceError("The log ended in the middle of a frame", hint="Capture it again")
+
+
+async def difference(logs: LogFiles, shown: Callable[[str], Awaitable[int]]) -> str:
+    """Return how what the engine shows differs from the files of the driver `json-file`.
+
+    `shown` returns how many bytes it shows up to a time. Where the files are too large for a cheap
+    answer, or another driver's, or where the engine does not answer, nothing is said.
+    """
+    files = [file for file in logs.files if file.name.startswith(JSON_FILE)]
+    if not files or len(files) < logs.total:
+        return ""
+    try:
+        found = await to_thread.run_sync(tally, files)
+        size = await shown(found.until) if found.size else 0
+    except (TooMuch, OSError, zlib.error, ForensicsError):
+        return ""
+    if size == found.size and not found.damaged:
+        return ""
+    return (
+        f"The files hold {found.size} bytes of output and {found.damaged} damaged lines; "
+        f"the Docker Engine's own answer (docker logs, kubectl logs) has {size} bytes"
+    )

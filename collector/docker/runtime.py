@@ -12,25 +12,30 @@ Source: https://docs.docker.com/reference/api/engine/
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 from aiodocker import Docker
 from anyio import to_thread
 
+from collector.docker import logfiles
 from collector.docker import logs as dockerlogs
 from collector.docker import view as dockerview
+from collector.docker.answers import described, listed
+from collector.docker.failures import refusal, unreachable
+from collector.docker.jsonfile import nanoseconds, stamp
 from collector.documents.rows import rows
 from collector.files import view
 from collector.files.changes import OpenLayers
+from collector.files.logfiles import PATIENCE as PATIENCE_FOR_LOGS
+from collector.files.logfiles import LogFiles, open_logs, reason
 from collector.node.host import Host
+from collector.node.patience import patiently
 from collector.runtimes.endpoints import in_job, look, named
 from collector.runtimes.runtime import (
     Change,
@@ -62,7 +67,6 @@ _SCHEMES = ("unix://", "tcp://", "http://", "https://")
 _NONSENSE = (ValueError, LookupError, TypeError, AttributeError)
 """What reading an answer raises that no engine gives."""
 _ALL = "containers/json?all=1"
-_NAME = "io.kubernetes.container.name"
 _KINDS = {0: "C", 1: "A", 2: "D"}
 
 
@@ -100,7 +104,7 @@ def _place(host: str | None) -> Iterator[tuple[str, str, Host]]:
         with endpoint.reach() as path:
             yield f"unix://{path}", where, endpoint.host
     except OSError as error:
-        raise _unreachable(error, where) from error
+        raise unreachable(error, where) from error
 
 
 class DockerRuntime:
@@ -113,6 +117,11 @@ class DockerRuntime:
         self.host = host
         self._machine = machine or Host()
 
+    @property
+    def machine(self) -> Host | None:
+        """The machine that the engine runs on; None if it is another one."""
+        return None if self.remote else self._machine
+
     async def version(self) -> str:
         """Return `docker` and the engine's version."""
         with self._understanding(ContainerGone):
@@ -121,7 +130,7 @@ class DockerRuntime:
     async def list(self) -> list[Listed]:
         """Return every container, those of pods with the pod's name."""
         with self._understanding(ContainerGone):
-            return [_listed(row) for row in json.loads(await self._read(_ALL))]
+            return [listed(row) for row in json.loads(await self._read(_ALL))]
 
     async def find(self, reference: str) -> ContainerInfo:
         """Return the container of that name, ID, or beginning of an ID.
@@ -143,7 +152,7 @@ class DockerRuntime:
 
     async def _describe(self, key: str) -> ContainerInfo:
         with self._understanding():
-            return _info(await self._read(f"containers/{key}/json"))
+            return described(await self._read(f"containers/{key}/json"))
 
     async def image(self, container: ContainerInfo) -> bytes:
         """Return what the engine says of the container's image."""
@@ -159,14 +168,49 @@ class DockerRuntime:
             )
 
     @asynccontextmanager
+    async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
+        """Open the logs in the container's folder beneath the engine's data folder."""
+        self._require_local()
+        view.require_root()
+        find = (logfiles.names, self._machine, container)
+        try:
+            names = await patiently(PATIENCE_FOR_LOGS, "the logs", *find)
+        except OSError as error:
+            raise Unavailable(
+                f"The folder of the logs cannot be read: {error}", reason=reason(error)
+            ) from error
+        async with open_logs(self._machine, names) as logs:
+            yield logs
+
+    async def compare_logs(self, container: ContainerInfo, logs: LogFiles) -> str:
+        """Return how `docker logs` differs from the files of the driver `json-file`."""
+        console = LogStream.CONSOLE in container.log_streams
+
+        async def shown(until: str) -> int:
+            query = f"stdout=1&stderr=1&until={until}"
+            async with self._log(container, query, console=console) as blocks:
+                return sum([len(block) async for block in blocks])
+
+        return await dockerlogs.difference(logs, shown)
+
+    @asynccontextmanager
     async def logs(
-        self, container: ContainerInfo, stream: str
+        self, container: ContainerInfo, stream: LogStream
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Read one log, as `docker logs --timestamps` shows it."""
+        with self._understanding(ContainerGone):
+            now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
         wanted = "stderr" if stream is LogStream.STDERR else "stdout"
-        path = f"containers/{container.key}/logs?{wanted}=1&timestamps=1"
-        async with self._get(path) as blocks:
-            yield blocks if stream is LogStream.CONSOLE else dockerlogs.payloads(blocks)
+        query = f"{wanted}=1&timestamps=1&until={stamp(now)}"
+        async with self._log(container, query, console=stream is LogStream.CONSOLE) as blocks:
+            yield blocks
+
+    @asynccontextmanager
+    async def _log(
+        self, container: ContainerInfo, query: str, *, console: bool
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with self._get(f"containers/{container.key}/logs?{query}") as blocks:
+            yield blocks if console else dockerlogs.payloads(blocks)
 
     @asynccontextmanager
     async def export(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -210,10 +254,10 @@ class DockerRuntime:
         try:
             answer = await self._client.session.post(f"{self._client.docker_host}/{path}")
         except (aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error, self.host) from error
+            raise unreachable(error, self.host) from error
         async with answer:
             if answer.status >= 400:
-                raise _refusal(answer.status, await answer.read())
+                raise refusal(answer.status, await answer.read())
 
     @contextmanager
     def _understanding(self, *nonsense: type[Exception]) -> Iterator[None]:
@@ -249,10 +293,10 @@ class DockerRuntime:
         try:
             answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=patience)
         except (aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error, self.host) from error
+            raise unreachable(error, self.host) from error
         async with answer:
             if answer.status >= 400:
-                raise _refusal(answer.status, await answer.read())
+                raise refusal(answer.status, await answer.read())
             yield _blocks(answer)
 
     async def _unknown(self, key: str) -> ContainerNotFound:
@@ -275,69 +319,3 @@ async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             f"The Docker Engine broke off its answer: {error}",
             hint="See whether it still runs, then capture again",
         ) from error
-
-
-def _pod(labels: dict[str, str]) -> str:
-    """Return the pod's name where a kubelet made the container."""
-    parts = (labels.get(f"io.kubernetes.pod.{part}") for part in ("namespace", "name"))
-    return "/".join(part for part in parts if part)
-
-
-def _listed(row: dict[str, Any]) -> Listed:
-    labels = row.get("Labels") or {}
-    names = [name.removeprefix("/") for name in row.get("Names") or ()]
-    name = labels.get(_NAME) or next(iter(names), row["Id"][:12])
-    return Listed(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
-
-
-def _info(document: bytes) -> ContainerInfo:
-    said: dict[str, Any] = json.loads(document)
-    config, state = said["Config"], said["State"]
-    tty = config.get("Tty", False)
-    streams = (LogStream.CONSOLE,) if tty else (LogStream.STDOUT, LogStream.STDERR)
-    return ContainerInfo(
-        container_id=f"docker://{said['Id']}",
-        name=said["Name"].removeprefix("/"),
-        image=config.get("Image", ""),
-        image_id=said.get("Image", ""),
-        state=state["Status"],
-        pid=state.get("Pid") or None,
-        log_streams=streams,
-        document=document,
-    )
-
-
-def _refusal(status: int, body: bytes) -> Exception:
-    try:
-        said = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        said = body.decode(errors="replace").strip() or f"status {status}"
-    if status == 404 or "dead or marked for removal" in said:
-        return ContainerGone(
-            f"The Docker Engine says: {said}", hint="It was removed; what was read of it is kept"
-        )
-    if status == 501 or "does not support reading" in said:
-        return Unavailable(f"The Docker Engine says: {said}", reason="NotSupported")
-    if "multiple ids" in said.lower():
-        return UsageError(f"The Docker Engine says: {said}", hint="Give more of the ID, or a name")
-    return SourceError(
-        f"The Docker Engine answered {status}: {said}", hint="See its log, then capture again"
-    )
-
-
-def _unreachable(error: Exception, host: str) -> RuntimeUnavailable:
-    code = getattr(error, "errno", None)
-    if code == errno.EACCES:
-        return RuntimeUnavailable(
-            f"This user may not talk to the Docker Engine at {host}",
-            hint="Run it as root, or as a member of the group 'docker'",
-        )
-    if code == errno.ENOENT or code == errno.ECONNREFUSED:
-        return RuntimeUnavailable(
-            f"No Docker Engine runs at {host}",
-            hint="Start it, or set DOCKER_HOST to where it listens",
-        )
-    return RuntimeUnavailable(
-        f"The Docker Engine at {host} does not answer: {str(error) or type(error).__name__}",
-        hint="See whether it runs, and whether DOCKER_HOST is right",
-    )

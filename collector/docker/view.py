@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from collector.files.overlay import Layers
 from collector.files.view import PLACEHOLDERS, Storage
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
+
+_WHOLE = {"vfs": "dir", "btrfs": "subvolumes"}
+"""Drivers that keep a whole copy in a folder, and where beneath theirs."""
+_MOUNTED = {"zfs": "graph/{}", "fuse-overlayfs": "{}/merged"}
+"""Drivers that mount it while the container runs."""
+_KEY = re.compile(r"[0-9a-z-]{1,100}")
 
 
 def storage(container: ContainerInfo, host: Host) -> Storage:
@@ -32,7 +39,37 @@ def storage(container: ContainerInfo, host: Host) -> Storage:
     else:
         merged = mounted_beneath(f"/{container.key}", host) if container.pid else None
         layers = mounted_layers(merged, host) if merged else None
-    return Storage(merged if layers else None, layers, places, name)
+    if layers is None:
+        return replace(_whole_copy(said, name, host), destinations=places, driver=name)
+    return Storage(merged, layers, places, name)
+
+
+def _whole_copy(said: dict[str, Any], driver: str, host: Host) -> Storage:
+    """Return where a driver without layers keeps a container, by its ID for the container.
+
+    The engine's API does not say; a file beneath its data folder does.
+    """
+    root = _data_root(said)
+    if not root or driver not in {*_WHOLE, *_MOUNTED}:
+        return Storage()
+    try:
+        key = host.read(f"{root}/image/{driver}/layerdb/mounts/{said['Id']}/mount-id").decode()
+    except (OSError, UnicodeDecodeError):
+        return Storage()
+    if not _KEY.fullmatch(key):
+        return Storage()
+    if driver in _WHOLE:
+        return Storage(plain=Path(f"{root}/{driver}/{_WHOLE[driver]}/{key}"))
+    return Storage(merged=Path(f"{root}/{driver}/{_MOUNTED[driver].format(key)}"))
+
+
+def _data_root(said: dict[str, Any]) -> str:
+    """Return the engine's data folder: a container's own files lie in `containers/ID` there."""
+    for name in ("HostsPath", "HostnamePath", "ResolvConfPath", "LogPath"):
+        path = str(said.get(name) or "")
+        if path.startswith("/") and path.count("/containers/"):
+            return path.rpartition("/containers/")[0]
+    return ""
 
 
 def _overlay2(data: dict[str, str], host: Host) -> Layers:

@@ -13,9 +13,10 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 _OPENAT2 = 437
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT = 0x02, 0x04, 0x08, 0x10
+_NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT = 0x01, 0x02, 0x04, 0x08, 0x10
 _RACES = 64
 """Times that the kernel may find the tree moving under a path before we give up."""
 _LONGEST = 4000
@@ -35,12 +36,15 @@ def open_in_root(root: int, path: bytes | str, flags: int = os.O_PATH | os.O_CLO
     return _openat2(root, os.fsencode(path), flags, _IN_ROOT | _NO_MAGICLINKS)
 
 
-def open_strictly(root: int, path: bytes, flags: int = FOLDER) -> int:
+def open_strictly(
+    root: int, path: bytes, flags: int = FOLDER, *, on_one_mount: bool = False
+) -> int:
     """Open `path`, relative to `root` and of any length, where no part of it may be a link.
 
-    Raises `OSError`: `ELOOP` for a link, `EXDEV` for a way out.
+    Raises `OSError`: `ELOOP` for a link, `EXDEV` for a way out, or onto another mount where that
+    is not wanted.
     """
-    resolve = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS
+    resolve = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | (_NO_XDEV if on_one_mount else 0)
     folder, rest = os.dup(root), path or b"."
     try:
         while len(rest) > _LONGEST:
@@ -51,6 +55,20 @@ def open_strictly(root: int, path: bytes, flags: int = FOLDER) -> int:
         return _openat2(folder, rest, flags, resolve)
     finally:
         os.close(folder)
+
+
+def open_member(folder: int, name: bytes, flags: int = PLACE) -> int:
+    """Open what is directly in a directory, on the same mount.
+
+    Raises `OSError`: `ELOOP` for a link to be followed, `EXDEV` where something is mounted there.
+    """
+    return _openat2(folder, name, flags, _BENEATH | _NO_XDEV | _NO_SYMLINKS | _NO_MAGICLINKS)
+
+
+def mount_number(descriptor: int) -> int:
+    """Return the kernel's number of the mount that what is open lies on."""
+    lines = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes().split(b"\n")
+    return next(int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:"))
 
 
 @contextmanager

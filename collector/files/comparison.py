@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from collector.documents.text import readable
 from collector.files.beneath import attribute, opened
 from collector.files.entries import Attributes, Row, attributes, same_status, spell_attributes
+from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
 from collector.files.lowers import Node, open_node
 
@@ -44,15 +45,18 @@ class Comparison:
                 row["notes"].append("identical")
 
     def note_attributes(self, row: Row, place: int, was: Node | None) -> bool:
-        """Add the attributes that the image does not have so; return whether there are none."""
+        """Add its attributes, extended ones the image does not have so; return if all are alike."""
         now, before = attributes(place, self.marks), Attributes()
+        flags, old = read_flags(place, self.marks), Flags()
         if was:
             with opened(open_node(was)) as lower:
-                before = attributes(lower, self.marks)
-        row |= spell_attributes(now, before)
+                before, old = attributes(lower, self.marks), read_flags(lower, self.marks)
+        row |= spell_attributes(now, before) | flags.row()
         if was and now != before:
             row["notes"].append("xattrsChanged")
-        return now == before
+        if was and flags.differ(old):
+            row["notes"].append("attributesChanged")
+        return now == before and not flags.differ(old)
 
     def _hash(self, row: Row, place: int, below: Node | None) -> Work:
         if "metacopy" not in row["notes"]:

@@ -66,7 +66,8 @@ def spell(path: bytes) -> Row:
 def attributes(place: int, marks: bytes) -> Attributes:
     """Return the attributes of what a descriptor stands for, without overlayfs's own `marks`.
 
-    Raises `OSError`.
+    What the container itself set under such a name is kept escaped in a layer: here it has the name
+    that the container sees. Raises `OSError`.
     """
     try:
         names = [os.fsencode(name) for name in os.listxattr(f"/proc/self/fd/{place}")]
@@ -74,10 +75,13 @@ def attributes(place: int, marks: bytes) -> Attributes:
         if error.errno == errno.EOPNOTSUPP:
             return {}
         raise
+    escaped = marks + b"overlay."
     told = {
-        name: attribute(place, name)
+        name.replace(escaped, marks, 1) if name.startswith(escaped) else name: attribute(
+            place, name
+        )
         for name in names
-        if name != _LABEL and not name.startswith(marks)
+        if name != _LABEL and (name.startswith(escaped) or not name.startswith(marks))
     }
     return {name: value for name, value in told.items() if value is not None}
 

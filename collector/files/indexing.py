@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,6 +20,7 @@ from forensics_core.evidence.bundle import Findings, Label
 from forensics_core.evidence.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.evidence.manifest import Flag
 from forensics_core.export.destination import Buffer
+from forensics_core.export.tarindex.member import Member
 from forensics_core.export.tarindex.rows import Chunk
 from forensics_core.export.tarindex.stage import TarIndex
 from forensics_core.tasks import task_group
@@ -28,38 +29,47 @@ METHOD = "index"
 
 
 @asynccontextmanager
-async def indexed(scene: Scene, archive: Findings) -> AsyncIterator[TarIndex]:
+async def indexed(
+    scene: Scene,
+    archive: Findings,
+    enrich: Callable[[Member], None] | None = None,
+    names: tuple[str, str] = (ROOTFS_INDEX, ROOTFS_LOOKUP),
+) -> AsyncIterator[TarIndex]:
     """Store what the index finds in the block, then the table that finds rows by path.
 
     Nothing of either is kept if the block fails. `archive` is flagged as truncated where it has no
-    end.
+    end. `enrich` adds to each member what no archive holds; `names` are those of index and table.
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
-    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED))
+    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
     findings, lookup = Findings(), list[bytes]()
     async with inlet, task_group() as tasks:
-        tasks.start_soon(_store_rows, scene, inlet, findings, lookup)
+        tasks.start_soon(_store_rows, scene, names[0], inlet, findings, lookup)
         async with outlet:
             yield index
             await index.close()
             if index.damage:
                 findings.flags.add(Flag.TRUNCATED)
-    await scene.bundle.add(_label(scene, ROOTFS_LOOKUP), _each(lookup))
+    await scene.bundle.add(_label(scene, names[1]), _each(lookup))
     scene.added += 1
     if index.damage:
-        message = f"{ROOTFS_INDEX} ends after {index.rows} members: {index.damage}"
+        message = f"{names[0]} ends after {index.rows} members: {index.damage}"
         scene.lacks("rest of the index", "Unreadable", message, requested=False)
 
 
 async def _store_rows(
-    scene: Scene, inlet: MemoryObjectReceiveStream[Chunk], findings: Findings, lookup: list[bytes]
+    scene: Scene,
+    name: str,
+    inlet: MemoryObjectReceiveStream[Chunk],
+    findings: Findings,
+    lookup: list[bytes],
 ) -> None:
     async def frames() -> AsyncIterator[Buffer]:
         async for chunk in inlet:
             lookup.append(chunk.lookup)
             yield chunk.data
 
-    await scene.bundle.add(_label(scene, ROOTFS_INDEX), frames(), findings, framed=True)
+    await scene.bundle.add(_label(scene, name), frames(), findings, framed=True)
     scene.added += 1
 
 

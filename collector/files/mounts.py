@@ -29,15 +29,36 @@ _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _OPEN_TREE = 428
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 0x1, os.O_CLOEXEC
 _AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_mounted(path: Path, host: Host | None = None) -> int:
-    """Open `path` of the runtime's machine if a file system is mounted there. Raises `OSError`."""
+    """Open `path` of the runtime's machine if a file system is mounted there. Raises `OSError`.
+
+    It is a private view of it where the kernel grants us one: a descriptor of the runtime's own
+    mount would keep the runtime from unmounting it, and so from removing the container.
+    """
     host = host or Host()
     if os.fsencode(path) not in mount_points(host.mountinfo()):
         raise FileNotFoundError(f"nothing is mounted on {path}")
+    with suppress(PermissionError):
+        return _in_thread(lambda: _clone_mounted(os.fsencode(path), host))
     return host.open(os.fsencode(path), _DIRECTORY)
+
+
+def _clone_mounted(path: bytes, host: Host) -> int:
+    if host.foreign:  # the kernel clones only what is of the thread's own mount namespace
+        with opened(os.open(host.base / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as space:
+            _call("unshare", _CLONE_FS)
+            _call("setns", space, _CLONE_NEWNS)
+        host = Host(Path("/proc/thread-self"))
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH
+    with (
+        opened(host.open(path, _DIRECTORY)) as place,
+        opened(_call("syscall", _OPEN_TREE, place, b"", flags)) as view,
+    ):
+        return os.open(".", _DIRECTORY, dir_fd=view)
 
 
 def mounted_layers(path: Path, host: Host) -> Layers | None:
@@ -140,6 +161,11 @@ def _mount_overlay(options: bytes, marks: bytes) -> None:
         except OSError as error:
             if error.errno != errno.EINVAL or way is ways[-1]:
                 raise
+
+
+def enter(space: int, kind: int) -> None:
+    """Let this thread, which has to end soon, into a namespace. Raises `OSError`."""
+    _call("setns", space, kind)
 
 
 def _in_thread(action: Callable[[], int]) -> int:

@@ -6,7 +6,7 @@ the container's; older releases do so in spite of `--numeric-owner`.
 
 from __future__ import annotations
 
-import anyio
+from forensics_core import children
 
 _SCRIPT = """
 for file in /etc/passwd /etc/group /etc/nsswitch.conf; do
@@ -24,7 +24,7 @@ async def nameless(*command: str) -> list[str]:
     kernel grants us none, the command is returned as it is.
     """
     try:
-        run = await anyio.run_process([*_NAMELESS, "true"], check=False)
+        run = await children.run([*_NAMELESS, "true"])
     except FileNotFoundError:
         return [*command]
     return [*command] if run.returncode else [*_NAMELESS, *command]

@@ -53,13 +53,13 @@ def _member(path: bytes, found: os.stat_result) -> Member:
         uid=found.st_uid,
         gid=found.st_gid,
         size=0,
-        mtime=_decimal(found.st_mtime_ns),
-        atime=_decimal(found.st_atime_ns),
-        ctime=_decimal(found.st_ctime_ns),
+        mtime=decimal(found.st_mtime_ns),
+        atime=decimal(found.st_atime_ns),
+        ctime=decimal(found.st_ctime_ns),
     )
 
 
-def _decimal(nanoseconds: int) -> str:
+def decimal(nanoseconds: int) -> str:
     """Return seconds as GNU tar writes them: no zeros at the end."""
     sign, rest = "-" if nanoseconds < 0 else "", abs(nanoseconds)
     return f"{sign}{rest // 10**9}.{rest % 10**9:09}".rstrip("0").rstrip(".")

@@ -7,27 +7,33 @@ that is always ended with its block::
     async with read_tree(root) as reading:
         async for block in reading.blocks: ...
     reading.complaints.findings
+
+A tar that dies, of a tree too deep for its memory or by a signal, is followed by another one that
+goes on behind the place, into the same archive; `reading.losses` names what is missing.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import shutil
 import socket
-import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
 from anyio import to_thread
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
 from collector.files.complaints import Complaints, Lines, unquote
 from collector.files.nameless import nameless
+from collector.files.resuming import Loss, Resumption
+from collector.files.splice import Splice
 from collector.files.strays import SocketNames
 from collector.runtimes.runtime import Unavailable
+from forensics_core import children
+from forensics_core.errors import SourceError
+from forensics_core.evidence.manifest import Flag
 from forensics_core.export.blocks import read_socket
 from forensics_core.export.destination import Buffer
 from forensics_core.tasks import task_group
@@ -67,6 +73,10 @@ class TreeReading:
     """Complete once `blocks` has ended."""
     sockets: SocketNames = field(default_factory=SocketNames)
     """The names of sockets, which are not in the archive."""
+    losses: list[Loss] = field(default_factory=list)
+    """What tar died in: what it had not read of it is missing."""
+    runs: int = 0
+    """How many tars it took."""
 
     def hear(self, line: bytes) -> None:
         """Take in one line that tar wrote to its standard error."""
@@ -82,22 +92,19 @@ async def read_tree(root: int) -> AsyncIterator[TreeReading]:
     Raises `Unavailable` where there is no GNU tar.
     """
     place = f"--directory=/proc/self/fd/{root}"
-    command = await nameless(await gnu_tar(), *OPTIONS, place, ".")
-    async with _running(command, root) as (process, outlet), task_group() as tasks:
-        complaints, heard = Complaints(), anyio.Event()
-        async with aclosing(_blocks(outlet, process, complaints, heard)) as blocks:
-            reading = TreeReading(blocks, complaints)
-            if process.stderr:
-                tasks.start_soon(_listen, process.stderr, reading, heard)
-            yield reading
+    command = await nameless(await gnu_tar(), *OPTIONS, place)
+    async with AsyncExitStack() as stack, task_group() as tasks:
+        walk = _Walk(command, root, stack, tasks)
+        async with aclosing(walk.blocks):
+            yield walk.reading
         tasks.cancel_scope.cancel()
 
 
 async def gnu_tar() -> str:
     """Return the path of GNU tar. Raises `Unavailable` where the node has none."""
-    path = await to_thread.run_sync(shutil.which, "tar")
-    if path:
-        answer = await anyio.run_process([path, "--version"], check=False)
+    with suppress(FileNotFoundError):
+        path = await to_thread.run_sync(children.program, "tar")
+        answer = await children.run([path, "--version"])
         if b"GNU tar" in answer.stdout:
             return path
     raise Unavailable(
@@ -105,33 +112,81 @@ async def gnu_tar() -> str:
     )
 
 
-async def _blocks(
-    outlet: socket.socket, process: Process, complaints: Complaints, heard: anyio.Event
-) -> AsyncGenerator[Buffer, None]:
-    async with aclosing(read_socket(outlet)) as blocks:
-        async for block in blocks:
-            yield block
-    await heard.wait()
-    complaints.judge(await process.wait())
+class _Walk:
+    """One tar after the other, until the file system has been read."""
+
+    def __init__(
+        self, command: list[str], root: int, stack: AsyncExitStack, tasks: TaskGroup
+    ) -> None:
+        self._command = command
+        self._root = root
+        self._stack = stack
+        """Ends the tars, also where the blocks are not read to their end."""
+        self._tasks = tasks
+        self._splice = Splice()
+        self._resumption = Resumption(root)
+        self.blocks = self._read()
+        self.reading = TreeReading(self.blocks, losses=self._resumption.losses)
+
+    async def _read(self) -> AsyncGenerator[Buffer, None]:
+        options: list[str] = []
+        while True:
+            command = [*self._command, *options, "."]
+            process, outlet = await self._stack.enter_async_context(_running(command, self._root))
+            self.reading.runs += 1
+            heard = anyio.Event()
+            if process.stderr:
+                self._tasks.start_soon(_listen, process.stderr, self.reading, heard)
+            async with aclosing(read_socket(outlet)) as blocks:
+                async for block in blocks:
+                    for piece in self._splice.feed(block):
+                        yield piece
+            await heard.wait()
+            try:
+                self.reading.complaints.judge(await process.wait())
+                return
+            except SourceError as death:
+                if not await self._goes_on(str(death)):
+                    raise
+            for piece in self._splice.mend():
+                yield piece
+            options = await to_thread.run_sync(self._exclusions)
+
+    async def _goes_on(self, why: str) -> bool:
+        """Return whether another tar may go on after the one that died."""
+        splice, complaints = self._splice, self.reading.complaints
+        if splice.ended or splice.lost:
+            return False
+        complaints.fatal.clear()
+        place = splice.last, why, splice.cut > 0
+        going = await to_thread.run_sync(self._resumption.go_on, *place)
+        if self.reading.losses:
+            complaints.findings.flags.add(Flag.TRUNCATED)
+        return going
+
+    def _exclusions(self) -> list[str]:
+        """Return the options that tell the next tar what to leave out."""
+        self._splice.repeated = self._resumption.repeated
+        arguments, lines = self._resumption.excluded
+        file = os.memfd_create("exclude")
+        self._stack.callback(os.close, file)
+        with open(file, "wb", closefd=False) as names:
+            names.write(lines)
+        # Small records: what tar wrote before it dies shall be seen, so that it is not blamed.
+        options = ["--blocking-factor=1", "--anchored", "--no-wildcards"]
+        options.append(f"--exclude-from=/proc/{os.getpid()}/fd/{file}")
+        return [*options, *map(os.fsdecode, arguments)]
 
 
 @asynccontextmanager
 async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, socket.socket]]:
-    """Start tar, in a session of its own so that Ctrl-C reaches only us; end it with the block."""
+    """Start tar, and end it with the block."""
     # Unlike a pipe, a socket fills a whole block in one call.
     outlet, inlet = socket.socketpair()
     with outlet:
         with inlet:
             inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BETWEEN)
-            process = await anyio.open_process(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=inlet.fileno(),
-                stderr=subprocess.PIPE,
-                env={**os.environ, "LC_ALL": "C"},
-                pass_fds=[root],
-                start_new_session=True,
-            )
+            process = await children.start(command, stdout=inlet.fileno(), pass_fds=[root])
         with suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
         try:
@@ -154,5 +209,5 @@ async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.
     async for chunk in stream:
         for line in lines.feed(chunk):
             reading.hear(line)
-    reading.complaints.unheard = lines.dropped
+    reading.complaints.unheard += lines.dropped
     heard.set()

@@ -27,8 +27,26 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 PATIENCE = 30.0
 """Seconds that opening a container's layers may take."""
 
+_OWN_WORD = (
+    "The root was found through the container's own mount namespace, because its runtime does not "
+    "say where it is. A container with the capability SYS_ADMIN can put another directory there"
+)
+
 PLACEHOLDERS = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 """What a runtime mounts into every container."""
+
+
+class Root(int):
+    """The descriptor of a container's file system."""
+
+    doubt: str
+    """Why it may not be the container's; empty where its runtime's machine has it so."""
+
+    def __new__(cls, descriptor: int, doubt: str = "") -> Root:
+        """Return a number that remembers where it is from."""
+        root = super().__new__(cls, descriptor)
+        root.doubt = doubt
+        return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +65,10 @@ class Storage:
 
 
 @asynccontextmanager
-async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> AsyncIterator[int]:
+async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> AsyncIterator[Root]:
     """Open the container's merged file system as a directory. Raises `Unavailable`."""
     require_root()
-    descriptor = await to_thread.run_sync(_open, container, storage, host)
+    descriptor = await patiently(PATIENCE, "the file system", _open, container, storage, host)
     try:
         yield descriptor
     finally:
@@ -117,7 +135,7 @@ def _is_ours(pid: int, key: str) -> bool:
         return False
 
 
-def _open(container: ContainerInfo, storage: Storage, host: Host) -> int:
+def _open(container: ContainerInfo, storage: Storage, host: Host) -> Root:
     """Try each way to the file system, the nearest to the disk first."""
     obstacles = []
     for way in _ways(container, storage, host):
@@ -128,17 +146,21 @@ def _open(container: ContainerInfo, storage: Storage, host: Host) -> int:
     raise _unavailable(obstacles)
 
 
-def _ways(container: ContainerInfo, storage: Storage, host: Host) -> Iterator[Callable[[], int]]:
+def _ways(container: ContainerInfo, storage: Storage, host: Host) -> Iterator[Callable[[], Root]]:
+    """Yield the ways, those first that the container has no part in.
+
+    Its own mount namespace is the last: with SYS_ADMIN it may have mounted anything over its root.
+    """
     merged, layers, pid = storage.merged, storage.layers, container.pid
     plain = storage.plain
+    if plain:
+        yield lambda: Root(host.open(os.fsencode(plain), _FOLDER))
     if pid is not None:
         if merged:
-            yield lambda: mounts.open_mounted(merged, host)
-        yield lambda: mounts.clone_root(pid, container.key)
+            yield lambda: Root(mounts.open_mounted(merged, host))
+        yield lambda: Root(mounts.clone_root(pid, container.key), _OWN_WORD)
     elif layers and layers.complete:
-        yield lambda: mounts.mount_layers(layers, host)
-    elif plain:
-        yield lambda: host.open(os.fsencode(plain), _FOLDER)
+        yield lambda: Root(mounts.mount_layers(layers, host))
 
 
 def _unavailable(obstacles: Sequence[OSError]) -> Unavailable:

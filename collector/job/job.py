@@ -164,7 +164,7 @@ async def carry_out(
     """Capture what the order names, from the runtime that its targets are of."""
     scheme = single_scheme([target.container_id for target in order.targets])
     async with (
-        open_runtime(scheme) as runtime,
+        open_runtime(scheme, order.targets[0].container_id) as runtime,
         open_destination(
             bundle_url(order),
             access=S3Access(expected_bucket_owner=settings.expected_bucket_owner),

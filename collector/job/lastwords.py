@@ -21,6 +21,7 @@ from forensics_core.errors import (
     ContainerNotFound,
     ForensicsError,
     ObjectLockMissing,
+    RuntimeNotFound,
     UsageError,
 )
 
@@ -35,6 +36,7 @@ DEFINITE = (
     ContainerGone,
     ContainerNotFound,
     ObjectLockMissing,
+    RuntimeNotFound,
     UsageError,
 )
 """Another attempt, with its own prefix and perhaps more luck, would fail in the same way."""

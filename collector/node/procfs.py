@@ -12,13 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
+
+from collector.node.patience import keep_on
 
 HOST_PROC = "FORENSICS_HOST_PROC"
 """The environment variable that says where the containers' machine has its /proc: in a Job it is
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
+_STEP = 256 * 1024
+"""Read at once: between two steps a thread that is not waited for any more ends."""
 
 
 def host_proc() -> Path:
@@ -52,22 +57,37 @@ class Process:
         """Return the content of the file `name`, `limit` bytes of it at most."""
         file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
         with os.fdopen(file, "rb", buffering=0) as stream:
-            content = b""
-            while len(content) < limit and (more := stream.read(limit - len(content))):
+            content = bytearray()
+            while len(content) < limit and (more := stream.read(min(_STEP, limit - len(content)))):
                 content += more
+                keep_on()
             if len(content) >= limit and stream.read(1):
                 self.cut.append(name)
-        return content
+        return bytes(content)
 
     def link(self, name: str) -> bytes:
         """Return where the symbolic link `name` leads to."""
         return os.readlink(os.fsencode(name), dir_fd=self.folder)
 
-    def numbers(self, name: str) -> list[int]:
-        """Return the entries of the directory `name` that are numbers, in order."""
+    def numbers(self, name: str, limit: int | None = None) -> list[int]:
+        """Return the entries of the directory `name` that are numbers, in order.
+
+        Of more than `limit`, only the first that the kernel tells.
+        """
+        with self._entries(name) as entries:
+            return _numbers(islice(entries, limit))
+
+    def count(self, name: str) -> int:
+        """Return how many entries of the directory `name` there are, without holding them."""
+        with self._entries(name) as entries:
+            return sum(1 for _ in entries)
+
+    @contextmanager
+    def _entries(self, name: str) -> Iterator[Iterator[str]]:
         folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
         try:
-            return _numbers(entry.name for entry in os.scandir(folder))
+            with os.scandir(folder) as entries:
+                yield _each(entries)
         finally:
             os.close(folder)
 
@@ -96,6 +116,12 @@ class Process:
 def pids(proc: Path | None = None) -> list[int]:
     """Return the numbers of all processes there are, in order."""
     return _numbers(entry.name for entry in (proc or host_proc()).iterdir())
+
+
+def _each(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
+    for entry in entries:
+        keep_on()
+        yield entry.name
 
 
 def _numbers(names: Iterable[str]) -> list[int]:

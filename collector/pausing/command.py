@@ -35,7 +35,7 @@ async def _thaw(references: tuple[str, ...]) -> dict[str, str]:
     from collector.pausing.thaw import thaw
     from collector.runtimes.opening import open_runtime
 
-    async with open_runtime(single_scheme(references)) as runtime:
+    async with open_runtime(single_scheme(references), references[0]) as runtime:
         found = []
         for reference in references:
             try:

@@ -23,13 +23,18 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
+from collector.node.procfs import HOST_PROC
 from collector.pausing.thaw import THAWING, thaw
+from collector.runtimes.endpoints import ENDPOINT
 from collector.runtimes.runtime import ContainerInfo, Runtime
+from forensics_core import children
 from forensics_core.tasks import task_group
 
 LIMIT = 60.0
 """Seconds that containers are held still at most; the capture goes on without that."""
 
+_NEEDED = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", ENDPOINT, HOST_PROC)
+"""What leads the supervisor to the same runtime."""
 
 Words = dict[str, str]
 """One line of the supervisor's."""
@@ -71,12 +76,12 @@ async def paused(
 
 async def _start(running: Sequence[ContainerInfo], seconds: float) -> Process:
     ids = [container.container_id for container in running]
-    return await anyio.open_process(
-        [sys.executable, "-m", "collector.pausing.thaw", str(seconds), *ids],
+    return await children.start(
+        # -P: what lies in the folder that we were started in is not to be imported.
+        [sys.executable, "-P", "-m", "collector.pausing.thaw", str(seconds), *ids],
+        env=children.environment(_NEEDED),
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         stderr=None,
-        start_new_session=True,
     )
 
 

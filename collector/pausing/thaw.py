@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 async def _supervise(seconds: float, references: Sequence[str]) -> None:
     frozen: list[ContainerInfo] = []
-    async with open_runtime(split_reference(references[0])[0]) as runtime:
+    async with open_runtime(split_reference(references[0])[0], references[0]) as runtime:
         try:
             with anyio.move_on_after(seconds) as scope:
                 for reference in references:

@@ -1,7 +1,11 @@
 """Where container runtimes listen: found by looking at what runs, or named.
 
-A runtime's process says it on its command line or in its configuration file. A process only counts
-if it is outside of all containers: anything may call itself containerd.
+The kernel knows on which sockets a runtime's process listens, however it was configured. What its
+command line or its configuration say counts where the kernel does not tell. The endpoint that the
+kubelet was given comes first. A process only counts if it is outside of all containers: anything
+may call itself containerd.
+
+Source: unix(7), proc_net(5), include/linux/net.h (`SO_ACCEPTCON`)
 """
 
 from __future__ import annotations
@@ -23,6 +27,13 @@ from forensics_core.errors import UsageError
 
 _NONSENSE = (OSError, ValueError, LookupError, TypeError)
 """What configuration files raise that are not there, or not what they should be."""
+_LISTENING = re.compile(
+    rb"[0-9A-Fa-f]+: [0-9A-F]{8} [0-9A-F]{8} 0001[0-9A-F]{4} 0001 [0-9A-F]{2} +(\d+) (/.*)"
+)
+"""A row of /proc/net/unix: a stream socket that accepts connections, its inode and its path."""
+_INTERNAL = (b".ttrpc", b"debug.sock")
+"""How sockets of containerd end that speak no CRI."""
+_KUBELET = re.compile(rb"""containerRuntimeEndpoint["']?:\s*["']?([^"'\s,}]+)""")
 _CONTAINER = re.compile(r"kubepods|[0-9a-f]{64}|pod[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f-_]+")
 
 ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
@@ -129,17 +140,66 @@ def in_job() -> bool:
 
 def look(*programs: str) -> list[Endpoint]:
     """Return the sockets of the programs that run, then the usual ones that exist; each once."""
-    found = []
+    found: list[Endpoint] = []
     for name in programs:
         for pid in _running(name):
             host = Host.of(pid)
-            sockets = _sockets(PROGRAMS[name], _arguments(pid), host)
-            found += [Endpoint(path, host) for path in sockets if _has(host, path)]
-    known = {endpoint.socket for endpoint in found}
+            found += [Endpoint(path, host) for path in _listening(pid)]
+            said = _sockets(PROGRAMS[name], pid, host)
+            found += [Endpoint(path, host) for path in said if _has(host, path)]
     if not in_job():
         usual = (path for name in programs for path in PROGRAMS[name].usual)
+        known = {endpoint.socket for endpoint in found}
         found += [Endpoint(path) for path in usual if path not in known and Path(path).exists()]
+    first = _of_the_kubelet()
+    return sorted(dict.fromkeys(found), key=lambda each: each.socket not in first)
+
+
+def _listening(pid: int) -> list[str]:
+    """Return the paths of the sockets that a process listens on, those for its own use left out.
+
+    An abstract one has no path that could be reached in another network namespace.
+    """
+    try:
+        with Process.open(pid) as process:
+            own = set()
+            for descriptor in process.numbers("fd"):
+                with suppress(OSError):
+                    own.add(process.link(f"fd/{descriptor}"))
+            table = process.read("net/unix")
+    except OSError:
+        return []
+    paths = []
+    for line in table.split(b"\n"):
+        match = _LISTENING.fullmatch(line)
+        if match and b"socket:[%s]" % match[1] in own and not match[2].endswith(_INTERNAL):
+            paths.append(os.fsdecode(match[2]))
+    return paths
+
+
+def _of_the_kubelet() -> set[str]:
+    """Return the endpoint that the kubelet of this machine was told to use, if it says so."""
+    found = set()
+    for pid in _running("kubelet"):
+        arguments, host = _arguments(pid), Host.of(pid)
+        said = _values(arguments, ["--container-runtime-endpoint"])
+        for config in _values(arguments, ["--config"])[-1:]:
+            with suppress(OSError):
+                said += [
+                    os.fsdecode(match[1])
+                    for match in _KUBELET.finditer(host.read(_absolute(pid, config)))
+                ]
+        found |= {text.removeprefix("unix://") for text in said}
     return found
+
+
+def _absolute(pid: int, path: str) -> str:
+    """Return a path that a process was given, which may be relative to where it works."""
+    if path.startswith("/"):
+        return path
+    with suppress(OSError), Process.open(pid) as process:
+        return str(PurePosixPath(os.fsdecode(process.link("cwd"))) / path)
+    return path
 
 
 def usual(*programs: str) -> str:
@@ -191,11 +251,12 @@ def _arguments(pid: int) -> list[str]:
     return []
 
 
-def _sockets(program: _Program, arguments: Sequence[str], host: Host) -> list[str]:
+def _sockets(program: _Program, pid: int, host: Host) -> list[str]:
+    arguments = _arguments(pid)
     said = _values(arguments, program.options)
     if not said:
         config = _values(arguments, program.config_options) or [program.config]
-        for content in _contents(program, config[-1], host):
+        for content in _contents(program, _absolute(pid, config[-1]), host):
             with suppress(*_NONSENSE):
                 address = program.address(content)
                 said = [address] if isinstance(address, str) else [str(each) for each in address]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from collector.runtimes.runtime import Runtime
-from forensics_core.errors import RuntimeUnavailable, UsageError
+from forensics_core.errors import RuntimeNotFound, UsageError
 
 SCHEMES = ("docker", "containerd", "cri-o")
 """What container IDs may begin with."""
 
 
-def open_runtime(scheme: str) -> AbstractAsyncContextManager[Runtime]:
+def open_runtime(scheme: str, container: str = "") -> AbstractAsyncContextManager[Runtime]:
     """Open the runtime that container IDs with `scheme` belong to.
 
-    Raises `UsageError`, and `RuntimeUnavailable` where what talks to it is not installed.
+    Where several run, it is the one that knows `container`, a reference such as `containerd://ID`.
+    Raises `UsageError`, and `RuntimeNotFound` where what talks to it is not installed.
     """
     try:
         if scheme == "docker":
@@ -24,11 +25,11 @@ def open_runtime(scheme: str) -> AbstractAsyncContextManager[Runtime]:
         if scheme in {"containerd", "cri-o"}:
             from collector.cri.opening import open_cri
 
-            return open_cri(scheme)
+            return open_cri(scheme, container)
     except ModuleNotFoundError as error:
-        raise RuntimeUnavailable(
+        raise RuntimeNotFound(
             f"To talk to {scheme}, the package {error.name} is needed",
-            hint="Install it with: pip install 'kube-forensics[collector]'",
+            hint="Install it with: python3 -m pip install 'kube-forensics[collector]'",
         ) from error
     raise UsageError(
         f"'{scheme}' is no container runtime that this release can read",

@@ -18,6 +18,8 @@ from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
     from collector.files.changes import OpenLayers
+    from collector.files.logfiles import LogFiles
+    from collector.node.host import Host
 
 
 class LogStream(StrEnum):
@@ -71,8 +73,8 @@ class ContainerInfo:
     """`created`, `running`, `paused`, `restarting`, `exited`, `dead`, ..."""
     pid: int | None
     """The first process, as the runtime's machine numbers it; None where nothing runs."""
-    log_streams: tuple[str, ...]
-    """The names of its logs: `LogStream`s, or files of the runtime's."""
+    log_streams: tuple[LogStream, ...]
+    """What the runtime itself can show of its log, where it can."""
     document: bytes
     """Everything that the runtime said, byte for byte: JSON."""
 
@@ -92,6 +94,11 @@ class Runtime(Protocol):
     @property
     def scheme(self) -> str:
         """The runtime's word in container IDs."""
+        ...
+
+    @property
+    def machine(self) -> Host | None:
+        """The file system of the runtime's machine; None where it cannot be reached."""
         ...
 
     async def version(self) -> str:
@@ -133,10 +140,26 @@ class Runtime(Protocol):
         """
         ...
 
+    def log_files(self, container: ContainerInfo) -> AbstractAsyncContextManager[LogFiles]:
+        """Open the files that the runtime writes the container's output to; there may be none.
+
+        Raises `Unavailable` where this process cannot reach them.
+        """
+        ...
+
+    async def compare_logs(self, container: ContainerInfo, logs: LogFiles) -> str:
+        """Return how what the runtime itself shows of a log differs from its files.
+
+        It is empty where nothing differs, and where there is too much to compare.
+        """
+        ...
+
     def logs(
-        self, container: ContainerInfo, stream: str
+        self, container: ContainerInfo, stream: LogStream
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Read one of the `log_streams`, as lines that begin with their time, RFC 3339.
+
+        It ends at the present moment, by the runtime's clock.
 
         Raises `Unavailable` where the logging driver keeps nothing that can be read.
         """

@@ -37,7 +37,8 @@ from forensics_core.errors import CheckpointFailed, UsageError
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SEGMENT = "[A-Za-z0-9!_.*'()=-]+"
 _TEXT = r"^[^\x00-\x08\x0b-\x1f\x7f]*$"
-"""Text with spaces, tabs and line ends, and no other control characters."""
+"""Text with spaces, tabs and line ends, and no other control characters. Only the API server holds
+new objects to it: those that are there already stay readable."""
 
 PodName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
 """A DNS subdomain."""
@@ -84,7 +85,7 @@ class PodCheckpointSpec(Model):
     """How large artifacts are stored."""
     pause: bool = False
     """Freeze the containers while they are being captured."""
-    reason: Annotated[str, Field(max_length=1024, pattern=_TEXT)] = ""
+    reason: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": _TEXT})] = ""
     """Why the capture is wanted; goes into the manifest."""
     incident: LabelValue = ""
     """The incident's id; also put on the label forensics.orkaproj.io/incident."""

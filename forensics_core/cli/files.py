@@ -71,10 +71,12 @@ async def _rows(index: FileIndex, place: Place, recursive: bool) -> AsyncGenerat
             async for row in rows:
                 found = True
                 yield row
-        if found:
+        if found and not index.hidden(place.path, None):
             return
         raise _missing(index, place)
     top = await index.find(place.path)
+    if top and top.hidden and top.kind == "directory":
+        raise _missing(index, place)
     inside = await index.list(place.path) if not top or top.kind == "directory" else [top]
     if not inside and not top:
         raise _missing(index, place)
@@ -83,6 +85,8 @@ async def _rows(index: FileIndex, place: Place, recursive: bool) -> AsyncGenerat
 
 
 def _missing(index: FileIndex, place: Place) -> ForensicsError:
+    if why := index.hidden(place.path, None):
+        return ForensicsError(why, hint="See what is missing: 'forensics ls LOCATION'")
     more = f", but {index.gap}" if index.gap else ""
     return ForensicsError(
         f"{os.fsdecode(place.path)!r} is not in the index of '{place.container}'{more}",
@@ -105,8 +109,13 @@ def _line(row: Row, whole_path: bool) -> str:
     size = "link" if row.kind == "hardlink" else row.size
     return (
         f"{mode} {row.uid:>5} {row.gid:>5} {size:>12} {when(row.mtime)} "
-        f"{clean(os.fsdecode(name))}{target}"
+        f"{clean(os.fsdecode(name))}{target}{_note(row)}"
     )
+
+
+def _note(row: Row) -> str:
+    """Return what to say of a mount point, so that its placeholder is not taken for the file."""
+    return f"  [{clean(row.hidden)}]" if row.hidden else ""
 
 
 def when(seconds: str) -> str:
@@ -122,6 +131,7 @@ async def _print_json(container: str, index: FileIndex, rows: AsyncGenerator[Row
     head = {"container": container, "complete": index.whole}
     before = json.dumps(head)[:-1] + ', "files": [\n'
     async for row in rows:
-        sys.stdout.write(before + json.dumps(row.document))
+        more = {"notCaptured": row.hidden} if row.hidden else {}
+        sys.stdout.write(before + json.dumps({**row.document, **more}))
         before = ",\n"
     sys.stdout.write(("" if before == ",\n" else before) + "\n]}\n")

@@ -19,7 +19,7 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive import Archive, open_archive
 from forensics_core.evidence.index import FileIndex
 from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.layout import ROOTFS_ARCHIVES, container_file
+from forensics_core.evidence.layout import container_file
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.export.tarindex.headers import BLOCK, NotTar
 from forensics_core.export.tarindex.sparse import MAX_PIECES, SparseMap
@@ -37,6 +37,8 @@ async def find_file(index: FileIndex, path: bytes) -> Row:
     row = await index.find(path)
     if row and row.kind == "hardlink":
         row = await index.find(row.target)
+    if why := index.hidden(path, row):
+        raise ForensicsError(why, hint="See what is missing: 'forensics ls LOCATION'")
     if row is None:
         more = f", but {index.gap}" if index.gap else ""
         raise ForensicsError(
@@ -63,7 +65,7 @@ async def read_file(
             f"The archive ends in the middle of {_shown(row.path)}",
             hint="Fetch the archive, and take what is there with 'tar'",
         )
-    archive = await open_archive(bundle, _archive_name(bundle, index.container))
+    archive = await open_archive(bundle, _archive_name(bundle, index.container, row.archives))
     content = _expanded(archive, row) if row.sparse else archive.read(row.data, row.stored)
     digest = hashlib.sha256()
     async with aclosing(content) as blocks:
@@ -77,8 +79,8 @@ async def read_file(
         _require(await _sha256(stored) == row.stored_sha256, row)
 
 
-def _archive_name(bundle: BundleReader, container: str) -> str:
-    for name in ROOTFS_ARCHIVES:
+def _archive_name(bundle: BundleReader, container: str, names: tuple[str, ...]) -> str:
+    for name in names:
         if (full := container_file(container, name)) in bundle.expectations:
             return full
     raise VerificationError(

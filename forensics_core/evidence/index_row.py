@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forensics_core.errors import VerificationError
+from forensics_core.evidence.layout import ROOTFS_ARCHIVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Row:
     """Whether the archive ends in the middle of it."""
     document: Mapping[str, Any]
     """All of it, as it is in the index."""
+    archives: tuple[str, ...] = ROOTFS_ARCHIVES
+    """What the archive that holds it can be called."""
+    hidden: str = ""
+    """Of a mount point: why what is mounted there is in no archive. The row is of what lies
+    beneath, an empty placeholder as a rule."""
 
     @property
     def directory(self) -> bytes:
@@ -53,20 +59,20 @@ class Row:
         return self.path[: self.path.rfind(b"/")] or b"/"
 
 
-def parse_rows(data: bytes, name: str) -> list[Row]:
+def parse_rows(data: bytes, name: str, archives: tuple[str, ...] = ROOTFS_ARCHIVES) -> list[Row]:
     """Return the rows in a chunk of the index `name`. Raises `VerificationError`."""
     try:
-        return [_row(json.loads(line)) for line in data.splitlines()]
+        return [_row(json.loads(line), archives) for line in data.splitlines()]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise VerificationError(
             f"{name} holds a row that is none: {error}", hint="Treat the bundle as tampered with"
         ) from error
 
 
-def _row(said: dict[str, Any]) -> Row:
+def _row(said: dict[str, Any], archives: tuple[str, ...]) -> Row:
     size = _natural(said["size"])
     return Row(
-        path=_bytes(said["path"]),
+        path=exact_bytes(said["path"]),
         kind=_text(said["type"]),
         mode=int(_text(said["mode"]), 8),
         uid=int(said["uid"]),
@@ -76,17 +82,19 @@ def _row(said: dict[str, Any]) -> Row:
         atime=_text(said["atime"]),
         ctime=_text(said["ctime"]),
         sha256=_text(said.get("sha256", "")),
-        target=_bytes(said.get("target", "")),
+        target=exact_bytes(said.get("target", "")),
         data=_natural(said.get("data", 0)),
         stored=_natural(said.get("stored", size)),
         sparse=said.get("sparse") is True,
         stored_sha256=_text(said.get("storedSha256", "")),
         truncated=said.get("truncated") is True,
         document=said,
+        archives=archives,
     )
 
 
-def _bytes(value: Any) -> bytes:
+def exact_bytes(value: Any) -> bytes:
+    """Return the bytes that a value of JSON spells. Raises `ValueError` and its like."""
     if isinstance(value, dict):
         return base64.b64decode(value["base64"], validate=True)
     return _text(value).encode()

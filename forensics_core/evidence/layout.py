@@ -33,6 +33,14 @@ ROOTFS_INDEX = "rootfs.index.jsonl.zst"
 ROOTFS_LOOKUP = "rootfs.lookup.jsonl.zst"
 """One line of JSON a frame of the index: its SHA-256, and which paths can be in it."""
 
+MOUNTS = "mounts.json"
+"""What was mounted in a container, and where each mount's files are in the bundle."""
+MOUNTS_ARCHIVES = ("mounts.tar.zst", "mounts.tar")
+"""What the archive of mounts can be called; the paths in it are those of the container."""
+MOUNTS_INDEX = "mounts.index.jsonl.zst"
+MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
+"""As those of the file system."""
+
 MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
     ArtifactKind.INSPECT: ("inspect.json",),
     ArtifactKind.DIFF: ("diff.json",),
@@ -40,7 +48,7 @@ MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
     ArtifactKind.LOGS: ("logs/",),
     ArtifactKind.PROCESSES: ("processes.json",),
     ArtifactKind.NETWORK: ("network.json",),
-    ArtifactKind.VOLUMES: ("mounts.tar.zst", "mounts.tar"),
+    ArtifactKind.VOLUMES: MOUNTS_ARCHIVES,
     ArtifactKind.MEMORY: ("memory/",),
 }
 """What each kind of a container's evidence is called by; a name that ends in `/` is a folder."""

@@ -47,6 +47,8 @@ class Flag(StrEnum):
     """The source moved while it was being read; `remarks` names the members."""
     REDUCED_FIDELITY = "reducedFidelity"
     """Read in a way that loses details; `method` says which way."""
+    RENDERING_DIFFERS = "renderingDiffers"
+    """A log that the runtime's own tools show otherwise than it is; `remarks` say how."""
 
 
 class Remark(Record):

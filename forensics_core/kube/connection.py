@@ -22,7 +22,7 @@ import aiohttp
 import anyio
 import anyio.to_thread
 
-from forensics_core.errors import ApiUnavailable, StreamIdle
+from forensics_core.errors import AnswerTooLarge, ApiUnavailable, StreamIdle
 from forensics_core.kube.answers import failure
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.credentials import CredentialSource
@@ -52,6 +52,8 @@ class Request:
     content_type: str = "application/json"
     accept: str = "application/json"
     timeout: aiohttp.ClientTimeout = ORDINARY
+    most: int | None = None
+    """Bytes that the answer may have."""
 
     @property
     def what(self) -> str:
@@ -90,12 +92,14 @@ class Cluster:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        most: int | None = None,
     ) -> Any:
         """Make a request and return the JSON of the answer.
 
+        `most`: bytes that the answer may have; no more are read, and `AnswerTooLarge` is raised.
         Raises the `ClusterError` that the answer stands for, `ApiUnavailable` if there is none.
         """
-        request = Request(method, path, query or {}, body, content_type, accept)
+        request = Request(method, path, query or {}, body, content_type, accept, most=most)
         backoff = Backoff(PAUSE)
         while True:
             try:
@@ -126,8 +130,7 @@ class Cluster:
         async with self._answer(request) as response:
             if response.status >= 400:
                 raise await _refusal(request, response)
-            with _network_errors(request):
-                body = await response.read()
+            body = await _body(request, response)
         try:
             return json.loads(body)
         except ValueError as error:
@@ -189,6 +192,22 @@ async def connect(
         yield Cluster(sessions, session.credentials.namespace)
     finally:
         await sessions.aclose()
+
+
+async def _body(request: Request, response: aiohttp.ClientResponse) -> bytes:
+    """Read the answer, up to what the request allows of it."""
+    with _network_errors(request):
+        if request.most is None:
+            return await response.read()
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > request.most:
+                raise AnswerTooLarge(
+                    f"{request.what}: the answer has more than {request.most} bytes",
+                    hint="Ask for fewer objects at a time",
+                )
+    return bytes(body)
 
 
 async def _refusal(request: Request, response: aiohttp.ClientResponse) -> Exception:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import anyio.to_thread
 from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import load_kube_config
+from kubernetes_asyncio.config.kube_config import KubeConfigLoader
 
 from forensics_core.errors import ClusterNotConfigured
+from forensics_core.kube.kubeconfig import LISTS, files_of, merge
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HINT = "Set KUBECONFIG, or run in a pod that has a service account"
@@ -53,12 +54,18 @@ class CredentialSource:
         environment: Mapping[str, str] = os.environ,
     ) -> CredentialSource:
         """Choose the source. Raises `ClusterNotConfigured` if there is none. Blocks."""
-        named = str(kubeconfig or environment.get("KUBECONFIG", ""))
+        if kubeconfig:
+            return cls(kubeconfig=str(kubeconfig), context=context)
         usual = Path(environment.get("HOME", "/")) / ".kube" / "config"
-        if named or usual.is_file():
-            return cls(kubeconfig=named or str(usual), context=context)
+        named = environment.get("KUBECONFIG") or str(usual)
+        if any(file.is_file() for file in files_of(named)):
+            return cls(kubeconfig=named, context=context)
         if "KUBERNETES_SERVICE_HOST" in environment:
             return cls()
+        if environment.get("KUBECONFIG"):
+            raise ClusterNotConfigured(
+                f"None of the files that KUBECONFIG names is there: {named}", hint=_HINT
+            )
         raise ClusterNotConfigured("Nothing says which cluster to talk to", hint=_HINT)
 
     async def load(self) -> Credentials:
@@ -98,31 +105,36 @@ def _configuration(host: str | None = None) -> Configuration:
 
 
 async def _from_kubeconfig(paths: str, context: str | None) -> Credentials:
+    files = files_of(paths)
+    merged = await anyio.to_thread.run_sync(merge, files)
+    if not any(merged[name] for name in LISTS):
+        raise ClusterNotConfigured(
+            f"The kubeconfig {paths} is missing, or empty", hint="Check KUBECONFIG"
+        )
+    if not (context or merged["current-context"]):
+        raise ClusterNotConfigured(
+            f"The kubeconfig {paths} names no current context",
+            hint="Choose one with --context, or `kubectl config use-context`",
+        )
     configuration = _configuration()
-    # The library saves refreshed tokens by a call that fails, hence no `persist_config`.
-    loading = load_kube_config(paths, context, configuration, persist_config=False)
     try:
-        loader = await anyio.to_thread.run_sync(asyncio.run, loading)
+        loader = KubeConfigLoader(merged, context, config_base_path="")
+        await anyio.to_thread.run_sync(asyncio.run, loader.load_and_set(configuration))
     except Exception as error:
         # Plugins, parsers and the file system fail here, each with errors of its own.
         raise ClusterNotConfigured(
             f"The kubeconfig {paths} cannot be used: {error}",
             hint="Check it with `kubectl config view`",
         ) from error
-    finally:
-        loading.close()
     token = configuration.api_key.get("BearerToken")
     if token is not None:
         configuration.api_key["BearerToken"] = token.strip()
-    chosen = loader.current_context or {}
-    namespace = chosen.get("context", {}).get("namespace") or "default"
-    return Credentials(configuration, namespace, _files(paths, configuration))
-
-
-def _files(paths: str, configuration: Configuration) -> tuple[Path, ...]:
-    named = [*paths.split(os.pathsep), configuration.ssl_ca_cert]
-    named += [configuration.cert_file, configuration.key_file]
-    return tuple(Path(name).expanduser() for name in named if name)
+    chosen = (loader.current_context or {}).get("context", {})
+    users = {one["name"]: one["user"] for one in merged["users"]}
+    own = users.get(chosen.get("user"), {})
+    named = [configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file]
+    used = [Path(name) for name in (*named, own.get("tokenFile")) if name]
+    return Credentials(configuration, chosen.get("namespace") or "default", (*files, *used))
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

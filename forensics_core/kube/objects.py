@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from forensics_core.errors import NotFound
+from forensics_core.errors import AnswerTooLarge, NotFound
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.resources import Resource
 
@@ -56,9 +56,11 @@ class Objects:
         path = self._resource.path(body["metadata"].get("namespace"))
         return await self._send("POST", path, query=query, body=self._typed(body))
 
-    async def get(self, name: str, namespace: str | None = None) -> Object:
-        """Return an object. Raises `NotFound`."""
-        return await self._send("GET", self._resource.path(namespace, name))
+    async def get(
+        self, name: str, namespace: str | None = None, *, most: int | None = None
+    ) -> Object:
+        """Return an object. Raises `NotFound`, `AnswerTooLarge` for one of over `most` bytes."""
+        return await self._send("GET", self._resource.path(namespace, name), most=most)
 
     async def list(
         self, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
@@ -80,17 +82,28 @@ class Objects:
         label_selector: str = "",
         field_selector: str = "",
         metadata_only: bool = False,
+        most: int | None = None,
     ) -> AsyncGenerator[ObjectList, None]:
         """Yield all objects that match, page by page; all pages are of the same moment.
 
+        With `most`, no page of more bytes is read: fewer objects are asked for at a time instead.
         With `metadata_only` nothing else of them is asked for, and nothing else can be relied on.
         Raises `Expired` if it took so long that the next page is gone.
         """
         limit = METADATA_PAGE if metadata_only else PAGE
         query = selectors(label_selector, field_selector) | {"limit": str(limit)}
-        form = {"accept": METADATA} if metadata_only else {}
+        form: dict[str, Any] = {"accept": METADATA} if metadata_only else {}
         while True:
-            page = await self._send("GET", self._resource.path(namespace), query=query, **form)
+            try:
+                page = await self._send(
+                    "GET", self._resource.path(namespace), query=query, most=most, **form
+                )
+            except AnswerTooLarge:
+                limit //= 4
+                if not limit:
+                    raise
+                query |= {"limit": str(limit)}
+                continue
             # The server leaves the kind out of the built-in kinds' lists.
             items = [self._typed(item) for item in page.get("items") or ()]
             token = page["metadata"].get("continue")

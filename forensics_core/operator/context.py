@@ -33,7 +33,7 @@ from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.orders import STATUS_LISTS
-from forensics_core.operator.reads import Reads
+from forensics_core.operator.reads import Listing, Reads
 from forensics_core.operator.storage import digest_of
 from forensics_core.tasks import task_group
 
@@ -62,6 +62,10 @@ class ForeignObject(DestinationError):
     """Something lies where only the operator should have written."""
 
 
+_Part = Callable[[Reads, Object, list[str]], Awaitable[Any]]
+"""Gathers one file from the pod; what it had to cut goes into the list."""
+
+
 @dataclass(slots=True)
 class Context:
     """What was gathered: files by name, and what is missing."""
@@ -75,7 +79,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
     """Return the surroundings of `pod`. Never raises because something cannot be read."""
     context = Context()
     found: dict[str, Any] = {"checkpoint": checkpoint.to_dict()}
-    parts: dict[str, Callable[[Reads, Object], Awaitable[Any]]] = {
+    parts: dict[str, _Part] = {
         "events": _events,
         "owners": _owners,
         "node": _node,
@@ -100,24 +104,24 @@ async def _gather_part(
     context: Context,
     found: dict[str, Any],
     name: str,
-    part: Callable[[Reads, Object], Awaitable[Any]],
+    part: _Part,
     reads: Reads,
     pod: Object,
 ) -> None:
+    cut: list[str] = []
     try:
-        found[name] = await _patiently(part, reads, pod)
+        found[name] = await _patiently(part, reads, pod, cut)
+        context.gaps += [f"context/{name}.json: {line}" for line in dict.fromkeys(cut)]
     except ClusterError as error:
         context.gaps.append(f"context/{name}.json: {error}")
 
 
-async def _patiently(
-    part: Callable[[Reads, Object], Awaitable[Any]], reads: Reads, pod: Object
-) -> Any:
+async def _patiently(part: _Part, reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Gather a part, again where the API server was away for a moment: a gap stays for good."""
     backoff = Backoff(PAUSE)
     while True:
         try:
-            return await part(reads, pod)
+            return await part(reads, pod, cut)
         except ApiUnavailable as error:
             pause = backoff.next(error.retry_after)
             if backoff.failures >= ATTEMPTS:
@@ -125,16 +129,24 @@ async def _patiently(
         await anyio.sleep(pause)
 
 
-async def _events(reads: Reads, pod: Object) -> Any:
+async def _events(reads: Reads, pod: Object, cut: list[str]) -> Any:
     metadata = pod["metadata"]
-    return await reads.list_now(
+    found = await reads.list_now(
         Resource("", "v1", "events", "Event"),
         metadata["namespace"],
         field_selector=f"involvedObject.uid={metadata['uid']}",
     )
+    return _whole(found, "events", cut)
 
 
-async def _owners(reads: Reads, pod: Object) -> Any:
+def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
+    """Return what was read, and note it where that is not all."""
+    if listing.cut:
+        cut.append(f"TooLarge: only the first {len(listing.items)} {what} were read")
+    return listing.items
+
+
+async def _owners(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the chain of controllers above the pod, the nearest first."""
     chain: list[Object] = []
     current = pod
@@ -157,11 +169,11 @@ def _controller(item: Object) -> Object | None:
     return next((one for one in references if one.get("controller")), None)
 
 
-async def _node(reads: Reads, pod: Object) -> Any:
+async def _node(reads: Reads, pod: Object, cut: list[str]) -> Any:
     return await reads.get(resources.NODES, pod["spec"]["nodeName"])
 
 
-async def _images(reads: Reads, pod: Object) -> Any:
+async def _images(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the image of each container, and what the node says of those that it has."""
     status = pod.get("status", {})
     containers = [
@@ -170,7 +182,7 @@ async def _images(reads: Reads, pod: Object) -> Any:
         for one in status.get(group) or []
     ]
     used = {one[name] for one in containers for name in ("image", "imageID")}
-    node = await _node(reads, pod)
+    node = await _node(reads, pod, cut)
     on_the_node = [
         image
         for image in node.get("status", {}).get("images") or []
@@ -180,14 +192,14 @@ async def _images(reads: Reads, pod: Object) -> Any:
     return {"containers": containers, "onTheNode": on_the_node, "imagePullSecrets": pull_secrets}
 
 
-async def _service_account(reads: Reads, pod: Object) -> Any:
+async def _service_account(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the pod's account with every binding that names it, and the roles bound."""
     namespace = pod["metadata"]["namespace"]
     name = pod["spec"].get("serviceAccountName") or "default"
     account = await reads.get(resources.SERVICE_ACCOUNTS, name, namespace)
     bindings = [
-        *await reads.all(resources.ROLE_BINDINGS, namespace),
-        *await reads.all(resources.CLUSTER_ROLE_BINDINGS),
+        *_whole(await reads.all(resources.ROLE_BINDINGS, namespace), "role bindings", cut),
+        *_whole(await reads.all(resources.CLUSTER_ROLE_BINDINGS), "cluster role bindings", cut),
     ]
     bound = [binding for binding in bindings if _names(binding, name, namespace)]
     roles = [await _role(reads, binding, namespace) for binding in bound]
@@ -219,12 +231,12 @@ async def _role(reads: Reads, binding: Object, namespace: str) -> Any:
         return {"gone": reference}
 
 
-async def _network(reads: Reads, pod: Object) -> Any:
+async def _network(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return policies and services of the namespace, and which of them select the pod."""
     namespace = pod["metadata"]["namespace"]
     labels = pod["metadata"].get("labels") or {}
-    policies = await reads.all(resources.NETWORK_POLICIES, namespace)
-    services = await reads.all(resources.SERVICES, namespace)
+    policies = _whole(await reads.all(resources.NETWORK_POLICIES, namespace), "policies", cut)
+    services = _whole(await reads.all(resources.SERVICES, namespace), "services", cut)
     return {
         "networkPolicies": policies,
         "services": services,
@@ -237,7 +249,7 @@ async def _network(reads: Reads, pod: Object) -> Any:
     }
 
 
-async def _storage(reads: Reads, pod: Object) -> Any:
+async def _storage(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the claims that the pod mounts, and their volumes."""
     namespace = pod["metadata"]["namespace"]
     names = [_claim(pod, volume) for volume in pod["spec"].get("volumes") or []]

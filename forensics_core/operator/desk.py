@@ -29,6 +29,7 @@ from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.storage import Storage
+from forensics_core.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Desk:
             reference(checkpoint),
             reason=reason,
             action="Checkpoint",
-            note=note,
+            note=printable(note),
             kind="Warning" if warning else "Normal",
         )
 
@@ -151,7 +152,7 @@ class Desk:
     def done(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Note the end of a checkpoint."""
         phase = str(checkpoint.status.phase)
-        self.metrics.finished.labels(phase=phase, reason=reason).inc()
+        self.metrics.count_end(phase, reason)
         log.info("%s is %s: %s", name_of(checkpoint), phase, reason, extra=fields_of(checkpoint))
 
     def checkpoints(self, checkpoint: PodCheckpoint) -> PodCheckpoints:

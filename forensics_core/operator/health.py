@@ -11,7 +11,7 @@ import anyio
 from aiohttp import web
 
 from forensics_core.errors import UsageError
-from forensics_core.listener import listener
+from forensics_core.listener import PortUnavailable, listener
 from forensics_core.operator.metrics import Metrics
 
 RECENT = 15.0
@@ -73,9 +73,10 @@ def _listening(port: int) -> Iterator[socket.socket]:
     """Hold the port for the block: whoever is cancelled while the server starts gives it back."""
     try:
         server = listener(port)
-    except OSError as error:
+    except PortUnavailable as error:
         raise UsageError(
-            f"The port {port} cannot be served: {error}", hint="Set healthPort to another one"
+            f"The port {port} cannot be served: {error.message}",
+            hint="Set healthPort to another one",
         ) from error
     with closing(server):
         yield server

@@ -5,6 +5,18 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTROLLER = "podcheckpoint"
+OTHER = "Other"
+_REASONS = (
+    "AccessDenied BucketNotFound Cancelled Complete ContainerNotFound DeadlineExceeded "
+    "DestinationIsBundle DestinationNotAllowed DestinationRefused Evicted Interrupted "
+    "JobFailed ManifestLost ManifestUnreadable NameTaken NoDestination NoManifest NoWorker "
+    "NodeGone NodeNotReady NotFound NotSealed NotStarted OOMKilled ObjectLockMissing "
+    "OrderLost Partial PodFailed PodGone PodPending PodReplaced RetentionTooLong "
+    "RuntimeNotSupported RuntimeUnavailable WorkerLost "
+)
+REASONS = frozenset(_REASONS.split())
+"""The reasons that are counted by themselves. A node can give any other word, and each new value of
+a label is a series that a monitoring system keeps."""
 
 
 class Metrics:
@@ -56,6 +68,11 @@ class Metrics:
             ["name"],
             registry=registry,
         )
+
+    def count_end(self, phase: str, reason: str) -> None:
+        """Count a checkpoint that came to its end."""
+        label = reason if reason in REASONS else OTHER
+        self.finished.labels(phase=phase, reason=label).inc()
 
     def exposition(self) -> bytes:
         """Return all of it in Prometheus's text format."""

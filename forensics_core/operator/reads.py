@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -16,8 +19,25 @@ from forensics_core.kube.resources import Resource
 
 FRESH = 10.0
 """Seconds that an answer is used again."""
-KEPT = 512
-"""Answers kept at most."""
+KEPT = 64
+"""Answers kept at most: each may be a listing of `LISTING` bytes."""
+
+
+LISTING = 1024 * 1024
+"""Bytes of JSON that are kept of one listing; as objects they take several times that."""
+ANSWER = 2 * 1024 * 1024
+"""Bytes of a page that are read at once."""
+OBJECT = 4 * 1024 * 1024
+"""Bytes of one object: more than etcd stores."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """What was read of a listing."""
+
+    items: list[Object] = field(default_factory=list)
+    cut: bool = False
+    """Whether there were more than fit."""
 
 
 @dataclass(slots=True)
@@ -33,35 +53,47 @@ class Reads:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
+        self._listing = anyio.Lock()
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Return an object. Raises `NotFound`, which is not shared."""
         objects = Objects(self._cluster, resource)
         key = (resource.api_version, resource.plural, namespace or "", name)
-        found: Object = await self._shared(key, lambda: objects.get(name, namespace))
+        read = partial(objects.get, name, namespace, most=OBJECT)
+        found: Object = await self._shared(key, read)
         return found
 
-    async def all(self, resource: Resource, namespace: str | None = None) -> list[Object]:
-        """Return all objects, in a namespace or everywhere."""
-        objects = Objects(self._cluster, resource)
-
-        async def read() -> list[Object]:
-            return (await objects.list(namespace)).items
-
+    async def all(self, resource: Resource, namespace: str | None = None) -> Listing:
+        """Return all objects, in a namespace or everywhere, as many as fit into `LISTING` bytes."""
         key = (resource.api_version, resource.plural, namespace or "")
-        found: list[Object] = await self._shared(key, read)
+        found: Listing = await self._shared(key, lambda: self._list(resource, namespace))
         return found
 
-    async def list_now(
-        self, resource: Resource, namespace: str, *, field_selector: str
-    ) -> list[Object]:
+    async def list_now(self, resource: Resource, namespace: str, *, field_selector: str) -> Listing:
         """Return objects that only one checkpoint asks for: never shared."""
-        objects = Objects(self._cluster, resource)
-        return (await objects.list(namespace, field_selector=field_selector)).items
+        return await self._list(resource, namespace, field_selector)
 
     async def get_now(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Return an object as it is now."""
-        return await Objects(self._cluster, resource).get(name, namespace)
+        return await Objects(self._cluster, resource).get(name, namespace, most=OBJECT)
+
+    async def _list(
+        self, resource: Resource, namespace: str | None, field_selector: str = ""
+    ) -> Listing:
+        """Read page by page, one listing at a time: tenants decide how large their objects are."""
+        found = Listing()
+        room = LISTING
+        objects = Objects(self._cluster, resource)
+        pages = objects.pages(namespace, field_selector=field_selector, most=ANSWER)
+        async with self._listing, aclosing(pages) as read:
+            async for page in read:
+                for item in page.items:
+                    room -= len(json.dumps(item))
+                    if room < 0:
+                        found.cut = True
+                        return found
+                    found.items.append(item)
+        return found
 
     async def _shared(self, key: tuple[str, ...], read: Callable[[], Awaitable[Any]]) -> Any:
         answer = self._answers.setdefault(key, _Answer())

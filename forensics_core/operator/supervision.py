@@ -78,7 +78,7 @@ async def why_no_pod(reads: Reads, job: Object) -> Outcome:
         metadata.get("namespace", ""),
         field_selector=f"involvedObject.uid={metadata.get('uid', '')}",
     )
-    return delay_of_job(events)
+    return delay_of_job(events.items)
 
 
 def _late(observed: Observed) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
+from forensics_core import children
 from forensics_core.testing.objects import Obj, lookup
 from forensics_core.testing.runner import Outcome, RunningPod
 from forensics_core.testing.volumes import materialise
@@ -89,13 +90,11 @@ class ProcessRunner:
     ) -> int:
         if not command:
             raise FileNotFoundError("the container has no command, and the runner no entrypoint")
-        async with await anyio.open_process(
+        async with await children.start(
             command,
-            stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             env=environment,
             cwd=folder,
-            start_new_session=True,
         ) as process:
             try:
                 await _copy_output(process, pod)

@@ -57,6 +57,14 @@ class Member:
     """Of the content; empty where there is none, or too many holes to hash."""
     stored_sha256: str = ""
     """Of a sparse file's data in the archive, its map included."""
+    inode: tuple[int, int, int] | None = None
+    """Its number, and the major and minor number of the file system that it is of."""
+    btime: str = ""
+    """When it was made, as exact as the other times."""
+    changed: bool = False
+    """Whether these three are of what lay there a moment later, when it had been changed."""
+    attributes: list[str] | None = None
+    """What `chattr` set, by name."""
     truncated: bool = False
     """Whether the archive ends in the middle of it."""
     unread: bool = False

@@ -78,6 +78,8 @@ def encode(member: Member) -> str:
     )
     if member.sha256:
         row += f',"sha256":"{member.sha256}"'
+    if member.inode:
+        row += _origin(member, *member.inode)
     if member.kind != "file" or member.sparse or member.xattrs or member.acls:
         row += _details(member)
     if member.truncated:
@@ -87,6 +89,18 @@ def encode(member: Member) -> str:
     if member.kind != "socket":
         row += f',"header":{member.header},"data":{member.data}'
     return row + "}\n"
+
+
+def _origin(member: Member, number: int, major: int, minor: int) -> str:
+    """Spell what the file system said and the archive does not hold."""
+    more = f',"inode":{number},"dev":[{major},{minor}]'
+    if member.btime:
+        more += f',"btime":"{member.btime}"'
+    if member.changed:
+        more += ',"changedSince":true'
+    if member.attributes:
+        more += f',"attributes":{json.dumps(member.attributes)}'
+    return more
 
 
 def _details(member: Member) -> str:

@@ -24,6 +24,7 @@ from forensics_core.export.tarindex.walk import TarWalk
 class TarIndex:
     """A `Stage` that changes nothing, and hands chunks of rows to `send`.
 
+    `enrich` may add to each member what no archive holds; it is called in a worker thread.
     `damaged` is called where the archive ends before its end, or is none, as soon as that is known.
     """
 
@@ -33,11 +34,13 @@ class TarIndex:
         self,
         send: Callable[[Chunk], Coroutine[Any, Any, None]],
         damaged: Callable[[], None] = lambda: None,
+        enrich: Callable[[Member], None] | None = None,
     ) -> None:
         self._send = send
         self._damaged = damaged
         self._rows = RowWriter()
-        self._walk = TarWalk(self._rows.add)
+        self._enrich = enrich
+        self._walk = TarWalk(self._add)
         self.damage = ""
         """Why the index ends before the archive does; empty if it does not."""
 
@@ -72,8 +75,13 @@ class TarIndex:
 
     def add(self, member: Member) -> None:
         """Add what the archive cannot hold, once it has passed. Called in a worker thread."""
-        self._rows.add(member)
+        self._add(member)
         self._hand_on()
+
+    def _add(self, member: Member) -> None:
+        if self._enrich:
+            self._enrich(member)
+        self._rows.add(member)
 
     def _hand_on(self) -> None:
         for chunk in self._rows.take():

@@ -326,4 +326,10 @@ async def test_an_engine_across_the_network_is_exported(
         wish = Wish(kinds, name="case", subpath="")
         to = str(bundle.folder.parent)
         await capture_container(f"docker://{container}", to=to, wish=wish)
-    assert bundle.gaps() == {"network": "Remote", "details of the file system": "Remote"}
+    assert bundle.gaps() == {
+        "network": "Remote",
+        "details of the file system": "Remote",
+        "mount /etc/hosts": "Remote",
+        "mount /etc/hostname": "Remote",
+        "mount /etc/resolv.conf": "Remote",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 from typing import cast
@@ -9,7 +10,8 @@ from typing import cast
 import anyio
 import pytest
 
-from collector.artifacts import network, processes
+from collector.artifacts import network, process, processes
+from collector.artifacts.process import MAX_STRINGS
 from collector.node.procfs import HOST_PROC, MAX_BYTES
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
@@ -91,8 +93,13 @@ async def test_a_file_of_proc_that_floods(proc: Path, bundle: Bundle) -> None:
     scene = scene_for(bundle)
     await processes.capture(scene)
     row = bundle.json("containers/web/processes.json")["processes"][1]
-    assert row["truncated"] == ["environ"] and len(row["environ"][0]) == MAX_BYTES
-    assert gaps(scene) == {"processes.json, rest of files": "TooLarge"}
+    assert row["truncated"] == ["environ"]
+    kept = base64.b64decode(row["environ"].pop("base64"))
+    assert kept == b"x" * MAX_STRINGS
+    assert row["environ"] == {"strings": 1, "truncated": True, "size": None}
+    (gap,) = scene.bundle.not_captured
+    assert (gap.what, gap.reason) == ("processes.json, rest of files", "TooLarge")
+    assert gap.pid == 8 and gap.requested and "/proc/8/environ" in gap.message
     assert scene.bundle.artifacts[0].flags == (Flag.TRUNCATED,)
 
 
@@ -111,3 +118,104 @@ async def test_no_time_for_all_of_them(proc: Path, bundle: Bundle) -> None:
     await processes.capture(scene)
     assert bundle.json("containers/web/processes.json")["processes"] == []
     assert gaps(scene) == {"processes.json, 3 processes": "Deadline"}
+
+
+async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cut(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LITTLE", 100)
+    for number in ("7", "8", "9"):
+        (proc / number / "cmdline").write_bytes(b"ab\0" * 20_000)
+    scene = scene_for(bundle)
+    monkeypatch.setattr(
+        process.Room, "limit", lambda room, most: 100 if room.left < 2**28 else most
+    )
+    await processes.capture(scene)
+    rows = bundle.json("containers/web/processes.json")["processes"]
+    assert [row["cmdline"]["strings"] for row in rows] == [20_000, 34, 34]
+    assert [row.get("truncated") for row in rows] == [None, ["cmdline"], ["cmdline"]]
+    assert gaps(scene) == {"processes.json, rest of files": "TooLarge"}
+
+
+async def test_a_long_table_of_mounts_is_in_one_row_of_those_who_share_it(
+    proc: Path, bundle: Bundle
+) -> None:
+    table = b"36 35 98:0 / /mnt rw - ext3 /dev/root rw\n" * 100_000
+    for number in ("7", "8", "9"):
+        (proc / number / "ns/mnt").symlink_to("mnt:[1]" if number != "9" else "mnt:[2]")
+        (proc / number / "root").symlink_to("/")
+        (proc / number / "mountinfo").write_bytes(table)
+    await processes.capture(scene_for(bundle))
+    rows = bundle.json("containers/web/processes.json")["processes"]
+    assert [len(row["mountinfo"] or "") for row in rows] == [len(table), 0, len(table)]
+    assert [row.get("mountinfoOf") for row in rows] == [None, 7, None]
+
+
+async def test_huge_tables_of_sockets_are_bounded_together_and_told(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "MAX_TABLES", 10_000)
+    monkeypatch.setattr(network, "MAX_SOCKETS", 10)
+    line = "   0: 0100007F:1F90 00000000:0000 0A 0:0 00:0 0     0        0 12345 1 0\n"
+    (proc / "7/net").mkdir()
+    for name in ("tcp", "udp"):
+        (proc / "7/net" / name).write_text("head\n" + line * 100)
+    scene = scene_for(bundle)
+    await network.capture(scene)
+    (row,) = bundle.json("containers/web/network.json")["namespaces"]
+    assert len(row["sockets"]) == 10 and row["truncated"] == ["net/udp", "sockets"]
+    assert sum(len(table) for table in row["raw"].values()) == 10_000
+    assert gaps(scene) == {"network.json, its rest": "TooLarge"}
+
+
+async def test_sockets_of_more_open_files_than_can_be_looked_at_are_told(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "MAX_LINKS", 2)
+    (proc / "8/fd").mkdir()
+    for number in range(5):
+        (proc / "8/fd" / str(number)).symlink_to(f"socket:[{number}]")
+    scene = scene_for(bundle)
+    await network.capture(scene)
+    (gap,) = scene.bundle.not_captured
+    assert gap.what == "network.json, holders of sockets" and gap.message.endswith(": 8")
+
+
+async def test_a_network_namespace_that_hangs_is_told_and_the_others_go_on(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (proc / "9/ns/net").unlink()
+    (proc / "9/ns/net").symlink_to("net:[2]")
+    (proc / "7/net").mkdir()
+    (proc / "9/net").mkdir()
+    os.mkfifo(proc / "7/net/tcp")
+    (proc / "9/net/arp").write_text("IP address\n")
+    monkeypatch.setattr(network, "PATIENCE", 0.3)
+    scene = scene_for(bundle)
+    await network.capture(scene)
+    (row,) = bundle.json("containers/web/network.json")["namespaces"]
+    assert row["raw"] == {"arp": "IP address\n"}
+    assert gaps(scene) == {"network.json, namespaces": "Hung"}
+    (proc / "7/net/tcp").write_text("released\n")
+
+
+async def test_no_time_for_network_namespaces(proc: Path, bundle: Bundle) -> None:
+    scene = scene_for(bundle, seconds=0)
+    await network.capture(scene)
+    assert bundle.json("containers/web/network.json")["namespaces"] == []
+    assert gaps(scene) == {"network.json, 1 namespaces": "Deadline"}
+
+
+async def test_very_many_files_that_were_cut_are_counted(
+    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "MAX_CUT", 1)
+    stat = "9 (x) S " + " ".join(["0"] * 44) + f" 1000 {1000 + 9 * 2**20} 0 0 0"
+    for number in ("7", "8", "9"):
+        (proc / number / "stat").write_text(stat)
+        (proc / number / "cmdline").write_bytes(b"x" * (MAX_STRINGS + 1))
+    scene = scene_for(bundle)
+    await processes.capture(scene)
+    first, rest = scene.bundle.not_captured
+    assert (first.pid, first.size) == (7, 9 * 2**20)
+    assert rest.message.startswith("2 more files")

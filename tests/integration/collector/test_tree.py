@@ -15,6 +15,7 @@ import pytest
 
 from collector.files.tree import TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
+from forensics_core import children
 from forensics_core.errors import SourceError
 from forensics_core.evidence.manifest import Flag
 from tests.integration.collector.anytree import access_list
@@ -111,7 +112,8 @@ async def test_without_a_mount_namespace_access_lists_are_kept_all_the_same(
     (tmp_path / "tar").symlink_to(shutil.which("tar") or "")
     if refusing:
         (tmp_path / "unshare").symlink_to("/bin/false")
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(children, "FOLDERS", (str(tmp_path),))
+    monkeypatch.delenv("PATH")
     (top / "file").touch()
     os.setxattr(top / "file", "system.posix_acl_access", access_list(7777, 8888, 5))
     assert access_text(await read(descriptor)) == ["user:7777:r-x", "group:8888:r-x"]
@@ -193,6 +195,28 @@ async def test_a_file_that_vanishes_is_named(top: Path, descriptor: int) -> None
     assert f"./{gone[0]}" in [remark.path for remark in findings.remarks]
 
 
+async def test_a_directory_that_is_renamed_before_it_is_read_is_told(
+    top: Path, descriptor: int
+) -> None:
+    for name in ("first", "second"):
+        (top / name / "inner").mkdir(parents=True)
+        (top / name / "large").write_bytes(b"x" * 16 * MIB)
+    moved = []
+
+    def move_the_other(block: bytes) -> None:
+        moved.append("second" if b"./first" in block else "first")
+        other = "first" if moved[0] == "second" else "second"
+        (top / moved[0]).rename(top / other / "inner/loop")
+
+    async with read_tree(descriptor) as reading:
+        tar, _ = await middle(reading, move_the_other)
+    names = tar.getnames()
+    findings = reading.complaints.findings
+    told = f"./{moved[0]}" in [remark.path for remark in findings.remarks]
+    assert told and findings.flags == {Flag.CHANGED_WHILE_READ}
+    assert len(names) == len(set(names)) and not reading.losses
+
+
 async def test_symbolic_links_are_never_followed(top: Path, descriptor: int) -> None:
     (top / "escape").symlink_to("/etc", target_is_directory=True)
     tar, _ = await read(descriptor)
@@ -223,13 +247,35 @@ def _children() -> list[int]:
     return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "tar\n"]
 
 
-async def test_a_tar_that_is_killed_is_a_failure(top: Path, descriptor: int) -> None:
-    (top / "large").write_bytes(b"x" * 16 * MIB)
+def kill(_: bytes) -> None:
+    for number in _children():
+        os.kill(number, 9)
+
+
+async def test_what_follows_a_tar_that_is_killed_is_read_by_another(
+    top: Path, descriptor: int
+) -> None:
+    for name in ("first", "second", "third"):
+        (top / name).write_bytes(b"x" * 16 * MIB)
+    async with read_tree(descriptor) as reading:
+        tar, _ = await middle(reading, kill)
+    assert sorted(tar.getnames()) == [".", "./first", "./second", "./third"]
+    (loss,) = reading.losses
+    assert loss.cut and "it ended with -9" in loss.why
+    for member in tar.getmembers()[1:]:
+        file = tar.extractfile(member)
+        assert file and (file.read() == b"x" * 16 * MIB) == (
+            member.name != f".{loss.path.decode()}"
+        )
+    assert reading.complaints.findings.flags == {Flag.TRUNCATED}
+
+
+async def test_a_tar_that_dies_before_it_wrote_anything_is_a_failure(
+    top: Path, descriptor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.files.tree.MEMORY", MIB)
     with pytest.raises(SourceError, match="tar could not read the file system"):
         async with read_tree(descriptor) as reading:
-            await anext(reading.blocks)
-            for number in _children():
-                os.kill(number, 9)
             await archive(reading)
 
 
@@ -241,6 +287,7 @@ async def test_a_root_that_is_gone_is_a_failure(top: Path, descriptor: int) -> N
 
 
 async def test_without_gnu_tar(descriptor: int, monkeypatch: pytest.MonkeyPatch, top: Path) -> None:
+    monkeypatch.setattr(children, "FOLDERS", ())
     monkeypatch.setenv("PATH", str(top))
     with pytest.raises(Unavailable, match="GNU tar is not installed"):
         async with read_tree(descriptor):

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collector.files.tree
+from forensics_core import children
 from forensics_core.api.order import Compression
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive_file import find_file, read_file
@@ -243,6 +244,29 @@ def gaps(bundle: Path) -> tuple[NotCaptured, ...]:
     return Statement.from_bytes((bundle / "manifest.json").read_bytes()).predicate.not_captured
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TAR_OPTIONS", "--exclude-vcs"),
+        ("TAR_OPTIONS", "--remove-files"),
+        ("TAR_OPTIONS", "--exclude=*"),
+        ("TAPE", "/nowhere"),
+        ("POSIXLY_CORRECT", "1"),
+        ("LD_PRELOAD", "/nowhere/evil.so"),
+    ],
+)
+async def test_the_environment_does_not_change_the_archive(
+    name: str, value: str, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / ".git").mkdir()
+    (tree / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    monkeypatch.setenv(name, value)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    async with opened(tmp_path / "bundle") as (bundle, index):
+        assert await content(bundle, index, b"/.git/HEAD") == b"ref: refs/heads/main"
+    assert (tree / ".git" / "HEAD").exists() and not gaps(tmp_path / "bundle")
+
+
 async def test_missing_attributes_are_a_gap(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +277,7 @@ async def test_missing_attributes_are_a_gap(
     said = r'tar: "./etc": Warning: Cannot flistxattr: Input/output error'
     broken.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' >&2\nexec {real} \"$@\"\n")
     broken.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(children, "FOLDERS", (str(broken.parent), *children.FOLDERS))
     await capture_tree(tree, str(tmp_path / "bundle"))
     (gap,) = gaps(tmp_path / "bundle")
     assert gap.requested and (gap.what, gap.reason) == ("attributes of files", "Unreadable")
@@ -412,7 +436,7 @@ async def test_what_tar_read_before_it_gave_up_is_kept(
     await anyio.run_process(["rm", "-rf", str(tree)])
     capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
     (gap,) = [gap for gap in capture.not_captured if gap.requested]
-    assert (gap.what, gap.reason) == ("rootfs.tar, its rest", "SourceFailed")
+    assert (gap.what, gap.reason) == ("rootfs.tar, a subtree", "SourceFailed")
     assert "memory exhausted" in gap.message
     flags = {artifact.name.split("/")[-1]: artifact.flags for artifact in capture.artifacts}
     assert Flag.TRUNCATED in flags["rootfs.tar.zst"]

@@ -135,7 +135,8 @@ def _described(path: Path) -> Described:
         owner=(said.st_uid, said.st_gid),
         mtime=said.st_mtime_ns,
         size=said.st_size if regular else 0,
-        blocks=said.st_blocks if regular else 0,
+        # ext4 keeps a block for attributes once it needed one, even if they are few by now.
+        blocks=said.st_blocks if regular and not os.listxattr(path) else 0,
         device=said.st_rdev,
         content=content_of(path) if regular else b"",
         target=os.fsencode(path.readlink()) if link else b"",

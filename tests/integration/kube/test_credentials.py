@@ -243,8 +243,10 @@ def test_what_the_caller_names_comes_first(tmp_path: Path) -> None:
 
 def test_then_the_environment_then_the_home(tmp_path: Path) -> None:
     home = {"HOME": str(tmp_path), "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    named = CredentialSource.find(None, None, home | {"KUBECONFIG": "/a:/b"})
-    assert named.kubeconfig == "/a:/b"
+    (tmp_path / "b").touch()
+    both = f"/a:{tmp_path}/b"
+    named = CredentialSource.find(None, None, home | {"KUBECONFIG": both})
+    assert named.kubeconfig == both, "one that is missing is passed over"
     assert CredentialSource.find(None, None, home).kubeconfig is None, "in a pod"
     (tmp_path / ".kube").mkdir()
     (tmp_path / ".kube" / "config").touch()

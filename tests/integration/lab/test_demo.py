@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab.docker import Engine
+from lab.tamper import HOSTS_LINE, LOOT
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "lab.demo"]
@@ -56,12 +57,18 @@ def story(*arguments: str, env: dict[str, str], before: Sequence[str] = ()) -> s
 
 
 def interrupted(*arguments: str, env: dict[str, str], moment: str) -> str:
-    """Press Ctrl-C once a line says the moment, and return what is said from then on."""
+    """Press Ctrl-C once a line says the moment, and return all that is said."""
+    said = ""
     with start(*arguments, env=env) as demo:
         assert demo.stdout
-        assert any(moment in line for line in demo.stdout), "the moment never came"
+        for line in demo.stdout:
+            said += line
+            if moment in line:
+                break
+        else:
+            pytest.fail(f"the moment never came: {said}")
         demo.send_signal(signal.SIGINT)
-        said = demo.stdout.read()
+        said += demo.stdout.read()
     assert demo.returncode == 128 + signal.SIGINT
     return said
 
@@ -74,6 +81,14 @@ def check_story(said: str) -> None:
     for change in CHANGES:
         assert f"\n{change}\n" in said
     assert "\x1b" not in said
+    assert re.search(r"/srv/data' (is|lies)", said), "the volume is told"
+
+
+def check_traces_off_disk(said: str) -> None:
+    """The demo shows what was written to memory and to the runtime's files, and tells the rest."""
+    assert f"\n{HOSTS_LINE}\n" in said and f"\n{LOOT}\n" in said
+    assert re.search(r"mount /srv/data +NotRequested|mount /srv/data ", said)
+    assert "/tmp/.cache/sleep" in said
 
 
 def check_nothing_stays(folder: Path) -> None:
@@ -82,10 +97,13 @@ def check_nothing_stays(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-async def containers(docker: Engine) -> list[str]:
+async def leftovers(docker: Engine, said: str) -> list[str]:
+    """Return the demo's own containers that are still there: other tests may use the engine too."""
+    names = {f"/{name}" for name in re.findall(r"\bshop-[0-9a-f]+\b", said)}
+    assert names, "the demo names its container"
     async with docker.client() as client:
-        found = [await each.show() for each in await client.containers.list(all=1)]
-    return [each["Name"] for each in found if each["Name"].startswith("/shop-")]
+        there = await client.containers.list(all=1)
+    return [name for each in there for name in each["Names"] if name in names]
 
 
 def running_in(folder: Path) -> list[bytes]:
@@ -100,9 +118,11 @@ def running_in(folder: Path) -> list[bytes]:
 async def test_it_ends_with_verified_evidence_and_leaves_nothing(
     docker: Engine, tmp_path: Path
 ) -> None:
-    check_story(story(env=environment(tmp_path) | docker.env))
+    said = story(env=environment(tmp_path) | docker.env)
+    check_story(said)
+    check_traces_off_disk(said)
     check_nothing_stays(tmp_path)
-    assert await containers(docker) == []
+    assert await leftovers(docker, said) == []
 
 
 @pytest.mark.skipif(
@@ -127,7 +147,7 @@ async def test_it_can_be_interrupted(docker: Engine, tmp_path: Path, moment: str
     assert "Stopping, and cleaning up" in said
     assert "Traceback" not in said
     check_nothing_stays(tmp_path)
-    assert await containers(docker) == []
+    assert await leftovers(docker, said) == []
 
 
 @pytest.mark.containerd
@@ -135,6 +155,7 @@ def test_it_tells_the_same_of_a_pod_on_containerd(tmp_path: Path) -> None:
     said = story("containerd", env=environment(tmp_path))
     assert re.search(r"^\$ forensics collect containerd://shop/shop-\w+/shop --to ", said, re.M)
     check_story(said)
+    check_traces_off_disk(said)
     check_nothing_stays(tmp_path)
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from forensics_core.errors import AnswerTooLarge
+from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
+from forensics_core.kube.objects import Objects
 from forensics_core.operator.context import Context, gather
-from forensics_core.operator.reads import Reads
+from forensics_core.operator.reads import LISTING, Reads
 from forensics_core.testing.faults import Fault
 from tests.integration.operator.stage import Document, Stage
 from tests.unit.operator.samples import checkpoint
@@ -138,3 +141,39 @@ async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
             await gather(reads, checkpoint(), pod)
     assert stage.requests("get")["get nodes"] == 1
     assert stage.requests("list")["list events"] == 3, "these are the pod's own"
+
+
+def annotated(number: int, size: int) -> Document:
+    name = {"name": f"svc-{number:04}", "namespace": "default", "annotations": {"x": "y" * size}}
+    spec = {"selector": {"app": "web"}, "ports": [{"port": 80}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": name, "spec": spec}
+
+
+async def test_a_tenants_large_objects_are_cut_and_told(stage: Stage) -> None:
+    for number in range(60):
+        stage.cluster.create(annotated(number, 200_000))
+    pod = stage.cluster.get("pods", "web-0", "default")
+    context, files = await gathered(stage, pod)
+    assert sum(len(data) for data in context.files.values()) < 3 * LISTING
+    kept = len(files["context/network.json"]["services"])
+    assert 0 < kept < 60
+    (gap,) = context.gaps
+    assert gap == f"context/network.json: TooLarge: only the first {kept} services were read"
+
+
+async def test_pages_that_are_too_large_are_asked_for_in_parts(stage: Stage) -> None:
+    for number in range(30):
+        stage.cluster.create(annotated(number, 30_000))
+    async with connect(stage.kubeconfig) as cluster:
+        objects = Objects(cluster, resources.SERVICES)
+        found = [page async for page in objects.pages("default", most=200_000)]
+        with pytest.raises(AnswerTooLarge, match="more than 1000 bytes"):
+            [page async for page in objects.pages("default", most=1_000)]
+    assert len(found) > 1 and sum(len(page.items) for page in found) == 30
+
+
+async def test_one_object_is_never_larger_than_there_is_memory_for(stage: Stage) -> None:
+    stage.cluster.create(annotated(0, 5_000_000))
+    async with connect(stage.kubeconfig) as cluster:
+        with pytest.raises(AnswerTooLarge):
+            await Reads(cluster).get(resources.SERVICES, "svc-0000", "default")

@@ -13,6 +13,7 @@ from tests.integration.operator.stage import NAMESPACE, Document, Stage, conditi
 
 WRITES_OF_A_CHECKPOINT = 10
 """Of one that goes well: finalizer, three statuses, order, Job, order's end, three events."""
+EVENTS = 3
 
 
 async def crash_after(stage: Stage, write: int, settings: Settings | None = None) -> bool:
@@ -33,12 +34,14 @@ async def crash_after(stage: Stage, write: int, settings: Settings | None = None
     return scope.cancelled_caught
 
 
-@pytest.mark.parametrize("write", range(1, WRITES_OF_A_CHECKPOINT + 4))
+@pytest.mark.parametrize("write", range(1, WRITES_OF_A_CHECKPOINT + 1))
 async def test_an_operator_killed_after_any_write_is_taken_up_by_the_next(
     stage: Stage, write: int
 ) -> None:
     stage.request()
-    await crash_after(stage, write)
+    crashed = await crash_after(stage, write)
+    # The last ones are events, which need not come before the end that the test waits for.
+    assert crashed or write > WRITES_OF_A_CHECKPOINT - EVENTS, "there are fewer writes than that"
     async with stage.operating():
         status = await stage.finished()
     await whole(stage, status)

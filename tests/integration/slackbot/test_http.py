@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import socket
+import time
+from urllib.parse import urlencode
 
 import aiohttp
+import pytest
 
+from forensics_core.listener import PortUnavailable, listener
+from slackbot.transport import Remembered
 from tests.integration.slackbot.scene import Scene
 
 
@@ -46,3 +53,57 @@ async def test_nobody_else_is_heard(scene: Scene) -> None:
     ):
         assert response.status == 401
     assert scene.checkpoints() == []
+
+
+def signed(secret: str, body: str, when: int) -> dict[str, str]:
+    digest = hmac.new(secret.encode(), f"v0:{when}:{body}".encode(), hashlib.sha256)
+    return {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Request-Timestamp": str(when),
+        "X-Slack-Signature": f"v0={digest.hexdigest()}",
+    }
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["replayed", "retried with a new signature"])
+async def test_a_request_that_comes_three_times_is_taken_once(scene: Scene, later: int) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/slack/events"
+    fields = {
+        "command": "/checkpoint",
+        "text": "web-0 -n shop",
+        "user_id": "U0ALICE",
+        "team_id": "T0LAB",
+        "channel_id": "C0INC",
+        "trigger_id": "1.2.3",
+        "response_url": "http://127.0.0.1:9/",
+    }
+    now = int(time.time())
+    async with (
+        scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
+        aiohttp.ClientSession() as session,
+    ):
+        for number in range(3):
+            body = urlencode(fields)
+            headers = signed("s3cret", body, now + number * later)
+            headers["X-Slack-Retry-Num"] = str(number)
+            async with session.post(url, data=body, headers=headers) as response:
+                assert response.status == 200
+        await scene.made()
+    assert len(scene.checkpoints()) == 1
+
+
+def test_what_is_remembered_is_bounded_and_can_be_forgotten() -> None:
+    seen = Remembered(2)
+    assert [seen.add(key) for key in "abab"] == [True, True, False, False]
+    seen.forget("b")
+    assert seen.add("b")
+    assert seen.add("c")
+    assert seen.add("a")
+
+
+def test_a_port_that_is_taken_is_one_clear_line() -> None:
+    with listener(0) as taken, pytest.raises(PortUnavailable) as caught:
+        listener(taken.getsockname()[1])
+    assert "Cannot listen on port" in str(caught.value)
+    assert "another port" in str(caught.value)
+    assert "\n" not in str(caught.value)

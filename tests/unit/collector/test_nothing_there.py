@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
 
 from collector.artifacts import logs, network, processes
-from collector.runtimes.runtime import ContainerInfo, Runtime
+from collector.files.logfiles import LogFiles
+from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.evidence.bundle import BundleWriter
@@ -26,6 +28,10 @@ class EndedRuntime:
 
     async def inspect(self, container: ContainerInfo) -> ContainerInfo:
         return container
+
+    @asynccontextmanager
+    async def log_files(self, _: ContainerInfo) -> AsyncIterator[LogFiles]:
+        yield LogFiles()
 
     async def process(self, _: ContainerInfo) -> int:
         process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
@@ -52,3 +58,20 @@ async def test_it_is_said_that_there_was_nothing(
     (gap,) = bundle.not_captured
     assert (gap.what, gap.container, gap.requested) == (kind, "web", False)
     assert gap.reason in NOTHING_THERE
+
+
+class HungRuntime(EndedRuntime):
+    """A runtime whose logs lie on storage that hangs."""
+
+    def log_files(self, _: ContainerInfo) -> Any:
+        raise Unavailable("Reading the logs took more than 30 s", reason="Hung")
+
+
+async def test_files_that_cannot_be_reached_are_no_empty_log(tmp_path: Path) -> None:
+    async with open_destination(str(tmp_path / "bundle")) as destination:
+        bundle = BundleWriter(destination)
+        runtime = cast(Runtime, HungRuntime())
+        deadline = anyio.current_time() + 60
+        scene = Scene("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
+        with pytest.raises(Unavailable, match="took more than"):
+            await logs.capture(scene)

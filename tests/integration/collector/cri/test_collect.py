@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from anyio import to_thread
 
+from collector.artifacts.standing_gaps import KERNEL, MEMORY
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
@@ -154,11 +155,37 @@ async def test_a_running_container_in_a_job(
     async with engine.container(image) as container:
         await engine.exec(container, "echo hello > /tmp/greeting")
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
-    assert not capture.partial and not capture.not_captured
+    assert not capture.partial
+    assert {gap.what for gap in capture.not_captured} == {MEMORY, KERNEL}
     methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
     assert methods["rootfs.tar.zst"] == "tree" and methods["diff.json"] == "overlay-upperdir"
     diff = (tmp_path / "evidence/case/containers/web/diff.json").read_text()
     assert '"/tmp/greeting"' in diff and "processes.json" in methods
+
+
+HIDING = """
+    echo loot > /dev/shm/loot; cp /bin/busybox /tmp/sleep
+    /tmp/sleep 1000 > /dev/null 2>&1 7>/tmp/f &
+    while ! ls -l /proc/[0-9]*/exe | grep -q /tmp/sleep; do sleep 0.1; done
+    rm /tmp/sleep /tmp/f
+"""
+
+
+async def test_mounts_and_deleted_files_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        await engine.exec(container, HIDING)
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    gaps = {gap.what: gap for gap in capture.not_captured if not gap.what.startswith("logs")}
+    deleted = {"deleted executable /tmp/sleep", "deleted file /tmp/f"}
+    assert gaps.keys() == {*deleted, MEMORY, KERNEL}, gaps
+    assert gaps["deleted executable /tmp/sleep"].sha256
+    shown = await to_thread.run_sync(
+        lambda: forensics("cat", str(tmp_path / "evidence/case"), "web:/dev/shm/loot", env={})
+    )
+    assert shown.stdout == "loot\n"
 
 
 @pytest.mark.parametrize(

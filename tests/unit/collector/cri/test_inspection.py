@@ -21,7 +21,7 @@ def described(info: str, task: containerd.Process | None = None) -> ContainerInf
         info={"info": info},
     )
     pod = cri.PodSandbox(id="p", runtime_handler="runc")
-    return describe("containerd", said, pod, ("0.log",), task)
+    return describe("containerd", said, pod, task)
 
 
 def test_the_process_is_what_containerd_says() -> None:

@@ -67,3 +67,48 @@ def test_another_driver_keeps_what_is_mounted_on(tmp_path: Path) -> None:
         said(GraphDriver={"Name": "btrfs", "Data": None}, Mounts=mounts), Host(tmp_path)
     )
     assert (found.layers, found.driver) == (None, "btrfs") and "/data" in found.destinations
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """An engine's data folder, with what it calls the container inside."""
+    for driver in ("vfs", "btrfs", "zfs", "fuse-overlayfs"):
+        folder = tmp_path / f"image/{driver}/layerdb/mounts/4f2a"
+        folder.mkdir(parents=True)
+        (folder / "mount-id").write_text("0ab-1")
+    return tmp_path
+
+
+def of(driver: str, root: Path, **more: object) -> ContainerInfo:
+    path = f"{root}/containers/4f2a/hosts"
+    document = {"Id": "4f2a", "GraphDriver": {"Name": driver, "Data": None}, "HostsPath": path}
+    return said(**{**document, **more})
+
+
+@pytest.mark.parametrize(
+    ("driver", "merged", "plain"),
+    [
+        ("vfs", None, "vfs/dir/0ab-1"),
+        ("btrfs", None, "btrfs/subvolumes/0ab-1"),
+        ("zfs", "zfs/graph/0ab-1", None),
+        ("fuse-overlayfs", "fuse-overlayfs/0ab-1/merged", None),
+        ("windowsfilter", None, None),
+    ],
+)
+def test_drivers_without_layers_keep_containers_under_another_id(
+    driver: str, merged: str | None, plain: str | None, whole: Path
+) -> None:
+    found = storage(of(driver, whole), Host())
+    assert found.merged == (whole / merged if merged else None)
+    assert found.plain == (whole / plain if plain else None)
+    assert found.driver == driver and "/etc/hosts" in found.destinations
+
+
+@pytest.mark.parametrize("content", [b"../../../etc", b"", b"\xff", None])
+def test_an_id_that_is_none_leads_nowhere(content: bytes | None, whole: Path) -> None:
+    file = whole / "image/vfs/layerdb/mounts/4f2a/mount-id"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert storage(of("vfs", whole), Host()).plain is None
+    assert storage(of("vfs", whole, HostsPath="elsewhere"), Host()).plain is None

@@ -9,7 +9,8 @@ import threading
 import anyio
 import pytest
 
-from collector.node.patience import patiently
+from collector.node import patience
+from collector.node.patience import keep_on, patiently
 from collector.runtimes.runtime import Unavailable
 
 
@@ -41,7 +42,8 @@ async def test_cancelling_does_not_wait_for_it() -> None:
 def test_a_program_ends_although_a_read_does_not() -> None:
     program = """
 import anyio, threading
-from collector.node.patience import patiently
+from collector.node import patience
+from collector.node.patience import keep_on, patiently
 from collector.runtimes.runtime import Unavailable
 async def main():
     try:
@@ -52,3 +54,40 @@ anyio.run(main)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=50)
     assert (done.returncode, done.stdout) == (0, b"Hung\n")
+
+
+async def test_a_thread_that_is_not_waited_for_any_more_ends_at_its_next_step() -> None:
+    begin, ended = threading.Event(), threading.Event()
+
+    def eat() -> None:
+        begin.wait()
+        try:
+            while True:
+                keep_on()
+        finally:
+            ended.set()
+
+    with pytest.raises(Unavailable):
+        await patiently(0.05, "a flood", eat)
+    begin.set()
+    assert await anyio.to_thread.run_sync(ended.wait, 50)
+
+
+async def test_with_too_many_reads_that_hang_no_further_one_is_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(patience, "MAX_LEFT", 2)
+    monkeypatch.setattr(patience, "_left", [])
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await patiently(0.01, "a lock", release.wait)
+    begun = list[int]()
+    with pytest.raises(Unavailable, match=r"2 other reads hang, process 9 is not begun"):
+        await patiently(60, "process 9", begun.append, 1)
+    assert not begun
+    release.set()
+    for thread in patience._left:
+        await anyio.to_thread.run_sync(thread.join)
+    await patiently(60, "process 9", begun.append, 1)
+    assert begun

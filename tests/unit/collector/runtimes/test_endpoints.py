@@ -238,3 +238,70 @@ def test_only_what_runs_counts_in_a_job(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_where_they_usually_are() -> None:
     assert usual("crio", "dockerd") == "/var/run/crio/crio.sock, /var/run/docker.sock"
+
+
+LISTEN = f"""
+import socket
+one = socket.socket(socket.AF_UNIX)
+one.bind(sys.argv[2])
+one.listen()
+{SLEEP.partition("; ")[2]}"""
+
+
+@contextmanager
+def listener(name: str, path: Path, *arguments: str, folder: Path | None = None) -> Iterator[int]:
+    """Run something that is called like a runtime and listens, without a word about where."""
+    command = [sys.executable, "-c", f"{NAME}{LISTEN}", name, str(path), *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        yield process.pid
+        assert process.stdin
+        process.stdin.close()
+
+
+def test_the_kernel_knows_where_a_process_listens(tmp_path: Path) -> None:
+    with listener("containerd", tmp_path / "odd.sock") as pid:
+        assert str(tmp_path / "odd.sock") in sockets("containerd", pid)
+    with listener("containerd", tmp_path / "odd.sock.ttrpc") as pid:
+        assert str(tmp_path / "odd.sock.ttrpc") not in sockets("containerd", pid)
+
+
+def test_a_socket_that_was_removed_is_named_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "gone.sock"
+    with listener("containerd", path) as pid:
+        path.unlink()
+        assert str(path) in sockets("containerd", pid), "who asks then says that it is gone"
+
+
+def test_a_path_in_a_command_line_is_relative_to_where_the_process_works(
+    listening: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text(f'[grpc]\naddress = "{listening}"')
+    with listener("containerd", tmp_path / "x", "-c", "config.toml", folder=tmp_path) as pid:
+        assert str(listening) in sockets("containerd", pid)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content"),
+    [
+        (["--container-runtime-endpoint=unix://{}"], ""),
+        (["--container-runtime-endpoint", "unix://{}"], ""),
+        (["--config=kubelet.yaml"], "kind: KubeletConfiguration\ncontainerRuntimeEndpoint: {}\n"),
+        (["--config", "kubelet.yaml"], '{{"containerRuntimeEndpoint": "unix://{}"}}'),
+    ],
+)
+def test_the_endpoint_of_the_kubelet_comes_first(
+    arguments: list[str], content: str, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "1.sock", tmp_path / "2.sock"
+    (tmp_path / "kubelet.yaml").write_text(content.format(second))
+    said = [argument.format(second) for argument in arguments]
+    with (
+        listener("containerd", first),
+        listener("containerd", second),
+        listener("kubelet", tmp_path / "3.sock", *said, folder=tmp_path),
+    ):
+        found = [each.socket for each in look("containerd")]
+    assert found[0] == str(second) and str(first) in found

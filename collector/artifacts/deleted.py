@@ -1,0 +1,118 @@
+"""Deleted files that processes still hold: a gap for each, with path, process and size.
+
+Their bytes are in no archive. Of programs the SHA-256 is known, because they can be read at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from anyio import to_thread
+
+from collector.documents.text import readable
+from collector.node.deletedfiles import DeletedFile, Search
+from collector.node.patience import patiently
+from collector.node.procfs import companions
+from collector.node.programs import Programs
+from collector.node.sharedmemory import MAX_SEGMENTS, Segment, segments
+from collector.runtimes.runtime import Unavailable
+from collector.scene import Scene
+from forensics_core.errors import DestinationError, UsageError
+from forensics_core.evidence.bundle import shortened
+
+PATIENCE = 60.0
+"""Seconds that looking at all processes may take."""
+MAX_GAPS = 300
+"""Files that are listed one by one; the rest are counted."""
+
+
+async def capture(scene: Scene) -> None:
+    """Record what the container's processes hold, where nothing else looks at them."""
+    with suppress(Unavailable, FileNotFoundError):
+        first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
+        numbers = await to_thread.run_sync(companions, first, scene.container.key)
+        await account(scene, numbers, Programs())
+
+
+async def account(scene: Scene, numbers: Sequence[int], programs: Programs) -> None:
+    """Record each deleted file that these processes hold, once however many they are."""
+    try:
+        await _account(scene, numbers, programs)
+    except (DestinationError, UsageError):
+        raise
+    except Exception as error:  # what a container can provoke must not cost the other evidence
+        message = f"It is not known which processes hold: {type(error).__name__}: {error}"
+        scene.lacks("deleted files", "Unexpected", message, requested=False)
+
+
+async def _account(scene: Scene, numbers: Sequence[int], programs: Programs) -> None:
+    search = Search(time.monotonic() + PATIENCE)
+    try:
+        await patiently(PATIENCE + 5, "deleted files", search.look, numbers)
+    except Unavailable as hung:
+        search.until = 0  # the thread, should it come back, finds nothing more to do
+        scene.lacks("deleted files", hung.reason, f"/proc did not answer: {hung}", requested=False)
+    found = list(search.files.values())
+    for file in found[:MAX_GAPS]:
+        await _tell(scene, file, programs)
+    _tell_rest(scene, search, found[MAX_GAPS:])
+    await _tell_segments(scene, numbers)
+
+
+async def _tell(scene: Scene, file: DeletedFile, programs: Programs) -> None:
+    path, command = shortened(readable(file.path)), readable(file.command)
+    verb = "runs" if "executable" in file.how or "program" in file.how else "holds"
+    message = f"Process {file.pid} ({command}) {verb} it; it has no name any more"
+    if file.holders > 1:
+        message += f". So do {file.holders - 1} other processes"
+    facts: dict[str, str | int] = {"path": path, "pid": file.pid, "size": file.size}
+    if verb == "runs" and (digest := await programs.digest(file.pid)):
+        facts["sha256"] = digest
+    scene.lacks(f"{file.how} {path}", "Deleted", message, requested=False, **facts)
+
+
+def _tell_rest(scene: Scene, search: Search, rest: Sequence[DeletedFile]) -> None:
+    if rest or search.more:
+        size = sum(file.size for file in rest)
+        message = f"{len(rest)} further files that processes hold have no name any more"
+        if search.more:
+            message += f", and there are more: {search.more} times a process holds one"
+        what = "deleted files, the rest"
+        scene.lacks(what, "Deleted", message, requested=False, size=size)
+    if search.unseen:
+        numbers = sorted(set(search.unseen))
+        shown = ", ".join(map(str, numbers[:50])) + (", ..." if len(numbers) > 50 else "")
+        message = f"It is not known which deleted files {len(numbers)} processes hold: {shown}"
+        scene.lacks("deleted files, of some processes", "Unreadable", message, requested=False)
+
+
+async def _tell_segments(scene: Scene, numbers: Sequence[int]) -> None:
+    try:
+        found = await patiently(PATIENCE, "shared memory", segments, numbers)
+    except (Unavailable, OSError) as error:
+        message = f"The container's System V shared memory could not be listed: {error}"
+        scene.lacks("shared memory", "NotPermitted", message, requested=False)
+        return
+    for segment in found[:MAX_SEGMENTS]:
+        _tell_segment(scene, segment)
+    if len(found) > MAX_SEGMENTS:
+        message = f"There are more than {MAX_SEGMENTS} segments of System V shared memory"
+        scene.lacks("shared memory, the rest", "NotSupported", message, requested=False)
+
+
+def _tell_segment(scene: Scene, segment: Segment) -> None:
+    name = f"/SYSV{segment.key:08x}"
+    message = (
+        f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "
+        f"of the container, has no file; {segment.attached} processes have it attached"
+    )
+    scene.lacks(
+        f"shared memory {segment.number}",
+        "NotSupported",
+        message,
+        requested=False,
+        path=name,
+        size=segment.size,
+    )

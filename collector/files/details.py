@@ -1,0 +1,116 @@
+"""What the file system says of a file and no tar archive holds: for the rows of the index.
+
+A row is made while the archive passes, so that nothing has to be remembered of any file: the
+directory of the last one stays open, and one call of statx(2) tells inode, birth time and those
+attributes of `chattr` that need no opening of the file.
+
+Source: statx(2), include/uapi/linux/stat.h
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+from collector.files.beneath import open_strictly
+from collector.files.strays import decimal
+from forensics_core.export.tarindex.member import Member
+
+_FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")
+"""Mask, attributes, inode, which attributes are known, birth, change, major, minor."""
+_BASIC, _BIRTH = 0x7FF, 0x800
+_AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x100, 0x1000, 0x4000
+_FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+ATTRIBUTES = {
+    0x000004: "compressed",
+    0x000010: "immutable",
+    0x000020: "append",
+    0x000040: "nodump",
+    0x000800: "encrypted",
+    0x100000: "verity",
+    0x200000: "dax",
+}
+"""Their names are those of `collector.files.flags`."""
+
+
+class Details:
+    """Adds what is known of each member; to be closed. Called in one thread at a time."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._folder: bytes | None = None
+        self._place = -1
+        self._buffer = ctypes.create_string_buffer(256)
+        self.missed = 0
+        """Members that were gone by the time that they were asked about."""
+        self.changed = 0
+        """Members that were changed, or became something else, before that."""
+
+    def add(self, member: Member) -> None:
+        """Add inode, device, birth time and attributes of what lies at its path."""
+        folder, _, name = member.path.rpartition(b"/")
+        if folder != self._folder:
+            self._enter(folder)
+        if self._place < 0 or not self._ask(name):
+            self.missed += 1
+            return
+        self._note(member)
+
+    def _note(self, member: Member) -> None:
+        mask, attributes, inode, _, *times, major, minor = _FIELDS.unpack_from(self._buffer)
+        birth, birth_rest, change, change_rest = times
+        if member.ctime and decimal(change * 10**9 + change_rest) != member.ctime:
+            # Most likely the same file, written to: that is worth more than nothing.
+            member.changed = True
+            self.changed += 1
+        member.inode = inode, major, minor
+        if mask & _BIRTH:
+            member.btime = decimal(birth * 10**9 + birth_rest)
+        if attributes:
+            member.attributes = [name for bit, name in ATTRIBUTES.items() if attributes & bit]
+
+    def _ask(self, name: bytes) -> bool:
+        statx = _statx()
+        return bool(statx) and not statx(self._place, name, _FLAGS, _BASIC | _BIRTH, self._buffer)
+
+    def _enter(self, folder: bytes) -> None:
+        self.close()
+        self._folder = folder
+        try:
+            self._place = open_strictly(self._root, folder[1:], _PLACE)
+        except OSError:
+            self._place = -1
+
+    def close(self) -> None:
+        """Close the directory of the last member."""
+        if self._place >= 0:
+            os.close(self._place)
+        self._folder, self._place = None, -1
+
+
+@asynccontextmanager
+async def detailed(root: int) -> AsyncIterator[Details]:
+    """Ask about the members of the file system whose root is open; close all with the block."""
+    details = Details(root)
+    try:
+        yield details
+    finally:
+        details.close()
+
+
+_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@cache
+def _statx() -> Any:
+    """Return the function of the C library; None where that is too old to have it."""
+    function = getattr(ctypes.CDLL(None), "statx", None)
+    if function:
+        numbers = ctypes.c_int, ctypes.c_uint
+        function.argtypes = [numbers[0], ctypes.c_char_p, *numbers, ctypes.c_void_p]
+    return function

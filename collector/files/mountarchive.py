@@ -1,0 +1,185 @@
+"""One pax archive of several mounts, with the paths that their files have in the container.
+
+::
+
+    archive = MountArchive()
+    for block in archive.blocks([Top(b"/dev/shm", descriptor)]): ...
+
+It blocks, and is meant for a thread. Each mount is read through a descriptor of its own; what is
+mounted within it is left out here, being a mount itself, and can therefore not make us wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from collector.documents.text import readable
+from collector.files import pax
+from collector.files.beneath import mount_number, open_data, open_member, open_strictly, opened
+from collector.files.mounted import entries
+from collector.files.names import Names
+
+MAX_BYTES = 1024 * 1024 * 1024
+"""Bytes of files in one archive, all mounts together, holes included."""
+MAX_ENTRIES = 200_000
+"""Members of one archive."""
+MAX_PATH = 16 * 1024
+"""Bytes of the path of a directory that is looked into."""
+BATCH = 256 * 1024
+"""Bytes that are collected before they are handed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A mount, open."""
+
+    path: bytes
+    """In the container."""
+    place: int
+    single: bool = False
+    """Whether it has to be a regular file."""
+
+
+@dataclass(slots=True)
+class Loss:
+    """What of one mount is not in the archive."""
+
+    missing: Names = field(default_factory=Names)
+    size: int = 0
+    """Bytes of the files that are missing."""
+    why: str = ""
+    """Why the first is."""
+
+    def add(self, name: bytes, size: int, why: str) -> None:
+        """Note one file or directory."""
+        self.missing.add(readable(name))
+        self.size += size
+        self.why = self.why or why
+
+
+@dataclass
+class MountArchive:
+    """The archive under way."""
+
+    room: int = MAX_BYTES
+    members: int = MAX_ENTRIES
+    losses: dict[bytes, Loss] = field(default_factory=dict)
+    """What is missing, by the path of the mount."""
+    done: set[bytes] = field(default_factory=set)
+    """Mounts that have been read to their end."""
+    changed: Names = field(default_factory=Names)
+    """Files that changed while they were read."""
+    sockets: int = 0
+    """Sockets, which no archive can hold."""
+    _links: dict[int, bytes] = field(default_factory=dict)
+
+    def blocks(self, tops: Iterable[Top]) -> Iterator[bytes]:
+        """Yield the archive in blocks."""
+        waiting = bytearray()
+        for part in self._parts(tops):
+            waiting += part
+            if len(waiting) >= BATCH:
+                yield bytes(waiting)
+                waiting.clear()
+        yield bytes(waiting) + pax.END
+
+    def _parts(self, tops: Iterable[Top]) -> Iterator[bytes]:
+        for top in tops:
+            self._links = {}
+            loss = self.losses[top.path] = Loss()
+            kind = stat.S_IFMT(os.fstat(top.place).st_mode)
+            if top.single and kind != stat.S_IFREG:
+                loss.add(top.path, 0, "it is no regular file")
+            else:
+                yield from self._member(top.path, top.place, loss)
+            if not top.single and kind == stat.S_IFDIR:
+                yield from self._tree(top, loss)
+            self.done.add(top.path)
+
+    def _tree(self, top: Top, loss: Loss) -> Iterator[bytes]:
+        number = mount_number(top.place)
+        waiting = [b""]
+        while waiting:
+            inner = waiting.pop()
+            if len(inner) > MAX_PATH:
+                loss.add(_join(top.path, inner), 0, "its path is too long")
+                continue
+            try:
+                folder = open_strictly(top.place, inner, on_one_mount=True)
+            except OSError as error:
+                _lose(loss, _join(top.path, inner), error)
+                continue
+            with opened(folder):
+                if mount_number(folder) == number:
+                    yield from self._folder(top.path, inner, folder, loss, waiting)
+
+    def _folder(
+        self, path: bytes, inner: bytes, folder: int, loss: Loss, waiting: list[bytes]
+    ) -> Iterator[bytes]:
+        names = entries(folder, self.members + 1)
+        if len(names) > self.members:
+            loss.add(_join(path, inner), 0, f"an archive holds {MAX_ENTRIES} members at most")
+        for name in names[: self.members]:
+            rest = inner + b"/" + name if inner else name
+            full = _join(path, rest)
+            try:
+                place = open_member(folder, name)
+            except OSError as error:
+                _lose(loss, full, error)
+                continue
+            with opened(place):
+                if stat.S_ISDIR(os.fstat(place).st_mode):
+                    waiting.append(rest)
+                yield from self._member(full, place, loss)
+
+    def _member(self, path: bytes, place: int, loss: Loss) -> Iterator[bytes]:
+        """Yield one member, if there is room for it."""
+        found = os.fstat(place)
+        if stat.S_ISSOCK(found.st_mode):
+            self.sockets += 1
+            return
+        name = b"." + path
+        if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
+            first = self._links.setdefault(found.st_ino, name)
+            if first != name:
+                yield self._counted(pax.headers(name, found, place, first))
+                return
+        if not stat.S_ISREG(found.st_mode):
+            yield self._counted(pax.headers(name, found, place))
+        elif found.st_size > self.room:
+            self._links.pop(found.st_ino, None)
+            loss.add(path, found.st_size, f"an archive holds {MAX_BYTES} bytes at most")
+        else:
+            yield from self._file(path, found, place, loss)
+
+    def _counted(self, headers: bytes) -> bytes:
+        self.members -= 1
+        return headers
+
+    def _file(self, path: bytes, found: os.stat_result, place: int, loss: Loss) -> Iterator[bytes]:
+        try:
+            file = open_data(place)
+        except OSError as error:
+            loss.add(path, found.st_size, error.strerror or str(error))
+            return
+        with opened(file):
+            self.room -= found.st_size
+            yield self._counted(pax.headers(b"." + path, found, place))
+            yield from pax.content(file, found.st_size)
+            after = os.fstat(file)
+            if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+                self.changed.add(readable(path))
+
+
+def _lose(loss: Loss, path: bytes, error: OSError) -> None:
+    """Note what cannot be opened: not what is mounted there, and not what is gone by now."""
+    if error.errno not in {errno.EXDEV, errno.ENOENT}:
+        loss.add(path, 0, error.strerror or str(error))
+
+
+def _join(path: bytes, inner: bytes) -> bytes:
+    return path.rstrip(b"/") + b"/" + inner if inner else path

@@ -1,0 +1,205 @@
+"""The mounts of a container, each opened by itself through the container's own mount namespace.
+
+Paths in a container are moved and linked at will while they are read. What was opened is therefore
+compared with the number of the mount that was meant, and nothing beyond that mount is ever read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+
+from collector.files.beneath import FOLDER, mount_number, open_in_root, opened
+from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
+from collector.node.procfs import Process
+
+MAX_MOUNTS = 10_000
+"""Mounts of one container that are looked at; the rest are counted. A kernel allows 100,000."""
+MAX_TABLE = 8 * 1024 * 1024
+"""Bytes of one mount table, and of all mounts of one container."""
+MAX_QUEUES = 100
+"""Message queues that are counted."""
+MAX_SPACES = 64
+"""Mount namespaces and roots of one container that are looked into."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """A mount as one of the container's processes sees it."""
+
+    mount: Mount
+    pid: int
+    """The process whose root `mount.point` is beneath."""
+    path: bytes
+    """Where it is in the container."""
+    space: bytes
+    """The mount namespace."""
+    size: int | None = None
+    """Bytes in it, where they are known."""
+    is_file: bool = False
+    """Whether it is a single regular file."""
+    names: int = 0
+    """Message queues in it, if it is of that kind; the first few are counted."""
+    obstacle: str = ""
+    """Why it cannot be read."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """All mounts of a container."""
+
+    mounts: list[Seen] = field(default_factory=list)
+    more: int = 0
+    """Mounts past `MAX_MOUNTS`."""
+    spaces: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    """The namespaces and roots that were looked into, each with its process."""
+    unseen: int = 0
+    """Processes whose table was not read."""
+    chrooted: list[bytes] = field(default_factory=list)
+    """Roots of namespaces of which nothing outside is in sight."""
+
+    def of(self, space: bytes) -> Iterator[Seen]:
+        """Yield the mounts of one namespace."""
+        return (seen for seen in self.mounts if seen.space == space)
+
+
+def survey(pids: Iterable[int], key: str) -> Survey:
+    """Return what is mounted for these processes, the first of them the container's first.
+
+    Of other containers, which may share a PID namespace with it, `key` tells them apart.
+    """
+    found, known = Survey(), _Known()
+    for pid in pids:
+        try:
+            with Process.open(pid) as process:
+                if any(key in path for path in process.cgroups().values()):
+                    _look(process, found, known)
+        except OSError:
+            found.unseen += 1
+    roots: dict[bytes, set[bytes]] = {}
+    for space, root in found.spaces:
+        roots.setdefault(space, set()).add(root)
+    found.chrooted = sorted(min(each) for each in roots.values() if b"/" not in each)
+    return found
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was seen before: a new namespace begins as a copy of another one."""
+
+    numbers: set[int] = field(default_factory=set)
+    copies: dict[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
+    """What is mounted where, and in which namespace it was seen first."""
+    room: int = MAX_TABLE
+
+    def add(self, mount: Mount, path: bytes, space: bytes) -> bool:
+        """Return whether a mount is a new one."""
+        what = (mount.device, mount.root, path)
+        if mount.number in self.numbers or self.copies.setdefault(what, space) != space:
+            return False
+        self.numbers.add(mount.number)
+        return True
+
+
+def _look(process: Process, found: Survey, known: _Known) -> None:
+    space, root = process.link("ns/mnt"), process.link("root")
+    if (space, root) in found.spaces:
+        return
+    if len(found.spaces) >= MAX_SPACES:
+        found.unseen += 1
+        return
+    found.spaces[space, root] = process.pid
+    for mount in parse_table(process.read("mountinfo", MAX_TABLE)):
+        path = root.rstrip(b"/") + mount.point if mount.point != b"/" else root
+        if not known.add(mount, path, space):
+            continue
+        known.room -= len(path) + len(mount.root) + len(mount.source) + len(mount.options)
+        if len(found.mounts) >= MAX_MOUNTS or known.room < 0:
+            found.more += 1
+        else:
+            found.mounts.append(Seen(mount, process.pid, path, space))
+    found.unseen += "mountinfo" in process.cut
+
+
+@contextmanager
+def open_mount(seen: Seen) -> Iterator[int]:
+    """Open the place where a mount lies. Raises `OSError`, also where another one covers it."""
+    with Process.open(seen.pid) as process:
+        root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process.folder)
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    with opened(root), opened(open_in_root(root, seen.mount.point, flags)) as place:
+        if mount_number(place) != seen.mount.number:
+            raise FileNotFoundError("another mount covers it, or it was moved")
+        yield place
+
+
+def measure(seen: Seen) -> None:
+    """Note what a mount is, and how much is in it. What may hang is not touched."""
+    if not seen.mount.answers:
+        seen.obstacle = f"a file system of type {seen.mount.kind.decode(errors='replace')} may hang"
+        return
+    try:
+        with open_mount(seen) as place:
+            if seen.mount.kind == QUEUES:
+                with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+                    seen.names = len(entries(folder, MAX_QUEUES))
+                return
+            status = os.fstat(place)
+            seen.is_file = stat.S_ISREG(status.st_mode)
+            if seen.is_file:
+                seen.size = status.st_size
+            elif seen.mount.root == b"/":
+                room = os.statvfs(f"/proc/self/fd/{place}")
+                seen.size = (room.f_blocks - room.f_bfree) * room.f_frsize
+    except OSError as error:
+        seen.obstacle = error.strerror or str(error)
+
+
+def measure_all(mounts: Iterable[Seen]) -> None:
+    """Measure what can be, but nothing whose path leads through what may hang."""
+    mounts = list(mounts)
+    stuck = {(seen.space, seen.path) for seen in mounts if not seen.mount.answers}
+    for seen in mounts:
+        if any((seen.space, folder) in stuck for folder in _above(seen.path)):
+            seen.obstacle = "its path leads through a file system that may hang"
+        elif seen.mount.kind not in KERNEL - {QUEUES}:
+            measure(seen)
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """Yield the directories that a path leads through."""
+    while path not in {b"/", b""}:
+        path = path.rpartition(b"/")[0] or b"/"
+        yield path
+
+
+def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
+    """Return the processes of the container that see another root than its file system `root`.
+
+    One that went into a directory of it, by chroot, does not count: that is in the archive.
+    """
+    own, found = os.fstat(root), list[int]()
+    for pid in pids:
+        with suppress(OSError), Process.open(pid) as process:
+            ours = any(key in path for path in process.cgroups().values())
+            at_top = ours and process.link("root") == b"/"
+            if at_top and not os.path.samestat(os.stat("root", dir_fd=process.folder), own):
+                found.append(pid)
+    return found
+
+
+def is_memory(seen: Seen) -> bool:
+    """Whether it is the whole of a file system in memory."""
+    return seen.mount.kind in MEMORY and seen.mount.root == b"/" and not seen.obstacle
+
+
+def entries(folder: int, most: int) -> list[bytes]:
+    """Return the names in an open directory, `most` of them at most, in order."""
+    names: list[bytes] = []
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        names = [os.fsencode(entry.name) for entry in islice(found, most)]
+    return sorted(names)

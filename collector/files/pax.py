@@ -1,0 +1,130 @@
+"""Members of a pax archive, made from open files: for what GNU tar cannot be pointed at.
+
+A member's name is another one than the file's beneath its descriptor, and of many mounts there is
+one archive.
+
+Source: pax(1p), IEEE Std 1003.1
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+"""What ends an archive."""
+STEP = 1024 * 1024
+"""Bytes of a file that are read at once."""
+_TYPES = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
+
+
+def headers(name: bytes, found: os.stat_result, place: int, target: bytes = b"") -> bytes:
+    """Return the headers of a member `name`, as `./etc/hosts`; `place` is what it is of.
+
+    `target` makes it another name of the member `target`. A socket has none: empty.
+    """
+    kind = _TYPES.get(stat.S_IFMT(found.st_mode))
+    if kind is None:
+        return b""
+    size = found.st_size if kind == tarfile.REGTYPE and not target else 0
+    records = _records(name, found, size)
+    if target:
+        kind = tarfile.LNKTYPE
+        records += _record(b"linkpath", target)
+    elif kind == tarfile.SYMTYPE:
+        records += _record(b"linkpath", os.readlink(b"", dir_fd=place))
+    records += b"".join(
+        _record(b"SCHILY.xattr." + key.replace(b"%", b"%25").replace(b"=", b"%3D"), value)
+        for key, value in attributes(place)
+    )
+    head = _block(b"./PaxHeaders/member", tarfile.XHDTYPE, len(records))
+    return head + records + padding(len(records)) + _block(name, kind, size, found)
+
+
+def _records(name: bytes, found: os.stat_result, size: int) -> bytes:
+    said = {
+        b"path": name,
+        b"size": b"%d" % size,
+        b"uid": b"%d" % found.st_uid,
+        b"gid": b"%d" % found.st_gid,
+        b"mtime": _seconds(found.st_mtime_ns),
+        b"atime": _seconds(found.st_atime_ns),
+        b"ctime": _seconds(found.st_ctime_ns),
+    }
+    return b"".join(_record(key, value) for key, value in said.items())
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """Return `LENGTH KEY=VALUE`, where the length counts its own digits."""
+    rest = b" " + key + b"=" + value + b"\n"
+    length = len(rest)
+    while length != len(b"%d" % length) + len(rest):
+        length = len(b"%d" % length) + len(rest)
+    return b"%d" % length + rest
+
+
+def _block(name: bytes, kind: bytes, size: int, found: os.stat_result | None = None) -> bytes:
+    """Return a header block; what does not fit into it is in the records before it."""
+    info = tarfile.TarInfo(name[:90].decode("ascii", "replace").replace("\ufffd", "_"))
+    info.type, info.size = kind, min(size, 8**11 - 1)
+    if found:
+        info.mode = stat.S_IMODE(found.st_mode)
+        info.uid, info.gid = min(found.st_uid, 8**7 - 1), min(found.st_gid, 8**7 - 1)
+        info.mtime = min(max(int(found.st_mtime), 0), 8**11 - 1)
+        info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros that fill the last block of `size` bytes."""
+    return bytes(-size % BLOCK)
+
+
+def attributes(place: int) -> list[tuple[bytes, bytes]]:
+    """Return the extended attributes of what a descriptor stands for, as many as can be read.
+
+    Those of a symbolic link are left out: its descriptor would lead to where it leads.
+    """
+    path = f"/proc/self/fd/{place}"
+    if stat.S_ISLNK(os.fstat(place).st_mode):
+        return []
+    try:
+        names = [os.fsencode(name) for name in os.listxattr(path)]
+        return [(name, os.getxattr(path, name)) for name in names]
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOENT}:
+            return []
+        raise
+
+
+def content(file: int, size: int) -> Iterator[bytes]:
+    """Yield exactly `size` bytes of an open file, and the padding.
+
+    Where it has become shorter meanwhile, zeros take the place of what is missing.
+    """
+    left = size
+    while left and (block := os.read(file, min(left, STEP))):
+        left -= len(block)
+        yield block
+    while left:
+        zeros = bytes(min(left, STEP))
+        left -= len(zeros)
+        yield zeros
+    yield padding(size)
+
+
+def _seconds(nanoseconds: int) -> bytes:
+    """Return seconds as GNU tar writes them: no zeros at the end."""
+    sign, rest = b"-" if nanoseconds < 0 else b"", abs(nanoseconds)
+    return sign + (b"%d.%09d" % divmod(rest, 10**9)).rstrip(b"0").rstrip(b".")

@@ -1,0 +1,153 @@
+"""What a container wrote, held file by file, so that it outlives the container's removal.
+
+A runtime that removes a container deletes the files in its overlay's upper directory one by one. A
+mounted view of them then shows the image only, as if nothing had ever been written. But an inode
+stays while a descriptor stands for it, even one without any right to read::
+
+    async with hold_upper(layers.upper) as held:
+        ...  # the container is removed
+        async for block in held.archive(): ...
+
+The archive is the upper directory as the overlay keeps it: a deleted name is a device 0/0, and the
+overlay's own attributes are there.
+
+Source: Documentation/filesystems/overlayfs.rst, open(2) on O_PATH
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from anyio import CancelScope, to_thread
+
+from collector.files.beneath import FOLDER, PLACE, open_data, opened
+from collector.files.lowers import join
+from collector.node.patience import patiently
+
+MAX_FILES = 2048
+"""Entries of one container that are held."""
+PATIENCE = 10.0
+"""Seconds that opening them may take."""
+_BLOCK = 256 * 1024
+_TYPES = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
+"""A tar archive cannot hold sockets."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUpper:
+    """The entries of an upper directory."""
+
+    places: tuple[tuple[bytes, int], ...]
+    """Paths, relative to the top, and descriptors."""
+    complete: bool
+    """Whether these are all that there were."""
+
+    async def archive(self) -> AsyncIterator[bytes]:
+        """Yield a pax archive of them."""
+        for path, place in self.places:
+            member = await to_thread.run_sync(_member, path, place)
+            if member is None:
+                continue
+            yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+            if member.isreg():
+                async for block in _content(place, member.size):
+                    yield block
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+@asynccontextmanager
+async def hold_upper(upper: int, limit: int = MAX_FILES) -> AsyncIterator[HeldUpper]:
+    """Hold what is beneath the directory with the descriptor `upper`, for the block.
+
+    It is `limit` entries at most.
+    """
+    with ExitStack() as stack:
+        try:
+            yield await patiently(PATIENCE, "the upper directory", _hold, stack, upper, limit)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(stack.close)
+
+
+def _hold(stack: ExitStack, upper: int, limit: int) -> HeldUpper:
+    places = list[tuple[bytes, int]]()
+    for path, place in _walk(upper):
+        stack.callback(os.close, place)
+        if len(places) >= limit:
+            return HeldUpper(tuple(places), complete=False)
+        places.append((path, place))
+    return HeldUpper(tuple(places), complete=True)
+
+
+def _walk(upper: int) -> Iterator[tuple[bytes, int]]:
+    """Yield descriptors, for the caller to close; folders before what is in them."""
+    waiting = [(b"", os.open(".", FOLDER, dir_fd=upper))]
+    try:
+        while waiting:
+            path, folder = waiting.pop()
+            with opened(folder), os.scandir(folder) as entries:
+                for entry in entries:
+                    below = join(path, os.fsencode(entry.name))
+                    with suppress(OSError):  # it is gone already, or not to be opened
+                        place = os.open(os.fsencode(entry.name), PLACE, dir_fd=folder)
+                        yield below, place
+                        if entry.is_dir(follow_symlinks=False) and len(waiting) < MAX_FILES:
+                            waiting.append((below, os.open(".", FOLDER, dir_fd=place)))
+    finally:
+        for _, folder in waiting:
+            os.close(folder)
+
+
+def _member(path: bytes, place: int) -> tarfile.TarInfo | None:
+    """Describe an entry for the archive; None for a socket."""
+    status = os.fstat(place)
+    kind = _TYPES.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    member = tarfile.TarInfo(f"./{os.fsdecode(path)}")
+    member.type, member.mode = kind, stat.S_IMODE(status.st_mode)
+    member.uid, member.gid, member.mtime = status.st_uid, status.st_gid, status.st_mtime
+    if member.isreg():
+        member.size = status.st_size
+    if member.ischr() or member.isblk():
+        member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    if member.issym():
+        member.linkname = os.fsdecode(os.readlink(b"", dir_fd=place))
+    member.pax_headers = dict(_attributes(place)) if not member.issym() else {}
+    return member
+
+
+def _attributes(place: int) -> Iterator[tuple[str, str]]:
+    path = f"/proc/self/fd/{place}"
+    with suppress(OSError):
+        for name in os.listxattr(path):
+            value = os.getxattr(path, name).decode(errors="surrogateescape")
+            yield f"SCHILY.xattr.{name}", value
+
+
+async def _content(place: int, size: int) -> AsyncIterator[bytes]:
+    """Yield exactly `size` bytes, and the padding; what cannot be read is zeros."""
+    left = size
+    with suppress(OSError):
+        data = await to_thread.run_sync(open_data, place)
+        with opened(data):
+            while left and (block := await to_thread.run_sync(os.read, data, min(_BLOCK, left))):
+                left -= len(block)
+                yield block
+    while left:
+        zeros = min(_BLOCK, left)
+        left -= zeros
+        yield bytes(zeros)
+    yield bytes(-size % tarfile.BLOCKSIZE)

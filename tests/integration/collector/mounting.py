@@ -1,0 +1,56 @@
+"""What tests of mounts ask of a bundle."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from anyio import to_thread
+
+from forensics_core.evidence.manifest import NotCaptured
+from tests.integration.collector.conftest import Bundle
+
+FORENSICS = str(Path(sys.executable).with_name("forensics"))
+
+
+def gap(bundle: Bundle, what: str) -> NotCaptured:
+    """Return the one gap of that name."""
+    (found,) = (each for each in bundle.capture.not_captured if each.what == what)
+    return found
+
+
+def mounts_archive(bundle: Bundle, container: str) -> tarfile.TarFile:
+    """Open the archive of a container's mounts."""
+    packed = bundle.folder / "containers" / container / "mounts.tar.zst"
+    reader = zstandard.ZstdDecompressor().stream_reader(
+        packed.read_bytes(), read_across_frames=True
+    )
+    return tarfile.open(fileobj=io.BytesIO(reader.read()))
+
+
+def table(bundle: Bundle, container: str) -> dict[str, dict[str, Any]]:
+    """Return the last row of each mount point in `mounts.json`."""
+    rows = bundle.json(f"containers/{container}/mounts.json")["mounts"]
+    return {row["path"]: row for row in rows}
+
+
+async def forensics(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    return await to_thread.run_sync(
+        lambda: subprocess.run(
+            [FORENSICS, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
+    )

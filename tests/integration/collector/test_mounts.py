@@ -1,0 +1,256 @@
+"""What is mounted in a real container is in the bundle, or the manifest names it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from collector.artifacts import mounts as artifact
+from collector.byhand import Wish, capture_container
+from collector.capture import Result
+from collector.docker.runtime import DockerRuntime
+from collector.files import mountarchive
+from forensics_core.api.order import ArtifactKind
+from forensics_core.errors import ForensicsError
+from forensics_core.evidence.archive_file import find_file
+from forensics_core.evidence.index import open_index
+from forensics_core.evidence.manifest import Flag
+from forensics_core.evidence.reader import open_bundle
+from lab.docker import Engine
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.mounting import forensics, gap, mounts_archive, table
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
+
+FILES = [ArtifactKind.FILESYSTEM]
+
+
+async def collect(
+    bundle: Bundle, container: str, kinds: list[ArtifactKind] | None = None
+) -> tuple[Result, str]:
+    """Capture into `bundle`; return what came of it, and the container's name in it."""
+    wish = Wish(kinds or FILES, name=bundle.folder.name, subpath="")
+    result = await capture_container(
+        f"docker://{container}", to=str(bundle.folder.parent), wish=wish
+    )
+    return result, bundle.capture.containers[0].name
+
+
+async def test_files_that_the_runtime_mounts_are_captured_as_the_container_sees_them(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container:
+        await docker.exec(container, "echo 6.6.6.6 update.example >> /etc/hosts")
+        result, name = await collect(bundle, container)
+    assert not result.partial and bundle.capture.not_captured == ()
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/etc/hosts")
+    assert shown.returncode == 0 and shown.stdout.endswith("6.6.6.6 update.example\n")
+    hostname = await forensics("cat", str(bundle.folder), f"{name}:/etc/hostname")
+    assert hostname.stdout == f"{container[:12]}\n"
+    listed = await forensics("ls", str(bundle.folder), f"{name}:/etc")
+    (line,) = (line for line in listed.stdout.splitlines() if line.endswith(" hosts"))
+    assert int(line.split()[3]) == len(shown.stdout)
+    whole = await forensics("verify", str(bundle.folder))
+    assert whole.returncode == 0
+
+
+async def test_file_systems_in_memory_are_captured(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        echo loot > /dev/shm/loot; mkdir -p /cache/a/b; echo deep > /cache/a/b/c
+        ln /cache/a/b/c /cache/again; ln -s /etc/passwd /cache/link; mkfifo /cache/pipe
+        chmod 4750 /cache/a/b/c; chown 1000:1001 /cache/a
+    """
+    async with docker.container(image, tmpfs={"/cache": ""}) as container:
+        await docker.exec(container, script)
+        result, name = await collect(bundle, container)
+    assert not result.partial and bundle.capture.not_captured == ()
+    with mounts_archive(bundle, name) as archive:
+        content = archive.extractfile("./dev/shm/loot")
+        assert content and content.read() == b"loot\n"
+        deep = archive.getmember("./cache/a/b/c")
+        again = archive.getmember("./cache/again")
+        assert deep.mode == 0o4750 and {deep.type, again.type} == {tarfile.LNKTYPE, tarfile.REGTYPE}
+        folder = archive.getmember("./cache/a")
+        assert (folder.uid, folder.gid) == (1000, 1001)
+        assert archive.getmember("./cache/link").linkname == "/etc/passwd"
+        assert archive.getmember("./cache/pipe").isfifo()
+    for path in ("/cache/again", "/cache/a/b/c"):
+        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
+        assert (shown.returncode, shown.stdout) == (0, "deep\n")
+
+
+async def test_each_volume_is_a_gap_and_readers_say_so(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host/secret").write_text("not asked for")
+    binds = [f"{tmp_path}/host:/srv"]
+    async with docker.container(image, binds=binds, Volumes={"/data": {}}) as container:
+        await docker.exec(container, "echo inside > /data/inside")
+        result, name = await collect(bundle, container)
+    assert not result.partial
+    assert set(bundle.gaps()) == {"mount /srv", "mount /data"}
+    found = gap(bundle, "mount /srv")
+    assert (found.path, found.container, found.requested) == ("/srv", name, False)
+    assert found.type and found.source and found.source.endswith(f"[{tmp_path}/host]")
+    location = str(bundle.folder)
+    for command, path in (("cat", "/srv/secret"), ("ls", "/srv"), ("ls", "/srv/secret")):
+        shown = await forensics(command, location, f"{name}:{path}")
+        assert shown.returncode == 1 and shown.stdout == ""
+        assert f"'/srv' is a mount ({found.type}) that was not captured" in shown.stderr
+    above = await forensics("ls", location, f"{name}:/")
+    assert f"srv  ['/srv' is a mount ({found.type}) that was not captured]" in above.stdout
+    async with open_bundle(location) as opened:
+        index = await open_index(opened, name)
+        with pytest.raises(ForensicsError, match="not captured"):
+            await find_file(index, b"/data/inside")
+        rows = {row.path: row async for row in index.rows()}
+    assert rows[b"/data"].hidden and b"/data/inside" not in rows
+
+
+async def test_volumes_that_were_asked_for_make_a_capture_partial(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image, Volumes={"/data": {}}) as container:
+        result, _ = await collect(bundle, container, [*FILES, ArtifactKind.VOLUMES])
+    assert result.partial and gap(bundle, "mount /data").requested
+
+
+async def test_a_mount_that_the_container_made_over_a_directory(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        mkdir /evil; echo fake > /evil/passwd; mount -t tmpfs none /var; echo x > /var/x
+        mount --bind /evil /usr; touch /r; mount --bind /var/x /r
+    """
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, script)
+        result, name = await collect(bundle, container)
+    assert not result.partial and set(bundle.gaps()) == {"mount /usr"}
+    assert gap(bundle, "mount /usr").reason == "MountedTwice"
+    assert "./usr" in bundle.tar(name).getnames() and "./evil/passwd" in bundle.tar(name).getnames()
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/usr/passwd")
+    assert shown.returncode == 1 and "the same files are at '/evil/passwd'" in shown.stderr
+    for path in ("/var/x", "/r"):
+        assert (await forensics("cat", str(bundle.folder), f"{name}:{path}")).stdout == "x\n"
+
+
+async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        mkdir /t/in; mount -t tmpfs none /t/in; echo 1 > /t/in/one; echo 2 > /t/two
+        mount -t tmpfs none /proc/sys; echo 3 > /proc/sys/three
+    """
+    options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
+    async with docker.container(image, **options) as container:  # type: ignore[arg-type]
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    # The runtime's own mount of /proc/sys lies beneath, and is a view of the kernel.
+    assert bundle.gaps() == {}
+    for path, content in (("/t/in/one", "1"), ("/t/two", "2"), ("/proc/sys/three", "3")):
+        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
+        assert shown.stdout == f"{content}\n"
+    listed = await forensics("ls", str(bundle.folder), f"{name}:/t")
+    assert [line.split()[-1] for line in listed.stdout.splitlines()] == ["in", "two"]
+
+
+async def test_a_mount_that_another_one_covers_is_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = "echo 1 > /t/hidden; mount -t tmpfs none /t; echo 2 > /t/seen"
+    options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
+    async with docker.container(image, **options) as container:  # type: ignore[arg-type]
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    assert "another mount covers it" in gap(bundle, "mount /t").message
+    assert (await forensics("cat", str(bundle.folder), f"{name}:/t/seen")).stdout == "2\n"
+
+
+async def test_message_queues_are_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container:
+        await docker.exec(container, "touch /dev/mqueue/one /dev/mqueue/two")
+        _, name = await collect(bundle, container)
+    assert "2 POSIX message queues" in gap(bundle, "mount /dev/mqueue").message
+    shown = await forensics("ls", str(bundle.folder), f"{name}:/dev/mqueue")
+    assert shown.returncode == 1 and "(mqueue) that was not captured" in shown.stderr
+
+
+async def test_a_mount_that_only_one_process_sees_is_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        unshare -m sh -c 'mount -t tmpfs none /srv; echo x > /srv/x; touch /ready; sleep 1000' \
+            > /dev/null 2>&1 &
+        while ! [ -e /ready ]; do sleep 0.1; done
+    """
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    assert gap(bundle, "mount /srv").reason == "OtherNamespace"
+    assert set(bundle.gaps()) == {"mount /srv"}
+    # All others see the directory beneath.
+    assert (await forensics("ls", str(bundle.folder), f"{name}:/srv")).returncode == 0
+
+
+async def test_what_does_not_fit_is_cut_and_said(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(artifact, "MountArchive", lambda: mountarchive.MountArchive(room=5000))
+    async with docker.container(image, tmpfs={"/cache": ""}) as container:
+        await docker.exec(container, "head -c 9000 /dev/zero > /cache/large; echo 1 > /cache/small")
+        result, name = await collect(bundle, container)
+    found = gap(bundle, "mount /cache")
+    assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)
+    assert "/cache/large" in found.message and not result.partial
+    (archive,) = (a for a in bundle.capture.artifacts if a.name.endswith("mounts.tar.zst"))
+    assert Flag.TRUNCATED in archive.flags
+    assert (await forensics("cat", str(bundle.folder), f"{name}:/cache/small")).stdout == "1\n"
+    missing = await forensics("cat", str(bundle.folder), f"{name}:/cache/large")
+    assert missing.returncode == 1 and "the archive was cut" in missing.stderr
+
+
+async def test_very_many_mounts_are_listed_to_a_limit(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(artifact, "MAX_GAPS", 2)
+    monkeypatch.setattr(artifact, "MAX_TOPS", 4)
+    script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    listed = [each.what for each in bundle.capture.not_captured if each.what.startswith("mount ")]
+    assert len(listed) == 2
+    assert "further mounts" in gap(bundle, "mounts, the rest").message
+    assert table(bundle, name)["/many/6"]["state"] in {"captured", "missing"}
+
+
+async def test_an_ended_container_keeps_the_files_of_its_runtime(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    options = {"tmpfs": {"/cache": ""}, "Volumes": {"/data": {}}}
+    command = ("/bin/sh", "-c", "echo 6.6.6.6 evil >> /etc/hosts; echo 1 > /cache/gone")
+    container = await docker.run(image, command, **options)
+    await docker.wait(container)
+    _, name = await collect(bundle, container)
+    await docker.remove(container)
+    assert bundle.gaps() == {"mount /cache": "Gone", "mount /data": "NotSupported"}
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/etc/hosts")
+    assert shown.stdout.endswith("6.6.6.6 evil\n")
+    gone = await forensics("ls", str(bundle.folder), f"{name}:/cache")
+    assert gone.returncode == 1 and "(tmpfs) that was not captured" in gone.stderr

@@ -1,0 +1,197 @@
+"""An archive of several trees, read by GNU tar and by our own index alike."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from collector.files import mountarchive, mounted, pax
+from collector.files.mountarchive import MountArchive, Top
+from forensics_core.export.tarindex.member import Member
+from forensics_core.export.tarindex.walk import TarWalk
+
+NAME = b"odd\xff\n=%"
+
+
+@contextmanager
+def opened(path: Path, at: bytes = b"/t", *, single: bool = False) -> Iterator[Top]:
+    place = os.open(path, os.O_PATH)
+    try:
+        yield Top(at, place, single)
+    finally:
+        os.close(place)
+
+
+def archived(path: Path, archive: MountArchive | None = None, *, single: bool = False) -> bytes:
+    with opened(path, single=single) as top:
+        return b"".join((archive or MountArchive()).blocks([top]))
+
+
+def members(data: bytes) -> dict[bytes, Member]:
+    found: dict[bytes, Member] = {}
+
+    def add(member: Member) -> None:
+        found[member.path] = member
+
+    walk = TarWalk(add)
+    walk.feed(data)
+    walk.finish()
+    return found
+
+
+def test_every_kind_of_file_keeps_what_it_has(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    (deep / "file").write_bytes(b"x" * 1000)
+    os.link(deep / "file", tmp_path / "again")
+    (tmp_path / "link").symlink_to("/etc/" + "p" * 150)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe").chmod(0o620)
+    (tmp_path / os.fsdecode(NAME)).write_bytes(b"odd")
+    os.setxattr(tmp_path / os.fsdecode(NAME), "user.a=b%", b"\0\xff")
+    os.utime(tmp_path / os.fsdecode(NAME), ns=(1, -1_500_000_000))
+    data = archived(tmp_path)
+    found = members(data)
+    odd = found[b"/t/" + NAME]
+    assert (odd.size, odd.mtime, odd.xattrs) == (3, "-1.5", {b"user.a=b%": b"\0\xff"})
+    assert found[b"/t/link"].target == b"/etc/" + b"p" * 150
+    assert found[b"/t/pipe"].kind == "fifo" and found[b"/t/pipe"].mode == 0o620
+    file = b"/t/" + os.fsencode(str(deep.relative_to(tmp_path))) + b"/file"
+    assert {found[file].kind, found[b"/t/again"].kind} == {"file", "hardlink"}
+    listed = subprocess.run(["tar", "-tf", "-"], input=data, capture_output=True, check=True)
+    assert listed.stderr == b"" and len(listed.stdout.splitlines()) == len(found)
+    with tarfile.open(fileobj=BytesIO(data)) as tar:
+        again = tar.extractfile("./t/again")
+        assert again and again.read() == b"x" * 1000
+
+
+def test_a_socket_is_counted(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+    archive = MountArchive()
+    assert set(members(archived(tmp_path, archive))) == {b"/t"} and archive.sockets == 1
+
+
+def test_a_single_file_has_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    archive = MountArchive()
+    assert members(archived(tmp_path, archive, single=True)) == {}
+    assert archive.losses[b"/t"].why == "it is no regular file"
+    assert set(members(archived(tmp_path / "file", single=True))) == {b"/t"}
+
+
+def test_members_past_the_limit_are_missing_and_counted(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / str(number)).touch()
+    archive = MountArchive(members=5)
+    assert len(members(archived(tmp_path, archive))) == 5
+    assert "members at most" in archive.losses[b"/t"].why
+
+
+def test_a_path_past_the_limit_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c").touch()
+    monkeypatch.setattr(mountarchive, "MAX_PATH", 2)
+    archive = MountArchive()
+    assert set(members(archived(tmp_path, archive))) == {b"/t", b"/t/a", b"/t/a/b"}
+    assert archive.losses[b"/t"].missing.first == ["/t/a/b"]
+
+
+def test_a_directory_that_became_a_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree/a").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").touch()
+    real = mounted.entries
+
+    def swap(folder: int, most: int) -> list[bytes]:
+        names = real(folder, most)
+        if names == [b"a"]:
+            (tmp_path / "tree/a").rename(tmp_path / "tree/b")
+            (tmp_path / "tree/c").symlink_to(tmp_path / "outside")
+        return names
+
+    monkeypatch.setattr(mountarchive, "entries", swap)
+    archive = MountArchive()
+    assert set(members(archived(tmp_path / "tree", archive))) == {b"/t"}
+    # What is gone by now is nobody's loss; what cannot be opened is.
+    assert archive.losses[b"/t"].missing.total == 0
+    (tmp_path / "tree/b").rename(tmp_path / "tree/a")
+    (tmp_path / "tree/c").unlink()
+
+    def link(folder: int, name: bytes, flags: int = os.O_PATH) -> int:
+        place = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+        (tmp_path / "tree/a").rmdir()
+        (tmp_path / "tree/a").symlink_to(tmp_path / "outside")
+        return place
+
+    monkeypatch.setattr(mountarchive, "entries", real)
+    monkeypatch.setattr(mountarchive, "open_member", link)
+    archive = MountArchive()
+    assert set(members(archived(tmp_path / "tree", archive))) == {b"/t", b"/t/a"}
+    assert archive.losses[b"/t"].missing.first == ["/t/a"]
+
+
+def test_a_file_that_shrinks_or_grows_is_padded_or_cut_and_flagged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, real = tmp_path / "log", pax.content
+    file.write_bytes(b"x" * 5000)
+
+    def content(descriptor: int, size: int) -> Iterator[bytes]:
+        file.write_bytes(b"y" * 100)
+        yield from real(descriptor, size)
+
+    monkeypatch.setattr(pax, "content", content)
+    archive = MountArchive()
+    data = archived(tmp_path, archive)
+    with tarfile.open(fileobj=BytesIO(data)) as tar:
+        log = tar.extractfile("./t/log")
+        assert log and log.read() == b"y" * 100 + bytes(4900)
+    assert archive.changed.first == ["/t/log"]
+
+
+def test_a_file_that_cannot_be_opened_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"12345")
+
+    def refuse(place: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(mountarchive, "open_data", refuse)
+    archive = MountArchive()
+    assert set(members(archived(tmp_path, archive))) == {b"/t"}
+    loss = archive.losses[b"/t"]
+    assert (loss.size, loss.why, str(loss.missing)) == (5, "Operation not permitted", "/t/x")
+
+
+def test_attributes_that_cannot_be_had_are_left_out_and_other_errors_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = os.open(tmp_path, os.O_PATH)
+    try:
+        for code in (95, 1):
+            monkeypatch.setattr(os, "listxattr", _failing(code))
+            assert pax.attributes(place) == []
+        monkeypatch.setattr(os, "listxattr", _failing(5))
+        with pytest.raises(OSError, match="5"):
+            pax.attributes(place)
+    finally:
+        os.close(place)
+
+
+def _failing(code: int) -> object:
+    def fail(_: str) -> list[str]:
+        raise OSError(code, str(code))
+
+    return fail

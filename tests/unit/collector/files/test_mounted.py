@@ -1,0 +1,105 @@
+"""Mounts as processes see them, opened one by one and by no other path than their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.files import mounted
+from collector.files.mounted import (
+    Seen,
+    Survey,
+    is_memory,
+    measure,
+    measure_all,
+    open_mount,
+    survey,
+)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+
+
+@contextmanager
+def apart(script: str) -> Iterator[int]:
+    """Run a shell in a mount namespace of its own; yield its process once `script` is done."""
+    command = ["unshare", "--mount", "--propagation=private", "sh", "-ec", f"{script}\necho; cat"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        try:
+            assert process.stdout and process.stdout.readline() == b"\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def at(found: Survey, path: Path) -> list[Seen]:
+    return [seen for seen in found.mounts if seen.path == os.fsencode(path)]
+
+
+def test_a_namespace_that_is_a_copy_adds_what_is_new_in_it(tmp_path: Path) -> None:
+    own = len(survey([os.getpid()], "").mounts)
+    with apart(f"mount -t tmpfs none {tmp_path}") as pid:
+        found = survey([os.getpid(), pid, pid], "")
+    (new,) = at(found, tmp_path)
+    assert new.pid == pid and len(found.mounts) == own + 1 and len(found.spaces) == 2
+
+
+def test_another_containers_processes_are_left_out() -> None:
+    found = survey([os.getpid()], "no cgroup is called so")
+    assert not found.mounts and not found.spaces and not found.unseen
+
+
+def test_there_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounted, "MAX_MOUNTS", 1)
+    found = survey([os.getpid(), 2**22 + 1], "")
+    assert len(found.mounts) == 1 and found.more and found.unseen == 1
+    monkeypatch.setattr(mounted, "MAX_TABLE", 10)
+    assert survey([os.getpid()], "").unseen == 1
+    monkeypatch.setattr(mounted, "MAX_SPACES", 0)
+    assert survey([os.getpid()], "").unseen == 1
+
+
+def test_a_mount_is_opened_by_itself(tmp_path: Path) -> None:
+    with apart(f"mount -t tmpfs -o size=1m none {tmp_path}; echo x > {tmp_path}/x") as pid:
+        (seen,) = at(survey([pid], ""), tmp_path)
+        measure(seen)
+        assert seen.size == 4096 and is_memory(seen) and not seen.is_file
+        with open_mount(seen) as place:
+            folder = os.open(f"/proc/self/fd/{place}", os.O_RDONLY)
+        assert mounted.entries(folder, 10) == [b"x"]
+        os.close(folder)
+
+
+def test_a_mount_that_is_covered_or_gone_is_not_opened(tmp_path: Path) -> None:
+    below, gone = tmp_path / "below", tmp_path / "gone"
+    below.mkdir()
+    gone.mkdir()
+    script = f"mount -t tmpfs a {below}; mount -t tmpfs b {below}; mount -t tmpfs c {gone}"
+    with apart(script) as pid:
+        found = survey([pid], "")
+        measure_all(found.mounts)
+        first, second = at(found, below)
+        assert "covers it" in first.obstacle and not second.obstacle
+        (seen,) = at(found, gone)
+        nsenter = shutil.which("nsenter") or "nsenter"
+        subprocess.run([nsenter, "-m", "-t", str(pid), "umount", str(gone)], check=True)
+        with pytest.raises(FileNotFoundError, match="another mount"), open_mount(seen):
+            pass
+
+
+def test_a_link_in_place_of_a_mount_point_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "dir/t").mkdir(parents=True)
+    (tmp_path / "evil").symlink_to("/etc")
+    with apart(f"mount -t tmpfs a {tmp_path}/dir/t") as pid:
+        (seen,) = at(survey([pid], ""), tmp_path / "dir/t")
+        (tmp_path / "dir").rename(tmp_path / "moved")
+        (tmp_path / "dir").mkdir()
+        (tmp_path / "dir/t").symlink_to("/")
+        with pytest.raises(OSError, match=r"another mount|symbolic links"), open_mount(seen):
+            pass

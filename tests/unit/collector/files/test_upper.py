@@ -1,0 +1,122 @@
+"""Files that are held, deleted, and archived all the same."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from collector.files.beneath import FOLDER, opened
+from collector.files.upper import HeldUpper, hold_upper
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make these")
+
+
+async def archived(held: HeldUpper) -> tarfile.TarFile:
+    data = b"".join([block async for block in held.archive()])
+    return tarfile.open(fileobj=io.BytesIO(data))
+
+
+async def emptied(folder: Path) -> None:
+    await to_thread.run_sync(shutil.rmtree, folder)
+
+
+async def test_deleted_files_are_archived_with_their_content(tmp_path: Path) -> None:
+    top = tmp_path / "upper"
+    (top / "etc" / "deep").mkdir(parents=True)
+    (top / "etc" / "deep" / "large").write_bytes(os.urandom(600_000))
+    (top / "etc" / os.fsdecode(b"odd\xff")).write_bytes(b"x")
+    (top / "link").symlink_to("/etc/shadow")
+    os.mkfifo(top / "pipe")
+    (top / "etc" / "deep").chmod(0o2750)
+    os.utime(top / "link", (1, 1.5), follow_symlinks=False)
+    content = (top / "etc" / "deep" / "large").read_bytes()
+    with opened(os.open(top, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            await emptied(top)
+            tar = await archived(held)
+    large = tar.extractfile("./etc/deep/large")
+    assert held.complete and large and large.read() == content
+    assert tar.getmember("./link").linkname == "/etc/shadow"
+    assert tar.getmember("./link").mtime == 1.5
+    assert tar.getmember("./etc/deep").mode == 0o2750 and tar.getmember("./pipe").isfifo()
+    assert "./etc/odd\udcff" in tar.getnames()
+
+
+@root_only
+async def test_whiteouts_and_attributes_are_kept_as_the_overlay_has_them(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.setxattr(tmp_path / "folder", "trusted.overlay.opaque", b"y")
+    os.setxattr(tmp_path / "folder", "user.odd", b"\0\xff\n")
+    os.mknod(tmp_path / "gone", 0o020000, os.makedev(0, 0))
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            tar = await archived(held)
+    headers = tar.getmember("./folder").pax_headers
+    assert headers["SCHILY.xattr.trusted.overlay.opaque"] == "y"
+    assert headers["SCHILY.xattr.user.odd"] == "\0\udcff\n"
+    assert tar.getmember("./gone").ischr()
+
+
+async def test_gnu_tar_reads_the_archive(tmp_path: Path) -> None:
+    (tmp_path / ("long" * 50)).mkdir()
+    (tmp_path / ("long" * 50) / "file").write_bytes(b"content")
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            data = b"".join([block async for block in held.archive()])
+
+    def read() -> bytes:
+        command = ["tar", "-xOf", "-"]
+        return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+    assert await to_thread.run_sync(read) == b"content"
+
+
+async def test_a_file_that_shrinks_does_not_spoil_the_archive(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode() * 2000)
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            blocks = held.archive()
+            data = await anext(blocks)
+            first = held.places[0][0].decode()
+            os.truncate(tmp_path / first, 10)
+            data += b"".join([block async for block in blocks])
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        read = tar.extractfile(f"./{first}")
+        assert len(tar.getnames()) == 2 and read
+        assert read.read() == first.encode() * 10 + bytes(1990)
+
+
+async def test_no_more_than_the_limit_is_held(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).touch()
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper, 10) as held:
+            assert held.complete and len(held.places) == 10
+        async with hold_upper(upper, 9) as held:
+            assert not held.complete and len(held.places) == 9
+
+
+async def test_folders_that_are_not_reached_are_closed(tmp_path: Path) -> None:
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        before = len([*Path("/proc/self/fd").iterdir()])
+        async with hold_upper(upper, 5) as held:
+            assert not held.complete
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+async def test_sockets_are_left_out(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening, opened(os.open(tmp_path, FOLDER)) as upper:
+        listening.bind(str(tmp_path / "s"))
+        async with hold_upper(upper) as held:
+            assert len(held.places) == 1 and (await archived(held)).getnames() == []

@@ -1,0 +1,233 @@
+"""Files without a name are found, whoever holds them how; others are left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.artifacts import deleted
+from collector.artifacts.deleted import account
+from collector.node import deletedfiles, programs, sharedmemory
+from collector.node.deletedfiles import DeletedFile, Search
+from collector.node.programs import Programs
+from collector.runtimes.runtime import Unavailable
+from forensics_core.evidence.manifest import NotCaptured
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.test_processes import scene_for
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
+pytestmark = root_only
+
+BEGIN = """
+import ctypes, mmap, os, sys, time
+folder = sys.argv[1]
+def gone(name, data):
+    file = open(f"{folder}/{name}", "w+b")
+    file.write(data); file.flush(); os.unlink(file.name)
+    return file
+"""
+END = "\nprint(os.getpid(), flush=True); time.sleep(1000)"
+
+
+@contextmanager
+def holding(folder: Path, script: str, *, program: str = sys.executable) -> Iterator[int]:
+    """Run a Python script that holds something; yield its process."""
+    command = [program, "-c", BEGIN + script + END, str(folder)]
+    # What pytest catches goes to a deleted file, which a child would inherit.
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True) as process:
+        try:
+            assert process.stdout
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def search(*pids: int) -> Search:
+    found = Search(math.inf)
+    found.look(pids)
+    return found
+
+
+def kinds(found: Search) -> dict[tuple[str, str], DeletedFile]:
+    return {(each.how, os.fsdecode(each.path)): each for each in found.files.values()}
+
+
+def test_open_and_mapped_files_and_memory_without_a_name(tmp_path: Path) -> None:
+    script = """
+a = gone("open", b"x" * 100)
+b = gone("mapped", b"y" * 5000)  # Python's own mmap would keep it open
+ctypes.CDLL(None).mmap(None, ctypes.c_size_t(5000), 1, 2, b.fileno(), ctypes.c_long(0)); b.close()
+d = os.memfd_create("loader"); os.write(d, b"abc")
+e = open(f"{folder}/odd (deleted)", "w")
+f = mmap.mmap(-1, 4096)
+os.mkdir(f"{folder}/dir"); g = os.open(f"{folder}/dir", os.O_RDONLY); os.rmdir(f"{folder}/dir")
+h = os.open(folder, os.O_TMPFILE | os.O_RDWR); os.write(h, b"12")
+"""
+    with holding(tmp_path, script) as pid:
+        found = kinds(search(pid))
+    unnamed = [key for key in found if key[0] == "deleted file" and "#" in key[1]]
+    assert found.keys() - {*unnamed} == {
+        ("deleted file", f"{tmp_path}/open"),
+        ("deleted mapped file", f"{tmp_path}/mapped"),
+        ("memfd", "/memfd:loader"),
+    }
+    assert len(unnamed) == 1 and found[unnamed[0]].size == 2
+    assert found["deleted file", f"{tmp_path}/open"].size == 100
+    assert found["deleted mapped file", f"{tmp_path}/mapped"].size == 5000
+
+
+def test_a_file_that_many_hold_is_found_once(tmp_path: Path) -> None:
+    script = 'a = gone("open", b"x"); b = os.dup(a.fileno()); c = mmap.mmap(b, 1); os.fork()'
+    with holding(tmp_path, script) as pid:
+        child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        found = search(pid, child)
+    (each,) = found.files.values()
+    assert (each.holders, each.pid) == (2, pid)
+    os.kill(child, 9)
+
+
+def test_a_program_that_never_had_a_file(tmp_path: Path) -> None:
+    script = f"""
+data = open({shutil.which("sleep")!r}, "rb").read()
+d = os.memfd_create("loader"); os.write(d, data)
+print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
+"""
+    with holding(tmp_path, script) as pid:
+        until = time.monotonic() + 30
+        while "memfd" not in str(Path(f"/proc/{pid}/exe").readlink()):
+            assert time.monotonic() < until
+        found = kinds(search(pid))
+        digest = Programs().look(pid, until)
+    assert found.keys() == {("memfd program", "/memfd:loader")}
+    assert digest == hashlib.sha256(Path(str(shutil.which("sleep"))).read_bytes()).hexdigest()
+
+
+def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = 'a = [gone(str(n), b"x") for n in range(5)]'
+    with holding(tmp_path, script) as pid:
+        monkeypatch.setattr(deletedfiles, "MAX_FILES", 3)
+        found = search(pid)
+        assert (len(found.files), found.more) == (3, 2)
+        few = Search(math.inf, links=2)
+        few.look([pid, pid])
+        assert few.unseen == [pid, pid] and not few.links
+        late = Search(time.monotonic() - 1)
+        late.look([pid])
+        assert late.unseen == [pid] and not late.files
+        monkeypatch.setattr(deletedfiles, "MAX_MAPS", 100)
+        assert search(pid).unseen == [pid]
+
+
+def test_a_process_that_has_ended_holds_nothing() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    found = search(process.pid)
+    assert not found.files and not found.unseen
+
+
+def test_a_process_that_may_not_be_looked_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Search, "_process", refuse)
+    assert search(os.getpid()).unseen == [os.getpid()]
+
+
+SEGMENT = """
+ctypes.CDLL(None).unshare(0x08000000)
+number = ctypes.CDLL(None).shmget(0xCAFE, 8192, 0o1600)
+"""
+
+
+def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> None:
+    with holding(tmp_path, SEGMENT) as pid:
+        (segment,) = sharedmemory.segments([pid, os.getpid()])
+    assert (segment.key, segment.size, segment.attached) == (0xCAFE, 8192, 0)
+    assert sharedmemory.segments([pid, os.getpid()]) == []
+
+
+async def gaps_of(
+    tmp_path: Path, script: str, programs: Programs | None = None
+) -> list[NotCaptured]:
+    scene = scene_for(Bundle(tmp_path / "bundle"))
+    with holding(tmp_path, script) as pid:
+        await account(scene, [pid], programs or Programs())
+    return list(scene.bundle.not_captured)
+
+
+async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:
+    script = SEGMENT + 'a = gone("open\\x1b\\udcff", b"x" * 7)'
+    file, segment = await gaps_of(tmp_path, script)
+    assert (file.size, file.reason, file.requested) == (7, "Deleted", False)
+    assert file.path and file.path.endswith("\\xff") and file.pid
+    assert (segment.path, segment.size) == ("/SYSV0000cafe", 8192)
+
+
+async def test_very_many_files_are_listed_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deleted, "MAX_GAPS", 2)
+    monkeypatch.setattr(deletedfiles, "MAX_FILES", 4)
+    gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
+    assert len(gaps) == 3 and gaps[-1].size == 4
+    assert "2 further files" in gaps[-1].message and "2 times" in gaps[-1].message
+
+
+async def test_what_was_not_looked_at_is_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletedfiles, "MAX_LINKS", 0)
+    monkeypatch.setattr(deleted, "Search", lambda until: Search(until, links=0))
+    (gap,) = await gaps_of(tmp_path, "")
+    assert gap.what == "deleted files, of some processes"
+
+
+async def test_a_search_that_hangs_or_fails_is_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    error: Exception = Unavailable("It hangs", reason="Hung")
+    monkeypatch.setattr(Search, "look", fail)
+    (gap,) = await gaps_of(tmp_path, "")
+    assert (gap.what, gap.reason, gap.requested) == ("deleted files", "Hung", False)
+    error = ValueError("odd")
+    assert [each.reason for each in await gaps_of(tmp_path / "2", "")] == ["Unexpected"]
+
+
+async def test_shared_memory_that_may_not_be_entered_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(sharedmemory, "enter", refuse)
+    (gap,) = await gaps_of(tmp_path, SEGMENT)
+    assert (gap.what, gap.reason) == ("shared memory", "NotPermitted")
+
+
+async def test_programs_are_hashed_once_and_within_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Programs()
+    digest = await known.digest(os.getpid())
+    left = known.left
+    assert digest == await known.digest(os.getpid()) and known.left == left < programs.MAX_TOTAL
+    assert await known.digest(2) == "" and not known.skipped  # a thread of the kernel
+    small = Programs(left=1000)
+    assert await small.digest(os.getpid()) == "" and small.skipped == 1
+    late = Programs(seconds=0)
+    assert await late.digest(os.getpid()) == "" and late.skipped == 1
+    assert Programs().look(os.getpid(), time.monotonic() - 1) == ""

@@ -1,0 +1,131 @@
+"""What goes wrong while mounts are read is in the manifest, and costs the file system nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+
+from collector.artifacts import mounts
+from collector.artifacts.mounts import store
+from collector.files.mountarchive import MountArchive, Top
+from collector.files.mounted import Survey
+from collector.files.mountplan import State, plan
+from collector.files.names import Names
+from collector.node.host import Host
+from collector.runtimes.declared import Declared
+from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
+from collector.scene import Scene
+from forensics_core.api.order import Compression
+from forensics_core.errors import UsageError
+from forensics_core.evidence.bundle import BundleWriter
+from forensics_core.evidence.manifest import Flag
+from forensics_core.export.locate import open_destination
+from tests.integration.collector.trees import CONTAINER, FolderRuntime
+
+
+class LocalRuntime(FolderRuntime):
+    """A folder as a container in which nothing runs."""
+
+    machine = Host()
+
+    async def process(self, _: ContainerInfo) -> int:
+        raise Unavailable("The container is exited", reason="NotRunning")
+
+
+async def scene_of(folder: Path, to: Path, seconds: float = 60) -> Scene:
+    runtime = cast(Runtime, LocalRuntime(folder))
+    async with open_destination(str(to)) as destination:
+        bundle = BundleWriter(destination)
+        deadline = anyio.current_time() + seconds
+        return Scene("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "told"),
+    [
+        (Unavailable("It hangs", reason="Hung"), "Hung", "read: It hangs"),
+        (OSError("odd"), "Unreadable", "read: odd"),
+        (IndexError("odd"), "Unreadable", "read: IndexError: odd"),
+    ],
+)
+async def test_a_failure_is_a_gap_and_the_file_system_is_captured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, told: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(mounts, "plan", fail)
+    scene = await scene_of(tmp_path, tmp_path / "bundle")
+    await mounts.capture(scene)
+    (gap,) = scene.bundle.not_captured
+    assert (gap.what, gap.reason, gap.requested) == ("mounts", reason, True)
+    assert told in gap.message
+    assert any(each.name.endswith("rootfs.tar.zst") for each in scene.bundle.artifacts)
+    error = UsageError("The destination is gone")
+    with pytest.raises(UsageError):
+        await mounts.capture(scene)
+
+
+def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosts").touch()
+    told = [
+        Declared("/etc/hosts", "bind", str(tmp_path / "hosts")),
+        Declared("/etc/hostname", "bind", str(tmp_path / "gone")),
+        Declared("/etc/resolv.conf", "bind", str(tmp_path / "hosts")),
+    ]
+    planned = plan(Survey(), told, "exited")
+    monkeypatch.setattr(mounts, "MAX_TOPS", 1)
+    with ExitStack() as stack:
+        tops = mounts._open_all(stack, planned[:2][::-1] + planned[2:], Host())
+        assert [top.path for top in tops] == [b"/etc/hosts"]
+    assert [each.fate.reason for each in planned] == ["", "Unreadable", "TooMany"]
+    planned = plan(Survey(), told[:1], "exited")
+    with ExitStack() as stack:
+        assert mounts._open_all(stack, planned, None) == []
+    assert "not in reach" in planned[0].fate.message
+
+
+async def test_sockets_and_what_changes_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shm").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "shm/s"))
+    scene = await scene_of(tmp_path, tmp_path / "bundle")
+    place = os.open(tmp_path / "shm", os.O_PATH)
+    archive = MountArchive(changed=Names(["/shm/x"], 1))
+    assert await store(scene, archive, [Top(b"/shm", place)])
+    os.close(place)
+    (gap,) = scene.bundle.not_captured
+    assert gap.what == "sockets in mounts" and not gap.requested
+    flags = {flag for each in scene.bundle.artifacts for flag in each.flags}
+    assert flags == {Flag.CHANGED_WHILE_READ}
+
+
+async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
+    (tmp_path / "hosts").touch()
+    told = [Declared("/etc/hosts", "bind", str(tmp_path / "hosts"))]
+    (each,) = plan(Survey(), told, "exited")
+    scene = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
+    archive = MountArchive()
+    place = os.open(tmp_path / "hosts", os.O_PATH)
+    whole = await store(scene, archive, [Top(b"/etc/hosts", place, single=True)])
+    os.close(place)
+    assert not whole
+    mounts._judge(each, archive, whole)
+    assert (each.state, each.fate.reason) == (State.PARTIAL, "Deadline")
+
+
+async def test_tables_that_were_not_read_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await scene_of(tmp_path, tmp_path / "bundle")
+    mounts._account(scene, Survey(unseen=3), [])
+    (gap,) = scene.bundle.not_captured
+    assert gap.what == "mounts, of some processes" and "3 processes" in gap.message
