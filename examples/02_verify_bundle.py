@@ -11,5 +11,7 @@ key = Path(keys[0]).read_bytes() if keys else None
 verification = asyncio.run(verify(location, key=key))
 for line in (*verification.problems, *verification.notes):
     print(ascii(str(line)))
+for name in verification.extras:
+    print(f"not part of the evidence: {name!a}")
 verification.raise_for_problems()
 print(f"Verified: {verification.artifacts} artifacts, sha256:{verification.manifest_sha256}")

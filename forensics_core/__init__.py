@@ -11,7 +11,7 @@ With the extra `operator` installed, also what talks to a cluster::
     async with connect() as cluster:
         checkpoints = PodCheckpoints(cluster, "forensics-system")
         made = await checkpoints.create(PodCheckpointSpec(pod="web-0", namespace="shop"))
-        done = await checkpoints.wait(made.metadata.name)
+        done = await checkpoints.wait(made.metadata.name)  # raises CheckpointFailed
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forensics_core.errors import (
         AccessDenied,
         BundleNotFound,
+        CheckpointFailed,
         ClusterError,
         DestinationError,
         ForensicsError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
     from forensics_core.evidence.bundle import BundleWriter
     from forensics_core.evidence.fetch import Fetched, fetch
+    from forensics_core.evidence.identity import EvidenceIdentity
     from forensics_core.evidence.manifest import Statement
     from forensics_core.evidence.problems import Problem, ProblemKind
     from forensics_core.evidence.reader import BundleReader, open_bundle
@@ -52,9 +54,11 @@ __all__ = [
     "BundleNotFound",
     "BundleReader",
     "BundleWriter",
+    "CheckpointFailed",
     "Cluster",
     "ClusterError",
     "DestinationError",
+    "EvidenceIdentity",
     "Fetched",
     "ForensicsError",
     "Meter",
@@ -83,11 +87,12 @@ __all__ = [
 _HOMES = {
     "api.podcheckpoint": "PodCheckpoint PodCheckpointSpec",
     "errors": (
-        "AccessDenied BundleNotFound ClusterError DestinationError ForensicsError UsageError "
-        "VerificationError"
+        "AccessDenied BundleNotFound CheckpointFailed ClusterError DestinationError "
+        "ForensicsError UsageError VerificationError"
     ),
     "evidence.bundle": "BundleWriter",
     "evidence.fetch": "Fetched fetch",
+    "evidence.identity": "EvidenceIdentity",
     "evidence.manifest": "Statement",
     "evidence.problems": "Problem ProblemKind",
     "evidence.reader": "BundleReader open_bundle",

@@ -150,5 +150,16 @@ class Invalid(ClusterError):
     """The API server cannot accept the object or the request as it is."""
 
 
+class CheckpointFailed(ForensicsError):
+    """The cluster gave a capture up: there is no evidence to rely on.
+
+    `reason` is one CamelCase word, as in the condition `Failed`: `NotFound`, `NotSealed`.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
 class LeaseLost(ClusterError):
     """Somebody else may lead now."""

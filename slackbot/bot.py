@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from anyio.abc import TaskGroup
 
+from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ApiUnavailable, ClusterError, ForensicsError
 from slackbot import audit
 from slackbot.approvals import Approvals
@@ -70,15 +71,15 @@ class Bot:
         except Exception:
             log.exception("Nobody was told of '%s'", error)
 
-    async def verify(self, location: str, name: str, reply: Reply, language: str) -> None:
+    async def verify(self, checkpoint: PodCheckpoint, reply: Reply, language: str) -> None:
         """Read a bundle again, and tell its thread. Raises `Told`."""
-        evidence = self.evidence
+        evidence, location = self.evidence, checkpoint.status.location
         if evidence is None:
             raise Told("error.reader", location=location)
-        bookmark = Bookmark.of(await self.reporter.desk.checkpoints.get(name))
-        await reply.say(say(language, "answer.verifying", name=name))
+        bookmark = Bookmark.of(checkpoint)
+        await reply.say(say(language, "answer.verifying", name=checkpoint.metadata.name))
         try:
-            verification = await evidence.verify(location)
+            verification = await evidence.verify(checkpoint)
         except Told:
             raise
         except ForensicsError as error:

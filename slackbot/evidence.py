@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import anyio
 
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import VerificationError
+from forensics_core.evidence.examination import examine
+from forensics_core.evidence.expectation import Expectation
+from forensics_core.evidence.identity import EvidenceIdentity
 from forensics_core.evidence.manifest import Artifact
 from forensics_core.evidence.reader import BundleReader, open_bundle
+from forensics_core.evidence.s3_store import S3Store
 from forensics_core.evidence.verification import Verification
 from forensics_core.evidence.verify import verify
 from forensics_core.export.locate import parse_location
@@ -29,27 +36,36 @@ class Evidence:
         self._access = S3Access(endpoint_url=reader.endpoint, region=reader.region)
         self._verifying = anyio.CapacityLimiter(1)
 
-    async def artifacts(self, location: str) -> tuple[Artifact, ...]:
+    def _open(self, checkpoint: PodCheckpoint) -> AbstractAsyncContextManager[BundleReader]:
+        """Open the bundle whose manifest the operator saw, and no other that lies there now."""
+        status = checkpoint.status
+        sha256 = status.manifest_sha256
+        return open_bundle(
+            status.location, sha256=sha256, access=self._access, limit=MANIFEST_LIMIT
+        )
+
+    async def artifacts(self, checkpoint: PodCheckpoint) -> tuple[Artifact, ...]:
         """Return what the manifest lists."""
-        async with open_bundle(location, access=self._access, limit=MANIFEST_LIMIT) as bundle:
+        async with self._open(checkpoint) as bundle:
             return bundle.statement.predicate.artifacts
 
-    async def links(self, location: str) -> list[Link]:
-        """Return an address for every artifact, good for `link_seconds`."""
-        place = parse_location(location)
+    async def links(self, checkpoint: PodCheckpoint) -> list[Link]:
+        """Return an address for every artifact, of the version that was sealed, good for
+        `link_seconds`."""
+        place = parse_location(checkpoint.status.location)
         if not isinstance(place, S3Place):
             return []
-        async with (
-            open_bundle(location, access=self._access, limit=MANIFEST_LIMIT) as bundle,
-            s3_client(self._access) as client,
-        ):
+        async with self._open(checkpoint) as bundle, s3_client(self._access) as client:
             return [await self._link(client, place, bundle, name) for name in bundle.expectations]
 
     async def _link(self, client: Any, place: S3Place, bundle: BundleReader, name: str) -> Link:
         expected = bundle.expectations[name]
         where = {"Bucket": place.bucket, "Key": place.key(name)}
-        if expected.version_id:
-            where["VersionId"] = expected.version_id
+        version = bundle.sealed_version(name)
+        if version is None and bundle.may_have_versions(name):
+            version = await _pinned(bundle, expected)
+        if version:
+            where["VersionId"] = version
         url = await client.generate_presigned_url(
             "get_object", Params=where, ExpiresIn=self._reader.link_seconds
         )
@@ -60,17 +76,50 @@ class Evidence:
         """How long links are good."""
         return max(1, self._reader.link_seconds // 60)
 
-    async def verify(self, location: str) -> Verification:
-        """Read everything again. One at a time: raises `Told` while another is being read."""
+    async def verify(self, checkpoint: PodCheckpoint) -> Verification:
+        """Read everything again, and compare it with what the operator captured.
+
+        One at a time: raises `Told` while another is being read.
+        """
+        status = checkpoint.status
+        wanted = EvidenceIdentity(
+            namespace=checkpoint.target_namespace,
+            pod=checkpoint.spec.pod,
+            uid=checkpoint.metadata.uid or "",
+            incident=checkpoint.spec.incident,
+            manifest_sha256=status.manifest_sha256,
+        )
         try:
             self._verifying.acquire_nowait()
         except anyio.WouldBlock as error:
             raise Told("error.busy") from error
         try:
-            return await verify(location, key=await self._key(), access=self._access)
+            key = await self._key()
+            return await verify(status.location, key=key, wanted=wanted, access=self._access)
         finally:
             self._verifying.release()
 
     async def _key(self) -> bytes | None:
         path = self._reader.public_key
         return await anyio.Path(path).read_bytes() if path else None
+
+
+async def _pinned(bundle: BundleReader, expected: Expectation) -> str | None:
+    """Return the version of an object whose versions nobody recorded and the bot may not list.
+
+    It is the current one, once it was read and found to be what the manifest says: these objects,
+    the context's and the check sums, are small. Raises `VerificationError`.
+    """
+    store = bundle.store
+    if not isinstance(store, S3Store):
+        return None
+    version = (await store.stat(expected.name)).version_id
+    async with aclosing(store.read(expected.name, version)) as blocks:
+        problem = await examine(blocks, expected, _forget)
+    if problem:
+        raise VerificationError(f"{bundle.url} does not verify: {problem}")
+    return version
+
+
+async def _forget(_: bytes) -> None:
+    """Take a block that is only hashed."""

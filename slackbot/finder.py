@@ -60,9 +60,9 @@ class Finder:
 
 def evidence_of(checkpoint: PodCheckpoint) -> str:
     """Return where the evidence is. Raises `Told` where there is none yet."""
-    if not (checkpoint.captured and checkpoint.status.location):
+    if not checkpoint.evidence_location:
         raise Told("error.incomplete", name=checkpoint.metadata.name)
-    return checkpoint.status.location
+    return checkpoint.evidence_location
 
 
 def home_of(checkpoint: PodCheckpoint, settings: Settings) -> str:

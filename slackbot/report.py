@@ -251,7 +251,7 @@ class Report:
         if self.desk.evidence is None:
             return ()
         try:
-            return await self.desk.evidence.artifacts(self.checkpoint.status.location)
+            return await self.desk.evidence.artifacts(self.checkpoint)
         except ForensicsError as error:
             log.warning("%s: no table: %s", self.checkpoint.metadata.name, error)
             return ()

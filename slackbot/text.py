@@ -7,7 +7,8 @@ Names, reasons and messages of errors come from strangers. `clean` makes one har
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from forensics_core.text import printable
 
 _DOUBLE = "\u201c\u201d\u201e\u00ab\u00bb"
 _SINGLE = "\u2018\u2019\u201a"
@@ -19,8 +20,6 @@ _DASH = re.compile(f"[\u2013\u2014{_HYPHENS}]")
 _QUOTED = re.compile(r"""("[^"]*"|'[^']*')""")
 _MARKUP = re.compile(r"<([@#!]?)([^<>|\s][^<>|]*)(?:\|([^<>]*))?>")
 """Slack's mentions and links: `<@U1|alice>`, `<#C1|general>`, `<!here>`, `<https://x|label>`."""
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-"""Unicode's categories of control, direction, surrogates, private use and line ends."""
 
 
 def as_typed(text: str) -> str:
@@ -50,9 +49,13 @@ def _seen(found: re.Match[str]) -> str:
 
 
 def clean(text: object, limit: int = 500) -> str:
-    """Return one line of visible characters, at most `limit`, without backticks."""
+    """Return one line of visible characters, at most `limit`, without backticks.
+
+    Whitespace of any kind is one space; what is invisible, or steers a terminal, is spelled.
+    """
     line = " ".join(str(text).replace("`", "'").split())
-    return clip("".join(sign for sign in line if unicodedata.category(sign) not in UNSEEN), limit)
+    # Cut twice: to spell a character takes up to ten.
+    return clip(printable(line, limit), limit)
 
 
 def clip(text: str, limit: int) -> str:

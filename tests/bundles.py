@@ -56,7 +56,7 @@ async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> Sealable:
                 message="no CAP_SYS_PTRACE",
             )
         )
-        return await bundle.finish(capture(), [context_file()])
+        return await bundle.finish(capture(url), [context_file()])
 
 
 async def _put(destination: Destination, name: str, data: bytes) -> None:
@@ -65,12 +65,13 @@ async def _put(destination: Destination, name: str, data: bytes) -> None:
         await writer.commit()
 
 
-def capture() -> Capture:
-    """Return a predicate without artifacts."""
+def capture(url: str = "file:///x/y") -> Capture:
+    """Return a predicate without artifacts, of a capture to `url`."""
+    destination, _, bundle = url.rpartition("/")
     when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
     return Capture(
         order=OrderRef(
-            uid=UUID(int=0x4F2A), attempt=1, sha256="0" * 64, destination="file:///x", bundle="y"
+            uid=UUID(int=0x4F2A), attempt=1, sha256="0" * 64, destination=destination, bundle=bundle
         ),
         tool=Tool(version="0.1.0"),
         node=Node(hostname="node-1"),

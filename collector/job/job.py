@@ -28,6 +28,7 @@ from collector.job.lastwords import leave, of_error, of_result
 from collector.job.sigterm import EarlySignal
 from collector.runtimes.opening import open_runtime
 from collector.stop import Stop
+from forensics_core import strict_json
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
 from forensics_core.errors import UsageError
@@ -131,9 +132,14 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
             hint="Name the file that the operator mounts into the Job",
         ) from error
     try:
-        order = WorkOrder.model_validate_json(document)
+        order = WorkOrder.model_validate(strict_json.loads(document, limit=len(document)))
     except ValidationError as error:
         raise _misfit(path, error) from error
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is no work order: the document: {error}",
+            hint="Name the file that the operator mounts into the Job",
+        ) from error
     parse_location(order.destination)
     return order, document
 

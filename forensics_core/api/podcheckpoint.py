@@ -20,6 +20,7 @@ from forensics_core.api.conditions import (
     ConditionType,
     Time,
     clip,
+    find_condition,
     is_true,
 )
 from forensics_core.api.names import API_VERSION, KIND
@@ -31,7 +32,7 @@ from forensics_core.api.order import (
     Model,
     Retention,
 )
-from forensics_core.errors import UsageError
+from forensics_core.errors import CheckpointFailed, UsageError
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SEGMENT = "[A-Za-z0-9!_.*'()=-]+"
@@ -271,6 +272,33 @@ class PodCheckpoint(Model):
     def captured(self) -> bool:
         """Whether the evidence is stored and the pod may go."""
         return is_true(self.status.conditions, ConditionType.CAPTURED)
+
+    @property
+    def evidence_location(self) -> str:
+        """Where the evidence is; empty while there is none, and if the checkpoint failed.
+
+        `status.location` is set as soon as an attempt begins: what lies there may be nothing, or
+        what did not stand the comparison.
+        """
+        return self.status.location if self.captured and not self.failed else ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the checkpoint was given up, for good."""
+        return self.status.phase is Phase.FAILED
+
+    def raise_for_failure(self) -> None:
+        """Raise `CheckpointFailed`, with the reason and what to do, if it was given up."""
+        if not self.failed:
+            return
+        why = find_condition(self.status.conditions, ConditionType.FAILED)
+        said = f"{why.reason}: {why.message}" if why else "it does not say why"
+        name = self.metadata.name
+        raise CheckpointFailed(
+            f"The checkpoint '{name}' failed. {said}",
+            hint=f"'kubectl describe pcp {name}' shows what was tried; rely on nothing it stored",
+            reason=why.reason if why else "",
+        )
 
     @property
     def target_namespace(self) -> str:

@@ -86,6 +86,10 @@ def described(checkpoint: PodCheckpoint) -> list[str]:
 def result(checkpoint: PodCheckpoint) -> dict[str, str]:
     """Return what became of it: where the evidence is, whether it is sealed, its digest."""
     status = checkpoint.status
+    if checkpoint.failed:
+        # Not called evidence: nothing vouches for what an attempt left there.
+        left = f"{clean(status.location)} (no evidence)" if status.location else ""
+        return {"Left at": left} if left else {}
     if not status.manifest_sha256:
         return {}
     return {

@@ -50,15 +50,11 @@ def _report(ended: PodCheckpoint, output: str) -> None:
 
 
 def raise_for_end(checkpoint: PodCheckpoint) -> None:
-    """Raise `ForensicsError` if it failed, `CapturedInPart` if something is missing."""
+    """Raise `CheckpointFailed` if it failed, `CapturedInPart` if something is missing."""
     from forensics_core.api.conditions import ConditionType, find_condition, is_true
-    from forensics_core.api.podcheckpoint import Phase
 
+    checkpoint.raise_for_failure()
     name, conditions = checkpoint.metadata.name, checkpoint.status.conditions
-    if checkpoint.status.phase is Phase.FAILED:
-        why = find_condition(conditions, ConditionType.FAILED)
-        said = f"{why.reason}: {why.message}" if why else "it does not say why"
-        raise ForensicsError(f"The checkpoint '{name}' failed. {said}".rstrip("."))
     if is_true(conditions, ConditionType.PARTIAL):
         why = find_condition(conditions, ConditionType.PARTIAL)
         said = why.message if why else ""
@@ -108,14 +104,16 @@ async def _watch(
     from forensics_core.kube.podcheckpoints import captured, finished
 
     async with progress(meter, "Capturing", quiet=quiet):
-        checkpoint = await checkpoints.wait(name, until=partial(_note, meter, captured))
+        checkpoint = await checkpoints.wait(
+            name, until=partial(_note, meter, captured), failed_ok=True
+        )
     if checkpoint.captured and not quiet:
         # In a thread, because whoever reads may be slow.
         await anyio.to_thread.run_sync(say, "Captured: the pod may be killed.")
     if checkpoint.finished:
         return checkpoint
     async with progress(meter, "Sealing", quiet=quiet):
-        return await checkpoints.wait(name, until=partial(_note, meter, finished))
+        return await checkpoints.wait(name, until=partial(_note, meter, finished), failed_ok=True)
 
 
 def _note(meter: Meter, met: Callable[[PodCheckpoint], bool], checkpoint: PodCheckpoint) -> bool:

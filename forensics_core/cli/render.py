@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from forensics_core.text import printable
 from forensics_core.units import human_size
 
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories never shown as they are: controls, formats such as bidirectional marks,
-surrogates (bytes that are no UTF-8), private and unassigned characters, line separators."""
+_LONGEST = 8192
+"""Characters of a text that are shown: twice what the kernel takes for a path."""
 
 
 def clean(text: str) -> str:
@@ -31,15 +30,7 @@ def clean(text: str) -> str:
 
 def prose(text: str) -> str:
     """Return a message of ours, made safe in the same way, but with its backslashes as they are."""
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _UNSAFE:
-        return character
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return printable(text, _LONGEST)
 
 
 def size(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import output_option, owner_option
-from forensics_core.cli.render import say, say_json
+from forensics_core.cli.render import clean, say, say_json
 from forensics_core.cli.running import run
 
 if TYPE_CHECKING:
+    from forensics_core.evidence.identity import EvidenceIdentity
+    from forensics_core.evidence.manifest import Capture
     from forensics_core.evidence.verification import Verification
+
+
+def _filled(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Refuse a value that would hold the evidence against nothing, as of a variable not set."""
+    if value is not None and not value.rpartition("/")[2]:
+        raise click.BadParameter("it is empty, so that any evidence would do")
+    return value
 
 
 @click.command("verify", short_help="Check that evidence is what its manifest says.")
@@ -23,24 +33,45 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The public key, in PEM, that the bundle's seal must hold for.",
 )
+@click.option("--pod", metavar="[NS/]NAME", callback=_filled, help="The pod that it must be of.")
+@click.option("--uid", callback=_filled, help="The UID of that pod, or of the PodCheckpoint.")
+@click.option("--incident", callback=_filled, help="The incident that it must be for.")
+@click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
 @owner_option
 @output_option
 def verify_command(
-    location: str, key: Path | None, expected_bucket_owner: str | None, output: str
+    location: str,
+    key: Path | None,
+    pod: str | None,
+    uid: str | None,
+    incident: str | None,
+    strict: bool,
+    expected_bucket_owner: str | None,
+    output: str,
 ) -> None:
     """Read all evidence at LOCATION again and compare it with its manifest.
 
     LOCATION is a bundle's folder, or s3://bucket/prefix. Every object is hashed as it is stored and
-    as it was before compression; each mismatch, missing and extra object is named. Ends with exit
-    code 3 if there is any.
+    as it was before compression; each mismatch and missing object is named. Ends with exit code 3
+    if there is any, or if it is other evidence than --pod, --uid and --incident say.
     """
+    from forensics_core.evidence.identity import EvidenceIdentity
+
+    namespace, _, name = (pod or "").rpartition("/")
+    wanted = EvidenceIdentity(namespace=namespace, pod=name, uid=uid or "", incident=incident or "")
     public_key = key.read_bytes() if key else None
-    read = partial(_verify, location, public_key, expected_bucket_owner, quiet=output == "json")
-    _report(run(read), output)
+    read = partial(_verify, location, public_key, wanted, expected_bucket_owner, strict=strict)
+    _report(run(partial(read, quiet=output == "json")), output)
 
 
 async def _verify(
-    location: str, key: bytes | None, owner: str | None, *, quiet: bool
+    location: str,
+    key: bytes | None,
+    wanted: EvidenceIdentity,
+    owner: str | None,
+    *,
+    strict: bool,
+    quiet: bool,
 ) -> Verification:
     from forensics_core.cli.progress import progress
     from forensics_core.evidence.verify import verify
@@ -49,7 +80,9 @@ async def _verify(
 
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
-        return await verify(location, key=key, progress=meter, access=access)
+        return await verify(
+            location, key=key, wanted=wanted, strict=strict, progress=meter, access=access
+        )
 
 
 def _report(verification: Verification, output: str) -> None:
@@ -61,10 +94,14 @@ def _report(verification: Verification, output: str) -> None:
 
 
 def _show(verification: Verification) -> None:
-    from forensics_core.cli.findings import say_findings, summary
+    from forensics_core.cli.findings import say_extras, say_findings, summary
     from forensics_core.evidence.verification import SealState
 
     say_findings(verification.problems, verification.notes)
+    say_extras(verification.extras, verification.extras_total, intact=verification.ok)
+    if verification.statement:
+        for name, value in _described(verification.statement.predicate).items():
+            say(f"{name + ':':<9} {clean(value)}")
     if verification.seal is SealState.VALID:
         say("Seal: valid, made with the given key")
     if verification.ok:
@@ -72,9 +109,35 @@ def _show(verification: Verification) -> None:
         say(summary("Verified", artifacts, size, verification.manifest_sha256))
 
 
+def _described(capture: Capture) -> dict[str, str]:
+    """Return of what the evidence is, when it was captured, and for whom, as the manifest says."""
+    pod, order = capture.pod, capture.order
+    if pod:
+        what = f"pod {pod.namespace}/{pod.name}, UID {pod.uid or 'unknown'}"
+    else:
+        names = [container.name for container in capture.containers]
+        shown = ", ".join(names[:_NAMES]) + (", ..." if names[_NAMES:] else "")
+        what = f"{shown or 'no container'} on {capture.node.hostname or 'an unknown node'}"
+    began, ended = (_moment(time) for time in (capture.started_at, capture.finished_at))
+    asker = capture.requester
+    request = [f"UID {order.uid}", f"attempt {order.attempt}"]
+    request += [f"incident {capture.incident}"] if capture.incident else []
+    request += [f"of {asker.name}{'' if asker.attested else ', not attested'}"] if asker else []
+    return {"Evidence": what, "Captured": f"{began} to {ended}", "Request": ", ".join(request)}
+
+
+_NAMES = 10
+"""Containers that are named where there is no pod."""
+
+
+def _moment(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _as_json(verification: Verification) -> dict[str, Any]:
     from forensics_core.cli.findings import findings
 
+    statement = verification.statement
     return {
         "location": verification.location,
         "verified": verification.ok,
@@ -82,5 +145,22 @@ def _as_json(verification: Verification) -> dict[str, Any]:
         "artifacts": verification.artifacts,
         "bytes": verification.size,
         "seal": verification.seal,
+        "evidence": _identity(statement.predicate, verification.location) if statement else None,
         **findings(verification.problems, verification.notes),
+        "extras": list(verification.extras),
+        "extrasTotal": verification.extras_total,
+    }
+
+
+def _identity(capture: Capture, location: str) -> dict[str, Any]:
+    from forensics_core.evidence.identity import is_copy, signed_location
+
+    fields = {"pod", "requester", "reason", "incident", "started_at", "finished_at"}
+    document = capture.model_dump(mode="json", by_alias=True, include=fields)
+    return {
+        **document,
+        "containers": [container.name for container in capture.containers],
+        "request": {"uid": str(capture.order.uid), "attempt": capture.order.attempt},
+        "location": signed_location(capture),
+        "copy": is_copy(capture, location),
     }

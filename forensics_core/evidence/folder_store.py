@@ -30,9 +30,10 @@ class FolderStore:
         """The folder as a `file://` URL, ending in `/`."""
         return self.path.as_uri() + "/"
 
-    async def list(self) -> list[Entry]:
+    async def list(self, begin: str = "") -> list[Entry]:
         """Return everything that is no folder, links and special files included."""
-        return await to_thread.run_sync(_listing, self.path)
+        entries = await to_thread.run_sync(_listing, self.path)
+        return [entry for entry in entries if entry.name.startswith(begin)]
 
     def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the file's bytes; a folder has no versions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from forensics_core.evidence.identity import is_copy, signed_location
 from forensics_core.evidence.layout import MANIFEST, SEAL
 from forensics_core.evidence.reader import BundleReader, Located
 
@@ -14,6 +15,8 @@ SEAL_REFUSED = "This identity may not read a seal: whether there is one is not k
 
 def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
     """Yield a line for each object that is not simply there in one version."""
+    if bundle:
+        yield from _elsewhere(bundle)
     if located.versions is None:
         yield (
             "What lies at the location may not be listed: "
@@ -34,13 +37,24 @@ def _change(located: Located, name: str, bundle: BundleReader | None) -> str:
     there = (located.versions or {}).get(name, [])
     read = located.version_of(name, expected.version_id if expected else None)
     top = next((entry for entry in there if entry.latest), None)
-    if top is None or top.version_id == read:
+    if top is None:
+        return ""
+    if name in located.chosen and located.chosen[name] != located.history(name)[0].version_id:
+        return f"An older {name} is there than the one that was sealed, version {read}, and read"
+    if top.version_id == read:
         return ""
     if top.deleted:
         return f"{name} was deleted after the capture; its version {read} is still there, and read"
     return (
         f"{name} was written again after the capture; its version {read} is still there, and read"
     )
+
+
+def _elsewhere(bundle: BundleReader) -> Iterator[str]:
+    """Yield a line if the bundle was captured to another location."""
+    capture = bundle.statement.predicate
+    if is_copy(capture, bundle.url):
+        yield f"This is a copy: the evidence was captured to {signed_location(capture)}"
 
 
 def _copied(bundle: BundleReader) -> Iterator[str]:

@@ -17,12 +17,14 @@ from uuid import UUID
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from forensics_core import strict_json
 from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester
 from forensics_core.errors import VerificationError
 from forensics_core.evidence.layout import MANIFEST
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://forensics.orkaproj.io/capture/v1"
+_HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
@@ -231,11 +233,16 @@ class Statement(Record):
     def from_bytes(cls, data: bytes) -> Statement:
         """Parse a manifest. Raises `VerificationError` if it is none."""
         try:
-            return cls.model_validate_json(data)
+            # Whoever read it had a limit already.
+            return cls.model_validate(strict_json.loads(data, limit=len(data)))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
             raise VerificationError(
                 f"{MANIFEST} is not a manifest of kube-forensics: {where}: {first['msg']}",
-                hint="Fetch it again; if it stays so, treat the bundle as tampered with",
+                hint=_HINT,
+            ) from error
+        except ValueError as error:
+            raise VerificationError(
+                f"{MANIFEST} is not a manifest of kube-forensics: {error}", hint=_HINT
             ) from error

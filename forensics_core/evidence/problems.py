@@ -14,9 +14,11 @@ class ProblemKind(StrEnum):
     MISSING = "Missing"
     """The manifest names it, and it is not there."""
     EXTRA = "Extra"
-    """It is there, and the manifest does not name it."""
+    """It is there, and the manifest does not name it: a problem only where that was asked for."""
     UNREADABLE = "Unreadable"
     """It cannot be read, or not be decompressed."""
+    OTHER_EVIDENCE = "OtherEvidence"
+    """It is not of the pod, or for the request, that was asked for, whether genuine or not."""
     INCONSISTENT = "Inconsistent"
     """The manifest or the check sums contradict themselves, or each other."""
 

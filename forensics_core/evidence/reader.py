@@ -8,18 +8,30 @@ async with open_bundle("file:///cases/42") as bundle:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from anyio import to_thread
 
-from forensics_core.errors import AccessDenied, BundleNotFound, ObjectNotFound, UsageError
+from forensics_core.errors import (
+    AccessDenied,
+    BundleNotFound,
+    ObjectNotFound,
+    UsageError,
+    VerificationError,
+)
 from forensics_core.evidence.expectation import Expectation, expectations
-from forensics_core.evidence.layout import MANIFEST
+from forensics_core.evidence.layout import MANIFEST, SEAL
 from forensics_core.evidence.manifest import Statement
 from forensics_core.evidence.store import Entry, Store, open_store, read_small
+from forensics_core.evidence.versions import (
+    choose_manifest,
+    choose_sealed,
+    version_to_read,
+    written,
+)
 from forensics_core.export.s3.client import S3Access
 
 MANIFEST_LIMIT = 64 * 1024 * 1024
@@ -36,6 +48,8 @@ class Located:
     versions: dict[str, list[Entry]] | None
     """All that lies there, by name, each name's versions the oldest first; None where the identity
     may not list."""
+    chosen: Mapping[str, str | None]
+    """The version of the manifest, and of its seal where a key told which one that is."""
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -43,19 +57,14 @@ class Located:
         return hashlib.sha256(self.manifest).hexdigest()
 
     def version_of(self, name: str, recorded: str | None) -> str | None:
-        """Return the version to read: the recorded one, or else the oldest that is there.
-
-        The oldest, because evidence is written once; whatever came later is somebody else's.
-        """
-        there = self.history(name)
-        known = {entry.version_id for entry in there}
-        if self.versions is None or not known or recorded in known:
-            return recorded
-        return next(entry.version_id for entry in there)
+        """Return the version that is the evidence; see `versions`."""
+        if name in self.chosen:
+            return self.chosen[name]
+        return version_to_read((self.versions or {}).get(name, ()), recorded)
 
     def history(self, name: str) -> list[Entry]:
         """Return the versions of `name`, the oldest first, without delete markers."""
-        return [entry for entry in (self.versions or {}).get(name, ()) if not entry.deleted]
+        return written((self.versions or {}).get(name, ()))
 
 
 @dataclass(frozen=True)
@@ -95,51 +104,92 @@ class BundleReader(Located):
 
     def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """Yield an object's bytes as stored, in the version that the manifest recorded."""
-        return self.store.read(name, self._version(name))
+        return self.read_range(name, 0, None)
 
-    def read_range(self, name: str, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
+    async def read_range(
+        self, name: str, start: int, length: int | None
+    ) -> AsyncGenerator[bytes, None]:
         """Yield a range of an object's bytes as stored."""
-        return self.store.read_range(name, start, length, self._version(name))
+        version = self.sealed_version(name)
+        try:
+            async with aclosing(self.store.read_range(name, start, length, version)) as blocks:
+                async for block in blocks:
+                    yield block
+            return
+        except ObjectNotFound:
+            # In a copy no version has the recorded name, and this one cannot be told from it.
+            if version is None or not self.may_have_versions(name):
+                raise
+        async with aclosing(self.store.read_range(name, start, length)) as blocks:
+            async for block in blocks:
+                yield block
 
-    def _version(self, name: str) -> str | None:
+    def may_have_versions(self, name: str) -> bool:
+        """Whether there may be versions of an object that this identity may not list."""
+        return self.versions is None or not all(each.version_known for each in self.history(name))
+
+    def sealed_version(self, name: str) -> str | None:
+        """Return the version of an object that the manifest speaks of; None: the current one."""
         expected = self.expectations.get(name)
         return self.version_of(name, expected.version_id if expected else None)
 
 
 @asynccontextmanager
 async def open_bundle(
-    location: str, *, access: S3Access | None = None, limit: int = MANIFEST_LIMIT
+    location: str,
+    *,
+    sha256: str = "",
+    access: S3Access | None = None,
+    limit: int = MANIFEST_LIMIT,
 ) -> AsyncIterator[BundleReader]:
     """Open the bundle at `location`: a folder's path or URL, or `s3://bucket/prefix`.
 
-    `limit`: bytes that its manifest may have; understanding it takes some ten times as much memory.
+    `sha256`: its manifest's, where it is known, as from `status.manifestSHA256`; any other is
+    refused. `limit`: bytes that its manifest may have; understanding it takes some ten times as
+    much memory.
 
     Raises `BundleNotFound` where there is no manifest, `VerificationError` where it is none of
-    ours, and `DestinationError` where the place cannot be read.
+    ours, or another, and `DestinationError` where the place cannot be read.
     """
-    async with locate(location, access=access, limit=limit) as located:
+    async with locate(location, sha256=sha256, access=access, limit=limit) as located:
+        if sha256 and located.manifest_sha256 != sha256:
+            raise VerificationError(
+                f"{MANIFEST} at {located.store.url} has the SHA-256 {located.manifest_sha256}, "
+                f"not {sha256}",
+                hint="This is not the bundle that was captured; somebody replaced it",
+            )
         yield await understand(located)
 
 
 async def understand(located: Located) -> BundleReader:
     """Parse the manifest, in a thread. Raises `VerificationError`."""
     statement = await to_thread.run_sync(Statement.from_bytes, located.manifest)
-    return BundleReader(located.store, located.manifest, located.versions, statement)
+    return BundleReader(
+        located.store, located.manifest, located.versions, located.chosen, statement
+    )
 
 
 @asynccontextmanager
 async def locate(
-    location: str, *, access: S3Access | None = None, limit: int = MANIFEST_LIMIT
+    location: str,
+    *,
+    sha256: str = "",
+    key: bytes | None = None,
+    access: S3Access | None = None,
+    limit: int = MANIFEST_LIMIT,
 ) -> AsyncIterator[Located]:
-    """Open the store at `location` and read the manifest, whatever is in it."""
+    """Open the store at `location` and read the manifest, whatever is in it.
+
+    Of several versions `sha256` or the public `key`, in PEM, tells which one was sealed.
+    """
     async with open_store(location, access=access) as store:
         versions = await _versions(store)
-        first = _first_manifest(store, versions)
+        chosen = await _choose(store, versions, sha256, key, limit)
         try:
-            manifest = await read_small(store, MANIFEST, first, limit=limit)
+            manifest = await read_small(store, MANIFEST, chosen[MANIFEST], limit=limit)
         except ObjectNotFound as error:
             raise _not_found(store, versions) from error
-        yield Located(store, manifest, versions)
+        yield Located(store, manifest, versions, chosen)
 
 
 async def _versions(store: Store) -> dict[str, list[Entry]] | None:
@@ -154,14 +204,28 @@ async def _versions(store: Store) -> dict[str, list[Entry]] | None:
     return versions
 
 
-def _first_manifest(store: Store, versions: dict[str, list[Entry]] | None) -> str | None:
-    """Return the version of the first manifest; nothing if the current one must do."""
+async def _choose(
+    store: Store,
+    versions: dict[str, list[Entry]] | None,
+    sha256: str,
+    key: bytes | None,
+    limit: int,
+) -> dict[str, str | None]:
+    """Return which version of the manifest is meant, and of its seal if that can be told."""
     if versions is None:
-        return None
-    for entry in versions.get(MANIFEST, ()):
-        if not entry.deleted:
-            return entry.version_id
-    raise _not_found(store, versions)
+        return {MANIFEST: None}
+    manifests = written(versions.get(MANIFEST, ()))
+    if not manifests:
+        raise _not_found(store, versions)
+    if sha256:
+        version = await choose_manifest(store, manifests, sha256, limit=limit)
+        manifests = [entry for entry in manifests if entry.version_id == version]
+    ambiguous = len(manifests) > 1 or len(written(versions.get(SEAL, ()))) > 1
+    if key is not None and ambiguous:
+        sealed = await choose_sealed(store, {**versions, MANIFEST: manifests}, key, limit=limit)
+        if sealed:
+            return sealed
+    return {MANIFEST: manifests[0].version_id}
 
 
 def _not_found(store: Store, versions: dict[str, list[Entry]] | None) -> BundleNotFound:

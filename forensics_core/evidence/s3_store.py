@@ -31,7 +31,8 @@ _BEYOND_THE_END = 416
 LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
-_NO_VERSIONS = {403, 405, 501}
+_REFUSED = 403
+_NO_VERSIONS = {_REFUSED, 405, 501}
 """Answers that mean: list what is current instead."""
 
 
@@ -104,16 +105,17 @@ class S3Store:
         finally:
             download.close()
 
-    async def _current(self) -> list[Entry]:
+    async def _current(self, begin: str, *, versions: bool) -> list[Entry]:
+        parse = partial(_objects, version_known=not versions)
         try:
-            return await self._pages(self._client.list_objects_v2, _objects)
+            return await self._pages(self._client.list_objects_v2, parse, begin)
         except Repeated as failure:
             raise explain(failure.cause, self.url) from failure.cause
 
-    async def _pages(self, call: Any, parse: Any) -> list[Entry]:
+    async def _pages(self, call: Any, parse: Any, begin: str) -> list[Entry]:
         entries: list[Entry] = []
         prefix = self._place.key("")
-        where = {"Bucket": self._place.bucket, "Prefix": prefix, **self._owner}
+        where = {"Bucket": self._place.bucket, "Prefix": prefix + begin, **self._owner}
         following: dict[str, str] | None = {}
         while following is not None:
             asked = {**where, **following}
@@ -127,14 +129,16 @@ class S3Store:
             following = _following(answer)
         return entries
 
-    async def list(self) -> list[Entry]:
+    async def list(self, begin: str = "") -> list[Entry]:
         """Return all versions, or what is current where versions may not be listed."""
         try:
-            entries = await self._pages(self._client.list_object_versions, _versions)
+            entries = await self._pages(self._client.list_object_versions, _versions, begin)
         except Repeated as failure:
-            if status_of(failure.cause) not in _NO_VERSIONS:
+            status = status_of(failure.cause)
+            if status not in _NO_VERSIONS:
                 raise explain(failure.cause, self.url) from failure.cause
-            entries = await self._current()
+            # Refused is not the same as not there: the bucket may well have versions.
+            entries = await self._current(begin, versions=status == _REFUSED)
         # Each key's versions come newest first.
         entries.reverse()
         entries.sort(key=lambda entry: entry.name)
@@ -198,16 +202,27 @@ def _versions(answer: Any, skip: int) -> Iterator[Entry]:
         yield Entry(
             name=row["Key"][skip:],
             size=row.get("Size", 0),
-            version_id=None if row["VersionId"] == "null" else row["VersionId"],
+            version_id=_version_id(row),
             latest=row["IsLatest"],
             deleted=deleted,
             etag=row.get("ETag"),
         )
 
 
-def _objects(answer: Any, skip: int) -> Iterator[Entry]:
+def _version_id(row: Any) -> str | None:
+    """Return a version's id; None where S3 calls it `null` and it is what a reader gets anyway.
+
+    An object that is older than its bucket's versions keeps that name when others lie on top of it,
+    and then has to be asked for by it.
+    """
+    version: str = row["VersionId"]
+    return None if version == "null" and row["IsLatest"] else version
+
+
+def _objects(answer: Any, skip: int, *, version_known: bool) -> Iterator[Entry]:
     for row in answer.get("Contents", ()):
-        yield Entry(row["Key"][skip:], row["Size"], etag=row.get("ETag"))
+        name, etag = row["Key"][skip:], row.get("ETag")
+        yield Entry(name, row["Size"], etag=etag, version_known=version_known)
 
 
 def _following(answer: Any) -> dict[str, str] | None:

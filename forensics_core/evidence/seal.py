@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from forensics_core import strict_json
 from forensics_core.errors import UsageError, VerificationError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -95,7 +96,7 @@ def key_hint(public_key_pem: bytes) -> str:
 
 def _envelope(seal: bytes) -> tuple[bytes, str, list[bytes]]:
     try:
-        envelope: Any = json.loads(seal)["dsseEnvelope"]
+        envelope: Any = strict_json.loads(seal, limit=len(seal))["dsseEnvelope"]
         signatures = [_decoded(each["sig"]) for each in envelope["signatures"]]
         return _decoded(envelope["payload"]), str(envelope["payloadType"]), signatures
     except (ValueError, TypeError, LookupError, RecursionError) as error:

@@ -41,6 +41,9 @@ class Entry:
     """Whether this is a delete marker, which hides the versions below it."""
     etag: str | None = None
     """S3's entity tag."""
+    version_known: bool = True
+    """Whether the listing could say which version this is: an identity may list what is current,
+    but not versions."""
 
 
 class Store(Protocol):
@@ -51,8 +54,8 @@ class Store(Protocol):
         """The store's URL, ending in `/`."""
         ...
 
-    async def list(self) -> list[Entry]:
-        """Return everything in it, all versions, of each name the oldest first.
+    async def list(self, begin: str = "") -> list[Entry]:
+        """Return everything in it whose name begins so, all versions, of each the oldest first.
 
         Raises `AccessDenied` where the identity may not list.
         """

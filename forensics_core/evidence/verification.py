@@ -38,7 +38,12 @@ class Verification:
     problems: tuple[Problem, ...]
     """All that is wrong, by name."""
     notes: tuple[str, ...]
-    """What is worth knowing, and no contradiction: newer versions, an unchecked seal."""
+    """What is worth knowing, and no contradiction: newer versions, an unchecked seal, a copy."""
+    extras: tuple[str, ...] = ()
+    """The first of the objects that nobody named: no part of the evidence, and no harm to it.
+    Hostile: escape them where they are shown."""
+    extras_total: int = 0
+    """How many there are in all."""
 
     @property
     def ok(self) -> bool:

@@ -15,17 +15,23 @@ from forensics_core.tasks import task_group
 
 WORKERS = 2
 """Objects read at once."""
+MAX_EXTRAS = 200
+"""Names of objects that nobody named; whoever may add objects may add any number."""
 
 
 class Verifier:
     """One verification under way."""
 
-    def __init__(self, bundle: BundleReader, meter: Meter) -> None:
+    def __init__(self, bundle: BundleReader, meter: Meter, *, strict: bool = False) -> None:
         self._bundle = bundle
         self._meter = meter
         self._problems: list[Problem] = []
         self._check_sums = bytearray()
         self._check_sums_read = False
+        self._strict = strict
+        self.extras: list[str] = []
+        """The first of the objects that nobody named, after `problems`."""
+        self.extras_total = 0
 
     async def problems(self) -> list[Problem]:
         """Check everything but the seal, and return what is wrong."""
@@ -33,7 +39,7 @@ class Verifier:
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected))
         self._problems += contradictions(self._bundle.statement)
-        self._problems += self._extras({each.name for each in expected})
+        self._look_for_extras({each.name for each in expected})
         waiting = iter(expected)
         async with task_group() as tasks:
             for _ in range(WORKERS):
@@ -48,11 +54,19 @@ class Verifier:
             if each.compressed and each.plain_name in there and each.plain_name not in promised:
                 yield each.plain()
 
-    def _extras(self, expected: set[str]) -> Iterator[Problem]:
-        for name in self._bundle.versions or {}:
+    def _look_for_extras(self, expected: set[str]) -> None:
+        """Note what nobody named. It is no problem: the seal covers what is named, and whoever may
+        add an object could otherwise keep a bundle from ever verifying again."""
+        for name in sorted(self._bundle.versions or {}):
             ours = name in expected or name == MANIFEST or name in WRITTEN_AFTER_MANIFEST
-            if not ours and self._bundle.history(name):
-                yield Problem(ProblemKind.EXTRA, name, "the manifest does not name it")
+            if ours or not self._bundle.history(name):
+                continue
+            self.extras_total += 1
+            if len(self.extras) < MAX_EXTRAS:
+                self.extras.append(name)
+                if self._strict:
+                    message = "the manifest does not name it"
+                    self._problems.append(Problem(ProblemKind.EXTRA, name, message))
 
     async def _work(self, waiting: Iterator[Expectation]) -> None:
         for expected in waiting:

@@ -7,6 +7,8 @@ for problem in verification.problems:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -19,6 +21,7 @@ from forensics_core.errors import (
     VerificationError,
 )
 from forensics_core.evidence.history import SEAL_REFUSED, notes_on
+from forensics_core.evidence.identity import EvidenceIdentity, mismatches
 from forensics_core.evidence.layout import MANIFEST, SEAL, SHA256SUMS
 from forensics_core.evidence.problems import Problem, ProblemKind
 from forensics_core.evidence.reader import (
@@ -40,25 +43,35 @@ async def verify(
     location: str,
     *,
     key: bytes | None = None,
+    wanted: EvidenceIdentity | None = None,
+    strict: bool = False,
     progress: Meter | None = None,
     access: S3Access | None = None,
 ) -> Verification:
-    """Read everything at `location` again, and name each mismatch, missing and extra object.
+    """Read everything at `location` again, and name each mismatch and missing object.
 
-    `key` is the public key, in PEM, that the seal must hold for; `progress` counts along. Raises
+    `key` is the public key, in PEM, that the seal must hold for; `wanted` is the evidence that it
+    has to be; `progress` counts along. Objects that nobody named are no part of the evidence, and
+    a problem only if `strict`. Raises
     `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer;
     wrong evidence raises nothing, it is in the result.
     """
-    async with locate(location, access=access) as located:
+    wanted = wanted or EvidenceIdentity()
+    sha256 = wanted.manifest_sha256
+    async with locate(location, sha256=sha256, key=key, access=access) as located:
         seal = await _check_seal(located, key)
         try:
             bundle = await understand(located)
         except VerificationError as error:
-            problem = Problem(ProblemKind.UNREADABLE, MANIFEST, error.message)
-            return _verification(located, None, seal, [problem], 0)
+            problems = [Problem(ProblemKind.UNREADABLE, MANIFEST, error.message)]
+            problems += mismatches(wanted, None, located.manifest_sha256)
+            return _verification(located, None, seal, problems, 0)
         meter = progress or Meter()
-        problems = await Verifier(bundle, meter).problems()
-        return _verification(located, bundle, seal, problems, meter.bytes_read)
+        verifier = Verifier(bundle, meter, strict=strict)
+        problems = await verifier.problems()
+        problems += mismatches(wanted, bundle.statement.predicate, bundle.manifest_sha256)
+        made = _verification(located, bundle, seal, problems, meter.bytes_read)
+        return replace(made, extras=tuple(verifier.extras), extras_total=verifier.extras_total)
 
 
 class _Seal(NamedTuple):
@@ -101,6 +114,16 @@ def _without(error: DestinationError | VerificationError, key: bytes | None) -> 
 _UNCHECKED = "The bundle is sealed; the seal was not checked: give --key"
 
 
+def _unproven(located: Located, seal: _Seal) -> Iterator[str]:
+    """Yield a line if nothing tells which version of the manifest is the one that was sealed."""
+    there = len(located.history(MANIFEST))
+    if there > 1 and seal.state is not SealState.VALID:
+        yield (
+            f"{MANIFEST} is there in {there} versions, and no seal was checked that tells which of "
+            "them is the evidence: this is the one that was written first"
+        )
+
+
 def _verification(
     located: Located,
     bundle: BundleReader | None,
@@ -108,7 +131,9 @@ def _verification(
     problems: list[Problem],
     size: int,
 ) -> Verification:
-    notes = [*notes_on(located, bundle), *([seal.note] if seal.note else [])]
+    notes = [*notes_on(located, bundle), *_unproven(located, seal)]
+    if seal.note:
+        notes.append(seal.note)
     if seal.problem:
         problems = [*problems, seal.problem]
     names = bundle.expectations if bundle else {}

@@ -3,7 +3,7 @@
 async with connect() as cluster:
     checkpoints = PodCheckpoints(cluster)
     made = await checkpoints.create(PodCheckpointSpec(pod="web-0", destination="s3://cases"))
-    done = await checkpoints.wait(made.metadata.name)
+    done = await checkpoints.wait(made.metadata.name)  # raises CheckpointFailed
 """
 
 from __future__ import annotations
@@ -126,9 +126,16 @@ class PodCheckpoints:
             yield checkpoints
 
     async def wait(
-        self, name: str, *, until: Callable[[PodCheckpoint], bool] = finished
+        self,
+        name: str,
+        *,
+        until: Callable[[PodCheckpoint], bool] = finished,
+        failed_ok: bool = False,
     ) -> PodCheckpoint:
         """Return the checkpoint once `until` holds of it: `finished`, `captured`, or your own.
+
+        Raises `CheckpointFailed` as soon as it was given up, whatever `until` says: what a failed
+        attempt left behind is easily taken for evidence. With `failed_ok` it is returned instead.
 
         It may be gone by then: one that lives no longer than its end is returned as it was last.
         Raises `NotFound` if it is not there or goes before. For a limit use `anyio.fail_after`.
@@ -136,8 +143,11 @@ class PodCheckpoints:
         seen = False
         async with self.watch(name) as events:
             async for event in events:
-                if event.checkpoint is not None and until(event.checkpoint):
-                    return event.checkpoint
+                if event.checkpoint is not None:
+                    if not failed_ok:
+                        event.checkpoint.raise_for_failure()
+                    if until(event.checkpoint):
+                        return event.checkpoint
                 seen = seen or event.checkpoint is not None
                 if event.type is EventType.DELETED or not seen:
                     break

@@ -143,10 +143,11 @@ class Conclusion:
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""
+        sha256 = observed.checkpoint.status.manifest_sha256
         store = await self._desk.reader(observed.checkpoint)
         try:
             with self._desk.sparing(observed.checkpoint):
-                async with self._manifests.find(store) as found:
+                async with self._manifests.find(store, sha256) as found:
                     if found is not None:
                         await self._seal_found(observed, found)
                         return

@@ -20,6 +20,7 @@ from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.layout import MANIFEST
 from forensics_core.evidence.manifest import Statement
 from forensics_core.evidence.store import Store, read_small
+from forensics_core.evidence.versions import choose_manifest, history_of
 from forensics_core.export.destination import StoredObject
 
 LIMIT = 8 * 1024 * 1024
@@ -51,27 +52,36 @@ class Manifests:
         self._large = anyio.Lock()
 
     @asynccontextmanager
-    async def find(self, store: Store) -> AsyncIterator[Found | None]:
+    async def find(self, store: Store, sha256: str = "") -> AsyncIterator[Found | None]:
         """Yield the manifest, or None if there is none: the bundle is unfinished.
+
+        Of several versions it is the one with this SHA-256, or else the first.
 
         Raises `Unreadable` if what is there is no manifest, and `DestinationError` if nobody can
         tell now.
         """
         async with AsyncExitStack() as stack:
             try:
-                data = await _read_small(store)
+                version = await _version(store, sha256)
+                data = await _read_small(store, version)
                 if data is None:
                     await stack.enter_async_context(self._large)
-                    data = await _read_large(store)
+                    data = await _read_large(store, version)
             except ObjectNotFound:
                 data = None
             yield None if data is None else await to_thread.run_sync(understand, data)
 
 
-async def _read_small(store: Store) -> bytes | None:
+async def _version(store: Store, sha256: str) -> str | None:
+    """Return which version of the manifest is meant; None where there is only the current one."""
+    history = await history_of(store, MANIFEST) or []
+    return await choose_manifest(store, history, sha256, limit=LIMIT)
+
+
+async def _read_small(store: Store, version: str | None) -> bytes | None:
     """Return a manifest that is not large, None for one that is."""
     data = bytearray()
-    async with aclosing(store.read(MANIFEST)) as blocks:
+    async with aclosing(store.read(MANIFEST, version)) as blocks:
         async for block in blocks:
             data += block
             if len(data) > SMALL:
@@ -79,9 +89,9 @@ async def _read_small(store: Store) -> bytes | None:
     return bytes(data)
 
 
-async def _read_large(store: Store) -> bytes:
+async def _read_large(store: Store, version: str | None) -> bytes:
     try:
-        return await read_small(store, MANIFEST, limit=LIMIT)
+        return await read_small(store, MANIFEST, version, limit=LIMIT)
     except VerificationError as error:
         raise Unreadable(error.message, hint=_HINT) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from forensics_core import strict_json
 from forensics_core.api.names import REQUESTED_BY_ANNOTATION
 from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -114,7 +115,8 @@ def read_order(secret: Object) -> tuple[WorkOrder, str]:
     """Return the order in a Secret, and the SHA-256 of its bytes. Raises `UsageError`."""
     try:
         document = base64.b64decode(secret["data"][ORDER_FILE], validate=True)
-        return WorkOrder.model_validate_json(document), hashlib.sha256(document).hexdigest()
+        said = strict_json.loads(document, limit=len(document))
+        return WorkOrder.model_validate(said), hashlib.sha256(document).hexdigest()
     except (KeyError, ValueError) as error:
         name = secret.get("metadata", {}).get("name")
         raise UsageError(

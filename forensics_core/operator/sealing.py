@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from anyio import to_thread
 
@@ -26,6 +27,12 @@ from forensics_core.evidence.manifest import Capture, Statement
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.evidence.seal import public_key_of, sign, verify_seal
 from forensics_core.evidence.store import read_small
+from forensics_core.evidence.versions import (
+    SEAL_ROOM,
+    find_seal,
+    history_of,
+    version_to_read,
+)
 from forensics_core.export.destination import StoredObject
 from forensics_core.export.s3.destination import S3Destination
 from forensics_core.operator.completeness import omissions
@@ -39,8 +46,6 @@ MOST_WRONG = 50
 """Objects that are not as promised after which no others are looked at."""
 MOST_READ = 16 * 1024 * 1024
 """Bytes of an object that is read to compare its content."""
-SEAL_ROOM = 4096
-"""Bytes of a seal beside the manifest within it."""
 SEAL_PARTS = 100
 """Parts that the JSON of a seal may have."""
 
@@ -170,7 +175,7 @@ _Listed = dict[tuple[str, str | None], StoredObject]
 async def _listed(store: S3Store) -> _Listed | None:
     """Return everything that is stored, by name and version, or None where that cannot be listed.
 
-    The version None is the one that a reader gets who names none.
+    The version None is the one that readers take where the manifest names none.
     """
     try:
         entries = await store.list()
@@ -185,8 +190,8 @@ async def _listed(store: S3Store) -> _Listed | None:
                 entry.name, entry.size, version_id=entry.version_id, etag=entry.etag
             )
             listed[entry.name, entry.version_id] = found
-            if entry.latest:
-                listed[entry.name, None] = found
+            # The oldest comes first: readers take it where no version is recorded.
+            listed.setdefault((entry.name, None), found)
     return listed
 
 
@@ -209,19 +214,18 @@ async def _compare(
 
 async def _find(store: S3Store, promised: _Promised, listed: _Listed | None) -> StoredObject:
     """Return what is stored; ask for the object itself only if its check sum is to be compared."""
-    if listed is None or promised.summed:
-        return await store.stat(promised.name, promised.version_id)
-    found = listed.get((promised.name, promised.version_id))
+    found = (listed or {}).get((promised.name, promised.version_id))
     if found is None:
-        raise ObjectNotFound(f"{promised.name} is not there, or not in this version")
-    return found
+        # A listing may not tell versions; the object itself does.
+        return await store.stat(promised.name, promised.version_id)
+    return await store.stat(promised.name, found.version_id) if promised.summed else found
 
 
 async def _digest(store: S3Store, promised: _Promised, stored: StoredObject) -> str | None:
     """Return the SHA-256 of an object whose content is to be compared, unless it is too large."""
     if promised.sha256 is None or stored.size > MOST_READ:
         return None
-    return (await digest_of(store, promised.name, promised.version_id))[0]
+    return (await digest_of(store, promised.name, stored.version_id))[0]
 
 
 async def seal_bundle(
@@ -247,8 +251,11 @@ async def check_seal(store: S3Store, manifest: bytes, private_key: bytes) -> Non
     Raises `VerificationError` if it is not, and `ObjectNotFound`.
     """
     largest = len(manifest) * 4 // 3 + SEAL_ROOM
-    there = await read_small(store, SEAL, limit=largest)
-    await to_thread.run_sync(_check_seal, there, manifest, private_key)
+    check = partial(_check_seal, manifest=manifest, private_key=private_key)
+    history = await history_of(store, SEAL) or []
+    if await find_seal(store, history, check, limit=largest) is None:
+        there = await read_small(store, SEAL, version_to_read(history, None), limit=largest)
+        await to_thread.run_sync(check, there)
 
 
 def _check_seal(seal: bytes, manifest: bytes, private_key: bytes) -> None:

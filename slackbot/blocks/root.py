@@ -98,9 +98,9 @@ def _lines(checkpoint: PodCheckpoint, language: str, *, deleted: bool) -> list[B
         lines.append([words(say(language, "root.kill"), bold=True)])
     elif not (checkpoint.finished or deleted):
         lines.append([words(say(language, "root.wait"))])
-    if checkpoint.captured and checkpoint.status.location:
+    if checkpoint.evidence_location:
         label = words(say(language, "root.location"))
-        lines.append([label, space(), words(checkpoint.status.location, code=True)])
+        lines.append([label, space(), words(checkpoint.evidence_location, code=True)])
     if not (lines or deleted):
         lines.append([words(say(language, "told.failed.next"))])
     return lines
@@ -111,7 +111,7 @@ def _buttons(checkpoint: PodCheckpoint, frame: Frame, language: str) -> Blocks:
     if not checkpoint.finished:
         return [] if checkpoint.spec.cancel else [_cancel(uid, language)]
     offered = [("retry", "")]
-    if checkpoint.captured and frame.evidence:
+    if checkpoint.captured and not checkpoint.failed and frame.evidence:
         offered = [("download", "primary"), ("verify", ""), *offered]
     return [
         button(action, say(language, f"button.{action}"), uid, style=style)

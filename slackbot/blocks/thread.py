@@ -117,7 +117,11 @@ def verification_message(verification: Verification, language: str) -> Message:
         text = say(language, "told.wrong", problem=str(verification.problems[0]))
     seal = say(language, f"seal.{verification.seal}")
     told = say(language, "told.seal", seal=seal, sha256=verification.manifest_sha256)
-    return Message(text, [rich([words(text, bold=True)], [words(told)])])
+    lines = [[words(text, bold=True)], [words(told)]]
+    if verification.extras_total:
+        extras = say(language, "told.extras", count=verification.extras_total)
+        lines.append([words(extras)])
+    return Message(text, [rich(*lines)])
 
 
 def link_message(namespace: str, pod: str, url: str, language: str) -> Message:

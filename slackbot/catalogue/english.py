@@ -61,6 +61,7 @@ ENGLISH = {
     "told.verified": "Verified: all {artifacts} artifacts are as the manifest says ({size} read).",
     "told.wrong": "The evidence does NOT verify: {problem}. Do not rely on what is named.",
     "told.seal": "Seal: {seal}. Manifest SHA-256 {sha256}",
+    "told.extras": "Objects that nobody named lie there, too: {count}. They are not part of it.",
     "told.thread": "Checkpoint of pod {namespace}/{pod}: ",
     "told.link": "follow it here",
     "seal.valid": "valid",
@@ -130,7 +131,7 @@ ENGLISH = {
     "those there are.",
     "error.finished": "The checkpoint {name} has ended already: {state}.",
     "error.running": "The checkpoint {name} has not ended yet.",
-    "error.incomplete": "The checkpoint {name} has no evidence to show yet.",
+    "error.incomplete": "The checkpoint {name} has no evidence to show.",
     "error.cluster": "The cluster did not do it: {message}",
     "error.away": "The Kubernetes API does not answer. Nothing was begun. Try again in a minute.",
     "error.slack": "Slack did not do it ({code}). What was begun is shown in the channel. Is the "

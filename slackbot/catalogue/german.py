@@ -59,6 +59,7 @@ GERMAN = {
     "gelesen).",
     "told.wrong": "Die Beweise stimmen NICHT: {problem}. Auf das Genannte ist kein Verlass.",
     "told.seal": "Siegel: {seal}. SHA-256 des Manifests {sha256}",
+    "told.extras": "Dort liegen {count} Objekte, die niemand genannt hat. Sie gehören nicht dazu.",
     "told.thread": "Sicherung des Pods {namespace}/{pod}: ",
     "told.link": "hier verfolgen",
     "seal.valid": "gültig",
@@ -126,7 +127,7 @@ GERMAN = {
     "zeigt, welche da sind.",
     "error.finished": "Die Sicherung {name} ist schon zu Ende: {state}.",
     "error.running": "Die Sicherung {name} ist noch nicht zu Ende.",
-    "error.incomplete": "Die Sicherung {name} hat noch keine Beweise.",
+    "error.incomplete": "Die Sicherung {name} hat keine Beweise.",
     "error.cluster": "Das hat der Cluster nicht getan: {message}",
     "error.away": "Die Kubernetes-API antwortet nicht. Nichts wurde begonnen. In einer Minute noch "
     "einmal versuchen.",

@@ -67,7 +67,7 @@ async def _download(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     if bot.evidence is None:
         raise Told("error.reader", location=location)
     try:
-        links = await bot.evidence.links(location)
+        links = await bot.evidence.links(checkpoint)
     except ForensicsError as error:
         raise Told("error.evidence", location=location, message=error.message) from error
     name, minutes = checkpoint.metadata.name, bot.evidence.link_minutes
@@ -77,8 +77,8 @@ async def _download(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     person, checkpoint = await bot.finder.clicked(actor, "verify", value)
-    location = evidence_of(checkpoint)
-    await bot.verify(location, checkpoint.metadata.name, reply, person.language)
+    evidence_of(checkpoint)
+    await bot.verify(checkpoint, reply, person.language)
 
 
 Deed = Callable[[Bot, Actor, Reply, str], Awaitable[None]]

@@ -80,7 +80,7 @@ async def _status(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     found = steps(checkpoint, person.language, bot.reporter.desk.now())
     summary = " ".join(f"{step.title}: {', '.join(step.lines) or '-'}." for step in found)
     text = say(person.language, "answer.status", name=name, state=said, summary=summary)
-    await reply.send(_with_location(text, checkpoint.status.location))
+    await reply.send(_with_location(text, checkpoint.evidence_location))
 
 
 def _with_location(text: str, location: str) -> Message:
@@ -101,7 +101,8 @@ async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "verify", name)
-    await bot.verify(evidence_of(checkpoint), name, reply, person.language)
+    evidence_of(checkpoint)
+    await bot.verify(checkpoint, reply, person.language)
 
 
 Obey = Callable[[Bot, Actor, Reply, str], Awaitable[None]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,10 +21,13 @@ from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     ObjectNotFound,
+    VerificationError,
 )
 from forensics_core.evidence import s3_store
 from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.fetch import fetch
+from forensics_core.evidence.identity import EvidenceIdentity
+from forensics_core.evidence.layout import SEAL
 from forensics_core.evidence.reader import open_bundle
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.evidence.seal import generate_key, sign
@@ -33,6 +37,7 @@ from forensics_core.evidence.verify import verify
 from forensics_core.export.budget import MIB
 from forensics_core.export.s3.client import S3Access, s3_client
 from forensics_core.export.s3.destination import S3Place
+from forensics_core.operator.manifests import Manifests
 from lab.seaweed import REGION, Identity, S3Server, collector_policy
 from tests.bundles import ARCHIVE, DIFF, INSPECT, ROOTFS, write_bundle
 from tests.integration.evidence.cutting import cutting_proxy
@@ -111,7 +116,10 @@ async def test_replaced_missing_and_extra_objects_are_named(
     await delete(s3, plain, INSPECT)
     await put(s3, plain, "more", b"")
     verification = await verify(plain, access=reader)
-    assert found(verification) == [("Mismatch", DIFF), ("Missing", INSPECT), ("Extra", "more")]
+    assert found(verification) == [("Mismatch", DIFF), ("Missing", INSPECT)]
+    assert verification.extras == ("more",)
+    strict = await verify(plain, strict=True, access=reader)
+    assert ("Extra", "more") in found(strict)
 
 
 async def test_what_was_written_over_a_version_is_mentioned_and_the_evidence_holds(
@@ -169,6 +177,106 @@ async def test_the_seal_is_found_and_checked(
     assert (await verify(versioned, key=public, access=reader)).seal is SealState.VALID
 
 
+async def test_a_manifest_written_after_the_seal_is_not_the_evidence(
+    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+) -> None:
+    """What a stolen key that may only add can do: another manifest, and a seal of its own."""
+    private, public = generate_key()
+    await put(s3, versioned, SEAL, sign(sealable.statement.to_bytes(), private))
+    forged = sealable.statement.model_copy(update={"subject": ()}).to_bytes()
+    await put(s3, versioned, "manifest.json", forged)
+    await put(s3, versioned, SEAL, sign(forged, generate_key()[0]))
+    for key in (public, None):
+        verification = await verify(versioned, key=key, access=reader)
+        assert verification.problems == ()
+        assert verification.manifest_sha256 == sealable.manifest_sha256
+    assert any("no seal was checked that tells which" in note for note in verification.notes)
+
+
+async def test_the_sealed_manifest_is_found_whatever_was_written_first(
+    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+) -> None:
+    """A bundle of an earlier release, or of a node that wrote twice: the seal tells."""
+    private, public = generate_key()
+    later = sealable.statement.model_copy(
+        update={"predicate": sealable.statement.predicate.model_copy(update={"reason": "later"})}
+    ).to_bytes()
+    await put(s3, versioned, "manifest.json", later)
+    await put(s3, versioned, SEAL, sign(later, generate_key()[0]))
+    await put(s3, versioned, SEAL, sign(later, private))
+    verification = await verify(versioned, key=public, access=reader)
+    assert verification.seal is SealState.VALID
+    assert verification.manifest_sha256 == hashlib.sha256(later).hexdigest()
+    assert sum("An older " in note for note in verification.notes) == 2
+
+
+async def test_the_manifest_that_is_asked_for_by_its_digest_is_read_or_none(
+    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+) -> None:
+    later = sealable.statement.to_bytes() + b"\n"
+    await put(s3, versioned, "manifest.json", later)
+    for data in (sealable.statement.to_bytes(), later):
+        digest = hashlib.sha256(data).hexdigest()
+        async with open_bundle(versioned, sha256=digest, access=reader) as bundle:
+            assert bundle.manifest == data
+        wanted = EvidenceIdentity(manifest_sha256=digest)
+        assert (await verify(versioned, wanted=wanted, access=reader)).manifest_sha256 == digest
+    with pytest.raises(VerificationError, match="not the bundle that was captured"):
+        async with open_bundle(versioned, sha256="0" * 64, access=reader):
+            pass
+
+
+async def test_the_operator_takes_the_version_that_readers_take(
+    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+) -> None:
+    await put(s3, versioned, "manifest.json", b"{}")
+    async with open_store(versioned, access=reader) as store:
+        for sha256 in ("", sealable.manifest_sha256, "0" * 64):
+            async with Manifests().find(store, sha256) as found:
+                assert found is not None
+                assert found.bundle.manifest_sha256 == sealable.manifest_sha256
+
+
+async def test_recorded_versions_are_read_though_versions_may_not_be_listed(
+    s3: S3Server, versioned: str, locked_bucket: str, reader: S3Access
+) -> None:
+    await forbid(s3, locked_bucket, "s3:ListBucketVersions")
+    await put(s3, versioned, DIFF, b"{}")
+    assert found(await verify(versioned, access=reader)) == []
+
+
+async def test_a_copy_verifies_though_versions_may_not_be_listed(
+    s3: S3Server, versioned: str, bucket: str, reader: S3Access
+) -> None:
+    source, _, prefix = versioned.removeprefix("s3://").partition("/")
+    async with open_store(versioned, access=reader) as store, s3.client() as client:
+        for entry in await store.list():
+            key = f"{prefix}/{entry.name}"
+            await client.copy_object(
+                Bucket=bucket,
+                Key=f"copy/{entry.name}",
+                CopySource={"Bucket": source, "Key": key},
+            )
+    await forbid(s3, bucket, "s3:ListBucketVersions")
+    verification = await verify(f"s3://{bucket}/copy", access=reader)
+    assert found(verification) == []
+    assert any(note.startswith("This is a copy") for note in verification.notes)
+
+
+async def test_an_object_older_than_the_versions_of_its_bucket_is_the_evidence(
+    s3: S3Server, plain: str, bucket: str, reader: S3Access
+) -> None:
+    async with s3.client() as client:
+        await client.put_bucket_versioning(
+            Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
+    await put(s3, plain, DIFF, b"{}")
+    await put(s3, plain, "manifest.json", b"{}")
+    verification = await verify(plain, access=reader)
+    assert found(verification) == []
+    assert len(verification.notes) == 3
+
+
 async def test_fetch_brings_the_recorded_versions_home(
     s3: S3Server, versioned: str, reader: S3Access, tmp_path: Path
 ) -> None:
@@ -178,7 +286,8 @@ async def test_fetch_brings_the_recorded_versions_home(
     assert len(fetched.notes) == 1
     assert (tmp_path / "copy/containers/web/rootfs.tar").read_bytes() == ARCHIVE
     home = await verify(str(tmp_path / "copy"))
-    assert (home.problems, home.notes) == ((), ())
+    assert home.problems == ()
+    assert home.notes == (f"This is a copy: the evidence was captured to {versioned}/",)
 
 
 async def test_an_unfinished_bundle_and_none_at_all(
@@ -321,7 +430,7 @@ async def test_without_the_right_to_list_versions_what_is_current_is_listed(
 ) -> None:
     await forbid(s3, bucket, "s3:ListBucketVersions")
     await put(s3, plain, "extra", b"")
-    assert found(await verify(plain, access=reader)) == [("Extra", "extra")]
+    assert (await verify(plain, access=reader)).extras == ("extra",)
 
 
 async def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointSpec,
     PodCheckpointStatus,
 )
-from forensics_core.errors import Conflict, NotFound, UsageError
+from forensics_core.errors import CheckpointFailed, Conflict, NotFound, UsageError
 from forensics_core.kube import Cluster, PodCheckpoints
 from forensics_core.kube.listwatch import EventType, WatchSettings
-from forensics_core.kube.podcheckpoints import captured
+from forensics_core.kube.podcheckpoints import captured, finished
 from tests.integration.kube.scripted import (
     ScriptedApi,
     answer,
@@ -170,7 +171,7 @@ async def test_wait_returns_the_finished_checkpoint(
         event("MODIFIED", checkpoint(3, phase="Failed")),
     )
     api.on("WATCH", PATH, stream(*lines, then="hang"))
-    done = await checkpoints.wait("web")
+    done = await checkpoints.wait("web", failed_ok=True)
     assert done.status.phase is Phase.FAILED
     assert api.seen[0].query["fieldSelector"] == "metadata.name=web"
 
@@ -178,6 +179,27 @@ async def test_wait_returns_the_finished_checkpoint(
 async def test_wait_until_the_pod_may_go(api: ScriptedApi, checkpoints: PodCheckpoints) -> None:
     api.on("GET", PATH, listing(1, checkpoint(1, "Captured", phase="Sealing")))
     assert (await checkpoints.wait("web", until=captured)).captured
+
+
+@pytest.mark.parametrize("until", [finished, captured, lambda checkpoint: checkpoint.captured])
+async def test_a_failed_checkpoint_is_an_exception_whatever_is_waited_for(
+    api: ScriptedApi, checkpoints: PodCheckpoints, until: Callable[[PodCheckpoint], bool]
+) -> None:
+    api.on("GET", PATH, listing(1, checkpoint(1)))
+    failed = checkpoint(2, phase="Failed", location="s3://cases/one/")
+    api.on("WATCH", PATH, stream(event("MODIFIED", failed), then="hang"))
+    with pytest.raises(CheckpointFailed, match="'web' failed") as raised:
+        await checkpoints.wait("web", until=until)
+    assert "s3://" not in str(raised.value)
+
+
+async def test_a_checkpoint_that_failed_before_is_an_exception_too(
+    api: ScriptedApi, checkpoints: PodCheckpoints
+) -> None:
+    api.on("GET", PATH, listing(1, checkpoint(1, "Failed", phase="Failed")))
+    with pytest.raises(CheckpointFailed) as raised:
+        await checkpoints.wait("web")
+    assert raised.value.reason and raised.value.hint
 
 
 async def test_wait_for_what_is_not_there(api: ScriptedApi, checkpoints: PodCheckpoints) -> None:

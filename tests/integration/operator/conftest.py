@@ -13,20 +13,29 @@ from tests.integration.operator.stage import Stage, open_stage
 
 
 @pytest.fixture
-async def stage(
-    s3: S3Server,
-    bucket: str,
-    tmp_path: Path,
-    use_env: Callable[[Mapping[str, str]], None],
-) -> AsyncIterator[Stage]:
-    """A cluster with one pod, a bucket, and an operator's settings; no operator runs yet."""
+def admin(s3: S3Server, use_env: Callable[[Mapping[str, str]], None]) -> S3Access:
+    """The identity that may do everything, in the environment, too."""
     env = s3.env(Identity.ADMIN)
     use_env(env)
-    access = S3Access(
+    return S3Access(
         endpoint_url=s3.endpoint,
         region="us-east-1",
         access_key_id=env["AWS_ACCESS_KEY_ID"],
         secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
-    async with open_stage(bucket, access, tmp_path) as opened:
+
+
+@pytest.fixture
+async def stage(admin: S3Access, bucket: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A cluster with one pod, a bucket, and an operator's settings; no operator runs yet."""
+    async with open_stage(bucket, admin, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def versioned_stage(
+    admin: S3Access, locked_bucket: str, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    """The same, with a bucket that has versions."""
+    async with open_stage(locked_bucket, admin, tmp_path) as opened:
         yield opened

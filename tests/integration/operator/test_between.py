@@ -7,10 +7,18 @@ from pathlib import Path
 import anyio
 import pytest
 
+from forensics_core.errors import VerificationError
+from forensics_core.evidence.s3_store import S3Store
+from forensics_core.evidence.seal import generate_key
 from forensics_core.evidence.store import open_store, read_small
+from forensics_core.evidence.verify import verify
+from forensics_core.export.locate import parse_location
+from forensics_core.export.s3.client import s3_client
+from forensics_core.export.s3.destination import S3Place
+from forensics_core.operator.sealing import check_seal
 from forensics_core.testing.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
-from tests.integration.operator.test_trouble import remove, store
+from tests.integration.operator.test_trouble import after_storing, remove, store
 
 
 async def found_but_not_sealed(stage: Stage, folder: Path) -> Document:
@@ -45,6 +53,57 @@ async def test_a_manifest_that_goes_is_said_to_be_lost(
         status = await stage.finished()
     assert condition(status, "Failed")["reason"] == reason
     assert message in condition(status, "Failed")["message"]
+
+
+@pytest.mark.parametrize("again", ["the same", "another"])
+async def test_what_is_added_before_the_seal_is_not_what_is_sealed(
+    versioned_stage: Stage, tmp_path: Path, again: str
+) -> None:
+    """A stolen key that may only add: its versions lie on top of the evidence."""
+    stage = versioned_stage
+    status = await found_but_not_sealed(stage, tmp_path)
+    for name in ("manifest.json", "SHA256SUMS", "containers/app/inspect.json", "context/pod.yaml"):
+        data = await fetched(stage, status, name) if again == "the same" else b"{}"
+        await store(stage, status, name, data)
+    async with stage.operating():
+        ended = await stage.finished()
+    assert ended["phase"] == "Complete" and ended["sealed"] is True
+    assert ended["manifestSHA256"] == status["manifestSHA256"]
+    verification = await verify(status["location"], key=stage.public_key, access=stage.access)
+    assert verification.problems == ()
+
+
+async def test_a_manifest_added_before_the_operator_looks_is_not_taken(
+    versioned_stage: Stage,
+) -> None:
+    stage = versioned_stage
+
+    async def tamper(status: Document) -> None:
+        await store(stage, status, "manifest.json", b"{}")
+
+    after_storing(stage, tamper)
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert status["phase"] == "Complete"
+
+
+async def test_a_seal_that_is_added_on_top_of_ours_is_none(
+    versioned_stage: Stage, tmp_path: Path
+) -> None:
+    stage = versioned_stage
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    await store(stage, status, "manifest.sigstore.json", b"{}")
+    manifest = await fetched(stage, status, "manifest.json")
+    place = parse_location(status["location"])
+    assert isinstance(place, S3Place)
+    async with s3_client(stage.access) as client:
+        bundle = S3Store(client, place, stage.access)
+        await check_seal(bundle, manifest, (tmp_path / "key.pem").read_bytes())
+        with pytest.raises(VerificationError, match="not made with this key"):
+            await check_seal(bundle, manifest, generate_key()[0])
 
 
 async def test_an_order_that_is_taken_away_leaves_nothing_to_check_against(

@@ -11,6 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
+from forensics_core.errors import CheckpointFailed
+from forensics_core.testing.runner import Outcome, RunningPod
 from tests.integration.operator.stage import Stage
 
 ROOT = Path(__file__).parents[3]
@@ -57,5 +59,31 @@ async def test_it_says_so_when_the_capture_failed(
 ) -> None:
     use_env({"KUBECONFIG": str(stage.kubeconfig)})
     async with stage.operating():
-        with pytest.raises(SystemExit, match="failed"):
+        with pytest.raises(CheckpointFailed, match="failed") as raised:
             await script()["capture"]("gone", "default", f"s3://{stage.bucket}", tmp_path / "key")
+    assert raised.value.reason == "NotFound"
+
+
+async def test_the_example_ends_with_the_reason_and_names_no_location(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Its pod goes while it is captured: by then the attempt has a location."""
+
+    async def fail(pod: RunningPod) -> Outcome | None:
+        return Outcome(exit_code=1)
+
+    stage.worker.before = fail
+    key = tmp_path / "forensics.pub"
+    key.write_bytes(stage.public_key)
+    arguments = ["web-0", "default", f"s3://{stage.bucket}", str(key)]
+    async with stage.operating():
+        done = await anyio.run_process(
+            [sys.executable, str(EXAMPLE), *arguments],
+            env={**os.environ, "KUBECONFIG": str(stage.kubeconfig)},
+            check=False,
+        )
+    (made,) = stage.cluster.list("podcheckpoints", "forensics-system")
+    assert made["status"]["location"].startswith("s3://")
+    assert done.returncode == 1
+    assert made["status"]["location"] not in done.stdout.decode() + done.stderr.decode()
+    assert "failed" in done.stderr.decode()

@@ -122,7 +122,8 @@ async def test_evidence_is_sealed_once_the_store_is_back(stage: Stage, when: str
                     lambda events: [one for one in events if "Retrying" in json.dumps(one)],
                     NAMESPACE,
                 )
-            assert stage.get()["status"]["phase"] in {"Pending", "Sealing"}
+            # How far it came depends on how many connections were still open.
+            assert stage.get()["status"]["phase"] in {"Pending", "Capturing", "Sealing"}
             way.open = True
             status = await stage.finished()
     assert len(stage.worker.runs) == 1

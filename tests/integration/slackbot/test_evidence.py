@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,34 +12,51 @@ import aiohttp
 import anyio
 import pytest
 
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import VerificationError
 from forensics_core.export.locate import parse_location
 from forensics_core.export.s3.client import S3Access, s3_client
 from forensics_core.export.s3.destination import S3Place
 from forensics_core.testing.runner import Outcome, RunningPod
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
 from slackbot import evidence
+from slackbot.settings import Reader
+from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
 from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
 
 
 @pytest.fixture
-async def stage(
-    s3: S3Server,
-    bucket: str,
-    tmp_path: Path,
-    use_env: Callable[[Mapping[str, str]], None],
-) -> AsyncIterator[Stage]:
+def admin(s3: S3Server, use_env: Callable[[Mapping[str, str]], None]) -> S3Access:
     env = s3.env(Identity.ADMIN)
     use_env(env)
-    access = S3Access(
+    return S3Access(
         endpoint_url=s3.endpoint,
         region="us-east-1",
         access_key_id=env["AWS_ACCESS_KEY_ID"],
         secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
-    async with open_stage(bucket, access, tmp_path) as opened:
-        (tmp_path / "key.pub").write_bytes(opened.public_key)
+
+
+@asynccontextmanager
+async def stage_in(bucket: str, access: S3Access, folder: Path) -> AsyncIterator[Stage]:
+    async with open_stage(bucket, access, folder) as opened:
+        (folder / "key.pub").write_bytes(opened.public_key)
+        yield opened
+
+
+@pytest.fixture
+async def stage(admin: S3Access, bucket: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    async with stage_in(bucket, admin, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def versioned_stage(
+    admin: S3Access, locked_bucket: str, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    async with stage_in(locked_bucket, admin, tmp_path) as opened:
         yield opened
 
 
@@ -104,13 +122,55 @@ async def test_tampered_evidence_is_called_by_its_name(stage: Stage, tmp_path: P
     assert "inspect.json" in line.text
 
 
-async def tamper(stage: Stage, made: dict[str, Any]) -> None:
+async def tamper(
+    stage: Stage, made: dict[str, Any], name: str = "containers/app/inspect.json"
+) -> None:
     """Overwrite an object, as somebody with too many rights could."""
     place = parse_location(made["status"]["location"])
     assert isinstance(place, S3Place)
     async with s3_client(stage.access) as client:
-        key = place.key("containers/app/inspect.json")
-        await client.put_object(Bucket=place.bucket, Key=key, Body=b"{}")
+        await client.put_object(Bucket=place.bucket, Key=place.key(name), Body=b"{}")
+
+
+async def test_links_lead_to_what_was_sealed_whatever_was_added_since(
+    versioned_stage: Stage, tmp_path: Path
+) -> None:
+    """By a stolen key that may only add."""
+    stage = versioned_stage
+    names = ("containers/app/inspect.json", "SHA256SUMS", "context/pod.yaml", "manifest.json")
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        for name in names:
+            await tamper(stage, made, name)
+        (root,) = scene.slack.workspace.roots()
+        answer = await scene.alice.click(root, "download")
+        links = [block for block in answer.blocks if "accessory" in block]
+        async with aiohttp.ClientSession() as session:
+            for name in names[:-1]:
+                link = next(one for one in links if name in one["text"]["text"])
+                async with session.get(link["accessory"]["url"]) as response:
+                    assert response.status == 200
+                    assert await response.read() != b"{}", name
+        await scene.alice.click(root, "verify")
+        await scene.shown("Verified: all", thread=True)
+
+
+async def test_another_manifest_than_the_operator_saw_is_not_handed_out(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+        await scene.alice.ask("web-0")
+        await scene.shown("The bundle is sealed.", thread=True)
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], manifestSHA256="0" * 64)
+        (root,) = scene.slack.workspace.roots()
+        answer = await scene.alice.click(root, "download")
+        await scene.alice.click(root, "verify")
+        line = await scene.shown("does NOT verify", thread=True)
+    assert "not " + "0" * 64 in answer.text
+    assert "OtherEvidence: manifest.json" in line.text
 
 
 async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path) -> None:
@@ -192,3 +252,32 @@ async def test_a_capture_is_cancelled_from_the_channel(stage: Stage, tmp_path: P
         root = await scene.shown("attempt 1 on node node1")
         await scene.alice.click(root, "cancel")
         await scene.shown("Failed: Cancelled", thread=True)
+
+
+async def test_without_the_right_to_list_versions_links_still_lead_to_what_was_sealed(
+    s3: S3Server, locked_bucket: str, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    use_env(s3.env(Identity.ADMIN))
+    location = f"s3://{locked_bucket}/cases/one/"
+    sealable = await write_bundle(location.rstrip("/"))
+    rules = collector_policy(locked_bucket)
+    denied = {
+        "Effect": "Deny",
+        "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{Identity.READER}"},
+        "Action": ["s3:ListBucketVersions"],
+        "Resource": [f"arn:aws:s3:::{locked_bucket}"],
+    }
+    rules["Statement"].append(denied)
+    async with s3.client() as client:
+        await client.put_bucket_policy(Bucket=locked_bucket, Policy=json.dumps(rules))
+    use_env(s3.env(Identity.READER))
+    bot = evidence.Evidence(Reader(endpoint=s3.endpoint))
+    status = {"location": location, "manifestSHA256": sealable.manifest_sha256}
+    checkpoint = PodCheckpoint.parse({"spec": {"pod": "web-0"}, "status": status})
+    links = await bot.links(checkpoint)
+    assert len(links) == 5
+    assert all("versionId=" in link.url for link in links)
+    async with s3.client() as client:
+        await client.put_object(Bucket=locked_bucket, Key="cases/one/context/pod.yaml", Body=b"{}")
+    with pytest.raises(VerificationError, match=r"context/pod\.yaml"):
+        await bot.links(checkpoint)

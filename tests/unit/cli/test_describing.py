@@ -65,10 +65,10 @@ def test_an_age_is_told_in_its_largest_unit(past: int, shown: str) -> None:
 
 
 def test_all_that_matters_about_one() -> None:
-    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \x1b[31m traffic"))
+    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \u202e traffic"))
     shown = {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
     assert shown["Pod"] == "shop/web-0"
-    assert shown["Reason"] == "odd \\x1b[31m traffic"
+    assert shown["Reason"] == "odd \\u202e traffic"
     assert shown["Started"] == AT
     assert shown["Evidence"] == "9 artifacts, 2.00 KiB"
     assert shown["Location"] == "s3://cases/forensics/one/"
@@ -97,6 +97,13 @@ def test_the_end_of_a_failure_says_why() -> None:
     with pytest.raises(ForensicsError, match=r"'web-0-x' failed\. NotFound: No such") as raised:
         raise_for_end(checkpoint(status))
     assert raised.value.exit_code == 1
+
+
+def test_what_a_failed_attempt_left_is_not_called_evidence() -> None:
+    """Captured, but not sealed: it has a location and a digest, and nothing to rely on."""
+    lines = described(checkpoint(COMPLETE | {"phase": "Failed"}))
+    assert not [line for line in lines if line.startswith(("Evidence", "Location", "Manifest"))]
+    assert "Left at:   s3://cases/forensics/one/ (no evidence)" in lines
 
 
 def test_the_end_of_a_failure_without_a_condition() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import pytest
@@ -45,6 +46,11 @@ def manifest_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
 
 
+def finished_at(folder: Path) -> str:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    return str(manifest["predicate"]["finishedAt"])
+
+
 def seal(folder: Path) -> Path:
     private, public = generate_key()
     manifest = (folder / "manifest.json").read_bytes()
@@ -64,7 +70,13 @@ def test_verify_ends_with_what_was_verified(folder: Path) -> None:
     code, out, err = invoke("verify", folder)
     assert code == 0
     last = f"4 artifacts, {stored(folder)} bytes, manifest sha256:{manifest_sha256(folder)}"
-    assert out == f"Verified: {last}\n"
+    ended = finished_at(folder)
+    assert out.splitlines() == [
+        "Evidence: web on node-1",
+        f"Captured: 2026-08-01T10:11:12Z to {ended[:19]}Z",
+        f"Request:  UID {UUID(int=0x4F2A)}, attempt 1",
+        f"Verified: {last}",
+    ]
     assert err.startswith("Verifying: 5/5 artifacts")
 
 
@@ -78,9 +90,81 @@ def test_verify_as_json_says_nothing_else(folder: Path) -> None:
         "artifacts": 4,
         "bytes": stored(folder),
         "seal": "absent",
+        "evidence": {
+            "pod": None,
+            "containers": ["web"],
+            "requester": None,
+            "reason": "",
+            "incident": "",
+            "startedAt": "2026-08-01T10:11:12Z",
+            "finishedAt": finished_at(folder),
+            "request": {"uid": str(UUID(int=0x4F2A)), "attempt": 1},
+            "location": f"{folder}/",
+            "copy": False,
+        },
         "problems": [],
         "notes": [],
+        "extras": [],
+        "extrasTotal": 0,
     }
+
+
+def of_shop(document: dict[str, Any]) -> None:
+    document["predicate"].update(
+        pod={"namespace": "shop", "name": "we\x1bb-0", "uid": "u-1"},
+        incident="INC-7",
+        requester={"name": "alice", "attested": False},
+        containers=[],
+    )
+
+
+def test_verify_says_of_what_the_evidence_is_and_for_whom(folder: Path) -> None:
+    edit_manifest(folder, of_shop)
+    code, out, _ = invoke("verify", folder, "--uid", "u-1", "--incident", "INC-7")
+    assert code == 0
+    assert out.splitlines()[0] == "Evidence: pod shop/we\\x1bb-0, UID u-1"
+    assert out.splitlines()[2].endswith(", attempt 1, incident INC-7, of alice, not attested")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--pod", "shop/web-1"), ("--pod", "web-1"), ("--uid", "u-2"), ("--incident", "INC-8")],
+)
+def test_verify_ends_with_3_for_other_evidence(folder: Path, option: str, value: str) -> None:
+    edit_manifest(folder, of_shop)
+    code, out, err = invoke("verify", folder, option, value)
+    assert code == 3
+    assert out.startswith("OtherEvidence: manifest.json: it is evidence of another ")
+    assert "Verified" not in out
+    assert "does not verify" in err
+
+
+@pytest.mark.parametrize("option", ["--pod", "--uid", "--incident"])
+def test_an_empty_value_holds_evidence_against_nothing_and_is_refused(
+    folder: Path, option: str
+) -> None:
+    code, _, err = invoke("verify", folder, option, "")
+    assert code == 2
+    assert "any evidence would do" in err
+
+
+def test_verify_names_files_that_nobody_named_and_the_evidence_is_intact(folder: Path) -> None:
+    (folder / "signature").write_text("")
+    code, out, err = invoke("verify", folder)
+    assert (code, "Error" in err) == (0, False)
+    assert out.startswith("Extra: signature: not part of the evidence, which is intact\n")
+    assert invoke_json("verify", folder)[1]["extras"] == ["signature"]
+    assert invoke("verify", folder, "--strict")[0] == 3
+
+
+def test_verify_names_the_first_of_many_such_files(folder: Path) -> None:
+    for number in range(30):
+        (folder / f"more{number:02}").touch()
+    code, out, _ = invoke("verify", folder)
+    assert code == 0
+    lines = [line for line in out.splitlines() if line.startswith("Extra: ")]
+    assert len(lines) == 21
+    assert lines[-1] == "Extra: 10 more: not part of the evidence, which is intact"
 
 
 def test_verify_names_what_is_wrong_and_ends_with_3(folder: Path) -> None:
@@ -90,7 +174,7 @@ def test_verify_names_what_is_wrong_and_ends_with_3(folder: Path) -> None:
     assert code == 3
     lines = out.splitlines()
     assert lines[0].startswith(f"Mismatch: {DIFF}: it is truncated")
-    assert lines[1] == "Extra: ev\\x1bil: the manifest does not name it"
+    assert lines[1] == "Extra: ev\\x1bil: not part of the evidence"
     assert "Verified" not in out
     assert err.splitlines()[-1].startswith("Error: file:///")
     assert "does not verify" in err
@@ -110,7 +194,7 @@ def test_verify_checks_the_seal_with_a_key(folder: Path) -> None:
     assert "Note: The bundle is sealed" in invoke("verify", folder)[1]
     code, out, _ = invoke("verify", folder, "--key", key)
     assert code == 0
-    assert out.startswith("Seal: valid")
+    assert "\nSeal: valid" in out
     key.write_bytes(generate_key()[1])
     code, out, _ = invoke("verify", folder, "--key", key)
     assert code == 3

@@ -29,11 +29,19 @@ from forensics_core.cli.render import (
         ("\udcff\udc80", "\\xff\\x80"),
         ("\ud800", "\\ud800"),
         ("line\u2028end", "line\\u2028end"),
+        ("web\ufe0f", "web\\ufe0f"),
+        ("\u3164\u034f\u115f", "\\u3164\\u034f\\u115f"),
+        ("tag\U000e0041", "tag\\U000e0041"),
         ("a\\nb", "a\\\\nb"),
     ],
 )
 def test_names_are_escaped(text: str, shown: str) -> None:
     assert clean(text) == shown
+
+
+def test_the_longest_path_is_shown_whole_and_more_is_cut() -> None:
+    assert clean("a" * 4096) == "a" * 4096
+    assert len(clean("a" * 100_000)) < 10_000
 
 
 def test_prose_keeps_its_backslashes() -> None:

@@ -86,6 +86,28 @@ async def test_a_manifest_of_something_else_does_not_verify(folder: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ('"reason": ""', '"reason": "", "reason": "x"', "'reason' is repeated"),
+        ('"reason": ""', '"reason": "", "Reason": "x"', "several spellings"),
+        ('"attempt": 1', '"attempt": NaN', "NaN is no JSON"),
+        ('"monotonicOffset": 0.0', '"monotonicOffset": 1e999', "too large"),
+    ],
+)
+async def test_a_manifest_that_two_programs_read_differently_does_not_verify(
+    folder: Path, before: str, after: str, why: str
+) -> None:
+    path = folder / "manifest.json"
+    text = path.read_text()
+    if before not in text:
+        text = text.replace('"tool": {', '"clocks": [{"monotonicOffset": 0.0}], "tool": {')
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(VerificationError, match=why):
+        async with open_bundle(str(folder)):
+            pass
+
+
+@pytest.mark.parametrize(
     "name", ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a\0b", "\ud800", "é" * 513]
 )
 def test_names_that_lead_elsewhere_are_refused(name: str) -> None:

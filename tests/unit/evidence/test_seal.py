@@ -91,6 +91,17 @@ def test_a_spoiled_seal_is_refused(
         verify_seal(json.dumps(seal).encode(), MANIFEST, public)
 
 
+@pytest.mark.parametrize("key", ["dsseEnvelope", "DSSEEnvelope"])
+def test_a_seal_with_two_envelopes_is_refused(keys: tuple[bytes, bytes], key: str) -> None:
+    """Each reader would check the one that it takes."""
+    private, public = keys
+    seal = sign(MANIFEST, private).rstrip()
+    other = json.loads(sign(MANIFEST, generate_key()[0]))["dsseEnvelope"]
+    twice = b'{"%b": %b, ' % (key.encode(), json.dumps(other).encode()) + seal[1:]
+    with pytest.raises(VerificationError, match="no Sigstore bundle"):
+        verify_seal(twice, MANIFEST, public)
+
+
 @pytest.mark.parametrize("seal", [b"", b"[]", b"\xff", b"[" * 100_000])
 def test_what_is_no_seal_is_refused(keys: tuple[bytes, bytes], seal: bytes) -> None:
     with pytest.raises(VerificationError, match="no Sigstore bundle"):

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import zstandard
 
 from forensics_core.errors import BundleNotFound, VerificationError
 from forensics_core.evidence.bundle import Sealable
+from forensics_core.evidence.identity import EvidenceIdentity
 from forensics_core.evidence.seal import generate_key, sign
 from forensics_core.evidence.verification import SealState, Verification
 from forensics_core.evidence.verify import verify
@@ -131,14 +134,39 @@ async def test_folders_may_be_deeper_than_functions_can_be_called(folder: Path) 
     (folders[-1] / "x").unlink()
     for each in reversed(folders):  # which pytest could not, by calling functions
         each.rmdir()
-    assert [kind for kind, _ in found(verification)] == ["Extra"]
+    assert verification.ok
+    assert verification.extras_total == 1
+
+
+async def test_files_that_nobody_named_do_no_harm_to_the_evidence(folder: Path) -> None:
+    """As `> signature` within the bundle makes one, or an analyst's notes."""
+    (folder / "signature").write_bytes(b"x")
+    (folder / "containers/web/rootfs").mkdir()
+    (folder / "containers/web/rootfs/passwd").write_text("unpacked")
+    (folder / "link").symlink_to("/etc/passwd")
+    verification = await verify(str(folder))
+    assert verification.ok
+    assert verification.extras == ("containers/web/rootfs/passwd", "link", "signature")
+    verification.raise_for_problems()
+
+
+async def test_whoever_may_add_files_makes_no_answer_endless(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forensics_core.evidence.verifier.MAX_EXTRAS", 3)
+    for number in range(10):
+        (folder / f"more{number}").touch()
+    verification = await verify(str(folder))
+    assert (len(verification.extras), verification.extras_total) == (3, 10)
+    strict = await verify(str(folder), strict=True)
+    assert len(found(strict)) == 3
 
 
 async def test_missing_and_extra_objects_are_named_in_order(folder: Path) -> None:
     (folder / DIFF).unlink()
     (folder / INSPECT).rename(folder / "containers/web/x")
     (folder / "note.txt").write_text("by the intruder")
-    verification = await verify(str(folder))
+    verification = await verify(str(folder), strict=True)
     assert found(verification) == [
         ("Missing", DIFF),
         ("Missing", INSPECT),
@@ -164,7 +192,8 @@ async def test_a_link_instead_of_a_folder_is_not_followed(folder: Path, tmp_path
     (folder / "context").rename(tmp_path / "elsewhere")
     (folder / "context").symlink_to(tmp_path / "elsewhere")
     verification = await verify(str(folder))
-    assert found(verification) == [("Extra", "context"), ("Unreadable", CONTEXT)]
+    assert found(verification) == [("Unreadable", CONTEXT)]
+    assert verification.extras == ("context",)
 
 
 async def test_garbage_that_was_stored_as_an_archive_is_unreadable(folder: Path) -> None:
@@ -315,6 +344,82 @@ async def test_a_predicate_that_differs_from_the_subjects_is_inconsistent(folder
         "it is a subject, but the capture does not describe it",
         "the capture describes it, but it is no subject",
     ]
+
+
+SHOP = EvidenceIdentity(namespace="shop", pod="web-0", uid="0000aaaa", incident="INC-7")
+
+
+def of_shop(document: dict[str, Any]) -> None:
+    pod = {"namespace": "shop", "name": "web-0", "uid": "0000AAAA"}
+    document["predicate"].update(pod=pod, incident="INC-7")
+
+
+async def test_the_wanted_evidence_verifies(folder: Path, sealable: Sealable) -> None:
+    edit_manifest(folder, of_shop)
+    assert (await verify(str(folder), wanted=SHOP)).ok
+    request = replace(SHOP, uid=str(sealable.statement.predicate.order.uid))
+    assert (await verify(str(folder), wanted=request)).ok
+    manifest = (folder / "manifest.json").read_bytes()
+    digest = hashlib.sha256(manifest).hexdigest()
+    assert (await verify(str(folder), wanted=EvidenceIdentity(manifest_sha256=digest))).ok
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"namespace": "bank"}, "another namespace: 'shop', not 'bank'"),
+        ({"pod": "web-1"}, "another pod: 'web-0', not 'web-1'"),
+        ({"uid": "1" * 8}, "another UID: "),
+        ({"incident": "INC-8"}, "another incident: 'INC-7', not 'INC-8'"),
+        ({"manifest_sha256": "0" * 64}, "as was captured"),
+    ],
+)
+async def test_other_evidence_than_was_wanted_is_no_answer(
+    folder: Path, other: dict[str, str], what: str
+) -> None:
+    edit_manifest(folder, of_shop)
+    verification = await verify(str(folder), wanted=replace(SHOP, **other))
+    assert found(verification) == [("OtherEvidence", "manifest.json")]
+    assert what in only_message(verification)
+
+
+async def test_a_capture_by_hand_is_of_no_pod(folder: Path) -> None:
+    verification = await verify(str(folder), wanted=SHOP)
+    assert [kind for kind, _ in found(verification)] == ["OtherEvidence"] * 4
+    messages = " ".join(problem.message for problem in verification.problems)
+    assert "another pod: none, not 'web-0'" in messages
+
+
+async def test_a_manifest_that_nobody_understands_is_other_evidence_by_its_digest(
+    folder: Path,
+) -> None:
+    (folder / "manifest.json").write_text("{}")
+    wanted = replace(SHOP, manifest_sha256="0" * 64)
+    verification = await verify(str(folder), wanted=wanted)
+    assert {kind for kind, _ in found(verification)} == {"Unreadable", "OtherEvidence"}
+
+
+async def test_a_sealed_bundle_copied_elsewhere_says_that_it_is_a_copy(folder: Path) -> None:
+    private, public = generate_key()
+    manifest = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.sigstore.json").write_bytes(sign(manifest, private))
+    copy = shutil.copytree(folder, folder.parent / "elsewhere")
+    verification = await verify(str(copy), key=public)
+    assert verification.ok
+    (note,) = verification.notes
+    assert note.startswith("This is a copy")
+    assert note.endswith(f"{folder}/")
+
+
+@pytest.mark.parametrize("destination", ["relative", "https://nowhere", "s3://_"])
+async def test_a_location_that_leads_nowhere_is_compared_with_none(
+    folder: Path, destination: str
+) -> None:
+    edit_manifest(
+        folder,
+        lambda document: document["predicate"]["order"].update(destination=destination),
+    )
+    assert (await verify(str(folder))).notes == ()
 
 
 async def test_what_is_named_twice_is_inconsistent(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -107,7 +108,14 @@ def test_the_secret_carries_the_order_and_goes_with_its_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"order.json": "!"}, {"order.json": "e30="}, {"order.json": "AAAA"}]
+    "data",
+    [
+        {},
+        {"order.json": base64.b64encode(b'{"version": 1, "version": 1}').decode()},
+        {"order.json": "!"},
+        {"order.json": "e30="},
+        {"order.json": "AAAA"},
+    ],
 )
 def test_a_secret_that_somebody_edited_is_no_order(data: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="The Secret 'x' holds no work order"):

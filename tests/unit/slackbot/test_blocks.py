@@ -118,6 +118,7 @@ def test_every_stage(
         ({"phase": "Capturing", "attempt": 1}, True, {"cancel"}),
         ({"phase": "Capturing", "attempt": 1, "spec": {"cancel": True}}, True, set()),
         ({"phase": "Failed", "conditions": [FAILED]}, True, {"retry"}),
+        ({"phase": "Failed", "conditions": [CAPTURED, FAILED]}, True, {"retry"}),
         ({"phase": "Complete", "conditions": [CAPTURED]}, True, {"download", "verify", "retry"}),
         ({"phase": "Complete", "conditions": [CAPTURED]}, False, {"retry"}),
     ],

@@ -40,7 +40,7 @@ def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
 
 def test_values_are_made_harmless() -> None:
     said = say("en", "root.reason", reason="a\nb `c` \u202e{state}")
-    assert said == "Reason: a b 'c' {state}"
+    assert said == "Reason: a b 'c' \\u202e{state}"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slackbot.text import UNSEEN, clean, clip, escape, unmarked
+from forensics_core.text import printable
+from slackbot.text import clean, clip, escape, unmarked
 
 
 @given(st.text())
@@ -16,7 +15,20 @@ def test_whatever_comes_becomes_one_visible_line(text: str) -> None:
     line = clean(text, 50)
     assert len(line) <= 50
     assert "`" not in line
-    assert not [sign for sign in line if unicodedata.category(sign) in UNSEEN]
+    assert printable(line) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\x1b[2Jb", r"a\x1b[2Jb"),
+        ("two\r\nlines\u2028more", "two lines more"),
+        ("web\ufe0f\u3164\u034f", r"web\ufe0f\u3164\u034f"),
+        ("\u202exof\U000e0041", r"\u202exof\U000e0041"),
+    ],
+)
+def test_what_is_invisible_or_steers_is_spelled(text: str, line: str) -> None:
+    assert clean(text) == line
 
 
 def test_what_is_cut_ends_in_an_ellipsis() -> None:

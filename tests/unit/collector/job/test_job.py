@@ -52,7 +52,12 @@ def test_an_order_that_does_not_fit(change: dict[str, object], said: str, tmp_pa
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "cannot be read: No such file"), ("{", "the document"), ("[]", "the document")],
+    [
+        (None, "cannot be read: No such file"),
+        ("{", "the document"),
+        ('{"a": 1, "A": 1}', "several spellings"),
+        ("[]", "the document"),
+    ],
 )
 def test_a_file_that_is_no_order(content: str | None, said: str, tmp_path: Path) -> None:
     path = tmp_path / "order.json"

@@ -1,0 +1,101 @@
+"""JSON that every parser reads in the same way, or not at all.
+
+What is signed or compared by its digest is read by several programs: ours, `jq`, `cosign`, another
+release. JSON leaves to each what a repeated key, `NaN` or a very large number means; a forger makes
+one program see what another does not. Such documents are refused as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+_MAX_DEPTH = 64
+"""Objects and lists within each other; ours have a dozen."""
+_BITS = 64
+"""Of a whole number. Sizes of sparse files reach 2**63 - 1."""
+_DIGITS = 20
+"""Of a whole number with that many bits; more are not even converted, which takes long."""
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+# Possessive, and content with a string that never ends: no text makes it look twice.
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def loads(data: bytes, *, limit: int) -> Any:
+    """Return what `data` means, if it has at most `limit` bytes.
+
+    Raises `ValueError` that says why not: for other encodings than UTF-8, keys that are repeated or
+    differ in case only, NaN and Infinity, numbers beyond 64 bits or the range of a double, halves
+    of surrogate pairs, and deep nesting.
+    """
+    if len(data) > limit:
+        raise ValueError(f"it has {len(data)} bytes, more than {limit}")
+    # Not from bytes: the parser would guess UTF-16 and UTF-32.
+    text = data.decode("utf-8")
+    _check_depth(text)
+    loaded = json.loads(
+        text,
+        object_pairs_hook=_unique,
+        parse_constant=_refuse_constant,
+        parse_float=_finite,
+        parse_int=_whole,
+    )
+    if _SURROGATE.search(text):
+        _check_surrogates(loaded)
+    return loaded
+
+
+def _check_depth(text: str) -> None:
+    """Refuse deep nesting before the parser recurses into it."""
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        sign = found[0]
+        depth += (sign in "[{") - (sign in "]}")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {_MAX_DEPTH} levels")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError(f"the key {_repeated(key for key, _ in pairs)} is repeated")
+    # Some parsers, Go's among them, match keys whatever their case is.
+    if len({key.casefold() for key in made}) < len(made):
+        shown = _repeated(key.casefold() for key in made)
+        raise ValueError(f"the key {shown} is there in several spellings")
+    return made
+
+
+def _repeated(keys: Iterable[str]) -> str:
+    """Return the first key that comes twice, fit for a message."""
+    (key, _), *_ = Counter(keys).most_common(1)
+    return repr(key[:100])
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text.lstrip("-")) > _DIGITS or (value := int(text)).bit_length() > _BITS:
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _check_surrogates(loaded: Any) -> None:
+    """Refuse text that cannot be written as UTF-8, which each parser replaces as it likes."""
+    try:
+        json.dumps(loaded, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a surrogate pair") from error
