@@ -18,6 +18,8 @@ _MAX_DEPTH = 64
 """Objects and lists within each other; ours have a dozen."""
 _SPARE = 4096
 """Values that any document may have, however short it is."""
+_SPARE_UNSIGNED = 250_000
+"""The same, of documents whose shape is not ours: what a runtime or a cluster said."""
 _BYTES_PER_VALUE = 8
 _BYTES_PER_CONTAINER = 32
 """Of a document, at least, for each value, and for each object or list. Ours have several times as
@@ -55,14 +57,36 @@ def loads(data: bytes, *, limit: int) -> Any:
     return loaded
 
 
-def _check_shape(text: str) -> None:
+def loads_row(data: bytes | str) -> Any:
+    """Return what a row means that a node wrote and nobody signed by itself: repeated keys pass.
+
+    Raises `ValueError` for numbers that no field of ours can have, NaN, Infinity and deep nesting,
+    so that whoever reads many rows has one error to expect.
+    """
+    try:
+        return ROWS.decode(data if isinstance(data, str) else data.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def loads_document(data: bytes) -> Any:
+    """Return what a whole document of a node or a cluster means, as `loads_row` does.
+
+    Raises `ValueError` also where it has so many values that they take far more memory than it.
+    """
+    text = data.decode("utf-8")
+    _check_shape(text, spare=_SPARE_UNSIGNED)
+    return loads_row(text)
+
+
+def _check_shape(text: str, spare: int = _SPARE) -> None:
     """Refuse deep nesting before the parser recurses into it, and many values before it makes them.
 
     What is parsed takes much more memory than its text, the more so the shorter its values are.
     """
     depth = containers = values = 0
-    most_containers = _SPARE + len(text) // _BYTES_PER_CONTAINER
-    most_values = _SPARE + len(text) // _BYTES_PER_VALUE
+    most_containers = spare + len(text) // _BYTES_PER_CONTAINER
+    most_values = spare + len(text) // _BYTES_PER_VALUE
     for found in _SIGNS.finditer(text):
         sign = found[0]
         opens = sign in "[{"
@@ -115,3 +139,7 @@ def _check_surrogates(loaded: Any) -> None:
         json.dumps(loaded, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError("it holds half of a surrogate pair") from error
+
+
+ROWS = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+"""What `loads_row` decodes with, for those who read one value after the other."""
