@@ -20,6 +20,8 @@ _SPARE = 4096
 """Values that any document may have, however short it is."""
 _SPARE_UNSIGNED = 250_000
 """The same, of documents whose shape is not ours: what a runtime or a cluster said."""
+_LONG_ROW = 1024 * 1024
+"""Characters of a row that is worth looking at before it is parsed."""
 _BYTES_PER_VALUE = 8
 _BYTES_PER_CONTAINER = 32
 """Of a document, at least, for each value, and for each object or list. Ours have several times as
@@ -64,7 +66,11 @@ def loads_row(data: bytes | str) -> Any:
     so that whoever reads many rows has one error to expect.
     """
     try:
-        return ROWS.decode(data if isinstance(data, str) else data.decode("utf-8"))
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        if len(text) > _LONG_ROW:
+            # Arguments of two letters each are many values, and genuine; empty lists are not.
+            _check_shape(text, spare=_SPARE_UNSIGNED, bytes_per_value=1)
+        return ROWS.decode(text)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
@@ -79,14 +85,14 @@ def loads_document(data: bytes) -> Any:
     return loads_row(text)
 
 
-def _check_shape(text: str, spare: int = _SPARE) -> None:
+def _check_shape(text: str, spare: int = _SPARE, bytes_per_value: int = _BYTES_PER_VALUE) -> None:
     """Refuse deep nesting before the parser recurses into it, and many values before it makes them.
 
     What is parsed takes much more memory than its text, the more so the shorter its values are.
     """
     depth = containers = values = 0
     most_containers = spare + len(text) // _BYTES_PER_CONTAINER
-    most_values = spare + len(text) // _BYTES_PER_VALUE
+    most_values = spare + len(text) // bytes_per_value
     for found in _SIGNS.finditer(text):
         sign = found[0]
         opens = sign in "[{"
