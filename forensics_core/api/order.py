@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -138,8 +138,8 @@ class WorkOrder(Model):
     attempt: Annotated[int, Field(ge=1)] = 1
     pod: PodRef | None = None
     """None for a capture by hand."""
-    targets: tuple[Target, ...] = ()
-    artifacts: tuple[ArtifactKind, ...] = DEFAULT_ARTIFACTS
+    targets: Annotated[tuple[Target, ...], FailFast()] = ()
+    artifacts: Annotated[tuple[ArtifactKind, ...], FailFast()] = DEFAULT_ARTIFACTS
     compression: Compression = Compression.ZSTD
     pause: bool = False
     requester: Requester | None = None
@@ -148,6 +148,6 @@ class WorkOrder(Model):
     retention: Retention | None = None
     encryption: Encryption | None = None
     active_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
-    context: tuple[ContextFile, ...] = ()
-    not_captured: tuple[str, ...] = ()
+    context: Annotated[tuple[ContextFile, ...], FailFast()] = ()
+    not_captured: Annotated[tuple[str, ...], FailFast()] = ()
     """What the operator already knows that it could not gather, one line each."""

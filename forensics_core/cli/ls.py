@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,20 +73,28 @@ async def _artifacts(location: str, owner: str | None, container: str | None, ou
 
 
 async def _changes(location: str, owner: str | None, container: str | None, output: str) -> None:
-    from forensics_core.evidence.changes import changes
+    from forensics_core.evidence.changes import change_batches
 
     async with opened(location, owner) as bundle:
         name = container or _only_container(bundle)
-        _show_changes(name, await changes(bundle, name), output)
+        async with aclosing(change_batches(bundle, name)) as batches:
+            if output == "json":
+                await _say_changes_as_json(name, batches)
+                return
+            async for batch in batches:
+                for change in batch:
+                    say(f"{clean(change.kind)} {clean(change.path)}")
 
 
-def _show_changes(container: str, found: list[Change], output: str) -> None:
-    if output == "json":
-        rows = [{"kind": change.kind, "path": change.path} for change in found]
-        say_json({"container": container, "changes": rows})
-        return
-    for change in found:
-        say(f"{clean(change.kind)} {clean(change.path)}")
+async def _say_changes_as_json(container: str, batches: AsyncGenerator[list[Change], None]) -> None:
+    """Print one object, a row a line: there can be more of them than fit into memory."""
+    sys.stdout.write(f'{{\n  "container": {json.dumps(container)},\n  "changes": [')
+    separator = "\n    "
+    async for batch in batches:
+        for change in batch:
+            sys.stdout.write(separator + json.dumps({"kind": change.kind, "path": change.path}))
+            separator = ",\n    "
+    sys.stdout.write("\n  ]\n}\n")
 
 
 def _show(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
-import json
+import re
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 import zstandard
 from anyio import to_thread
 
+from forensics_core import strict_json
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.expectation import Expectation
@@ -19,6 +23,13 @@ from forensics_core.evidence.reader import BundleReader
 
 CHANGES_LIMIT = 256 * 1024 * 1024
 """Bytes that a list of changes may have: a few million paths."""
+MAX_CHANGES = 2_000_000
+"""Changes that `changes` returns at once; `change_batches` yields any number."""
+MAX_CHANGE = 4 * 1024 * 1024
+"""Characters of a row: a path that is thousands of directories deep."""
+_PIECE = 1024 * 1024
+_LIST = re.compile(r'"changes"\s*:\s*\[')
+_BETWEEN = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +46,32 @@ async def changes(bundle: BundleReader, container: str) -> list[Change]:
 
     Raises `ForensicsError` where the bundle has none, `VerificationError` where it is not genuine.
     """
+    found: list[Change] = []
+    async with aclosing(change_batches(bundle, container)) as batches:
+        async for batch in batches:
+            found += batch
+            if len(found) > MAX_CHANGES:
+                raise VerificationError(
+                    f"The changes of '{container}' are more than {MAX_CHANGES}",
+                    hint="'forensics ls --changes' shows any number of them",
+                )
+    return found
+
+
+async def change_batches(
+    bundle: BundleReader, container: str
+) -> AsyncGenerator[list[Change], None]:
+    """Yield what `changes` returns, some at a time: as stored the list is verified before the first
+    of them, but what it unpacks to is so only after the last.
+
+    A few kilobytes can unpack to a list of millions, which must never be in memory as a whole.
+    """
     artifact = find_changes(bundle, container)
-    data = await read_verified(bundle, bundle.expectations[artifact.name], limit=CHANGES_LIMIT)
-    return await to_thread.run_sync(_parse, data, artifact.name)
+    expected = bundle.expectations[artifact.name]
+    stored = await _read_stored(bundle, expected, CHANGES_LIMIT)
+    batches = _parse(_unpacked(stored, expected), artifact.name)
+    while (batch := await to_thread.run_sync(next, batches, None)) is not None:
+        yield batch
 
 
 def find_changes(bundle: BundleReader, container: str) -> Artifact:
@@ -55,6 +89,12 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
 
 async def read_verified(bundle: BundleReader, expected: Expectation, *, limit: int) -> bytes:
     """Return a small artifact's original bytes, or raise `VerificationError`."""
+    stored = await _read_stored(bundle, expected, limit)
+    return await to_thread.run_sync(_joined, stored, expected)
+
+
+async def _read_stored(bundle: BundleReader, expected: Expectation, limit: int) -> bytes:
+    """Return the bytes as stored, verified."""
     if max(expected.size or 0, expected.original_size) > limit:
         raise VerificationError(f"{expected.name} claims to have more than {limit} bytes")
     data = bytearray()
@@ -63,32 +103,84 @@ async def read_verified(bundle: BundleReader, expected: Expectation, *, limit: i
             data += block
             if len(data) > limit:
                 break
-    return await to_thread.run_sync(_original, bytes(data), expected)
+    return await to_thread.run_sync(_verified, bytes(data), expected)
 
 
-def _original(data: bytes, expected: Expectation) -> bytes:
+def _verified(data: bytes, expected: Expectation) -> bytes:
     if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise VerificationError(
             f"{expected.name} is not what the manifest says", hint="Run 'forensics verify'"
         )
+    return data
+
+
+def _joined(stored: bytes, expected: Expectation) -> bytes:
+    return b"".join(_unpacked(stored, expected)) if expected.compressed else stored
+
+
+def _unpacked(stored: bytes, expected: Expectation) -> Iterator[bytes]:
+    """Yield the original bytes in pieces, no more than promised, and verify them at the end."""
     if not expected.compressed:
-        return data
-    original = _decompressed(data, expected)
-    if hashlib.sha256(original).hexdigest() != expected.original_sha256:
-        raise VerificationError(f"{expected.name}: decompressed it is not what the manifest says")
-    return original
-
-
-def _decompressed(data: bytes, expected: Expectation) -> bytes:
-    stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
+        yield from (stored[at : at + _PIECE] for at in range(0, len(stored), _PIECE))
+        return
+    digest, left = hashlib.sha256(), expected.original_size
+    stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True)
     try:
-        return bytes(stream.read(expected.original_size))
+        while left and (piece := stream.read(min(left, _PIECE))):
+            left -= len(piece)
+            digest.update(piece)
+            yield piece
     except zstandard.ZstdError as error:
         raise VerificationError(f"{expected.name} cannot be decompressed: {error}") from error
+    if digest.hexdigest() != expected.original_sha256:
+        raise VerificationError(f"{expected.name}: decompressed it is not what the manifest says")
 
 
-def _parse(data: bytes, name: str) -> list[Change]:
+def _parse(pieces: Iterator[bytes], name: str) -> Iterator[list[Change]]:
     try:
-        return [Change(str(row["kind"]), str(row["path"])) for row in json.loads(data)["changes"]]
+        yield from _batches(pieces)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise VerificationError(f"{name} is no list of changes: {error}") from error
+
+
+def _batches(pieces: Iterator[bytes]) -> Iterator[list[Change]]:
+    """Yield the rows that are whole after each piece; all pieces are read, to verify them."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    rest, begun, ended = "", False, False
+    for piece in pieces:
+        rest += decoder.decode(piece)
+        if not begun and (start := _LIST.search(rest)):
+            rest, begun = rest[start.end() :], True
+        if ended or not begun:
+            rest = rest[-MAX_CHANGE:]
+            continue
+        found, rest, ended = _rows(rest)
+        if len(rest) > MAX_CHANGE:
+            raise ValueError("a row is too long, or is none")
+        yield found
+    if not ended:
+        raise ValueError("it has no list, or no end")
+
+
+def _rows(text: str) -> tuple[list[Change], str, bool]:
+    """Return the whole rows that `text` begins with, what follows, and whether the list ended."""
+    found: list[Change] = []
+    place = 0
+    while True:
+        place = _end(_BETWEEN, text, place)
+        if text[place : place + 1] == "]":
+            return found, "", True
+        try:
+            row, place = strict_json.ROWS.raw_decode(text, place)
+        except ValueError:
+            return found, text[place:], False
+        found.append(_change(row))
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return match.end() if match else place
+
+
+def _change(row: Any) -> Change:
+    return Change(str(row["kind"]), str(row["path"]))

@@ -10,7 +10,7 @@ keeps it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,13 @@ from forensics_core.evidence.reader import MANIFEST_LIMIT, BundleReader, open_bu
 from forensics_core.evidence.store import read_small
 from forensics_core.evidence.verifier import WORKERS
 from forensics_core.export.blocks import BLOCK_SIZE
-from forensics_core.export.folder import FolderDestination
+from forensics_core.export.folder import UNFINISHED, FolderDestination
 from forensics_core.export.meter import Meter
 from forensics_core.export.s3.client import S3Access
 from forensics_core.tasks import task_group
+
+_MAX_PART = 255 - len(UNVERIFIED) - len(UNFINISHED)
+"""Bytes of a file's name: file systems take 255, endings included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,9 @@ class Fetcher:
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected.values()))
         problems = list(contradictions(self._bundle.statement))
-        waiting = iter(expected.values())
+        unfit = unfit_names(expected)
+        problems += [Problem(ProblemKind.UNREADABLE, name, why) for name, why in unfit.items()]
+        waiting = iter([each for each in expected.values() if each.name not in unfit])
         async with task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._work, waiting, problems)
@@ -122,12 +127,20 @@ class Fetcher:
     async def _work(self, waiting: Iterator[Expectation], problems: list[Problem]) -> None:
         for expected in waiting:
             self._meter.current = expected.name
-            problem = await self._download(expected)
+            problem = await self._bring(expected)
             if problem:
                 problems.append(problem)
-            elif self._wants_plain(expected):
-                await self._write_plain(expected)
             self._meter.artifacts_done += 1
+
+    async def _bring(self, expected: Expectation) -> Problem | None:
+        """Download one object, and its plain copy; a name that is taken stops no other."""
+        try:
+            problem = await self._download(expected)
+            if problem is None and self._wants_plain(expected):
+                await self._write_plain(expected)
+        except ObjectExists as error:
+            return Problem(ProblemKind.UNREADABLE, expected.name, error.message)
+        return problem
 
     async def _download(self, expected: Expectation) -> Problem | None:
         name = expected.name + UNVERIFIED
@@ -146,7 +159,8 @@ class Fetcher:
         return problem
 
     def _wants_plain(self, expected: Expectation) -> bool:
-        clashes = expected.plain_name in self._bundle.expectations
+        folders = (name.startswith(f"{expected.plain_name}/") for name in self._bundle.expectations)
+        clashes = expected.plain_name in self._bundle.expectations or any(folders)
         return self._decompress and expected.compressed and not clashes
 
     async def _write_plain(self, expected: Expectation) -> None:
@@ -175,6 +189,22 @@ class Fetcher:
         async with self._destination.create(name) as writer:
             await writer.write(data)
             await writer.commit()
+
+
+def unfit_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that objects may have, but files beside each other may not, and why."""
+    files = {MANIFEST, SEAL, *names}
+    found = {}
+    for name in sorted(files):
+        *folders, _ = parts = name.split("/")
+        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
+        if max(len(part.encode()) for part in parts) > _MAX_PART:
+            found[name] = f"a part of its name is longer than {_MAX_PART} bytes: no file has that"
+        elif any(folder in files for folder in above):
+            found[name] = "a file of the bundle is called as the folder that it would lie in"
+        elif any(folder.endswith((UNVERIFIED, UNFINISHED)) for folder in folders):
+            found[name] = "its folder is called as files are that are not verified"
+    return found
 
 
 async def _decompressed(archive: Path) -> AsyncGenerator[bytes, None]:

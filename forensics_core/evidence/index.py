@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from typing import Any
 
 from anyio import to_thread
 
+from forensics_core import strict_json
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.archive import Archive, open_archive
 from forensics_core.evidence.changes import read_verified
@@ -248,8 +248,8 @@ def _verified(data: bytes, chunk: Chunk, name: str, archives: tuple[str, ...]) -
 
 def _parse(data: bytes, name: str) -> list[Chunk]:
     try:
-        return [_chunk(json.loads(line)) for line in data.splitlines()]
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        return [_chunk(strict_json.loads_row(line)) for line in data.splitlines()]
+    except (ValueError, TypeError, LookupError) as error:
         raise VerificationError(
             f"{name} is no lookup table: {error}", hint="Treat the bundle as tampered with"
         ) from error

@@ -6,11 +6,11 @@ Rows come from the node, which may lie: each is checked before anybody relies on
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from forensics_core import strict_json
 from forensics_core.errors import VerificationError
 from forensics_core.evidence.layout import ROOTFS_ARCHIVES
 
@@ -62,8 +62,8 @@ class Row:
 def parse_rows(data: bytes, name: str, archives: tuple[str, ...] = ROOTFS_ARCHIVES) -> list[Row]:
     """Return the rows in a chunk of the index `name`. Raises `VerificationError`."""
     try:
-        return [_row(json.loads(line), archives) for line in data.splitlines()]
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        return [_row(strict_json.loads_row(line), archives) for line in data.splitlines()]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise VerificationError(
             f"{name} holds a row that is none: {error}", hint="Treat the bundle as tampered with"
         ) from error
@@ -75,8 +75,8 @@ def _row(said: dict[str, Any], archives: tuple[str, ...]) -> Row:
         path=exact_bytes(said["path"]),
         kind=_text(said["type"]),
         mode=int(_text(said["mode"]), 8),
-        uid=int(said["uid"]),
-        gid=int(said["gid"]),
+        uid=_whole(said["uid"]),
+        gid=_whole(said["gid"]),
         size=size,
         mtime=_text(said["mtime"]),
         atime=_text(said["atime"]),
@@ -102,11 +102,24 @@ def exact_bytes(value: Any) -> bytes:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{_cut(value)} is no text")
     return value
 
 
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{_cut(value)} is no size")
     return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str) and len(value) <= 20:
+        return int(value)
+    if type(value) is not int:
+        raise ValueError(f"{_cut(value)} is no whole number")
+    return value
+
+
+def _cut(value: Any) -> str:
+    """Return a wrong value fit for a message; a whole row of it would not be."""
+    return repr(value)[:100]

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from forensics_core import strict_json
@@ -28,6 +28,7 @@ _HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
+# Every list of rows has `FailFast`: an error takes a kilobyte, and a hostile list is all errors.
 
 
 class Record(BaseModel):
@@ -89,8 +90,8 @@ class Artifact(Record):
             serialization_alias="crc64nvme",
         ),
     ] = None
-    flags: tuple[Flag, ...] = ()
-    remarks: tuple[Remark, ...] = ()
+    flags: Annotated[tuple[Flag, ...], FailFast()] = ()
+    remarks: Annotated[tuple[Remark, ...], FailFast()] = ()
     """The first of them; `remarks_total` counts all."""
     remarks_total: Size = 0
 
@@ -185,13 +186,13 @@ class Capture(Record):
     incident: str = ""
     tool: Tool
     node: Node
-    clocks: tuple[Clocks, ...] = ()
+    clocks: Annotated[tuple[Clocks, ...], FailFast()] = ()
     started_at: datetime
     finished_at: datetime
-    requested: tuple[ArtifactKind, ...] = ()
-    containers: tuple[Container, ...] = ()
-    artifacts: tuple[Artifact, ...] = ()
-    not_captured: tuple[NotCaptured, ...] = ()
+    requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()
+    containers: Annotated[tuple[Container, ...], FailFast()] = ()
+    artifacts: Annotated[tuple[Artifact, ...], FailFast()] = ()
+    not_captured: Annotated[tuple[NotCaptured, ...], FailFast()] = ()
 
     @property
     def partial(self) -> bool:
@@ -218,7 +219,7 @@ class Statement(Record):
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")] = (
         "https://in-toto.io/Statement/v1"
     )
-    subject: tuple[Subject, ...]
+    subject: Annotated[tuple[Subject, ...], FailFast()]
     predicate_type: Literal["https://forensics.orkaproj.io/capture/v1"] = (
         "https://forensics.orkaproj.io/capture/v1"
     )
@@ -236,7 +237,7 @@ class Statement(Record):
             # Whoever read it had a limit already.
             return cls.model_validate(strict_json.loads(data, limit=len(data)))
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the document"
             raise VerificationError(
                 f"{MANIFEST} is not a manifest of kube-forensics: {where}: {first['msg']}",

@@ -8,13 +8,13 @@ The table is from the node, which may lie; it decides only where a reader looks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
 
+from forensics_core import strict_json
 from forensics_core.errors import VerificationError
 from forensics_core.evidence.changes import read_verified
 from forensics_core.evidence.index_row import exact_bytes
@@ -115,8 +115,10 @@ async def read_mounts(bundle: BundleReader, container: str) -> Mounts:
 
 def _parse(data: bytes, name: str) -> list[Mounted]:
     try:
-        return [_mounted(row) for row in json.loads(data)["mounts"] if _is_ours(row)]
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        return [
+            _mounted(row) for row in strict_json.loads_document(data)["mounts"] if _is_ours(row)
+        ]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise VerificationError(
             f"{name} is no table of mounts: {error}", hint="Treat the bundle as tampered with"
         ) from error

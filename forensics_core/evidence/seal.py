@@ -27,6 +27,9 @@ from forensics_core.errors import UsageError, VerificationError
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
+MAX_SIGNATURES = 16
+"""Signatures that a seal may have; ours have one, and each that is tried takes time."""
+
 _ECDSA = ec.ECDSA(hashes.SHA256())
 
 
@@ -75,9 +78,12 @@ def verify_seal(seal: bytes, manifest: bytes, public_key_pem: bytes) -> None:
     payload, kind, signatures = _envelope(seal)
     if kind != PAYLOAD_TYPE:
         raise _refused(f"it is over '{kind}', not over an in-toto statement")
+    if len(signatures) > MAX_SIGNATURES:
+        raise _refused(f"it has {len(signatures)} signatures, more than {MAX_SIGNATURES}")
     if payload != manifest:
         raise _refused("it is over another manifest")
-    if not any(_signed(key, signature, manifest) for signature in signatures):
+    signed = pae(manifest)
+    if not any(_signed(key, signature, signed) for signature in signatures):
         raise _refused("its signature was not made with this key")
 
 
@@ -107,9 +113,9 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def _signed(key: ec.EllipticCurvePublicKey, signature: bytes, manifest: bytes) -> bool:
+def _signed(key: ec.EllipticCurvePublicKey, signature: bytes, signed: bytes) -> bool:
     try:
-        key.verify(signature, pae(manifest), _ECDSA)
+        key.verify(signature, signed, _ECDSA)
     except InvalidSignature:
         return False
     return True

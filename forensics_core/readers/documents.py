@@ -5,11 +5,11 @@ They come from the node or the cluster, which may lie about any type: who reads 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from anyio import to_thread
 
+from forensics_core import strict_json
 from forensics_core.errors import VerificationError
 from forensics_core.evidence.changes import read_verified
 from forensics_core.evidence.reader import BundleReader
@@ -28,6 +28,6 @@ async def load(bundle: BundleReader, name: str) -> Any:
         return None
     data = await read_verified(bundle, expected, limit=LIMIT)
     try:
-        return await to_thread.run_sync(json.loads, data)
-    except (ValueError, RecursionError) as error:
+        return await to_thread.run_sync(strict_json.loads_document, data)
+    except ValueError as error:
         raise VerificationError(f"{name} is no JSON: {error}") from error

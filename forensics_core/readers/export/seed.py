@@ -13,7 +13,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from forensics_core.errors import ForensicsError, ObjectExists
-from forensics_core.evidence.changes import changes
+from forensics_core.evidence.changes import change_batches
 from forensics_core.evidence.layout import container_file, fit
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.artifacts import read_artifact
@@ -65,8 +65,10 @@ async def _artifact(bundle: BundleReader, name: str) -> AsyncGenerator[bytes, No
 
 async def _diff(bundle: BundleReader, container: str) -> AsyncGenerator[bytes, None]:
     """Yield the changes as `docker diff` prints them."""
-    for change in await changes(bundle, container):
-        yield f"{printable(change.kind)} {printable(change.path, 8192)}\n".encode()
+    async with aclosing(change_batches(bundle, container)) as batches:
+        async for batch in batches:
+            lines = [f"{printable(each.kind)} {printable(each.path, 8192)}\n" for each in batch]
+            yield "".join(lines).encode()
 
 
 async def _archive(bundle: BundleReader, container: str) -> AsyncGenerator[bytes, None]:

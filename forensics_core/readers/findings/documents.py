@@ -6,13 +6,13 @@ is not ours, and is refused: to read it would take as much memory as whoever mad
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from anyio import to_thread
 
+from forensics_core import strict_json
 from forensics_core.errors import VerificationError
 from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.artifacts import lines, read_artifact
@@ -42,8 +42,12 @@ async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], Non
 
 def _parsed(batch: list[bytes], name: str) -> list[Row]:
     try:
-        found = [json.loads(line.removesuffix(b",")) for line in batch if line not in {b"]}", b""}]
-    except (ValueError, RecursionError) as error:
+        found = [
+            strict_json.loads_row(line.removesuffix(b","))
+            for line in batch
+            if line not in {b"]}", b""}
+        ]
+    except ValueError as error:
         raise VerificationError(
             f"{name} is not written as a collector does: {error}", hint="Run 'forensics verify'"
         ) from error

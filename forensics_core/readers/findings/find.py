@@ -146,7 +146,7 @@ class _Look:
         ports: Any = config.get("ExposedPorts") if isinstance(config, dict) else None
         if not isinstance(ports, dict):
             return None
-        return {int(port) for each in ports if (port := each.partition("/")[0]).isdecimal()}
+        return {int(port) for each in ports if (port := each.partition("/")[0][:5]).isdecimal()}
 
     def _require(self, file: str) -> str:
         name = container_file(self._container, file)

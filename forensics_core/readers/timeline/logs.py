@@ -5,10 +5,10 @@ Source: https://github.com/kubernetes/design-proposals-archive/blob/main/node/ku
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from forensics_core import strict_json
 from forensics_core.api.order import ArtifactKind
 from forensics_core.evidence.manifest import Artifact
 from forensics_core.evidence.reader import BundleReader
@@ -60,7 +60,7 @@ def _time(line: bytes) -> int | None:
 def _json_time(line: bytes) -> int | None:
     """Return the time of a line of Docker's json-file; one that was cut has it no more."""
     try:
-        time = json.loads(line).get("time")
-    except (ValueError, RecursionError):
+        time = strict_json.loads_row(line).get("time")
+    except ValueError:
         return None
     return from_stamp(time) if isinstance(time, str) else None
