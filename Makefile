@@ -14,7 +14,11 @@ BASE_IMAGE ?= python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.v
 
 export PYTHON
 
-.PHONY: help demo demo-slack test lint unit bench soak e2e clean install image deploy proto
+# One lock for every Python and processor that is supported; `UPGRADE=--upgrade make lock` takes newer ones.
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links $(UPGRADE)
+
+.PHONY: help demo demo-slack test lint unit bench soak e2e clean install image lock deploy proto
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -64,8 +68,13 @@ e2e: $(PACKAGES) ## The tests against the cluster that KUBECONFIG names
 
 image: $(PACKAGES) ## Build the container image: IMAGE=name:tag BASE_IMAGE=name:tag
 	@rm -rf deploy/image/wheels
-	$(BIN)/pip wheel --quiet --constraint constraints.txt --wheel-dir deploy/image/wheels '.[all]' pip
+	$(BIN)/python -m pip wheel --quiet --require-hashes --requirement deploy/image/requirements.txt --wheel-dir deploy/image/wheels
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir deploy/image/wheels .
 	docker build --network none --build-arg BASE_IMAGE="$(BASE_IMAGE)" --tag "$(IMAGE)" deploy/image
+
+lock: $(PACKAGES) ## Make constraints.txt and the image's requirements.txt anew, with hashes
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --all-extras --group dev --output-file constraints.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml deploy/image/pip.in --extra all --constraint constraints.txt --output-file deploy/image/requirements.txt
 
 deploy: ## Install into the cluster that kubectl talks to: see docs/install.md
 	$(KUBECTL) apply -k deploy

@@ -130,8 +130,9 @@ install_python() {
         "$python" -m venv .venv
     fi
     say "Installing the Python packages into .venv"
-    .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # the first that knows --group
-    .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+    # Each file is compared with its hash; ours is made by what was installed so.
+    .venv/bin/python -m pip install --quiet --require-hashes --requirement constraints.txt
+    .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 }
 
 install_checkov() { # apart, because it pins what we need newer

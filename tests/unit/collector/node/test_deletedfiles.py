@@ -88,7 +88,8 @@ h = os.open(folder, os.O_TMPFILE | os.O_RDWR); os.write(h, b"12")
 
 
 def test_a_file_that_many_hold_is_found_once(tmp_path: Path) -> None:
-    script = 'a = gone("open", b"x"); b = os.dup(a.fileno()); c = mmap.mmap(b, 1); os.fork() or signal.pause()'
+    held = 'a = gone("open", b"x"); b = os.dup(a.fileno()); c = mmap.mmap(b, 1)'
+    script = f"{held}; os.fork() or signal.pause()"
     with holding(tmp_path, script) as pid:
         child = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
         found = search(pid, child)
