@@ -28,6 +28,7 @@ from forensics_core.evidence.manifest import (
     NotCaptured,
     Remark,
     Statement,
+    StoreTraits,
     Subject,
 )
 from forensics_core.export import stages
@@ -196,6 +197,7 @@ class BundleWriter:
                 update={
                     "artifacts": tuple(self.artifacts),
                     "not_captured": tuple(self.not_captured),
+                    "store": self._store(),
                     "finished_at": datetime.now(UTC),
                 }
             ),
@@ -203,6 +205,10 @@ class BundleWriter:
         document = statement.to_bytes()
         stored = await self._put(MANIFEST, document, "application/vnd.in-toto+json")
         return Sealable(statement, hashlib.sha256(document).hexdigest(), stored)
+
+    def _store(self) -> StoreTraits | None:
+        told = getattr(self.destination, "store", None)
+        return StoreTraits.model_validate(told) if told else None
 
     async def _put(self, name: str, data: bytes, media_type: str) -> StoredObject:
         async with self.destination.create(name, content_type=media_type) as writer:

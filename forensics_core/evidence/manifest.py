@@ -175,6 +175,15 @@ class Clocks(Record):
     """Seconds between the start of the capture and this reading."""
 
 
+class StoreTraits(Record):
+    """What the store that the bundle went to was able to do."""
+
+    checksum: str = ""
+    """How it checked what arrived: `crc64nvme`, `md5`, `none`; empty for a folder."""
+    conditional_writes: bool = True
+    """Whether it refused to replace what was there: else unique names have to do."""
+
+
 class Capture(Record):
     """The predicate."""
 
@@ -187,6 +196,8 @@ class Capture(Record):
     tool: Tool
     node: Node
     clocks: Annotated[tuple[Clocks, ...], FailFast()] = ()
+    store: StoreTraits | None = None
+    """None: not known, as in bundles of older releases."""
     started_at: datetime
     finished_at: datetime
     requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()

@@ -31,8 +31,8 @@ _BEYOND_THE_END = 416
 LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
-_REFUSED = 403
-_NO_VERSIONS = {_REFUSED, 405, 501}
+_REFUSED, _WHOLE = 403, 200
+_NO_VERSIONS = {_REFUSED, 400, 405, 501}
 """Answers that mean: list what is current instead."""
 
 
@@ -127,12 +127,17 @@ class S3Store:
                     hint="Name a bundle's own prefix",
                 )
             following = _following(answer)
+            if following == {name: asked[name] for name in following or () if name in asked}:
+                break  # a server that sends the same page for ever
         return entries
 
     async def list(self, begin: str = "") -> list[Entry]:
         """Return all versions, or what is current where versions may not be listed."""
         try:
             entries = await self._pages(self._client.list_object_versions, _versions, begin)
+            if not entries:
+                # Some gateways answer like this whatever is there.
+                entries = await self._current(begin, versions=False)
         except Repeated as failure:
             status = status_of(failure.cause)
             if status not in _NO_VERSIONS:
@@ -156,6 +161,8 @@ class _Download:
         self._position = start
         self._end = None if length is None else start + length
         self._body: Any = None
+        self._skip = 0
+        """Bytes that come before what was asked for."""
 
     async def next(self) -> bytes:
         """Return what has arrived, or nothing at the end."""
@@ -164,7 +171,13 @@ class _Download:
         try:
             if self._body is None:
                 await self._open()
-            piece: bytes = await self._body.read(MIB)
+            while self._skip:
+                passed = await self._body.read(min(self._skip, MIB))
+                if not passed:
+                    raise ConnectionResetError("the object broke off before its end")
+                self._skip -= len(passed)
+            wanted = MIB if self._end is None else min(MIB, self._end - self._position)
+            piece: bytes = await self._body.read(wanted)
             if not piece and self._position != self._end:
                 raise ConnectionResetError("the object broke off before its end")
         except BaseException:
@@ -178,11 +191,18 @@ class _Download:
         if self._position or self._end is not None:
             last = "" if self._end is None else self._end - 1
             asked["Range"] = f"bytes={self._position}-{last}"
-        answer = await self._client.get_object(**asked)
+        answer: Any = await self._client.get_object(**asked)
         self._body = answer["Body"]
-        self._end = self._position + answer["ContentLength"]
+        length = answer["ContentLength"]
+        if "Range" in asked and answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE:
+            # The range was ignored: what was not asked for is passed over, to the right place.
+            self._skip = self._position
+            self._end = length if self._end is None else min(self._end, length)
+        else:
+            self._end = self._position + length
         # Whatever comes next must be of the very same object.
-        self._where["IfMatch"] = answer["ETag"]
+        if answer.get("ETag"):
+            self._where["IfMatch"] = answer["ETag"]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -193,17 +213,17 @@ class _Download:
 
 def _versions(answer: Any, skip: int) -> Iterator[Entry]:
     """Yield the versions and delete markers of one page, of each key the newest first."""
-    rows = [(row, False) for row in answer.get("Versions", ())]
-    rows += [(row, True) for row in answer.get("DeleteMarkers", ())]
-    rows.sort(key=lambda pair: pair[0]["LastModified"], reverse=True)
+    rows = [(row, False) for row in answer.get("Versions", ()) if row.get("Key")]
+    rows += [(row, True) for row in answer.get("DeleteMarkers", ()) if row.get("Key")]
+    rows.sort(key=lambda pair: str(pair[0].get("LastModified", "")), reverse=True)
     # Where two were stored in the same second, the one that is current is the newer.
-    rows.sort(key=lambda pair: not pair[0]["IsLatest"])
+    rows.sort(key=lambda pair: not pair[0].get("IsLatest", True))
     for row, deleted in rows:
         yield Entry(
             name=row["Key"][skip:],
             size=row.get("Size", 0),
             version_id=_version_id(row),
-            latest=row["IsLatest"],
+            latest=row.get("IsLatest", True),
             deleted=deleted,
             etag=row.get("ETag"),
         )
@@ -215,26 +235,31 @@ def _version_id(row: Any) -> str | None:
     An object that is older than its bucket's versions keeps that name when others lie on top of it,
     and then has to be asked for by it.
     """
-    version: str = row["VersionId"]
-    return None if version == "null" and row["IsLatest"] else version
+    version: str | None = row.get("VersionId") or None
+    return None if version == "null" and row.get("IsLatest", True) else version
 
 
 def _objects(answer: Any, skip: int, *, version_known: bool) -> Iterator[Entry]:
     for row in answer.get("Contents", ()):
-        name, etag = row["Key"][skip:], row.get("ETag")
-        yield Entry(name, row["Size"], etag=etag, version_known=version_known)
+        if row.get("Key"):
+            name, etag = row["Key"][skip:], row.get("ETag")
+            yield Entry(name, row.get("Size", 0), etag=etag, version_known=version_known)
 
 
 def _following(answer: Any) -> dict[str, str] | None:
     """Return the parameters that lead to the next page; None after the last."""
     if not answer.get("IsTruncated"):
         return None
-    if "NextContinuationToken" in answer:
+    if answer.get("NextContinuationToken"):
         return {"ContinuationToken": answer["NextContinuationToken"]}
-    return {
-        "KeyMarker": answer["NextKeyMarker"],
-        "VersionIdMarker": answer.get("NextVersionIdMarker", ""),
-    }
+    if answer.get("NextKeyMarker"):
+        version = answer.get("NextVersionIdMarker", "")
+        return {"KeyMarker": answer["NextKeyMarker"], "VersionIdMarker": version}
+    # No marker, though there is more: the last one that was sent has to do.
+    for rows, name in (("Versions", "KeyMarker"), ("Contents", "StartAfter")):
+        if answer.get(rows) and answer[rows][-1].get("Key"):
+            return {name: answer[rows][-1]["Key"]}
+    return None
 
 
 def _explain(error: BaseException, url: str) -> DestinationError:

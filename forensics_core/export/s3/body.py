@@ -7,6 +7,7 @@ client; handing over `bytes` costs about twice the processor time.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from awscrt import checksums
@@ -46,6 +47,13 @@ class PartBody:
         for block in self._blocks:
             previous = checksums.crc64nvme(block, previous)
         return previous
+
+    def md5(self) -> bytes:
+        """Return the MD5 of the part, for stores that know no other checksum."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in self._blocks:
+            digest.update(block)
+        return digest.digest()
 
     def tell(self) -> int:
         """Return 0: every attempt begins at the beginning."""

@@ -12,10 +12,11 @@ from forensics_core.api.order import Encryption, Retention
 from forensics_core.export.budget import ByteBudget
 from forensics_core.export.destination import Answered, ObjectWriter
 from forensics_core.export.s3.attempts import Repeated, attempt_counted
-from forensics_core.export.s3.client import S3Access, s3_client
+from forensics_core.export.s3.client import S3Access, from_environ, s3_client
 from forensics_core.export.s3.clock import ServiceClock
 from forensics_core.export.s3.failures import explain, status_of
 from forensics_core.export.s3.request import ObjectRequest
+from forensics_core.export.s3.traits import Traits
 from forensics_core.export.s3.upload import upload
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class S3Destination:
     ) -> None:
         self._client = client
         self._place = place
-        self._access = access
+        self._access = from_environ(access)
+        self._traits = Traits.of(self._access)
         self._extra = extra
         self._budget = budget
         self._clock = clock
@@ -84,6 +86,11 @@ class S3Destination:
     def url(self) -> str:
         """The destination's URL, ending in `/`."""
         return self._place.url
+
+    @property
+    def store(self) -> dict[str, object]:
+        """What the store has shown to be able to do: `Traits.shown`."""
+        return self._traits.shown
 
     @property
     def answered(self) -> Sequence[Answered]:
@@ -118,12 +125,12 @@ class S3Destination:
             extra={"ContentType": content_type, **self._extra},
             owner=self._owner,
         )
-        return upload(self._client, self._access, self._budget, request)
+        return upload(self._client, self._access, self._budget, request, self._traits)
 
 
 def object_parameters(retention: Retention | None, encryption: Encryption | None) -> dict[str, Any]:
     """Return the parameters of Create and Put that every object of a capture has."""
-    extra: dict[str, Any] = {"ACL": "bucket-owner-full-control"}
+    extra: dict[str, Any] = {}
     if encryption:
         extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": encryption.kms_key_id}
     if retention and retention.days:

@@ -97,7 +97,9 @@ def status_of(error: BaseException) -> int:
 def passing(error: BaseException) -> bool:
     """Return whether the same request may well succeed if it is tried again."""
     if isinstance(error, ClientError):
-        return code_of(error) in _BRIEFLY or status_of(error) >= 500 or status_of(error) == 429
+        # 501: what was asked for is not implemented, and will not be a moment later.
+        broken = status_of(error) >= 500 and status_of(error) != 501
+        return code_of(error) in _BRIEFLY or broken or status_of(error) == 429
     if isinstance(error, SSLError) or about_credentials(error):
         return False
     return isinstance(error, HTTPClientError | BotoConnectionError | aiohttp.ClientError | OSError)
@@ -135,9 +137,11 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         return DestinationUnreachable(
             f"{url} stopped answering", hint="Check the network and the service, then try again"
         )
+    hint = "Check AWS_ENDPOINT_URL, the network and the service"
+    if isinstance(error, SSLError) or "certificate verify failed" in str(error).lower():
+        hint = "If the service has an authority of its own, name its file in AWS_CA_BUNDLE"
     return DestinationUnreachable(
-        f"{url} cannot be reached: {_WITHIN_HOST.sub('', str(error))}",
-        hint="Check AWS_ENDPOINT_URL, the network and the service",
+        f"{url} cannot be reached: {_WITHIN_HOST.sub('', str(error))}", hint=hint
     )
 
 

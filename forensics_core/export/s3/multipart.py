@@ -19,6 +19,7 @@ from forensics_core.export.s3.attempts import Repeated, attempt_counted
 from forensics_core.export.s3.client import S3Access
 from forensics_core.export.s3.failures import FAILURES, ambiguous, explain
 from forensics_core.export.s3.request import ObjectRequest
+from forensics_core.export.s3.traits import CRC64, Traits
 from forensics_core.tasks import outlast
 
 if TYPE_CHECKING:
@@ -29,15 +30,19 @@ log = logging.getLogger(__name__)
 ABORT_PATIENCE = 10.0
 """Seconds that a cancelled request to begin is still waited for, and that giving up may take."""
 ABORT_ATTEMPTS = 3
+_DECLARED: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
 
 
 class Multipart:
     """The multipart upload of one object."""
 
-    def __init__(self, client: S3Client, access: S3Access, request: ObjectRequest) -> None:
+    def __init__(
+        self, client: S3Client, access: S3Access, request: ObjectRequest, traits: Traits
+    ) -> None:
         self._client = client
         self._access = access
         self._request = request
+        self._traits = traits
         self._lost = False
         """Whether an upload may have been begun whose id nobody told us."""
         self.id: str | None = None
@@ -63,20 +68,23 @@ class Multipart:
             )
 
     async def _begin(self) -> None:
-        try:
-            await attempt_counted(self._begin_once, self._access)
-        except Repeated as failure:
-            cause = failure.cause
-            raise explain(cause, self._request.url, locking=self._request.locking) from cause
+        locking = self._request.locking
+        while True:
+            try:
+                await attempt_counted(self._begin_once, self._access)
+                return
+            except Repeated as failure:
+                cause = failure.cause
+                if not self._traits.step_down(cause, locking=locking):
+                    raise explain(cause, self._request.url, locking=locking) from cause
 
     async def _begin_once(self) -> None:
         before, self._lost = self._lost, True
         try:
             answer = await self._client.create_multipart_upload(
                 **self._request.where,
-                **self._request.extra,
-                ChecksumAlgorithm="CRC64NVME",
-                ChecksumType="FULL_OBJECT",
+                **self._traits.with_acl(self._request.extra),
+                **(_DECLARED if self._traits.checksum == CRC64 else {}),
             )
         except FAILURES as error:
             self._lost = before or ambiguous(error)

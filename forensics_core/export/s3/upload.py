@@ -7,7 +7,7 @@ is visible until the commit, which is conditional on the key being free.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -19,13 +19,14 @@ from anyio.abc import TaskGroup
 from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
 from forensics_core.export.budget import MIB, ByteBudget
 from forensics_core.export.destination import Buffer, StoredObject
-from forensics_core.export.s3.attempts import Repeated, attempt, attempt_counted
+from forensics_core.export.s3.attempts import Repeated, attempt_counted
 from forensics_core.export.s3.body import PartBody
 from forensics_core.export.s3.client import S3Access
 from forensics_core.export.s3.failures import ambiguous, code_of, explain, status_of
 from forensics_core.export.s3.multipart import Multipart
 from forensics_core.export.s3.parts import MAX_PARTS, capacity, part_size
 from forensics_core.export.s3.request import ObjectRequest
+from forensics_core.export.s3.traits import CRC64, Traits
 from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:
@@ -39,10 +40,14 @@ JOINING_PATIENCE = 0.05
 
 @asynccontextmanager
 async def upload(
-    client: S3Client, access: S3Access, budget: ByteBudget, request: ObjectRequest
+    client: S3Client,
+    access: S3Access,
+    budget: ByteBudget,
+    request: ObjectRequest,
+    traits: Traits,
 ) -> AsyncIterator[S3Upload]:
     """Begin an object; leaving the block without a commit aborts it, cancelled or not."""
-    writer = S3Upload(client, access, budget, request)
+    writer = S3Upload(client, access, budget, request, traits)
     try:
         async with task_group() as tasks:
             writer.parts_go_to(tasks)
@@ -56,12 +61,18 @@ class S3Upload:
     """An `ObjectWriter`; made by `upload`."""
 
     def __init__(
-        self, client: S3Client, access: S3Access, budget: ByteBudget, request: ObjectRequest
+        self,
+        client: S3Client,
+        access: S3Access,
+        budget: ByteBudget,
+        request: ObjectRequest,
+        traits: Traits,
     ) -> None:
         self._client = client
         self._access = access
         self._budget = budget
         self._request = request
+        self._traits = traits
         self._blocks: list[Buffer] = []
         self._filled = 0
         self._room = 0
@@ -69,7 +80,7 @@ class S3Upload:
         self._part = 0
         self._size = 0
         self._crc = 0
-        self._multipart = Multipart(client, access, request)
+        self._multipart = Multipart(client, access, request, traits)
         self._sent: dict[int, dict[str, Any]] = {}
         self._arrived = anyio.Event()
         self._committed = False
@@ -128,7 +139,7 @@ class S3Upload:
                 "the most that fits one object",
                 hint="Capture it with compression, or without what is so large",
             )
-        size = part_size(self._part + 1)
+        size = self._access.part_size or part_size(self._part + 1)
         await self._budget.reserve(size)
         self._room = size
         self._part += 1
@@ -144,57 +155,79 @@ class S3Upload:
 
     async def _send(self, number: int, body: PartBody, room: int) -> None:
         crc = _base64(await to_thread.run_sync(body.crc64))
-        answer = await attempt(
-            lambda: self._client.upload_part(
+
+        async def send() -> Any:
+            checks = await to_thread.run_sync(self._traits.checks, body, crc)
+            return await self._client.upload_part(
                 **self._request.where,
+                **checks,
                 UploadId=self._multipart.id or "",
                 PartNumber=number,
                 Body=cast(Any, body),
                 ContentLength=len(body),
-                ChecksumCRC64NVME=crc,
-            ),
-            self._access,
-            url=self._request.url,
-            body=body,
-        )
+            )
+
+        try:
+            answer = await self._asked(send, self._access, body)
+        except Repeated as failure:
+            raise explain(failure.cause, self._request.url) from failure.cause
         self._leaving -= room
         self._budget.gone(room)
-        self._sent[number] = {
-            "PartNumber": number,
-            "ETag": answer["ETag"],
-            "ChecksumCRC64NVME": crc,
-        }
+        told = {"ChecksumCRC64NVME": crc} if self._traits.checksum == CRC64 else {}
+        self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
         self._arrived.set()
+
+    async def _asked(
+        self, call: Callable[[], Awaitable[Any]], access: S3Access, body: PartBody | None
+    ) -> Any:
+        """Return the answer; ask again for less where the store clearly refuses a demand."""
+        while True:
+            try:
+                return await attempt_counted(call, access, body=body)
+            except Repeated as failure:
+                if not self._traits.step_down(failure.cause, locking=self._request.locking):
+                    raise
 
     async def _put(self) -> Any:
         body = PartBody(self._blocks)
         self._crc = await to_thread.run_sync(body.crc64)
-        return await self._finally(
-            lambda: self._client.put_object(
+
+        async def put() -> Any:
+            checks = await to_thread.run_sync(self._traits.checks, body, _base64(self._crc))
+            return await self._client.put_object(
                 **self._request.where,
-                **self._request.extra,
+                **self._traits.with_acl(self._request.extra),
+                **checks,
+                **self._traits.condition(),
                 Body=cast(Any, body),
                 ContentLength=len(body),
-                ChecksumCRC64NVME=_base64(self._crc),
-                IfNoneMatch="*",
-            ),
-            body,
-        )
+            )
+
+        return await self._finally(put, body)
 
     async def _complete(self) -> Any:
         parts: list[Any] = [self._sent[number] for number in sorted(self._sent)]
-        return await self._finally(
-            lambda: self._client.complete_multipart_upload(
+
+        def complete() -> Awaitable[Any]:
+            return self._client.complete_multipart_upload(
                 **self._request.where,
+                **self._whole(),
+                **self._traits.condition(),
                 UploadId=self._multipart.id or "",
                 MultipartUpload={"Parts": parts},
-                ChecksumCRC64NVME=_base64(self._crc),
-                ChecksumType="FULL_OBJECT",
-                MpuObjectSize=self._size,
-                IfNoneMatch="*",
-            ),
-            patience=len(parts) * JOINING_PATIENCE,
-        )
+            )
+
+        return await self._finally(complete, patience=len(parts) * JOINING_PATIENCE)
+
+    def _whole(self) -> dict[str, Any]:
+        """Return by what a store that knows the checksum compares the whole object."""
+        if self._traits.checksum != CRC64:
+            return {}
+        return {
+            "ChecksumCRC64NVME": _base64(self._crc),
+            "ChecksumType": "FULL_OBJECT",
+            "MpuObjectSize": self._size,
+        }
 
     async def _finally(
         self, call: Any, body: PartBody | None = None, *, patience: float = 0
@@ -205,7 +238,7 @@ class S3Upload:
         """
         access = replace(self._access, patience=self._access.patience + patience)
         try:
-            return await attempt_counted(call, access, body=body)
+            return await self._asked(call, access, body)
         except Repeated as failure:
             if failure.unsure or ambiguous(failure.cause):
                 return await self._stored_after_all(failure.cause)
