@@ -154,6 +154,17 @@ def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str
     }
 
 
+def _of_the_store(rule: DestinationRule) -> dict[str, str]:
+    """Return what the settings say of a store that is not as AWS's own."""
+    said = {
+        "FORENSICS_S3_CHECKSUM": rule.checksum if rule.checksum != "auto" else "",
+        "FORENSICS_S3_ACL": "" if rule.acl is None else str(rule.acl).lower(),
+        "FORENSICS_S3_ADDRESSING_STYLE": rule.addressing_style or "",
+        "FORENSICS_S3_PART_SIZE": rule.part_size,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
 def _environment(
     node: str, rule: DestinationRule, settings: CollectorSettings
 ) -> list[dict[str, str]]:
@@ -168,6 +179,7 @@ def _environment(
     }
     if rule.endpoint:
         values["AWS_ENDPOINT_URL_S3"] = rule.endpoint
+    values |= _of_the_store(rule)
     if rule.expected_bucket_owner:
         values["FORENSICS_EXPECTED_BUCKET_OWNER"] = rule.expected_bucket_owner
     if rule.credentials.service_account:

@@ -10,7 +10,7 @@ destinations:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -48,6 +48,12 @@ class Credentials(Model):
         return self
 
 
+def _rate(text: str) -> str:
+    if text:
+        parse_size(text)
+    return text
+
+
 class DestinationRule(Model):
     """A place that evidence may go to, and all that is beneath it."""
 
@@ -60,6 +66,14 @@ class DestinationRule(Model):
     region: str = "us-east-1"
     expected_bucket_owner: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
     """The AWS account that must own the bucket."""
+    checksum: Literal["auto", "crc64nvme", "md5", "none"] = "auto"
+    """How uploads are checked; `auto` takes a lesser one where the store refuses the best."""
+    acl: bool | None = None
+    """Whether objects get the access list `bucket-owner-full-control`. Default: on AWS only."""
+    addressing_style: Literal["path", "virtual"] | None = None
+    """How the bucket is addressed. Default: `path` where an endpoint is named."""
+    part_size: Annotated[str, AfterValidator(_rate)] = ""
+    """Of every part, such as `64MiB`, for stores that want all of them alike."""
     credentials: Credentials
     """The collector's. The operator's own come from its environment, and have to let it read."""
 
@@ -74,15 +88,13 @@ class DestinationRule(Model):
             endpoint_url=self.operator_endpoint or self.endpoint,
             region=self.region,
             expected_bucket_owner=self.expected_bucket_owner,
+            checksum=self.checksum,
+            acl=self.acl,
+            addressing_style=self.addressing_style,
+            part_size=parse_size(self.part_size) if self.part_size else None,
             patience=PATIENCE,
             attempts=ATTEMPTS,
         )
-
-
-def _rate(text: str) -> str:
-    if text:
-        parse_size(text)
-    return text
 
 
 class CollectorSettings(Model):

@@ -97,6 +97,28 @@ def test_or_from_the_node() -> None:
     assert "AWS_EC2_METADATA_DISABLED" not in env_of(built)
 
 
+def test_what_is_said_of_a_store_reaches_the_collector() -> None:
+    assert not [name for name in env_of(build()) if name.startswith("FORENSICS_S3")]
+    rule = DestinationRule(
+        prefix="s3://cases",
+        checksum="md5",
+        acl=False,
+        addressing_style="virtual",
+        part_size="64MiB",
+        credentials=Credentials(node=True),
+    )
+    built = build_job(checkpoint("Capturing"), rule, CollectorSettings(image="x"), 600)
+    said = {name: value for name, value in env_of(built).items() if "_S3_" in name}
+    assert said == {
+        "FORENSICS_S3_CHECKSUM": "md5",
+        "FORENSICS_S3_ACL": "false",
+        "FORENSICS_S3_ADDRESSING_STYLE": "virtual",
+        "FORENSICS_S3_PART_SIZE": "64MiB",
+    }
+    access = rule.operator_access()
+    assert (access.checksum, access.acl, access.part_size) == ("md5", False, 64 * 1024 * 1024)
+
+
 def test_the_runtimes_socket_is_named_to_every_job_if_the_settings_name_it() -> None:
     rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
     two = CollectorSettings(runtime_endpoint="unix:///run/crio/crio.sock")
