@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from forensics_core.errors import ForensicsError
+from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.evidence.changes import changes
 from forensics_core.evidence.index import open_index
 from forensics_core.evidence.index_row import Row
@@ -52,10 +52,17 @@ async def file_times(
 ) -> AsyncGenerator[list[FileTimes], None]:
     """Yield the container's files with their times, in batches, in the archive's order.
 
-    Raises `VerificationError` where what is read is not genuine.
+    Raises `VerificationError` where what is read is not genuine; for a list of changes that is not,
+    after the files, which are genuine without it.
     """
     index = await open_index(bundle, container)
-    changed = await _changed(bundle, container, required=changes_only)
+    forged: VerificationError | None = None
+    try:
+        changed = await _changed(bundle, container, required=changes_only)
+    except VerificationError as error:
+        if changes_only:
+            raise
+        changed, forged = {}, error
     async with aclosing(index.batches()) as batches:
         async for rows in batches:
             yield [
@@ -63,13 +70,15 @@ async def file_times(
                 for row in rows
                 if not changes_only or row.path in changed
             ]
+    if forged:
+        raise forged
 
 
 async def _changed(bundle: BundleReader, container: str, *, required: bool) -> dict[bytes, str]:
     try:
         found = await changes(bundle, container)
-    except ForensicsError:
-        if required:
+    except ForensicsError as error:
+        if required or isinstance(error, VerificationError):
             raise
         return {}
     return {os.fsencode(change.path): change.kind for change in found if change.kind != "D"}

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from click.testing import CliRunner, Result
 
-from forensics_core.api.order import ArtifactKind
+from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.cli.main import forensics
+from forensics_core.evidence.archive import open_archive
 from forensics_core.evidence.bundle import BundleWriter, Label
 from forensics_core.evidence.reader import open_bundle
 from forensics_core.export.blocks import one
@@ -29,7 +31,7 @@ from forensics_core.readers.timeline.entry import (
 )
 from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
 from forensics_core.readers.timeline.ordering import in_order
-from forensics_core.readers.timeline.timeline import Filter, timeline
+from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
 from tests.bundles import capture, edit_manifest, replace_object
 from tests.integration.collector.trees import capture_tree
 
@@ -326,3 +328,43 @@ def test_changes_only_needs_the_changes(tree: Path) -> None:
     result = invoke(tree, "--changes-only")
     assert "The changes of 'web' were not captured" in result.stderr
     assert "/old" not in result.stdout
+
+
+async def test_a_forged_list_of_changes_is_told_and_the_files_are_shown(
+    tree: Path, tmp_path: Path
+) -> None:
+    data = b'{"changes": [\n{"kind": "A", "path": "/old"}\n]}\n'
+    folder = tmp_path / "with-changes"
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        for name in ("rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"):
+            await copy_into(bundle, tree, WEB + name)
+        await bundle.add(Label(WEB + "diff.json", ArtifactKind.DIFF, "web"), one(data))
+        await bundle.finish(capture())
+    genuine = await entries(folder)
+    assert any("(added)" in entry.message for entry in genuine)
+    (
+        await to_thread.run_sync(
+            (folder / WEB / "diff.json").write_bytes, data.replace(b"old", b"odd")
+        )
+    )
+    notes = Notes()
+    async with open_bundle(str(folder)) as opened:
+        found = [entry async for batch in timeline(opened, None, notes) for entry in batch]
+    assert any(entry.path == "/old" for entry in found) and notes.not_genuine
+    assert not any("(added)" in entry.message for entry in found)
+
+
+async def copy_into(bundle: BundleWriter, source: Path, name: str) -> None:
+    """Take an artifact over as it is: plain, and compressed anew frame by frame."""
+    async with open_bundle(str(source)) as opened:
+        archive = await open_archive(opened, name)
+        frames = [await archive.read_frame(number) for number in range(len(archive.frames or ()))]
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for frame in frames:
+            if frame:
+                yield frame
+
+    label = Label(name, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
+    await bundle.add(label, blocks(), framed=True)
