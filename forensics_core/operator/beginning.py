@@ -23,7 +23,12 @@ from forensics_core.errors import (
     DestinationFull,
     DestinationUnreachable,
     ForensicsError,
+    ObjectNotFound,
+    VerificationError,
 )
+from forensics_core.evidence.layout import MANIFEST
+from forensics_core.evidence.s3_store import S3Store
+from forensics_core.evidence.store import read_small
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator import statuses
 from forensics_core.operator.cache import name_of
@@ -39,8 +44,10 @@ from forensics_core.operator.desk import Desk, fields_of
 from forensics_core.operator.ending import Ending
 from forensics_core.operator.gathering import Gathering
 from forensics_core.operator.jobs import build_job
+from forensics_core.operator.manifests import LIMIT
 from forensics_core.operator.orders import build_order, build_secret, never_created
 from forensics_core.operator.reconcile import LookAtPod, Observed
+from forensics_core.operator.sealing import check_seal
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +123,20 @@ class Beginning:
         if rule is None or checkpoint.status.attempt:
             return None
         with self._desk.storage.sparing(rule):
-            occupied = await self._desk.storage.inside_a_bundle(folder, rule)
+            occupied = await self._desk.storage.inside_a_bundle(folder, rule, self._is_sealed)
         return inside_another(folder) if occupied else None
+
+    async def _is_sealed(self, store: S3Store) -> bool:
+        """Return whether a manifest with a seal of ours lies there."""
+        key = await self._desk.key()
+        if key is None:
+            return False
+        try:
+            manifest = await read_small(store, MANIFEST, limit=LIMIT)
+            await check_seal(store, manifest, key)
+        except (ObjectNotFound, VerificationError):
+            return False
+        return True
 
     async def _begin(self, step: LookAtPod, observed: Observed, pod: Object) -> None:
         checkpoint, settings = observed.checkpoint, self._desk.settings

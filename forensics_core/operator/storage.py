@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -17,7 +17,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     UsageError,
 )
-from forensics_core.evidence.layout import MANIFEST
+from forensics_core.evidence.layout import SEAL
 from forensics_core.evidence.s3_store import S3Store
 from forensics_core.export.budget import ByteBudget
 from forensics_core.export.locate import parse_location
@@ -43,7 +43,7 @@ class Storage:
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
         self._budget = ByteBudget()
-        self._without_manifest: OrderedDict[str, float] = OrderedDict()
+        self._no_bundles: OrderedDict[str, float] = OrderedDict()
         """Folders that are no bundles, and when that was seen."""
         self._resting: dict[S3Access, float] = {}
         """Until when services that do not answer are left alone; for ever while one goes to see."""
@@ -78,36 +78,33 @@ class Storage:
         access = rule.operator_access()
         return S3Store(await self._client(access), _place(location), access)
 
-    async def inside_a_bundle(self, folder: str, rule: DestinationRule) -> bool:
-        """Return whether `folder`, which `rule` covers, or one above it holds a manifest.
+    async def inside_a_bundle(
+        self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Store], Awaitable[bool]]
+    ) -> bool:
+        """Return whether `folder`, which `rule` covers, or one above it is a sealed bundle.
 
-        What was found is remembered: many requests go to the same folder. An identity that may not
-        list is told that it may not look where there is nothing, which says no more than nothing.
+        That a seal lies there is not enough, `is_bundle` has to find it good: whoever may add
+        objects could otherwise have every capture refused. What is none is remembered, because many
+        requests go to the same folder.
         """
         place = _place(folder)
         parts = [part for part in place.prefix.split("/") if part]
         for depth in range(len(parts) + 1):
             above = f"s3://{'/'.join([place.bucket, *parts[:depth]])}"
-            if await self._holds_manifest(above, rule):
+            known = self._no_bundles.get(above, -math.inf)
+            if anyio.current_time() - known < REMEMBERED:
+                continue
+            store = await self.reader(above, rule)
+            if await _has_seal(store) and await is_bundle(store):
                 return True
+            self._remember(above)
         return False
 
-    async def _holds_manifest(self, folder: str, rule: DestinationRule) -> bool:
-        known = self._without_manifest.get(folder, -math.inf)
-        if anyio.current_time() - known < REMEMBERED:
-            return False
-        try:
-            await (await self.reader(folder, rule)).stat(MANIFEST)
-        except DestinationUnreachable:
-            raise
-        except DestinationError:
-            # Whatever else is wrong, storing the context will tell.
-            self._without_manifest[folder] = anyio.current_time()
-            self._without_manifest.move_to_end(folder)
-            if len(self._without_manifest) > MOST_REMEMBERED:
-                self._without_manifest.popitem(last=False)
-            return False
-        return True
+    def _remember(self, folder: str) -> None:
+        self._no_bundles[folder] = anyio.current_time()
+        self._no_bundles.move_to_end(folder)
+        if len(self._no_bundles) > MOST_REMEMBERED:
+            self._no_bundles.popitem(last=False)
 
     @contextmanager
     def sparing(self, rule: DestinationRule) -> Iterator[None]:
@@ -138,6 +135,17 @@ class Storage:
             if access not in self._clients:
                 self._clients[access] = await self._stack.enter_async_context(s3_client(access))
             return self._clients[access]
+
+
+async def _has_seal(store: S3Store) -> bool:
+    try:
+        await store.stat(SEAL)
+    except DestinationUnreachable:
+        raise
+    except DestinationError:
+        # Whatever else is wrong, storing the context will tell.
+        return False
+    return True
 
 
 def _place(location: str) -> S3Place:

@@ -9,6 +9,7 @@ import pytest
 
 from forensics_core.evidence.layout import is_of_attempt
 from forensics_core.evidence.manifest import Capture
+from forensics_core.evidence.store import open_store, read_small
 from forensics_core.evidence.verify import verify
 from forensics_core.export.locate import open_destination
 from forensics_core.testing.runner import Outcome, RunningPod
@@ -117,11 +118,26 @@ async def test_evidence_never_goes_into_somebodys_bundle(stage: Stage, below: st
 
 async def test_nor_into_one_that_has_another_name(stage: Stage) -> None:
     home = f"s3://{stage.bucket}/cases/42"
-    await put(stage, home, "manifest.json", b"{}")
-    stage.request(destination=home, subpath="more")
+    stage.request("victim")
     async with stage.operating():
+        victim = await stage.finished("victim")
+        async with open_store(victim["location"], access=stage.access) as store:
+            for name in ("manifest.json", "manifest.sigstore.json"):
+                await put(stage, home, name, await read_small(store, name, limit=2**20))
+        stage.request(destination=home, subpath="more")
         status = await stage.finished()
     assert condition(status, "Failed")["reason"] == "DestinationIsBundle"
+
+
+async def test_what_only_looks_like_a_bundle_stops_no_capture(stage: Stage) -> None:
+    """Whoever may add objects, such as a collector, could otherwise have all of them refused."""
+    above = f"s3://{stage.bucket}/forensics"
+    await put(stage, above, "manifest.json", b"{}")
+    await put(stage, above, "manifest.sigstore.json", b"{}")
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert status["phase"] == "Complete"
 
 
 async def test_nobody_locks_evidence_for_longer_than_the_settings_allow(stage: Stage) -> None:
