@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from forensics_core.evidence.bundle import Sealable
 from forensics_core.evidence.layout import bundle_name, is_of_attempt
 from forensics_core.evidence.manifest import Capture
 from forensics_core.kube.objects import Object
+from forensics_core.operator.orders import never_created
 from forensics_core.units import human_size
 
 CAPTURING = "Capturing"
@@ -123,6 +125,7 @@ def begun(
         job_name=child_name(metadata.name, uid, attempt),
         location=location_of(checkpoint, destination, attempt, now),
         progress=Progress(summary="starting"),
+        containers=skipped(pod, checkpoint.spec.containers),
         conditions=_set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now),
     )
 
@@ -225,7 +228,7 @@ def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodC
         bytes=stored,
         size=human_size(stored),
         manifest_sha256=bundle.manifest_sha256,
-        containers=container_statuses(capture),
+        containers=container_statuses(capture, checkpoint.status.containers),
         progress=_done(checkpoint, capture, stored),
         conditions=_set(checkpoint, ConditionType.CAPTURED, True, "ManifestFound", message, now),
     )
@@ -254,8 +257,24 @@ def _done(checkpoint: PodCheckpoint, capture: Capture, stored: int) -> Progress:
     )
 
 
-def container_statuses(capture: Capture) -> tuple[ContainerStatus, ...]:
-    """Return what the manifest says became of each container."""
+def skipped(pod: Object, wanted: Sequence[str]) -> tuple[ContainerStatus, ...]:
+    """Return the containers that were asked for and that no runtime has made, with the reason."""
+    return tuple(
+        ContainerStatus(name=name, state=ContainerState.SKIPPED, reason="It was never created.")
+        for name in never_created(pod, wanted)
+    )
+
+
+def container_statuses(
+    capture: Capture, before: Sequence[ContainerStatus] = ()
+) -> tuple[ContainerStatus, ...]:
+    """Return what the manifest says became of each container, and those that were skipped."""
+    told = {container.name for container in capture.containers}
+    left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
+    return *_captured(capture), *left
+
+
+def _captured(capture: Capture) -> tuple[ContainerStatus, ...]:
     return tuple(
         ContainerStatus(
             name=container.name,

@@ -215,3 +215,17 @@ def test_a_delay_is_told_once_and_taken_back_when_the_worker_runs() -> None:
     assert (back.reason, back.message) == ("Capturing", "Attempt 1 is under way.")
     usual = progressed(it, Progress(artifacts_done=1), NOW)
     assert usual.conditions == it.status.conditions
+
+
+def test_a_container_that_was_never_created_is_skipped() -> None:
+    both = pod()
+    both["spec"]["containers"] = [{"name": name, "image": "x"} for name in ("app", "late")]
+    it = checkpoint()
+    status = begun(it, both, "s3://cases", 1, "", NOW)
+    (never,) = status.containers
+    assert (never.name, never.state, never.reason) == ("late", "Skipped", "It was never created.")
+    done = captured(it.model_copy(update={"status": status}), BUNDLE, NOW)
+    states = {row.name: str(row.state) for row in done.containers}
+    assert states.pop("late") == "Skipped" and "Skipped" not in states.values()
+    only = checkpoint(spec={"containers": ["app"]})
+    assert begun(only, both, "s3://cases", 1, "", NOW).containers == ()
