@@ -22,6 +22,7 @@ from botocore.handlers import add_expect_header
 
 from forensics_core.errors import UsageError
 from forensics_core.export.s3.failures import about_credentials, no_credentials
+from forensics_core.export.s3.renewal import renew
 from forensics_core.units import parse_size
 from forensics_core.version import __version__
 
@@ -74,6 +75,8 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        if access.access_key_id is None:
+            renew(client, await session.get_credentials(), session.profile_name)
     except (ValueError, BotoCoreError) as error:
         if about_credentials(error):
             raise no_credentials(error, access.endpoint_url or "S3") from error
