@@ -36,8 +36,10 @@ def renew(client: S3Client, credentials: Any, profile: str | None) -> None:
         return
     method: str = credentials.method
     renewal = Renewal(credentials, lambda: _from_file(method, profile))
-    client.meta.events.register("before-sign.s3", renewal.note)
-    client.meta.events.register("needs-retry.s3", renewal.look)
+    # Typed as hooks that return nothing: the answer to `needs-retry` is how long to wait.
+    events: Any = client.meta.events
+    events.register("before-sign.s3", renewal.note)
+    events.register("needs-retry.s3", renewal.look)
 
 
 def _from_file(method: str, profile: str | None) -> Any:
