@@ -182,9 +182,12 @@ class S3Upload:
     ) -> Any:
         """Return the answer; ask again for less where the store clearly refuses a demand."""
         while True:
+            asked = replace(self._traits)
             try:
                 return await attempt_counted(call, access, body=body)
             except Repeated as failure:
+                if self._traits != asked and status_of(failure.cause) in {400, 501}:
+                    continue  # another part was refused meanwhile, and has stepped down already
                 if not self._traits.step_down(failure.cause, locking=self._request.locking):
                     raise
 
