@@ -85,27 +85,34 @@ class Worker:
         await self.store(order, digest, pod)
         return Outcome()
 
-    async def store(self, order: WorkOrder, digest: str, pod: RunningPod | None = None) -> None:
-        """Store the bundle that the order asks for."""
+    async def store(
+        self,
+        order: WorkOrder,
+        digest: str,
+        pod: RunningPod | None = None,
+        gaps: tuple[NotCaptured, ...] | None = None,
+    ) -> None:
+        """Store the bundle that the order asks for, with these gaps instead of the worker's."""
+        gaps = self.gaps if gaps is None else gaps
         url = f"{order.destination}/{order.bundle}"
         async with open_destination(url, access=self.access) as destination:
             bundle = BundleWriter(destination)
             for target in order.targets:
-                for kind in self.kinds(order):
+                for kind in self.kinds(order, gaps):
                     file = MAIN_ARTIFACTS[kind][0]
                     name = f"containers/{target.name}/{file}" + ("0.log" if file[-1] == "/" else "")
                     label = Label(name, kind, target.name, "application/json")
                     await bundle.add(label, one(b'{"Id": "x"}'))
                 if pod is not None:
                     pod.log.write(progress_line(bundle))
-            for gap in (*self.gaps, *not_gathered(order)):
+            for gap in (*gaps, *not_gathered(order)):
                 bundle.lacks(gap)
             await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
 
-    def kinds(self, order: WorkOrder) -> list[ArtifactKind]:
+    def kinds(self, order: WorkOrder, gaps: tuple[NotCaptured, ...]) -> list[ArtifactKind]:
         """Return what to store of each container: all that is ordered but for the gaps."""
-        gaps = {ArtifactKind.CONTEXT, self.leaves_out, *(gap.what for gap in self.gaps)}
-        return [kind for kind in order.artifacts if kind not in gaps]
+        missing = {ArtifactKind.CONTEXT, self.leaves_out, *(gap.what for gap in gaps)}
+        return [kind for kind in order.artifacts if kind not in missing]
 
     def predicate(self, order: WorkOrder, digest: str) -> Capture:
         """Return the predicate, without artifacts and gaps."""
