@@ -17,8 +17,8 @@ from forensics_core.export.budget import ByteBudget
 from forensics_core.export.locate import parse_location
 from forensics_core.export.s3.client import S3Access, s3_client
 from forensics_core.export.s3.destination import S3Destination, S3Place
-from forensics_core.testing.cluster import LoopbackCluster
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.cluster import LoopbackCluster
+from forensics_loopback.runner import Outcome, RunningPod
 
 NAMESPACE = "forensics-system"
 PODS_PER_NODE = 10

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from forensics_core.errors import ForensicsError
 
-_OURS = {"forensics_core", "collector", "slackbot"}
+_OURS = {"forensics_core", "forensics_loopback", "collector", "slackbot"}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 First by hand, on the container's host; then as a PodCheckpoint that `kubectl` applies and the
 operator carries out. Runtime, S3, kubectl, the operator and the collector are the real ones; the
-Kubernetes API is the loopback one of `forensics_core.testing`. Nothing of it stays.
+Kubernetes API is the loopback one of `forensics_loopback`. Nothing of it stays.
 
 `python -m lab.demo [docker|containerd]` says whose container it is.
 """

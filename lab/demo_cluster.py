@@ -18,7 +18,7 @@ import anyio
 import yaml
 
 from forensics_core.evidence.seal import generate_key
-from forensics_core.testing import LoopbackCluster, ProcessRunner, User
+from forensics_loopback import LoopbackCluster, ProcessRunner, User
 from lab.demo_screen import follow, run, tell
 from lab.demo_shop import CONTAINER, Target
 from lab.process import LabError, daemon, in_thread, wait_until_ready

@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import yaml
 
-from forensics_core.testing import LoopbackCluster, User
+from forensics_loopback import LoopbackCluster, User
 from lab.demo import opening, run_story
 from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, Place, demo_cluster, install, operator
 from lab.demo_screen import run, tell, title

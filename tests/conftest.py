@@ -23,7 +23,7 @@ from lab.sink import Sink, running_sink
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-OUR_PACKAGES = ["forensics_core", "collector", "slackbot"]
+OUR_PACKAGES = ["forensics_core", "forensics_loopback", "collector", "slackbot"]
 SERVERS = {"docker": pytest.mark.docker, "containerd": pytest.mark.containerd, "s3": pytest.mark.s3}
 """The marks that tests get for using a fixture of that name."""
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from forensics_core.evidence.manifest import Capture, NotCaptured
-from forensics_core.testing import Fault, Outcome, RunningPod, User
-from forensics_core.testing.access import ADMIN
+from forensics_loopback import Fault, Outcome, RunningPod, User
+from forensics_loopback.access import ADMIN
 from tests.integration.cli.conftest import Remote, invoke, invoke_json
 from tests.integration.operator.stage import NAMESPACE
 

@@ -14,11 +14,11 @@ import pytest
 
 from forensics_core.export.s3.client import S3Access
 from forensics_core.operator.context import OWNERS
-from forensics_core.testing.access import Attributes, User
-from forensics_core.testing.faults import Fault
-from forensics_core.testing.rbac import rbac
-from forensics_core.testing.records import Recorded
-from forensics_core.testing.runner import RunningPod
+from forensics_loopback.access import Attributes, User
+from forensics_loopback.faults import Fault
+from forensics_loopback.rbac import rbac
+from forensics_loopback.records import Recorded
+from forensics_loopback.runner import RunningPod
 from lab.seaweed import Identity, S3Server
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, open_stage
 from tests.unit.deploy.manifests import manifests

@@ -16,9 +16,9 @@ from typing import Any
 import anyio
 from aiohttp import web
 
-from forensics_core.testing import Attributes, LoopbackCluster, User
-from forensics_core.testing.access import ADMIN
-from forensics_core.testing.rbac import rbac
+from forensics_loopback import Attributes, LoopbackCluster, User
+from forensics_loopback.access import ADMIN
+from forensics_loopback.rbac import rbac
 from tests.unit.deploy.admission import Policy, Review, Right
 from tests.unit.deploy.manifests import one
 

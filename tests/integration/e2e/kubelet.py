@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from forensics_core.testing import LoopbackCluster
+from forensics_loopback import LoopbackCluster
 from lab.docker import Engine
 from tests.e2e.pods import CONTAINERS
 

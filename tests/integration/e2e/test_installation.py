@@ -18,7 +18,7 @@ from anyio import to_thread
 from forensics_core.api.crd import crd
 from forensics_core.api.names import FINALIZER
 from forensics_core.operator.settings import Settings
-from forensics_core.testing import LoopbackCluster
+from forensics_loopback import LoopbackCluster
 from tests.e2e.commands import Commands, Failed, kubectl
 from tests.e2e.existing import Loan
 from tests.e2e.inputs import STANDARD, Inputs, read_inputs

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from forensics_core.export.s3.client import S3Access
-from forensics_core.testing import ProcessRunner
+from forensics_loopback import ProcessRunner
 from lab.docker import Engine
 from lab.seaweed import REGION, Identity, S3Server
 from tests.e2e.pods import PENDING

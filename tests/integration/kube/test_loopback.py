@@ -29,7 +29,7 @@ from forensics_core.kube.logs import follow_log
 from forensics_core.kube.objects import JSON_PATCH, Objects
 from forensics_core.kube.podcheckpoints import captured
 from forensics_core.kube.resources import EVENTS, JOBS, PODCHECKPOINTS, PODS, SECRETS
-from forensics_core.testing import Fault, LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import Fault, LoopbackCluster, Outcome, RunningPod
 
 SPEC = PodCheckpointSpec(pod="web", namespace="default", destination="s3://cases")
 QUICK = WatchSettings(initial_pause=0.01, longest_pause=0.05)

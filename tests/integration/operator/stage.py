@@ -33,8 +33,8 @@ from forensics_core.export.s3.client import S3Access
 from forensics_core.kube.connection import connect
 from forensics_core.operator.main import operate
 from forensics_core.operator.settings import Settings
-from forensics_core.testing.cluster import LoopbackCluster
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.cluster import LoopbackCluster
+from forensics_loopback.runner import Outcome, RunningPod
 
 NAMESPACE = "forensics-system"
 Document = dict[str, Any]

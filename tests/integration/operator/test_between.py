@@ -16,7 +16,7 @@ from forensics_core.export.locate import parse_location
 from forensics_core.export.s3.client import s3_client
 from forensics_core.export.s3.destination import S3Place
 from forensics_core.operator.sealing import check_seal
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import after_storing, remove, store
 

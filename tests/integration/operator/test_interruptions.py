@@ -11,7 +11,7 @@ import pytest
 from forensics_core.evidence.layout import is_of_attempt
 from forensics_core.evidence.manifest import NotCaptured
 from forensics_core.evidence.verify import verify
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
 from tests.integration.operator.test_crashes import crash_after
 from tests.integration.operator.test_trouble import said

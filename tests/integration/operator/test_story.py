@@ -8,7 +8,7 @@ import pytest
 from forensics_core.evidence.layout import is_of_attempt
 from forensics_core.evidence.manifest import NotCaptured
 from forensics_core.evidence.verify import verify
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Stage, condition, order_of
 
 

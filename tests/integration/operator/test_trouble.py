@@ -18,8 +18,8 @@ from forensics_core.evidence.verify import verify
 from forensics_core.export.s3.client import s3_client
 from forensics_core.operator.manifests import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
-from forensics_core.testing.faults import Fault
-from forensics_core.testing.runner import Outcome, RunningPod
+from forensics_loopback.faults import Fault
+from forensics_loopback.runner import Outcome, RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
 

@@ -1,0 +1,46 @@
+"""A loopback Kubernetes API and Job runner, for tests and demos, ours and yours.
+
+    async with LoopbackCluster() as cluster:
+        cluster.seed_pod("web")
+        config = await cluster.kubeconfig(tmp_path / "kubeconfig")
+        ...  # kubectl, kubernetes_asyncio or anything else, against the file or `cluster.url`
+
+It behaves like a Kubernetes 1.36 in what clients and controllers rely on: versions, conflicts,
+watches with bookmarks and 410, server-side apply, status subresources, finalizers, owner
+references, custom resources with validation and printer columns, Jobs whose pods really run
+(`ProcessRunner`) or end as a test says (any async function), logs that can be followed.
+
+`Fault`s break it on purpose, `cluster.records` counts what was asked of it, a `Policy` or
+`cluster.enforce_rbac()` decides who may do what.
+
+It is not a Kubernetes. One process holds everything in memory. There are no admission webhooks and
+policies, no controllers but those for Jobs, their pods and garbage, no conversion between versions
+of a custom resource; CEL rules are evaluated as far as `cel` reads them and pass where it does not.
+"""
+
+from forensics_loopback.access import Attributes, Policy, User, allow_all
+from forensics_loopback.cluster import LoopbackCluster
+from forensics_loopback.faults import WRITES, Fault, Faults
+from forensics_loopback.process import ProcessRunner
+from forensics_loopback.records import Recorded, Records
+from forensics_loopback.runner import JobRunner, Outcome, RunningPod, succeed
+from forensics_loopback.status import ApiError
+
+__all__ = [
+    "WRITES",
+    "ApiError",
+    "Attributes",
+    "Fault",
+    "Faults",
+    "JobRunner",
+    "LoopbackCluster",
+    "Outcome",
+    "Policy",
+    "ProcessRunner",
+    "Recorded",
+    "Records",
+    "RunningPod",
+    "User",
+    "allow_all",
+    "succeed",
+]
