@@ -29,9 +29,9 @@ from bench.operator_world import NAMESPACE, PODS_PER_NODE, Document, checkpoint,
 from bench.page import GOAL_COLUMNS, fill, goal, table
 from bench.processes import cpu_seconds
 from bench.sink import ROOT, RemoteSink, remote_sink
+from forensics_core.bundle.seal import generate_key
 from forensics_core.errors import ForensicsError
-from forensics_core.evidence.seal import generate_key
-from forensics_core.export.s3.client import S3Access
+from forensics_core.storage.s3.client import S3Access
 from forensics_loopback.cluster import LoopbackCluster
 from forensics_loopback.records import READS, WATCHES
 from lab.images import MiB

@@ -11,12 +11,12 @@ from typing import Any
 
 from forensics_core.api.crd import crd
 from forensics_core.api.order import WorkOrder
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.manifest import Capture, Container, Node, OrderRef, Tool
-from forensics_core.export.budget import ByteBudget
-from forensics_core.export.locate import parse_location
-from forensics_core.export.s3.client import S3Access, s3_client
-from forensics_core.export.s3.destination import S3Destination, S3Place
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Tool
+from forensics_core.bundle.writer import BundleWriter
+from forensics_core.storage.budget import ByteBudget
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.client import S3Access, s3_client
+from forensics_core.storage.s3.destination import S3Destination, S3Place
 from forensics_loopback.cluster import LoopbackCluster
 from forensics_loopback.runner import Outcome, RunningPod
 

@@ -21,12 +21,12 @@ from anyio import to_thread
 
 from collector.files.tree import OPTIONS
 from forensics_core.allocator import use_one_arena
-from forensics_core.export.blocks import BLOCK_SIZE
-from forensics_core.export.destination import Buffer
-from forensics_core.export.locate import open_destination
-from forensics_core.export.stages import Digest, Stage, Zstd
-from forensics_core.export.tarindex.rows import Chunk
-from forensics_core.export.tarindex.stage import TarIndex
+from forensics_core.pipeline.stages import Digest, Stage, Zstd
+from forensics_core.storage.blocks import BLOCK_SIZE
+from forensics_core.storage.destination import Buffer
+from forensics_core.storage.locate import open_destination
+from forensics_core.tarindex.rows import Chunk
+from forensics_core.tarindex.stage import TarIndex
 
 
 @dataclass(slots=True)

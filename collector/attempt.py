@@ -19,6 +19,8 @@ from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.bundle.manifest import Clocks, Container, NotCaptured
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
@@ -29,8 +31,6 @@ from forensics_core.errors import (
     SourceError,
     UsageError,
 )
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.manifest import Clocks, Container, NotCaptured
 from forensics_core.tasks import task_group
 
 MARGIN = 30.0

@@ -26,11 +26,11 @@ from forensics_core.api.order import (
     Target,
     WorkOrder,
 )
+from forensics_core.bundle.layout import bundle_name, fit
 from forensics_core.errors import UsageError
-from forensics_core.evidence.layout import bundle_name, fit
-from forensics_core.export.locate import open_destination, parse_location
-from forensics_core.export.meter import Meter
-from forensics_core.export.s3.client import S3Access
+from forensics_core.pipeline.meter import Meter
+from forensics_core.storage.locate import open_destination, parse_location
+from forensics_core.storage.s3.client import S3Access
 
 ARTIFACTS = tuple(kind for kind in DEFAULT_ARTIFACTS if kind is not ArtifactKind.CONTEXT)
 """What is captured unless told otherwise: there is no cluster to take a context from."""

@@ -18,13 +18,13 @@ from collector.pace import Pace
 from collector.runtimes.runtime import Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, WorkOrder
+from forensics_core.bundle.layout import ORDER
+from forensics_core.bundle.manifest import Capture, OrderRef, Statement
+from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.errors import UsageError
-from forensics_core.evidence.bundle import BundleWriter, Label
-from forensics_core.evidence.layout import ORDER
-from forensics_core.evidence.manifest import Capture, OrderRef, Statement
-from forensics_core.export.blocks import one
-from forensics_core.export.destination import Destination
-from forensics_core.export.meter import Meter
+from forensics_core.pipeline.meter import Meter
+from forensics_core.storage.blocks import one
+from forensics_core.storage.destination import Destination
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,8 +224,8 @@ def _capture(
     containers: tuple[str, ...], to: str, wish: Wish, owner: str | None, *, quiet: bool
 ) -> Result:
     from collector.byhand import prepared
-    from forensics_core.export.meter import Meter
-    from forensics_core.export.s3.client import S3Access
+    from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.s3.client import S3Access
 
     finished: list[Result] = []
 

@@ -17,13 +17,13 @@ from collector.pace import Pace
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.manifest import Flag, NotCaptured
+from forensics_core.bundle.writer import BundleWriter, Findings, Label
 from forensics_core.errors import ContainerGone
-from forensics_core.evidence.bundle import BundleWriter, Findings, Label
-from forensics_core.evidence.layout import container_file
-from forensics_core.evidence.manifest import Flag, NotCaptured
-from forensics_core.export.blocks import one
-from forensics_core.export.destination import Buffer
-from forensics_core.export.stages import Stage
+from forensics_core.pipeline.stages import Stage
+from forensics_core.storage.blocks import one
+from forensics_core.storage.destination import Buffer
 
 T = TypeVar("T")
 

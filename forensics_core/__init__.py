@@ -23,6 +23,15 @@ from forensics_core.version import __version__
 
 if TYPE_CHECKING:
     from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
+    from forensics_core.bundle.fetch import Fetched, fetch
+    from forensics_core.bundle.identity import EvidenceIdentity
+    from forensics_core.bundle.manifest import Statement
+    from forensics_core.bundle.problems import Problem, ProblemKind
+    from forensics_core.bundle.reader import BundleReader, open_bundle
+    from forensics_core.bundle.seal import generate_key, sign, verify_seal
+    from forensics_core.bundle.verification import SealState, Verification
+    from forensics_core.bundle.verify import verify
+    from forensics_core.bundle.writer import BundleWriter
     from forensics_core.errors import (
         AccessDenied,
         BundleNotFound,
@@ -33,20 +42,11 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from forensics_core.evidence.bundle import BundleWriter
-    from forensics_core.evidence.fetch import Fetched, fetch
-    from forensics_core.evidence.identity import EvidenceIdentity
-    from forensics_core.evidence.manifest import Statement
-    from forensics_core.evidence.problems import Problem, ProblemKind
-    from forensics_core.evidence.reader import BundleReader, open_bundle
-    from forensics_core.evidence.seal import generate_key, sign, verify_seal
-    from forensics_core.evidence.verification import SealState, Verification
-    from forensics_core.evidence.verify import verify
-    from forensics_core.export.locate import open_destination
-    from forensics_core.export.meter import Meter
-    from forensics_core.export.s3.client import S3Access
     from forensics_core.kube.connection import Cluster, connect
     from forensics_core.kube.podcheckpoints import PodCheckpoints
+    from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.locate import open_destination
+    from forensics_core.storage.s3.client import S3Access
 
 
 __all__ = [
@@ -90,18 +90,18 @@ _HOMES = {
         "AccessDenied BundleNotFound CheckpointFailed ClusterError DestinationError "
         "ForensicsError UsageError VerificationError"
     ),
-    "evidence.bundle": "BundleWriter",
-    "evidence.fetch": "Fetched fetch",
-    "evidence.identity": "EvidenceIdentity",
-    "evidence.manifest": "Statement",
-    "evidence.problems": "Problem ProblemKind",
-    "evidence.reader": "BundleReader open_bundle",
-    "evidence.seal": "generate_key sign verify_seal",
-    "evidence.verification": "SealState Verification",
-    "evidence.verify": "verify",
-    "export.locate": "open_destination",
-    "export.meter": "Meter",
-    "export.s3.client": "S3Access",
+    "bundle.writer": "BundleWriter",
+    "bundle.fetch": "Fetched fetch",
+    "bundle.identity": "EvidenceIdentity",
+    "bundle.manifest": "Statement",
+    "bundle.problems": "Problem ProblemKind",
+    "bundle.reader": "BundleReader open_bundle",
+    "bundle.seal": "generate_key sign verify_seal",
+    "bundle.verification": "SealState Verification",
+    "bundle.verify": "verify",
+    "storage.locate": "open_destination",
+    "pipeline.meter": "Meter",
+    "storage.s3.client": "S3Access",
     "kube.connection": "Cluster connect",
     "kube.podcheckpoints": "PodCheckpoints",
 }

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import yaml
 
-from forensics_core.evidence.seal import generate_key
+from forensics_core.bundle.seal import generate_key
 from forensics_loopback import LoopbackCluster, ProcessRunner, User
 from lab.demo_screen import follow, run, tell
 from lab.demo_shop import CONTAINER, Target

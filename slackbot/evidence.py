@@ -8,18 +8,18 @@ from typing import Any
 import anyio
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.bundle.examination import examine
+from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.identity import EvidenceIdentity
+from forensics_core.bundle.manifest import Artifact
+from forensics_core.bundle.reader import BundleReader, open_bundle
+from forensics_core.bundle.verification import Verification
+from forensics_core.bundle.verify import verify
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.examination import examine
-from forensics_core.evidence.expectation import Expectation
-from forensics_core.evidence.identity import EvidenceIdentity
-from forensics_core.evidence.manifest import Artifact
-from forensics_core.evidence.reader import BundleReader, open_bundle
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.evidence.verification import Verification
-from forensics_core.evidence.verify import verify
-from forensics_core.export.locate import parse_location
-from forensics_core.export.s3.client import S3Access, s3_client
-from forensics_core.export.s3.destination import S3Place
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.client import S3Access, s3_client
+from forensics_core.storage.s3.destination import S3Place
+from forensics_core.storage.s3_store import S3Store
 from slackbot.blocks.answers import Link
 from slackbot.errors import Told
 from slackbot.settings import Reader

@@ -14,8 +14,8 @@ from typing import Any
 import anyio
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.bundle.manifest import Artifact
 from forensics_core.errors import ClusterError, ForensicsError, NotFound
-from forensics_core.evidence.manifest import Artifact
 from forensics_core.kube.backoff import Backoff
 from slackbot.blocks.answers import sentence
 from slackbot.blocks.elements import Message

@@ -12,8 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from forensics_core.api.order import ArtifactKind, Compression, ContextFile
-from forensics_core.evidence.bundle import BundleWriter, Findings, Label, Sealable
-from forensics_core.evidence.manifest import (
+from forensics_core.bundle.manifest import (
     Capture,
     Container,
     Flag,
@@ -22,9 +21,10 @@ from forensics_core.evidence.manifest import (
     OrderRef,
     Tool,
 )
-from forensics_core.export.blocks import BLOCK_SIZE, one
-from forensics_core.export.destination import Destination
-from forensics_core.export.locate import open_destination
+from forensics_core.bundle.writer import BundleWriter, Findings, Label, Sealable
+from forensics_core.storage.blocks import BLOCK_SIZE, one
+from forensics_core.storage.destination import Destination
+from forensics_core.storage.locate import open_destination
 
 INSPECT = "containers/web/inspect.json"
 DIFF = "containers/web/diff.json"

@@ -29,7 +29,7 @@ SERVERS = {"docker": pytest.mark.docker, "containerd": pytest.mark.containerd, "
 
 LOADER = "botocore/loaders.py"
 """Where a new client looks for its service's description: what is large has been read before, in a
-thread (`forensics_core.export.s3.client`); a few look-ups of names that do not exist remain."""
+thread (`forensics_core.storage.s3.client`); a few look-ups of names that do not exist remain."""
 
 
 def pytest_configure() -> None:

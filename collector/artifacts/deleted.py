@@ -19,8 +19,8 @@ from collector.node.programs import Programs
 from collector.node.sharedmemory import MAX_SEGMENTS, Segment, segments
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
+from forensics_core.bundle.writer import shortened
 from forensics_core.errors import DestinationError, UsageError
-from forensics_core.evidence.bundle import shortened
 
 PATIENCE = 60.0
 """Seconds that looking at all processes may take."""

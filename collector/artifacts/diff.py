@@ -24,8 +24,8 @@ from collector.node.procfs import Process
 from collector.runtimes.runtime import Change, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.bundle import Findings
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings
 
 NAME = "diff.json"
 METHOD = "overlay-upperdir"

@@ -25,11 +25,11 @@ from collector.node.procfs import companions
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import SourceError
-from forensics_core.evidence.bundle import Findings, shortened
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.destination import Buffer
-from forensics_core.export.tarindex.stage import TarIndex
+from forensics_core.storage.destination import Buffer
+from forensics_core.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
 _BRIEF = 200

@@ -15,8 +15,8 @@ from collector.files.logfiles import LogFile, LogFiles, reason
 from collector.runtimes.runtime import LogStream, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.bundle import Findings
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings
 
 SHARE = 0.1
 """Of the time until the deadline, for comparing the files with the engine's answer."""

@@ -30,11 +30,11 @@ from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
-from forensics_core.evidence.bundle import Findings, shortened
-from forensics_core.evidence.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.destination import Buffer
+from forensics_core.storage.destination import Buffer
 
 NAME = "mounts.tar"
 METHOD = "mounts"

@@ -25,8 +25,8 @@ from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.bundle import Findings
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings
 
 INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
 TABLES = (

@@ -29,8 +29,8 @@ from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.bundle import Findings
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings
 
 NAME = "processes.json"
 METHOD = "proc"

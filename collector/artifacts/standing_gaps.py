@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.manifest import NotCaptured
+from forensics_core.bundle.manifest import NotCaptured
 
 MEMORY, KERNEL = "memory of processes", "state of the kernel and the node"
 _MEMORY = (

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from collector.files.beneath import FOLDER, opened
 from collector.files.logfiles import LogName
 from collector.node.host import Host
-from forensics_core.evidence.layout import fit
+from forensics_core.bundle.layout import fit
 
 MAX_NAMES = 100_000
 """Entries of the folder that are looked at."""

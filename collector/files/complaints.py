@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from collector.documents.text import readable
 from collector.files.names import MAX_NAMES, Names
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import SourceError
-from forensics_core.evidence.bundle import Findings, shortened
-from forensics_core.evidence.manifest import Flag
 
 MAX_LINE = 64 * 1024
 """Bytes of a line; a longer one is only counted."""

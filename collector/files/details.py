@@ -19,7 +19,7 @@ from typing import Any
 
 from collector.files.beneath import open_strictly
 from collector.files.strays import decimal
-from forensics_core.export.tarindex.member import Member
+from forensics_core.tarindex.member import Member
 
 _FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")
 """Mask, attributes, inode, which attributes are known, birth, change, major, minor."""

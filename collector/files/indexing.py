@@ -16,13 +16,13 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
-from forensics_core.evidence.bundle import Findings, Label
-from forensics_core.evidence.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.destination import Buffer
-from forensics_core.export.tarindex.member import Member
-from forensics_core.export.tarindex.rows import Chunk
-from forensics_core.export.tarindex.stage import TarIndex
+from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import Findings, Label
+from forensics_core.storage.destination import Buffer
+from forensics_core.tarindex.member import Member
+from forensics_core.tarindex.rows import Chunk
+from forensics_core.tarindex.stage import TarIndex
 from forensics_core.tasks import task_group
 
 METHOD = "index"

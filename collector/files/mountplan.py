@@ -16,7 +16,7 @@ from collector.documents.text import portable, readable
 from collector.files.mounted import Seen, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount
 from collector.runtimes.declared import RUNTIME_FILES, Declared
-from forensics_core.evidence.bundle import shortened
+from forensics_core.bundle.writer import shortened
 
 MAX_RUNTIME_FILE = 4 * 1024 * 1024
 """Bytes of a file that a runtime mounts; a container may have filled it up."""

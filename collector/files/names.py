@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from forensics_core.evidence.bundle import shortened
+from forensics_core.bundle.writer import shortened
 
 MAX_NAMES = 50
 """Names kept of one sort; the rest are only counted."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from forensics_core.export.destination import Buffer
-from forensics_core.export.tarindex.headers import (
+from forensics_core.storage.destination import Buffer
+from forensics_core.tarindex.headers import (
     BLOCK,
     EXTENSIONS,
     name_in,

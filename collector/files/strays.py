@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from collector.files.beneath import PLACE, open_strictly, opened
-from forensics_core.export.tarindex.member import Member, absolute
+from forensics_core.tarindex.member import Member, absolute
 
 MAX_NAMES_SIZE = 8 * 1024 * 1024
 """Bytes of memory for names of sockets: some 80,000 of the usual length."""

@@ -32,10 +32,10 @@ from collector.files.splice import Splice
 from collector.files.strays import SocketNames
 from collector.runtimes.runtime import Unavailable
 from forensics_core import children
+from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.blocks import read_socket
-from forensics_core.export.destination import Buffer
+from forensics_core.storage.blocks import read_socket
+from forensics_core.storage.destination import Buffer
 from forensics_core.tasks import task_group
 
 BETWEEN = 1024 * 1024

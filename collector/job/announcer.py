@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 from anyio import to_thread
 
-from forensics_core.export.meter import Meter
+from forensics_core.pipeline.meter import Meter
 from forensics_core.tasks import task_group
 
 STDOUT = 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from forensics_core.evidence.manifest import Node, Tool
+from forensics_core.bundle.manifest import Node, Tool
 from forensics_core.version import __version__
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -31,8 +31,8 @@ def cat_command(location: str, file: str, expected_bucket_owner: str | None) -> 
 async def _print(location: str, owner: str | None, place: Place) -> None:
     from anyio import to_thread
 
-    from forensics_core.evidence.archive_file import find_file, read_file
-    from forensics_core.evidence.index import open_index
+    from forensics_core.bundle.content import find_file, read_file
+    from forensics_core.bundle.files import open_index
 
     async with opened(location, owner) as bundle:
         index = await open_index(bundle, place.container)

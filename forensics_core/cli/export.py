@@ -17,8 +17,8 @@ from forensics_core.cli.running import run
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.manifest import Artifact
-    from forensics_core.evidence.reader import BundleReader
+    from forensics_core.bundle.manifest import Artifact
+    from forensics_core.bundle.reader import BundleReader
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

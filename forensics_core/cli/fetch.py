@@ -13,7 +13,7 @@ from forensics_core.cli.render import prose, say, say_json
 from forensics_core.cli.running import run
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.fetch import Fetched
+    from forensics_core.bundle.fetch import Fetched
 
 
 @click.command("fetch", short_help="Download a bundle, verified on the way.")
@@ -41,10 +41,10 @@ def fetch_command(
 async def _fetch(
     location: str, folder: Path, decompress: bool, owner: str | None, *, quiet: bool
 ) -> Fetched:
+    from forensics_core.bundle.fetch import fetch
     from forensics_core.cli.progress import progress
-    from forensics_core.evidence.fetch import fetch
-    from forensics_core.export.meter import Meter
-    from forensics_core.export.s3.client import S3Access
+    from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.s3.client import S3Access
 
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Fetching", quiet=quiet):

@@ -17,8 +17,8 @@ from forensics_core.cli.render import clean, say
 from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.index import FileIndex
-    from forensics_core.evidence.index_row import Row
+    from forensics_core.bundle.files import FileIndex
+    from forensics_core.tarindex.row import Row
 
 _LETTERS = {
     "file": stat.S_IFREG,
@@ -53,7 +53,7 @@ async def list_files(
     location: str, owner: str | None, place: Place, recursive: bool, output: str
 ) -> None:
     """Print what lies at a place: a directory's content, or the one file."""
-    from forensics_core.evidence.index import open_index
+    from forensics_core.bundle.files import open_index
 
     async with opened(location, owner) as bundle:
         index = await open_index(bundle, place.container)

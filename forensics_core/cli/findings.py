@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from forensics_core.bundle.problems import Problem
 from forensics_core.cli.render import clean, prose, say
-from forensics_core.evidence.problems import Problem
 
 _EXTRAS = 20
 """Objects that nobody named which have a line each."""

@@ -20,8 +20,8 @@ from forensics_core.errors import ForensicsError
 if TYPE_CHECKING:
     from forensics_core.api.podcheckpoint import PodCheckpoint
     from forensics_core.cli.place import Place
-    from forensics_core.export.meter import Meter
     from forensics_core.kube import PodCheckpoints
+    from forensics_core.pipeline.meter import Meter
 
 
 class CapturedInPart(ForensicsError):
@@ -78,7 +78,7 @@ def _interruptible(name: str, watching: Callable[[], Awaitable[PodCheckpoint]]) 
 
 
 async def _follow(name: str, place: Place, *, quiet: bool, within: int | None) -> PodCheckpoint:
-    from forensics_core.export.meter import Meter
+    from forensics_core.pipeline.meter import Meter
 
     async with place.checkpoints() as checkpoints:
         with _limit(within, name):

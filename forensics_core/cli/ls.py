@@ -19,9 +19,9 @@ from forensics_core.cli.running import run
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.changes import Change
-    from forensics_core.evidence.manifest import Artifact, NotCaptured
-    from forensics_core.evidence.reader import BundleReader
+    from forensics_core.bundle.manifest import Artifact, NotCaptured
+    from forensics_core.bundle.reader import BundleReader
+    from forensics_core.readers.changes import Change
 
 
 @click.command("ls", short_help="List what is in a bundle, and what is not.")
@@ -73,7 +73,7 @@ async def _artifacts(location: str, owner: str | None, container: str | None, ou
 
 
 async def _changes(location: str, owner: str | None, container: str | None, output: str) -> None:
-    from forensics_core.evidence.changes import change_batches
+    from forensics_core.readers.changes import change_batches
 
     async with opened(location, owner) as bundle:
         name = container or _only_container(bundle)

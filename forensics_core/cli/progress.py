@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 
 from forensics_core.cli.render import counted, duration, prose, size
-from forensics_core.export.meter import Meter
+from forensics_core.pipeline.meter import Meter
 from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:

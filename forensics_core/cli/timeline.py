@@ -17,7 +17,7 @@ from forensics_core.cli.running import run
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.reader import BundleReader
+    from forensics_core.bundle.reader import BundleReader
     from forensics_core.readers.timeline.entry import Entry
     from forensics_core.readers.timeline.timeline import Filter, Notes
 

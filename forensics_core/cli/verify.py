@@ -14,9 +14,9 @@ from forensics_core.cli.render import clean, say, say_json
 from forensics_core.cli.running import run
 
 if TYPE_CHECKING:
-    from forensics_core.evidence.identity import EvidenceIdentity
-    from forensics_core.evidence.manifest import Capture
-    from forensics_core.evidence.verification import Verification
+    from forensics_core.bundle.identity import EvidenceIdentity
+    from forensics_core.bundle.manifest import Capture
+    from forensics_core.bundle.verification import Verification
 
 
 def _filled(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -55,7 +55,7 @@ def verify_command(
     as it was before compression; each mismatch and missing object is named. Ends with exit code 3
     if there is any, or if it is other evidence than --pod, --uid and --incident say.
     """
-    from forensics_core.evidence.identity import EvidenceIdentity
+    from forensics_core.bundle.identity import EvidenceIdentity
 
     namespace, _, name = (pod or "").rpartition("/")
     wanted = EvidenceIdentity(namespace=namespace, pod=name, uid=uid or "", incident=incident or "")
@@ -73,10 +73,10 @@ async def _verify(
     strict: bool,
     quiet: bool,
 ) -> Verification:
+    from forensics_core.bundle.verify import verify
     from forensics_core.cli.progress import progress
-    from forensics_core.evidence.verify import verify
-    from forensics_core.export.meter import Meter
-    from forensics_core.export.s3.client import S3Access
+    from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.s3.client import S3Access
 
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
@@ -94,8 +94,8 @@ def _report(verification: Verification, output: str) -> None:
 
 
 def _show(verification: Verification) -> None:
+    from forensics_core.bundle.verification import SealState
     from forensics_core.cli.findings import say_extras, say_findings, summary
-    from forensics_core.evidence.verification import SealState
 
     say_findings(verification.problems, verification.notes)
     say_extras(verification.extras, verification.extras_total, intact=verification.ok)
@@ -153,7 +153,7 @@ def _as_json(verification: Verification) -> dict[str, Any]:
 
 
 def _identity(capture: Capture, location: str) -> dict[str, Any]:
-    from forensics_core.evidence.identity import is_copy, signed_location
+    from forensics_core.bundle.identity import is_copy, signed_location
 
     fields = {"pod", "requester", "reason", "incident", "started_at", "finished_at"}
     document = capture.model_dump(mode="json", by_alias=True, include=fields)

@@ -16,6 +16,7 @@ import anyio
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.bundle.layout import MANIFEST
 from forensics_core.errors import (
     AlreadyExists,
     ClusterError,
@@ -26,9 +27,6 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.evidence.layout import MANIFEST
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.evidence.store import read_small
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator import statuses
 from forensics_core.operator.cache import name_of
@@ -48,6 +46,8 @@ from forensics_core.operator.manifests import LIMIT
 from forensics_core.operator.orders import build_order, build_secret, never_created
 from forensics_core.operator.reconcile import LookAtPod, Observed
 from forensics_core.operator.sealing import check_seal
+from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.store import read_small
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.evidence.layout import MAIN_ARTIFACTS, container_file
-from forensics_core.evidence.manifest import Artifact, Capture, NotCaptured
+from forensics_core.bundle.layout import MAIN_ARTIFACTS, container_file
+from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured
 
 NOTHING_THERE = {
     "NotRunning": frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY}),

@@ -26,8 +26,6 @@ from forensics_core.errors import (
     NotFound,
     ObjectExists,
 )
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.export.s3.destination import S3Destination
 from forensics_core.kube import resources
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
@@ -35,6 +33,8 @@ from forensics_core.kube.resources import Resource
 from forensics_core.operator.orders import STATUS_LISTS
 from forensics_core.operator.reads import Listing, Reads
 from forensics_core.operator.storage import digest_of
+from forensics_core.storage.s3.destination import S3Destination
+from forensics_core.storage.s3_store import S3Store
 from forensics_core.tasks import task_group
 
 OWNERS = {

@@ -13,8 +13,6 @@ from forensics_core.api.names import child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import DestinationError, NotFound, UsageError
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.export.s3.destination import S3Destination
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.events import EventRecorder, reference
 from forensics_core.kube.objects import Object, Objects
@@ -29,6 +27,8 @@ from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.storage import Storage
+from forensics_core.storage.s3.destination import S3Destination
+from forensics_core.storage.s3_store import S3Store
 from forensics_core.text import printable
 
 log = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import anyio
 from anyio import to_thread
 
+from forensics_core.bundle.layout import MANIFEST
+from forensics_core.bundle.manifest import Statement
+from forensics_core.bundle.versions import choose_manifest, history_of
+from forensics_core.bundle.writer import Sealable
 from forensics_core.errors import ObjectNotFound, VerificationError
-from forensics_core.evidence.bundle import Sealable
-from forensics_core.evidence.layout import MANIFEST
-from forensics_core.evidence.manifest import Statement
-from forensics_core.evidence.store import Store, read_small
-from forensics_core.evidence.versions import choose_manifest, history_of
-from forensics_core.export.destination import StoredObject
+from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.store import Store, read_small
 
 LIMIT = 8 * 1024 * 1024
 """Bytes of a manifest; one of 256 containers with all their remarks has less."""

@@ -15,30 +15,30 @@ from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.bundle.expectation import contradictions
+from forensics_core.bundle.layout import SEAL, SHA256SUMS
+from forensics_core.bundle.manifest import Capture, Statement
+from forensics_core.bundle.seal import public_key_of, sign, verify_seal
+from forensics_core.bundle.versions import (
+    SEAL_ROOM,
+    find_seal,
+    history_of,
+    version_to_read,
+)
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     ObjectExists,
     ObjectNotFound,
 )
-from forensics_core.evidence.expectation import contradictions
-from forensics_core.evidence.layout import SEAL, SHA256SUMS
-from forensics_core.evidence.manifest import Capture, Statement
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.evidence.seal import public_key_of, sign, verify_seal
-from forensics_core.evidence.store import read_small
-from forensics_core.evidence.versions import (
-    SEAL_ROOM,
-    find_seal,
-    history_of,
-    version_to_read,
-)
-from forensics_core.export.destination import StoredObject
-from forensics_core.export.s3.destination import S3Destination
 from forensics_core.operator.completeness import omissions
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.manifests import Found, check_shape
 from forensics_core.operator.storage import digest_of
+from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.s3.destination import S3Destination
+from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.store import read_small
 from forensics_core.tasks import task_group
 
 HEADS_AT_ONCE = 8

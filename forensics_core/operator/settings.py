@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.errors import UsageError
-from forensics_core.export.s3.client import S3Access
+from forensics_core.storage.s3.client import S3Access
 from forensics_core.units import parse_size
 
 PATIENCE, ATTEMPTS = 10.0, 2

@@ -23,9 +23,9 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointStatus,
     Progress,
 )
-from forensics_core.evidence.bundle import Sealable
-from forensics_core.evidence.layout import bundle_name, is_of_attempt
-from forensics_core.evidence.manifest import Capture
+from forensics_core.bundle.layout import bundle_name, is_of_attempt
+from forensics_core.bundle.manifest import Capture
+from forensics_core.bundle.writer import Sealable
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import never_created
 from forensics_core.units import human_size

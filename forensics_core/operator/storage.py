@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from forensics_core.api.order import Encryption, Retention
+from forensics_core.bundle.layout import SEAL
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     UsageError,
 )
-from forensics_core.evidence.layout import SEAL
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.export.budget import ByteBudget
-from forensics_core.export.locate import parse_location
-from forensics_core.export.s3.client import S3Access, s3_client
-from forensics_core.export.s3.destination import S3Destination, S3Place, object_parameters
 from forensics_core.operator.settings import DestinationRule
+from forensics_core.storage.budget import ByteBudget
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.client import S3Access, s3_client
+from forensics_core.storage.s3.destination import S3Destination, S3Place, object_parameters
+from forensics_core.storage.s3_store import S3Store
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

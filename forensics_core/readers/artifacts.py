@@ -15,9 +15,9 @@ from contextlib import aclosing
 
 from anyio import to_thread
 
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.archive import open_archive
-from forensics_core.evidence.reader import BundleReader
+from forensics_core.tarindex.archive import open_archive
 
 MAX_LINE = 64 * 1024
 """Bytes of a line that are kept; the rest of a longer one is passed over."""
@@ -66,7 +66,7 @@ def _not_genuine(name: str) -> VerificationError:
 
 async def _plain(bundle: BundleReader, name: str) -> AsyncGenerator[bytes, None]:
     """Read frame by frame where there are any: each is bounded, whatever it claims to unpack to."""
-    archive = await open_archive(bundle, name)
+    archive = await open_archive(bundle, bundle.expectations[name])
     return archive.read(0, archive.size)
 
 

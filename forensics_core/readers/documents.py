@@ -10,9 +10,9 @@ from typing import Any
 from anyio import to_thread
 
 from forensics_core import strict_json
+from forensics_core.bundle.documents import read_verified
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.changes import read_verified
-from forensics_core.evidence.reader import BundleReader
 
 LIMIT = 64 * 1024 * 1024
 """Bytes that a document may have."""

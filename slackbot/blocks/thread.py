@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from forensics_core.api.conditions import ConditionType
 from forensics_core.api.order import Retention
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.evidence.manifest import Artifact
-from forensics_core.evidence.verification import Verification
+from forensics_core.bundle.manifest import Artifact
+from forensics_core.bundle.verification import Verification
 from forensics_core.units import human_size
 from slackbot.blocks.elements import CELL, Message, rich, section, space, table, words
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS

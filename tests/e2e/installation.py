@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from forensics_core.evidence.seal import generate_key
+from forensics_core.bundle.seal import generate_key
 from tests.e2e.commands import Commands, Failed
 from tests.e2e.existing import Loan, borrow, look
 from tests.e2e.inputs import Inputs

@@ -7,13 +7,13 @@ from contextlib import aclosing
 
 from anyio import to_thread
 
+from forensics_core.bundle.layout import ROOTFS_ARCHIVES, container_file
+from forensics_core.bundle.manifest import Artifact, Flag
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.evidence.layout import ROOTFS_ARCHIVES, container_file
-from forensics_core.evidence.manifest import Artifact, Flag
-from forensics_core.evidence.reader import BundleReader
-from forensics_core.export.tarindex.member import Member
-from forensics_core.export.tarindex.walk import TarWalk
 from forensics_core.readers.artifacts import read_artifact
+from forensics_core.tarindex.member import Member
+from forensics_core.tarindex.walk import TarWalk
 
 LAYERS = (ROOTFS_ARCHIVES, ("mounts.tar.zst", "mounts.tar"))
 """What a container's merged tree is made of, the lowest first: what is mounted lies on top."""

@@ -21,9 +21,9 @@ from urllib.parse import unquote, urlsplit
 from anyio import CancelScope, to_thread
 
 from forensics_core.api.order import Compression
+from forensics_core.bundle.manifest import Artifact
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ObjectExists
-from forensics_core.evidence.manifest import Artifact
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.artifacts import read_stored
 from forensics_core.readers.export.archives import archives_of
 from forensics_core.readers.export.files import write_new

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from forensics_core.bundle.layout import container_file, fit
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectExists
-from forensics_core.evidence.changes import change_batches
-from forensics_core.evidence.layout import container_file, fit
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.artifacts import read_artifact
+from forensics_core.readers.changes import change_batches
 from forensics_core.readers.export.archives import archives_of, joined
 from forensics_core.readers.export.files import write_new
 from forensics_core.text import printable

@@ -13,8 +13,8 @@ from typing import Any
 from anyio import to_thread
 
 from forensics_core import strict_json
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.artifacts import lines, read_artifact
 
 Row = dict[str, Any]

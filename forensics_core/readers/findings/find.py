@@ -12,11 +12,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from forensics_core.bundle.content import find_file, read_file
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.evidence.archive_file import find_file, read_file
-from forensics_core.evidence.index import open_index
-from forensics_core.evidence.layout import container_file
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes, processes
 from forensics_core.readers.findings.documents import Row, number, rows, text

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from forensics_core.bundle.layout import SEAL, container_file
+from forensics_core.bundle.manifest import Capture
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.evidence.layout import SEAL, container_file
-from forensics_core.evidence.manifest import Capture
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.documents import Row, number, rows, text, words
 from forensics_core.readers.findings.find import Findings, find

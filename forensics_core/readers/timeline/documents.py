@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from forensics_core.evidence.layout import container_file
-from forensics_core.evidence.reader import BundleReader
+from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.documents import load
 from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
 

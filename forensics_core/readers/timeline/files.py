@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.evidence.changes import changes
-from forensics_core.evidence.index import open_index
-from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.reader import BundleReader
+from forensics_core.readers.changes import changes
 from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
+from forensics_core.tarindex.row import Row
 
 TIMES = (
     ("m", "mtime", "Content Modification Time"),

@@ -10,8 +10,8 @@ from contextlib import aclosing
 
 from forensics_core import strict_json
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.manifest import Artifact
-from forensics_core.evidence.reader import BundleReader
+from forensics_core.bundle.manifest import Artifact
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.artifacts import gunzipped, lines, read_artifact
 from forensics_core.readers.timeline.entry import Entry, Source, from_stamp
 

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.evidence.reader import BundleReader
 from forensics_core.readers.timeline import files
 from forensics_core.readers.timeline.documents import (
     capture_entries,

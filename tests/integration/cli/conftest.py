@@ -14,7 +14,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from click.testing import CliRunner
 
 from forensics_core.cli.main import forensics
-from forensics_core.export.s3.client import S3Access
+from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import User
 from lab.seaweed import Identity, S3Server
 from tests.integration.operator.stage import Document, Stage, open_stage

@@ -15,7 +15,7 @@ import pexpect
 import pytest
 import yaml
 
-from forensics_core.evidence.manifest import Capture, NotCaptured
+from forensics_core.bundle.manifest import Capture, NotCaptured
 from forensics_loopback import Fault, Outcome, RunningPod, User
 from forensics_loopback.access import ADMIN
 from tests.integration.cli.conftest import Remote, invoke, invoke_json

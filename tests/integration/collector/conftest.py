@@ -15,7 +15,7 @@ import zstandard
 
 from collector.artifacts.standing_gaps import KERNEL, MEMORY
 from collector.docker.runtime import DockerRuntime, open_docker
-from forensics_core.evidence.manifest import Capture, Statement
+from forensics_core.bundle.manifest import Capture, Statement
 from lab.docker import Engine
 
 

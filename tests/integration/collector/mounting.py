@@ -14,7 +14,7 @@ from typing import Any
 import zstandard
 from anyio import to_thread
 
-from forensics_core.evidence.manifest import NotCaptured
+from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))

@@ -19,10 +19,10 @@ from anyio import to_thread
 from collector.files.details import Details
 from collector.files.flags import Flags, parse_flags, read_flags
 from forensics_core.api.order import Compression
-from forensics_core.evidence.index import open_index
-from forensics_core.evidence.manifest import Statement
-from forensics_core.evidence.reader import open_bundle
-from forensics_core.export.tarindex.member import Member
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.manifest import Statement
+from forensics_core.bundle.reader import open_bundle
+from forensics_core.tarindex.member import Member
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
 from tests.integration.collector.trees import archive, capture_tree, extract
 

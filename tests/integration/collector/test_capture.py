@@ -18,17 +18,17 @@ from collector.capture import Result, capture
 from collector.docker.runtime import DockerRuntime
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression, Target, WorkOrder
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import (
     ContainerNotFound,
     DestinationFull,
     ObjectExists,
     UsageError,
 )
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.destination import ObjectWriter
-from forensics_core.export.folder import FolderDestination
-from forensics_core.export.meter import Meter
+from forensics_core.pipeline.meter import Meter
+from forensics_core.storage.destination import ObjectWriter
+from forensics_core.storage.folder import FolderDestination
 from lab.docker import FOREVER, Engine
 from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper

@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from forensics_core.evidence.layout import is_of_attempt
+from forensics_core.bundle.layout import is_of_attempt
 from lab.docker import Engine
 from lab.faults import Action, Fault
 from lab.seaweed import Identity, S3Server

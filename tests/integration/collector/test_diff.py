@@ -16,9 +16,9 @@ from collector.docker.runtime import DockerRuntime
 from collector.files.changes import ChangeSet, Rows
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.evidence.manifest import Artifact, Flag
-from forensics_core.export.destination import ObjectWriter
-from forensics_core.export.folder import FolderDestination
+from forensics_core.bundle.manifest import Artifact, Flag
+from forensics_core.storage.destination import ObjectWriter
+from forensics_core.storage.folder import FolderDestination
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
 

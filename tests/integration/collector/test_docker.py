@@ -22,6 +22,7 @@ from collector.files import mounts
 from collector.node.procfs import companions
 from collector.runtimes.runtime import ContainerInfo, LogStream, Unavailable
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
@@ -29,7 +30,6 @@ from forensics_core.errors import (
     SourceError,
     UsageError,
 )
-from forensics_core.evidence.manifest import Flag
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy

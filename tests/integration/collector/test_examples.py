@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from forensics_core.evidence.seal import generate_key, sign
+from forensics_core.bundle.seal import generate_key, sign
 from lab.docker import Engine
 from lab.seaweed import Identity, S3Server
 from tests.bundles import CONTEXT, DIFF, write_bundle

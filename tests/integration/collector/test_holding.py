@@ -24,8 +24,8 @@ from collector.holding import Holding, holding
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.export.folder import FolderDestination
+from forensics_core.bundle.writer import BundleWriter
+from forensics_core.storage.folder import FolderDestination
 from lab.containerd import Containerd
 from lab.docker import Engine
 from tests.bundles import capture as predicate

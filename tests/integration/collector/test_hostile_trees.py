@@ -15,10 +15,10 @@ import pytest
 from collector.files import resuming
 from collector.files.resuming import Resumption
 from collector.files.tree import TreeReading, read_tree
-from forensics_core.evidence.archive_file import find_file, read_file
-from forensics_core.evidence.index import open_index
-from forensics_core.evidence.manifest import NotCaptured, Statement
-from forensics_core.evidence.reader import open_bundle
+from forensics_core.bundle.content import find_file, read_file
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.manifest import NotCaptured, Statement
+from forensics_core.bundle.reader import open_bundle
 from tests.integration.collector.trees import capture_tree
 
 MIB = 1024 * 1024

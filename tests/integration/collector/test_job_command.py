@@ -21,7 +21,7 @@ import pytest
 from anyio.abc import Process
 
 from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
-from forensics_core.evidence.manifest import Flag, Statement
+from forensics_core.bundle.manifest import Flag, Statement
 from forensics_core.operator.follow import parse_progress
 from forensics_core.operator.sealing import disagreements
 from lab.docker import Engine

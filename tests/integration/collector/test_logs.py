@@ -17,7 +17,7 @@ from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files.logfiles import MAX_FILES
 from collector.runtimes.runtime import LogStream
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
 from lab.containerd import Containerd
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle

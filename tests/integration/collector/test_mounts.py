@@ -14,11 +14,11 @@ from collector.capture import Result
 from collector.docker.runtime import DockerRuntime
 from collector.files import mountarchive
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.content import find_file
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError
-from forensics_core.evidence.archive_file import find_file
-from forensics_core.evidence.index import open_index
-from forensics_core.evidence.manifest import Flag
-from forensics_core.evidence.reader import open_bundle
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import forensics, gap, mounts_archive, table

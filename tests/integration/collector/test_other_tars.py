@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from collector.files.complaints import unquote
-from forensics_core.export.tarindex.member import absolute
+from forensics_core.tarindex.member import absolute
 from tests.integration.collector.anytree import HOLE, ODD, access_list
 from tests.integration.collector.test_trees import opened, rows_of
 from tests.integration.collector.trees import archive, capture_tree

@@ -16,9 +16,9 @@ from collector.node.procfs import HOST_PROC, MAX_BYTES
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.scene import Scene
 from forensics_core.api.order import Compression
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.folder import FolderDestination
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import BundleWriter
+from forensics_core.storage.folder import FolderDestination
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.trees import CONTAINER
 

@@ -18,7 +18,7 @@ from collector.files.view import Storage
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.manifest import Flag
+from forensics_core.bundle.manifest import Flag
 from lab.docker import Engine, running_own_engine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle

@@ -16,8 +16,8 @@ import pytest
 from collector.files.tree import TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
 from forensics_core import children
+from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
-from forensics_core.evidence.manifest import Flag
 from tests.integration.collector.anytree import access_list
 
 MIB = 1024 * 1024

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 import collector.files.tree
 from forensics_core import children
 from forensics_core.api.order import Compression
+from forensics_core.bundle.content import find_file, read_file
+from forensics_core.bundle.fetch import fetch
+from forensics_core.bundle.files import FileIndex, open_index
+from forensics_core.bundle.manifest import Flag, NotCaptured, Statement
+from forensics_core.bundle.reader import BundleReader, open_bundle
+from forensics_core.bundle.verify import verify
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.evidence.archive_file import find_file, read_file
-from forensics_core.evidence.fetch import fetch
-from forensics_core.evidence.index import FileIndex, open_index
-from forensics_core.evidence.index_row import Row
-from forensics_core.evidence.manifest import Flag, NotCaptured, Statement
-from forensics_core.evidence.reader import BundleReader, open_bundle
-from forensics_core.evidence.verify import verify
+from forensics_core.tarindex.row import Row
 from tests.integration.collector.anytree import Attributes, Entry, attributes, entries, make_tree
 from tests.integration.collector.trees import (
     Described,
@@ -40,7 +40,7 @@ from tests.integration.collector.trees import (
     extract,
     twins,
 )
-from tests.unit.export.tarindex.archives import member, tar
+from tests.unit.tarindex.archives import member, tar
 
 MIB = 1024 * 1024
 KINDS = {

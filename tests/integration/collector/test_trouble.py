@@ -23,10 +23,10 @@ from collector.files.overlay import Layers
 from collector.files.tree import read_tree
 from collector.runtimes.runtime import Change, ContainerInfo, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ContainerGone, ObjectTooLarge, RuntimeUnavailable, SourceError
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.export.destination import ObjectWriter
-from forensics_core.export.folder import FolderDestination
+from forensics_core.storage.destination import ObjectWriter
+from forensics_core.storage.folder import FolderDestination
 from lab.docker import Engine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle

@@ -17,9 +17,9 @@ from collector.pace import Pace
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import Compression
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.layout import container_file
-from forensics_core.export.locate import open_destination
+from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.writer import BundleWriter
+from forensics_core.storage.locate import open_destination
 from tests.bundles import capture as predicate
 
 CONTAINER = ContainerInfo("docker://4f2a", "web", "", "", "running", None, (), b"{}")

@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_core.export.s3.client import S3Access
 from forensics_core.operator.context import OWNERS
+from forensics_core.storage.s3.client import S3Access
 from forensics_loopback.access import Attributes, User
 from forensics_loopback.faults import Fault
 from forensics_loopback.rbac import rbac

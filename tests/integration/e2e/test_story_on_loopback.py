@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from forensics_core.export.s3.client import S3Access
+from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import ProcessRunner
 from lab.docker import Engine
 from lab.seaweed import REGION, Identity, S3Server

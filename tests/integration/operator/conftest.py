@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forensics_core.export.s3.client import S3Access
+from forensics_core.storage.s3.client import S3Access
 from lab.seaweed import Identity, S3Server
 from tests.integration.operator.stage import Stage, open_stage
 

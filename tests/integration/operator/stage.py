@@ -16,9 +16,8 @@ import anyio
 
 from forensics_core.api.crd import crd
 from forensics_core.api.order import ArtifactKind, WorkOrder
-from forensics_core.evidence.bundle import BundleWriter, Label
-from forensics_core.evidence.layout import MAIN_ARTIFACTS
-from forensics_core.evidence.manifest import (
+from forensics_core.bundle.layout import MAIN_ARTIFACTS
+from forensics_core.bundle.manifest import (
     Capture,
     Container,
     Node,
@@ -26,13 +25,14 @@ from forensics_core.evidence.manifest import (
     OrderRef,
     Tool,
 )
-from forensics_core.evidence.seal import generate_key
-from forensics_core.export.blocks import one
-from forensics_core.export.locate import open_destination
-from forensics_core.export.s3.client import S3Access
+from forensics_core.bundle.seal import generate_key
+from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.kube.connection import connect
 from forensics_core.operator.main import operate
 from forensics_core.operator.settings import Settings
+from forensics_core.storage.blocks import one
+from forensics_core.storage.locate import open_destination
+from forensics_core.storage.s3.client import S3Access
 from forensics_loopback.cluster import LoopbackCluster
 from forensics_loopback.runner import Outcome, RunningPod
 

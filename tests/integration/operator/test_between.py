@@ -7,15 +7,15 @@ from pathlib import Path
 import anyio
 import pytest
 
+from forensics_core.bundle.seal import generate_key
+from forensics_core.bundle.verify import verify
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.s3_store import S3Store
-from forensics_core.evidence.seal import generate_key
-from forensics_core.evidence.store import open_store, read_small
-from forensics_core.evidence.verify import verify
-from forensics_core.export.locate import parse_location
-from forensics_core.export.s3.client import s3_client
-from forensics_core.export.s3.destination import S3Place
 from forensics_core.operator.sealing import check_seal
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.client import s3_client
+from forensics_core.storage.s3.destination import S3Place
+from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.store import open_store, read_small
 from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import after_storing, remove, store

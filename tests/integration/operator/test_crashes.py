@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from forensics_core.evidence.verify import verify
+from forensics_core.bundle.verify import verify
 from forensics_core.operator.settings import Settings
 from forensics_loopback.faults import WRITES, Fault
 from forensics_loopback.runner import RunningPod

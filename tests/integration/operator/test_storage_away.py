@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from forensics_core.evidence.verify import verify
+from forensics_core.bundle.verify import verify
 from forensics_loopback.runner import RunningPod
 from lab.faults import Action, Fault
 from lab.sink import Sink

@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from forensics_core.evidence.layout import is_of_attempt
-from forensics_core.evidence.manifest import NotCaptured
-from forensics_core.evidence.verify import verify
+from forensics_core.bundle.layout import is_of_attempt
+from forensics_core.bundle.manifest import NotCaptured
+from forensics_core.bundle.verify import verify
 from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Stage, condition, order_of
 

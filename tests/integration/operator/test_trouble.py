@@ -13,11 +13,11 @@ import pytest
 from awscrt.checksums import crc64nvme
 
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.manifest import Capture, Container, NotCaptured
-from forensics_core.evidence.verify import verify
-from forensics_core.export.s3.client import s3_client
+from forensics_core.bundle.manifest import Capture, Container, NotCaptured
+from forensics_core.bundle.verify import verify
 from forensics_core.operator.manifests import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
+from forensics_core.storage.s3.client import s3_client
 from forensics_loopback.faults import Fault
 from forensics_loopback.runner import Outcome, RunningPod
 from lab.sink import Sink

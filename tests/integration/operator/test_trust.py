@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from forensics_core.evidence.layout import is_of_attempt
-from forensics_core.evidence.manifest import Capture
-from forensics_core.evidence.store import open_store, read_small
-from forensics_core.evidence.verify import verify
-from forensics_core.export.locate import open_destination
+from forensics_core.bundle.layout import is_of_attempt
+from forensics_core.bundle.manifest import Capture
+from forensics_core.bundle.verify import verify
+from forensics_core.storage.locate import open_destination
+from forensics_core.storage.store import open_store, read_small
 from forensics_loopback.runner import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 

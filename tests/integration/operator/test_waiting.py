@@ -7,14 +7,14 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from forensics_core.evidence.layout import is_of_attempt
-from forensics_core.evidence.verify import verify
-from forensics_core.export.s3.client import s3_client
+from forensics_core.bundle.layout import is_of_attempt
+from forensics_core.bundle.verify import verify
 from forensics_core.kube.connection import connect
 from forensics_core.operator.outcomes import Outcome as Ended
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.supervision import why_no_pod
+from forensics_core.storage.s3.client import s3_client
 from forensics_loopback.runner import RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, collector_secret, condition

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from forensics_core.evidence.reader import open_bundle
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.report.page import page
 from forensics_core.readers.report.story import tell
 from lab.slack_page.browser import browser_tab

@@ -14,9 +14,9 @@ import pytest
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import VerificationError
-from forensics_core.export.locate import parse_location
-from forensics_core.export.s3.client import S3Access, s3_client
-from forensics_core.export.s3.destination import S3Place
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.client import S3Access, s3_client
+from forensics_core.storage.s3.destination import S3Place
 from forensics_loopback.runner import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack

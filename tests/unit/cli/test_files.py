@@ -16,7 +16,7 @@ from forensics_core.cli.files import split_place, when
 from forensics_core.cli.main import forensics
 from forensics_core.errors import UsageError
 from tests.integration.collector.trees import capture_tree
-from tests.unit.export.tarindex.archives import member, tar
+from tests.unit.tarindex.archives import member, tar
 
 
 @pytest.fixture(scope="module")

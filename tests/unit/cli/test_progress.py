@@ -8,7 +8,7 @@ from anyio import from_thread
 from rich.console import Console
 
 from forensics_core.cli.progress import figures, progress, under_way
-from forensics_core.export.meter import Meter
+from forensics_core.pipeline.meter import Meter
 
 
 class Pipe(io.StringIO):

@@ -12,8 +12,8 @@ import anyio
 import pytest
 from click.testing import CliRunner
 
+from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.cli.main import forensics
-from forensics_core.evidence.seal import generate_key, sign
 from tests.bundles import (
     CHANGES,
     DIFF,

@@ -22,10 +22,10 @@ from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import Compression
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.locate import open_destination
+from forensics_core.storage.locate import open_destination
 from tests.integration.collector.trees import CONTAINER, FolderRuntime
 
 

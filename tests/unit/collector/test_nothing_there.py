@@ -16,9 +16,9 @@ from collector.files.logfiles import LogFiles
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
-from forensics_core.evidence.bundle import BundleWriter
-from forensics_core.export.locate import open_destination
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.operator.completeness import NOTHING_THERE
+from forensics_core.storage.locate import open_destination
 
 CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
 

@@ -13,9 +13,8 @@ from uuid import UUID
 
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
-from forensics_core.evidence.bundle import Sealable
-from forensics_core.evidence.manifest import Capture, Container, Node, OrderRef, Statement, Tool
-from forensics_core.export.destination import StoredObject
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
+from forensics_core.bundle.writer import Sealable
 from forensics_core.operator import statuses
 from forensics_core.operator.outcomes import outcome
 from forensics_core.operator.reconcile import (
@@ -32,6 +31,7 @@ from forensics_core.operator.reconcile import (
     Step,
     StopJob,
 )
+from forensics_core.storage.destination import StoredObject
 from tests.unit.operator import samples
 from tests.unit.operator.samples import NOW, UID, Document
 

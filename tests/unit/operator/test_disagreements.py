@@ -15,8 +15,8 @@ from forensics_core.api.order import (
     Target,
     WorkOrder,
 )
-from forensics_core.evidence.layout import MAIN_ARTIFACTS
-from forensics_core.evidence.manifest import (
+from forensics_core.bundle.layout import MAIN_ARTIFACTS
+from forensics_core.bundle.manifest import (
     Artifact,
     Capture,
     Container,

@@ -10,9 +10,9 @@ import pytest
 
 from forensics_core.api.conditions import find_condition
 from forensics_core.api.podcheckpoint import Phase, Progress
-from forensics_core.evidence.bundle import Sealable
-from forensics_core.evidence.layout import is_of_attempt
-from forensics_core.evidence.manifest import Capture, Container, NotCaptured
+from forensics_core.bundle.layout import is_of_attempt
+from forensics_core.bundle.manifest import Capture, Container, NotCaptured
+from forensics_core.bundle.writer import Sealable
 from forensics_core.operator.statuses import (
     begun,
     captured,

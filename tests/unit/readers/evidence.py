@@ -9,10 +9,10 @@ from typing import Any
 
 from collector.documents.list import streamed
 from forensics_core.api.order import ArtifactKind
-from forensics_core.evidence.bundle import BundleWriter, Label
-from forensics_core.evidence.manifest import NotCaptured
-from forensics_core.export.blocks import one
-from forensics_core.export.locate import open_destination
+from forensics_core.bundle.manifest import NotCaptured
+from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.storage.blocks import one
+from forensics_core.storage.locate import open_destination
 from tests.bundles import capture
 
 WEB = "containers/web/"

@@ -16,13 +16,13 @@ import zstandard
 from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression, PodRef
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import BundleWriter, Findings, Label
 from forensics_core.cli.main import forensics
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.bundle import BundleWriter, Findings, Label
-from forensics_core.evidence.manifest import Flag
-from forensics_core.export.blocks import one
-from forensics_core.export.locate import open_destination
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
+from forensics_core.storage.blocks import one
+from forensics_core.storage.locate import open_destination
 from tests.bundles import capture, edit_manifest
 
 WEB = "containers/web/"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forensics_core.evidence.reader import open_bundle
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.find import Findings
 from forensics_core.readers.findings.finding import Rule, Severity

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import VerificationError
-from forensics_core.evidence.reader import open_bundle
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.documents import rows
 from tests.bundles import DIFF, INSPECT, replace_object, write_bundle

@@ -10,8 +10,8 @@ import pytest
 from anyio import to_thread
 from click.testing import CliRunner, Result
 
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.cli.main import forensics
-from forensics_core.evidence.reader import open_bundle
 from forensics_core.readers.report import story as stories
 from forensics_core.readers.report.page import page
 from forensics_core.readers.report.story import ContainerStory, Process, _arrange, tell

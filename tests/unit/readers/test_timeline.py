@@ -16,12 +16,9 @@ from anyio import to_thread
 from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.bundle.reader import open_bundle
+from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.cli.main import forensics
-from forensics_core.evidence.archive import open_archive
-from forensics_core.evidence.bundle import BundleWriter, Label
-from forensics_core.evidence.reader import open_bundle
-from forensics_core.export.blocks import one
-from forensics_core.export.locate import open_destination
 from forensics_core.readers.timeline.entry import (
     Entry,
     Source,
@@ -32,6 +29,9 @@ from forensics_core.readers.timeline.entry import (
 from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
+from forensics_core.storage.blocks import one
+from forensics_core.storage.locate import open_destination
+from forensics_core.tarindex.archive import open_archive
 from tests.bundles import capture, edit_manifest, replace_object
 from tests.integration.collector.trees import capture_tree
 
@@ -358,7 +358,7 @@ async def test_a_forged_list_of_changes_is_told_and_the_files_are_shown(
 async def copy_into(bundle: BundleWriter, source: Path, name: str) -> None:
     """Take an artifact over as it is: plain, and compressed anew frame by frame."""
     async with open_bundle(str(source)) as opened:
-        archive = await open_archive(opened, name)
+        archive = await open_archive(opened, opened.expectations[name])
         frames = [await archive.read_frame(number) for number in range(len(archive.frames or ()))]
 
     async def blocks() -> AsyncIterator[bytes]:

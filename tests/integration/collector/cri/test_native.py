@@ -12,7 +12,7 @@ import pytest
 
 from collector.byhand import Wish, capture_container
 from forensics_core.api.order import ArtifactKind, Compression
-from forensics_core.evidence.manifest import Capture, Statement
+from forensics_core.bundle.manifest import Capture, Statement
 from lab.containerd import Containerd, running_containerd
 from lab.images import busybox_rootfs
 from lab.process import in_thread

@@ -10,9 +10,9 @@ import pytest
 from collector.documents.text import readable
 from collector.files.complaints import MAX_LINE, Complaints, Lines
 from collector.files.names import MAX_NAMES, Names
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import MAX_NAME
 from forensics_core.errors import SourceError
-from forensics_core.evidence.bundle import MAX_NAME
-from forensics_core.evidence.manifest import Flag
 
 NAMES = (
     b"line\nbreak",

@@ -15,8 +15,8 @@ import pytest
 
 from collector.files import mountarchive, mounted, pax
 from collector.files.mountarchive import MountArchive, Top
-from forensics_core.export.tarindex.member import Member
-from forensics_core.export.tarindex.walk import TarWalk
+from forensics_core.tarindex.member import Member
+from forensics_core.tarindex.walk import TarWalk
 
 NAME = b"odd\xff\n=%"
 

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from collector.job.announcer import announced, progress_line, say
-from forensics_core.export.meter import Meter
 from forensics_core.operator.follow import parse_progress
+from forensics_core.pipeline.meter import Meter
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from collector.node import deletedfiles, programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
-from forensics_core.evidence.manifest import NotCaptured
+from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import scene_for
 

@@ -1,0 +1,236 @@
+"""Writing a bundle: artifacts as they come, then the check sums, last of all the manifest.
+
+A bundle without a manifest is unfinished, always::
+
+    bundle = BundleWriter(destination, meter)
+    await bundle.add(Label("containers/web/inspect.json", ArtifactKind.INSPECT, "web"), one(data))
+    statement = await bundle.finish(capture)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import anyio
+
+from forensics_core.api.order import ArtifactKind, Compression, ContextFile
+from forensics_core.bundle.layout import MANIFEST, SHA256SUMS
+from forensics_core.bundle.manifest import (
+    Artifact,
+    Capture,
+    Digest,
+    Flag,
+    NotCaptured,
+    Remark,
+    Statement,
+    StoreTraits,
+    Subject,
+)
+from forensics_core.pipeline import stages
+from forensics_core.pipeline.meter import Meter
+from forensics_core.pipeline.pipeline import convey
+from forensics_core.storage.destination import Buffer, Destination, StoredObject
+from forensics_core.tasks import outlast
+
+CLOSING = 30.0
+"""Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
+MAX_REMARKS = 1_000
+"""Remarks kept for one artifact; the rest are only counted."""
+MAX_REMARKS_SIZE = 1024 * 1024
+"""Bytes of the manifest that they may take, so that hostile names cannot make it unreadable."""
+MAX_NAME = 1024
+"""Characters of a name that are shown."""
+ROOM_FOR_REMARKS = 4 * 1024 * 1024
+"""Bytes that all remarks of a manifest may take: no pod can make it too large to be sealed."""
+ROOM_OF_A_REMARK = 200
+"""Bytes that are counted for each, beside its text."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a source noticed while it was read; complete once it has ended."""
+
+    flags: set[Flag] = field(default_factory=set)
+    remarks: list[Remark] = field(default_factory=list)
+    remarks_total: int = 0
+    _room: int = MAX_REMARKS_SIZE
+
+    def remark(self, path: str, message: str) -> None:
+        """Note something about the member `path`; past the limits it is only counted."""
+        self.remarks_total += 1
+        path, message = shortened(path), shortened(message)
+        size = len(json.dumps([path, message]))
+        if len(self.remarks) < MAX_REMARKS and size <= self._room:
+            self._room -= size
+            self.remarks.append(Remark(path=path, message=message))
+
+
+def shortened(name: str) -> str:
+    """Return `name`, which somebody hostile may have chosen, with an ellipsis past `MAX_NAME`."""
+    return name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of an artifact before its first byte."""
+
+    name: str
+    """Its path in the bundle, with the ending that its compression gives it."""
+    kind: ArtifactKind
+    container: str | None = None
+    media_type: str = "application/octet-stream"
+    method: str = ""
+    compression: Compression = Compression.NONE
+
+
+class BundleWriter:
+    """A bundle being written to `destination`, which is the bundle's own folder."""
+
+    def __init__(self, destination: Destination, meter: Meter | None = None) -> None:
+        self.destination = destination
+        self.meter = meter or Meter()
+        self.artifacts: list[Artifact] = []
+        self.not_captured: list[NotCaptured] = []
+        self._room = ROOM_FOR_REMARKS
+
+    async def add(
+        self,
+        label: Label,
+        source: AsyncIterable[Buffer],
+        findings: Findings | None = None,
+        *,
+        taps: Sequence[stages.Stage] = (),
+        framed: bool = False,
+    ) -> Artifact:
+        """Stream `source` into the bundle, hashing it before and after compression.
+
+        `taps` see the bytes first, and change nothing. Where `framed`, each block of the source
+        becomes a frame of its own. Nothing of it is kept if the source or the destination fails:
+        the error is raised, and the bundle goes on without the artifact.
+        """
+        started, clock = datetime.now(UTC), time.monotonic()
+        steps, original, stored = _steps(label.compression)
+        with self.meter.during(label.name):
+            target = self.destination.create(label.name, content_type=label.media_type)
+            async with target as writer:
+                way = [*taps, *steps]
+                await convey(source, way, writer.write, self.meter, framed=framed)
+                kept = await writer.commit()
+        findings = findings or Findings()
+        artifact = Artifact(
+            name=label.name,
+            kind=label.kind,
+            container=label.container,
+            media_type=label.media_type,
+            method=label.method,
+            compression=label.compression,
+            sha256=stored.sha256,
+            size=kept.size,
+            original_sha256=original.sha256,
+            original_size=original.size,
+            started_at=started,
+            finished_at=datetime.now(UTC),
+            seconds=round(time.monotonic() - clock, 6),
+            version_id=kept.version_id,
+            crc64nvme=kept.crc64nvme,
+            flags=tuple(sorted(findings.flags)),
+            remarks=self._with_room(findings.remarks),
+            remarks_total=findings.remarks_total,
+        )
+        self.artifacts.append(artifact)
+        self.meter.artifacts_done += 1
+        return artifact
+
+    def _with_room(self, remarks: Sequence[Remark]) -> tuple[Remark, ...]:
+        """Return the first of them, as many as the manifest has room for."""
+        kept = []
+        for remark in remarks:
+            self._room -= len(json.dumps([remark.path, remark.message])) + ROOM_OF_A_REMARK
+            if self._room < 0:
+                break
+            kept.append(remark)
+        return tuple(kept)
+
+    def lacks(self, gap: NotCaptured) -> None:
+        """Record that something is not in the bundle."""
+        self.not_captured.append(gap)
+
+    async def finish(self, capture: Capture, context: Sequence[ContextFile] = ()) -> Sealable:
+        """Write `SHA256SUMS`, then `manifest.json`: after this the bundle is whole.
+
+        `capture` comes without artifacts and gaps; they are filled in here. `context` are the files
+        that somebody else put into the bundle before.
+
+        Who is cancelled meanwhile still gets the bundle if that takes no more than `CLOSING`
+        seconds; the cancellation is delivered at the next occasion.
+        """
+        finished: list[Sealable] = []
+
+        async def close() -> None:
+            finished.append(await self._close(capture, context))
+
+        try:
+            await outlast(close, CLOSING)
+        except anyio.get_cancelled_exc_class():
+            # What is whole is never called unfinished.
+            if not finished:
+                raise
+        return finished[0]
+
+    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> Sealable:
+        sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
+        sums |= {file.name: file.sha256 for file in context}
+        listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+        await self._put(SHA256SUMS, listing, "text/plain; charset=utf-8")
+        sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
+        statement = Statement(
+            subject=tuple(
+                Subject(name=name, digest=Digest(sha256=digest))
+                for name, digest in sorted(sums.items())
+            ),
+            predicate=capture.model_copy(
+                update={
+                    "artifacts": tuple(self.artifacts),
+                    "not_captured": tuple(self.not_captured),
+                    "store": self._store(),
+                    "finished_at": datetime.now(UTC),
+                }
+            ),
+        )
+        document = statement.to_bytes()
+        stored = await self._put(MANIFEST, document, "application/vnd.in-toto+json")
+        return Sealable(statement, hashlib.sha256(document).hexdigest(), stored)
+
+    def _store(self) -> StoreTraits | None:
+        told = getattr(self.destination, "store", None)
+        return StoreTraits.model_validate(told) if told else None
+
+    async def _put(self, name: str, data: bytes, media_type: str) -> StoredObject:
+        async with self.destination.create(name, content_type=media_type) as writer:
+            await writer.write(data)
+            return await writer.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealable:
+    """A finished bundle: what its manifest says, and the manifest's own digest."""
+
+    statement: Statement
+    manifest_sha256: str
+    manifest: StoredObject
+
+
+def _steps(
+    compression: Compression,
+) -> tuple[list[stages.Stage], stages.Digest, stages.Digest]:
+    """Return the stages, and which of them hash the bytes before and after compression."""
+    original = stages.Digest()
+    if compression is Compression.NONE:
+        return [original], original, original
+    stored = stages.Digest()
+    return [original, stages.Zstd(), stored], original, stored

@@ -1,0 +1,1 @@
+"""Objects in a bucket or a folder: created once and never overwritten, read, listed."""

@@ -1,0 +1,288 @@
+"""One object on its way to S3: a single PUT while it is small, a multipart upload beyond.
+
+Parts are sent while later ones are still being filled, as many as the byte budget allows. Nothing
+is visible until the commit, which is conditional on the key being free.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
+from forensics_core.storage.budget import MIB, ByteBudget
+from forensics_core.storage.destination import Buffer, StoredObject
+from forensics_core.storage.s3.attempts import Repeated, attempt_counted
+from forensics_core.storage.s3.body import PartBody
+from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.s3.failures import ambiguous, code_of, explain, status_of
+from forensics_core.storage.s3.multipart import Multipart
+from forensics_core.storage.s3.parts import MAX_PARTS, capacity, part_size
+from forensics_core.storage.s3.request import ObjectRequest
+from forensics_core.storage.s3.traits import CRC64, Traits
+from forensics_core.tasks import task_group
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+LOOKS = 2
+"""Tries to look whether an object was stored though nobody said so."""
+JOINING_PATIENCE = 0.05
+"""Seconds more for each part of an object: joining thousands takes S3 minutes."""
+
+
+@asynccontextmanager
+async def upload(
+    client: S3Client,
+    access: S3Access,
+    budget: ByteBudget,
+    request: ObjectRequest,
+    traits: Traits,
+) -> AsyncIterator[S3Upload]:
+    """Begin an object; leaving the block without a commit aborts it, cancelled or not."""
+    writer = S3Upload(client, access, budget, request, traits)
+    try:
+        async with task_group() as tasks:
+            writer.parts_go_to(tasks)
+            yield writer
+            tasks.cancel_scope.cancel()
+    finally:
+        await writer.abandon()
+
+
+class S3Upload:
+    """An `ObjectWriter`; made by `upload`."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        access: S3Access,
+        budget: ByteBudget,
+        request: ObjectRequest,
+        traits: Traits,
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._budget = budget
+        self._request = request
+        self._traits = traits
+        self._blocks: list[Buffer] = []
+        self._filled = 0
+        self._room = 0
+        self._leaving = 0
+        self._part = 0
+        self._size = 0
+        self._crc = 0
+        self._multipart = Multipart(client, access, request, traits)
+        self._sent: dict[int, dict[str, Any]] = {}
+        self._arrived = anyio.Event()
+        self._committed = False
+
+    def parts_go_to(self, tasks: TaskGroup) -> None:
+        """Send parts as tasks of this group."""
+        self._tasks = tasks
+
+    async def write(self, block: Buffer) -> None:
+        """Append `block`; waits while the budget is spent."""
+        rest = memoryview(block)
+        while rest:
+            if self._filled == self._room:
+                await self._turn_over()
+            taken = rest[: self._room - self._filled]
+            rest = rest[len(taken) :]
+            self._blocks.append(taken)
+            self._filled += len(taken)
+            self._size += len(taken)
+
+    async def commit(self) -> StoredObject:
+        """Make the object visible. Raises `ObjectExists` if its key was taken meanwhile."""
+        if self._multipart.id is None:
+            answer = await self._put()
+        else:
+            await self._ship()
+            while len(self._sent) < self._part:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            answer = await self._complete()
+        self._committed = True
+        return StoredObject(
+            name=self._request.name,
+            size=self._size,
+            version_id=_version(answer),
+            crc64nvme=_base64(self._crc),
+            etag=answer.get("ETag"),
+        )
+
+    async def abandon(self) -> None:
+        """Give the memory back, and discard what was sent unless it was committed."""
+        self._budget.release(self._room)
+        self._budget.gone(self._leaving)
+        self._room = self._leaving = 0
+        await self._multipart.end(completed=self._committed)
+
+    async def _turn_over(self) -> None:
+        """Send the part that is full, if there is one, and make room for the next."""
+        if self._part and self._multipart.id is None:
+            await self._multipart.begin()
+        if self._part:
+            await self._ship()
+        if self._part == MAX_PARTS:
+            raise ObjectTooLarge(
+                f"{self._request.url} is longer than {capacity() // MIB} MiB, "
+                "the most that fits one object",
+                hint="Capture it with compression, or without what is so large",
+            )
+        size = self._access.part_size or part_size(self._part + 1)
+        await self._budget.reserve(size)
+        self._room = size
+        self._part += 1
+
+    async def _ship(self) -> None:
+        """Hand the current part over to a task of its own, with its share of the budget."""
+        body, room, number = PartBody(self._blocks), self._room, self._part
+        self._blocks, self._room, self._filled = [], 0, 0
+        self._budget.leave(room)
+        self._leaving += room
+        self._tasks.start_soon(self._send, number, body, room)
+        self._crc = await to_thread.run_sync(body.crc64, self._crc)
+
+    async def _send(self, number: int, body: PartBody, room: int) -> None:
+        crc = _base64(await to_thread.run_sync(body.crc64))
+
+        async def send() -> Any:
+            checks = await to_thread.run_sync(self._traits.checks, body, crc)
+            return await self._client.upload_part(
+                **self._request.where,
+                **checks,
+                UploadId=self._multipart.id or "",
+                PartNumber=number,
+                Body=cast(Any, body),
+                ContentLength=len(body),
+            )
+
+        try:
+            answer = await self._asked(send, self._access, body)
+        except Repeated as failure:
+            raise explain(failure.cause, self._request.url) from failure.cause
+        self._leaving -= room
+        self._budget.gone(room)
+        told = {"ChecksumCRC64NVME": crc} if self._traits.checksum == CRC64 else {}
+        self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
+        self._arrived.set()
+
+    async def _asked(
+        self, call: Callable[[], Awaitable[Any]], access: S3Access, body: PartBody | None
+    ) -> Any:
+        """Return the answer; ask again for less where the store clearly refuses a demand."""
+        while True:
+            asked = replace(self._traits)
+            try:
+                return await attempt_counted(call, access, body=body)
+            except Repeated as failure:
+                if self._traits != asked and status_of(failure.cause) in {400, 501}:
+                    continue  # another part was refused meanwhile, and has stepped down already
+                if not self._traits.step_down(failure.cause, locking=self._request.locking):
+                    raise
+
+    async def _put(self) -> Any:
+        body = PartBody(self._blocks)
+        self._crc = await to_thread.run_sync(body.crc64)
+
+        async def put() -> Any:
+            checks = await to_thread.run_sync(self._traits.checks, body, _base64(self._crc))
+            return await self._client.put_object(
+                **self._request.where,
+                **self._traits.with_acl(self._request.extra),
+                **checks,
+                **self._traits.condition(),
+                Body=cast(Any, body),
+                ContentLength=len(body),
+            )
+
+        return await self._finally(put, body)
+
+    async def _complete(self) -> Any:
+        parts: list[Any] = [self._sent[number] for number in sorted(self._sent)]
+
+        def complete() -> Awaitable[Any]:
+            return self._client.complete_multipart_upload(
+                **self._request.where,
+                **self._whole(),
+                **self._traits.condition(),
+                UploadId=self._multipart.id or "",
+                MultipartUpload={"Parts": parts},
+            )
+
+        return await self._finally(complete, patience=len(parts) * JOINING_PATIENCE)
+
+    def _whole(self) -> dict[str, Any]:
+        """Return by what a store that knows the checksum compares the whole object."""
+        if self._traits.checksum != CRC64:
+            return {}
+        return {
+            "ChecksumCRC64NVME": _base64(self._crc),
+            "ChecksumType": "FULL_OBJECT",
+            "MpuObjectSize": self._size,
+        }
+
+    async def _finally(
+        self, call: Any, body: PartBody | None = None, *, patience: float = 0
+    ) -> Any:
+        """Do what makes the object visible, and settle the case that an answer was lost.
+
+        `patience` is what the service needs besides, in seconds.
+        """
+        access = replace(self._access, patience=self._access.patience + patience)
+        try:
+            return await self._asked(call, access, body)
+        except Repeated as failure:
+            if failure.unsure or ambiguous(failure.cause):
+                return await self._stored_after_all(failure.cause)
+            raise self._explained(failure.cause) from failure.cause
+
+    def _explained(self, cause: BaseException) -> ForensicsError:
+        return explain(cause, self._request.url, locking=self._request.locking)
+
+    async def _stored_after_all(self, cause: BaseException) -> Any:
+        """Return what is there if it is ours; raise what `cause` means if it is not.
+
+        An identity that may only write cannot look. Then the last answer decides: that the key,
+        which nobody else was given, is taken, or that the upload is no more, speaks for itself, and
+        whoever seals the bundle compares size and checksum.
+        """
+        try:
+            answer = await attempt_counted(
+                lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
+                replace(self._access, attempts=LOOKS),
+            )
+        except Repeated as failure:
+            taken = status_of(cause) == 412 or code_of(cause) == "NoSuchUpload"
+            if taken and status_of(failure.cause) in {401, 403}:
+                return {}
+            raise self._explained(cause) from cause
+        same_sum = answer.get("ChecksumCRC64NVME", _base64(self._crc)) == _base64(self._crc)
+        if answer["ContentLength"] == self._size and same_sum:
+            return answer
+        raise _taken(self._request.url) from cause
+
+
+def _taken(url: str) -> ForensicsError:
+    return ObjectExists(
+        f"{url} exists already, with other content", hint="Choose another bundle name"
+    )
+
+
+def _version(answer: Any) -> str | None:
+    version = answer.get("VersionId")
+    return None if version in {None, "", "null"} else str(version)
+
+
+def _base64(crc: int) -> str:
+    return base64.b64encode(crc.to_bytes(8, "big")).decode()

@@ -1,0 +1,198 @@
+"""Reading a part of an archive, and no more of it than is needed.
+
+A compressed archive is made of independent frames, and its seek table says where each one lies::
+
+    archive = await open_archive(bundle, bundle.expectations["containers/web/rootfs.tar.zst"])
+    async with aclosing(archive.read(start=1536, length=512)) as blocks: ...
+
+Positions are in the plain archive. What is read is not verified here: who reads knows by what.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from itertools import accumulate
+from typing import Protocol
+
+import zstandard
+from anyio import to_thread
+
+from forensics_core.errors import VerificationError
+from forensics_core.pipeline import seektable
+from forensics_core.pipeline.seektable import Frame
+
+MAX_FRAME = 128 * 1024 * 1024
+"""Bytes that a frame may hold: ours hold a block of 4 MiB, or rows, and a row may be long."""
+MAX_TABLE = 64 * 1024 * 1024
+"""Bytes of a seek table: that of 32 TiB."""
+TAIL = 16 * 1024
+"""Bytes from the end that are read first: the seek table of 8 GiB."""
+MARGIN = 128 * 1024
+"""Bytes more than expected that are read of a frame, for data that is compressed unevenly."""
+
+
+class Ranges(Protocol):
+    """Where the stored bytes come from: an open bundle."""
+
+    def read_range(self, name: str, start: int, length: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield a range of an object's bytes as stored."""
+        ...
+
+
+class ExpectedArchive(Protocol):
+    """What the manifest promises of an archive."""
+
+    @property
+    def name(self) -> str:
+        """Of the object, relative to the bundle."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, as stored."""
+        ...
+
+    @property
+    def original_size(self) -> int:
+        """Bytes of the plain archive."""
+        ...
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is made of zstd frames."""
+        ...
+
+
+class Archive:
+    """An archive that a reader can start anywhere in."""
+
+    def __init__(
+        self, source: Ranges, expected: ExpectedArchive, frames: Sequence[Frame] | None
+    ) -> None:
+        self._source = source
+        self.name = expected.name
+        self.size = expected.original_size
+        """Bytes of the plain archive."""
+        self.frames = frames
+        """None where it is not compressed."""
+        self._starts = list(accumulate((frame.original for frame in frames or ()), initial=0))
+        self._places = list(accumulate((frame.stored for frame in frames or ()), initial=0))
+
+    async def read(self, start: int, length: int) -> AsyncGenerator[bytes, None]:
+        """Yield `length` bytes from `start` on.
+
+        Raises `VerificationError` where they cannot be had, and `DestinationError`.
+        """
+        if start < 0 or length < 0 or start + length > self.size:
+            raise _broken(self.name, "it has no such part")
+        if self.frames is None:
+            async with aclosing(self._plain(start, length)) as blocks:
+                async for block in blocks:
+                    yield block
+            return
+        while length:
+            number = bisect_right(self._starts, start) - 1
+            skip = start - self._starts[number]
+            taken = min(length, self.frames[number].original - skip)
+            data = await self._frame_until(number, skip + taken)
+            yield data[skip : skip + taken]
+            start, length = start + taken, length - taken
+
+    async def read_all(self, start: int, length: int) -> bytes:
+        """Return a part that is small enough to hold."""
+        async with aclosing(self.read(start, length)) as blocks:
+            return b"".join([block async for block in blocks])
+
+    async def read_frame(self, number: int) -> bytes:
+        """Return all that is in one frame, decompressed."""
+        return await self._frame_until(number, (self.frames or ())[number].original)
+
+    async def _plain(self, start: int, length: int) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._source.read_range(self.name, start, length)) as blocks:
+            async for block in blocks:
+                length -= len(block)
+                yield block
+        if length:
+            raise _broken(self.name, "it is truncated")
+
+    async def _frame_until(self, number: int, end: int) -> bytes:
+        """Return the first `end` bytes of a frame, of which no more is fetched than is likely to
+        be needed, or else all.
+        """
+        frame = (self.frames or ())[number]
+        likely = min(frame.stored, frame.stored * end // max(frame.original, 1) + MARGIN)
+        stored = await self._stored(number, 0, likely)
+        data = await to_thread.run_sync(_decompressed, stored, end, self.name)
+        if len(data) < end and likely < frame.stored:
+            stored += await self._stored(number, likely, frame.stored - likely)
+            data = await to_thread.run_sync(_decompressed, stored, end, self.name)
+        if len(data) < end:
+            raise _broken(self.name, "a frame holds less than its seek table says")
+        return data
+
+    async def _stored(self, number: int, start: int, length: int) -> bytes:
+        place = self._places[number] + start
+        async with aclosing(self._source.read_range(self.name, place, length)) as blocks:
+            data = b"".join([block async for block in blocks])
+        if len(data) != length:
+            raise _broken(self.name, "it is truncated")
+        return data
+
+
+async def open_archive(source: Ranges, expected: ExpectedArchive) -> Archive:
+    """Open an archive of a bundle. Raises `VerificationError` if its seek table is damaged."""
+    if not expected.compressed:
+        return Archive(source, expected, None)
+    frames = await _frames(source, expected)
+    return Archive(source, expected, frames)
+
+
+async def _frames(source: Ranges, expected: ExpectedArchive) -> list[Frame]:
+    size = expected.size or 0
+    tail = await _last(source, expected.name, size, min(size, TAIL))
+    try:
+        length = seektable.table_size(tail[-seektable.FOOTER_SIZE :])
+        if not length <= min(size, MAX_TABLE):
+            raise ValueError("the seek table is too long")
+        if length > len(tail):
+            tail = await _last(source, expected.name, size, length)
+        frames = seektable.decode(tail[-length:])
+    except (ValueError, struct.error) as error:
+        raise _broken(expected.name, str(error)) from error
+    _check(frames, size - length, expected)
+    return frames
+
+
+async def _last(source: Ranges, name: str, size: int, length: int) -> bytes:
+    async with aclosing(source.read_range(name, size - length, length)) as blocks:
+        data = b"".join([block async for block in blocks])
+    if len(data) != length:
+        raise _broken(name, "it is truncated")
+    return data
+
+
+def _check(frames: Sequence[Frame], stored: int, expected: ExpectedArchive) -> None:
+    """Compare the seek table with what the manifest promises."""
+    if sum(frame.stored for frame in frames) != stored:
+        raise _broken(expected.name, "its seek table does not fit its size")
+    if sum(frame.original for frame in frames) != expected.original_size:
+        raise _broken(expected.name, "its seek table does not fit what it holds")
+    if any(max(frame) > MAX_FRAME for frame in frames):
+        raise _broken(expected.name, "a frame is too large")
+
+
+def _decompressed(stored: bytes, most: int, name: str) -> bytes:
+    """Return what can be had of a frame's beginning, `most` bytes at most."""
+    try:
+        return zstandard.ZstdDecompressor().stream_reader(stored).read(most)
+    except zstandard.ZstdError as error:
+        raise _broken(name, f"it cannot be decompressed: {error}") from error
+
+
+def _broken(name: str, why: str) -> VerificationError:
+    return VerificationError(
+        f"{name} cannot be read: {why}", hint="Run 'forensics verify' to see what is damaged"
+    )

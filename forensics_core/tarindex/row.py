@@ -1,0 +1,124 @@
+"""One row of a file system's index, read back.
+
+Rows come from the node, which may lie: each is checked before anybody relies on its types.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forensics_core import strict_json
+from forensics_core.errors import VerificationError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the index says of one file, whatever its type."""
+
+    path: bytes
+    """In the container, absolute."""
+    kind: str
+    """`file`, `directory`, `symlink`, `hardlink`, `char`, `block`, `fifo`, `socket`, `other`."""
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    """Bytes of the content, holes included."""
+    mtime: str
+    """Seconds since 1970, in decimal; so are the others, which are empty where nobody knows."""
+    atime: str
+    ctime: str
+    sha256: str
+    """Of the content; empty where there is none, or too many holes to hash."""
+    target: bytes
+    """What a symbolic link says; the path of the file that a hard link is another name of."""
+    data: int
+    """Bytes before its data in the plain archive."""
+    stored: int
+    """Bytes of its data in the plain archive, a sparse file's map included."""
+    sparse: bool
+    stored_sha256: str
+    """Of a sparse file's data in the archive."""
+    truncated: bool
+    """Whether the archive ends in the middle of it."""
+    document: Mapping[str, Any]
+    """All of it, as it is in the index."""
+    archives: tuple[str, ...] = ()
+    """What the archive that holds it can be called."""
+    hidden: str = ""
+    """Of a mount point: why what is mounted there is in no archive. The row is of what lies
+    beneath, an empty placeholder as a rule."""
+
+    @property
+    def directory(self) -> bytes:
+        """The path of the directory that it lies in; of `/`, itself."""
+        return self.path[: self.path.rfind(b"/")] or b"/"
+
+
+def parse_rows(data: bytes, name: str, archives: tuple[str, ...] = ()) -> list[Row]:
+    """Return the rows in a chunk of the index `name`. Raises `VerificationError`."""
+    try:
+        return [_row(strict_json.loads_row(line), archives) for line in data.splitlines()]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise VerificationError(
+            f"{name} holds a row that is none: {error}", hint="Treat the bundle as tampered with"
+        ) from error
+
+
+def _row(said: dict[str, Any], archives: tuple[str, ...]) -> Row:
+    size = _natural(said["size"])
+    return Row(
+        path=exact_bytes(said["path"]),
+        kind=_text(said["type"]),
+        mode=int(_text(said["mode"]), 8),
+        uid=_whole(said["uid"]),
+        gid=_whole(said["gid"]),
+        size=size,
+        mtime=_text(said["mtime"]),
+        atime=_text(said["atime"]),
+        ctime=_text(said["ctime"]),
+        sha256=_text(said.get("sha256", "")),
+        target=exact_bytes(said.get("target", "")),
+        data=_natural(said.get("data", 0)),
+        stored=_natural(said.get("stored", size)),
+        sparse=said.get("sparse") is True,
+        stored_sha256=_text(said.get("storedSha256", "")),
+        truncated=said.get("truncated") is True,
+        document=said,
+        archives=archives,
+    )
+
+
+def exact_bytes(value: Any) -> bytes:
+    """Return the bytes that a value of JSON spells. Raises `ValueError` and its like."""
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"], validate=True)
+    return _text(value).encode()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{_cut(value)} is no text")
+    return value
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{_cut(value)} is no size")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str) and len(value) <= 20:
+        return int(value)
+    if type(value) is not int:
+        raise ValueError(f"{_cut(value)} is no whole number")
+    return value
+
+
+def _cut(value: Any) -> str:
+    """Return a wrong value fit for a message; a whole row of it would not be."""
+    return repr(value)[:100]

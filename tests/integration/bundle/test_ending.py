@@ -1,0 +1,61 @@
+"""The end of a bundle: whoever is cancelled in the midst of it learns what became of it."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from forensics_core.bundle.writer import BundleWriter, Sealable
+from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.s3.destination import S3Place, open_s3
+from lab.faults import Action, Fault
+from lab.sink import Sink
+from tests.bundles import capture
+
+
+def access(sink: Sink) -> S3Access:
+    return S3Access(
+        endpoint_url=sink.endpoint,
+        region=sink.env["AWS_REGION"],
+        access_key_id=sink.env["AWS_ACCESS_KEY_ID"],
+        secret_access_key=sink.env["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+async def finish_cancelled(sink: Sink, finished: list[Sealable]) -> bool:
+    """Finish a bundle, cancelled once its manifest is on the way; return whether that was heard."""
+    async with (
+        open_s3(S3Place("cases", "p"), access(sink)) as destination,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def finish() -> None:
+            finished.append(await BundleWriter(destination).finish(capture()))
+            await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(finish)
+        while not sink.count("PutObject", "manifest.json"):  # noqa: ASYNC110  # a thread's doing
+            await anyio.sleep(0.02)
+        tasks.cancel_scope.cancel()
+    sink.stopping.set()
+    await anyio.sleep(0.2)
+    return tasks.cancel_scope.cancelled_caught
+
+
+async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: Sink) -> None:
+    sink.faults.add(Fault(Action.LATE, "PutObject", key="manifest.json", delay=1.0))
+    finished: list[Sealable] = []
+    assert await finish_cancelled(sink, finished)
+    assert [one.manifest.name for one in finished] == ["manifest.json"]
+    assert sink.objects["cases/p/manifest.json"] == finished[0].manifest.size
+
+
+async def test_a_manifest_that_does_not_arrive_is_given_up(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forensics_core.bundle.writer.CLOSING", 0.3)
+    sink.faults.add(Fault(Action.HANG, "PutObject", key="manifest.json"))
+    finished: list[Sealable] = []
+    assert await finish_cancelled(sink, finished)
+    assert not finished and "cases/p/manifest.json" not in sink.objects
