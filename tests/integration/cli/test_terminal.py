@@ -75,7 +75,7 @@ def test_ctrl_c_in_a_download_leaves_no_manifest(bundle: str, tmp_path: Path) ->
     code_path = tmp_path / "copy"
     program = (
         "import os, signal\n"
-        "from forensics_core.evidence import fetch\n"
+        "from forensics_core.bundle import fetch\n"
         "from forensics_core.cli.main import main\n"
         "passed = fetch.examine\n"
         "async def examine(*given):\n"
