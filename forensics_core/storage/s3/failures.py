@@ -182,6 +182,11 @@ def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
             f"{url} refused the credentials: {_CREDENTIALS[code]}",
             hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
         )
+    if _about_md5(said):
+        return DestinationError(
+            f"{url} wants a checksum of another kind: {said}",
+            hint="Set FORENSICS_S3_CHECKSUM, or the destination's checksum, to md5",
+        )
     if _about_locks(code, said, locking):
         return ObjectLockMissing(
             f"The bucket of {url} has no Object Lock, so retention cannot be set: {said}",
@@ -228,6 +233,11 @@ def _by_name(code: str, status: int, said: str, url: str) -> DestinationError:
 
 def _spelled(status: int, code: str) -> str:
     return str(status) if code == str(status) else f"{status} {code}"
+
+
+def _about_md5(said: str) -> bool:
+    """Some stores that lock objects take no checksum but this, and say it in any code."""
+    return "content-md5" in said.lower() and "required" in said.lower()
 
 
 def _about_locks(code: str, said: str, locking: bool) -> bool:

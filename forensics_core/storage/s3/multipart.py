@@ -19,7 +19,7 @@ from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.traits import CRC64, Traits
+from forensics_core.storage.s3.traits import Traits
 from forensics_core.tasks import outlast
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 ABORT_PATIENCE = 10.0
 """Seconds that a cancelled request to begin is still waited for, and that giving up may take."""
 ABORT_ATTEMPTS = 3
-_DECLARED: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
 
 
 class Multipart:
@@ -70,12 +69,13 @@ class Multipart:
     async def _begin(self) -> None:
         locking = self._request.locking
         while True:
+            asked = replace(self._traits)
             try:
                 await attempt_counted(self._begin_once, self._access)
                 return
             except Repeated as failure:
                 cause = failure.cause
-                if not self._traits.step_down(cause, locking=locking):
+                if not self._traits.step_down(cause, asked, locking=locking):
                     raise explain(cause, self._request.url, locking=locking) from cause
 
     async def _begin_once(self) -> None:
@@ -84,7 +84,7 @@ class Multipart:
             answer = await self._client.create_multipart_upload(
                 **self._request.where,
                 **self._traits.with_acl(self._request.extra),
-                **(_DECLARED if self._traits.checksum == CRC64 else {}),
+                **self._traits.declared(),
             )
         except FAILURES as error:
             self._lost = before or ambiguous(error)

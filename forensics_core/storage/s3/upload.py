@@ -115,7 +115,7 @@ class S3Upload:
         return StoredObject(
             name=self._request.name,
             size=self._size,
-            version_id=_version(answer),
+            version_id=version_of(answer),
             crc64nvme=_base64(self._crc),
             etag=answer.get("ETag"),
         )
@@ -135,7 +135,7 @@ class S3Upload:
             await self._ship()
         if self._part == MAX_PARTS:
             raise ObjectTooLarge(
-                f"{self._request.url} is longer than {capacity() // MIB} MiB, "
+                f"{self._request.url} is longer than {self._capacity() // MIB} MiB, "
                 "the most that fits one object",
                 hint="Capture it with compression, or without what is so large",
             )
@@ -143,6 +143,9 @@ class S3Upload:
         await self._budget.reserve(size)
         self._room = size
         self._part += 1
+
+    def _capacity(self) -> int:
+        return (self._access.part_size or 0) * MAX_PARTS or capacity()
 
     async def _ship(self) -> None:
         """Hand the current part over to a task of its own, with its share of the budget."""
@@ -155,8 +158,10 @@ class S3Upload:
 
     async def _send(self, number: int, body: PartBody, room: int) -> None:
         crc = _base64(await to_thread.run_sync(body.crc64))
+        checks: dict[str, Any] = {}
 
         async def send() -> Any:
+            nonlocal checks
             checks = await to_thread.run_sync(self._traits.checks, body, crc)
             return await self._client.upload_part(
                 **self._request.where,
@@ -173,7 +178,7 @@ class S3Upload:
             raise explain(failure.cause, self._request.url) from failure.cause
         self._leaving -= room
         self._budget.gone(room)
-        told = {"ChecksumCRC64NVME": crc} if self._traits.checksum == CRC64 else {}
+        told = {name: value for name, value in checks.items() if name != "ContentMD5"}
         self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
         self._arrived.set()
 
@@ -186,9 +191,8 @@ class S3Upload:
             try:
                 return await attempt_counted(call, access, body=body)
             except Repeated as failure:
-                if self._traits != asked and status_of(failure.cause) in {400, 501}:
-                    continue  # another part was refused meanwhile, and has stepped down already
-                if not self._traits.step_down(failure.cause, locking=self._request.locking):
+                locking = self._request.locking
+                if not self._traits.step_down(failure.cause, asked, locking=locking):
                     raise
 
     async def _put(self) -> Any:
@@ -196,15 +200,8 @@ class S3Upload:
         self._crc = await to_thread.run_sync(body.crc64)
 
         async def put() -> Any:
-            checks = await to_thread.run_sync(self._traits.checks, body, _base64(self._crc))
-            return await self._client.put_object(
-                **self._request.where,
-                **self._traits.with_acl(self._request.extra),
-                **checks,
-                **self._traits.condition(),
-                Body=cast(Any, body),
-                ContentLength=len(body),
-            )
+            crc = _base64(self._crc)
+            return await put_once(self._client, self._request, self._traits, body, crc)
 
         return await self._finally(put, body)
 
@@ -273,13 +270,29 @@ class S3Upload:
         raise _taken(self._request.url) from cause
 
 
+async def put_once(
+    client: S3Client, request: ObjectRequest, traits: Traits, body: PartBody, crc: str
+) -> Any:
+    """Store an object by a single request, unless its key is taken; return S3's answer."""
+    checks = await to_thread.run_sync(traits.checks, body, crc)
+    return await client.put_object(
+        **request.where,
+        **traits.with_acl(request.extra),
+        **checks,
+        **traits.condition(),
+        Body=cast(Any, body),
+        ContentLength=len(body),
+    )
+
+
 def _taken(url: str) -> ForensicsError:
     return ObjectExists(
         f"{url} exists already, with other content", hint="Choose another bundle name"
     )
 
 
-def _version(answer: Any) -> str | None:
+def version_of(answer: Any) -> str | None:
+    """Return the version that an answer names; None where the bucket keeps none."""
     version = answer.get("VersionId")
     return None if version in {None, "", "null"} else str(version)
 

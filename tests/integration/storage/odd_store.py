@@ -37,6 +37,8 @@ class OddStore:
     versions: Callable[[OddStore], web.Response] | None = None
     """What it answers to `?versions`; None: as it should."""
     ranges: bool = True
+    conditions: bool = True
+    """Whether `If-None-Match` is heard at all."""
     objects: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -70,7 +72,7 @@ class OddStore:
         if "partNumber" in query:
             self.parts[key][int(query["partNumber"])] = body
             return web.Response(headers={"ETag": tag})
-        if key in self.objects and "If-None-Match" in request.headers:
+        if self.conditions and key in self.objects and "If-None-Match" in request.headers:
             return error(412, "PreconditionFailed", "At least one of the pre-conditions failed")
         if "uploadId" in query:
             parts = self.parts[key]
