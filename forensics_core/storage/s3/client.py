@@ -24,6 +24,7 @@ from botocore.handlers import add_expect_header
 
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.units import parse_size
@@ -74,6 +75,8 @@ class S3Access:
     """Seconds without any progress after which a request is given up and tried again."""
     attempts: int = 6
     """How often a request is tried in all."""
+    settling: float = 300.0
+    """Seconds that an object of many parts may take to appear after the store stopped answering."""
 
 
 @asynccontextmanager
@@ -94,6 +97,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        bound_redirects(client)
         if access.access_key_id is None:
             renew(client, await session.get_credentials(), session.profile_name)
     except (ValueError, BotoCoreError) as error:
@@ -145,6 +149,7 @@ def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
         max_pool_connections=CONNECTIONS,
         # One of our own also saves composing botocore's, which it does twice a request.
         user_agent=f"kube-forensics/{__version__}",
+        http_session_cls=AnswerSession,
         retries={"total_max_attempts": 1},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -17,7 +17,7 @@ import anyio
 
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain
+from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, lacking
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.traits import Traits
 from forensics_core.tasks import outlast
@@ -89,7 +89,10 @@ class Multipart:
         except FAILURES as error:
             self._lost = before or ambiguous(error)
             raise
-        self.id, self._lost = answer["UploadId"], before
+        self._lost = before
+        if not answer.get("UploadId"):
+            raise lacking(self._request.url, "UploadId")
+        self.id = answer["UploadId"]
 
     async def _abort(self, upload_id: str) -> bool:
         abort = partial(self._client.abort_multipart_upload, **self._request.where)
@@ -102,7 +105,8 @@ class Multipart:
         answer = await self._tried(listed)
         if answer is None:
             return
-        found = [row for row in answer.get("Uploads", ()) if row["Key"] == self._request.key]
+        rows = [row for row in answer.get("Uploads", ()) if row.get("UploadId")]
+        found = [row for row in rows if row.get("Key") == self._request.key]
         aborted = [await self._abort(row["UploadId"]) for row in found]
         self._lost = not all(aborted)
 

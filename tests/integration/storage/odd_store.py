@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 
 from forensics_core.storage.s3.client import S3Access
 
-Refusal = Callable[[web.Request], web.Response | None]
+Answer = web.StreamResponse | None
+Refusal = Callable[[web.Request], Answer | Awaitable[Answer]]
 
 
 def error(status: int, code: str, message: str, **more: str) -> web.Response:
@@ -46,15 +48,18 @@ class OddStore:
 
     def access(self, **more: object) -> S3Access:
         return S3Access(
-            self.endpoint, "us-east-1", "k", "s", patience=5.0, attempts=2, **more  # type: ignore[arg-type]
+            self.endpoint, "us-east-1", "k", "s", **{"patience": 5.0, "attempts": 2, **more}  # type: ignore[arg-type]
         )  # fmt: skip
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((request.method, request.query_string, headers))
         for refusal in self.refusals:
-            if (refused := refusal(request)) is not None:
+            refused = refusal(request)
+            if isawaitable(refused):
+                refused = await refused
+            if refused is not None:
                 return refused
         key = request.match_info.get("key", "")
         if request.method in {"GET", "HEAD"}:
