@@ -21,6 +21,9 @@ ORDER_FILE = "order.json"
 HOST_PROC = "/host/proc"
 TERMINATION_LOG = "/dev/termination-log"
 TOKEN_FOLDER = "/run/forensics/token"  # noqa: S105 - a path
+CREDENTIALS_FOLDER, CREDENTIALS_FILE = "/run/forensics/credentials", "credentials"
+"""A Secret's key of that name is a credentials file, which the kubelet renews while a Job runs; its
+keys that are variables are not."""
 CA_FOLDER, CA_FILE = "/run/forensics/ca", "ca.crt"
 
 CAPABILITIES = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN", "FOWNER", "SYS_CHROOT")
@@ -172,6 +175,8 @@ def _environment(
         values["AWS_ENDPOINT_URL_S3"] = rule.endpoint
     if rule.expected_bucket_owner:
         values["FORENSICS_EXPECTED_BUCKET_OWNER"] = rule.expected_bucket_owner
+    if rule.credentials.secret:
+        values["AWS_SHARED_CREDENTIALS_FILE"] = f"{CREDENTIALS_FOLDER}/{CREDENTIALS_FILE}"
     if rule.credentials.service_account:
         values["AWS_ROLE_ARN"] = rule.credentials.role_arn
         values["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
@@ -211,6 +216,8 @@ def _mounts(rule: DestinationRule) -> list[dict[str, Any]]:
         {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
         _PROC_MOUNT,
     ]
+    if rule.credentials.secret:
+        mounts.append({"name": "credentials", "mountPath": CREDENTIALS_FOLDER, "readOnly": True})
     if rule.credentials.service_account:
         mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
     if rule.ca_config_map:
@@ -230,6 +237,10 @@ def _volumes(checkpoint: PodCheckpoint, rule: DestinationRule) -> list[dict[str,
         token = {"path": "token", "audience": credentials.audience, "expirationSeconds": 3600}
         sources = [{"serviceAccountToken": token}]
         volumes.append({"name": "token", "projected": {"sources": sources}})
+    if credentials.secret:
+        # Optional: of a Secret that is missing, its variables tell, and sooner.
+        secret = {"secretName": credentials.secret, "defaultMode": 0o400, "optional": True}
+        volumes.append({"name": "credentials", "secret": secret})
     if rule.ca_config_map:
         volumes.append({"name": "ca", "configMap": {"name": rule.ca_config_map}})
     return volumes

@@ -19,6 +19,7 @@ from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.errors import UsageError
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
+from forensics_core.storage.s3.destination import AWS_BUCKET
 from forensics_core.units import parse_size
 
 PATIENCE, ATTEMPTS = 10.0, 2
@@ -30,7 +31,8 @@ class Credentials(Model):
     """Where the collector's credentials for a destination come from: exactly one of these."""
 
     secret: PodName | None = None
-    """A Secret beside the Jobs whose keys are the standard variables: `AWS_ACCESS_KEY_ID`, ..."""
+    """A Secret beside the Jobs whose keys are the standard variables: `AWS_ACCESS_KEY_ID`, ...; or
+    `credentials`, a file of them, which may change while a Job runs."""
     service_account: PodName | None = None
     """A ServiceAccount beside the Jobs, whose token for `audience` is exchanged for `role_arn`."""
     role_arn: str = ""
@@ -86,6 +88,19 @@ class DestinationRule(Model):
     """The same as a file of the operator's. Default: `AWS_CA_BUNDLE`, or the usual authorities."""
     credentials: Credentials
     """The collector's. The operator's own come from its environment, and have to let it read."""
+
+    @model_validator(mode="after")
+    def _named_as_aws_does(self) -> Self:
+        if not self.endpoint and not AWS_BUCKET.fullmatch(self.bucket):
+            raise ValueError(
+                f"AWS has no bucket that is called '{self.bucket}': name the store's endpoint"
+            )
+        return self
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self.prefix.removeprefix("s3://").partition("/")[0]
 
     def covers(self, destination: str) -> bool:
         """Return whether `destination` is the prefix, or lies beneath it."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _LOOK_PATIENCE = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
 _REFUSALS = {400, 401, 403}
-_AWS_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+AWS_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""Names of buckets that AWS gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def require_fit(place: S3Place, client: S3Client) -> None:
 
     MinIO takes names with `_`, others capitals; AWS has taken neither since 2018.
     """
-    if is_aws(client.meta.endpoint_url) and not _AWS_BUCKET.fullmatch(place.bucket):
+    if is_aws(client.meta.endpoint_url) and not AWS_BUCKET.fullmatch(place.bucket):
         raise UsageError(
             f"AWS has no bucket that is called '{place.bucket}'",
             hint="If it is in another store, name that in AWS_ENDPOINT_URL, or as the "

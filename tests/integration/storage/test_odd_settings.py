@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from aiohttp import web
 
@@ -26,7 +27,7 @@ from forensics_core.storage.store import open_store
 from lab.certificate import make_certificate
 from lab.sink import running_sink
 from tests.bundles import capture
-from tests.integration.storage.odd_store import OddStore, error, odd_store, refuses
+from tests.integration.storage.odd_store import OddStore, error, odd_store
 
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
 
@@ -105,11 +106,35 @@ async def test_sha256_is_sent_with_every_part_and_told_at_the_end(data: bytes) -
     assert store.objects["one/a"] == data
 
 
-async def test_parts_that_are_refused_at_once_give_up_one_checksum_only() -> None:
-    refusal = refuses("x-amz-checksum-crc64nvme", 400, "InvalidRequest", "unknown checksum")
-    async with odd_store(OddStore([refusal])) as store, opened(store) as destination:
+class Together:
+    """A store that holds two parts back until both are there, and then refuses both."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.refused = 0
+        self.both = anyio.Event()
+        self._said = (code, message)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse | None:
+        if "partNumber" not in request.query or "x-amz-checksum-crc64nvme" not in request.headers:
+            return None
+        self.refused += 1
+        if self.refused >= 2:
+            self.both.set()
+        await self.both.wait()
+        return error(400, *self._said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [("InvalidRequest", "unknown checksum"), ("NotImplemented", "A header is not implemented")],
+    ids=["named", "unnamed"],
+)
+async def test_parts_that_are_refused_at_once_step_down_once(said: tuple[str, str]) -> None:
+    together = Together(*said)
+    async with odd_store(OddStore([together.answer])) as store, opened(store) as destination:
         await put(destination, "a", LARGE)
-        assert destination.store["checksum"] == "md5"
+        assert destination.store == {"checksum": "md5", "conditional_writes": True}
+    assert together.refused >= 2
     assert store.objects["one/a"] == LARGE
 
 

@@ -81,6 +81,19 @@ def test_credentials_come_from_a_secret() -> None:
     assert env_of(built)["FORENSICS_NODE_NAME"] == "node1"
 
 
+def test_a_secrets_credentials_file_is_mounted_whole_so_that_its_renewal_arrives() -> None:
+    built = build({"secret": "collector-s3"})
+    spec = pod_spec(built)
+    volume = next(one for one in spec["volumes"] if one["name"] == "credentials")
+    assert volume["secret"]["secretName"] == "collector-s3"
+    mounts = {one["name"]: one for one in spec["containers"][0]["volumeMounts"]}
+    assert "subPath" not in mounts["credentials"], "the kubelet renews no part of a volume"
+    folder = mounts["credentials"]["mountPath"]
+    assert env_of(built)["AWS_SHARED_CREDENTIALS_FILE"] == f"{folder}/credentials"
+    other = build({"node": True})
+    assert "AWS_SHARED_CREDENTIALS_FILE" not in env_of(other)
+
+
 def test_what_is_said_of_a_store_reaches_the_collector() -> None:
     rule = DestinationRule(
         prefix="s3://cases",

@@ -125,3 +125,11 @@ def test_what_no_store_takes_is_named(tmp_path: Path, setting: str, said: str) -
     rule = f"{{prefix: 's3://a-b', credentials: {{node: true}}, {setting}}}"
     with pytest.raises(UsageError, match=said):
         load_settings(write(tmp_path, f"destinations: [{rule}]"), {})
+
+
+def test_a_bucket_that_aws_cannot_have_needs_an_endpoint(tmp_path: Path) -> None:
+    rule = "prefix: s3://My_Cases, credentials: {node: true}"
+    with pytest.raises(UsageError, match=r"My_Cases.*endpoint"):
+        load_settings(write(tmp_path, f"destinations: [{{{rule}}}]"), {})
+    text = f"destinations: [{{{rule}, endpoint: 'http://minio:9000'}}]"
+    assert load_settings(write(tmp_path, text), {}).destinations[0].bucket == "My_Cases"
