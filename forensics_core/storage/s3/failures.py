@@ -126,7 +126,7 @@ def may_appear(error: BaseException, *, unsure: bool) -> bool:
         said = str(error.response.get("Error", {}).get("Message", "")).lower()
         busy = status_of(error) in {404, 409, 500} and "in progress" in said
         return busy or (unsure and status_of(error) in {404, 409})
-    return ambiguous(error)
+    return unsure or ambiguous(error)
 
 
 def lacking(url: str, what: str) -> DestinationError:
