@@ -179,7 +179,7 @@ class StoreTraits(Record):
     """What the store that the bundle went to was able to do."""
 
     checksum: str = ""
-    """How it checked what arrived: `crc64nvme`, `md5`, `none`; empty for a folder."""
+    """How it checked what arrived: `crc64nvme`, `sha256`, `md5`, `none`; empty for a folder."""
     conditional_writes: bool = True
     """Whether it refused to replace what was there: else unique names have to do."""
 
