@@ -17,6 +17,7 @@ from anyio import to_thread
 from forensics_core.bundle.expectation import Expectation
 from forensics_core.bundle.problems import Problem, ProblemKind
 from forensics_core.errors import DestinationError, DestinationUnreachable, ObjectNotFound
+from forensics_core.tarindex.archive import MAX_FRAME
 
 
 async def examine(
@@ -73,7 +74,8 @@ class Examination:
         self._size = 0
         self._original = _Original(expected.original_size)
         sink = cast(IO[bytes], self._original)
-        self._zstd = zstandard.ZstdDecompressor().stream_writer(sink, closefd=False)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+        self._zstd = decompressor.stream_writer(sink, closefd=False)
         self._broken = "" if expected.compressed else "not compressed"
 
     def feed(self, block: bytes) -> None:
