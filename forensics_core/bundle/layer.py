@@ -195,7 +195,10 @@ def _parse(
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
-        for line in lines[: len(sizes) - len(chunks)]:
+        room = len(sizes) - len(chunks)
+        if len(lines) > room:
+            flaws.add("its lookup table does not fit")
+        for line in lines[:room]:
             chunk = None
             with flaws.passing():
                 chunk = _chunk(line, sizes[len(chunks)])
