@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from forensics_loopback import LoopbackCluster, User
 from tests.bundles import write_bundle
@@ -105,19 +107,17 @@ async def test_a_reader_that_has_seen_enough(bundle: Path) -> None:
 
 async def test_ctrl_c_in_the_middle(tmp_path: Path) -> None:
     """The cluster is away in a way that takes long: its port is open, and nobody answers."""
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as silent:
-        port = silent.extra(anyio.abc.SocketAttribute.local_port)
-        config = kubeconfig(tmp_path / "config", f"http://127.0.0.1:{port}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = kubeconfig(tmp_path / "config", f"http://127.0.0.1:{silent.getsockname()[1]}")
         command = [FORENSICS, "list", "--kubeconfig", str(config)]
-        async with (
-            await anyio.open_process(
-                command, env=environment({}), stdin=subprocess.DEVNULL
-            ) as process,
-            await silent.listeners[0].accept(),
-        ):
-            process.send_signal(signal.SIGINT)
-            assert process.stderr
-            said = b"".join([chunk async for chunk in process.stderr])
-            await process.wait()
+        async with await anyio.open_process(
+            command, env=environment({}), stdin=subprocess.DEVNULL
+        ) as process:
+            asked, _ = await to_thread.run_sync(silent.accept)
+            with asked:
+                process.send_signal(signal.SIGINT)
+                assert process.stderr
+                said = b"".join([chunk async for chunk in process.stderr])
+                await process.wait()
     assert process.returncode == 130
     assert said.decode().splitlines() == ["Error: Interrupted."]
