@@ -29,9 +29,15 @@ class Refused(Told):
 class SlackError(ForensicsError):
     """Slack did not do what was asked; `code` is its word for why."""
 
-    def __init__(self, method: str, code: str, *, passing: bool = False) -> None:
+    def __init__(
+        self, method: str, code: str, *, passing: bool = False, away: bool = False
+    ) -> None:
         hint = "Try again later" if passing else "Check the app's scopes, channels and token"
-        super().__init__(f"Slack answered {code} to {method}", hint=hint)
+        message = f"Slack answered {code} to {method}"
+        if away:
+            message = f"Slack cannot be reached ({method}): {code}"
+            hint = "Check the network, HTTPS_PROXY and apiUrl"
+        super().__init__(message, hint=hint)
         self.code = code
         self.passing = passing
         """Whether the same call may succeed later."""

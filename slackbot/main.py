@@ -15,10 +15,12 @@ from forensics_core.kube.connection import connect
 from forensics_core.operator.jsonlog import log_as_json
 from forensics_core.tasks import task_group
 from slackbot.app import serve
+from slackbot.evidence import read_key
 from slackbot.settings import Settings, load_settings
 
 
 async def _main(settings: Settings, kubeconfig: str | None) -> None:
+    await read_key(settings.reader)
     async with connect(kubeconfig) as cluster, task_group() as tasks:
         tasks.start_soon(_until_told, tasks.cancel_scope)
         await serve(cluster, settings)
@@ -39,7 +41,13 @@ async def _until_told(scope: anyio.CancelScope) -> None:
     help="The settings, a YAML file; docs/slack.md lists them.",
 )
 @click.option("--kubeconfig", envvar="KUBECONFIG", help="Default: the pod's own account.")
-@click.option("--log-level", default="info", envvar="FORENSICS_LOG_LEVEL", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    envvar="FORENSICS_LOG_LEVEL",
+    show_default=True,
+)
 def main(config: Path | None, kubeconfig: str | None, log_level: str) -> None:
     """Answer /checkpoint in Slack, and report PodCheckpoints there."""
     log_as_json(log_level)

@@ -159,8 +159,9 @@ def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="Mount the settings") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise UsageError(f"{path} cannot be read: {why}", hint="Mount the settings") from error
     if data is not None and not isinstance(data, dict):
         raise UsageError(f"{path} holds no settings", hint="See docs/slack.md for an example")
     return data or {}

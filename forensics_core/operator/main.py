@@ -14,7 +14,7 @@ import anyio
 import click
 
 from forensics_core.allocator import use_one_arena
-from forensics_core.errors import ForensicsError
+from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseName, lead
 from forensics_core.kube.models import forget_models
@@ -23,6 +23,7 @@ from forensics_core.operator.health import Contact, health_server
 from forensics_core.operator.jsonlog import log_as_json
 from forensics_core.operator.metrics import CONTROLLER, Metrics
 from forensics_core.operator.settings import Settings, load_settings
+from forensics_core.operator.signing import check_key
 from forensics_core.tasks import task_group
 
 
@@ -53,11 +54,21 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
         cluster.apart() as own,
     ):
         if port_file is not None:
-            await anyio.Path(port_file).write_text(str(port))
+            await _write_port(anyio.Path(port_file), port)
         await lead(own, lease, me, work, heard=contact.heard)
 
 
+async def _write_port(file: anyio.Path, port: int) -> None:
+    try:
+        await file.write_text(str(port))
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", hint="Name another --port-file"
+        ) from error
+
+
 async def _main(settings: Settings, kubeconfig: str | None, port_file: Path | None) -> None:
+    await check_key(settings)
     async with connect(kubeconfig) as cluster, task_group() as tasks:
         tasks.start_soon(_until_told, tasks.cancel_scope)
         await operate(cluster, settings, port_file=port_file)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forensics_core import strict_json
 from forensics_core.kube.objects import Object
 from forensics_core.operator.jobs import CONTAINER
 from forensics_core.operator.statuses import reason_word
+
+_LAST_WORDS = 16 * 1024
+"""Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def _of_container(ended: Mapping[str, Any]) -> Outcome:
 def _hint(message: str) -> Outcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = json.loads(message)
+        words = strict_json.loads(message.encode(), limit=_LAST_WORDS)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):
@@ -123,7 +126,6 @@ def _hint(message: str) -> Outcome | None:
     if "manifestSHA256" in words:
         # It claims a manifest that nobody can find: that is a reason for doubt, not for success.
         return Outcome("NoManifest", "The collector says it left a manifest; there is none", True)
-    # JSON can spell half characters, which nothing else can hold.
-    said = str(words.get("message", ""))[:1024].encode(errors="replace").decode()
+    said = str(words.get("message", ""))[:1024]
     reason = reason_word(words["reason"], "Error")
     return Outcome(reason, said, retry=words.get("retry") is not False)

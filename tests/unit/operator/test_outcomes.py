@@ -35,10 +35,23 @@ def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: s
     failed(checkpoint("Capturing"), found.reason, found.message, NOW)
 
 
-def test_half_a_character_does_not_spoil_the_status() -> None:
-    seen = worker(ended(1, "Error", '{"reason": "Bad", "message": "\\ud800"}'))
-    assert outcome(None, seen).message == "?"
-    failed(checkpoint("Capturing"), "Bad", outcome(None, seen).message, NOW)
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"reason": "Bad", "message": "\\ud800"}',
+        '{"reason": "Bad", "message": "\ud800"}',
+        '{"reason": "Bad", "reason": "Good"}',
+        '{"reason": "Bad", "retry": NaN}',
+        '{"reason": "Bad", "later": ' + "[" * 100_000,
+        '{"reason": "Bad", "later": [' + "{}," * 5_000 + "{}]}",
+        '{"reason": "Bad", "message": "' + "x" * 20_000 + '"}',
+        '{"reason": "Bad", "retry": ' + "9" * 10_000 + "}",
+    ],
+    ids=lambda message: ascii(message[:40]),
+)
+def test_last_words_that_could_be_read_in_two_ways_or_never_end_are_not_read(message: str) -> None:
+    seen = outcome(None, worker(ended(1, "Error", message)))
+    assert seen == Outcome("Error", "The collector ended with code 1 (Error)", retry=True)
 
 
 def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:
