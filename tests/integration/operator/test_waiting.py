@@ -62,7 +62,7 @@ def held(stage: Stage) -> anyio.Event:
 async def waits(stage: Stage, name: str = "checkpoint-2") -> Document:
     """Wait until its context is stored though it has no place; return its status."""
     found = await stage.until(lambda item: item.get("status", {}).get("location"), name)
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         while "context/pod.yaml" not in await stored(stage, found["status"]):  # noqa: ASYNC110
             await anyio.sleep(0.05)
     status: Document = stage.get(name)["status"]
@@ -195,7 +195,7 @@ async def test_an_image_that_can_never_start_is_tried_once(
     stage.cluster.delete("secrets", "collector-s3", NAMESPACE)
     stage.request()
     async with stage.operating(starting_within(stage, seconds)):
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             await stage.cluster.until("pods", _waits, NAMESPACE)
         (pod,) = stage.cluster.list("pods", NAMESPACE)
         state = {"waiting": {"reason": reason, "message": "no such image"}}
