@@ -185,6 +185,7 @@ def test_only_root_outside_of_all_containers_is_believed(
     monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
     believed = not path and user == "0"
     assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
+    assert bool(strangers("crio")) is not believed
 
 
 def test_a_program_that_was_replaced_is_asked_last(
@@ -434,6 +435,20 @@ def test_what_the_kubelet_was_given_counts_whatever_listens_there(listening: Pat
     with program("kubelet", f"--container-runtime-endpoint=unix://{listening}") as pid:
         assert look("containerd")[0] == Endpoint(str(listening), Host.of(pid))
         assert str(listening) not in [each.socket for each in look("dockerd")]
+
+
+@pytest.mark.parametrize("arguments", [[], ["server", "--docker"]])
+def test_a_kubelet_within_k3s_that_says_nothing(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.runtimes.kubelet.K3S_SOCKET", str(tmp_path / "2.sock"))
+    with (
+        listener("containerd", tmp_path / "1.sock"),
+        listener("containerd", tmp_path / "2.sock"),
+        program("k3s-server", *arguments),
+    ):
+        found = [each.socket for each in look("containerd") if str(tmp_path) in each.socket]
+    assert found[0] == str(tmp_path / ("1.sock" if arguments else "2.sock"))
 
 
 def test_a_kubelet_in_a_container_is_not_believed(listening: Path) -> None:
