@@ -51,7 +51,7 @@ def test_where_another_server_has_its_port_it_is_started_again(
 ) -> None:
     """The other one answers at that port, so that nobody would notice."""
     taken = int(s3.endpoint.rpartition(":")[2])
-    offered = []
+    offered: list[list[int]] = []
 
     def offer(count: int) -> list[int]:
         ports = free_ports(count)
