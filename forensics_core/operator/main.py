@@ -16,7 +16,7 @@ import click
 from forensics_core.allocator import use_one_arena
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.kube.connection import Cluster, connect
-from forensics_core.kube.lease import LeaseName, lead
+from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
 from forensics_core.operator.health import Contact, health_server
@@ -27,7 +27,13 @@ from forensics_core.operator.signing import check_key
 from forensics_core.tasks import task_group
 
 
-async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | None = None) -> None:
+async def operate(
+    cluster: Cluster,
+    settings: Settings,
+    *,
+    port_file: Path | None = None,
+    timing: LeaseTiming | None = None,
+) -> None:
     """Run one replica until cancelled: wait for the Lease, then work while holding it.
 
     `port_file` gets the health server's port, for callers that let it choose. Raises `LeaseLost`
@@ -55,7 +61,7 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
     ):
         if port_file is not None:
             await _write_port(anyio.Path(port_file), port)
-        await lead(own, lease, me, work, heard=contact.heard)
+        await lead(own, lease, me, work, timing=timing, heard=contact.heard)
 
 
 async def _write_port(file: anyio.Path, port: int) -> None:

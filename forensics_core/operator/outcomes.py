@@ -26,6 +26,10 @@ class Outcome:
     """Whether another attempt may fare better."""
 
 
+NEVER_STARTS = {"ErrImageNeverPull", "InvalidImageName"}
+"""What the kubelet says of an image that every attempt would fail with in the same way."""
+
+
 def job_finished(job: Object) -> bool:
     """Return whether the Job is over, well or not."""
     conditions = job.get("status", {}).get("conditions") or []
@@ -54,12 +58,21 @@ def started(worker: Object) -> bool:
     return any("running" in state or "terminated" in state for state in states)
 
 
+def hopeless(worker: Object) -> bool:
+    """Return whether the collector cannot start, however long it is waited for."""
+    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
+
+
+def _waiting(worker: Object) -> list[Mapping[str, Any]]:
+    statuses = worker.get("status", {}).get("containerStatuses") or []
+    found = (status.get("state", {}).get("waiting") for status in statuses)
+    return [waiting for waiting in found if waiting]
+
+
 def delay(worker: Object, node: str) -> Outcome:
     """Return why the collector has not started in its pod, which is to be on `node`."""
-    for status in worker.get("status", {}).get("containerStatuses") or []:
-        waiting = status.get("state", {}).get("waiting")
-        if waiting:
-            return _delay(waiting)
+    for waiting in _waiting(worker):
+        return _delay(waiting)
     for condition in worker.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _delay(condition)
@@ -83,7 +96,8 @@ def _delay(said: Mapping[str, Any]) -> Outcome:
     message = str(said.get("message") or "").rstrip(".")[:1024]
     if reason == "ErrImagePull":
         reason = "ImagePullBackOff"
-    return Outcome(reason, message or f"The collector's container waits: {reason}", retry=True)
+    message = message or f"The collector's container waits: {reason}"
+    return Outcome(reason, message, retry=reason not in NEVER_STARTS)
 
 
 def outcome(job: Object | None, worker: Object | None) -> Outcome:

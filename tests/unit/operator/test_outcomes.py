@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from forensics_core.operator.outcomes import Outcome, delay, delay_of_job, outcome, started
+from forensics_core.operator.outcomes import (
+    Outcome,
+    delay,
+    delay_of_job,
+    hopeless,
+    outcome,
+    started,
+)
 from forensics_core.operator.statuses import failed
 from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
 
@@ -77,6 +84,15 @@ def test_why_a_worker_has_not_started() -> None:
     assert delay(worker(containerStatuses=[], conditions=[unplaced]), "n").reason == "Unschedulable"
     silent = delay(worker(containerStatuses=[]), "node1")
     assert (silent.reason, "'node1'" in silent.message) == ("NotStarted", True)
+
+
+@pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
+def test_an_image_that_no_attempt_can_start(reason: str) -> None:
+    waits = worker({"waiting": {"reason": reason, "message": "no"}})
+    assert delay(waits, "node1") == Outcome(reason, "no", retry=False)
+    assert hopeless(waits) == (reason == "InvalidImageName")
+    assert not hopeless(worker({"waiting": {"reason": "ErrImagePull"}}))
+    assert not hopeless(worker())
 
 
 def test_what_has_run_has_started() -> None:
