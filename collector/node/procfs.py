@@ -9,9 +9,10 @@ process, even if its number is given to another one meanwhile::
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,11 @@ HOST_PROC = "FORENSICS_HOST_PROC"
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
+_GET_PARENT, _DEEPEST = 0xB702, 32
+"""To ask for the PID namespace around one; the kernel allows so many within each other."""
+MAX_TRIED = 256
+"""Threads that are tried for a process whose first one has ended."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = 256 * 1024
 """Read at once: between two steps a thread that is not waited for any more ends."""
 
@@ -44,11 +50,18 @@ class Process:
     @classmethod
     @contextmanager
     def open(cls, pid: int, proc: Path | None = None) -> Iterator[Process]:
-        """Open the process numbered `pid`. Raises `FileNotFoundError` if there is none."""
-        folder = os.open(
-            (proc or host_proc()) / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )
+        """Open the process numbered `pid`. Raises `FileNotFoundError` if there is none.
+
+        Of one whose first thread has ended, /proc shows nothing under its number though the others
+        go on: then it is opened as one of these.
+        """
+        base = proc or host_proc()
+        folder = os.open(base / str(pid), _FOLDER)
         try:
+            living = _living_thread(base, pid, folder)
+            if living is not None:
+                folder, ended = living, folder
+                os.close(ended)
             yield cls(pid, folder)
         finally:
             os.close(folder)
@@ -118,6 +131,44 @@ def pids(proc: Path | None = None) -> list[int]:
     return _numbers(entry.name for entry in (proc or host_proc()).iterdir())
 
 
+def _living_thread(base: Path, pid: int, folder: int) -> int | None:
+    """Open a thread that stands for a process whose first one has ended; None if it has not.
+
+    It is opened by its own number: in `task` it has no `map_files`.
+    """
+    with suppress(OSError):
+        if not _has_ended(folder):
+            return None
+        with os.scandir(f"/proc/self/fd/{folder}/task") as entries:
+            numbers = [entry.name for entry in islice(entries, MAX_TRIED)]
+        for number in numbers:
+            with suppress(OSError):
+                thread = os.open(base / number, _FOLDER)
+                if _is_thread_of(thread, pid) and not _has_ended(thread):
+                    return thread
+                os.close(thread)
+    return None
+
+
+def _has_ended(folder: int) -> bool:
+    """Whether a thread is a zombie. Its own memory is the first thing to go."""
+    try:
+        os.readlink("exe", dir_fd=folder)
+    except FileNotFoundError:
+        stat = _little(folder, "stat")
+        return stat.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+    return False
+
+
+def _is_thread_of(folder: int, pid: int) -> bool:
+    return b"\nTgid:\t%d\n" % pid in _little(folder, "status")
+
+
+def _little(folder: int, name: str) -> bytes:
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+        return file.read(_STEP)
+
+
 def _each(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
     for entry in entries:
         keep_on()
@@ -131,21 +182,43 @@ def _numbers(names: Iterable[str]) -> list[int]:
 def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
     """Return the processes of the container `key` whose first process is `pid`, that one included.
 
-    They share its cgroup, or lie in one beneath it, or share its PID namespace where that is not
-    the machine's. Its cgroup is the one that is named after it: its first process may have gone on
-    to one beneath.
+    They share its cgroup, or lie in one beneath it, or in its PID namespace where that is not the
+    machine's, or in one beneath that: who may write to cgroups can leave one, but not a namespace.
+    Its cgroup is the one that is named after it: its first process may have gone on to one beneath.
     """
     with Process.open(pid, proc) as first:
         paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
         groups = {name: path for name, path in paths.items() if path.strip("/.")}
         space = first.link("ns/pid")
         private = first.nested
-    found = []
+    spaces, found = {space: True}, []
     for other in pids(proc):
         with suppress(OSError), Process.open(other, proc) as process:
-            if _within(process.cgroups(), groups) or (private and process.link("ns/pid") == space):
+            if _within(process.cgroups(), groups) or (private and _descends(process, spaces)):
                 found.append(other)
     return found
+
+
+def _descends(process: Process, known: dict[bytes, bool]) -> bool:
+    """Whether a process is in a PID namespace that is known to be the container's, or beneath."""
+    space = process.link("ns/pid")
+    if space not in known:
+        known[space] = any(known.get(each) for each in _parents(process))
+    return known[space]
+
+
+def _parents(process: Process) -> Iterator[bytes]:
+    """Yield the PID namespaces that the one of a process lies in; none where it may not be asked.
+
+    Source: ioctl_nsfs(2)
+    """
+    with suppress(OSError), ExitStack() as stack:
+        place = os.open("ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
+        stack.callback(os.close, place)
+        for _ in range(_DEEPEST):
+            place = fcntl.ioctl(place, _GET_PARENT)
+            stack.callback(os.close, place)
+            yield os.fsencode(Path(f"/proc/self/fd/{place}").readlink())
 
 
 def machine_network() -> bytes:

@@ -154,6 +154,7 @@ number = ctypes.CDLL(None).shmget(0xCAFE, 8192, 0o1600)
 def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> None:
     with holding(tmp_path, SEGMENT) as pid:
         (segment,) = sharedmemory.segments([pid, os.getpid()])
+        assert isinstance(segment, sharedmemory.Segment)
     assert (segment.key, segment.size, segment.attached) == (0xCAFE, 8192, 0)
     assert sharedmemory.segments([pid, os.getpid()]) == []
 
