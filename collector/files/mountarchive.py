@@ -161,19 +161,25 @@ class MountArchive:
         if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
             first = self._links.setdefault(found.st_ino, name)
             if first != name:
-                yield self._counted(pax.headers(name, found, place, first))
+                yield self._headers(path, found, place, loss, first)
                 return
         if not stat.S_ISREG(found.st_mode):
-            yield self._counted(pax.headers(name, found, place))
+            yield self._headers(path, found, place, loss)
         elif found.st_size > self.room:
             self._links.pop(found.st_ino, None)
             loss.add(path, found.st_size, f"an archive holds {MAX_BYTES} bytes at most")
         else:
             yield from self._file(path, found, place, loss)
 
-    def _counted(self, headers: bytes) -> bytes:
+    def _headers(
+        self, path: bytes, found: os.stat_result, place: int, loss: Loss, target: bytes = b""
+    ) -> bytes:
         self.members -= 1
-        return headers
+        try:
+            return pax.headers(b"." + path, found, place, target)
+        except OSError as error:
+            loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
+            return pax.headers(b"." + path, found, place, target, bare=True)
 
     def _file(self, path: bytes, found: os.stat_result, place: int, loss: Loss) -> Iterator[bytes]:
         try:
@@ -184,7 +190,7 @@ class MountArchive:
             return
         with opened(file):
             self.room -= found.st_size
-            yield self._counted(pax.headers(b"." + path, found, place))
+            yield self._headers(path, found, place, loss)
             yield from pax.content(file, found.st_size)
             after = os.fstat(file)
             if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):

@@ -91,7 +91,8 @@ class Unlisted:
         self._tables.add(seen)
         for number, root, kind in _ROW.findall(process.read("mountinfo", MAX_TABLE)):
             self._mounts.add(number)
-            if ours and kind == b"nsfs" and _SPACE.fullmatch(root):
+            # Of a network nobody is in there are settings only.
+            if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
                 self._spaces.setdefault(root, Kept("namespace", root, process.pid, "mountinfo"))
 
     def _process(self, process: Process) -> None:

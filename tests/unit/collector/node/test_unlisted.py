@@ -57,7 +57,6 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 def kept(*pids: int) -> Unlisted:
     found = Unlisted(time.monotonic() + 60)
     found.look(pids)
-    print(found.kept)
     return found
 
 
