@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from collector.files.beneath import mount_number, opened
-from collector.node.deletedfiles import memory_device
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200
@@ -71,6 +70,7 @@ class Unlisted:
     def look(self, numbers: Iterable[int]) -> None:
         """Look at these processes, and threads; one that ends meanwhile keeps nothing."""
         numbers = [*numbers]
+        self._mounts.add(_memory_mount())
         for number in chain(numbers, (1,), (os.getpid(),)):
             with suppress(OSError), Process.open(number) as process:
                 self._read_table(process, ours=number in numbers)
@@ -142,8 +142,6 @@ class Unlisted:
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         if not number or number in self._mounts or ("mount", number) in self.kept:
             return
-        if os.stat(name, dir_fd=process.folder).st_dev == memory_device():
-            return  # a memfd: the kernel's own mount
         # It may be of this moment, or of a namespace of the machine's.
         self._tables.clear()
         self._read_table(process, ours=True)
@@ -180,3 +178,9 @@ class Unlisted:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept
+
+
+def _memory_mount() -> bytes:
+    """Return the number of the mount on which the kernel keeps memfds and shared memory."""
+    with opened(os.memfd_create("probe", os.MFD_CLOEXEC)) as file:
+        return b"%d" % mount_number(file)
