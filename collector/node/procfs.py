@@ -9,10 +9,9 @@ process, even if its number is given to another one meanwhile::
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -23,8 +22,8 @@ HOST_PROC = "FORENSICS_HOST_PROC"
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
-_GET_PARENT, _DEEPEST = 0xB702, 32
-"""To ask for the PID namespace around one; the kernel allows so many within each other."""
+_LONGEST_LINE = 32 * 1024
+"""Processes of which each is the parent of the next."""
 MAX_TRIED = 256
 """Threads that are tried for a process whose first one has ended."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -111,6 +110,12 @@ class Process:
         return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
 
     @property
+    def parent(self) -> int:
+        """The process that it is a child of; 0 where that is out of sight."""
+        lines = self.read("status").split(b"\n")
+        return next(int(line.split()[1]) for line in lines if line.startswith(b"PPid:"))
+
+    @property
     def owner(self) -> int:
         """The user that it acts for, as the machine numbers it."""
         lines = self.read("status").split(b"\n")
@@ -194,31 +199,32 @@ def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
     spaces, found = {space: True}, []
     for other in pids(proc):
         with suppress(OSError), Process.open(other, proc) as process:
-            if _within(process.cgroups(), groups) or (private and _descends(process, spaces)):
+            if _within(process.cgroups(), groups) or (private and _descends(process, spaces, proc)):
                 found.append(other)
     return found
 
 
-def _descends(process: Process, known: dict[bytes, bool]) -> bool:
-    """Whether a process is in a PID namespace that is known to be the container's, or beneath."""
+def _descends(process: Process, known: dict[bytes, bool], proc: Path | None) -> bool:
+    """Whether a process is in a PID namespace that is known to be the container's, or beneath.
+
+    The kernel is not asked which lies in which: it tells only those further out. But the parents of
+    a process lead through its namespace to the one around it, whoever of them has ended.
+    """
     space = process.link("ns/pid")
     if space not in known:
-        known[space] = any(known.get(each) for each in _parents(process))
+        known[space] = process.nested and _leads_to(process.parent, known, proc)
     return known[space]
 
 
-def _parents(process: Process) -> Iterator[bytes]:
-    """Yield the PID namespaces that the one of a process lies in; none where it may not be asked.
-
-    Source: ioctl_nsfs(2)
-    """
-    with suppress(OSError), ExitStack() as stack:
-        place = os.open("ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
-        stack.callback(os.close, place)
-        for _ in range(_DEEPEST):
-            place = fcntl.ioctl(place, _GET_PARENT)
-            stack.callback(os.close, place)
-            yield os.fsencode(Path(f"/proc/self/fd/{place}").readlink())
+def _leads_to(pid: int, known: dict[bytes, bool], proc: Path | None) -> bool:
+    """Whether the first known namespace that parents lead to is the container's."""
+    with suppress(OSError):
+        for _ in range(_LONGEST_LINE):
+            with Process.open(pid, proc) as process:
+                space, pid = process.link("ns/pid"), process.parent
+                if space in known or not pid:
+                    return known.get(space, False)
+    return False
 
 
 def machine_network() -> bytes:

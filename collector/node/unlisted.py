@@ -142,6 +142,9 @@ class Unlisted:
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         if not number or number in self._mounts or ("mount", number) in self.kept:
             return
+        if len(self.kept) >= MAX_KEPT:
+            self.more += 1
+            return
         # It may be of this moment, or of a namespace of the machine's.
         self._tables.clear()
         self._read_table(process, ours=True)

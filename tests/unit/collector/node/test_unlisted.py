@@ -309,3 +309,16 @@ def test_a_process_in_a_nested_pid_namespace_is_the_containers(
         for pid in reversed(found):
             os.kill(pid, 9)
     assert first in found and depths == [2, 3]
+
+
+def test_processes_of_another_containers_namespaces_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.node.procfs._within", lambda *_: False)
+    with holding(tmp_path, NESTED) as first, holding(tmp_path, NESTED) as other:
+        found = companions(first)
+        others = companions(other)
+        assert first in found and other in others and not {*found} & {*others}
+        assert os.getpid() not in found
+        for pid in reversed(found + others):
+            os.kill(pid, 9)
