@@ -20,6 +20,9 @@ ORDER = "order.json"
 CONTEXT = "context/"
 """Where the operator puts what the cluster said; the collector names these files unread."""
 
+CONTAINERS = "containers/"
+"""Where the collector puts what it captured of each container."""
+
 UNVERIFIED = ".unverified"
 """The ending of a fetched file that is not, or not yet, known to be what the manifest says."""
 
@@ -87,4 +90,4 @@ def inside_a_bundle(path: str) -> bool:
 
 def container_file(container: str, name: str) -> str:
     """Return the path of a container's artifact: `containers/web/inspect.json`."""
-    return f"containers/{fit(container)}/{name}"
+    return f"{CONTAINERS}{fit(container)}/{name}"

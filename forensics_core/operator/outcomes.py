@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forensics_core import strict_json
 from forensics_core.kube.objects import Object
 from forensics_core.operator.jobs import CONTAINER
 from forensics_core.operator.statuses import reason_word
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -115,7 +114,7 @@ def _of_container(ended: Mapping[str, Any]) -> Outcome:
 def _hint(message: str) -> Outcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = json.loads(message)
+        words = strict_json.loads_row(message)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):
