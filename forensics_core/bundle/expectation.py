@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from forensics_core.api.order import Compression
@@ -73,6 +74,7 @@ def contradictions(statement: Statement) -> Iterator[Problem]:
         yield _inconsistent(name, "the name leads out of the bundle, or is another's")
     yield from _repeated("a subject", names)
     yield from _repeated("an artifact", rows)
+    yield from _alike(names)
     digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
     for artifact in statement.predicate.artifacts:
         yield from _contradiction(artifact, digests.get(artifact.name))
@@ -85,6 +87,15 @@ def _repeated(what: str, names: list[str]) -> Iterator[Problem]:
     for name, times in Counter(names).items():
         if times > 1:
             yield _inconsistent(name, f"it is {what} {times} times")
+
+
+def _alike(names: Iterable[str]) -> Iterator[Problem]:
+    """Yield names that some file systems take for another's: one file would replace the other."""
+    first: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            yield _inconsistent(name, f"some file systems take it for {other}")
 
 
 def _contradiction(artifact: Artifact, subject_sha256: str | None) -> Iterator[Problem]:
@@ -118,7 +129,9 @@ def _safe(name: str) -> bool:
         plain = check_name(name).removesuffix(".zst")
     except VerificationError:
         return False
-    return plain not in {MANIFEST, SEAL} and not plain.endswith(_RESERVED)
+    # A backslash parts folders for some stores and systems; control characters steer terminals.
+    odd = "\\" in name or any(unicodedata.category(one) == "Cc" for one in name)
+    return not odd and plain not in {MANIFEST, SEAL} and not plain.endswith(_RESERVED)
 
 
 def _inconsistent(name: str, message: str) -> Problem:

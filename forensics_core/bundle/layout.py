@@ -58,6 +58,8 @@ MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
 
 _RANDOM = 8
 """Bytes of the random part of a bundle's name."""
+BUNDLE_NAME_ROOM = 64
+"""Characters that a bundle's name has at most, beside the namespace's and the pod's."""
 _BUNDLE = re.compile(r"\d{8}T\d{6}Z_.+_[0-9a-f]{8}-(?P<attempt>\d{1,10})(-[0-9a-f]{16})?")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 

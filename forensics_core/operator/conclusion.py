@@ -139,7 +139,10 @@ class Conclusion:
     async def _refuse(self, observed: Observed, wrong: list[str]) -> None:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
         message = f"The evidence is not as ordered: {shown}."
-        await self._ending.give_up(observed, "NotSealed", message)
+        reason = "NotSealed"
+        if wrong[0].startswith(sealing.NOTHING):
+            reason = "Cancelled" if observed.checkpoint.spec.cancel else "NothingCaptured"
+        await self._ending.give_up(observed, reason, message)
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""

@@ -8,11 +8,11 @@ CONTROLLER = "podcheckpoint"
 OTHER = "Other"
 _REASONS = (
     "AccessDenied BucketNotFound Cancelled Complete ContainerNotFound DeadlineExceeded "
-    "DestinationIsBundle DestinationNotAllowed DestinationRefused Evicted Interrupted "
-    "JobFailed ManifestLost ManifestUnreadable NameTaken NoDestination NoManifest NoWorker "
-    "NodeGone NodeNotReady NotFound NotSealed NotStarted OOMKilled ObjectLockMissing "
-    "OrderLost Partial PodFailed PodGone PodPending PodReplaced RetentionTooLong "
-    "RuntimeNotSupported RuntimeUnavailable WorkerLost "
+    "DestinationIsBundle DestinationNotAllowed DestinationRefused DestinationTooLong Evicted "
+    "Interrupted Invalid JobFailed ManifestLost ManifestUnreadable NameTaken NoDestination "
+    "NoManifest NoWorker NodeGone NodeNotReady NotFound NotSealed NotStarted NothingCaptured "
+    "OOMKilled ObjectLockMissing OrderLost Partial PodFailed PodGone PodPending PodReplaced "
+    "RetentionTooLong RuntimeNotSupported RuntimeUnavailable WorkerLost "
 )
 REASONS = frozenset(_REASONS.split())
 """The reasons that are counted by themselves. A node can give any other word, and each new value of

@@ -11,6 +11,7 @@ from forensics_core.kube.objects import Object
 from forensics_core.operator.jobs import CONTAINER
 from forensics_core.operator.statuses import reason_word
 
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt's Job ended, as far as the cluster knows: a hint, never the result."""

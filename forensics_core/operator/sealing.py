@@ -15,7 +15,7 @@ from functools import partial
 from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.bundle.expectation import contradictions
 from forensics_core.bundle.layout import (
     CONTAINERS,
@@ -52,6 +52,7 @@ from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small
 from forensics_core.tasks import task_group
 
+NOTHING = "it has nothing of any container"
 HEADS_AT_ONCE = 8
 MOST_WRONG = 50
 """Objects that are not as promised after which no others are looked at."""
@@ -140,7 +141,30 @@ async def differences(
         return [*wrong, *untimely(statement.predicate, *period)]
 
     wrong = await to_thread.run_sync(compare)
-    return wrong or await check_objects(await desk.reader(checkpoint), statement, order)
+    if wrong:
+        return wrong
+    store = await desk.reader(checkpoint)
+    if checkpoint.status.phase is not Phase.SEALING and await _is_there(store, SEAL):
+        # Found later, when the pod is killed already, it would leave the evidence without ours.
+        return [f"{SEAL} was written before the operator sealed anything"]
+    return await check_objects(store, statement, order) or nothing_of(statement.predicate, order)
+
+
+async def _is_there(store: S3Store, name: str) -> bool:
+    try:
+        await store.stat(name)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def nothing_of(capture: Capture, order: WorkOrder) -> list[str]:
+    """Return why a bundle has nothing of its pod, though it says why: that is no capture."""
+    targets = {target.name for target in order.targets}
+    lacking = [gap for gap in capture.not_captured if gap.requested and gap.what != "context"]
+    if not lacking or any(artifact.container in targets for artifact in capture.artifacts):
+        return []
+    return [f"{NOTHING}: {lacking[0].what} ({lacking[0].message})"]
 
 
 def _period(checkpoint: PodCheckpoint, skew: int, now: datetime) -> tuple[datetime, datetime]:

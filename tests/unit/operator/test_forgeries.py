@@ -110,3 +110,21 @@ def test_last_words_that_are_no_json_of_ours_are_none(words: str) -> None:
         "status": {"containerStatuses": [{"name": "collector", "state": {"terminated": ended}}]},
     }
     assert outcome(None, worker).message == "The collector ended with code 1 (Error)"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("containers/app/Inspect.json", "some file systems take it for"),
+        ("containers/app/in\u017fpect.json", "some file systems take it for"),
+        ("containers/app\\inspect.json", "leads out of the bundle"),
+        ("containers/app/\x1b[2J", "leads out of the bundle"),
+        ("containers/app/../../other", "leads out of the bundle"),
+        ("/containers/app/x", "leads out of the bundle"),
+        ("containers//app/x", "leads out of the bundle"),
+    ],
+)
+def test_no_name_is_another_one_somewhere_else(name: str, why: str) -> None:
+    stray = artifact(ArtifactKind.INSPECT).model_copy(update={"name": name})
+    rows = (*(artifact(kind) for kind in KINDS), stray)
+    assert why in problems(statement(artifacts=rows))
