@@ -42,7 +42,7 @@ from forensics_core.errors import (
     TooManyObjects,
     VerificationError,
 )
-from forensics_core.operator.completeness import omissions
+from forensics_core.operator.completeness import nothing_of, omissions
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.manifests import Found, check_shape
 from forensics_core.operator.storage import digest_of
@@ -52,7 +52,6 @@ from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small
 from forensics_core.tasks import task_group
 
-NOTHING = "it has nothing of any container"
 HEADS_AT_ONCE = 8
 MOST_WRONG = 50
 """Objects that are not as promised after which no others are looked at."""
@@ -156,15 +155,6 @@ async def _is_there(store: S3Store, name: str) -> bool:
     except ObjectNotFound:
         return False
     return True
-
-
-def nothing_of(capture: Capture, order: WorkOrder) -> list[str]:
-    """Return why a bundle has nothing of its pod, though it says why: that is no capture."""
-    targets = {target.name for target in order.targets}
-    lacking = [gap for gap in capture.not_captured if gap.requested and gap.what != "context"]
-    if not lacking or any(artifact.container in targets for artifact in capture.artifacts):
-        return []
-    return [f"{NOTHING}: {lacking[0].what} ({lacking[0].message})"]
 
 
 def _period(checkpoint: PodCheckpoint, skew: int, now: datetime) -> tuple[datetime, datetime]:

@@ -7,16 +7,22 @@ from datetime import UTC, datetime
 import pytest
 
 from forensics_core.api.order import ArtifactKind
-from forensics_core.bundle.manifest import Artifact, Statement
-from forensics_core.errors import VerificationError
+from forensics_core.bundle.manifest import Artifact, NotCaptured, Statement
+from forensics_core.bundle.seal import generate_key
+from forensics_core.bundle.versions import history_of
+from forensics_core.errors import TooManyObjects, VerificationError
+from forensics_core.operator.completeness import nothing_of, refusal
+from forensics_core.operator.manifests import Manifests, Unreadable
 from forensics_core.operator.outcomes import outcome
-from forensics_core.operator.sealing import disagreements
+from forensics_core.operator.sealing import check_seal, disagreements
+from tests.unit.bundle.test_versions import Versions
 from tests.unit.operator.test_disagreements import (
     DIGEST,
     KINDS,
     ORDER,
     OTHER,
     artifact,
+    gap,
     statement,
     subjects,
 )
@@ -128,3 +134,35 @@ def test_no_name_is_another_one_somewhere_else(name: str, why: str) -> None:
     stray = artifact(ArtifactKind.INSPECT).model_copy(update={"name": name})
     rows = (*(artifact(kind) for kind in KINDS), stray)
     assert why in problems(statement(artifacts=rows))
+
+
+def explained(*gaps: NotCaptured, artifacts: tuple[Artifact, ...] = ()) -> list[str]:
+    said = statement(artifacts=artifacts, not_captured=gaps)
+    return nothing_of(said.predicate, ORDER)
+
+
+def test_a_bundle_with_nothing_of_its_pod_is_no_capture_whatever_it_says() -> None:
+    wrong = explained(gap("inspect", "Because"))
+    assert wrong == ["it has nothing of any container: inspect (m)"]
+    assert refusal(wrong, cancelled=False) == "NothingCaptured"
+    assert refusal(wrong, cancelled=True) == "Cancelled"
+    assert refusal(["pod differs from the order"], cancelled=True) == "NotSealed"
+    order = artifact(ArtifactKind.INSPECT).model_copy(update={"container": None})
+    assert explained(gap("inspect"), artifacts=(order,)) == wrong
+
+
+def test_there_may_have_been_nothing_to_capture() -> None:
+    assert explained(gap("processes", "NotRunning", requested=False)) == []
+    assert explained(gap("diff"), artifacts=(artifact(ArtifactKind.INSPECT),)) == []
+
+
+async def test_what_is_there_in_versions_without_end_is_neither_manifest_nor_seal() -> None:
+    flooded = Versions(fails=TooManyObjects("there are more than 100000 objects"))
+    with pytest.raises(TooManyObjects):
+        await history_of(flooded, "manifest.json")
+    private, _ = generate_key()
+    with pytest.raises(VerificationError, match="more than"):
+        await check_seal(flooded, b"{}", private)  # type: ignore[arg-type] # any store does
+    with pytest.raises(Unreadable, match="more than"):
+        async with Manifests().find(flooded):
+            pass
