@@ -14,6 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.podcheckpoints import PodCheckpoints
+from forensics_core.service.health import health_server
 from forensics_core.tasks import task_group
 from slackbot.approvals import Approvals
 from slackbot.authorisation import Authorisation
@@ -24,7 +25,7 @@ from slackbot.desk import Desk
 from slackbot.directory import Directory
 from slackbot.evidence import Evidence
 from slackbot.finder import Finder
-from slackbot.health import Liveness, health_server
+from slackbot.health import Liveness
 from slackbot.listeners import buttons, command, form, home
 from slackbot.pods import Pods
 from slackbot.reporter import Reporter
@@ -57,7 +58,7 @@ async def serve(
     liveness = Liveness()
     async with (
         # First of all: whether it lives is asked while Slack still takes its time.
-        health_server(settings.health_port, liveness) as port,
+        health_server(settings.health_port, ready=liveness.ready, alive=liveness.alive) as port,
         slack_connection(settings) as slack,
         task_group() as tasks,
     ):

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
-import anyio
-from aiohttp import web
-
-from forensics_core.listener import listener
+from forensics_core.service.health import Contact
 
 LOST = 120.0
 """Seconds without a connection after which a restart may help."""
@@ -20,7 +16,9 @@ class Liveness:
     def __init__(self) -> None:
         self._connected: Callable[[], Awaitable[bool]] | None = None
         self._ready: Callable[[], bool] = lambda: False
-        self._last = anyio.current_time()
+        self._contact = Contact(LOST)
+        # It starts well: whoever has not connected yet gets as long as whoever lost it.
+        self._contact.heard()
 
     def watch(self, connected: Callable[[], Awaitable[bool]], ready: Callable[[], bool]) -> None:
         """Ask these from now on; before, there is no connection."""
@@ -30,7 +28,7 @@ class Liveness:
         """Return whether it is there now."""
         there = self._connected is not None and bool(await self._connected())
         if there:
-            self._last = anyio.current_time()
+            self._contact.heard()
         return there
 
     async def ready(self) -> bool:
@@ -39,29 +37,4 @@ class Liveness:
 
     async def alive(self) -> bool:
         """Return whether it is there, or was not long ago."""
-        return await self.connected() or anyio.current_time() - self._last < LOST
-
-
-@asynccontextmanager
-async def health_server(port: int, liveness: Liveness) -> AsyncIterator[int]:
-    """Serve for the block, and yield the port; 0 takes any free one."""
-
-    def answer(well: bool) -> web.Response:
-        return web.Response(text="ok\n" if well else "no\n", status=200 if well else 503)
-
-    async def healthz(_: web.Request) -> web.Response:
-        return answer(await liveness.alive())
-
-    async def readyz(_: web.Request) -> web.Response:
-        return answer(await liveness.ready())
-
-    server = web.Application()
-    server.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    runner = web.AppRunner(server, access_log=None)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener(port)).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        with anyio.move_on_after(5, shield=True):
-            await runner.cleanup()
+        return await self.connected() or self._contact.recent

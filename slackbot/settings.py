@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel
-from forensics_core.errors import UsageError
+from forensics_core.service.settings import check_settings, read_settings
 
+_DOCUMENT = "docs/slack.md"
 TOKENS = {
     "botToken": "SLACK_BOT_TOKEN",
     "appToken": "SLACK_APP_TOKEN",
@@ -142,25 +142,6 @@ class Settings(Model):
 
 def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     """Read the settings. Raises `UsageError` that names the first setting which does not fit."""
-    data = _read(path) if path else {}
+    data = read_settings(path, document=_DOCUMENT)
     data |= {name: environ[key] for name, key in TOKENS.items() if environ.get(key)}
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        where = TOKENS.get(where, where)
-        raise UsageError(
-            f"{path or 'The environment'}: {where or 'the settings'}: {first['msg']}",
-            hint="See docs/slack.md for what can be set",
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="Mount the settings") from error
-    if data is not None and not isinstance(data, dict):
-        raise UsageError(f"{path} holds no settings", hint="See docs/slack.md for an example")
-    return data or {}
+    return check_settings(Settings, data, path, document=_DOCUMENT, variables=TOKENS)

@@ -19,7 +19,7 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
-from forensics_core.listener import listener
+from forensics_core.service.http import http_server
 from slackbot.errors import SlackError
 from slackbot.settings import Settings
 from slackbot.slack import Slack
@@ -152,13 +152,5 @@ async def _http(app: AsyncApp, settings: Settings) -> AsyncIterator[Connected]:
     async def connected() -> bool:
         return True
 
-    server = web.Application()
-    server.add_routes([web.post(PATH, handler.handle)])
-    runner = web.AppRunner(server, access_log=None)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener(settings.port)).start()
+    async with http_server(settings.port, [web.post(PATH, handler.handle)]):
         yield connected
-    finally:
-        with anyio.move_on_after(GOODBYE, shield=True):
-            await runner.cleanup()

@@ -55,6 +55,12 @@ async def test_a_token_that_slack_refuses_is_an_error_in_plain_words(
     assert "Slack answered invalid_auth to auth.test" in result.stderr.decode()
 
 
+async def test_a_log_level_that_does_not_exist_is_wrong_usage() -> None:
+    result = await anyio.run_process([*COMMAND, "--log-level", "loud"], check=False)
+    assert result.returncode == 2
+    assert "'loud' is not one of" in result.stderr.decode()
+
+
 async def test_settings_that_do_not_fit_are_wrong_usage() -> None:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("SLACK")}
     result = await anyio.run_process(COMMAND, env=bare, check=False)

@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from forensics_core.listener import PortUnavailable, listener
 from slackbot.transport import Remembered
 from tests.integration.slackbot.scene import Scene
 
@@ -99,11 +98,3 @@ def test_what_is_remembered_is_bounded_and_can_be_forgotten() -> None:
     assert seen.add("b")
     assert seen.add("c")
     assert seen.add("a")
-
-
-def test_a_port_that_is_taken_is_one_clear_line() -> None:
-    with listener(0) as taken, pytest.raises(PortUnavailable) as caught:
-        listener(taken.getsockname()[1])
-    assert "Cannot listen on port" in str(caught.value)
-    assert "another port" in str(caught.value)
-    assert "\n" not in str(caught.value)
