@@ -8,8 +8,7 @@ from typing import Any
 import anyio
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.examination import examine
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject, check_object
 from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader, open_bundle
@@ -56,10 +55,10 @@ class Evidence:
         if not isinstance(place, S3Place):
             return []
         async with self._open(checkpoint) as bundle, s3_client(self._access) as client:
-            return [await self._link(client, place, bundle, name) for name in bundle.expectations]
+            return [await self._link(client, place, bundle, name) for name in bundle.objects]
 
     async def _link(self, client: Any, place: S3Place, bundle: BundleReader, name: str) -> Link:
-        expected = bundle.expectations[name]
+        expected = bundle.objects[name]
         where = {"Bucket": place.bucket, "Key": place.key(name)}
         version = bundle.sealed_version(name)
         if version is None and bundle.may_have_versions(name):
@@ -104,7 +103,7 @@ class Evidence:
         return await anyio.Path(path).read_bytes() if path else None
 
 
-async def _pinned(bundle: BundleReader, expected: Expectation) -> str | None:
+async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:
     """Return the version of an object whose versions nobody recorded and the bot may not list.
 
     It is the current one, once it was read and found to be what the manifest says: these objects,
@@ -115,7 +114,7 @@ async def _pinned(bundle: BundleReader, expected: Expectation) -> str | None:
         return None
     version = (await store.stat(expected.name)).version_id
     async with aclosing(store.read(expected.name, version)) as blocks:
-        problem = await examine(blocks, expected, _forget)
+        problem = await check_object(blocks, expected, _forget)
     if problem:
         raise VerificationError(f"{bundle.url} does not verify: {problem}")
     return version

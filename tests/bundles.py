@@ -21,7 +21,7 @@ from forensics_core.bundle.manifest import (
     OrderRef,
     Tool,
 )
-from forensics_core.bundle.writer import BundleWriter, Findings, Label, Sealable
+from forensics_core.bundle.writer import BundleWriter, Findings, FinishedBundle, Label
 from forensics_core.storage.blocks import BLOCK_SIZE, one
 from forensics_core.storage.destination import Destination
 from forensics_core.storage.locate import open_destination
@@ -38,7 +38,7 @@ CHANGES = {"method": "engine-api", "changes": [{"kind": "A", "path": "/tmp/\x1b[
 assert len(ARCHIVE) > 2 * BLOCK_SIZE
 
 
-async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> Sealable:
+async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> FinishedBundle:
     """Write a bundle of three artifacts, one gap and a file of the context to `url`."""
     async with open_destination(url) as destination:
         await _put(destination, CONTEXT, POD)

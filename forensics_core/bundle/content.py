@@ -15,7 +15,7 @@ from itertools import chain
 
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.files import FileIndex
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
@@ -80,10 +80,12 @@ async def read_file(
         _require(await _sha256(stored) == row.stored_sha256, row)
 
 
-def _expected_archive(bundle: BundleReader, container: str, names: tuple[str, ...]) -> Expectation:
+def _expected_archive(
+    bundle: BundleReader, container: str, names: tuple[str, ...]
+) -> ExpectedObject:
     for name in names:
-        if (full := container_file(container, name)) in bundle.expectations:
-            return bundle.expectations[full]
+        if (full := container_file(container, name)) in bundle.objects:
+            return bundle.objects[full]
     raise VerificationError(
         f"The archive that the index of '{container}' speaks of is not in the manifest",
         hint="Run 'forensics verify'",

@@ -1,6 +1,6 @@
 """A bundle's small objects, read whole and verified, as stored and as before compression::
 
-data = await read_verified(bundle, bundle.expectations["context/pod.json"], limit=LIMIT)
+data = await read_verified(bundle, bundle.objects["context/pod.json"], limit=LIMIT)
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from contextlib import aclosing
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
 
 _PIECE = 1024 * 1024
 
 
-async def read_verified(bundle: BundleReader, expected: Expectation, *, limit: int) -> bytes:
+async def read_verified(bundle: BundleReader, expected: ExpectedObject, *, limit: int) -> bytes:
     """Return a small artifact's original bytes, or raise `VerificationError`."""
     stored = await read_stored(bundle, expected, limit)
     return await to_thread.run_sync(_joined, stored, expected)
 
 
-async def read_stored(bundle: BundleReader, expected: Expectation, limit: int) -> bytes:
+async def read_stored(bundle: BundleReader, expected: ExpectedObject, limit: int) -> bytes:
     """Return the bytes as stored, verified."""
     if max(expected.size or 0, expected.original_size) > limit:
         raise VerificationError(f"{expected.name} claims to have more than {limit} bytes")
@@ -39,7 +39,7 @@ async def read_stored(bundle: BundleReader, expected: Expectation, limit: int) -
     return await to_thread.run_sync(_verified, bytes(data), expected)
 
 
-def _verified(data: bytes, expected: Expectation) -> bytes:
+def _verified(data: bytes, expected: ExpectedObject) -> bytes:
     if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise VerificationError(
             f"{expected.name} is not what the manifest says", hint="Run 'forensics verify'"
@@ -47,11 +47,11 @@ def _verified(data: bytes, expected: Expectation) -> bytes:
     return data
 
 
-def _joined(stored: bytes, expected: Expectation) -> bytes:
+def _joined(stored: bytes, expected: ExpectedObject) -> bytes:
     return b"".join(unpacked(stored, expected)) if expected.compressed else stored
 
 
-def unpacked(stored: bytes, expected: Expectation) -> Iterator[bytes]:
+def unpacked(stored: bytes, expected: ExpectedObject) -> Iterator[bytes]:
     """Yield the original bytes in pieces, no more than promised, and verify them at the end."""
     if not expected.compressed:
         yield from (stored[at : at + _PIECE] for at in range(0, len(stored), _PIECE))

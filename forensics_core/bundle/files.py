@@ -220,11 +220,11 @@ async def _open_layer(
 ) -> _Layer | None:
     """Open the index of one archive; None where there is none."""
     name, table = container_file(container, index), container_file(container, lookup)
-    if not {name, table} <= bundle.expectations.keys():
+    if not {name, table} <= bundle.objects.keys():
         return None
-    data = await read_verified(bundle, bundle.expectations[table], limit=LOOKUP_LIMIT)
+    data = await read_verified(bundle, bundle.objects[table], limit=LOOKUP_LIMIT)
     chunks = await to_thread.run_sync(_parse, data, table)
-    rows = await open_archive(bundle, bundle.expectations[name])
+    rows = await open_archive(bundle, bundle.objects[name])
     sizes = [frame.original for frame in rows.frames or () if frame.original]
     if sizes != [chunk.size for chunk in chunks]:
         raise VerificationError(f"{table} does not fit {name}", hint="Run 'forensics verify'")

@@ -107,9 +107,9 @@ async def read_mounts(bundle: BundleReader, container: str) -> Mounts:
     Raises `VerificationError` where it is not genuine, or no table.
     """
     name = container_file(container, MOUNTS)
-    if name not in bundle.expectations:
+    if name not in bundle.objects:
         return Mounts([], known=False)
-    data = await read_verified(bundle, bundle.expectations[name], limit=LIMIT)
+    data = await read_verified(bundle, bundle.objects[name], limit=LIMIT)
     return Mounts(await to_thread.run_sync(_parse, data, name), known=True)
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation, expectations
+from forensics_core.bundle.expected import ExpectedObject, expected_objects
 from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import (
@@ -74,16 +74,16 @@ class BundleReader(Located):
     statement: Statement
 
     @cached_property
-    def expectations(self) -> dict[str, Expectation]:
+    def objects(self) -> dict[str, ExpectedObject]:
         """What the manifest promises of every object, by name."""
-        return {each.name: each for each in expectations(self.statement)}
+        return {each.name: each for each in expected_objects(self.statement)}
 
     @property
     def url(self) -> str:
         """The bundle's URL, ending in `/`."""
         return self.store.url
 
-    def stored_size(self, expected: Expectation) -> int:
+    def stored_size(self, expected: ExpectedObject) -> int:
         """Return how many bytes to expect: as promised, or else as listed; 0 if nobody says."""
         if expected.size is not None:
             return expected.size
@@ -130,7 +130,7 @@ class BundleReader(Located):
 
     def sealed_version(self, name: str) -> str | None:
         """Return the version of an object that the manifest speaks of; None: the current one."""
-        expected = self.expectations.get(name)
+        expected = self.objects.get(name)
         return self.version_of(name, expected.version_id if expected else None)
 
 

@@ -33,9 +33,9 @@ from forensics_core.bundle.manifest import (
 )
 from forensics_core.pipeline import stages
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.storage.destination import Buffer, Destination, StoredObject
-from forensics_core.tasks import outlast
+from forensics_core.tasks import finish_despite_cancel
 
 CLOSING = 30.0
 """Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
@@ -119,7 +119,7 @@ class BundleWriter:
             target = self.destination.create(label.name, content_type=label.media_type)
             async with target as writer:
                 way = [*taps, *steps]
-                await convey(source, way, writer.write, self.meter, framed=framed)
+                await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
         findings = findings or Findings()
         artifact = Artifact(
@@ -160,7 +160,7 @@ class BundleWriter:
         """Record that something is not in the bundle."""
         self.not_captured.append(gap)
 
-    async def finish(self, capture: Capture, context: Sequence[ContextFile] = ()) -> Sealable:
+    async def finish(self, capture: Capture, context: Sequence[ContextFile] = ()) -> FinishedBundle:
         """Write `SHA256SUMS`, then `manifest.json`: after this the bundle is whole.
 
         `capture` comes without artifacts and gaps; they are filled in here. `context` are the files
@@ -169,20 +169,20 @@ class BundleWriter:
         Who is cancelled meanwhile still gets the bundle if that takes no more than `CLOSING`
         seconds; the cancellation is delivered at the next occasion.
         """
-        finished: list[Sealable] = []
+        finished: list[FinishedBundle] = []
 
         async def close() -> None:
             finished.append(await self._close(capture, context))
 
         try:
-            await outlast(close, CLOSING)
+            await finish_despite_cancel(close, CLOSING)
         except anyio.get_cancelled_exc_class():
             # What is whole is never called unfinished.
             if not finished:
                 raise
         return finished[0]
 
-    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> Sealable:
+    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> FinishedBundle:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
         listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
@@ -204,7 +204,7 @@ class BundleWriter:
         )
         document = statement.to_bytes()
         stored = await self._put(MANIFEST, document, "application/vnd.in-toto+json")
-        return Sealable(statement, hashlib.sha256(document).hexdigest(), stored)
+        return FinishedBundle(statement, hashlib.sha256(document).hexdigest(), stored)
 
     def _store(self) -> StoreTraits | None:
         told = getattr(self.destination, "store", None)
@@ -217,7 +217,7 @@ class BundleWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealable:
+class FinishedBundle:
     """A finished bundle: what its manifest says, and the manifest's own digest."""
 
     statement: Statement

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.expectation import contradictions
+from forensics_core.bundle.expected import contradictions
 from forensics_core.bundle.layout import SEAL, SHA256SUMS
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.bundle.seal import public_key_of, sign, verify_seal

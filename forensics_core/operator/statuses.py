@@ -25,7 +25,7 @@ from forensics_core.api.podcheckpoint import (
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
 from forensics_core.bundle.manifest import Capture
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import never_created
 from forensics_core.units import human_size
@@ -174,7 +174,7 @@ def at_attempt(checkpoint: PodCheckpoint, order: WorkOrder) -> PodCheckpoint:
     return checkpoint.model_copy(update={"status": status})
 
 
-def interrupted(bundle: Sealable) -> bool:
+def interrupted(bundle: FinishedBundle) -> bool:
     """Whether a collector was told to end before it had everything, and by nobody's wish here."""
     gaps = bundle.statement.predicate.not_captured
     return any(gap.requested and gap.reason == INTERRUPTED for gap in gaps)
@@ -211,7 +211,9 @@ def is_delayed(checkpoint: PodCheckpoint) -> bool:
     return told is not None and told.reason != CAPTURING
 
 
-def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodCheckpointStatus:
+def captured(
+    checkpoint: PodCheckpoint, bundle: FinishedBundle, now: datetime
+) -> PodCheckpointStatus:
     """Return the status once the manifest is found: the pod may be killed.
 
     Raises `ValueError` if the manifest, which a node wrote, has something that no status can hold.
@@ -235,7 +237,7 @@ def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodC
     return PodCheckpointStatus.model_validate(status.to_dict())
 
 
-def is_of(checkpoint: PodCheckpoint, bundle: Sealable) -> bool:
+def is_of(checkpoint: PodCheckpoint, bundle: FinishedBundle) -> bool:
     """Whether a manifest is the one that was found, and says that it is of the current attempt."""
     status, order = checkpoint.status, bundle.statement.predicate.order
     return (

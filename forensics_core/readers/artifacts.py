@@ -30,7 +30,7 @@ async def read_artifact(bundle: BundleReader, name: str) -> AsyncGenerator[bytes
 
     Raises `VerificationError` at the end where they are not what the manifest promises.
     """
-    expected = bundle.expectations[name]
+    expected = bundle.objects[name]
     if not expected.compressed:
         async with aclosing(read_stored(bundle, name)) as stored:
             async for block in stored:
@@ -47,7 +47,7 @@ async def read_artifact(bundle: BundleReader, name: str) -> AsyncGenerator[bytes
 
 async def read_stored(bundle: BundleReader, name: str) -> AsyncGenerator[bytes, None]:
     """Yield the artifact's bytes as they are stored. Raises `VerificationError` at the end."""
-    expected = bundle.expectations[name]
+    expected = bundle.objects[name]
     digest, size = hashlib.sha256(), 0
     async with aclosing(bundle.read(name)) as blocks:
         async for block in blocks:
@@ -66,7 +66,7 @@ def _not_genuine(name: str) -> VerificationError:
 
 async def _plain(bundle: BundleReader, name: str) -> AsyncGenerator[bytes, None]:
     """Read frame by frame where there are any: each is bounded, whatever it claims to unpack to."""
-    archive = await open_archive(bundle, bundle.expectations[name])
+    archive = await open_archive(bundle, bundle.objects[name])
     return archive.read(0, archive.size)
 
 

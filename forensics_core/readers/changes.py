@@ -63,7 +63,7 @@ async def change_batches(
     A few kilobytes can unpack to a list of millions, which must never be in memory as a whole.
     """
     artifact = find_changes(bundle, container)
-    expected = bundle.expectations[artifact.name]
+    expected = bundle.objects[artifact.name]
     stored = await read_stored(bundle, expected, CHANGES_LIMIT)
     batches = _parse(unpacked(stored, expected), artifact.name)
     while (batch := await to_thread.run_sync(next, batches, None)) is not None:
@@ -75,7 +75,7 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
     bundle.check_container(container)
     for artifact in bundle.statement.predicate.artifacts:
         found = artifact.kind is ArtifactKind.DIFF and artifact.container == container
-        if found and artifact.name in bundle.expectations:
+        if found and artifact.name in bundle.objects:
             return artifact
     raise ForensicsError(
         f"The changes of '{container}' were not captured",

@@ -2,7 +2,7 @@
 
 A compressed archive is made of independent frames, and its seek table says where each one lies::
 
-    archive = await open_archive(bundle, bundle.expectations["containers/web/rootfs.tar.zst"])
+    archive = await open_archive(bundle, bundle.objects["containers/web/rootfs.tar.zst"])
     async with aclosing(archive.read(start=1536, length=512)) as blocks: ...
 
 Positions are in the plain archive. What is read is not verified here: who reads knows by what.

@@ -27,7 +27,7 @@ async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], Non
 
     Raises `VerificationError` for what is not genuine, or not written as the collector does.
     """
-    if name not in bundle.expectations:
+    if name not in bundle.objects:
         return
     first = True
     async with (

@@ -150,6 +150,6 @@ class _Look:
 
     def _require(self, file: str) -> str:
         name = container_file(self._container, file)
-        if name not in self._bundle.expectations:
+        if name not in self._bundle.objects:
             raise ForensicsError(f"{name} was not captured")
         return name

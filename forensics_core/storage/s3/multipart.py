@@ -20,7 +20,7 @@ from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.traits import CRC64, Traits
-from forensics_core.tasks import outlast
+from forensics_core.tasks import finish_despite_cancel
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -50,7 +50,7 @@ class Multipart:
 
     async def begin(self) -> None:
         """Begin it. Cancelled meanwhile, it is waited for, so that `end` can abort it."""
-        await outlast(self._begin, ABORT_PATIENCE)
+        await finish_despite_cancel(self._begin, ABORT_PATIENCE)
 
     async def end(self, *, completed: bool) -> None:
         """Leave no upload of this object open, whether cancelled or not; never fails."""

@@ -12,7 +12,7 @@ from forensics_core.api.conditions import find_condition
 from forensics_core.api.podcheckpoint import Phase, Progress
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Capture, Container, NotCaptured
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.statuses import (
     begun,
     captured,
@@ -56,10 +56,10 @@ def test_whoever_waits_has_the_pod_pinned_and_no_worker() -> None:
     assert (status.active, status.start_time) == (0, NOW)
 
 
-def having(**changes: object) -> Sealable:
+def having(**changes: object) -> FinishedBundle:
     """Return a bundle whose predicate says something else."""
     capture = BUNDLE.statement.predicate.model_copy(update=changes)
-    return Sealable(
+    return FinishedBundle(
         BUNDLE.statement.model_copy(update={"predicate": capture}),
         BUNDLE.manifest_sha256,
         BUNDLE.manifest,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.destination import Buffer
 
@@ -29,7 +29,7 @@ async def run(data: Sequence[bytes], stages: Sequence[Stage]) -> bytes:
     async def sink(block: Buffer) -> None:
         out.write(block)
 
-    await convey(source(), stages, sink, Meter())
+    await run_pipeline(source(), stages, sink, Meter())
     return out.getvalue()
 
 

@@ -358,7 +358,7 @@ async def test_a_forged_list_of_changes_is_told_and_the_files_are_shown(
 async def copy_into(bundle: BundleWriter, source: Path, name: str) -> None:
     """Take an artifact over as it is: plain, and compressed anew frame by frame."""
     async with open_bundle(str(source)) as opened:
-        archive = await open_archive(opened, opened.expectations[name])
+        archive = await open_archive(opened, opened.objects[name])
         frames = [await archive.read_frame(number) for number in range(len(archive.frames or ()))]
 
     async def blocks() -> AsyncIterator[bytes]:

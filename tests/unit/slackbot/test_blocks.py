@@ -10,8 +10,7 @@ import pytest
 from forensics_core.api.order import ArtifactKind, Retention, RetentionMode
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
-from forensics_core.bundle.problems import Problem, ProblemKind
-from forensics_core.bundle.verification import SealState, Verification
+from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
 from lab.slack.workspace import buttons, words
 from slackbot.blocks.answers import Link, links_messages, list_message
 from slackbot.blocks.elements import table

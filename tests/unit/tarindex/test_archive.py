@@ -39,7 +39,7 @@ async def folder(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Archive]:
     async with open_bundle(str(folder)) as bundle:
-        yield await open_archive(bundle, bundle.expectations[ROOTFS])
+        yield await open_archive(bundle, bundle.objects[ROOTFS])
 
 
 async def test_any_part_of_an_archive(folder: Path) -> None:

@@ -20,7 +20,7 @@ from forensics_core.storage.destination import Buffer
 from forensics_core.tasks import task_group
 
 
-async def convey(
+async def run_pipeline(
     source: AsyncIterable[Buffer],
     stages: Sequence[Stage],
     sink: Callable[[Buffer], Awaitable[None]],
