@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from slackbot.errors import Refused, SlackError, Told
+from slackbot.errors import Refused, SlackError, UserMessage
 
 log = logging.getLogger("slackbot.audit")
 # Of its own: whoever wants a quiet log does not mean these lines.
@@ -99,6 +99,6 @@ def _verdict(error: BaseException, made: Decision) -> tuple[str, str]:
         cause = cause.__cause__
     # What was done is done, though somebody could not be told.
     verdict = "allowed" if made.outcome else "failed"
-    if isinstance(error, Told):
+    if isinstance(error, UserMessage):
         return verdict, error.key
     return verdict, error.code if isinstance(error, SlackError) else type(error).__name__

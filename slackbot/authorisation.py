@@ -49,7 +49,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AccessScope:
     """What it is about; without a pod, all pods of the namespace."""
 
     namespace: str
@@ -80,18 +80,18 @@ class Authorisation:
         audit.note(identity=person.identity.username)
         return person
 
-    async def permit(self, person: Person, target: Target) -> None:
+    async def permit(self, person: Person, scope: AccessScope) -> None:
         """Make sure that somebody may capture a pod, and so see what is captured of it.
 
         Raises `Refused`.
         """
-        audit.note(namespace=target.namespace, pod=target.pod)
-        await self._check_access(person, target)
+        audit.note(namespace=scope.namespace, pod=scope.pod)
+        await self._check_access(person, scope)
 
-    async def authorise(self, actor: Actor, action: str, target: Target) -> Person:
+    async def authorise(self, actor: Actor, action: str, scope: AccessScope) -> Person:
         """Do both: `admit`, then `permit`."""
         person = await self.admit(actor, action)
-        await self.permit(person, target)
+        await self.permit(person, scope)
         return person
 
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
@@ -102,7 +102,7 @@ class Authorisation:
         async def review(namespace: str) -> None:
             async with limiter:
                 with suppress(Refused):
-                    await self._check_access(person, Target(namespace))
+                    await self._check_access(person, AccessScope(namespace))
                     found.add(namespace)
 
         async with anyio.create_task_group() as tasks:
@@ -113,7 +113,7 @@ class Authorisation:
 
     async def may_list_pods(self, person: Person, namespace: str) -> bool:
         """Return whether somebody may know the names of the pods there."""
-        return await self._may(person.identity, "list", "", Target(namespace))
+        return await self._may(person.identity, "list", "", AccessScope(namespace))
 
     async def language(self, actor: Actor) -> str:
         """Return what language to speak to somebody, whoever it is."""
@@ -128,7 +128,7 @@ class Authorisation:
             raise Refused("refused.team")
         if not home:
             await self._check_channel(actor.channel)
-        if not await self._directory.listed(actor.user):
+        if not await self._directory.is_listed(actor.user):
             raise Refused("refused.person")
         member = await self._directory.member(actor.user)
         identity = self._directory.identity(member, self._team)
@@ -142,14 +142,16 @@ class Authorisation:
         if (await self._directory.channel(channel)).shared:
             raise Refused("refused.shared")
 
-    async def _check_access(self, person: Person, target: Target) -> None:
+    async def _check_access(self, person: Person, scope: AccessScope) -> None:
         identity = person.identity
-        if not await self._may(identity, "create", "exec", target):
-            names = {"identity": identity.username, "namespace": target.namespace}
+        if not await self._may(identity, "create", "exec", scope):
+            names = {"identity": identity.username, "namespace": scope.namespace}
             raise Refused("refused.access", **names)
 
-    async def _may(self, identity: Identity, verb: str, subresource: str, target: Target) -> bool:
-        action = Action(verb, PODS, target.namespace, subresource, target.pod)
+    async def _may(
+        self, identity: Identity, verb: str, subresource: str, scope: AccessScope
+    ) -> bool:
+        action = Action(verb, PODS, scope.namespace, subresource, scope.pod)
         groups = (*identity.groups, EVERYBODY)
         try:
             verdict = await allowed(self._cluster, identity.username, groups, action)

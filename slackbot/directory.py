@@ -15,7 +15,7 @@ from slackbot.slack import Slack
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SlackUser:
     """A Slack user."""
 
     id: str
@@ -30,7 +30,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ChannelInfo:
     """A channel."""
 
     shared: bool
@@ -45,20 +45,20 @@ class Directory:
     def __init__(self, slack: Slack, settings: Settings) -> None:
         self._slack = slack
         self._settings = settings
-        self._members: Cache[Member] = Cache(settings.cache_seconds)
+        self._members: Cache[SlackUser] = Cache(settings.cache_seconds)
         self._groups: Cache[frozenset[str]] = Cache(settings.cache_seconds)
-        self._channels: Cache[Conversation] = Cache(settings.cache_seconds)
+        self._channels: Cache[ChannelInfo] = Cache(settings.cache_seconds)
 
-    async def member(self, user: str) -> Member:
+    async def member(self, user: str) -> SlackUser:
         """Return what Slack says of a user."""
 
-        async def load() -> Member:
+        async def load() -> SlackUser:
             answer = await self._slack.look_up("users.info", user=user, include_locale="true")
             return _member(answer["user"])
 
         return await self._members.get(user, load)
 
-    async def listed(self, user: str) -> bool:
+    async def is_listed(self, user: str) -> bool:
         """Return whether somebody is on the list, or in one of the groups."""
         if user in self._settings.users:
             return True
@@ -74,18 +74,18 @@ class Directory:
 
         return await self._groups.get(group, load)
 
-    async def channel(self, channel: str) -> Conversation:
+    async def channel(self, channel: str) -> ChannelInfo:
         """Return what Slack says of a channel."""
 
-        async def load() -> Conversation:
+        async def load() -> ChannelInfo:
             answer = await self._slack.look_up("conversations.info", channel=channel)
             found = answer["channel"]
             shared = found.get("is_ext_shared") or found.get("is_pending_ext_shared")
-            return Conversation(bool(shared), found.get("is_member") is not False)
+            return ChannelInfo(bool(shared), found.get("is_member") is not False)
 
         return await self._channels.get(channel, load)
 
-    def identity(self, member: Member, team: str) -> Identity | None:
+    def identity(self, member: SlackUser, team: str) -> Identity | None:
         """Return who a user of our `team` is in the cluster: by the map, or else by address."""
         if not member.alive:
             return None
@@ -98,12 +98,12 @@ class Directory:
         return Identity(username=f"{rule.prefix}{member.email}", groups=rule.groups)
 
 
-def _member(user: Mapping[str, Any]) -> Member:
+def _member(user: Mapping[str, Any]) -> SlackUser:
     alive = not user.get("deleted") and not user.get("is_bot")
     guest = any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger"))
     confirmed = user.get("is_email_confirmed") is True
     email = user.get("profile", {}).get("email") or "" if confirmed else ""
-    return Member(
+    return SlackUser(
         id=user["id"],
         team=user.get("team_id", ""),
         locale=user.get("locale") or "",

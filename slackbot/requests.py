@@ -1,4 +1,4 @@
-"""What people can have done: asked, approved, cancelled, repeated. Each checks anew who may."""
+"""What people can request: a capture, its cancellation or repetition; each is authorised."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ForensicsError
 from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
 from slackbot import audit
-from slackbot.approvals import Approvals, Pending
-from slackbot.authorisation import Authorisation, Person, Target
+from slackbot.approvals import Approvals, PendingRequest
+from slackbot.authorisation import AccessScope, Authorisation, Person
 from slackbot.blocks.answers import Preview
 from slackbot.blocks.approval import approval_message, ended_message
-from slackbot.bookmark import Bookmark
-from slackbot.catalogue import say
-from slackbot.command import Ask
+from slackbot.catalogue import phrase
+from slackbot.command import CaptureRequest
 from slackbot.directory import Directory
-from slackbot.errors import SlackError, Told
-from slackbot.milestones import state
+from slackbot.errors import SlackError, UserMessage
 from slackbot.pods import Pod, Pods, near
+from slackbot.report_state import ReportState, phase_word
 from slackbot.settings import Settings
 from slackbot.slack import Slack
 
@@ -34,23 +33,25 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SubmittedRequest:
     """A request that was made."""
 
     name: str = ""
     """The PodCheckpoint's; empty while it waits for a second person."""
-    heard: bool = True
+    bot_joined: bool = True
     """Whether the bot is in the channel, and so can report there."""
 
     def text(self, language: str) -> str:
         """Return what to tell whoever asked."""
         if not self.name:
-            return say(language, "answer.approval")
-        return say(language, "answer.asked" if self.heard else "answer.uninvited", name=self.name)
+            return phrase(language, "answer.approval")
+        return phrase(
+            language, "answer.asked" if self.bot_joined else "answer.uninvited", name=self.name
+        )
 
 
 class Requests:
-    """The bot's deeds. Raise `Told` with what to tell the user, or a `ClusterError`."""
+    """Everything that can be requested. Raises `UserMessage` for the user, or a `ClusterError`."""
 
     def __init__(
         self,
@@ -68,14 +69,14 @@ class Requests:
         self._directory = directory
         self._settings = settings
 
-    def spec(self, ask: Ask) -> PodCheckpointSpec:
+    def spec(self, request: CaptureRequest) -> PodCheckpointSpec:
         """Return what is asked for as the resource has it."""
         fields = {
-            "pod": ask.pod,
-            "namespace": ask.namespace,
-            "containers": ask.containers,
-            "reason": ask.reason,
-            "incident": ask.incident,
+            "pod": request.pod,
+            "namespace": request.namespace,
+            "containers": request.containers,
+            "reason": request.reason,
+            "incident": request.incident,
             "destination": self._settings.destination,
         }
         return PodCheckpointSpec.model_validate({key: one for key, one in fields.items() if one})
@@ -94,47 +95,49 @@ class Requests:
             protected=self._settings.is_protected(pod.namespace),
         )
 
-    async def ask(
+    async def submit(
         self, person: Person, spec: PodCheckpointSpec, approvals: Approvals, thread: str = ""
-    ) -> Asked:
+    ) -> SubmittedRequest:
         """Begin a checkpoint, or let it wait for a second person.
 
         `thread` is the message in whose thread it was asked. Nothing waits for Slack here: the
         report posts what there is to see, as soon as Slack takes it.
         """
         pod = await self._check(person, spec)
-        pending = Pending(spec, pod.uid, person, person.actor.channel, thread=thread)
+        pending = PendingRequest(spec, pod.uid, person, person.actor.channel, thread=thread)
         if self._settings.is_protected(pod.namespace):
             await self._wait(pending, approvals)
             audit.note(outcome="waiting")
-            return Asked()
-        name = await self.begin(pending)
-        return Asked(name, await self._heard(pending.channel))
+            return SubmittedRequest()
+        name = await self.create(pending)
+        return SubmittedRequest(name, await self._bot_joined(pending.channel))
 
-    async def _heard(self, channel: str) -> bool:
+    async def _bot_joined(self, channel: str) -> bool:
         try:
             return (await self._directory.channel(channel)).joined
         except SlackError:
             return True
 
-    async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Asked:
-        """Ask for the same once more."""
+    async def retry(
+        self, person: Person, old: PodCheckpoint, approvals: Approvals
+    ) -> SubmittedRequest:
+        """Submit the same request once more."""
         if not old.finished:
-            raise Told("error.running", name=old.metadata.name)
+            raise UserMessage("error.running", name=old.metadata.name)
         again = {"cancel": False, "namespace": old.target_namespace}
-        return await self.ask(person, old.spec.model_copy(update=again), approvals)
+        return await self.submit(person, old.spec.model_copy(update=again), approvals)
 
     async def cancel(self, checkpoint: PodCheckpoint, language: str) -> None:
         """Stop a checkpoint that runs."""
         if checkpoint.finished:
-            ended = say(language, f"state.{state(checkpoint)}")
-            raise Told("error.finished", name=checkpoint.metadata.name, state=ended)
+            ended = phrase(language, f"state.{phase_word(checkpoint)}")
+            raise UserMessage("error.finished", name=checkpoint.metadata.name, state=ended)
         await self._checkpoints.cancel(checkpoint.metadata.name)
 
     async def _check(self, person: Person, spec: PodCheckpointSpec) -> Pod:
         """Return the pod, once the person may capture it. The right comes before the pod's name."""
         namespace = spec.namespace or ""
-        await self._authorisation.permit(person, Target(namespace, spec.pod))
+        await self._authorisation.permit(person, AccessScope(namespace, spec.pod))
         pod = await self._pods.get(namespace, spec.pod)
         if pod is None:
             raise await self._not_found(person, namespace, spec.pod)
@@ -142,23 +145,23 @@ class Requests:
         unknown = [name for name in spec.containers if name not in pod.containers]
         if unknown:
             names = ", ".join(pod.containers)
-            raise Told("error.container", pod=pod.name, name=unknown[0], names=names)
+            raise UserMessage("error.container", pod=pod.name, name=unknown[0], names=names)
         return pod
 
-    async def _not_found(self, person: Person, namespace: str, name: str) -> Told:
+    async def _not_found(self, person: Person, namespace: str, name: str) -> UserMessage:
         where = {"pod": name, "namespace": namespace}
         if not await self._authorisation.may_list_pods(person, namespace):
-            return Told("error.notFound", **where)
+            return UserMessage("error.notFound", **where)
         alike = near(name, await self._pods.names(namespace))
         if not alike:
-            return Told("error.notFound", **where)
-        return Told("error.near", **where, names=", ".join(alike))
+            return UserMessage("error.notFound", **where)
+        return UserMessage("error.near", **where, names=", ".join(alike))
 
-    async def _wait(self, pending: Pending, approvals: Approvals) -> None:
+    async def _wait(self, pending: PendingRequest, approvals: Approvals) -> None:
         name, person = approvals.new_id(), pending.requester
         message = approval_message(
             pending.spec,
-            pending=name,
+            request_id=name,
             uid=pending.pod_uid,
             requester=person.actor.user,
             identity=person.identity.username,
@@ -169,17 +172,17 @@ class Requests:
         ts = await self._slack.post(pending.channel, message)
         approvals.add(name, replace(pending, message=ts))
 
-    async def lapse(self, pending: Pending, key: str) -> None:
+    async def expire(self, pending: PendingRequest, key: str) -> None:
         """Say in a request's message why nobody can approve it any more."""
-        audit.record(_lapsed(pending), "refused", key)
+        audit.record(_undecided(pending), "refused", key)
         try:
-            await self.end(pending, say(pending.requester.language, key))
+            await self.close(pending, phrase(pending.requester.language, key))
         except SlackError as error:
-            log.error("Nobody was told that the request %s lapsed: %s", pending.message, error)
+            log.error("Nobody was told that the request %s on_expired: %s", pending.message, error)
 
-    async def begin(self, pending: Pending, approver: str = "") -> str:
+    async def create(self, pending: PendingRequest, approver: str = "") -> str:
         """Make the PodCheckpoint, and return its name; where that fails, its message says so."""
-        bookmark = Bookmark(
+        report_state = ReportState(
             channel=pending.channel,
             message=pending.message,
             thread=pending.thread,
@@ -191,13 +194,13 @@ class Requests:
         )
         asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
         try:
-            name = await self._create(pending.spec, bookmark.annotations() | asker)
+            name = await self._create(pending.spec, report_state.annotations() | asker)
         except ForensicsError as error:
             key = "error.away" if isinstance(error, ApiUnavailable) else "error.cluster"
-            told = Told(key, message=error.message)
+            message = UserMessage(key, message=error.message)
             if pending.message:
-                await self.end(pending, told.words(pending.requester.language))
-            raise told from error
+                await self.close(pending, message.text(pending.requester.language))
+            raise message from error
         audit.note(checkpoint=name, outcome="created")
         return name
 
@@ -218,7 +221,7 @@ class Requests:
                 await anyio.sleep(0.5)
         return name
 
-    async def end(self, pending: Pending, text: str, by: str = "") -> None:
+    async def close(self, pending: PendingRequest, text: str, by: str = "") -> None:
         """Say in a request's message what it came to, and who ended it."""
         requester = pending.requester
         message = ended_message(
@@ -231,7 +234,7 @@ class Requests:
         await self._slack.update(pending.channel, pending.message, message)
 
 
-def _lapsed(pending: Pending) -> audit.Decision:
+def _undecided(pending: PendingRequest) -> audit.Decision:
     """Return what was asked for, and nobody decided."""
     person = pending.requester
     return audit.Decision(

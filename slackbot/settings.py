@@ -64,6 +64,8 @@ class Reader(Model):
     public_key: Path | None = None
     """The PEM file that seals are checked with."""
     link_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
+    manifest_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
+    """A larger manifest is not read for links or for the table."""
 
 
 class Settings(Model):
@@ -93,6 +95,8 @@ class Settings(Model):
     protected: tuple[str, ...] = ()
     """Patterns of namespaces in which a second person has to approve."""
     approval_seconds: Annotated[float, Field(gt=0, le=3600)] = 900.0
+    approval_limit: Annotated[int, Field(ge=1)] = 200
+    """Requests that may wait for approval at once; one more ends the oldest."""
     namespace: DnsLabel = "forensics-system"
     """Where PodCheckpoints are made."""
     default_namespace: DnsLabel | None = None
@@ -111,6 +115,8 @@ class Settings(Model):
     """The same between any two edits: Slack allows about fifty a minute."""
     post_seconds: Annotated[float, Field(ge=0)] = 1.0
     """The shortest time between two new messages in one channel."""
+    suggestion_seconds: Annotated[float, Field(gt=0, lt=3)] = 2.5
+    """How long a suggestion in the form may take: Slack waits three seconds."""
     cache_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """How long a person, a group or a channel is believed to be as Slack said."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080

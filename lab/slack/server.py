@@ -28,7 +28,7 @@ from lab.slack.workspace import (
     SIGNING_SECRET,
     Call,
     Data,
-    Whisper,
+    EphemeralMessage,
     Workspace,
 )
 
@@ -41,7 +41,7 @@ ACKNOWLEDGE = 3.0
 
 
 @dataclass
-class Way:
+class ResponseUrl:
     """A response_url."""
 
     user: str
@@ -66,8 +66,8 @@ class SlackServer:
     """Where to send by HTTP instead of over the socket."""
     rates: Rates | None = field(default_factory=Rates)
     """None: it may be called as often as one likes, for tests that are about something else."""
-    patience: float = ACKNOWLEDGE
-    ways: dict[str, Way] = field(default_factory=dict)
+    acknowledge_seconds: float = ACKNOWLEDGE
+    response_urls: dict[str, ResponseUrl] = field(default_factory=dict)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _waiting: dict[str, asyncio.Future[Data]] = field(default_factory=dict)
 
@@ -102,10 +102,10 @@ class SlackServer:
         self.methods.triggers[trigger] = time.monotonic()
         return trigger
 
-    def new_way(self, user: str, channel: str) -> str:
+    def new_response_url(self, user: str, channel: str) -> str:
         """Return a response_url."""
         way = secrets.token_hex(8)
-        self.ways[way] = Way(user, channel)
+        self.response_urls[way] = ResponseUrl(user, channel)
         return f"{self.url}/respond/{way}"
 
     async def deliver(self, kind: str, payload: Data, *, copies: int = 1) -> Data:
@@ -128,7 +128,7 @@ class SlackServer:
         await self.workspace.until(lambda: self._sockets)
         for _ in range(copies):
             await self._sockets[-1].send_json(envelope)
-        with anyio.fail_after(self.patience):
+        with anyio.fail_after(self.acknowledge_seconds):
             return dict(await waiting)
 
     async def _deliver_by_http(self, kind: str, payload: Data) -> Data:
@@ -205,15 +205,15 @@ class SlackServer:
         if fault:
             self.workspace.tell()
             return _failing(fault)
-        way = self.ways.get(request.match_info["way"])
+        way = self.response_urls.get(request.match_info["way"])
         body = await request.json()
         if way is None or not way.open:
             return web.json_response({"ok": False, "error": "used_url"}, status=404)
         if message_refusal(body["text"], body["blocks"]):
             return web.json_response({"ok": False, "error": "invalid_blocks"}, status=400)
         way.used += 1
-        whisper = Whisper(way.user, way.channel, body["text"], body["blocks"])
-        self.workspace.whispers.append(whisper)
+        ephemeral = EphemeralMessage(way.user, way.channel, body["text"], body["blocks"])
+        self.workspace.ephemerals.append(ephemeral)
         self.workspace.tell()
         return web.json_response({"ok": True})
 

@@ -1,4 +1,4 @@
-"""Slack's limits, and the one place that checks them.
+"""Slack's limits, and the one index that checks them.
 
 Source: https://docs.slack.dev/reference/block-kit
 """
@@ -42,11 +42,11 @@ def problems(blocks: Sequence[Block], most: int = MESSAGE_BLOCKS) -> list[str]:
     ids = [block["block_id"] for block in blocks if "block_id" in block]
     if len(set(ids)) < len(ids):
         found.append("a block_id twice")
-    for place, block in enumerate(blocks):
+    for index, block in enumerate(blocks):
         kind = block.get("type", "")
         check = _CHECKS.get(kind)
         said = check(block) if check else [f"an unknown type {kind!r}"]
-        found += [f"block {place} ({kind}): {problem}" for problem in said]
+        found += [f"block {index} ({kind}): {problem}" for problem in said]
     return found
 
 

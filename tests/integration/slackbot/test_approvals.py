@@ -10,7 +10,6 @@ import pytest
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.workspace import Message
-from slackbot import approvals
 from tests.integration.slackbot.scene import Scene
 
 
@@ -80,9 +79,9 @@ async def test_it_is_denied_and_then_over(scene: Scene) -> None:
         buttons = message.buttons()
         await scene.bob.click(message, "deny")
         await scene.shown("Denied by")
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", buttons["approve"]["value"])
-        late = await scene.bob.next_whisper(before)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert message.buttons() == {}
     assert scene.checkpoints() == []
@@ -93,9 +92,9 @@ async def test_it_expires(scene: Scene) -> None:
         message = await asked(scene)
         buttons = message.buttons()
         await scene.shown("Nobody approved in time")
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", buttons["approve"]["value"])
-        late = await scene.bob.next_whisper(before)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert scene.checkpoints() == []
 
@@ -140,18 +139,15 @@ async def test_slack_away_at_the_expiry_does_not_end_the_bot(scene: Scene) -> No
     assert "alice" in answer.text
 
 
-async def test_too_many_that_wait_push_out_the_oldest(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(approvals, "LIMIT", 1)
-    async with scene.bot():
+async def test_too_many_that_wait_push_out_the_oldest(scene: Scene) -> None:
+    async with scene.bot(approvalLimit=1):
         first = await asked(scene)
         value = first.buttons()["approve"]["value"]
         await scene.alice.ask("prod/api-0")
         assert await scene.shown("Too many requests wait for approval") is first
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", value)
-        late = await scene.bob.next_whisper(before)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert first.buttons() == {}
     assert scene.checkpoints() == []
@@ -166,7 +162,7 @@ async def test_two_who_approve_at_once_make_one_checkpoint(scene: Scene) -> None
             for person in (scene.bob, scene.carol, scene.bob):
                 tasks.start_soon(person.press_value, "approve", value)
         await scene.slack.workspace.until(
-            lambda: len(scene.bob.whispers()) + len(scene.carol.whispers()) == 3
+            lambda: len(scene.bob.ephemerals()) + len(scene.carol.ephemerals()) == 3
         )
     assert len(scene.checkpoints()) == 1
 
@@ -178,9 +174,9 @@ async def test_after_a_restart_it_is_asked_anew(scene: Scene) -> None:
     assert "before anybody approved. Ask again." in message.everything()
     assert message.buttons() == {}
     async with scene.bot():
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", value)
-        answer = await scene.bob.next_whisper(before)
+        answer = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in answer.text
     assert scene.checkpoints() == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
-from slackbot.bookmark import MESSAGE
+from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import NAMESPACE, OTHER, Scene, captured, running
 
 AUDIT = "slackbot.audit"
@@ -243,9 +243,9 @@ async def test_strangers_click_in_vain(scene: Scene, action: str) -> None:
     async with scene.bot():
         await scene.shown("by-hand")
         for person, why in ((scene.mallory, "not on the list"), (scene.carol, "may not do this")):
-            before = len(person.whispers())
+            before = len(person.ephemerals())
             await person.press_value(action, made["metadata"]["uid"])
-            assert why in (await person.next_whisper(before)).text
+            assert why in (await person.next_ephemeral(before)).text
     assert len(scene.checkpoints()) == 1
     assert not scene.checkpoints()[0]["spec"].get("cancel")
 
@@ -289,7 +289,7 @@ async def test_whoever_may_capture_and_not_list_gets_no_near_names(scene: Scene)
 def remembered(items: Iterable[dict[str, Any]]) -> bool:
     """Return whether the bot has written down where the message of case-0 is."""
     found = [item["metadata"] for item in items if item["metadata"]["name"] == "case-0"]
-    return any(MESSAGE in one.get("annotations", {}) for one in found)
+    return any(MESSAGE_ANNOTATION in one.get("annotations", {}) for one in found)
 
 
 async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None:

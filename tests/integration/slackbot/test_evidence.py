@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from forensics_core.storage.s3.destination import S3Place
 from forensics_loopback.runner import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
-from slackbot import evidence
+from slackbot.evidence import Evidence
 from slackbot.settings import Reader
 from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
@@ -65,7 +65,7 @@ async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[Scene]:
     """Seat the people around the operator's stage; everybody may do everything there."""
     async with running_slack() as slack:
         values = seat_people(slack)
-        slack.rates, slack.patience = None, 60.0
+        slack.rates, slack.acknowledge_seconds = None, 60.0
         reader = {"endpoint": stage.access.endpoint_url, "publicKey": str(folder / "key.pub")}
         values |= {"reader": reader, "defaultNamespace": "default"}
         yield Scene(stage.cluster, slack, Rights(), stage.kubeconfig, values)
@@ -183,7 +183,7 @@ async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path)
         (root,) = scene.slack.workspace.roots()
         download = await scene.alice.click(root, "download")
         first = await scene.alice.click(root, "verify")
-        verify = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+        verify = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
     assert "cannot be read" in download.text
     assert "cannot be read" in verify.text
 
@@ -199,10 +199,13 @@ async def test_without_the_manifest_the_table_names_containers(
 
 
 async def test_a_manifest_that_is_too_large_for_a_table_is_not_read(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(evidence, "MANIFEST_LIMIT", 100)
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+    async with AsyncExitStack() as stack:
+        scene = await stack.enter_async_context(scene_on(stage, tmp_path))
+        reader = scene.values["reader"] | {"manifestBytes": 100}
+        await stack.enter_async_context(scene.bot(reader=reader))
+        await stack.enter_async_context(stage.operating())
         await scene.alice.ask("web-0")
         end = await scene.shown("The bundle is sealed.", thread=True)
         (root,) = scene.slack.workspace.roots()
@@ -218,7 +221,7 @@ async def test_a_checkpoint_without_a_channel_is_verified_for_the_one_who_asked(
         scene.kubectl_create(namespace="default")
         await stage.finished("by-hand")
         first = await scene.alice.ask("verify by-hand")
-        verified = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+        verified = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
     assert "Verifying by-hand" in first.text
     assert "Verified: all" in verified.text
     assert scene.slack.workspace.messages == []
@@ -231,8 +234,8 @@ async def test_one_bundle_is_verified_at_a_time(stage: Stage, tmp_path: Path) ->
         for _ in range(3):
             await scene.alice.type("verify by-hand")
         workspace = scene.slack.workspace
-        await workspace.until(lambda: len(scene.alice.whispers()) == 6)
-    said = [one.text for one in scene.alice.whispers()]
+        await workspace.until(lambda: len(scene.alice.ephemerals()) == 6)
+    said = [one.text for one in scene.alice.ephemerals()]
     assert any("Other evidence is being verified" in text for text in said)
     assert any("Verified: all" in text for text in said)
 
@@ -271,7 +274,7 @@ async def test_without_the_right_to_list_versions_links_still_lead_to_what_was_s
     async with s3.client() as client:
         await client.put_bucket_policy(Bucket=locked_bucket, Policy=json.dumps(rules))
     use_env(s3.env(Identity.READER))
-    bot = evidence.Evidence(Reader(endpoint=s3.endpoint))
+    bot = Evidence(Reader(endpoint=s3.endpoint))
     status = {"location": location, "manifestSHA256": sealable.manifest_sha256}
     checkpoint = PodCheckpoint.parse({"spec": {"pod": "web-0"}, "status": status})
     links = await bot.links(checkpoint)

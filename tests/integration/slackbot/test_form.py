@@ -11,8 +11,7 @@ import pytest
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.workspace import Message
-from slackbot.blocks.form import FormPlace, form_view
-from slackbot.listeners import form as form_listener
+from slackbot.blocks.form import FormContext, form_view
 from tests.integration.slackbot.scene import INCIDENT, OTHER, Scene
 
 
@@ -24,7 +23,7 @@ async def test_the_bare_command_opens_a_form(scene: Scene) -> None:
             form, namespace="shop", pod="web-1", containers=["app"], reason="odd", incident="INC-2"
         )
         (made,) = await scene.made()
-        answer = await scene.alice.next_whisper(0)
+        answer = await scene.alice.next_ephemeral(0)
     assert acknowledged == {}
     assert "Asked for" in answer.text
     expected = {"pod": "web-1", "namespace": "shop", "containers": ["app"], "reason": "odd"}
@@ -82,19 +81,16 @@ async def test_a_choice_of_a_stranger_or_in_a_closed_form_breaks_nothing(scene: 
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         await scene.mallory.choose(form, "namespace", namespace="shop")
-        assert "not on the list" in (await scene.mallory.next_whisper(0)).text
+        assert "not on the list" in (await scene.mallory.next_ephemeral(0)).text
         assert scene.slack.workspace.views[form["id"]] is form
         del scene.slack.workspace.views[form["id"]]
         await scene.alice.choose(form, "namespace", namespace="shop")
         assert "alice" in (await scene.alice.ask("whoami")).text
-    assert len(scene.alice.whispers()) == 1
+    assert len(scene.alice.ephemerals()) == 1
 
 
-async def test_suggestions_that_take_too_long_are_there_the_next_time(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(form_listener, "SUGGESTION_SECONDS", 0.2)
-    async with scene.bot():
+async def test_suggestions_that_take_too_long_are_there_the_next_time(scene: Scene) -> None:
+    async with scene.bot(suggestionSeconds=0.2):
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         later = {"Retry-After": "1"}
@@ -137,7 +133,7 @@ async def test_a_submission_is_authorised_again(scene: Scene) -> None:
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         await scene.carol.submit(form, namespace="shop", pod="web-0")
-        answer = await scene.carol.next_whisper(0)
+        answer = await scene.carol.next_ephemeral(0)
     assert "may not do this" in answer.text
     assert scene.checkpoints() == []
 
@@ -148,7 +144,7 @@ async def test_a_form_from_elsewhere_is_refused(scene: Scene) -> None:
         refused = await scene.alice.opened_form()
         assert "does not work in this channel" in str(refused)
         assert "submit" not in refused
-        form = form_view(FormPlace()) | {"id": refused["id"], "private_metadata": ""}
+        form = form_view(FormContext()) | {"id": refused["id"], "private_metadata": ""}
         await scene.alice.submit(form, namespace="shop", pod="web-0")
         await scene.alice.open_home()
     assert scene.checkpoints() == []

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from slackbot.transport import Remembered
+from slackbot.transport import SeenKeys
 from tests.integration.slackbot.scene import Scene
 
 
@@ -92,7 +92,7 @@ async def test_a_request_that_comes_three_times_is_taken_once(scene: Scene, late
 
 
 def test_what_is_remembered_is_bounded_and_can_be_forgotten() -> None:
-    seen = Remembered(2)
+    seen = SeenKeys(2)
     assert [seen.add(key) for key in "abab"] == [True, True, False, False]
     seen.forget("b")
     assert seen.add("b")

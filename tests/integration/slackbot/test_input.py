@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.slack.workspace import Message, Whisper
+from lab.slack.workspace import EphemeralMessage, Message
 from slackbot.blocks.limits import message_problems
 from tests.integration.slackbot.scene import Scene, condition
 
@@ -53,10 +53,10 @@ async def test_quotes_and_dashes_of_phones(scene: Scene) -> None:
 async def test_a_duplicate_is_acknowledged_and_not_done_again(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("web-0 -n shop", copies=3)
-        await scene.alice.next_whisper(0)
+        await scene.alice.next_ephemeral(0)
         await scene.alice.ask("whoami")
     assert len(scene.checkpoints()) == 1
-    assert len(scene.alice.whispers()) == 2
+    assert len(scene.alice.ephemerals()) == 2
 
 
 HOSTILE = "<!channel> *x* `y` <@U0ALICE> \u202eevil\u2066 & https://evil.example"
@@ -94,10 +94,10 @@ async def test_clicks_on_what_is_over_or_gone(scene: Scene) -> None:
     uid = made["metadata"]["uid"]
     alice = scene.alice
 
-    async def press(action: str) -> Whisper:
-        before = len(alice.whispers())
+    async def press(action: str) -> EphemeralMessage:
+        before = len(alice.ephemerals())
         await alice.press_value(action, uid)
-        return await alice.next_whisper(before)
+        return await alice.next_ephemeral(before)
 
     async with scene.bot():
         await scene.shown("by-hand")
@@ -160,6 +160,6 @@ async def test_everything_that_was_sent_is_within_slacks_limits(scene: Scene) ->
         await scene.alice.ask("list")
         await scene.alice.ask("status " + "x" * 63)
     workspace = scene.slack.workspace
-    everything: list[Message | Whisper] = [*workspace.messages, *workspace.whispers]
+    everything: list[Message | EphemeralMessage] = [*workspace.messages, *workspace.ephemerals]
     assert [message_problems(one.blocks) for one in everything] == [[]] * len(everything)
     assert len(everything) == 6

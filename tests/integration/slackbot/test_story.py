@@ -72,7 +72,7 @@ async def test_what_is_missing_is_said(scene: Scene) -> None:
         scene.finish(name, conditions=[*captured(name)["conditions"], gap], sealed=False)
         line = await scene.shown("Not captured: memory", thread=True)
         await scene.shown("complete, in part")
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     assert "not sealed" in line.text
 
 

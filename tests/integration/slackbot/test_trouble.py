@@ -14,8 +14,8 @@ from forensics_core.errors import ClusterError
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.rates import BURST, Rates
-from slackbot.bookmark import MESSAGE
 from slackbot.errors import SlackError
+from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import (
     INCIDENT,
     NAMESPACE,
@@ -48,7 +48,7 @@ async def test_no_milestone_is_lost_or_out_of_order(scene: Scene, fault: Fault) 
         scene.progress(name, **running())
         scene.progress(name, **captured(name))
         scene.finish(name)
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     assert "complete" in root.everything()
     told = [line.text.split(" ")[0] for line in scene.slack.workspace.thread(root)]
@@ -60,7 +60,7 @@ async def test_a_message_that_somebody_deleted_is_posted_again(scene: Scene) -> 
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
         scene.progress(made["metadata"]["name"], **running())
-        await scene.told("attempt-1")
+        await scene.posted("attempt-1")
         await scene.shown("2 of 9")
         scene.slack.workspace.messages.clear()
         scene.slack.workspace.calls.clear()
@@ -69,7 +69,7 @@ async def test_a_message_that_somebody_deleted_is_posted_again(scene: Scene) -> 
             lambda: [one for one in scene.slack.workspace.calls if one.method == "chat.update"]
         )
         scene.finish(made["metadata"]["name"])
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     assert "complete" in root.everything()
     told = [line.text.split(" ")[0] for line in scene.slack.workspace.thread(root)]
@@ -82,7 +82,7 @@ async def test_a_line_that_slack_refuses_to_show_is_said_in_words(scene: Scene) 
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
         scene.finish(made["metadata"]["name"])
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     *_, end = scene.slack.workspace.thread(root)
     assert [block["type"] for block in end.blocks] == ["section"]
@@ -271,7 +271,7 @@ async def test_the_memory_of_what_was_told_survives_an_outage(scene: Scene) -> N
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
         scene.finish(made["metadata"]["name"])
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     assert len(scene.slack.workspace.thread(root)) == 3
 
@@ -282,13 +282,13 @@ async def test_after_a_restart_it_goes_on_where_it_was(scene: Scene) -> None:
         (made,) = await scene.made()
         name = made["metadata"]["name"]
         scene.progress(name, **running())
-        await scene.told("attempt-1")
+        await scene.posted("attempt-1")
     scene.progress(name, **captured(name))
     async with scene.bot():
         with anyio.fail_after(5):
             await scene.shown("you may kill the pod now", thread=True)
         scene.finish(name)
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     (root,) = scene.slack.workspace.roots()
     assert len(scene.slack.workspace.thread(root)) == 3
     edits = len(root.edited)
@@ -311,7 +311,7 @@ async def test_checkpoints_of_anybody_are_reported_where_they_belong(scene: Scen
         await scene.shown("labelled")
         await scene.shown("bare-label")
         scene.finish("annotated")
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
     assert len(scene.slack.workspace.roots()) == 3
     saved = scene.cluster.get("podcheckpoints", "labelled", NAMESPACE)["metadata"]["annotations"]
     assert saved["forensics.orkaproj.io/slack-message"]
@@ -349,7 +349,7 @@ async def spent(fault: ClusterFault) -> None:
 
 def noted(items: Iterable[Document]) -> bool:
     """Return whether the bot has written down where a message is."""
-    return any(MESSAGE in item["metadata"].get("annotations", {}) for item in items)
+    return any(MESSAGE_ANNOTATION in item["metadata"].get("annotations", {}) for item in items)
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -381,7 +381,7 @@ async def test_buttons_go_with_the_checkpoint_long_after_its_end(scene: Scene) -
     async with scene.bot():
         scene.kubectl_create(incident="INC-1")
         scene.finish("by-hand")
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
         root = await scene.shown("by-hand")
         assert root.buttons()
         scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
@@ -395,7 +395,7 @@ async def test_a_deleted_checkpoint_is_not_reported_for_ever(
     async with scene.bot():
         scene.kubectl_create(incident="INC-1")
         scene.finish("by-hand")
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
         fault = Fault("chat.update", error="is_archived", times=99)
         scene.slack.faults.add(fault)
         scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
@@ -409,7 +409,7 @@ async def test_news_that_come_late_begin_nothing_again(scene: Scene) -> None:
     async with scene.bot():
         scene.kubectl_create(incident="INC-1")
         scene.finish("by-hand")
-        await scene.told("attempt-1,captured,complete")
+        await scene.posted("attempt-1,captured,complete")
         forgotten = {"metadata": {"annotations": {"forensics.orkaproj.io/slack-told": None}}}
         scene.cluster.patch("podcheckpoints", "by-hand", forgotten, NAMESPACE)
         scene.kubectl_create("next", incident="INC-1")

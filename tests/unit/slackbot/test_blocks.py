@@ -14,12 +14,12 @@ from forensics_core.bundle.verification import Problem, ProblemKind, SealState, 
 from lab.slack.workspace import buttons, words
 from slackbot.blocks.answers import Link, links_messages, list_message
 from slackbot.blocks.elements import table
-from slackbot.blocks.home import home_view
 from slackbot.blocks.limits import message_problems, problems, view_problems
-from slackbot.blocks.root import Frame, root_message
+from slackbot.blocks.root import MessageOptions, root_message
 from slackbot.blocks.steps import StepState, elapsed, steps
 from slackbot.blocks.thread import evidence_rows, milestone_message, verification_message
-from slackbot.milestones import milestones, state
+from slackbot.handlers.home import home_view
+from slackbot.report_state import milestones, phase_word
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 
@@ -102,10 +102,10 @@ def test_every_stage(
     simple: bool,
 ) -> None:
     one = checkpoint(**status)
-    assert state(one) == word
+    assert phase_word(one) == word
     assert [step.state for step in steps(one, language, NOW)] == [StepState(s) for s in states]
     assert milestones(one) == reached
-    message = root_message(one, Frame("west", language, simple=simple), NOW)
+    message = root_message(one, MessageOptions("west", language, simple=simple), NOW)
     assert message_problems(message.blocks) == []
     for milestone in reached:
         assert problems(milestone_message(one, milestone, language).blocks) == []
@@ -123,7 +123,7 @@ def test_every_stage(
     ],
 )
 def test_buttons_by_state(status: dict[str, Any], evidence: bool, offered: set[str]) -> None:
-    message = root_message(checkpoint(**status), Frame(evidence=evidence), NOW)
+    message = root_message(checkpoint(**status), MessageOptions(evidence=evidence), NOW)
     assert set(buttons(message.blocks)) == offered
     assert {one["value"] for one in buttons(message.blocks).values()} <= {"u-1"}
 

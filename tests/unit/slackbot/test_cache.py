@@ -6,9 +6,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slackbot import cache
 from slackbot.cache import Cache
-from slackbot.pace import ORDINARY, URGENT, Pace
+from slackbot.slack import ORDINARY, URGENT, Throttle
 
 
 class Source:
@@ -57,9 +56,8 @@ async def test_an_error_is_nobodys_answer() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-async def test_it_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(cache, "LIMIT", 3)
-    known: Cache[int] = Cache(seconds)
+async def test_it_does_not_grow_for_ever(seconds: float) -> None:
+    known: Cache[int] = Cache(seconds, limit=3)
     for number in range(4):
         await known.get(str(number), Source())
     assert len(known._known) <= 3
@@ -67,10 +65,10 @@ async def test_it_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch, second
 
 
 async def test_turns_come_in_order_and_apart() -> None:
-    pace, times = Pace(0.05), []
+    pace, times = Throttle(0.05), []
 
     async def take() -> None:
-        await pace.turn()
+        await pace.wait_turn()
         times.append(anyio.current_time())
 
     async with anyio.create_task_group() as tasks:
@@ -81,16 +79,16 @@ async def test_turns_come_in_order_and_apart() -> None:
 
 
 async def test_the_urgent_go_first_and_whoever_gives_up_is_not_waited_for() -> None:
-    pace, order = Pace(0.05), []
+    pace, order = Throttle(0.05), []
 
     async def take(name: str, rank: int) -> None:
-        await pace.turn(rank)
+        await pace.wait_turn(rank)
         order.append(name)
 
-    await pace.turn()
+    await pace.wait_turn()
     async with anyio.create_task_group() as tasks:
         for name, rank in (("a", ORDINARY), ("b", ORDINARY), ("c", URGENT), ("d", URGENT)):
             tasks.start_soon(take, name, rank)
         with anyio.move_on_after(0.001):
-            await pace.turn(URGENT)
+            await pace.wait_turn(URGENT)
     assert order == ["c", "d", "a", "b"]

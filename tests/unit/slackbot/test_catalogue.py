@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import slackbot
-from slackbot.catalogue import language_of, say
+from slackbot.catalogue import language_of, phrase
 from slackbot.catalogue.english import ENGLISH
 from slackbot.catalogue.german import GERMAN
 
@@ -30,7 +30,7 @@ def test_both_languages_fill_in_the_same(key: str) -> None:
 def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
     code = "\n".join(path.read_text() for path in SOURCES)
     named = set(re.findall(r'"((?:[a-z]+)(?:\.[a-zA-Z0-9]+)+)"', code))
-    families = {"root", "state", "step", "button", "confirm", "told", "seal", "table", "approval"}
+    families = {"root", "state", "step", "button", "confirm", "post", "seal", "table", "approval"}
     families |= {"refused", "error", "answer", "help", "form", "home", "plan"}
     asked = {key for key in named if key.partition(".")[0] in families}
     made = set(re.findall(r'f"([a-z]+)\.\{', code)) | {"form"}
@@ -39,7 +39,7 @@ def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
 
 
 def test_values_are_made_harmless() -> None:
-    said = say("en", "root.reason", reason="a\nb `c` \u202e{state}")
+    said = phrase("en", "root.reason", reason="a\nb `c` \u202e{state}")
     assert said == "Reason: a b 'c' \\u202e{state}"
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slackbot.command import Ask, Form, Subcommand, Verb, ask, parse
-from slackbot.errors import Told
+from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, capture_request, parse
+from slackbot.errors import UserMessage
 
-WEB = Ask("web-0", "shop")
+WEB = CaptureRequest("web-0", "shop")
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,21 @@ def test_one_thing_said_in_many_ways(typed: str) -> None:
 
 def test_the_usual_namespace_where_none_is_named() -> None:
     assert parse("web-0", "shop") == WEB
-    assert parse("web-0 -n prod", "shop") == Ask("web-0", "prod")
+    assert parse("web-0 -n prod", "shop") == CaptureRequest("web-0", "prod")
 
 
 def test_all_options_together() -> None:
     typed = (
         "web-0 -n shop -c app --container=side --reason 'odd  traffic' --incident INC-7 --dry-run"
     )
-    expected = Ask("web-0", "shop", ("app", "side"), "odd  traffic", "INC-7", dry_run=True)
+    expected = CaptureRequest(
+        "web-0", "shop", ("app", "side"), "odd  traffic", "INC-7", dry_run=True
+    )
     assert parse(typed) == expected
 
 
 def test_nothing_typed_means_the_form() -> None:
-    assert parse("  ") == Form()
+    assert parse("  ") == OpenForm()
 
 
 @pytest.mark.parametrize("verb", ["list", "whoami", "help"])
@@ -74,22 +76,22 @@ def test_subcommands_about_one(verb: str) -> None:
     ],
 )
 def test_the_problem_is_named(typed: str, key: str) -> None:
-    with pytest.raises(Told) as caught:
+    with pytest.raises(UserMessage) as caught:
         parse(typed)
     assert caught.value.key == key
-    assert "/checkpoint web-0 -n shop" in caught.value.words("en")
-    assert "Nicht verstanden" in caught.value.words("de")
+    assert "/checkpoint web-0 -n shop" in caught.value.text("en")
+    assert "Nicht verstanden" in caught.value.text("de")
 
 
 def test_a_reason_as_long_as_the_resource_allows() -> None:
-    assert ask("web-0", "shop", reason="x" * 1024).reason == "x" * 1024
-    with pytest.raises(Told):
-        ask("web-0", "shop", reason="x" * 1025)
+    assert capture_request("web-0", "shop", reason="x" * 1024).reason == "x" * 1024
+    with pytest.raises(UserMessage):
+        capture_request("web-0", "shop", reason="x" * 1025)
 
 
 @given(st.text())
 @example("--reason=")
 @example("\\")
 def test_whatever_is_typed_is_understood_or_answered(typed: str) -> None:
-    with contextlib.suppress(Told):
+    with contextlib.suppress(UserMessage):
         parse(typed)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 
 from lab.slack import limits as slack
+from slackbot.blocks.buttons import actions, button
 from slackbot.blocks.elements import (
     Message,
-    actions,
-    button,
     context,
     header,
     mention,
     plain,
-    rich,
+    rich_text,
     section,
+    span,
     table,
     user,
-    words,
 )
-from slackbot.blocks.form import FormPlace, form_view
+from slackbot.blocks.form import FormContext, form_view
 from slackbot.blocks.limits import (
     Block,
     message_problems,
@@ -42,9 +41,9 @@ FINE: list[Block] = [
     context(*[plain("z")] * 10),
     *actions(button("a", "A" * 100, "v"), button("b", "B", "v")),
     table([["a"] * 20] * 100),
-    rich([words("x" * 9000)], [user("U0ALICE")]),
+    rich_text([span("x" * 9000)], [user("U0ALICE")]),
     {"type": "divider"},
-    {"type": "plan", "title": "t", "tasks": [TASK | {"details": rich([words("x")])}]},
+    {"type": "plan", "title": "t", "tasks": [TASK | {"details": rich_text([span("x")])}]},
 ]
 
 BEYOND: list[tuple[Block, str]] = [
@@ -104,7 +103,7 @@ def test_messages_have_a_length_as_a_whole() -> None:
 
 def test_forms() -> None:
     view = form_view(
-        FormPlace("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
+        FormContext("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
     )
     assert view_problems(view) == []
     assert slack.view_refusal(view) == ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from slackbot.authorisation import Actor
-from slackbot.blocks.form import FormPlace
-from slackbot.reply import Reply
-from slackbot.slack import Slack
+from slackbot.blocks.form import FormContext
+from slackbot.slack import Reply, Slack
 from slackbot.text import unmarked
 
 Body = dict[str, Any]
@@ -26,10 +25,10 @@ def actor_of(body: Body, channel: str = "") -> Actor:
     return Actor(user["id"], team, there.get("id") or channel)
 
 
-def form_actor(body: Body) -> tuple[Actor, FormPlace]:
+def form_actor(body: Body) -> tuple[Actor, FormContext]:
     """Return who uses a form, and where it was opened: forms have no channel of their own."""
-    place = FormPlace.decode(body["view"].get("private_metadata", ""))
-    return actor_of(body, place.channel), place
+    context = FormContext.decode(body["view"].get("private_metadata", ""))
+    return actor_of(body, context.channel), context
 
 
 def text_of(message: Body) -> str:
