@@ -1,4 +1,4 @@
-"""Requests that wait for a second person. In memory only: a restart ends them, and says so."""
+"""Requests that wait for approval. In memory only: a restart ends them, and their messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PendingRequest:
     message: str = ""
     """The timestamp of the message with the buttons."""
     thread: str = ""
-    """The message in whose thread somebody asked."""
+    """The message in whose thread the form was opened."""
 
 
 OnExpired = Callable[[PendingRequest, str], Coroutine[Any, Any, None]]

@@ -23,7 +23,7 @@ log.setLevel(logging.INFO)
 
 @dataclass
 class Decision:
-    """Who wanted what, and what it is about, as far as that is known."""
+    """Who did what, and to what, as far as that is known."""
 
     user: str
     """Of Slack."""
@@ -93,11 +93,11 @@ def _verdict(error: BaseException, made: Decision) -> tuple[str, str]:
     """Return `refused` or, for what was allowed and did not work, `failed`; and why."""
     cause: BaseException | None = error
     while cause is not None:
-        # Some are told that there is nothing, and the reason is that they may not see it.
+        # The user reads that there is nothing, because they may not see it: the log has why.
         if isinstance(cause, Refused):
             return "refused", cause.key
         cause = cause.__cause__
-    # What was done is done, though somebody could not be told.
+    # It was done, though the answer could not be delivered.
     verdict = "allowed" if made.outcome else "failed"
     if isinstance(error, UserMessage):
         return verdict, error.key

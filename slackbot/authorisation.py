@@ -1,7 +1,8 @@
-"""Who may: asked anew at every command, suggestion, submission and click. Unsure means no.
+"""Who may do what: checked anew at every command, suggestion, submission and click.
 
-In this order: the workspace, the channel, the person, the identity in the cluster, and last what
-the cluster says of that identity by SubjectAccessReview. The bot itself is never impersonated.
+In this order: the workspace, the channel, the person, the identity in the cluster, and last a
+SubjectAccessReview of that identity. What cannot be found out is refused. The bot impersonates
+nobody: it asks the cluster, and acts as itself.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from slackbot.settings import Identity, Settings
 from slackbot.text import clip
 
 REVIEWS = 10
-"""Questions to the cluster at once."""
+"""SubjectAccessReviews at once."""
 EVERYBODY = "system:authenticated"
 """The group that the API server adds to everybody who logs in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did something in Slack, and where, as Slack's signed payload says."""
+    """Who did something in Slack, and where, by Slack's signed payload."""
 
     user: str
     team: str
@@ -50,14 +51,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class AccessScope:
-    """What it is about; without a pod, all pods of the namespace."""
+    """What access is checked for: a pod, or without one all pods of the namespace."""
 
     namespace: str
     pod: str = ""
 
 
 class Authorisation:
-    """All checks; each notes for the audit what it is about."""
+    """All checks; each notes for the audit what it checks."""
 
     def __init__(
         self, cluster: Cluster, directory: Directory, settings: Settings, team: str
@@ -118,10 +119,10 @@ class Authorisation:
     async def language(self, actor: Actor) -> str:
         """Return what language to speak to somebody, whoever it is."""
         try:
-            member = await self._directory.member(actor.user)
+            user = await self._directory.user(actor.user)
         except SlackError:
             return self._settings.language
-        return language_of(member.locale, self._settings.language)
+        return language_of(user.locale, self._settings.language)
 
     async def _admit(self, actor: Actor, *, home: bool) -> Person:
         if actor.team != self._team:
@@ -130,11 +131,11 @@ class Authorisation:
             await self._check_channel(actor.channel)
         if not await self._directory.is_listed(actor.user):
             raise Refused("refused.person")
-        member = await self._directory.member(actor.user)
-        identity = self._directory.identity(member, self._team)
+        user = await self._directory.user(actor.user)
+        identity = self._directory.identity(user, self._team)
         if identity is None:
             raise Refused("refused.identity", user=actor.user)
-        return Person(actor, identity, language_of(member.locale, self._settings.language))
+        return Person(actor, identity, language_of(user.locale, self._settings.language))
 
     async def _check_channel(self, channel: str) -> None:
         if self._settings.channel(channel) is None:

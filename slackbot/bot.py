@@ -89,11 +89,11 @@ class Bot:
 
 
 Handler = Callable[[Bot, Actor, Reply, str], Awaitable[None]]
-"""Does what somebody wanted, for a button or a subcommand; with the button's value, or the name."""
+"""Handles a button or a subcommand; the text is the button's value, or the checkpoint's name."""
 
 
 def explain(error: Exception, language: str) -> str:
-    """Return what to tell the user; an unforeseen error goes into the log, with an id."""
+    """Return the message for the user; an unforeseen error goes into the log, with an id."""
     if isinstance(error, UserMessage):
         return error.text(language)
     if isinstance(error, SlackError):

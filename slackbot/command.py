@@ -1,4 +1,4 @@
-"""What was typed after `/checkpoint`, understood. Pure: text in, a request out.
+"""Parsing what was typed after `/checkpoint`. Pure: text in, a request out.
 
     parse('web-0 -n shop --reason "odd traffic"')
 
@@ -84,7 +84,7 @@ class _Words:
 def parse(
     text: str, default_namespace: str | None = None
 ) -> OpenForm | Subcommand | CaptureRequest:
-    """Return what is wanted. Raises `UserMessage` that names the problem."""
+    """Return what was typed, parsed. Raises `UserMessage` that names the problem."""
     words = _split(as_typed(text))
     if not words:
         return OpenForm()
@@ -119,7 +119,7 @@ def is_name(text: str) -> bool:
 
 
 def problem(key: str, **values: object) -> UserMessage:
-    """Return the error that says what in a command was not understood."""
+    """Return the error that names what is wrong with a command."""
     return Misunderstood(key, **values)
 
 

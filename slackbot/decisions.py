@@ -1,4 +1,4 @@
-"""A second person's word on requests that wait: of another person, for the very same pod."""
+"""Approving and denying requests that wait: by another person, for the very same pod."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Decisions:
         self._authorisation = authorisation
 
     async def approve(self, actor: Actor, name: str) -> None:
-        """Let a request that waits begin: as another person, and for the very same pod."""
+        """Create the checkpoint of a request that waits, if it is another person's."""
         pending, person, scope = await self._pending(actor, name, "approve")
         if _same(person, pending.requester):
             raise Refused("approval.self")
@@ -41,7 +41,7 @@ class Decisions:
         await self._requests.create(pending, approver=actor.user)
 
     async def deny(self, actor: Actor, name: str) -> None:
-        """End a request that waits; whoever asked may do that too."""
+        """End a request that waits; the requester may do that, too."""
         await self._pending(actor, name, "deny")
         pending = self._approvals.take(name)
         if pending is None:
@@ -56,7 +56,7 @@ class Decisions:
     ) -> tuple[PendingRequest, Person, AccessScope]:
         pending = self._approvals.get(name)
         if pending is None or pending.channel != actor.channel:
-            # Whoever may not even use the bot is told that, and not whether there is a request.
+            # Whoever may not use the bot must not learn whether there is such a request.
             await self._authorisation.admit(actor, action)
             raise UserMessage("approval.gone")
         scope = AccessScope(pending.spec.namespace or "", pending.spec.pod)
@@ -64,7 +64,7 @@ class Decisions:
         return pending, await self._authorisation.authorise(actor, action, scope), scope
 
     async def _outdated(self, pending: PendingRequest, scope: AccessScope) -> Refused | None:
-        """Return why a request may not begin any more: another pod, or no right any more."""
+        """Return why a request is outdated: the pod was replaced, or the right is gone."""
         pod = await self._pods.get(scope.namespace, scope.pod)
         if pod is None or pod.uid != pending.pod_uid:
             return Refused("approval.replaced", pod=scope.pod)

@@ -1,4 +1,4 @@
-"""What the bot's users are told when something cannot be done, and what Slack refuses."""
+"""Errors: those whose message is for a user in Slack, and those of Slack itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from slackbot.catalogue import phrase
 
 
 class UserMessage(ForensicsError):
-    """An error that is told to whoever caused it, by its key in the catalogue."""
+    """An error whose message is for the user, by its key in the catalogue."""
 
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(phrase("en", key, **values))
@@ -23,11 +23,11 @@ class UserMessage(ForensicsError):
 
 
 class Refused(UserMessage):
-    """Whoever asked may not do this, not here, or not any more."""
+    """The user may not do this, or not here, or not any more."""
 
 
 class SlackError(ForensicsError):
-    """Slack did not do what was asked; `code` is its word for why."""
+    """Slack refused a call, or did not answer it; `code` is its own for why."""
 
     def __init__(self, method: str, code: str, *, transient: bool = False) -> None:
         hint = "Try again later" if transient else "Check the app's scopes, channels and token"

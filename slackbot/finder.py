@@ -1,4 +1,4 @@
-"""Finding checkpoints for people: each time it is asked anew whether they may see them."""
+"""Finding checkpoints for users: whether they may see them is checked each time."""
 
 from __future__ import annotations
 

@@ -297,8 +297,8 @@ class Report:
             return ()
 
     async def _save(self) -> None:
-        wanted = self.state
-        patch = {"metadata": {"annotations": wanted.annotations()}}
+        state = self.state
+        patch = {"metadata": {"annotations": state.annotations()}}
         try:
             await self.context.checkpoints.patch(self.checkpoint.metadata.name, patch)
         except NotFound:
@@ -306,5 +306,5 @@ class Report:
             while not self.deleted:
                 await self._changed.wait()
             return
-        self._saved = wanted
+        self._saved = state
         self._notify()

@@ -16,7 +16,7 @@ CHANNEL_ANNOTATION = f"{GROUP}/slack-channel"
 MESSAGE_ANNOTATION = f"{GROUP}/slack-message"
 """The timestamp that names the root message."""
 THREAD_ANNOTATION = f"{GROUP}/slack-thread"
-"""The message in whose thread somebody asked: it is told where to follow."""
+"""The message in whose thread the form was opened: a link to the report is posted there."""
 REQUESTER_ANNOTATION = f"{GROUP}/slack-requester"
 APPROVER_ANNOTATION = f"{GROUP}/slack-approver"
 """Slack users."""
@@ -25,16 +25,16 @@ POSTED_ANNOTATION = f"{GROUP}/slack-told"
 """The milestones that are in the thread, with commas between them."""
 
 LINKED = "linked"
-"""The thread in which somebody asked knows where to follow."""
+"""The link is in the thread in which the form was opened."""
 CAPTURED = "captured"
 COMPLETE = "complete"
 FAILED = "failed"
 DELETED = "deleted"
 ATTEMPT = "attempt-"
 LAST = {COMPLETE, FAILED}
-"""After one of these there is nothing to tell."""
+"""After one of these nothing more is posted."""
 ENDS = LAST | {DELETED}
-"""These are told to the channel too."""
+"""These are shown in the channel, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ReportState:
         )
 
     def annotations(self) -> dict[str, str]:
-        """Return the annotations that say the same; what is empty is left out."""
+        """Return the same as annotations; what is empty is left out."""
         said = {
             CHANNEL_ANNOTATION: self.channel,
             MESSAGE_ANNOTATION: self.message,

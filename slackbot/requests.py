@@ -29,11 +29,11 @@ from slackbot.slack import Slack
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a PodCheckpoint is created while the API is away; the name makes that safe."""
+"""How often creating a PodCheckpoint is tried: safe, as its name is chosen before."""
 
 
 @dataclass(frozen=True, slots=True)
-class SubmittedRequest:
+class Submitted:
     """A request that was made."""
 
     name: str = ""
@@ -42,7 +42,7 @@ class SubmittedRequest:
     """Whether the bot is in the channel, and so can report there."""
 
     def text(self, language: str) -> str:
-        """Return what to tell whoever asked."""
+        """Return the answer for the requester."""
         if not self.name:
             return phrase(language, "answer.approval")
         return phrase(
@@ -70,7 +70,7 @@ class Requests:
         self._settings = settings
 
     def spec(self, request: CaptureRequest) -> PodCheckpointSpec:
-        """Return what is asked for as the resource has it."""
+        """Return the resource's spec for a request."""
         fields = {
             "pod": request.pod,
             "namespace": request.namespace,
@@ -97,20 +97,20 @@ class Requests:
 
     async def submit(
         self, person: Person, spec: PodCheckpointSpec, approvals: Approvals, thread: str = ""
-    ) -> SubmittedRequest:
-        """Begin a checkpoint, or let it wait for a second person.
+    ) -> Submitted:
+        """Create a checkpoint, or let the request wait for a second person.
 
-        `thread` is the message in whose thread it was asked. Nothing waits for Slack here: the
-        report posts what there is to see, as soon as Slack takes it.
+        `thread` is the message in whose thread the form was opened. The capture does not wait for
+        Slack: the report posts what there is to see, as soon as Slack takes it.
         """
         pod = await self._check(person, spec)
         pending = PendingRequest(spec, pod.uid, person, person.actor.channel, thread=thread)
         if self._settings.is_protected(pod.namespace):
             await self._wait(pending, approvals)
             audit.note(outcome="waiting")
-            return SubmittedRequest()
+            return Submitted()
         name = await self.create(pending)
-        return SubmittedRequest(name, await self._bot_joined(pending.channel))
+        return Submitted(name, await self._bot_joined(pending.channel))
 
     async def _bot_joined(self, channel: str) -> bool:
         try:
@@ -118,9 +118,7 @@ class Requests:
         except SlackError:
             return True
 
-    async def retry(
-        self, person: Person, old: PodCheckpoint, approvals: Approvals
-    ) -> SubmittedRequest:
+    async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Submitted:
         """Submit the same request once more."""
         if not old.finished:
             raise UserMessage("error.running", name=old.metadata.name)
@@ -173,15 +171,19 @@ class Requests:
         approvals.add(name, replace(pending, message=ts))
 
     async def expire(self, pending: PendingRequest, key: str) -> None:
-        """Say in a request's message why nobody can approve it any more."""
+        """Edit a request's message: nobody can approve it any more, and why."""
         audit.record(_undecided(pending), "refused", key)
         try:
             await self.close(pending, phrase(pending.requester.language, key))
         except SlackError as error:
-            log.error("Nobody was told that the request %s on_expired: %s", pending.message, error)
+            log.error(
+                "The message of the request %s, which expired, cannot be edited: %s",
+                pending.message,
+                error,
+            )
 
     async def create(self, pending: PendingRequest, approver: str = "") -> str:
-        """Make the PodCheckpoint, and return its name; where that fails, its message says so."""
+        """Create the PodCheckpoint, and return its name; an error is shown in its message, too."""
         report_state = ReportState(
             channel=pending.channel,
             message=pending.message,
@@ -211,7 +213,7 @@ class Requests:
                 await self._checkpoints.create(spec, name=name, annotations=annotations)
                 break
             except AlreadyExists:
-                # The answer of an earlier try was lost; the name is as good as nobody else's.
+                # The answer to an earlier attempt was lost: a random name that exists is our own.
                 if attempt == 1:
                     raise
                 break
@@ -222,7 +224,7 @@ class Requests:
         return name
 
     async def close(self, pending: PendingRequest, text: str, by: str = "") -> None:
-        """Say in a request's message what it came to, and who ended it."""
+        """Edit a request's message: how it ended, and by whom."""
         requester = pending.requester
         message = ended_message(
             pending.spec,
@@ -235,7 +237,7 @@ class Requests:
 
 
 def _undecided(pending: PendingRequest) -> audit.Decision:
-    """Return what was asked for, and nobody decided."""
+    """Return the audit record of a request that nobody decided."""
     person = pending.requester
     return audit.Decision(
         person.actor.user,

@@ -38,7 +38,7 @@ LOST_SECONDS = 120.0
 """Seconds without a connection after which a restart may help."""
 
 Connected = Callable[[], Any]
-"""An async function that says whether Slack's calls get through."""
+"""An async function that returns whether Slack's calls get through."""
 
 
 class Liveness:
@@ -112,7 +112,7 @@ class HttpHandler:
             done = answer.status < 500
             return await to_aiohttp_response(answer)
         finally:
-            # What failed is Slack's to send again.
+            # Slack sends again what failed.
             if key is not None and not done:
                 self._seen.forget(key)
 
@@ -146,7 +146,7 @@ class SocketHandler(AsyncSocketModeHandler):
 
 @asynccontextmanager
 async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIterator[Connected]:
-    """Take Slack's calls for the block; yields what says whether they get through.
+    """Take Slack's calls for the block; yields the check whether they get through.
 
     Raises `SlackError` where Slack refuses the token for the socket.
     """
@@ -167,13 +167,13 @@ async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIte
 
 
 async def _address(slack: Slack, token: str) -> str | None:
-    """Return the first socket's: the handler would try a wrong token for ever, and say nothing."""
+    """Return the first socket's: with a wrong token the handler would try for ever, in silence."""
     try:
         return await slack.open_socket(token)
     except SlackError as error:
         if not error.transient:
             raise
-        log.warning("The socket is tried again: %s", error)
+        log.warning("The socket cannot be opened; trying again: %s", error)
         return None
 
 

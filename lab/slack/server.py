@@ -32,11 +32,11 @@ from lab.slack.workspace import (
     Workspace,
 )
 
-ANSWERS = 5
+RESPONSE_URL_USES = 5
 """How often a response_url may be used."""
-ANSWERS_FOR = 30 * 60.0
+RESPONSE_URL_SECONDS = 30 * 60.0
 """Seconds for which it may be used."""
-ACKNOWLEDGE = 3.0
+ACKNOWLEDGE_SECONDS = 3.0
 """Seconds after which an acknowledgement is given up, and the user is told that the app failed."""
 
 
@@ -50,9 +50,9 @@ class ResponseUrl:
     made: float = field(default_factory=time.monotonic)
 
     @property
-    def open(self) -> bool:
+    def usable(self) -> bool:
         """Whether another answer is taken."""
-        return self.used < ANSWERS and time.monotonic() - self.made < ANSWERS_FOR
+        return self.used < RESPONSE_URL_USES and time.monotonic() - self.made < RESPONSE_URL_SECONDS
 
 
 @dataclass
@@ -66,7 +66,7 @@ class SlackServer:
     """Where to send by HTTP instead of over the socket."""
     rates: Rates | None = field(default_factory=Rates)
     """None: it may be called as often as one likes, for tests that are about something else."""
-    acknowledge_seconds: float = ACKNOWLEDGE
+    acknowledge_seconds: float = ACKNOWLEDGE_SECONDS
     response_urls: dict[str, ResponseUrl] = field(default_factory=dict)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _waiting: dict[str, asyncio.Future[Data]] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class SlackServer:
             [
                 web.route("*", "/api/{method}", self._api),
                 web.get("/link", self._link),
-                web.post("/respond/{way}", self._respond),
+                web.post("/respond/{key}", self._respond),
             ]
         )
         return app
@@ -104,9 +104,9 @@ class SlackServer:
 
     def new_response_url(self, user: str, channel: str) -> str:
         """Return a response_url."""
-        way = secrets.token_hex(8)
-        self.response_urls[way] = ResponseUrl(user, channel)
-        return f"{self.url}/respond/{way}"
+        key = secrets.token_hex(8)
+        self.response_urls[key] = ResponseUrl(user, channel)
+        return f"{self.url}/respond/{key}"
 
     async def deliver(self, kind: str, payload: Data, *, copies: int = 1) -> Data:
         """Send an envelope, and return what its acknowledgement bore."""
@@ -150,7 +150,7 @@ class SlackServer:
             return dict(json.loads(text)) if text.startswith("{") else {}
 
     async def close_sockets(self) -> None:
-        """Hang up, as Slack does now and then."""
+        """Close the sockets, as Slack does now and then."""
         for socket in list(self._sockets):
             await socket.close()
 
@@ -205,14 +205,14 @@ class SlackServer:
         if fault:
             self.workspace.tell()
             return _failing(fault)
-        way = self.response_urls.get(request.match_info["way"])
+        url = self.response_urls.get(request.match_info["key"])
         body = await request.json()
-        if way is None or not way.open:
+        if url is None or not url.usable:
             return web.json_response({"ok": False, "error": "used_url"}, status=404)
         if message_refusal(body["text"], body["blocks"]):
             return web.json_response({"ok": False, "error": "invalid_blocks"}, status=400)
-        way.used += 1
-        ephemeral = EphemeralMessage(way.user, way.channel, body["text"], body["blocks"])
+        url.used += 1
+        ephemeral = EphemeralMessage(url.user, url.channel, body["text"], body["blocks"])
         self.workspace.ephemerals.append(ephemeral)
         self.workspace.tell()
         return web.json_response({"ok": True})

@@ -23,10 +23,10 @@ class FormContext:
 
     channel: str = ""
     thread: str = ""
-    """The message whose thread is told, for the shortcut."""
+    """For the shortcut: the message whose thread gets a link to the report."""
     language: str = "en"
     namespace: str = ""
-    """What is chosen so far: requests for suggestions do not say."""
+    """What is chosen so far: Slack leaves it out when it asks for suggestions."""
     pod: str = ""
 
     def encode(self) -> str:
@@ -62,8 +62,8 @@ def form_view(context: FormContext, *, reason: str = "", incident: str = "") -> 
     of_pod = _choice_id(namespace, context.pod)
     one, several = _select("external_select", language), _select("multi_external_select", language)
     blocks = [
-        _input("namespace", language, one | first, tells=True),
-        _input("pod", language, one | then, choice=_choice_id(namespace), tells=True),
+        _input("namespace", language, one | first, dispatch=True),
+        _input("pod", language, one | then, choice=_choice_id(namespace), dispatch=True),
         _input("containers", language, several, choice=of_pod, optional=True),
         _input("reason", language, _writing(REASON_LIMIT, reason, lines=True), optional=True),
         _input("incident", language, _writing(63, incident), optional=True),
@@ -94,16 +94,16 @@ def _input(
     *,
     choice: str = "",
     optional: bool = False,
-    tells: bool = False,
+    dispatch: bool = False,
 ) -> Block:
-    """Return an input; one that `tells` lets the bot know as soon as something is chosen."""
+    """Return an input; with `dispatch` the bot is called as soon as something is chosen."""
     block: Block = {
         "type": "input",
         "block_id": f"{name}-{choice}" if choice else name,
         "label": plain(phrase(language, f"form.{name}")),
         "element": element | {"action_id": name},
         "optional": optional,
-        "dispatch_action": tells,
+        "dispatch_action": dispatch,
     }
     if name in {"containers", "reason"}:
         block["hint"] = plain(phrase(language, f"form.{name}.hint"))

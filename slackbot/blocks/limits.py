@@ -37,7 +37,7 @@ PRIVATE_METADATA = 3000
 
 
 def problems(blocks: Sequence[Block], most: int = MESSAGE_BLOCKS) -> list[str]:
-    """Return everything that Slack would refuse, by place; nothing if all is well."""
+    """Return everything that Slack would refuse, by block; nothing if all is well."""
     found = [] if len(blocks) <= most else [f"{len(blocks)} blocks, {most} are the most"]
     ids = [block["block_id"] for block in blocks if "block_id" in block]
     if len(set(ids)) < len(ids):

@@ -1,4 +1,4 @@
-"""The lines in a checkpoint's thread, and the table at its end."""
+"""The messages in a checkpoint's thread, and the table at its end."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def verification_message(verification: Verification, language: str) -> Message:
     else:
         text = phrase(language, "post.wrong", problem=str(verification.problems[0]))
     seal = phrase(language, f"seal.{verification.seal}")
-    told = phrase(language, "post.seal", seal=seal, sha256=verification.manifest_sha256)
-    lines = [[span(text, bold=True)], [span(told)]]
+    seal_line = phrase(language, "post.seal", seal=seal, sha256=verification.manifest_sha256)
+    lines = [[span(text, bold=True)], [span(seal_line)]]
     if verification.extras_total:
         extras = phrase(language, "post.extras", count=verification.extras_total)
         lines.append([span(extras)])

@@ -59,8 +59,8 @@ async def _cancel(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
 
 async def _retry(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     person, checkpoint = await bot.finder.clicked(actor, "retry", value)
-    asked = await bot.requests.retry(person, checkpoint, bot.approvals)
-    await reply.send_text(asked.text(person.language))
+    submitted = await bot.requests.retry(person, checkpoint, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _download(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:

@@ -51,8 +51,8 @@ async def _capture(bot: Bot, actor: Actor, reply: Reply, request: CaptureRequest
         preview = await bot.requests.preview(person, spec)
         await reply.send(preview_message(preview, person.language))
         return
-    asked = await bot.requests.submit(person, spec, bot.approvals)
-    await reply.send_text(asked.text(person.language))
+    submitted = await bot.requests.submit(person, spec, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _help(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
@@ -94,8 +94,8 @@ async def _cancel(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
 
 async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "retry", name)
-    asked = await bot.requests.retry(person, checkpoint, bot.approvals)
-    await reply.send_text(asked.text(person.language))
+    submitted = await bot.requests.retry(person, checkpoint, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:

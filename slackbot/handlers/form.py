@@ -96,8 +96,8 @@ async def _submit(
 ) -> None:
     person = await bot.authorisation.admit(actor, "capture")
     spec = bot.requests.spec(request)
-    asked = await bot.requests.submit(person, spec, bot.approvals, context.thread)
-    await reply.send_text(asked.text(person.language))
+    submitted = await bot.requests.submit(person, spec, bot.approvals, context.thread)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _choose(
@@ -110,7 +110,7 @@ async def _choose(
 
 
 async def _update_form(bot: Bot, lock: anyio.Lock, body: Body) -> None:
-    """Remember a choice in the form, as suggestions are asked for without a word about it."""
+    """Write a choice into the form: Slack leaves it out when it asks for suggestions."""
     view = body["view"]
     async with lock:
         actor, context = form_actor(body)
@@ -122,12 +122,12 @@ async def _update_form(bot: Bot, lock: anyio.Lock, body: Body) -> None:
         try:
             await bot.slack.update_view(view["id"], form_view(context, **written))
         except SlackError as error:
-            # Most likely it was closed meanwhile.
+            # Most likely the user has closed it.
             log.info("The form of %s was not updated: %s", actor.user, error)
 
 
 async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
-    """Answer in time; what takes longer goes on, so that the next answer has it."""
+    """Answer in time; a slower look-up goes on, so that the next answer has its result."""
     found: list[str] = []
     done = anyio.Event()
 
@@ -137,7 +137,7 @@ async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
             with audit.decision(actor.user, actor.team, actor.channel):
                 found.extend(await _names(bot, actor, field, body))
         except ForensicsError as error:
-            # Whoever may not know gets nothing, and so does whoever cannot be told at the moment.
+            # No error can be shown below a list: whoever may not see the names gets none.
             log.info("No suggestions for %s: %s", actor.user, error)
         except Exception:
             log.exception("No suggestions for %s", actor.user)

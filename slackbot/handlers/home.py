@@ -28,7 +28,7 @@ OPEN = 30
 
 
 def register(app: AsyncApp, bot: Bot) -> None:
-    """Register the event; Slack hears at once that it arrived."""
+    """Register the event; Bolt acknowledges events by itself."""
 
     @app.event("app_home_opened")
     async def opened(body: Body) -> None:

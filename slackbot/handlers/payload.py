@@ -1,4 +1,4 @@
-"""Reading Slack's payloads: who, where, and the way back."""
+"""Reading Slack's payloads: who acted, where, and how to reply."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def form_actor(body: Body) -> tuple[Actor, FormContext]:
 
 
 def text_of(message: Body) -> str:
-    """Return what a message says: alerts often say it in attachments or blocks alone."""
+    """Return a message's text: alerts often have it in attachments or blocks alone."""
     if message.get("text"):
         return unmarked(message["text"])
     for attachment in message.get("attachments") or ():
@@ -55,5 +55,5 @@ def _words(blocks: Any) -> str:
 
 
 def reply_to(slack: Slack, body: Body, actor: Actor) -> Reply:
-    """Return the way back."""
+    """Return how to reply to a call."""
     return Reply(slack, actor.channel, actor.user, body.get("response_url", ""))

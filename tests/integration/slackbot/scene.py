@@ -273,3 +273,10 @@ def _values(slack: SlackServer) -> Document:
         "cacheSeconds": 0,
         "healthPort": 0,
     }
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first error that is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

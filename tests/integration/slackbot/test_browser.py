@@ -77,9 +77,7 @@ async def missing_texts(scene: Scene, tab: Tab) -> list[str]:
 
 @pytest.mark.docker
 @pytest.mark.s3
-async def test_the_story_from_the_command_to_verified_evidence(
-    docker: Engine, tmp_path: Path
-) -> None:
+async def test_demo_from_command_to_verified_evidence(docker: Engine, tmp_path: Path) -> None:
     pictures = os.environ.get(PICTURES)
     options = ["--pictures", pictures] if pictures else []
     demo = subprocess.run(  # noqa: ASYNC221  # nothing else runs in this loop
@@ -98,7 +96,7 @@ async def test_the_story_from_the_command_to_verified_evidence(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_every_message_is_rendered_as_slack_would(scene: Scene, story: Story) -> None:
+async def test_renders_every_message(scene: Scene, story: Story) -> None:
     async with scene.bot():
         for text in ("help", "whoami", "list", "prod/api-0 --dry-run", "web-0 -n shop"):
             await story.command(text)
@@ -125,7 +123,7 @@ async def test_every_message_is_rendered_as_slack_would(scene: Scene, story: Sto
     await check_rendering(story.tab)
 
 
-async def test_the_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> None:
+async def test_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
@@ -140,7 +138,7 @@ async def test_the_form_is_filled_in_and_submitted(scene: Scene, story: Story) -
     await check_rendering(story.tab)
 
 
-async def test_cancel_asks_first_and_then_cancels(scene: Scene, story: Story) -> None:
+async def test_cancel_asks_for_confirmation(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         (made,) = await scene.made()
@@ -154,7 +152,7 @@ async def test_cancel_asks_first_and_then_cancels(scene: Scene, story: Story) ->
     assert scene.checkpoints()[0]["spec"]["cancel"] is True
 
 
-async def test_the_home_and_the_shortcut(scene: Scene, story: Story) -> None:
+async def test_renders_home_and_shortcut(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(EPHEMERAL, "Asked for")
@@ -169,7 +167,7 @@ async def test_the_home_and_the_shortcut(scene: Scene, story: Story) -> None:
     await check_rendering(story.tab)
 
 
-async def test_a_second_person_approves(scene: Scene, story: Story) -> None:
+async def test_another_user_approves_in_the_browser(scene: Scene, story: Story) -> None:
     choose = """(user) => {
         const list = document.querySelector("header select");
         Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(list, user);
@@ -186,7 +184,7 @@ async def test_a_second_person_approves(scene: Scene, story: Story) -> None:
     assert made["metadata"]["annotations"]["forensics.orkaproj.io/requested-by"] == "alice"
 
 
-async def test_what_cannot_be_rendered_is_found(scene: Scene, story: Story) -> None:
+async def test_detects_blocks_that_cannot_be_rendered(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(MESSAGE, "shop/web-0")

@@ -10,7 +10,7 @@ from tests.integration.slackbot.scene import NAMESPACE, Document, Scene, capture
 WATCHED, COMMANDS = 100, 50
 
 
-async def test_fifty_commands_at_once_while_a_hundred_checkpoints_are_watched(
+async def test_acknowledges_fifty_commands_while_watching_a_hundred_checkpoints(
     scene: Scene,
 ) -> None:
     names = [f"case-{number}" for number in range(WATCHED)]

@@ -20,7 +20,7 @@ def item(told: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"pod": "web-0"}, "status": status}
 
 
-def test_everything_until_the_end_was_told_and_then_what_a_last_edit_needs() -> None:
+def test_keeps_running_checkpoints_whole_and_reduces_ended_ones() -> None:
     assert reduced(item("attempt-1,captured")) == item("attempt-1,captured")
     little = PodCheckpoint.parse(reduced(item("captured,complete")))
     assert little.status.location == "s3://b/x/"
