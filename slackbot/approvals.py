@@ -42,7 +42,8 @@ class Approvals:
         self._tasks = tasks
         self._seconds = settings.approval_seconds
         self._limit = settings.approval_limit
-        self._lapsed = on_expired
+        self._on_expired = on_expired
+        # In memory: kept in the cluster, others with rights there could change what was requested.
         self._pending: dict[str, PendingRequest] = {}
 
     @staticmethod
@@ -52,10 +53,12 @@ class Approvals:
 
     def add(self, name: str, pending: PendingRequest) -> None:
         """Let a request wait, under the id that its buttons carry; a full list drops the oldest."""
+        # Dicts keep the order of insertion: the first key is the oldest request.
         while len(self._pending) >= self._limit:
             oldest = self._pending.pop(next(iter(self._pending)))
-            self._tasks.start_soon(self._lapsed, oldest, "approval.crowded")
+            self._tasks.start_soon(self._on_expired, oldest, "approval.crowded")
         self._pending[name] = pending
+        # The timer of a request that was decided finds nothing, and ends: it is not cancelled.
         self._tasks.start_soon(self._expire, name)
 
     def get(self, name: str) -> PendingRequest | None:
@@ -70,12 +73,13 @@ class Approvals:
         await anyio.sleep(self._seconds)
         pending = self.take(name)
         if pending:
-            await self._lapsed(pending, "approval.expired")
+            await self._on_expired(pending, "approval.expired")
 
     async def close(self) -> None:
         """End all that still wait: nobody would find them after a restart."""
         waiting, self._pending = self._pending, {}
+        # The bot is being cancelled here; Slack gets a moment, for the kubelet kills after 30 s.
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             async with anyio.create_task_group() as tasks:
                 for pending in waiting.values():
-                    tasks.start_soon(self._lapsed, pending, "approval.restarted")
+                    tasks.start_soon(self._on_expired, pending, "approval.restarted")

@@ -41,6 +41,7 @@ class Decision:
     """`created`, `waiting`, `denied`."""
 
 
+# A context variable, as every handler runs in a task of its own: nothing has to be passed along.
 _CURRENT: ContextVar[Decision] = ContextVar("decision")
 
 
@@ -92,6 +93,7 @@ def record(made: Decision, verdict: str, reason: str = "") -> None:
 def _verdict(error: BaseException, made: Decision) -> tuple[str, str]:
     """Return `refused` or, for what was allowed and did not work, `failed`; and why."""
     cause: BaseException | None = error
+    # An answer may hide a refusal: what the log says must be the refusal itself.
     while cause is not None:
         # The user reads that there is nothing, because they may not see it: the log has why.
         if isinstance(cause, Refused):

@@ -77,6 +77,7 @@ class Authorisation:
         try:
             person = await self._admit(actor, home=home)
         except SlackError as error:
+            # Slack cannot say who this is: nobody gets in because a check failed.
             raise Refused("refused.unsure", reason=error.code) from error
         audit.note(identity=person.identity.username)
         return person
@@ -98,6 +99,7 @@ class Authorisation:
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
         """Return those namespaces in which somebody may capture every pod."""
         found: set[str] = set()
+        # One review a namespace, side by side: in turn they would not fit into three seconds.
         limiter = anyio.CapacityLimiter(REVIEWS)
 
         async def review(namespace: str) -> None:
@@ -125,6 +127,7 @@ class Authorisation:
         return language_of(user.locale, self._settings.language)
 
     async def _admit(self, actor: Actor, *, home: bool) -> Person:
+        # The cheap checks first: whoever fails them costs no call of Slack or the cluster.
         if actor.team != self._team:
             raise Refused("refused.team")
         if not home:
@@ -140,6 +143,7 @@ class Authorisation:
     async def _check_channel(self, channel: str) -> None:
         if self._settings.channel(channel) is None:
             raise Refused("refused.channel")
+        # People of another organisation would read which pods are under suspicion.
         if (await self._directory.channel(channel)).shared:
             raise Refused("refused.shared")
 
@@ -153,6 +157,7 @@ class Authorisation:
         self, identity: Identity, verb: str, subresource: str, scope: AccessScope
     ) -> bool:
         action = Action(verb, PODS, scope.namespace, subresource, scope.pod)
+        # The API server adds this group at a login; a review knows only what it is given.
         groups = (*identity.groups, EVERYBODY)
         try:
             verdict = await allowed(self._cluster, identity.username, groups, action)

@@ -56,6 +56,7 @@ class Bot:
         try:
             with audit.decision(actor.user, actor.team, actor.channel):
                 await work()
+        # Whatever it is: an exception that escapes here ends the task group, and with it the bot.
         except Exception as error:
             await self._explain(error, actor, reply)
 
@@ -103,6 +104,7 @@ def explain(error: Exception, language: str) -> str:
         return phrase(language, "error.away")
     if isinstance(error, ClusterError):
         return phrase(language, "error.cluster", message=error.message)
+    # The user gets no details, which may be secret; the id leads to them in the log.
     number = secrets.token_hex(4)
     log.error("Unforeseen, %s", number, exc_info=error)
     return phrase(language, "error.internal", id=number)

@@ -28,6 +28,7 @@ class Cache(Generic[T]):
             known = self._known.get(key)
             if known and anyio.current_time() < known[0]:
                 return known[1]
+            # From before the call: the answer may have been outdated while it was on its way.
             asked = anyio.current_time()
             value = await load()
             self._known[key] = (asked + self._seconds, value)
@@ -38,6 +39,7 @@ class Cache(Generic[T]):
     def _forget(self) -> None:
         now = anyio.current_time()
         fresh = {key: one for key, one in self._known.items() if one[0] > now}
+        # All of them fresh: it is cheaper to ask again than to sort by age.
         self._known = fresh if len(fresh) <= self._limit else {}
         # A lock that somebody holds is kept, so that nobody asks twice.
         self._locks = {

@@ -88,6 +88,7 @@ def parse(
     words = _split(as_typed(text))
     if not words:
         return OpenForm()
+    # A pod that is called `list` is captured as `shop/list`.
     if words[0] in set(Verb):
         return _subcommand(Verb(words[0]), words[1:])
     return _parse_capture(_sort(words), default_namespace)
@@ -134,8 +135,11 @@ class Misunderstood(UserMessage):
 
 def _split(text: str) -> list[str]:
     reader = shlex.shlex(text, posix=True, punctuation_chars=False)
+    # Only blanks part words: names may hold dots and slashes.
     reader.whitespace_split = True
+    # '#' begins a channel's name, and no comment.
     reader.commenters = ""
+    # A backslash is a character: nobody escapes anything on a phone.
     reader.escape = ""
     try:
         return list(reader)
@@ -187,6 +191,7 @@ def _parse_capture(words: _Words, default_namespace: str | None) -> CaptureReque
         pod,
         namespace,
         tuple(options.get("container", ())),
+        # Given twice, both are the reason; of an incident, the last one counts.
         " ".join(options.get("reason", ())),
         options.get("incident", [""])[-1],
         dry_run="--dry-run" in words.flags,

@@ -29,6 +29,7 @@ class Decisions:
     async def approve(self, actor: Actor, name: str) -> None:
         """Create the checkpoint of a request that waits, if it is another person's."""
         pending, person, scope = await self._pending(actor, name, "approve")
+        # By identity in the cluster, too: two Slack accounts of one person are one person.
         if _same(person, pending.requester):
             raise Refused("approval.self")
         refusal = await self._outdated(pending, scope)
@@ -36,6 +37,7 @@ class Decisions:
             if self._approvals.take(name):
                 await self._requests.close(pending, refusal.text(pending.requester.language))
             raise refusal
+        # Taken last, when only the creation can still fail: two clicks at once create one.
         if self._approvals.take(name) is None:
             raise UserMessage("approval.gone")
         await self._requests.create(pending, approver=actor.user)
@@ -65,6 +67,7 @@ class Decisions:
 
     async def _outdated(self, pending: PendingRequest, scope: AccessScope) -> Refused | None:
         """Return why a request is outdated: the pod was replaced, or the right is gone."""
+        # The approver has seen the UID in the message: another pod of that name is another request.
         pod = await self._pods.get(scope.namespace, scope.pod)
         if pod is None or pod.uid != pending.pod_uid:
             return Refused("approval.replaced", pod=scope.pod)

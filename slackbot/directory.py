@@ -80,6 +80,7 @@ class Directory:
         async def load() -> ChannelInfo:
             answer = await self._slack.look_up("conversations.info", channel=channel)
             found = answer["channel"]
+            # Pending: the others have been invited, and will read the history once they accept.
             shared = found.get("is_ext_shared") or found.get("is_pending_ext_shared")
             return ChannelInfo(bool(shared), found.get("is_member") is not False)
 
@@ -100,8 +101,10 @@ class Directory:
 
 def _slack_user(user: Mapping[str, Any]) -> SlackUser:
     active = not user.get("deleted") and not user.get("is_bot")
+    # Guests keep the address of wherever they are from, possibly one of a trusted domain.
     guest = any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger"))
     confirmed = user.get("is_email_confirmed") is True
+    # An address that nobody confirmed is a claim: anybody can enter any.
     email = user.get("profile", {}).get("email") or "" if confirmed else ""
     return SlackUser(
         id=user["id"],

@@ -30,6 +30,7 @@ class Evidence:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._access = S3Access(endpoint_url=reader.endpoint, region=reader.region)
+        # Verification reads all of a bundle, which takes bandwidth and a processor for minutes.
         self._verifying = anyio.CapacityLimiter(1)
 
     def _open(self, checkpoint: PodCheckpoint) -> AbstractAsyncContextManager[BundleReader]:
@@ -58,6 +59,7 @@ class Evidence:
         expected = bundle.objects[name]
         where = {"Bucket": location.bucket, "Key": location.key(name)}
         version = bundle.sealed_version(name)
+        # Without a version the link would lead to whatever is the latest one when it is opened.
         if version is None and bundle.may_have_versions(name):
             version = await _pinned(bundle, expected)
         if version:
@@ -86,6 +88,7 @@ class Evidence:
             manifest_sha256=status.manifest_sha256,
         )
         try:
+            # Nobody queues: who clicks again later reads what is there then.
             self._verifying.acquire_nowait()
         except anyio.WouldBlock as error:
             raise UserMessage("error.busy") from error

@@ -27,6 +27,7 @@ class Finder:
         """Return the checkpoint of that name. One that is not there and one that the person may
         not see get the same answer."""
         person = await self._authorisation.admit(actor, action)
+        # Made before the look-up, so that both answers are the same to the letter.
         unknown = UserMessage("error.checkpoint", name=name)
         try:
             checkpoint = await self._checkpoints.get(name)
@@ -41,6 +42,7 @@ class Finder:
     async def clicked(self, actor: Actor, action: str, uid: str) -> tuple[Person, PodCheckpoint]:
         """Return the checkpoint whose button was clicked, as it is now."""
         person = await self._authorisation.admit(actor, action)
+        # Buttons carry the UID, as a name may be used again; the API server cannot select by it.
         found = [one for one in await self._checkpoints.list() if one.metadata.uid == uid]
         if not found:
             raise UserMessage("error.checkpoint", name=uid)
@@ -53,6 +55,7 @@ class Finder:
         there = await self._checkpoints.list()
         if channel:
             there = [one for one in there if channel_of(one, self._settings) == channel]
+        # By namespace: a review for each of a thousand checkpoints would take minutes.
         visible = await self._authorisation.visible(person, (one.target_namespace for one in there))
         found = [one for one in there if one.target_namespace in visible]
         return sorted(found, key=_age, reverse=True)

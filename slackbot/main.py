@@ -89,6 +89,7 @@ def build(
     authorisation = Authorisation(cluster, directory, settings, identity.team)
     pods = Pods(cluster)
     requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
+    # After the requests, which know how to tell that one has expired.
     approvals = Approvals(tasks, settings, requests.expire)
     evidence = Evidence(settings.reader) if settings.reader else None
     options = MessageOptions(settings.cluster, settings.language, evidence is not None)

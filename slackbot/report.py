@@ -99,6 +99,7 @@ class Report:
         """Take the newest version; what was not shown of older ones is skipped."""
         self.checkpoint = checkpoint
         self.deleted = self.deleted or deleted
+        # It waits among the ordinary edits; cancelled, it joins the urgent ones.
         if self._queue and self._rank() is URGENT:
             self._queue.cancel()
         self._notify()
@@ -133,6 +134,7 @@ class Report:
                 log.warning("%s: %s", self.checkpoint.metadata.name, error)
                 if self.deleted and isinstance(error, SlackError) and not error.transient:
                     raise
+                # Without end: a milestone is posted late rather than never.
                 await anyio.sleep(backoff.next())
 
     def _notify(self) -> None:
@@ -206,6 +208,7 @@ class Report:
             with anyio.move_on_after(ELAPSED_SECONDS - self._seconds() % ELAPSED_SECONDS):
                 await self._changed.wait()
             return
+        # What changes during this sleep goes into the same edit.
         await anyio.sleep_until(self._next_edit)
         await self._turn()
         shown, urgent = self._shown_state(), self._urgent_state()
@@ -234,6 +237,7 @@ class Report:
         """Do without plans, for the whole workspace, if it refuses them; else raise."""
         if error.code != "invalid_blocks" or self.context.options.simple:
             raise error
+        # Shared by all reports: no other one has to be refused first.
         self.context.options = replace(self.context.options, simple=True)
 
     async def _post_next(self) -> None:
@@ -241,8 +245,10 @@ class Report:
         due = self._next_milestone()
         if not self.state.message:
             await self._post_root()
+        # Saved before the next post: after a crash at most one line appears twice.
         elif self._saved != self.state and not self.deleted:
             await self._save()
+        # The end is shown in the channel, too: the message has to agree with it by then.
         elif due and not (due in ENDS and self._outdated()):
             await self._post(due)
         else:

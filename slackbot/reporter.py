@@ -46,6 +46,7 @@ class Reporter:
 
     def _handle(self, event: CheckpointEvent) -> None:
         checkpoint, deleted = event.checkpoint, event.type is EventType.DELETED
+        # The bookmark at the end of the first list.
         if checkpoint is None:
             self.ready = True
             return
@@ -62,6 +63,7 @@ class Reporter:
         state = self._ended.pop(uid, None) or ReportState.of(checkpoint)
         if state.message and channel_of(checkpoint, self._settings):
             report = self._report(checkpoint, state)
+            # It edits the message once more, without buttons, and ends.
             report.deleted = True
             self._start(uid, report)
 
@@ -100,4 +102,5 @@ def reduced(item: Object) -> Object:
     if not LAST & set(posted.split(",")):
         return item
     status = item.get("status") or {}
+    # Containers and progress are the bulk of a status, and no longer shown.
     return item | {"status": {name: status[name] for name in KEPT_STATUS if name in status}}

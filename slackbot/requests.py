@@ -84,6 +84,7 @@ class Requests:
     async def preview(self, person: Person, spec: PodCheckpointSpec) -> Preview:
         """Return what would happen, without doing any of it."""
         pod = await self._check(person, spec)
+        # The API server's dry run: admission answers as it would for the real one.
         await self._checkpoints.create(spec, name=_name(spec.pod), dry_run=True)
         return Preview(
             namespace=pod.namespace,
@@ -135,11 +136,13 @@ class Requests:
     async def _check(self, person: Person, spec: PodCheckpointSpec) -> Pod:
         """Return the pod, once the person may capture it. The right comes before the pod's name."""
         namespace = spec.namespace or ""
+        # Before the pod is looked up: the answer must not tell which pods exist.
         await self._authorisation.permit(person, AccessScope(namespace, spec.pod))
         pod = await self._pods.get(namespace, spec.pod)
         if pod is None:
             raise await self._not_found(person, namespace, spec.pod)
         audit.note(pod_uid=pod.uid)
+        # Here rather than minutes later, when the node finds no such container.
         unknown = [name for name in spec.containers if name not in pod.containers]
         if unknown:
             names = ", ".join(pod.containers)
@@ -167,6 +170,7 @@ class Requests:
             minutes=max(1, round(self._settings.approval_seconds / 60)),
             language=person.language,
         )
+        # Posted first: without its message nobody could approve a request.
         ts = await self._slack.post(pending.channel, message)
         approvals.add(name, replace(pending, message=ts))
 

@@ -136,6 +136,7 @@ class Settings(Model):
 
     def channel_for(self, incident: str) -> Channel | None:
         """Return the channel in which an incident is at home, or None."""
+        # The first that matches: the order of the file decides.
         for channel in self.channels:
             if any(fnmatchcase(incident, pattern) for pattern in channel.incidents):
                 return channel

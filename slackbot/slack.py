@@ -123,6 +123,7 @@ class Slack:
         # Whoever waits for a new message does not know yet that there is anything to follow.
         rank = ORDINARY if thread else URGENT
         await self._posts.setdefault(channel, Throttle(self.post_seconds)).wait_turn(rank)
+        # No previews: Slack would fetch addresses that come from strangers.
         more: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}
         if thread:
             more |= {"thread_ts": thread, "reply_broadcast": broadcast}
@@ -155,6 +156,7 @@ class Slack:
         """Try once; returns how long to wait before the next time, None if it worked."""
         try:
             async with self.session.post(response_url, json=body) as response:
+                # The SDK retries API calls itself; a response_url is none.
                 if response.status == 429:
                     return float(response.headers.get("Retry-After", "1"))
                 if response.status >= 500:
@@ -212,6 +214,7 @@ class Reply:
 async def slack_connection(settings: Settings) -> AsyncIterator[Slack]:
     """Open the connections that all calls share."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    # trust_env: the proxy of HTTPS_PROXY, as clusters rarely reach the internet directly.
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
         client = AsyncWebClient(
             token=settings.bot_token.get_secret_value(),

@@ -106,6 +106,7 @@ class HttpHandler:
         key = self._key(request, body)
         if key is not None and not self._seen.add(key):
             return web.Response()
+        # Taken as seen before it is handled: a retry may arrive while the first is under way.
         done = False
         try:
             answer = await self._app.async_dispatch(await to_bolt_request(request))
@@ -157,6 +158,7 @@ async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIte
     token = settings.app_token.get_secret_value() if settings.app_token else ""
     address = await _address(slack, token)
     handler = SocketHandler(app, token)
+    # The address that was just fetched: the handler need not ask for another one.
     handler.client.wss_uri = address
     try:
         await handler.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt's

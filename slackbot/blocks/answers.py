@@ -115,6 +115,7 @@ def links_messages(
     shown = 0
     for number, link in enumerate(links):
         block = _link(link, number, language)
+        # Presigned addresses are long: ten of them may fill a message.
         if not _fits(pages[-1], block):
             if len(pages) == PAGES:
                 break

@@ -32,6 +32,7 @@ class Message:
 
 def plain(text: object, limit: int = SECTION) -> Block:
     """Return text that Slack shows as it is."""
+    # Slack refuses empty text. No emoji: colons in a text from outside are just colons.
     return {"type": "plain_text", "text": clean(text, limit) or "-", "emoji": False}
 
 

@@ -57,6 +57,7 @@ def form_view(context: FormContext, *, reason: str = "", incident: str = "") -> 
     What depends on a choice has another block id with each: so Slack forgets what was chosen there.
     """
     language, namespace = context.language, context.namespace
+    # The default namespace, or what was chosen: each update of a form starts from its blocks.
     first = {"initial_option": option(namespace)} if namespace else {}
     then = {"initial_option": option(context.pod)} if context.pod else {}
     of_pod = _choice_id(namespace, context.pod)
@@ -77,6 +78,7 @@ def _view(language: str, blocks: list[Block]) -> Block:
         "type": "modal",
         "callback_id": FORM,
         "title": plain(phrase(language, "form.title"), TITLE),
+        # Without a submit button: only the filled form gets one.
         "close": plain(phrase(language, "form.close"), TITLE),
         "blocks": blocks,
     }

@@ -53,6 +53,7 @@ def problems(blocks: Sequence[Block], most: int = MESSAGE_BLOCKS) -> list[str]:
 def message_problems(blocks: Sequence[Block]) -> list[str]:
     """Return the same for a message, whose whole length is limited too."""
     found = problems(blocks)
+    # Tables have a limit of their own, and do not count towards the other one.
     plain = [block for block in blocks if block.get("type") != "table"]
     cells = sum(table_length(block["rows"]) for block in blocks if block.get("type") == "table")
     for what, count, most in (

@@ -99,6 +99,7 @@ def _lines(checkpoint: PodCheckpoint, language: str, *, deleted: bool) -> list[B
     if checkpoint.evidence_location:
         label = span(phrase(language, "root.location"))
         lines.append([label, space(), span(checkpoint.evidence_location, code=True)])
+    # It has failed, and nothing is stored.
     if not (lines or deleted):
         lines.append([span(phrase(language, "post.failed.next"))])
     return lines

@@ -47,6 +47,7 @@ def elapsed(checkpoint: PodCheckpoint, now: datetime) -> str:
     started = checkpoint.status.start_time
     if started is None:
         return "0:00"
+    # May be negative where the node's clock, or ours, is wrong.
     seconds = int(((checkpoint.status.completion_time or now) - started).total_seconds())
     minutes, seconds = divmod(max(0, seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -69,6 +70,7 @@ def _request(checkpoint: PodCheckpoint, language: str) -> Step:
         return Step(title, StepState.DONE, (phrase(language, "step.accepted"),))
     if status.phase is Phase.FAILED:
         return Step(title, StepState.FAILED, (_failure(checkpoint, language),))
+    # Why it has not begun: the operator keeps the reason in this condition.
     reason, message = condition_text(checkpoint, ConditionType.CAPTURED)
     if not reason:
         return Step(title, StepState.RUNNING)

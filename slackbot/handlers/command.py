@@ -45,6 +45,7 @@ async def handle(bot: Bot, actor: Actor, reply: Reply, body: Body) -> None:
 
 
 async def _capture(bot: Bot, actor: Actor, reply: Reply, request: CaptureRequest) -> None:
+    # Under its own name in the audit log: a preview is no capture.
     person = await bot.authorisation.admit(actor, "preview" if request.dry_run else "capture")
     spec = bot.requests.spec(request)
     if request.dry_run:

@@ -78,6 +78,7 @@ async def open_form(
     bot: Bot, actor: Actor, trigger: str, thread: str = "", reason: str = ""
 ) -> None:
     """Open the form, and only then find out whether it may be used."""
+    # The trigger expires after three seconds, and the checks may take longer.
     view = await bot.slack.open_view(trigger, loading_view(bot.settings.language))
     try:
         with audit.decision(actor.user, actor.team, actor.channel):
@@ -144,6 +145,7 @@ async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
         finally:
             done.set()
 
+    # In the bot's task group: it outlives this call, and fills the cache for the next one.
     bot.tasks.start_soon(look)
     with anyio.move_on_after(bot.settings.suggestion_seconds):
         await done.wait()
@@ -164,6 +166,7 @@ async def _in_namespace(
     bot: Bot, person: Person, field: str, context: FormContext, typed: str
 ) -> list[str]:
     namespace, pod = context.namespace, context.pod
+    # From the form's metadata: checked like what is typed, before it goes into a path of the API.
     if not is_name(namespace) or (field == "containers" and not is_name(pod)):
         return []
     await bot.authorisation.permit(person, AccessScope(namespace))
