@@ -46,7 +46,7 @@ class Reporter:
 
     def _handle(self, event: CheckpointEvent) -> None:
         checkpoint, deleted = event.checkpoint, event.type is EventType.DELETED
-        # The bookmark at the end of the first list.
+        # SYNCED: everything that existed at the start is known.
         if checkpoint is None:
             self.ready = True
             return
