@@ -10,18 +10,18 @@ destinations:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
-from forensics_core.errors import UsageError
+from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.destination import AWS_BUCKET
 from forensics_core.units import parse_size
 
+_DOCUMENT = "docs/operator.md"
 PATIENCE, ATTEMPTS = 10.0, 2
 """Seconds without progress, and tries, after which the operator leaves a destination alone: its
 workers are few, and each checkpoint comes again after a pause."""
@@ -187,28 +187,9 @@ class Settings(Model):
 
 def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     """Read the settings. Raises `UsageError` that names the first setting which does not fit."""
-    data = _read(path) if path else {}
+    data = read_settings(path, document=_DOCUMENT)
     collector = data.get("collector") or {}
     image = environ.get("FORENSICS_COLLECTOR_IMAGE")
     if image and isinstance(collector, dict) and not collector.get("image"):
         data = data | {"collector": collector | {"image": image}}
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{path or 'The environment'}: {where}: {first['msg']}",
-            hint="See docs/operator.md for what can be set",
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise UsageError(f"{path} cannot be read: {why}", hint="Mount the settings") from error
-    if data is not None and not isinstance(data, dict):
-        raise UsageError(f"{path} holds no settings", hint="See docs/operator.md for an example")
-    return data or {}
+    return check_settings(Settings, data, path, document=_DOCUMENT)

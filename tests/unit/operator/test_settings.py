@@ -61,7 +61,7 @@ def test_the_longest_prefix_decides(tmp_path: Path) -> None:
         ("defaultDestination: ftp://x", "defaultDestination"),
         ("maxAttempts: 0", "maxAttempts"),
         ("colector: {}", "colector"),
-        ("collector: {rate: fast}", "collector.rate: .* is no number of bytes"),
+        ("collector: {rate: fast}", "collector.rate: .* is not a valid size"),
         ("- a", "holds no settings"),
         ("a: [", "cannot be read"),
     ],

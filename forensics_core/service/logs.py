@@ -1,4 +1,4 @@
-"""Logs as JSON lines, one object a record, with the checkpoint that it is about."""
+"""Logs as JSON lines, one object a record, with what it is about as fields."""
 
 from __future__ import annotations
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 from slack_bolt.async_app import AsyncAck, AsyncApp
 
 from slackbot.authorisation import Actor
-from slackbot.blocks.answers import help_message, list_message, preview_message, sentence
-from slackbot.blocks.elements import Message
+from slackbot.blocks.answers import help_message, list_message, preview_message
+from slackbot.blocks.elements import Message, sentence
 from slackbot.blocks.steps import steps
-from slackbot.bot import Bot
-from slackbot.catalogue import say
-from slackbot.command import Ask, Form, Subcommand, Verb, parse
+from slackbot.bot import Bot, Handler
+from slackbot.catalogue import phrase
+from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, parse
 from slackbot.finder import evidence_of
-from slackbot.listeners.form import open_form
-from slackbot.listeners.payload import Body, command_actor, reply_to
-from slackbot.milestones import state
-from slackbot.reply import Reply
+from slackbot.handlers.form import open_form
+from slackbot.handlers.payload import Body, command_actor, reply_to
+from slackbot.report_state import phase_word
+from slackbot.slack import Reply
 
 COMMAND = "/checkpoint"
 
 
-def listen(app: AsyncApp, bot: Bot) -> None:
+def register(app: AsyncApp, bot: Bot) -> None:
     """Register the command."""
 
     @app.command(COMMAND)
@@ -31,29 +30,30 @@ def listen(app: AsyncApp, bot: Bot) -> None:
         await ack()
         actor = command_actor(body)
         reply = reply_to(bot.slack, body, actor)
-        bot.start(partial(obey, bot, actor, reply, body), actor, reply)
+        bot.start(partial(handle, bot, actor, reply, body), actor, reply)
 
 
-async def obey(bot: Bot, actor: Actor, reply: Reply, body: Body) -> None:
-    """Do what was typed. Raises `Told`."""
-    wanted = parse(body.get("text") or "", bot.settings.default_namespace)
-    if isinstance(wanted, Form):
+async def handle(bot: Bot, actor: Actor, reply: Reply, body: Body) -> None:
+    """Do what was typed. Raises `UserMessage`."""
+    parsed = parse(body.get("text") or "", bot.settings.default_namespace)
+    if isinstance(parsed, OpenForm):
         await open_form(bot, actor, body["trigger_id"])
-    elif isinstance(wanted, Subcommand):
-        await _SUBCOMMANDS[wanted.verb](bot, actor, reply, wanted.name)
+    elif isinstance(parsed, Subcommand):
+        await _SUBCOMMANDS[parsed.verb](bot, actor, reply, parsed.name)
     else:
-        await _capture(bot, actor, reply, wanted)
+        await _capture(bot, actor, reply, parsed)
 
 
-async def _capture(bot: Bot, actor: Actor, reply: Reply, ask: Ask) -> None:
-    person = await bot.authorisation.admit(actor, "preview" if ask.dry_run else "capture")
-    spec = bot.requests.spec(ask)
-    if ask.dry_run:
+async def _capture(bot: Bot, actor: Actor, reply: Reply, request: CaptureRequest) -> None:
+    # Under its own name in the audit log: a preview is no capture.
+    person = await bot.authorisation.admit(actor, "preview" if request.dry_run else "capture")
+    spec = bot.requests.spec(request)
+    if request.dry_run:
         preview = await bot.requests.preview(person, spec)
         await reply.send(preview_message(preview, person.language))
         return
-    asked = await bot.requests.ask(person, spec, bot.approvals)
-    await reply.say(asked.text(person.language))
+    submitted = await bot.requests.submit(person, spec, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _help(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
@@ -64,8 +64,8 @@ async def _whoami(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
     person = await bot.authorisation.admit(actor, "whoami")
     identity, language = person.identity, person.language
     key = "answer.whoami.groups" if identity.groups else "answer.whoami.nogroups"
-    first = say(language, "answer.whoami", user=actor.user, identity=identity.username)
-    await reply.say(f"{first} {say(language, key, groups=', '.join(identity.groups))}")
+    first = phrase(language, "answer.whoami", user=actor.user, identity=identity.username)
+    await reply.send_text(f"{first} {phrase(language, key, groups=', '.join(identity.groups))}")
 
 
 async def _list(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
@@ -76,10 +76,10 @@ async def _list(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
 
 async def _status(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "status", name)
-    said = say(person.language, f"state.{state(checkpoint)}")
-    found = steps(checkpoint, person.language, bot.reporter.desk.now())
+    word = phrase(person.language, f"state.{phase_word(checkpoint)}")
+    found = steps(checkpoint, person.language, bot.reporter.context.now())
     summary = " ".join(f"{step.title}: {', '.join(step.lines) or '-'}." for step in found)
-    text = say(person.language, "answer.status", name=name, state=said, summary=summary)
+    text = phrase(person.language, "answer.status", name=name, state=word, summary=summary)
     await reply.send(_with_location(text, checkpoint.evidence_location))
 
 
@@ -90,13 +90,13 @@ def _with_location(text: str, location: str) -> Message:
 async def _cancel(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "cancel", name)
     await bot.requests.cancel(checkpoint, person.language)
-    await reply.say(say(person.language, "answer.cancelled", name=name))
+    await reply.send_text(phrase(person.language, "answer.cancelled", name=name))
 
 
 async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     person, checkpoint = await bot.finder.named(actor, "retry", name)
-    asked = await bot.requests.retry(person, checkpoint, bot.approvals)
-    await reply.say(asked.text(person.language))
+    submitted = await bot.requests.retry(person, checkpoint, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
 
 
 async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
@@ -105,8 +105,7 @@ async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     await bot.verify(checkpoint, reply, person.language)
 
 
-Obey = Callable[[Bot, Actor, Reply, str], Awaitable[None]]
-_SUBCOMMANDS: dict[Verb, Obey] = {
+_SUBCOMMANDS: dict[Verb, Handler] = {
     Verb.HELP: _help,
     Verb.WHOAMI: _whoami,
     Verb.LIST: _list,

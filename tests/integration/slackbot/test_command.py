@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.slack.workspace import Message, Whisper
+from lab.slack.workspace import EphemeralMessage, Message
 from slackbot.blocks.limits import message_problems
 from tests.integration.slackbot.scene import Scene, condition
 
@@ -31,7 +31,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("typed", "said"), ANSWERS, ids=[typed[:30] for typed, _ in ANSWERS])
-async def test_every_mistake_is_answered_with_what_to_do(
+async def test_every_mistake_is_answered_with_what_to_type(
     scene: Scene, typed: str, said: str
 ) -> None:
     async with scene.bot():
@@ -41,7 +41,7 @@ async def test_every_mistake_is_answered_with_what_to_do(
     assert scene.slack.workspace.messages == []
 
 
-async def test_quotes_and_dashes_of_phones(scene: Scene) -> None:
+async def test_understands_typographic_quotes_and_dashes(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.ask(
             "web-0 —namespace shop —reason \u201codd — & <very> — traffic, isn\u2019t it\u201d"
@@ -50,19 +50,19 @@ async def test_quotes_and_dashes_of_phones(scene: Scene) -> None:
     assert made["spec"]["reason"] == "odd — & <very> — traffic, isn't it"
 
 
-async def test_a_duplicate_is_acknowledged_and_not_done_again(scene: Scene) -> None:
+async def test_handles_a_repeated_command_once(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("web-0 -n shop", copies=3)
-        await scene.alice.next_whisper(0)
+        await scene.alice.next_ephemeral(0)
         await scene.alice.ask("whoami")
     assert len(scene.checkpoints()) == 1
-    assert len(scene.alice.whispers()) == 2
+    assert len(scene.alice.ephemerals()) == 2
 
 
 HOSTILE = "<!channel> *x* `y` <@U0ALICE> \u202eevil\u2066 & https://evil.example"
 
 
-async def test_names_and_messages_of_strangers_are_shown_and_not_obeyed(scene: Scene) -> None:
+async def test_hostile_text_is_shown_without_markup(scene: Scene) -> None:
     scene.kubectl_create(incident="INC-1", reason=HOSTILE)
     note = {"forensics.orkaproj.io/slack-requester": "x> <!everyone>"}
     scene.kubectl_create("other", incident="INC-1", metadata={"annotations": note})
@@ -89,15 +89,15 @@ def markup(data: object) -> list[str]:
     return mine + [text for one in data.values() for text in markup(one)]
 
 
-async def test_clicks_on_what_is_over_or_gone(scene: Scene) -> None:
+async def test_clicks_on_ended_or_deleted_checkpoints_are_answered(scene: Scene) -> None:
     made = scene.kubectl_create(incident="INC-1")
     uid = made["metadata"]["uid"]
     alice = scene.alice
 
-    async def press(action: str) -> Whisper:
-        before = len(alice.whispers())
+    async def press(action: str) -> EphemeralMessage:
+        before = len(alice.ephemerals())
         await alice.press_value(action, uid)
-        return await alice.next_whisper(before)
+        return await alice.next_ephemeral(before)
 
     async with scene.bot():
         await scene.shown("by-hand")
@@ -115,7 +115,7 @@ async def test_clicks_on_what_is_over_or_gone(scene: Scene) -> None:
         assert "There is no checkpoint" in (await press("retry")).text
 
 
-async def test_a_pod_that_went_cannot_be_captured_again(scene: Scene) -> None:
+async def test_retry_is_refused_when_the_pod_is_gone(scene: Scene) -> None:
     scene.kubectl_create(incident="INC-1", pod="web-7")
     scene.finish("by-hand")
     async with scene.bot():
@@ -124,7 +124,7 @@ async def test_a_pod_that_went_cannot_be_captured_again(scene: Scene) -> None:
     assert "Pod web-7 not found in shop" in answer.text
 
 
-async def test_an_unknown_home_tab_shows_nothing(scene: Scene) -> None:
+async def test_other_home_tabs_are_ignored(scene: Scene) -> None:
     event = {"type": "app_home_opened", "user": "U0ALICE", "tab": "messages"}
     async with scene.bot():
         payload = {"type": "event_callback", "team_id": "T0LAB", "event": event}
@@ -139,7 +139,7 @@ async def test_link_buttons_are_acknowledged(scene: Scene) -> None:
     assert len(scene.slack.workspace.acknowledged) == 1
 
 
-async def test_subcommands_do_what_the_buttons_do(scene: Scene) -> None:
+async def test_subcommands_work_like_the_buttons(scene: Scene) -> None:
     scene.kubectl_create("a", incident="INC-1")
     scene.kubectl_create("b", incident="INC-1")
     scene.finish("b")
@@ -151,7 +151,7 @@ async def test_subcommands_do_what_the_buttons_do(scene: Scene) -> None:
     assert len(scene.checkpoints()) == 3
 
 
-async def test_everything_that_was_sent_is_within_slacks_limits(scene: Scene) -> None:
+async def test_everything_sent_is_within_slacks_limits(scene: Scene) -> None:
     containers = [{"name": f"c-{n}", "state": "Captured"} for n in range(150)]
     scene.kubectl_create("x" * 63, incident="INC-1", reason="r" * 1024, pod="p" * 253)
     async with scene.bot():
@@ -160,6 +160,6 @@ async def test_everything_that_was_sent_is_within_slacks_limits(scene: Scene) ->
         await scene.alice.ask("list")
         await scene.alice.ask("status " + "x" * 63)
     workspace = scene.slack.workspace
-    everything: list[Message | Whisper] = [*workspace.messages, *workspace.whispers]
+    everything: list[Message | EphemeralMessage] = [*workspace.messages, *workspace.ephemerals]
     assert [message_problems(one.blocks) for one in everything] == [[]] * len(everything)
     assert len(everything) == 6

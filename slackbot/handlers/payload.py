@@ -1,13 +1,12 @@
-"""Reading Slack's payloads: who, where, and the way back."""
+"""Reading Slack's payloads: who acted, where, and how to reply."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from slackbot.authorisation import Actor
-from slackbot.blocks.form import FormPlace
-from slackbot.reply import Reply
-from slackbot.slack import Slack
+from slackbot.blocks.form import FormContext
+from slackbot.slack import Reply, Slack
 from slackbot.text import unmarked
 
 Body = dict[str, Any]
@@ -26,14 +25,14 @@ def actor_of(body: Body, channel: str = "") -> Actor:
     return Actor(user["id"], team, there.get("id") or channel)
 
 
-def form_actor(body: Body) -> tuple[Actor, FormPlace]:
+def form_actor(body: Body) -> tuple[Actor, FormContext]:
     """Return who uses a form, and where it was opened: forms have no channel of their own."""
-    place = FormPlace.decode(body["view"].get("private_metadata", ""))
-    return actor_of(body, place.channel), place
+    context = FormContext.decode(body["view"].get("private_metadata", ""))
+    return actor_of(body, context.channel), context
 
 
 def text_of(message: Body) -> str:
-    """Return what a message says: alerts often say it in attachments or blocks alone."""
+    """Return a message's text: alerts often have it in attachments or blocks alone."""
     if message.get("text"):
         return unmarked(message["text"])
     for attachment in message.get("attachments") or ():
@@ -56,5 +55,5 @@ def _words(blocks: Any) -> str:
 
 
 def reply_to(slack: Slack, body: Body, actor: Actor) -> Reply:
-    """Return the way back."""
+    """Return how to reply to a call."""
     return Reply(slack, actor.channel, actor.user, body.get("response_url", ""))

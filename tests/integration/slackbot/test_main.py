@@ -29,7 +29,7 @@ def config(scene: Scene, folder: Path) -> Path:
     return path
 
 
-async def test_it_answers_until_it_is_told_to_stop(scene: Scene, tmp_path: Path) -> None:
+async def test_serves_until_sigterm(scene: Scene, tmp_path: Path) -> None:
     quiet = ["--log-level", "error"]
     command = [*COMMAND, "--config", str(config(scene, tmp_path)), *quiet]
     async with await anyio.open_process(command, env=environment(scene)) as process:
@@ -45,9 +45,7 @@ async def test_it_answers_until_it_is_told_to_stop(scene: Scene, tmp_path: Path)
     assert (line["logger"], line["audit"]) == ("slackbot.audit", "allowed"), "no level silences it"
 
 
-async def test_a_token_that_slack_refuses_is_an_error_in_plain_words(
-    scene: Scene, tmp_path: Path
-) -> None:
+async def test_a_refused_token_is_a_one_line_error(scene: Scene, tmp_path: Path) -> None:
     command = [*COMMAND, "--config", str(config(scene, tmp_path))]
     env = environment(scene, "xoxb-wrong")
     result = await anyio.run_process(command, env=env, check=False)
@@ -55,7 +53,13 @@ async def test_a_token_that_slack_refuses_is_an_error_in_plain_words(
     assert "Slack answered invalid_auth to auth.test" in result.stderr.decode()
 
 
-async def test_settings_that_do_not_fit_are_wrong_usage() -> None:
+async def test_an_unknown_log_level_is_wrong_usage() -> None:
+    result = await anyio.run_process([*COMMAND, "--log-level", "loud"], check=False)
+    assert result.returncode == 2
+    assert "'loud' is not one of" in result.stderr.decode()
+
+
+async def test_invalid_settings_are_wrong_usage() -> None:
     bare = {name: value for name, value in os.environ.items() if not name.startswith("SLACK")}
     result = await anyio.run_process(COMMAND, env=bare, check=False)
     assert result.returncode == 2

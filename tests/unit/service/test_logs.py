@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 
-from forensics_core.operator.jsonlog import JsonFormatter
+from forensics_core.service.logs import JsonFormatter
 
 
 def record(**more: object) -> logging.LogRecord:

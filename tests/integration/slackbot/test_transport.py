@@ -9,11 +9,16 @@ import time
 from urllib.parse import urlencode
 
 import aiohttp
+import anyio
 import pytest
 
-from forensics_core.listener import PortUnavailable, listener
-from slackbot.transport import Remembered
-from tests.integration.slackbot.scene import Scene
+from lab.slack.faults import Fault
+from slackbot.errors import SlackError
+from slackbot.transport import SeenKeys
+from tests.integration.slackbot.scene import (
+    Scene,
+    innermost,
+)
 
 
 def free_port() -> int:
@@ -22,7 +27,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_commands_and_clicks_come_by_http(scene: Scene) -> None:
+async def test_serves_commands_and_clicks_by_http(scene: Scene) -> None:
     port = free_port()
     scene.slack.events_url = f"http://127.0.0.1:{port}/slack/events"
     async with scene.bot(transport="http", port=port, appToken=None):
@@ -37,7 +42,7 @@ async def test_commands_and_clicks_come_by_http(scene: Scene) -> None:
     assert home["type"] == "home"
 
 
-async def test_nobody_else_is_heard(scene: Scene) -> None:
+async def test_rejects_requests_without_a_valid_signature(scene: Scene) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
     body = "command=%2Fcheckpoint&text=web-0+-n+shop&user_id=U0ALICE&team_id=T0LAB&channel_id=C0INC"
@@ -65,7 +70,7 @@ def signed(secret: str, body: str, when: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("later", [0, 1], ids=["replayed", "retried with a new signature"])
-async def test_a_request_that_comes_three_times_is_taken_once(scene: Scene, later: int) -> None:
+async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
     fields = {
@@ -92,8 +97,8 @@ async def test_a_request_that_comes_three_times_is_taken_once(scene: Scene, late
     assert len(scene.checkpoints()) == 1
 
 
-def test_what_is_remembered_is_bounded_and_can_be_forgotten() -> None:
-    seen = Remembered(2)
+def test_seen_keys_are_bounded_and_can_be_forgotten() -> None:
+    seen = SeenKeys(2)
     assert [seen.add(key) for key in "abab"] == [True, True, False, False]
     seen.forget("b")
     assert seen.add("b")
@@ -101,9 +106,40 @@ def test_what_is_remembered_is_bounded_and_can_be_forgotten() -> None:
     assert seen.add("a")
 
 
-def test_a_port_that_is_taken_is_one_clear_line() -> None:
-    with listener(0) as taken, pytest.raises(PortUnavailable) as caught:
-        listener(taken.getsockname()[1])
-    assert "Cannot listen on port" in str(caught.value)
-    assert "another port" in str(caught.value)
-    assert "\n" not in str(caught.value)
+async def test_reopens_a_closed_socket(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.slack.close_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+        await scene.slack.refresh_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+
+
+async def test_a_wrong_bot_token_is_an_error_at_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(botToken="xoxb-wrong"):
+            pass
+    assert "invalid_auth" in repr(caught.value) or "invalid_auth" in str(innermost(caught.value))
+
+
+async def test_a_wrong_app_token_is_an_error_at_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(appToken="xapp-wrong"):
+            pass
+    assert "invalid_auth to apps.connections.open" in str(innermost(caught.value))
+
+
+async def test_retries_the_first_socket_while_slack_is_unavailable(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("apps.connections.open", status=503))
+    async with scene.bot():
+        assert "alice" in (await scene.alice.ask("whoami")).text
+
+
+async def test_becomes_healthy_and_ready(scene: Scene) -> None:
+    async with scene.bot() as port, aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
+            assert response.status == 200
+        with anyio.fail_after(10):
+            while True:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    if response.status == 200:
+                        break
