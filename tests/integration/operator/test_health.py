@@ -18,8 +18,7 @@ from forensics_core.operator.health import RECENT, Contact, health_server
 from forensics_core.operator.main import operate
 from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.settings import Settings
-from forensics_loopback import LoopbackCluster
-from forensics_loopback.faults import Fault
+from forensics_loopback import Fault, LoopbackCluster
 
 LOCAL = "127.0.0.1"
 HELD = {

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import ClusterError
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.rates import BURST, Rates
 from slackbot.bookmark import MESSAGE
