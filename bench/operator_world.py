@@ -14,9 +14,9 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Tool
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Destination, S3Place
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 
 NAMESPACE = "forensics-system"
@@ -97,10 +97,10 @@ class IdleWorker:
         document = _order(pod)
         order = WorkOrder.model_validate_json(document)
         place = parse_location(f"{order.destination}/{order.bundle}")
-        if not isinstance(place, S3Place):
+        if not isinstance(place, S3Location):
             raise TypeError(order.destination)
         bundle = BundleWriter(
-            S3Destination(self.client, place, self.access, {}, self.budget),
+            S3Storage(self.client, place, self.access, budget=self.budget),
         )
         await bundle.finish(_capture(order, hashlib.sha256(document).hexdigest()), order.context)
         return Outcome()

@@ -48,8 +48,8 @@ from forensics_core.operator.manifests import LIMIT
 from forensics_core.operator.orders import build_order, build_secret, never_created
 from forensics_core.operator.reconcile import LookAtPod, Observed
 from forensics_core.operator.sealing import check_seal
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import read_small
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import read_small
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Beginning:
             occupied = await self._desk.storage.inside_a_bundle(folder, rule, self._is_sealed)
         return inside_another(folder) if occupied else None
 
-    async def _is_sealed(self, store: S3Store) -> bool:
+    async def _is_sealed(self, store: S3Storage) -> bool:
         """Return whether a manifest with a seal of ours lies there."""
         key = await self._desk.key()
         if key is None:

@@ -26,8 +26,7 @@ from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.signing import read_key
 from forensics_core.operator.storage import Storage
-from forensics_core.storage.s3.destination import S3Destination
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.text import printable
 
 log = logging.getLogger(__name__)
@@ -165,7 +164,7 @@ class Desk:
         """
         return await read_key(self.settings)
 
-    async def writer(self, checkpoint: PodCheckpoint) -> S3Destination:
+    async def writer(self, checkpoint: PodCheckpoint) -> S3Storage:
         """Return the bundle of the current attempt, to put something into."""
         spec, status = checkpoint.spec, checkpoint.status
         return await self.storage.writer(
@@ -179,7 +178,7 @@ class Desk:
         """Leave the current attempt's destination alone while it does not answer: `Storage`."""
         return self.storage.sparing(self.rule(checkpoint))
 
-    async def reader(self, checkpoint: PodCheckpoint) -> S3Store:
+    async def reader(self, checkpoint: PodCheckpoint) -> S3Storage:
         """Return the bundle of the current attempt, to read back."""
         return await self.storage.reader(checkpoint.status.location, self.rule(checkpoint))
 

@@ -34,8 +34,8 @@ from forensics_core.kube.lease import LeaseTiming
 from forensics_core.operator.main import operate
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 
 NAMESPACE = "forensics-system"

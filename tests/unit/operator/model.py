@@ -31,7 +31,7 @@ from forensics_core.operator.reconcile import (
     Step,
     StopJob,
 )
-from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.objects import StoredObject
 from tests.unit.operator import samples
 from tests.unit.operator.samples import NOW, UID, Document
 

@@ -11,7 +11,7 @@ from forensics_core.bundle.manifest import Container, Digest, Remark, Statement,
 from forensics_core.bundle.writer import MAX_REMARKS, BundleWriter, Findings, Label
 from forensics_core.operator.manifests import LIMIT, MOST_PARTS, Unreadable, understand
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.unit.operator.test_disagreements import DIGEST, KINDS, artifact, statement
 
 
