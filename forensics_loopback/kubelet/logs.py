@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from forensics_loopback.kinds.objects import is_set, parse_time
+from forensics_loopback.kinds.objects import Obj, is_set, name_of, namespace_of, parse_time, uid_of
 from forensics_loopback.kinds.status import bad_request
 
 
@@ -93,6 +93,15 @@ class Logs:
 
     def __init__(self) -> None:
         self._logs: dict[tuple[str, str], ContainerLog] = {}
+        self._pods: dict[tuple[str, str], str] = {}
+
+    def introduce(self, pod: Obj) -> None:
+        """Let the pod's logs be found by its name too."""
+        self._pods[namespace_of(pod), name_of(pod)] = uid_of(pod)
+
+    def pod_uid(self, namespace: str, name: str) -> str | None:
+        """The UID of a pod that was introduced, or None."""
+        return self._pods.get((namespace, name))
 
     def of(self, pod_uid: str, container: str) -> ContainerLog:
         """The container's log, empty where nothing was written."""
@@ -105,5 +114,6 @@ class Logs:
 
     def forget(self, pod_uid: str) -> None:
         """The pod is gone, and its logs with it."""
+        self._pods = {place: uid for place, uid in self._pods.items() if uid != pod_uid}
         for key in [key for key in self._logs if key[0] == pod_uid]:
             self._logs.pop(key).close()
