@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from forensics_loopback.kinds.objects import Obj
 from forensics_loopback.server.requests import RequestInfo
@@ -44,34 +45,40 @@ WRITES = "[cupd]*"
 """A pattern for `Fault.verb`: create, update, patch and delete."""
 
 
-class Faults:
-    """The faults that are waiting for a victim."""
+class Planned(Protocol):
+    """A fault of whatever server."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._waiting: list[Fault] = []
-        self._frozen: dict[str, list[Obj]] = {}
-        self.idle = False
-        """While true, watches stay open and say nothing, bookmarks included."""
-        self.skipped_events: dict[str, int] = {}
-        """How many of the next changes each watch of a plural leaves out."""
+    times: int
+    skip: int
 
-    def add(self, fault: Fault) -> Fault:
+
+F = TypeVar("F", bound=Planned)
+
+
+class FaultQueue(Generic[F]):
+    """Faults that wait for their requests, whatever these are: also for servers of one's own."""
+
+    def __init__(self) -> None:
+        self._waiting: list[F] = []
+
+    def add(self, fault: F) -> F:
         """Let a fault happen; it is spent once its `times` are 0."""
         self._waiting.append(fault)
         return fault
 
+    @property
+    def waiting(self) -> int:
+        """How many are not spent yet."""
+        return len(self._waiting)
+
     def clear(self) -> None:
         """No more trouble."""
         self._waiting.clear()
-        self._frozen.clear()
-        self.skipped_events.clear()
-        self.idle = False
 
-    def take(self, info: RequestInfo) -> Fault | None:
-        """The fault that this request meets, if any."""
+    def meet(self, matches: Callable[[F], bool]) -> F | None:
+        """The fault that a request meets, if any: the first that matches and skips no more."""
         for fault in self._waiting:
-            if not fault.matches(info):
+            if not matches(fault):
                 continue
             if fault.skip:
                 fault.skip -= 1
@@ -81,6 +88,30 @@ class Faults:
                 self._waiting.remove(fault)
             return fault
         return None
+
+
+class Faults(FaultQueue[Fault]):
+    """The faults of the cluster's API."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+        self._frozen: dict[str, list[Obj]] = {}
+        self.idle = False
+        """While true, watches stay open and say nothing, bookmarks included."""
+        self.skipped_events: dict[str, int] = {}
+        """How many of the next changes each watch of a plural leaves out."""
+
+    def clear(self) -> None:
+        """No more trouble."""
+        super().clear()
+        self._frozen.clear()
+        self.skipped_events.clear()
+        self.idle = False
+
+    def take(self, info: RequestInfo) -> Fault | None:
+        """The fault that this request meets, if any."""
+        return self.meet(lambda fault: fault.matches(info))
 
     @contextmanager
     def stale_reads(self, key: str) -> Iterator[None]:
