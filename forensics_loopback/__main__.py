@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 import click
 
+from forensics_core.errors import ForensicsError
 from forensics_core.kube.connection import connect
 from forensics_loopback.client.remote import RemoteApi
 from forensics_loopback.controllers.jobs import JobController
@@ -31,7 +32,10 @@ from forensics_loopback.kubelet.process import ProcessRunner
 def main(kubeconfig: Path | None, node: str, controllers: bool, entrypoint: Sequence[str]) -> None:
     """Run until interrupted."""
     logging.basicConfig(level=logging.WARNING)
-    anyio.run(_run, kubeconfig, node, controllers, entrypoint)
+    try:
+        anyio.run(_run, kubeconfig, node, controllers, entrypoint)
+    except ForensicsError as error:
+        raise click.ClickException(str(error)) from error
 
 
 async def _run(
@@ -43,5 +47,4 @@ async def _run(
         await join(api, node, ProcessRunner(entrypoint=entrypoint), *workers)
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -1,18 +1,40 @@
-"""The API over HTTP: any API server that a kubeconfig names."""
+"""The API over HTTP: any API server that a kubeconfig names.
+
+It waits through outages, as often as calls can be made again: versions and UIDs see to it that no
+change is made twice. Only `create` raises `ApiUnavailable`, and its caller looks what is there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from forensics_core.errors import Conflict, NotFound
+import anyio
+
+from forensics_core.errors import ApiUnavailable, Conflict, NotFound
+from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Objects as Store
 from forensics_core.kube.resources import PODS, Resource
 from forensics_loopback.client.api import Changed
 from forensics_loopback.kinds.objects import Obj, Objects, metadata, name_of, namespace_of, uid_of
+
+T = TypeVar("T")
+_LONGEST = 10.0
+"""Seconds between two attempts, unless the server asks for more."""
+
+
+async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+    backoff = Backoff(0.2, _LONGEST)
+    while True:
+        try:
+            return await call()
+        except ApiUnavailable as error:
+            pause = error.retry_after
+        await anyio.sleep(backoff.next(pause))
 
 
 class RemoteApi:
@@ -24,13 +46,15 @@ class RemoteApi:
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         """The object, or None."""
         try:
-            return await Store(self._cluster, resource).get(name, namespace or None)
+            store = Store(self._cluster, resource)
+            return await _insist(lambda: store.get(name, namespace or None))
         except NotFound:
             return None
 
     async def list(self, resource: Resource, namespace: str = "") -> Objects:
         """All objects, ordered by name: the API server's own order."""
-        return (await Store(self._cluster, resource).list(namespace or None)).items
+        store = Store(self._cluster, resource)
+        return (await _insist(lambda: store.list(namespace or None))).items
 
     async def create(self, resource: Resource, obj: Obj) -> Obj:
         """Create an object."""
@@ -41,7 +65,7 @@ class RemoteApi:
         path = resource.path(namespace_of(obj) or None, name_of(obj), subresource or None)
         body = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
         try:
-            found: Obj = await self._cluster.request("PUT", path, body=body)
+            found: Obj = await self._send("PUT", path, body)
         except NotFound:
             return None
         except Conflict as error:
@@ -59,7 +83,7 @@ class RemoteApi:
         }
         # A conflict: the name belongs to another object by now.
         with suppress(NotFound, Conflict):
-            await self._cluster.request("DELETE", path, body=body)
+            await self._send("DELETE", path, body)
 
     async def bind(self, pod: Obj, node: str) -> None:
         """Put a pod on a node."""
@@ -71,7 +95,10 @@ class RemoteApi:
         }
         path = PODS.path(namespace_of(pod), name_of(pod), "binding")
         with suppress(NotFound, Conflict):
-            await self._cluster.request("POST", path, body=body)
+            await self._send("POST", path, body)
+
+    async def _send(self, method: str, path: str, body: Obj) -> Any:
+        return await _insist(partial(self._cluster.request, method, path, body=body))
 
     def watch(
         self, resource: Resource, namespace: str = ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import anyio
 
+from forensics_core.errors import ApiUnavailable
+from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.resources import JOBS, PODS
 from forensics_loopback.client.api import Api, ObjectTasks, amend, until
@@ -105,7 +107,7 @@ class JobController:
 
     async def _try_pod(self, job: Obj) -> tuple[Obj | None, Obj]:
         """Wait for a pod to end; returns its last state, None if it is gone, and the pod."""
-        pod = await self._uncounted(job) or await self._create_pod(job)
+        pod = await self._pod_of(job)
         await self._status(job, _started)
         begun = await until(self._api, PODS, pod, lambda p: lookup(p, "status.phase") != "Pending")
         if begun is not None and lookup(begun, "status.phase") == "Running":
@@ -113,6 +115,18 @@ class JobController:
         ended = await until(self._api, PODS, pod, has_ended)
         await self._status(job, ready=0)
         return ended, pod
+
+    async def _pod_of(self, job: Obj) -> Obj:
+        backoff = Backoff(0.2)
+        while True:
+            pod = await self._uncounted(job)
+            if pod is not None:
+                return pod
+            try:
+                return await self._create_pod(job)
+            except ApiUnavailable as error:
+                # Perhaps it was made, and only the answer got lost: look again.
+                await anyio.sleep(backoff.next(error.retry_after))
 
     async def _uncounted(self, job: Obj) -> Obj | None:
         """The pod that a controller before this one made and did not count, or None."""

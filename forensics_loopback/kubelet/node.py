@@ -41,12 +41,13 @@ async def join(
 ) -> None:
     """Be the node `name` until cancelled, which ends its pods; `workers` run beside."""
     logs = Logs()
-    async with _serving(logs) as port, anyio.create_task_group() as tasks:
+    async with _serving(logs) as port:
         node = await _register(api, name, port)
-        tasks.start_soon(_beat, api, node, heartbeat)
-        tasks.start_soon(Kubelet(api, logs, runner, {name}).run)
-        for worker in workers:
-            tasks.start_soon(worker.run)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_beat, api, node, heartbeat)
+            tasks.start_soon(Kubelet(api, logs, runner, {name}).run)
+            for worker in workers:
+                tasks.start_soon(worker.run)
 
 
 async def _register(api: Api, name: str, port: int) -> Obj:

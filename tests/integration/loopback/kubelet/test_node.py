@@ -16,7 +16,7 @@ import pytest
 
 from forensics_core.kube.connection import connect
 from forensics_core.kube.resources import JOBS, PODS
-from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import Fault, LoopbackCluster, Outcome, RunningPod
 from forensics_loopback.client.api import Changed, amend, until
 from forensics_loopback.client.remote import RemoteApi
 from forensics_loopback.controllers.jobs import JobController
@@ -229,6 +229,45 @@ async def test_the_node_tells_that_it_lives(cluster: LoopbackCluster, tmp_path: 
             (found,) = await cluster.until("nodes", beats)
     assert found["metadata"]["labels"] == {**found["metadata"]["labels"], "kept": "yes"}
     assert found["status"]["conditions"][1]["status"] == "True"
+
+
+async def test_trouble_with_the_api_delays_a_job_and_doubles_nothing(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    cluster.create(SECRET)
+    cluster.create(job("collect", ""))
+    for fault in (
+        Fault(verb="create", resource="pods", executed=True, status=500),
+        Fault(verb="create", resource="pods/binding", executed=True, reset=True),
+        Fault(verb="update", resource="pods/status", executed=True, reset=True),
+        Fault(verb="update", resource="jobs/status", status=503, times=2),
+        Fault(verb="get", resource="jobs", status=500),
+        Fault(verb="list", resource="secrets", status=503),
+    ):
+        cluster.faults.add(fault)
+    with anyio.fail_after(50):
+        async with joined(cluster, tmp_path, _finish):
+            (done,) = await cluster.until("jobs", lambda jobs: "Complete" in conditions(jobs))
+    assert done["status"]["succeeded"] == 1
+    assert len(cluster.list("pods")) == 1
+
+
+async def test_a_pod_that_is_made_anew_is_another_one(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    config = await cluster.kubeconfig(tmp_path / "kubeconfig")
+    async with connect(config) as connection:
+        pod = cluster.seed_pod("web")
+        cluster.delete("pods", "web", "default")
+        cluster.seed_pod("web")
+        assert await until(RemoteApi(connection), PODS, pod, lambda _: True) is None
+
+
+async def test_a_program_without_a_cluster_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "forensics_loopback", "--kubeconfig", str(tmp_path / "none")]
+    done = await anyio.run_process(command, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: ")
 
 
 async def test_the_calls_say_what_is_gone_and_what_has_changed(
