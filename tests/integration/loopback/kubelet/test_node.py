@@ -140,6 +140,11 @@ async def test_a_deleted_pod_ends_its_process_before_it_goes(
     assert await ended.read_text() == "yes\n"
 
 
+async def _hang(pod: RunningPod) -> Outcome:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
 async def _finish(pod: RunningPod) -> Outcome:
     pod.log.write(b"first\nsecond\n")
     return Outcome(message=pod.read("secrets", "order")["word"].decode())  # type: ignore[index] # the Secret is there
@@ -182,20 +187,62 @@ async def test_the_log_options_reach_the_kubelet(cluster: LoopbackCluster, tmp_p
 async def test_a_pod_that_an_earlier_kubelet_ran_is_lost(
     cluster: LoopbackCluster, tmp_path: Path
 ) -> None:
-    async def hang(pod: RunningPod) -> Outcome:
-        await anyio.sleep_forever()
-        raise AssertionError
-
     cluster.create(SECRET)
     cluster.create(job("collect", ""))
     with anyio.fail_after(50):
-        async with joined(cluster, tmp_path, hang):
+        async with joined(cluster, tmp_path, _hang):
             await cluster.until("pods", lambda pods: "Running" in str(pods))
-        async with joined(cluster, tmp_path, hang):
+        async with joined(cluster, tmp_path, _hang):
             await cluster.until("jobs", lambda jobs: "Failed" in conditions(jobs))
     (pod,) = cluster.list("pods")
     state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
     assert state["reason"] == "ContainerStatusUnknown"
+
+
+async def test_a_pod_deleted_while_no_kubelet_ran_goes_with_the_next(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    cluster.create(SECRET)
+    cluster.create(job("collect", "", backoffLimit=0))
+    with anyio.fail_after(50):
+        async with joined(cluster, tmp_path, _hang):
+            (pod,) = await cluster.until("pods", lambda pods: "Running" in str(pods))
+        cluster.delete("pods", pod["metadata"]["name"], "default")
+        assert cluster.list("pods")
+        async with joined(cluster, tmp_path, _hang):
+            await cluster.until("jobs", lambda jobs: "Failed" in conditions(jobs))
+            await cluster.until("pods", lambda pods: not pods)
+
+
+async def test_a_finished_job_expires_under_another_controller(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    cluster.create(job("collect", "", ttlSecondsAfterFinished=0))
+    condition = {"type": "Complete", "status": "True"}
+    cluster.patch("jobs", "collect", {"status": {"conditions": [condition]}}, "default")
+    with anyio.fail_after(50):
+        async with joined(cluster, tmp_path, _finish):
+            await cluster.until("jobs", lambda jobs: not jobs)
+    assert cluster.list("pods") == []
+
+
+async def test_a_pod_that_no_job_controls_is_not_run(
+    cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    meta = {"name": "web", "namespace": "default"}
+    made = cluster.create({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta})
+    kind = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web"}
+    owner = {**kind, "uid": made["metadata"]["uid"], "controller": True}
+    pending = {"phase": "Pending", "containerStatuses": None}
+    cluster.seed_pod("web", spec={"nodeName": "n1"}, status=pending)
+    cluster.seed_pod("set", metadata={"ownerReferences": [owner]})
+    cluster.create(SECRET)
+    with anyio.fail_after(50):
+        async with joined(cluster, tmp_path, _finish):
+            cluster.create(job("collect", ""))
+            await cluster.until("jobs", lambda jobs: "Complete" in conditions(jobs))
+    assert cluster.get("pods", "web", "default")["status"]["phase"] == "Pending"
+    assert cluster.get("pods", "set", "default")["status"]["phase"] == "Running"
 
 
 async def test_a_pod_of_another_node_is_left_alone(
