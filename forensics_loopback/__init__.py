@@ -27,15 +27,18 @@ of a custom resource; a CEL rule with a function that only Kubernetes has passes
     validation    names, schemas and their CEL rules, defaults and checks of built-in kinds
 """
 
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.kinds.status import ApiError
-from forensics_loopback.kubelet.logs import LogOptions
-from forensics_loopback.kubelet.process import ProcessRunner
-from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
-from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
-from forensics_loopback.server.faults import WRITES, Fault, FaultQueue, Faults
-from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
-from forensics_loopback.server.server import TOKEN
+from forensics_core.extras import needing
+
+with needing("loopback", "The loopback cluster"):
+    from forensics_loopback.cluster import LoopbackCluster
+    from forensics_loopback.kinds.status import ApiError
+    from forensics_loopback.kubelet.logs import LogOptions
+    from forensics_loopback.kubelet.process import ProcessRunner
+    from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
+    from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
+    from forensics_loopback.server.faults import WRITES, Fault, FaultQueue, Faults
+    from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
+    from forensics_loopback.server.server import TOKEN
 
 __all__ = [
     "ADMIN",
