@@ -12,6 +12,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import Invalid, ObjectNotFound, VerificationError
 from forensics_core.operator import sealing, statuses
 from forensics_core.operator.beginning import Beginning
+from forensics_core.operator.completeness import refusal
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
 from forensics_core.operator.manifests import Found, Unreadable
@@ -59,7 +60,7 @@ class Conclusion:
             checkpoint.status.job_name, checkpoint.metadata.namespace, missing_ok=True
         )
         late = replace(why, message=f"The collector did not start: {why.message}")
-        await self._without_manifest(observed, late, retry=step.retry)
+        await self._without_manifest(observed, late, retry=step.retry and why.retry)
 
     async def _without_manifest(self, observed: Observed, ended: Outcome, *, retry: bool) -> None:
         """Begin another attempt, or give up."""
@@ -139,7 +140,8 @@ class Conclusion:
     async def _refuse(self, observed: Observed, wrong: list[str]) -> None:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
         message = f"The evidence is not as ordered: {shown}."
-        await self._ending.give_up(observed, "NotSealed", message)
+        reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
+        await self._ending.give_up(observed, reason, message)
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""

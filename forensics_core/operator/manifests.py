@@ -18,8 +18,8 @@ from anyio import to_thread
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
-from forensics_core.bundle.writer import Sealable
-from forensics_core.errors import ObjectNotFound, VerificationError
+from forensics_core.bundle.writer import FinishedBundle
+from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.store import Store, read_small
 
@@ -42,7 +42,7 @@ class Found:
     """A manifest as it lies in the bucket."""
 
     data: bytes
-    bundle: Sealable
+    bundle: FinishedBundle
 
 
 class Manifests:
@@ -69,6 +69,8 @@ class Manifests:
                     data = await _read_large(store, version)
             except ObjectNotFound:
                 data = None
+            except TooManyObjects as error:
+                raise Unreadable(error.message, hint=_HINT) from error
             yield None if data is None else await to_thread.run_sync(understand, data)
 
 
@@ -108,7 +110,7 @@ def understand(data: bytes) -> Found:
     if twice:
         raise Unreadable(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
     stored = StoredObject(MANIFEST, len(data))
-    return Found(data, Sealable(statement, hashlib.sha256(data).hexdigest(), stored))
+    return Found(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
 
 
 def check_shape(data: bytes, parts: int, values: int) -> None:

@@ -25,7 +25,7 @@ from forensics_core.api.podcheckpoint import (
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
 from forensics_core.bundle.manifest import Capture
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import never_created
 from forensics_core.units import human_size
@@ -37,6 +37,10 @@ INTERRUPTED = "Interrupted"
 NOT_SEALED = "NotSealed"
 """The reason of evidence that is stored, and that nobody vouches for."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
+
+
+MAX_CONTAINERS = 256
+"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
 
 
 def reason_word(text: str, default: str) -> str:
@@ -125,7 +129,7 @@ def begun(
         job_name=child_name(metadata.name, uid, attempt),
         location=location_of(checkpoint, destination, attempt, now),
         progress=Progress(summary="starting"),
-        containers=skipped(pod, checkpoint.spec.containers),
+        containers=skipped(pod, checkpoint.spec.containers)[:MAX_CONTAINERS],
         conditions=_set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now),
     )
 
@@ -174,7 +178,7 @@ def at_attempt(checkpoint: PodCheckpoint, order: WorkOrder) -> PodCheckpoint:
     return checkpoint.model_copy(update={"status": status})
 
 
-def interrupted(bundle: Sealable) -> bool:
+def interrupted(bundle: FinishedBundle) -> bool:
     """Whether a collector was told to end before it had everything, and by nobody's wish here."""
     gaps = bundle.statement.predicate.not_captured
     return any(gap.requested and gap.reason == INTERRUPTED for gap in gaps)
@@ -211,7 +215,9 @@ def is_delayed(checkpoint: PodCheckpoint) -> bool:
     return told is not None and told.reason != CAPTURING
 
 
-def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodCheckpointStatus:
+def captured(
+    checkpoint: PodCheckpoint, bundle: FinishedBundle, now: datetime
+) -> PodCheckpointStatus:
     """Return the status once the manifest is found: the pod may be killed.
 
     Raises `ValueError` if the manifest, which a node wrote, has something that no status can hold.
@@ -235,7 +241,7 @@ def captured(checkpoint: PodCheckpoint, bundle: Sealable, now: datetime) -> PodC
     return PodCheckpointStatus.model_validate(status.to_dict())
 
 
-def is_of(checkpoint: PodCheckpoint, bundle: Sealable) -> bool:
+def is_of(checkpoint: PodCheckpoint, bundle: FinishedBundle) -> bool:
     """Whether a manifest is the one that was found, and says that it is of the current attempt."""
     status, order = checkpoint.status, bundle.statement.predicate.order
     return (
@@ -271,21 +277,28 @@ def container_statuses(
     """Return what the manifest says became of each container, and those that were skipped."""
     told = {container.name for container in capture.containers}
     left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
-    return *_captured(capture), *left
+    return (*_captured(capture), *left)[:MAX_CONTAINERS]
 
 
 def _captured(capture: Capture) -> tuple[ContainerStatus, ...]:
+    lacking = {gap.container for gap in capture.not_captured if gap.requested}
     return tuple(
         ContainerStatus(
             name=container.name,
             container_id=container.container_id,
             runtime=container.runtime,
             image=container.image,
-            state=ContainerState(container.result),
+            state=_state(container.result, container.name in lacking),
             reason=container.reason,
         )
         for container in capture.containers
     )
+
+
+def _state(result: str, lacks: bool) -> ContainerState:
+    """Return what became of a container; one that lacks something was not captured whole."""
+    state = ContainerState(result)
+    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
 
 
 def complete(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+import anyio
+
 from forensics_loopback.kinds.objects import Obj
 from forensics_loopback.server.requests import RequestInfo
 from forensics_loopback.storage.store import Store
@@ -45,38 +47,39 @@ WRITES = "[cupd]*"
 """A pattern for `Fault.verb`: create, update, patch and delete."""
 
 
-class Planned(Protocol):
-    """A fault of whatever server."""
+class Countable(Protocol):
+    """A fault that happens `times` times, after `skip` matching requests."""
 
     times: int
     skip: int
 
 
-F = TypeVar("F", bound=Planned)
+AnyFault = TypeVar("AnyFault", bound=Countable)
 
 
-class FaultQueue(Generic[F]):
-    """Faults that wait for their requests, whatever these are: also for servers of one's own."""
+class FaultQueue(Generic[AnyFault]):
+    """The faults that have not happened yet; each request meets the first one that matches."""
 
     def __init__(self) -> None:
-        self._waiting: list[F] = []
+        self._waiting: list[AnyFault] = []
+        self._happened: anyio.Event | None = None
 
-    def add(self, fault: F) -> F:
+    def add(self, fault: AnyFault) -> AnyFault:
         """Let a fault happen; it is spent once its `times` are 0."""
         self._waiting.append(fault)
         return fault
 
     @property
     def waiting(self) -> int:
-        """How many are not spent yet."""
+        """How many have not happened yet."""
         return len(self._waiting)
 
     def clear(self) -> None:
         """No more trouble."""
         self._waiting.clear()
 
-    def meet(self, matches: Callable[[F], bool]) -> F | None:
-        """The fault that a request meets, if any: the first that matches and skips no more."""
+    def first(self, matches: Callable[[AnyFault], bool]) -> AnyFault | None:
+        """Return the fault that a request meets, if any, and count it."""
         for fault in self._waiting:
             if not matches(fault):
                 continue
@@ -86,12 +89,24 @@ class FaultQueue(Generic[F]):
             fault.times -= 1
             if fault.times <= 0:
                 self._waiting.remove(fault)
+            self._announce()
             return fault
         return None
 
+    async def until_spent(self, fault: AnyFault) -> None:
+        """Wait until a fault has happened for the last time."""
+        while any(one is fault for one in self._waiting):
+            self._happened = self._happened or anyio.Event()
+            await self._happened.wait()
+
+    def _announce(self) -> None:
+        if self._happened:
+            self._happened.set()
+        self._happened = None
+
 
 class Faults(FaultQueue[Fault]):
-    """The faults of the cluster's API."""
+    """The faults of a cluster, and what else its answers can be made to lack."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
@@ -111,7 +126,7 @@ class Faults(FaultQueue[Fault]):
 
     def take(self, info: RequestInfo) -> Fault | None:
         """The fault that this request meets, if any."""
-        return self.meet(lambda fault: fault.matches(info))
+        return self.first(lambda fault: fault.matches(info))
 
     @contextmanager
     def stale_reads(self, key: str) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forensics_loopback import FaultQueue
+from forensics_loopback.server.faults import FaultQueue
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Fault:
 
 
 class Faults(FaultQueue[Fault]):
-    """The faults that wait for their calls."""
+    """The faults of a workspace."""
 
     def take(self, method: str) -> Fault | None:
         """Return the fault that a call meets, if any."""
-        return self.meet(lambda fault: fault.method == method)
+        return self.first(lambda fault: fault.method == method)

@@ -14,7 +14,7 @@ from uuid import UUID
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator import statuses
 from forensics_core.operator.outcomes import outcome
 from forensics_core.operator.reconcile import (
@@ -312,7 +312,7 @@ def finalizers(checkpoint: PodCheckpoint, *names: str) -> PodCheckpoint:
     return checkpoint.model_copy(update={"metadata": metadata})
 
 
-def _bundle() -> Sealable:
+def _bundle() -> FinishedBundle:
     capture = Capture(
         order=OrderRef(
             uid=UUID(UID), attempt=1, sha256="0" * 64, destination="s3://cases", bundle="b"
@@ -324,7 +324,7 @@ def _bundle() -> Sealable:
         containers=(Container(name="app", container_id="containerd://abc"),),
     )
     statement = Statement(subject=(), predicate=capture)
-    return Sealable(statement, "0" * 64, StoredObject("manifest.json", 1))
+    return FinishedBundle(statement, "0" * 64, StoredObject("manifest.json", 1))
 
 
 BUNDLE = _bundle()
