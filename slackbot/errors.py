@@ -29,9 +29,15 @@ class Refused(UserMessage):
 class SlackError(ForensicsError):
     """Slack refused a call, or did not answer it; `code` is its own for why."""
 
-    def __init__(self, method: str, code: str, *, transient: bool = False) -> None:
+    def __init__(
+        self, method: str, code: str, *, transient: bool = False, away: bool = False
+    ) -> None:
         hint = "Try again later" if transient else "Check the app's scopes, channels and token"
-        super().__init__(f"Slack answered {code} to {method}", hint=hint)
+        message = f"Slack answered {code} to {method}"
+        if away:
+            message = f"Slack cannot be reached ({method}): {code}"
+            hint = "Check the network, HTTPS_PROXY and apiUrl"
+        super().__init__(message, hint=hint)
         self.code = code
         self.transient = transient
         """Whether the same call may succeed later."""

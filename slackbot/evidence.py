@@ -6,15 +6,17 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.expected import ExpectedObject, check_object
 from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader, open_bundle
+from forensics_core.bundle.seal import key_hint
 from forensics_core.bundle.verification import Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.errors import VerificationError
+from forensics_core.errors import UsageError, VerificationError
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.destination import S3Place
@@ -93,14 +95,32 @@ class Evidence:
         except anyio.WouldBlock as error:
             raise UserMessage("error.busy") from error
         try:
-            key = await self._key()
+            key = await read_key(self._reader)
             return await verify(status.location, key=key, wanted=wanted, access=self._access)
         finally:
             self._verifying.release()
 
-    async def _key(self) -> bytes | None:
-        path = self._reader.public_key
-        return await anyio.Path(path).read_bytes() if path else None
+
+async def read_key(reader: Reader | None) -> bytes | None:
+    """Return the public key that seals are checked with, None if none is set.
+
+    Raises `UsageError` where it cannot be read, or is none.
+    """
+    path = reader.public_key if reader else None
+    if path is None:
+        return None
+    try:
+        key = await anyio.Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The public key {path} cannot be read: {error.strerror}",
+            hint="Mount it, or correct reader.publicKey",
+        ) from error
+    try:
+        await to_thread.run_sync(key_hint, key)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
+    return key
 
 
 async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:

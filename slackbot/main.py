@@ -26,7 +26,7 @@ from slackbot.blocks.root import MessageOptions
 from slackbot.bot import Bot
 from slackbot.decisions import Decisions
 from slackbot.directory import Directory
-from slackbot.evidence import Evidence
+from slackbot.evidence import Evidence, read_key
 from slackbot.finder import Finder
 from slackbot.handlers import buttons, command, form, home
 from slackbot.pods import Pods
@@ -50,6 +50,7 @@ def main(config: Path | None, kubeconfig: str | None, log_level: str) -> None:
 
 
 async def _connect_and_serve(settings: Settings, kubeconfig: str | None) -> None:
+    await read_key(settings.reader)
     async with connect(kubeconfig) as cluster:
         await serve(cluster, settings)
 

@@ -111,7 +111,8 @@ class Slack:
         except SlackApiError as error:
             raise _failure(method, error) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise SlackError(method, type(error).__name__, transient=True) from error
+            why = str(error) or type(error).__name__
+            raise SlackError(method, why, transient=True, away=True) from error
         data: Mapping[str, Any] = answer.data  # type: ignore[assignment]  # bytes: analytics only
         return data
 

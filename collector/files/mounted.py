@@ -79,12 +79,25 @@ def survey(pids: Iterable[int], key: str) -> Survey:
                 if any(key in path for path in process.cgroups().values()):
                     _look(process, found, known)
         except OSError:
-            found.unseen += 1
+            found.unseen += _is_there(pid)
     roots: dict[bytes, set[bytes]] = {}
     for space, root in found.spaces:
         roots.setdefault(space, set()).add(root)
     found.chrooted = sorted(min(each) for each in roots.values() if b"/" not in each)
     return found
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether a process that could not be read still has mounts: one that ended has none.
+
+    Of one whose first thread has ended, the others may go on.
+    """
+    try:
+        with Process.open(pid) as process:
+            state = process.read("stat").rpartition(b")")[2].split()[0]
+            return state not in {b"Z", b"X"} or process.count("task") > 1
+    except OSError:
+        return False
 
 
 @dataclass(slots=True)

@@ -59,7 +59,8 @@ async def read_file(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the content of a regular file by its row, holes included.
 
-    Raises `VerificationError`, at the end, if its SHA-256 is not the index's.
+    Raises `VerificationError`, at the end, if its SHA-256 is not the index's, or if nobody can tell
+    what was mounted where.
     """
     if row.truncated:
         raise VerificationError(
@@ -78,6 +79,7 @@ async def read_file(
     else:
         stored = archive.read(row.data, row.stored)
         _require(await _sha256(stored) == row.stored_sha256, row)
+    index.check()
 
 
 def _expected_archive(

@@ -16,8 +16,11 @@ from anyio import to_thread
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
+from forensics_core.tarindex.archive import MAX_FRAME
 
 _PIECE = 1024 * 1024
+_UNPROVEN = "Do not rely on anything that was shown of it"
+"""What is unpacked is known to be genuine only at its end."""
 
 
 async def read_verified(bundle: BundleReader, expected: ExpectedObject, *, limit: int) -> bytes:
@@ -57,13 +60,18 @@ def unpacked(stored: bytes, expected: ExpectedObject) -> Iterator[bytes]:
         yield from (stored[at : at + _PIECE] for at in range(0, len(stored), _PIECE))
         return
     digest, left = hashlib.sha256(), expected.original_size
-    stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+    stream = decompressor.stream_reader(io.BytesIO(stored), read_across_frames=True)
     try:
         while left and (piece := stream.read(min(left, _PIECE))):
             left -= len(piece)
             digest.update(piece)
             yield piece
     except zstandard.ZstdError as error:
-        raise VerificationError(f"{expected.name} cannot be decompressed: {error}") from error
+        raise VerificationError(
+            f"{expected.name} cannot be decompressed: {error}", hint=_UNPROVEN
+        ) from error
     if digest.hexdigest() != expected.original_sha256:
-        raise VerificationError(f"{expected.name}: decompressed it is not what the manifest says")
+        raise VerificationError(
+            f"{expected.name}: decompressed it is not what the manifest says", hint=_UNPROVEN
+        )

@@ -29,6 +29,7 @@ from forensics_core.errors import (
 )
 from forensics_core.storage.folder import UNFINISHED
 from forensics_core.storage.store import check_name
+from forensics_core.tarindex.archive import MAX_FRAME
 
 _RESERVED = (UNFINISHED, UNVERIFIED)
 """Endings that say something about a file in a folder, so that no object may have them."""
@@ -195,7 +196,8 @@ class ObjectCheck:
         self._size = 0
         self._original = _Original(expected.original_size)
         sink = cast(IO[bytes], self._original)
-        self._zstd = zstandard.ZstdDecompressor().stream_writer(sink, closefd=False)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+        self._zstd = decompressor.stream_writer(sink, closefd=False)
         self._broken = "" if expected.compressed else "not compressed"
 
     def feed(self, block: bytes) -> None:

@@ -41,6 +41,12 @@ MOUNTS_INDEX = "mounts.index.jsonl.zst"
 MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
 """As those of the file system."""
 
+UPPER_ARCHIVES = ("upper.tar.zst", "upper.tar")
+"""What the archive of what a removed container had written can be called."""
+UPPER_INDEX = "upper.index.jsonl.zst"
+UPPER_LOOKUP = "upper.lookup.jsonl.zst"
+"""As those of the file system."""
+
 MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
     ArtifactKind.INSPECT: ("inspect.json",),
     ArtifactKind.DIFF: ("diff.json",),

@@ -26,6 +26,8 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://forensics.orkaproj.io/capture/v1"
 _HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 
+MAX_CONTAINERS = 4096
+"""Containers of one bundle: readers look for each among all artifacts."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
 # Every list of rows has `FailFast`: an error takes a kilobyte, and a hostile list is all errors.
@@ -179,7 +181,7 @@ class StoreTraits(Record):
     """What the store that the bundle went to was able to do."""
 
     checksum: str = ""
-    """How it checked what arrived: `crc64nvme`, `md5`, `none`; empty for a folder."""
+    """How it checked what arrived: `crc64nvme`, `sha256`, `md5`, `none`; empty for a folder."""
     conditional_writes: bool = True
     """Whether it refused to replace what was there: else unique names have to do."""
 
@@ -201,7 +203,7 @@ class Capture(Record):
     started_at: datetime
     finished_at: datetime
     requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()
-    containers: Annotated[tuple[Container, ...], FailFast()] = ()
+    containers: Annotated[tuple[Container, ...], FailFast(), Field(max_length=MAX_CONTAINERS)] = ()
     artifacts: Annotated[tuple[Artifact, ...], FailFast()] = ()
     not_captured: Annotated[tuple[NotCaptured, ...], FailFast()] = ()
 

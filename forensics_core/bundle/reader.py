@@ -34,8 +34,9 @@ from forensics_core.errors import (
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.store import Entry, Store, open_store, read_small
 
-MANIFEST_LIMIT = 64 * 1024 * 1024
-"""Bytes that a manifest may have: hundreds of artifacts with a thousand remarks each."""
+MANIFEST_LIMIT = 16 * 1024 * 1024
+"""Bytes that a manifest may have: thirty thousand artifacts, or hundreds with many remarks. The
+operator seals none of more than 8 MiB."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class BundleReader(Located):
             return expected.size
         return next((entry.size for entry in self.history(expected.name)), 0)
 
-    @property
+    @cached_property
     def containers(self) -> list[str]:
         """The names of the captured containers, in order."""
         return sorted({each.name for each in self.statement.predicate.containers})

@@ -24,7 +24,7 @@ from forensics_core.bundle.reader import (
     locate,
     understand,
 )
-from forensics_core.bundle.seal import verify_seal
+from forensics_core.bundle.seal import key_hint, verify_seal
 from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
 from forensics_core.errors import (
     AccessDenied,
@@ -53,10 +53,14 @@ async def verify(
     `key` is the public key, in PEM, that the seal must hold for; `wanted` is the evidence that it
     has to be; `progress` counts along. Objects that nobody named are no part of the evidence, and
     a problem only if `strict`. Raises
-    `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer;
+    `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer,
+    `UsageError` for a key that is none;
     wrong evidence raises nothing, it is in the result.
     """
     wanted = wanted or EvidenceIdentity()
+    if key is not None:
+        # First: an empty file in place of a key would otherwise ask for no seal at all.
+        await to_thread.run_sync(key_hint, key)
     sha256 = wanted.manifest_sha256
     async with locate(location, sha256=sha256, key=key, access=access) as located:
         seal = await _check_seal(located, key)
@@ -105,7 +109,7 @@ def _without(error: DestinationError | VerificationError, key: bytes | None) -> 
         raise error
     if isinstance(error, ObjectNotFound):
         missing = Problem(ProblemKind.MISSING, SEAL, "there is no seal that the key could check")
-        return _Seal(SealState.ABSENT, missing if key else None)
+        return _Seal(SealState.ABSENT, None if key is None else missing)
     if isinstance(error, AccessDenied) and key is None:
         return _Seal(SealState.UNCHECKED, note=SEAL_REFUSED)
     return _Seal(SealState.INVALID, Problem(ProblemKind.UNREADABLE, SEAL, error.message))

@@ -156,6 +156,20 @@ class BundleWriter:
             kept.append(remark)
         return tuple(kept)
 
+    async def probe(self, data: bytes) -> None:
+        """Find out whether the destination refuses to replace the last artifact, which is `data`.
+
+        A store that takes it a second time has the same bytes there, but perhaps as a newer
+        version, and then that is the one which the manifest names.
+        """
+        probe = getattr(self.destination, "probe", None)
+        if probe is None:
+            return  # A folder: the kernel keeps its promise.
+        last = self.artifacts[-1]
+        taken: StoredObject | None = await probe(last.name, data, content_type=last.media_type)
+        if taken is not None:
+            self.artifacts[-1] = last.model_copy(update={"version_id": taken.version_id})
+
     def lacks(self, gap: NotCaptured) -> None:
         """Record that something is not in the bundle."""
         self.not_captured.append(gap)

@@ -59,7 +59,7 @@ class Conclusion:
             checkpoint.status.job_name, checkpoint.metadata.namespace, missing_ok=True
         )
         late = replace(why, message=f"The collector did not start: {why.message}")
-        await self._without_manifest(observed, late, retry=step.retry)
+        await self._without_manifest(observed, late, retry=step.retry and why.retry)
 
     async def _without_manifest(self, observed: Observed, ended: Outcome, *, retry: bool) -> None:
         """Begin another attempt, or give up."""

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from anyio import to_thread
-
 from forensics_core.api.names import child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
@@ -26,6 +24,7 @@ from forensics_core.operator.orders import read_order
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
+from forensics_core.operator.signing import read_key
 from forensics_core.operator.storage import Storage
 from forensics_core.storage.s3.destination import S3Destination
 from forensics_core.storage.s3_store import S3Store
@@ -164,18 +163,7 @@ class Desk:
 
         It is read each time, so that a Secret that is made or renewed later counts at once.
         """
-        path = self.settings.signing_key
-        if path is None:
-            return None
-        try:
-            return await to_thread.run_sync(path.read_bytes)
-        except FileNotFoundError:
-            log.warning("%s is not there: bundles are not sealed", path)
-            return None
-        except OSError as error:
-            raise UsageError(
-                f"The signing key cannot be read: {error}", hint="Mount it readable"
-            ) from error
+        return await read_key(self.settings)
 
     async def writer(self, checkpoint: PodCheckpoint) -> S3Destination:
         """Return the bundle of the current attempt, to put something into."""

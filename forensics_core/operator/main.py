@@ -13,12 +13,14 @@ import anyio
 import click
 
 from forensics_core.allocator import use_one_arena
+from forensics_core.errors import UsageError
 from forensics_core.kube.connection import Cluster, connect
-from forensics_core.kube.lease import LeaseName, lead
+from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
 from forensics_core.operator.metrics import CONTROLLER, Metrics
 from forensics_core.operator.settings import Settings, load_settings
+from forensics_core.operator.signing import check_key
 from forensics_core.service.health import Contact, health_server
 from forensics_core.service.logs import log_as_json
 from forensics_core.service.program import exit_on_error, run_until_stopped, service_command
@@ -27,7 +29,13 @@ RECENT = 15.0
 """Seconds for which an answer of the API server shows that it can be reached."""
 
 
-async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | None = None) -> None:
+async def operate(
+    cluster: Cluster,
+    settings: Settings,
+    *,
+    port_file: Path | None = None,
+    timing: LeaseTiming | None = None,
+) -> None:
     """Run one replica until cancelled: wait for the Lease, then work while holding it.
 
     `port_file` gets the health server's port, for callers that let it choose. Raises `LeaseLost`
@@ -54,11 +62,21 @@ async def operate(cluster: Cluster, settings: Settings, *, port_file: Path | Non
         cluster.apart() as own,
     ):
         if port_file is not None:
-            await anyio.Path(port_file).write_text(str(port))
-        await lead(own, lease, me, work, heard=contact.heard)
+            await _write_port(anyio.Path(port_file), port)
+        await lead(own, lease, me, work, timing=timing, heard=contact.heard)
+
+
+async def _write_port(file: anyio.Path, port: int) -> None:
+    try:
+        await file.write_text(str(port))
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", hint="Name another --port-file"
+        ) from error
 
 
 async def _main(settings: Settings, kubeconfig: str | None, port_file: Path | None) -> None:
+    await check_key(settings)
     async with connect(kubeconfig) as cluster:
         await operate(cluster, settings, port_file=port_file)
 

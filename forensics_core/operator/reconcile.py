@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.kube.objects import Object
-from forensics_core.operator.outcomes import job_finished, started, terminated
+from forensics_core.operator.outcomes import hopeless, job_finished, started, terminated
 from forensics_core.operator.settings import Settings
 
 DELETION_WAIT = timedelta(seconds=90)
@@ -212,7 +212,8 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return Rest(until=_ended_at(observed.job, observed.now) + SILENCE)
     start_by = _start_by(observed, settings)
-    if start_by is not None and observed.now >= start_by:
+    never = observed.worker is not None and hopeless(observed.worker)
+    if start_by is not None and (never or observed.now >= start_by):
         return Abandon(retry=may_try_again(observed, settings))
     return Follow(until=_next_look(observed, start_by))
 

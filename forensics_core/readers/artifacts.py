@@ -94,13 +94,15 @@ async def lines(
     """Yield lines without their ends, in batches; of one over `most` bytes the beginning."""
     rest, skipping = b"", False
     async for block in blocks:
-        *whole, rest = (rest + block).split(b"\n")
-        if whole and skipping:
-            del whole[0]
-            skipping = False
-        if len(rest) > most:
-            whole += [] if skipping else [rest]
-            rest, skipping = b"", True
-        yield [line[:most] for line in whole]
+        # In pieces: a list of nothing but ends takes eight times as much memory as they do.
+        for start in range(0, len(block), _PIECE):
+            *whole, rest = (rest + block[start : start + _PIECE]).split(b"\n")
+            if whole and skipping:
+                del whole[0]
+                skipping = False
+            if len(rest) > most:
+                whole += [] if skipping else [rest]
+                rest, skipping = b"", True
+            yield [line[:most] for line in whole]
     if rest:
         yield [] if skipping else [rest]

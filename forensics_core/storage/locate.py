@@ -16,7 +16,8 @@ from forensics_core.storage.folder import FolderDestination
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place, open_s3
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+"""What any store takes. `require_fit` knows what AWS takes."""
 _FORMS = "It is s3://bucket[/prefix] or file:///folder"
 
 

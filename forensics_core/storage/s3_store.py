@@ -18,7 +18,7 @@ from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place
-from forensics_core.storage.s3.failures import code_of, explain, status_of
+from forensics_core.storage.s3.failures import code_of, explain, lacking, status_of
 from forensics_core.storage.store import MAX_ENTRIES, Entry, check_name
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
 _REFUSED, _WHOLE = 403, 200
+_PACKED = {"gzip", "deflate", "br", "zstd"}
 _NO_VERSIONS = {_REFUSED, 400, 405, 501}
 """Answers that mean: list what is current instead."""
 
@@ -68,7 +69,7 @@ class S3Store:
         where = {"Bucket": self._place.bucket, "Key": key, **self._owner}
         if version_id:
             where["VersionId"] = version_id
-        download = _Download(self._client, where, start, length)
+        download = _Download(self._client, self.url + name, where, start, length)
         async with (
             aclosing(self._pieces(download, self.url + name)) as pieces,
             aclosing(rechunk(pieces, MIB)) as blocks,
@@ -87,6 +88,8 @@ class S3Store:
             answer: Any = await attempt_counted(head, self._access)
         except Repeated as failure:
             raise _explain(failure.cause, self.url + name) from failure.cause
+        if answer.get("ContentLength") is None:
+            raise lacking(self.url + name, "Content-Length")
         return StoredObject(
             name,
             answer["ContentLength"],
@@ -154,13 +157,16 @@ class _Download:
     """One object on its way in: opened again where it broke off, in the same version."""
 
     def __init__(
-        self, client: S3Client, where: dict[str, Any], start: int, length: int | None
+        self, client: S3Client, url: str, where: dict[str, Any], start: int, length: int | None
     ) -> None:
+        self._url = url
         self._client = client
         self._where = where
         self._position = start
         self._end = None if length is None else start + length
         self._body: Any = None
+        self._sized = True
+        """Whether the answer said how long it is; else it ends where it ends."""
         self._skip = 0
         """Bytes that come before what was asked for."""
 
@@ -173,12 +179,14 @@ class _Download:
                 await self._open()
             while self._skip:
                 passed = await self._body.read(min(self._skip, MIB))
+                if not passed and not self._sized:
+                    return b""
                 if not passed:
                     raise ConnectionResetError("the object broke off before its end")
                 self._skip -= len(passed)
             wanted = MIB if self._end is None else min(MIB, self._end - self._position)
             piece: bytes = await self._body.read(wanted)
-            if not piece and self._position != self._end:
+            if not piece and self._sized and self._position != self._end:
                 raise ConnectionResetError("the object broke off before its end")
         except BaseException:
             self.close()
@@ -193,13 +201,20 @@ class _Download:
             asked["Range"] = f"bytes={self._position}-{last}"
         answer: Any = await self._client.get_object(**asked)
         self._body = answer["Body"]
-        length = answer["ContentLength"]
-        if "Range" in asked and answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE:
-            # The range was ignored: what was not asked for is passed over, to the right place.
-            self._skip = self._position
-            self._end = length if self._end is None else min(self._end, length)
-        else:
-            self._end = self._position + length
+        if answer.get("ContentEncoding") in _PACKED:
+            # Nothing of ours is stored so: its digest would be that of other bytes.
+            raise DestinationError(
+                f"{self._url} came compressed, as the store does not have it",
+                hint="A proxy in between compresses: name the store itself as the endpoint",
+            )
+        ignored = "Range" in asked and answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE
+        # Where the range was ignored, what was not asked for is passed over, to the right place.
+        self._skip = self._position if ignored else 0
+        length: int | None = answer.get("ContentLength")
+        self._sized = length is not None
+        if length is not None:
+            told = length if ignored else self._position + length
+            self._end = told if self._end is None or not ignored else min(self._end, told)
         # Whatever comes next must be of the very same object.
         if answer.get("ETag"):
             self._where["IfMatch"] = answer["ETag"]

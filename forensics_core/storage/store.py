@@ -76,6 +76,7 @@ class Store(Protocol):
 async def open_store(location: str, *, access: S3Access | None = None) -> AsyncIterator[Store]:
     """Open what lies at `location`, a folder's path or URL, or `s3://bucket/prefix`."""
     from forensics_core.storage.folder_store import FolderStore
+    from forensics_core.storage.s3.destination import require_fit
     from forensics_core.storage.s3_store import S3Store
 
     place = parse_location(location)
@@ -84,6 +85,7 @@ async def open_store(location: str, *, access: S3Access | None = None) -> AsyncI
         return
     access = access or S3Access()
     async with s3_client(access) as client:
+        require_fit(place, client)
         yield S3Store(client, place, access)
 
 

@@ -135,6 +135,13 @@ def test_a_worker_that_does_not_start_is_given_up(unstarted: Document | None) ->
     assert decide(it, after=start_by, job=young, worker=worker()) == Follow()
 
 
+def test_an_image_name_that_is_none_is_not_waited_for() -> None:
+    young = job()
+    young["metadata"]["creationTimestamp"] = NOW.isoformat()
+    never = worker({"waiting": {"reason": "InvalidImageName"}})
+    assert decide(checkpoint("Capturing"), job=young, worker=never) == Abandon(retry=True)
+
+
 DONE = [
     {"job": job(), "worker": worker(ended(0, "Completed"))},
     {"job": job("Complete"), "worker": worker(ended(0, "Completed"))},
