@@ -221,5 +221,7 @@ async def _look_back(scene: Scene) -> None:
                 taps=[index],
             )
         message += f". {UPPER} has what the container wrote until the capture began"
+        if held.unread.total:
+            message += f". Of these it has zeros, which could not be read: {held.unread}"
         message += "" if held.complete else f", the first {len(held.places)} files of it"
     scene.lacks("files of the file system", "Gone", message)

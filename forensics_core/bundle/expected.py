@@ -8,8 +8,9 @@ more of it is made than the manifest promises.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import IO, cast
@@ -90,6 +91,7 @@ def contradictions(statement: Statement) -> Iterator[Problem]:
         yield _inconsistent(name, "the name leads out of the bundle, or is another's")
     yield from _repeated("a subject", names)
     yield from _repeated("an artifact", rows)
+    yield from _alike(names)
     digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
     for artifact in statement.predicate.artifacts:
         yield from _contradiction(artifact, digests.get(artifact.name))
@@ -102,6 +104,15 @@ def _repeated(what: str, names: list[str]) -> Iterator[Problem]:
     for name, times in Counter(names).items():
         if times > 1:
             yield _inconsistent(name, f"it is {what} {times} times")
+
+
+def _alike(names: Iterable[str]) -> Iterator[Problem]:
+    """Yield names that some file systems take for another's: one file would replace the other."""
+    first: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            yield _inconsistent(name, f"some file systems take it for {other}")
 
 
 def _contradiction(artifact: Artifact, subject_sha256: str | None) -> Iterator[Problem]:
@@ -135,7 +146,9 @@ def _safe(name: str) -> bool:
         plain = check_name(name).removesuffix(".zst")
     except VerificationError:
         return False
-    return plain not in {MANIFEST, SEAL} and not plain.endswith(_RESERVED)
+    # A backslash parts folders for some stores and systems; control characters steer terminals.
+    odd = "\\" in name or any(unicodedata.category(one) == "Cc" for one in name)
+    return not odd and plain not in {MANIFEST, SEAL} and not plain.endswith(_RESERVED)
 
 
 def _inconsistent(name: str, message: str) -> Problem:

@@ -95,6 +95,8 @@ def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
             "objects that the manifest does not name, and newer versions, were not looked for"
         )
         return
+    if located.crowded:
+        yield f"{located.crowded}: those that the manifest does not name were not looked for"
     if bundle:
         yield from _copied(bundle)
     names = [MANIFEST, SEAL, *(bundle.objects if bundle else ())]

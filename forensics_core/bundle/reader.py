@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from anyio import to_thread
 
 from forensics_core.bundle.expected import ExpectedObject, expected_objects
-from forensics_core.bundle.layout import MANIFEST, SEAL
+from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import (
     choose_manifest,
     choose_sealed,
+    history_of,
     version_to_read,
     written,
 )
@@ -28,6 +29,7 @@ from forensics_core.errors import (
     AccessDenied,
     BundleNotFound,
     ObjectNotFound,
+    TooManyObjects,
     UsageError,
     VerificationError,
 )
@@ -51,6 +53,8 @@ class Located:
     may not list."""
     chosen: Mapping[str, str | None]
     """The version of the manifest, and of its seal where a key told which one that is."""
+    crowded: str = field(default="", kw_only=True)
+    """Why `versions` has only objects that every bundle has: somebody filled the place up."""
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -184,13 +188,27 @@ async def locate(
     Of several versions `sha256` or the public `key`, in PEM, tells which one was sealed.
     """
     async with open_store(location, access=access) as store:
-        versions = await _versions(store)
+        crowded = ""
+        try:
+            versions = await _versions(store)
+        except TooManyObjects as error:
+            versions, crowded = await _versions_of_ours(store), error.message
         chosen = await _choose(store, versions, sha256, key, limit)
         try:
             manifest = await read_small(store, MANIFEST, chosen[MANIFEST], limit=limit)
         except ObjectNotFound as error:
             raise _not_found(store, versions) from error
-        yield Located(store, manifest, versions, chosen)
+        yield Located(store, manifest, versions, chosen, crowded=crowded)
+
+
+async def _versions_of_ours(store: Store) -> dict[str, list[Entry]]:
+    """Return the versions of what every bundle has, where so much lies there that nobody lists it.
+
+    The manifest names the versions of everything else: whoever may add objects keeps nobody from
+    the evidence by adding many.
+    """
+    histories = {name: await history_of(store, name) for name in (MANIFEST, SEAL, SHA256SUMS)}
+    return {name: history for name, history in histories.items() if history}
 
 
 async def _versions(store: Store) -> dict[str, list[Entry]] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -199,7 +199,7 @@ class BundleWriter:
     async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> FinishedBundle:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
-        listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+        listing = check_sums(sums)
         await self._put(SHA256SUMS, listing, "text/plain; charset=utf-8")
         sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
         statement = Statement(
@@ -228,6 +228,11 @@ class BundleWriter:
         async with self.destination.create(name, content_type=media_type) as writer:
             await writer.write(data)
             return await writer.commit()
+
+
+def check_sums(digests: Mapping[str, str]) -> bytes:
+    """Return what `SHA256SUMS` holds, from each object's name to its SHA-256."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
 
 @dataclass(frozen=True, slots=True)

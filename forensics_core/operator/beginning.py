@@ -24,7 +24,9 @@ from forensics_core.errors import (
     DestinationFull,
     DestinationUnreachable,
     ForensicsError,
+    Invalid,
     ObjectNotFound,
+    UsageError,
     VerificationError,
 )
 from forensics_core.kube.objects import Object, Objects
@@ -65,14 +67,15 @@ UNREACHABLE = "DestinationUnreachable"
 def _is_definite(error: ForensicsError) -> bool:
     """Whether another try would meet the same again."""
     passing = (DestinationUnreachable, DestinationFull, ForeignObject)
-    return isinstance(error, NameTaken) or (
+    return isinstance(error, NameTaken | Invalid | UsageError) or (
         isinstance(error, DestinationError) and not isinstance(error, passing)
     )
 
 
 def _reason(error: ForensicsError) -> str:
     """Return the condition's reason for what a destination or the cluster refused."""
-    return "DestinationRefused" if type(error) is DestinationError else type(error).__name__
+    refused = type(error) in {DestinationError, UsageError}
+    return "DestinationRefused" if refused else type(error).__name__
 
 
 class Beginning:

@@ -17,6 +17,7 @@ NOTHING_THERE = {
 }
 """Reasons of gaps by which nothing that was asked for is missing, and of which kinds of evidence
 they can be true: there was nothing to capture."""
+NOTHING = "it has nothing of any container"
 WHOLE = "container"
 """What a gap names in which everything of a container is missing."""
 
@@ -67,3 +68,19 @@ def _part(gap: NotCaptured) -> tuple[str, str | None]:
 def _counts(gap: NotCaptured) -> bool:
     """Whether a gap explains that something ordered is not there."""
     return gap.requested or _part(gap)[0] in NOTHING_THERE.get(gap.reason, ())
+
+
+def refusal(wrong: list[str], *, cancelled: bool) -> str:
+    """Return the reason of a checkpoint whose evidence is not taken for what is `wrong`."""
+    if not wrong[0].startswith(NOTHING):
+        return "NotSealed"
+    return "Cancelled" if cancelled else "NothingCaptured"
+
+
+def nothing_of(capture: Capture, order: WorkOrder) -> list[str]:
+    """Return why a bundle has nothing of its pod, though it says why: that is no capture."""
+    targets = {target.name for target in order.targets}
+    lacking = [gap for gap in capture.not_captured if gap.requested and gap.what != "context"]
+    if not lacking or any(artifact.container in targets for artifact in capture.artifacts):
+        return []
+    return [f"{NOTHING}: {lacking[0].what} ({lacking[0].message})"]

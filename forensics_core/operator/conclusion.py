@@ -12,6 +12,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import Invalid, ObjectNotFound, VerificationError
 from forensics_core.operator import sealing, statuses
 from forensics_core.operator.beginning import Beginning
+from forensics_core.operator.completeness import refusal
 from forensics_core.operator.desk import Desk
 from forensics_core.operator.ending import Ending
 from forensics_core.operator.manifests import Found, Unreadable
@@ -139,7 +140,8 @@ class Conclusion:
     async def _refuse(self, observed: Observed, wrong: list[str]) -> None:
         shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if wrong[5:] else "")
         message = f"The evidence is not as ordered: {shown}."
-        await self._ending.give_up(observed, "NotSealed", message)
+        reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
+        await self._ending.give_up(observed, reason, message)
 
     async def seal(self, observed: Observed) -> None:
         """Check, sign and finish a bundle whose manifest was found before."""

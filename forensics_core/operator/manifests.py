@@ -19,7 +19,7 @@ from forensics_core.bundle.layout import MANIFEST
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
 from forensics_core.bundle.writer import FinishedBundle
-from forensics_core.errors import ObjectNotFound, VerificationError
+from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.store import Store, read_small
 
@@ -69,6 +69,8 @@ class Manifests:
                     data = await _read_large(store, version)
             except ObjectNotFound:
                 data = None
+            except TooManyObjects as error:
+                raise Unreadable(error.message, hint=_HINT) from error
             yield None if data is None else await to_thread.run_sync(understand, data)
 
 

@@ -9,11 +9,12 @@ OTHER = "Other"
 _REASONS = (
     "AccessDenied BucketNotFound Cancelled Complete ContainerGone ContainerNotFound "
     "CreateContainerConfigError DeadlineExceeded DestinationIsBundle DestinationNotAllowed "
-    "DestinationRefused ErrImageNeverPull Evicted ImagePullBackOff Interrupted InvalidImageName "
-    "JobFailed ManifestLost ManifestUnreadable NameTaken NoDestination NoManifest NoWorker "
-    "NodeGone NodeNotReady NotFound NotSealed NotStarted OOMKilled ObjectLockMissing "
-    "OrderLost Partial PodFailed PodGone PodPending PodReplaced RetentionTooLong "
-    "RuntimeNotFound RuntimeNotSupported RuntimeUnavailable UsageError WorkerLost "
+    "DestinationRefused DestinationTooLong ErrImageNeverPull Evicted ImagePullBackOff "
+    "Interrupted Invalid InvalidImageName JobFailed ManifestLost ManifestUnreadable "
+    "NameTaken NoDestination NoManifest NoWorker NodeGone NodeNotReady NotFound NotSealed "
+    "NotStarted NothingCaptured OOMKilled ObjectLockMissing OrderLost Partial PodFailed "
+    "PodGone PodPending PodReplaced RetentionTooLong RuntimeNotFound RuntimeNotSupported "
+    "RuntimeUnavailable UsageError WorkerLost "
 )
 REASONS = frozenset(_REASONS.split())
 """The reasons that are counted by themselves. A node can give any other word, and each new value of

@@ -39,6 +39,10 @@ NOT_SEALED = "NotSealed"
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
 
 
+MAX_CONTAINERS = 256
+"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
+
+
 def reason_word(text: str, default: str) -> str:
     """Return `text` as a condition's reason: ASCII letters and digits, the first one a letter.
 
@@ -125,7 +129,7 @@ def begun(
         job_name=child_name(metadata.name, uid, attempt),
         location=location_of(checkpoint, destination, attempt, now),
         progress=Progress(summary="starting"),
-        containers=skipped(pod, checkpoint.spec.containers),
+        containers=skipped(pod, checkpoint.spec.containers)[:MAX_CONTAINERS],
         conditions=_set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now),
     )
 
@@ -273,21 +277,28 @@ def container_statuses(
     """Return what the manifest says became of each container, and those that were skipped."""
     told = {container.name for container in capture.containers}
     left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
-    return *_captured(capture), *left
+    return (*_captured(capture), *left)[:MAX_CONTAINERS]
 
 
 def _captured(capture: Capture) -> tuple[ContainerStatus, ...]:
+    lacking = {gap.container for gap in capture.not_captured if gap.requested}
     return tuple(
         ContainerStatus(
             name=container.name,
             container_id=container.container_id,
             runtime=container.runtime,
             image=container.image,
-            state=ContainerState(container.result),
+            state=_state(container.result, container.name in lacking),
             reason=container.reason,
         )
         for container in capture.containers
     )
+
+
+def _state(result: str, lacks: bool) -> ContainerState:
+    """Return what became of a container; one that lacks something was not captured whole."""
+    state = ContainerState(result)
+    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
 
 
 def complete(

@@ -30,7 +30,7 @@ def read_settings(path: Path | None, *, document: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: it is no UTF-8
-        why = " ".join(str(error).split())  # YAML's errors have several lines
+        why = " ".join(str(error).split())  # those of YAML span lines
         raise UsageError(f"{path} cannot be read: {why}", hint="Mount the settings") from error
     if data is not None and not isinstance(data, dict):
         raise UsageError(f"{path} holds no settings", hint=f"See {document} for an example")

@@ -5,13 +5,16 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.h
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+import builtins
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Set
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from forensics_core.errors import DestinationError, ObjectNotFound
+from forensics_core.errors import DestinationError, ObjectNotFound, TooManyObjects
 from forensics_core.storage.blocks import rechunk
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.destination import StoredObject
@@ -19,7 +22,7 @@ from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place
 from forensics_core.storage.s3.failures import code_of, explain, lacking, status_of
-from forensics_core.storage.store import MAX_ENTRIES, Entry, check_name
+from forensics_core.storage.store import MAX_ENTRIES, MAX_VERSIONS, Entry, check_name
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -108,49 +111,79 @@ class S3Store:
         finally:
             download.close()
 
-    async def _current(self, begin: str, *, versions: bool) -> list[Entry]:
+    async def _current(
+        self, begin: str, only: Set[str] | None, *, versions: bool
+    ) -> builtins.list[Entry]:
         parse = partial(_objects, version_known=not versions)
         try:
-            return await self._pages(self._client.list_objects_v2, parse, begin)
+            return await self._pages(self._client.list_objects_v2, parse, begin, only)
         except Repeated as failure:
             raise explain(failure.cause, self.url) from failure.cause
 
-    async def _pages(self, call: Any, parse: Any, begin: str) -> list[Entry]:
-        entries: list[Entry] = []
+    async def _pages(
+        self, call: Any, parse: Any, begin: str, only: Set[str] | None
+    ) -> builtins.list[Entry]:
+        found, seen = _Wanted(only), 0
         prefix = self._place.key("")
         where = {"Bucket": self._place.bucket, "Prefix": prefix + begin, **self._owner}
         following: dict[str, str] | None = {}
         while following is not None:
             asked = {**where, **following}
             answer = await attempt_counted(partial(call, **asked), self._looking)
-            entries += [entry for entry in parse(answer, len(prefix)) if entry.name]
-            if len(entries) > MAX_ENTRIES:
-                raise DestinationError(
+            for entry in parse(answer, len(prefix)):
+                seen += 1
+                found.take(entry)
+            if seen > MAX_ENTRIES:
+                raise TooManyObjects(
                     f"{self.url} holds more than {MAX_ENTRIES} objects",
                     hint="Name a bundle's own prefix",
                 )
             following = _following(answer)
             if following == {name: asked[name] for name in following or () if name in asked}:
                 break  # a server that sends the same page for ever
-        return entries
+        return found.entries()
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> builtins.list[Entry]:
         """Return all versions, or what is current where versions may not be listed."""
         try:
-            entries = await self._pages(self._client.list_object_versions, _versions, begin)
+            entries = await self._pages(self._client.list_object_versions, _versions, begin, only)
             if not entries:
                 # Some gateways answer like this whatever is there.
-                entries = await self._current(begin, versions=False)
+                entries = await self._current(begin, only, versions=False)
         except Repeated as failure:
             status = status_of(failure.cause)
             if status not in _NO_VERSIONS:
                 raise explain(failure.cause, self.url) from failure.cause
             # Refused is not the same as not there: the bucket may well have versions.
-            entries = await self._current(begin, versions=status == _REFUSED)
+            entries = await self._current(begin, only, versions=status == _REFUSED)
         # Each key's versions come newest first.
         entries.reverse()
         entries.sort(key=lambda entry: entry.name)
         return entries
+
+
+class _Wanted:
+    """The entries of a listing that are held; of those that matter no more than some versions.
+
+    Whoever may add objects may add as many as they like: what nobody asked for takes no memory.
+    """
+
+    def __init__(self, only: Set[str] | None) -> None:
+        self._only = only
+        self._all: list[Entry] = []
+        self._by_name: dict[str, deque[Entry]] = {}
+
+    def take(self, entry: Entry) -> None:
+        if not entry.name:
+            return
+        if self._only is None:
+            self._all.append(entry)
+        elif entry.name in self._only:
+            # The newest come first: the oldest are those that stay.
+            self._by_name.setdefault(entry.name, deque(maxlen=MAX_VERSIONS)).append(entry)
+
+    def entries(self) -> list[Entry]:
+        return [*self._all, *chain.from_iterable(self._by_name.values())]
 
 
 class _Download:

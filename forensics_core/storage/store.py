@@ -9,7 +9,7 @@ Names may come from a hostile manifest or bucket: none of them leads out of the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Set
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,8 @@ from forensics_core.storage.s3.destination import S3Place
 
 MAX_ENTRIES = 100_000
 """Entries that a listing holds at most; a bundle has hundreds."""
+MAX_VERSIONS = 32
+"""Versions of one object that are held where only some objects matter."""
 MAX_NAME = 1024
 """Bytes of a name, in UTF-8: what an S3 key may have."""
 
@@ -54,10 +56,11 @@ class Store(Protocol):
         """The store's URL, ending in `/`."""
         ...
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[Entry]:
         """Return everything in it whose name begins so, all versions, of each the oldest first.
 
-        Raises `AccessDenied` where the identity may not list.
+        Where only some names matter, nothing else is held, and of each the `MAX_VERSIONS` oldest.
+        Raises `AccessDenied` where the identity may not list, `TooManyObjects`.
         """
         ...
 

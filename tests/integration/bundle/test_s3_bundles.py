@@ -122,6 +122,30 @@ async def test_replaced_missing_and_extra_objects_are_named(
     assert ("Extra", "more") in found(strict)
 
 
+async def test_a_place_that_was_filled_up_still_yields_its_evidence(
+    s3: S3Server, plain: str, versioned: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 12)
+    for location in (plain, versioned):
+        for number in range(12):
+            await put(s3, location, f"junk/{number}", b"x")
+        await put(s3, location, "manifest.json.junk", b"x")
+        verification = await verify(location, access=reader)
+        assert verification.ok
+        assert any("holds more than 12 objects" in note for note in verification.notes)
+
+
+async def test_a_copy_that_anybody_may_add_beside_an_archive_is_no_evidence(
+    s3: S3Server, plain: str, versioned: str, reader: S3Access
+) -> None:
+    """Whoever may add objects could otherwise keep a bundle from verifying for ever."""
+    for location in (plain, versioned):
+        await put(s3, location, ROOTFS.removesuffix(".zst"), b"forged")
+        verification = await verify(location, access=reader)
+        assert verification.ok
+        assert verification.extras == (ROOTFS.removesuffix(".zst"),)
+
+
 async def test_what_was_written_over_a_version_is_mentioned_and_the_evidence_holds(
     s3: S3Server, versioned: str, reader: S3Access
 ) -> None:

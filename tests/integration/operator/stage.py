@@ -19,6 +19,7 @@ from forensics_core.api.crd import crd
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.bundle.layout import MAIN_ARTIFACTS
 from forensics_core.bundle.manifest import (
+    Artifact,
     Capture,
     Container,
     Node,
@@ -59,6 +60,11 @@ def unchanged(capture: Capture) -> Capture:
     return capture
 
 
+def unchanged_row(artifact: Artifact) -> Artifact:
+    """Return what the manifest says of an artifact as an honest collector says it."""
+    return artifact
+
+
 @dataclass
 class Worker:
     """A collector's stand-in for the operator's tests: it stores a bundle as the real one does."""
@@ -74,6 +80,8 @@ class Worker:
     """What it says nothing of, as no honest collector would."""
     alter: Callable[[Capture], Capture] = unchanged
     """Makes the manifest say something else."""
+    alter_row: Callable[[Artifact], Artifact] = unchanged_row
+    """Makes it say something else of each artifact."""
 
     async def __call__(self, pod: RunningPod) -> Outcome:
         command = list(pod.container["command"])
@@ -111,6 +119,7 @@ class Worker:
                     pod.log.write(progress_line(bundle))
             for gap in (*gaps, *not_gathered(order)):
                 bundle.lacks(gap)
+            bundle.artifacts = [self.alter_row(row) for row in bundle.artifacts]
             await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
 
     def kinds(self, order: WorkOrder, gaps: tuple[NotCaptured, ...]) -> list[ArtifactKind]:

@@ -126,6 +126,8 @@ async def test_an_account_without_rights(tmp_path: Path, cluster: LoopbackCluste
 
 
 async def test_a_cluster_without_the_resource(tmp_path: Path, cluster: LoopbackCluster) -> None:
+    name = {"name": "forensics-operator"}
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": name})
     config = await cluster.kubeconfig(tmp_path / "config")
-    ended = await until(operator(tmp_path, config), "podcheckpoints", **IMAGE)
-    assert_log_lines(ended.out)
+    ended = await start(operator(tmp_path, config), **IMAGE)
+    ended.assert_one_line(1, "podcheckpoints")

@@ -352,3 +352,10 @@ async def test_an_absent_object_is_absent() -> None:
     async with odd_store(OddStore()) as store:
         with pytest.raises(ObjectNotFound):
             await stat(store)
+
+
+async def test_a_look_that_nobody_answers_is_told() -> None:
+    async with odd_store(OddStore()) as store:
+        pass
+    with pytest.raises(DestinationUnreachable):
+        await check(store)

@@ -266,3 +266,12 @@ async def test_authorities_that_cannot_be_used_are_named(
     with pytest.raises(UsageError, match=r"ca\.pem"):
         async with s3_client(S3Access("https://127.0.0.1:1", "us-east-1", "k", "s")):
             pytest.fail("it was opened")
+
+
+async def test_nothing_is_probed_where_the_condition_was_given_up_already() -> None:
+    async with odd_store(OddStore(conditions=False)) as store, opened(store) as destination:
+        await put(destination, "order.json", b"{}")
+        await destination.probe("order.json", b"{}")
+        asked = len(store.requests)
+        assert await destination.probe("order.json", b"{}") is None
+        assert len(store.requests) == asked

@@ -78,7 +78,7 @@ def a_false_seek_table(folder: Path) -> None:
 
 def a_lookup_table_of_nothing(folder: Path) -> None:
     """As many lines as fit, of frames that are there."""
-    line = b'{"sha256":"","size":1,"filter":""}\n'
+    line = b'{"sha256":"","size":2,"filter":""}\n'
     number = 4 * 1024 * 1024 // len(line)
     frame = zstandard.compress(b"\n")
     table = seektable.encode([Frame(len(frame), 1)] * number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Capture, Container, NotCaptured
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.statuses import (
+    MAX_CONTAINERS,
     begun,
     captured,
     complete,
@@ -66,17 +68,33 @@ def having(**changes: object) -> FinishedBundle:
     )
 
 
-@pytest.mark.parametrize(
-    "containers",
-    [
-        (Container(name="../../etc", container_id="x"),),
-        tuple(Container(name=f"c{number}", container_id="x") for number in range(257)),
-    ],
-    ids=["name", "many"],
-)
-def test_a_manifest_that_fits_in_no_status_is_refused(containers: tuple[Container, ...]) -> None:
-    with pytest.raises(ValueError, match=r"containers|name"):
+def test_a_manifest_that_fits_in_no_status_is_refused() -> None:
+    containers = (Container(name="../../etc", container_id="x"),)
+    with pytest.raises(ValueError, match="name"):
         captured(checkpoint("Capturing"), having(containers=containers), NOW)
+
+
+def test_a_pod_of_more_containers_than_a_status_holds_is_captured_all_the_same() -> None:
+    names = [f"c{number}" for number in range(MAX_CONTAINERS + 1)]
+    many = pod()
+    many["spec"]["containers"] = [{"name": name, "image": "x"} for name in names]
+    begins = begun(checkpoint(), many, "s3://cases", 1, "", NOW)
+    assert len(begins.containers) == MAX_CONTAINERS
+    told = having(containers=tuple(Container(name=name, container_id="x") for name in names))
+    done = captured(checkpoint("Capturing"), told, NOW)
+    assert len(done.containers) == MAX_CONTAINERS
+
+
+@pytest.mark.parametrize(
+    ("result", "state"), [("Captured", "Partial"), ("Partial", "Partial"), ("Failed", "Failed")]
+)
+def test_a_container_that_lacks_something_is_not_called_captured(result: Any, state: str) -> None:
+    rows = tuple(Container(name=name, container_id="x", result=result) for name in ("app", "db"))
+    gap = NotCaptured(what="logs", container="app", reason="Gone", message="m")
+    minor = NotCaptured(what="x", container="db", reason="Gone", message="m", requested=False)
+    told = having(containers=rows, not_captured=(gap, minor))
+    done = captured(checkpoint("Capturing"), told, NOW)
+    assert [str(row.state) for row in done.containers] == [state, result]
 
 
 def gaps(count: int, reason: str = "Gone") -> Capture:

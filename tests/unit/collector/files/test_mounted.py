@@ -89,7 +89,7 @@ ctypes.CDLL(None).syscall(number, 0)
 
 def test_there_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounted, "MAX_MOUNTS", 1)
-    found = survey([os.getpid()], "")
+    found = survey([os.getpid(), 2**22 + 1], "")
     assert len(found.mounts) == 1 and found.more and not found.unseen
     monkeypatch.setattr(mounted, "MAX_TABLE", 10)
     assert survey([os.getpid()], "").unseen == 1
