@@ -16,7 +16,7 @@ from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.supervision import why_no_pod
 from forensics_core.storage.s3.client import s3_client
-from forensics_loopback.runner import RunningPod
+from forensics_loopback import RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, collector_secret, condition
 from tests.integration.operator.test_trouble import said
