@@ -37,6 +37,20 @@ async def test_the_next_requests_fail(
     assert await statuses(http, PODS, 4) == [200, 503, 503, 200]
 
 
+async def test_waits_until_a_fault_is_spent(
+    cluster: LoopbackCluster, http: aiohttp.ClientSession
+) -> None:
+    fault = cluster.faults.add(Fault("list", "pods", times=2))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cluster.faults.until_spent, fault)
+            assert await statuses(http, PODS, 1) == [503]
+            assert cluster.faults.waiting == 1
+            assert await statuses(http, PODS, 1) == [503]
+        await cluster.faults.until_spent(fault)
+    assert cluster.faults.waiting == 0
+
+
 async def test_a_fault_answers_with_a_status_or_any_body(
     cluster: LoopbackCluster, http: aiohttp.ClientSession
 ) -> None:
