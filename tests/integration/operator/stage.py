@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from forensics_core.bundle.manifest import (
 )
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.writer import BundleWriter, Label
-from forensics_core.kube.connection import connect
+from forensics_core.kube.connection import Cluster, connect
 from forensics_core.operator.main import operate
-from forensics_core.operator.settings import Settings
+from forensics_core.operator.reads import Reads
+from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
@@ -296,6 +297,19 @@ def make_settings(bucket: str, access: S3Access, folder: Path, **more: Any) -> S
         "collector": {"image": "kube-forensics:test"},
     }
     return Settings.model_validate(values | more)
+
+
+def timed(stage: Stage, **seconds: float) -> Settings:
+    """Return the stage's settings with other waits."""
+    waits = {name: timedelta(seconds=value) for name, value in seconds.items()}
+    timings = stage.settings.timings.model_copy(update=waits)
+    return stage.settings.model_copy(update={"timings": timings})
+
+
+def reads_of(cluster: Cluster, **seconds: float) -> Reads:
+    """Return an operator's reads of a cluster."""
+    timings = Timings.model_validate(seconds)
+    return Reads(cluster, timings.fresh, timings.retry_read)
 
 
 def decoded(secret: Document, name: str) -> bytes:

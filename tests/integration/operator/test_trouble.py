@@ -15,7 +15,7 @@ from awscrt.checksums import crc64nvme
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Capture, Container, NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_core.operator.manifests import LIMIT, SMALL
+from forensics_core.operator.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback.faults import Fault
@@ -173,7 +173,7 @@ async def test_manifests_are_read_up_to_a_limit(stage: Stage, size: int, phase: 
 
 async def test_a_status_that_the_server_does_not_take_is_an_end(stage: Stage) -> None:
     async def refuse(pod: RunningPod) -> None:
-        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=2, status=422))
+        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=1, status=422))
 
     stage.worker.before = refuse
     stage.request()

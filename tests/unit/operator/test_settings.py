@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from forensics_core.errors import UsageError
-from forensics_core.operator.settings import Credentials, Settings, load_settings
+from forensics_core.operator.settings import Credentials, Settings, Timings, load_settings
 
 GOOD = """
 defaultDestination: s3://cases/2026
@@ -49,7 +49,7 @@ def test_the_longest_prefix_decides(tmp_path: Path) -> None:
     rule = settings.rule_for("s3://cases/secret/1")
     assert rule is not None
     assert rule.credentials.node
-    assert rule.operator_access().endpoint_url == "https://operator.example"
+    assert rule.operator_access(Timings()).endpoint_url == "https://operator.example"
     assert settings.rule_for("s3://cases-too") is None
 
 

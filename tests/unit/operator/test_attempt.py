@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from forensics_core.operator.jobs import JOB_MARGIN, build_job, build_thaw_job
-from forensics_core.operator.outcomes import job_finished, outcome
-from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
+from forensics_core.operator.attempt import JOB_MARGIN, build_job, build_thaw_job
+from forensics_core.operator.pods import job_finished, outcome
+from forensics_core.operator.settings import (
+    CollectorSettings,
+    Credentials,
+    DestinationRule,
+    Timings,
+)
 from tests.unit.operator.samples import JOB, UID, checkpoint, ended, job, worker
 
 
@@ -115,7 +120,7 @@ def test_what_is_said_of_a_store_reaches_the_collector() -> None:
         "FORENSICS_S3_ADDRESSING_STYLE": "virtual",
         "FORENSICS_S3_PART_SIZE": "64MiB",
     }
-    access = rule.operator_access()
+    access = rule.operator_access(Timings())
     assert (access.checksum, access.acl, access.part_size) == ("md5", False, 64 * 1024 * 1024)
 
 

@@ -1,21 +1,31 @@
-"""The Job of one attempt, and the one that thaws. Pure: data in, data out."""
+"""What an attempt is made of: its work order, the Secret that carries it, its Job; and the Job that
+thaws. Pure: data in, data out.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
+from forensics_core import strict_json
 from forensics_core.api.names import (
     ATTEMPT_LABEL,
     CHECKPOINT_UID_LABEL,
     INCIDENT_LABEL,
+    REQUESTED_BY_ANNOTATION,
     child_name,
     label_value,
 )
+from forensics_core.api.order import ContextFile, PodRef, Requester, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import UsageError
+from forensics_core.kube.objects import Object
+from forensics_core.operator.pods import COLLECTOR, targets
 from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
 
-CONTAINER = "collector"
 ORDER_FOLDER = "/run/forensics/order"
 ORDER_FILE = "order.json"
 HOST_PROC = "/host/proc"
@@ -47,6 +57,75 @@ def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
     if checkpoint.spec.incident:
         labels[INCIDENT_LABEL] = label_value(checkpoint.spec.incident)
     return labels
+
+
+def build_order(
+    checkpoint: PodCheckpoint,
+    pod: Object,
+    context: Sequence[ContextFile],
+    gaps: Sequence[str],
+    destination: str,
+    seconds: int,
+) -> WorkOrder:
+    """Return the order of the current attempt, whose place `status.location` fixes.
+
+    It may take so many `seconds`.
+    """
+    spec, status = checkpoint.spec, checkpoint.status
+    destination = destination.rstrip("/")
+    requester = checkpoint.metadata.annotations.get(REQUESTED_BY_ANNOTATION)
+    return WorkOrder(
+        destination=destination,
+        bundle=status.location.removeprefix(destination).strip("/"),
+        uid=UUID(checkpoint.metadata.uid),
+        attempt=status.attempt,
+        pod=PodRef(
+            namespace=checkpoint.target_namespace, name=spec.pod, uid=pod["metadata"]["uid"]
+        ),
+        targets=targets(pod, spec.containers),
+        artifacts=spec.artifacts,
+        compression=spec.compression,
+        pause=spec.pause,
+        requester=Requester(name=requester, attested=True) if requester else None,
+        reason=spec.reason,
+        incident=spec.incident,
+        retention=spec.retention,
+        encryption=spec.encryption,
+        active_deadline_seconds=seconds,
+        context=tuple(context),
+        not_captured=tuple(gaps),
+    )
+
+
+def build_secret(checkpoint: PodCheckpoint, order: WorkOrder) -> dict[str, Any]:
+    """Return the Secret that carries the order; it bears the Job's name."""
+    document = order.model_dump_json(by_alias=True).encode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": checkpoint.status.job_name,
+            "namespace": checkpoint.metadata.namespace,
+            "labels": child_labels(checkpoint),
+            "ownerReferences": [checkpoint.owner_reference()],
+        },
+        "immutable": True,
+        "type": "forensics.orkaproj.io/work-order",
+        "data": {ORDER_FILE: base64.b64encode(document).decode()},
+    }
+
+
+def read_order(secret: Object) -> tuple[WorkOrder, str]:
+    """Return the order in a Secret, and the SHA-256 of its bytes. Raises `UsageError`."""
+    try:
+        document = base64.b64decode(secret["data"][ORDER_FILE], validate=True)
+        said = strict_json.loads(document, limit=len(document))
+        return WorkOrder.model_validate(said), hashlib.sha256(document).hexdigest()
+    except (KeyError, ValueError) as error:
+        name = secret.get("metadata", {}).get("name")
+        raise UsageError(
+            f"The Secret '{name}' holds no work order", hint="Do not edit the operator's Secrets"
+        ) from error
 
 
 def build_job(
@@ -131,7 +210,7 @@ def _container(node: str, rule: DestinationRule, settings: CollectorSettings) ->
 def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str, Any]:
     """Return what the containers of all Jobs have in common: above all what they may do."""
     return {
-        "name": CONTAINER,
+        "name": COLLECTOR,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": command,
@@ -173,7 +252,7 @@ def _environment(
         "AWS_REGION": rule.region,
         "AWS_DEFAULT_REGION": rule.region,
         "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
-        "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
+        "FORENSICS_CONCURRENT_COLLECTORS": str(settings.concurrent_containers),
         "FORENSICS_GENTLE": str(settings.gentle).lower(),
         "FORENSICS_RATE": settings.rate,
     }
@@ -226,6 +305,12 @@ def _volumes(checkpoint: PodCheckpoint, credentials: Credentials) -> list[dict[s
     return volumes
 
 
+def thaw_name(checkpoint: PodCheckpoint) -> str:
+    """Return the name of the Job that resumes what the current attempt may have left paused."""
+    uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
+    return child_name(f"thaw-{checkpoint.metadata.name}", uid, attempt)
+
+
 def build_thaw_job(
     checkpoint: PodCheckpoint, containers: Sequence[str], settings: CollectorSettings
 ) -> dict[str, Any]:
@@ -235,7 +320,6 @@ def build_thaw_job(
     goes by itself. It needs neither order nor credentials.
     """
     labels = child_labels(checkpoint)
-    uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
     command = [*settings.command[:-1], "thaw", *containers]
     container = _base_container(settings, command) | {
         "env": _variables(_base_environment(settings)),
@@ -245,7 +329,7 @@ def build_thaw_job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": child_name(f"thaw-{checkpoint.metadata.name}", uid, attempt),
+            "name": thaw_name(checkpoint),
             "namespace": checkpoint.metadata.namespace,
             "labels": labels,
         },

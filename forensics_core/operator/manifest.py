@@ -16,7 +16,7 @@ import anyio
 from anyio import to_thread
 
 from forensics_core.bundle.layout import MANIFEST
-from forensics_core.bundle.manifest import Statement
+from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
 from forensics_core.bundle.writer import Sealable
 from forensics_core.errors import ObjectNotFound, VerificationError
@@ -33,7 +33,7 @@ MOST_VALUES = 150_000
 _HINT = "Treat the node that wrote it as hostile"
 
 
-class Unreadable(VerificationError):
+class UnreadableManifest(VerificationError):
     """What is stored in the manifest's place is none."""
 
 
@@ -45,8 +45,61 @@ class Found:
     bundle: Sealable
 
 
+SHOWN = 10
+"""Gaps of a capture that its checkpoint's status tells; the others are counted."""
+INTERRUPTED = "Interrupted"
+"""The reason of what is missing because a collector was told to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a decision or a status needs to know of a bundle: little, however large its manifest."""
+
+    uid: str
+    """Of the checkpoint that it is of, as it says itself."""
+    attempt: int
+    location: str
+    manifest_sha256: str
+    artifacts: int = 0
+    bytes_read: int = 0
+    bytes_stored: int = 0
+    containers: tuple[Container, ...] = ()
+    gaps: int = 0
+    """How much of what was asked for is missing."""
+    gap_reason: str = ""
+    """Of the first of those."""
+    gap_lines: tuple[str, ...] = ()
+    """The first of those, for people."""
+    interrupted: bool = False
+    """Whether a collector was told to end before it had everything."""
+
+
+def evidence_of(bundle: Sealable) -> Evidence:
+    """Return what a bundle holds, as its manifest tells."""
+    capture, order = bundle.statement.predicate, bundle.statement.predicate.order
+    gaps = [gap for gap in capture.not_captured if gap.requested]
+    shown = [
+        f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
+        for gap in gaps[:SHOWN]
+    ]
+    return Evidence(
+        uid=str(order.uid),
+        attempt=order.attempt,
+        location=f"{order.destination.rstrip('/')}/{order.bundle}/",
+        manifest_sha256=bundle.manifest_sha256,
+        artifacts=len(capture.artifacts),
+        bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
+        bytes_stored=sum(artifact.size for artifact in capture.artifacts),
+        containers=capture.containers,
+        gaps=len(gaps),
+        gap_reason=gaps[0].reason if gaps else "",
+        gap_lines=tuple(shown),
+        interrupted=any(gap.reason == INTERRUPTED for gap in gaps),
+    )
+
+
 class Manifests:
-    """Reads manifests for all workers."""
+    """Reads manifests for all reconcilers."""
 
     def __init__(self) -> None:
         self._large = anyio.Lock()
@@ -57,8 +110,8 @@ class Manifests:
 
         Of several versions it is the one with this SHA-256, or else the first.
 
-        Raises `Unreadable` if what is there is no manifest, and `DestinationError` if nobody can
-        tell now.
+        Raises `UnreadableManifest` if what is there is no manifest, and `DestinationError` if
+        nobody can tell now.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -93,28 +146,32 @@ async def _read_large(store: Store, version: str | None) -> bytes:
     try:
         return await read_small(store, MANIFEST, version, limit=LIMIT)
     except VerificationError as error:
-        raise Unreadable(error.message, hint=_HINT) from error
+        raise UnreadableManifest(error.message, hint=_HINT) from error
 
 
 def understand(data: bytes) -> Found:
-    """Parse a manifest. Raises `Unreadable`. Blocks: run it in a thread."""
+    """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
     check_shape(data, MOST_PARTS, MOST_VALUES)
     try:
         statement = Statement.from_bytes(data)
     except VerificationError as error:
-        raise Unreadable(error.message, hint=error.hint) from error
+        raise UnreadableManifest(error.message, hint=error.hint) from error
     names = Counter(container.name for container in statement.predicate.containers)
     twice = [name for name, times in names.items() if times > 1]
     if twice:
-        raise Unreadable(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
+        raise UnreadableManifest(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
     stored = StoredObject(MANIFEST, len(data))
     return Found(data, Sealable(statement, hashlib.sha256(data).hexdigest(), stored))
 
 
 def check_shape(data: bytes, parts: int, values: int) -> None:
-    """Return if JSON of these bytes has so many parts and values at most. Raises `Unreadable`.
+    """Return if JSON of these bytes has so many parts and values at most.
+
+    Raises `UnreadableManifest`.
 
     It looks at the bytes alone: a parser would already have made of them what it should not.
     """
     if data.count(b"{") + data.count(b"[") > parts or data.count(b",") > values:
-        raise Unreadable(f"JSON of {len(data)} bytes has more parts than any of ours", hint=_HINT)
+        raise UnreadableManifest(
+            f"JSON of {len(data)} bytes has more parts than any of ours", hint=_HINT
+        )

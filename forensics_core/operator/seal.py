@@ -1,23 +1,23 @@
 """From a manifest that a node wrote to a seal that vouches for it.
 
-The manifest is hostile input. It is sealed only if it says exactly what the order asked, and if
-every object that it names is stored with the size and the check sum that it gives.
+The manifest is hostile input. It is sealed only if it is of this very order, if it accounts for all
+that was ordered (each part is there, or it is said why not), and if every object that it names is
+stored with the size and the checksum that it gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 from anyio import to_thread
 
-from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.expectation import contradictions
-from forensics_core.bundle.layout import SEAL, SHA256SUMS
-from forensics_core.bundle.manifest import Capture, Statement
+from forensics_core.bundle.layout import MAIN_ARTIFACTS, SEAL, SHA256SUMS, container_file
+from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, Statement
 from forensics_core.bundle.seal import public_key_of, sign, verify_seal
 from forensics_core.bundle.versions import (
     SEAL_ROOM,
@@ -31,15 +31,23 @@ from forensics_core.errors import (
     ObjectExists,
     ObjectNotFound,
 )
-from forensics_core.operator.completeness import omissions
-from forensics_core.operator.desk import Desk
-from forensics_core.operator.manifests import Found, check_shape
+from forensics_core.operator.manifest import check_shape
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.s3.destination import S3Destination
 from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small
 from forensics_core.tasks import task_group
+
+NOTHING_THERE = {
+    "NotRunning": frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY}),
+    "NoLog": frozenset({ArtifactKind.LOGS}),
+}
+"""Reasons of gaps by which nothing that was asked for is missing, and of which kinds of evidence
+they can be true: there was nothing to capture."""
+WHOLE = "container"
+"""What a gap names in which everything of a container is missing."""
+
 
 HEADS_AT_ONCE = 8
 MOST_WRONG = 50
@@ -81,30 +89,6 @@ def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     yield from omissions(capture, order)
 
 
-async def differences(
-    desk: Desk, checkpoint: PodCheckpoint, found: Found, order: WorkOrder, order_sha256: str
-) -> list[str]:
-    """Return each way in which an attempt's bundle is not what was ordered, or not what it says.
-
-    `checkpoint` is as it was at that attempt. Raises what the destination raises.
-    """
-    statement = found.bundle.statement
-    period = _period(checkpoint, desk.settings.clock_skew_seconds, datetime.now(UTC))
-
-    def compare() -> list[str]:
-        wrong = disagreements(statement, order, order_sha256)
-        return [*wrong, *untimely(statement.predicate, *period)]
-
-    wrong = await to_thread.run_sync(compare)
-    return wrong or await check_objects(await desk.reader(checkpoint), statement, order)
-
-
-def _period(checkpoint: PodCheckpoint, skew: int, now: datetime) -> tuple[datetime, datetime]:
-    """Return when an attempt can have been made, by a node whose clock is wrong by `skew` s."""
-    allowed = timedelta(seconds=skew)
-    return (checkpoint.status.start_time or now) - allowed, now + allowed
-
-
 def untimely(capture: Capture, begin: datetime, end: datetime) -> Iterator[str]:
     """Yield each time of a capture that does not lie between `begin` and `end`."""
     times = {"startedAt": capture.started_at, "finishedAt": capture.finished_at}
@@ -121,8 +105,56 @@ def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else datetime.min.replace(tzinfo=UTC)
 
 
+def omissions(capture: Capture, order: WorkOrder) -> Iterator[str]:
+    """Yield what was ordered of which the manifest says neither where it is nor why it is not."""
+    if capture.requested != order.artifacts:
+        yield "requested differs from the order"
+    told = {gap.message for gap in capture.not_captured if gap.requested}
+    for line in order.not_captured:
+        if line not in told:
+            yield f"it does not say what the operator could not gather: {line}"
+    there: _Parts = {(one.kind, one.container) for one in capture.artifacts if is_main(one)}
+    missing = {_part(gap) for gap in capture.not_captured if _counts(gap)}
+    for target in order.targets:
+        for kind in order.artifacts:
+            if kind is not ArtifactKind.CONTEXT and not _told(kind, target, there, missing):
+                yield f"it says nothing of the {kind} of the container {target.name}"
+
+
+_Parts = set[tuple[str, str | None]]
+"""Kinds of evidence, each with its container; without one: of all containers."""
+
+
+def _told(kind: ArtifactKind, target: Target, there: _Parts, missing: _Parts) -> bool:
+    gaps = {(kind, target.name), (WHOLE, target.name), (kind, None)}
+    return (kind, target.name) in there or not missing.isdisjoint(gaps)
+
+
+def is_main(artifact: Artifact) -> bool:
+    """Whether it is what its kind of evidence is called by, in its container's folder.
+
+    An index without its archive, or an empty list, accounts for nothing; only a log may be empty.
+    """
+    folder = container_file(artifact.container or "", "")
+    names = MAIN_ARTIFACTS.get(artifact.kind, ())
+    file = artifact.name.removeprefix(folder)
+    known = any(file.startswith(name) if name.endswith("/") else file == name for name in names)
+    filled = artifact.original_size > 0 or artifact.kind is ArtifactKind.LOGS
+    return artifact.name.startswith(folder) and known and filled
+
+
+def _part(gap: NotCaptured) -> tuple[str, str | None]:
+    """Return what a gap is of: `logs, stdout` is one of the logs."""
+    return gap.what.partition(", ")[0], gap.container
+
+
+def _counts(gap: NotCaptured) -> bool:
+    """Whether a gap explains that something ordered is not there."""
+    return gap.requested or _part(gap)[0] in NOTHING_THERE.get(gap.reason, ())
+
+
 async def check_objects(store: S3Store, statement: Statement, order: WorkOrder) -> list[str]:
-    """Return objects that are missing, or stored with another size, check sum or content.
+    """Return objects that are missing, or stored with another size, checksum or content.
 
     After `MOST_WRONG` it looks no further: a manifest can name many objects.
     """
@@ -152,7 +184,7 @@ class _Promised:
     """Of small ones that are to be read."""
     etag: str | None = None
     summed: bool = False
-    """Whether its check sum has to be promised if the store has one."""
+    """Whether its checksum has to be promised if the store has one."""
 
 
 def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
@@ -213,7 +245,7 @@ async def _compare(
 
 
 async def _find(store: S3Store, promised: _Promised, listed: _Listed | None) -> StoredObject:
-    """Return what is stored; ask for the object itself only if its check sum is to be compared."""
+    """Return what is stored; ask for the object itself only if its checksum is to be compared."""
     found = (listed or {}).get((promised.name, promised.version_id))
     if found is None:
         # A listing may not tell versions; the object itself does.

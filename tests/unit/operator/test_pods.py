@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from forensics_core.operator.outcomes import Outcome, delay, delay_of_job, outcome, started
-from forensics_core.operator.statuses import failed
+from forensics_core.operator.pods import Outcome, delay, delay_of_job, outcome, started
+from forensics_core.operator.status import set_failed
 from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
 
 
@@ -32,13 +32,13 @@ def said(**words: object) -> Document:
 def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: str) -> None:
     found = outcome(None, seen)
     assert found.reason == reason
-    failed(checkpoint("Capturing"), found.reason, found.message, NOW)
+    set_failed(checkpoint("Capturing"), found.reason, found.message, NOW)
 
 
 def test_half_a_character_does_not_spoil_the_status() -> None:
     seen = worker(ended(1, "Error", '{"reason": "Bad", "message": "\\ud800"}'))
     assert outcome(None, seen).message == "?"
-    failed(checkpoint("Capturing"), "Bad", outcome(None, seen).message, NOW)
+    set_failed(checkpoint("Capturing"), "Bad", outcome(None, seen).message, NOW)
 
 
 def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:

@@ -28,7 +28,7 @@ from forensics_core.bundle.manifest import (
     Subject,
     Tool,
 )
-from forensics_core.operator.sealing import disagreements, untimely
+from forensics_core.operator.seal import disagreements, untimely
 from tests.unit.operator.samples import NOW, POD_UID, UID
 
 DIGEST, OTHER = "a" * 64, "b" * 64
