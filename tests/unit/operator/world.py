@@ -163,6 +163,8 @@ class World:
     effects: int = 0
     """Writes since the operator began its step."""
     survives: int = 0
+    written: int = 0
+    """Writes altogether."""
 
     def __post_init__(self) -> None:
         for name, uid in UIDS.items():
@@ -339,6 +341,7 @@ class World:
     def _effect(self) -> None:
         """Note a write; the operator may not live to see it answered."""
         self.effects += 1
+        self.written += 1
         if self.effects >= self.survives:
             raise Killed
 
