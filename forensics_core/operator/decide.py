@@ -62,8 +62,6 @@ from forensics_core.operator.observed import (
     Absent,
     Failure,
     ForeignObject,
-    Good,
-    Interrupted,
     Look,
     NameTaken,
     Observed,
@@ -313,9 +311,8 @@ def _unfit(observed: Observed, settings: Settings, action: object, error: Invali
         )
     if isinstance(action, SetCaptured) and isinstance(observed.bundles, tuple):
         others = tuple(one for one in observed.bundles if one != action.evidence)
-        own = observed.manifest
-        if isinstance(own, Interrupted | Good) and own.evidence == action.evidence:
-            own = Unreadable(str(error))
+        refused = action.evidence in observed.own
+        own = Unreadable(str(error)) if refused else observed.manifest
         left = replace(observed, bundles=others, manifest=own, failure=None)
         return decide(left, settings)
     return BackOff(error)

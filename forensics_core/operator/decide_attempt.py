@@ -34,6 +34,7 @@ from forensics_core.operator.observed import (
     Look,
     Observed,
     Ordered,
+    Unchecked,
     Unreachable,
     Unreadable,
 )
@@ -140,9 +141,9 @@ def collect(observed: Observed, settings: Settings, *, retry: bool) -> Step:
             return _nothing_left(observed, settings, retry=retry)
         case Unreadable(message):
             return fail(observed, settings, "ManifestUnreadable", message)
-        case Interrupted() as left if retry:
-            return _after_interruption(observed, settings, left)
-        case Interrupted() as left:
+        case Interrupted(evidence) | Unchecked(evidence) if retry and evidence.interrupted:
+            return _after_interruption(observed, settings)
+        case Interrupted(differences=()) as left:
             return _take_best(observed, left)
         case found:
             return judge(observed, settings, found)
@@ -155,7 +156,7 @@ def judge(observed: Observed, settings: Settings, found: object) -> Step:
             return BackOff(error)
         case Foreign():
             return _refuse(observed, settings, (REPLACED,))
-        case Contradicting(differences):
+        case Contradicting(differences) | Interrupted(differences=(_, *_) as differences):
             return _refuse(observed, settings, differences)
         case Good(evidence, manifest) | Interrupted(evidence, manifest):
             return _finish(observed, evidence, manifest)
@@ -213,14 +214,14 @@ def without_evidence(
     return fail(observed, settings, ended.reason, message, AttemptOver(stop))
 
 
-def _after_interruption(observed: Observed, settings: Settings, left: Interrupted) -> Step:
+def _after_interruption(observed: Observed, settings: Settings) -> Step:
     """Capture the pod again if it is still there: another attempt may have more."""
     status = observed.checkpoint.status
     if observed.pod is None:
         return Look.POD
     pod = observed.pod.pod
     if pod is None or pod["metadata"]["uid"] != status.pod_uid:
-        return _take_best(observed, left)
+        return collect(observed, settings, retry=False)
     why = f"{INTERRUPTED}: the collector was stopped. What it had is stored at {status.location}"
     return start(observed, settings, status.attempt + 1, AttemptOver(why=why))
 
@@ -248,8 +249,7 @@ def fail(
     checkpoint = observed.checkpoint
     if checkpoint.captured or not checkpoint.status.attempt:
         return Fail(reason, message, over)
-    own = observed.manifest
-    bundles = [own.evidence] if isinstance(own, Interrupted | Good) else []
+    bundles = [*observed.own]
     if observed.bundles is None:
         return Look.BUNDLES
     if not isinstance(observed.bundles, Unreachable):

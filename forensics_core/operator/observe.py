@@ -109,7 +109,7 @@ class Observer:
                 await held.aclose()
                 own = observed.manifest
                 if isinstance(own, Interrupted):
-                    observed = replace(observed, manifest=Interrupted(own.evidence))
+                    observed = replace(observed, manifest=replace(own, manifest=b""))
                 return await self._bundles(observed)
 
     def _counted(self, observed: Observed) -> Observed:
@@ -210,12 +210,11 @@ class Observer:
     ) -> ManifestSeen:
         if isinstance(order, OrderLost):
             return Unchecked(evidence_of(found.bundle), found.data)
-        wrong = await self._differences(checkpoint, found, order)
-        if wrong:
-            return Contradicting(tuple(wrong))
+        wrong = tuple(await self._differences(checkpoint, found, order))
         evidence = evidence_of(found.bundle)
-        kind = Interrupted if evidence.interrupted else Good
-        return kind(evidence, found.data)
+        if evidence.interrupted:
+            return Interrupted(evidence, found.data, wrong)
+        return Contradicting(wrong) if wrong else Good(evidence, found.data)
 
     async def _differences(
         self, checkpoint: PodCheckpoint, found: Found, order: Ordered

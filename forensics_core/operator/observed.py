@@ -126,10 +126,11 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """It holds, but its collector was told to end before it had everything."""
+    """Its collector was told to end before it had everything; it holds if it has no differences."""
 
     evidence: Evidence
     manifest: bytes = b""
+    differences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,15 @@ class Observed:
     signing_key: bool | None = None
     delay: Outcome | None = None
     bundles: tuple[Evidence, ...] | Unreachable | None = None
+
+    @property
+    def own(self) -> tuple[Evidence, ...]:
+        """What the current attempt has stored that can be taken, if its manifest was looked at."""
+        match self.manifest:
+            case Good(evidence) | Interrupted(evidence, differences=()):
+                return (evidence,)
+            case _:
+                return ()
 
     def overdue(self, settings: Settings) -> bool:
         """Whether the checkpoint has hung for so long in its phase, whichever, that it must end."""

@@ -395,6 +395,18 @@ def test_an_interrupted_attempt_is_followed_by_another_while_the_pod_is_there() 
         assert step(it, pod=gone, **seen) == Finish(part.evidence, b"m", seal=False)
 
 
+def test_an_interrupted_attempt_is_refused_where_it_is_the_last_and_does_not_hold() -> None:
+    part = Interrupted(evidence(gaps=1), b"m", ("it lies",))
+    lost = Unchecked(evidence(gaps=1), b"m")
+    it = checkpoint("Capturing")
+    for found, reason in ((part, "NotSealed"), (lost, "OrderLost")):
+        seen: Document = {"manifest": found, "bundles": (), **OVER}
+        again = step(it, pod=THERE, **seen)
+        assert isinstance(again, StartAttempt) and again.attempt == 2
+        ends = step(it, pod=PodSeen(None), **seen)
+        assert isinstance(ends, Fail) and ends.reason == reason
+
+
 def test_of_several_interrupted_bundles_the_most_complete_is_taken_then_the_latest() -> None:
     it = checkpoint("Capturing", status={"attempt": 3})
     own = Interrupted(evidence(3, gaps=2), b"m")
