@@ -46,7 +46,7 @@ ASKED = (
     "list",
 )
 """The commands, in turn."""
-PATIENCE = 120.0
+WAIT_SECONDS = 120.0
 """Seconds to wait for what is not measured."""
 MiB = 2**20
 Document = dict[str, Any]
@@ -201,20 +201,20 @@ class Bench:
 
     async def until(self, met: Any) -> Any:
         """Wait for something in the workspace."""
-        return await self.slack.workspace.until(met, PATIENCE)
+        return await self.slack.workspace.until(met, WAIT_SECONDS)
 
     async def rounds(self) -> None:
         """Type all commands of a round at once, again and again, while captures go on."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._go_on)
             for _ in range(self.size.rounds):
-                answered = len(self.slack.workspace.whispers)
+                answered = len(self.slack.workspace.ephemerals)
                 async with anyio.create_task_group() as round_:
                     for number in range(self.size.commands):
                         round_.start_soon(self._type, number)
                 await self.until(
                     lambda due=answered + self.size.commands: (
-                        len(self.slack.workspace.whispers) >= due - self.late
+                        len(self.slack.workspace.ephemerals) >= due - self.late
                     )
                 )
             self.acknowledged = list(self.slack.workspace.acknowledged)

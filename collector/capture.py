@@ -111,6 +111,7 @@ async def _claim(bundle: BundleWriter, document: bytes) -> None:
     """Store the order first of all: whose bundle this is can then be said, and taken, only once."""
     bundle.meter.artifacts_total += 1
     await bundle.add(Label(ORDER, ArtifactKind.CONTEXT, None, "application/json"), one(document))
+    await bundle.probe(document)
 
 
 def _reference(order: WorkOrder, document: bytes) -> OrderRef:

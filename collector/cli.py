@@ -254,6 +254,9 @@ def _show(result: Result, output: str) -> None:
         title = "Missing" if gap.requested else "Note"
         of = f" of {gap.container}" if gap.container else ""
         say(prose(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
+    store = result.statement.predicate.store
+    if store and not store.conditional_writes:
+        say("Note: the store does not refuse to replace an object: only unique names protect these")
     artifacts = result.statement.predicate.artifacts
     stored = size(sum(artifact.size for artifact in artifacts))
     how = "Captured in part" if result.partial else "Captured"
@@ -270,6 +273,7 @@ def _summary(result: Result) -> dict[str, object]:
         "containers": capture["containers"],
         "artifacts": capture["artifacts"],
         "notCaptured": capture["notCaptured"],
+        "store": capture["store"],
     }
 
 

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from forensics_core.bundle.fetch import Fetched, fetch
     from forensics_core.bundle.identity import EvidenceIdentity
     from forensics_core.bundle.manifest import Statement
-    from forensics_core.bundle.problems import Problem, ProblemKind
     from forensics_core.bundle.reader import BundleReader, open_bundle
     from forensics_core.bundle.seal import generate_key, sign, verify_seal
-    from forensics_core.bundle.verification import SealState, Verification
+    from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
     from forensics_core.bundle.verify import verify
     from forensics_core.bundle.writer import BundleWriter
     from forensics_core.errors import (
@@ -94,10 +93,9 @@ _HOMES = {
     "bundle.fetch": "Fetched fetch",
     "bundle.identity": "EvidenceIdentity",
     "bundle.manifest": "Statement",
-    "bundle.problems": "Problem ProblemKind",
     "bundle.reader": "BundleReader open_bundle",
     "bundle.seal": "generate_key sign verify_seal",
-    "bundle.verification": "SealState Verification",
+    "bundle.verification": "Problem ProblemKind SealState Verification",
     "bundle.verify": "verify",
     "storage.locate": "open_destination",
     "pipeline.meter": "Meter",

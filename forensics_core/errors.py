@@ -52,6 +52,10 @@ class ObjectNotFound(DestinationError):
     """There is no such object, or no such version of it."""
 
 
+class TooManyObjects(DestinationError):
+    """More lies there than in any bundle: somebody fills the place up."""
+
+
 class ObjectExists(DestinationError):
     """An object of that name is there already; evidence is never overwritten."""
 

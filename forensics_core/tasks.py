@@ -30,7 +30,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
         raise chosen from chosen.__cause__
 
 
-async def outlast(work: Callable[[], Awaitable[object]], grace: float) -> None:
+async def finish_despite_cancel(work: Callable[[], Awaitable[object]], grace: float) -> None:
     """Do `work`, which goes on for `grace` seconds at most once this is cancelled.
 
     For what must not be left half known: a request that makes something, whose answer says what.

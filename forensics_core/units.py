@@ -26,7 +26,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"'{text}' is no number of bytes, such as 100MiB")
+        raise ValueError(f"'{text}' is not a valid size, such as 100MiB")
     number, prefix, binary, unit = match.groups()
     step = 1000 if unit and not binary else _STEP
     power = " KMGTP".index(prefix.upper())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import anyio
 
 from forensics_loopback.objects import Obj
 from forensics_loopback.requests import RequestInfo
@@ -44,34 +47,41 @@ WRITES = "[cupd]*"
 """A pattern for `Fault.verb`: create, update, patch and delete."""
 
 
-class Faults:
-    """The faults that are waiting for a victim."""
+class Countable(Protocol):
+    """A fault that happens `times` times, after `skip` matching requests."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._waiting: list[Fault] = []
-        self._frozen: dict[str, list[Obj]] = {}
-        self.idle = False
-        """While true, watches stay open and say nothing, bookmarks included."""
-        self.skipped_events: dict[str, int] = {}
-        """How many of the next changes each watch of a plural leaves out."""
+    times: int
+    skip: int
 
-    def add(self, fault: Fault) -> Fault:
+
+AnyFault = TypeVar("AnyFault", bound=Countable)
+
+
+class FaultQueue(Generic[AnyFault]):
+    """The faults that have not happened yet; each request meets the first one that matches."""
+
+    def __init__(self) -> None:
+        self._waiting: list[AnyFault] = []
+        self._happened: anyio.Event | None = None
+
+    def add(self, fault: AnyFault) -> AnyFault:
         """Let a fault happen; it is spent once its `times` are 0."""
         self._waiting.append(fault)
         return fault
 
+    @property
+    def waiting(self) -> int:
+        """How many have not happened yet."""
+        return len(self._waiting)
+
     def clear(self) -> None:
         """No more trouble."""
         self._waiting.clear()
-        self._frozen.clear()
-        self.skipped_events.clear()
-        self.idle = False
 
-    def take(self, info: RequestInfo) -> Fault | None:
-        """The fault that this request meets, if any."""
+    def first(self, matches: Callable[[AnyFault], bool]) -> AnyFault | None:
+        """Return the fault that a request meets, if any, and count it."""
         for fault in self._waiting:
-            if not fault.matches(info):
+            if not matches(fault):
                 continue
             if fault.skip:
                 fault.skip -= 1
@@ -79,8 +89,44 @@ class Faults:
             fault.times -= 1
             if fault.times <= 0:
                 self._waiting.remove(fault)
+            self._announce()
             return fault
         return None
+
+    async def until_spent(self, fault: AnyFault) -> None:
+        """Wait until a fault has happened for the last time."""
+        while any(one is fault for one in self._waiting):
+            self._happened = self._happened or anyio.Event()
+            await self._happened.wait()
+
+    def _announce(self) -> None:
+        if self._happened:
+            self._happened.set()
+        self._happened = None
+
+
+class Faults(FaultQueue[Fault]):
+    """The faults of a cluster, and what else its answers can be made to lack."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+        self._frozen: dict[str, list[Obj]] = {}
+        self.idle = False
+        """While true, watches stay open and say nothing, bookmarks included."""
+        self.skipped_events: dict[str, int] = {}
+        """How many of the next changes each watch of a plural leaves out."""
+
+    def clear(self) -> None:
+        """No more trouble."""
+        super().clear()
+        self._frozen.clear()
+        self.skipped_events.clear()
+        self.idle = False
+
+    def take(self, info: RequestInfo) -> Fault | None:
+        """The fault that this request meets, if any."""
+        return self.first(lambda fault: fault.matches(info))
 
     @contextmanager
     def stale_reads(self, key: str) -> Iterator[None]:

@@ -32,6 +32,7 @@ from google.protobuf.message import Message
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import open_channel
 from forensics_core.errors import ContainerGone, ForensicsError
+from lab.containerd_layouts import Layout, in_folder
 from lab.cri import make_pb2 as make
 from lab.docker import FOREVER
 from lab.dockerd import SYSTEM_PATH, kill_remains, unmount_below
@@ -46,14 +47,14 @@ HOST_NETWORK = 2
 Answer = TypeVar("Answer", bound=Message)
 
 _CONFIG = """version = 2
-root = "{folder}/root"
-state = "{folder}/run"
+root = "{layout.root}"
+state = "{layout.state}"
 disabled_plugins = [
   "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 ]
 [grpc]
-  address = "{folder}/cd.sock"
+  address = "{layout.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
   restrict_oom_score_adj = true
@@ -72,13 +73,10 @@ class Containerd:
     folder: Path
     run_id: str
     """Also in every image, so that a script can tell whether it runs in a container."""
+    socket: Path
+    """Where it listens."""
     pods: dict[str, str] = field(default_factory=dict)
     """The pod of each container made here."""
-
-    @property
-    def socket(self) -> Path:
-        """Where it listens."""
-        return self.folder / "cd.sock"
 
     @property
     def env(self) -> dict[str, str]:
@@ -226,18 +224,24 @@ class Containerd:
 
 
 @contextmanager
-def running_containerd(snapshotter: str = "overlayfs") -> Iterator[Containerd]:
-    """Run a private containerd for the block. Root only. Raises `LabError`."""
+def running_containerd(
+    snapshotter: str = "overlayfs", layout: Layout | None = None
+) -> Iterator[Containerd]:
+    """Run a private containerd for the block. Root only. Raises `LabError`.
+
+    With a `layout` it has its files where another distribution has them, in a mount namespace.
+    """
     binary = shutil.which("containerd", path=SYSTEM_PATH)
     if binary is None:
         raise LabError("containerd is not installed", hint="Run lab/install.sh as root")
     folder = Path(tempfile.mkdtemp(prefix="lab-cd-"))
-    engine = Containerd(folder, secrets.token_hex(4))
-    config = folder / "config.toml"
-    config.write_text(_CONFIG.format(folder=folder, pause=PAUSE, snapshotter=snapshotter))
-    command = [binary, "--config", str(config)]
+    place = layout or in_folder(folder)
+    content = _CONFIG.format(folder=folder, pause=PAUSE, snapshotter=snapshotter, layout=place)
+    command = place.command(binary, folder, content)
     try:
         with daemon(command, folder / "log", env={"PATH": SYSTEM_PATH}, grace=30) as process:
+            socket = Path(f"/proc/{process.pid}/root{place.socket}" if layout else place.socket)
+            engine = Containerd(folder, secrets.token_hex(4), socket)
             wait_until_ready("containerd", lambda: _answers(engine), process, folder / "log")
             anyio.run(_import_pause, engine)
             try:

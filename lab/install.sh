@@ -83,6 +83,8 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+    has node || apt_install nodejs "one of the S3 servers of the tests runs on it"
+    has npm || apt_install npm "that server is installed with it"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands
@@ -153,6 +155,16 @@ install_packages() { # what .venv has to hold, unless it does
     touch .venv/.python
 }
 
+install_s3rver() { # one of the S3 servers that the tests write to
+    local package=lab/s3rver node=.lab/s3rver
+    cmp -s "$package/package-lock.json" "$node/.installed" && return
+    say "Installing s3rver into $node (20 MB)"
+    mkdir -p "$node"
+    cp "$package/package.json" "$package/package-lock.json" "$node/"
+    npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+    cp "$package/package-lock.json" "$node/.installed"
+}
+
 install_chromium() {
     has chromium || apt_install chromium "the Slack page is tried in it"
     has node || apt_install nodejs "the Slack page is bundled with it"
@@ -192,6 +204,7 @@ install_venv_package
 tell_missing
 install_packages
 install_checkov
+install_s3rver
 install_docker
 install_containerd
 touch .venv/.installed

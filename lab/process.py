@@ -24,6 +24,9 @@ from forensics_core.errors import ForensicsError
 
 T = TypeVar("T")
 
+_LISTEN = "0A"
+"""The state of a TCP socket that listens, in /proc/net/tcp."""
+
 
 class LabError(ForensicsError):
     """A part of the lab could not be started, or did not do what it was told."""
@@ -101,6 +104,21 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def listening_ports(process: int) -> set[int]:
+    """Return the TCP ports that a process listens on, and so none that another one took."""
+    own = set()
+    for descriptor in Path(f"/proc/{process}/fd").glob("*"):
+        with suppress(OSError):
+            own.add(str(descriptor.readlink()))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]:
+            _, here, _, state, *_, inode = line.split()[:10]
+            if state == _LISTEN and f"socket:[{inode}]" in own:
+                ports.add(int(here.rpartition(":")[2], 16))
+    return ports
 
 
 @asynccontextmanager

@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import aioboto3
 
-from lab.process import LabError, daemon, free_ports, in_thread, wait_until_ready
+from lab.process import (
+    LabError,
+    daemon,
+    free_ports,
+    in_thread,
+    listening_ports,
+    wait_until_ready,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -181,7 +188,7 @@ def _serve() -> Iterator[str]:
         log = Path(name) / "log"
         try:
             with daemon(_command(Path(name), ports), log, env=env) as process:
-                wait_until_ready("weed", lambda: _ready(endpoint, ports), process, log)
+                wait_until_ready("weed", lambda: _ready(endpoint, ports, process.pid), process, log)
                 yield endpoint
         finally:
             for path in ports.sockets():
@@ -222,10 +229,18 @@ def _weed() -> str:
     return found
 
 
-def _ready(endpoint: str, ports: _Ports) -> bool:
-    """Whether S3 answers, and the master has a volume to store something in."""
+def _ready(endpoint: str, ports: _Ports, process: int) -> bool:
+    """Whether S3 answers, and the master has a volume to store something in.
+
+    Raises `LabError` where another server has one of the ports, as that of a test beside this one:
+    its parts answer alike, and this one goes on without.
+    """
     assign = f"http://127.0.0.1:{ports.master}/dir/assign"
-    return _get(f"{endpoint}/healthz") is not None and "fid" in (_get(assign) or "")
+    if _get(f"{endpoint}/healthz") is None or "fid" not in (_get(assign) or ""):
+        return False
+    if not {ports.master, ports.volume, ports.filer, ports.s3} <= listening_ports(process):
+        raise LabError("Another process took a port of weed's", hint="Start it again")
+    return True
 
 
 def _get(url: str) -> str | None:

@@ -3,3 +3,13 @@
 The bot has no right to capture anything. It checks who asks, makes a PodCheckpoint on their behalf,
 and reports what becomes of it; the operator does the rest.
 """
+
+from __future__ import annotations
+
+from forensics_core.extras import load
+
+
+def start() -> None:
+    """Run `forensics-slackbot`, or say which extra it lacks."""
+    # What needs the extra is imported by `load`: this module has to work without.
+    load("slackbot.main:main", "slack", "The bot")()

@@ -1,4 +1,4 @@
-"""Requests that wait for a second person. In memory only: a restart ends them, and says so."""
+"""Requests that wait for approval. In memory only: a restart ends them, and their messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from anyio.abc import TaskGroup
 
 from forensics_core.api.podcheckpoint import PodCheckpointSpec
 from slackbot.authorisation import Person
-
-LIMIT = 200
-"""Requests that may wait at once; the oldest goes first."""
+from slackbot.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingRequest:
     """A request, and the very pod that it is about."""
 
     spec: PodCheckpointSpec
@@ -28,42 +26,46 @@ class Pending:
     message: str = ""
     """The timestamp of the message with the buttons."""
     thread: str = ""
-    """The message in whose thread somebody asked."""
+    """The message in whose thread the form was opened."""
 
 
-Lapsed = Callable[[Pending, str], Coroutine[Any, Any, None]]
-"""Told of a request that nobody decided, and why: `approval.*` in the catalogue."""
-CLOSING = 5.0
+OnExpired = Callable[[PendingRequest, str], Coroutine[Any, Any, None]]
+"""Called with a request that nobody decided, and the reason: `approval.*` in the catalogue."""
+CLOSE_SECONDS = 5.0
 """Seconds that the end may take."""
 
 
 class Approvals:
     """Keeps each request until it is taken once, or its time is over."""
 
-    def __init__(self, tasks: TaskGroup, seconds: float, lapsed: Lapsed) -> None:
+    def __init__(self, tasks: TaskGroup, settings: Settings, on_expired: OnExpired) -> None:
         self._tasks = tasks
-        self._seconds = seconds
-        self._lapsed = lapsed
-        self._pending: dict[str, Pending] = {}
+        self._seconds = settings.approval_seconds
+        self._limit = settings.approval_limit
+        self._on_expired = on_expired
+        # In memory: kept in the cluster, others with rights there could change what was requested.
+        self._pending: dict[str, PendingRequest] = {}
 
     @staticmethod
     def new_id() -> str:
         """Return an id that nobody guesses."""
         return secrets.token_urlsafe(16)
 
-    def add(self, name: str, pending: Pending) -> None:
-        """Let a request wait, under the id that its buttons bear."""
-        while len(self._pending) >= LIMIT:
+    def add(self, name: str, pending: PendingRequest) -> None:
+        """Let a request wait, under the id that its buttons carry; a full list drops the oldest."""
+        # Dicts keep the order of insertion: the first key is the oldest request.
+        while len(self._pending) >= self._limit:
             oldest = self._pending.pop(next(iter(self._pending)))
-            self._tasks.start_soon(self._lapsed, oldest, "approval.crowded")
+            self._tasks.start_soon(self._on_expired, oldest, "approval.crowded")
         self._pending[name] = pending
+        # The timer of a request that was decided finds nothing, and ends: it is not cancelled.
         self._tasks.start_soon(self._expire, name)
 
-    def get(self, name: str) -> Pending | None:
+    def get(self, name: str) -> PendingRequest | None:
         """Return a request that still waits."""
         return self._pending.get(name)
 
-    def take(self, name: str) -> Pending | None:
+    def take(self, name: str) -> PendingRequest | None:
         """Return a request and forget it: the first to come decides."""
         return self._pending.pop(name, None)
 
@@ -71,12 +73,13 @@ class Approvals:
         await anyio.sleep(self._seconds)
         pending = self.take(name)
         if pending:
-            await self._lapsed(pending, "approval.expired")
+            await self._on_expired(pending, "approval.expired")
 
     async def close(self) -> None:
         """End all that still wait: nobody would find them after a restart."""
         waiting, self._pending = self._pending, {}
-        with anyio.move_on_after(CLOSING, shield=True):
+        # The bot is being cancelled here; Slack gets a moment, for the kubelet kills after 30 s.
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             async with anyio.create_task_group() as tasks:
                 for pending in waiting.values():
-                    tasks.start_soon(self._lapsed, pending, "approval.restarted")
+                    tasks.start_soon(self._on_expired, pending, "approval.restarted")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from slackbot.errors import Refused, SlackError, Told
+from slackbot.errors import Refused, SlackError, UserMessage
 
 log = logging.getLogger("slackbot.audit")
 # Of its own: whoever wants a quiet log does not mean these lines.
@@ -23,7 +23,7 @@ log.setLevel(logging.INFO)
 
 @dataclass
 class Decision:
-    """Who wanted what, and what it is about, as far as that is known."""
+    """Who did what, and to what, as far as that is known."""
 
     user: str
     """Of Slack."""
@@ -41,6 +41,7 @@ class Decision:
     """`created`, `waiting`, `denied`."""
 
 
+# A context variable, as every handler runs in a task of its own: nothing has to be passed along.
 _CURRENT: ContextVar[Decision] = ContextVar("decision")
 
 
@@ -92,13 +93,14 @@ def record(made: Decision, verdict: str, reason: str = "") -> None:
 def _verdict(error: BaseException, made: Decision) -> tuple[str, str]:
     """Return `refused` or, for what was allowed and did not work, `failed`; and why."""
     cause: BaseException | None = error
+    # An answer may hide a refusal: what the log says must be the refusal itself.
     while cause is not None:
-        # Some are told that there is nothing, and the reason is that they may not see it.
+        # The user reads that there is nothing, because they may not see it: the log has why.
         if isinstance(cause, Refused):
             return "refused", cause.key
         cause = cause.__cause__
-    # What was done is done, though somebody could not be told.
+    # It was done, though the answer could not be delivered.
     verdict = "allowed" if made.outcome else "failed"
-    if isinstance(error, Told):
+    if isinstance(error, UserMessage):
         return verdict, error.key
     return verdict, error.code if isinstance(error, SlackError) else type(error).__name__

@@ -1,7 +1,8 @@
-"""Who may: asked anew at every command, suggestion, submission and click. Unsure means no.
+"""Who may do what: checked anew at every command, suggestion, submission and click.
 
-In this order: the workspace, the channel, the person, the identity in the cluster, and last what
-the cluster says of that identity by SubjectAccessReview. The bot itself is never impersonated.
+In this order: the workspace, the channel, the person, the identity in the cluster, and last a
+SubjectAccessReview of that identity. What cannot be found out is refused. The bot impersonates
+nobody: it asks the cluster, and acts as itself.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from slackbot.settings import Identity, Settings
 from slackbot.text import clip
 
 REVIEWS = 10
-"""Questions to the cluster at once."""
+"""SubjectAccessReviews at once."""
 EVERYBODY = "system:authenticated"
 """The group that the API server adds to everybody who logs in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did something in Slack, and where, as Slack's signed payload says."""
+    """Who did something in Slack, and where, by Slack's signed payload."""
 
     user: str
     team: str
@@ -49,15 +50,15 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What it is about; without a pod, all pods of the namespace."""
+class AccessScope:
+    """What access is checked for: a pod, or without one all pods of the namespace."""
 
     namespace: str
     pod: str = ""
 
 
 class Authorisation:
-    """All checks; each notes for the audit what it is about."""
+    """All checks; each notes for the audit what it checks."""
 
     def __init__(
         self, cluster: Cluster, directory: Directory, settings: Settings, team: str
@@ -76,33 +77,35 @@ class Authorisation:
         try:
             person = await self._admit(actor, home=home)
         except SlackError as error:
+            # Slack cannot say who this is: nobody gets in because a check failed.
             raise Refused("refused.unsure", reason=error.code) from error
         audit.note(identity=person.identity.username)
         return person
 
-    async def permit(self, person: Person, target: Target) -> None:
+    async def permit(self, person: Person, scope: AccessScope) -> None:
         """Make sure that somebody may capture a pod, and so see what is captured of it.
 
         Raises `Refused`.
         """
-        audit.note(namespace=target.namespace, pod=target.pod)
-        await self._check_access(person, target)
+        audit.note(namespace=scope.namespace, pod=scope.pod)
+        await self._check_access(person, scope)
 
-    async def authorise(self, actor: Actor, action: str, target: Target) -> Person:
+    async def authorise(self, actor: Actor, action: str, scope: AccessScope) -> Person:
         """Do both: `admit`, then `permit`."""
         person = await self.admit(actor, action)
-        await self.permit(person, target)
+        await self.permit(person, scope)
         return person
 
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
         """Return those namespaces in which somebody may capture every pod."""
         found: set[str] = set()
+        # One review a namespace, side by side: in turn they would not fit into three seconds.
         limiter = anyio.CapacityLimiter(REVIEWS)
 
         async def review(namespace: str) -> None:
             async with limiter:
                 with suppress(Refused):
-                    await self._check_access(person, Target(namespace))
+                    await self._check_access(person, AccessScope(namespace))
                     found.add(namespace)
 
         async with anyio.create_task_group() as tasks:
@@ -113,43 +116,48 @@ class Authorisation:
 
     async def may_list_pods(self, person: Person, namespace: str) -> bool:
         """Return whether somebody may know the names of the pods there."""
-        return await self._may(person.identity, "list", "", Target(namespace))
+        return await self._may(person.identity, "list", "", AccessScope(namespace))
 
     async def language(self, actor: Actor) -> str:
         """Return what language to speak to somebody, whoever it is."""
         try:
-            member = await self._directory.member(actor.user)
+            user = await self._directory.user(actor.user)
         except SlackError:
             return self._settings.language
-        return language_of(member.locale, self._settings.language)
+        return language_of(user.locale, self._settings.language)
 
     async def _admit(self, actor: Actor, *, home: bool) -> Person:
+        # The cheap checks first: whoever fails them costs no call of Slack or the cluster.
         if actor.team != self._team:
             raise Refused("refused.team")
         if not home:
             await self._check_channel(actor.channel)
-        if not await self._directory.listed(actor.user):
+        if not await self._directory.is_listed(actor.user):
             raise Refused("refused.person")
-        member = await self._directory.member(actor.user)
-        identity = self._directory.identity(member, self._team)
+        user = await self._directory.user(actor.user)
+        identity = self._directory.identity(user, self._team)
         if identity is None:
             raise Refused("refused.identity", user=actor.user)
-        return Person(actor, identity, language_of(member.locale, self._settings.language))
+        return Person(actor, identity, language_of(user.locale, self._settings.language))
 
     async def _check_channel(self, channel: str) -> None:
         if self._settings.channel(channel) is None:
             raise Refused("refused.channel")
+        # People of another organisation would read which pods are under suspicion.
         if (await self._directory.channel(channel)).shared:
             raise Refused("refused.shared")
 
-    async def _check_access(self, person: Person, target: Target) -> None:
+    async def _check_access(self, person: Person, scope: AccessScope) -> None:
         identity = person.identity
-        if not await self._may(identity, "create", "exec", target):
-            names = {"identity": identity.username, "namespace": target.namespace}
+        if not await self._may(identity, "create", "exec", scope):
+            names = {"identity": identity.username, "namespace": scope.namespace}
             raise Refused("refused.access", **names)
 
-    async def _may(self, identity: Identity, verb: str, subresource: str, target: Target) -> bool:
-        action = Action(verb, PODS, target.namespace, subresource, target.pod)
+    async def _may(
+        self, identity: Identity, verb: str, subresource: str, scope: AccessScope
+    ) -> bool:
+        action = Action(verb, PODS, scope.namespace, subresource, scope.pod)
+        # The API server adds this group at a login; a review knows only what it is given.
         groups = (*identity.groups, EVERYBODY)
         try:
             verdict = await allowed(self._cluster, identity.username, groups, action)

@@ -1,4 +1,4 @@
-"""The bot's parts, put together, and how each deed runs: apart from its acknowledgement."""
+"""The bot's parts, put together, and how it handles a call once that is acknowledged."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from slackbot import audit
 from slackbot.approvals import Approvals
 from slackbot.authorisation import Actor, Authorisation
 from slackbot.blocks.thread import verification_message
-from slackbot.bookmark import Bookmark
-from slackbot.catalogue import say
+from slackbot.catalogue import phrase
 from slackbot.decisions import Decisions
-from slackbot.errors import SlackError, Told
+from slackbot.errors import SlackError, UserMessage
 from slackbot.evidence import Evidence
 from slackbot.finder import Finder
 from slackbot.pods import Pods
-from slackbot.reply import Reply
+from slackbot.report_state import ReportState
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
 from slackbot.settings import Settings
-from slackbot.slack import Slack
+from slackbot.slack import BotIdentity, Reply, Slack
 
 log = logging.getLogger(__name__)
-
-Deed = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """Everything that a listener may need."""
+    """Everything that a handler may need."""
 
     settings: Settings
     slack: Slack
+    identity: BotIdentity
     authorisation: Authorisation
     requests: Requests
     finder: Finder
@@ -48,60 +46,65 @@ class Bot:
     reporter: Reporter
     evidence: Evidence | None
     tasks: TaskGroup
-    workspace: str
-    """The workspace's address, ending in `/`."""
 
-    def start(self, deed: Deed, actor: Actor, reply: Reply) -> None:
-        """Run a deed after its acknowledgement; whatever goes wrong is told to who wanted it."""
-        self.tasks.start_soon(self._run, deed, actor, reply)
+    def start(self, work: Callable[[], Awaitable[None]], actor: Actor, reply: Reply) -> None:
+        """Do what a handler has to do once the call is acknowledged; errors go to `reply`."""
+        # Apart from the handler: Slack waits three seconds for the acknowledgement, and no longer.
+        self.tasks.start_soon(self._run, work, actor, reply)
 
-    async def _run(self, deed: Deed, actor: Actor, reply: Reply) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]], actor: Actor, reply: Reply) -> None:
         try:
             with audit.decision(actor.user, actor.team, actor.channel):
-                await deed()
+                await work()
+        # Whatever it is: an exception that escapes here ends the task group, and with it the bot.
         except Exception as error:
             await self._explain(error, actor, reply)
 
     async def _explain(self, error: Exception, actor: Actor, reply: Reply) -> None:
-        """Tell whoever wanted it; whatever goes wrong even there must not end the bot."""
+        """Reply with the error; whatever goes wrong even there must not end the bot."""
         try:
-            await reply.say(explain(error, await self.authorisation.language(actor)))
+            await reply.send_text(explain(error, await self.authorisation.language(actor)))
         except SlackError as failure:
-            log.error("Nobody was told of '%s': %s", error, failure)
+            log.error("The error '%s' cannot be shown to the user: %s", error, failure)
         except Exception:
-            log.exception("Nobody was told of '%s'", error)
+            log.exception("The error '%s' cannot be shown to the user", error)
 
     async def verify(self, checkpoint: PodCheckpoint, reply: Reply, language: str) -> None:
-        """Read a bundle again, and tell its thread. Raises `Told`."""
+        """Verify a bundle, and post the result to its thread. Raises `UserMessage`."""
         evidence, location = self.evidence, checkpoint.status.location
         if evidence is None:
-            raise Told("error.reader", location=location)
-        bookmark = Bookmark.of(checkpoint)
-        await reply.say(say(language, "answer.verifying", name=checkpoint.metadata.name))
+            raise UserMessage("error.reader", location=location)
+        state = ReportState.of(checkpoint)
+        await reply.send_text(phrase(language, "answer.verifying", name=checkpoint.metadata.name))
         try:
             verification = await evidence.verify(checkpoint)
-        except Told:
+        except UserMessage:
             raise
         except ForensicsError as error:
-            raise Told("error.evidence", location=location, message=error.message) from error
+            raise UserMessage("error.evidence", location=location, message=error.message) from error
         message = verification_message(verification, language)
-        if bookmark.message:
-            await self.reporter.desk.post(bookmark.channel, message, thread=bookmark.message)
+        if state.message:
+            await self.reporter.context.post(state.channel, message, thread=state.message)
         else:
             await reply.send(message)
 
 
+Handler = Callable[[Bot, Actor, Reply, str], Awaitable[None]]
+"""Handles a button or a subcommand; the text is the button's value, or the checkpoint's name."""
+
+
 def explain(error: Exception, language: str) -> str:
-    """Return what to tell the user; what nobody foresaw goes into the log, with an id."""
-    if isinstance(error, Told):
-        return error.words(language)
+    """Return the message for the user; an unforeseen error goes into the log, with an id."""
+    if isinstance(error, UserMessage):
+        return error.text(language)
     if isinstance(error, SlackError):
         log.error("%s", error)
-        return say(language, "error.slack", code=error.code)
+        return phrase(language, "error.slack", code=error.code)
     if isinstance(error, ApiUnavailable):
-        return say(language, "error.away")
+        return phrase(language, "error.away")
     if isinstance(error, ClusterError):
-        return say(language, "error.cluster", message=error.message)
+        return phrase(language, "error.cluster", message=error.message)
+    # The user gets no details, which may be secret; the id leads to them in the log.
     number = secrets.token_hex(4)
     log.error("Unforeseen, %s", number, exc_info=error)
-    return say(language, "error.internal", id=number)
+    return phrase(language, "error.internal", id=number)

@@ -8,18 +8,17 @@ from typing import Generic, TypeVar
 import anyio
 
 T = TypeVar("T")
-LIMIT = 5000
-"""Answers that are kept at most."""
 
 
 class Cache(Generic[T]):
-    """Keeps answers by key; whoever asks for the same at once waits for one answer.
+    """Keeps `limit` answers by key; whoever asks for the same at once waits for one answer.
 
     An error is nobody's answer: it is raised, and the next one asks again.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, limit: int = 5000) -> None:
         self._seconds = seconds
+        self._limit = limit
         self._known: dict[str, tuple[float, T]] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -29,17 +28,19 @@ class Cache(Generic[T]):
             known = self._known.get(key)
             if known and anyio.current_time() < known[0]:
                 return known[1]
+            # From before the call: the answer may have been outdated while it was on its way.
             asked = anyio.current_time()
             value = await load()
             self._known[key] = (asked + self._seconds, value)
-        if len(self._known) > LIMIT:
+        if len(self._known) > self._limit:
             self._forget()
         return value
 
     def _forget(self) -> None:
         now = anyio.current_time()
         fresh = {key: one for key, one in self._known.items() if one[0] > now}
-        self._known = fresh if len(fresh) <= LIMIT else {}
+        # All of them fresh: it is cheaper to ask again than to sort by age.
+        self._known = fresh if len(fresh) <= self._limit else {}
         # A lock that somebody holds is kept, so that nobody asks twice.
         self._locks = {
             key: lock

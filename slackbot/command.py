@@ -1,4 +1,4 @@
-"""What was typed after `/checkpoint`, understood. Pure: text in, a request out.
+"""Parsing what was typed after `/checkpoint`. Pure: text in, a request out.
 
     parse('web-0 -n shop --reason "odd traffic"')
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from slackbot.errors import Told
+from slackbot.errors import UserMessage
 from slackbot.text import as_typed
 
 REASON_LIMIT = 1024
@@ -50,7 +50,7 @@ _ABOUT_ONE = {Verb.STATUS, Verb.CANCEL, Verb.RETRY, Verb.VERIFY}
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OpenForm:
     """Nothing was typed: show the form."""
 
 
@@ -63,7 +63,7 @@ class Subcommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CaptureRequest:
     """A pod is to be captured."""
 
     pod: str
@@ -81,17 +81,20 @@ class _Words:
     flags: set[str] = field(default_factory=set)
 
 
-def parse(text: str, default_namespace: str | None = None) -> Form | Subcommand | Ask:
-    """Return what is wanted. Raises `Told` that names the problem."""
+def parse(
+    text: str, default_namespace: str | None = None
+) -> OpenForm | Subcommand | CaptureRequest:
+    """Return what was typed, parsed. Raises `UserMessage` that names the problem."""
     words = _split(as_typed(text))
     if not words:
-        return Form()
+        return OpenForm()
+    # A pod that is called `list` is captured as `shop/list`.
     if words[0] in set(Verb):
         return _subcommand(Verb(words[0]), words[1:])
-    return _ask(_sort(words), default_namespace)
+    return _parse_capture(_sort(words), default_namespace)
 
 
-def ask(
+def capture_request(
     pod: str,
     namespace: str,
     containers: tuple[str, ...] = (),
@@ -99,8 +102,8 @@ def ask(
     incident: str = "",
     *,
     dry_run: bool = False,
-) -> Ask:
-    """Return a request, once it is found to be one. Raises `Told`."""
+) -> CaptureRequest:
+    """Return a request, once it is found to be one. Raises `UserMessage`."""
     for name in (pod, namespace, *containers):
         if not is_name(name):
             raise problem("error.name", name=name)
@@ -108,7 +111,7 @@ def ask(
         raise problem("error.reason", count=len(reason), limit=REASON_LIMIT)
     if not _INCIDENT.fullmatch(incident):
         raise problem("error.incident", incident=incident)
-    return Ask(pod, namespace, containers, reason, incident, dry_run)
+    return CaptureRequest(pod, namespace, containers, reason, incident, dry_run)
 
 
 def is_name(text: str) -> bool:
@@ -116,24 +119,27 @@ def is_name(text: str) -> bool:
     return bool(_NAME.fullmatch(text))
 
 
-def problem(key: str, **values: object) -> Told:
-    """Return the error that says what in a command was not understood."""
+def problem(key: str, **values: object) -> UserMessage:
+    """Return the error that names what is wrong with a command."""
     return Misunderstood(key, **values)
 
 
-class Misunderstood(Told):
+class Misunderstood(UserMessage):
     """A command that makes no sense; its words come with an example of one that does."""
 
-    def words(self, language: str) -> str:
+    def text(self, language: str) -> str:
         """Return the problem, and what to type instead."""
-        inner = super().words(language)
-        return Told("error.usage", problem=inner).words(language)
+        inner = super().text(language)
+        return UserMessage("error.usage", problem=inner).text(language)
 
 
 def _split(text: str) -> list[str]:
     reader = shlex.shlex(text, posix=True, punctuation_chars=False)
+    # Only blanks part words: names may hold dots and slashes.
     reader.whitespace_split = True
+    # '#' begins a channel's name, and no comment.
     reader.commenters = ""
+    # A backslash is a character: nobody escapes anything on a phone.
     reader.escape = ""
     try:
         return list(reader)
@@ -174,24 +180,25 @@ def _next(rest: Iterator[str], option: str) -> str:
     return value
 
 
-def _ask(words: _Words, default_namespace: str | None) -> Ask:
+def _parse_capture(words: _Words, default_namespace: str | None) -> CaptureRequest:
     if not words.names:
         raise problem("error.pod")
     if len(words.names) > 1:
         raise problem("error.many", words=" ".join(words.names))
-    namespace, pod = _place(words, default_namespace)
+    namespace, pod = _namespace_and_pod(words, default_namespace)
     options = words.options
-    return ask(
+    return capture_request(
         pod,
         namespace,
         tuple(options.get("container", ())),
+        # Given twice, both are the reason; of an incident, the last one counts.
         " ".join(options.get("reason", ())),
         options.get("incident", [""])[-1],
         dry_run="--dry-run" in words.flags,
     )
 
 
-def _place(words: _Words, default: str | None) -> tuple[str, str]:
+def _namespace_and_pod(words: _Words, default: str | None) -> tuple[str, str]:
     """Return namespace and pod; `shop/web-0` is understood too."""
     namespace, slash, pod = words.names[0].partition("/")
     if not slash:

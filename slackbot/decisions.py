@@ -1,18 +1,18 @@
-"""A second person's word on requests that wait: of another person, for the very same pod."""
+"""Approving and denying requests that wait: by another person, for the very same pod."""
 
 from __future__ import annotations
 
 from slackbot import audit
-from slackbot.approvals import Approvals, Pending
-from slackbot.authorisation import Actor, Authorisation, Person, Target
-from slackbot.catalogue import say
-from slackbot.errors import Refused, Told
+from slackbot.approvals import Approvals, PendingRequest
+from slackbot.authorisation import AccessScope, Actor, Authorisation, Person
+from slackbot.catalogue import phrase
+from slackbot.errors import Refused, UserMessage
 from slackbot.pods import Pods
 from slackbot.requests import Requests
 
 
 class Decisions:
-    """Approves and denies. Raises `Told`, or a `ClusterError`."""
+    """Approves and denies. Raises `UserMessage`, or a `ClusterError`."""
 
     def __init__(
         self,
@@ -27,51 +27,54 @@ class Decisions:
         self._authorisation = authorisation
 
     async def approve(self, actor: Actor, name: str) -> None:
-        """Let a request that waits begin: as another person, and for the very same pod."""
-        pending, person, target = await self._pending(actor, name, "approve")
+        """Create the checkpoint of a request that waits, if it is another person's."""
+        pending, person, scope = await self._pending(actor, name, "approve")
+        # By identity in the cluster, too: two Slack accounts of one person are one person.
         if _same(person, pending.requester):
             raise Refused("approval.self")
-        refusal = await self._outdated(pending, target)
+        refusal = await self._outdated(pending, scope)
         if refusal:
             if self._approvals.take(name):
-                await self._requests.end(pending, refusal.words(pending.requester.language))
+                await self._requests.close(pending, refusal.text(pending.requester.language))
             raise refusal
+        # Taken last, when only the creation can still fail: two clicks at once create one.
         if self._approvals.take(name) is None:
-            raise Told("approval.gone")
-        await self._requests.begin(pending, approver=actor.user)
+            raise UserMessage("approval.gone")
+        await self._requests.create(pending, approver=actor.user)
 
     async def deny(self, actor: Actor, name: str) -> None:
-        """End a request that waits; whoever asked may do that too."""
+        """End a request that waits; the requester may do that, too."""
         await self._pending(actor, name, "deny")
         pending = self._approvals.take(name)
         if pending is None:
-            raise Told("approval.gone")
+            raise UserMessage("approval.gone")
         audit.note(outcome="denied")
-        await self._requests.end(
-            pending, say(pending.requester.language, "approval.denied"), actor.user
+        await self._requests.close(
+            pending, phrase(pending.requester.language, "approval.denied"), actor.user
         )
 
     async def _pending(
         self, actor: Actor, name: str, action: str
-    ) -> tuple[Pending, Person, Target]:
+    ) -> tuple[PendingRequest, Person, AccessScope]:
         pending = self._approvals.get(name)
         if pending is None or pending.channel != actor.channel:
-            # Whoever may not even use the bot is told that, and not whether there is a request.
+            # Whoever may not use the bot must not learn whether there is such a request.
             await self._authorisation.admit(actor, action)
-            raise Told("approval.gone")
-        target = Target(pending.spec.namespace or "", pending.spec.pod)
+            raise UserMessage("approval.gone")
+        scope = AccessScope(pending.spec.namespace or "", pending.spec.pod)
         audit.note(pod_uid=pending.pod_uid)
-        return pending, await self._authorisation.authorise(actor, action, target), target
+        return pending, await self._authorisation.authorise(actor, action, scope), scope
 
-    async def _outdated(self, pending: Pending, target: Target) -> Refused | None:
-        """Return why a request may not begin any more: another pod, or no right any more."""
-        pod = await self._pods.get(target.namespace, target.pod)
+    async def _outdated(self, pending: PendingRequest, scope: AccessScope) -> Refused | None:
+        """Return why a request is outdated: the pod was replaced, or the right is gone."""
+        # The approver has seen the UID in the message: another pod of that name is another request.
+        pod = await self._pods.get(scope.namespace, scope.pod)
         if pod is None or pod.uid != pending.pod_uid:
-            return Refused("approval.replaced", pod=target.pod)
+            return Refused("approval.replaced", pod=scope.pod)
         asker = pending.requester.actor
         try:
             with audit.decision(asker.user, asker.team, asker.channel):
-                await self._authorisation.authorise(asker, "capture", target)
+                await self._authorisation.authorise(asker, "capture", scope)
         except Refused as refusal:
             if refusal.key == "refused.unsure":
                 # Nobody knows at the moment: the request goes on waiting.

@@ -1,6 +1,6 @@
-"""Who somebody is: in Slack by its own answers, in the cluster by the map.
+"""Who a Slack user is: for Slack by its own answers, in the cluster by the settings.
 
-Answers are believed for a minute.
+Answers are cached for `cacheSeconds`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slackbot.slack import Slack
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SlackUser:
     """A Slack user."""
 
     id: str
@@ -25,12 +25,12 @@ class Member:
     """Only if it is confirmed."""
     regular: bool
     """Neither guest, nor bot, nor deleted."""
-    alive: bool
+    active: bool
     """Neither bot nor deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ChannelInfo:
     """A channel."""
 
     shared: bool
@@ -40,25 +40,25 @@ class Conversation:
 
 
 class Directory:
-    """People, groups and channels. Raises `SlackError` where Slack does not tell."""
+    """Users, groups and channels. Raises `SlackError` where Slack does not answer."""
 
     def __init__(self, slack: Slack, settings: Settings) -> None:
         self._slack = slack
         self._settings = settings
-        self._members: Cache[Member] = Cache(settings.cache_seconds)
+        self._users: Cache[SlackUser] = Cache(settings.cache_seconds)
         self._groups: Cache[frozenset[str]] = Cache(settings.cache_seconds)
-        self._channels: Cache[Conversation] = Cache(settings.cache_seconds)
+        self._channels: Cache[ChannelInfo] = Cache(settings.cache_seconds)
 
-    async def member(self, user: str) -> Member:
-        """Return what Slack says of a user."""
+    async def user(self, user_id: str) -> SlackUser:
+        """Return a user as Slack knows it."""
 
-        async def load() -> Member:
-            answer = await self._slack.look_up("users.info", user=user, include_locale="true")
-            return _member(answer["user"])
+        async def load() -> SlackUser:
+            answer = await self._slack.look_up("users.info", user=user_id, include_locale="true")
+            return _slack_user(answer["user"])
 
-        return await self._members.get(user, load)
+        return await self._users.get(user_id, load)
 
-    async def listed(self, user: str) -> bool:
+    async def is_listed(self, user: str) -> bool:
         """Return whether somebody is on the list, or in one of the groups."""
         if user in self._settings.users:
             return True
@@ -74,40 +74,43 @@ class Directory:
 
         return await self._groups.get(group, load)
 
-    async def channel(self, channel: str) -> Conversation:
-        """Return what Slack says of a channel."""
+    async def channel(self, channel: str) -> ChannelInfo:
+        """Return a channel as Slack knows it."""
 
-        async def load() -> Conversation:
+        async def load() -> ChannelInfo:
             answer = await self._slack.look_up("conversations.info", channel=channel)
             found = answer["channel"]
+            # Pending: the others have been invited, and will read the history once they accept.
             shared = found.get("is_ext_shared") or found.get("is_pending_ext_shared")
-            return Conversation(bool(shared), found.get("is_member") is not False)
+            return ChannelInfo(bool(shared), found.get("is_member") is not False)
 
         return await self._channels.get(channel, load)
 
-    def identity(self, member: Member, team: str) -> Identity | None:
-        """Return who a user of our `team` is in the cluster: by the map, or else by address."""
-        if not member.alive:
+    def identity(self, user: SlackUser, team: str) -> Identity | None:
+        """Return who a user of `team` is in the cluster: by `identities`, or else by address."""
+        if not user.active:
             return None
-        mapped = self._settings.identities.get(member.id)
+        mapped = self._settings.identities.get(user.id)
         rule = self._settings.email
-        if mapped or rule is None or not member.regular or member.team != team:
+        if mapped or rule is None or not user.regular or user.team != team:
             return mapped
-        if member.email.rpartition("@")[2].lower() not in rule.domains:
+        if user.email.rpartition("@")[2].lower() not in rule.domains:
             return None
-        return Identity(username=f"{rule.prefix}{member.email}", groups=rule.groups)
+        return Identity(username=f"{rule.prefix}{user.email}", groups=rule.groups)
 
 
-def _member(user: Mapping[str, Any]) -> Member:
-    alive = not user.get("deleted") and not user.get("is_bot")
+def _slack_user(user: Mapping[str, Any]) -> SlackUser:
+    active = not user.get("deleted") and not user.get("is_bot")
+    # Guests keep the address of wherever they are from, possibly one of a trusted domain.
     guest = any(user.get(flag) for flag in ("is_restricted", "is_ultra_restricted", "is_stranger"))
     confirmed = user.get("is_email_confirmed") is True
+    # An address that nobody confirmed is a claim: anybody can enter any.
     email = user.get("profile", {}).get("email") or "" if confirmed else ""
-    return Member(
+    return SlackUser(
         id=user["id"],
         team=user.get("team_id", ""),
         locale=user.get("locale") or "",
         email=email,
-        regular=alive and not guest,
-        alive=alive,
+        regular=active and not guest,
+        active=active,
     )

@@ -1,37 +1,43 @@
-"""What the bot's users are told when something cannot be done, and what Slack refuses."""
+"""Errors: those whose message is for a user in Slack, and those of Slack itself."""
 
 from __future__ import annotations
 
 from forensics_core.errors import ForensicsError
-from slackbot.catalogue import say
+from slackbot.catalogue import phrase
 
 
-class Told(ForensicsError):
-    """An answer that is not what was hoped for, by its key in the catalogue."""
+class UserMessage(ForensicsError):
+    """An error whose message is for the user, by its key in the catalogue."""
 
     def __init__(self, key: str, **values: object) -> None:
-        super().__init__(say("en", key, **values))
+        super().__init__(phrase("en", key, **values))
         self.key = key
         self.values = values
 
     def __str__(self) -> str:
         return self.message
 
-    def words(self, language: str) -> str:
+    def text(self, language: str) -> str:
         """Return the answer in the reader's language."""
-        return say(language, self.key, **self.values)
+        return phrase(language, self.key, **self.values)
 
 
-class Refused(Told):
-    """Whoever asked may not do this, not here, or not any more."""
+class Refused(UserMessage):
+    """The user may not do this, or not here, or not any more."""
 
 
 class SlackError(ForensicsError):
-    """Slack did not do what was asked; `code` is its word for why."""
+    """Slack refused a call, or did not answer it; `code` is its own for why."""
 
-    def __init__(self, method: str, code: str, *, passing: bool = False) -> None:
-        hint = "Try again later" if passing else "Check the app's scopes, channels and token"
-        super().__init__(f"Slack answered {code} to {method}", hint=hint)
+    def __init__(
+        self, method: str, code: str, *, transient: bool = False, away: bool = False
+    ) -> None:
+        hint = "Try again later" if transient else "Check the app's scopes, channels and token"
+        message = f"Slack answered {code} to {method}"
+        if away:
+            message = f"Slack cannot be reached ({method}): {code}"
+            hint = "Check the network, HTTPS_PROXY and apiUrl"
+        super().__init__(message, hint=hint)
         self.code = code
-        self.passing = passing
+        self.transient = transient
         """Whether the same call may succeed later."""

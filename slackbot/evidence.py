@@ -1,4 +1,4 @@
-"""The evidence itself, by the reader's identity: links, the table's rows, verification."""
+"""Evidence, read as the reader's identity: download links, rows of the table, verification."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import anyio
+from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.examination import examine
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject, check_object
 from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader, open_bundle
+from forensics_core.bundle.seal import key_hint
 from forensics_core.bundle.verification import Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.errors import VerificationError
+from forensics_core.errors import UsageError, VerificationError
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.destination import S3Place
 from forensics_core.storage.s3_store import S3Store
 from slackbot.blocks.answers import Link
-from slackbot.errors import Told
+from slackbot.errors import UserMessage
 from slackbot.settings import Reader
-
-MANIFEST_LIMIT = 8 * 2**20
-"""Bytes of a manifest that is read for a table or for links."""
 
 
 class Evidence:
@@ -34,6 +32,7 @@ class Evidence:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._access = S3Access(endpoint_url=reader.endpoint, region=reader.region)
+        # Verification reads all of a bundle, which takes bandwidth and a processor for minutes.
         self._verifying = anyio.CapacityLimiter(1)
 
     def _open(self, checkpoint: PodCheckpoint) -> AbstractAsyncContextManager[BundleReader]:
@@ -41,7 +40,7 @@ class Evidence:
         status = checkpoint.status
         sha256 = status.manifest_sha256
         return open_bundle(
-            status.location, sha256=sha256, access=self._access, limit=MANIFEST_LIMIT
+            status.location, sha256=sha256, access=self._access, limit=self._reader.manifest_bytes
         )
 
     async def artifacts(self, checkpoint: PodCheckpoint) -> tuple[Artifact, ...]:
@@ -52,16 +51,17 @@ class Evidence:
     async def links(self, checkpoint: PodCheckpoint) -> list[Link]:
         """Return an address for every artifact, of the version that was sealed, good for
         `link_seconds`."""
-        place = parse_location(checkpoint.status.location)
-        if not isinstance(place, S3Place):
+        location = parse_location(checkpoint.status.location)
+        if not isinstance(location, S3Place):
             return []
         async with self._open(checkpoint) as bundle, s3_client(self._access) as client:
-            return [await self._link(client, place, bundle, name) for name in bundle.expectations]
+            return [await self._link(client, location, bundle, name) for name in bundle.objects]
 
-    async def _link(self, client: Any, place: S3Place, bundle: BundleReader, name: str) -> Link:
-        expected = bundle.expectations[name]
-        where = {"Bucket": place.bucket, "Key": place.key(name)}
+    async def _link(self, client: Any, location: S3Place, bundle: BundleReader, name: str) -> Link:
+        expected = bundle.objects[name]
+        where = {"Bucket": location.bucket, "Key": location.key(name)}
         version = bundle.sealed_version(name)
+        # Without a version the link would lead to whatever is the latest one when it is opened.
         if version is None and bundle.may_have_versions(name):
             version = await _pinned(bundle, expected)
         if version:
@@ -79,7 +79,7 @@ class Evidence:
     async def verify(self, checkpoint: PodCheckpoint) -> Verification:
         """Read everything again, and compare it with what the operator captured.
 
-        One at a time: raises `Told` while another is being read.
+        One at a time: raises `UserMessage` while another is being read.
         """
         status = checkpoint.status
         wanted = EvidenceIdentity(
@@ -90,21 +90,40 @@ class Evidence:
             manifest_sha256=status.manifest_sha256,
         )
         try:
+            # Nobody queues: who clicks again later reads what is there then.
             self._verifying.acquire_nowait()
         except anyio.WouldBlock as error:
-            raise Told("error.busy") from error
+            raise UserMessage("error.busy") from error
         try:
-            key = await self._key()
+            key = await read_key(self._reader)
             return await verify(status.location, key=key, wanted=wanted, access=self._access)
         finally:
             self._verifying.release()
 
-    async def _key(self) -> bytes | None:
-        path = self._reader.public_key
-        return await anyio.Path(path).read_bytes() if path else None
+
+async def read_key(reader: Reader | None) -> bytes | None:
+    """Return the public key that seals are checked with, None if none is set.
+
+    Raises `UsageError` where it cannot be read, or is none.
+    """
+    path = reader.public_key if reader else None
+    if path is None:
+        return None
+    try:
+        key = await anyio.Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"The public key {path} cannot be read: {error.strerror}",
+            hint="Mount it, or correct reader.publicKey",
+        ) from error
+    try:
+        await to_thread.run_sync(key_hint, key)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
+    return key
 
 
-async def _pinned(bundle: BundleReader, expected: Expectation) -> str | None:
+async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:
     """Return the version of an object whose versions nobody recorded and the bot may not list.
 
     It is the current one, once it was read and found to be what the manifest says: these objects,
@@ -115,11 +134,11 @@ async def _pinned(bundle: BundleReader, expected: Expectation) -> str | None:
         return None
     version = (await store.stat(expected.name)).version_id
     async with aclosing(store.read(expected.name, version)) as blocks:
-        problem = await examine(blocks, expected, _forget)
+        problem = await check_object(blocks, expected, _discard)
     if problem:
         raise VerificationError(f"{bundle.url} does not verify: {problem}")
     return version
 
 
-async def _forget(_: bytes) -> None:
+async def _discard(_: bytes) -> None:
     """Take a block that is only hashed."""

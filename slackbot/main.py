@@ -1,51 +1,142 @@
-"""`forensics-slackbot`: the entrypoint."""
+"""`forensics-slackbot`: puts the bot together from its parts, and runs it until it is stopped."""
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
-import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import anyio
-import click
+from anyio.abc import TaskGroup
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_sdk.web.async_client import AsyncWebClient
 
-from forensics_core.errors import ForensicsError
-from forensics_core.kube.connection import connect
-from forensics_core.operator.jsonlog import log_as_json
+from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.podcheckpoints import PodCheckpoints
+from forensics_core.service.health import health_server
+from forensics_core.service.logs import log_as_json
+from forensics_core.service.program import exit_on_error, run_until_stopped, service_command
 from forensics_core.tasks import task_group
-from slackbot.app import serve
+from slackbot.approvals import Approvals
+from slackbot.authorisation import Authorisation
+from slackbot.blocks.root import MessageOptions
+from slackbot.bot import Bot
+from slackbot.decisions import Decisions
+from slackbot.directory import Directory
+from slackbot.evidence import Evidence, read_key
+from slackbot.finder import Finder
+from slackbot.handlers import buttons, command, form, home
+from slackbot.pods import Pods
+from slackbot.report import ReportContext
+from slackbot.reporter import Reporter
+from slackbot.requests import Requests
 from slackbot.settings import Settings, load_settings
+from slackbot.slack import BotIdentity, Slack, slack_connection
+from slackbot.transport import Liveness, listening
+
+log = logging.getLogger(__name__)
 
 
-async def _main(settings: Settings, kubeconfig: str | None) -> None:
-    async with connect(kubeconfig) as cluster, task_group() as tasks:
-        tasks.start_soon(_until_told, tasks.cancel_scope)
-        await serve(cluster, settings)
-
-
-async def _until_told(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="SLACKBOT_CONFIG",
-    help="The settings, a YAML file; docs/slack.md lists them.",
-)
-@click.option("--kubeconfig", envvar="KUBECONFIG", help="Default: the pod's own account.")
-@click.option("--log-level", default="info", envvar="FORENSICS_LOG_LEVEL", show_default=True)
+@service_command("SLACKBOT_CONFIG")
 def main(config: Path | None, kubeconfig: str | None, log_level: str) -> None:
     """Answer /checkpoint in Slack, and report PodCheckpoints there."""
     log_as_json(log_level)
-    try:
+    with exit_on_error():
         settings = load_settings(config, dict(os.environ))
-        anyio.run(_main, settings, kubeconfig)
-    except ForensicsError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        run_until_stopped(partial(_connect_and_serve, settings, kubeconfig))
+
+
+async def _connect_and_serve(settings: Settings, kubeconfig: str | None) -> None:
+    await read_key(settings.reader)
+    async with connect(kubeconfig) as cluster:
+        await serve(cluster, settings)
+
+
+async def serve(
+    cluster: Cluster, settings: Settings, *, started: Callable[[int], None] | None = None
+) -> None:
+    """Run the bot until cancelled; `started` gets the health server's port once all is up.
+
+    Raises `SlackError` if Slack refuses the tokens, `ClusterError` if watching is refused.
+    """
+    liveness = Liveness()
+    async with (
+        # First of all: the kubelet asks whether the bot lives while Slack still takes its time.
+        health_server(settings.health_port, ready=liveness.ready, alive=liveness.alive) as port,
+        slack_connection(settings) as slack,
+        task_group() as tasks,
+    ):
+        bot = build(cluster, slack, settings, await slack.identify(), tasks)
+        try:
+            async with listening(make_app(bot), slack, settings) as connected:
+                liveness.watch(connected, lambda: bot.reporter.ready)
+                log.info("Serving the workspace %s", bot.identity.team)
+                if started:
+                    started(port)
+                await bot.reporter.run()
+        finally:
+            await bot.approvals.close()
+
+
+def build(
+    cluster: Cluster, slack: Slack, settings: Settings, identity: BotIdentity, tasks: TaskGroup
+) -> Bot:
+    """Put the parts together."""
+    checkpoints = PodCheckpoints(cluster, settings.namespace)
+    directory = Directory(slack, settings)
+    authorisation = Authorisation(cluster, directory, settings, identity.team)
+    pods = Pods(cluster)
+    requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
+    # After the requests, which know how to tell that one has expired.
+    approvals = Approvals(tasks, settings, requests.expire)
+    evidence = Evidence(settings.reader) if settings.reader else None
+    options = MessageOptions(settings.cluster, settings.language, evidence is not None)
+    reports = ReportContext(slack, directory, checkpoints, options, settings.edit_seconds, evidence)
+    return Bot(
+        settings=settings,
+        slack=slack,
+        identity=identity,
+        authorisation=authorisation,
+        requests=requests,
+        finder=Finder(checkpoints, authorisation, settings),
+        decisions=Decisions(requests, approvals, pods, authorisation),
+        approvals=approvals,
+        pods=pods,
+        reporter=Reporter(reports, settings, tasks),
+        evidence=evidence,
+        tasks=tasks,
+    )
+
+
+def make_app(bot: Bot) -> AsyncApp:
+    """Return the Bolt app with all handlers."""
+    secret = bot.settings.signing_secret
+    app = AsyncApp(
+        name="forensics",
+        # Without a token of its own: `authorize` brings it.
+        client=AsyncWebClient(base_url=bot.settings.api_url, session=bot.slack.session),
+        signing_secret=secret.get_secret_value() if secret else "",
+        # Left to itself, Bolt would ask Slack who it is before each acknowledgement.
+        authorize=_authorize(bot),
+    )
+    for handlers in (command, form, buttons, home):
+        handlers.register(app, bot)
+    return app
+
+
+def _authorize(bot: Bot) -> Callable[..., Awaitable[AuthorizeResult]]:
+    token, identity = bot.settings.bot_token.get_secret_value(), bot.identity
+
+    async def authorize(**_: Any) -> AuthorizeResult:
+        return AuthorizeResult(
+            enterprise_id=None,
+            team_id=identity.team,
+            bot_user_id=identity.user,
+            bot_id=identity.bot,
+            bot_token=token,
+        )
+
+    return authorize

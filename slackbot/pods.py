@@ -57,6 +57,7 @@ class Pods:
 
         async def load() -> dict[str, list[str]]:
             found: dict[str, list[str]] = {}
+            # In pages: a cluster may have a hundred thousand pods.
             pages = self._objects.pages(namespace or None, metadata_only=True)
             async with aclosing(pages):
                 async for page in pages:
@@ -68,6 +69,7 @@ class Pods:
 
 def near(name: str, names: list[str]) -> list[str]:
     """Return the names that somebody who typed `name` may have meant, in order."""
+    # What was typed may be the Deployment, without the suffix that its pods have.
     begins = [one for one in names if one.startswith(name)]
     alike = difflib.get_close_matches(name, names, n=NEAR, cutoff=0.6)
     return sorted(list(dict.fromkeys([*begins, *alike]))[:NEAR])

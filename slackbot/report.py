@@ -1,7 +1,7 @@
-"""One checkpoint's message and thread: a task that keeps both up to date, in order, never too fast.
+"""The report of one checkpoint: a task that keeps its message and its thread up to date.
 
-What happened meanwhile is coalesced into the next edit; milestones are never coalesced. A failure
-of Slack is waited for, not skipped.
+Changes are coalesced into the next edit of the message; milestones in the thread never are. What
+Slack refuses for the moment is tried again, not skipped.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -17,83 +18,113 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.errors import ClusterError, ForensicsError, NotFound
 from forensics_core.kube.backoff import Backoff
-from slackbot.blocks.answers import sentence
-from slackbot.blocks.elements import Message
-from slackbot.blocks.root import root_message
+from forensics_core.kube.podcheckpoints import PodCheckpoints
+from slackbot.blocks.elements import Message, sentence
+from slackbot.blocks.root import MessageOptions, root_message
 from slackbot.blocks.thread import link_message, milestone_message
-from slackbot.bookmark import Bookmark
-from slackbot.desk import Desk
+from slackbot.directory import Directory
 from slackbot.errors import SlackError
-from slackbot.milestones import COMPLETE, ENDS, LAST, LINKED, milestones
-from slackbot.pace import ORDINARY, URGENT
+from slackbot.evidence import Evidence
+from slackbot.report_state import COMPLETE, ENDS, LAST, LINKED, ReportState, milestones
+from slackbot.slack import ORDINARY, URGENT, Slack
 
 log = logging.getLogger(__name__)
 
-GONE = {"message_not_found", "cant_update_message", "edit_window_closed"}
-"""Slack's words for a message that cannot be edited ever again."""
-LOST = {"message_not_found", "thread_not_found", "cannot_reply_to_message"}
-"""Its words for a message that has no thread: it was deleted."""
-UNFIT = ("invalid_blocks", "msg_blocks_too_long")
-"""How its words begin for blocks that it will never take."""
+UNEDITABLE = {"message_not_found", "cant_update_message", "edit_window_closed"}
+"""Errors of Slack's for a message that can never be edited again."""
+DELETED_MESSAGE = {"message_not_found", "thread_not_found", "cannot_reply_to_message"}
+"""Its errors for a message that has no thread: somebody deleted it."""
+REFUSED_BLOCKS = ("invalid_blocks", "msg_blocks_too_long")
+"""How its errors begin for blocks that it will never show."""
 Step = Callable[[], Awaitable[None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between tries while Slack or the cluster does not do it."""
-TICK = 60.0
+ELAPSED_SECONDS = 60.0
 """Seconds after which the elapsed time is shown anew, though nothing else is new."""
+
+
+@dataclass
+class ReportContext:
+    """Connections and settings that all reports share."""
+
+    slack: Slack
+    directory: Directory
+    checkpoints: PodCheckpoints
+    options: MessageOptions
+    edit_seconds: float
+    evidence: Evidence | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    async def post(
+        self, channel: str, message: Message, *, thread: str = "", broadcast: bool = False
+    ) -> str:
+        """Post, if nobody of another organisation reads the channel. Raises `SlackError`."""
+        await self._keep_private(channel)
+        return await self.slack.post(channel, message, thread=thread, broadcast=broadcast)
+
+    async def update(self, channel: str, ts: str, message: Message) -> None:
+        """Edit, if nobody of another organisation reads the channel. Raises `SlackError`."""
+        await self._keep_private(channel)
+        await self.slack.update(channel, ts, message)
+
+    async def _keep_private(self, channel: str) -> None:
+        if (await self.directory.channel(channel)).shared:
+            raise SlackError("chat.postMessage", "channel_is_shared")
 
 
 @dataclass
 class Report:
     """Follows one checkpoint in `channel`. `show` tells it what is new; `run` does the work."""
 
-    desk: Desk
+    context: ReportContext
     channel: str
     checkpoint: PodCheckpoint
-    bookmark: Bookmark
+    state: ReportState
     deleted: bool = False
     _changed: anyio.Event = field(default_factory=anyio.Event)
-    _saved: Bookmark = field(init=False)
+    _saved: ReportState = field(init=False)
     _shown: Any = None
-    _shown_news: Any = field(init=False)
+    _shown_urgent: Any = field(init=False)
     _queue: anyio.CancelScope | None = None
     """Where an edit of mere progress waits for its turn."""
     _next_edit: float = float("-inf")
     _editable: bool = True
 
     def __post_init__(self) -> None:
-        self._saved = self.bookmark
-        told = [one for one in self.bookmark.told if one != LINKED]
-        self._shown_news = told, self.checkpoint.spec.cancel
+        self._saved = self.state
+        posted = [one for one in self.state.posted if one != LINKED]
+        self._shown_urgent = posted, self.checkpoint.spec.cancel
 
     def show(self, checkpoint: PodCheckpoint, *, deleted: bool = False) -> None:
-        """Take what is new; whatever was not shown yet is skipped."""
+        """Take the newest version; what was not shown of older ones is skipped."""
         self.checkpoint = checkpoint
         self.deleted = self.deleted or deleted
+        # It waits among the ordinary edits; cancelled, it joins the urgent ones.
         if self._queue and self._rank() is URGENT:
             self._queue.cancel()
-        self._wake()
+        self._notify()
 
     async def run(self) -> None:
-        """Work until the checkpoint's end, or its deletion, has been shown and told."""
+        """Work until the checkpoint's end, or its deletion, is in the message and in its thread."""
         # Again if it is deleted just when both tasks have ended.
-        while not self._over():
+        while not self._finished():
             async with anyio.create_task_group() as tasks:
                 # Two tasks, as a milestone must not wait for the turn of an edit.
-                tasks.start_soon(self._keep, self._edit)
-                tasks.start_soon(self._keep, self._tell)
+                tasks.start_soon(self._repeat, self._edit)
+                tasks.start_soon(self._repeat, self._post_next)
 
-    async def _keep(self, step: Step) -> None:
-        while not self._over():
-            await self._patiently(step)
+    async def _repeat(self, step: Step) -> None:
+        while not self._finished():
+            await self._retry(step)
 
-    def _over(self) -> bool:
+    def _finished(self) -> bool:
         if self.deleted:
-            # Nothing can be remembered any more: all of it has to be said.
-            return bool(self.bookmark.message) and not (self._due() or self._stale())
-        return bool(LAST & set(self._saved.told))
+            # Its annotations went with it, so nothing is remembered: all of it has to be posted.
+            return bool(self.state.message) and not (self._next_milestone() or self._outdated())
+        return bool(LAST & set(self._saved.posted))
 
-    async def _patiently(self, step: Step) -> None:
-        """Do a step, again and again until it works."""
+    async def _retry(self, step: Step) -> None:
+        """Do a step; after an error of Slack or the cluster, again until it succeeds."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
@@ -101,113 +132,124 @@ class Report:
                 return
             except (SlackError, ClusterError) as error:
                 log.warning("%s: %s", self.checkpoint.metadata.name, error)
-                if self.deleted and isinstance(error, SlackError) and not error.passing:
+                if self.deleted and isinstance(error, SlackError) and not error.transient:
                     raise
+                # Without end: a milestone is posted late rather than never.
                 await anyio.sleep(backoff.next())
 
-    def _wake(self) -> None:
+    def _notify(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
     @property
     def _language(self) -> str:
-        return self.bookmark.language or self.desk.frame.language
+        return self.state.language or self.context.options.language
 
     def _reached(self) -> list[str]:
         return milestones(self.checkpoint, deleted=self.deleted)
 
-    def _due(self) -> str:
-        """Return the first thing that the thread does not have, or nothing."""
-        due = [*([LINKED] if self.bookmark.thread else []), *self._reached()]
-        return next((one for one in due if one not in self.bookmark.told), "")
+    def _next_milestone(self) -> str:
+        """Return the first milestone that the thread does not have, or nothing."""
+        due = [*([LINKED] if self.state.thread else []), *self._reached()]
+        return next((one for one in due if one not in self.state.posted), "")
 
-    def _news(self) -> Any:
-        """Return what must not wait behind mere progress."""
+    def _urgent_state(self) -> Any:
+        """Return what must not wait behind mere progress: milestones, and a cancellation."""
         return self._reached(), self.checkpoint.spec.cancel
 
     def _rank(self) -> int:
-        return ORDINARY if self._news() == self._shown_news else URGENT
+        return ORDINARY if self._urgent_state() == self._shown_urgent else URGENT
 
     def _seconds(self) -> float:
         """Return how long the capture has gone on so far; 0 if it does not."""
         started = self.checkpoint.status.start_time
         if started is None or self.checkpoint.finished or self.deleted:
             return 0.0
-        return max(0.0, (self.desk.now() - started).total_seconds())
+        return max(0.0, (self.context.now() - started).total_seconds())
 
-    def _state(self) -> Any:
+    def _shown_state(self) -> Any:
         status, cancel = self.checkpoint.status, self.checkpoint.spec.cancel
-        return status, cancel, self.deleted, self.desk.frame.simple, self._seconds() // TICK
+        return (
+            status,
+            cancel,
+            self.deleted,
+            self.context.options.simple,
+            self._seconds() // ELAPSED_SECONDS,
+        )
 
-    def _stale(self) -> bool:
-        return self._editable and self._shown != self._state()
+    def _outdated(self) -> bool:
+        return self._editable and self._shown != self._shown_state()
 
     def _root(self) -> Message:
-        frame, now = self.desk.frame, self.desk.now()
-        return root_message(self.checkpoint, frame, now, deleted=self.deleted)
+        options, now = self.context.options, self.context.now()
+        return root_message(self.checkpoint, options, now, deleted=self.deleted)
 
-    def _note(self, state: Any, news: Any) -> None:
+    def _remember_shown(self, shown: Any, urgent: Any) -> None:
         """Remember what is shown, and until when it has to do."""
-        self._shown, self._shown_news = state, news
-        self._next_edit = anyio.current_time() + self.desk.edit_seconds
+        self._shown, self._shown_urgent = shown, urgent
+        self._next_edit = anyio.current_time() + self.context.edit_seconds
 
-    async def _open(self) -> None:
+    async def _post_root(self) -> None:
         """Post the root message."""
-        state, news = self._state(), self._news()
+        shown, urgent = self._shown_state(), self._urgent_state()
         try:
-            ts = await self.desk.post(self.channel, self._root())
+            ts = await self.context.post(self.channel, self._root())
         except SlackError as error:
             self._simplify(error)
             return
         self._editable = True
-        self._note(state, news)
-        self.bookmark = replace(self.bookmark, channel=self.channel, message=ts)
-        self._wake()
+        self._remember_shown(shown, urgent)
+        self.state = replace(self.state, channel=self.channel, message=ts)
+        self._notify()
 
     async def _edit(self) -> None:
         """Edit the message if that is due, or wait until something changes."""
-        if not (self.bookmark.message and self._stale()):
-            with anyio.move_on_after(TICK - self._seconds() % TICK):
+        if not (self.state.message and self._outdated()):
+            with anyio.move_on_after(ELAPSED_SECONDS - self._seconds() % ELAPSED_SECONDS):
                 await self._changed.wait()
             return
+        # What changes during this sleep goes into the same edit.
         await anyio.sleep_until(self._next_edit)
         await self._turn()
-        state, news = self._state(), self._news()
+        shown, urgent = self._shown_state(), self._urgent_state()
         try:
-            await self.desk.update(self.channel, self.bookmark.message, self._root())
+            await self.context.update(self.channel, self.state.message, self._root())
         except SlackError as error:
-            if error.code not in GONE:
+            if error.code not in UNEDITABLE:
                 self._simplify(error)
                 return
             self._editable = False
-        self._note(state, news)
-        self._wake()
+        self._remember_shown(shown, urgent)
+        self._notify()
 
     async def _turn(self) -> None:
-        """Wait for the turn of an edit; join those in a hurry as soon as there is news."""
+        """Wait for the turn of an edit, among the urgent ones as soon as it is one."""
         while True:
             rank = self._rank()
             with anyio.CancelScope() as queue:
                 self._queue = queue if rank is ORDINARY else None
-                await self.desk.slack.updates.turn(rank)
+                await self.context.slack.updates.wait_turn(rank)
             self._queue = None
             if not queue.cancelled_caught:
                 return
 
     def _simplify(self, error: SlackError) -> None:
         """Do without plans, for the whole workspace, if it refuses them; else raise."""
-        if error.code != "invalid_blocks" or self.desk.frame.simple:
+        if error.code != "invalid_blocks" or self.context.options.simple:
             raise error
-        self.desk.frame = replace(self.desk.frame, simple=True)
+        # Shared by all reports: no other one has to be refused first.
+        self.context.options = replace(self.context.options, simple=True)
 
-    async def _tell(self) -> None:
-        """Tell the next thing, remember what was told, or wait until something changes."""
-        due = self._due()
-        if not self.bookmark.message:
-            await self._open()
-        elif self._saved != self.bookmark and not self.deleted:
+    async def _post_next(self) -> None:
+        """Post the next milestone, remember what was posted, or wait until something changes."""
+        due = self._next_milestone()
+        if not self.state.message:
+            await self._post_root()
+        # Saved before the next post: after a crash at most one line appears twice.
+        elif self._saved != self.state and not self.deleted:
             await self._save()
-        elif due and not (due in ENDS and self._stale()):
+        # The end is shown in the channel, too: the message has to agree with it by then.
+        elif due and not (due in ENDS and self._outdated()):
             await self._post(due)
         else:
             await self._changed.wait()
@@ -215,56 +257,60 @@ class Report:
     async def _post(self, milestone: str) -> None:
         try:
             if milestone == LINKED:
-                await self._link()
+                await self._post_link()
             else:
-                await self._line(milestone)
+                await self._post_milestone(milestone)
         except SlackError as error:
-            if error.code not in LOST:
+            if error.code not in DELETED_MESSAGE:
                 raise
-            # Somebody deleted the message: what comes is worth another one.
-            self.bookmark = replace(self.bookmark, message="")
+            # Somebody deleted the message: the next milestone gets another one.
+            self.state = replace(self.state, message="")
             return
-        self.bookmark = replace(self.bookmark, told=(*self.bookmark.told, milestone))
-        self._wake()
+        self.state = replace(self.state, posted=(*self.state.posted, milestone))
+        self._notify()
 
-    async def _link(self) -> None:
-        """Tell the thread that somebody asked in where to follow."""
-        url = await self.desk.slack.permalink(self.channel, self.bookmark.message)
+    async def _post_link(self) -> None:
+        """Post a link to the message into the thread in which somebody asked."""
+        url = await self.context.slack.permalink(self.channel, self.state.message)
         spec, namespace = self.checkpoint.spec, self.checkpoint.target_namespace
         line = link_message(namespace, spec.pod, url, self._language)
-        await self.desk.post(self.channel, line, thread=self.bookmark.thread)
+        await self.context.post(self.channel, line, thread=self.state.thread)
 
-    async def _line(self, milestone: str) -> None:
-        """Post a milestone; what Slack will not show in full it shall show in words."""
+    async def _post_milestone(self, milestone: str) -> None:
+        """Post a milestone; as plain text where Slack refuses its blocks."""
         artifacts = await self._artifacts() if milestone == COMPLETE else ()
         message = milestone_message(self.checkpoint, milestone, self._language, artifacts)
-        more: Any = {"thread": self.bookmark.message, "broadcast": milestone in ENDS}
+        more: Any = {"thread": self.state.message, "broadcast": milestone in ENDS}
         try:
-            await self.desk.post(self.channel, message, **more)
+            await self.context.post(self.channel, message, **more)
         except SlackError as error:
-            if not error.code.startswith(UNFIT):
+            if not error.code.startswith(REFUSED_BLOCKS):
                 raise
             log.error("%s: %s", self.checkpoint.metadata.name, error)
-            await self.desk.post(self.channel, sentence(message.text), **more)
+            await self.context.post(self.channel, sentence(message.text), **more)
 
     async def _artifacts(self) -> tuple[Artifact, ...]:
-        if self.desk.evidence is None:
+        if self.context.evidence is None:
             return ()
         try:
-            return await self.desk.evidence.artifacts(self.checkpoint)
+            return await self.context.evidence.artifacts(self.checkpoint)
         except ForensicsError as error:
-            log.warning("%s: no table: %s", self.checkpoint.metadata.name, error)
+            log.warning(
+                "%s: the manifest cannot be read, the table names containers only: %s",
+                self.checkpoint.metadata.name,
+                error,
+            )
             return ()
 
     async def _save(self) -> None:
-        wanted = self.bookmark
-        patch = {"metadata": {"annotations": wanted.annotations()}}
+        state = self.state
+        patch = {"metadata": {"annotations": state.annotations()}}
         try:
-            await self.desk.checkpoints.patch(self.checkpoint.metadata.name, patch)
+            await self.context.checkpoints.patch(self.checkpoint.metadata.name, patch)
         except NotFound:
-            # The watch says so next, and how it was at the end.
+            # It was deleted. The watch says so next, with the last version there was.
             while not self.deleted:
                 await self._changed.wait()
             return
-        self._saved = wanted
-        self._wake()
+        self._saved = state
+        self._notify()

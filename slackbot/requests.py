@@ -1,4 +1,4 @@
-"""What people can have done: asked, approved, cancelled, repeated. Each checks anew who may."""
+"""What people can request: a capture, its cancellation or repetition; each is authorised."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ForensicsError
 from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
 from slackbot import audit
-from slackbot.approvals import Approvals, Pending
-from slackbot.authorisation import Authorisation, Person, Target
+from slackbot.approvals import Approvals, PendingRequest
+from slackbot.authorisation import AccessScope, Authorisation, Person
 from slackbot.blocks.answers import Preview
 from slackbot.blocks.approval import approval_message, ended_message
-from slackbot.bookmark import Bookmark
-from slackbot.catalogue import say
-from slackbot.command import Ask
+from slackbot.catalogue import phrase
+from slackbot.command import CaptureRequest
 from slackbot.directory import Directory
-from slackbot.errors import SlackError, Told
-from slackbot.milestones import state
+from slackbot.errors import SlackError, UserMessage
 from slackbot.pods import Pod, Pods, near
+from slackbot.report_state import ReportState, phase_word
 from slackbot.settings import Settings
 from slackbot.slack import Slack
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a PodCheckpoint is created while the API is away; the name makes that safe."""
+"""How often creating a PodCheckpoint is tried: safe, as its name is chosen before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Submitted:
     """A request that was made."""
 
     name: str = ""
     """The PodCheckpoint's; empty while it waits for a second person."""
-    heard: bool = True
+    bot_joined: bool = True
     """Whether the bot is in the channel, and so can report there."""
 
     def text(self, language: str) -> str:
-        """Return what to tell whoever asked."""
+        """Return the answer for the requester."""
         if not self.name:
-            return say(language, "answer.approval")
-        return say(language, "answer.asked" if self.heard else "answer.uninvited", name=self.name)
+            return phrase(language, "answer.approval")
+        return phrase(
+            language, "answer.asked" if self.bot_joined else "answer.uninvited", name=self.name
+        )
 
 
 class Requests:
-    """The bot's deeds. Raise `Told` with what to tell the user, or a `ClusterError`."""
+    """Everything that can be requested. Raises `UserMessage` for the user, or a `ClusterError`."""
 
     def __init__(
         self,
@@ -68,14 +69,14 @@ class Requests:
         self._directory = directory
         self._settings = settings
 
-    def spec(self, ask: Ask) -> PodCheckpointSpec:
-        """Return what is asked for as the resource has it."""
+    def spec(self, request: CaptureRequest) -> PodCheckpointSpec:
+        """Return the resource's spec for a request."""
         fields = {
-            "pod": ask.pod,
-            "namespace": ask.namespace,
-            "containers": ask.containers,
-            "reason": ask.reason,
-            "incident": ask.incident,
+            "pod": request.pod,
+            "namespace": request.namespace,
+            "containers": request.containers,
+            "reason": request.reason,
+            "incident": request.incident,
             "destination": self._settings.destination,
         }
         return PodCheckpointSpec.model_validate({key: one for key, one in fields.items() if one})
@@ -83,6 +84,7 @@ class Requests:
     async def preview(self, person: Person, spec: PodCheckpointSpec) -> Preview:
         """Return what would happen, without doing any of it."""
         pod = await self._check(person, spec)
+        # The API server's dry run: admission answers as it would for the real one.
         await self._checkpoints.create(spec, name=_name(spec.pod), dry_run=True)
         return Preview(
             namespace=pod.namespace,
@@ -94,71 +96,73 @@ class Requests:
             protected=self._settings.is_protected(pod.namespace),
         )
 
-    async def ask(
+    async def submit(
         self, person: Person, spec: PodCheckpointSpec, approvals: Approvals, thread: str = ""
-    ) -> Asked:
-        """Begin a checkpoint, or let it wait for a second person.
+    ) -> Submitted:
+        """Create a checkpoint, or let the request wait for a second person.
 
-        `thread` is the message in whose thread it was asked. Nothing waits for Slack here: the
-        report posts what there is to see, as soon as Slack takes it.
+        `thread` is the message in whose thread the form was opened. The capture does not wait for
+        Slack: the report posts what there is to see, as soon as Slack takes it.
         """
         pod = await self._check(person, spec)
-        pending = Pending(spec, pod.uid, person, person.actor.channel, thread=thread)
+        pending = PendingRequest(spec, pod.uid, person, person.actor.channel, thread=thread)
         if self._settings.is_protected(pod.namespace):
             await self._wait(pending, approvals)
             audit.note(outcome="waiting")
-            return Asked()
-        name = await self.begin(pending)
-        return Asked(name, await self._heard(pending.channel))
+            return Submitted()
+        name = await self.create(pending)
+        return Submitted(name, await self._bot_joined(pending.channel))
 
-    async def _heard(self, channel: str) -> bool:
+    async def _bot_joined(self, channel: str) -> bool:
         try:
             return (await self._directory.channel(channel)).joined
         except SlackError:
             return True
 
-    async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Asked:
-        """Ask for the same once more."""
+    async def retry(self, person: Person, old: PodCheckpoint, approvals: Approvals) -> Submitted:
+        """Submit the same request once more."""
         if not old.finished:
-            raise Told("error.running", name=old.metadata.name)
+            raise UserMessage("error.running", name=old.metadata.name)
         again = {"cancel": False, "namespace": old.target_namespace}
-        return await self.ask(person, old.spec.model_copy(update=again), approvals)
+        return await self.submit(person, old.spec.model_copy(update=again), approvals)
 
     async def cancel(self, checkpoint: PodCheckpoint, language: str) -> None:
         """Stop a checkpoint that runs."""
         if checkpoint.finished:
-            ended = say(language, f"state.{state(checkpoint)}")
-            raise Told("error.finished", name=checkpoint.metadata.name, state=ended)
+            ended = phrase(language, f"state.{phase_word(checkpoint)}")
+            raise UserMessage("error.finished", name=checkpoint.metadata.name, state=ended)
         await self._checkpoints.cancel(checkpoint.metadata.name)
 
     async def _check(self, person: Person, spec: PodCheckpointSpec) -> Pod:
         """Return the pod, once the person may capture it. The right comes before the pod's name."""
         namespace = spec.namespace or ""
-        await self._authorisation.permit(person, Target(namespace, spec.pod))
+        # Before the pod is looked up: the answer must not tell which pods exist.
+        await self._authorisation.permit(person, AccessScope(namespace, spec.pod))
         pod = await self._pods.get(namespace, spec.pod)
         if pod is None:
             raise await self._not_found(person, namespace, spec.pod)
         audit.note(pod_uid=pod.uid)
+        # Here rather than minutes later, when the node finds no such container.
         unknown = [name for name in spec.containers if name not in pod.containers]
         if unknown:
             names = ", ".join(pod.containers)
-            raise Told("error.container", pod=pod.name, name=unknown[0], names=names)
+            raise UserMessage("error.container", pod=pod.name, name=unknown[0], names=names)
         return pod
 
-    async def _not_found(self, person: Person, namespace: str, name: str) -> Told:
+    async def _not_found(self, person: Person, namespace: str, name: str) -> UserMessage:
         where = {"pod": name, "namespace": namespace}
         if not await self._authorisation.may_list_pods(person, namespace):
-            return Told("error.notFound", **where)
+            return UserMessage("error.notFound", **where)
         alike = near(name, await self._pods.names(namespace))
         if not alike:
-            return Told("error.notFound", **where)
-        return Told("error.near", **where, names=", ".join(alike))
+            return UserMessage("error.notFound", **where)
+        return UserMessage("error.near", **where, names=", ".join(alike))
 
-    async def _wait(self, pending: Pending, approvals: Approvals) -> None:
+    async def _wait(self, pending: PendingRequest, approvals: Approvals) -> None:
         name, person = approvals.new_id(), pending.requester
         message = approval_message(
             pending.spec,
-            pending=name,
+            request_id=name,
             uid=pending.pod_uid,
             requester=person.actor.user,
             identity=person.identity.username,
@@ -166,20 +170,25 @@ class Requests:
             minutes=max(1, round(self._settings.approval_seconds / 60)),
             language=person.language,
         )
+        # Posted first: without its message nobody could approve a request.
         ts = await self._slack.post(pending.channel, message)
         approvals.add(name, replace(pending, message=ts))
 
-    async def lapse(self, pending: Pending, key: str) -> None:
-        """Say in a request's message why nobody can approve it any more."""
-        audit.record(_lapsed(pending), "refused", key)
+    async def expire(self, pending: PendingRequest, key: str) -> None:
+        """Edit a request's message: nobody can approve it any more, and why."""
+        audit.record(_undecided(pending), "refused", key)
         try:
-            await self.end(pending, say(pending.requester.language, key))
+            await self.close(pending, phrase(pending.requester.language, key))
         except SlackError as error:
-            log.error("Nobody was told that the request %s lapsed: %s", pending.message, error)
+            log.error(
+                "The message of the request %s, which expired, cannot be edited: %s",
+                pending.message,
+                error,
+            )
 
-    async def begin(self, pending: Pending, approver: str = "") -> str:
-        """Make the PodCheckpoint, and return its name; where that fails, its message says so."""
-        bookmark = Bookmark(
+    async def create(self, pending: PendingRequest, approver: str = "") -> str:
+        """Create the PodCheckpoint, and return its name; an error is shown in its message, too."""
+        report_state = ReportState(
             channel=pending.channel,
             message=pending.message,
             thread=pending.thread,
@@ -191,13 +200,13 @@ class Requests:
         )
         asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
         try:
-            name = await self._create(pending.spec, bookmark.annotations() | asker)
+            name = await self._create(pending.spec, report_state.annotations() | asker)
         except ForensicsError as error:
             key = "error.away" if isinstance(error, ApiUnavailable) else "error.cluster"
-            told = Told(key, message=error.message)
+            message = UserMessage(key, message=error.message)
             if pending.message:
-                await self.end(pending, told.words(pending.requester.language))
-            raise told from error
+                await self.close(pending, message.text(pending.requester.language))
+            raise message from error
         audit.note(checkpoint=name, outcome="created")
         return name
 
@@ -208,7 +217,7 @@ class Requests:
                 await self._checkpoints.create(spec, name=name, annotations=annotations)
                 break
             except AlreadyExists:
-                # The answer of an earlier try was lost; the name is as good as nobody else's.
+                # The answer to an earlier attempt was lost: a random name that exists is our own.
                 if attempt == 1:
                     raise
                 break
@@ -218,8 +227,8 @@ class Requests:
                 await anyio.sleep(0.5)
         return name
 
-    async def end(self, pending: Pending, text: str, by: str = "") -> None:
-        """Say in a request's message what it came to, and who ended it."""
+    async def close(self, pending: PendingRequest, text: str, by: str = "") -> None:
+        """Edit a request's message: how it ended, and by whom."""
         requester = pending.requester
         message = ended_message(
             pending.spec,
@@ -231,8 +240,8 @@ class Requests:
         await self._slack.update(pending.channel, pending.message, message)
 
 
-def _lapsed(pending: Pending) -> audit.Decision:
-    """Return what was asked for, and nobody decided."""
+def _undecided(pending: PendingRequest) -> audit.Decision:
+    """Return the audit record of a request that nobody decided."""
     person = pending.requester
     return audit.Decision(
         person.actor.user,

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel
-from forensics_core.errors import UsageError
+from forensics_core.service.settings import check_settings, read_settings
 
+_DOCUMENT = "docs/slack.md"
 TOKENS = {
     "botToken": "SLACK_BOT_TOKEN",
     "appToken": "SLACK_APP_TOKEN",
@@ -64,6 +64,8 @@ class Reader(Model):
     public_key: Path | None = None
     """The PEM file that seals are checked with."""
     link_seconds: Annotated[int, Field(ge=30, le=3600)] = 300
+    manifest_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
+    """A larger manifest is not read for links or for the table."""
 
 
 class Settings(Model):
@@ -93,6 +95,8 @@ class Settings(Model):
     protected: tuple[str, ...] = ()
     """Patterns of namespaces in which a second person has to approve."""
     approval_seconds: Annotated[float, Field(gt=0, le=3600)] = 900.0
+    approval_limit: Annotated[int, Field(ge=1)] = 200
+    """Requests that may wait for approval at once; one more ends the oldest."""
     namespace: DnsLabel = "forensics-system"
     """Where PodCheckpoints are made."""
     default_namespace: DnsLabel | None = None
@@ -111,6 +115,8 @@ class Settings(Model):
     """The same between any two edits: Slack allows about fifty a minute."""
     post_seconds: Annotated[float, Field(ge=0)] = 1.0
     """The shortest time between two new messages in one channel."""
+    suggestion_seconds: Annotated[float, Field(gt=0, lt=3)] = 2.5
+    """How long a suggestion in the form may take: Slack waits three seconds."""
     cache_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0
     """How long a person, a group or a channel is believed to be as Slack said."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -130,6 +136,7 @@ class Settings(Model):
 
     def channel_for(self, incident: str) -> Channel | None:
         """Return the channel in which an incident is at home, or None."""
+        # The first that matches: the order of the file decides.
         for channel in self.channels:
             if any(fnmatchcase(incident, pattern) for pattern in channel.incidents):
                 return channel
@@ -142,25 +149,6 @@ class Settings(Model):
 
 def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     """Read the settings. Raises `UsageError` that names the first setting which does not fit."""
-    data = _read(path) if path else {}
+    data = read_settings(path, document=_DOCUMENT)
     data |= {name: environ[key] for name, key in TOKENS.items() if environ.get(key)}
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        where = TOKENS.get(where, where)
-        raise UsageError(
-            f"{path or 'The environment'}: {where or 'the settings'}: {first['msg']}",
-            hint="See docs/slack.md for what can be set",
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="Mount the settings") from error
-    if data is not None and not isinstance(data, dict):
-        raise UsageError(f"{path} holds no settings", hint="See docs/slack.md for an example")
-    return data or {}
+    return check_settings(Settings, data, path, document=_DOCUMENT, variables=TOKENS)

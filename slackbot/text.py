@@ -15,6 +15,7 @@ _SINGLE = "\u2018\u2019\u201a"
 _HYPHENS = "\u2010\u2011\u2212"
 QUOTES = str.maketrans(dict.fromkeys(_DOUBLE, '"') | dict.fromkeys(_SINGLE, "'") | {"\u00a0": " "})
 """What keyboards of phones put in the place of what was typed."""
+# Phones make one long dash of two hyphens where a word begins: there it was an option.
 _OPTION = re.compile(r"(?<!\S)(?:-*[\u2013\u2014]-*|-{3,})")
 _DASH = re.compile(f"[\u2013\u2014{_HYPHENS}]")
 _QUOTED = re.compile(r"""("[^"]*"|'[^']*')""")

@@ -1,11 +1,11 @@
-"""How Slack's calls come in: over a socket that the bot opens, or by HTTP."""
+"""How Slack's calls come in: over a socket that the bot opens, or by HTTP; and whether they do."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
-from forensics_core.listener import listener
+from forensics_core.service.health import Contact
+from forensics_core.service.http import http_server
 from slackbot.errors import SlackError
 from slackbot.settings import Settings
 from slackbot.slack import Slack
@@ -27,21 +28,53 @@ from slackbot.slack import Slack
 log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
-REMEMBERED = 10_000
+SEEN_LIMIT = 10_000
 """Envelopes and requests that are remembered, so as to know them when they come again."""
-PING = 5
+PING_SECONDS = 5
 """Seconds between signs of life on the socket."""
-GOODBYE = 5
+CLOSE_SECONDS = 5
 """Seconds that closing may take."""
+LOST_SECONDS = 120.0
+"""Seconds without a connection after which a restart may help."""
 
 Connected = Callable[[], Any]
-"""An async function that says whether Slack's calls get through."""
+"""An async function that returns whether Slack's calls get through."""
 
 
-class Remembered:
-    """The last keys that were seen, no more than `most`."""
+class Liveness:
+    """Remembers when the connection was last there."""
 
-    def __init__(self, most: int = REMEMBERED) -> None:
+    def __init__(self) -> None:
+        self._connected: Callable[[], Awaitable[bool]] | None = None
+        self._ready: Callable[[], bool] = lambda: False
+        self._contact = Contact(LOST_SECONDS)
+        # It starts well: whoever has not connected yet gets as long as whoever lost it.
+        self._contact.heard()
+
+    def watch(self, connected: Callable[[], Awaitable[bool]], ready: Callable[[], bool]) -> None:
+        """Ask these from now on; before, there is no connection."""
+        self._connected, self._ready = connected, ready
+
+    async def connected(self) -> bool:
+        """Return whether it is there now."""
+        there = self._connected is not None and bool(await self._connected())
+        if there:
+            self._contact.heard()
+        return there
+
+    async def ready(self) -> bool:
+        """Return whether it is there, and the cluster is known too."""
+        return await self.connected() and self._ready()
+
+    async def alive(self) -> bool:
+        """Return whether it is there, or was not long ago."""
+        return await self.connected() or self._contact.recent
+
+
+class SeenKeys:
+    """The last `most` keys that were seen: Slack sends again what it thinks was lost."""
+
+    def __init__(self, most: int = SEEN_LIMIT) -> None:
         self._most = most
         self._keys: OrderedDict[str, None] = OrderedDict()
 
@@ -65,7 +98,7 @@ class HttpHandler:
     def __init__(self, app: AsyncApp, secret: str) -> None:
         self._app = app
         self._verifier = SignatureVerifier(secret)
-        self._seen = Remembered()
+        self._seen = SeenKeys()
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a request; one that was taken before is acknowledged, and no more."""
@@ -73,13 +106,14 @@ class HttpHandler:
         key = self._key(request, body)
         if key is not None and not self._seen.add(key):
             return web.Response()
+        # Taken as seen before it is handled: a retry may arrive while the first is under way.
         done = False
         try:
             answer = await self._app.async_dispatch(await to_bolt_request(request))
             done = answer.status < 500
             return await to_aiohttp_response(answer)
         finally:
-            # What failed is Slack's to send again.
+            # Slack sends again what failed.
             if key is not None and not done:
                 self._seen.forget(key)
 
@@ -98,8 +132,8 @@ class SocketHandler(AsyncSocketModeHandler):
     """Hands envelopes on once each: Slack sends one again where it missed the acknowledgement."""
 
     def __init__(self, app: AsyncApp, app_token: str) -> None:
-        super().__init__(app, app_token, ping_interval=PING)
-        self._seen = Remembered()
+        super().__init__(app, app_token, ping_interval=PING_SECONDS)
+        self._seen = SeenKeys()
 
     async def handle(  # type: ignore[override]  # the base class narrows the first argument too
         self, client: SocketModeClient, req: SocketModeRequest
@@ -113,7 +147,7 @@ class SocketHandler(AsyncSocketModeHandler):
 
 @asynccontextmanager
 async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIterator[Connected]:
-    """Take Slack's calls for the block; yields what says whether they get through.
+    """Take Slack's calls for the block; yields the check whether they get through.
 
     Raises `SlackError` where Slack refuses the token for the socket.
     """
@@ -124,23 +158,24 @@ async def listening(app: AsyncApp, slack: Slack, settings: Settings) -> AsyncIte
     token = settings.app_token.get_secret_value() if settings.app_token else ""
     address = await _address(slack, token)
     handler = SocketHandler(app, token)
+    # The address that was just fetched: the handler need not ask for another one.
     handler.client.wss_uri = address
     try:
         await handler.connect_async()  # type: ignore[no-untyped-call]  # slack_bolt's
         yield handler.client.is_connected
     finally:
-        with anyio.move_on_after(GOODBYE, shield=True):
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             await handler.close_async()  # type: ignore[no-untyped-call]  # slack_bolt's
 
 
 async def _address(slack: Slack, token: str) -> str | None:
-    """Return the first socket's: the handler would try a wrong token for ever, and say nothing."""
+    """Return the first socket's: with a wrong token the handler would try for ever, in silence."""
     try:
-        return await slack.ask_for_socket(token)
+        return await slack.open_socket(token)
     except SlackError as error:
-        if not error.passing:
+        if not error.transient:
             raise
-        log.warning("The socket is tried again: %s", error)
+        log.warning("The socket cannot be opened; trying again: %s", error)
         return None
 
 
@@ -152,13 +187,5 @@ async def _http(app: AsyncApp, settings: Settings) -> AsyncIterator[Connected]:
     async def connected() -> bool:
         return True
 
-    server = web.Application()
-    server.add_routes([web.post(PATH, handler.handle)])
-    runner = web.AppRunner(server, access_log=None)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener(settings.port)).start()
+    async with http_server(settings.port, [web.post(PATH, handler.handle)]):
         yield connected
-    finally:
-        with anyio.move_on_after(GOODBYE, shield=True):
-            await runner.cleanup()

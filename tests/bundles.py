@@ -21,7 +21,7 @@ from forensics_core.bundle.manifest import (
     OrderRef,
     Tool,
 )
-from forensics_core.bundle.writer import BundleWriter, Findings, Label, Sealable
+from forensics_core.bundle.writer import BundleWriter, Findings, FinishedBundle, Label
 from forensics_core.storage.blocks import BLOCK_SIZE, one
 from forensics_core.storage.destination import Destination
 from forensics_core.storage.locate import open_destination
@@ -38,14 +38,13 @@ CHANGES = {"method": "engine-api", "changes": [{"kind": "A", "path": "/tmp/\x1b[
 assert len(ARCHIVE) > 2 * BLOCK_SIZE
 
 
-async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> Sealable:
+async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> FinishedBundle:
     """Write a bundle of three artifacts, one gap and a file of the context to `url`."""
     async with open_destination(url) as destination:
         await _put(destination, CONTEXT, POD)
         bundle = BundleWriter(destination)
         await bundle.add(Label(INSPECT, ArtifactKind.INSPECT, "web"), one(b'{"Id": "4f2a"}'))
-        changes = json.dumps(CHANGES).encode()
-        await bundle.add(Label(DIFF, ArtifactKind.DIFF, "web"), one(changes))
+        await bundle.add(Label(DIFF, ArtifactKind.DIFF, "web"), one(listing(CHANGES, "changes")))
         label = Label(ROOTFS, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
         await bundle.add(label, one(archive), Findings(flags={Flag.CHANGED_WHILE_READ}))
         bundle.lacks(
@@ -57,6 +56,13 @@ async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> Sealable:
             )
         )
         return await bundle.finish(capture(url), [context_file()])
+
+
+def listing(document: dict[str, Any], name: str) -> bytes:
+    """Return a document as the collector writes those that end in a list: a row a line."""
+    head = {key: value for key, value in document.items() if key != name}
+    rows = ",\n".join(json.dumps(row) for row in document[name])
+    return f"{json.dumps({**head, name: []})[:-2]}\n{rows}\n]}}\n".encode()
 
 
 async def _put(destination: Destination, name: str, data: bytes) -> None:

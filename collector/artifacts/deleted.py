@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from anyio import to_thread
 
+from collector.artifacts import beyond
 from collector.documents.text import readable
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.patience import patiently
 from collector.node.procfs import companions
 from collector.node.programs import Programs
-from collector.node.sharedmemory import MAX_SEGMENTS, Segment, segments
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.bundle.writer import shortened
@@ -58,7 +58,7 @@ async def _account(scene: Scene, numbers: Sequence[int], programs: Programs) -> 
     for file in found[:MAX_GAPS]:
         await _tell(scene, file, programs)
     _tell_rest(scene, search, found[MAX_GAPS:])
-    await _tell_segments(scene, numbers)
+    await beyond.account(scene, numbers)
 
 
 async def _tell(scene: Scene, file: DeletedFile, programs: Programs) -> None:
@@ -86,33 +86,3 @@ def _tell_rest(scene: Scene, search: Search, rest: Sequence[DeletedFile]) -> Non
         shown = ", ".join(map(str, numbers[:50])) + (", ..." if len(numbers) > 50 else "")
         message = f"It is not known which deleted files {len(numbers)} processes hold: {shown}"
         scene.lacks("deleted files, of some processes", "Unreadable", message, requested=False)
-
-
-async def _tell_segments(scene: Scene, numbers: Sequence[int]) -> None:
-    try:
-        found = await patiently(PATIENCE, "shared memory", segments, numbers)
-    except (Unavailable, OSError) as error:
-        message = f"The container's System V shared memory could not be listed: {error}"
-        scene.lacks("shared memory", "NotPermitted", message, requested=False)
-        return
-    for segment in found[:MAX_SEGMENTS]:
-        _tell_segment(scene, segment)
-    if len(found) > MAX_SEGMENTS:
-        message = f"There are more than {MAX_SEGMENTS} segments of System V shared memory"
-        scene.lacks("shared memory, the rest", "NotSupported", message, requested=False)
-
-
-def _tell_segment(scene: Scene, segment: Segment) -> None:
-    name = f"/SYSV{segment.key:08x}"
-    message = (
-        f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "
-        f"of the container, has no file; {segment.attached} processes have it attached"
-    )
-    scene.lacks(
-        f"shared memory {segment.number}",
-        "NotSupported",
-        message,
-        requested=False,
-        path=name,
-        size=segment.size,
-    )

@@ -25,6 +25,7 @@ from collector.node.procfs import companions
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import SourceError
@@ -207,14 +208,20 @@ async def _look_back(scene: Scene) -> None:
         f"{NAME}, or are there as the image has them"
     )
     if (held := scene.held.upper) is not None:
-        await scene.add(
-            UPPER,
-            ArtifactKind.FILESYSTEM,
-            held.archive(),
-            method="upper",
-            media_type="application/x-tar",
-            compression=scene.compression,
-        )
+        findings = Findings()
+        async with indexed(scene, findings, names=(UPPER_INDEX, UPPER_LOOKUP)) as index:
+            await scene.add(
+                UPPER,
+                ArtifactKind.FILESYSTEM,
+                held.archive(),
+                method="upper",
+                media_type="application/x-tar",
+                findings=findings,
+                compression=scene.compression,
+                taps=[index],
+            )
         message += f". {UPPER} has what the container wrote until the capture began"
+        if held.unread.total:
+            message += f". Of these it has zeros, which could not be read: {held.unread}"
         message += "" if held.complete else f", the first {len(held.places)} files of it"
     scene.lacks("files of the file system", "Gone", message)

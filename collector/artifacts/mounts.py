@@ -21,11 +21,12 @@ from collector.documents.text import readable
 from collector.files.beneath import opened
 from collector.files.indexing import indexed
 from collector.files.mountarchive import Loss, MountArchive, Top
-from collector.files.mounted import Survey, measure_all, open_mount, survey
+from collector.files.mounted import Survey, measure_all, open_uncovered, survey
 from collector.files.mountplan import Fate, Planned, State, plan
 from collector.node.host import Host
 from collector.node.patience import patiently
 from collector.node.procfs import companions
+from collector.node.threads import Apart
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
@@ -76,7 +77,8 @@ async def _capture_mounts(scene: Scene) -> None:
     planned = plan(seen, declared(container), state, remote=remote)
     with ExitStack() as stack:
         wanted = [each for each in planned if each.to_read]
-        opening = (stack, wanted, scene.runtime.machine)
+        points = frozenset(each.path for each in seen.mounts if each.space == seen.mounts[0].space)
+        opening = (stack, wanted, scene.runtime.machine, points)
         tops = await patiently(PATIENCE, "mounts", _open_all, *opening)
         if tops:
             archive = MountArchive()
@@ -109,20 +111,25 @@ async def _survey(scene: Scene) -> tuple[Survey, str]:
 
 def _look(first: int, key: str) -> Survey:
     pids = companions(first, key)
-    seen = survey([first, *(pid for pid in pids if pid != first)], key)
+    apart = Apart()
+    apart.look(pids)
+    seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)
+    seen.unseen += apart.unseen
     measure_all(seen.mounts)
     return seen
 
 
-def _open_all(stack: ExitStack, wanted: Sequence[Planned], machine: Host | None) -> list[Top]:
-    """Open what is to be archived; what cannot be opened is missing."""
+def _open_all(
+    stack: ExitStack, wanted: Sequence[Planned], machine: Host | None, points: frozenset[bytes]
+) -> list[Top]:
+    """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`."""
     tops: list[Top] = []
     for each in wanted:
         if len(tops) >= MAX_TOPS:
             each.fate = Fate(State.MISSING, "TooMany", f"{MAX_TOPS} mounts are archived at most")
             continue
         try:
-            tops.append(stack.enter_context(_open(each, machine)))
+            tops.append(stack.enter_context(_open(each, machine, points)))
         except OSError as error:
             why = error.strerror or str(error)
             each.fate = Fate(State.MISSING, "Unreadable", f"It could not be opened: {why}")
@@ -130,10 +137,10 @@ def _open_all(stack: ExitStack, wanted: Sequence[Planned], machine: Host | None)
 
 
 @contextmanager
-def _open(each: Planned, machine: Host | None) -> Iterator[Top]:
+def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[Top]:
     if each.seen:
-        with open_mount(each.seen) as place:
-            yield Top(each.path, place, each.seen.is_file)
+        with open_uncovered(each.seen) as place:
+            yield Top(each.path, place, each.seen.is_file, points)
     elif machine:
         with opened(machine.open(each.source)) as place:
             yield Top(each.path, place, single=True)

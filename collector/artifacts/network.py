@@ -22,6 +22,7 @@ from collector.documents.list import streamed
 from collector.documents.text import portable, readable
 from collector.node.patience import patiently
 from collector.node.procfs import MAX_BYTES, Process, machine_network
+from collector.node.threads import Apart
 from collector.runtimes.runtime import Unavailable
 from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
@@ -132,8 +133,9 @@ async def capture(scene: Scene) -> None:
 
 
 def _find_spaces(numbers: list[int]) -> _Spaces:
-    spaces = _Spaces()
-    for number in numbers:
+    spaces, apart = _Spaces(), Apart()
+    apart.look(numbers)
+    for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:
             spaces.members.setdefault(process.link("ns/net"), []).append(number)
             _note_holders(process, spaces)

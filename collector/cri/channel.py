@@ -24,7 +24,9 @@ PATIENCE = 30.0
 
 Answer = TypeVar("Answer", bound=Message)
 
-_BROKEN = (OSError, ProtocolError, StreamTerminatedError)
+_BROKEN = (OSError, ProtocolError, StreamTerminatedError, AttributeError)
+"""How grpclib says that there is no connection; by the last one where it ends as it is made, which
+is so at a socket whose queue is full."""
 
 
 class Unimplemented(RuntimeUnavailable):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from anyio import to_thread
 
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.channel import Channel, open_channel
+from collector.cri.channel import Channel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
-from collector.runtimes.endpoints import ENDPOINT, Endpoint, look, named, usual
-from forensics_core.errors import (
-    ContainerGone,
-    ContainerNotFound,
-    ForensicsError,
-    RuntimeNotFound,
-    RuntimeUnavailable,
-)
+from collector.runtimes.endpoints import Endpoint, look, named
+from collector.runtimes.search import Search, patiently_chosen
+from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
 """The schemes of container IDs, and the programs that they are of."""
@@ -25,56 +19,48 @@ PATIENCE = 10.0
 """Seconds that a runtime may take to say who it is."""
 
 
-@asynccontextmanager
-async def open_cri(scheme: str, container: str = "") -> AsyncIterator[CriRuntime]:
+class OtherRuntime(RuntimeNotFound):
+    """What answers at a socket is another runtime."""
+
+
+def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[CriRuntime]:
     """Open the runtime of containers with `scheme`: the named one, or one of those that answer.
 
     Where several do, as where Docker's own containerd runs beside the cluster's, it is the one that
     knows `container`, a reference. Raises `RuntimeNotFound` where there is none at all, and
-    `RuntimeUnavailable` with what each of them said.
+    `RuntimeUnavailable` where one may answer later, with what each of them said.
     """
-    endpoint = await to_thread.run_sync(named)
-    places = [endpoint] if endpoint else await to_thread.run_sync(look, PROGRAMS[scheme])
-    said: list[str] = []
-    strangers: list[CriRuntime] = []
-    async with AsyncExitStack() as stack:
+
+    async def choose(stack: AsyncExitStack, container: str) -> CriRuntime:
+        endpoint = await to_thread.run_sync(named)
+        places = [endpoint] if endpoint else await to_thread.run_sync(look, PROGRAMS[scheme])
+        search = Search[CriRuntime](scheme, PROGRAMS[scheme])
         for place in places:
-            runtime = await _try(stack, scheme, place, said)
-            if runtime is None:
-                continue
-            if len(places) == 1 or not container or await _knows(runtime, container):
-                yield runtime
-                return
-            strangers.append(runtime)
-        if not strangers:
-            raise _nowhere(scheme, said)
-        # None of them knows it: the first one says so, in its own words.
-        yield strangers[0]
+            runtime = await _try(stack, scheme, place, search)
+            alone = len(places) == 1 or not container
+            if runtime and (alone or await search.knows(runtime, container)):
+                return runtime
+        return await search.end()
+
+    return patiently_chosen(choose, container)
 
 
 async def _try(
-    stack: AsyncExitStack, scheme: str, place: Endpoint, said: list[str]
+    stack: AsyncExitStack, scheme: str, place: Endpoint, search: Search[CriRuntime]
 ) -> CriRuntime | None:
     """Open the runtime at one place; where that fails, note why."""
     async with AsyncExitStack() as opening:
         try:
             runtime = await _open(opening, scheme, place)
         except ForensicsError as error:
-            said.append(str(error))
+            search.note(str(error), final=isinstance(error, Unimplemented | OtherRuntime))
         except OSError as error:
-            said.append(f"{place.socket} cannot be opened: {error.strerror or error}.")
+            why = f"{place.socket} cannot be opened: {error.strerror or error}."
+            search.note(why, final=place.abstract)
         else:
             stack.push_async_callback(opening.pop_all().aclose)
             return runtime
     return None
-
-
-async def _knows(runtime: CriRuntime, container: str) -> bool:
-    try:
-        await runtime.find(container)
-    except (ContainerNotFound, ContainerGone):
-        return False
-    return True
 
 
 async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRuntime:
@@ -82,7 +68,7 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRunti
     channel = await stack.enter_async_context(open_channel(path, place.socket))
     said = await _version(channel)
     if said.runtime_name != scheme:
-        raise RuntimeUnavailable(
+        raise OtherRuntime(
             f"The container runtime at {place.socket} is {said.runtime_name}, not {scheme}",
             hint=f"Name the container as {said.runtime_name}://ID, or another socket",
         )
@@ -93,16 +79,3 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRunti
 async def _version(channel: Channel) -> cri.VersionResponse:
     method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
     return await channel.call(method, request, cri.VersionResponse, patience=PATIENCE)
-
-
-def _nowhere(scheme: str, said: list[str]) -> RuntimeUnavailable:
-    if said:
-        return RuntimeUnavailable(
-            f"No {scheme} answers: {' '.join(said)}".rstrip("."),
-            hint=f"Name its socket in {ENDPOINT}, and run it as root",
-        )
-    return RuntimeNotFound(
-        f"No {scheme} runs here: no process of it listens, and nothing is at "
-        f"{usual(PROGRAMS[scheme])}",
-        hint=f"Start it, or name its socket in {ENDPOINT}",
-    )

@@ -1,7 +1,7 @@
 """The Docker Engine as a `Runtime`, through its API.
 
-`DOCKER_HOST` says where it is, as for every Docker client; otherwise it is looked for, and is
-/var/run/docker.sock in the end::
+`DOCKER_HOST` says where it is, as for every Docker client; `collector.docker.opening` looks for it
+where nothing does::
 
     async with open_docker() as runtime:
         container = await runtime.find("docker://web")
@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
@@ -36,7 +35,7 @@ from collector.files.logfiles import PATIENCE as PATIENCE_FOR_LOGS
 from collector.files.logfiles import LogFiles, open_logs, reason
 from collector.node.host import Host
 from collector.node.patience import patiently
-from collector.runtimes.endpoints import in_job, look, named
+from collector.runtimes.endpoints import Endpoint
 from collector.runtimes.runtime import (
     Change,
     ContainerInfo,
@@ -72,39 +71,42 @@ _KINDS = {0: "C", 1: "A", 2: "D"}
 
 @asynccontextmanager
 async def open_docker(host: str | None = None) -> AsyncIterator[DockerRuntime]:
-    """Open the engine at `host`, a URL as in `DOCKER_HOST`. Raises `RuntimeUnavailable`."""
-    with _place(host) as (url, where, machine):
-        if not url.startswith(_SCHEMES):
-            raise UsageError(
-                f"DOCKER_HOST='{url}' leads nowhere: only unix:// and tcp:// are understood",
-                hint=f"Write it as {DEFAULT_HOST}, or run this on the engine's machine",
-            )
-        try:
-            client = Docker(url=url, timeout=PATIENCE)
-        except (ValueError, OSError) as error:
-            raise UsageError(
-                f"DOCKER_HOST='{url}' leads nowhere: {error}", hint=f"Write it as {DEFAULT_HOST}"
-            ) from error
-        async with client:
-            yield DockerRuntime(client, where, machine)
+    """Open the engine at `host`, a URL as in `DOCKER_HOST`; that one's or the usual one if None.
+
+    Raises `UsageError` for a URL that leads nowhere.
+    """
+    url = host or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+    async with _client(url, url) as client:
+        yield DockerRuntime(client, url)
 
 
-@contextmanager
-def _place(host: str | None) -> Iterator[tuple[str, str, Host]]:
-    """Yield the URL to connect to, the URL to show, and the machine it is of."""
-    host = host or os.environ.get("DOCKER_HOST")
-    endpoint = None if host else named()
-    if not host and endpoint is None and (in_job() or not Path(DEFAULT_SOCKET).exists()):
-        endpoint = next(iter(look("dockerd")), None)
-    if endpoint is None:
-        yield host or DEFAULT_HOST, host or DEFAULT_HOST, Host()
-        return
+@asynccontextmanager
+async def open_docker_at(endpoint: Endpoint) -> AsyncIterator[DockerRuntime]:
+    """Open the engine that listens at a socket of its machine. Raises `RuntimeUnavailable`."""
     where = f"unix://{endpoint.socket}"
     try:
         with endpoint.reach() as path:
-            yield f"unix://{path}", where, endpoint.host
+            async with _client(f"unix://{path}", where) as client:
+                yield DockerRuntime(client, where, endpoint.host)
     except OSError as error:
         raise unreachable(error, where) from error
+
+
+@asynccontextmanager
+async def _client(url: str, shown: str) -> AsyncIterator[Docker]:
+    if not url.startswith(_SCHEMES):
+        raise UsageError(
+            f"DOCKER_HOST='{shown}' leads nowhere: only unix:// and tcp:// are understood",
+            hint=f"Write it as {DEFAULT_HOST}, or run this on the engine's machine",
+        )
+    try:
+        client = Docker(url=url, timeout=PATIENCE)
+    except (ValueError, OSError) as error:
+        raise UsageError(
+            f"DOCKER_HOST='{shown}' leads nowhere: {error}", hint=f"Write it as {DEFAULT_HOST}"
+        ) from error
+    async with client:
+        yield client
 
 
 class DockerRuntime:

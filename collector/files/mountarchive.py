@@ -6,7 +6,8 @@
     for block in archive.blocks([Top(b"/dev/shm", descriptor)]): ...
 
 It blocks, and is meant for a thread. Each mount is read through a descriptor of its own; what is
-mounted within it is left out here, being a mount itself, and can therefore not make us wait.
+mounted within it is left out here, being a mount itself, and can therefore not make us wait. What
+such a mount covers is there as `NAME (covered)`, or, where the kernel lets us not see it, told.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from dataclasses import dataclass, field
 
 from collector.documents.text import readable
 from collector.files import pax
-from collector.files.beneath import mount_number, open_data, open_member, open_strictly, opened
+from collector.files.beneath import (
+    FOLDER,
+    mount_number,
+    open_data,
+    open_member,
+    open_strictly,
+    opened,
+)
 from collector.files.mounted import entries
 from collector.files.names import Names
 
@@ -29,6 +37,8 @@ MAX_ENTRIES = 200_000
 """Members of one archive."""
 MAX_PATH = 16 * 1024
 """Bytes of the path of a directory that is looked into."""
+COVERED = b" (covered)"
+"""Ends the name of what lies beneath a mount, as " (deleted)" does in /proc."""
 BATCH = 256 * 1024
 """Bytes that are collected before they are handed on."""
 
@@ -42,6 +52,8 @@ class Top:
     place: int
     single: bool = False
     """Whether it has to be a regular file."""
+    points: frozenset[bytes] = frozenset()
+    """Where in the container other mounts lie."""
 
 
 @dataclass(slots=True)
@@ -102,39 +114,42 @@ class MountArchive:
 
     def _tree(self, top: Top, loss: Loss) -> Iterator[bytes]:
         number = mount_number(top.place)
-        waiting = [b""]
+        waiting = [(b"", top.path)]
         while waiting:
-            inner = waiting.pop()
+            inner, path = waiting.pop()
             if len(inner) > MAX_PATH:
-                loss.add(_join(top.path, inner), 0, "its path is too long")
+                loss.add(path, 0, "its path is too long")
                 continue
             try:
                 folder = open_strictly(top.place, inner, on_one_mount=True)
             except OSError as error:
-                _lose(loss, _join(top.path, inner), error)
+                _lose(loss, path, error)
                 continue
             with opened(folder):
-                if mount_number(folder) == number:
-                    yield from self._folder(top.path, inner, folder, loss, waiting)
+                if mount_number(folder) != number:
+                    continue
+                for full, name, place in self._folder(path, folder, loss):
+                    shown = _uncovered(full, place) if full in top.points else full
+                    if not shown:
+                        continue
+                    if stat.S_ISDIR(os.fstat(place).st_mode):
+                        waiting.append((inner + b"/" + name if inner else name, shown))
+                    yield from self._member(shown, place, loss)
 
-    def _folder(
-        self, path: bytes, inner: bytes, folder: int, loss: Loss, waiting: list[bytes]
-    ) -> Iterator[bytes]:
+    def _folder(self, path: bytes, folder: int, loss: Loss) -> Iterator[tuple[bytes, bytes, int]]:
+        """Yield what is in a directory: each with its path, its name, and open."""
         names = entries(folder, self.members + 1)
         if len(names) > self.members:
-            loss.add(_join(path, inner), 0, f"an archive holds {MAX_ENTRIES} members at most")
+            loss.add(path, 0, f"an archive holds {MAX_ENTRIES} members at most")
         for name in names[: self.members]:
-            rest = inner + b"/" + name if inner else name
-            full = _join(path, rest)
+            full = path.rstrip(b"/") + b"/" + name
             try:
                 place = open_member(folder, name)
             except OSError as error:
                 _lose(loss, full, error)
                 continue
             with opened(place):
-                if stat.S_ISDIR(os.fstat(place).st_mode):
-                    waiting.append(rest)
-                yield from self._member(full, place, loss)
+                yield full, name, place
 
     def _member(self, path: bytes, place: int, loss: Loss) -> Iterator[bytes]:
         """Yield one member, if there is room for it."""
@@ -146,29 +161,36 @@ class MountArchive:
         if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
             first = self._links.setdefault(found.st_ino, name)
             if first != name:
-                yield self._counted(pax.headers(name, found, place, first))
+                yield self._headers(path, found, place, loss, first)
                 return
         if not stat.S_ISREG(found.st_mode):
-            yield self._counted(pax.headers(name, found, place))
+            yield self._headers(path, found, place, loss)
         elif found.st_size > self.room:
             self._links.pop(found.st_ino, None)
             loss.add(path, found.st_size, f"an archive holds {MAX_BYTES} bytes at most")
         else:
             yield from self._file(path, found, place, loss)
 
-    def _counted(self, headers: bytes) -> bytes:
+    def _headers(
+        self, path: bytes, found: os.stat_result, place: int, loss: Loss, target: bytes = b""
+    ) -> bytes:
         self.members -= 1
-        return headers
+        try:
+            return pax.headers(b"." + path, found, place, target)
+        except OSError as error:
+            loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
+            return pax.headers(b"." + path, found, place, target, bare=True)
 
     def _file(self, path: bytes, found: os.stat_result, place: int, loss: Loss) -> Iterator[bytes]:
         try:
             file = open_data(place)
         except OSError as error:
+            self._links.pop(found.st_ino, None)
             loss.add(path, found.st_size, error.strerror or str(error))
             return
         with opened(file):
             self.room -= found.st_size
-            yield self._counted(pax.headers(b"." + path, found, place))
+            yield self._headers(path, found, place, loss)
             yield from pax.content(file, found.st_size)
             after = os.fstat(file)
             if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
@@ -176,10 +198,22 @@ class MountArchive:
 
 
 def _lose(loss: Loss, path: bytes, error: OSError) -> None:
-    """Note what cannot be opened: not what is mounted there, and not what is gone by now."""
-    if error.errno not in {errno.EXDEV, errno.ENOENT}:
+    """Note what cannot be opened, but not what is gone by now."""
+    if error.errno == errno.EXDEV:
+        loss.add(path, 0, "another mount covers it")
+    elif error.errno != errno.ENOENT:
         loss.add(path, 0, error.strerror or str(error))
 
 
-def _join(path: bytes, inner: bytes) -> bytes:
-    return path.rstrip(b"/") + b"/" + inner if inner else path
+def _uncovered(path: bytes, place: int) -> bytes:
+    """Return what to call what a mount covers; nothing where that is an empty stub.
+
+    Under its own name is what the container sees there.
+    """
+    found = os.fstat(place)
+    if stat.S_ISDIR(found.st_mode):
+        with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+            used = bool(entries(folder, 1))
+    else:
+        used = found.st_size > 0 or not stat.S_ISREG(found.st_mode)
+    return path + COVERED if used else b""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from collector.files.beneath import FOLDER, mount_number, open_in_root, opened
+from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
 from collector.node.procfs import Process
 
@@ -78,13 +79,28 @@ def survey(pids: Iterable[int], key: str) -> Survey:
             with Process.open(pid) as process:
                 if any(key in path for path in process.cgroups().values()):
                     _look(process, found, known)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended, and sees nothing any more
         except OSError:
-            found.unseen += 1
+            found.unseen += _is_there(pid)
     roots: dict[bytes, set[bytes]] = {}
     for space, root in found.spaces:
         roots.setdefault(space, set()).add(root)
     found.chrooted = sorted(min(each) for each in roots.values() if b"/" not in each)
     return found
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether a process that could not be read still has mounts: one that ended has none.
+
+    Of one whose first thread has ended, the others may go on.
+    """
+    try:
+        with Process.open(pid) as process:
+            state = process.read("stat").rpartition(b")")[2].split()[0]
+            return state not in {b"Z", b"X"} or process.count("task") > 1
+    except OSError:
+        return False
 
 
 @dataclass(slots=True)
@@ -135,6 +151,22 @@ def open_mount(seen: Seen) -> Iterator[int]:
         if mount_number(place) != seen.mount.number:
             raise FileNotFoundError("another mount covers it, or it was moved")
         yield place
+
+
+@contextmanager
+def open_uncovered(seen: Seen) -> Iterator[int]:
+    """Open a mount without what is mounted within it, so that what that covers is in sight.
+
+    Where the kernel does not grant such a view, it is what `open_mount` opens. Raises `OSError`.
+    """
+    with open_mount(seen) as place:
+        try:
+            view = clone_mount(place, seen.pid)
+        except OSError:
+            yield place
+            return
+    with opened(view):
+        yield view
 
 
 def measure(seen: Seen) -> None:

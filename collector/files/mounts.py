@@ -105,6 +105,24 @@ def _clone_root(space: int, root: os.stat_result) -> int:
     return _call("syscall", _OPEN_TREE, _AT_FDCWD, b"/", flags)
 
 
+def clone_mount(place: int, pid: int) -> int:
+    """Open the mount that `place` lies on, in the namespace of process `pid`, without those in it.
+
+    Raises `OSError`.
+    """
+    with Process.open(pid) as process:
+        space = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
+    with opened(space):
+        return _in_thread(lambda: _clone_mount(space, place))
+
+
+def _clone_mount(space: int, place: int) -> int:
+    _call("unshare", _CLONE_FS)
+    _call("setns", space, _CLONE_NEWNS)
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH
+    return _call("syscall", _OPEN_TREE, place, b"", flags)
+
+
 def mount_layers(layers: Layers, host: Host | None = None) -> int:
     """Merge overlay layers of the runtime's machine read-only, and open the result.
 
@@ -161,6 +179,18 @@ def _mount_overlay(options: bytes, marks: bytes) -> None:
         except OSError as error:
             if error.errno != errno.EINVAL or way is ways[-1]:
                 raise
+
+
+def mount_queues() -> int:
+    """Open the POSIX message queues of this thread's IPC namespace; it has to end soon.
+
+    Raises `OSError`.
+    """
+    _call("unshare", _CLONE_NEWNS)
+    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+    _call("mount", b"mqueue", b"/proc", b"mqueue", flags, None)
+    return os.open("/proc", _DIRECTORY)
 
 
 def enter(space: int, kind: int) -> None:

@@ -13,6 +13,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -29,10 +30,13 @@ _TYPES = {
 }
 
 
-def headers(name: bytes, found: os.stat_result, place: int, target: bytes = b"") -> bytes:
+def headers(
+    name: bytes, found: os.stat_result, place: int, target: bytes = b"", *, bare: bool = False
+) -> bytes:
     """Return the headers of a member `name`, as `./etc/hosts`; `place` is what it is of.
 
-    `target` makes it another name of the member `target`. A socket has none: empty.
+    `target` makes it another name of the member `target`; a `bare` one has no attributes. A socket
+    has none: empty. Raises `OSError` where an attribute is there and cannot be read.
     """
     kind = _TYPES.get(stat.S_IFMT(found.st_mode))
     if kind is None:
@@ -45,8 +49,8 @@ def headers(name: bytes, found: os.stat_result, place: int, target: bytes = b"")
     elif kind == tarfile.SYMTYPE:
         records += _record(b"linkpath", os.readlink(b"", dir_fd=place))
     records += b"".join(
-        _record(b"SCHILY.xattr." + key.replace(b"%", b"%25").replace(b"=", b"%3D"), value)
-        for key, value in attributes(place)
+        _record(b"SCHILY.xattr." + escaped(key), value)
+        for key, value in ([] if bare else attributes(place))
     )
     head = _block(b"./PaxHeaders/member", tarfile.XHDTYPE, len(records))
     return head + records + padding(len(records)) + _block(name, kind, size, found)
@@ -92,20 +96,31 @@ def padding(size: int) -> bytes:
 
 
 def attributes(place: int) -> list[tuple[bytes, bytes]]:
-    """Return the extended attributes of what a descriptor stands for, as many as can be read.
+    """Return the extended attributes of what a descriptor stands for, be it a symbolic link.
 
-    Those of a symbolic link are left out: its descriptor would lead to where it leads.
+    The kernel follows the descriptor, and not the link that it stands for. Raises `OSError`.
     """
     path = f"/proc/self/fd/{place}"
-    if stat.S_ISLNK(os.fstat(place).st_mode):
-        return []
+    found = list[tuple[bytes, bytes]]()
+    with _allowing(errno.EOPNOTSUPP):
+        for name in map(os.fsencode, os.listxattr(path)):
+            with _allowing(errno.ENODATA):  # it is gone by now
+                found.append((name, os.getxattr(path, name)))
+    return found
+
+
+def escaped(name: bytes) -> bytes:
+    """Return an attribute's name as GNU tar writes it: an equals sign would end it."""
+    return name.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+@contextmanager
+def _allowing(code: int) -> Iterator[None]:
     try:
-        names = [os.fsencode(name) for name in os.listxattr(path)]
-        return [(name, os.getxattr(path, name)) for name in names]
+        yield
     except OSError as error:
-        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.ENOENT}:
-            return []
-        raise
+        if error.errno != code:
+            raise
 
 
 def content(file: int, size: int) -> Iterator[bytes]:

@@ -21,12 +21,16 @@ import stat
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio import CancelScope, to_thread
 
+from collector.documents.text import readable
+from collector.files import pax
 from collector.files.beneath import FOLDER, PLACE, open_data, opened
 from collector.files.lowers import join
+from collector.files.names import Names
+from collector.files.strays import decimal
 from collector.node.patience import patiently
 
 MAX_FILES = 2048
@@ -53,6 +57,8 @@ class HeldUpper:
     """Paths, relative to the top, and descriptors."""
     complete: bool
     """Whether these are all that there were."""
+    unread: Names = field(default_factory=Names)
+    """Files of which the archive has zeros, at least at the end: they could not be read."""
 
     async def archive(self) -> AsyncIterator[bytes]:
         """Yield a pax archive of them."""
@@ -62,9 +68,28 @@ class HeldUpper:
                 continue
             yield member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
             if member.isreg():
-                async for block in _content(place, member.size):
+                async for block in self._content(path, place, member.size):
                     yield block
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+    async def _content(self, path: bytes, place: int, size: int) -> AsyncIterator[bytes]:
+        """Yield exactly `size` bytes, and the padding; what cannot be read is zeros."""
+        left = size
+        with suppress(OSError):
+            data = await to_thread.run_sync(open_data, place)
+            with opened(data):
+                while left and (
+                    block := await to_thread.run_sync(os.read, data, min(_BLOCK, left))
+                ):
+                    left -= len(block)
+                    yield block
+        if left:
+            self.unread.add(readable(path))
+        while left:
+            zeros = min(_BLOCK, left)
+            left -= zeros
+            yield bytes(zeros)
+        yield bytes(-size % tarfile.BLOCKSIZE)
 
 
 @asynccontextmanager
@@ -125,29 +150,11 @@ def _member(path: bytes, place: int) -> tarfile.TarInfo | None:
         member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
     if member.issym():
         member.linkname = os.fsdecode(os.readlink(b"", dir_fd=place))
-    member.pax_headers = dict(_attributes(place)) if not member.issym() else {}
+    member.pax_headers = {**dict(_attributes(place)), "mtime": decimal(status.st_mtime_ns)}
     return member
 
 
 def _attributes(place: int) -> Iterator[tuple[str, str]]:
-    path = f"/proc/self/fd/{place}"
     with suppress(OSError):
-        for name in os.listxattr(path):
-            value = os.getxattr(path, name).decode(errors="surrogateescape")
-            yield f"SCHILY.xattr.{name}", value
-
-
-async def _content(place: int, size: int) -> AsyncIterator[bytes]:
-    """Yield exactly `size` bytes, and the padding; what cannot be read is zeros."""
-    left = size
-    with suppress(OSError):
-        data = await to_thread.run_sync(open_data, place)
-        with opened(data):
-            while left and (block := await to_thread.run_sync(os.read, data, min(_BLOCK, left))):
-                left -= len(block)
-                yield block
-    while left:
-        zeros = min(_BLOCK, left)
-        left -= zeros
-        yield bytes(zeros)
-    yield bytes(-size % tarfile.BLOCKSIZE)
+        for name, value in pax.attributes(place):
+            yield f"SCHILY.xattr.{os.fsdecode(pax.escaped(name))}", os.fsdecode(value)

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -98,11 +98,19 @@ class Search:
                 with suppress(FileNotFoundError):
                     self._note(process, how, name, known)
 
-    def _open_files(self, process: Process) -> list[tuple[str, str]]:
-        folder = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process.folder)
+    def _open_files(self, process: Process) -> Iterator[tuple[str, str]]:
+        """Yield what it has open, and what its threads have: each may have files of its own."""
+        yield from self._folder(process, "fd")
+        threads = process.numbers("task", self.links + 1)
+        for number in threads if len(threads) > 1 else ():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                yield from self._folder(process, f"task/{number}/fd")
+
+    def _folder(self, process: Process, name: str) -> list[tuple[str, str]]:
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process.folder)
         with opened(folder), os.scandir(folder) as entries:
             # One more than may be looked at, so that it is noticed.
-            return [("file", f"fd/{entry.name}") for entry in islice(entries, self.links + 1)]
+            return [("file", f"{name}/{entry.name}") for entry in islice(entries, self.links + 1)]
 
     def _mapped(self, process: Process) -> list[tuple[str, str]]:
         """Return where deleted files are mapped, each file once."""

@@ -22,6 +22,11 @@ HOST_PROC = "FORENSICS_HOST_PROC"
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
+_LONGEST_LINE = 32 * 1024
+"""Processes of which each is the parent of the next."""
+MAX_TRIED = 256
+"""Threads that are tried for a process whose first one has ended."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = 256 * 1024
 """Read at once: between two steps a thread that is not waited for any more ends."""
 
@@ -44,11 +49,18 @@ class Process:
     @classmethod
     @contextmanager
     def open(cls, pid: int, proc: Path | None = None) -> Iterator[Process]:
-        """Open the process numbered `pid`. Raises `FileNotFoundError` if there is none."""
-        folder = os.open(
-            (proc or host_proc()) / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )
+        """Open the process numbered `pid`. Raises `FileNotFoundError` if there is none.
+
+        Of one whose first thread has ended, /proc shows nothing under its number though the others
+        go on: then it is opened as one of these.
+        """
+        base = proc or host_proc()
+        folder = os.open(base / str(pid), _FOLDER)
         try:
+            living = _living_thread(base, pid, folder)
+            if living is not None:
+                folder, ended = living, folder
+                os.close(ended)
             yield cls(pid, folder)
         finally:
             os.close(folder)
@@ -98,6 +110,12 @@ class Process:
         return any(line.startswith(b"NSpid:") and len(line.split()) > 2 for line in lines)
 
     @property
+    def parent(self) -> int:
+        """The process that it is a child of; 0 where that is out of sight."""
+        lines = self.read("status").split(b"\n")
+        return next(int(line.split()[1]) for line in lines if line.startswith(b"PPid:"))
+
+    @property
     def owner(self) -> int:
         """The user that it acts for, as the machine numbers it."""
         lines = self.read("status").split(b"\n")
@@ -118,6 +136,44 @@ def pids(proc: Path | None = None) -> list[int]:
     return _numbers(entry.name for entry in (proc or host_proc()).iterdir())
 
 
+def _living_thread(base: Path, pid: int, folder: int) -> int | None:
+    """Open a thread that stands for a process whose first one has ended; None if it has not.
+
+    It is opened by its own number: in `task` it has no `map_files`.
+    """
+    with suppress(OSError):
+        if not _has_ended(folder):
+            return None
+        with os.scandir(f"/proc/self/fd/{folder}/task") as entries:
+            numbers = [entry.name for entry in islice(entries, MAX_TRIED)]
+        for number in numbers:
+            with suppress(OSError):
+                thread = os.open(base / number, _FOLDER)
+                if _is_thread_of(thread, pid) and not _has_ended(thread):
+                    return thread
+                os.close(thread)
+    return None
+
+
+def _has_ended(folder: int) -> bool:
+    """Whether a thread is a zombie. Its own memory is the first thing to go."""
+    try:
+        os.readlink("exe", dir_fd=folder)
+    except FileNotFoundError:
+        stat = _little(folder, "stat")
+        return stat.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
+    return False
+
+
+def _is_thread_of(folder: int, pid: int) -> bool:
+    return b"\nTgid:\t%d\n" % pid in _little(folder, "status")
+
+
+def _little(folder: int, name: str) -> bytes:
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+        return file.read(_STEP)
+
+
 def _each(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
     for entry in entries:
         keep_on()
@@ -131,21 +187,44 @@ def _numbers(names: Iterable[str]) -> list[int]:
 def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
     """Return the processes of the container `key` whose first process is `pid`, that one included.
 
-    They share its cgroup, or lie in one beneath it, or share its PID namespace where that is not
-    the machine's. Its cgroup is the one that is named after it: its first process may have gone on
-    to one beneath.
+    They share its cgroup, or lie in one beneath it, or in its PID namespace where that is not the
+    machine's, or in one beneath that: who may write to cgroups can leave one, but not a namespace.
+    Its cgroup is the one that is named after it: its first process may have gone on to one beneath.
     """
     with Process.open(pid, proc) as first:
         paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
         groups = {name: path for name, path in paths.items() if path.strip("/.")}
         space = first.link("ns/pid")
         private = first.nested
-    found = []
+    spaces, found = {space: True}, []
     for other in pids(proc):
         with suppress(OSError), Process.open(other, proc) as process:
-            if _within(process.cgroups(), groups) or (private and process.link("ns/pid") == space):
+            if _within(process.cgroups(), groups) or (private and _descends(process, spaces, proc)):
                 found.append(other)
     return found
+
+
+def _descends(process: Process, known: dict[bytes, bool], proc: Path | None) -> bool:
+    """Whether a process is in a PID namespace that is known to be the container's, or beneath.
+
+    The kernel is not asked which lies in which: it tells only those further out. But the parents of
+    a process lead through its namespace to the one around it, whoever of them has ended.
+    """
+    space = process.link("ns/pid")
+    if space not in known:
+        known[space] = process.nested and _leads_to(process.parent, known, proc)
+    return known[space]
+
+
+def _leads_to(pid: int, known: dict[bytes, bool], proc: Path | None) -> bool:
+    """Whether the first known namespace that parents lead to is the container's."""
+    with suppress(OSError):
+        for _ in range(_LONGEST_LINE):
+            with Process.open(pid, proc) as process:
+                space, pid = process.link("ns/pid"), process.parent
+                if space in known or not pid:
+                    return known.get(space, False)
+    return False
 
 
 def machine_network() -> bytes:

@@ -1,40 +1,36 @@
 """Where container runtimes listen: found by looking at what runs, or named.
 
 The kernel knows on which sockets a runtime's process listens, however it was configured. What its
-command line or its configuration say counts where the kernel does not tell. The endpoint that the
-kubelet was given comes first. A process only counts if it is outside of all containers: anything
-may call itself containerd.
-
-Source: unix(7), proc_net(5), include/linux/net.h (`SO_ACCEPTCON`)
+command line or its configuration say is looked at besides. The endpoint that the kubelet was given
+comes first. A process only counts if it is outside of all containers: anything may call itself
+containerd.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from collector.files.beneath import opened
 from collector.node.host import Host
+from collector.node.listening import listening
 from collector.node.procfs import HOST_PROC, Process, pids
+from collector.runtimes import kubelet, programs
+from collector.runtimes.programs import PROGRAMS
 from forensics_core.errors import UsageError
 
-_NONSENSE = (OSError, ValueError, LookupError, TypeError)
-"""What configuration files raise that are not there, or not what they should be."""
-_LISTENING = re.compile(
-    rb"[0-9A-Fa-f]+: [0-9A-F]{8} [0-9A-F]{8} 0001[0-9A-F]{4} 0001 [0-9A-F]{2} +(\d+) (/.*)"
+_INTERNAL = re.compile(
+    rb".*(\.ttrpc|debug\.sock|nri\.sock|/libnetwork/[^/]*|metrics\.sock)", re.DOTALL
 )
-"""A row of /proc/net/unix: a stream socket that accepts connections, its inode and its path."""
-_INTERNAL = (b".ttrpc", b"debug.sock")
-"""How sockets of containerd end that speak no CRI."""
-_KUBELET = re.compile(rb"""containerRuntimeEndpoint["']?:\s*["']?([^"'\s,}]+)""")
+"""Sockets of runtimes that are for their own use."""
 _CONTAINER = re.compile(r"kubepods|[0-9a-f]{64}|pod[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f-_]+")
+_MOST_NAMED = 5
+"""Processes that a message names at most: a container may start any number."""
 
 ENDPOINT = "FORENSICS_RUNTIME_ENDPOINT"
 """The environment variable that names the runtime's socket: `unix:///run/crio/crio.sock`."""
@@ -45,77 +41,35 @@ class Endpoint:
     """A Unix socket that a runtime may listen on."""
 
     socket: str
-    """Its path on the runtime's machine."""
+    """Its path on the runtime's machine; an abstract one begins with `@`."""
     host: Host = field(default_factory=Host)
+
+    @property
+    def abstract(self) -> bool:
+        """Whether it has a name in its network namespace, and no file."""
+        return self.socket.startswith("@")
 
     @contextmanager
     def reach(self) -> Iterator[str]:
         """Yield a path to connect to, short enough for any socket. Raises `OSError`."""
+        if self.abstract:
+            raise OSError(errno.ENOTSUP, "it is abstract, so only its own network can reach it")
         with opened(self.host.open(self.socket)) as place:
             yield f"/proc/self/fd/{place}"
 
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """How a runtime's program says where it listens."""
-
-    options: tuple[str, ...]
-    config_options: tuple[str, ...]
-    config: str
-    address: Callable[[bytes], Any]
-    """Finds the address in a configuration file."""
-    usual: tuple[str, ...]
-    more: Callable[[bytes], list[str]] = lambda _: []
-    """Finds the patterns of further files that override this one."""
+    def file(self) -> object:
+        """Return what two endpoints have in common that are one file, whatever path leads there."""
+        try:
+            with opened(self.host.open(self.socket)) as place:
+                there = os.fstat(place)
+        except OSError:
+            return self.socket
+        return there.st_dev, there.st_ino
 
 
-def _toml(*names: str) -> Callable[[bytes], Any]:
-    def find(content: bytes) -> Any:
-        value: Any = tomllib.loads(content.decode())
-        for name in names:
-            value = value[name]
-        return value
-
-    return find
-
-
-def _either(*ways: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def find(content: bytes) -> Any:
-        for way in ways[:-1]:
-            with suppress(LookupError, TypeError):
-                return way(content)
-        return ways[-1](content)
-
-    return find
-
-
-_CONTAINERD = _Program(
-    ("--address", "-a"),
-    ("--config", "-c"),
-    "/etc/containerd/config.toml",
-    _either(
-        _toml("plugins", "io.containerd.server.v1.grpc", "address"),  # version 4
-        _toml("grpc", "address"),
-    ),
-    ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock"),
-    _toml("imports"),
-)
-_CRIO = _Program(
-    ("--listen",),
-    ("--config", "-c"),
-    "/etc/crio/crio.conf",
-    _toml("crio", "api", "listen"),
-    ("/var/run/crio/crio.sock",),
-    lambda _: ["/etc/crio/crio.conf.d/*"],
-)
-_DOCKERD = _Program(
-    ("--host", "-H"),
-    ("--config-file",),
-    "/etc/docker/daemon.json",
-    lambda content: json.loads(content)["hosts"],
-    ("/var/run/docker.sock",),
-)
-PROGRAMS = {"containerd": _CONTAINERD, "crio": _CRIO, "dockerd": _DOCKERD}
+def same_place(endpoint: Endpoint, path: str) -> bool:
+    """Return whether an endpoint is at `path` of its machine, by whatever name it was found."""
+    return endpoint.file() == Endpoint(path, endpoint.host).file()
 
 
 def named() -> Endpoint | None:
@@ -138,73 +92,69 @@ def in_job() -> bool:
     return bool(os.environ.get(HOST_PROC))
 
 
-def look(*programs: str) -> list[Endpoint]:
-    """Return the sockets of the programs that run, then the usual ones that exist; each once."""
-    found: list[Endpoint] = []
-    for name in programs:
-        for pid in _running(name):
-            host = Host.of(pid)
-            found += [Endpoint(path, host) for path in _listening(pid)]
-            said = _sockets(PROGRAMS[name], pid, host)
-            found += [Endpoint(path, host) for path in said if _has(host, path)]
+def look(*names: str) -> list[Endpoint]:
+    """Return the sockets of the programs that run, then the usual ones that exist; each once.
+
+    What the kubelet was given comes first, also where nothing of these names listens there.
+    """
+    found = [each for name in names for pid in _running(name) for each in _of(name, pid)]
     if not in_job():
-        usual = (path for name in programs for path in PROGRAMS[name].usual)
+        usual = (path for name in names for path in PROGRAMS[name].usual)
         known = {endpoint.socket for endpoint in found}
         found += [Endpoint(path) for path in usual if path not in known and Path(path).exists()]
-    first = _of_the_kubelet()
-    return sorted(dict.fromkeys(found), key=lambda each: each.socket not in first)
+    # To Docker its own engine speaks, which no kubelet names.
+    given = {} if names == ("dockerd",) else {each.file(): each for each in _of_kubelets()}
+    there = {each.file() for each in found}
+    alone = [each for file, each in given.items() if file not in there]
+    ordered = alone + sorted(found, key=lambda each: each.file() not in given)
+    once: dict[tuple[object, Host], Endpoint] = {}
+    for each in ordered:
+        once.setdefault((each.file(), each.host), each)
+    return [*once.values()]
 
 
-def _listening(pid: int) -> list[str]:
-    """Return the paths of the sockets that a process listens on, those for its own use left out.
-
-    An abstract one has no path that could be reached in another network namespace.
-    """
-    try:
-        with Process.open(pid) as process:
-            own = set()
-            for descriptor in process.numbers("fd"):
-                with suppress(OSError):
-                    own.add(process.link(f"fd/{descriptor}"))
-            table = process.read("net/unix")
-    except OSError:
-        return []
-    paths = []
-    for line in table.split(b"\n"):
-        match = _LISTENING.fullmatch(line)
-        if match and b"socket:[%s]" % match[1] in own and not match[2].endswith(_INTERNAL):
-            paths.append(os.fsdecode(match[2]))
-    return paths
+def strangers(*names: str) -> list[str]:
+    """Return which processes are called like the programs and do not count, and why, for people."""
+    said = []
+    for name in names:
+        for pid in pids():
+            with suppress(OSError), Process.open(pid) as process:
+                if process.read("comm").strip() == name.encode() and (why := _not_ours(process)):
+                    said.append(f"Process {pid} is called {name} and {why}.")
+    more = len(said) - _MOST_NAMED
+    return said[:_MOST_NAMED] + ([f"So are {more} more."] if more > 0 else [])
 
 
-def _of_the_kubelet() -> set[str]:
-    """Return the endpoint that the kubelet of this machine was told to use, if it says so."""
-    found = set()
-    for pid in _running("kubelet"):
-        arguments, host = _arguments(pid), Host.of(pid)
-        said = _values(arguments, ["--container-runtime-endpoint"])
-        for config in _values(arguments, ["--config"])[-1:]:
-            with suppress(OSError):
-                said += [
-                    os.fsdecode(match[1])
-                    for match in _KUBELET.finditer(host.read(_absolute(pid, config)))
-                ]
-        found |= {text.removeprefix("unix://") for text in said}
-    return found
-
-
-def _absolute(pid: int, path: str) -> str:
-    """Return a path that a process was given, which may be relative to where it works."""
-    if path.startswith("/"):
-        return path
-    with suppress(OSError), Process.open(pid) as process:
-        return str(PurePosixPath(os.fsdecode(process.link("cwd"))) / path)
-    return path
-
-
-def usual(*programs: str) -> str:
+def usual(*names: str) -> str:
     """Return where the programs listen if nobody says otherwise, for people."""
-    return ", ".join(path for name in programs for path in PROGRAMS[name].usual)
+    return ", ".join(path for name in names for path in PROGRAMS[name].usual)
+
+
+def _of(name: str, pid: int) -> Iterator[Endpoint]:
+    """Yield where one process listens, as the kernel knows, and then as it says itself."""
+    host = Host.of(pid)
+    with suppress(OSError), Process.open(pid) as process:
+        for path in listening(process):
+            if _INTERNAL.fullmatch(path):
+                continue
+            text = os.fsdecode(path)
+            abstract = text.startswith("\0")
+            yield Endpoint(f"@{text[1:]}" if abstract else programs.absolute(pid, text), host)
+    for said in programs.sockets(PROGRAMS[name], pid, host):
+        if _has(host, said):
+            yield Endpoint(said, host)
+
+
+def _of_kubelets() -> list[Endpoint]:
+    """Return the endpoints that this machine's kubelet was told to use, if it says so."""
+    found = []
+    for name in kubelet.KUBELETS:
+        for pid in _running(name):
+            host = Host.of(pid)
+            path = kubelet.endpoint(name, pid, host)
+            if path.startswith("/") and _has(host, path):
+                found.append(Endpoint(path, host))
+    return found
 
 
 def _has(host: Host, path: str) -> bool:
@@ -223,18 +173,23 @@ def _running(name: str) -> list[int]:
     found = []
     for pid in pids():
         with suppress(OSError), Process.open(pid) as process:
-            if process.read("comm").strip() == name.encode() and _outside(process):
+            if process.read("comm").strip() == name.encode() and not _not_ours(process):
                 found.append((process.link("exe").endswith(b" (deleted)"), pid))
     return [pid for _, pid in sorted(found)]
 
 
-def _outside(process: Process) -> bool:
-    """Return whether a process is the machine's own, or in the same container as we are by hand."""
+def _not_ours(process: Process) -> str:
+    """Return why a process cannot be a runtime of the machine itself; '' if it may be.
+
+    By hand it may be in the same container as we are.
+    """
     contained = _containers(process)
     if contained and not in_job():
         with Process.open(os.getpid(), Path("/proc")) as ours:
             contained -= _containers(ours)
-    return not contained and not process.nested and process.owner == 0
+    if contained or process.nested:
+        return "runs in a container"
+    return "" if process.owner == 0 else "is not root's"
 
 
 def _containers(process: Process) -> set[str]:
@@ -243,44 +198,3 @@ def _containers(process: Process) -> set[str]:
     A path begins at our own cgroup where that is a namespace, so `kubepods` may not occur in it.
     """
     return {found for path in process.cgroups().values() for found in _CONTAINER.findall(path)}
-
-
-def _arguments(pid: int) -> list[str]:
-    with suppress(OSError), Process.open(pid) as process:
-        return [os.fsdecode(part) for part in process.read("cmdline").split(b"\0")[1:]]
-    return []
-
-
-def _sockets(program: _Program, pid: int, host: Host) -> list[str]:
-    arguments = _arguments(pid)
-    said = _values(arguments, program.options)
-    if not said:
-        config = _values(arguments, program.config_options) or [program.config]
-        for content in _contents(program, _absolute(pid, config[-1]), host):
-            with suppress(*_NONSENSE):
-                address = program.address(content)
-                said = [address] if isinstance(address, str) else [str(each) for each in address]
-    paths = [text.removeprefix("unix://") for text in said]
-    return [path for path in paths if path.startswith("/")] or [*program.usual]
-
-
-def _contents(program: _Program, config: str, host: Host) -> Iterator[bytes]:
-    """Yield the configuration files, those that override others last."""
-    content = b""
-    with suppress(OSError):
-        content = host.read(config)
-        yield content
-    with suppress(*_NONSENSE):
-        for pattern in program.more(content):
-            for path in host.matching(str(PurePosixPath(config).parent / pattern)):
-                yield host.read(path)
-
-
-def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Return what stands behind any of the options, as `--name value` or `--name=value`."""
-    found = []
-    for number, argument in enumerate(arguments):
-        name, mark, value = argument.partition("=")
-        if name in options:
-            found.append(value if mark else "".join(arguments[number + 1 : number + 2]))
-    return found

@@ -19,9 +19,9 @@ def open_runtime(scheme: str, container: str = "") -> AbstractAsyncContextManage
     """
     try:
         if scheme == "docker":
-            from collector.docker.runtime import open_docker
+            from collector.docker.opening import open_engine
 
-            return open_docker()
+            return open_engine(container)
         if scheme in {"containerd", "cri-o"}:
             from collector.cri.opening import open_cri
 

@@ -48,9 +48,10 @@ Destination = Annotated[
     Field(
         min_length=6,
         max_length=320,
-        pattern=rf"^s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/{_SEGMENT})*/?$",
+        pattern=rf"^s3://[A-Za-z0-9][A-Za-z0-9._-]{{1,253}}[A-Za-z0-9](/{_SEGMENT})*/?$",
     ),
 ]
+"""A bucket as any store may name it, and a prefix. AWS's own names are narrower."""
 Subpath = Annotated[str, Field(max_length=200, pattern=rf"^({_SEGMENT}(/{_SEGMENT})*)?$")]
 LabelValue = Annotated[
     str, Field(max_length=63, pattern="^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")

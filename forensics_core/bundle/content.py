@@ -15,7 +15,7 @@ from itertools import chain
 
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.files import FileIndex
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
@@ -59,7 +59,8 @@ async def read_file(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the content of a regular file by its row, holes included.
 
-    Raises `VerificationError`, at the end, if its SHA-256 is not the index's.
+    Raises `VerificationError`, at the end, if its SHA-256 is not the index's, or if nobody can tell
+    what was mounted where.
     """
     if row.truncated:
         raise VerificationError(
@@ -78,12 +79,15 @@ async def read_file(
     else:
         stored = archive.read(row.data, row.stored)
         _require(await _sha256(stored) == row.stored_sha256, row)
+    index.check()
 
 
-def _expected_archive(bundle: BundleReader, container: str, names: tuple[str, ...]) -> Expectation:
+def _expected_archive(
+    bundle: BundleReader, container: str, names: tuple[str, ...]
+) -> ExpectedObject:
     for name in names:
-        if (full := container_file(container, name)) in bundle.expectations:
-            return bundle.expectations[full]
+        if (full := container_file(container, name)) in bundle.objects:
+            return bundle.objects[full]
     raise VerificationError(
         f"The archive that the index of '{container}' speaks of is not in the manifest",
         hint="Run 'forensics verify'",

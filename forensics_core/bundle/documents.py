@@ -1,6 +1,6 @@
 """A bundle's small objects, read whole and verified, as stored and as before compression::
 
-data = await read_verified(bundle, bundle.expectations["context/pod.json"], limit=LIMIT)
+data = await read_verified(bundle, bundle.objects["context/pod.json"], limit=LIMIT)
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from contextlib import aclosing
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
+from forensics_core.tarindex.archive import MAX_FRAME
 
 _PIECE = 1024 * 1024
+_UNPROVEN = "Do not rely on anything that was shown of it"
+"""What is unpacked is known to be genuine only at its end."""
 
 
-async def read_verified(bundle: BundleReader, expected: Expectation, *, limit: int) -> bytes:
+async def read_verified(bundle: BundleReader, expected: ExpectedObject, *, limit: int) -> bytes:
     """Return a small artifact's original bytes, or raise `VerificationError`."""
     stored = await read_stored(bundle, expected, limit)
     return await to_thread.run_sync(_joined, stored, expected)
 
 
-async def read_stored(bundle: BundleReader, expected: Expectation, limit: int) -> bytes:
+async def read_stored(bundle: BundleReader, expected: ExpectedObject, limit: int) -> bytes:
     """Return the bytes as stored, verified."""
     if max(expected.size or 0, expected.original_size) > limit:
         raise VerificationError(f"{expected.name} claims to have more than {limit} bytes")
@@ -39,7 +42,7 @@ async def read_stored(bundle: BundleReader, expected: Expectation, limit: int) -
     return await to_thread.run_sync(_verified, bytes(data), expected)
 
 
-def _verified(data: bytes, expected: Expectation) -> bytes:
+def _verified(data: bytes, expected: ExpectedObject) -> bytes:
     if hashlib.sha256(data).hexdigest() != expected.sha256:
         raise VerificationError(
             f"{expected.name} is not what the manifest says", hint="Run 'forensics verify'"
@@ -47,23 +50,28 @@ def _verified(data: bytes, expected: Expectation) -> bytes:
     return data
 
 
-def _joined(stored: bytes, expected: Expectation) -> bytes:
+def _joined(stored: bytes, expected: ExpectedObject) -> bytes:
     return b"".join(unpacked(stored, expected)) if expected.compressed else stored
 
 
-def unpacked(stored: bytes, expected: Expectation) -> Iterator[bytes]:
+def unpacked(stored: bytes, expected: ExpectedObject) -> Iterator[bytes]:
     """Yield the original bytes in pieces, no more than promised, and verify them at the end."""
     if not expected.compressed:
         yield from (stored[at : at + _PIECE] for at in range(0, len(stored), _PIECE))
         return
     digest, left = hashlib.sha256(), expected.original_size
-    stream = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(stored), read_across_frames=True)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+    stream = decompressor.stream_reader(io.BytesIO(stored), read_across_frames=True)
     try:
         while left and (piece := stream.read(min(left, _PIECE))):
             left -= len(piece)
             digest.update(piece)
             yield piece
     except zstandard.ZstdError as error:
-        raise VerificationError(f"{expected.name} cannot be decompressed: {error}") from error
+        raise VerificationError(
+            f"{expected.name} cannot be decompressed: {error}", hint=_UNPROVEN
+        ) from error
     if digest.hexdigest() != expected.original_sha256:
-        raise VerificationError(f"{expected.name}: decompressed it is not what the manifest says")
+        raise VerificationError(
+            f"{expected.name}: decompressed it is not what the manifest says", hint=_UNPROVEN
+        )

@@ -19,13 +19,12 @@ from typing import IO
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.examination import examine
-from forensics_core.bundle.expectation import Expectation, contradictions
-from forensics_core.bundle.history import SEAL_REFUSED, notes_on
+from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions
+from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
-from forensics_core.bundle.problems import Problem, ProblemKind
 from forensics_core.bundle.reader import MANIFEST_LIMIT, BundleReader, open_bundle
-from forensics_core.bundle.verifier import WORKERS
+from forensics_core.bundle.verification import Problem, ProblemKind
+from forensics_core.bundle.verify import WORKERS
 from forensics_core.errors import AccessDenied, ObjectExists, ObjectNotFound, VerificationError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.blocks import BLOCK_SIZE
@@ -84,7 +83,7 @@ async def fetch(
             location=bundle.url,
             folder=folder,
             manifest_sha256=bundle.manifest_sha256,
-            artifacts=len(bundle.expectations) - (SHA256SUMS in bundle.expectations),
+            artifacts=len(bundle.objects) - (SHA256SUMS in bundle.objects),
             size=meter.bytes_read,
             problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
             notes=(*notes_on(bundle, bundle), *fetcher.notes),
@@ -110,7 +109,7 @@ class Fetcher:
 
     async def fetch(self) -> list[Problem]:
         """Download everything that the manifest names, then the seal, last the manifest."""
-        expected = self._bundle.expectations
+        expected = self._bundle.objects
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected.values()))
         problems = list(contradictions(self._bundle.statement))
@@ -124,7 +123,7 @@ class Fetcher:
         await self._put(MANIFEST, self._bundle.manifest)
         return problems
 
-    async def _work(self, waiting: Iterator[Expectation], problems: list[Problem]) -> None:
+    async def _work(self, waiting: Iterator[ExpectedObject], problems: list[Problem]) -> None:
         for expected in waiting:
             self._meter.current = expected.name
             problem = await self._bring(expected)
@@ -132,7 +131,7 @@ class Fetcher:
                 problems.append(problem)
             self._meter.artifacts_done += 1
 
-    async def _bring(self, expected: Expectation) -> Problem | None:
+    async def _bring(self, expected: ExpectedObject) -> Problem | None:
         """Download one object, and its plain copy; a name that is taken stops no other."""
         try:
             problem = await self._download(expected)
@@ -142,7 +141,7 @@ class Fetcher:
             return Problem(ProblemKind.UNREADABLE, expected.name, error.message)
         return problem
 
-    async def _download(self, expected: Expectation) -> Problem | None:
+    async def _download(self, expected: ExpectedObject) -> Problem | None:
         name = expected.name + UNVERIFIED
         async with self._destination.create(name) as writer:
 
@@ -151,19 +150,19 @@ class Fetcher:
                 self._meter.bytes_read += len(block)
 
             async with aclosing(self._bundle.read(expected.name)) as blocks:
-                problem = await examine(blocks, expected, write)
+                problem = await check_object(blocks, expected, write)
             if problem is None or problem.kind is not ProblemKind.MISSING:
                 await writer.commit()
         if problem is None:
             await to_thread.run_sync(_settle, self._destination.path, name, expected.name)
         return problem
 
-    def _wants_plain(self, expected: Expectation) -> bool:
-        folders = (name.startswith(f"{expected.plain_name}/") for name in self._bundle.expectations)
-        clashes = expected.plain_name in self._bundle.expectations or any(folders)
+    def _wants_plain(self, expected: ExpectedObject) -> bool:
+        folders = (name.startswith(f"{expected.plain_name}/") for name in self._bundle.objects)
+        clashes = expected.plain_name in self._bundle.objects or any(folders)
         return self._decompress and expected.compressed and not clashes
 
-    async def _write_plain(self, expected: Expectation) -> None:
+    async def _write_plain(self, expected: ExpectedObject) -> None:
         archive = self._destination.path / expected.name
         async with (
             self._destination.create(expected.plain_name) as writer,

@@ -6,114 +6,47 @@
 It shows one tree, as the container saw it: its file system, and what was mounted there on top.
 
 Whatever it yields is verified: the manifest has the SHA-256 of the lookup table, the table that of
-each chunk of rows.
+each chunk of rows. What cannot be read hides nothing else: the error comes after all the rest.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from anyio import to_thread
-
-from forensics_core import strict_json
-from forensics_core.bundle.documents import read_verified
-from forensics_core.bundle.layout import (
-    MOUNTS_ARCHIVES,
-    MOUNTS_INDEX,
-    MOUNTS_LOOKUP,
-    ROOTFS_ARCHIVES,
-    ROOTFS_INDEX,
-    ROOTFS_LOOKUP,
-    container_file,
-)
-from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.layer import MOUNTS, ROOTFS, UPPER, Layer, Names, open_layer
+from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.tarindex.archive import Archive, open_archive
-from forensics_core.tarindex.lookup import PathFilter
-from forensics_core.tarindex.row import Row, parse_rows
-
-LOOKUP_LIMIT = 256 * 1024 * 1024
-"""Bytes that a lookup table may have: that of a hundred million members."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What the lookup table says of one chunk of rows."""
-
-    sha256: str
-    size: int
-    paths: PathFilter
-
-
-class _Layer:
-    """The index of one archive."""
-
-    def __init__(
-        self, rows: Archive, chunks: Sequence[Chunk], archives: tuple[str, ...], gap: str
-    ) -> None:
-        self._rows = rows
-        self._chunks = chunks
-        self._archives = archives
-        self.gap = gap
-
-    async def find(self, path: bytes) -> Row | None:
-        """Return the row of an absolute path, None if there is none."""
-        async with aclosing(self._select(lambda paths: paths.may_hold(path))) as rows:
-            async for row in rows:
-                if row.path == path:
-                    return row
-        return None
-
-    async def list(self, directory: bytes) -> list[Row]:
-        """Return the rows of all that lies directly in a directory, by path."""
-        async with aclosing(self._select(lambda paths: paths.may_list(directory))) as rows:
-            found = [row async for row in rows if row.directory == directory and row.path != b"/"]
-        return sorted(found, key=lambda row: row.path)
-
-    async def rows(self, below: bytes = b"/") -> AsyncGenerator[Row, None]:
-        """Yield every row of `below` and beneath it, in the archive's order."""
-        prefix = below.rstrip(b"/") + b"/"
-        async with aclosing(self._select(lambda _: True)) as rows:
-            async for row in rows:
-                if row.path == below or row.path.startswith(prefix):
-                    yield row
-
-    async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
-        """Yield every row there is, in the archive's order, as many at a time as lie together."""
-        for number, chunk in enumerate(self._chunks):
-            data = await self._rows.read_frame(number)
-            yield await to_thread.run_sync(_verified, data, chunk, self._rows.name, self._archives)
-
-    async def _select(self, wanted: Callable[[PathFilter], bool]) -> AsyncGenerator[Row, None]:
-        for number, chunk in enumerate(self._chunks):
-            if wanted(chunk.paths):
-                data = await self._rows.read_frame(number)
-                rows = await to_thread.run_sync(
-                    _verified, data, chunk, self._rows.name, self._archives
-                )
-                for row in rows:
-                    yield row
+from forensics_core.errors import ForensicsError
+from forensics_core.flaws import Flaws
+from forensics_core.tarindex.row import Row
 
 
 class FileIndex:
     """The index of one container's files; made by `open_index`."""
 
     def __init__(
-        self, container: str, rootfs: _Layer, mounted: _Layer | None, mounts: Mounts
+        self,
+        container: str,
+        rootfs: Layer,
+        mounted: Layer | None,
+        mounts: Mounts,
+        flaws: Flaws,
     ) -> None:
         self.container = container
         self._rootfs = rootfs
         self._mounted = mounted
         self._mounts = mounts
+        self._flaws = flaws
         self.gap = rootfs.gap or (mounted.gap if mounted else "")
         """Why the container may have had files that it has no row of; empty if it had none."""
+
+    def check(self) -> None:
+        """Raise `VerificationError` if it was opened without a part that is not as it should be:
+        the table of mounts, or the index of what lies on them."""
+        self._flaws.check()
 
     @property
     def whole(self) -> bool:
@@ -135,56 +68,91 @@ class FileIndex:
         return ""
 
     async def find(self, path: bytes) -> Row | None:
-        """Return the row of an absolute path, None if there is none."""
+        """Return the row of an absolute path, None if there is none.
+
+        Raises `VerificationError` where its row may be among what cannot be read.
+        """
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
         if mount and mount.archived:
-            return await self._mounted.find(real) if self._mounted else None
+            if self._mounted:
+                return await self._mounted.find(real)
+            self.check()
+            return None
         if mount is None:
             return await self._rootfs.find(real)
         return await self._stub(mount) if mount.path == real else None
 
     async def list(self, directory: bytes) -> list[Row]:
-        """Return the rows of all that lies directly in a directory, by path."""
+        """Return the rows of all that lies directly in a directory, by path.
+
+        Raises `VerificationError` where some of them cannot be read; `entries` has the others.
+        """
+        async with aclosing(self.entries(directory)) as rows:
+            return [row async for row in rows]
+
+    async def entries(self, directory: bytes) -> AsyncGenerator[Row, None]:
+        """Yield what `list` returns. Raises `VerificationError` only after the last."""
         real = self._mounts.resolve(directory)
         mount = self._mounts.holder(real)
         if mount and not mount.archived:
-            return []
+            return
         layer = self._mounted if mount else self._rootfs
-        found = {row.path: row for row in (await layer.list(real) if layer else ())}
+        rows, numbers = await layer.entries(real) if layer else ([], [])
+        found = {row.path: row for row in rows}
         for inner in self._mounts.within(real):
             if inner.path.rpartition(b"/")[0] == real.rstrip(b"/"):
                 found.pop(inner.path, None)
                 if row := await self.find(inner.path):
                     found[inner.path] = row
-        return [found[path] for path in sorted(found)]
+        for path in sorted(found):
+            yield found[path]
+        if layer:
+            layer.check(numbers)
+        self.check()
 
     async def rows(self, below: bytes = b"/") -> AsyncGenerator[Row, None]:
-        """Yield every row of `below` and beneath it: the file system's, then those of mounts."""
+        """Yield every row of `below` and beneath it: the file system's, then those of mounts.
+
+        Raises `VerificationError` after the last where some cannot be read.
+        """
         real = self._mounts.resolve(below)
-        async with aclosing(self._rootfs.rows(real)) as rows:
-            async for row in rows:
-                mount = self._mounts.holder(row.path)
-                if mount is None:
-                    yield row
-                elif mount.path == row.path and not mount.archived:
-                    yield replace(row, hidden=mount.told(row.path))
-        if self._mounted:
-            async with aclosing(self._mounted.rows(real)) as rows:
-                async for row in rows:
-                    mount = self._mounts.holder(row.path)
-                    if mount and mount.archived:
+        prefix = real.rstrip(b"/") + b"/"
+        async with aclosing(self._merged(stubs=True)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    if row.path == real or row.path.startswith(prefix):
                         yield row
 
     async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
-        """Yield every row that is in an archive, as many at a time as lie together."""
+        """Yield every row that is in an archive, some at a time.
+
+        Raises `VerificationError` after the last where some cannot be read.
+        """
+        async with aclosing(self._merged(stubs=False)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _merged(self, *, stubs: bool) -> AsyncGenerator[Sequence[Row], None]:
+        """Yield what is in sight; `stubs`: with the mount points whose files are in no archive."""
         async with aclosing(self._rootfs.batches()) as batches:
             async for batch in batches:
-                yield [row for row in batch if self._mounts.holder(row.path) is None]
+                yield [row for each in batch if (row := self._beneath(each, stubs))]
         if self._mounted:
             async with aclosing(self._mounted.batches()) as batches:
                 async for batch in batches:
                     yield [row for row in batch if self._is_archived(row)]
+        for layer in filter(None, (self._rootfs, self._mounted)):
+            layer.check()
+        self.check()
+
+    def _beneath(self, row: Row, stubs: bool) -> Row | None:
+        """Return a row of the file system if no mount hides it."""
+        mount = self._mounts.holder(row.path)
+        if mount is None:
+            return row
+        stub = stubs and mount.path == row.path and not mount.archived
+        return replace(row, hidden=mount.told(row.path)) if stub else None
 
     def _is_archived(self, row: Row) -> bool:
         mount = self._mounts.holder(row.path)
@@ -196,65 +164,38 @@ class FileIndex:
         return replace(row, hidden=mount.told(mount.path)) if row else None
 
 
-async def open_index(bundle: BundleReader, container: str) -> FileIndex:
+async def open_index(bundle: BundleReader, container: str, *, upper: bool = False) -> FileIndex:
     """Open the index of a container's files.
+
+    With `upper` it is that of what a container that was removed meanwhile had written, as its
+    overlay kept it. What can be opened is: `FileIndex.check` tells of the rest.
 
     Raises `UsageError` for a container that is not in the bundle, `ForensicsError` where it has no
     index, `VerificationError` where it is not genuine.
     """
     bundle.check_container(container)
-    rootfs = await _open_layer(bundle, container, ROOTFS_INDEX, ROOTFS_LOOKUP, ROOTFS_ARCHIVES)
+    names = UPPER if upper else ROOTFS
+    rootfs = await open_layer(bundle, container, names)
     if rootfs is None:
-        raise ForensicsError(
-            f"The bundle has no index of the files of '{container}'",
-            hint="Run 'forensics fetch --decompress', then 'tar -tvf' on the rootfs.tar",
+        raise _no_index(bundle, container, names)
+    flaws = Flaws(f"The table of mounts of '{container}', or the index of them", "is damaged")
+    if upper:
+        return FileIndex(container, rootfs, None, Mounts([], known=True), flaws)
+    mounts, mounted = await read_mounts(bundle, container, flaws), None
+    with flaws.passing():
+        mounted = await open_layer(bundle, container, MOUNTS)
+    return FileIndex(container, rootfs, mounted, mounts, flaws)
+
+
+def _no_index(bundle: BundleReader, container: str, names: Names) -> ForensicsError:
+    there = [name for name in names.archives if container_file(container, name) in bundle.objects]
+    if names is UPPER and not there:
+        return ForensicsError(
+            f"The bundle has nothing beside the file system of '{container}'",
+            hint="Only a container that was removed during its capture has: leave out --upper",
         )
-    mounts = await read_mounts(bundle, container)
-    names = (MOUNTS_INDEX, MOUNTS_LOOKUP, MOUNTS_ARCHIVES)
-    mounted = await _open_layer(bundle, container, *names)
-    return FileIndex(container, rootfs, mounted, mounts)
-
-
-async def _open_layer(
-    bundle: BundleReader, container: str, index: str, lookup: str, archives: tuple[str, ...]
-) -> _Layer | None:
-    """Open the index of one archive; None where there is none."""
-    name, table = container_file(container, index), container_file(container, lookup)
-    if not {name, table} <= bundle.expectations.keys():
-        return None
-    data = await read_verified(bundle, bundle.expectations[table], limit=LOOKUP_LIMIT)
-    chunks = await to_thread.run_sync(_parse, data, table)
-    rows = await open_archive(bundle, bundle.expectations[name])
-    sizes = [frame.original for frame in rows.frames or () if frame.original]
-    if sizes != [chunk.size for chunk in chunks]:
-        raise VerificationError(f"{table} does not fit {name}", hint="Run 'forensics verify'")
-    return _Layer(rows, chunks, archives, _gap(bundle, container, (*archives, index)))
-
-
-def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
-    artifacts = bundle.statement.predicate.artifacts
-    names = {container_file(container, name) for name in files}
-    cut = any(each.name in names and Flag.TRUNCATED in each.flags for each in artifacts)
-    return "the archive was cut, or damaged, before its end" if cut else ""
-
-
-def _verified(data: bytes, chunk: Chunk, name: str, archives: tuple[str, ...]) -> list[Row]:
-    if hashlib.sha256(data).hexdigest() != chunk.sha256:
-        raise VerificationError(
-            f"A part of {name} is not what its lookup table says", hint="Run 'forensics verify'"
-        )
-    return parse_rows(data, name, archives)
-
-
-def _parse(data: bytes, name: str) -> list[Chunk]:
-    try:
-        return [_chunk(strict_json.loads_row(line)) for line in data.splitlines()]
-    except (ValueError, TypeError, LookupError) as error:
-        raise VerificationError(
-            f"{name} is no lookup table: {error}", hint="Treat the bundle as tampered with"
-        ) from error
-
-
-def _chunk(said: dict[str, Any]) -> Chunk:
-    bits = base64.b64decode(said["filter"], validate=True)
-    return Chunk(str(said["sha256"]), int(said["size"]), PathFilter(bits))
+    plain = names.archives[-1]
+    return ForensicsError(
+        f"The bundle has no index of the files of '{container}'",
+        hint=f"Run 'forensics fetch --decompress', then 'tar -tvf' on the {plain}",
+    )

@@ -1,7 +1,8 @@
 """Which evidence this is: of which pod, for which request, captured where to.
 
 A bundle that verifies is genuine, but it may be another one than the reader thinks: a folder that
-was given the name of another, or a sealed bundle copied to the place of one that was lost.
+was given the name of another, or a sealed bundle copied to the place of one that was lost. And
+whether somebody wrote or deleted after the capture, as far as versions tell.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forensics_core.api.order import PodRef
-from forensics_core.bundle.layout import MANIFEST
+from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.bundle.manifest import Capture
-from forensics_core.bundle.problems import Problem, ProblemKind
+from forensics_core.bundle.reader import BundleReader, Located
+from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import UsageError
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.destination import S3Place
@@ -76,3 +78,69 @@ def _place(url: str) -> S3Place | Path | None:
         return parse_location(url)
     except UsageError:
         return None
+
+
+MAX_NOTES = 20
+"""Names mentioned one by one; the rest are only counted."""
+SEAL_REFUSED = "This identity may not read a seal: whether there is one is not known"
+
+
+def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
+    """Yield a line for each object that is not simply there in one version."""
+    if bundle:
+        yield from _elsewhere(bundle)
+    if located.versions is None:
+        yield (
+            "What lies at the location may not be listed: "
+            "objects that the manifest does not name, and newer versions, were not looked for"
+        )
+        return
+    if located.crowded:
+        yield f"{located.crowded}: those that the manifest does not name were not looked for"
+    if bundle:
+        yield from _copied(bundle)
+    names = [MANIFEST, SEAL, *(bundle.objects if bundle else ())]
+    changes = [change for name in names if (change := _change(located, name, bundle))]
+    yield from changes[:MAX_NOTES]
+    if len(changes) > MAX_NOTES:
+        yield f"The same goes for {len(changes) - MAX_NOTES} more objects"
+
+
+def _change(located: Located, name: str, bundle: BundleReader | None) -> str:
+    expected = bundle.objects.get(name) if bundle else None
+    there = (located.versions or {}).get(name, [])
+    read = located.version_of(name, expected.version_id if expected else None)
+    top = next((entry for entry in there if entry.latest), None)
+    if top is None:
+        return ""
+    if name in located.chosen and located.chosen[name] != located.history(name)[0].version_id:
+        return f"An older {name} is there than the one that was sealed, version {read}, and read"
+    if top.version_id == read:
+        return ""
+    if top.deleted:
+        return f"{name} was deleted after the capture; its version {read} is still there, and read"
+    return (
+        f"{name} was written again after the capture; its version {read} is still there, and read"
+    )
+
+
+def _elsewhere(bundle: BundleReader) -> Iterator[str]:
+    """Yield a line if the bundle was captured to another location."""
+    capture = bundle.statement.predicate
+    if is_copy(capture, bundle.url):
+        yield f"This is a copy: the evidence was captured to {signed_location(capture)}"
+
+
+def _copied(bundle: BundleReader) -> Iterator[str]:
+    """Yield a line if versions that the manifest recorded are not there, but others are."""
+    elsewhere = 0
+    for name, expected in bundle.objects.items():
+        known = {entry.version_id for entry in bundle.history(name)}
+        # Where nothing has a version, as in a folder, none can be expected.
+        versioned = expected.version_id and known - {None}
+        elsewhere += bool(versioned and expected.version_id not in known)
+    if elsewhere:
+        yield (
+            f"{elsewhere} objects are not in the versions that the manifest recorded: "
+            "this is a copy of the bundle, or they were written anew"
+        )

@@ -20,6 +20,9 @@ ORDER = "order.json"
 CONTEXT = "context/"
 """Where the operator puts what the cluster said; the collector names these files unread."""
 
+CONTAINERS = "containers/"
+"""Where the collector puts what it captured of each container."""
+
 UNVERIFIED = ".unverified"
 """The ending of a fetched file that is not, or not yet, known to be what the manifest says."""
 
@@ -41,6 +44,12 @@ MOUNTS_INDEX = "mounts.index.jsonl.zst"
 MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
 """As those of the file system."""
 
+UPPER_ARCHIVES = ("upper.tar.zst", "upper.tar")
+"""What the archive of what a removed container had written can be called."""
+UPPER_INDEX = "upper.index.jsonl.zst"
+UPPER_LOOKUP = "upper.lookup.jsonl.zst"
+"""As those of the file system."""
+
 MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
     ArtifactKind.INSPECT: ("inspect.json",),
     ArtifactKind.DIFF: ("diff.json",),
@@ -55,6 +64,8 @@ MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
 
 _RANDOM = 8
 """Bytes of the random part of a bundle's name."""
+BUNDLE_NAME_ROOM = 64
+"""Characters that a bundle's name has at most, beside the namespace's and the pod's."""
 _BUNDLE = re.compile(r"\d{8}T\d{6}Z_.+_[0-9a-f]{8}-(?P<attempt>\d{1,10})(-[0-9a-f]{16})?")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -87,4 +98,4 @@ def inside_a_bundle(path: str) -> bool:
 
 def container_file(container: str, name: str) -> str:
     """Return the path of a container's artifact: `containers/web/inspect.json`."""
-    return f"containers/{fit(container)}/{name}"
+    return f"{CONTAINERS}{fit(container)}/{name}"

@@ -14,7 +14,15 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from forensics_core import strict_json
@@ -26,8 +34,16 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://forensics.orkaproj.io/capture/v1"
 _HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 
+MAX_CONTAINERS = 4096
+"""Containers of one bundle: readers look for each among all artifacts."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
+VersionId = Annotated[
+    Annotated[str, Field(max_length=1024, pattern=r"^[!-~]+$")] | None,
+    # No version at all, for every reader alike; as a parameter it would mean the current one.
+    BeforeValidator(lambda version: None if version == "" else version),
+]
+"""A version in S3, which goes into requests."""
 # Every list of rows has `FailFast`: an error takes a kilobyte, and a hostile list is all errors.
 
 
@@ -81,7 +97,7 @@ class Artifact(Record):
     finished_at: datetime
     seconds: Annotated[float, Field(ge=0)]
     """By the monotonic clock."""
-    version_id: str | None = None
+    version_id: VersionId = None
     crc64nvme: Annotated[
         str | None,
         Field(
@@ -179,7 +195,7 @@ class StoreTraits(Record):
     """What the store that the bundle went to was able to do."""
 
     checksum: str = ""
-    """How it checked what arrived: `crc64nvme`, `md5`, `none`; empty for a folder."""
+    """How it checked what arrived: `crc64nvme`, `sha256`, `md5`, `none`; empty for a folder."""
     conditional_writes: bool = True
     """Whether it refused to replace what was there: else unique names have to do."""
 
@@ -201,7 +217,7 @@ class Capture(Record):
     started_at: datetime
     finished_at: datetime
     requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()
-    containers: Annotated[tuple[Container, ...], FailFast()] = ()
+    containers: Annotated[tuple[Container, ...], FailFast(), Field(max_length=MAX_CONTAINERS)] = ()
     artifacts: Annotated[tuple[Artifact, ...], FailFast()] = ()
     not_captured: Annotated[tuple[NotCaptured, ...], FailFast()] = ()
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from anyio import to_thread
 
-from forensics_core.bundle.expectation import Expectation, expectations
-from forensics_core.bundle.layout import MANIFEST, SEAL
+from forensics_core.bundle.expected import ExpectedObject, expected_objects
+from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import (
     choose_manifest,
     choose_sealed,
+    history_of,
     version_to_read,
     written,
 )
@@ -28,14 +29,16 @@ from forensics_core.errors import (
     AccessDenied,
     BundleNotFound,
     ObjectNotFound,
+    TooManyObjects,
     UsageError,
     VerificationError,
 )
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.store import Entry, Store, open_store, read_small
 
-MANIFEST_LIMIT = 64 * 1024 * 1024
-"""Bytes that a manifest may have: hundreds of artifacts with a thousand remarks each."""
+MANIFEST_LIMIT = 16 * 1024 * 1024
+"""Bytes that a manifest may have: thirty thousand artifacts, or hundreds with many remarks. The
+operator seals none of more than 8 MiB."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Located:
     may not list."""
     chosen: Mapping[str, str | None]
     """The version of the manifest, and of its seal where a key told which one that is."""
+    crowded: str = field(default="", kw_only=True)
+    """Why `versions` has only objects that every bundle has: somebody filled the place up."""
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -74,22 +79,22 @@ class BundleReader(Located):
     statement: Statement
 
     @cached_property
-    def expectations(self) -> dict[str, Expectation]:
+    def objects(self) -> dict[str, ExpectedObject]:
         """What the manifest promises of every object, by name."""
-        return {each.name: each for each in expectations(self.statement)}
+        return {each.name: each for each in expected_objects(self.statement)}
 
     @property
     def url(self) -> str:
         """The bundle's URL, ending in `/`."""
         return self.store.url
 
-    def stored_size(self, expected: Expectation) -> int:
+    def stored_size(self, expected: ExpectedObject) -> int:
         """Return how many bytes to expect: as promised, or else as listed; 0 if nobody says."""
         if expected.size is not None:
             return expected.size
         return next((entry.size for entry in self.history(expected.name)), 0)
 
-    @property
+    @cached_property
     def containers(self) -> list[str]:
         """The names of the captured containers, in order."""
         return sorted({each.name for each in self.statement.predicate.containers})
@@ -130,7 +135,7 @@ class BundleReader(Located):
 
     def sealed_version(self, name: str) -> str | None:
         """Return the version of an object that the manifest speaks of; None: the current one."""
-        expected = self.expectations.get(name)
+        expected = self.objects.get(name)
         return self.version_of(name, expected.version_id if expected else None)
 
 
@@ -183,13 +188,27 @@ async def locate(
     Of several versions `sha256` or the public `key`, in PEM, tells which one was sealed.
     """
     async with open_store(location, access=access) as store:
-        versions = await _versions(store)
+        crowded = ""
+        try:
+            versions = await _versions(store)
+        except TooManyObjects as error:
+            versions, crowded = await _versions_of_ours(store), error.message
         chosen = await _choose(store, versions, sha256, key, limit)
         try:
             manifest = await read_small(store, MANIFEST, chosen[MANIFEST], limit=limit)
         except ObjectNotFound as error:
             raise _not_found(store, versions) from error
-        yield Located(store, manifest, versions, chosen)
+        yield Located(store, manifest, versions, chosen, crowded=crowded)
+
+
+async def _versions_of_ours(store: Store) -> dict[str, list[Entry]]:
+    """Return the versions of what every bundle has, where so much lies there that nobody lists it.
+
+    The manifest names the versions of everything else: whoever may add objects keeps nobody from
+    the evidence by adding many.
+    """
+    histories = {name: await history_of(store, name) for name in (MANIFEST, SEAL, SHA256SUMS)}
+    return {name: history for name, history in histories.items() if history}
 
 
 async def _versions(store: Store) -> dict[str, list[Entry]] | None:

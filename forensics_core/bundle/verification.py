@@ -1,4 +1,4 @@
-"""What came out of verifying a bundle."""
+"""What came out of verifying a bundle, and what can be wrong with one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from forensics_core.bundle.manifest import Statement
-from forensics_core.bundle.problems import Problem
 from forensics_core.errors import VerificationError
 
 
@@ -58,3 +57,33 @@ class Verification:
                 f"{self.location} does not verify: {self.problems[0]}{more}",
                 hint="Do not rely on what is named; look for another copy",
             )
+
+
+class ProblemKind(StrEnum):
+    """The ways in which evidence fails to verify."""
+
+    MISMATCH = "Mismatch"
+    """The bytes are not those that the manifest, or the seal, speaks of."""
+    MISSING = "Missing"
+    """The manifest names it, and it is not there."""
+    EXTRA = "Extra"
+    """It is there, and the manifest does not name it: a problem only where that was asked for."""
+    UNREADABLE = "Unreadable"
+    """It cannot be read, or not be decompressed."""
+    OTHER_EVIDENCE = "OtherEvidence"
+    """It is not of the pod, or for the request, that was asked for, whether genuine or not."""
+    INCONSISTENT = "Inconsistent"
+    """The manifest or the check sums contradict themselves, or each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, with one object."""
+
+    kind: ProblemKind
+    name: str
+    """The object, relative to the bundle. Hostile: escape it where it is shown."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}: {self.message}"

@@ -8,15 +8,15 @@ for problem in verification.problems:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
 from anyio import to_thread
 
-from forensics_core.bundle.history import SEAL_REFUSED, notes_on
-from forensics_core.bundle.identity import EvidenceIdentity, mismatches
-from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS
-from forensics_core.bundle.problems import Problem, ProblemKind
+from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions
+from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
+from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
 from forensics_core.bundle.reader import (
     MANIFEST_LIMIT,
     BundleReader,
@@ -24,9 +24,8 @@ from forensics_core.bundle.reader import (
     locate,
     understand,
 )
-from forensics_core.bundle.seal import verify_seal
-from forensics_core.bundle.verification import SealState, Verification
-from forensics_core.bundle.verifier import Verifier
+from forensics_core.bundle.seal import key_hint, verify_seal
+from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
 from forensics_core.errors import (
     AccessDenied,
     DestinationError,
@@ -37,6 +36,7 @@ from forensics_core.errors import (
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.store import read_small
+from forensics_core.tasks import task_group
 
 
 async def verify(
@@ -53,10 +53,14 @@ async def verify(
     `key` is the public key, in PEM, that the seal must hold for; `wanted` is the evidence that it
     has to be; `progress` counts along. Objects that nobody named are no part of the evidence, and
     a problem only if `strict`. Raises
-    `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer;
+    `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer,
+    `UsageError` for a key that is none;
     wrong evidence raises nothing, it is in the result.
     """
     wanted = wanted or EvidenceIdentity()
+    if key is not None:
+        # First: an empty file in place of a key would otherwise ask for no seal at all.
+        await to_thread.run_sync(key_hint, key)
     sha256 = wanted.manifest_sha256
     async with locate(location, sha256=sha256, key=key, access=access) as located:
         seal = await _check_seal(located, key)
@@ -105,7 +109,7 @@ def _without(error: DestinationError | VerificationError, key: bytes | None) -> 
         raise error
     if isinstance(error, ObjectNotFound):
         missing = Problem(ProblemKind.MISSING, SEAL, "there is no seal that the key could check")
-        return _Seal(SealState.ABSENT, missing if key else None)
+        return _Seal(SealState.ABSENT, None if key is None else missing)
     if isinstance(error, AccessDenied) and key is None:
         return _Seal(SealState.UNCHECKED, note=SEAL_REFUSED)
     return _Seal(SealState.INVALID, Problem(ProblemKind.UNREADABLE, SEAL, error.message))
@@ -136,7 +140,7 @@ def _verification(
         notes.append(seal.note)
     if seal.problem:
         problems = [*problems, seal.problem]
-    names = bundle.expectations if bundle else {}
+    names = bundle.objects if bundle else {}
     return Verification(
         location=located.store.url,
         manifest_sha256=located.manifest_sha256,
@@ -147,3 +151,117 @@ def _verification(
         problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
         notes=tuple(notes),
     )
+
+
+WORKERS = 2
+"""Objects read at once."""
+MAX_EXTRAS = 200
+"""Names of objects that nobody named; whoever may add objects may add any number."""
+
+
+class Verifier:
+    """One verification under way."""
+
+    def __init__(self, bundle: BundleReader, meter: Meter, *, strict: bool = False) -> None:
+        self._bundle = bundle
+        self._meter = meter
+        self._problems: list[Problem] = []
+        self._check_sums = bytearray()
+        self._check_sums_read = False
+        self._strict = strict
+        self.extras: list[str] = []
+        """The first of the objects that nobody named, after `problems`."""
+        self.extras_total = 0
+
+    async def problems(self) -> list[Problem]:
+        """Check everything but the seal, and return what is wrong."""
+        expected = [*self._bundle.objects.values(), *self._plain_copies()]
+        self._meter.artifacts_total = len(expected)
+        self._meter.bytes_total = sum(map(self._bundle.stored_size, expected))
+        self._problems += contradictions(self._bundle.statement)
+        self._look_for_extras({each.name for each in expected})
+        waiting = iter(expected)
+        async with task_group() as tasks:
+            for _ in range(WORKERS):
+                tasks.start_soon(self._work, waiting)
+        self._problems += self._compare_check_sums()
+        return self._problems
+
+    def _plain_copies(self) -> Iterator[ExpectedObject]:
+        """Yield decompressed copies beside the archives: `fetch` puts some, into folders.
+
+        In a bucket nobody of ours does, and whoever may add an object could otherwise keep the
+        bundle from ever verifying again.
+        """
+        if not self._bundle.store.url.startswith("file:"):
+            return
+        there, promised = self._bundle.versions or {}, self._bundle.objects
+        for each in promised.values():
+            if each.compressed and each.plain_name in there and each.plain_name not in promised:
+                yield each.plain()
+
+    def _look_for_extras(self, expected: set[str]) -> None:
+        """Note what nobody named. It is no problem: the seal covers what is named, and whoever may
+        add an object could otherwise keep a bundle from ever verifying again."""
+        for name in sorted(self._bundle.versions or {}):
+            ours = name in expected or name == MANIFEST or name in WRITTEN_AFTER_MANIFEST
+            if ours or not self._bundle.history(name):
+                continue
+            self.extras_total += 1
+            if len(self.extras) < MAX_EXTRAS:
+                self.extras.append(name)
+                if self._strict:
+                    message = "the manifest does not name it"
+                    self._problems.append(Problem(ProblemKind.EXTRA, name, message))
+
+    async def _work(self, waiting: Iterator[ExpectedObject]) -> None:
+        for expected in waiting:
+            self._meter.current = expected.name
+            problem = await self._check(expected)
+            if problem:
+                self._problems.append(problem)
+            self._meter.artifacts_done += 1
+
+    async def _check(self, expected: ExpectedObject) -> Problem | None:
+        check_sums = expected.name == SHA256SUMS
+        async with aclosing(self._bundle.read(expected.name)) as blocks:
+            problem = await check_object(
+                blocks, expected, self._keep if check_sums else self._count
+            )
+        if check_sums:
+            self._check_sums_read = problem is None or problem.kind is ProblemKind.MISMATCH
+        return problem
+
+    async def _count(self, block: bytes) -> None:
+        self._meter.bytes_read += len(block)
+
+    async def _keep(self, block: bytes) -> None:
+        self._check_sums += block[: MANIFEST_LIMIT - len(self._check_sums)]
+        await self._count(block)
+
+    def _compare_check_sums(self) -> Iterator[Problem]:
+        """Compare `SHA256SUMS` with the subjects, if it could be read."""
+        if SHA256SUMS not in self._bundle.objects:
+            message = "the manifest does not name it"
+            yield Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)
+        elif self._check_sums_read:
+            promised = {name: each.sha256 for name, each in self._bundle.objects.items()}
+            del promised[SHA256SUMS]
+            yield from _disagreements(bytes(self._check_sums), promised)
+
+
+def _disagreements(listing: bytes, promised: dict[str, str]) -> Iterator[Problem]:
+    listed = {}
+    for line in listing.decode(errors="surrogateescape").splitlines():
+        digest, _, name = line.partition("  ")
+        listed[name] = digest
+    for name in sorted({*listed, *promised}):
+        if name not in promised:
+            message = f"it lists {name}, which the manifest does not name"
+        elif name not in listed:
+            message = f"it does not list {name}"
+        elif listed[name] != promised[name]:
+            message = f"it names another SHA-256 of {name} than the manifest"
+        else:
+            continue
+        yield Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)

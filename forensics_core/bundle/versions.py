@@ -24,6 +24,7 @@ from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     ObjectNotFound,
+    TooManyObjects,
     VerificationError,
 )
 from forensics_core.storage.store import Entry, Store, read_small
@@ -59,11 +60,11 @@ def version_to_read(versions: Sequence[Entry], recorded: str | None) -> str | No
 async def history_of(store: Store, name: str) -> list[Entry] | None:
     """Return the versions of one object; None where they may not be listed.
 
-    Raises `DestinationUnreachable`.
+    Raises `DestinationUnreachable`, and `TooManyObjects`: which one is the first is not known then.
     """
     try:
-        return [entry for entry in await store.list(name) if entry.name == name]
-    except DestinationUnreachable:
+        return await store.list(name, only={name})
+    except (DestinationUnreachable, TooManyObjects):
         raise
     except DestinationError:
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -33,9 +33,9 @@ from forensics_core.bundle.manifest import (
 )
 from forensics_core.pipeline import stages
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.storage.destination import Buffer, Destination, StoredObject
-from forensics_core.tasks import outlast
+from forensics_core.tasks import finish_despite_cancel
 
 CLOSING = 30.0
 """Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
@@ -119,7 +119,7 @@ class BundleWriter:
             target = self.destination.create(label.name, content_type=label.media_type)
             async with target as writer:
                 way = [*taps, *steps]
-                await convey(source, way, writer.write, self.meter, framed=framed)
+                await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
         findings = findings or Findings()
         artifact = Artifact(
@@ -156,11 +156,25 @@ class BundleWriter:
             kept.append(remark)
         return tuple(kept)
 
+    async def probe(self, data: bytes) -> None:
+        """Find out whether the destination refuses to replace the last artifact, which is `data`.
+
+        A store that takes it a second time has the same bytes there, but perhaps as a newer
+        version, and then that is the one which the manifest names.
+        """
+        probe = getattr(self.destination, "probe", None)
+        if probe is None:
+            return  # A folder: the kernel keeps its promise.
+        last = self.artifacts[-1]
+        taken: StoredObject | None = await probe(last.name, data, content_type=last.media_type)
+        if taken is not None:
+            self.artifacts[-1] = last.model_copy(update={"version_id": taken.version_id})
+
     def lacks(self, gap: NotCaptured) -> None:
         """Record that something is not in the bundle."""
         self.not_captured.append(gap)
 
-    async def finish(self, capture: Capture, context: Sequence[ContextFile] = ()) -> Sealable:
+    async def finish(self, capture: Capture, context: Sequence[ContextFile] = ()) -> FinishedBundle:
         """Write `SHA256SUMS`, then `manifest.json`: after this the bundle is whole.
 
         `capture` comes without artifacts and gaps; they are filled in here. `context` are the files
@@ -169,23 +183,23 @@ class BundleWriter:
         Who is cancelled meanwhile still gets the bundle if that takes no more than `CLOSING`
         seconds; the cancellation is delivered at the next occasion.
         """
-        finished: list[Sealable] = []
+        finished: list[FinishedBundle] = []
 
         async def close() -> None:
             finished.append(await self._close(capture, context))
 
         try:
-            await outlast(close, CLOSING)
+            await finish_despite_cancel(close, CLOSING)
         except anyio.get_cancelled_exc_class():
             # What is whole is never called unfinished.
             if not finished:
                 raise
         return finished[0]
 
-    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> Sealable:
+    async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> FinishedBundle:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
-        listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+        listing = check_sums(sums)
         await self._put(SHA256SUMS, listing, "text/plain; charset=utf-8")
         sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
         statement = Statement(
@@ -204,7 +218,7 @@ class BundleWriter:
         )
         document = statement.to_bytes()
         stored = await self._put(MANIFEST, document, "application/vnd.in-toto+json")
-        return Sealable(statement, hashlib.sha256(document).hexdigest(), stored)
+        return FinishedBundle(statement, hashlib.sha256(document).hexdigest(), stored)
 
     def _store(self) -> StoreTraits | None:
         told = getattr(self.destination, "store", None)
@@ -216,8 +230,13 @@ class BundleWriter:
             return await writer.commit()
 
 
+def check_sums(digests: Mapping[str, str]) -> bytes:
+    """Return what `SHA256SUMS` holds, from each object's name to its SHA-256."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
+
+
 @dataclass(frozen=True, slots=True)
-class Sealable:
+class FinishedBundle:
     """A finished bundle: what its manifest says, and the manifest's own digest."""
 
     statement: Statement

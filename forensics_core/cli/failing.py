@@ -45,5 +45,7 @@ def _verdict(error: BaseException) -> tuple[str, int]:
         return str(error) or "Interrupted.", INTERRUPTED
     if isinstance(error, Terminated):
         return str(error) or "Terminated by a signal.", TERMINATED
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename!s}: {error.strerror}. Check the path, and your rights to it.", 1
     where = "Run it again as 'forensics --debug ...' to see where, and report it."
     return f"Unexpected {type(error).__name__}: {error}. {where}", 1

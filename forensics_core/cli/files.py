@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import stat
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from forensics_core.cli.opening import opened
-from forensics_core.cli.render import clean, say
+from forensics_core.cli.render import clean, say, say_json_list
 from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
@@ -50,16 +48,17 @@ def split_place(text: str) -> Place:
 
 
 async def list_files(
-    location: str, owner: str | None, place: Place, recursive: bool, output: str
+    location: str, owner: str | None, place: Place, recursive: bool, upper: bool, output: str
 ) -> None:
     """Print what lies at a place: a directory's content, or the one file."""
     from forensics_core.bundle.files import open_index
 
     async with opened(location, owner) as bundle:
-        index = await open_index(bundle, place.container)
+        index = await open_index(bundle, place.container, upper=upper)
         async with aclosing(_rows(index, place, recursive)) as rows:
             if output == "json":
-                await _print_json(place.container, index, rows)
+                head = {"container": place.container, "complete": index.whole}
+                await say_json_list(head, "files", _documents(rows))
             else:
                 await _print(rows, index, recursive)
 
@@ -77,11 +76,16 @@ async def _rows(index: FileIndex, place: Place, recursive: bool) -> AsyncGenerat
     top = await index.find(place.path)
     if top and top.hidden and top.kind == "directory":
         raise _missing(index, place)
-    inside = await index.list(place.path) if not top or top.kind == "directory" else [top]
-    if not inside and not top:
+    if top and top.kind != "directory":
+        yield top
+        return
+    found = bool(top)
+    async with aclosing(index.entries(place.path)) as inside:
+        async for row in inside:
+            found = True
+            yield row
+    if not found:
         raise _missing(index, place)
-    for row in inside:
-        yield row
 
 
 def _missing(index: FileIndex, place: Place) -> ForensicsError:
@@ -126,12 +130,7 @@ def when(seconds: str) -> str:
         return clean(seconds)
 
 
-async def _print_json(container: str, index: FileIndex, rows: AsyncGenerator[Row, None]) -> None:
-    """Print one document, a row a line, without holding all of them."""
-    head = {"container": container, "complete": index.whole}
-    before = json.dumps(head)[:-1] + ', "files": [\n'
+async def _documents(rows: AsyncGenerator[Row, None]) -> AsyncGenerator[list[object], None]:
     async for row in rows:
         more = {"notCaptured": row.hidden} if row.hidden else {}
-        sys.stdout.write(before + json.dumps({**row.document, **more}))
-        before = ",\n"
-    sys.stdout.write(("" if before == ",\n" else before) + "\n]}\n")
+        yield [{**row.document, **more}]

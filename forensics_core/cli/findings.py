@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from forensics_core.bundle.problems import Problem
+from forensics_core.bundle.verification import Problem
 from forensics_core.cli.render import clean, prose, say
 
 _EXTRAS = 20

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
@@ -13,8 +11,8 @@ import click
 
 from forensics_core.cli.files import list_files, split_place
 from forensics_core.cli.opening import opened
-from forensics_core.cli.options import output_option, owner_option
-from forensics_core.cli.render import clean, counted, say, say_json, size, table
+from forensics_core.cli.options import output_option, owner_option, upper_option
+from forensics_core.cli.render import clean, counted, say, say_json, say_json_list, size, table
 from forensics_core.cli.running import run
 from forensics_core.errors import UsageError
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("container", required=False, metavar="[CONTAINER[:PATH]]")
 @click.option("--changes", is_flag=True, help="List what differs from the container's image.")
 @click.option("-R", "--recursive", is_flag=True, help="With a PATH: list all beneath it.")
+@upper_option
 @owner_option
 @output_option
 def ls_command(
@@ -36,6 +35,7 @@ def ls_command(
     container: str | None,
     changes: bool,
     recursive: bool,
+    upper: bool,
     expected_bucket_owner: str | None,
     output: str,
 ) -> None:
@@ -46,15 +46,18 @@ def ls_command(
 
     With --changes: what was added (A), changed (C) and deleted (D) in the container since it was
     made from its image. A bundle with one container needs no CONTAINER then.
+
+    What cannot be read is passed over, and makes the exit code 3 after all the rest is printed.
     """
     if container and ":" in container:
         if changes:
             raise UsageError("--changes goes with no path", hint="Leave out what follows the ':'")
         place, owner = split_place(container), expected_bucket_owner
-        run(partial(list_files, location, owner, place, recursive, output))
+        run(partial(list_files, location, owner, place, recursive, upper, output))
         return
-    if recursive:
-        raise UsageError("-R goes with a path", hint="Name one as CONTAINER:PATH")
+    if recursive or upper:
+        option = "-R" if recursive else "--upper"
+        raise UsageError(f"{option} goes with a path", hint="Name one as CONTAINER:PATH")
     listing = _changes if changes else _artifacts
     run(partial(listing, location, expected_bucket_owner, container, output))
 
@@ -79,22 +82,16 @@ async def _changes(location: str, owner: str | None, container: str | None, outp
         name = container or _only_container(bundle)
         async with aclosing(change_batches(bundle, name)) as batches:
             if output == "json":
-                await _say_changes_as_json(name, batches)
+                await say_json_list({"container": name}, "changes", _as_rows(batches))
                 return
             async for batch in batches:
                 for change in batch:
                     say(f"{clean(change.kind)} {clean(change.path)}")
 
 
-async def _say_changes_as_json(container: str, batches: AsyncGenerator[list[Change], None]) -> None:
-    """Print one object, a row a line: there can be more of them than fit into memory."""
-    sys.stdout.write(f'{{\n  "container": {json.dumps(container)},\n  "changes": [')
-    separator = "\n    "
+async def _as_rows(batches: AsyncGenerator[list[Change], None]) -> AsyncGenerator[list[Any], None]:
     async for batch in batches:
-        for change in batch:
-            sys.stdout.write(separator + json.dumps({"kind": change.kind, "path": change.path}))
-            separator = ",\n    "
-    sys.stdout.write("\n  ]\n}\n")
+        yield [{"kind": change.kind, "path": change.path} for change in batch]
 
 
 def _show(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> None:

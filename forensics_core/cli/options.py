@@ -39,3 +39,12 @@ def object_output_option(command: F) -> F:
         show_default=True,
         help="What to print: text for people, or the object for programs.",
     )(command)
+
+
+def upper_option(command: F) -> F:
+    """Add `--upper`, passed as `upper`."""
+    return click.option(
+        "--upper",
+        is_flag=True,
+        help="Of a container that was removed meanwhile: what it had written, and only that.",
+    )(command)

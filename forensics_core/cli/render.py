@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Any
 
 import click
 
+from forensics_core.errors import ForensicsError
 from forensics_core.text import printable
 from forensics_core.units import human_size
 
@@ -78,3 +79,21 @@ def say_json(data: Any) -> None:
     """Print `data` as indented JSON, ASCII only: safe on any terminal, and exact."""
     json.dump(data, sys.stdout, indent=2, default=str)
     sys.stdout.write("\n")
+
+
+async def say_json_list(head: Mapping[str, Any], name: str, batches: AsyncIterable[Any]) -> None:
+    """Print one object with the list `name` of all rows in `batches`, a row a line, holding none.
+
+    It is whole JSON also where reading ends with an error, which is its field `error` then.
+    """
+    separator = f"{json.dumps(head)[:-1]}, {json.dumps(name)}: [\n"
+    try:
+        async for rows in batches:
+            for row in rows:
+                sys.stdout.write(separator + json.dumps(row))
+                separator = ",\n"
+    except ForensicsError as error:
+        if separator == ",\n":
+            sys.stdout.write(f'\n], "error": {json.dumps(str(error))}}}\n')
+        raise
+    sys.stdout.write(("" if separator == ",\n" else separator) + "\n]}\n")

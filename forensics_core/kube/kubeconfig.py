@@ -31,8 +31,8 @@ _HINT = "Check it with `kubectl config view`"
 
 def files_of(paths: str) -> list[Path]:
     """Return the files that `KUBECONFIG`, or an option, names: each of them once, in order."""
-    named = dict.fromkeys(part for part in paths.split(os.pathsep) if part)
-    return [Path(name).expanduser() for name in named]
+    # A `~` is the shell's to expand: kubectl passes over such a file, and so takes another cluster.
+    return [Path(name) for name in dict.fromkeys(paths.split(os.pathsep)) if name]
 
 
 def merge(files: list[Path]) -> Document:
@@ -71,21 +71,21 @@ def _current(document: Document) -> str:
 
 
 def _entries(document: Document, name: str, kind: str, file: Path) -> Iterator[Document]:
-    """Yield a list's entries, each name once; what is no entry is refused."""
+    """Yield a list's entries; what is no entry, or bears another's name, is refused."""
     entries = document.get(name) or []
     if not isinstance(entries, list):
         raise ClusterNotConfigured(f"{file}: {name} is no list", hint=_HINT)
-    seen: dict[str, Document] = {}
+    seen: set[str] = set()
     for entry in entries:
         named = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(named, str):
             raise ClusterNotConfigured(f"{file}: an entry of {name} has no name", hint=_HINT)
+        if named in seen:
+            raise ClusterNotConfigured(f"{file}: {name} has '{named}' twice", hint=_HINT)
+        seen.add(named)
         content = entry.get(kind)
-        seen[named] = {
-            "name": named,
-            kind: _located(content, kind, file) if isinstance(content, dict) else {},
-        }
-    yield from seen.values()
+        located = _located(content, kind, file) if isinstance(content, dict) else {}
+        yield {"name": named, kind: located}
 
 
 def _located(content: Document, kind: str, file: Path) -> Document:

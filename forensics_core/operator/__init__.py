@@ -1,1 +1,11 @@
 """The operator: watches PodCheckpoints, runs a Job for each attempt, seals what it captured."""
+
+from __future__ import annotations
+
+from forensics_core.extras import load
+
+
+def start() -> None:
+    """Run `forensics-operator`, or say which extra it lacks."""
+    # What needs the extra is imported by `load`: this module has to work without.
+    load("forensics_core.operator.main:main", "operator", "The operator")()

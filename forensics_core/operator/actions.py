@@ -28,7 +28,7 @@ class AttemptOver:
     """Why it failed, where another attempt follows."""
 
 
-NOTHING = AttemptOver()
+NO_ATTEMPT = AttemptOver()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Wait:
     """When to look again though nobody says anything."""
     error: ForensicsError | None = None
     """What is in the way: it is tried again less and less often."""
-    over: AttemptOver = NOTHING
+    over: AttemptOver = NO_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class StartAttempt:
 
     attempt: int
     pod: Object
-    over: AttemptOver = NOTHING
+    over: AttemptOver = NO_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class SetCaptured:
     """Take the bundle of this or an earlier attempt: the pod may go. What follows is sealing."""
 
     evidence: Evidence
-    over: AttemptOver = NOTHING
+    over: AttemptOver = NO_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Fail:
 
     reason: str
     message: str
-    over: AttemptOver = NOTHING
+    over: AttemptOver = NO_ATTEMPT
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,17 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import UsageError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.pods import COLLECTOR, targets
-from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
+from forensics_core.operator.settings import CollectorSettings, DestinationRule
 
 ORDER_FOLDER = "/run/forensics/order"
 ORDER_FILE = "order.json"
 HOST_PROC = "/host/proc"
 TERMINATION_LOG = "/dev/termination-log"
 TOKEN_FOLDER = "/run/forensics/token"  # noqa: S105 - a path
+CREDENTIALS_FOLDER, CREDENTIALS_FILE = "/run/forensics/credentials", "credentials"
+"""A Secret's key of that name is a credentials file, which the kubelet renews while a Job runs; its
+keys that are variables are not."""
+CA_FOLDER, CA_FILE = "/run/forensics/ca", "ca.crt"
 
 CAPABILITIES = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN", "FOWNER", "SYS_CHROOT")
 """Added to none; `docs/security.md` says what each is for."""
@@ -164,7 +168,7 @@ def _pod_spec(
     spec = _base_pod(checkpoint.status.node, settings) | {
         "terminationGracePeriodSeconds": GRACE,
         "containers": [_container(checkpoint.status.node, rule, settings)],
-        "volumes": _volumes(checkpoint, credentials),
+        "volumes": _volumes(checkpoint, rule),
     }
     if credentials.service_account:
         spec["serviceAccountName"] = credentials.service_account
@@ -198,7 +202,7 @@ def _container(node: str, rule: DestinationRule, settings: CollectorSettings) ->
     command = [*settings.command, "--order", f"{ORDER_FOLDER}/{ORDER_FILE}"]
     container = _base_container(settings, command) | {
         "env": _environment(node, rule, settings),
-        "volumeMounts": _mounts(rule.credentials),
+        "volumeMounts": _mounts(rule),
         "terminationMessagePolicy": "File",
         "terminationMessagePath": TERMINATION_LOG,
     }
@@ -233,21 +237,11 @@ def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str
     }
 
 
-def _of_the_store(rule: DestinationRule) -> dict[str, str]:
-    """Return what the settings say of a store that is not as AWS's own."""
-    said = {
-        "FORENSICS_S3_CHECKSUM": rule.checksum if rule.checksum != "auto" else "",
-        "FORENSICS_S3_ACL": "" if rule.acl is None else str(rule.acl).lower(),
-        "FORENSICS_S3_ADDRESSING_STYLE": rule.addressing_style or "",
-        "FORENSICS_S3_PART_SIZE": rule.part_size,
-    }
-    return {name: value for name, value in said.items() if value}
-
-
 def _environment(
     node: str, rule: DestinationRule, settings: CollectorSettings
 ) -> list[dict[str, str]]:
-    values = _base_environment(settings) | {
+    values = _base_environment(settings) | _store_environment(rule)
+    values |= {
         "FORENSICS_NODE_NAME": node,
         "AWS_REGION": rule.region,
         "AWS_DEFAULT_REGION": rule.region,
@@ -258,15 +252,30 @@ def _environment(
     }
     if rule.endpoint:
         values["AWS_ENDPOINT_URL_S3"] = rule.endpoint
-    values |= _of_the_store(rule)
     if rule.expected_bucket_owner:
         values["FORENSICS_EXPECTED_BUCKET_OWNER"] = rule.expected_bucket_owner
+    if rule.credentials.secret:
+        values["AWS_SHARED_CREDENTIALS_FILE"] = f"{CREDENTIALS_FOLDER}/{CREDENTIALS_FILE}"
     if rule.credentials.service_account:
         values["AWS_ROLE_ARN"] = rule.credentials.role_arn
         values["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"
     if not rule.credentials.node:
         values["AWS_EC2_METADATA_DISABLED"] = "true"
     return _variables(values)
+
+
+def _store_environment(rule: DestinationRule) -> dict[str, str]:
+    """Return what the collector has to know of the store, beside the standard AWS variables."""
+    said = {
+        "FORENSICS_S3_CHECKSUM": "" if rule.checksum == "auto" else rule.checksum,
+        "FORENSICS_S3_ACL": "" if rule.acl is None else str(rule.acl).lower(),
+        "FORENSICS_S3_ADDRESSING_STYLE": (
+            "" if rule.addressing_style == "auto" else rule.addressing_style
+        ),
+        "FORENSICS_S3_PART_SIZE": rule.part_size,
+        "AWS_CA_BUNDLE": f"{CA_FOLDER}/{CA_FILE}" if rule.ca_config_map else "",
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def _base_environment(settings: CollectorSettings) -> dict[str, str]:
@@ -281,17 +290,22 @@ def _variables(values: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items()]
 
 
-def _mounts(credentials: Credentials) -> list[dict[str, Any]]:
+def _mounts(rule: DestinationRule) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
         _PROC_MOUNT,
     ]
-    if credentials.service_account:
+    if rule.credentials.secret:
+        mounts.append({"name": "credentials", "mountPath": CREDENTIALS_FOLDER, "readOnly": True})
+    if rule.credentials.service_account:
         mounts.append({"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": True})
+    if rule.ca_config_map:
+        mounts.append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
     return mounts
 
 
-def _volumes(checkpoint: PodCheckpoint, credentials: Credentials) -> list[dict[str, Any]]:
+def _volumes(checkpoint: PodCheckpoint, rule: DestinationRule) -> list[dict[str, Any]]:
+    credentials = rule.credentials
     order = {"secretName": checkpoint.status.job_name, "defaultMode": 0o400}
     volumes: list[dict[str, Any]] = [
         {"name": "order", "secret": order},
@@ -302,6 +316,12 @@ def _volumes(checkpoint: PodCheckpoint, credentials: Credentials) -> list[dict[s
         token = {"path": "token", "audience": credentials.audience, "expirationSeconds": 3600}
         sources = [{"serviceAccountToken": token}]
         volumes.append({"name": "token", "projected": {"sources": sources}})
+    if credentials.secret:
+        # Optional: of a Secret that is missing, its variables tell, and sooner.
+        secret = {"secretName": credentials.secret, "defaultMode": 0o400, "optional": True}
+        volumes.append({"name": "credentials", "secret": secret})
+    if rule.ca_config_map:
+        volumes.append({"name": "ca", "configMap": {"name": rule.ca_config_map}})
     return volumes
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.layout import inside_a_bundle
+from forensics_core.bundle.layout import BUNDLE_NAME_ROOM, inside_a_bundle
 from forensics_core.kube.objects import Object
 from forensics_core.operator.pods import container_names, targets
 from forensics_core.operator.settings import Settings
+from forensics_core.storage.locate import MAX_PREFIX
 
 SANDBOXES = ("gvisor", "runsc", "kata", "firecracker", "confidential")
 """What the runtime classes of sandboxed containers are called, or begin with."""
@@ -93,8 +94,27 @@ def _destination(checkpoint: PodCheckpoint, settings: Settings) -> Refusal | Non
             "DestinationNotAllowed",
             f"Evidence may not go to {destination}. The operator allows: {known}.",
         )
-    if inside_a_bundle(f"{destination}/{checkpoint.spec.subpath}"):
-        return inside_another(f"{destination}/{checkpoint.spec.subpath}")
+    return _folder(checkpoint, f"{destination.rstrip('/')}/{checkpoint.spec.subpath}")
+
+
+def _folder(checkpoint: PodCheckpoint, folder: str) -> Refusal | None:
+    """Return why no bundle can lie in a folder, though its beginning is allowed."""
+    if not {".", ".."}.isdisjoint(folder.split("/")):
+        return Refusal(
+            "DestinationNotAllowed",
+            f"Evidence may not go to {folder}: '.' and '..' mean another folder to some stores.",
+        )
+    pod, namespace = checkpoint.spec.pod, checkpoint.target_namespace
+    prefix = folder.removeprefix("s3://").partition("/")[2].strip("/")
+    longest = len(f"{prefix}/{namespace}_{pod}") + BUNDLE_NAME_ROOM
+    if longest > MAX_PREFIX:
+        return Refusal(
+            "DestinationTooLong",
+            f"The bundle's folder in {folder} would have a path of {longest} characters, more than "
+            f"{MAX_PREFIX}: name a shorter destination or subpath.",
+        )
+    if inside_a_bundle(folder):
+        return inside_another(folder)
     return None
 
 

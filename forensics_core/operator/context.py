@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -31,7 +32,7 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.observed import ForeignObject
 from forensics_core.operator.pods import STATUS_LISTS
-from forensics_core.operator.reads import Listing, Reads
+from forensics_core.operator.reads import Listing, Reads, read_each
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.s3.destination import S3Destination
 from forensics_core.storage.s3_store import S3Store
@@ -142,9 +143,9 @@ def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
 
 async def _owners(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the chain of controllers above the pod, the nearest first."""
-    chain: list[Object] = []
+    chain = Listing()
     current = pod
-    while len(chain) < MAX_OWNERS:
+    while len(chain.items) < MAX_OWNERS:
         reference = _controller(current)
         if reference is None or reference.get("kind") not in OWNERS:
             break
@@ -152,10 +153,11 @@ async def _owners(reads: Reads, pod: Object, cut: list[str]) -> Any:
         try:
             current = await reads.get(resource, reference["name"], pod["metadata"]["namespace"])
         except NotFound:
-            chain.append({"gone": reference})
+            chain.take({"gone": reference})
             break
-        chain.append(current)
-    return chain
+        if not chain.take(current):
+            break
+    return _whole(chain, "owners", cut)
 
 
 def _controller(item: Object) -> Object | None:
@@ -196,8 +198,13 @@ async def _service_account(reads: Reads, pod: Object, cut: list[str]) -> Any:
         *_whole(await reads.all(resources.CLUSTER_ROLE_BINDINGS), "cluster role bindings", cut),
     ]
     bound = [binding for binding in bindings if _names(binding, name, namespace)]
-    roles = [await _role(reads, binding, namespace) for binding in bound]
-    return {"serviceAccount": account, "bindings": bound, "roles": roles}
+    references = _distinct(binding.get("roleRef") or {} for binding in bound)
+    roles = await read_each(partial(_role, reads, namespace=namespace), references)
+    return {"serviceAccount": account, "bindings": bound, "roles": _whole(roles, "roles", cut)}
+
+
+def _distinct(references: Iterable[Object]) -> list[Object]:
+    return list({tuple(sorted(one.items())): one for one in references}.values())
 
 
 def _names(binding: Object, name: str, namespace: str) -> bool:
@@ -215,8 +222,7 @@ def _names(binding: Object, name: str, namespace: str) -> bool:
     return False
 
 
-async def _role(reads: Reads, binding: Object, namespace: str) -> Any:
-    reference = binding.get("roleRef") or {}
+async def _role(reads: Reads, reference: Object, namespace: str) -> Object:
     cluster_wide = reference.get("kind") == "ClusterRole"
     resource = resources.CLUSTER_ROLES if cluster_wide else resources.ROLES
     try:
@@ -246,13 +252,12 @@ async def _network(reads: Reads, pod: Object, cut: list[str]) -> Any:
 async def _storage(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the claims that the pod mounts, and their volumes."""
     namespace = pod["metadata"]["namespace"]
-    names = [_claim(pod, volume) for volume in pod["spec"].get("volumes") or []]
-    claims = [
-        await _there(reads, resources.VOLUME_CLAIMS, name, namespace) for name in names if name
-    ]
-    bound = [claim.get("spec", {}).get("volumeName") for claim in claims]
-    volumes = [await _there(reads, resources.VOLUMES, name) for name in bound if name]
-    return {"persistentVolumeClaims": claims, "persistentVolumes": volumes}
+    names = filter(None, (_claim(pod, volume) for volume in pod["spec"].get("volumes") or []))
+    read = partial(_there, reads, resources.VOLUME_CLAIMS, namespace=namespace)
+    claims = _whole(await read_each(read, names), "claims", cut)
+    bound = filter(None, (claim.get("spec", {}).get("volumeName") for claim in claims))
+    volumes = await read_each(partial(_there, reads, resources.VOLUMES), bound)
+    return {"persistentVolumeClaims": claims, "persistentVolumes": _whole(volumes, "volumes", cut)}
 
 
 def _claim(pod: Object, volume: Object) -> str:

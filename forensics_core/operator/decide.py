@@ -23,6 +23,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     ForensicsError,
     Invalid,
+    UsageError,
     VerificationError,
 )
 from forensics_core.operator.actions import (
@@ -74,6 +75,7 @@ from forensics_core.operator.pods import (
     Outcome,
     delay,
     ended_at,
+    hopeless,
     is_being_deleted,
     job_finished,
     outcome,
@@ -165,7 +167,8 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
-    if start_by is not None and observed.now >= start_by:
+    never = observed.worker is not None and hopeless(observed.worker)
+    if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
     return _monitor(observed, settings, start_by)
 
@@ -205,7 +208,7 @@ def _abandon(observed: Observed, settings: Settings) -> Step:
         return Look.DELAY
     why = _why_not_started(observed)
     late = replace(why, message=f"The collector did not start: {why.message}")
-    retry = observed.may_try_again(settings)
+    retry = why.retry and observed.may_try_again(settings)
     return without_evidence(observed, settings, late, retry=retry)
 
 
@@ -321,11 +324,12 @@ def _unfit(observed: Observed, settings: Settings, action: object, error: Invali
 def _is_definite(error: ForensicsError) -> bool:
     """Whether another try would meet the same again."""
     passing = (DestinationUnreachable, DestinationFull, ForeignObject)
-    return isinstance(error, NameTaken) or (
+    return isinstance(error, NameTaken | Invalid | UsageError) or (
         isinstance(error, DestinationError) and not isinstance(error, passing)
     )
 
 
 def _reason(error: ForensicsError) -> str:
     """Return the condition's reason for what a destination or the cluster refused."""
-    return "DestinationRefused" if type(error) is DestinationError else type(error).__name__
+    refused = type(error) in {DestinationError, UsageError}
+    return "DestinationRefused" if refused else type(error).__name__

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.actions import (
-    NOTHING,
+    NO_ATTEMPT,
     Action,
     AttemptOver,
     BackOff,
@@ -24,7 +25,7 @@ from forensics_core.operator.checks import (
     destination_of,
     inside_another,
 )
-from forensics_core.operator.manifest import INTERRUPTED, Evidence
+from forensics_core.operator.manifest import INTERRUPTED, NOTHING, Evidence
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -56,7 +57,7 @@ SHOWN = 5
 
 
 def start(
-    observed: Observed, settings: Settings, attempt: int, over: AttemptOver = NOTHING
+    observed: Observed, settings: Settings, attempt: int, over: AttemptOver = NO_ATTEMPT
 ) -> Step:
     """Begin an attempt if the pod can be captured now; else wait, or refuse."""
     if observed.pod is None:
@@ -167,7 +168,15 @@ def judge(observed: Observed, settings: Settings, found: object) -> Step:
 def _refuse(observed: Observed, settings: Settings, wrong: tuple[str, ...]) -> Step:
     more = f"; and {len(wrong) - SHOWN} more" if wrong[SHOWN:] else ""
     message = f"The evidence is not as ordered: {'; '.join(wrong[:SHOWN])}{more}."
-    return fail(observed, settings, "NotSealed", message)
+    reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
+    return fail(observed, settings, reason, message)
+
+
+def refusal(wrong: Sequence[str], *, cancelled: bool) -> str:
+    """Return the reason of a checkpoint whose evidence is not taken for what is `wrong`."""
+    if not wrong[0].startswith(NOTHING):
+        return "NotSealed"
+    return "Cancelled" if cancelled else "NothingCaptured"
 
 
 def _finish(observed: Observed, evidence: Evidence, manifest: bytes) -> Step:
@@ -243,7 +252,11 @@ def _best(bundles: list[Evidence]) -> Evidence:
 
 
 def fail(
-    observed: Observed, settings: Settings, reason: str, message: str, over: AttemptOver = NOTHING
+    observed: Observed,
+    settings: Settings,
+    reason: str,
+    message: str,
+    over: AttemptOver = NO_ATTEMPT,
 ) -> Step:
     """Give up, for good, unless an attempt left something to take after all."""
     checkpoint = observed.checkpoint

@@ -18,8 +18,8 @@ from anyio import to_thread
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
-from forensics_core.bundle.writer import Sealable
-from forensics_core.errors import ObjectNotFound, VerificationError
+from forensics_core.bundle.writer import FinishedBundle
+from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.store import Store, read_small
 
@@ -42,11 +42,13 @@ class Found:
     """A manifest as it lies in the bucket."""
 
     data: bytes
-    bundle: Sealable
+    bundle: FinishedBundle
 
 
 SHOWN = 10
 """Gaps of a capture that its checkpoint's status tells; the others are counted."""
+NOTHING = "it has nothing of any container"
+"""How the one difference of a bundle begins that says why it has nothing of its pod."""
 INTERRUPTED = "Interrupted"
 """The reason of what is missing because a collector was told to end."""
 
@@ -64,6 +66,8 @@ class Evidence:
     bytes_read: int = 0
     bytes_stored: int = 0
     containers: tuple[Container, ...] = ()
+    lacking: frozenset[str] = frozenset()
+    """Which of those lack something that was asked for."""
     gaps: int = 0
     """How much of what was asked for is missing."""
     gap_reason: str = ""
@@ -74,10 +78,11 @@ class Evidence:
     """Whether a collector was told to end before it had everything."""
 
 
-def evidence_of(bundle: Sealable) -> Evidence:
+def evidence_of(bundle: FinishedBundle) -> Evidence:
     """Return what a bundle holds, as its manifest tells."""
     capture, order = bundle.statement.predicate, bundle.statement.predicate.order
     gaps = [gap for gap in capture.not_captured if gap.requested]
+    names = frozenset(container.name for container in capture.containers)
     shown = [
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
         for gap in gaps[:SHOWN]
@@ -91,6 +96,7 @@ def evidence_of(bundle: Sealable) -> Evidence:
         bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
         bytes_stored=sum(artifact.size for artifact in capture.artifacts),
         containers=capture.containers,
+        lacking=names.intersection(gap.container for gap in gaps),
         gaps=len(gaps),
         gap_reason=gaps[0].reason if gaps else "",
         gap_lines=tuple(shown),
@@ -122,6 +128,8 @@ class Manifests:
                     data = await _read_large(store, version)
             except ObjectNotFound:
                 data = None
+            except TooManyObjects as error:
+                raise UnreadableManifest(error.message, hint=_HINT) from error
             yield None if data is None else await to_thread.run_sync(understand, data)
 
 
@@ -161,7 +169,7 @@ def understand(data: bytes) -> Found:
     if twice:
         raise UnreadableManifest(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
     stored = StoredObject(MANIFEST, len(data))
-    return Found(data, Sealable(statement, hashlib.sha256(data).hexdigest(), stored))
+    return Found(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
 
 
 def check_shape(data: bytes, parts: int, values: int) -> None:

@@ -7,12 +7,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 CONTROLLER = "podcheckpoint"
 OTHER = "Other"
 _REASONS = (
-    "AccessDenied BucketNotFound Cancelled Complete ContainerNotFound DeadlineExceeded "
-    "DestinationIsBundle DestinationNotAllowed DestinationRefused Evicted Interrupted "
-    "JobFailed ManifestLost ManifestUnreadable NameTaken NoDestination NoManifest NoWorker "
-    "NodeGone NodeNotReady NotFound NotSealed NotStarted OOMKilled ObjectLockMissing "
-    "OrderLost Partial PodFailed PodGone PodPending PodReplaced RetentionTooLong "
-    "RuntimeNotSupported RuntimeUnavailable WorkerLost "
+    "AccessDenied BucketNotFound Cancelled Complete ContainerGone ContainerNotFound "
+    "CreateContainerConfigError DeadlineExceeded DestinationIsBundle DestinationNotAllowed "
+    "DestinationRefused DestinationTooLong ErrImageNeverPull Evicted ImagePullBackOff "
+    "Interrupted Invalid InvalidImageName JobFailed ManifestLost ManifestUnreadable "
+    "NameTaken NoDestination NoManifest NoWorker NodeGone NodeNotReady NotFound NotSealed "
+    "NotStarted NothingCaptured OOMKilled ObjectLockMissing OrderLost Partial PodFailed "
+    "PodGone PodPending PodReplaced RetentionTooLong RuntimeNotFound RuntimeNotSupported "
+    "RuntimeUnavailable UsageError WorkerLost "
 )
 REASONS = frozenset(_REASONS.split())
 """The reasons that are counted by themselves. A node can give any other word, and each new value of

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.bundle.layout import MANIFEST
+from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
@@ -47,7 +47,14 @@ from forensics_core.operator.observed import (
 )
 from forensics_core.operator.operator_context import OperatorContext
 from forensics_core.operator.pods import node_of
-from forensics_core.operator.seal import check_objects, check_seal, disagreements, untimely
+from forensics_core.operator.seal import (
+    check_objects,
+    check_seal,
+    disagreements,
+    is_there,
+    nothing_of,
+    untimely,
+)
 from forensics_core.operator.status import at_attempt
 from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small
@@ -232,8 +239,14 @@ class Observer:
             return [*wrong, *untimely(statement.predicate, begin, now + skew)]
 
         wrong = await to_thread.run_sync(compare)
+        if wrong:
+            return wrong
         store = await self._shared.reader(checkpoint)
-        return wrong or await check_objects(store, statement, order.order)
+        if checkpoint.status.phase is not Phase.SEALING and await is_there(store, SEAL):
+            # Found later, when the pod is killed already, it would leave the evidence without ours.
+            return [f"{SEAL} was written before the operator sealed anything"]
+        wrong = await check_objects(store, statement, order.order)
+        return wrong or nothing_of(statement.predicate, order.order)
 
     async def _bundles(self, observed: Observed) -> Observed:
         """Look at what other attempts left: their orders are kept until there is an end."""

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from anyio import to_thread
 
 from forensics_core.api.names import child_name
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.bundle.seal import public_key_of
 from forensics_core.errors import DestinationError, NotFound, UsageError
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.events import EventRecorder
@@ -169,12 +169,29 @@ class OperatorContext:
 
     async def key(self) -> bytes | None:
         """Return the private key that seals bundles, or None if there is none."""
-        if not await self.has_key():
-            return None
-        path = self.settings.signing_key or Path()
-        try:
-            return await to_thread.run_sync(path.read_bytes)
-        except OSError as error:
-            raise UsageError(
-                f"The signing key cannot be read: {error}", hint="Mount it readable"
-            ) from error
+        return await read_key(self.settings)
+
+
+async def read_key(settings: Settings) -> bytes | None:
+    """Return the private key, or None if none is set, or is there yet. Raises `UsageError`."""
+    path = settings.signing_key
+    if path is None:
+        return None
+    try:
+        return await to_thread.run_sync(path.read_bytes)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"The signing key {path} cannot be read: {error.strerror}", hint="Mount it readable"
+        ) from error
+
+
+async def check_key(settings: Settings) -> None:
+    """Raise `UsageError` for a key that is there and that no seal can be made with."""
+    key = await read_key(settings)
+    try:
+        if key is not None:
+            await to_thread.run_sync(public_key_of, key)
+    except UsageError as error:
+        raise UsageError(f"{settings.signing_key}: {error.message}", hint=error.hint) from error

@@ -5,13 +5,13 @@ Pure: data in, data out. All of it is what others wrote, so nothing here relies 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from forensics_core import strict_json
 from forensics_core.api.order import Target
 from forensics_core.kube.objects import Object
 
@@ -66,6 +66,10 @@ def reason_word(text: str, default: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
 
 
+_LAST_WORDS = 16 * 1024
+"""Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt's Job ended, as far as the cluster knows: a hint, never the result."""
@@ -75,6 +79,10 @@ class Outcome:
     message: str
     retry: bool
     """Whether another attempt may fare better."""
+
+
+NEVER_STARTS = {"ErrImageNeverPull", "InvalidImageName"}
+"""What the kubelet says of an image that every attempt would fail with in the same way."""
 
 
 def job_finished(job: Object) -> bool:
@@ -132,12 +140,21 @@ def started(worker: Object) -> bool:
     return any("running" in state or "terminated" in state for state in states)
 
 
+def hopeless(worker: Object) -> bool:
+    """Return whether the collector cannot start, however long it is waited for."""
+    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
+
+
+def _waiting(worker: Object) -> list[Mapping[str, Any]]:
+    statuses = worker.get("status", {}).get("containerStatuses") or []
+    found = (status.get("state", {}).get("waiting") for status in statuses)
+    return [waiting for waiting in found if waiting]
+
+
 def delay(worker: Object, node: str) -> Outcome:
     """Return why the collector has not started in its pod, which is to be on `node`."""
-    for status in worker.get("status", {}).get("containerStatuses") or []:
-        waiting = status.get("state", {}).get("waiting")
-        if waiting:
-            return _delay(waiting)
+    for waiting in _waiting(worker):
+        return _delay(waiting)
     for condition in worker.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _delay(condition)
@@ -161,7 +178,8 @@ def _delay(said: Mapping[str, Any]) -> Outcome:
     message = str(said.get("message") or "").rstrip(".")[:1024]
     if reason == "ErrImagePull":
         reason = "ImagePullBackOff"
-    return Outcome(reason, message or f"The collector's container waits: {reason}", retry=True)
+    message = message or f"The collector's container waits: {reason}"
+    return Outcome(reason, message, retry=reason not in NEVER_STARTS)
 
 
 def outcome(job: Object | None, worker: Object | None) -> Outcome:
@@ -196,7 +214,7 @@ def _of_container(ended: Mapping[str, Any]) -> Outcome:
 def _hint(message: str) -> Outcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = json.loads(message)
+        words = strict_json.loads(message.encode(), limit=_LAST_WORDS)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):
@@ -204,7 +222,6 @@ def _hint(message: str) -> Outcome | None:
     if "manifestSHA256" in words:
         # It claims a manifest that nobody can find: that is a reason for doubt, not for success.
         return Outcome("NoManifest", "The collector says it left a manifest; there is none", True)
-    # JSON can spell half characters, which nothing else can hold.
-    said = str(words.get("message", ""))[:1024].encode(errors="replace").decode()
+    said = str(words.get("message", ""))[:1024]
     reason = reason_word(words["reason"], "Error")
     return Outcome(reason, said, retry=words.get("retry") is not False)

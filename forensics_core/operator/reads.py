@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,11 +19,14 @@ from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import Resource
 
 KEPT = 64
-"""Answers kept at most: each may be a listing of `LISTING` bytes."""
-
+"""Answers kept at most."""
+KEPT_BYTES = 8 * 1024 * 1024
+"""Bytes of JSON that all of them may have; as objects they take several times that."""
 
 LISTING = 1024 * 1024
 """Bytes of JSON that are kept of one listing; as objects they take several times that."""
+ONE_BY_ONE = 100
+"""Objects that are read one by one, each by a request."""
 ANSWER = 2 * 1024 * 1024
 """Bytes of a page that are read at once."""
 OBJECT = 4 * 1024 * 1024
@@ -32,11 +35,36 @@ OBJECT = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class Listing:
-    """What was read of a listing."""
+    """What was read of a listing, or one by one: as much as there is room for."""
 
     items: list[Object] = field(default_factory=list)
     cut: bool = False
     """Whether there were more than fit."""
+    size: int = 0
+    """Bytes of JSON that were read."""
+
+    def take(self, item: Object) -> bool:
+        """Add an object, and return whether there was room for it."""
+        self.size += _size(item)
+        self.cut = self.size > LISTING
+        if not self.cut:
+            self.items.append(item)
+        return not self.cut
+
+
+async def read_each(read: Callable[[Any], Awaitable[Object]], names: Iterable[Any]) -> Listing:
+    """Return what `names` name, as much as there is room for: tenants decide how much that is."""
+    found = Listing()
+    for name in names:
+        if len(found.items) == ONE_BY_ONE:
+            found.cut = True
+        if found.cut or not found.take(await read(name)):
+            break
+    return found
+
+
+def _size(item: Object) -> int:
+    return len(json.dumps(item))
 
 
 @dataclass(slots=True)
@@ -44,13 +72,21 @@ class _Answer:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     value: Any = None
     at: float = float("-inf")
+    size: int = 0
 
 
 class Reads:
     """Reads of the cluster; those that are asked for again soon are shared."""
 
-    def __init__(self, cluster: Cluster, fresh: timedelta, retry_after: timedelta) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        fresh: timedelta,
+        retry_after: timedelta,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._cluster = cluster
+        self._kept_bytes = kept_bytes
         self._fresh = fresh.total_seconds()
         self.retry_after = retry_after.total_seconds()
         """Seconds before what failed for a moment is asked for a second time."""
@@ -84,34 +120,37 @@ class Reads:
     ) -> Listing:
         """Read page by page, one listing at a time: tenants decide how large their objects are."""
         found = Listing()
-        room = LISTING
         objects = Objects(self._cluster, resource)
         pages = objects.pages(namespace, field_selector=field_selector, most=ANSWER)
         async with self._listing, aclosing(pages) as read:
             async for page in read:
                 for item in page.items:
-                    room -= len(json.dumps(item))
-                    if room < 0:
-                        found.cut = True
+                    if not found.take(item):
                         return found
-                    found.items.append(item)
         return found
 
     async def _shared(self, key: tuple[str, ...], read: Callable[[], Awaitable[Any]]) -> Any:
         answer = self._answers.setdefault(key, _Answer())
         self._answers.move_to_end(key)
-        self._let_go()
+        self._let_go(key)
         async with answer.lock:
             if time.monotonic() - answer.at > self._fresh:
                 answer.value = await read()
                 answer.at = time.monotonic()
-        return answer.value
+                found = answer.value
+                answer.size = found.size if isinstance(found, Listing) else _size(found)
+            value = answer.value
+        self._let_go(key)
+        return value
 
-    def _let_go(self) -> None:
+    def _let_go(self, kept: tuple[str, ...]) -> None:
         """Keep neither too many answers, nor old ones that nobody has asked for again."""
         old = time.monotonic() - self._fresh
-        while len(self._answers) > KEPT or next(iter(self._answers.values())).at < old:
-            key, answer = next(iter(self._answers.items()))
-            if answer.lock.locked() or len(self._answers) == 1:
+        held = sum(answer.size for answer in self._answers.values())
+        for key, answer in list(self._answers.items()):
+            if answer.lock.locked() or key == kept:
                 return
+            if len(self._answers) <= KEPT and held <= self._kept_bytes and answer.at >= old:
+                return
+            held -= answer.size
             del self._answers[key]

@@ -7,7 +7,8 @@ stored with the size and the checksum that it gives.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,8 +16,16 @@ from functools import partial
 from anyio import to_thread
 
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
-from forensics_core.bundle.expectation import contradictions
-from forensics_core.bundle.layout import MAIN_ARTIFACTS, SEAL, SHA256SUMS, container_file
+from forensics_core.bundle.expected import contradictions
+from forensics_core.bundle.layout import (
+    CONTAINERS,
+    CONTEXT,
+    MAIN_ARTIFACTS,
+    ORDER,
+    SEAL,
+    SHA256SUMS,
+    container_file,
+)
 from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, Statement
 from forensics_core.bundle.seal import public_key_of, sign, verify_seal
 from forensics_core.bundle.versions import (
@@ -25,13 +34,16 @@ from forensics_core.bundle.versions import (
     history_of,
     version_to_read,
 )
+from forensics_core.bundle.writer import check_sums
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     ObjectExists,
     ObjectNotFound,
+    TooManyObjects,
+    VerificationError,
 )
-from forensics_core.operator.manifest import check_shape
+from forensics_core.operator.manifest import NOTHING, check_shape
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.s3.destination import S3Destination
@@ -74,12 +86,8 @@ def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     }
     yield from (f"{name} differs from the order" for name, (a, b) in wanted.items() if a != b)
     yield from (f"{problem.name}: {problem.message}" for problem in contradictions(statement))
-    subjects = {subject.name: subject.digest.sha256 for subject in statement.subject}
-    for file in order.context:
-        if subjects.get(file.name) != file.sha256:
-            yield f"{file.name} differs from what the operator stored"
-    if SHA256SUMS not in subjects:
-        yield f"{SHA256SUMS} is not among the subjects"
+    yield from foreign_parts(statement, order, order_sha256)
+    yield from misplaced(capture, order)
     ordered = {(target.name, target.container_id) for target in order.targets}
     told = {(container.name, container.container_id) for container in capture.containers}
     for name, container_id in sorted(told - ordered):
@@ -87,6 +95,52 @@ def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     for name, _ in sorted(ordered - told):
         yield f"nothing is said of the container {name}"
     yield from omissions(capture, order)
+
+
+def foreign_parts(statement: Statement, order: WorkOrder, order_sha256: str) -> Iterator[str]:
+    """Yield each subject that is not the collector's to name, or not what the operator knows of it.
+
+    What the cluster said is told by the operator alone: a node that could add a file to it, in the
+    place of one that could not be gathered, would speak with the operator's voice.
+    """
+    subjects = {subject.name: subject.digest.sha256 for subject in statement.subject}
+    stored = {file.name: file.sha256 for file in order.context}
+    for name in sorted(name for name in subjects if name.startswith(CONTEXT)):
+        if name not in stored:
+            yield f"{name} was not stored by the operator"
+    for name, sha256 in stored.items():
+        if subjects.get(name) != sha256:
+            yield f"{name} differs from what the operator stored"
+    if subjects.get(ORDER, order_sha256) != order_sha256:
+        yield f"{ORDER} is not the order"
+    listed = subjects.pop(SHA256SUMS, None)
+    if listed is None:
+        yield f"{SHA256SUMS} is not among the subjects"
+    elif listed != hashlib.sha256(check_sums(subjects)).hexdigest():
+        yield f"{SHA256SUMS} does not list the subjects"
+
+
+def misplaced(capture: Capture, order: WorkOrder) -> Iterator[str]:
+    """Yield each artifact of a container that was not ordered, or outside its container's folder.
+
+    Readers go by both, and would show it as that container's.
+    """
+    folders = {target.name: container_file(target.name, "") for target in order.targets}
+    for artifact in capture.artifacts:
+        folder = folders.get(artifact.container or "", CONTAINERS)
+        if artifact.container is not None and artifact.container not in folders:
+            yield f"{artifact.name} is of the container {artifact.container}, which was not ordered"
+        elif artifact.name.startswith(folder) == (artifact.container is None):
+            yield f"{artifact.name} is not in the folder of the container that it is of"
+
+
+async def is_there(store: S3Store, name: str) -> bool:
+    """Return whether there is an object of that name."""
+    try:
+        await store.stat(name)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def untimely(capture: Capture, begin: datetime, end: datetime) -> Iterator[str]:
@@ -153,13 +207,26 @@ def _counts(gap: NotCaptured) -> bool:
     return gap.requested or _part(gap)[0] in NOTHING_THERE.get(gap.reason, ())
 
 
+def nothing_of(capture: Capture, order: WorkOrder) -> list[str]:
+    """Return why a bundle has nothing of its pod, though it says why: that is no capture."""
+    targets = {target.name for target in order.targets}
+    lacking = [gap for gap in capture.not_captured if gap.requested and gap.what != "context"]
+    if not lacking or any(artifact.container in targets for artifact in capture.artifacts):
+        return []
+    return [f"{NOTHING}: {lacking[0].what} ({lacking[0].message})"]
+
+
 async def check_objects(store: S3Store, statement: Statement, order: WorkOrder) -> list[str]:
     """Return objects that are missing, or stored with another size, checksum or content.
 
     After `MOST_WRONG` it looks no further: a manifest can name many objects.
     """
     wrong: list[str] = []
-    listed = await _listed(store)
+    names = {one.name for one in _promised(statement, order)}
+    try:
+        listed = await _listed(store, names)
+    except TooManyObjects as error:
+        return [error.message]
     promised = _promised(statement, order)
 
     async def look() -> None:
@@ -204,14 +271,14 @@ def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
 _Listed = dict[tuple[str, str | None], StoredObject]
 
 
-async def _listed(store: S3Store) -> _Listed | None:
-    """Return everything that is stored, by name and version, or None where that cannot be listed.
+async def _listed(store: S3Store, names: Set[str]) -> _Listed | None:
+    """Return what is stored of these, by name and version, or None where that cannot be listed.
 
     The version None is the one that readers take where the manifest names none.
     """
     try:
-        entries = await store.list()
-    except DestinationUnreachable:
+        entries = await store.list(only=names)
+    except (DestinationUnreachable, TooManyObjects):
         raise
     except DestinationError:
         return None
@@ -235,6 +302,12 @@ async def _compare(
         digest = await _digest(store, promised, stored)
     except ObjectNotFound:
         yield f"{promised.name} is not stored"
+        return
+    except DestinationError as error:
+        if type(error) is not DestinationError:
+            raise
+        # Its name or version is none that the store could have: asking again helps nobody.
+        yield f"{promised.name} cannot be stored there"
         return
     if promised.size is not None and stored.size != promised.size:
         yield f"{promised.name} is stored with {stored.size} bytes, not {promised.size}"
@@ -284,7 +357,10 @@ async def check_seal(store: S3Store, manifest: bytes, private_key: bytes) -> Non
     """
     largest = len(manifest) * 4 // 3 + SEAL_ROOM
     check = partial(_check_seal, manifest=manifest, private_key=private_key)
-    history = await history_of(store, SEAL) or []
+    try:
+        history = await history_of(store, SEAL) or []
+    except TooManyObjects as error:
+        raise VerificationError(error.message, hint=error.hint) from error
     if await find_seal(store, history, check, limit=largest) is None:
         there = await read_small(store, SEAL, version_to_read(history, None), limit=largest)
         await to_thread.run_sync(check, there)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
-from forensics_core.errors import UsageError
-from forensics_core.storage.s3.client import S3Access
+from forensics_core.service.settings import check_settings, read_settings
+from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
+from forensics_core.storage.s3.destination import AWS_BUCKET
 from forensics_core.units import parse_size
 
 
@@ -56,11 +56,15 @@ class Timings(Model):
     """For which it is remembered that a folder is no bundle."""
 
 
+_DOCUMENT = "docs/operator.md"
+
+
 class Credentials(Model):
     """Where the collector's credentials for a destination come from: exactly one of these."""
 
     secret: PodName | None = None
-    """A Secret beside the Jobs whose keys are the standard variables: `AWS_ACCESS_KEY_ID`, ..."""
+    """A Secret beside the Jobs whose keys are the standard variables: `AWS_ACCESS_KEY_ID`, ...; or
+    `credentials`, a file of them, which may change while a Job runs."""
     service_account: PodName | None = None
     """A ServiceAccount beside the Jobs, whose token for `audience` is exchanged for `role_arn`."""
     role_arn: str = ""
@@ -84,6 +88,12 @@ def _rate(text: str) -> str:
     return text
 
 
+def _part(text: str) -> str:
+    if text and not SMALLEST_PART <= parse_size(text) <= LARGEST_PART:
+        raise ValueError("a part has 5 MiB to 1 GiB")
+    return text
+
+
 class DestinationRule(Model):
     """A place that evidence may go to, and all that is beneath it."""
 
@@ -96,16 +106,33 @@ class DestinationRule(Model):
     region: str = "us-east-1"
     expected_bucket_owner: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
     """The AWS account that must own the bucket."""
-    checksum: Literal["auto", "crc64nvme", "md5", "none"] = "auto"
-    """How uploads are checked; `auto` takes a lesser one where the store refuses the best."""
+    checksum: Literal["auto", "crc64nvme", "sha256", "md5", "none"] = "auto"
+    """How the store checks what arrives; `auto` takes the best that it does not refuse."""
     acl: bool | None = None
     """Whether objects get the access list `bucket-owner-full-control`. Default: on AWS only."""
-    addressing_style: Literal["path", "virtual"] | None = None
-    """How the bucket is addressed. Default: `path` where an endpoint is named."""
-    part_size: Annotated[str, AfterValidator(_rate)] = ""
-    """Of every part, such as `64MiB`, for stores that want all of them alike."""
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    """Whether the bucket is in the path or in the host's name. Default: the path, except on AWS."""
+    part_size: Annotated[str, AfterValidator(_part)] = ""
+    """Bytes of every part, such as `64MiB`, for stores that want all alike. Default: growing."""
+    ca_config_map: PodName | None = None
+    """A ConfigMap beside the Jobs whose key `ca.crt` is the store's own authority, in PEM."""
+    ca_file: Path | None = None
+    """The same as a file of the operator's. Default: `AWS_CA_BUNDLE`, or the usual authorities."""
     credentials: Credentials
     """The collector's. The operator's own come from its environment, and have to let it read."""
+
+    @model_validator(mode="after")
+    def _named_as_aws_does(self) -> Self:
+        if not self.endpoint and not AWS_BUCKET.fullmatch(self.bucket):
+            raise ValueError(
+                f"AWS has no bucket that is called '{self.bucket}': name the store's endpoint"
+            )
+        return self
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self.prefix.removeprefix("s3://").partition("/")[0]
 
     def covers(self, destination: str) -> bool:
         """Return whether `destination` is the prefix, or lies beneath it."""
@@ -120,8 +147,9 @@ class DestinationRule(Model):
             expected_bucket_owner=self.expected_bucket_owner,
             checksum=self.checksum,
             acl=self.acl,
-            addressing_style=self.addressing_style,
+            addressing_style=None if self.addressing_style == "auto" else self.addressing_style,
             part_size=parse_size(self.part_size) if self.part_size else None,
+            ca_bundle=str(self.ca_file) if self.ca_file else None,
             patience=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
         )
@@ -193,27 +221,9 @@ class Settings(Model):
 
 def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     """Read the settings. Raises `UsageError` that names the first setting which does not fit."""
-    data = _read(path) if path else {}
+    data = read_settings(path, document=_DOCUMENT)
     collector = data.get("collector") or {}
     image = environ.get("FORENSICS_COLLECTOR_IMAGE")
     if image and isinstance(collector, dict) and not collector.get("image"):
         data = data | {"collector": collector | {"image": image}}
-    try:
-        return Settings.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{path or 'The environment'}: {where}: {first['msg']}",
-            hint="See docs/operator.md for what can be set",
-        ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="Mount the settings") from error
-    if data is not None and not isinstance(data, dict):
-        raise UsageError(f"{path} holds no settings", hint="See docs/operator.md for an example")
-    return data or {}
+    return check_settings(Settings, data, path, document=_DOCUMENT)

@@ -22,7 +22,6 @@ from forensics_core.api.podcheckpoint import (
     Progress,
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
-from forensics_core.bundle.manifest import Container
 from forensics_core.kube.objects import Object
 from forensics_core.operator.manifest import INTERRUPTED, Evidence
 from forensics_core.operator.pods import never_created, reason_word
@@ -33,6 +32,10 @@ CAPTURING = "Capturing"
 NOT_SEALED = "NotSealed"
 """The reason of evidence that is stored, and that nobody vouches for."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
+
+
+MAX_CONTAINERS = 256
+"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
 
 
 def set_waiting(
@@ -113,7 +116,7 @@ def set_capturing(
         job_name=child_name(metadata.name, uid, attempt),
         location=location_of(checkpoint, destination, attempt, now),
         progress=Progress(summary="starting"),
-        containers=skipped(pod, checkpoint.spec.containers),
+        containers=skipped(pod, checkpoint.spec.containers)[:MAX_CONTAINERS],
         conditions=_set(checkpoint, ConditionType.CAPTURED, False, CAPTURING, message, now),
     )
 
@@ -214,7 +217,7 @@ def set_captured(
         bytes=evidence.bytes_stored,
         size=human_size(evidence.bytes_stored),
         manifest_sha256=evidence.manifest_sha256,
-        containers=container_statuses(evidence.containers, checkpoint.status.containers),
+        containers=container_statuses(evidence, checkpoint.status.containers),
         progress=_all_done(evidence),
         conditions=_set(checkpoint, ConditionType.CAPTURED, True, "ManifestFound", message, now),
     )
@@ -251,10 +254,10 @@ def skipped(pod: Object, wanted: Sequence[str]) -> tuple[ContainerStatus, ...]:
 
 
 def container_statuses(
-    containers: Sequence[Container], before: Sequence[ContainerStatus] = ()
+    evidence: Evidence, before: Sequence[ContainerStatus] = ()
 ) -> tuple[ContainerStatus, ...]:
     """Return what the manifest says became of each container, and those that were skipped."""
-    told = {container.name for container in containers}
+    told = {container.name for container in evidence.containers}
     left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
     captured = [
         ContainerStatus(
@@ -262,12 +265,18 @@ def container_statuses(
             container_id=container.container_id,
             runtime=container.runtime,
             image=container.image,
-            state=ContainerState(container.result),
+            state=_state(container.result, container.name in evidence.lacking),
             reason=container.reason,
         )
-        for container in containers
+        for container in evidence.containers
     ]
-    return *captured, *left
+    return (*captured, *left)[:MAX_CONTAINERS]
+
+
+def _state(result: str, lacks: bool) -> ContainerState:
+    """Return what became of a container; one that lacks something was not captured whole."""
+    state = ContainerState(result)
+    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
 
 
 def set_complete(

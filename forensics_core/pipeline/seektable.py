@@ -9,8 +9,8 @@ Source: https://github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 _SKIPPABLE = 0x184D2A5E
 _SEEKABLE = 0x8F92EAB1
@@ -27,6 +27,34 @@ class Frame(NamedTuple):
 
     stored: int
     original: int
+
+
+class Frames(Sequence[Frame]):
+    """The frames of a table, which stay as they are stored: a hostile table has millions."""
+
+    def __init__(self, entries: memoryview, step: int) -> None:
+        self._entries = entries
+        self._step = step
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._entries) // self._step
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | Sequence[Frame]:
+        """Return one frame, or some."""
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        return Frame(*_ENTRY.unpack_from(self._entries, at * self._step))
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield all of them."""
+        for start in range(0, len(self._entries), self._step):
+            yield Frame(*_ENTRY.unpack_from(self._entries, start))
 
 
 def encode(frames: Iterable[Frame]) -> bytes:
@@ -47,7 +75,7 @@ def table_size(footer: bytes) -> int:
     return _HEADER.size + int(count) * _entry_size(descriptor) + _FOOTER.size
 
 
-def decode(table: bytes) -> list[Frame]:
+def decode(table: bytes) -> Frames:
     """Return the frames that `table`, a whole skippable frame, lists. Raises `ValueError`."""
     if len(table) < _HEADER.size + _FOOTER.size:
         raise ValueError("the seek table is cut short")
@@ -60,8 +88,7 @@ def decode(table: bytes) -> list[Frame]:
         whole - _HEADER.size,
     ):
         raise ValueError("the seek table is damaged")
-    starts = range(_HEADER.size, _HEADER.size + count * step, step)
-    return [Frame(*_ENTRY.unpack_from(table, start)) for start in starts]
+    return Frames(memoryview(table)[_HEADER.size : _HEADER.size + count * step], step)
 
 
 def _entry_size(descriptor: int) -> int:

@@ -17,6 +17,7 @@ from forensics_core.bundle.documents import read_stored, unpacked
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.flaws import Flaws
 
 CHANGES_LIMIT = 256 * 1024 * 1024
 """Bytes that a list of changes may have: a few million paths."""
@@ -25,7 +26,8 @@ MAX_CHANGES = 2_000_000
 MAX_CHANGE = 4 * 1024 * 1024
 """Characters of a row: a path that is thousands of directories deep."""
 _LIST = re.compile(r'"changes"\s*:\s*\[')
-_BETWEEN = re.compile(r"[\s,]*")
+_BETWEEN = re.compile(r"[\s,]*+")
+_NEXT = re.compile(r"\n(?=[{\]])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,13 @@ async def change_batches(
     """Yield what `changes` returns, some at a time: as stored the list is verified before the first
     of them, but what it unpacks to is so only after the last.
 
+    A row that is none is passed over. Raises `VerificationError` after the last where there was
+    one, and where what was yielded turns out not to be what the manifest promises.
+
     A few kilobytes can unpack to a list of millions, which must never be in memory as a whole.
     """
     artifact = find_changes(bundle, container)
-    expected = bundle.expectations[artifact.name]
+    expected = bundle.objects[artifact.name]
     stored = await read_stored(bundle, expected, CHANGES_LIMIT)
     batches = _parse(unpacked(stored, expected), artifact.name)
     while (batch := await to_thread.run_sync(next, batches, None)) is not None:
@@ -75,7 +80,7 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
     bundle.check_container(container)
     for artifact in bundle.statement.predicate.artifacts:
         found = artifact.kind is ArtifactKind.DIFF and artifact.container == container
-        if found and artifact.name in bundle.expectations:
+        if found and artifact.name in bundle.objects:
             return artifact
     raise ForensicsError(
         f"The changes of '{container}' were not captured",
@@ -84,15 +89,15 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
 
 
 def _parse(pieces: Iterator[bytes], name: str) -> Iterator[list[Change]]:
-    try:
-        yield from _batches(pieces)
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise VerificationError(f"{name} is no list of changes: {error}") from error
+    flaws = Flaws(name, "is no list of changes")
+    yield from _batches(pieces, flaws)
+    flaws.check()
 
 
-def _batches(pieces: Iterator[bytes]) -> Iterator[list[Change]]:
+def _batches(pieces: Iterator[bytes], flaws: Flaws) -> Iterator[list[Change]]:
     """Yield the rows that are whole after each piece; all pieces are read, to verify them."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    # What is no UTF-8 becomes an escape that JSON does not know, so that its row is none.
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     rest, begun, ended = "", False, False
     for piece in pieces:
         rest += decoder.decode(piece)
@@ -101,15 +106,16 @@ def _batches(pieces: Iterator[bytes]) -> Iterator[list[Change]]:
         if ended or not begun:
             rest = rest[-MAX_CHANGE:]
             continue
-        found, rest, ended = _rows(rest)
-        if len(rest) > MAX_CHANGE:
-            raise ValueError("a row is too long, or is none")
+        found, rest, ended = _rows(rest, flaws)
         yield found
+        if len(rest) > MAX_CHANGE:
+            flaws.add("a row is too long, or is none")
+            rest = rest[-1:]
     if not ended:
-        raise ValueError("it has no list, or no end")
+        flaws.add("it has no list, or no end")
 
 
-def _rows(text: str) -> tuple[list[Change], str, bool]:
+def _rows(text: str, flaws: Flaws) -> tuple[list[Change], str, bool]:
     """Return the whole rows that `text` begins with, what follows, and whether the list ended."""
     found: list[Change] = []
     place = 0
@@ -119,9 +125,16 @@ def _rows(text: str) -> tuple[list[Change], str, bool]:
             return found, "", True
         try:
             row, place = strict_json.ROWS.raw_decode(text, place)
-        except ValueError:
-            return found, text[place:], False
-        found.append(_change(row))
+        except (ValueError, RecursionError) as error:
+            # The collector begins a line with each row: behind one that is none goes the next.
+            following = _NEXT.search(text, place)
+            if following is None:
+                return found, text[place:], False
+            flaws.add(str(error))
+            place = following.end()
+            continue
+        with flaws.passing():
+            found.append(_change(row))
 
 
 def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
@@ -130,4 +143,8 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def _change(row: Any) -> Change:
-    return Change(str(row["kind"]), str(row["path"]))
+    kind, path = row["kind"], row["path"]
+    if not isinstance(kind, str) or not isinstance(path, str):
+        raise TypeError("a path or its kind is no text")
+    path.encode(errors="surrogateescape")
+    return Change(kind, path)

@@ -23,7 +23,7 @@ async def load(bundle: BundleReader, name: str) -> Any:
 
     Raises `VerificationError`.
     """
-    expected = bundle.expectations.get(name)
+    expected = bundle.objects.get(name)
     if expected is None:
         return None
     data = await read_verified(bundle, expected, limit=LIMIT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Set
 from pathlib import Path
 
 from anyio import to_thread
 
-from forensics_core.errors import AccessDenied, DestinationError, ObjectNotFound
+from forensics_core.errors import AccessDenied, DestinationError, ObjectNotFound, TooManyObjects
 from forensics_core.storage.blocks import BLOCK_SIZE
 from forensics_core.storage.store import MAX_ENTRIES, Entry, check_name
 
@@ -30,10 +30,14 @@ class FolderStore:
         """The folder as a `file://` URL, ending in `/`."""
         return self.path.as_uri() + "/"
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[Entry]:
         """Return everything that is no folder, links and special files included."""
         entries = await to_thread.run_sync(_listing, self.path)
-        return [entry for entry in entries if entry.name.startswith(begin)]
+        return [
+            entry
+            for entry in entries
+            if entry.name.startswith(begin) and (only is None or entry.name in only)
+        ]
 
     def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the file's bytes; a folder has no versions."""
@@ -62,7 +66,7 @@ def _listing(root: Path) -> list[Entry]:
     try:
         for entry in _walk(root):
             if len(entries) == MAX_ENTRIES:
-                raise DestinationError(
+                raise TooManyObjects(
                     f"{root} holds more than {MAX_ENTRIES} files", hint="Name a bundle's own folder"
                 )
             entries.append(entry)

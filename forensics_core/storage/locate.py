@@ -16,7 +16,10 @@ from forensics_core.storage.folder import FolderDestination
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place, open_s3
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+"""What any store takes. `require_fit` knows what AWS takes."""
+MAX_PREFIX = 512
+"""Bytes of a prefix: half of a key is left for what lies in it."""
 _FORMS = "It is s3://bucket[/prefix] or file:///folder"
 
 
@@ -48,7 +51,7 @@ def _s3_place(url: str, bucket: str, prefix: str) -> S3Place:
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(f"'{url}' names no S3 bucket ('{bucket}')", hint=_FORMS)
     prefix = prefix.strip("/")
-    if len(prefix.encode()) > 512 or "//" in prefix:
+    if len(prefix.encode()) > MAX_PREFIX or "//" in prefix:
         raise UsageError(f"'{url}' has a prefix that cannot be used", hint=_FORMS)
     return S3Place(bucket, prefix)
 

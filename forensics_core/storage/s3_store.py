@@ -5,21 +5,24 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.h
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+import builtins
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Set
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from forensics_core.errors import DestinationError, ObjectNotFound
+from forensics_core.errors import DestinationError, ObjectNotFound, TooManyObjects
 from forensics_core.storage.blocks import rechunk
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place
-from forensics_core.storage.s3.failures import code_of, explain, status_of
-from forensics_core.storage.store import MAX_ENTRIES, Entry, check_name
+from forensics_core.storage.s3.failures import code_of, explain, lacking, status_of
+from forensics_core.storage.store import MAX_ENTRIES, MAX_VERSIONS, Entry, check_name
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -32,6 +35,7 @@ LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
 _REFUSED, _WHOLE = 403, 200
+_PACKED = {"gzip", "deflate", "br", "zstd"}
 _NO_VERSIONS = {_REFUSED, 400, 405, 501}
 """Answers that mean: list what is current instead."""
 
@@ -68,7 +72,7 @@ class S3Store:
         where = {"Bucket": self._place.bucket, "Key": key, **self._owner}
         if version_id:
             where["VersionId"] = version_id
-        download = _Download(self._client, where, start, length)
+        download = _Download(self._client, self.url + name, where, start, length)
         async with (
             aclosing(self._pieces(download, self.url + name)) as pieces,
             aclosing(rechunk(pieces, MIB)) as blocks,
@@ -87,6 +91,8 @@ class S3Store:
             answer: Any = await attempt_counted(head, self._access)
         except Repeated as failure:
             raise _explain(failure.cause, self.url + name) from failure.cause
+        if answer.get("ContentLength") is None:
+            raise lacking(self.url + name, "Content-Length")
         return StoredObject(
             name,
             answer["ContentLength"],
@@ -105,62 +111,95 @@ class S3Store:
         finally:
             download.close()
 
-    async def _current(self, begin: str, *, versions: bool) -> list[Entry]:
+    async def _current(
+        self, begin: str, only: Set[str] | None, *, versions: bool
+    ) -> builtins.list[Entry]:
         parse = partial(_objects, version_known=not versions)
         try:
-            return await self._pages(self._client.list_objects_v2, parse, begin)
+            return await self._pages(self._client.list_objects_v2, parse, begin, only)
         except Repeated as failure:
             raise explain(failure.cause, self.url) from failure.cause
 
-    async def _pages(self, call: Any, parse: Any, begin: str) -> list[Entry]:
-        entries: list[Entry] = []
+    async def _pages(
+        self, call: Any, parse: Any, begin: str, only: Set[str] | None
+    ) -> builtins.list[Entry]:
+        found, seen = _Wanted(only), 0
         prefix = self._place.key("")
         where = {"Bucket": self._place.bucket, "Prefix": prefix + begin, **self._owner}
         following: dict[str, str] | None = {}
         while following is not None:
             asked = {**where, **following}
             answer = await attempt_counted(partial(call, **asked), self._looking)
-            entries += [entry for entry in parse(answer, len(prefix)) if entry.name]
-            if len(entries) > MAX_ENTRIES:
-                raise DestinationError(
+            for entry in parse(answer, len(prefix)):
+                seen += 1
+                found.take(entry)
+            if seen > MAX_ENTRIES:
+                raise TooManyObjects(
                     f"{self.url} holds more than {MAX_ENTRIES} objects",
                     hint="Name a bundle's own prefix",
                 )
             following = _following(answer)
             if following == {name: asked[name] for name in following or () if name in asked}:
                 break  # a server that sends the same page for ever
-        return entries
+        return found.entries()
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> builtins.list[Entry]:
         """Return all versions, or what is current where versions may not be listed."""
         try:
-            entries = await self._pages(self._client.list_object_versions, _versions, begin)
+            entries = await self._pages(self._client.list_object_versions, _versions, begin, only)
             if not entries:
                 # Some gateways answer like this whatever is there.
-                entries = await self._current(begin, versions=False)
+                entries = await self._current(begin, only, versions=False)
         except Repeated as failure:
             status = status_of(failure.cause)
             if status not in _NO_VERSIONS:
                 raise explain(failure.cause, self.url) from failure.cause
             # Refused is not the same as not there: the bucket may well have versions.
-            entries = await self._current(begin, versions=status == _REFUSED)
+            entries = await self._current(begin, only, versions=status == _REFUSED)
         # Each key's versions come newest first.
         entries.reverse()
         entries.sort(key=lambda entry: entry.name)
         return entries
 
 
+class _Wanted:
+    """The entries of a listing that are held; of those that matter no more than some versions.
+
+    Whoever may add objects may add as many as they like: what nobody asked for takes no memory.
+    """
+
+    def __init__(self, only: Set[str] | None) -> None:
+        self._only = only
+        self._all: list[Entry] = []
+        self._by_name: dict[str, deque[Entry]] = {}
+
+    def take(self, entry: Entry) -> None:
+        if not entry.name:
+            return
+        if self._only is None:
+            self._all.append(entry)
+        elif entry.name in self._only:
+            # The newest come first: the oldest are those that stay.
+            self._by_name.setdefault(entry.name, deque(maxlen=MAX_VERSIONS)).append(entry)
+
+    def entries(self) -> list[Entry]:
+        return [*self._all, *chain.from_iterable(self._by_name.values())]
+
+
 class _Download:
     """One object on its way in: opened again where it broke off, in the same version."""
 
     def __init__(
-        self, client: S3Client, where: dict[str, Any], start: int, length: int | None
+        self, client: S3Client, url: str, where: dict[str, Any], start: int, length: int | None
     ) -> None:
+        self._url = url
         self._client = client
         self._where = where
         self._position = start
         self._end = None if length is None else start + length
         self._body: Any = None
+        self._sized = True
+        """Whether the answer said how long it is; else it ends where it ends."""
         self._skip = 0
         """Bytes that come before what was asked for."""
 
@@ -173,12 +212,14 @@ class _Download:
                 await self._open()
             while self._skip:
                 passed = await self._body.read(min(self._skip, MIB))
+                if not passed and not self._sized:
+                    return b""
                 if not passed:
                     raise ConnectionResetError("the object broke off before its end")
                 self._skip -= len(passed)
             wanted = MIB if self._end is None else min(MIB, self._end - self._position)
             piece: bytes = await self._body.read(wanted)
-            if not piece and self._position != self._end:
+            if not piece and self._sized and self._position != self._end:
                 raise ConnectionResetError("the object broke off before its end")
         except BaseException:
             self.close()
@@ -193,13 +234,20 @@ class _Download:
             asked["Range"] = f"bytes={self._position}-{last}"
         answer: Any = await self._client.get_object(**asked)
         self._body = answer["Body"]
-        length = answer["ContentLength"]
-        if "Range" in asked and answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE:
-            # The range was ignored: what was not asked for is passed over, to the right place.
-            self._skip = self._position
-            self._end = length if self._end is None else min(self._end, length)
-        else:
-            self._end = self._position + length
+        if answer.get("ContentEncoding") in _PACKED:
+            # Nothing of ours is stored so: its digest would be that of other bytes.
+            raise DestinationError(
+                f"{self._url} came compressed, as the store does not have it",
+                hint="A proxy in between compresses: name the store itself as the endpoint",
+            )
+        ignored = "Range" in asked and answer["ResponseMetadata"]["HTTPStatusCode"] == _WHOLE
+        # Where the range was ignored, what was not asked for is passed over, to the right place.
+        self._skip = self._position if ignored else 0
+        length: int | None = answer.get("ContentLength")
+        self._sized = length is not None
+        if length is not None:
+            told = length if ignored else self._position + length
+            self._end = told if self._end is None or not ignored else min(self._end, told)
         # Whatever comes next must be of the very same object.
         if answer.get("ETag"):
             self._where["IfMatch"] = answer["ETag"]

@@ -9,7 +9,7 @@ Names may come from a hostile manifest or bucket: none of them leads out of the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Set
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,8 @@ from forensics_core.storage.s3.destination import S3Place
 
 MAX_ENTRIES = 100_000
 """Entries that a listing holds at most; a bundle has hundreds."""
+MAX_VERSIONS = 32
+"""Versions of one object that are held where only some objects matter."""
 MAX_NAME = 1024
 """Bytes of a name, in UTF-8: what an S3 key may have."""
 
@@ -54,10 +56,11 @@ class Store(Protocol):
         """The store's URL, ending in `/`."""
         ...
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[Entry]:
         """Return everything in it whose name begins so, all versions, of each the oldest first.
 
-        Raises `AccessDenied` where the identity may not list.
+        Where only some names matter, nothing else is held, and of each the `MAX_VERSIONS` oldest.
+        Raises `AccessDenied` where the identity may not list, `TooManyObjects`.
         """
         ...
 
@@ -76,6 +79,7 @@ class Store(Protocol):
 async def open_store(location: str, *, access: S3Access | None = None) -> AsyncIterator[Store]:
     """Open what lies at `location`, a folder's path or URL, or `s3://bucket/prefix`."""
     from forensics_core.storage.folder_store import FolderStore
+    from forensics_core.storage.s3.destination import require_fit
     from forensics_core.storage.s3_store import S3Store
 
     place = parse_location(location)
@@ -84,6 +88,7 @@ async def open_store(location: str, *, access: S3Access | None = None) -> AsyncI
         return
     access = access or S3Access()
     async with s3_client(access) as client:
+        require_fit(place, client)
         yield S3Store(client, place, access)
 
 

@@ -2,7 +2,7 @@
 
 A compressed archive is made of independent frames, and its seek table says where each one lies::
 
-    archive = await open_archive(bundle, bundle.expectations["containers/web/rootfs.tar.zst"])
+    archive = await open_archive(bundle, bundle.objects["containers/web/rootfs.tar.zst"])
     async with aclosing(archive.read(start=1536, length=512)) as blocks: ...
 
 Positions are in the plain archive. What is read is not verified here: who reads knows by what.
@@ -11,6 +11,7 @@ Positions are in the plain archive. What is read is not verified here: who reads
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -24,10 +25,10 @@ from forensics_core.errors import VerificationError
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 
-MAX_FRAME = 128 * 1024 * 1024
+MAX_FRAME = 64 * 1024 * 1024
 """Bytes that a frame may hold: ours hold a block of 4 MiB, or rows, and a row may be long."""
-MAX_TABLE = 64 * 1024 * 1024
-"""Bytes of a seek table: that of 32 TiB."""
+MAX_TABLE = 32 * 1024 * 1024
+"""Bytes of a seek table: that of 16 TiB."""
 TAIL = 16 * 1024
 """Bytes from the end that are read first: the seek table of 8 GiB."""
 MARGIN = 128 * 1024
@@ -78,8 +79,9 @@ class Archive:
         """Bytes of the plain archive."""
         self.frames = frames
         """None where it is not compressed."""
-        self._starts = list(accumulate((frame.original for frame in frames or ()), initial=0))
-        self._places = list(accumulate((frame.stored for frame in frames or ()), initial=0))
+        originals = (frame.original for frame in frames or ())
+        self._starts = array("Q", accumulate(originals, initial=0))
+        self._places = array("Q", accumulate((frame.stored for frame in frames or ()), initial=0))
 
     async def read(self, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """Yield `length` bytes from `start` on.
@@ -147,10 +149,10 @@ async def open_archive(source: Ranges, expected: ExpectedArchive) -> Archive:
     if not expected.compressed:
         return Archive(source, expected, None)
     frames = await _frames(source, expected)
-    return Archive(source, expected, frames)
+    return await to_thread.run_sync(Archive, source, expected, frames)
 
 
-async def _frames(source: Ranges, expected: ExpectedArchive) -> list[Frame]:
+async def _frames(source: Ranges, expected: ExpectedArchive) -> Sequence[Frame]:
     size = expected.size or 0
     tail = await _last(source, expected.name, size, min(size, TAIL))
     try:
@@ -162,7 +164,7 @@ async def _frames(source: Ranges, expected: ExpectedArchive) -> list[Frame]:
         frames = seektable.decode(tail[-length:])
     except (ValueError, struct.error) as error:
         raise _broken(expected.name, str(error)) from error
-    _check(frames, size - length, expected)
+    await to_thread.run_sync(_check, frames, size - length, expected)
     return frames
 
 
@@ -187,7 +189,8 @@ def _check(frames: Sequence[Frame], stored: int, expected: ExpectedArchive) -> N
 def _decompressed(stored: bytes, most: int, name: str) -> bytes:
     """Return what can be had of a frame's beginning, `most` bytes at most."""
     try:
-        return zstandard.ZstdDecompressor().stream_reader(stored).read(most)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+        return decompressor.stream_reader(stored).read(most)
     except zstandard.ZstdError as error:
         raise _broken(name, f"it cannot be decompressed: {error}") from error
 

@@ -6,12 +6,16 @@ Rows come from the node, which may lie: each is checked before anybody relies on
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from forensics_core import strict_json
-from forensics_core.errors import VerificationError
+from forensics_core.flaws import Flaws
+
+_BATCH = 1024 * 1024
+"""Bytes of lines that are parsed at once: twice what a chunk of ours has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +62,26 @@ class Row:
         return self.path[: self.path.rfind(b"/")] or b"/"
 
 
-def parse_rows(data: bytes, name: str, archives: tuple[str, ...] = ()) -> list[Row]:
-    """Return the rows in a chunk of the index `name`. Raises `VerificationError`."""
-    try:
-        return [_row(strict_json.loads_row(line), archives) for line in data.splitlines()]
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise VerificationError(
-            f"{name} holds a row that is none: {error}", hint="Treat the bundle as tampered with"
-        ) from error
+def read_rows(data: bytes, flaws: Flaws, archives: tuple[str, ...] = ()) -> Iterator[list[Row]]:
+    """Yield the rows in a chunk of an index, some at a time; those that are none go to `flaws`.
+
+    A row takes many times as much memory as its line: a large chunk is never parsed at once.
+    """
+    batch, size = list[Row](), 0
+    for line in io.BytesIO(data):
+        with flaws.passing():
+            batch.append(_row(strict_json.loads_row(line), archives))
+        size += len(line)
+        if size > _BATCH:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _row(said: dict[str, Any], archives: tuple[str, ...]) -> Row:
     size = _natural(said["size"])
     return Row(
-        path=exact_bytes(said["path"]),
+        path=_absolute(exact_bytes(said["path"])),
         kind=_text(said["type"]),
         mode=int(_text(said["mode"]), 8),
         uid=_whole(said["uid"]),
@@ -97,6 +107,12 @@ def exact_bytes(value: Any) -> bytes:
     if isinstance(value, dict):
         return base64.b64decode(value["base64"], validate=True)
     return _text(value).encode()
+
+
+def _absolute(path: bytes) -> bytes:
+    if not path.startswith(b"/"):
+        raise ValueError(f"{_cut(path)} is no absolute path")
+    return path
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forensics_loopback.faults import FaultQueue
+
 
 @dataclass
 class Fault:
@@ -21,36 +23,9 @@ class Fault:
     """How many calls pass unharmed first."""
 
 
-class Faults:
-    """The faults that wait for their calls."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Fault] = []
-
-    def add(self, fault: Fault) -> Fault:
-        """Let a fault happen."""
-        self._waiting.append(fault)
-        return fault
-
-    @property
-    def waiting(self) -> int:
-        """How many have not happened yet."""
-        return len(self._waiting)
-
-    def clear(self) -> None:
-        """Behave from now on."""
-        self._waiting.clear()
+class Faults(FaultQueue[Fault]):
+    """The faults of a workspace."""
 
     def take(self, method: str) -> Fault | None:
         """Return the fault that a call meets, if any."""
-        for fault in self._waiting:
-            if fault.method != method:
-                continue
-            if fault.skip:
-                fault.skip -= 1
-                continue
-            fault.times -= 1
-            if fault.times <= 0:
-                self._waiting.remove(fault)
-            return fault
-        return None
+        return self.first(lambda fault: fault.method == method)

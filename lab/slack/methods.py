@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lab.slack.limits import message_refusal, view_refusal
-from lab.slack.workspace import BOT_USER, TEAM, Data, Message, Whisper, Workspace
+from lab.slack.workspace import BOT_USER, TEAM, Data, EphemeralMessage, Message, Workspace
 
 TRIGGER_SECONDS = 3.0
 """How long a trigger may be used."""
@@ -30,7 +30,7 @@ class Methods:
             "apps.connections.open": self._connections_open,
             "chat.postMessage": self._post,
             "chat.update": self._update,
-            "chat.postEphemeral": self._whisper,
+            "chat.postEphemeral": self._post_ephemeral,
             "chat.getPermalink": self._permalink,
             "views.open": self._open_view,
             "views.update": self._update_view,
@@ -76,10 +76,12 @@ class Methods:
         message.edited.append(time.monotonic())
         return {"channel": message.channel, "ts": message.ts}
 
-    def _whisper(self, call: Data) -> Data:
+    def _post_ephemeral(self, call: Data) -> Data:
         self._check(call)
-        whisper = Whisper(call["user"], self._channel(call), call["text"], call["blocks"])
-        self._workspace.whispers.append(whisper)
+        ephemeral = EphemeralMessage(
+            call["user"], self._channel(call), call["text"], call["blocks"]
+        )
+        self._workspace.ephemerals.append(ephemeral)
         return {"message_ts": self._workspace.next_ts()}
 
     def _permalink(self, call: Data) -> Data:

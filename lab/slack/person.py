@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.slack.server import SlackServer
-from lab.slack.workspace import TEAM, Data, Message, Whisper
+from lab.slack.workspace import TEAM, Data, EphemeralMessage, Message
 
 
 @dataclass
@@ -31,26 +31,26 @@ class Person:
             "team_id": self.team,
             "channel_id": self.channel,
             "trigger_id": self.slack.new_trigger(),
-            "response_url": self.slack.new_way(self.user, self.channel),
+            "response_url": self.slack.new_response_url(self.user, self.channel),
         }
         return await self.slack.deliver("slash_commands", payload, copies=copies)
 
-    async def ask(self, text: str, within: float = 20) -> Whisper:
+    async def ask(self, text: str, within: float = 20) -> EphemeralMessage:
         """Type a command, and wait for the next answer to it."""
-        before = len(self.whispers())
+        before = len(self.ephemerals())
         await self.type(text)
-        return await self.next_whisper(before, within)
+        return await self.next_ephemeral(before, within)
 
-    def whispers(self) -> list[Whisper]:
+    def ephemerals(self) -> list[EphemeralMessage]:
         """Return what only this person saw."""
-        return [one for one in self.slack.workspace.whispers if one.user == self.user]
+        return [one for one in self.slack.workspace.ephemerals if one.user == self.user]
 
-    async def next_whisper(self, before: int, within: float = 20) -> Whisper:
+    async def next_ephemeral(self, before: int, within: float = 20) -> EphemeralMessage:
         """Wait for one more than `before`, and return that."""
-        await self.slack.workspace.until(lambda: len(self.whispers()) > before, within)
-        return self.whispers()[before]
+        await self.slack.workspace.until(lambda: len(self.ephemerals()) > before, within)
+        return self.ephemerals()[before]
 
-    async def press(self, message: Message | Whisper, action: str) -> None:
+    async def press(self, message: Message | EphemeralMessage, action: str) -> None:
         """Click a button."""
         button = message.buttons()[action]
         await self.press_value(action, button.get("value", ""))
@@ -60,16 +60,16 @@ class Person:
         payload = self._payload("block_actions") | {
             "channel": {"id": self.channel},
             "actions": [{"action_id": action, "value": value, "type": "button"}],
-            "response_url": self.slack.new_way(self.user, self.channel),
+            "response_url": self.slack.new_response_url(self.user, self.channel),
             "container": {"type": "message"},
         }
         await self.slack.deliver("interactive", payload)
 
-    async def click(self, message: Message | Whisper, action: str) -> Whisper:
+    async def click(self, message: Message | EphemeralMessage, action: str) -> EphemeralMessage:
         """Click a button, and wait for the answer."""
-        before = len(self.whispers())
+        before = len(self.ephemerals())
         await self.press(message, action)
-        return await self.next_whisper(before)
+        return await self.next_ephemeral(before)
 
     async def use_shortcut(self, message: Message, **more: Any) -> None:
         """Choose `Checkpoint pod...` from the menu of a message, which may hold `more`."""
@@ -77,7 +77,7 @@ class Person:
             "callback_id": "checkpoint_message",
             "channel": {"id": self.channel},
             "message": {"ts": message.ts, "text": message.text} | more,
-            "response_url": self.slack.new_way(self.user, self.channel),
+            "response_url": self.slack.new_response_url(self.user, self.channel),
         }
         await self.slack.deliver("interactive", payload)
 

@@ -28,20 +28,20 @@ from lab.slack.workspace import (
     SIGNING_SECRET,
     Call,
     Data,
-    Whisper,
+    EphemeralMessage,
     Workspace,
 )
 
-ANSWERS = 5
+RESPONSE_URL_USES = 5
 """How often a response_url may be used."""
-ANSWERS_FOR = 30 * 60.0
+RESPONSE_URL_SECONDS = 30 * 60.0
 """Seconds for which it may be used."""
-ACKNOWLEDGE = 3.0
+ACKNOWLEDGE_SECONDS = 3.0
 """Seconds after which an acknowledgement is given up, and the user is told that the app failed."""
 
 
 @dataclass
-class Way:
+class ResponseUrl:
     """A response_url."""
 
     user: str
@@ -50,9 +50,9 @@ class Way:
     made: float = field(default_factory=time.monotonic)
 
     @property
-    def open(self) -> bool:
+    def usable(self) -> bool:
         """Whether another answer is taken."""
-        return self.used < ANSWERS and time.monotonic() - self.made < ANSWERS_FOR
+        return self.used < RESPONSE_URL_USES and time.monotonic() - self.made < RESPONSE_URL_SECONDS
 
 
 @dataclass
@@ -66,8 +66,8 @@ class SlackServer:
     """Where to send by HTTP instead of over the socket."""
     rates: Rates | None = field(default_factory=Rates)
     """None: it may be called as often as one likes, for tests that are about something else."""
-    patience: float = ACKNOWLEDGE
-    ways: dict[str, Way] = field(default_factory=dict)
+    acknowledge_seconds: float = ACKNOWLEDGE_SECONDS
+    response_urls: dict[str, ResponseUrl] = field(default_factory=dict)
     _sockets: list[web.WebSocketResponse] = field(default_factory=list)
     _waiting: dict[str, asyncio.Future[Data]] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ class SlackServer:
             [
                 web.route("*", "/api/{method}", self._api),
                 web.get("/link", self._link),
-                web.post("/respond/{way}", self._respond),
+                web.post("/respond/{key}", self._respond),
             ]
         )
         return app
@@ -102,11 +102,11 @@ class SlackServer:
         self.methods.triggers[trigger] = time.monotonic()
         return trigger
 
-    def new_way(self, user: str, channel: str) -> str:
+    def new_response_url(self, user: str, channel: str) -> str:
         """Return a response_url."""
-        way = secrets.token_hex(8)
-        self.ways[way] = Way(user, channel)
-        return f"{self.url}/respond/{way}"
+        key = secrets.token_hex(8)
+        self.response_urls[key] = ResponseUrl(user, channel)
+        return f"{self.url}/respond/{key}"
 
     async def deliver(self, kind: str, payload: Data, *, copies: int = 1) -> Data:
         """Send an envelope, and return what its acknowledgement bore."""
@@ -128,7 +128,7 @@ class SlackServer:
         await self.workspace.until(lambda: self._sockets)
         for _ in range(copies):
             await self._sockets[-1].send_json(envelope)
-        with anyio.fail_after(self.patience):
+        with anyio.fail_after(self.acknowledge_seconds):
             return dict(await waiting)
 
     async def _deliver_by_http(self, kind: str, payload: Data) -> Data:
@@ -150,7 +150,7 @@ class SlackServer:
             return dict(json.loads(text)) if text.startswith("{") else {}
 
     async def close_sockets(self) -> None:
-        """Hang up, as Slack does now and then."""
+        """Close the sockets, as Slack does now and then."""
         for socket in list(self._sockets):
             await socket.close()
 
@@ -205,15 +205,15 @@ class SlackServer:
         if fault:
             self.workspace.tell()
             return _failing(fault)
-        way = self.ways.get(request.match_info["way"])
+        url = self.response_urls.get(request.match_info["key"])
         body = await request.json()
-        if way is None or not way.open:
+        if url is None or not url.usable:
             return web.json_response({"ok": False, "error": "used_url"}, status=404)
         if message_refusal(body["text"], body["blocks"]):
             return web.json_response({"ok": False, "error": "invalid_blocks"}, status=400)
-        way.used += 1
-        whisper = Whisper(way.user, way.channel, body["text"], body["blocks"])
-        self.workspace.whispers.append(whisper)
+        url.used += 1
+        ephemeral = EphemeralMessage(url.user, url.channel, body["text"], body["blocks"])
+        self.workspace.ephemerals.append(ephemeral)
         self.workspace.tell()
         return web.json_response({"ok": True})
 

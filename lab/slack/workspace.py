@@ -42,7 +42,7 @@ class Message:
 
 
 @dataclass
-class Whisper:
+class EphemeralMessage:
     """A message that one person sees."""
 
     user: str
@@ -96,7 +96,7 @@ class Workspace:
     channels: dict[str, Data] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
-    whispers: list[Whisper] = field(default_factory=list)
+    ephemerals: list[EphemeralMessage] = field(default_factory=list)
     views: dict[str, Data] = field(default_factory=dict)
     homes: dict[str, Data] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)

@@ -37,7 +37,7 @@ FLAGS = (
 """Root needs `--no-sandbox`: only pages of our own are opened."""
 SHORT = "/tmp"  # noqa: S108  # a folder of our own is made there
 """Where the browser's sockets are: their paths may have 108 bytes, and a TMPDIR may be long."""
-PATIENCE = 20.0
+WAIT_SECONDS = 20.0
 """Seconds to wait for something on a page."""
 Params = dict[str, Any]
 _FIND = """
@@ -88,7 +88,7 @@ class Tab:
             await self._call(f"{domain}.enable")
         await self._call("Page.navigate", {"url": url})
 
-    async def js(self, expression: str, *arguments: object, within: float = PATIENCE) -> Any:
+    async def js(self, expression: str, *arguments: object, within: float = WAIT_SECONDS) -> Any:
         """Return what an expression is, or a function of some arguments returns, as JSON.
 
         A promise is waited for.
@@ -102,7 +102,7 @@ class Tab:
             raise LabError(f"The page threw: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    async def shows(self, selector: str, text: str = "", within: float = PATIENCE) -> str:
+    async def shows(self, selector: str, text: str = "", within: float = WAIT_SECONDS) -> str:
         """Wait for an element that is visible and has a text, and return all its text."""
         try:
             return str(await self.js(_SHOWN, selector, text, within=within))
@@ -137,7 +137,7 @@ class Tab:
         await anyio.Path(path).write_bytes(base64.b64decode(answer["data"]))
 
     async def _call(
-        self, method: str, params: Params | None = None, within: float = PATIENCE
+        self, method: str, params: Params | None = None, within: float = WAIT_SECONDS
     ) -> Params:
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": params or {}})

@@ -19,7 +19,7 @@ from aiohttp import web
 from lab.process import LabError
 from lab.slack.person import Person
 from lab.slack.server import SlackServer
-from lab.slack.workspace import Data, Message, Whisper
+from lab.slack.workspace import Data, EphemeralMessage, Message
 
 HERE = Path(__file__).parent
 BUNDLE = HERE.parents[1] / ".lab" / "node" / "bundle"
@@ -30,7 +30,7 @@ FILES = {
     "/page.css": BUNDLE / "page.css",
 }
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-Deed = Callable[[Person, Data], Awaitable[object]]
+Action = Callable[[Person, Data], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Page:
         for path in FILES:
             app.router.add_get(path, _file)
         app.router.add_get("/live", self._live)
-        app.router.add_post("/do/{deed}", self._do)
+        app.router.add_post("/do/{action}", self._do)
         return app
 
     def state(self, user: str) -> Data:
@@ -62,9 +62,9 @@ class Page:
             "users": known,
             "channel": workspace.channels[self.channel]["name"],
             "messages": [_message(one) for one in workspace.messages if self._here(one)],
-            "whispers": [
+            "ephemerals": [
                 {"number": number, "text": one.text, "blocks": one.blocks}
-                for number, one in enumerate(workspace.whispers)
+                for number, one in enumerate(workspace.ephemerals)
                 if one.user == me
             ],
             "view": next(reversed(workspace.views.values()), None),
@@ -92,16 +92,16 @@ class Page:
         if request.content_type != "application/json":  # forms of foreign pages cannot say so
             raise web.HTTPUnsupportedMediaType
         body = await request.json()
-        deed = self._deeds().get(request.match_info["deed"])
-        if deed is None:
+        action = self._actions().get(request.match_info["action"])
+        if action is None:
             raise web.HTTPNotFound
         try:
-            answer = await deed(Person(self.slack, body["user"], self.channel), body)
+            answer = await action(Person(self.slack, body["user"], self.channel), body)
         except TimeoutError:
             return web.Response(status=504, text="The bot does not answer")
         return web.json_response(answer or {})
 
-    def _deeds(self) -> dict[str, Deed]:
+    def _actions(self) -> dict[str, Action]:
         return {
             "command": lambda person, body: person.type(body["text"]),
             "press": lambda person, body: person.press(self._pressed(body), body["action"]),
@@ -118,9 +118,9 @@ class Page:
         names = await person.suggestions(self._view(body), body["field"], body["typed"])
         return {"options": names}
 
-    def _pressed(self, body: Data) -> Message | Whisper:
-        if "whisper" in body:
-            return self.slack.workspace.whispers[body["whisper"]]
+    def _pressed(self, body: Data) -> Message | EphemeralMessage:
+        if "ephemeral" in body:
+            return self.slack.workspace.ephemerals[body["ephemeral"]]
         return self._at(body["ts"])
 
     def _at(self, ts: str) -> Message:

@@ -11,7 +11,7 @@ from lab.slack_page.browser import Tab
 
 CAPTURE = 60.0
 """Seconds that a capture may take."""
-ROOT, THREAD, WHISPER = ".channel .message:not(.whisper)", ".thread .message", ".whisper"
+ROOT, THREAD, EPHEMERAL = ".channel .message:not(.ephemeral)", ".thread .message", ".ephemeral"
 
 TELLING = {"namespace", "pod"}
 """Fields whose choice changes the form."""
@@ -57,9 +57,9 @@ class Story:
     async def _ask(self) -> None:
         tell("Somebody asks what can be typed, and mistypes the pod's name.")
         await self.command("help")
-        await self.tab.shows(WHISPER, "keeps a pod's evidence before the pod is killed")
+        await self.tab.shows(EPHEMERAL, "keeps a pod's evidence before the pod is killed")
         await self.command(f"{self.pod}x -n default")
-        await self.tab.shows(WHISPER, f"Did you mean {self.pod}?")
+        await self.tab.shows(EPHEMERAL, f"Did you mean {self.pod}?")
 
     async def _form(self) -> None:
         tell("The form offers the namespaces and pods that one may see.")
@@ -95,7 +95,7 @@ class Story:
         await self.tab.click(f"{ROOT} button", "Verify")
         await self.tab.shows(THREAD, "artifacts are as the manifest says", CAPTURE)
         await self.tab.click(f"{ROOT} button", "Get download")
-        await self.tab.shows(WHISPER, "good for 5 minutes")
+        await self.tab.shows(EPHEMERAL, "good for 5 minutes")
 
     async def command(self, text: str) -> None:
         """Type `/checkpoint` and what follows, and press Enter."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.units import human_size
-from slackbot.blocks.elements import Message, button, header, rich, section, space, words
+from slackbot.blocks.buttons import link_button
+from slackbot.blocks.elements import Message, header, rich_text, section, sentence, space, span
 from slackbot.blocks.limits import (
     MESSAGE_BLOCKS,
     MESSAGE_CHARACTERS,
@@ -15,8 +16,8 @@ from slackbot.blocks.limits import (
     Blocks,
     message_length,
 )
-from slackbot.catalogue import say
-from slackbot.milestones import state
+from slackbot.catalogue import phrase
+from slackbot.report_state import phase_word
 from slackbot.text import clean
 
 LISTED = 20
@@ -51,14 +52,9 @@ class Preview:
     protected: bool
 
 
-def sentence(text: str) -> Message:
-    """Return a message of one sentence."""
-    return Message(text, [section(text)])
-
-
 def help_message(language: str) -> Message:
     """Return what can be typed."""
-    title = say(language, "help.title")
+    title = phrase(language, "help.title")
     typed = (
         ("/checkpoint", "form"),
         ('/checkpoint POD -n NAMESPACE [-c CONTAINER] [--reason "..."] [--incident ID]', "pod"),
@@ -68,57 +64,58 @@ def help_message(language: str) -> Message:
         ("/checkpoint whoami", "whoami"),
     )
     lines = [
-        [words(text, code=True), space(), words(say(language, f"help.{key}"))]
+        [span(text, code=True), space(), span(phrase(language, f"help.{key}"))]
         for text, key in typed
     ]
-    return Message(title, [header(title), rich(*lines)])
+    return Message(title, [header(title), rich_text(*lines)])
 
 
 def list_message(checkpoints: Sequence[PodCheckpoint], language: str) -> Message:
     """Return the newest checkpoints, one a line."""
     if not checkpoints:
-        return sentence(say(language, "answer.none"))
-    title = say(language, "answer.list")
-    lines = [[words(row(one, language))] for one in checkpoints[:LISTED]]
-    return Message(title, [header(title), rich(*lines)])
+        return sentence(phrase(language, "answer.none"))
+    title = phrase(language, "answer.list")
+    lines = [[span(row(one, language))] for one in checkpoints[:LISTED]]
+    return Message(title, [header(title), rich_text(*lines)])
 
 
 def row(checkpoint: PodCheckpoint, language: str) -> str:
     """Return a checkpoint in one line."""
-    return say(
+    return phrase(
         language,
         "answer.row",
         name=checkpoint.metadata.name,
         namespace=checkpoint.target_namespace,
         pod=checkpoint.spec.pod,
-        state=say(language, f"state.{state(checkpoint)}"),
+        state=phrase(language, f"state.{phase_word(checkpoint)}"),
         size=checkpoint.status.size or "-",
     )
 
 
 def preview_message(preview: Preview, language: str) -> Message:
     """Return the answer to a dry run."""
-    title = say(language, "answer.dryrun")
-    place = {"namespace": preview.namespace, "pod": preview.pod}
+    title = phrase(language, "answer.dryrun")
+    names = {"namespace": preview.namespace, "pod": preview.pod}
     approval = "answer.dryrun.approval" if preview.protected else "answer.dryrun.free"
     lines = [
-        say(language, "answer.dryrun.pod", **place, uid=preview.uid, node=preview.node or "-"),
-        say(language, "answer.dryrun.containers", names=", ".join(preview.containers)),
-        say(language, "answer.dryrun.identity", identity=preview.identity),
-        say(language, approval),
+        phrase(language, "answer.dryrun.pod", **names, uid=preview.uid, node=preview.node or "-"),
+        phrase(language, "answer.dryrun.containers", names=", ".join(preview.containers)),
+        phrase(language, "answer.dryrun.identity", identity=preview.identity),
+        phrase(language, approval),
     ]
-    return Message(title, [header(title), rich(*([words(line)] for line in lines))])
+    return Message(title, [header(title), rich_text(*([span(line)] for line in lines))])
 
 
 def links_messages(
     name: str, location: str, links: Sequence[Link], minutes: int, language: str
 ) -> list[Message]:
     """Return the links of a bundle, each as a button: the addresses are secrets, and long."""
-    title = say(language, "answer.download", name=name, minutes=minutes)
+    title = phrase(language, "answer.download", name=name, minutes=minutes)
     pages: list[Blocks] = [[section(title)]]
     shown = 0
     for number, link in enumerate(links):
         block = _link(link, number, language)
+        # Presigned addresses are long: ten of them may fill a message.
         if not _fits(pages[-1], block):
             if len(pages) == PAGES:
                 break
@@ -127,13 +124,13 @@ def links_messages(
         shown += 1
     if shown < len(links):
         left = len(links) - shown
-        more = say(language, "answer.links.more", count=left, location=clean(location, 1000))
+        more = phrase(language, "answer.links.more", count=left, location=clean(location, 1000))
         pages[-1].append(section(more))
     return [Message(title, blocks) for blocks in pages]
 
 
 def _link(link: Link, number: int, language: str) -> Block:
-    opener = button(f"open-{number}", say(language, "button.open"), "", url=link.url)
+    opener = link_button(str(number), link.url, language)
     name = clean(link.name, 300)
     return section(f"{name} · {human_size(link.size)} · SHA-256 {link.sha256}", opener)
 

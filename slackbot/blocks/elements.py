@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slackbot.blocks.limits import BUTTON, HEADER, SECTION, Block, Blocks
+from slackbot.blocks.limits import HEADER, SECTION, Block, Blocks
 from slackbot.text import clean, escape
 
 CELL = 300
@@ -32,6 +32,7 @@ class Message:
 
 def plain(text: object, limit: int = SECTION) -> Block:
     """Return text that Slack shows as it is."""
+    # Slack refuses empty text. No emoji: colons in a text from outside are just colons.
     return {"type": "plain_text", "text": clean(text, limit) or "-", "emoji": False}
 
 
@@ -46,6 +47,11 @@ def section(text: str, accessory: Block | None = None) -> Block:
     return block | ({"accessory": accessory} if accessory else {})
 
 
+def sentence(text: str) -> Message:
+    """Return a message of one sentence."""
+    return Message(text, [section(text)])
+
+
 def context(*elements: Block) -> Block:
     """Return a line of small print."""
     return {"type": "context", "elements": list(elements)}
@@ -58,7 +64,7 @@ def mention(label: str, user: str) -> Block:
     return {"type": "mrkdwn", "text": f"{escape(clean(label, 100))} <@{user}>"}
 
 
-def words(text: object, *, bold: bool = False, code: bool = False) -> Block:
+def span(text: object, *, bold: bool = False, code: bool = False) -> Block:
     """Return a piece of a line."""
     style = {name: True for name, wanted in (("bold", bold), ("code", code)) if wanted}
     piece: Block = {"type": "text", "text": clean(text, 1500) or "-"}
@@ -73,36 +79,16 @@ def space() -> Block:
 def user(user_id: str) -> Block:
     """Return a mention as a piece of a line."""
     if not _USER.fullmatch(user_id):
-        return words(user_id)
+        return span(user_id)
     return {"type": "user", "user_id": user_id}
 
 
-def rich(*lines: Sequence[Block]) -> Block:
+def rich_text(*lines: Sequence[Block]) -> Block:
     """Return a paragraph of lines, each of them pieces."""
     pieces: Blocks = []
     for line in lines:
         pieces += [*([{"type": "text", "text": "\n"}] if pieces else []), *line]
     return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": pieces}]}
-
-
-def button(
-    action: str,
-    label: str,
-    value: str,
-    *,
-    style: str = "",
-    confirm: Block | None = None,
-    url: str = "",
-) -> Block:
-    """Return a button; `value` is an opaque id, never something to be trusted."""
-    made: Block = {"type": "button", "action_id": action, "text": plain(label, BUTTON)}
-    extras = {"value": value, "style": style, "confirm": confirm, "url": url}
-    return made | {name: extra for name, extra in extras.items() if extra}
-
-
-def actions(*buttons: Block) -> Blocks:
-    """Return a row of buttons, or nothing where there are none."""
-    return [{"type": "actions", "elements": list(buttons)}] if buttons else []
 
 
 def table(rows: Sequence[Sequence[str]]) -> Block:

@@ -10,23 +10,23 @@ from typing import Any
 
 from slackbot.blocks.elements import plain, section
 from slackbot.blocks.limits import OPTION, OPTIONS, PLACEHOLDER, TITLE, Block
-from slackbot.catalogue import say
-from slackbot.command import REASON_LIMIT, Ask, ask
+from slackbot.catalogue import phrase
+from slackbot.command import REASON_LIMIT, CaptureRequest, capture_request
 
 FORM = "checkpoint-form"
 """The form's callback id."""
 
 
 @dataclass(frozen=True, slots=True)
-class FormPlace:
+class FormContext:
     """Where a form was opened: what it leads to belongs there, and is authorised there again."""
 
     channel: str = ""
     thread: str = ""
-    """The message whose thread is told, for the shortcut."""
+    """For the shortcut: the message whose thread gets a link to the report."""
     language: str = "en"
     namespace: str = ""
-    """What is chosen so far: requests for suggestions do not say."""
+    """What is chosen so far: Slack leaves it out when it asks for suggestions."""
     pod: str = ""
 
     def encode(self) -> str:
@@ -34,7 +34,7 @@ class FormPlace:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, text: str) -> FormPlace:
+    def decode(cls, text: str) -> FormContext:
         """Read it back; a form without any belongs nowhere."""
         known = json.loads(text) if text else {}
         return cls(**{name: str(known[name]) for name in cls.__slots__ if name in known})
@@ -42,47 +42,49 @@ class FormPlace:
 
 def loading_view(language: str) -> Block:
     """Return what is shown at once, as the trigger lives three seconds only."""
-    return _view(language, [section(say(language, "form.loading"))])
+    return _view(language, [section(phrase(language, "form.loading"))])
 
 
 def refusal_view(text: str, language: str) -> Block:
     """Return what is shown instead of the form."""
-    title = {"title": plain(say(language, "form.refused"), TITLE)}
+    title = {"title": plain(phrase(language, "form.refused"), TITLE)}
     return _view(language, [section(text)]) | title
 
 
-def form_view(place: FormPlace, *, reason: str = "", incident: str = "") -> Block:
+def form_view(context: FormContext, *, reason: str = "", incident: str = "") -> Block:
     """Return the form itself.
 
     What depends on a choice has another block id with each: so Slack forgets what was chosen there.
     """
-    language, namespace = place.language, place.namespace
+    language, namespace = context.language, context.namespace
+    # The default namespace, or what was chosen: each update of a form starts from its blocks.
     first = {"initial_option": option(namespace)} if namespace else {}
-    then = {"initial_option": option(place.pod)} if place.pod else {}
-    of_pod = _mark(namespace, place.pod)
+    then = {"initial_option": option(context.pod)} if context.pod else {}
+    of_pod = _choice_id(namespace, context.pod)
     one, several = _select("external_select", language), _select("multi_external_select", language)
     blocks = [
-        _input("namespace", language, one | first, tells=True),
-        _input("pod", language, one | then, mark=_mark(namespace), tells=True),
-        _input("containers", language, several, mark=of_pod, optional=True),
+        _input("namespace", language, one | first, dispatch=True),
+        _input("pod", language, one | then, choice=_choice_id(namespace), dispatch=True),
+        _input("containers", language, several, choice=of_pod, optional=True),
         _input("reason", language, _writing(REASON_LIMIT, reason, lines=True), optional=True),
         _input("incident", language, _writing(63, incident), optional=True),
     ]
-    submit = {"submit": plain(say(language, "form.submit"), TITLE)}
-    return _view(language, blocks) | submit | {"private_metadata": place.encode()}
+    submit = {"submit": plain(phrase(language, "form.submit"), TITLE)}
+    return _view(language, blocks) | submit | {"private_metadata": context.encode()}
 
 
 def _view(language: str, blocks: list[Block]) -> Block:
     return {
         "type": "modal",
         "callback_id": FORM,
-        "title": plain(say(language, "form.title"), TITLE),
-        "close": plain(say(language, "form.close"), TITLE),
+        "title": plain(phrase(language, "form.title"), TITLE),
+        # Without a submit button: only the filled form gets one.
+        "close": plain(phrase(language, "form.close"), TITLE),
         "blocks": blocks,
     }
 
 
-def _mark(*choices: str) -> str:
+def _choice_id(*choices: str) -> str:
     """Return a short name for what is chosen."""
     return hashlib.sha256("/".join(choices).encode()).hexdigest()[:8]
 
@@ -92,26 +94,26 @@ def _input(
     language: str,
     element: Block,
     *,
-    mark: str = "",
+    choice: str = "",
     optional: bool = False,
-    tells: bool = False,
+    dispatch: bool = False,
 ) -> Block:
-    """Return an input; one that `tells` lets the bot know as soon as something is chosen."""
+    """Return an input; with `dispatch` the bot is called as soon as something is chosen."""
     block: Block = {
         "type": "input",
-        "block_id": f"{name}-{mark}" if mark else name,
-        "label": plain(say(language, f"form.{name}")),
+        "block_id": f"{name}-{choice}" if choice else name,
+        "label": plain(phrase(language, f"form.{name}")),
         "element": element | {"action_id": name},
         "optional": optional,
-        "dispatch_action": tells,
+        "dispatch_action": dispatch,
     }
     if name in {"containers", "reason"}:
-        block["hint"] = plain(say(language, f"form.{name}.hint"))
+        block["hint"] = plain(phrase(language, f"form.{name}.hint"))
     return block
 
 
 def _select(kind: str, language: str) -> Block:
-    placeholder = plain(say(language, "form.type"), PLACEHOLDER)
+    placeholder = plain(phrase(language, "form.type"), PLACEHOLDER)
     return {"type": kind, "min_query_length": 0, "placeholder": placeholder}
 
 
@@ -137,10 +139,10 @@ def chosen(view: Block, name: str) -> str:
     return str(picked.get("value") or value.get("value") or "")
 
 
-def filled_in(view: Block) -> Ask:
-    """Return the request of a form. Raises `Told`."""
+def filled_in(view: Block) -> CaptureRequest:
+    """Return the request of a form. Raises `UserMessage`."""
     containers = _value(view, "containers").get("selected_options") or []
-    return ask(
+    return capture_request(
         chosen(view, "pod"),
         chosen(view, "namespace"),
         tuple(str(one["value"]) for one in containers),

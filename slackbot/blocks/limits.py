@@ -1,4 +1,4 @@
-"""Slack's limits, and the one place that checks them.
+"""Slack's limits, and the one index that checks them.
 
 Source: https://docs.slack.dev/reference/block-kit
 """
@@ -37,22 +37,23 @@ PRIVATE_METADATA = 3000
 
 
 def problems(blocks: Sequence[Block], most: int = MESSAGE_BLOCKS) -> list[str]:
-    """Return everything that Slack would refuse, by place; nothing if all is well."""
+    """Return everything that Slack would refuse, by block; nothing if all is well."""
     found = [] if len(blocks) <= most else [f"{len(blocks)} blocks, {most} are the most"]
     ids = [block["block_id"] for block in blocks if "block_id" in block]
     if len(set(ids)) < len(ids):
         found.append("a block_id twice")
-    for place, block in enumerate(blocks):
+    for index, block in enumerate(blocks):
         kind = block.get("type", "")
         check = _CHECKS.get(kind)
         said = check(block) if check else [f"an unknown type {kind!r}"]
-        found += [f"block {place} ({kind}): {problem}" for problem in said]
+        found += [f"block {index} ({kind}): {problem}" for problem in said]
     return found
 
 
 def message_problems(blocks: Sequence[Block]) -> list[str]:
     """Return the same for a message, whose whole length is limited too."""
     found = problems(blocks)
+    # Tables have a limit of their own, and do not count towards the other one.
     plain = [block for block in blocks if block.get("type") != "table"]
     cells = sum(table_length(block["rows"]) for block in blocks if block.get("type") == "table")
     for what, count, most in (

@@ -9,10 +9,10 @@ from enum import StrEnum
 from forensics_core.api.conditions import ConditionType
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.units import human_size
-from slackbot.blocks.elements import rich, space, words
+from slackbot.blocks.elements import rich_text, space, span
 from slackbot.blocks.limits import HEADER, Block, Blocks
-from slackbot.catalogue import say
-from slackbot.milestones import state, why
+from slackbot.catalogue import phrase
+from slackbot.report_state import condition_text, phase_word
 from slackbot.text import clean
 
 
@@ -47,6 +47,7 @@ def elapsed(checkpoint: PodCheckpoint, now: datetime) -> str:
     started = checkpoint.status.start_time
     if started is None:
         return "0:00"
+    # May be negative where the node's clock, or ours, is wrong.
     seconds = int(((checkpoint.status.completion_time or now) - started).total_seconds())
     minutes, seconds = divmod(max(0, seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -63,44 +64,45 @@ def steps(checkpoint: PodCheckpoint, language: str, now: datetime) -> list[Step]
 
 
 def _request(checkpoint: PodCheckpoint, language: str) -> Step:
-    title = say(language, "step.request")
+    title = phrase(language, "step.request")
     status = checkpoint.status
     if status.attempt:
-        return Step(title, StepState.DONE, (say(language, "step.accepted"),))
+        return Step(title, StepState.DONE, (phrase(language, "step.accepted"),))
     if status.phase is Phase.FAILED:
         return Step(title, StepState.FAILED, (_failure(checkpoint, language),))
-    reason, message = why(checkpoint, ConditionType.CAPTURED)
+    # Why it has not begun: the operator keeps the reason in this condition.
+    reason, message = condition_text(checkpoint, ConditionType.CAPTURED)
     if not reason:
         return Step(title, StepState.RUNNING)
-    waiting = say(language, "step.waiting", reason=reason, message=message)
+    waiting = phrase(language, "step.waiting", reason=reason, message=message)
     return Step(title, StepState.RUNNING, (waiting,))
 
 
 def _capture(checkpoint: PodCheckpoint, language: str, took: str) -> Step:
-    title, status = say(language, "step.capture"), checkpoint.status
+    title, status = phrase(language, "step.capture"), checkpoint.status
     if not status.attempt:
         return Step(title, StepState.PENDING)
-    lines = [say(language, "step.attempt", attempt=status.attempt, node=status.node)]
+    lines = [phrase(language, "step.attempt", attempt=status.attempt, node=status.node)]
     progress = status.progress
     if progress and progress.artifacts_total:
         read, stored = human_size(progress.bytes_read), human_size(progress.bytes_stored)
         done, total = progress.artifacts_done, progress.artifacts_total
         counts = {"done": done, "total": total, "read": read, "stored": stored}
-        lines.append(say(language, "step.progress", **counts, elapsed=took))
+        lines.append(phrase(language, "step.progress", **counts, elapsed=took))
     if checkpoint.captured:
         return Step(title, StepState.DONE, tuple(lines))
     if status.phase is Phase.FAILED:
         return Step(title, StepState.FAILED, (*lines, _failure(checkpoint, language)))
     if progress and progress.current:
-        lines.append(say(language, "step.current", current=progress.current))
+        lines.append(phrase(language, "step.current", current=progress.current))
     return Step(title, StepState.RUNNING, tuple(lines))
 
 
 def _seal(checkpoint: PodCheckpoint, language: str) -> Step:
-    title, status = say(language, "step.seal"), checkpoint.status
+    title, status = phrase(language, "step.seal"), checkpoint.status
     if status.phase is Phase.COMPLETE:
         key = "step.sealed" if status.sealed else "step.unsealed"
-        return Step(title, StepState.DONE, (say(language, key),))
+        return Step(title, StepState.DONE, (phrase(language, key),))
     if not checkpoint.captured:
         return Step(title, StepState.PENDING)
     if status.phase is Phase.FAILED:
@@ -109,16 +111,16 @@ def _seal(checkpoint: PodCheckpoint, language: str) -> Step:
 
 
 def _failure(checkpoint: PodCheckpoint, language: str) -> str:
-    reason, message = why(checkpoint, ConditionType.FAILED)
-    return say(language, "step.failed", reason=reason, message=message)
+    reason, message = condition_text(checkpoint, ConditionType.FAILED)
+    return phrase(language, "step.failed", reason=reason, message=message)
 
 
 def step_blocks(checkpoint: PodCheckpoint, language: str, now: datetime, *, simple: bool) -> Blocks:
     """Return the steps as blocks; `simple` for workspaces that refuse plans."""
-    title = say(
+    title = phrase(
         language,
         "plan.title",
-        state=say(language, f"state.{state(checkpoint)}"),
+        state=phrase(language, f"state.{phase_word(checkpoint)}"),
         elapsed=elapsed(checkpoint, now),
     )
     found = steps(checkpoint, language, now)
@@ -126,12 +128,12 @@ def step_blocks(checkpoint: PodCheckpoint, language: str, now: datetime, *, simp
 
 
 def _simple(title: str, found: list[Step]) -> Block:
-    lines = [[words(title, bold=True)]]
+    lines = [[span(title, bold=True)]]
     for step in found:
-        lines.append([words(f"{SIGNS[step.state]} {step.title}")])
+        lines.append([span(f"{SIGNS[step.state]} {step.title}")])
         for text in step.lines:
-            lines[-1] += [space(), words(f"· {text}")]
-    return rich(*lines)
+            lines[-1] += [space(), span(f"· {text}")]
+    return rich_text(*lines)
 
 
 def _plan(title: str, found: list[Step]) -> Block:
@@ -147,5 +149,5 @@ def _task(task_id: str, step: Step) -> Block:
         "status": str(step.state),
     }
     if step.lines:
-        task["details"] = rich(*([words(line)] for line in step.lines))
+        task["details"] = rich_text(*([span(line)] for line in step.lines))
     return task

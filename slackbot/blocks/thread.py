@@ -1,4 +1,4 @@
-"""The lines in a checkpoint's thread, and the table at its end."""
+"""The messages in a checkpoint's thread, and the table at its end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.verification import Verification
 from forensics_core.units import human_size
-from slackbot.blocks.elements import CELL, Message, rich, section, space, table, words
+from slackbot.blocks.elements import CELL, Message, rich_text, section, space, span, table
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
-from slackbot.catalogue import say
-from slackbot.milestones import ATTEMPT, CAPTURED, COMPLETE, DELETED, why
+from slackbot.catalogue import phrase
+from slackbot.report_state import ATTEMPT, CAPTURED, COMPLETE, DELETED, condition_text
 from slackbot.text import clean
 
 ROWS = TABLE_ROWS - 3
@@ -29,35 +29,35 @@ def milestone_message(
     status = checkpoint.status
     if milestone.startswith(ATTEMPT):
         number = milestone.removeprefix(ATTEMPT)
-        return _line(say(language, "told.attempt", attempt=number, node=status.node))
+        return _line(phrase(language, "post.attempt", attempt=number, node=status.node))
     size = {"artifacts": status.artifacts, "size": status.size}
     if milestone == CAPTURED:
-        return _line(say(language, "told.captured", **size))
+        return _line(phrase(language, "post.captured", **size))
     if milestone == COMPLETE:
         return _complete(checkpoint, language, artifacts)
     if milestone == DELETED:
-        return _line(say(language, "told.deleted"))
-    reason, message = why(checkpoint, ConditionType.FAILED)
-    text = say(language, "told.failed", reason=reason, message=message)
-    return Message(text, [section(text), section(say(language, "told.failed.next"))])
+        return _line(phrase(language, "post.deleted"))
+    reason, message = condition_text(checkpoint, ConditionType.FAILED)
+    text = phrase(language, "post.failed", reason=reason, message=message)
+    return Message(text, [section(text), section(phrase(language, "post.failed.next"))])
 
 
 def _line(text: str) -> Message:
-    return Message(text, [rich([words(text, bold=True)])])
+    return Message(text, [rich_text([span(text, bold=True)])])
 
 
 def _complete(checkpoint: PodCheckpoint, language: str, artifacts: Sequence[Artifact]) -> Message:
     status = checkpoint.status
-    seal = say(language, "seal.yes" if status.sealed else "seal.no")
+    seal = phrase(language, "seal.yes" if status.sealed else "seal.no")
     size = {"artifacts": status.artifacts, "size": status.size}
-    text = say(language, "told.complete", **size, seal=seal)
-    lines = [[words(text, bold=True)]]
-    partial = why(checkpoint, ConditionType.PARTIAL)[1]
+    text = phrase(language, "post.complete", **size, seal=seal)
+    lines = [[span(text, bold=True)]]
+    partial = condition_text(checkpoint, ConditionType.PARTIAL)[1]
     if partial:
-        lines.append([words(say(language, "told.partial", message=partial))])
-    label = words(say(language, "root.location"))
-    lines.append([label, space(), words(status.location, code=True)])
-    return Message(text, [rich(*lines), table(evidence_rows(checkpoint, language, artifacts))])
+        lines.append([span(phrase(language, "post.partial", message=partial))])
+    label = span(phrase(language, "root.location"))
+    lines.append([label, space(), span(status.location, code=True)])
+    return Message(text, [rich_text(*lines), table(evidence_rows(checkpoint, language, artifacts))])
 
 
 def evidence_rows(
@@ -65,7 +65,7 @@ def evidence_rows(
 ) -> list[list[str]]:
     """Return the table: each artifact, or else each container, and the manifest at the end."""
     head = [
-        say(language, f"table.{column}")
+        phrase(language, f"table.{column}")
         for column in ("container", "evidence", "size", "sha256", "retention")
     ]
     kept = retention_text(checkpoint.spec.retention, language)
@@ -74,7 +74,7 @@ def evidence_rows(
         rows = [[one.name, str(one.state), "", "", kept] for one in checkpoint.status.containers]
     shown = _fitting(rows)
     left = len(rows) - len(shown)
-    more = [["", say(language, "table.more", count=left), "", "", ""]] if left else []
+    more = [["", phrase(language, "table.more", count=left), "", "", ""]] if left else []
     manifest = ["", "manifest.json", "", checkpoint.status.manifest_sha256, kept]
     return [head, *shown, *more, manifest]
 
@@ -99,12 +99,14 @@ def _fitting(rows: list[list[str]]) -> list[list[str]]:
 def retention_text(retention: Retention | None, language: str) -> str:
     """Return how long the evidence cannot be removed."""
     if retention is None:
-        return say(language, "table.none")
+        return phrase(language, "table.none")
     said = []
     if retention.mode and retention.days:
-        said.append(say(language, "table.retained", mode=str(retention.mode), days=retention.days))
+        said.append(
+            phrase(language, "table.retained", mode=str(retention.mode), days=retention.days)
+        )
     if retention.legal_hold:
-        said.append(say(language, "table.hold"))
+        said.append(phrase(language, "table.hold"))
     return ", ".join(said)
 
 
@@ -112,20 +114,20 @@ def verification_message(verification: Verification, language: str) -> Message:
     """Return what came out of reading everything again."""
     if verification.ok:
         count, size = verification.artifacts, human_size(verification.size)
-        text = say(language, "told.verified", artifacts=count, size=size)
+        text = phrase(language, "post.verified", artifacts=count, size=size)
     else:
-        text = say(language, "told.wrong", problem=str(verification.problems[0]))
-    seal = say(language, f"seal.{verification.seal}")
-    told = say(language, "told.seal", seal=seal, sha256=verification.manifest_sha256)
-    lines = [[words(text, bold=True)], [words(told)]]
+        text = phrase(language, "post.wrong", problem=str(verification.problems[0]))
+    seal = phrase(language, f"seal.{verification.seal}")
+    seal_line = phrase(language, "post.seal", seal=seal, sha256=verification.manifest_sha256)
+    lines = [[span(text, bold=True)], [span(seal_line)]]
     if verification.extras_total:
-        extras = say(language, "told.extras", count=verification.extras_total)
-        lines.append([words(extras)])
-    return Message(text, [rich(*lines)])
+        extras = phrase(language, "post.extras", count=verification.extras_total)
+        lines.append([span(extras)])
+    return Message(text, [rich_text(*lines)])
 
 
 def link_message(namespace: str, pod: str, url: str, language: str) -> Message:
     """Return the line that leads from another thread to the checkpoint's message."""
-    text = say(language, "told.thread", namespace=namespace, pod=pod)
-    link = {"type": "link", "url": url, "text": say(language, "told.link")}
-    return Message(text, [rich([words(text), space(), link])])
+    text = phrase(language, "post.thread", namespace=namespace, pod=pod)
+    link = {"type": "link", "url": url, "text": phrase(language, "post.link")}
+    return Message(text, [rich_text([span(text), space(), link])])

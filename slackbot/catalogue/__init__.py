@@ -17,7 +17,8 @@ def language_of(locale: str, default: str = "en") -> str:
     return language if language in LANGUAGES else default
 
 
-def say(language: str, key: str, **values: object) -> str:
+def phrase(language: str, key: str, **values: object) -> str:
     """Return a sentence with its values, which are made harmless on the way."""
     phrases = LANGUAGES.get(language, ENGLISH)
+    # Cleaned here, in the one place that every text passes: no caller can forget it.
     return phrases[key].format(**{name: clean(one, VALUE_LIMIT) for name, one in values.items()})

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import UsageError
-from forensics_core.tasks import outlast, task_group
+from forensics_core.tasks import finish_despite_cancel, task_group
 
 
 async def fail(error: Exception) -> None:
@@ -58,7 +58,7 @@ class Work:
 async def test_work_that_nobody_cancels_is_just_done() -> None:
     work = Work()
     work.go_on.set()
-    await outlast(work, 0)
+    await finish_despite_cancel(work, 0)
     assert work.done
 
 
@@ -66,7 +66,7 @@ async def test_work_outlasts_a_cancellation_which_is_delivered_after_it() -> Non
     work = Work()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(outlast, work, 60)
+            tasks.start_soon(finish_despite_cancel, work, 60)
             await work.begun.wait()
             scope.cancel()
             with anyio.CancelScope(shield=True):
@@ -78,7 +78,7 @@ async def test_work_outlasts_a_cancellation_which_is_delivered_after_it() -> Non
 async def test_work_outlasts_a_cancellation_of_asyncio_itself() -> None:
     """As Ctrl-C is one, in a script that was started by `asyncio.run`."""
     work = Work()
-    task = asyncio.create_task(outlast(work, 60))
+    task = asyncio.create_task(finish_despite_cancel(work, 60))
     await work.begun.wait()
     task.cancel()
     await anyio.wait_all_tasks_blocked()
@@ -92,7 +92,7 @@ async def test_work_is_given_up_when_its_grace_is_over() -> None:
     work = Work()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(outlast, work, 0)
+            tasks.start_soon(finish_despite_cancel, work, 0)
             await work.begun.wait()
             scope.cancel()
     assert not work.done and scope.cancelled_caught
@@ -102,7 +102,7 @@ async def test_work_is_not_begun_by_who_was_cancelled_before() -> None:
     work = Work()
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await outlast(work, 60)
+        await finish_despite_cancel(work, 60)
     assert not work.begun.is_set()
 
 
@@ -117,6 +117,6 @@ async def test_work_that_fails_after_a_cancellation_says_so() -> None:
 
     with pytest.raises(UsageError):
         async with task_group() as tasks:
-            tasks.start_soon(outlast, work, 60)
+            tasks.start_soon(finish_despite_cancel, work, 60)
             await begun.wait()
             tasks.cancel_scope.cancel()

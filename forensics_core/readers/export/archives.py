@@ -35,7 +35,7 @@ def archives_of(bundle: BundleReader, container: str) -> list[Artifact]:
         there[name]
         for names in LAYERS
         for name in (container_file(container, each) for each in names)
-        if name in there and name in bundle.expectations
+        if name in there and name in bundle.objects
     ]
     if not found:
         raise ForensicsError(

@@ -56,7 +56,7 @@ def _short_id(bundle: BundleReader, container: str) -> str:
 
 
 async def _artifact(bundle: BundleReader, name: str) -> AsyncGenerator[bytes, None]:
-    if name not in bundle.expectations:
+    if name not in bundle.objects:
         raise ForensicsError(f"{name} was not captured")
     async with aclosing(read_artifact(bundle, name)) as blocks:
         async for block in blocks:

@@ -14,44 +14,56 @@ from anyio import to_thread
 
 from forensics_core import strict_json
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import VerificationError
+from forensics_core.flaws import Flaws
 from forensics_core.readers.artifacts import lines, read_artifact
 
 Row = dict[str, Any]
-MAX_ROW = 24 * 1024 * 1024
-"""Bytes of a row: a process with a command and an environment of 8 MiB each."""
+MAX_ROW = 32 * 1024 * 1024
+"""Bytes of a row: a network namespace with tables of 16 MiB, and what was read from them."""
+_END = b"]}"
 
 
 async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], None]:
     """Yield the rows of a list in `name`, in batches; nothing where the bundle has none so called.
 
-    Raises `VerificationError` for what is not genuine, or not written as the collector does.
+    A row that is none is passed over. Raises `VerificationError` after the last where there was
+    one, and for what is not genuine.
     """
-    if name not in bundle.expectations:
+    if name not in bundle.objects:
         return
-    first = True
+    flaws = Flaws(name, "is not written as a collector does")
+    begun = ended = False
     async with (
         aclosing(read_artifact(bundle, name)) as blocks,
         aclosing(lines(blocks, MAX_ROW)) as batches,
     ):
         async for batch in batches:
-            found = batch[1:] if first and batch else batch
-            first = first and not batch
-            yield await to_thread.run_sync(_parsed, found, name)
+            if batch and not begun:
+                begun = batch.pop(0).endswith(b"[")
+                if not begun:
+                    break
+            ended = ended or _END in batch
+            yield await to_thread.run_sync(_parsed, batch, flaws)
+    if not (begun and ended):
+        flaws.add("its list has no end" if begun else "its first line begins no list")
+    flaws.check()
 
 
-def _parsed(batch: list[bytes], name: str) -> list[Row]:
-    try:
-        found = [
-            strict_json.loads_row(line.removesuffix(b","))
-            for line in batch
-            if line not in {b"]}", b""}
-        ]
-    except ValueError as error:
-        raise VerificationError(
-            f"{name} is not written as a collector does: {error}", hint="Run 'forensics verify'"
-        ) from error
-    return [row for row in found if isinstance(row, dict)]
+def _parsed(batch: list[bytes], flaws: Flaws) -> list[Row]:
+    found = list[Row]()
+    for line in batch:
+        if line in {_END, b""}:
+            continue
+        with flaws.passing():
+            found.append(_row(line))
+    return found
+
+
+def _row(line: bytes) -> Row:
+    row = strict_json.loads_row(line.removesuffix(b","))
+    if not isinstance(row, dict):
+        raise TypeError("a row is no object")
+    return row
 
 
 def text(value: Any) -> str:

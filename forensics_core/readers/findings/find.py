@@ -130,14 +130,12 @@ class _Look:
 
     async def at_sockets(self) -> None:
         name = self._require("network.json")
-        document = await load(self._bundle, name)
-        spaces = document.get("namespaces") if isinstance(document, dict) else None
         declared = await self._declared_ports()
-        for space in spaces if isinstance(spaces, list) else []:
-            for seen in processes.look_at_sockets(
-                space if isinstance(space, dict) else {}, declared
-            ):
-                self._found.add(Finding(container=self._container, artifact=name, **seen))
+        async with aclosing(rows(self._bundle, name)) as batches:
+            async for batch in batches:
+                for space in batch:
+                    for seen in processes.look_at_sockets(space, declared):
+                        self._found.add(Finding(container=self._container, artifact=name, **seen))
 
     async def _declared_ports(self) -> set[int] | None:
         """Return the ports that the image declares; None where nobody says."""
@@ -150,6 +148,6 @@ class _Look:
 
     def _require(self, file: str) -> str:
         name = container_file(self._container, file)
-        if name not in self._bundle.expectations:
+        if name not in self._bundle.objects:
             raise ForensicsError(f"{name} was not captured")
         return name

@@ -11,7 +11,6 @@ from forensics_core.bundle.layout import SEAL, container_file
 from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.documents import load
 from forensics_core.readers.findings.documents import Row, number, rows, text, words
 from forensics_core.readers.findings.find import Findings, find
 
@@ -145,13 +144,13 @@ def _arrange(found: list[Process], story: ContainerStory) -> None:
 
 async def _connections(bundle: BundleReader, container: str) -> dict[int, list[str]]:
     """Return what each process's sockets are connected to, or listen on."""
-    document = await load(bundle, container_file(container, "network.json"))
     found: dict[int, list[str]] = {}
-    spaces = document.get("namespaces") if isinstance(document, dict) else None
-    for space in spaces if isinstance(spaces, list) else []:
-        sockets = space.get("sockets") if isinstance(space, dict) else None
-        for row in sockets if isinstance(sockets, list) else []:
-            _note(row, found)
+    async with aclosing(rows(bundle, container_file(container, "network.json"))) as batches:
+        async for batch in batches:
+            for space in batch:
+                sockets = space.get("sockets")
+                for row in sockets if isinstance(sockets, list) else []:
+                    _note(row, found)
     return found
 
 

@@ -6,12 +6,14 @@ passed over, and counted by who asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from typing import Any
 
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.documents import load
+from forensics_core.readers.findings.documents import rows
 from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
 
 _ZERO = "0001-01-01T00:00:00"
@@ -34,14 +36,17 @@ def _capture(time: int, word: str, container: str, message: str) -> Entry:
     return Entry(time, Source.CAPTURE, container, message, what)
 
 
-async def process_entries(bundle: BundleReader, container: str) -> list[Entry]:
-    """Return when each process began that was there to be captured."""
-    document = await load(bundle, container_file(container, "processes.json"))
-    return [
-        Entry(time, Source.PROCESS, container, _process(row), "Process Start Time")
-        for row in _objects(document, "processes")
-        if (time := _stamp(row.get("startTime"))) is not None
-    ]
+async def process_entries(
+    bundle: BundleReader, container: str
+) -> AsyncGenerator[list[Entry], None]:
+    """Yield when each process began that was there to be captured."""
+    async with aclosing(rows(bundle, container_file(container, "processes.json"))) as batches:
+        async for batch in batches:
+            yield [
+                Entry(time, Source.PROCESS, container, _process(row), "Process Start Time")
+                for row in batch
+                if (time := _stamp(row.get("startTime"))) is not None
+            ]
 
 
 def _process(row: dict[str, Any]) -> str:

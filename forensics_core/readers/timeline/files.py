@@ -12,7 +12,7 @@ from typing import Any
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.readers.changes import changes
+from forensics_core.readers.changes import MAX_CHANGES, change_batches
 from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
 from forensics_core.tarindex.row import Row
 
@@ -52,17 +52,11 @@ async def file_times(
 ) -> AsyncGenerator[list[FileTimes], None]:
     """Yield the container's files with their times, in batches, in the archive's order.
 
-    Raises `VerificationError` where what is read is not genuine; for a list of changes that is not,
-    after the files, which are genuine without it.
+    Raises `VerificationError` where what is read is not genuine, after all that is.
     """
     index = await open_index(bundle, container)
-    forged: VerificationError | None = None
-    try:
-        changed = await _changed(bundle, container, required=changes_only)
-    except VerificationError as error:
-        if changes_only:
-            raise
-        changed, forged = {}, error
+    changed: dict[bytes, str] = {}
+    forged = await _read_changes(bundle, container, changed, required=changes_only)
     async with aclosing(index.batches()) as batches:
         async for rows in batches:
             yield [
@@ -74,14 +68,25 @@ async def file_times(
         raise forged
 
 
-async def _changed(bundle: BundleReader, container: str, *, required: bool) -> dict[bytes, str]:
+async def _read_changes(
+    bundle: BundleReader, container: str, changed: dict[bytes, str], *, required: bool
+) -> VerificationError | None:
+    """Note what differs from the image, as far as it can be read; return what is wrong with it."""
     try:
-        found = await changes(bundle, container)
-    except ForensicsError as error:
-        if required or isinstance(error, VerificationError):
+        async with aclosing(change_batches(bundle, container)) as batches:
+            async for batch in batches:
+                kept = (each for each in batch if each.kind != "D")
+                changed.update((os.fsencode(each.path), each.kind) for each in kept)
+                if len(changed) > MAX_CHANGES:
+                    raise VerificationError(
+                        f"The changes of '{container}' are more than {MAX_CHANGES}"
+                    )
+    except VerificationError as error:
+        return error
+    except ForensicsError:
+        if required:
             raise
-        return {}
-    return {os.fsencode(change.path): change.kind for change in found if change.kind != "D"}
+    return None
 
 
 def _times(row: Row) -> Iterator[tuple[str, int]]:

@@ -25,7 +25,7 @@ def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
         for artifact in bundle.statement.predicate.artifacts
         if artifact.kind is ArtifactKind.LOGS
         and artifact.container == container
-        and artifact.name in bundle.expectations
+        and artifact.name in bundle.objects
     ]
 
 

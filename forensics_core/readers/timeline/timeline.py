@@ -125,7 +125,7 @@ async def _all(
 def _sources(bundle: BundleReader, wanted: Filter, of_files: bool) -> list[_Entries]:
     found = [_events(bundle)]
     for name in containers_of(bundle, wanted):
-        found += [_container(bundle, name), _processes(bundle, name)]
+        found += [_container(bundle, name), process_entries(bundle, name)]
         found += [_files(bundle, name, wanted)] if of_files else []
         found += [log_entries(bundle, artifact) for artifact in log_artifacts(bundle, name)]
     return found
@@ -137,10 +137,6 @@ async def _events(bundle: BundleReader) -> _Entries:
 
 async def _container(bundle: BundleReader, name: str) -> _Entries:
     yield await container_entries(bundle, name)
-
-
-async def _processes(bundle: BundleReader, name: str) -> _Entries:
-    yield await process_entries(bundle, name)
 
 
 async def _files(bundle: BundleReader, name: str, wanted: Filter) -> _Entries:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import anyio
 
+from forensics_core.storage.s3.answers import progress
 from forensics_core.storage.s3.body import PartBody
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, passing
@@ -66,6 +67,14 @@ async def attempt_counted(
 
 async def _patiently(call: Callable[[], Awaitable[T]], patience: float, body: PartBody | None) -> T:
     with anyio.fail_after(patience) as scope:
+
+        def put_off() -> None:
+            scope.deadline = anyio.current_time() + patience
+
         if body is not None:
-            body.on_progress = lambda: setattr(scope, "deadline", anyio.current_time() + patience)
-        return await call()
+            body.on_progress = put_off
+        token = progress.set(put_off)
+        try:
+            return await call()
+        finally:
+            progress.reset(token)

@@ -55,6 +55,13 @@ class PartBody:
             digest.update(block)
         return digest.digest()
 
+    def sha256(self) -> bytes:
+        """Return the SHA-256 of the part."""
+        digest = hashlib.sha256()
+        for block in self._blocks:
+            digest.update(block)
+        return digest.digest()
+
     def tell(self) -> int:
         """Return 0: every attempt begins at the beginning."""
         return 0

@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -21,6 +23,8 @@ from botocore.exceptions import BotoCoreError
 from botocore.handlers import add_expect_header
 
 from forensics_core.errors import UsageError
+from forensics_core.storage.budget import MIB
+from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.units import parse_size
@@ -31,6 +35,14 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 16
 """Connections that one client keeps at most."""
+CHECKSUMS = ("auto", "crc64nvme", "sha256", "md5", "none")
+SMALLEST_PART, LARGEST_PART = 5 * MIB, 1024 * MIB
+"""Bytes of a part that is chosen: S3 takes no less, and a part is held in memory."""
+EQUAL_PART = 32 * MIB
+"""Bytes of every part where all have to be alike and nobody chose: objects of 312 GiB fit."""
+_EQUAL_PARTS = (".r2.cloudflarestorage.com",)
+"""Hosts of stores that refuse to join parts of different sizes."""
+_ACL = {"auto": None, "true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +57,26 @@ class S3Access:
     expected_bucket_owner: str | None = None
     """The account that must own the bucket: a guard against hijacked names."""
     checksum: str | None = None
-    """How uploads are checked: `crc64nvme`, `md5`, `none`; `auto` begins with the best, and takes a
-    lesser one where the store refuses it. Default: `FORENSICS_S3_CHECKSUM`, or `auto`."""
+    """How uploads are checked: `crc64nvme`, `sha256`, `md5`, `none`; `auto` begins with the best,
+    and takes a lesser one where the store refuses it. Default: `FORENSICS_S3_CHECKSUM`, or
+    `auto`."""
     acl: bool | None = None
-    """Whether objects get the access list `bucket-owner-full-control`. Default: on AWS only."""
+    """Whether objects get the access list `bucket-owner-full-control`. Default:
+    `FORENSICS_S3_ACL`, or on AWS only."""
     addressing_style: str | None = None
     """`path` or `virtual`. Default: `FORENSICS_S3_ADDRESSING_STYLE`, the profile's, or `path` for
     an endpoint that is named."""
     part_size: int | None = None
-    """Bytes of every part, for stores that want all of them alike. Default: parts that grow."""
+    """Bytes of every part, for stores that want all of them alike. Default:
+    `FORENSICS_S3_PART_SIZE`, or parts that grow, except on R2."""
+    ca_bundle: str | None = None
+    """A PEM file with the authorities that are trusted. Default: `AWS_CA_BUNDLE`."""
     patience: float = 30.0
     """Seconds without any progress after which a request is given up and tried again."""
     attempts: int = 6
     """How often a request is tried in all."""
+    settling: float = 300.0
+    """Seconds that an object of many parts may take to appear after the store stopped answering."""
 
 
 @asynccontextmanager
@@ -71,10 +90,14 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         session = await to_thread.run_sync(_session, access)
         profile = await to_thread.run_sync(session._session.get_scoped_config)
         config = _config(access, profile)
-        opening = session.client("s3", endpoint_url=access.endpoint_url, config=config)
+        await to_thread.run_sync(_require_authorities, access, profile)
+        opening = session.client(
+            "s3", endpoint_url=access.endpoint_url, config=config, verify=access.ca_bundle
+        )
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
+        bound_redirects(client)
         if access.access_key_id is None:
             renew(client, await session.get_credentials(), session.profile_name)
     except (ValueError, BotoCoreError) as error:
@@ -126,6 +149,7 @@ def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
         max_pool_connections=CONNECTIONS,
         # One of our own also saves composing botocore's, which it does twice a request.
         user_agent=f"kube-forensics/{__version__}",
+        http_session_cls=AnswerSession,
         retries={"total_max_attempts": 1},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -138,7 +162,24 @@ def _style(access: S3Access, profile: dict[str, Any]) -> str:
     own = profile.get("s3")
     said = own.get("addressing_style") if isinstance(own, dict) else None
     named = access.addressing_style or os.environ.get("FORENSICS_S3_ADDRESSING_STYLE") or said
-    return named or ("path" if endpoint_of(access) else "auto")
+    return named or ("path" if endpoint_of(access) or profile.get("endpoint_url") else "auto")
+
+
+def _require_authorities(access: S3Access, profile: dict[str, Any]) -> None:
+    """Raise `UsageError` for a file of authorities that cannot be used.
+
+    Botocore only finds that out at the first request, and then blames the connection.
+    """
+    path = access.ca_bundle or os.environ.get("AWS_CA_BUNDLE") or profile.get("ca_bundle")
+    if not path or urlsplit(endpoint_of(access)).scheme == "http":
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # An `SSLError` is one: the file holds no certificate.
+        raise UsageError(
+            f"The authorities in '{path}' cannot be used: {error}",
+            hint="Name a PEM file in AWS_CA_BUNDLE, or in the destination's settings",
+        ) from error
 
 
 def endpoint_of(access: S3Access) -> str:
@@ -153,17 +194,31 @@ def from_environ(access: S3Access) -> S3Access:
     Raises `UsageError` for a value that is none.
     """
     checksum = access.checksum or os.environ.get("FORENSICS_S3_CHECKSUM") or "auto"
-    if checksum not in {"auto", "crc64nvme", "md5", "none"}:
+    if checksum not in CHECKSUMS:
         raise UsageError(
             f"FORENSICS_S3_CHECKSUM='{checksum}' is no checksum",
-            hint="It is auto, crc64nvme, md5 or none",
+            hint=f"It is one of {', '.join(CHECKSUMS)}",
         )
-    size, acl = os.environ.get("FORENSICS_S3_PART_SIZE"), os.environ.get("FORENSICS_S3_ACL")
+    acl = _acl() if access.acl is None else access.acl
+    return replace(access, checksum=checksum, part_size=_part_size(access), acl=acl)
+
+
+def _acl() -> bool | None:
+    said = os.environ.get("FORENSICS_S3_ACL") or "auto"
+    if said not in _ACL:
+        raise UsageError(f"FORENSICS_S3_ACL='{said}' is no choice", hint="It is true or false")
+    return _ACL[said]
+
+
+def _part_size(access: S3Access) -> int | None:
+    said = os.environ.get("FORENSICS_S3_PART_SIZE")
     try:
-        part_size = access.part_size or (parse_size(size) if size else None)
+        size = access.part_size or (parse_size(said) if said else None)
+        if size is not None and not SMALLEST_PART <= size <= LARGEST_PART:
+            raise ValueError("a part has 5 MiB to 1 GiB")
     except ValueError as error:
         raise UsageError(
             f"FORENSICS_S3_PART_SIZE: {error}", hint="Give a size, such as 64MiB"
         ) from error
-    own = access.acl if access.acl is not None else {"true": True, "false": False}.get(acl or "")
-    return replace(access, checksum=checksum, part_size=part_size, acl=own)
+    host = urlsplit(endpoint_of(access)).hostname or ""
+    return size or (EQUAL_PART if host.endswith(_EQUAL_PARTS) else None)

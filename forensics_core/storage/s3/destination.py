@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,15 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from forensics_core.api.order import Encryption, Retention
+from forensics_core.errors import UsageError
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.destination import Answered, ObjectWriter
+from forensics_core.storage.destination import Answered, ObjectWriter, StoredObject
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
+from forensics_core.storage.s3.body import PartBody
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.clock import ServiceClock
 from forensics_core.storage.s3.failures import explain, status_of
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.traits import Traits
-from forensics_core.storage.s3.upload import upload
+from forensics_core.storage.s3.traits import Traits, is_aws
+from forensics_core.storage.s3.upload import put_once, upload, version_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 _LOOK_PATIENCE = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
 _REFUSALS = {400, 401, 403}
+AWS_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""Names of buckets that AWS gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,19 @@ class S3Place:
         return f"s3://{self.bucket}/{self.key('')}"
 
 
+def require_fit(place: S3Place, client: S3Client) -> None:
+    """Raise `UsageError` for a bucket that AWS, where `client` leads, cannot have.
+
+    MinIO takes names with `_`, others capitals; AWS has taken neither since 2018.
+    """
+    if is_aws(client.meta.endpoint_url) and not AWS_BUCKET.fullmatch(place.bucket):
+        raise UsageError(
+            f"AWS has no bucket that is called '{place.bucket}'",
+            hint="If it is in another store, name that in AWS_ENDPOINT_URL, or as the "
+            "destination's endpoint",
+        )
+
+
 @asynccontextmanager
 async def open_s3(
     place: S3Place,
@@ -56,6 +75,7 @@ async def open_s3(
     """Open a destination in S3; `budget` is shared by all objects that are under way at once."""
     extra = object_parameters(retention, encryption)
     async with s3_client(access) as client:
+        require_fit(place, client)
         clock = ServiceClock(client)
         yield S3Destination(client, place, access, extra, budget or ByteBudget(), clock)
 
@@ -75,7 +95,8 @@ class S3Destination:
         self._client = client
         self._place = place
         self._access = from_environ(access)
-        self._traits = Traits.of(self._access)
+        # The client's endpoint may come from a profile, which the settings do not show.
+        self._traits = Traits.of(self._access, client.meta.endpoint_url)
         self._extra = extra
         self._budget = budget
         self._clock = clock
@@ -116,8 +137,37 @@ class S3Destination:
         self, name: str, *, content_type: str = "application/octet-stream"
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """Begin the object `name`; whether it exists shows at the commit."""
+        request = self._request(name, content_type)
+        return upload(self._client, self._access, self._budget, request, self._traits)
+
+    async def probe(
+        self, name: str, data: bytes, *, content_type: str = "application/octet-stream"
+    ) -> StoredObject | None:
+        """Store an object that is there once more, which has to be refused; None if it was.
+
+        Some stores take the condition and ignore it. Then nothing is asked of it any more, and
+        `store` says so: that no name is used twice has to do.
+        """
+        if not self._traits.conditional:
+            return None
+        body, request = PartBody([data]), self._request(name, content_type)
+        crc = base64.b64encode(body.crc64().to_bytes(8, "big")).decode()
+
+        async def put() -> Any:
+            return await put_once(self._client, request, self._traits, body, crc)
+
+        try:
+            answer = await attempt_counted(put, self._access, body=body)
+        except Repeated as failure:
+            # Any answer but 412 says nothing of conditions, and the next object will meet it, too.
+            self._traits.step_down(failure.cause, replace(self._traits), locking=request.locking)
+            return None
+        self._traits.conditional = False
+        return StoredObject(name, len(data), version_id=version_of(answer))
+
+    def _request(self, name: str, content_type: str) -> ObjectRequest:
         key = self._place.key(name)
-        request = ObjectRequest(
+        return ObjectRequest(
             name=name,
             url=f"s3://{self._place.bucket}/{key}",
             bucket=self._place.bucket,
@@ -125,7 +175,6 @@ class S3Destination:
             extra={"ContentType": content_type, **self._extra},
             owner=self._owner,
         )
-        return upload(self._client, self._access, self._budget, request, self._traits)
 
 
 def object_parameters(retention: Retention | None, encryption: Encryption | None) -> dict[str, Any]:

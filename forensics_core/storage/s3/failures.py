@@ -24,6 +24,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from forensics_core.errors import (
     AccessDenied,
@@ -70,6 +71,7 @@ _CREDENTIALS = {
 }
 _LOCK_MISSING = {"ObjectLockConfigurationNotFoundError", "InvalidBucketState"}
 _OVERLOADED = {429, 500, 502, 503, 504}
+_REDIRECTS = {301, 302, 303, 307, 308}
 _FULL = {"QuotaExceeded", "XMinioStorageFull"}
 _REGION = {
     "AuthorizationHeaderMalformed",
@@ -110,7 +112,30 @@ def ambiguous(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         # A 200 with an error in it is one; a 503 says that nothing was even begun.
         return status_of(error) in {200, 500, 502, 504}
-    return passing(error) and not _never_sent(error)
+    # Of an answer that is none, nobody knows what it means.
+    return isinstance(error, ResponseParserError) or (passing(error) and not _never_sent(error))
+
+
+def may_appear(error: BaseException, *, unsure: bool) -> bool:
+    """Return whether an object that is being joined may still appear though `error` came of it.
+
+    `unsure` says whether an earlier try may have been carried out. Some stores answer a second
+    request to join with 404 or 409 while they still do what the first one asked for.
+    """
+    if isinstance(error, ClientError):
+        said = str(error.response.get("Error", {}).get("Message", "")).lower()
+        busy = status_of(error) in {404, 409, 500} and "in progress" in said
+        return busy or (unsure and status_of(error) in {404, 409})
+    return unsure or ambiguous(error)
+
+
+def lacking(url: str, what: str) -> DestinationError:
+    """Return the error for an answer that lacks `what`, without which nothing can go on."""
+    return DestinationError(
+        f"{url}: the service's answer has no {what}, so it is no answer of S3",
+        hint="Check that AWS_ENDPOINT_URL, or the destination's endpoint, is the store's S3 API "
+        "itself, and no web page or proxy",
+    )
 
 
 def _never_sent(error: BaseException) -> bool:
@@ -133,6 +158,8 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         return DestinationError(
             f"{url} cannot be asked for that: {unfit}", hint="Correct what the request asks for"
         )
+    if isinstance(error, ResponseParserError):
+        return lacking(url, "XML")
     if isinstance(error, TimeoutError):
         return DestinationUnreachable(
             f"{url} stopped answering", hint="Check the network and the service, then try again"
@@ -182,6 +209,11 @@ def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
             f"{url} refused the credentials: {_CREDENTIALS[code]}",
             hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
         )
+    if _about_md5(said):
+        return DestinationError(
+            f"{url} wants a checksum of another kind: {said}",
+            hint="Set FORENSICS_S3_CHECKSUM, or the destination's checksum, to md5",
+        )
     if _about_locks(code, said, locking):
         return ObjectLockMissing(
             f"The bucket of {url} has no Object Lock, so retention cannot be set: {said}",
@@ -210,11 +242,20 @@ def _by_status(code: str, status: int, said: str, url: str) -> DestinationError 
     return None
 
 
+def _elsewhere(status: int, url: str) -> DestinationError:
+    return DestinationError(
+        f"{url} answered {status}: it is in another region, or a proxy leads elsewhere",
+        hint="Set AWS_REGION to the bucket's, and AWS_ENDPOINT_URL to the store itself",
+    )
+
+
 def _by_name(code: str, status: int, said: str, url: str) -> DestinationError:
     if code in _REGION:
         return DestinationError(
             f"{url} is in another region: {said}", hint="Set AWS_REGION to the bucket's"
         )
+    if status in _REDIRECTS:
+        return _elsewhere(status, url)
     if code == "NoSuchUpload":
         return DestinationError(
             f"The upload of {url} was ended by somebody else, or by a rule of the bucket",
@@ -228,6 +269,11 @@ def _by_name(code: str, status: int, said: str, url: str) -> DestinationError:
 
 def _spelled(status: int, code: str) -> str:
     return str(status) if code == str(status) else f"{status} {code}"
+
+
+def _about_md5(said: str) -> bool:
+    """Some stores that lock objects take no checksum but this, and say it in any code."""
+    return "content-md5" in said.lower() and "required" in said.lower()
 
 
 def _about_locks(code: str, said: str, locking: bool) -> bool:

@@ -17,10 +17,10 @@ import anyio
 
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain
+from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, lacking
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.traits import CRC64, Traits
-from forensics_core.tasks import outlast
+from forensics_core.storage.s3.traits import Traits
+from forensics_core.tasks import finish_despite_cancel
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 ABORT_PATIENCE = 10.0
 """Seconds that a cancelled request to begin is still waited for, and that giving up may take."""
 ABORT_ATTEMPTS = 3
-_DECLARED: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
 
 
 class Multipart:
@@ -50,7 +49,7 @@ class Multipart:
 
     async def begin(self) -> None:
         """Begin it. Cancelled meanwhile, it is waited for, so that `end` can abort it."""
-        await outlast(self._begin, ABORT_PATIENCE)
+        await finish_despite_cancel(self._begin, ABORT_PATIENCE)
 
     async def end(self, *, completed: bool) -> None:
         """Leave no upload of this object open, whether cancelled or not; never fails."""
@@ -70,12 +69,13 @@ class Multipart:
     async def _begin(self) -> None:
         locking = self._request.locking
         while True:
+            asked = replace(self._traits)
             try:
                 await attempt_counted(self._begin_once, self._access)
                 return
             except Repeated as failure:
                 cause = failure.cause
-                if not self._traits.step_down(cause, locking=locking):
+                if not self._traits.step_down(cause, asked, locking=locking):
                     raise explain(cause, self._request.url, locking=locking) from cause
 
     async def _begin_once(self) -> None:
@@ -84,12 +84,15 @@ class Multipart:
             answer = await self._client.create_multipart_upload(
                 **self._request.where,
                 **self._traits.with_acl(self._request.extra),
-                **(_DECLARED if self._traits.checksum == CRC64 else {}),
+                **self._traits.declared(),
             )
         except FAILURES as error:
             self._lost = before or ambiguous(error)
             raise
-        self.id, self._lost = answer["UploadId"], before
+        self._lost = before
+        if not answer.get("UploadId"):
+            raise lacking(self._request.url, "UploadId")
+        self.id = answer["UploadId"]
 
     async def _abort(self, upload_id: str) -> bool:
         abort = partial(self._client.abort_multipart_upload, **self._request.where)
@@ -102,7 +105,8 @@ class Multipart:
         answer = await self._tried(listed)
         if answer is None:
             return
-        found = [row for row in answer.get("Uploads", ()) if row["Key"] == self._request.key]
+        rows = [row for row in answer.get("Uploads", ()) if row.get("UploadId")]
+        found = [row for row in rows if row.get("Key") == self._request.key]
         aborted = [await self._abort(row["UploadId"]) for row in found]
         self._lost = not all(aborted)
 

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from forensics_core.storage.s3.body import PartBody
-from forensics_core.storage.s3.client import S3Access, endpoint_of
+from forensics_core.storage.s3.client import S3Access
 
-CRC64, MD5, NONE, AUTO = "crc64nvme", "md5", "none", "auto"
-CHECKSUMS = (AUTO, CRC64, MD5, NONE)
+CRC64, SHA256, MD5, NONE, AUTO = "crc64nvme", "sha256", "md5", "none", "auto"
 _REFUSED = {400, 501}
 _CODES = {
     *("NotImplemented", "InvalidArgument", "InvalidRequest", "UnsupportedHeader", "BadRequest"),
@@ -36,7 +35,7 @@ class Traits:
     """One store's, shared by all objects that go to it."""
 
     checksum: str
-    """How parts are checked: `crc64nvme`, `md5` (Content-MD5), `none`."""
+    """How parts are checked: `crc64nvme`, `sha256`, `md5` (Content-MD5), `none`."""
     may_step_down: bool
     """Whether a lesser checksum may be tried."""
     acl: bool
@@ -44,10 +43,10 @@ class Traits:
     """Whether a write is refused where the key is taken."""
 
     @classmethod
-    def of(cls, access: S3Access) -> Traits:
-        """Return what to expect of a store before it has answered."""
+    def of(cls, access: S3Access, endpoint: str) -> Traits:
+        """Return what to expect of the store at `endpoint` before it has answered."""
         wanted = access.checksum or AUTO
-        acl = access.acl if access.acl is not None else is_aws(endpoint_of(access))
+        acl = access.acl if access.acl is not None else is_aws(endpoint)
         return cls(CRC64 if wanted == AUTO else wanted, wanted == AUTO, acl)
 
     @property
@@ -63,21 +62,34 @@ class Traits:
         """Return the parameters by which the store checks the bytes that arrive."""
         if self.checksum == CRC64:
             return {"ChecksumCRC64NVME": crc}
+        if self.checksum == SHA256:
+            return {"ChecksumSHA256": base64.b64encode(body.sha256()).decode()}
         if self.checksum == MD5:
             return {"ContentMD5": base64.b64encode(body.md5()).decode()}
         return {}
+
+    def declared(self) -> dict[str, Any]:
+        """Return what the request that begins an upload says of its parts' checksums."""
+        if self.checksum == CRC64:
+            return {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
+        # A SHA-256 of parts cannot be put together to one of the whole: S3 joins them by name.
+        return {"ChecksumAlgorithm": "SHA256"} if self.checksum == SHA256 else {}
 
     def condition(self) -> dict[str, Any]:
         """Return the parameter that keeps a write from replacing anything."""
         return {"IfNoneMatch": "*"} if self.conditional else {}
 
-    def step_down(self, error: BaseException, *, locking: bool) -> bool:
+    def step_down(self, error: BaseException, asked: Traits, *, locking: bool) -> bool:
         """Give one demand up if the store has clearly refused it; return whether to ask again.
 
-        Where Object Lock is asked for as well, a refusal has to name what it refuses.
+        `asked` is what the refused request demanded. Where Object Lock is asked for as well, a
+        refusal has to name what it refuses.
         """
         if not isinstance(error, ClientError) or not _is_refusal(error):
             return False
+        if self != asked:
+            # Several parts are refused at once for one reason: the first of them gave it up.
+            return True
         said = " ".join(str(part) for part in error.response.get("Error", {}).values()).lower()
         named = [what for what, words in _WORDS.items() if any(word in said for word in words)]
         if not named and locking:
@@ -101,9 +113,9 @@ class Traits:
 
 
 def is_aws(endpoint: str) -> bool:
-    """Whether an endpoint, empty for the default one, is AWS's own."""
-    host = urlsplit(endpoint).hostname or "amazonaws.com"
-    return host.endswith(("amazonaws.com", "amazonaws.com.cn", "api.aws"))
+    """Whether an endpoint is AWS's own."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def _is_refusal(error: ClientError) -> bool:

@@ -22,7 +22,14 @@ from forensics_core.storage.destination import Buffer, StoredObject
 from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.body import PartBody
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.failures import ambiguous, code_of, explain, status_of
+from forensics_core.storage.s3.failures import (
+    ambiguous,
+    code_of,
+    explain,
+    lacking,
+    may_appear,
+    status_of,
+)
 from forensics_core.storage.s3.multipart import Multipart
 from forensics_core.storage.s3.parts import MAX_PARTS, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 
 LOOKS = 2
 """Tries to look whether an object was stored though nobody said so."""
+LOOK_AGAIN = 5.0
+"""Seconds at most between two looks for an object that is being joined."""
 JOINING_PATIENCE = 0.05
 """Seconds more for each part of an object: joining thousands takes S3 minutes."""
 
@@ -115,7 +124,7 @@ class S3Upload:
         return StoredObject(
             name=self._request.name,
             size=self._size,
-            version_id=_version(answer),
+            version_id=version_of(answer),
             crc64nvme=_base64(self._crc),
             etag=answer.get("ETag"),
         )
@@ -135,7 +144,7 @@ class S3Upload:
             await self._ship()
         if self._part == MAX_PARTS:
             raise ObjectTooLarge(
-                f"{self._request.url} is longer than {capacity() // MIB} MiB, "
+                f"{self._request.url} is longer than {self._capacity() // MIB} MiB, "
                 "the most that fits one object",
                 hint="Capture it with compression, or without what is so large",
             )
@@ -143,6 +152,9 @@ class S3Upload:
         await self._budget.reserve(size)
         self._room = size
         self._part += 1
+
+    def _capacity(self) -> int:
+        return (self._access.part_size or 0) * MAX_PARTS or capacity()
 
     async def _ship(self) -> None:
         """Hand the current part over to a task of its own, with its share of the budget."""
@@ -155,8 +167,10 @@ class S3Upload:
 
     async def _send(self, number: int, body: PartBody, room: int) -> None:
         crc = _base64(await to_thread.run_sync(body.crc64))
+        checks: dict[str, Any] = {}
 
         async def send() -> Any:
+            nonlocal checks
             checks = await to_thread.run_sync(self._traits.checks, body, crc)
             return await self._client.upload_part(
                 **self._request.where,
@@ -173,7 +187,9 @@ class S3Upload:
             raise explain(failure.cause, self._request.url) from failure.cause
         self._leaving -= room
         self._budget.gone(room)
-        told = {"ChecksumCRC64NVME": crc} if self._traits.checksum == CRC64 else {}
+        if not answer.get("ETag"):
+            raise lacking(self._request.url, "ETag of a part")
+        told = {name: value for name, value in checks.items() if name != "ContentMD5"}
         self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
         self._arrived.set()
 
@@ -186,9 +202,8 @@ class S3Upload:
             try:
                 return await attempt_counted(call, access, body=body)
             except Repeated as failure:
-                if self._traits != asked and status_of(failure.cause) in {400, 501}:
-                    continue  # another part was refused meanwhile, and has stepped down already
-                if not self._traits.step_down(failure.cause, locking=self._request.locking):
+                locking = self._request.locking
+                if not self._traits.step_down(failure.cause, asked, locking=locking):
                     raise
 
     async def _put(self) -> Any:
@@ -196,15 +211,8 @@ class S3Upload:
         self._crc = await to_thread.run_sync(body.crc64)
 
         async def put() -> Any:
-            checks = await to_thread.run_sync(self._traits.checks, body, _base64(self._crc))
-            return await self._client.put_object(
-                **self._request.where,
-                **self._traits.with_acl(self._request.extra),
-                **checks,
-                **self._traits.condition(),
-                Body=cast(Any, body),
-                ContentLength=len(body),
-            )
+            crc = _base64(self._crc)
+            return await put_once(self._client, self._request, self._traits, body, crc)
 
         return await self._finally(put, body)
 
@@ -220,7 +228,7 @@ class S3Upload:
                 MultipartUpload={"Parts": parts},
             )
 
-        return await self._finally(complete, patience=len(parts) * JOINING_PATIENCE)
+        return await self._finally(complete, joining=len(parts))
 
     def _whole(self) -> dict[str, Any]:
         """Return by what a store that knows the checksum compares the whole object."""
@@ -232,25 +240,25 @@ class S3Upload:
             "MpuObjectSize": self._size,
         }
 
-    async def _finally(
-        self, call: Any, body: PartBody | None = None, *, patience: float = 0
-    ) -> Any:
+    async def _finally(self, call: Any, body: PartBody | None = None, *, joining: int = 0) -> Any:
         """Do what makes the object visible, and settle the case that an answer was lost.
 
-        `patience` is what the service needs besides, in seconds.
+        `joining` is how many parts the service has to put together meanwhile.
         """
-        access = replace(self._access, patience=self._access.patience + patience)
+        patience = self._access.patience + joining * JOINING_PATIENCE
         try:
-            return await self._asked(call, access, body)
+            return await self._asked(call, replace(self._access, patience=patience), body)
         except Repeated as failure:
-            if failure.unsure or ambiguous(failure.cause):
-                return await self._stored_after_all(failure.cause)
+            appears = joining > 0 and may_appear(failure.cause, unsure=failure.unsure)
+            if appears or failure.unsure or ambiguous(failure.cause):
+                settling = self._access.settling if appears else 0
+                return await self._stored_after_all(failure.cause, settling)
             raise self._explained(failure.cause) from failure.cause
 
     def _explained(self, cause: BaseException) -> ForensicsError:
         return explain(cause, self._request.url, locking=self._request.locking)
 
-    async def _stored_after_all(self, cause: BaseException) -> Any:
+    async def _stored_after_all(self, cause: BaseException, settling: float) -> Any:
         """Return what is there if it is ours; raise what `cause` means if it is not.
 
         An identity that may only write cannot look. Then the last answer decides: that the key,
@@ -258,19 +266,47 @@ class S3Upload:
         whoever seals the bundle compares size and checksum.
         """
         try:
-            answer = await attempt_counted(
-                lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
-                replace(self._access, attempts=LOOKS),
-            )
+            answer = await self._look(settling)
         except Repeated as failure:
             taken = status_of(cause) == 412 or code_of(cause) == "NoSuchUpload"
             if taken and status_of(failure.cause) in {401, 403}:
                 return {}
             raise self._explained(cause) from cause
         same_sum = answer.get("ChecksumCRC64NVME", _base64(self._crc)) == _base64(self._crc)
-        if answer["ContentLength"] == self._size and same_sum:
+        if answer.get("ContentLength", self._size) == self._size and same_sum:
             return answer
         raise _taken(self._request.url) from cause
+
+    async def _look(self, settling: float) -> Any:
+        """Return what a HEAD says; ask again for `settling` seconds while nothing is there."""
+        end, pause = anyio.current_time() + settling, 0.1
+        while True:
+            try:
+                return await attempt_counted(
+                    lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
+                    replace(self._access, attempts=LOOKS),
+                )
+            except Repeated as failure:
+                hopeless = status_of(failure.cause) not in {0, 404, 500, 502, 503, 504}
+                if hopeless or anyio.current_time() >= end:
+                    raise
+            await anyio.sleep(pause)
+            pause = min(2 * pause, LOOK_AGAIN)
+
+
+async def put_once(
+    client: S3Client, request: ObjectRequest, traits: Traits, body: PartBody, crc: str
+) -> Any:
+    """Store an object by a single request, unless its key is taken; return S3's answer."""
+    checks = await to_thread.run_sync(traits.checks, body, crc)
+    return await client.put_object(
+        **request.where,
+        **traits.with_acl(request.extra),
+        **checks,
+        **traits.condition(),
+        Body=cast(Any, body),
+        ContentLength=len(body),
+    )
 
 
 def _taken(url: str) -> ForensicsError:
@@ -279,7 +315,8 @@ def _taken(url: str) -> ForensicsError:
     )
 
 
-def _version(answer: Any) -> str | None:
+def version_of(answer: Any) -> str | None:
+    """Return the version that an answer names; None where the bucket keeps none."""
     version = answer.get("VersionId")
     return None if version in {None, "", "null"} else str(version)
 

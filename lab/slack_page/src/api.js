@@ -1,7 +1,7 @@
 // Everything that somebody does goes to the server, which passes it on to the bot as Slack would.
 
-export async function act(user, deed, body = {}) {
-  const response = await fetch(`/do/${deed}`, {
+export async function act(user, action, body = {}) {
+  const response = await fetch(`/do/${action}`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ user, ...body }),

@@ -80,11 +80,11 @@ export function Message({ message, users, onPress, children }) {
 }
 
 // What one person sees, and nobody else.
-export function Whisper({ whisper, users, onPress }) {
+export function EphemeralMessage({ ephemeral, users, onPress }) {
   return (
-    <article className="message whisper">
+    <article className="message ephemeral">
       <p className="private">Only visible to you</p>
-      <Blocks blocks={whisper.blocks} users={users} onPress={onPress} name="Forensics" />
+      <Blocks blocks={ephemeral.blocks} users={users} onPress={onPress} name="Forensics" />
     </article>
   );
 }

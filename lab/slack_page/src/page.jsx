@@ -4,7 +4,7 @@ import "slack-blocks-to-jsx/dist/style.css";
 import "./page.css";
 import { act, listen } from "./api.js";
 import { Form } from "./form.jsx";
-import { Blocks, Message, Whisper } from "./message.jsx";
+import { Blocks, Message, EphemeralMessage } from "./message.jsx";
 
 const COMMAND = "/checkpoint";
 
@@ -25,9 +25,9 @@ function Page() {
   const inThread = messages.filter((message) => message.ts === thread || message.thread === thread);
   const inChannel = messages.filter((message) => !message.thread || message.broadcast);
   const tell = (error) => setProblem(error.message);
-  const doing = (deed, body) => act(state.me, deed, body).then(() => setProblem(""), tell);
+  const doing = (action, body) => act(state.me, action, body).then(() => setProblem(""), tell);
   const press = (what) => (action) => doing("press", { ...what, action });
-  const said = [...inChannel, ...placed(state.whispers, messages, seen.current)].sort((a, b) => a.ts - b.ts);
+  const said = [...inChannel, ...placed(state.ephemerals, messages, seen.current)].sort((a, b) => a.ts - b.ts);
   const line = (message, more) => (
     <Message key={message.ts} message={message} users={users} onPress={press({ ts: message.ts })}>
       {more}
@@ -58,7 +58,7 @@ function Page() {
           one.number === undefined ? (
             line(one, !one.thread && <RootLinks message={one} messages={messages} follow={follow} doing={doing} />)
           ) : (
-            <Whisper key={one.number} whisper={one} users={users} onPress={press({ whisper: one.number })} />
+            <EphemeralMessage key={one.number} ephemeral={one} users={users} onPress={press({ ephemeral: one.number })} />
           ),
         )}
       </Scroll>
@@ -74,13 +74,13 @@ function Page() {
   );
 }
 
-// Slack keeps no whispers: each stands where the channel was when it was first seen.
-function placed(whispers, messages, seen) {
+// Slack keeps no ephemerals: each stands where the channel was when it was first seen.
+function placed(ephemerals, messages, seen) {
   const last = messages.at(-1)?.ts ?? 0;
-  return whispers.map((whisper) => {
-    const key = JSON.stringify(whisper);
+  return ephemerals.map((ephemeral) => {
+    const key = JSON.stringify(ephemeral);
     if (!seen.has(key)) seen.set(key, last);
-    return { ...whisper, ts: seen.get(key) };
+    return { ...ephemeral, ts: seen.get(key) };
   });
 }
 

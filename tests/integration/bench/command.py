@@ -18,7 +18,8 @@ def python(*arguments: str | Path, docker: Engine) -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,
-        env={**os.environ, **docker.env},
+        # A module that was changed is compiled by who imports it first: that is no scratch space.
+        env={**os.environ, **docker.env, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from forensics_core.bundle.writer import BundleWriter, Sealable
+from forensics_core.bundle.writer import BundleWriter, FinishedBundle
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.destination import S3Place, open_s3
 from lab.faults import Action, Fault
@@ -23,7 +23,7 @@ def access(sink: Sink) -> S3Access:
     )
 
 
-async def finish_cancelled(sink: Sink, finished: list[Sealable]) -> bool:
+async def finish_cancelled(sink: Sink, finished: list[FinishedBundle]) -> bool:
     """Finish a bundle, cancelled once its manifest is on the way; return whether that was heard."""
     async with (
         open_s3(S3Place("cases", "p"), access(sink)) as destination,
@@ -45,7 +45,7 @@ async def finish_cancelled(sink: Sink, finished: list[Sealable]) -> bool:
 
 async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: Sink) -> None:
     sink.faults.add(Fault(Action.LATE, "PutObject", key="manifest.json", delay=1.0))
-    finished: list[Sealable] = []
+    finished: list[FinishedBundle] = []
     assert await finish_cancelled(sink, finished)
     assert [one.manifest.name for one in finished] == ["manifest.json"]
     assert sink.objects["cases/p/manifest.json"] == finished[0].manifest.size
@@ -56,6 +56,6 @@ async def test_a_manifest_that_does_not_arrive_is_given_up(
 ) -> None:
     monkeypatch.setattr("forensics_core.bundle.writer.CLOSING", 0.3)
     sink.faults.add(Fault(Action.HANG, "PutObject", key="manifest.json"))
-    finished: list[Sealable] = []
+    finished: list[FinishedBundle] = []
     assert await finish_cancelled(sink, finished)
     assert not finished and "cases/p/manifest.json" not in sink.objects

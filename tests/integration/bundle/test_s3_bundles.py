@@ -21,7 +21,7 @@ from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.bundle.verification import SealState, Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.errors import (
     AccessDenied,
     BucketNotFound,
@@ -66,12 +66,12 @@ async def plain(bucket: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def sealable(locked_bucket: str) -> Sealable:
+async def sealable(locked_bucket: str) -> FinishedBundle:
     return await write_bundle(f"s3://{locked_bucket}/cases/one")
 
 
 @pytest.fixture
-async def versioned(locked_bucket: str, sealable: Sealable) -> AsyncIterator[str]:
+async def versioned(locked_bucket: str, sealable: FinishedBundle) -> AsyncIterator[str]:
     """A bundle in a bucket with versions."""
     yield f"s3://{locked_bucket}/cases/one"
 
@@ -101,7 +101,7 @@ async def test_a_fresh_bundle_verifies(plain: str, reader: S3Access) -> None:
 
 
 async def test_a_fresh_bundle_with_versions_verifies(
-    versioned: str, reader: S3Access, sealable: Sealable
+    versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     assert all(artifact.version_id for artifact in sealable.statement.predicate.artifacts)
     verification = await verify(versioned, access=reader)
@@ -122,6 +122,30 @@ async def test_replaced_missing_and_extra_objects_are_named(
     assert ("Extra", "more") in found(strict)
 
 
+async def test_a_place_that_was_filled_up_still_yields_its_evidence(
+    s3: S3Server, plain: str, versioned: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 12)
+    for location in (plain, versioned):
+        for number in range(12):
+            await put(s3, location, f"junk/{number}", b"x")
+        await put(s3, location, "manifest.json.junk", b"x")
+        verification = await verify(location, access=reader)
+        assert verification.ok
+        assert any("holds more than 12 objects" in note for note in verification.notes)
+
+
+async def test_a_copy_that_anybody_may_add_beside_an_archive_is_no_evidence(
+    s3: S3Server, plain: str, versioned: str, reader: S3Access
+) -> None:
+    """Whoever may add objects could otherwise keep a bundle from verifying for ever."""
+    for location in (plain, versioned):
+        await put(s3, location, ROOTFS.removesuffix(".zst"), b"forged")
+        verification = await verify(location, access=reader)
+        assert verification.ok
+        assert verification.extras == (ROOTFS.removesuffix(".zst"),)
+
+
 async def test_what_was_written_over_a_version_is_mentioned_and_the_evidence_holds(
     s3: S3Server, versioned: str, reader: S3Access
 ) -> None:
@@ -135,7 +159,7 @@ async def test_what_was_written_over_a_version_is_mentioned_and_the_evidence_hol
 
 
 async def test_the_first_manifest_counts(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     await put(s3, versioned, "manifest.json", b"{}")
     await delete(s3, versioned, "manifest.json")
@@ -146,7 +170,7 @@ async def test_the_first_manifest_counts(
 
 
 async def test_a_version_that_is_gone_is_missing(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     (artifact,) = (each for each in sealable.statement.predicate.artifacts if each.name == DIFF)
     await delete(s3, versioned, DIFF, artifact.version_id or "")
@@ -160,7 +184,7 @@ async def test_a_version_that_is_gone_is_missing(
 async def test_many_changes_are_mentioned_up_to_a_limit(
     s3: S3Server, versioned: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forensics_core.bundle.history.MAX_NOTES", 1)
+    monkeypatch.setattr("forensics_core.bundle.identity.MAX_NOTES", 1)
     for name in (DIFF, INSPECT, ROOTFS):
         await delete(s3, versioned, name)
     notes = (await verify(versioned, access=reader)).notes
@@ -169,7 +193,7 @@ async def test_many_changes_are_mentioned_up_to_a_limit(
 
 
 async def test_the_seal_is_found_and_checked(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     private, public = generate_key()
     seal = sign(sealable.statement.to_bytes(), private)
@@ -178,7 +202,7 @@ async def test_the_seal_is_found_and_checked(
 
 
 async def test_a_manifest_written_after_the_seal_is_not_the_evidence(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     """What a stolen key that may only add can do: another manifest, and a seal of its own."""
     private, public = generate_key()
@@ -194,7 +218,7 @@ async def test_a_manifest_written_after_the_seal_is_not_the_evidence(
 
 
 async def test_the_sealed_manifest_is_found_whatever_was_written_first(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     """A bundle of an earlier release, or of a node that wrote twice: the seal tells."""
     private, public = generate_key()
@@ -211,7 +235,7 @@ async def test_the_sealed_manifest_is_found_whatever_was_written_first(
 
 
 async def test_the_manifest_that_is_asked_for_by_its_digest_is_read_or_none(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     later = sealable.statement.to_bytes() + b"\n"
     await put(s3, versioned, "manifest.json", later)
@@ -227,7 +251,7 @@ async def test_the_manifest_that_is_asked_for_by_its_digest_is_read_or_none(
 
 
 async def test_the_operator_takes_the_version_that_readers_take(
-    s3: S3Server, versioned: str, reader: S3Access, sealable: Sealable
+    s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     await put(s3, versioned, "manifest.json", b"{}")
     async with open_store(versioned, access=reader) as store:
@@ -449,7 +473,7 @@ async def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
 
 
 async def test_an_object_can_be_looked_at_without_reading_it(
-    versioned: str, reader: S3Access, locked_bucket: str, sealable: Sealable
+    versioned: str, reader: S3Access, locked_bucket: str, sealable: FinishedBundle
 ) -> None:
     (artifact,) = (each for each in sealable.statement.predicate.artifacts if each.name == DIFF)
     async with s3_client(reader) as client:

@@ -75,14 +75,14 @@ def test_ctrl_c_in_a_download_leaves_no_manifest(bundle: str, tmp_path: Path) ->
     code_path = tmp_path / "copy"
     program = (
         "import os, signal\n"
-        "from forensics_core.evidence import fetch\n"
+        "from forensics_core.bundle import fetch\n"
         "from forensics_core.cli.main import main\n"
-        "passed = fetch.examine\n"
-        "async def examine(*given):\n"
+        "passed = fetch.check_object\n"
+        "async def check_object(*given):\n"
         "    problem = await passed(*given)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return problem\n"
-        "fetch.examine = examine\n"
+        "fetch.check_object = check_object\n"
         "main()\n"
     )
     command = [sys.executable, "-c", program, "fetch", bundle, str(code_path)]

@@ -8,7 +8,7 @@ import resource
 import shutil
 import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +24,12 @@ from collector.holding import Holding, holding
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.bundle.content import find_file, read_file
+from forensics_core.bundle.files import open_index
+from forensics_core.bundle.manifest import Container
+from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
+from forensics_core.errors import ForensicsError
 from forensics_core.storage.folder import FolderDestination
 from lab.containerd import Containerd
 from lab.docker import Engine
@@ -68,7 +73,10 @@ async def attempt(
     made = Attempt(order, runtime, writer)
     async with made.opened():
         yield made
-    await writer.finish(predicate())
+    containers = tuple(
+        Container(name=target.name, container_id=target.container_id) for target in order.targets
+    )
+    await writer.finish(predicate().model_copy(update={"containers": containers}))
 
 
 async def log_of(engine: Engine | Containerd, container: str) -> Path:
@@ -119,6 +127,13 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
     if command is WORK:
         removed = written.getmember("./etc/passwd")
         assert removed.ischr() and (removed.devmajor, removed.devminor) == (0, 0)
+    async with open_bundle(str(bundle.folder)) as opened:
+        index = await open_index(opened, "c0", upper=True)
+        row = await find_file(index, b"/srv/trace")
+        async with aclosing(read_file(opened, index, row)) as blocks:
+            assert b"".join([block async for block in blocks]) == b"found\n"
+        with pytest.raises(ForensicsError, match="is not in the archive"):
+            await find_file(index, b"/bin/busybox")
 
 
 async def test_the_files_of_a_container_that_ends_meanwhile_come_home_whole(

@@ -373,7 +373,7 @@ async def test_no_runtime_is_worth_another_attempt(docker: Engine, tmp_path: Pat
         (["--order", "FILE", "-o", "json"], "leave out '-o' / '--output'"),
         (["--order", "FILE", "--gentle", "--rate", "1M"], "order.json cannot be read"),
         (["docker://web"], "Missing option '--to'"),
-        (["docker://web", "--rate", "fast"], "'fast' is no number of bytes"),
+        (["docker://web", "--rate", "fast"], "'fast' is not a valid size"),
         (["--to", "s3://cases"], "Missing argument 'RUNTIME://ID...'"),
     ],
 )

@@ -172,6 +172,77 @@ async def test_a_mount_that_another_one_covers_is_a_gap(
     assert (await forensics("cat", str(bundle.folder), f"{name}:/t/seen")).stdout == "2\n"
 
 
+async def test_what_mounts_within_a_mount_cover_is_captured_apart(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        mkdir /t/in /t/in/deep /t/stub; echo 1 > /t/in/deep/one; echo 2 > /t/two; touch /t/empty
+        mount -t tmpfs none /t/in; echo 3 > /t/in/seen; mount -t tmpfs none /t/stub
+        mount --bind /t/in/seen /t/two; mount --bind /t/in/seen /t/empty
+    """
+    options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
+    async with docker.container(image, **options) as container:  # type: ignore[arg-type]
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    assert bundle.gaps() == {}
+    covered = {"/t/in (covered)/deep/one": "1", "/t/two (covered)": "2"}
+    for path, content in {**covered, "/t/in/seen": "3", "/t/two": "3"}.items():
+        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
+        assert shown.stdout == f"{content}\n"
+    names = mounts_archive(bundle, name).getnames()
+    assert {each for each in names if "covered" in each} == {
+        "./t/in (covered)",
+        "./t/in (covered)/deep",
+        "./t/in (covered)/deep/one",
+        "./t/two (covered)",
+    }
+
+
+async def test_what_is_covered_is_told_where_it_cannot_be_seen(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("collector.files.mounted.clone_mount", refuse)
+    script = "mkdir /t/in; echo 1 > /t/in/one; echo 2 > /t/two; mount -t tmpfs none /t/in"
+    options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
+    async with docker.container(image, **options) as container:  # type: ignore[arg-type]
+        await docker.exec(container, script)
+        _, name = await collect(bundle, container)
+    assert "another mount covers it. Missing: /t/in" in gap(bundle, "mount /t").message
+    assert (await forensics("cat", str(bundle.folder), f"{name}:/t/two")).stdout == "2\n"
+
+
+async def test_message_queues_that_a_mount_covers_are_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, "touch /dev/mqueue/one; mount -t tmpfs none /dev/mqueue")
+        await collect(bundle, container)
+    assert gap(bundle, "message queue one").path == "/one"
+
+
+async def test_a_file_system_that_was_unmounted_while_in_use_is_a_gap(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    script = """
+        mkdir /x; mount -t tmpfs none /x; echo secret > /x/secret
+        sh -c 'cd /x; exec 3< /x/secret; umount -l /x; touch /ready; exec sleep 1000' \
+            > /dev/null 2>&1 &
+        while ! [ -e /ready ]; do sleep 0.1; done
+    """
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, script)
+        await collect(bundle, container)
+    (found,) = (each for each in bundle.capture.not_captured if each.what.startswith("file system"))
+    assert (found.reason, found.requested) == ("NotVisible", False) and found.pid
+
+
 async def test_message_queues_are_a_gap(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:

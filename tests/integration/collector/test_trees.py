@@ -370,7 +370,7 @@ async def test_many_files_need_few_bytes(tree: Path, tmp_path: Path) -> None:
 
         object.__setattr__(bundle.store, "read_range", counted)
         assert await index.find(b"/etc/passwd")
-        rows = bundle.expectations["containers/web/rootfs.index.jsonl.zst"]
+        rows = bundle.objects["containers/web/rootfs.index.jsonl.zst"]
         assert 0 < read < (rows.size or 0) / 2
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 from botocore.exceptions import ClientError
 
 from lab.process import free_ports
-from lab.seaweed import Identity, S3Server, running_s3_server
+from lab.seaweed import Identity, S3Server, _Ports, running_s3_server
 
 
 async def test_the_collector_may_only_add(s3: S3Server, bucket: str) -> None:
@@ -42,3 +44,22 @@ def test_a_second_server_does_not_clash(s3: S3Server) -> None:
 
 def test_free_ports_are_distinct() -> None:
     assert len(set(free_ports(8))) == 8
+
+
+def test_where_another_server_has_its_port_it_is_started_again(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one answers at that port, so that nobody would notice."""
+    taken = int(s3.endpoint.rpartition(":")[2])
+    offered: list[list[int]] = []
+
+    def offer(count: int) -> list[int]:
+        ports = free_ports(count)
+        if not offered:
+            ports[[part.name for part in fields(_Ports)].index("s3")] = taken
+        offered.append(ports)
+        return ports
+
+    monkeypatch.setattr("lab.seaweed.free_ports", offer)
+    with running_s3_server() as other:
+        assert other.endpoint != s3.endpoint and len(offered) == 2

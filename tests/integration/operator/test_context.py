@@ -13,7 +13,7 @@ from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
 from forensics_core.kube.objects import Objects
 from forensics_core.operator.context import Context, gather
-from forensics_core.operator.reads import LISTING
+from forensics_core.operator.reads import LISTING, ONE_BY_ONE
 from forensics_loopback.faults import Fault
 from tests.integration.operator.stage import Document, Stage, reads_of
 from tests.unit.operator.samples import checkpoint
@@ -47,9 +47,11 @@ def binding(name: str, role: str, subject: Document) -> Document:
     }
 
 
-async def gathered(stage: Stage, pod: Document, **seconds: float) -> tuple[Context, dict[str, Any]]:
+async def gathered(
+    stage: Stage, pod: Document, retry_read: float = 0.5
+) -> tuple[Context, dict[str, Any]]:
     async with connect(stage.kubeconfig) as cluster:
-        context = await gather(reads_of(cluster, **seconds), checkpoint(), pod)
+        context = await gather(reads_of(cluster, retry_read=retry_read), checkpoint(), pod)
     parsed = {
         name: yaml.safe_load(data) if name.endswith(".yaml") else json.loads(data)
         for name, data in context.files.items()
@@ -177,3 +179,46 @@ async def test_one_object_is_never_larger_than_there_is_memory_for(stage: Stage)
     async with connect(stage.kubeconfig) as cluster:
         with pytest.raises(AnswerTooLarge):
             await reads_of(cluster).get(resources.SERVICES, "svc-0000", "default")
+
+
+async def test_rights_without_end_are_cut_and_named(stage: Stage) -> None:
+    """Each role may have a megabyte, and whoever may make roles may bind as many as they like."""
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": "default"}
+    for number in range(6):
+        name = {"name": f"r{number}", "namespace": "default"}
+        role = {"apiVersion": f"{RULES}/v1", "kind": "Role", "rules": []}
+        padding = {"annotations": {"padding": "x" * 200_000}}
+        stage.cluster.create(role | {"metadata": name | padding})
+        stage.cluster.create(binding(f"b{number}", f"r{number}", account))
+        stage.cluster.create(binding(f"again{number}", f"r{number}", account))
+    context, files = await gathered(stage, stage.cluster.get("pods", "web-0", "default"))
+    assert len(files["context/serviceaccount.json"]["roles"]) == 5
+    assert "context/serviceaccount.json: TooLarge: only the first 5 roles were read" in context.gaps
+
+
+async def test_claims_without_end_are_cut_and_named(stage: Stage) -> None:
+    pod = stage.cluster.get("pods", "web-0", "default")
+    volumes = [
+        {"name": f"v{number}", "persistentVolumeClaim": {"claimName": f"c{number}"}}
+        for number in range(ONE_BY_ONE + 5)
+    ]
+    context, files = await gathered(stage, pod | {"spec": pod["spec"] | {"volumes": volumes}})
+    assert len(files["context/storage.json"]["persistentVolumeClaims"]) == ONE_BY_ONE
+    told = f"context/storage.json: TooLarge: only the first {ONE_BY_ONE} claims were read"
+    assert told in context.gaps
+
+
+async def test_answers_that_are_kept_take_bounded_memory(stage: Stage) -> None:
+    async with connect(stage.kubeconfig) as cluster:
+        reads = reads_of(cluster, kept_bytes=500_000)
+        for number in range(3):
+            name = {"name": f"a{number}", "namespace": "default"}
+            account = {"apiVersion": "v1", "kind": "ServiceAccount"}
+            padding = {"annotations": {"padding": "x" * 200_000}}
+            stage.cluster.create(account | {"metadata": name | padding})
+            await reads.get(resources.SERVICE_ACCOUNTS, f"a{number}", "default")
+        before = stage.requests("get").get("get serviceaccounts", 0)
+        await reads.get(resources.SERVICE_ACCOUNTS, "a2", "default")
+        assert stage.requests("get").get("get serviceaccounts", 0) == before
+        await reads.get(resources.SERVICE_ACCOUNTS, "a0", "default")
+        assert stage.requests("get").get("get serviceaccounts", 0) == before + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 import pytest
 
@@ -59,7 +61,7 @@ def held(stage: Stage) -> anyio.Event:
 async def waits(stage: Stage, name: str = "checkpoint-2") -> Document:
     """Wait until its context is stored though it has no place; return its status."""
     found = await stage.until(lambda item: item.get("status", {}).get("location"), name)
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         while "context/pod.yaml" not in await stored(stage, found["status"]):  # noqa: ASYNC110
             await anyio.sleep(0.05)
     status: Document = stage.get(name)["status"]
@@ -174,6 +176,36 @@ async def test_a_worker_that_does_not_start_says_why_and_ends(stage: Stage) -> N
     assert failed["reason"] == "CreateContainerConfigError"
     assert 'did not start: secret "collector-s3" not found (attempt 2 of 2)' in failed["message"]
     assert stage.worker.runs == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "seconds"), [("InvalidImageName", 600), ("ErrImageNeverPull", 3)]
+)
+async def test_an_image_that_can_never_start_is_tried_once(
+    stage: Stage, reason: str, seconds: int
+) -> None:
+    """One whose name is none is not even waited for; the other may be loaded onto the node."""
+    stage.cluster.delete("secrets", "collector-s3", NAMESPACE)
+    stage.request()
+    async with stage.operating(starting_within(stage, seconds)):
+        with anyio.fail_after(120):
+            await stage.cluster.until("pods", _waits, NAMESPACE)
+        (pod,) = stage.cluster.list("pods", NAMESPACE)
+        state = {"waiting": {"reason": reason, "message": "no such image"}}
+        (container,) = pod["status"]["containerStatuses"]
+        change = {"status": {"containerStatuses": [{**container, "state": state}]}}
+        stage.cluster.patch("pods", pod["metadata"]["name"], change, NAMESPACE)
+        done = await stage.finished()
+    failed = condition(done, "Failed")
+    assert (failed["reason"], done["attempt"]) == (reason, 1)
+    assert "did not start: no such image (attempt 1 of 3)" in failed["message"]
+    assert stage.worker.runs == []
+
+
+def _waits(items: Mapping[str, Document] | list[Document]) -> object:
+    """Return the pods whose container waits, as the kubelet says."""
+    found = items.values() if isinstance(items, Mapping) else items
+    return [pod for pod in found if pod.get("status", {}).get("containerStatuses")]
 
 
 async def test_a_worker_that_starts_late_is_followed(stage: Stage) -> None:

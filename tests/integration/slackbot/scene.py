@@ -21,8 +21,8 @@ from forensics_loopback.rbac import rbac
 from lab.slack.person import Person
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Message
-from slackbot.app import serve
-from slackbot.bookmark import TOLD
+from slackbot.main import serve
+from slackbot.report_state import POSTED_ANNOTATION
 from slackbot.settings import Settings
 
 NAMESPACE = "forensics-system"
@@ -138,12 +138,12 @@ class Scene:
         at = _now()
         self.progress(name, **(captured(name) | {"phase": "Complete", "completionTime": at} | more))
 
-    async def told(self, milestones: str) -> None:
+    async def posted(self, milestones: str) -> None:
         """Wait until a PodCheckpoint remembers that the thread has these."""
 
         def remembers(items: Iterable[Document]) -> bool:
             annotations = [item["metadata"].get("annotations", {}) for item in items]
-            return milestones in [one.get(TOLD) for one in annotations]
+            return milestones in [one.get(POSTED_ANNOTATION) for one in annotations]
 
         with anyio.fail_after(20):
             await self.cluster.until("podcheckpoints", remembers, NAMESPACE)
@@ -231,7 +231,7 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
     ):
         values = seat_people(slack)
         # Tests do not wait, and the machine may be busy.
-        slack.rates, slack.patience = None, 60.0
+        slack.rates, slack.acknowledge_seconds = None, 60.0
         cluster.create(crd())
         for manifest in yaml.safe_load_all(ROLES):
             cluster.create(manifest)
@@ -273,3 +273,10 @@ def _values(slack: SlackServer) -> Document:
         "cacheSeconds": 0,
         "healthPort": 0,
     }
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the first error that is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

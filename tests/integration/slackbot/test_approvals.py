@@ -9,8 +9,7 @@ import pytest
 
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
-from lab.slack.workspace import Message
-from slackbot import approvals
+from lab.slack.workspace import Message, buttons
 from tests.integration.slackbot.scene import Scene
 
 
@@ -21,7 +20,7 @@ async def asked(scene: Scene) -> Message:
     return await scene.shown("Approval needed: prod/api-0")
 
 
-async def test_somebody_else_approves(scene: Scene) -> None:
+async def test_another_user_approves(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         assert "within 15 min" in message.everything()
@@ -41,9 +40,7 @@ async def test_somebody_else_approves(scene: Scene) -> None:
     assert "<@U0ALICE>" in root.everything()
 
 
-async def test_nobody_approves_their_own_request(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_requester_cannot_approve(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "slackbot.audit")
     async with scene.bot():
         message = await asked(scene)
@@ -54,7 +51,7 @@ async def test_nobody_approves_their_own_request(
     assert refused[0]["reason"] == "approval.self"
 
 
-async def test_nor_by_a_second_account(scene: Scene) -> None:
+async def test_a_second_account_of_the_requester_cannot_approve(scene: Scene) -> None:
     scene.slack.workspace.groups["S0RESP"].append("U0DAVE")
     identities = {user: {"username": "alice"} for user in ("U0ALICE", "U0DAVE")}
     async with scene.bot(identities=identities):
@@ -66,7 +63,9 @@ async def test_nor_by_a_second_account(scene: Scene) -> None:
 
 @pytest.mark.parametrize("user", ["U0CAROL", "U0MALLORY"])
 @pytest.mark.parametrize("action", ["approve", "deny"])
-async def test_strangers_decide_nothing(scene: Scene, user: str, action: str) -> None:
+async def test_unauthorised_users_can_neither_approve_nor_deny(
+    scene: Scene, user: str, action: str
+) -> None:
     async with scene.bot():
         message = await asked(scene)
         await scene.person(user).click(message, action)
@@ -74,33 +73,35 @@ async def test_strangers_decide_nothing(scene: Scene, user: str, action: str) ->
     assert scene.checkpoints() == []
 
 
-async def test_it_is_denied_and_then_over(scene: Scene) -> None:
+async def test_a_denied_request_cannot_be_approved(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         buttons = message.buttons()
         await scene.bob.click(message, "deny")
         await scene.shown("Denied by")
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", buttons["approve"]["value"])
-        late = await scene.bob.next_whisper(before)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert message.buttons() == {}
     assert scene.checkpoints() == []
 
 
-async def test_it_expires(scene: Scene) -> None:
+async def test_an_expired_request_cannot_be_approved(scene: Scene) -> None:
     async with scene.bot(approvalSeconds=2):
-        message = await asked(scene)
-        buttons = message.buttons()
+        await scene.alice.ask("prod/api-0")
         await scene.shown("Nobody approved in time")
-        before = len(scene.bob.whispers())
-        await scene.bob.press_value("approve", buttons["approve"]["value"])
-        late = await scene.bob.next_whisper(before)
+        # As it was posted: the edit at the expiry has taken the buttons away.
+        (posted,) = [one for one in scene.slack.workspace.calls if one.method == "chat.postMessage"]
+        value = buttons(posted.arguments["blocks"])["approve"]["value"]
+        before = len(scene.bob.ephemerals())
+        await scene.bob.press_value("approve", value)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert scene.checkpoints() == []
 
 
-async def test_it_is_for_this_pod_and_no_other_of_its_name(scene: Scene) -> None:
+async def test_an_approval_is_refused_when_the_pod_was_replaced(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         scene.cluster.delete("pods", "api-0", "prod", gracePeriodSeconds="0")
@@ -111,7 +112,7 @@ async def test_it_is_for_this_pod_and_no_other_of_its_name(scene: Scene) -> None
     assert scene.checkpoints() == []
 
 
-async def test_whoever_asked_must_still_be_allowed_to(scene: Scene) -> None:
+async def test_an_approval_is_refused_when_the_requester_lost_access(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         scene.rights.capture["alice"] = set()
@@ -120,7 +121,7 @@ async def test_whoever_asked_must_still_be_allowed_to(scene: Scene) -> None:
     assert scene.checkpoints() == []
 
 
-async def test_a_request_goes_on_waiting_while_nobody_knows_who_may(scene: Scene) -> None:
+async def test_a_request_keeps_waiting_when_an_access_review_fails(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         unsure = ClusterFault(verb="create", resource="subjectaccessreviews", skip=1)
@@ -131,7 +132,7 @@ async def test_a_request_goes_on_waiting_while_nobody_knows_who_may(scene: Scene
         await scene.made()
 
 
-async def test_slack_away_at_the_expiry_does_not_end_the_bot(scene: Scene) -> None:
+async def test_a_slack_error_at_expiry_does_not_end_the_bot(scene: Scene) -> None:
     async with scene.bot(approvalSeconds=0.2):
         scene.slack.faults.add(Fault("chat.update", error="internal_error"))
         await scene.alice.ask("prod/api-0")
@@ -140,24 +141,21 @@ async def test_slack_away_at_the_expiry_does_not_end_the_bot(scene: Scene) -> No
     assert "alice" in answer.text
 
 
-async def test_too_many_that_wait_push_out_the_oldest(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(approvals, "LIMIT", 1)
-    async with scene.bot():
+async def test_the_oldest_request_ends_when_too_many_wait(scene: Scene) -> None:
+    async with scene.bot(approvalLimit=1):
         first = await asked(scene)
         value = first.buttons()["approve"]["value"]
         await scene.alice.ask("prod/api-0")
         assert await scene.shown("Too many requests wait for approval") is first
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", value)
-        late = await scene.bob.next_whisper(before)
+        late = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in late.text
     assert first.buttons() == {}
     assert scene.checkpoints() == []
 
 
-async def test_two_who_approve_at_once_make_one_checkpoint(scene: Scene) -> None:
+async def test_concurrent_approvals_create_one_checkpoint(scene: Scene) -> None:
     scene.rights.capture["carol"] = {"prod"}
     async with scene.bot():
         message = await asked(scene)
@@ -166,26 +164,26 @@ async def test_two_who_approve_at_once_make_one_checkpoint(scene: Scene) -> None
             for person in (scene.bob, scene.carol, scene.bob):
                 tasks.start_soon(person.press_value, "approve", value)
         await scene.slack.workspace.until(
-            lambda: len(scene.bob.whispers()) + len(scene.carol.whispers()) == 3
+            lambda: len(scene.bob.ephemerals()) + len(scene.carol.ephemerals()) == 3
         )
     assert len(scene.checkpoints()) == 1
 
 
-async def test_after_a_restart_it_is_asked_anew(scene: Scene) -> None:
+async def test_a_restart_ends_waiting_requests(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         value = message.buttons()["approve"]["value"]
     assert "before anybody approved. Ask again." in message.everything()
     assert message.buttons() == {}
     async with scene.bot():
-        before = len(scene.bob.whispers())
+        before = len(scene.bob.ephemerals())
         await scene.bob.press_value("approve", value)
-        answer = await scene.bob.next_whisper(before)
+        answer = await scene.bob.next_ephemeral(before)
     assert "nicht mehr offen" in answer.text
     assert scene.checkpoints() == []
 
 
-async def test_the_approver_sees_everything_that_a_retry_repeats(scene: Scene) -> None:
+async def test_the_approval_message_lists_everything_a_retry_repeats(scene: Scene) -> None:
     more = {"pause": True, "artifacts": ["memory"], "destination": "s3://elsewhere"}
     scene.kubectl_create(pod="api-0", namespace="prod", containers=["app"], **more)
     scene.finish("by-hand")
@@ -197,7 +195,7 @@ async def test_the_approver_sees_everything_that_a_retry_repeats(scene: Scene) -
     assert "Destination: s3://elsewhere" in said
 
 
-async def test_what_the_cluster_refuses_is_said_where_it_was_asked(scene: Scene) -> None:
+async def test_the_approval_message_shows_what_the_cluster_refuses(scene: Scene) -> None:
     async with scene.bot():
         message = await asked(scene)
         refusal = ClusterFault(verb="create", resource="podcheckpoints", status=403)

@@ -11,7 +11,7 @@ import pytest
 
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
-from slackbot.bookmark import MESSAGE
+from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import NAMESPACE, OTHER, Scene, captured, running
 
 AUDIT = "slackbot.audit"
@@ -27,7 +27,9 @@ def latest(scene: Scene) -> Any:
     return list(scene.slack.workspace.views.values())[-1]
 
 
-async def test_only_people_on_the_list(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refuses_users_who_are_not_listed(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, AUDIT)
     async with scene.bot():
         answer = await scene.mallory.ask("web-0 -n shop")
@@ -38,27 +40,27 @@ async def test_only_people_on_the_list(scene: Scene, caplog: pytest.LogCaptureFi
     ]
 
 
-async def test_a_single_person_may_be_on_the_list_without_a_group(scene: Scene) -> None:
+async def test_a_listed_user_needs_no_group(scene: Scene) -> None:
     async with scene.bot(users=["U0MALLORY"]):
         answer = await scene.mallory.ask("whoami")
     assert answer.text == "You are U0MALLORY in Slack and mallory in the cluster. Groups: none"
 
 
-async def test_only_channels_on_the_list(scene: Scene) -> None:
+async def test_refuses_channels_that_are_not_listed(scene: Scene) -> None:
     async with scene.bot():
         answer = await scene.person("U0ALICE", OTHER).ask("web-0 -n shop")
     assert "does not work in this channel" in answer.text
 
 
 @pytest.mark.parametrize("flag", ["is_ext_shared", "is_pending_ext_shared"])
-async def test_no_channel_that_is_shared(scene: Scene, flag: str) -> None:
+async def test_refuses_shared_channels(scene: Scene, flag: str) -> None:
     scene.slack.workspace.channels["C0INC"][flag] = True
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
     assert "shared with another organisation" in answer.text
 
 
-async def test_only_the_bots_own_workspace(scene: Scene) -> None:
+async def test_refuses_other_workspaces(scene: Scene) -> None:
     alice = scene.alice
     alice.team = "T0OTHER"
     async with scene.bot():
@@ -66,7 +68,7 @@ async def test_only_the_bots_own_workspace(scene: Scene) -> None:
     assert "own workspace" in answer.text
 
 
-async def test_the_cluster_has_the_last_word(
+async def test_refuses_what_the_cluster_refuses(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, AUDIT)
@@ -79,9 +81,7 @@ async def test_the_cluster_has_the_last_word(
     assert (last["namespace"], last["pod"], last["slackUser"]) == ("shop", "web-0", "U0CAROL")
 
 
-async def test_what_is_allowed_is_written_down_too(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_audits_what_is_allowed(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, AUDIT)
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
@@ -93,7 +93,7 @@ async def test_what_is_allowed_is_written_down_too(
     assert last["podUID"] == scene.cluster.get("pods", "web-0", "shop")["metadata"]["uid"]
 
 
-async def test_every_decision_is_one_line_that_says_what_came_of_it(
+async def test_audits_every_decision_with_its_outcome(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.kubectl_create("theirs", pod="hidden-0", namespace="secret")
@@ -132,7 +132,7 @@ async def test_every_decision_is_one_line_that_says_what_came_of_it(
     assert lines[8]["namespace"] == "prod, shop"
 
 
-async def test_what_is_done_is_allowed_though_nobody_could_be_told(
+async def test_audits_as_allowed_what_was_done_though_the_answer_failed(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scene.bot():
@@ -144,7 +144,7 @@ async def test_what_is_done_is_allowed_though_nobody_could_be_told(
     assert (first["audit"], first["outcome"], first["reason"]) == ("allowed", "created", "HTTP 404")
 
 
-async def test_people_of_an_enterprise_grid_are_known_by_their_workspace(scene: Scene) -> None:
+async def test_identifies_users_of_an_enterprise_grid_by_workspace(scene: Scene) -> None:
     scene.kubectl_create(incident="INC-1")
     alice = scene.alice
     alice.organisation = "E0ORG"
@@ -154,7 +154,7 @@ async def test_people_of_an_enterprise_grid_are_known_by_their_workspace(scene: 
     assert "Cancelling" in answer.text
 
 
-async def test_groups_count_in_the_cluster(scene: Scene) -> None:
+async def test_reviews_access_with_the_groups_of_the_identity(scene: Scene) -> None:
     scene.rights.capture["responders"] = {"shop"}
     identities = {"U0CAROL": {"username": "carol", "groups": ["responders"]}}
     async with scene.bot(identities=identities):
@@ -162,7 +162,7 @@ async def test_groups_count_in_the_cluster(scene: Scene) -> None:
     assert "Asked for" in answer.text
 
 
-async def test_everybody_who_logs_in_is_in_one_group(scene: Scene) -> None:
+async def test_reviews_access_as_an_authenticated_user(scene: Scene) -> None:
     scene.rights.capture["system:authenticated"] = {"shop"}
     async with scene.bot():
         answer = await scene.carol.ask("web-0 -n shop")
@@ -172,7 +172,7 @@ async def test_everybody_who_logs_in_is_in_one_group(scene: Scene) -> None:
 EMAIL = {"domains": ["example.com"], "prefix": "oidc:", "groups": ["staff"]}
 
 
-async def test_people_are_known_by_address_where_that_is_set(scene: Scene) -> None:
+async def test_identifies_users_by_email_where_enabled(scene: Scene) -> None:
     async with scene.bot(identities={}, email=EMAIL):
         answer = await scene.alice.ask("whoami")
     assert "oidc:u0alice@example.com in the cluster. Groups: staff" in answer.text
@@ -192,7 +192,7 @@ STRANGE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("what", STRANGE, ids=str)
-async def test_no_address_of_guests_bots_or_strangers_counts(
+async def test_ignores_the_email_of_guests_bots_and_strangers(
     scene: Scene, what: dict[str, Any]
 ) -> None:
     scene.slack.workspace.users["U0ALICE"] |= what
@@ -202,7 +202,9 @@ async def test_no_address_of_guests_bots_or_strangers_counts(
 
 
 @pytest.mark.parametrize("what", [{"is_bot": True}, {"deleted": True}], ids=str)
-async def test_the_map_does_not_bring_the_deleted_back(scene: Scene, what: dict[str, Any]) -> None:
+async def test_refuses_deleted_users_that_are_still_mapped(
+    scene: Scene, what: dict[str, Any]
+) -> None:
     scene.slack.workspace.users["U0ALICE"] |= what
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
@@ -210,7 +212,7 @@ async def test_the_map_does_not_bring_the_deleted_back(scene: Scene, what: dict[
 
 
 @pytest.mark.parametrize("method", ["users.info", "usergroups.users.list", "conversations.info"])
-async def test_unsure_means_no(scene: Scene, method: str) -> None:
+async def test_refuses_when_slack_does_not_answer(scene: Scene, method: str) -> None:
     scene.slack.workspace.missing_scopes.add(method)
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
@@ -219,14 +221,14 @@ async def test_unsure_means_no(scene: Scene, method: str) -> None:
     assert scene.checkpoints() == []
 
 
-async def test_unsure_means_no_in_the_cluster_too(scene: Scene) -> None:
+async def test_refuses_when_the_access_review_fails(scene: Scene) -> None:
     scene.cluster.faults.add(ClusterFault(verb="create", resource="subjectaccessreviews"))
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
     assert "so the answer is no" in answer.text
 
 
-async def test_an_answer_is_believed_for_a_while_and_no_longer(scene: Scene) -> None:
+async def test_caches_what_slack_says_of_users(scene: Scene) -> None:
     scene.slack.faults.add(Fault("usergroups.users.list", skip=1, error="internal_error"))
     async with scene.bot(cacheSeconds=60):
         first = await scene.alice.ask("whoami")
@@ -237,20 +239,20 @@ async def test_an_answer_is_believed_for_a_while_and_no_longer(scene: Scene) -> 
 
 
 @pytest.mark.parametrize("action", ["cancel", "retry", "download", "verify"])
-async def test_strangers_click_in_vain(scene: Scene, action: str) -> None:
+async def test_refuses_clicks_of_unauthorised_users(scene: Scene, action: str) -> None:
     made = scene.kubectl_create(incident="INC-1")
     scene.finish("by-hand")
     async with scene.bot():
         await scene.shown("by-hand")
         for person, why in ((scene.mallory, "not on the list"), (scene.carol, "may not do this")):
-            before = len(person.whispers())
+            before = len(person.ephemerals())
             await person.press_value(action, made["metadata"]["uid"])
-            assert why in (await person.next_whisper(before)).text
+            assert why in (await person.next_ephemeral(before)).text
     assert len(scene.checkpoints()) == 1
     assert not scene.checkpoints()[0]["spec"].get("cancel")
 
 
-async def test_rights_that_were_taken_away_are_gone_at_the_next_click(scene: Scene) -> None:
+async def test_checks_access_again_at_every_click(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
@@ -263,7 +265,7 @@ async def test_rights_that_were_taken_away_are_gone_at_the_next_click(scene: Sce
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel", "retry", "verify"])
-async def test_what_one_may_not_see_is_as_if_it_were_not_there(scene: Scene, verb: str) -> None:
+async def test_hidden_and_missing_checkpoints_get_the_same_answer(scene: Scene, verb: str) -> None:
     scene.kubectl_create("theirs", pod="hidden-0", namespace="secret")
     async with scene.bot():
         hidden = await scene.alice.ask(f"{verb} theirs")
@@ -271,7 +273,7 @@ async def test_what_one_may_not_see_is_as_if_it_were_not_there(scene: Scene, ver
     assert hidden.text == absent.text.replace("nothing", "theirs")
 
 
-async def test_no_pod_is_named_in_a_namespace_that_one_may_not_read(scene: Scene) -> None:
+async def test_hidden_and_missing_pods_get_the_same_answer(scene: Scene) -> None:
     async with scene.bot():
         there = await scene.alice.ask("hidden-0 -n secret")
         absent = await scene.alice.ask("hidden-9 -n secret")
@@ -279,7 +281,7 @@ async def test_no_pod_is_named_in_a_namespace_that_one_may_not_read(scene: Scene
     assert "hidden" not in there.text
 
 
-async def test_whoever_may_capture_and_not_list_gets_no_near_names(scene: Scene) -> None:
+async def test_suggests_no_pod_names_without_the_right_to_list(scene: Scene) -> None:
     scene.rights.list_pods["alice"] = set()
     async with scene.bot():
         answer = await scene.alice.ask("web-9 -n shop")
@@ -289,10 +291,10 @@ async def test_whoever_may_capture_and_not_list_gets_no_near_names(scene: Scene)
 def remembered(items: Iterable[dict[str, Any]]) -> bool:
     """Return whether the bot has written down where the message of case-0 is."""
     found = [item["metadata"] for item in items if item["metadata"]["name"] == "case-0"]
-    return any(MESSAGE in one.get("annotations", {}) for one in found)
+    return any(MESSAGE_ANNOTATION in one.get("annotations", {}) for one in found)
 
 
-async def test_the_list_and_the_home_show_what_one_may_see(scene: Scene) -> None:
+async def test_list_and_home_show_visible_checkpoints_only(scene: Scene) -> None:
     for number, namespace in enumerate(("shop", "secret")):
         scene.kubectl_create(f"case-{number}", pod="web-0", namespace=namespace, incident="INC-1")
     scene.kubectl_create("case-2", incident="INC-1")

@@ -14,8 +14,8 @@ import pytest
 from lab.docker import Engine
 from lab.slack_page.browser import Tab, browser_tab
 from lab.slack_page.server import running_page
+from lab.slack_page.story import EPHEMERAL, THREAD, Story, check_rendering
 from lab.slack_page.story import ROOT as MESSAGE
-from lab.slack_page.story import THREAD, WHISPER, Story, check_rendering
 from tests.integration.slackbot.scene import INCIDENT, Scene, captured, condition, failed, running
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +47,7 @@ async def story(scene: Scene) -> AsyncIterator[Story]:
 async def blocks_shown(tab: Tab) -> list[str]:
     """Return the types of the blocks of the last root message, as the renderer names them."""
     found: list[str] = await tab.js(
-        """[...[...document.querySelectorAll('.channel .message:not(.whisper)')].at(-1)
+        """[...[...document.querySelectorAll('.channel .message:not(.ephemeral)')].at(-1)
             .querySelector('.slack_blocks_to_jsx--blocks').children]
             .map(one => one.innerHTML.match(/slack_blocks_to_jsx__(\\w+)/)?.[1])"""
     )
@@ -70,16 +70,14 @@ async def missing_texts(scene: Scene, tab: Tab) -> list[str]:
     shown = " ".join((await tab.js("document.body.textContent")).split())
     workspace = scene.slack.workspace
     there = [one.blocks for one in workspace.messages if not one.thread or one.broadcast]
-    told = plain_texts(there + [one.blocks for one in scene.alice.whispers()])
+    told = plain_texts(there + [one.blocks for one in scene.alice.ephemerals()])
     assert told
     return [text for text in told if " ".join(text.split()) not in shown]
 
 
 @pytest.mark.docker
 @pytest.mark.s3
-async def test_the_story_from_the_command_to_verified_evidence(
-    docker: Engine, tmp_path: Path
-) -> None:
+async def test_demo_from_command_to_verified_evidence(docker: Engine, tmp_path: Path) -> None:
     pictures = os.environ.get(PICTURES)
     options = ["--pictures", pictures] if pictures else []
     demo = subprocess.run(  # noqa: ASYNC221  # nothing else runs in this loop
@@ -98,7 +96,7 @@ async def test_the_story_from_the_command_to_verified_evidence(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_every_message_is_rendered_as_slack_would(scene: Scene, story: Story) -> None:
+async def test_renders_every_message(scene: Scene, story: Story) -> None:
     async with scene.bot():
         for text in ("help", "whoami", "list", "prod/api-0 --dry-run", "web-0 -n shop"):
             await story.command(text)
@@ -116,7 +114,7 @@ async def test_every_message_is_rendered_as_slack_would(scene: Scene, story: Sto
         gap = condition("Partial", "NotSupported", "Not captured: memory")
         scene.finish(name, conditions=[*captured(name)["conditions"], gap])
         await story.tab.shows(f"{THREAD} table", "ab" * 32)
-        await story.tab.shows(WHISPER, "nothing was begun")
+        await story.tab.shows(EPHEMERAL, "nothing was begun")
         scene.kubectl_create(incident="INC-7")
         await story.tab.shows(MESSAGE, "Checkpoint by-hand")
         scene.progress("by-hand", **failed("NoDestination", "Set a destination"))
@@ -125,7 +123,7 @@ async def test_every_message_is_rendered_as_slack_would(scene: Scene, story: Sto
     await check_rendering(story.tab)
 
 
-async def test_the_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> None:
+async def test_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
@@ -140,7 +138,7 @@ async def test_the_form_is_filled_in_and_submitted(scene: Scene, story: Story) -
     await check_rendering(story.tab)
 
 
-async def test_cancel_asks_first_and_then_cancels(scene: Scene, story: Story) -> None:
+async def test_cancel_asks_for_confirmation(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         (made,) = await scene.made()
@@ -150,14 +148,14 @@ async def test_cancel_asks_first_and_then_cancels(scene: Scene, story: Story) ->
         await story.tab.shows(".slack_blocks_to_jsx__confirm_dialog", "cannot be resumed")
         assert scene.checkpoints()[0]["spec"]["cancel"] is False
         await story.tab.click(".slack_blocks_to_jsx__confirm_dialog button", "Stop the capture")
-        await story.tab.shows(WHISPER, "Cancelling")
+        await story.tab.shows(EPHEMERAL, "Cancelling")
     assert scene.checkpoints()[0]["spec"]["cancel"] is True
 
 
-async def test_the_home_and_the_shortcut(scene: Scene, story: Story) -> None:
+async def test_renders_home_and_shortcut(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
-        await story.tab.shows(WHISPER, "Asked for")
+        await story.tab.shows(EPHEMERAL, "Asked for")
         await story.tab.click(f"{MESSAGE} .link", "Checkpoint pod...")
         await story.tab.shows(".form [data-field=pod]", "Pod")
         reason = "document.querySelector('[data-field=reason] textarea').value"
@@ -169,7 +167,7 @@ async def test_the_home_and_the_shortcut(scene: Scene, story: Story) -> None:
     await check_rendering(story.tab)
 
 
-async def test_a_second_person_approves(scene: Scene, story: Story) -> None:
+async def test_another_user_approves_in_the_browser(scene: Scene, story: Story) -> None:
     choose = """(user) => {
         const list = document.querySelector("header select");
         Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(list, user);
@@ -178,7 +176,7 @@ async def test_a_second_person_approves(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("api-0 -n prod")
         await story.tab.click(f"{MESSAGE} button", "Approve")
-        await story.tab.shows(WHISPER, "Somebody else has to approve")
+        await story.tab.shows(EPHEMERAL, "Somebody else has to approve")
         assert scene.checkpoints() == []
         await story.tab.js(choose, "U0BOB")
         await story.tab.click(f"{MESSAGE} button", "Approve")
@@ -186,7 +184,7 @@ async def test_a_second_person_approves(scene: Scene, story: Story) -> None:
     assert made["metadata"]["annotations"]["forensics.orkaproj.io/requested-by"] == "alice"
 
 
-async def test_what_cannot_be_rendered_is_found(scene: Scene, story: Story) -> None:
+async def test_detects_blocks_that_cannot_be_rendered(scene: Scene, story: Story) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(MESSAGE, "shop/web-0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from forensics_core.storage.s3.destination import S3Place
 from forensics_loopback.runner import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
-from slackbot import evidence
+from slackbot.evidence import Evidence
 from slackbot.settings import Reader
 from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
@@ -65,13 +65,13 @@ async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[Scene]:
     """Seat the people around the operator's stage; everybody may do everything there."""
     async with running_slack() as slack:
         values = seat_people(slack)
-        slack.rates, slack.patience = None, 60.0
+        slack.rates, slack.acknowledge_seconds = None, 60.0
         reader = {"endpoint": stage.access.endpoint_url, "publicKey": str(folder / "key.pub")}
         values |= {"reader": reader, "defaultNamespace": "default"}
         yield Scene(stage.cluster, slack, Rights(), stage.kubeconfig, values)
 
 
-async def test_the_evidence_arrives_in_the_channel(stage: Stage, tmp_path: Path) -> None:
+async def test_reports_a_real_capture_and_verifies_it(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         await scene.alice.ask("web-0")
         end = await scene.shown("The bundle is sealed.", thread=True)
@@ -96,7 +96,7 @@ async def test_the_evidence_arrives_in_the_channel(stage: Stage, tmp_path: Path)
     assert "X-Amz-Signature" not in sent, "an address is shown to one person only"
 
 
-async def test_a_pod_replaced_after_the_approval_is_not_captured(
+async def test_does_not_capture_a_pod_replaced_after_the_approval(
     stage: Stage, tmp_path: Path
 ) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(protected=["default"]):
@@ -111,7 +111,7 @@ async def test_a_pod_replaced_after_the_approval_is_not_captured(
     assert stage.cluster.list("jobs", NAMESPACE) == []
 
 
-async def test_tampered_evidence_is_called_by_its_name(stage: Stage, tmp_path: Path) -> None:
+async def test_verification_names_the_tampered_object(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         await scene.alice.ask("web-0")
         await scene.shown("The bundle is sealed.", thread=True)
@@ -132,9 +132,7 @@ async def tamper(
         await client.put_object(Bucket=place.bucket, Key=place.key(name), Body=b"{}")
 
 
-async def test_links_lead_to_what_was_sealed_whatever_was_added_since(
-    versioned_stage: Stage, tmp_path: Path
-) -> None:
+async def test_links_lead_to_the_sealed_version(versioned_stage: Stage, tmp_path: Path) -> None:
     """By a stolen key that may only add."""
     stage = versioned_stage
     names = ("containers/app/inspect.json", "SHA256SUMS", "context/pod.yaml", "manifest.json")
@@ -157,9 +155,7 @@ async def test_links_lead_to_what_was_sealed_whatever_was_added_since(
         await scene.shown("Verified: all", thread=True)
 
 
-async def test_another_manifest_than_the_operator_saw_is_not_handed_out(
-    stage: Stage, tmp_path: Path
-) -> None:
+async def test_refuses_links_when_the_manifest_was_replaced(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         await scene.alice.ask("web-0")
         await scene.shown("The bundle is sealed.", thread=True)
@@ -173,7 +169,7 @@ async def test_another_manifest_than_the_operator_saw_is_not_handed_out(
     assert "OtherEvidence: manifest.json" in line.text
 
 
-async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path) -> None:
+async def test_missing_evidence_is_an_error_message(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         await scene.alice.ask("web-0")
         await scene.shown("The bundle is sealed.", thread=True)
@@ -183,14 +179,12 @@ async def test_evidence_that_is_gone_is_said_to_be(stage: Stage, tmp_path: Path)
         (root,) = scene.slack.workspace.roots()
         download = await scene.alice.click(root, "download")
         first = await scene.alice.click(root, "verify")
-        verify = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+        verify = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
     assert "cannot be read" in download.text
     assert "cannot be read" in verify.text
 
 
-async def test_without_the_manifest_the_table_names_containers(
-    stage: Stage, tmp_path: Path
-) -> None:
+async def test_the_table_lists_containers_without_a_manifest(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot():
         scene.kubectl_create(incident="INC-1")
         scene.finish("by-hand", location=f"s3://{stage.bucket}/nothing/")
@@ -198,11 +192,12 @@ async def test_without_the_manifest_the_table_names_containers(
     assert "app Captured" in end.everything()
 
 
-async def test_a_manifest_that_is_too_large_for_a_table_is_not_read(
-    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(evidence, "MANIFEST_LIMIT", 100)
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
+async def test_does_not_read_a_manifest_that_is_too_large(stage: Stage, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        scene = await stack.enter_async_context(scene_on(stage, tmp_path))
+        reader = scene.values["reader"] | {"manifestBytes": 100}
+        await stack.enter_async_context(scene.bot(reader=reader))
+        await stack.enter_async_context(stage.operating())
         await scene.alice.ask("web-0")
         end = await scene.shown("The bundle is sealed.", thread=True)
         (root,) = scene.slack.workspace.roots()
@@ -211,33 +206,33 @@ async def test_a_manifest_that_is_too_large_for_a_table_is_not_read(
     assert "cannot be read" in answer.text
 
 
-async def test_a_checkpoint_without_a_channel_is_verified_for_the_one_who_asked(
+async def test_verification_without_a_channel_is_shown_to_the_user_alone(
     stage: Stage, tmp_path: Path
 ) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         scene.kubectl_create(namespace="default")
         await stage.finished("by-hand")
         first = await scene.alice.ask("verify by-hand")
-        verified = await scene.alice.next_whisper(scene.alice.whispers().index(first) + 1)
+        verified = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
     assert "Verifying by-hand" in first.text
     assert "Verified: all" in verified.text
     assert scene.slack.workspace.messages == []
 
 
-async def test_one_bundle_is_verified_at_a_time(stage: Stage, tmp_path: Path) -> None:
+async def test_verifies_one_bundle_at_a_time(stage: Stage, tmp_path: Path) -> None:
     async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
         scene.kubectl_create(namespace="default")
         await stage.finished("by-hand")
         for _ in range(3):
             await scene.alice.type("verify by-hand")
         workspace = scene.slack.workspace
-        await workspace.until(lambda: len(scene.alice.whispers()) == 6)
-    said = [one.text for one in scene.alice.whispers()]
+        await workspace.until(lambda: len(scene.alice.ephemerals()) == 6)
+    said = [one.text for one in scene.alice.ephemerals()]
     assert any("Other evidence is being verified" in text for text in said)
     assert any("Verified: all" in text for text in said)
 
 
-async def test_a_capture_is_cancelled_from_the_channel(stage: Stage, tmp_path: Path) -> None:
+async def test_cancels_a_real_capture(stage: Stage, tmp_path: Path) -> None:
     started = anyio.Event()
 
     async def forever(pod: RunningPod) -> Outcome | None:
@@ -254,7 +249,7 @@ async def test_a_capture_is_cancelled_from_the_channel(stage: Stage, tmp_path: P
         await scene.shown("Failed: Cancelled", thread=True)
 
 
-async def test_without_the_right_to_list_versions_links_still_lead_to_what_was_sealed(
+async def test_links_lead_to_the_sealed_version_without_the_right_to_list_versions(
     s3: S3Server, locked_bucket: str, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     use_env(s3.env(Identity.ADMIN))
@@ -271,7 +266,7 @@ async def test_without_the_right_to_list_versions_links_still_lead_to_what_was_s
     async with s3.client() as client:
         await client.put_bucket_policy(Bucket=locked_bucket, Policy=json.dumps(rules))
     use_env(s3.env(Identity.READER))
-    bot = evidence.Evidence(Reader(endpoint=s3.endpoint))
+    bot = Evidence(Reader(endpoint=s3.endpoint))
     status = {"location": location, "manifestSHA256": sealable.manifest_sha256}
     checkpoint = PodCheckpoint.parse({"spec": {"pod": "web-0"}, "status": status})
     links = await bot.links(checkpoint)

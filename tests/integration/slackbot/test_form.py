@@ -11,12 +11,11 @@ import pytest
 from forensics_loopback.faults import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.workspace import Message
-from slackbot.blocks.form import FormPlace, form_view
-from slackbot.listeners import form as form_listener
+from slackbot.blocks.form import FormContext, form_view
 from tests.integration.slackbot.scene import INCIDENT, OTHER, Scene
 
 
-async def test_the_bare_command_opens_a_form(scene: Scene) -> None:
+async def test_the_command_alone_opens_the_form(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -24,14 +23,14 @@ async def test_the_bare_command_opens_a_form(scene: Scene) -> None:
             form, namespace="shop", pod="web-1", containers=["app"], reason="odd", incident="INC-2"
         )
         (made,) = await scene.made()
-        answer = await scene.alice.next_whisper(0)
+        answer = await scene.alice.next_ephemeral(0)
     assert acknowledged == {}
     assert "Asked for" in answer.text
     expected = {"pod": "web-1", "namespace": "shop", "containers": ["app"], "reason": "odd"}
     assert made["spec"] == made["spec"] | expected
 
 
-async def test_suggestions_are_live_and_show_what_one_may_see(scene: Scene) -> None:
+async def test_suggests_visible_names_only(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -53,7 +52,7 @@ async def test_suggestions_are_live_and_show_what_one_may_see(scene: Scene) -> N
         assert await alice.suggestions(shop, "pod", "") == []
 
 
-async def test_another_choice_forgets_what_depends_on_it_and_nothing_else(scene: Scene) -> None:
+async def test_a_new_choice_clears_dependent_fields_only(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -77,24 +76,21 @@ async def test_another_choice_forgets_what_depends_on_it_and_nothing_else(scene:
     assert prod["blocks"][3]["element"]["initial_value"] == "odd"
 
 
-async def test_a_choice_of_a_stranger_or_in_a_closed_form_breaks_nothing(scene: Scene) -> None:
+async def test_ignores_choices_of_strangers_and_in_closed_forms(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         await scene.mallory.choose(form, "namespace", namespace="shop")
-        assert "not on the list" in (await scene.mallory.next_whisper(0)).text
+        assert "not on the list" in (await scene.mallory.next_ephemeral(0)).text
         assert scene.slack.workspace.views[form["id"]] is form
         del scene.slack.workspace.views[form["id"]]
         await scene.alice.choose(form, "namespace", namespace="shop")
         assert "alice" in (await scene.alice.ask("whoami")).text
-    assert len(scene.alice.whispers()) == 1
+    assert len(scene.alice.ephemerals()) == 1
 
 
-async def test_suggestions_that_take_too_long_are_there_the_next_time(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(form_listener, "SUGGESTION_SECONDS", 0.2)
-    async with scene.bot():
+async def test_slow_suggestions_are_cached_for_the_next_time(scene: Scene) -> None:
+    async with scene.bot(suggestionSeconds=0.2):
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         later = {"Retry-After": "1"}
@@ -107,7 +103,7 @@ async def test_suggestions_that_take_too_long_are_there_the_next_time(
     assert scene.cluster.records.counts()["list pods"] == 2, "the one that was put off, and again"
 
 
-async def test_suggestions_that_go_wrong_are_none(
+async def test_suggests_nothing_after_an_error(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scene.bot():
@@ -121,7 +117,7 @@ async def test_suggestions_that_go_wrong_are_none(
     assert "No suggestions for U0ALICE" in caplog.text
 
 
-async def test_strangers_get_no_suggestions(scene: Scene) -> None:
+async def test_suggests_nothing_to_unauthorised_users(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -132,29 +128,29 @@ async def test_strangers_get_no_suggestions(scene: Scene) -> None:
         assert await scene.mallory.suggestions(shop, "pod", "") == []
 
 
-async def test_a_submission_is_authorised_again(scene: Scene) -> None:
+async def test_checks_access_again_at_submission(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
         await scene.carol.submit(form, namespace="shop", pod="web-0")
-        answer = await scene.carol.next_whisper(0)
+        answer = await scene.carol.next_ephemeral(0)
     assert "may not do this" in answer.text
     assert scene.checkpoints() == []
 
 
-async def test_a_form_from_elsewhere_is_refused(scene: Scene) -> None:
+async def test_refuses_a_form_from_another_channel(scene: Scene) -> None:
     async with scene.bot():
         await scene.person("U0ALICE", OTHER).type("")
         refused = await scene.alice.opened_form()
         assert "does not work in this channel" in str(refused)
         assert "submit" not in refused
-        form = form_view(FormPlace()) | {"id": refused["id"], "private_metadata": ""}
+        form = form_view(FormContext()) | {"id": refused["id"], "private_metadata": ""}
         await scene.alice.submit(form, namespace="shop", pod="web-0")
         await scene.alice.open_home()
     assert scene.checkpoints() == []
 
 
-async def test_what_is_missing_is_shown_below_its_field(scene: Scene) -> None:
+async def test_shows_errors_below_their_fields(scene: Scene) -> None:
     async with scene.bot():
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -167,7 +163,7 @@ async def test_what_is_missing_is_shown_below_its_field(scene: Scene) -> None:
     assert "incident" in odd["errors"]
 
 
-async def test_the_form_speaks_the_readers_language(scene: Scene) -> None:
+async def test_the_form_is_in_the_users_language(scene: Scene) -> None:
     async with scene.bot():
         await scene.bob.type("")
         form = await scene.bob.opened_form()
@@ -176,7 +172,7 @@ async def test_the_form_speaks_the_readers_language(scene: Scene) -> None:
     assert "kein Name" in wrong["errors"][form["blocks"][1]["block_id"]]
 
 
-async def test_a_form_may_begin_with_the_usual_namespace(scene: Scene) -> None:
+async def test_the_form_starts_with_the_default_namespace(scene: Scene) -> None:
     async with scene.bot(defaultNamespace="shop"):
         await scene.alice.type("")
         form = await scene.alice.opened_form()
@@ -184,7 +180,7 @@ async def test_a_form_may_begin_with_the_usual_namespace(scene: Scene) -> None:
     assert form["blocks"][0]["element"]["initial_option"]["value"] == "shop"
 
 
-async def test_from_a_message_the_form_knows_why_and_the_thread_is_told(scene: Scene) -> None:
+async def test_the_shortcut_fills_in_the_reason_and_links_the_report(scene: Scene) -> None:
     scene.kubectl_create(incident="INC-1")
     async with scene.bot():
         alert = await scene.shown("by-hand")
@@ -209,7 +205,9 @@ ALERTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=str)
-async def test_alerts_say_it_in_many_ways(scene: Scene, alert: dict[str, Any]) -> None:
+async def test_reads_the_reason_from_any_part_of_an_alert(
+    scene: Scene, alert: dict[str, Any]
+) -> None:
     message = Message(INCIDENT, "1.000001", "", [])
     scene.slack.workspace.messages.append(message)
     async with scene.bot():
@@ -218,7 +216,7 @@ async def test_alerts_say_it_in_many_ways(scene: Scene, alert: dict[str, Any]) -
     assert form["blocks"][3]["element"]["initial_value"] == "Odd traffic of <web>"
 
 
-async def test_a_form_that_cannot_be_opened_breaks_nothing(scene: Scene) -> None:
+async def test_a_form_that_cannot_be_opened_is_an_error_message(scene: Scene) -> None:
     scene.slack.faults.add(Fault("views.open", error="expired_trigger_id"))
     async with scene.bot():
         answer = await scene.alice.ask("")

@@ -10,7 +10,7 @@ from tests.integration.slackbot.scene import NAMESPACE, Document, Scene, capture
 WATCHED, COMMANDS = 100, 50
 
 
-async def test_fifty_commands_at_once_while_a_hundred_checkpoints_are_watched(
+async def test_acknowledges_fifty_commands_while_watching_a_hundred_checkpoints(
     scene: Scene,
 ) -> None:
     names = [f"case-{number}" for number in range(WATCHED)]
@@ -23,7 +23,7 @@ async def test_fifty_commands_at_once_while_a_hundred_checkpoints_are_watched(
             tasks.start_soon(play, scene, names)
             for _ in range(COMMANDS):
                 tasks.start_soon(scene.alice.type, "whoami")
-        await workspace.until(lambda: len(scene.alice.whispers()) == COMMANDS, 40)
+        await workspace.until(lambda: len(scene.alice.ephemerals()) == COMMANDS, 40)
         with anyio.fail_after(40):
             await scene.cluster.until("podcheckpoints", all_told, NAMESPACE)
     assert len(workspace.acknowledged) == COMMANDS

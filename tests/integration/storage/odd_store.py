@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 
 from forensics_core.storage.s3.client import S3Access
 
-Refusal = Callable[[web.Request], web.Response | None]
+Answer = web.StreamResponse | None
+Refusal = Callable[[web.Request], Answer | Awaitable[Answer]]
 
 
 def error(status: int, code: str, message: str, **more: str) -> web.Response:
@@ -37,6 +39,8 @@ class OddStore:
     versions: Callable[[OddStore], web.Response] | None = None
     """What it answers to `?versions`; None: as it should."""
     ranges: bool = True
+    conditions: bool = True
+    """Whether `If-None-Match` is heard at all."""
     objects: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -44,15 +48,18 @@ class OddStore:
 
     def access(self, **more: object) -> S3Access:
         return S3Access(
-            self.endpoint, "us-east-1", "k", "s", patience=5.0, attempts=2, **more  # type: ignore[arg-type]
+            self.endpoint, "us-east-1", "k", "s", **{"patience": 5.0, "attempts": 2, **more}  # type: ignore[arg-type]
         )  # fmt: skip
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((request.method, request.query_string, headers))
         for refusal in self.refusals:
-            if (refused := refusal(request)) is not None:
+            refused = refusal(request)
+            if isawaitable(refused):
+                refused = await refused
+            if refused is not None:
                 return refused
         key = request.match_info.get("key", "")
         if request.method in {"GET", "HEAD"}:
@@ -70,7 +77,7 @@ class OddStore:
         if "partNumber" in query:
             self.parts[key][int(query["partNumber"])] = body
             return web.Response(headers={"ETag": tag})
-        if key in self.objects and "If-None-Match" in request.headers:
+        if self.conditions and key in self.objects and "If-None-Match" in request.headers:
             return error(412, "PreconditionFailed", "At least one of the pre-conditions failed")
         if "uploadId" in query:
             parts = self.parts[key]

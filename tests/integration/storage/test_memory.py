@@ -14,7 +14,7 @@ from forensics_core.allocator import use_one_arena
 use_one_arena()
 import anyio
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Zstd
 
 async def source():
@@ -26,7 +26,7 @@ async def hoard():
     async def sink(frame):
         frames.append(frame)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    await convey(source(), [Digest(), Zstd(), Digest()], sink, Meter())
+    await run_pipeline(source(), [Digest(), Zstd(), Digest()], sink, Meter())
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print((after - before) // 1024, sum(map(len, frames)) // {MIB})
 

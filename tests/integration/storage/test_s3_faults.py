@@ -387,10 +387,11 @@ async def test_what_was_stored_without_an_answer_to_any_try_is_found_by_a_look(s
 async def test_nobody_to_ask_after_the_last_try_is_no_success(sink: Sink, status: int) -> None:
     """Only an answer that the key is taken, or the upload gone, speaks for itself."""
     sink.faults.add(SLOW_TO_JOIN)
-    sink.faults.add(Fault(Action.REFUSE, "HeadObject", status=status, code=str(status)))
+    sink.faults.add(Fault(Action.REFUSE, "HeadObject", status=status, code=str(status), times=None))
+    reach = replace(access(sink, patience=1.5, attempts=1), settling=1.0)
     async with (
         hung_up_on(sink),
-        open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place,
+        open_s3(S3Place("cases"), reach) as place,
     ):
         with pytest.raises(DestinationUnreachable, match="stopped answering"):
             await store(place, LARGE)

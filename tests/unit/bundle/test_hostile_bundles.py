@@ -16,9 +16,10 @@ import zstandard
 from forensics_core.bundle.fetch import fetch, unfit_names
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import VerificationError
+from forensics_core.flaws import Flaws
 from forensics_core.readers.changes import change_batches, changes
 from forensics_core.strict_json import loads_document, loads_row
-from forensics_core.tarindex.row import parse_rows
+from forensics_core.tarindex.row import read_rows
 from tests.bundles import DIFF, INSPECT, artifact, edit_manifest, replace_object, write_bundle
 
 MEASURE = """
@@ -97,6 +98,31 @@ async def test_hostile_lists_of_changes_do_not_verify(folder: Path, data: bytes)
             await changes(bundle, "web")
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"7",
+        b"NaN",
+        b'{"kind": "A"}',
+        b'{"kind": "A", "path": 7}',
+        b'{"kind": "A", "path": "\xff"}',
+        b'{"kind": "A", "path": "\\ud800"}',
+        b'{"kind": "A", "path": "/z", "size": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"kind": "A", "path": "' + b"x" * 6_000_000 + b'"}',
+    ],
+)
+async def test_one_row_that_is_none_hides_no_other(folder: Path, row: bytes) -> None:
+    before, after = b'{"kind": "A", "path": "/before"}', b'{"kind": "A", "path": "/after"}'
+    pack(folder, b'{"changes": [\n' + b",\n".join([before, row, after]) + b"\n]}\n")
+    found = []
+    async with open_bundle(str(folder)) as bundle:
+        with pytest.raises(VerificationError, match="is no list of changes"):
+            async for batch in change_batches(bundle, "web"):
+                found += [change.path for change in batch]
+    assert found == ["/before", "/after"]
+
+
 async def test_more_changes_than_fit_are_had_in_batches_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,14 +149,20 @@ async def test_more_changes_than_fit_are_had_in_batches_only(
         '"mtime": {}',
         '"path": ' + "[" * 100_000,
         '"path": 7',
+        '"path": "x"',
     ],
 )
 def test_rows_of_wrong_types_do_not_verify(wrong: str) -> None:
-    data = (json.dumps(ROW)[:-1] + f", {wrong}}}").encode()
-    assert parse_rows(json.dumps(ROW).encode(), "index")
-    with pytest.raises(VerificationError, match="a row that is none") as raised:
-        parse_rows(data, "index")
-    assert len(str(raised.value)) < 400
+    good = json.dumps(ROW).encode()
+    flaws = Flaws("index", "holds a row that is none")
+    bad = (json.dumps(ROW)[:-1] + f", {wrong}}}").encode()
+    (rows,) = read_rows(good + b"\n" + bad + b"\n" + good, flaws)
+    assert [row.path for row in rows] == [b"/x", b"/x"], "the others are there"
+    with pytest.raises(
+        VerificationError, match=r"a row that is none: .*1 place was passed over"
+    ) as raised:
+        flaws.check()
+    assert len(str(raised.value)) < 500
 
 
 def test_documents_of_many_empty_values_are_refused() -> None:

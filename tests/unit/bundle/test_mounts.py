@@ -161,8 +161,15 @@ async def test_a_mount_point_without_a_row(tmp_path: Path, rootfs: Path) -> None
 )
 async def test_a_table_that_is_none(tmp_path: Path, rootfs: Path, table: bytes) -> None:
     location = await write(tmp_path / "bundle", table, rootfs)
-    with pytest.raises(VerificationError, match=r"mounts\.json is no table of mounts"):
+    with pytest.raises(VerificationError, match=r"The table of mounts of 'web'.* is damaged"):
         await content(location, b"/etc/passwd")
+    async with open_bundle(str(location)) as bundle:
+        index = await open_index(bundle, "web")
+        found = []
+        with pytest.raises(VerificationError, match="is damaged"):
+            async for batch in index.batches():
+                found += [row.path for row in batch]
+        assert b"/etc/passwd" in found, "what can be read is"
 
 
 async def test_a_bundle_of_an_older_release(tmp_path: Path, rootfs: Path) -> None:

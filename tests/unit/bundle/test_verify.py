@@ -15,7 +15,7 @@ from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.bundle.verification import SealState, Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.errors import BundleNotFound, VerificationError
 from forensics_core.pipeline.meter import Meter
 from tests.bundles import (
@@ -32,12 +32,12 @@ from tests.bundles import (
 
 
 @pytest.fixture
-async def sealable(tmp_path: Path) -> Sealable:
+async def sealable(tmp_path: Path) -> FinishedBundle:
     return await write_bundle(str(tmp_path / "bundle"))
 
 
 @pytest.fixture
-async def folder(tmp_path: Path, sealable: Sealable) -> AsyncIterator[Path]:
+async def folder(tmp_path: Path, sealable: FinishedBundle) -> AsyncIterator[Path]:
     yield tmp_path / "bundle"
 
 
@@ -50,7 +50,7 @@ def only_message(verification: Verification) -> str:
     return problem.message
 
 
-async def test_a_fresh_bundle_verifies(folder: Path, sealable: Sealable) -> None:
+async def test_a_fresh_bundle_verifies(folder: Path, sealable: FinishedBundle) -> None:
     meter = Meter()
     verification = await verify(str(folder), progress=meter)
     assert verification.ok
@@ -153,7 +153,7 @@ async def test_files_that_nobody_named_do_no_harm_to_the_evidence(folder: Path) 
 async def test_whoever_may_add_files_makes_no_answer_endless(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forensics_core.bundle.verifier.MAX_EXTRAS", 3)
+    monkeypatch.setattr("forensics_core.bundle.verify.MAX_EXTRAS", 3)
     for number in range(10):
         (folder / f"more{number}").touch()
     verification = await verify(str(folder))
@@ -354,7 +354,7 @@ def of_shop(document: dict[str, Any]) -> None:
     document["predicate"].update(pod=pod, incident="INC-7")
 
 
-async def test_the_wanted_evidence_verifies(folder: Path, sealable: Sealable) -> None:
+async def test_the_wanted_evidence_verifies(folder: Path, sealable: FinishedBundle) -> None:
     edit_manifest(folder, of_shop)
     assert (await verify(str(folder), wanted=SHOP)).ok
     request = replace(SHOP, uid=str(sealable.statement.predicate.order.uid))

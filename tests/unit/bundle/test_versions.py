@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Set
 
 import pytest
 
@@ -40,10 +40,11 @@ class Versions:
         self.reads = 0
         self._fails = fails
 
-    async def list(self, begin: str = "") -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[Entry]:
         if self._fails:
             raise self._fails
-        return [entry for entry in self.entries if entry.name.startswith(begin)]
+        there = [entry for entry in self.entries if entry.name.startswith(begin)]
+        return [entry for entry in there if only is None or entry.name in only]
 
     async def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
         self.reads += 1

@@ -82,12 +82,12 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
     planned = plan(Survey(), told, "exited")
     monkeypatch.setattr(mounts, "MAX_TOPS", 1)
     with ExitStack() as stack:
-        tops = mounts._open_all(stack, planned[:2][::-1] + planned[2:], Host())
+        tops = mounts._open_all(stack, planned[:2][::-1] + planned[2:], Host(), frozenset())
         assert [top.path for top in tops] == [b"/etc/hosts"]
     assert [each.fate.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
-        assert mounts._open_all(stack, planned, None) == []
+        assert mounts._open_all(stack, planned, None, frozenset()) == []
     assert "not in reach" in planned[0].fate.message
 
 

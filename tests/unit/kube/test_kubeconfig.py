@@ -69,7 +69,11 @@ def write(folder: Path) -> dict[str, str]:
 def as_kubectl_has_it(kubeconfig: str) -> dict[str, Any]:
     said = subprocess.run(
         [KUBECTL, "config", "view", "--raw", "-o", "json"],
-        env={"KUBECONFIG": kubeconfig, "HOME": "/nonexistent", "PATH": os.environ["PATH"]},
+        env={
+            "KUBECONFIG": kubeconfig,
+            "HOME": os.environ.get("HOME", "/nonexistent"),
+            "PATH": os.environ["PATH"],
+        },
         capture_output=True,
         check=True,
     )
@@ -99,6 +103,26 @@ def test_files_are_merged_as_kubectl_merges_them(tmp_path: Path, names: tuple[st
     assert essential(merged) == essential(as_kubectl_has_it(joined))
 
 
+def test_a_file_that_kubectl_passes_over_names_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    joined = f"~/a/config.yaml:'{paths['a']}':{paths['b']} :{paths['b']}"
+    assert essential(merge(files_of(joined))) == essential(as_kubectl_has_it(joined))
+    assert merge(files_of(joined))["current-context"] == "ctx2"
+
+
+def test_a_name_that_comes_twice_is_refused_as_kubectl_refuses_it(tmp_path: Path) -> None:
+    twice = [{"name": "one", "cluster": {"server": f"https://{host}"}} for host in "ab"]
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "clusters": twice}))
+    with pytest.raises(subprocess.CalledProcessError):
+        as_kubectl_has_it(str(file))
+    with pytest.raises(ClusterNotConfigured, match="clusters has 'one' twice"):
+        merge(files_of(str(file)))
+
+
 def test_paths_are_relative_to_the_file_that_they_stand_in(tmp_path: Path) -> None:
     paths = write(tmp_path)
     merged = merge(files_of(f"{paths['c']}:{paths['a']}:{paths['b']}"))
@@ -126,6 +150,7 @@ async def test_the_first_file_decides_which_cluster_is_talked_to(tmp_path: Path)
         ("clusters: {}\nusers: []\n", "is missing, or empty"),
         ("clusters: [{name: x}]\n", "names no current context"),
         ("clusters: nonsense\n", "clusters is no list"),
+        ("clusters: [{name: x}, {name: x}]\n", "clusters has 'x' twice"),
         ("clusters: [nonsense]\n", "an entry of clusters has no name"),
         ("- 1\n", "is no kubeconfig"),
         ("{", "cannot be read"),

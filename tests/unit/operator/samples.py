@@ -10,7 +10,7 @@ from uuid import UUID
 from forensics_core.api.names import CHECKPOINT_UID_LABEL, FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.destination import StoredObject
 
@@ -132,7 +132,7 @@ def decoded(secret: Document) -> bytes:
     return base64.b64decode(secret["data"]["order.json"])
 
 
-def _bundle() -> Sealable:
+def _bundle() -> FinishedBundle:
     capture = Capture(
         order=OrderRef(
             uid=UUID(UID), attempt=1, sha256="0" * 64, destination="s3://cases", bundle="b"
@@ -144,7 +144,7 @@ def _bundle() -> Sealable:
         containers=(Container(name="app", container_id="containerd://abc"),),
     )
     statement = Statement(subject=(), predicate=capture)
-    return Sealable(statement, "0" * 64, StoredObject("manifest.json", 1))
+    return FinishedBundle(statement, "0" * 64, StoredObject("manifest.json", 1))
 
 
 BUNDLE = _bundle()

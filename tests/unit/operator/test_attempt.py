@@ -86,6 +86,49 @@ def test_credentials_come_from_a_secret() -> None:
     assert env_of(built)["FORENSICS_NODE_NAME"] == "node1"
 
 
+def test_a_secrets_credentials_file_is_mounted_whole_so_that_its_renewal_arrives() -> None:
+    built = build({"secret": "collector-s3"})
+    spec = pod_spec(built)
+    volume = next(one for one in spec["volumes"] if one["name"] == "credentials")
+    assert volume["secret"]["secretName"] == "collector-s3"
+    mounts = {one["name"]: one for one in spec["containers"][0]["volumeMounts"]}
+    assert "subPath" not in mounts["credentials"], "the kubelet renews no part of a volume"
+    folder = mounts["credentials"]["mountPath"]
+    assert env_of(built)["AWS_SHARED_CREDENTIALS_FILE"] == f"{folder}/credentials"
+    other = build({"node": True})
+    assert "AWS_SHARED_CREDENTIALS_FILE" not in env_of(other)
+
+
+def test_what_is_said_of_a_store_reaches_the_collector() -> None:
+    rule = DestinationRule(
+        prefix="s3://cases",
+        checksum="md5",
+        acl=True,
+        addressing_style="virtual",
+        part_size="64MiB",
+        ca_config_map="minio-ca",
+        credentials=Credentials(secret="collector-s3"),  # noqa: S106 - a name
+    )
+    built = build_job(checkpoint("Capturing"), rule, CollectorSettings(), 600)
+    env, spec = env_of(built), pod_spec(built)
+    assert {name: value for name, value in env.items() if name.startswith("FORENSICS_S3_")} == {
+        "FORENSICS_S3_CHECKSUM": "md5",
+        "FORENSICS_S3_ACL": "true",
+        "FORENSICS_S3_ADDRESSING_STYLE": "virtual",
+        "FORENSICS_S3_PART_SIZE": "64MiB",
+    }
+    mounted = {one["name"]: one["mountPath"] for one in spec["containers"][0]["volumeMounts"]}
+    assert env["AWS_CA_BUNDLE"] == f"{mounted['ca']}/ca.crt"
+    assert {"name": "ca", "configMap": {"name": "minio-ca"}} in spec["volumes"]
+    access = rule.operator_access(Timings())
+    assert (access.checksum, access.acl, access.part_size) == ("md5", True, 64 * 1024 * 1024)
+
+
+def test_nothing_is_said_of_a_store_that_has_no_settings() -> None:
+    assert not {name for name in env_of(build()) if name.startswith("FORENSICS_S3_")}
+    assert "AWS_CA_BUNDLE" not in env_of(build())
+
+
 def test_or_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
     built = build({"serviceAccount": "collector", "roleArn": "arn:aws:iam::1:role/c"})
     spec = pod_spec(built)
@@ -100,28 +143,6 @@ def test_or_from_the_node() -> None:
     built = build({"node": True})
     assert pod_spec(built)["hostNetwork"] is True
     assert "AWS_EC2_METADATA_DISABLED" not in env_of(built)
-
-
-def test_what_is_said_of_a_store_reaches_the_collector() -> None:
-    assert not [name for name in env_of(build()) if name.startswith("FORENSICS_S3")]
-    rule = DestinationRule(
-        prefix="s3://cases",
-        checksum="md5",
-        acl=False,
-        addressing_style="virtual",
-        part_size="64MiB",
-        credentials=Credentials(node=True),
-    )
-    built = build_job(checkpoint("Capturing"), rule, CollectorSettings(image="x"), 600)
-    said = {name: value for name, value in env_of(built).items() if "_S3_" in name}
-    assert said == {
-        "FORENSICS_S3_CHECKSUM": "md5",
-        "FORENSICS_S3_ACL": "false",
-        "FORENSICS_S3_ADDRESSING_STYLE": "virtual",
-        "FORENSICS_S3_PART_SIZE": "64MiB",
-    }
-    access = rule.operator_access(Timings())
-    assert (access.checksum, access.acl, access.part_size) == ("md5", False, 64 * 1024 * 1024)
 
 
 def test_the_runtimes_socket_is_named_to_every_job_if_the_settings_name_it() -> None:

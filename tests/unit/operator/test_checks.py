@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
+from forensics_core.bundle.layout import bundle_name
 from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
-from tests.unit.operator.samples import POD_UID, checkpoint, node, pod, settings
+from forensics_core.storage.locate import parse_location
+from forensics_core.storage.s3.destination import S3Place
+from tests.unit.operator.samples import NOW, POD_UID, checkpoint, node, pod, settings
 
 
 def reason(it: Any, its_pod: Any, its_node: Any = None, **more: Any) -> str:
@@ -61,6 +65,37 @@ def test_the_destination_must_lie_beneath_an_allowed_one(
     spec: dict[str, Any], expected: str
 ) -> None:
     assert reason(checkpoint(spec=spec), pod()) == expected
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"destination": "s3://cases/../other"},
+        {"destination": "s3://cases/a/./b"},
+        {"subpath": "../other"},
+        {"subpath": "a/.."},
+    ],
+)
+def test_no_folder_that_some_stores_would_take_for_another(spec: dict[str, Any]) -> None:
+    assert reason(checkpoint(spec=spec), pod()) == "DestinationNotAllowed"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"destination": "s3://cases/" + "a" * 200, "subpath": "b" * 200}, ""),
+        ({"destination": "s3://cases/" + "a" * 300, "subpath": "b" * 200}, "DestinationTooLong"),
+        ({"destination": "s3://cases/" + "a" * 250, "pod": "p" * 253}, "DestinationTooLong"),
+    ],
+)
+def test_a_bundle_has_a_path_that_stores_can_hold(spec: dict[str, Any], expected: str) -> None:
+    """Found later, it would hold its place on the node until long after its deadline."""
+    it = checkpoint(spec=spec)
+    assert reason(it, pod()) == expected
+    uid, folder = UUID(it.metadata.uid or ""), str(it.spec.destination)
+    name = bundle_name(NOW, it.target_namespace, it.spec.pod, uid, 10)
+    if not expected:
+        assert isinstance(parse_location(f"{folder}/{it.spec.subpath}/{name}/"), S3Place)
 
 
 def test_without_any_destination_there_is_nowhere_to_go() -> None:

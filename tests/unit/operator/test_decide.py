@@ -15,6 +15,7 @@ from forensics_core.errors import (
     DestinationFull,
     DestinationUnreachable,
     Invalid,
+    UsageError,
     VerificationError,
 )
 from forensics_core.operator.actions import (
@@ -267,6 +268,16 @@ def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None)
     assert isinstance(ends, Fail) and ends.over.stop_job
     assert ends.message.endswith("(attempt 3 of 3)")
     assert step(it, after=start_by, job=young, worker=worker()) == Monitor()
+
+
+def test_an_image_name_that_is_none_is_not_waited_for() -> None:
+    young = job()
+    young["metadata"]["creationTimestamp"] = NOW.isoformat()
+    never = worker({"waiting": {"reason": "InvalidImageName"}})
+    ends = step(checkpoint("Capturing"), job=young, worker=never, bundles=())
+    assert isinstance(ends, Fail)
+    assert (ends.reason, ends.over.stop_job) == ("InvalidImageName", True)
+    assert ends.message.endswith("(attempt 1 of 3)")
 
 
 def test_why_a_job_makes_no_pod_is_only_asked_once_it_is_late() -> None:
@@ -540,7 +551,9 @@ def test_while_the_store_is_away_the_place_is_given_to_others(action: Any) -> No
     [
         (AccessDenied("no"), "AccessDenied"),
         (DestinationError("no"), "DestinationRefused"),
+        (UsageError("no"), "DestinationRefused"),
         (NameTaken("no"), "NameTaken"),
+        (Invalid("no"), "Invalid"),
     ],
 )
 def test_what_would_be_refused_again_is_an_end(error: Any, reason: str) -> None:
@@ -555,7 +568,7 @@ def test_what_would_be_refused_again_is_an_end(error: Any, reason: str) -> None:
     [
         (START, Conflict("it changed")),
         (START, DestinationFull("no room")),
-        (START, Invalid("no")),
+        (Monitor(), Invalid("no")),
         (CreateJob(ORDER), AccessDenied("not allowed any more")),
         (FINISH, AccessDenied("no")),
         (FINISH, AWAY),

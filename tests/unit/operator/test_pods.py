@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from forensics_core.operator.pods import Outcome, delay, delay_of_job, outcome, started
+from forensics_core.operator.pods import (
+    Outcome,
+    delay,
+    delay_of_job,
+    hopeless,
+    outcome,
+    started,
+)
 from forensics_core.operator.status import set_failed
 from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
 
@@ -35,10 +42,23 @@ def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: s
     set_failed(checkpoint("Capturing"), found.reason, found.message, NOW)
 
 
-def test_half_a_character_does_not_spoil_the_status() -> None:
-    seen = worker(ended(1, "Error", '{"reason": "Bad", "message": "\\ud800"}'))
-    assert outcome(None, seen).message == "?"
-    set_failed(checkpoint("Capturing"), "Bad", outcome(None, seen).message, NOW)
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"reason": "Bad", "message": "\\ud800"}',
+        '{"reason": "Bad", "message": "\ud800"}',
+        '{"reason": "Bad", "reason": "Good"}',
+        '{"reason": "Bad", "retry": NaN}',
+        '{"reason": "Bad", "later": ' + "[" * 100_000,
+        '{"reason": "Bad", "later": [' + "{}," * 5_000 + "{}]}",
+        '{"reason": "Bad", "message": "' + "x" * 20_000 + '"}',
+        '{"reason": "Bad", "retry": ' + "9" * 10_000 + "}",
+    ],
+    ids=lambda message: ascii(message[:40]),
+)
+def test_last_words_that_could_be_read_in_two_ways_or_never_end_are_not_read(message: str) -> None:
+    seen = outcome(None, worker(ended(1, "Error", message)))
+    assert seen == Outcome("Error", "The collector ended with code 1 (Error)", retry=True)
 
 
 def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:
@@ -64,6 +84,15 @@ def test_why_a_worker_has_not_started() -> None:
     assert delay(worker(containerStatuses=[], conditions=[unplaced]), "n").reason == "Unschedulable"
     silent = delay(worker(containerStatuses=[]), "node1")
     assert (silent.reason, "'node1'" in silent.message) == ("NotStarted", True)
+
+
+@pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
+def test_an_image_that_no_attempt_can_start(reason: str) -> None:
+    waits = worker({"waiting": {"reason": reason, "message": "no"}})
+    assert delay(waits, "node1") == Outcome(reason, "no", retry=False)
+    assert hopeless(waits) == (reason == "InvalidImageName")
+    assert not hopeless(worker({"waiting": {"reason": "ErrImagePull"}}))
+    assert not hopeless(worker())
 
 
 def test_what_has_run_has_started() -> None:

@@ -61,7 +61,7 @@ def test_the_longest_prefix_decides(tmp_path: Path) -> None:
         ("defaultDestination: ftp://x", "defaultDestination"),
         ("maxAttempts: 0", "maxAttempts"),
         ("colector: {}", "colector"),
-        ("collector: {rate: fast}", "collector.rate: .* is no number of bytes"),
+        ("collector: {rate: fast}", "collector.rate: .* is not a valid size"),
         ("- a", "holds no settings"),
         ("a: [", "cannot be read"),
     ],
@@ -83,3 +83,53 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_credentials_come_from_exactly_one_place(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Credentials.model_validate(given)
+
+
+STORE = """
+destinations:
+  - prefix: s3://cases
+    endpoint: https://minio.example
+    checksum: sha256
+    acl: false
+    addressingStyle: virtual
+    partSize: 64MiB
+    caFile: /etc/minio/ca.crt
+    caConfigMap: minio-ca
+    credentials: {secret: collector-s3}
+"""
+
+
+def test_what_is_said_of_a_store_counts_for_the_operator_too(tmp_path: Path) -> None:
+    access = load_settings(write(tmp_path, STORE), {}).destinations[0].operator_access(Timings())
+    assert (access.checksum, access.acl, access.addressing_style) == ("sha256", False, "virtual")
+    assert (access.part_size, access.ca_bundle) == (64 * 1024 * 1024, "/etc/minio/ca.crt")
+
+
+def test_nothing_said_of_a_store_is_found_out(tmp_path: Path) -> None:
+    access = load_settings(write(tmp_path, GOOD), {}).destinations[0].operator_access(Timings())
+    assert (access.checksum, access.acl, access.addressing_style) == ("auto", None, None)
+    assert (access.part_size, access.ca_bundle) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("checksum: crc32", "checksum"),
+        ("addressingStyle: dns", "addressingStyle"),
+        ("partSize: large", "partSize: .* is no number of bytes"),
+        ("partSize: 1MiB", "partSize: .* 5 MiB to 1 GiB"),
+        ("caConfigMap: A/B", "caConfigMap"),
+    ],
+)
+def test_what_no_store_takes_is_named(tmp_path: Path, setting: str, said: str) -> None:
+    rule = f"{{prefix: 's3://a-b', credentials: {{node: true}}, {setting}}}"
+    with pytest.raises(UsageError, match=said):
+        load_settings(write(tmp_path, f"destinations: [{rule}]"), {})
+
+
+def test_a_bucket_that_aws_cannot_have_needs_an_endpoint(tmp_path: Path) -> None:
+    rule = "prefix: s3://My_Cases, credentials: {node: true}"
+    with pytest.raises(UsageError, match=r"My_Cases.*endpoint"):
+        load_settings(write(tmp_path, f"destinations: [{{{rule}}}]"), {})
+    text = f"destinations: [{{{rule}, endpoint: 'http://minio:9000'}}]"
+    assert load_settings(write(tmp_path, text), {}).destinations[0].bucket == "My_Cases"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,10 +13,11 @@ from forensics_core.api.conditions import find_condition
 from forensics_core.api.podcheckpoint import Phase, Progress
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container, NotCaptured
-from forensics_core.bundle.writer import Sealable
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.manifest import Evidence, evidence_of
 from forensics_core.operator.pods import reason_word
 from forensics_core.operator.status import (
+    MAX_CONTAINERS,
     is_delayed,
     is_of,
     location_of,
@@ -62,20 +64,36 @@ def having(**changes: object) -> Evidence:
     """Return the evidence of a bundle whose predicate says something else."""
     capture = BUNDLE.statement.predicate.model_copy(update=changes)
     statement = BUNDLE.statement.model_copy(update={"predicate": capture})
-    return evidence_of(Sealable(statement, BUNDLE.manifest_sha256, BUNDLE.manifest))
+    return evidence_of(FinishedBundle(statement, BUNDLE.manifest_sha256, BUNDLE.manifest))
+
+
+def test_a_manifest_that_fits_in_no_status_is_refused() -> None:
+    containers = (Container(name="../../etc", container_id="x"),)
+    with pytest.raises(ValueError, match="name"):
+        set_captured(checkpoint("Capturing"), having(containers=containers), NOW)
+
+
+def test_a_pod_of_more_containers_than_a_status_holds_is_captured_all_the_same() -> None:
+    names = [f"c{number}" for number in range(MAX_CONTAINERS + 1)]
+    many = pod()
+    many["spec"]["containers"] = [{"name": name, "image": "x"} for name in names]
+    begins = set_capturing(checkpoint(), many, "s3://cases", 1, "", NOW)
+    assert len(begins.containers) == MAX_CONTAINERS
+    told = having(containers=tuple(Container(name=name, container_id="x") for name in names))
+    done = set_captured(checkpoint("Capturing"), told, NOW)
+    assert len(done.containers) == MAX_CONTAINERS
 
 
 @pytest.mark.parametrize(
-    "containers",
-    [
-        (Container(name="../../etc", container_id="x"),),
-        tuple(Container(name=f"c{number}", container_id="x") for number in range(257)),
-    ],
-    ids=["name", "many"],
+    ("result", "state"), [("Captured", "Partial"), ("Partial", "Partial"), ("Failed", "Failed")]
 )
-def test_a_manifest_that_fits_in_no_status_is_refused(containers: tuple[Container, ...]) -> None:
-    with pytest.raises(ValueError, match=r"containers|name"):
-        set_captured(checkpoint("Capturing"), having(containers=containers), NOW)
+def test_a_container_that_lacks_something_is_not_called_captured(result: Any, state: str) -> None:
+    rows = tuple(Container(name=name, container_id="x", result=result) for name in ("app", "db"))
+    gap = NotCaptured(what="logs", container="app", reason="Gone", message="m")
+    minor = NotCaptured(what="x", container="db", reason="Gone", message="m", requested=False)
+    told = having(containers=rows, not_captured=(gap, minor))
+    done = set_captured(checkpoint("Capturing"), told, NOW)
+    assert [str(row.state) for row in done.containers] == [state, result]
 
 
 def gaps(count: int, reason: str = "Gone") -> Evidence:

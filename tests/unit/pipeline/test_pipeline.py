@@ -11,7 +11,7 @@ import pytest
 
 from forensics_core.errors import DestinationError, SourceError
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest
 from forensics_core.storage.blocks import BLOCK_SIZE
 from forensics_core.storage.destination import Buffer
@@ -57,7 +57,7 @@ async def test_order_is_kept_and_workers_are_bounded() -> None:
         seen.append(bytes(block[:3]))
 
     stage, meter = Uneven(), Meter()
-    await convey(blocks(8), [stage], sink, meter)
+    await run_pipeline(blocks(8), [stage], sink, meter)
     assert seen == [bytes([number]) * 3 for number in range(8)] + [b"end"]
     assert stage.most <= stage.workers
     assert meter.bytes_read == 8 * BLOCK_SIZE
@@ -78,7 +78,7 @@ async def test_a_slow_sink_holds_the_source_back() -> None:
         await anyio.sleep_forever()
 
     with anyio.move_on_after(0.5):
-        await convey(endless(), [Digest(), Digest()], stuck, Meter())
+        await run_pipeline(endless(), [Digest(), Digest()], stuck, Meter())
     assert drawn < 12
 
 
@@ -91,7 +91,7 @@ async def test_a_failing_source_ends_it_with_its_own_error() -> None:
         return
 
     with pytest.raises(SourceError, match="hung up"):
-        await convey(broken(), [Digest()], sink, Meter())
+        await run_pipeline(broken(), [Digest()], sink, Meter())
 
 
 async def test_a_failing_sink_ends_it_with_its_own_error() -> None:
@@ -99,7 +99,7 @@ async def test_a_failing_sink_ends_it_with_its_own_error() -> None:
         raise DestinationError("No space")
 
     with pytest.raises(DestinationError, match="No space"):
-        await convey(blocks(50), [Digest(), Uneven()], full, Meter())
+        await run_pipeline(blocks(50), [Digest(), Uneven()], full, Meter())
 
 
 async def test_a_failing_stage_ends_it_with_its_own_error() -> None:
@@ -111,7 +111,7 @@ async def test_a_failing_stage_ends_it_with_its_own_error() -> None:
         return
 
     with pytest.raises(ValueError, match="cannot"):
-        await convey(blocks(5), [Broken()], sink, Meter())
+        await run_pipeline(blocks(5), [Broken()], sink, Meter())
 
 
 def test_a_meter_that_has_just_begun_has_no_rate() -> None:

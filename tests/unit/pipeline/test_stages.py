@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.meter import Meter
-from forensics_core.pipeline.pipeline import convey
+from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.destination import Buffer
 
@@ -29,7 +29,7 @@ async def run(data: Sequence[bytes], stages: Sequence[Stage]) -> bytes:
     async def sink(block: Buffer) -> None:
         out.write(block)
 
-    await convey(source(), stages, sink, Meter())
+    await run_pipeline(source(), stages, sink, Meter())
     return out.getvalue()
 
 
@@ -83,4 +83,4 @@ def test_a_table_with_checksums_is_understood() -> None:
         plain[:4] + length.to_bytes(4, "little") + plain[8:16] + b"\1\2\3\4" + plain[16:20]
     ) + (b"\x80" + plain[21:])
     assert seektable.table_size(table[-9:]) == len(table)
-    assert seektable.decode(table) == [seektable.Frame(3, 7)]
+    assert list(seektable.decode(table)) == [seektable.Frame(3, 7)]

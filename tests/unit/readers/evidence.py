@@ -13,7 +13,7 @@ from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
-from tests.bundles import capture
+from tests.bundles import capture, listing
 
 WEB = "containers/web/"
 DIFF, PROCESSES = WEB + "diff.json", WEB + "processes.json"
@@ -70,7 +70,7 @@ async def write_evidence(
         await bundle.add(label, streamed({"method": "x"}, "changes", _lines(changes)))
         label = Label(PROCESSES, ArtifactKind.PROCESSES, "web")
         await bundle.add(label, streamed({"method": "x"}, "processes", _lines(processes or [])))
-        data = json.dumps({"method": "proc", "namespaces": [space]}, indent=1).encode()
+        data = listing({"method": "proc", "namespaces": [space]}, "namespaces")
         await bundle.add(Label(NETWORK, ArtifactKind.NETWORK, "web"), one(data))
         data = json.dumps(inspect or {}).encode()
         await bundle.add(Label(INSPECT, ArtifactKind.INSPECT, "web"), one(data))

@@ -32,7 +32,7 @@ from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
 from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
 from forensics_core.tarindex.archive import open_archive
-from tests.bundles import capture, edit_manifest, replace_object
+from tests.bundles import capture, edit_manifest, listing, replace_object
 from tests.integration.collector.trees import capture_tree
 
 WEB = "containers/web/"
@@ -46,7 +46,6 @@ PROCESSES = {
         },
         {"pid": 8, "ppid": 1, "startTime": "2026-08-01T10:00:01+00:00", "comm": "kworker"},
         {"pid": 9, "unreadable": "Hung"},
-        "no row",
     ]
 }
 DOCKER = {
@@ -101,7 +100,7 @@ async def documents(tmp_path: Path) -> Path:
     return await write(
         tmp_path / "documents",
         {
-            WEB + "processes.json": (ArtifactKind.PROCESSES, json.dumps(PROCESSES).encode()),
+            WEB + "processes.json": (ArtifactKind.PROCESSES, listing(PROCESSES, "processes")),
             WEB + "inspect.json": (ArtifactKind.INSPECT, json.dumps(DOCKER).encode()),
             WEB + "logs/0.log": (ArtifactKind.LOGS, LOG),
             WEB + "logs/0.log.1.gz": (
@@ -286,7 +285,9 @@ def test_what_is_not_genuine_is_named_and_the_rest_is_shown(documents: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("processes.json", b"{", "is no JSON"),
+        ("processes.json", b"{", "its first line begins no list"),
+        ("processes.json", b'{"processes": [', "its list has no end"),
+        ("inspect.json", b"{", "is no JSON"),
         ("logs/0.log.1.gz", b"plain", "is no gzip file"),
     ],
 )
@@ -358,7 +359,7 @@ async def test_a_forged_list_of_changes_is_told_and_the_files_are_shown(
 async def copy_into(bundle: BundleWriter, source: Path, name: str) -> None:
     """Take an artifact over as it is: plain, and compressed anew frame by frame."""
     async with open_bundle(str(source)) as opened:
-        archive = await open_archive(opened, opened.expectations[name])
+        archive = await open_archive(opened, opened.objects[name])
         frames = [await archive.read_frame(number) for number in range(len(archive.frames or ()))]
 
     async def blocks() -> AsyncIterator[bytes]:

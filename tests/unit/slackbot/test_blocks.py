@@ -10,17 +10,16 @@ import pytest
 from forensics_core.api.order import ArtifactKind, Retention, RetentionMode
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
-from forensics_core.bundle.problems import Problem, ProblemKind
-from forensics_core.bundle.verification import SealState, Verification
+from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
 from lab.slack.workspace import buttons, words
 from slackbot.blocks.answers import Link, links_messages, list_message
 from slackbot.blocks.elements import table
-from slackbot.blocks.home import home_view
 from slackbot.blocks.limits import message_problems, problems, view_problems
-from slackbot.blocks.root import Frame, root_message
+from slackbot.blocks.root import MessageOptions, root_message
 from slackbot.blocks.steps import StepState, elapsed, steps
 from slackbot.blocks.thread import evidence_rows, milestone_message, verification_message
-from slackbot.milestones import milestones, state
+from slackbot.handlers.home import home_view
+from slackbot.report_state import milestones, phase_word
 
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 
@@ -94,7 +93,7 @@ STAGES: list[tuple[dict[str, Any], str, list[str], list[str]]] = [
 @pytest.mark.parametrize(("status", "word", "states", "reached"), STAGES)
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("simple", [False, True])
-def test_every_stage(
+def test_the_message_shows_every_phase(
     status: dict[str, Any],
     word: str,
     states: list[str],
@@ -103,10 +102,10 @@ def test_every_stage(
     simple: bool,
 ) -> None:
     one = checkpoint(**status)
-    assert state(one) == word
+    assert phase_word(one) == word
     assert [step.state for step in steps(one, language, NOW)] == [StepState(s) for s in states]
     assert milestones(one) == reached
-    message = root_message(one, Frame("west", language, simple=simple), NOW)
+    message = root_message(one, MessageOptions("west", language, simple=simple), NOW)
     assert message_problems(message.blocks) == []
     for milestone in reached:
         assert problems(milestone_message(one, milestone, language).blocks) == []
@@ -123,8 +122,10 @@ def test_every_stage(
         ({"phase": "Complete", "conditions": [CAPTURED]}, False, {"retry"}),
     ],
 )
-def test_buttons_by_state(status: dict[str, Any], evidence: bool, offered: set[str]) -> None:
-    message = root_message(checkpoint(**status), Frame(evidence=evidence), NOW)
+def test_buttons_depend_on_the_phase(
+    status: dict[str, Any], evidence: bool, offered: set[str]
+) -> None:
+    message = root_message(checkpoint(**status), MessageOptions(evidence=evidence), NOW)
     assert set(buttons(message.blocks)) == offered
     assert {one["value"] for one in buttons(message.blocks).values()} <= {"u-1"}
 
@@ -132,12 +133,12 @@ def test_buttons_by_state(status: dict[str, Any], evidence: bool, offered: set[s
 @pytest.mark.parametrize(
     ("seconds", "text"), [(5, "0:05"), (65, "1:05"), (3725, "1:02:05"), (-5, "0:00")]
 )
-def test_elapsed_time(seconds: int, text: str) -> None:
+def test_formats_the_elapsed_time(seconds: int, text: str) -> None:
     started = (NOW - timedelta(seconds=seconds)).isoformat()
     assert elapsed(checkpoint(startTime=started), NOW) == text
 
 
-def test_the_clock_stops_at_the_end() -> None:
+def test_the_elapsed_time_stops_at_completion() -> None:
     one = checkpoint(startTime="2026-08-01T11:00:00Z", completionTime="2026-08-01T11:00:30Z")
     assert elapsed(one, NOW) == "0:30"
     assert elapsed(checkpoint(), NOW) == "0:00"
@@ -158,7 +159,7 @@ def artifact(number: int, padding: str = "") -> Artifact:
     )
 
 
-def test_the_table_has_every_artifact_and_the_manifest() -> None:
+def test_the_table_lists_every_artifact_and_the_manifest() -> None:
     rows = evidence_rows(checkpoint(manifestSHA256="cd" * 32), "en", [artifact(1)])
     assert rows[1] == ["app", "containers/app/1.json", "2.0 KiB", "ab" * 32, "none asked"]
     assert rows[-1][1] == "manifest.json"
@@ -166,7 +167,7 @@ def test_the_table_has_every_artifact_and_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("padding", ["", "x" * 400])
-def test_a_long_table_says_what_it_leaves_out(padding: str) -> None:
+def test_a_long_table_counts_what_it_leaves_out(padding: str) -> None:
     many = [artifact(number, padding) for number in range(150)]
     rows = evidence_rows(checkpoint(), "en", many)
     left = 150 - (len(rows) - 3)
@@ -191,7 +192,7 @@ def verification(*found: Problem, seal: SealState = SealState.VALID) -> Verifica
     return Verification("s3://b/x/", "ab" * 32, None, 9, 2048, seal, found, ())
 
 
-def test_what_verification_found() -> None:
+def test_shows_the_verification_result() -> None:
     well = verification_message(verification(), "en")
     assert "all 9 artifacts" in words(well.blocks)
     assert "Seal: valid" in words(well.blocks)
@@ -201,7 +202,7 @@ def test_what_verification_found() -> None:
     assert "INVALID" in words(ill.blocks)
 
 
-def test_links_are_buttons_on_pages_and_the_rest_is_said() -> None:
+def test_links_are_paged_and_the_rest_is_counted() -> None:
     url = "https://s3.example/x?" + "y" * 600
     links = [Link(f"f{number}", 1, "ab" * 32, url) for number in range(80)]
     pages = links_messages("web-0-1", "s3://b/x/", links, 5, "en")
@@ -213,7 +214,7 @@ def test_links_are_buttons_on_pages_and_the_rest_is_said() -> None:
     assert "s3.example" not in last
 
 
-def test_a_few_links_are_one_page() -> None:
+def test_a_few_links_fit_one_page() -> None:
     (page,) = links_messages("web-0-1", "s3://b/x/", [Link("f", 1, "ab", "https://x")], 5, "en")
     assert set(buttons(page.blocks)) == {"open-0"}
 

@@ -1,4 +1,4 @@
-"""Answers that are believed for a while, and turns that keep their distance."""
+"""Answers that are cached for a while."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slackbot import cache
 from slackbot.cache import Cache
-from slackbot.pace import ORDINARY, URGENT, Pace
 
 
 class Source:
@@ -26,7 +24,7 @@ class Source:
         return self.asked
 
 
-async def test_whoever_asks_at_once_waits_for_one_answer() -> None:
+async def test_concurrent_callers_share_one_answer() -> None:
     known: Cache[int] = Cache(60)
     source, answers = Source(), []
 
@@ -46,7 +44,7 @@ async def test_what_is_old_is_asked_again() -> None:
     assert [await known.get("a", source), await known.get("a", source)] == [1, 2]
 
 
-async def test_an_error_is_nobodys_answer() -> None:
+async def test_errors_are_not_cached() -> None:
     known: Cache[int] = Cache(60)
     source = Source()
     source.broken = True
@@ -57,40 +55,9 @@ async def test_an_error_is_nobodys_answer() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-async def test_it_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(cache, "LIMIT", 3)
-    known: Cache[int] = Cache(seconds)
+async def test_the_cache_is_bounded(seconds: float) -> None:
+    known: Cache[int] = Cache(seconds, limit=3)
     for number in range(4):
         await known.get(str(number), Source())
     assert len(known._known) <= 3
     assert len(known._locks) <= 3
-
-
-async def test_turns_come_in_order_and_apart() -> None:
-    pace, times = Pace(0.05), []
-
-    async def take() -> None:
-        await pace.turn()
-        times.append(anyio.current_time())
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(4):
-            tasks.start_soon(take)
-    assert times == sorted(times)
-    assert times[-1] - times[0] > 0.14
-
-
-async def test_the_urgent_go_first_and_whoever_gives_up_is_not_waited_for() -> None:
-    pace, order = Pace(0.05), []
-
-    async def take(name: str, rank: int) -> None:
-        await pace.turn(rank)
-        order.append(name)
-
-    await pace.turn()
-    async with anyio.create_task_group() as tasks:
-        for name, rank in (("a", ORDINARY), ("b", ORDINARY), ("c", URGENT), ("d", URGENT)):
-            tasks.start_soon(take, name, rank)
-        with anyio.move_on_after(0.001):
-            await pace.turn(URGENT)
-    assert order == ["c", "d", "a", "b"]

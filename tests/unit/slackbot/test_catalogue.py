@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import slackbot
-from slackbot.catalogue import language_of, say
+from slackbot.catalogue import language_of, phrase
 from slackbot.catalogue.english import ENGLISH
 from slackbot.catalogue.german import GERMAN
 
@@ -23,14 +23,14 @@ def fields(phrase: str) -> set[str]:
 
 
 @pytest.mark.parametrize("key", sorted(ENGLISH.keys() | GERMAN.keys()))
-def test_both_languages_fill_in_the_same(key: str) -> None:
+def test_both_languages_have_the_same_fields(key: str) -> None:
     assert fields(ENGLISH[key]) == fields(GERMAN[key])
 
 
-def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
+def test_every_phrase_is_used_and_defined() -> None:
     code = "\n".join(path.read_text() for path in SOURCES)
     named = set(re.findall(r'"((?:[a-z]+)(?:\.[a-zA-Z0-9]+)+)"', code))
-    families = {"root", "state", "step", "button", "confirm", "told", "seal", "table", "approval"}
+    families = {"root", "state", "step", "button", "confirm", "post", "seal", "table", "approval"}
     families |= {"refused", "error", "answer", "help", "form", "home", "plan"}
     asked = {key for key in named if key.partition(".")[0] in families}
     made = set(re.findall(r'f"([a-z]+)\.\{', code)) | {"form"}
@@ -38,8 +38,8 @@ def test_every_phrase_is_used_and_every_use_has_a_phrase() -> None:
     assert {key for key in ENGLISH.keys() - asked if key.partition(".")[0] not in made} == set()
 
 
-def test_values_are_made_harmless() -> None:
-    said = say("en", "root.reason", reason="a\nb `c` \u202e{state}")
+def test_values_are_cleaned() -> None:
+    said = phrase("en", "root.reason", reason="a\nb `c` \u202e{state}")
     assert said == "Reason: a b 'c' \\u202e{state}"
 
 
@@ -51,5 +51,5 @@ def test_languages_by_locale(locale: str, language: str) -> None:
     assert language_of(locale) == language
 
 
-def test_another_language_may_be_the_usual_one() -> None:
+def test_the_default_language_is_configurable() -> None:
     assert language_of("fr-FR", "de") == "de"

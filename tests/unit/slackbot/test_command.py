@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slackbot.command import Ask, Form, Subcommand, Verb, ask, parse
-from slackbot.errors import Told
+from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, capture_request, parse
+from slackbot.errors import UserMessage
 
-WEB = Ask("web-0", "shop")
+WEB = CaptureRequest("web-0", "shop")
 
 
 @pytest.mark.parametrize(
@@ -30,34 +30,36 @@ WEB = Ask("web-0", "shop")
         '"web-0" -n \u2018shop\u2019',
     ],
 )
-def test_one_thing_said_in_many_ways(typed: str) -> None:
+def test_equivalent_spellings_parse_alike(typed: str) -> None:
     assert parse(typed) == WEB
 
 
-def test_the_usual_namespace_where_none_is_named() -> None:
+def test_the_default_namespace_is_used_where_none_is_given() -> None:
     assert parse("web-0", "shop") == WEB
-    assert parse("web-0 -n prod", "shop") == Ask("web-0", "prod")
+    assert parse("web-0 -n prod", "shop") == CaptureRequest("web-0", "prod")
 
 
-def test_all_options_together() -> None:
+def test_parses_all_options() -> None:
     typed = (
         "web-0 -n shop -c app --container=side --reason 'odd  traffic' --incident INC-7 --dry-run"
     )
-    expected = Ask("web-0", "shop", ("app", "side"), "odd  traffic", "INC-7", dry_run=True)
+    expected = CaptureRequest(
+        "web-0", "shop", ("app", "side"), "odd  traffic", "INC-7", dry_run=True
+    )
     assert parse(typed) == expected
 
 
-def test_nothing_typed_means_the_form() -> None:
-    assert parse("  ") == Form()
+def test_an_empty_command_opens_the_form() -> None:
+    assert parse("  ") == OpenForm()
 
 
 @pytest.mark.parametrize("verb", ["list", "whoami", "help"])
-def test_subcommands_alone(verb: str) -> None:
+def test_parses_subcommands_without_a_name(verb: str) -> None:
     assert parse(verb) == Subcommand(Verb(verb))
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel", "retry", "verify"])
-def test_subcommands_about_one(verb: str) -> None:
+def test_parses_subcommands_with_a_name(verb: str) -> None:
     assert parse(f"{verb} web-0-4711") == Subcommand(Verb(verb), "web-0-4711")
 
 
@@ -73,23 +75,23 @@ def test_subcommands_about_one(verb: str) -> None:
         ("--dry-run", "error.pod"),
     ],
 )
-def test_the_problem_is_named(typed: str, key: str) -> None:
-    with pytest.raises(Told) as caught:
+def test_an_error_names_the_problem(typed: str, key: str) -> None:
+    with pytest.raises(UserMessage) as caught:
         parse(typed)
     assert caught.value.key == key
-    assert "/checkpoint web-0 -n shop" in caught.value.words("en")
-    assert "Nicht verstanden" in caught.value.words("de")
+    assert "/checkpoint web-0 -n shop" in caught.value.text("en")
+    assert "Nicht verstanden" in caught.value.text("de")
 
 
-def test_a_reason_as_long_as_the_resource_allows() -> None:
-    assert ask("web-0", "shop", reason="x" * 1024).reason == "x" * 1024
-    with pytest.raises(Told):
-        ask("web-0", "shop", reason="x" * 1025)
+def test_the_reason_is_limited_like_the_resource() -> None:
+    assert capture_request("web-0", "shop", reason="x" * 1024).reason == "x" * 1024
+    with pytest.raises(UserMessage):
+        capture_request("web-0", "shop", reason="x" * 1025)
 
 
 @given(st.text())
 @example("--reason=")
 @example("\\")
-def test_whatever_is_typed_is_understood_or_answered(typed: str) -> None:
-    with contextlib.suppress(Told):
+def test_any_text_is_parsed_or_a_user_message(typed: str) -> None:
+    with contextlib.suppress(UserMessage):
         parse(typed)

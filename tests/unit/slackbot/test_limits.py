@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 
 from lab.slack import limits as slack
+from slackbot.blocks.buttons import actions, button
 from slackbot.blocks.elements import (
     Message,
-    actions,
-    button,
     context,
     header,
     mention,
     plain,
-    rich,
+    rich_text,
     section,
+    span,
     table,
     user,
-    words,
 )
-from slackbot.blocks.form import FormPlace, form_view
+from slackbot.blocks.form import FormContext, form_view
 from slackbot.blocks.limits import (
     Block,
     message_problems,
@@ -42,9 +41,9 @@ FINE: list[Block] = [
     context(*[plain("z")] * 10),
     *actions(button("a", "A" * 100, "v"), button("b", "B", "v")),
     table([["a"] * 20] * 100),
-    rich([words("x" * 9000)], [user("U0ALICE")]),
+    rich_text([span("x" * 9000)], [user("U0ALICE")]),
     {"type": "divider"},
-    {"type": "plan", "title": "t", "tasks": [TASK | {"details": rich([words("x")])}]},
+    {"type": "plan", "title": "t", "tasks": [TASK | {"details": rich_text([span("x")])}]},
 ]
 
 BEYOND: list[tuple[Block, str]] = [
@@ -73,25 +72,25 @@ BEYOND: list[tuple[Block, str]] = [
 
 
 @pytest.mark.parametrize("block", FINE, ids=lambda block: str(block["type"]))
-def test_what_the_elements_make_is_within(block: Block) -> None:
+def test_elements_stay_within_the_limits(block: Block) -> None:
     assert problems([block]) == []
     assert slack.message_refusal("x", [block]) == ""
 
 
 @pytest.mark.parametrize(("block", "said"), BEYOND, ids=[said for _, said in BEYOND])
-def test_what_is_beyond_is_named(block: Block, said: str) -> None:
+def test_violations_are_named(block: Block, said: str) -> None:
     assert said in " ".join(problems([block]))
     assert slack.message_refusal("x", [block]) == "invalid_blocks", "the stand-in says so too"
 
 
-def test_too_many_blocks_and_the_same_id_twice() -> None:
+def test_rejects_too_many_blocks_and_duplicate_ids() -> None:
     assert "51 blocks" in problems([section("x")] * 51)[0]
     assert problems([section("x") | {"block_id": "1"}] * 2) == ["a block_id twice"]
     for blocks in ([section("x")] * 51, [section("x") | {"block_id": "1"}] * 2):
         assert slack.message_refusal("x", blocks) == "invalid_blocks"
 
 
-def test_messages_have_a_length_as_a_whole() -> None:
+def test_messages_have_a_total_length_limit() -> None:
     assert message_problems([section("x" * 3000)] * 4) == []
     assert slack.message_refusal("x", [section("x" * 3000)] * 4) == ""
     assert slack.message_refusal("x", [section("x" * 3000)] * 5) == "msg_blocks_too_long"
@@ -102,9 +101,9 @@ def test_messages_have_a_length_as_a_whole() -> None:
     assert "10000 are the most" in message_problems([table([["x" * 100] * 20] * 6)])[0]
 
 
-def test_forms() -> None:
+def test_rejects_forms_beyond_the_limits() -> None:
     view = form_view(
-        FormPlace("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
+        FormContext("C0INC", "1.2", "de", "n" * 63, "p" * 253), reason="r" * 1024, incident="i" * 63
     )
     assert view_problems(view) == []
     assert slack.view_refusal(view) == ""
@@ -123,7 +122,7 @@ def test_forms() -> None:
     assert len(view_problems({"blocks": [broken]})) == 2
 
 
-def test_options() -> None:
+def test_rejects_options_beyond_the_limits() -> None:
     assert option_problems([{"text": raw("x" * 75), "value": "v"}]) == []
     assert "101 options" in option_problems([{"text": raw("x"), "value": "v"}] * 101)
     assert len(option_problems([{"text": raw("x" * 76), "value": "v" * 151}])) == 2
@@ -132,11 +131,11 @@ def test_options() -> None:
         assert slack.options_refused([{"text": raw(text), "value": value}] * count)
 
 
-def test_a_mention_is_markup_only_where_it_is_an_id() -> None:
+def test_only_user_ids_become_mentions() -> None:
     assert mention("By", "U0ALICE") == {"type": "mrkdwn", "text": "By <@U0ALICE>"}
     assert mention("By", "x> <!here>")["type"] == "plain_text"
     assert user("nobody") == {"type": "text", "text": "nobody"}
 
 
-def test_the_text_of_a_message_is_no_markup() -> None:
+def test_message_text_is_escaped() -> None:
     assert Message("<!channel> & co", []).payload()["text"] == "&lt;!channel&gt; &amp; co"

@@ -8,8 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from slackbot.listeners.command import COMMAND
-from slackbot.listeners.form import SHORTCUT
+from slackbot.handlers.command import COMMAND
+from slackbot.handlers.form import SHORTCUT
 from slackbot.settings import load_settings
 from tests.unit.deploy.manifests import DEPLOY, called, manifests
 from tests.unit.deploy.manifests import one as everywhere

@@ -26,7 +26,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_file_and_environment_together(tmp_path: Path) -> None:
+def test_combines_file_and_environment(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path, FILE), TOKENS)
     assert settings.bot_token.get_secret_value() == "xoxb-1"
     assert "xoxb" not in repr(settings)
@@ -66,7 +66,7 @@ def test_nothing_is_allowed_by_default() -> None:
         ("{", TOKENS, "cannot be read"),
     ],
 )
-def test_what_does_not_fit_is_named(
+def test_invalid_settings_are_named(
     tmp_path: Path, text: str, environ: dict[str, str], said: str
 ) -> None:
     with pytest.raises(UsageError) as caught:

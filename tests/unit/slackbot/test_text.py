@@ -11,7 +11,7 @@ from slackbot.text import clean, clip, escape, unmarked
 
 
 @given(st.text())
-def test_whatever_comes_becomes_one_visible_line(text: str) -> None:
+def test_any_text_becomes_one_visible_line(text: str) -> None:
     line = clean(text, 50)
     assert len(line) <= 50
     assert "`" not in line

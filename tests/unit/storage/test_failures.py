@@ -17,6 +17,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
     UnauthorizedSSOTokenError,
 )
+from botocore.parsers import ResponseParserError
 
 from forensics_core.errors import (
     AccessDenied,
@@ -24,7 +25,7 @@ from forensics_core.errors import (
     DestinationFull,
     DestinationUnreachable,
 )
-from forensics_core.storage.s3.failures import ambiguous, explain, passing
+from forensics_core.storage.s3.failures import ambiguous, explain, may_appear, passing
 
 URL = "s3://cases/x"
 REFUSED = ClientConnectorError(ConnectionKey("h", 1, False, True, None, None, None), OSError(111))
@@ -98,3 +99,31 @@ def test_a_failure_is_explained(error: Exception, kind: type[DestinationError], 
     assert type(explained) is kind
     assert said in str(explained)
     assert URL in str(explained)
+
+
+@pytest.mark.parametrize(
+    ("error", "unsure", "appears"),
+    [
+        (TimeoutError(), False, True),
+        (ClientOSError(104, "reset"), False, True),
+        (ResponseParserError("no XML"), False, True),
+        (REFUSED, False, False),
+        (REFUSED, True, True),
+        (refusal(409, "OperationAborted", "is in progress"), False, True),
+        (refusal(409, "OperationAborted"), False, False),
+        (refusal(409, "OperationAborted"), True, True),
+        (refusal(404, "NoSuchUpload"), True, True),
+        (refusal(500, "InternalError", "already in progress"), False, True),
+        (refusal(500, "InternalError"), True, False),
+        (refusal(412, "PreconditionFailed"), True, False),
+    ],
+)
+def test_an_object_that_is_being_joined_may_still_appear(
+    error: Exception, unsure: bool, appears: bool
+) -> None:
+    assert may_appear(error, unsure=unsure) is appears
+
+
+def test_an_answer_that_nobody_can_read_names_the_endpoint() -> None:
+    explained = explain(ResponseParserError("no XML"), URL)
+    assert "no answer of S3" in str(explained) and "AWS_ENDPOINT_URL" in (explained.hint or "")

@@ -18,6 +18,7 @@ from forensics_core.storage.s3.destination import S3Place
         ("s3://cases", S3Place("cases")),
         ("s3://cases/", S3Place("cases")),
         ("s3://cases/2026/a b?#c/", S3Place("cases", "2026/a b?#c")),
+        ("s3://My_Cases", S3Place("My_Cases")),
         ("file:///cases/42", Path("/cases/42")),
         ("file:///with%20space", Path("/with space")),
         ("/cases/42", Path("/cases/42")),
@@ -35,7 +36,8 @@ def test_a_bare_path_is_made_absolute() -> None:
     "url",
     [
         "s3://",
-        "s3://UPPER",
+        "s3://-UPPER",
+        "s3://under_score_",
         "s3://a",
         "s3://ok/a//b",
         "s3://ok/" + "x" * 513,

@@ -18,11 +18,12 @@ from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.flaws import Flaws
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from forensics_core.tarindex.archive import Archive, open_archive
 from forensics_core.tarindex.lookup import PathFilter
-from forensics_core.tarindex.row import parse_rows
+from forensics_core.tarindex.row import read_rows
 from tests.bundles import ARCHIVE, ROOTFS, artifact, edit_manifest, replace_object, write_bundle
 from tests.integration.collector.trees import capture_tree
 
@@ -39,7 +40,7 @@ async def folder(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Archive]:
     async with open_bundle(str(folder)) as bundle:
-        yield await open_archive(bundle, bundle.expectations[ROOTFS])
+        yield await open_archive(bundle, bundle.objects[ROOTFS])
 
 
 async def test_any_part_of_an_archive(folder: Path) -> None:
@@ -241,7 +242,7 @@ def test_rows_with_names_of_any_bytes() -> None:
         "mode": "0777",
     }
     said |= {"uid": "0", "gid": "0", "size": 0, "mtime": "0", "atime": "", "ctime": ""}
-    (row,) = parse_rows(json.dumps(said).encode(), "index")
+    ((row,),) = read_rows(json.dumps(said).encode(), Flaws("index", "holds a row that is none"))
     assert (row.path, row.directory, row.target) == (b"/\xff", b"/", b"")
 
 

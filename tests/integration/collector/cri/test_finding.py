@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from anyio import to_thread
 
+from collector.byhand import Wish, capture_container
 from collector.cri.opening import open_cri
+from collector.node.procfs import HOST_PROC
 from collector.runtimes.endpoints import ENDPOINT
 from collector.runtimes.endpoints import look as _look
 from forensics_core.errors import ContainerNotFound, RuntimeUnavailable
 from lab.containerd import Containerd, running_containerd
+from lab.containerd_layouts import K0S, K3S, MICROK8S, RKE2, Layout
+from lab.images import busybox_rootfs
+from lab.process import in_thread
+from tests.integration.collector.conftest import Bundle
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -41,6 +48,36 @@ async def test_a_container_that_none_of_them_knows(
     async with open_cri("containerd", "containerd://nobody") as runtime:
         with pytest.raises(ContainerNotFound):
             await runtime.find("containerd://nobody")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(K3S, id="k3s"),
+        pytest.param(RKE2, id="RKE2"),
+        pytest.param(MICROK8S, id="MicroK8s"),
+        pytest.param(K0S, id="k0s"),
+    ],
+)
+async def test_a_container_of_another_distribution_is_captured_in_a_job(
+    layout: Layout, containerd: Containerd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside another containerd, in whose mount namespace there are no such paths."""
+    monkeypatch.setenv(HOST_PROC, "/proc")
+    rootfs = await to_thread.run_sync(busybox_rootfs, bundle.folder.parent / "rootfs")
+    async with in_thread(running_containerd(layout=layout)) as engine:
+        image = await engine.import_image(rootfs)
+        script = ["/bin/sh", "-c", "echo said; echo hello > /greeting; exec sleep 1000"]
+        async with engine.container(image, script) as container:
+            await engine.exec(container, "while [ ! -s /greeting ]; do sleep 0.1; done")
+            wish = Wish(name=bundle.folder.name, subpath="")
+            to = bundle.folder.parent.as_uri()
+            await capture_container(f"containerd://{container}", to=to, wish=wish)
+    assert not bundle.gaps()
+    (name,) = (each.name for each in bundle.capture.containers)
+    assert "./greeting" in bundle.tar(name).getnames()
+    assert "greeting" in (bundle.folder / f"containers/{name}/diff.json").read_text()
+    assert any("/logs/" in each for each in bundle.names())
 
 
 async def test_a_socket_that_was_removed_is_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,20 @@ async def test_one_that_accepts_and_says_nothing(tmp_path: Path) -> None:
         listener.listen()
         with pytest.raises(RuntimeUnavailable, match="said nothing"):
             await ask(str(tmp_path / "s"), 0.1)
+
+
+async def test_one_whose_queue_is_full(tmp_path: Path) -> None:
+    """The kernel says at once that nobody takes the connection; that is no connection."""
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as waiting:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            for _ in range(100):
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(tmp_path / "s"))
+        with pytest.raises(RuntimeUnavailable, match="cannot be reached"):
+            await ask(str(tmp_path / "s"))
 
 
 async def test_one_that_hangs_up(tmp_path: Path) -> None:

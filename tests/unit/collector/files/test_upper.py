@@ -51,6 +51,38 @@ async def test_deleted_files_are_archived_with_their_content(tmp_path: Path) -> 
 
 
 @root_only
+async def test_times_and_attributes_are_exact(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/nowhere")
+    os.setxattr(tmp_path / "link", "trusted.a=b%", b"\0\xff", follow_symlinks=False)
+    os.utime(tmp_path / "link", ns=(1, 1_234_567_890_123_456_789), follow_symlinks=False)
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            tar = await archived(held)
+    told = tar.getmember("./link").pax_headers
+    assert told["mtime"] == "1234567890.123456789"
+    assert os.fsencode(told["SCHILY.xattr.trusted.a%3Db%25"]) == b"\0\xff"
+
+
+async def test_what_cannot_be_read_is_zeros_and_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 1000)
+    with opened(os.open(tmp_path, FOLDER)) as upper:
+        async with hold_upper(upper) as held:
+            os.truncate(tmp_path / "file", 10)
+            short = HeldUpper(held.places, complete=True)
+            await archived(short)
+            assert not short.unread.total
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("collector.files.upper.open_data", _refuse)
+                tar = await archived(held)
+    file = tar.extractfile("./file")
+    assert file and file.read() == bytes(10) and held.unread.first == ["file"]
+
+
+def _refuse(_: int) -> int:
+    raise PermissionError
+
+
+@root_only
 async def test_whiteouts_and_attributes_are_kept_as_the_overlay_has_them(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.setxattr(tmp_path / "folder", "trusted.overlay.opaque", b"y")

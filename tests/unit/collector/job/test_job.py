@@ -83,7 +83,7 @@ def test_a_number_that_is_none(text: str) -> None:
 
 
 def test_a_rate_that_is_none() -> None:
-    with pytest.raises(UsageError, match="FORENSICS_RATE: 'fast' is no number of bytes"):
+    with pytest.raises(UsageError, match="FORENSICS_RATE: 'fast' is not a valid size"):
         JobSettings.from_environ({"FORENSICS_RATE": "fast"})
 
 

@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 
 from collector.job import lastwords
-from collector.job.lastwords import LIMIT, leave, of_error
+from collector.job.lastwords import DEFINITE, LIMIT, leave, of_error
 from forensics_core.errors import (
-    AccessDenied,
-    BucketNotFound,
-    ContainerNotFound,
     DestinationUnreachable,
     ForensicsError,
     ObjectExists,
-    ObjectLockMissing,
     RuntimeUnavailable,
     UsageError,
 )
@@ -32,9 +28,7 @@ def hint(words: bytes) -> tuple[str, str, bool]:
     return said.reason, said.message, said.retry
 
 
-@pytest.mark.parametrize(
-    "kind", [UsageError, AccessDenied, BucketNotFound, ObjectLockMissing, ContainerNotFound]
-)
+@pytest.mark.parametrize("kind", DEFINITE)
 def test_what_would_fail_again_is_not_tried_again(kind: type[ForensicsError]) -> None:
     assert hint(of_error(kind("No", hint="Do"))) == (kind.__name__, "No. Do.", False)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 from collector.artifacts import deleted
 from collector.artifacts.deleted import account
@@ -154,6 +155,7 @@ number = ctypes.CDLL(None).shmget(0xCAFE, 8192, 0o1600)
 def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> None:
     with holding(tmp_path, SEGMENT) as pid:
         (segment,) = sharedmemory.segments([pid, os.getpid()])
+        assert isinstance(segment, sharedmemory.Segment)
     assert (segment.key, segment.size, segment.attached) == (0xCAFE, 8192, 0)
     assert sharedmemory.segments([pid, os.getpid()]) == []
 
@@ -231,4 +233,5 @@ async def test_programs_are_hashed_once_and_within_a_budget(
     assert await small.digest(os.getpid()) == "" and small.skipped == 1
     late = Programs(seconds=0)
     assert await late.digest(os.getpid()) == "" and late.skipped == 1
-    assert Programs().look(os.getpid(), time.monotonic() - 1) == ""
+    late_look = to_thread.run_sync(Programs().look, os.getpid(), time.monotonic() - 1)
+    assert await late_look == ""

@@ -7,14 +7,22 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from collector.node.host import Host
-from collector.runtimes.endpoints import ENDPOINT, PROGRAMS, Endpoint, look, named, usual
+from collector.runtimes.endpoints import (
+    ENDPOINT,
+    Endpoint,
+    look,
+    named,
+    strangers,
+    usual,
+)
+from collector.runtimes.programs import PROGRAMS
 from forensics_core.errors import UsageError
 
 NAME = "import ctypes, sys; ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)"
@@ -177,6 +185,7 @@ def test_only_root_outside_of_all_containers_is_believed(
     monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
     believed = not path and user == "0"
     assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
+    assert bool(strangers("crio")) is not believed
 
 
 def test_a_program_that_was_replaced_is_asked_last(
@@ -240,18 +249,24 @@ def test_where_they_usually_are() -> None:
     assert usual("crio", "dockerd") == "/var/run/crio/crio.sock, /var/run/docker.sock"
 
 
-LISTEN = f"""
+LISTEN = rf"""
 import socket
 one = socket.socket(socket.AF_UNIX)
-one.bind(sys.argv[2])
+one.bind(sys.argv[2].replace("@", "\0", 1) if sys.argv[2].startswith("@") else sys.argv[2])
 one.listen()
 {SLEEP.partition("; ")[2]}"""
 
 
 @contextmanager
-def listener(name: str, path: Path, *arguments: str, folder: Path | None = None) -> Iterator[int]:
+def listener(
+    name: str,
+    path: Path,
+    *arguments: str,
+    folder: Path | None = None,
+    before: Sequence[str] = (),
+) -> Iterator[int]:
     """Run something that is called like a runtime and listens, without a word about where."""
-    command = [sys.executable, "-c", f"{NAME}{LISTEN}", name, str(path), *arguments]
+    command = [*before, sys.executable, "-c", f"{NAME}{LISTEN}", name, str(path), *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder
     ) as process:
@@ -266,6 +281,69 @@ def test_the_kernel_knows_where_a_process_listens(tmp_path: Path) -> None:
         assert str(tmp_path / "odd.sock") in sockets("containerd", pid)
     with listener("containerd", tmp_path / "odd.sock.ttrpc") as pid:
         assert str(tmp_path / "odd.sock.ttrpc") not in sockets("containerd", pid)
+
+
+def test_nobody_else_writes_into_what_the_kernel_tells(tmp_path: Path) -> None:
+    """Who shares the network namespace gives a socket a name that holds a row of /proc/net/unix."""
+    with listener("containerd", tmp_path / "odd.sock") as pid:
+        links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        inode = next(link for link in links if link.startswith("socket:["))[8:-1]
+        row = f"\n0: 00000002 00000000 00010000 0001 01 {inode} /tmp/evil.sock"
+        with socket.socket(socket.AF_UNIX) as evil:
+            evil.bind("\0" + row)
+            evil.listen()
+            assert row.encode() in Path("/proc/net/unix").read_bytes()
+            assert sockets("containerd", pid)[0] == str(tmp_path / "odd.sock")
+            assert "/tmp/evil.sock" not in sockets("containerd", pid)
+
+
+def test_a_runtime_in_another_network_namespace_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "odd.sock"
+    with listener("containerd", path, before=["unshare", "--net", "--"]) as pid:
+        assert Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        assert str(path) in sockets("containerd", pid)
+
+
+def test_a_name_without_a_file_is_a_candidate_that_says_so(tmp_path: Path) -> None:
+    name = f"@{tmp_path}/abstract"
+    with listener("containerd", Path(name)) as pid:
+        (found,) = [each for each in look("containerd") if each.socket == name]
+        assert found.host == Host.of(pid)
+        with pytest.raises(OSError, match="abstract"), found.reach():
+            pass
+
+
+def test_a_path_that_is_relative_to_where_the_runtime_works(tmp_path: Path) -> None:
+    with listener("containerd", Path("its.sock"), folder=tmp_path) as pid:
+        assert str(tmp_path / "its.sock") in sockets("containerd", pid)
+
+
+def test_what_is_for_the_runtime_alone_is_no_candidate(tmp_path: Path) -> None:
+    (tmp_path / "libnetwork").mkdir()
+    for name in ("libnetwork/4f2a.sock", "nri.sock", "debug.sock", "containerd.sock.ttrpc"):
+        with listener("dockerd", tmp_path / name) as pid:
+            assert str(tmp_path / name) not in sockets("dockerd", pid)
+
+
+def test_one_file_with_two_names_is_asked_once(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    said = str(tmp_path / "link/its.sock")
+    with listener("crio", tmp_path / "run/its.sock", "--listen", said) as pid:
+        assert sockets("crio", pid) == [str(tmp_path / "run/its.sock")]
+
+
+def test_who_only_has_the_name_is_told_and_named_a_few_times_at_most(tmp_path: Path) -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP, "crio"]
+    with ExitStack() as stack:
+        for _ in range(7):
+            pretender = stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            assert pretender.stdout and pretender.stdout.readline()
+        said = strangers("crio")
+    assert "is called crio and runs in a container." in said[0]
+    assert len(said) == 6 and said[5].endswith("more.")
 
 
 def test_a_socket_that_was_removed_is_named_all_the_same(tmp_path: Path) -> None:
@@ -284,19 +362,42 @@ def test_a_path_in_a_command_line_is_relative_to_where_the_process_works(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "content"),
+    ("arguments", "files"),
     [
-        (["--container-runtime-endpoint=unix://{}"], ""),
-        (["--container-runtime-endpoint", "unix://{}"], ""),
-        (["--config=kubelet.yaml"], "kind: KubeletConfiguration\ncontainerRuntimeEndpoint: {}\n"),
-        (["--config", "kubelet.yaml"], '{{"containerRuntimeEndpoint": "unix://{}"}}'),
+        (["--container-runtime-endpoint=unix://{}"], {}),
+        (["--container-runtime-endpoint", "unix://{}"], {}),
+        (["--config=k.yaml"], {"k.yaml": "kind: K\ncontainerRuntimeEndpoint: {}\n"}),
+        (
+            ["--config=k.yaml"],
+            {
+                "k.yaml": "# containerRuntimeEndpoint: /no\nkind: K\n"
+                'containerRuntimeEndpoint: "unix://{}" # yes\n'
+            },
+        ),
+        (["--config", "k.yaml"], {"k.yaml": '{{"containerRuntimeEndpoint": "unix://{}"}}'}),
+        (
+            ["--config=k.yaml", "--config-dir=more"],
+            {
+                "k.yaml": "containerRuntimeEndpoint: /old.sock",
+                "more/00-k3s-defaults.conf": "containerRuntimeEndpoint: unix://{}",
+                "more/10-other.conf": "maxPods: 7",
+                "more/20-no.yaml": "containerRuntimeEndpoint: /no.sock",
+            },
+        ),
+        (
+            ["--config=k.yaml", "--container-runtime-endpoint=unix://{}"],
+            {"k.yaml": "containerRuntimeEndpoint: unix:///old.sock"},
+        ),
+        (["--kubelet-args-file=args"], {"args": "--v=2\n--container-runtime-endpoint=unix://{}"}),
     ],
 )
 def test_the_endpoint_of_the_kubelet_comes_first(
-    arguments: list[str], content: str, tmp_path: Path
+    arguments: list[str], files: dict[str, str], tmp_path: Path
 ) -> None:
     first, second = tmp_path / "1.sock", tmp_path / "2.sock"
-    (tmp_path / "kubelet.yaml").write_text(content.format(second))
+    (tmp_path / "more").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content.format(second))
     said = [argument.format(second) for argument in arguments]
     with (
         listener("containerd", first),
@@ -305,3 +406,60 @@ def test_the_endpoint_of_the_kubelet_comes_first(
     ):
         found = [each.socket for each in look("containerd")]
     assert found[0] == str(second) and str(first) in found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--container-runtime-endpoint={}"],
+        ["--kubelet-arg=container-runtime-endpoint=unix://{}"],
+        ["--kubelet-arg", "--container-runtime-endpoint=unix://{}"],
+        ["--config=k3s.yaml"],
+    ],
+)
+@pytest.mark.parametrize("name", ["k3s", "k3s-server", "k3s-agent"])
+def test_the_kubelet_within_k3s(name: str, arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "k3s.yaml").write_text(f"container-runtime-endpoint: {tmp_path}/2.sock")
+    said = [argument.format(tmp_path / "2.sock") for argument in arguments]
+    with (
+        listener("containerd", tmp_path / "1.sock"),
+        listener("containerd", tmp_path / "2.sock"),
+        listener(name, tmp_path / "3.sock", *said, folder=tmp_path),
+    ):
+        found = [each.socket for each in look("containerd")]
+    assert found[0] == str(tmp_path / "2.sock")
+
+
+def test_what_the_kubelet_was_given_counts_whatever_listens_there(listening: Path) -> None:
+    """Its process may be called otherwise; Docker's engine is asked itself, not cri-dockerd."""
+    with program("kubelet", f"--container-runtime-endpoint=unix://{listening}") as pid:
+        assert look("containerd")[0] == Endpoint(str(listening), Host.of(pid))
+        assert str(listening) not in [each.socket for each in look("dockerd")]
+
+
+@pytest.mark.parametrize("arguments", [[], ["server", "--docker"]])
+def test_a_kubelet_within_k3s_that_says_nothing(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.runtimes.kubelet.K3S_SOCKET", str(tmp_path / "2.sock"))
+    with (
+        listener("containerd", tmp_path / "1.sock"),
+        listener("containerd", tmp_path / "2.sock"),
+        program("k3s-server", *arguments),
+    ):
+        found = [each.socket for each in look("containerd") if str(tmp_path) in each.socket]
+    assert found[0] == str(tmp_path / ("1.sock" if arguments else "2.sock"))
+
+
+def test_a_kubelet_in_a_container_is_not_believed(listening: Path) -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP, "kubelet"]
+    with subprocess.Popen(
+        [*command, f"--container-runtime-endpoint={listening}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout and process.stdout.readline()
+        found = [each.socket for each in look("containerd")]
+        assert process.stdin
+        process.stdin.close()
+    assert str(listening) not in found

@@ -1,0 +1,189 @@
+"""What processes keep, and no table of mounts and no list of open files shows.
+
+A file system that was unmounted lazily lives on while a process stands in it; a namespace lives on
+while one has it open; a file lies in a socket's queue, or is registered with io_uring::
+
+    found = Unlisted(until=time.monotonic() + 60)
+    found.look(pids)
+    for kept in found.kept.values(): ...
+
+Source: umount(2) on MNT_DETACH, namespaces(7), unix(7) on SCM_RIGHTS, io_uring_register(2)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+
+from collector.files.beneath import mount_number, opened
+from collector.node.procfs import Process, host_proc, pids
+
+MAX_KEPT = 200
+"""Things that are remembered; the rest are counted."""
+MAX_LINKS = 256 * 1024
+"""Open files, of all processes, that are looked at."""
+MAX_TABLE = 8 * 1024 * 1024
+"""Bytes of one table of mounts."""
+_LITTLE = 64 * 1024
+_NUMBER = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
+_COUNT = re.compile(rb"^(?:scm_fds|UserFiles):\s*([1-9]\d*)$", re.MULTILINE)
+_SPACE = re.compile(rb"(mnt|ipc|net):\[\d+\]")
+_ROW = re.compile(rb"^(\d+) \d+ \S+ (\S+) .* - (\S+) ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One thing that a process keeps."""
+
+    how: str
+    """`mount`, `namespace` or `files`."""
+    name: bytes
+    """What /proc calls it."""
+    pid: int
+    where: str
+    """The entry of its folder in /proc."""
+    count: int = 1
+
+
+@dataclass(slots=True)
+class Unlisted:
+    """A search through a container's processes; it blocks, and is meant for a thread."""
+
+    until: float
+    """When it gives up, by the monotonic clock."""
+    kept: dict[tuple[str, bytes], Kept] = field(default_factory=dict)
+    more: int = 0
+    """Things past `MAX_KEPT`."""
+    unseen: list[int] = field(default_factory=list)
+    """Processes that were not looked at wholly."""
+    links: int = MAX_LINKS
+    _mounts: set[bytes] = field(default_factory=set)
+    _tables: set[tuple[bytes, bytes]] = field(default_factory=set)
+    _all: bool = False
+    _spaces: dict[bytes, Kept] = field(default_factory=dict)
+
+    def look(self, numbers: Iterable[int]) -> None:
+        """Look at these processes, and threads; one that ends meanwhile keeps nothing."""
+        numbers = [*numbers]
+        self._mounts.add(_memory_mount())
+        for number in chain(numbers, (1,), (os.getpid(),)):
+            with suppress(OSError), Process.open(number) as process:
+                self._read_table(process, ours=number in numbers)
+        for number in numbers:
+            try:
+                with Process.open(number) as process:
+                    self._process(process)
+            except PermissionError:
+                self.unseen.append(number)
+            except OSError:
+                continue
+        self._judge_spaces()
+
+    def _read_table(self, process: Process, *, ours: bool) -> None:
+        seen = process.link("ns/mnt"), process.link("root")
+        if seen in self._tables:
+            return
+        self._tables.add(seen)
+        for number, root, kind in _ROW.findall(process.read("mountinfo", MAX_TABLE)):
+            self._mounts.add(number)
+            # Of a network nobody is in there are settings only.
+            if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
+                self._spaces.setdefault(root, Kept("namespace", root, process.pid, "mountinfo"))
+
+    def _process(self, process: Process) -> None:
+        for name in ("cwd", "root", "exe"):
+            with suppress(OSError):
+                link = process.link(name)
+                flags = os.O_PATH | os.O_CLOEXEC
+                with opened(os.open(name, flags, dir_fd=process.folder)) as place:
+                    self._judge_mount(process, link, name, b"%d" % mount_number(place))
+        for name in self._open_files(process):
+            self.links -= 1
+            if self.links < 0 or time.monotonic() > self.until:
+                self.unseen.append(process.pid)
+                return
+            with suppress(OSError):
+                self._open_file(process, name)
+
+    def _open_files(self, process: Process) -> Iterator[str]:
+        for folder in ("", *(f"task/{number}/" for number in self._threads(process))):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                place = os.open(
+                    f"{folder}fd",
+                    os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,
+                    dir_fd=process.folder,
+                )
+                with opened(place), os.scandir(place) as entries:
+                    yield from (f"{folder}fd/{entry.name}" for entry in entries)
+
+    def _threads(self, process: Process) -> list[int]:
+        numbers = process.numbers("task", max(self.links, 0) + 1)
+        return [number for number in numbers if number != process.pid]
+
+    def _open_file(self, process: Process, name: str) -> None:
+        link = process.link(name)
+        if _SPACE.fullmatch(link):
+            self._spaces.setdefault(link, Kept("namespace", link, process.pid, name))
+            return
+        if not link.startswith((b"/", b"socket:", b"anon_inode:[io_uring]")):
+            return
+        said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
+        if link.startswith(b"/"):
+            match = _NUMBER.search(said)
+            self._judge_mount(process, link, name, match[1] if match else b"")
+        elif match := _COUNT.search(said):
+            self._keep(Kept("files", link, process.pid, name, int(match[1])), link)
+
+    def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
+        if not number or number in self._mounts or ("mount", number) in self.kept:
+            return
+        if len(self.kept) >= MAX_KEPT:
+            self.more += 1
+            return
+        # It may be of this moment, or of a namespace of the machine's.
+        self._tables.clear()
+        self._read_table(process, ours=True)
+        if number not in self._mounts:
+            self._read_all()
+        if number not in self._mounts:
+            self._keep(Kept("mount", link, process.pid, name), number)
+
+    def _read_all(self) -> None:
+        """Read the tables of all namespaces of the machine, once."""
+        for number in [] if self._all else pids():
+            if time.monotonic() < self.until:
+                with suppress(OSError), Process.open(number) as process:
+                    self._read_table(process, ours=False)
+        self._all = True
+
+    def _judge_spaces(self) -> None:
+        """Keep the namespaces that no process of the whole machine is in."""
+        if not self._spaces:
+            return
+        lived: set[bytes] = set()
+        for number in pids():
+            for kind in ("mnt", "ipc", "net"):
+                with suppress(OSError):
+                    lived.add(os.fsencode((host_proc() / str(number) / "ns" / kind).readlink()))
+        for space, kept in self._spaces.items():
+            if space not in lived:
+                self._keep(kept, space)
+
+    def _keep(self, kept: Kept, key: bytes) -> None:
+        if (kept.how, key) in self.kept:
+            return
+        if len(self.kept) >= MAX_KEPT:
+            self.more += 1
+        else:
+            self.kept[kept.how, key] = kept
+
+
+def _memory_mount() -> bytes:
+    """Return the number of the mount on which the kernel keeps memfds and shared memory."""
+    with opened(os.memfd_create("probe", os.MFD_CLOEXEC)) as file:
+        return b"%d" % mount_number(file)

@@ -1,0 +1,288 @@
+"""What the manifest promises of every object, whether it contradicts itself, and holding the bytes
+of an object against it.
+
+Memory is bounded whatever the bytes are: what decompression yields is hashed and forgotten, and no
+more of it is made than the manifest promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import IO, cast
+
+import zstandard
+from anyio import to_thread
+
+from forensics_core.api.order import Compression
+from forensics_core.bundle.layout import CONTEXT, MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
+from forensics_core.bundle.manifest import Artifact, Statement
+from forensics_core.bundle.verification import Problem, ProblemKind
+from forensics_core.errors import (
+    DestinationError,
+    DestinationUnreachable,
+    ObjectNotFound,
+    VerificationError,
+)
+from forensics_core.storage.folder import UNFINISHED
+from forensics_core.storage.store import check_name
+from forensics_core.tarindex.archive import MAX_FRAME
+
+_RESERVED = (UNFINISHED, UNVERIFIED)
+"""Endings that say something about a file in a folder, so that no object may have them."""
+
+
+UNSIZED_LIMIT = 256 * 1024 * 1024
+"""Bytes that an object may have whose size the manifest does not say: what the cluster said, and
+the check sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedObject:
+    """One object as it should be; None where the manifest does not say."""
+
+    name: str
+    sha256: str
+    """Of the bytes as stored."""
+    size: int | None = None
+    """Bytes, as stored."""
+    version_id: str | None = None
+    compressed: bool = False
+    original_sha256: str = ""
+    """Of the bytes before compression, where there was one."""
+    original_size: int = 0
+
+    @property
+    def most(self) -> int:
+        """How many bytes, as stored, there can be at most."""
+        return UNSIZED_LIMIT if self.size is None else self.size
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the ending of its compression: `rootfs.tar` of `rootfs.tar.zst`."""
+        return self.name.removesuffix(".zst") if self.compressed else self.name
+
+    def plain(self) -> ExpectedObject:
+        """Return what is promised of the decompressed copy."""
+        return ExpectedObject(self.plain_name, self.original_sha256, self.original_size)
+
+
+def expected_objects(statement: Statement) -> list[ExpectedObject]:
+    """Return one for each subject whose name can be trusted, in the manifest's order."""
+    artifacts = {artifact.name: artifact for artifact in statement.predicate.artifacts}
+    promised: dict[str, ExpectedObject] = {}
+    for subject in statement.subject:
+        if _safe(subject.name) and subject.name not in promised:
+            artifact = artifacts.get(subject.name)
+            promised[subject.name] = _expectation(subject.name, subject.digest.sha256, artifact)
+    return list(promised.values())
+
+
+def contradictions(statement: Statement) -> Iterator[Problem]:
+    """Yield what is inconsistent within the manifest itself."""
+    names = [subject.name for subject in statement.subject]
+    rows = [artifact.name for artifact in statement.predicate.artifacts]
+    unsafe = {name for name in [*names, *rows] if not _safe(name)}
+    for name in sorted(unsafe):
+        yield _inconsistent(name, "the name leads out of the bundle, or is another's")
+    yield from _repeated("a subject", names)
+    yield from _repeated("an artifact", rows)
+    yield from _alike(names)
+    digests = {subject.name: subject.digest.sha256 for subject in statement.subject}
+    for artifact in statement.predicate.artifacts:
+        yield from _contradiction(artifact, digests.get(artifact.name))
+    for name in sorted(set(names) - set(rows) - unsafe - {SHA256SUMS}):
+        if not name.startswith(CONTEXT):
+            yield _inconsistent(name, "it is a subject, but the capture does not describe it")
+
+
+def _repeated(what: str, names: list[str]) -> Iterator[Problem]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            yield _inconsistent(name, f"it is {what} {times} times")
+
+
+def _alike(names: Iterable[str]) -> Iterator[Problem]:
+    """Yield names that some file systems take for another's: one file would replace the other."""
+    first: dict[str, str] = {}
+    for name in sorted(set(names)):
+        other = first.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            yield _inconsistent(name, f"some file systems take it for {other}")
+
+
+def _contradiction(artifact: Artifact, subject_sha256: str | None) -> Iterator[Problem]:
+    if subject_sha256 is None:
+        yield _inconsistent(artifact.name, "the capture describes it, but it is no subject")
+    elif subject_sha256 != artifact.sha256:
+        yield _inconsistent(artifact.name, "its subject and the capture name different SHA-256s")
+    stored = (artifact.sha256, artifact.size)
+    original = (artifact.original_sha256, artifact.original_size)
+    if artifact.compression is Compression.NONE and stored != original:
+        yield _inconsistent(artifact.name, "it is not compressed, yet differs from its original")
+
+
+def _expectation(name: str, sha256: str, artifact: Artifact | None) -> ExpectedObject:
+    if artifact is None:
+        return ExpectedObject(name, sha256)
+    return ExpectedObject(
+        name=name,
+        sha256=sha256,
+        size=artifact.size,
+        version_id=artifact.version_id,
+        compressed=artifact.compression is Compression.ZSTD,
+        original_sha256=artifact.original_sha256,
+        original_size=artifact.original_size,
+    )
+
+
+def _safe(name: str) -> bool:
+    """Whether an object may be called so, and its decompressed copy, which lacks the `.zst`."""
+    try:
+        plain = check_name(name).removesuffix(".zst")
+    except VerificationError:
+        return False
+    # A backslash parts folders for some stores and systems; control characters steer terminals.
+    odd = "\\" in name or any(unicodedata.category(one) == "Cc" for one in name)
+    return not odd and plain not in {MANIFEST, SEAL} and not plain.endswith(_RESERVED)
+
+
+def _inconsistent(name: str, message: str) -> Problem:
+    return Problem(ProblemKind.INCONSISTENT, name, message)
+
+
+async def check_object(
+    blocks: AsyncIterable[bytes],
+    expected: ExpectedObject,
+    passed: Callable[[bytes], Awaitable[None]],
+) -> Problem | None:
+    """Compare what `blocks` yields with what was promised, handing each block to `passed`.
+
+    The work is done in threads. Reading ends where more comes than was promised, so that nobody can
+    fill a disk. Returns what is wrong, or None. Raises `DestinationUnreachable`, which says nothing
+    about the evidence.
+    """
+    check = ObjectCheck(expected)
+    try:
+        async with aclosing(_explained(blocks, expected.name)) as readable:
+            async for block in readable:
+                await to_thread.run_sync(check.feed, block)
+                if check.too_long:
+                    break
+                await passed(block)
+    except _Broken as broken:
+        return broken.problem
+    return check.verdict()
+
+
+class _Broken(Exception):
+    """Reading failed, which is a finding."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+async def _explained(blocks: AsyncIterable[bytes], name: str) -> AsyncGenerator[bytes, None]:
+    """Pass `blocks` on, and keep their failures apart from those of whoever takes them."""
+    try:
+        async for block in blocks:
+            yield block
+    except DestinationUnreachable:
+        raise
+    except ObjectNotFound as error:
+        raise _Broken(Problem(ProblemKind.MISSING, name, "it is not there")) from error
+    except DestinationError as error:
+        raise _Broken(Problem(ProblemKind.UNREADABLE, name, error.message)) from error
+
+
+class ObjectCheck:
+    """One object under way."""
+
+    def __init__(self, expected: ExpectedObject) -> None:
+        self._expected = expected
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._original = _Original(expected.original_size)
+        sink = cast(IO[bytes], self._original)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+        self._zstd = decompressor.stream_writer(sink, closefd=False)
+        self._broken = "" if expected.compressed else "not compressed"
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes, as stored. Called in a thread."""
+        self._sha256.update(block)
+        self._size += len(block)
+        if self._broken:
+            return
+        try:
+            self._zstd.write(block)
+        except zstandard.ZstdError as error:
+            self._broken = f"cannot be decompressed: {error}"
+        except _TooLong:
+            self._broken = f"decompresses to more than the {self._original.most} bytes promised"
+
+    @property
+    def too_long(self) -> bool:
+        """Whether more came than there can be."""
+        return self._size > self._expected.most
+
+    def verdict(self) -> Problem | None:
+        """Return what is wrong, after the last block."""
+        stored = self._stored_verdict()
+        if not self._expected.compressed:
+            return self._problem(ProblemKind.MISMATCH, stored)
+        if stored and self._broken:
+            stored = f"{stored}; it {self._broken}"
+        if stored:
+            return self._problem(ProblemKind.MISMATCH, stored)
+        if self._broken:
+            message = f"it {self._broken}, although it is stored as the manifest says"
+            return self._problem(ProblemKind.UNREADABLE, message)
+        return self._problem(ProblemKind.MISMATCH, self._original_verdict())
+
+    def _stored_verdict(self) -> str:
+        expected, size = self._expected, self._size
+        if expected.size is not None and size < expected.size:
+            return f"it is truncated: {size} of {expected.size} bytes are there"
+        if self.too_long:
+            return f"it is too long: there are more than {expected.most} bytes"
+        found = self._sha256.hexdigest()
+        if found == expected.sha256:
+            return ""
+        return f"its SHA-256 is {found}, the manifest says {expected.sha256}"
+
+    def _original_verdict(self) -> str:
+        expected, found = self._expected, self._original
+        if found.size != expected.original_size:
+            return f"it decompresses to {found.size} of {expected.original_size} bytes"
+        if found.sha256.hexdigest() == expected.original_sha256:
+            return ""
+        return f"decompressed, its SHA-256 is not {expected.original_sha256}"
+
+    def _problem(self, kind: ProblemKind, message: str) -> Problem | None:
+        return Problem(kind, self._expected.name, message) if message else None
+
+
+class _TooLong(Exception):
+    """More came out than was promised: a decompression bomb, or another file."""
+
+
+class _Original:
+    """Where decompressed bytes go, in small pieces."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def write(self, piece: bytes) -> int:
+        self.size += len(piece)
+        if self.size > self.most:
+            raise _TooLong
+        self.sha256.update(piece)
+        return len(piece)

@@ -1,0 +1,1 @@
+"""What every long-running program needs: settings, JSON logs, health, stopping at a signal."""

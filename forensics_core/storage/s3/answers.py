@@ -1,0 +1,116 @@
+"""Answers as they come over the wire: redirects are not followed, and every byte is progress.
+
+Three things that botocore and aiohttp do by themselves end badly at stores that are not quite S3:
+
+- aiohttp follows `Location`, with a signature that is made for another host;
+- botocore asks for a bucket's region by HeadBucket, for that HeadBucket again, and so on;
+- a store that joins thousands of parts keeps the connection alive with white space for minutes, and
+  only the whole answer is waited for.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+from aiobotocore.httpsession import AIOHTTPSession
+from aiohttp import ClientPayloadError
+
+from forensics_core.storage.budget import MIB
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+LONGEST = 32 * MIB
+"""Bytes of an answer that is no object: a page of a listing has one MiB or two."""
+
+progress: ContextVar[Callable[[], None]] = ContextVar("progress", default=lambda: None)
+"""Called for whatever arrives; `attempts` sets it to what puts its deadline off."""
+
+
+class AnswerSession(AIOHTTPSession):
+    """What `AioConfig.http_session_cls` takes."""
+
+    async def send(self, request: Any) -> Any:
+        """Send a request; the answer to one that is not for an object is read to its end."""
+        token = _streams.set(request.stream_output)
+        try:
+            return await super().send(request)
+        finally:
+            _streams.reset(token)
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        return _Direct(await cast(Any, super())._get_session(proxy_url))
+
+
+_streams: ContextVar[bool] = ContextVar("streams", default=False)
+
+
+class _Direct:
+    """As much of a `ClientSession` as aiobotocore uses."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    async def request(self, method: str, **arguments: Any) -> Any:
+        response = await self._session.request(method, allow_redirects=False, **arguments)
+        progress.get()()
+        if _streams.get() and response.status < 300:
+            return response
+        return _Read(response, await _all_of(response))
+
+
+async def _all_of(response: Any) -> bytes:
+    blocks: list[bytes] = []
+    size = 0
+    try:
+        async for block in response.content.iter_any():
+            progress.get()()
+            blocks.append(block)
+            size += len(block)
+            if size > LONGEST:
+                raise ClientPayloadError(f"an answer has more than {LONGEST // MIB} MiB")
+    except BaseException:
+        response.close()
+        raise
+    return _unpacked(b"".join(blocks), response.headers.get("Content-Encoding", ""))
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """Undo what a proxy does that compresses answers though nobody asked for it."""
+    if encoding.lower() != "gzip":
+        return body
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, LONGEST)
+    except zlib.error:
+        return body  # It is parsed as what it is, and told to be no answer.
+
+
+class _Read:
+    """As much of a `ClientResponse` as aiobotocore uses of one that is no stream."""
+
+    def __init__(self, response: Any, body: bytes) -> None:
+        self.url = response.url
+        self.status: int = response.status
+        self.raw_headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+def bound_redirects(client: S3Client) -> None:
+    """Keep `client` from asking for a bucket's region by the very request that did not tell it."""
+    events: Any = client.meta.events
+    events.register_first("needs-retry.s3.HeadBucket", _no_second_guess)
+
+
+def _no_second_guess(response: Any, request_dict: dict[str, Any], **_: object) -> None:
+    if response is None:
+        return
+    http, parsed = response
+    told = "x-amz-bucket-region" in http.headers or parsed.get("Error", {}).get("Region")
+    if not told:
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True

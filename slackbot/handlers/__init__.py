@@ -1,0 +1,1 @@
+"""What Slack calls: each handler acknowledges first, and only then starts the work."""

@@ -1,0 +1,116 @@
+"""`/checkpoint`, with all that may follow it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from slack_bolt.async_app import AsyncAck, AsyncApp
+
+from slackbot.authorisation import Actor
+from slackbot.blocks.answers import help_message, list_message, preview_message
+from slackbot.blocks.elements import Message, sentence
+from slackbot.blocks.steps import steps
+from slackbot.bot import Bot, Handler
+from slackbot.catalogue import phrase
+from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, parse
+from slackbot.finder import evidence_of
+from slackbot.handlers.form import open_form
+from slackbot.handlers.payload import Body, command_actor, reply_to
+from slackbot.report_state import phase_word
+from slackbot.slack import Reply
+
+COMMAND = "/checkpoint"
+
+
+def register(app: AsyncApp, bot: Bot) -> None:
+    """Register the command."""
+
+    @app.command(COMMAND)
+    async def typed(ack: AsyncAck, body: Body) -> None:
+        await ack()
+        actor = command_actor(body)
+        reply = reply_to(bot.slack, body, actor)
+        bot.start(partial(handle, bot, actor, reply, body), actor, reply)
+
+
+async def handle(bot: Bot, actor: Actor, reply: Reply, body: Body) -> None:
+    """Do what was typed. Raises `UserMessage`."""
+    parsed = parse(body.get("text") or "", bot.settings.default_namespace)
+    if isinstance(parsed, OpenForm):
+        await open_form(bot, actor, body["trigger_id"])
+    elif isinstance(parsed, Subcommand):
+        await _SUBCOMMANDS[parsed.verb](bot, actor, reply, parsed.name)
+    else:
+        await _capture(bot, actor, reply, parsed)
+
+
+async def _capture(bot: Bot, actor: Actor, reply: Reply, request: CaptureRequest) -> None:
+    # Under its own name in the audit log: a preview is no capture.
+    person = await bot.authorisation.admit(actor, "preview" if request.dry_run else "capture")
+    spec = bot.requests.spec(request)
+    if request.dry_run:
+        preview = await bot.requests.preview(person, spec)
+        await reply.send(preview_message(preview, person.language))
+        return
+    submitted = await bot.requests.submit(person, spec, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
+
+
+async def _help(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
+    await reply.send(help_message(await bot.authorisation.language(actor)))
+
+
+async def _whoami(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
+    person = await bot.authorisation.admit(actor, "whoami")
+    identity, language = person.identity, person.language
+    key = "answer.whoami.groups" if identity.groups else "answer.whoami.nogroups"
+    first = phrase(language, "answer.whoami", user=actor.user, identity=identity.username)
+    await reply.send_text(f"{first} {phrase(language, key, groups=', '.join(identity.groups))}")
+
+
+async def _list(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
+    person = await bot.authorisation.admit(actor, "list")
+    found = await bot.finder.seen_by(person, actor.channel)
+    await reply.send(list_message(found, person.language))
+
+
+async def _status(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
+    person, checkpoint = await bot.finder.named(actor, "status", name)
+    word = phrase(person.language, f"state.{phase_word(checkpoint)}")
+    found = steps(checkpoint, person.language, bot.reporter.context.now())
+    summary = " ".join(f"{step.title}: {', '.join(step.lines) or '-'}." for step in found)
+    text = phrase(person.language, "answer.status", name=name, state=word, summary=summary)
+    await reply.send(_with_location(text, checkpoint.evidence_location))
+
+
+def _with_location(text: str, location: str) -> Message:
+    return sentence(f"{text} {location}".strip())
+
+
+async def _cancel(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
+    person, checkpoint = await bot.finder.named(actor, "cancel", name)
+    await bot.requests.cancel(checkpoint, person.language)
+    await reply.send_text(phrase(person.language, "answer.cancelled", name=name))
+
+
+async def _retry(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
+    person, checkpoint = await bot.finder.named(actor, "retry", name)
+    submitted = await bot.requests.retry(person, checkpoint, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
+
+
+async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
+    person, checkpoint = await bot.finder.named(actor, "verify", name)
+    evidence_of(checkpoint)
+    await bot.verify(checkpoint, reply, person.language)
+
+
+_SUBCOMMANDS: dict[Verb, Handler] = {
+    Verb.HELP: _help,
+    Verb.WHOAMI: _whoami,
+    Verb.LIST: _list,
+    Verb.STATUS: _status,
+    Verb.CANCEL: _cancel,
+    Verb.RETRY: _retry,
+    Verb.VERIFY: _verify,
+}

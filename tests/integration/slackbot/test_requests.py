@@ -1,0 +1,117 @@
+"""Requests while Slack or the cluster fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from forensics_loopback.faults import Fault as ClusterFault
+from lab.slack.faults import Fault
+from tests.integration.slackbot.scene import (
+    INCIDENT,
+    Scene,
+)
+
+
+async def test_captures_do_not_wait_for_slack(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("chat.postMessage", times=2, status=503))
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        assert scene.slack.workspace.messages == []
+        await scene.shown(made["metadata"]["name"])
+    assert f"Asked for, as {made['metadata']['name']}" in answer.text
+
+
+async def test_an_unavailable_cluster_is_an_error_message(scene: Scene) -> None:
+    async with scene.bot():
+        scene.cluster.faults.add(ClusterFault(verb="get", resource="pods", status=500))
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "The Kubernetes API does not answer" in answer.text
+    assert scene.checkpoints() == []
+
+
+async def test_a_lost_answer_creates_no_second_checkpoint(
+    scene: Scene,
+) -> None:
+    lost = ClusterFault(verb="create", resource="podcheckpoints", reset=True, executed=True)
+    scene.cluster.faults.add(lost)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "Asked for" in answer.text
+    assert len(scene.checkpoints()) == 1
+
+
+async def test_gives_up_creating_while_the_cluster_stays_unavailable(scene: Scene) -> None:
+    away = ClusterFault(verb="create", resource="podcheckpoints", times=3)
+    scene.cluster.faults.add(away)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "The Kubernetes API does not answer" in answer.text
+    assert scene.slack.workspace.messages == []
+
+
+async def test_a_name_that_exists_is_an_error(scene: Scene) -> None:
+    taken = '{"kind": "Status", "reason": "AlreadyExists", "message": "taken", "code": 409}'
+    fault = ClusterFault(verb="create", resource="podcheckpoints", status=409, body=taken)
+    scene.cluster.faults.add(fault)
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+    assert "The cluster did not do it" in answer.text
+
+
+async def test_captures_from_a_channel_without_the_bot_and_says_so(scene: Scene) -> None:
+    channel = scene.slack.workspace.channels[INCIDENT]
+    channel["is_member"] = False
+    async with scene.bot():
+        answer = await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        refused = await scene.alice.ask("prod/api-0")
+        assert scene.slack.workspace.messages == []
+        channel["is_member"] = True
+        await scene.shown(made["metadata"]["name"])
+    assert "The bot is not in this channel: /invite it" in answer.text
+    assert "Slack did not do it (not_in_channel)" in refused.text
+
+
+async def test_an_unexpected_error_is_logged_and_answered(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    pod = scene.cluster.get("pods", "web-0", "shop")
+    odd = json.dumps(pod | {"metadata": {"name": "web-0"}})
+    fault = ClusterFault(verb="get", resource="pods", status=200, body=odd)
+    async with scene.bot():
+        scene.cluster.faults.add(fault)
+        answer = await scene.alice.ask("web-0 -n shop")
+        stranger = scene.slack.workspace.users.pop("U0BOB")
+        scene.slack.workspace.users["U0BOB"] = {"name": stranger["id"]}
+        await scene.bob.type("whoami")
+        again = await scene.alice.ask("whoami")
+    number = answer.text.rpartition(" ")[2]
+    assert "Something went wrong in the bot" in answer.text
+    assert f"Unforeseen, {number}" in caplog.text
+    assert "alice" in again.text
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("response_url", status=429), Fault("response_url", status=500)]
+)
+async def test_retries_an_answer(scene: Scene, fault: Fault) -> None:
+    scene.slack.faults.add(fault)
+    async with scene.bot():
+        answer = await scene.alice.ask("whoami")
+    assert "alice" in answer.text
+
+
+async def test_an_undeliverable_answer_does_not_end_the_bot(scene: Scene) -> None:
+    async with scene.bot():
+        for fault in (
+            Fault("response_url", times=3, status=500),
+            Fault("response_url", status=404),
+        ):
+            scene.slack.faults.add(fault)
+            await scene.alice.type("web-0 -n nowhere")
+            await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
+        answer = await scene.alice.ask("whoami")
+    assert "alice" in answer.text

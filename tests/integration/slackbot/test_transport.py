@@ -1,0 +1,145 @@
+"""The same bot, called by HTTP with Slack's signature."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import socket
+import time
+from urllib.parse import urlencode
+
+import aiohttp
+import anyio
+import pytest
+
+from lab.slack.faults import Fault
+from slackbot.errors import SlackError
+from slackbot.transport import SeenKeys
+from tests.integration.slackbot.scene import (
+    Scene,
+    innermost,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_serves_commands_and_clicks_by_http(scene: Scene) -> None:
+    port = free_port()
+    scene.slack.events_url = f"http://127.0.0.1:{port}/slack/events"
+    async with scene.bot(transport="http", port=port, appToken=None):
+        answer = await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.progress(made["metadata"]["name"], phase="Pending")
+        root = await scene.shown("waiting")
+        stopped = await scene.alice.click(root, "cancel")
+        home = await scene.alice.open_home()
+    assert "Asked for" in answer.text
+    assert "Cancelling" in stopped.text
+    assert home["type"] == "home"
+
+
+async def test_rejects_requests_without_a_valid_signature(scene: Scene) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/slack/events"
+    body = "command=%2Fcheckpoint&text=web-0+-n+shop&user_id=U0ALICE&team_id=T0LAB&channel_id=C0INC"
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Request-Timestamp": "1",
+        "X-Slack-Signature": "v0=00",
+    }
+    async with (
+        scene.bot(transport="http", port=port),
+        aiohttp.ClientSession() as session,
+        session.post(url, data=body, headers=headers) as response,
+    ):
+        assert response.status == 401
+    assert scene.checkpoints() == []
+
+
+def signed(secret: str, body: str, when: int) -> dict[str, str]:
+    digest = hmac.new(secret.encode(), f"v0:{when}:{body}".encode(), hashlib.sha256)
+    return {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Request-Timestamp": str(when),
+        "X-Slack-Signature": f"v0={digest.hexdigest()}",
+    }
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["replayed", "retried with a new signature"])
+async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/slack/events"
+    fields = {
+        "command": "/checkpoint",
+        "text": "web-0 -n shop",
+        "user_id": "U0ALICE",
+        "team_id": "T0LAB",
+        "channel_id": "C0INC",
+        "trigger_id": "1.2.3",
+        "response_url": "http://127.0.0.1:9/",
+    }
+    now = int(time.time())
+    async with (
+        scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
+        aiohttp.ClientSession() as session,
+    ):
+        for number in range(3):
+            body = urlencode(fields)
+            headers = signed("s3cret", body, now + number * later)
+            headers["X-Slack-Retry-Num"] = str(number)
+            async with session.post(url, data=body, headers=headers) as response:
+                assert response.status == 200
+        await scene.made()
+    assert len(scene.checkpoints()) == 1
+
+
+def test_seen_keys_are_bounded_and_can_be_forgotten() -> None:
+    seen = SeenKeys(2)
+    assert [seen.add(key) for key in "abab"] == [True, True, False, False]
+    seen.forget("b")
+    assert seen.add("b")
+    assert seen.add("c")
+    assert seen.add("a")
+
+
+async def test_reopens_a_closed_socket(scene: Scene) -> None:
+    async with scene.bot():
+        await scene.slack.close_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+        await scene.slack.refresh_sockets()
+        assert "alice" in (await scene.alice.ask("whoami")).text
+
+
+async def test_a_wrong_bot_token_is_an_error_at_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(botToken="xoxb-wrong"):
+            pass
+    assert "invalid_auth" in repr(caught.value) or "invalid_auth" in str(innermost(caught.value))
+
+
+async def test_a_wrong_app_token_is_an_error_at_start(scene: Scene) -> None:
+    with pytest.raises((SlackError, ExceptionGroup)) as caught:
+        async with scene.bot(appToken="xapp-wrong"):
+            pass
+    assert "invalid_auth to apps.connections.open" in str(innermost(caught.value))
+
+
+async def test_retries_the_first_socket_while_slack_is_unavailable(scene: Scene) -> None:
+    scene.slack.faults.add(Fault("apps.connections.open", status=503))
+    async with scene.bot():
+        assert "alice" in (await scene.alice.ask("whoami")).text
+
+
+async def test_becomes_healthy_and_ready(scene: Scene) -> None:
+    async with scene.bot() as port, aiohttp.ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
+            assert response.status == 200
+        with anyio.fail_after(10):
+            while True:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    if response.status == 200:
+                        break

@@ -1,0 +1,324 @@
+"""What an intruder keeps out of every listing is told: by threads, descriptors and namespaces."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from collector.artifacts import beyond
+from collector.artifacts.process import describe
+from collector.files.mounted import survey
+from collector.node import threads, unlisted
+from collector.node.procfs import Process, companions
+from collector.node.programs import Programs
+from collector.node.threads import Apart
+from collector.node.unlisted import Unlisted
+from collector.runtimes.runtime import Unavailable
+from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.test_processes import scene_for
+from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
+
+THREAD = """
+import threading
+libc = ctypes.CDLL(None)
+begun = threading.Event()
+def start(work):
+    def run():
+        work(); begun.set(); time.sleep(1000)
+    threading.Thread(target=run, daemon=True).start(); begun.wait()
+"""
+PRIVATE = """
+libc = ctypes.CDLL(None)
+def private():
+    assert not libc.unshare(0x00020000)
+    assert not libc.mount(b"none", b"/", None, 0x44000, None)
+def tmpfs():
+    assert not libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, None)
+    open(folder + "/secret", "w").write("secret")
+"""
+LEADER_ENDS = """
+import threading
+def work():
+    while open(f"/proc/{os.getpid()}/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print(os.getpid(), flush=True); time.sleep(1000)
+a = gone("open", b"1234567")
+threading.Thread(target=work).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""
+
+
+def kept(*pids: int) -> Unlisted:
+    found = Unlisted(time.monotonic() + 60)
+    found.look(pids)
+    return found
+
+
+def test_a_process_whose_first_thread_has_ended_is_read_by_another(tmp_path: Path) -> None:
+    """`/proc/PID` of it shows no program, no arguments, no files: only `task` goes on."""
+    with holding(tmp_path, LEADER_ENDS) as pid:
+        (file,) = search(pid).files.values()
+        assert (file.pid, file.size) == (pid, 7)
+        with Process.open(pid) as process:
+            row = describe(process)
+        assert row["pid"] == pid and row["exe"] and row["fds"] and row["mountinfo"]
+        assert row["status"]["Tgid"] == str(pid) != row["status"]["Pid"]
+        assert Programs().look(pid, time.monotonic() + 60)
+        assert survey([pid], "").mounts
+
+
+def test_a_process_that_has_ended_is_no_other() -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        with Process.open(child) as process:
+            assert describe(process)["state"] == "Z"
+        assert not survey([child], "").unseen
+    finally:
+        os.waitpid(child, 0)
+
+
+def test_a_thread_with_a_mount_namespace_of_its_own(tmp_path: Path) -> None:
+    script = THREAD + PRIVATE + "start(lambda: (private(), tmpfs()))"
+    with holding(tmp_path, script) as pid:
+        apart = Apart()
+        apart.look([pid, 2**22 + 1])
+        (thread,) = apart.threads
+        assert thread != pid and not apart.unseen
+        points = [seen.path for seen in survey([pid, thread], "").mounts]
+        assert bytes(tmp_path) in points
+
+
+def test_very_many_threads_are_not_all_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(tmp_path, THREAD + "start(lambda: None)") as pid:
+        apart = Apart(left=1)
+        apart.look([pid])
+        assert (apart.threads, apart.unseen) == ([], 1)
+
+
+def test_a_thread_with_a_list_of_open_files_of_its_own(tmp_path: Path) -> None:
+    script = """
+def work():
+    global a
+    assert not libc.unshare(0x400)
+    a = gone("open", b"1234567")
+start(work)
+"""
+    with holding(tmp_path, THREAD + script) as pid:
+        (file,) = search(pid).files.values()
+    assert file.size == 7
+
+
+@pytest.mark.parametrize(
+    "keeping",
+    ["os.chdir(folder)", "a = open(folder + '/secret')", "a = os.open(folder, os.O_PATH)"],
+)
+def test_a_file_system_that_was_unmounted_while_in_use(tmp_path: Path, keeping: str) -> None:
+    script = f"{PRIVATE}private(); tmpfs(); {keeping}; assert not libc.umount2(folder.encode(), 2)"
+    with holding(tmp_path, script) as pid:
+        (found,) = kept(pid).kept.values()
+    assert (found.how, found.pid) == ("mount", pid)
+
+
+def test_a_program_that_runs_from_a_file_system_that_was_unmounted(tmp_path: Path) -> None:
+    script = f"""{PRIVATE}
+import subprocess, shutil
+private(); tmpfs(); shutil.copy("/bin/sleep", folder + "/sleep")
+child = subprocess.Popen([folder + "/sleep", "1000"], close_fds=True)
+os.readlink(f"/proc/{{child.pid}}/exe"); assert not libc.umount2(folder.encode(), 2)
+print(child.pid, flush=True)
+"""
+    with holding(tmp_path, script) as pid:
+        try:
+            (found,) = kept(pid).kept.values()
+            assert (found.how, found.where) == ("mount", "exe")
+        finally:
+            os.kill(pid, 9)
+
+
+CHILD = """
+child = os.fork()
+if not child:
+    private(); tmpfs(); os.write(outlet, b"x"); time.sleep(1000)
+os.read(inlet, 1)
+"""
+BIND = """tmpfs()
+file = (folder + "/secret").encode()
+assert not libc.mount(f"/proc/{child}/ns/mnt".encode(), file, None, 4096, None)"""
+LEFT = "os.kill(child, 9); os.waitpid(child, 0)"
+
+
+@pytest.mark.parametrize(
+    "keeping",
+    ["a = open(f'/proc/{child}/ns/mnt')", BIND],
+)
+def test_a_namespace_without_any_process(tmp_path: Path, keeping: str) -> None:
+    """One is only entered by who has it: what is mounted in it is in nobody's table."""
+    script = f"{PRIVATE}private(); inlet, outlet = os.pipe(){CHILD}{keeping}\n{LEFT}"
+    with holding(tmp_path, script) as pid:
+        (found,) = kept(pid).kept.values()
+    assert found.how == "namespace" and found.name.startswith(b"mnt:[")
+
+
+def test_a_namespace_that_a_process_is_in(tmp_path: Path) -> None:
+    with holding(tmp_path, "a = open('/proc/self/ns/net')") as pid:
+        assert not kept(pid).kept
+
+
+IN_FLIGHT = """
+import socket
+a, b = socket.socketpair()
+file = gone("open", b"1234567")
+socket.send_fds(a, [b"x"], [file.fileno()]); file.close()
+"""
+REGISTERED = """
+libc = ctypes.CDLL(None)
+ring = libc.syscall(425, 8, ctypes.create_string_buffer(120))
+if ring < 0:
+    print(0, flush=True); sys.exit()
+file = gone("open", b"1234567")
+assert not libc.syscall(427, ring, 2, ctypes.byref(ctypes.c_int(file.fileno())), 1); file.close()
+"""
+
+
+@pytest.mark.parametrize("script", [IN_FLIGHT, REGISTERED])
+def test_a_file_that_no_process_has_open(tmp_path: Path, script: str) -> None:
+    with holding(tmp_path, script) as pid:
+        if not pid:
+            pytest.skip("this kernel grants no io_uring")
+        (found,) = kept(pid).kept.values()
+    assert (found.how, found.count) == ("files", 1)
+
+
+def test_what_everybody_has_is_nothing_special(tmp_path: Path) -> None:
+    script = (
+        "import socket; a = os.memfd_create('x'); b = socket.socketpair(); c = mmap.mmap(-1, 9)"
+    )
+    with holding(tmp_path, script) as pid:
+        found = kept(pid, 2**22 + 1)
+    assert not found.kept and not found.unseen and not found.more
+
+
+QUEUES = """
+libc = ctypes.CDLL(None)
+assert not libc.unshare(0x08000000)
+queue = libc.msgget(0xCAFE, 0o1600)
+libc.msgsnd(queue, ctypes.create_string_buffer(b"\\1\\0\\0\\0\\0\\0\\0\\0secret", 16), 6, 0)
+queue = libc.mq_open(b"/hidden", 0o102, 0o600, None)
+libc.mq_send(queue, b"secret!", 7, 0)
+os.close(queue)
+"""
+
+
+async def test_message_queues_that_are_mounted_nowhere(tmp_path: Path) -> None:
+    gaps = await gaps_of(tmp_path, QUEUES)
+    assert [(each.reason, each.size, each.path) for each in gaps] == [
+        ("NotSupported", 6, None),
+        ("NotSupported", 7, "/hidden"),
+    ]
+
+
+async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
+    script = (
+        f"{PRIVATE}inlet, outlet = os.pipe(){CHILD}n = open(f'/proc/{{child}}/ns/mnt'); {LEFT}\n"
+        f"{IN_FLIGHT}\nprivate(); tmpfs(); os.chdir(folder); libc.umount2(folder.encode(), 2)"
+    )
+    gaps = await gaps_of(tmp_path, script)
+    assert {each.what.partition(" ")[0] for each in gaps} == {"file", "files", "namespace"}
+    assert {each.reason for each in gaps} == {"NotVisible"} and all(each.pid for each in gaps)
+    assert not any(each.requested for each in gaps)
+
+
+async def told(pid: int, tmp_path: Path) -> list[NotCaptured]:
+    scene = scene_for(Bundle(tmp_path / "bundle"))
+    await beyond.account(scene, [pid])
+    return list(scene.bundle.not_captured)
+
+
+async def test_what_is_too_much_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlisted, "MAX_KEPT", 1)
+    monkeypatch.setattr(beyond, "MAX_SEGMENTS", 1)
+    monkeypatch.setattr(threads.Apart, "look", lambda self, _: setattr(self, "unseen", 3))
+    script = IN_FLIGHT + IN_FLIGHT.replace("a, b", "c, d").replace("(a,", "(c,") + QUEUES
+    with holding(tmp_path, script) as pid:
+        gaps = {each.what: each.message for each in await told(pid, tmp_path)}
+    assert "1 further things" in gaps["kept by processes, the rest"]
+    assert "3 processes" in gaps["kept by some processes"]
+    assert "more than 1" in gaps["message queues, the rest"]
+
+
+def test_very_many_files_are_not_all_looked_at() -> None:
+    found = Unlisted(time.monotonic() + 60, links=0)
+    found.look([os.getpid()])
+    assert found.unseen == [os.getpid()]
+
+
+async def test_processes_that_cannot_be_looked_at_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    error: Exception = PermissionError()
+    monkeypatch.setattr(Unlisted, "_process", fail)
+    (gap,) = await told(os.getpid(), tmp_path)
+    assert gap.what == "kept by some processes"
+    error = Unavailable("It hangs", reason="Hung")
+    monkeypatch.setattr(Unlisted, "look", fail)
+    (gap,) = await told(os.getpid(), tmp_path / "2")
+    assert (gap.what, gap.reason) == ("kept by processes", "Hung")
+
+
+NESTED = """
+libc = ctypes.CDLL(None)
+libc.unshare(0x20000000)
+inlet, outlet = os.pipe()
+first = os.fork()
+if first:
+    os.read(inlet, 1)
+    print(first, flush=True); time.sleep(1000)
+libc.unshare(0x20000000)
+inner = os.fork()
+if not inner:
+    os.write(outlet, b"x")
+time.sleep(1000)
+"""
+
+
+def test_a_process_in_a_nested_pid_namespace_is_the_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever cgroup it went to: that it can leave, its namespace not."""
+    monkeypatch.setattr("collector.node.procfs._within", lambda *_: False)
+    with holding(tmp_path, NESTED) as first:
+        found = companions(first)
+        depths = []
+        for pid in found:
+            with Process.open(pid) as process:
+                depths.append(len(describe(process)["nspid"]))
+        for pid in reversed(found):
+            os.kill(pid, 9)
+    assert first in found and depths == [2, 3]
+
+
+def test_processes_of_another_containers_namespaces_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.node.procfs._within", lambda *_: False)
+    with holding(tmp_path, NESTED) as first, holding(tmp_path, NESTED) as other:
+        found = companions(first)
+        others = companions(other)
+        assert first in found and other in others and not {*found} & {*others}
+        assert os.getpid() not in found
+        for pid in reversed(found + others):
+            os.kill(pid, 9)
