@@ -32,8 +32,7 @@ from bench.sink import ROOT, RemoteSink, remote_sink
 from forensics_core.bundle.seal import generate_key
 from forensics_core.errors import ForensicsError
 from forensics_core.storage.s3.client import S3Access
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.records import READS, WATCHES
+from forensics_loopback import READS, WATCHES, LoopbackCluster
 from lab.images import MiB
 from lab.process import LabError, end_politely, stop, tail
 

@@ -17,8 +17,7 @@ from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.destination import S3Destination, S3Place
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 
 NAMESPACE = "forensics-system"
 PODS_PER_NODE = 10

@@ -29,7 +29,7 @@ from bench.page import GOAL_COLUMNS, fill, goal, table
 from bench.sink import ROOT
 from forensics_core.api.crd import crd
 from forensics_core.errors import ForensicsError
-from forensics_loopback.cluster import LoopbackCluster
+from forensics_loopback import LoopbackCluster
 from lab.process import LabError, end_politely, stop, tail
 from lab.slack.person import Person
 from lab.slack.server import SlackServer, running_slack

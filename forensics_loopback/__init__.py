@@ -18,21 +18,28 @@ policies, no controllers but those for Jobs, their pods and garbage, no conversi
 of a custom resource; CEL rules are evaluated as far as `cel` reads them and pass where it does not.
 """
 
-from forensics_loopback.access import Attributes, Policy, User, allow_all
 from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.faults import WRITES, Fault, Faults
-from forensics_loopback.process import ProcessRunner
-from forensics_loopback.records import Recorded, Records
-from forensics_loopback.runner import JobRunner, Outcome, RunningPod, succeed
-from forensics_loopback.status import ApiError
+from forensics_loopback.kinds.status import ApiError
+from forensics_loopback.kubelet.logs import LogOptions
+from forensics_loopback.kubelet.process import ProcessRunner
+from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
+from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
+from forensics_loopback.server.faults import WRITES, Fault, Faults
+from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
+from forensics_loopback.server.server import TOKEN
 
 __all__ = [
+    "ADMIN",
+    "READS",
+    "TOKEN",
+    "WATCHES",
     "WRITES",
     "ApiError",
     "Attributes",
     "Fault",
     "Faults",
     "JobRunner",
+    "LogOptions",
     "LoopbackCluster",
     "Outcome",
     "Policy",
@@ -42,5 +49,6 @@ __all__ = [
     "RunningPod",
     "User",
     "allow_all",
+    "rbac",
     "succeed",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -14,24 +15,23 @@ import anyio
 import anyio.abc
 from aiohttp import web
 
-from forensics_loopback import kubeconfig, podstatus
-from forensics_loopback.access import ADMIN, Policy, User, allow_all
-from forensics_loopback.deletion import delete
-from forensics_loopback.faults import Faults
-from forensics_loopback.garbage import GarbageCollector
-from forensics_loopback.jobs import JobController
-from forensics_loopback.kubelet import Kubelet
-from forensics_loopback.logs import Logs
-from forensics_loopback.objects import Obj, Objects, clone
-from forensics_loopback.operations import Operations
-from forensics_loopback.patch import merge_patch
-from forensics_loopback.rbac import rbac
-from forensics_loopback.records import Records
-from forensics_loopback.resources import Registry, Resource, Target
-from forensics_loopback.runner import JobRunner, succeed
-from forensics_loopback.seeds import node, running_pod
-from forensics_loopback.server import TOKEN, Server
-from forensics_loopback.store import Change, Store
+from forensics_loopback.controllers.jobs import JobController
+from forensics_loopback.kinds.objects import Obj, Objects, clone
+from forensics_loopback.kinds.resources import Registry, Resource, Target
+from forensics_loopback.kinds.seeds import node, running_pod
+from forensics_loopback.kubelet import podstatus
+from forensics_loopback.kubelet.kubelet import Kubelet
+from forensics_loopback.kubelet.logs import Logs
+from forensics_loopback.kubelet.runner import JobRunner, succeed
+from forensics_loopback.server.access import ADMIN, Policy, User, allow_all, rbac
+from forensics_loopback.server.faults import Faults
+from forensics_loopback.server.requests import Records
+from forensics_loopback.server.server import TOKEN, Server
+from forensics_loopback.storage.deletion import delete
+from forensics_loopback.storage.garbage import GarbageCollector
+from forensics_loopback.storage.operations import Operations
+from forensics_loopback.storage.patch import merge_patch
+from forensics_loopback.storage.store import Change, Store
 
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
@@ -186,8 +186,10 @@ class LoopbackCluster:
         """Write a kubeconfig for this cluster, with which one comes as `user`; returns its path."""
         token = TOKEN if user == ADMIN else f"{TOKEN}:{user.name}"
         self.server.tokens[token] = user
-        text = kubeconfig.contents(self.url, user, token=token, namespace=namespace)
-        return await kubeconfig.write(path, text)
+        target = anyio.Path(path)
+        await target.write_text(_kubeconfig(self.url, user, token, namespace))
+        await target.chmod(0o600)
+        return path
 
     def break_streams(self) -> None:
         """Reset every open connection: all watches and followed logs break off."""
@@ -280,3 +282,21 @@ class LoopbackCluster:
         pod = self.get("pods", name, namespace)
         container = container or pod["spec"]["containers"][0]["name"]
         self.logs.of(pod["metadata"]["uid"], container).write(text.encode())
+
+
+def _kubeconfig(url: str, user: User, token: str, namespace: str) -> str:
+    """A kubeconfig's text: JSON, which is YAML too.
+
+    It says twice who comes: kubectl sends tokens over TLS only, but impersonates over HTTP too.
+    """
+    identity = {"token": token, "as": user.name, "as-groups": list(user.groups)}
+    context = {"cluster": "loopback", "user": "loopback", "namespace": namespace}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "loopback", "cluster": {"server": url}}],
+        "users": [{"name": "loopback", "user": identity}],
+        "contexts": [{"name": "loopback", "context": context}],
+        "current-context": "loopback",
+    }
+    return json.dumps(config, indent=2)

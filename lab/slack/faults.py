@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forensics_loopback.faults import FaultQueue
+from forensics_loopback.server.faults import FaultQueue
 
 
 @dataclass

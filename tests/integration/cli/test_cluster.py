@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from forensics_core.bundle.manifest import Capture, NotCaptured
-from forensics_loopback import Fault, Outcome, RunningPod, User
-from forensics_loopback.access import ADMIN
+from forensics_loopback import ADMIN, Fault, Outcome, RunningPod, User
 from tests.integration.cli.conftest import Remote, invoke, invoke_json
 from tests.integration.operator.stage import NAMESPACE
 

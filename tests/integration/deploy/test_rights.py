@@ -14,11 +14,7 @@ import pytest
 
 from forensics_core.operator.context import OWNERS
 from forensics_core.storage.s3.client import S3Access
-from forensics_loopback.access import Attributes, User
-from forensics_loopback.faults import Fault
-from forensics_loopback.rbac import rbac
-from forensics_loopback.records import Recorded
-from forensics_loopback.runner import RunningPod
+from forensics_loopback import Attributes, Fault, Recorded, RunningPod, User, rbac
 from lab.seaweed import Identity, S3Server
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, open_stage
 from tests.unit.deploy.manifests import manifests

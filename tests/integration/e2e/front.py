@@ -16,9 +16,7 @@ from typing import Any
 import anyio
 from aiohttp import web
 
-from forensics_loopback import Attributes, LoopbackCluster, User
-from forensics_loopback.access import ADMIN
-from forensics_loopback.rbac import rbac
+from forensics_loopback import ADMIN, Attributes, LoopbackCluster, User, rbac
 from tests.unit.deploy.admission import Policy, Review, Right
 from tests.unit.deploy.manifests import one
 

@@ -14,8 +14,7 @@ import aiohttp
 import anyio
 import pytest
 
-from forensics_loopback import Attributes, LoopbackCluster, ProcessRunner, User
-from forensics_loopback.server import TOKEN
+from forensics_loopback import TOKEN, Attributes, LoopbackCluster, ProcessRunner, User
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "kubernetes"
 Json = Any

@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_loopback import LoopbackCluster, Outcome, ProcessRunner, RunningPod
-from forensics_loopback.logs import LogOptions
+from forensics_loopback import LogOptions, LoopbackCluster, Outcome, ProcessRunner, RunningPod
 
 Obj = dict[str, Any]
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from forensics_loopback import Attributes, LoopbackCluster, User
-from forensics_loopback.server import TOKEN
+from forensics_loopback import TOKEN, Attributes, LoopbackCluster, User
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "kubernetes" / "kubectl-requests.txt"
 SAMPLE = {

@@ -37,8 +37,7 @@ from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 
 NAMESPACE = "forensics-system"
 CALM = LeaseTiming(renew_within=120)

@@ -16,7 +16,7 @@ from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.s3.destination import S3Place
 from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import open_store, read_small
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import after_storing, remove, store
 

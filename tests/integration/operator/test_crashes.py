@@ -7,8 +7,7 @@ import pytest
 
 from forensics_core.bundle.verify import verify
 from forensics_core.operator.settings import Settings
-from forensics_loopback.faults import WRITES, Fault
-from forensics_loopback.runner import RunningPod
+from forensics_loopback import WRITES, Fault, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
 WRITES_OF_A_CHECKPOINT = 10

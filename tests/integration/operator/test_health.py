@@ -15,8 +15,7 @@ from forensics_core.operator.main import operate
 from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.settings import Settings
 from forensics_core.service.health import health_server
-from forensics_loopback import LoopbackCluster
-from forensics_loopback.faults import Fault
+from forensics_loopback import Fault, LoopbackCluster
 
 HELD = {
     "holderIdentity": "another",

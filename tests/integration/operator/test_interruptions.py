@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of, timed
 from tests.integration.operator.test_crashes import crash_after
 from tests.integration.operator.test_trouble import said

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import CheckpointFailed
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import Stage
 
 ROOT = Path(__file__).parents[3]

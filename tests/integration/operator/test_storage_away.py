@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from forensics_core.bundle.verify import verify
-from forensics_loopback.runner import RunningPod
+from forensics_loopback import RunningPod
 from lab.faults import Action, Fault
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Stage, timed

@@ -18,8 +18,7 @@ from forensics_core.bundle.verify import verify
 from forensics_core.operator.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
-from forensics_loopback.faults import Fault
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Fault, Outcome, RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
 

@@ -12,7 +12,7 @@ from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.verify import verify
 from forensics_core.storage.locate import open_destination
 from forensics_core.storage.store import open_store, read_small
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
 FORGED = b"kind: Pod # FORGED BY THE NODE"

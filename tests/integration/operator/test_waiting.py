@@ -14,7 +14,7 @@ from forensics_core.operator.monitor import why_no_pod
 from forensics_core.operator.pods import Outcome as Ended
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
-from forensics_loopback.runner import RunningPod
+from forensics_loopback import RunningPod
 from lab.sink import Sink
 from tests.integration.operator.stage import (
     NAMESPACE,

@@ -15,9 +15,7 @@ import yaml
 
 from forensics_core.api.crd import crd
 from forensics_core.kube.connection import connect
-from forensics_loopback.access import Attributes, Policy, User, allow_all
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.rbac import rbac
+from forensics_loopback import Attributes, LoopbackCluster, Policy, User, allow_all, rbac
 from lab.slack.person import Person
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Message

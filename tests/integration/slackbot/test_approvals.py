@@ -7,7 +7,7 @@ import logging
 import anyio
 import pytest
 
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.workspace import Message, buttons
 from tests.integration.slackbot.scene import Scene

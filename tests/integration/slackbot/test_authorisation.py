@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import NAMESPACE, OTHER, Scene, captured, running

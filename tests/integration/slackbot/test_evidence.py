@@ -17,7 +17,7 @@ from forensics_core.errors import VerificationError
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.destination import S3Place
-from forensics_loopback.runner import Outcome, RunningPod
+from forensics_loopback import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
 from slackbot.evidence import Evidence

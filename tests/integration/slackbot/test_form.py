@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from lab.slack.workspace import Message
 from slackbot.blocks.form import FormContext, form_view

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import ClusterError
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from forensics_loopback.faults import Fault as ClusterFault
+from forensics_loopback import Fault as ClusterFault
 from lab.slack.faults import Fault
 from tests.integration.slackbot.scene import (
     INCIDENT,

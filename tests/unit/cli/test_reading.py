@@ -213,7 +213,7 @@ def test_a_key_that_is_none_is_wrong_usage(folder: Path) -> None:
     [
         ("/nonexistent", 1, "There is nothing at"),
         ("ftp://host/x", 2, "no location"),
-        ("s3://UPPER", 2, "no S3 bucket"),
+        ("s3://a", 2, "no S3 bucket"),
     ],
 )
 @pytest.mark.parametrize("command", [["verify"], ["ls"], ["ls", "--changes"]])

@@ -116,7 +116,7 @@ def test_nothing_said_of_a_store_is_found_out(tmp_path: Path) -> None:
     [
         ("checksum: crc32", "checksum"),
         ("addressingStyle: dns", "addressingStyle"),
-        ("partSize: large", "partSize: .* is no number of bytes"),
+        ("partSize: large", "partSize: .* is not a valid size"),
         ("partSize: 1MiB", "partSize: .* 5 MiB to 1 GiB"),
         ("caConfigMap: A/B", "caConfigMap"),
     ],

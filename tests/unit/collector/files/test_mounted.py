@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,27 +63,6 @@ def test_a_process_that_has_ended_has_no_mounts() -> None:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
         assert survey([zombie.pid], "").unseen == 0
     assert survey([zombie.pid, 2**22 + 1], "").unseen == 0
-
-
-def test_a_process_whose_first_thread_has_ended_is_there_and_not_seen() -> None:
-    script = """
-import ctypes, os, sys, threading
-def stay():
-    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
-        pass
-    print(flush=True)
-    sys.stdin.read()
-    os._exit(0)
-threading.Thread(target=stay).start()
-number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
-ctypes.CDLL(None).syscall(number, 0)
-"""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as process:
-        assert process.stdout and process.stdout.readline() == b"\n"
-        assert survey([process.pid], "").unseen == 1
-        assert process.stdin
-        process.stdin.close()
 
 
 def test_there_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:

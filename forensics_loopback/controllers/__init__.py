@@ -1,0 +1,1 @@
+"""Scheduler and Job controller: clients of the API."""

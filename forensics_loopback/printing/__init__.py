@@ -1,0 +1,1 @@
+"""Objects as answers: tables, metadata alone, lists."""

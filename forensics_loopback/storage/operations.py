@@ -1,0 +1,327 @@
+"""The verbs of the API on stored objects, without HTTP: what the handlers and the helpers call.
+
+Every function is synchronous and therefore atomic within the event loop.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from forensics_loopback.kinds.events import to_core
+from forensics_loopback.kinds.objects import (
+    Obj,
+    clone,
+    is_deleting,
+    metadata,
+    name_of,
+    namespace_of,
+    now,
+    random_suffix,
+    uid_of,
+)
+from forensics_loopback.kinds.resources import Registry, Resource, Target
+from forensics_loopback.kinds.status import (
+    Cause,
+    already_exists,
+    bad_request,
+    conflict,
+    invalid,
+    not_found,
+    unsupported_media,
+)
+from forensics_loopback.storage import ownership, patch, updates
+from forensics_loopback.storage.apply import apply
+from forensics_loopback.storage.store import Store
+from forensics_loopback.validation import admission, names, schema
+
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """The query parameters of a write."""
+
+    manager: str = ""
+    """The field manager; nobody's fields are tracked where it is empty."""
+    dry_run: bool = False
+    validation: str = "Warn"
+    """`Strict` refuses unknown fields, `Warn` reports them, `Ignore` drops them silently."""
+    force: bool = False
+
+
+@dataclass(slots=True)
+class Written:
+    """What a write gave."""
+
+    object: Obj
+    created: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+class Operations:
+    """Create, replace, patch and delete, with the checks that the API server makes."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self.store = store
+        self.registry = registry
+        self.graceful: Callable[[Obj], bool] = lambda _: False
+        """Whether a pod has a process that must end before the pod can go."""
+
+    def get(self, target: Target) -> Obj:
+        """The stored object, not to be changed; raises 404."""
+        found = self.store.get(target.resource.qualified, target.namespace, target.name)
+        if found is None:
+            raise not_found(target.resource, target.name)
+        return found
+
+    def create(
+        self, resource: Resource, namespace: str, body: Obj, options: WriteOptions | None = None
+    ) -> Written:
+        """Store a new object; raises 404 for its namespace, 409, 422 or 400."""
+        options = options or WriteOptions()
+        obj = self._incoming(resource, namespace, body)
+        _name(obj, resource)
+        metadata(obj).update(uid=str(uuid.uuid4()), creationTimestamp=now())
+        if resource.generation:
+            metadata(obj)["generation"] = 1
+        if resource.custom and resource.status:
+            obj.pop("status", None)
+        written = self._admit(resource, obj, None, options)
+        if self.store.get(resource.qualified, namespace, name_of(obj)) is not None:
+            raise already_exists(resource, name_of(obj))
+        if options.manager:
+            me = self._me(resource, options, "Update", "")
+            ownership.record_update(None, obj, me, _schema(resource))
+        written.created = True
+        if not options.dry_run:
+            self.store.put(resource.qualified, obj)
+        return written
+
+    def _incoming(self, resource: Resource, namespace: str, body: Obj) -> Obj:
+        _check_kind(resource, body)
+        given = (body.get("metadata") or {}).get("namespace")
+        if given and resource.namespaced and given != namespace:
+            raise bad_request(
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
+            )
+        if resource.namespaced and self.store.get("namespaces", "", namespace) is None:
+            found = self.registry.find("", "v1", "namespaces")
+            raise not_found(found or resource, namespace)
+        obj: Obj = clone(to_core(body) if resource.qualified == "events" else body)
+        meta = obj.setdefault("metadata", {})
+        for key in ("managedFields", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            meta.pop(key, None)
+        if meta.pop("resourceVersion", None):
+            raise bad_request("resourceVersion should not be set on objects to be created")
+        meta["namespace"] = namespace
+        if not resource.namespaced:
+            del meta["namespace"]
+        return obj
+
+    def _admit(
+        self, resource: Resource, obj: Obj, old: Obj | None, options: WriteOptions
+    ) -> Written:
+        """Default, prune and validate an object in place."""
+        written = Written(obj)
+        if resource.custom:
+            rules = resource.schema or {}
+            self._report_unknown(resource, schema.prune(obj, rules), options, written)
+            schema.fill_defaults(obj, rules)
+            causes = [*names.check(obj, resource), *schema.validate(obj, old, rules)]
+        else:
+            if resource.qualified == "secrets":
+                admission.fold_string_data(obj)
+            causes = [*names.check(obj, resource), *updates.immutable(resource, obj, old)]
+            causes += admission.check(obj, resource)
+        if causes:
+            raise invalid(resource, name_of(obj), causes)
+        if not resource.custom and old is None:
+            admission.fill_in(obj, resource)
+        return written
+
+    def _report_unknown(
+        self, resource: Resource, pruned: list[str], options: WriteOptions, written: Written
+    ) -> None:
+        unknown = [f'unknown field "{path}"' for path in pruned]
+        if unknown and options.validation == "Strict":
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+                f"{resource.kind}: strict decoding error: " + ", ".join(unknown)
+            )
+        if options.validation == "Warn":
+            written.warnings = unknown
+
+    def replace(self, target: Target, body: Obj, options: WriteOptions | None = None) -> Written:
+        """PUT: the whole object, or its status; raises 404, 409 or 422."""
+        options = options or WriteOptions()
+        current = self.get(target)
+        _check_kind(target.resource, body)
+        resource = target.resource
+        new: Obj = clone(to_core(body) if resource.qualified == "events" else body)
+        meta = new.setdefault("metadata", {})
+        if meta.get("name", target.name) != target.name:
+            raise bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL "
+                f"({target.name})"
+            )
+        if "resourceVersion" not in meta and _needs_version(resource):
+            text = "Invalid value: 0: must be specified for an update"
+            raise invalid(resource, target.name, [Cause("metadata.resourceVersion", text)])
+        return self._update(target, current, new, options)
+
+    def patch(
+        self, target: Target, content_type: str, body: Any, options: WriteOptions | None = None
+    ) -> Written:
+        """PATCH in any of the four ways; raises 404, 409, 415 or 422."""
+        options = options or WriteOptions()
+        if content_type == APPLY:
+            return self._apply(target, body, options)
+        if content_type == STRATEGIC and target.resource.custom:
+            raise unsupported_media([JSON_PATCH, MERGE, APPLY])
+        patched = {MERGE: patch.merge_patch, JSON_PATCH: patch.json_patch}
+        patched[STRATEGIC] = patch.strategic_merge
+        if content_type not in patched:
+            raise unsupported_media([JSON_PATCH, MERGE, STRATEGIC, APPLY])
+        current = self.get(target)
+        body = (
+            to_core(body)
+            if target.resource.qualified == "events" and isinstance(body, dict)
+            else body
+        )
+        new: Obj = clone(patched[content_type](current, body))
+        return self._update(target, current, new, options)
+
+    def _update(self, target: Target, current: Obj, new: Obj, options: WriteOptions) -> Written:
+        self._check_version(target, current, new)
+        new = updates.carry_over(target, current, new)
+        written = self._admit(target.resource, new, current, options)
+        updates.check_finalizers(target, current, new)
+        if options.manager:
+            me = self._me(target.resource, options, "Update", target.subresource)
+            metadata(new)["managedFields"] = metadata(current).get("managedFields", [])
+            if updates.without_managers(current) != updates.without_managers(new):
+                ownership.record_update(current, new, me, _schema(target.resource))
+        return self._store_update(target, current, written, options)
+
+    def _check_version(self, target: Target, current: Obj, new: Obj) -> None:
+        meta = metadata(new)
+        version = meta.get("resourceVersion")
+        if version and version != metadata(current)["resourceVersion"]:
+            raise conflict(target.resource, target.name)
+        if meta.get("uid", uid_of(current)) != uid_of(current):
+            why = (
+                f"Precondition failed: UID in precondition: {meta['uid']}, "
+                f"UID in object meta: {uid_of(current)}"
+            )
+            raise conflict(target.resource, target.name, why)
+
+    def _store_update(
+        self, target: Target, current: Obj, written: Written, options: WriteOptions
+    ) -> Written:
+        new = written.object
+        metadata(new)["resourceVersion"] = metadata(current)["resourceVersion"]
+        if not metadata(new).get("managedFields"):
+            metadata(new).pop("managedFields", None)
+        if new == current or options.dry_run:
+            return written
+        resource = target.resource
+        if resource.generation and updates.generation_part(
+            resource, new
+        ) != updates.generation_part(resource, current):
+            metadata(new)["generation"] = metadata(current).get("generation", 0) + 1
+        self._commit(resource.qualified, new)
+        return written
+
+    def _me(
+        self, resource: Resource, options: WriteOptions, operation: str, subresource: str
+    ) -> ownership.Manager:
+        shown = subresource if subresource == "status" else ""
+        return ownership.Manager(options.manager, operation, resource.api_version, shown)
+
+    def _apply(self, target: Target, body: Any, options: WriteOptions) -> Written:
+        resource = target.resource
+        if not options.manager:
+            raise updates.manager_required()
+        if not isinstance(body, dict) or not {"apiVersion", "kind"} <= body.keys():
+            raise bad_request("error decoding YAML: an applied object names apiVersion and kind")
+        _check_kind(resource, body)
+        wanted = updates.applied_part(target, body)
+        live = self.store.get(resource.qualified, target.namespace, target.name)
+        me = self._me(resource, options, "Apply", target.subresource)
+        rules = _schema(resource)
+        if live is None:
+            return self._apply_new(target, wanted, me, options)
+        self._check_version(target, live, {"metadata": body.get("metadata") or {}})
+        result = clone(apply(live, wanted, me, rules, force=options.force))
+        written = self._admit(resource, updates.carry_over(target, live, result), live, options)
+        updates.check_finalizers(target, live, written.object)
+        return self._store_update(target, live, written, options)
+
+    def _apply_new(
+        self, target: Target, wanted: Obj, me: ownership.Manager, options: WriteOptions
+    ) -> Written:
+        if target.subresource:
+            raise not_found(target.resource, target.name)
+        applied = apply(None, wanted, me, _schema(target.resource), force=True)
+        entries = applied["metadata"].get("managedFields")
+        metadata(applied)["name"] = target.name
+        silent = WriteOptions(dry_run=True, validation=options.validation)
+        written = self.create(target.resource, target.namespace, applied, silent)
+        if entries:
+            metadata(written.object)["managedFields"] = entries
+        if not options.dry_run:
+            self.store.put(target.resource.qualified, written.object)
+        return written
+
+    def amend(self, key: str, obj: Obj, change: Callable[[Obj], None]) -> Obj | None:
+        """Change an object as the cluster's own controllers do; None where it is gone.
+
+        `change` gets a copy of the present state. Removing the last finalizer of an object that is
+        being deleted removes it.
+        """
+        current = self.store.get(key, namespace_of(obj), name_of(obj))
+        if current is None or uid_of(current) != uid_of(obj):
+            return None
+        new = clone(current)
+        change(new)
+        unchanged = new == current and not self._may_go(new)
+        return current if unchanged else self._commit(key, new)
+
+    def _commit(self, key: str, new: Obj) -> Obj:
+        return self.store.remove(key, new) if self._may_go(new) else self.store.put(key, new)
+
+    def _may_go(self, obj: Obj) -> bool:
+        return is_deleting(obj) and not metadata(obj).get("finalizers") and not self.graceful(obj)
+
+
+def _name(obj: Obj, resource: Resource) -> None:
+    meta = metadata(obj)
+    if not meta.get("name") and meta.get("generateName"):
+        # The server cuts every prefix so that the name fits a label.
+        meta["name"] = meta["generateName"][:58] + random_suffix()
+
+
+def _schema(resource: Resource) -> Obj | None:
+    return (resource.schema or {}) if resource.custom else None
+
+
+def _check_kind(resource: Resource, body: Obj) -> None:
+    kind, version = body.get("kind", resource.kind), body.get("apiVersion", resource.api_version)
+    if (kind, version) != (resource.kind, resource.api_version):
+        raise bad_request(
+            f"the API version in the data ({version}, Kind={kind}) does not match the expected API "
+            f"version ({resource.api_version}, Kind={resource.kind})"
+        )
+    body.setdefault("kind", resource.kind)
+    body.setdefault("apiVersion", resource.api_version)
+
+
+def _needs_version(resource: Resource) -> bool:
+    return resource.custom or resource.plural == "leases"

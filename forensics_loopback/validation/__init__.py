@@ -1,0 +1,1 @@
+"""What is refused: names, schemas and their CEL rules, checks and defaults of built-in kinds."""
