@@ -39,11 +39,11 @@ from forensics_core.operator.actions import (
     Thaw,
     Wait,
 )
-from forensics_core.operator.attempt import build_order
 from forensics_core.operator.cache import fields_of, name_of
 from forensics_core.operator.checks import destination_of
 from forensics_core.operator.manifest import Evidence
 from forensics_core.operator.observed import Observed
+from forensics_core.operator.order import build_order
 from forensics_core.operator.pods import job_finished, never_created, node_of
 
 log = logging.getLogger(__name__)

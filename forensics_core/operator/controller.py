@@ -23,7 +23,6 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
 from forensics_core.operator.act import act
 from forensics_core.operator.actions import Action, Effects
-from forensics_core.operator.attempt import SELECTOR
 from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.decide import decide
 from forensics_core.operator.effects import ClusterEffects
@@ -33,6 +32,7 @@ from forensics_core.operator.monitor import Followers
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.operator_context import OperatorContext
+from forensics_core.operator.pods import SELECTOR
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings

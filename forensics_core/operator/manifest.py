@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
 
+from forensics_core.api.podcheckpoint import ContainerState, ContainerStatus
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
@@ -45,6 +46,8 @@ class Found:
     bundle: FinishedBundle
 
 
+MAX_CONTAINERS = 256
+"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
 SHOWN = 10
 """Gaps of a capture that its checkpoint's status tells; the others are counted."""
 NOTHING = "it has nothing of any container"
@@ -102,6 +105,32 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
         gap_lines=tuple(shown),
         interrupted=any(gap.reason == INTERRUPTED for gap in gaps),
     )
+
+
+def container_statuses(
+    evidence: Evidence, before: Sequence[ContainerStatus] = ()
+) -> tuple[ContainerStatus, ...]:
+    """Return what the manifest says became of each container, and those that were skipped."""
+    told = {container.name for container in evidence.containers}
+    left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
+    captured = [
+        ContainerStatus(
+            name=container.name,
+            container_id=container.container_id,
+            runtime=container.runtime,
+            image=container.image,
+            state=_state(container.result, container.name in evidence.lacking),
+            reason=container.reason,
+        )
+        for container in evidence.containers
+    ]
+    return (*captured, *left)[:MAX_CONTAINERS]
+
+
+def _state(result: str, lacks: bool) -> ContainerState:
+    """Return what became of a container; one that lacks something was not captured whole."""
+    state = ContainerState(result)
+    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
 
 
 class Manifests:

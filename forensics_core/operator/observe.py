@@ -17,8 +17,9 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.attempt import thaw_name
 from forensics_core.operator.checks import destination_of
+from forensics_core.operator.comparison import disagreements, nothing_of, untimely
+from forensics_core.operator.jobs import thaw_name
 from forensics_core.operator.manifest import (
     LIMIT,
     Evidence,
@@ -47,14 +48,7 @@ from forensics_core.operator.observed import (
 )
 from forensics_core.operator.operator_context import OperatorContext
 from forensics_core.operator.pods import node_of
-from forensics_core.operator.seal import (
-    check_objects,
-    check_seal,
-    disagreements,
-    is_there,
-    nothing_of,
-    untimely,
-)
+from forensics_core.operator.seal import check_objects, check_seal, is_there
 from forensics_core.operator.status import at_attempt
 from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small

@@ -20,12 +20,12 @@ from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, NODES, PODS, SECRETS
 from forensics_core.operator.actions import StoredContext
-from forensics_core.operator.attempt import read_order
 from forensics_core.operator.cache import Cache, fields_of, name_of
 from forensics_core.operator.manifest import Manifests
 from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.monitor import Followers
 from forensics_core.operator.observed import Ordered, OrderLost
+from forensics_core.operator.order import read_order
 from forensics_core.operator.pods import node_of
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads

@@ -15,6 +15,9 @@ from forensics_core import strict_json
 from forensics_core.api.order import Target
 from forensics_core.kube.objects import Object
 
+LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
+SELECTOR = ",".join(f"{key}={value}" for key, value in LABELS.items())
+"""By which the operator knows its Jobs, and their pods."""
 COLLECTOR = "collector"
 """The name of the only container in the pod of an attempt's Job."""
 STATUS_LISTS = (

@@ -23,7 +23,12 @@ from forensics_core.api.podcheckpoint import (
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
 from forensics_core.kube.objects import Object
-from forensics_core.operator.manifest import INTERRUPTED, Evidence
+from forensics_core.operator.manifest import (
+    INTERRUPTED,
+    MAX_CONTAINERS,
+    Evidence,
+    container_statuses,
+)
 from forensics_core.operator.pods import never_created, reason_word
 from forensics_core.units import human_size
 
@@ -32,10 +37,6 @@ CAPTURING = "Capturing"
 NOT_SEALED = "NotSealed"
 """The reason of evidence that is stored, and that nobody vouches for."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
-
-
-MAX_CONTAINERS = 256
-"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
 
 
 def set_waiting(
@@ -253,32 +254,6 @@ def skipped(pod: Object, wanted: Sequence[str]) -> tuple[ContainerStatus, ...]:
     )
 
 
-def container_statuses(
-    evidence: Evidence, before: Sequence[ContainerStatus] = ()
-) -> tuple[ContainerStatus, ...]:
-    """Return what the manifest says became of each container, and those that were skipped."""
-    told = {container.name for container in evidence.containers}
-    left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
-    captured = [
-        ContainerStatus(
-            name=container.name,
-            container_id=container.container_id,
-            runtime=container.runtime,
-            image=container.image,
-            state=_state(container.result, container.name in evidence.lacking),
-            reason=container.reason,
-        )
-        for container in evidence.containers
-    ]
-    return (*captured, *left)[:MAX_CONTAINERS]
-
-
-def _state(result: str, lacks: bool) -> ContainerState:
-    """Return what became of a container; one that lacks something was not captured whole."""
-    state = ContainerState(result)
-    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
-
-
 def set_complete(
     checkpoint: PodCheckpoint, evidence: Evidence, sealed: bool, now: datetime
 ) -> PodCheckpointStatus:
@@ -336,7 +311,8 @@ def set_failed(
     if checkpoint.captured or reason == NOT_SEALED:
         message = f"{DO_NOT_KILL} {message}"
         taken_back = _set(checkpoint, ConditionType.CAPTURED, False, NOT_SEALED, message, now)
-        checkpoint = _holding(checkpoint, taken_back)
+        held = status.model_copy(update={"conditions": taken_back})
+        checkpoint = checkpoint.model_copy(update={"status": held})
     conditions = _set(checkpoint, ConditionType.FAILED, True, reason, message, now)
     return _with(
         checkpoint,
@@ -363,12 +339,6 @@ def _set(
         now=now,
         observed_generation=checkpoint.metadata.generation,
     )
-
-
-def _holding(checkpoint: PodCheckpoint, conditions: tuple[Condition, ...]) -> PodCheckpoint:
-    """Return the checkpoint with other conditions."""
-    status = checkpoint.status.model_copy(update={"conditions": conditions})
-    return checkpoint.model_copy(update={"status": status})
 
 
 def _with(checkpoint: PodCheckpoint, **changes: object) -> PodCheckpointStatus:

@@ -39,7 +39,6 @@ from forensics_core.operator.actions import (
     Thaw,
     Wait,
 )
-from forensics_core.operator.attempt import build_order
 from forensics_core.operator.decide import decide
 from forensics_core.operator.decide_attempt import Step
 from forensics_core.operator.manifest import Evidence
@@ -63,6 +62,7 @@ from forensics_core.operator.observed import (
     Unreachable,
     Unreadable,
 )
+from forensics_core.operator.order import build_order
 from forensics_core.operator.pods import Outcome
 from forensics_core.operator.settings import Timings
 from tests.unit.operator.samples import (

@@ -11,12 +11,13 @@ from forensics_core.bundle.manifest import Artifact, NotCaptured, Statement
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.versions import history_of
 from forensics_core.errors import TooManyObjects, VerificationError
+from forensics_core.operator.comparison import disagreements, nothing_of
 from forensics_core.operator.decide_attempt import refusal
 from forensics_core.operator.manifest import Manifests, UnreadableManifest
 from forensics_core.operator.pods import outcome
-from forensics_core.operator.seal import check_seal, disagreements, nothing_of
+from forensics_core.operator.seal import check_seal
 from tests.unit.bundle.test_versions import Versions
-from tests.unit.operator.test_seal import (
+from tests.unit.operator.test_comparison import (
     DIGEST,
     KINDS,
     ORDER,

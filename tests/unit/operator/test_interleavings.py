@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus
-from forensics_core.operator.attempt import thaw_name
+from forensics_core.operator.jobs import thaw_name
 from forensics_core.operator.observed import SealSeen
 from forensics_core.operator.status import at_attempt
 from tests.unit.operator.samples import settings
@@ -110,7 +110,8 @@ class Interleavings(RuleBasedStateMachine):
         self.ends: dict[str, PodCheckpointStatus] = {}
         self.highest: dict[str, int] = defaultdict(int)
         self.frozen: set[tuple[str, int]] = set()
-        """Attempts whose collector was killed, and may have left containers paused."""
+        """Attempts whose collector was killed, and may have left containers paused; one that is
+        told to end resumes them itself."""
         self.robbed: set[str] = set()
         """Checkpoints whose order somebody has deleted."""
 
@@ -167,7 +168,7 @@ class Interleavings(RuleBasedStateMachine):
         one = next(one for one in self.living() if one.started)
         if kind:
             self.world.store(one, kind, gaps if kind == "interrupted" else 0)
-        elif code == 137 and "paused" in one.key:
+        elif code == 137 and "paused" in one.key and not one.told_to_end:
             self.frozen.add((one.key, one.attempt))
         one.end(code, self.world.time)
 
@@ -321,7 +322,7 @@ class Interleavings(RuleBasedStateMachine):
             self.world.store(one, "interrupted", gaps=one.attempt)
             one.end(4, self.world.time)
         else:
-            self.frozen |= set() if one.stored else {(one.key, one.attempt)}
+            self.frozen |= set() if one.told_to_end else {(one.key, one.attempt)}
             one.end(137, self.world.time)
 
     def _over(self) -> bool:

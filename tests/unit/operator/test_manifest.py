@@ -12,7 +12,7 @@ from forensics_core.bundle.writer import MAX_REMARKS, BundleWriter, Findings, La
 from forensics_core.operator.manifest import LIMIT, MOST_PARTS, UnreadableManifest, understand
 from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
-from tests.unit.operator.test_seal import DIGEST, KINDS, artifact, statement
+from tests.unit.operator.test_comparison import DIGEST, KINDS, artifact, statement
 
 
 def test_a_manifest_is_understood_with_its_digest() -> None:

@@ -19,9 +19,9 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpoint
 from forensics_core.errors import Conflict, DestinationUnreachable
 from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import StoredContext
-from forensics_core.operator.attempt import build_job, build_secret, build_thaw_job, thaw_name
 from forensics_core.operator.cache import Cache, name_of
 from forensics_core.operator.controller import reconcile
+from forensics_core.operator.jobs import build_job, build_thaw_job, thaw_name
 from forensics_core.operator.manifest import Evidence
 from forensics_core.operator.observed import (
     Absent,
@@ -42,6 +42,7 @@ from forensics_core.operator.observed import (
     Unreachable,
     Unreadable,
 )
+from forensics_core.operator.order import build_secret
 from forensics_core.operator.pods import Outcome
 from forensics_core.operator.settings import Settings
 from tests.unit.operator import samples

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forensics_core.operator.attempt import JOB_MARGIN, build_job, build_thaw_job
+from forensics_core.operator.jobs import JOB_MARGIN, build_job, build_thaw_job
 from forensics_core.operator.pods import job_finished, outcome
 from forensics_core.operator.settings import (
     CollectorSettings,
