@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,7 @@ from forensics_core.bundle.layout import MAIN_ARTIFACTS
 from forensics_core.bundle.manifest import (
     Artifact,
     Capture,
-    Container,
-    Node,
     NotCaptured,
-    OrderRef,
-    Tool,
 )
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.writer import BundleWriter, Label
@@ -38,21 +33,12 @@ from forensics_core.storage.blocks import one
 from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from lab.idle import idle_capture, order_of
 
 NAMESPACE = "forensics-system"
 CALM = LeaseTiming(renew_within=120)
 """For one operator alone: a busy machine may let it wait longer than others would stand by."""
 Document = dict[str, Any]
-
-
-def order_of(pod: RunningPod) -> tuple[WorkOrder, str]:
-    """Return the order that a worker's pod mounts, and its digest."""
-    volumes = pod.pod["spec"]["volumes"]
-    name = next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "order")
-    data = pod.read("secrets", name)
-    assert data is not None, "the order's Secret is not there"
-    document = data["order.json"]
-    return WorkOrder.model_validate_json(document), hashlib.sha256(document).hexdigest()
 
 
 def unchanged(capture: Capture) -> Capture:
@@ -120,38 +106,12 @@ class Worker:
             for gap in (*gaps, *not_gathered(order)):
                 bundle.lacks(gap)
             bundle.artifacts = [self.alter_row(row) for row in bundle.artifacts]
-            await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
+            await bundle.finish(self.alter(idle_capture(order, digest)), order.context)
 
     def kinds(self, order: WorkOrder, gaps: tuple[NotCaptured, ...]) -> list[ArtifactKind]:
         """Return what to store of each container: all that is ordered but for the gaps."""
         missing = {ArtifactKind.CONTEXT, self.leaves_out, *(gap.what for gap in gaps)}
         return [kind for kind in order.artifacts if kind not in missing]
-
-    def predicate(self, order: WorkOrder, digest: str) -> Capture:
-        """Return the predicate, without artifacts and gaps."""
-        now = datetime.now(UTC)
-        return Capture(
-            order=OrderRef(
-                uid=order.uid,
-                attempt=order.attempt,
-                sha256=digest,
-                destination=order.destination,
-                bundle=order.bundle,
-            ),
-            pod=order.pod,
-            requester=order.requester,
-            reason=order.reason,
-            incident=order.incident,
-            tool=Tool(version="test"),
-            node=Node(hostname="node1"),
-            started_at=now,
-            finished_at=now,
-            requested=order.artifacts,
-            containers=tuple(
-                Container(name=target.name, container_id=target.container_id)
-                for target in order.targets
-            ),
-        )
 
 
 def not_gathered(order: WorkOrder) -> list[NotCaptured]:

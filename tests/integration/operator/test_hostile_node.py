@@ -9,7 +9,8 @@ from forensics_core.bundle.manifest import Artifact, NotCaptured
 from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.store import MAX_VERSIONS, open_store
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import Document, Stage, condition, order_of
+from lab.idle import order_of
+from tests.integration.operator.stage import Document, Stage, condition
 from tests.integration.operator.test_trust import put
 
 

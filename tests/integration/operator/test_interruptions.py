@@ -11,7 +11,8 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of, timed
+from lab.idle import order_of
+from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, timed
 from tests.integration.operator.test_crashes import crash_after
 from tests.integration.operator.test_trouble import said
 

@@ -19,8 +19,9 @@ from forensics_core.operator.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import Fault, Outcome, RunningPod
+from lab.idle import order_of
 from lab.sink import Sink
-from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
+from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
 
 def job_name(stage: Stage) -> str:

@@ -9,6 +9,7 @@ import pytest
 from forensics_core.api.conditions import find_condition
 from forensics_core.api.podcheckpoint import Phase, PodCheckpointStatus
 from forensics_core.bundle.layout import is_of_attempt
+from forensics_core.bundle.manifest import Container
 from forensics_core.operator.observed import SealSeen
 from tests.unit.operator.samples import settings
 from tests.unit.operator.world import MAX_ATTEMPTS, NAMES, Bundle, Collector, World
@@ -162,3 +163,41 @@ def test_a_worker_that_never_starts_is_stopped_before_the_next_attempt() -> None
     assert failure(status) == "NotStarted"
     assert [one.told_to_end is not None for one in world.of(PLAIN)] == [True] * MAX_ATTEMPTS
     assert world.orders == {}
+
+
+def test_a_cancelled_capture_is_stopped_and_what_it_had_is_sealed() -> None:
+    world = new_world()
+    for _ in range(3):
+        world.operate(PLAIN, NEVER)
+    (one,) = world.of(PLAIN)
+    one.started = True
+    world.cancel(PLAIN)
+    world.see("checkpoints", "jobs", "pods")
+    world.operate(PLAIN, NEVER)
+    assert one.told_to_end is not None
+    status = run(world, PLAIN, is_interrupted)
+    partial = find_condition(status.conditions, "Partial")
+    assert partial is not None and partial.reason == "Cancelled"
+    assert (status.phase, status.sealed, len(world.of(PLAIN))) == (Phase.COMPLETE, True, 1)
+
+
+def test_a_checkpoint_goes_when_its_time_is_over() -> None:
+    world = new_world()
+    spec = world.checkpoints[PLAIN].spec.model_copy(update={"ttl_seconds_after_finished": 60})
+    world.edit(PLAIN, lambda it: it.model_copy(update={"spec": spec}))
+    world.see("checkpoints")
+    assert run(world, PLAIN, ends_well).phase is Phase.COMPLETE
+    world.wait(60)
+    for _ in range(4):
+        world.operate(PLAIN, NEVER)
+        world.see("checkpoints", "jobs", "pods")
+    assert PLAIN not in world.checkpoints
+
+
+def test_evidence_that_no_status_holds_ends_in_an_honest_failure() -> None:
+    world = new_world()
+    world.containers = (Container(name="../x", container_id="x"),)
+    status = run(world, PLAIN, ends_well)
+    assert failure(status) == "ManifestUnreadable"
+    captured = find_condition(status.conditions, "Captured")
+    assert captured is not None and captured.status == "False"

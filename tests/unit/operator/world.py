@@ -16,6 +16,7 @@ from typing import Any
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
+from forensics_core.bundle.manifest import Container
 from forensics_core.errors import Conflict, DestinationUnreachable
 from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import StoredContext
@@ -164,6 +165,8 @@ class World:
     effects: int = 0
     """Writes since the operator began its step."""
     survives: int = 0
+    containers: tuple[Container, ...] = ()
+    """What manifests say of containers."""
     written: int = 0
     """Writes altogether."""
 
@@ -313,7 +316,14 @@ class World:
         interrupted = bundle.kind == "interrupted"
         uid = str(collector.order.uid)
         return Evidence(
-            uid, collector.attempt, location, digest, gaps=bundle.gaps, interrupted=interrupted
+            uid,
+            collector.attempt,
+            location,
+            digest,
+            containers=self.containers,
+            gaps=bundle.gaps,
+            gap_reason="Interrupted" if interrupted else "",
+            interrupted=interrupted,
         )
 
     def _look_at_bundles(self, observed: Observed) -> Document:
