@@ -181,8 +181,7 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
     moments = [observed.lost_at(settings), start_by, soon]
     until = min((moment for moment in moments if moment is not None), default=None)
     if worker is not None and started(worker):
-        news = observed.progress if observed.progress != checkpoint.status.progress else None
-        return Monitor(until, news)
+        return Monitor(until, observed.news)
     late = late_at is not None and observed.now >= late_at
     if worker is None:
         if not late or is_delayed(checkpoint):
@@ -219,7 +218,7 @@ def _cancelling(observed: Observed, settings: Settings) -> Step:
         return StopJob()
     running = worker is not None and terminated(worker) is None
     if running and not observed.lost(settings):
-        return Monitor(observed.lost_at(settings), observed.progress)
+        return Monitor(observed.lost_at(settings), observed.news)
     return collect(observed, settings, retry=False)
 
 

@@ -227,6 +227,11 @@ class Observed:
         return left >= settings.timings.least_attempt
 
     @property
+    def news(self) -> Progress | None:
+        """What the worker last said of its progress, unless that was told."""
+        return self.progress if self.progress != self.checkpoint.status.progress else None
+
+    @property
     def has_stored(self) -> bool:
         """Whether the current attempt's worker has stored something.
 

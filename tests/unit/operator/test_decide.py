@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from forensics_core.api.podcheckpoint import Progress
 from forensics_core.errors import (
     AccessDenied,
     Conflict,
@@ -239,6 +240,15 @@ def test_a_job_taken_away_after_it_stored_something_is_not_made_again() -> None:
 )
 def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
     assert step(checkpoint("Capturing"), **seen) == Monitor()
+
+
+@pytest.mark.parametrize("spec", [{}, {"cancel": True}])
+def test_progress_is_told_once(spec: Document) -> None:
+    said = Progress(artifacts_done=2)
+    seen: Document = {"worker": worker(), "progress": said}
+    assert step(checkpoint("Capturing", spec=spec), **seen) == Monitor(progress=said)
+    told = checkpoint("Capturing", spec=spec, status={"progress": {"artifactsDone": 2}})
+    assert step(told, **seen) == Monitor()
 
 
 def test_a_pod_that_never_ends_because_its_node_is_cut_off_is_given_up() -> None:

@@ -45,7 +45,7 @@ def test_a_node_adds_nothing_to_what_the_cluster_said(name: str) -> None:
     assert f"{name} was not stored by the operator" in problems(named(**{name: OTHER}))
 
 
-def test_nor_does_it_call_an_artifact_of_its_own_context() -> None:
+def test_a_node_does_not_call_an_artifact_of_its_own_context() -> None:
     own = artifact(ArtifactKind.INSPECT).model_copy(
         update={"name": "context/node.json", "kind": ArtifactKind.CONTEXT, "container": None}
     )

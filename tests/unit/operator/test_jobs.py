@@ -129,7 +129,7 @@ def test_nothing_is_said_of_a_store_that_has_no_settings() -> None:
     assert "AWS_CA_BUNDLE" not in env_of(build())
 
 
-def test_or_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
+def test_credentials_come_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
     built = build({"serviceAccount": "collector", "roleArn": "arn:aws:iam::1:role/c"})
     spec = pod_spec(built)
     assert spec["serviceAccountName"] == "collector"
@@ -139,7 +139,7 @@ def test_or_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
     assert env_of(built)["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/c"
 
 
-def test_or_from_the_node() -> None:
+def test_credentials_come_from_the_nodes_own_role() -> None:
     built = build({"node": True})
     assert pod_spec(built)["hostNetwork"] is True
     assert "AWS_EC2_METADATA_DISABLED" not in env_of(built)
