@@ -98,7 +98,7 @@ TWICE = Container(name="app", container_id="x")
         ("SHA256SUMS", None, "NotSealed", "SHA256SUMS is not stored"),
         ("SHA256SUMS", b"x", "NotSealed", "SHA256SUMS is stored with another content"),
         ("manifest.json", b"{}", "ManifestUnreadable", "is not a manifest of kube-forensics"),
-        ("manifest.sigstore.json", b"{}", "NotSealed", "The seal does not hold"),
+        ("manifest.sigstore.json", b"{}", "NotSealed", "was written before the operator sealed"),
     ],
 )
 async def test_what_is_stored_has_to_be_what_the_manifest_says(
