@@ -10,9 +10,9 @@ from typing import Any
 from forensics_core.api.crd import crd
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Destination, S3Place
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 from lab.idle import idle_capture, order_of
 
@@ -93,10 +93,10 @@ class IdleWorker:
         """Finish the bundle that the pod's order asks for."""
         order, sha256 = order_of(pod)
         place = parse_location(f"{order.destination}/{order.bundle}")
-        if not isinstance(place, S3Place):
+        if not isinstance(place, S3Location):
             raise TypeError(order.destination)
         bundle = BundleWriter(
-            S3Destination(self.client, place, self.access, {}, self.budget),
+            S3Storage(self.client, place, self.access, budget=self.budget),
         )
         await bundle.finish(idle_capture(order, sha256), order.context)
         return Outcome()

@@ -23,8 +23,8 @@ from collector.files.tree import OPTIONS
 from forensics_core.allocator import use_one_arena
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.blocks import BLOCK_SIZE
-from forensics_core.storage.destination import Buffer
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.objects import Buffer
+from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.rows import Chunk
 from forensics_core.tarindex.stage import TarIndex
 

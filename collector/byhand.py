@@ -29,8 +29,9 @@ from forensics_core.api.order import (
 from forensics_core.bundle.layout import bundle_name, fit
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
-from forensics_core.storage.locate import open_destination, parse_location
+from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 
 ARTIFACTS = tuple(kind for kind in DEFAULT_ARTIFACTS if kind is not ArtifactKind.CONTEXT)
 """What is captured unless told otherwise: there is no cluster to take a context from."""

@@ -24,7 +24,7 @@ from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.blocks import one
-from forensics_core.storage.destination import Destination
+from forensics_core.storage.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def bundle_url(order: WorkOrder) -> str:
 async def capture(
     order: WorkOrder,
     runtime: Runtime,
-    destination: Destination,
+    destination: Storage,
     meter: Meter | None = None,
     *,
     order_document: bytes | None = None,

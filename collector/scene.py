@@ -23,7 +23,7 @@ from forensics_core.bundle.writer import BundleWriter, Findings, Label
 from forensics_core.errors import ContainerGone
 from forensics_core.pipeline.stages import Stage
 from forensics_core.storage.blocks import one
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 T = TypeVar("T")
 

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from forensics_core.kube.connection import Cluster, connect
     from forensics_core.kube.podcheckpoints import PodCheckpoints
     from forensics_core.pipeline.meter import Meter
-    from forensics_core.storage.locate import open_destination
     from forensics_core.storage.s3.client import S3Access
+    from forensics_core.storage.storage import open_destination
 
 
 __all__ = [

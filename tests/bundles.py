@@ -23,8 +23,7 @@ from forensics_core.bundle.manifest import (
 )
 from forensics_core.bundle.writer import BundleWriter, Findings, FinishedBundle, Label
 from forensics_core.storage.blocks import BLOCK_SIZE, one
-from forensics_core.storage.destination import Destination
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import Storage, open_destination
 
 INSPECT = "containers/web/inspect.json"
 DIFF = "containers/web/diff.json"
@@ -65,7 +64,7 @@ def listing(document: dict[str, Any], name: str) -> bytes:
     return f"{json.dumps({**head, name: []})[:-2]}\n{rows}\n]}}\n".encode()
 
 
-async def _put(destination: Destination, name: str, data: bytes) -> None:
+async def _put(destination: Storage, name: str, data: bytes) -> None:
     async with destination.create(name) as writer:
         await writer.write(data)
         await writer.commit()

@@ -29,7 +29,7 @@ from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import SourceError
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"

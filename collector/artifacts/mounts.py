@@ -35,7 +35,7 @@ from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import Findings, shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 NAME = "mounts.tar"
 METHOD = "mounts"

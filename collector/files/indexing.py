@@ -19,7 +19,7 @@ from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import Findings, Label
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.rows import Chunk
 from forensics_core.tarindex.stage import TarIndex

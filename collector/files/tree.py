@@ -35,7 +35,7 @@ from forensics_core import children
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
 from forensics_core.storage.blocks import read_socket
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tasks import task_group
 
 BETWEEN = 1024 * 1024

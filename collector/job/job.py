@@ -33,8 +33,9 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
-from forensics_core.storage.locate import open_destination, parse_location
+from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 from forensics_core.tasks import task_group
 from forensics_core.units import parse_size
 

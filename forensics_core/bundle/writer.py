@@ -34,7 +34,8 @@ from forensics_core.bundle.manifest import (
 from forensics_core.pipeline import stages
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
-from forensics_core.storage.destination import Buffer, Destination, StoredObject
+from forensics_core.storage.objects import Buffer, StoredObject
+from forensics_core.storage.storage import Storage
 from forensics_core.tasks import finish_despite_cancel
 
 CLOSING = 30.0
@@ -91,7 +92,7 @@ class Label:
 class BundleWriter:
     """A bundle being written to `destination`, which is the bundle's own folder."""
 
-    def __init__(self, destination: Destination, meter: Meter | None = None) -> None:
+    def __init__(self, destination: Storage, meter: Meter | None = None) -> None:
         self.destination = destination
         self.meter = meter or Meter()
         self.artifacts: list[Artifact] = []

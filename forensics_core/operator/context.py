@@ -34,8 +34,7 @@ from forensics_core.operator.observed import ForeignObject
 from forensics_core.operator.pods import STATUS_LISTS
 from forensics_core.operator.reads import Listing, Reads, read_each
 from forensics_core.operator.storage import digest_of
-from forensics_core.storage.s3.destination import S3Destination
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.tasks import task_group
 
 OWNERS = {
@@ -288,7 +287,7 @@ def _json(item: Any) -> bytes:
     return json.dumps(item, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-async def upload(context: Context, destination: S3Destination, store: S3Store) -> list[ContextFile]:
+async def upload(context: Context, destination: S3Storage, store: S3Storage) -> list[ContextFile]:
     """Store the files, and return what the order says of them.
 
     A file that is there already is kept only if it is the very same: a crash of ours came after it.
@@ -306,8 +305,8 @@ async def _upload_one(
     context: Context,
     name: str,
     data: bytes,
-    destination: S3Destination,
-    store: S3Store,
+    destination: S3Storage,
+    store: S3Storage,
     stored: list[ContextFile],
 ) -> None:
     digest, size = hashlib.sha256(data).hexdigest(), len(data)

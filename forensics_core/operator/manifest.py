@@ -21,8 +21,8 @@ from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
-from forensics_core.storage.destination import StoredObject
-from forensics_core.storage.store import Store, read_small
+from forensics_core.storage.objects import StoredObject
+from forensics_core.storage.storage import ReadableStorage, read_small
 
 LIMIT = 8 * 1024 * 1024
 """Bytes of a manifest; one of 256 containers with all their remarks has less."""
@@ -140,7 +140,7 @@ class Manifests:
         self._large = anyio.Lock()
 
     @asynccontextmanager
-    async def find(self, store: Store, sha256: str = "") -> AsyncIterator[Found | None]:
+    async def find(self, store: ReadableStorage, sha256: str = "") -> AsyncIterator[Found | None]:
         """Yield the manifest, or None if there is none: the bundle is unfinished.
 
         Of several versions it is the one with this SHA-256, or else the first.
@@ -162,13 +162,13 @@ class Manifests:
             yield None if data is None else await to_thread.run_sync(understand, data)
 
 
-async def _version(store: Store, sha256: str) -> str | None:
+async def _version(store: ReadableStorage, sha256: str) -> str | None:
     """Return which version of the manifest is meant; None where there is only the current one."""
     history = await history_of(store, MANIFEST) or []
     return await choose_manifest(store, history, sha256, limit=LIMIT)
 
 
-async def _read_small(store: Store, version: str | None) -> bytes | None:
+async def _read_small(store: ReadableStorage, version: str | None) -> bytes | None:
     """Return a manifest that is not large, None for one that is."""
     data = bytearray()
     async with aclosing(store.read(MANIFEST, version)) as blocks:
@@ -179,7 +179,7 @@ async def _read_small(store: Store, version: str | None) -> bytes | None:
     return bytes(data)
 
 
-async def _read_large(store: Store, version: str | None) -> bytes:
+async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
     try:
         return await read_small(store, MANIFEST, version, limit=LIMIT)
     except VerificationError as error:

@@ -50,8 +50,8 @@ from forensics_core.operator.operator_context import OperatorContext
 from forensics_core.operator.pods import node_of
 from forensics_core.operator.seal import check_objects, check_seal, is_there
 from forensics_core.operator.status import at_attempt
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import read_small
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import read_small
 
 
 class Observer:
@@ -153,7 +153,7 @@ class Observer:
             return replace(observed, destination=Unreachable(error))
         return replace(observed, destination=DestinationSeen(inside))
 
-    async def _is_sealed(self, store: S3Store) -> bool:
+    async def _is_sealed(self, store: S3Storage) -> bool:
         """Return whether a manifest with a seal of ours lies there."""
         try:
             manifest = await read_small(store, MANIFEST, limit=LIMIT)
@@ -168,7 +168,7 @@ class Observer:
         with self._shared.sparing(observed.checkpoint):
             return replace(observed, seal=await self._seal_over(store, manifest))
 
-    async def _seal_over(self, store: S3Store, manifest: bytes) -> SealSeen:
+    async def _seal_over(self, store: S3Storage, manifest: bytes) -> SealSeen:
         key = await self._shared.key()
         if key is None:
             return SealSeen.ABSENT

@@ -31,8 +31,7 @@ from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
 from forensics_core.operator.storage import Storage
-from forensics_core.storage.s3.destination import S3Destination
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ class OperatorContext:
             )
         return rule
 
-    async def writer(self, checkpoint: PodCheckpoint) -> S3Destination:
+    async def writer(self, checkpoint: PodCheckpoint) -> S3Storage:
         """Return the bundle of the current attempt, to put something into."""
         spec, status = checkpoint.spec, checkpoint.status
         return await self.storage.writer(
@@ -146,7 +145,7 @@ class OperatorContext:
             encryption=spec.encryption,
         )
 
-    async def reader(self, checkpoint: PodCheckpoint) -> S3Store:
+    async def reader(self, checkpoint: PodCheckpoint) -> S3Storage:
         """Return the bundle of the current attempt, to read back."""
         return await self.storage.reader(checkpoint.status.location, self.rule(checkpoint))
 

@@ -32,10 +32,9 @@ from forensics_core.errors import (
 )
 from forensics_core.operator.manifest import check_shape
 from forensics_core.operator.storage import digest_of
-from forensics_core.storage.destination import StoredObject
-from forensics_core.storage.s3.destination import S3Destination
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import read_small
+from forensics_core.storage.objects import StoredObject
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import read_small
 from forensics_core.tasks import task_group
 
 HEADS_AT_ONCE = 8
@@ -47,7 +46,7 @@ SEAL_PARTS = 100
 """Parts that the JSON of a seal may have."""
 
 
-async def is_there(store: S3Store, name: str) -> bool:
+async def is_there(store: S3Storage, name: str) -> bool:
     """Return whether there is an object of that name."""
     try:
         await store.stat(name)
@@ -56,7 +55,7 @@ async def is_there(store: S3Store, name: str) -> bool:
     return True
 
 
-async def check_objects(store: S3Store, statement: Statement, order: WorkOrder) -> list[str]:
+async def check_objects(store: S3Storage, statement: Statement, order: WorkOrder) -> list[str]:
     """Return objects that are missing, or stored with another size, checksum or content.
 
     After `MOST_WRONG` it looks no further: a manifest can name many objects.
@@ -111,7 +110,7 @@ def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
 _Listed = dict[tuple[str, str | None], StoredObject]
 
 
-async def _listed(store: S3Store, names: Set[str]) -> _Listed | None:
+async def _listed(store: S3Storage, names: Set[str]) -> _Listed | None:
     """Return what is stored of these, by name and version, or None where that cannot be listed.
 
     The version None is the one that readers take where the manifest names none.
@@ -135,7 +134,7 @@ async def _listed(store: S3Store, names: Set[str]) -> _Listed | None:
 
 
 async def _compare(
-    store: S3Store, promised: _Promised, listed: _Listed | None
+    store: S3Storage, promised: _Promised, listed: _Listed | None
 ) -> AsyncIterator[str]:
     try:
         stored = await _find(store, promised, listed)
@@ -157,7 +156,7 @@ async def _compare(
         yield f"{promised.name} is stored with another content"
 
 
-async def _find(store: S3Store, promised: _Promised, listed: _Listed | None) -> StoredObject:
+async def _find(store: S3Storage, promised: _Promised, listed: _Listed | None) -> StoredObject:
     """Return what is stored; ask for the object itself only if its checksum is to be compared."""
     found = (listed or {}).get((promised.name, promised.version_id))
     if found is None:
@@ -166,7 +165,7 @@ async def _find(store: S3Store, promised: _Promised, listed: _Listed | None) -> 
     return await store.stat(promised.name, found.version_id) if promised.summed else found
 
 
-async def _digest(store: S3Store, promised: _Promised, stored: StoredObject) -> str | None:
+async def _digest(store: S3Storage, promised: _Promised, stored: StoredObject) -> str | None:
     """Return the SHA-256 of an object whose content is to be compared, unless it is too large."""
     if promised.sha256 is None or stored.size > MOST_READ:
         return None
@@ -174,7 +173,7 @@ async def _digest(store: S3Store, promised: _Promised, stored: StoredObject) -> 
 
 
 async def seal_bundle(
-    destination: S3Destination, store: S3Store, manifest: bytes, private_key: bytes
+    destination: S3Storage, store: S3Storage, manifest: bytes, private_key: bytes
 ) -> None:
     """Sign the manifest and store the seal beside it.
 
@@ -190,7 +189,7 @@ async def seal_bundle(
         await check_seal(store, manifest, private_key)
 
 
-async def check_seal(store: S3Store, manifest: bytes, private_key: bytes) -> None:
+async def check_seal(store: S3Storage, manifest: bytes, private_key: bytes) -> None:
     """Return if a seal of ours over exactly this manifest is stored.
 
     Raises `VerificationError` if it is not, and `ObjectNotFound`.

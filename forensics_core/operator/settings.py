@@ -19,7 +19,7 @@ from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
-from forensics_core.storage.s3.destination import AWS_BUCKET
+from forensics_core.storage.s3.request import AWS_BUCKET
 from forensics_core.units import parse_size
 
 

@@ -20,10 +20,10 @@ from forensics_core.errors import (
 )
 from forensics_core.operator.settings import DestinationRule, Timings
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Destination, S3Place, object_parameters
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.request import object_parameters
+from forensics_core.storage.s3.storage import S3Storage
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -60,24 +60,24 @@ class Storage:
         *,
         retention: Retention | None = None,
         encryption: Encryption | None = None,
-    ) -> S3Destination:
+    ) -> S3Storage:
         """Return a destination at `location`, which `rule` covers."""
         access = rule.operator_access(self._timings)
-        return S3Destination(
+        return S3Storage(
             await self._client(access),
             _place(location),
             access,
-            object_parameters(retention, encryption),
-            self._budget,
+            extra=object_parameters(retention, encryption),
+            budget=self._budget,
         )
 
-    async def reader(self, location: str, rule: DestinationRule) -> S3Store:
+    async def reader(self, location: str, rule: DestinationRule) -> S3Storage:
         """Return a store at `location`, which `rule` covers."""
         access = rule.operator_access(self._timings)
-        return S3Store(await self._client(access), _place(location), access)
+        return S3Storage(await self._client(access), _place(location), access)
 
     async def inside_a_bundle(
-        self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Store], Awaitable[bool]]
+        self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Storage], Awaitable[bool]]
     ) -> bool:
         """Return whether `folder`, which `rule` covers, or one above it is a sealed bundle.
 
@@ -136,7 +136,7 @@ class Storage:
             return self._clients[access]
 
 
-async def _has_seal(store: S3Store) -> bool:
+async def _has_seal(store: S3Storage) -> bool:
     try:
         await store.stat(SEAL)
     except DestinationUnreachable:
@@ -147,14 +147,14 @@ async def _has_seal(store: S3Store) -> bool:
     return True
 
 
-def _place(location: str) -> S3Place:
+def _place(location: str) -> S3Location:
     place = parse_location(location)
-    if not isinstance(place, S3Place):
+    if not isinstance(place, S3Location):
         raise UsageError(f"{location} is not in S3", hint="The operator only writes to s3://")
     return place
 
 
-async def digest_of(store: S3Store, name: str, version_id: str | None = None) -> tuple[str, int]:
+async def digest_of(store: S3Storage, name: str, version_id: str | None = None) -> tuple[str, int]:
     """Return the SHA-256 and the size in bytes of an object. Raises `ObjectNotFound`."""
     digest, size = hashlib.sha256(), 0
     async with aclosing(store.read(name, version_id)) as blocks:

@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.stages import Stage
 from forensics_core.storage.blocks import rechunk
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tasks import task_group
 
 

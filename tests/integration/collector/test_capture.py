@@ -27,8 +27,8 @@ from forensics_core.errors import (
     UsageError,
 )
 from forensics_core.pipeline.meter import Meter
-from forensics_core.storage.destination import ObjectWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import ObjectWriter
 from lab.docker import FOREVER, Engine
 from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
@@ -246,7 +246,7 @@ def order_for(bundle: Bundle, *containers: str, **more: object) -> WorkOrder:
     )
 
 
-class Interfering(FolderDestination):
+class Interfering(LocalStorage):
     """A folder that removes a container while its file system is being stored."""
 
     def __init__(self, path: Path, engine: Engine, container: str) -> None:
@@ -284,7 +284,7 @@ async def test_one_of_two_targets_is_gone(
 ) -> None:
     async with docker.container(image) as container:
         order = order_for(bundle, container, "0" * 64, artifacts=[ArtifactKind.INSPECT])
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial and bundle.gaps() == {"container": "Gone"}
     assert [row.result for row in bundle.capture.containers] == ["Captured", "Failed"]
 
@@ -293,7 +293,7 @@ async def test_nothing_but_unknown_containers_is_an_error(
     runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     with pytest.raises(ContainerNotFound):
-        await capture(order_for(bundle, "0" * 64), runtime, FolderDestination(bundle.folder))
+        await capture(order_for(bundle, "0" * 64), runtime, LocalStorage(bundle.folder))
     assert bundle.names() == set()
 
 
@@ -303,7 +303,7 @@ async def test_what_this_release_lacks_is_named(
     async with docker.container(image) as container:
         kinds = [ArtifactKind.INSPECT, ArtifactKind.VOLUMES, ArtifactKind.MEMORY]
         order = order_for(bundle, container, artifacts=kinds, not_captured=["events: forbidden"])
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
     gaps = {"volumes": "NotSupported", "memory": "NotSupported", "context": "NotGathered"}
     assert bundle.gaps() == gaps
@@ -321,14 +321,14 @@ async def test_orders_that_cannot_be_carried_out(
 ) -> None:
     order = order_for(bundle, "x", **change)
     with pytest.raises(UsageError, match=said):
-        await capture(order, runtime, FolderDestination(bundle.folder))
+        await capture(order, runtime, LocalStorage(bundle.folder))
 
 
 async def test_after_the_deadline_nothing_more_is_read(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
-        writer = BundleWriter(FolderDestination(bundle.folder))
+        writer = BundleWriter(LocalStorage(bundle.folder))
         attempt = Attempt(order_for(bundle, container), runtime, writer)
         attempt.clock -= 3600
         async with attempt.opened():
@@ -349,7 +349,7 @@ async def test_a_stream_is_cut_at_the_deadline_and_kept(
 
     async with docker.container(image) as container:
         found = await runtime.find(f"docker://{container}")
-        writer = BundleWriter(FolderDestination(bundle.folder))
+        writer = BundleWriter(LocalStorage(bundle.folder))
         deadline = anyio.current_time() + 0.3
         scene = Scene("web", found, runtime, writer, Compression.NONE, deadline)
         kind = ArtifactKind.LOGS

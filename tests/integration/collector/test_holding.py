@@ -30,7 +30,7 @@ from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ForensicsError
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
 from lab.containerd import Containerd
 from lab.docker import Engine
 from tests.bundles import capture as predicate
@@ -69,7 +69,7 @@ async def attempt(
         ),
         artifacts=tuple(kinds),
     )
-    writer = BundleWriter(FolderDestination(bundle.folder))
+    writer = BundleWriter(LocalStorage(bundle.folder))
     made = Attempt(order, runtime, writer)
     async with made.opened():
         yield made

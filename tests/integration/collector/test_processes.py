@@ -18,7 +18,7 @@ from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.trees import CONTAINER
 
@@ -49,7 +49,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scene_for(bundle: Bundle, seconds: float = 3600) -> Scene:
-    writer = BundleWriter(FolderDestination(bundle.folder))
+    writer = BundleWriter(LocalStorage(bundle.folder))
     runtime = cast(Runtime, Numbered())
     deadline = anyio.current_time() + seconds
     return Scene("web", CONTAINER, runtime, writer, Compression.NONE, deadline)

@@ -19,7 +19,7 @@ from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture as predicate
 
 CONTAINER = ContainerInfo("docker://4f2a", "web", "", "", "running", None, (), b"{}")

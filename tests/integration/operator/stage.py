@@ -30,8 +30,8 @@ from forensics_core.operator.main import operate
 from forensics_core.operator.reads import KEPT_BYTES, Reads
 from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
 from lab.idle import idle_capture, order_of
 

@@ -6,8 +6,9 @@ import pytest
 
 from forensics_core.bundle.layout import SEAL
 from forensics_core.bundle.manifest import Artifact, NotCaptured
+from forensics_core.storage.objects import MAX_VERSIONS
 from forensics_core.storage.s3.client import s3_client
-from forensics_core.storage.store import MAX_VERSIONS, open_store
+from forensics_core.storage.storage import open_storage
 from forensics_loopback import Outcome, RunningPod
 from lab.idle import order_of
 from tests.integration.operator.stage import Document, Stage, condition
@@ -84,7 +85,7 @@ async def test_what_nobody_asked_for_is_not_held_of_a_listing(versioned_stage: S
             await client.put_object(
                 Body=b"x" * number, Bucket=versioned_stage.bucket, Key="cases/1/manifest.json"
             )
-    async with open_store(home, access=versioned_stage.access) as store:
+    async with open_storage(home, access=versioned_stage.access) as store:
         found = await store.list(only={"manifest.json"})
         whole = await store.list()
     assert {entry.name for entry in found} == {"manifest.json"}

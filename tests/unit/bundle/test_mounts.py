@@ -23,7 +23,7 @@ from forensics_core.bundle.layout import MOUNTS
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture as predicate
 from tests.integration.collector.trees import CONTAINER, FolderRuntime
 

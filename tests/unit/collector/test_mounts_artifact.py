@@ -25,7 +25,7 @@ from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.integration.collector.trees import CONTAINER, FolderRuntime
 
 

@@ -18,7 +18,7 @@ from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.operator.comparison import NOTHING_THERE
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 
 CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
 

@@ -26,10 +26,15 @@ def locked(path: Path) -> dict[str, list[str]]:
 
 
 def named(*, dev: bool) -> set[str]:
-    """Return the packages that pyproject.toml names."""
+    """Return the packages that pyproject.toml names; without `dev`, those of an installation."""
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = document["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    # The loopback cluster is for tests of one's own, and no part of the image.
+    lists = [
+        project["dependencies"],
+        *(extras[name] for name in extras if dev or name != "loopback"),
+    ]
     lists += document["dependency-groups"].values() if dev else []
     return {normal(name) for each in lists for name in each} - {"kube-forensics"}
 

@@ -12,7 +12,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.settings import Settings
-from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.objects import StoredObject
 
 NOW = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
 UID = "5df8120f-4366-40b4-be47-20a1c48277c4"

@@ -11,7 +11,7 @@ from forensics_core.bundle.manifest import Container, Digest, Remark, Statement,
 from forensics_core.bundle.writer import MAX_REMARKS, BundleWriter, Findings, Label
 from forensics_core.operator.manifest import LIMIT, MOST_PARTS, UnreadableManifest, understand
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.unit.operator.test_comparison import DIGEST, KINDS, artifact, statement
 
 

@@ -12,7 +12,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.writer import BundleWriter, Label
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture, listing
 
 WEB = "containers/web/"

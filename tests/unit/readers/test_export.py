@@ -22,7 +22,7 @@ from forensics_core.cli.main import forensics
 from forensics_core.errors import VerificationError
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture, edit_manifest
 
 WEB = "containers/web/"

@@ -30,7 +30,7 @@ from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.archive import open_archive
 from tests.bundles import capture, edit_manifest, listing, replace_object
 from tests.integration.collector.trees import capture_tree

@@ -58,14 +58,16 @@ async def test_urls(http: aiohttp.ClientSession, method: str, path: str, status:
         (b"x" * 3_200_000, "application/json", 413),
     ],
 )
-async def test_bodies(
+async def test_a_body_is_accepted_only_if_it_can_be_read(
     http: aiohttp.ClientSession, body: bytes, content_type: str, status: int
 ) -> None:
     headers = {"Content-Type": content_type}
     assert (await answer(http, "POST", MAPS, data=io.BytesIO(body), headers=headers))[0] == status
 
 
-async def test_impersonation(cluster: LoopbackCluster, http: aiohttp.ClientSession) -> None:
+async def test_whoever_impersonates_is_the_other_user(
+    cluster: LoopbackCluster, http: aiohttp.ClientSession
+) -> None:
     seen: list[User] = []
 
     def remember(user: User, attributes: Attributes) -> bool:
@@ -87,7 +89,9 @@ async def test_reviews_need_a_subject(http: aiohttp.ClientSession) -> None:
     assert (status, body["status"]) == (201, {"allowed": True})
 
 
-async def test_delete_collection(cluster: LoopbackCluster, http: aiohttp.ClientSession) -> None:
+async def test_deleting_a_collection_deletes_what_is_selected(
+    cluster: LoopbackCluster, http: aiohttp.ClientSession
+) -> None:
     cluster.seed_pod("a", metadata={"labels": {"app": "x"}})
     cluster.seed_pod("b")
     status, body = await answer(http, "DELETE", PODS + "?labelSelector=app=x")
@@ -122,7 +126,9 @@ async def log(http: aiohttp.ClientSession, query: str = "") -> tuple[int, Any]:
     return await answer(http, "GET", PODS + "/web/log" + query)
 
 
-async def test_logs(cluster: LoopbackCluster, http: aiohttp.ClientSession) -> None:
+async def test_a_log_is_read_as_its_options_say(
+    cluster: LoopbackCluster, http: aiohttp.ClientSession
+) -> None:
     cluster.seed_pod("web")
     cluster.write_log("web", "one\ntwo\nthr")
     assert await log(http) == (200, "one\ntwo\n")
@@ -143,7 +149,7 @@ async def test_a_pod_s_last_line_needs_no_end(
         assert await response.read() == b"half\n"
 
 
-async def test_logs_of_several_containers(
+async def test_a_pod_of_several_containers_needs_one_named_for_its_log(
     cluster: LoopbackCluster, http: aiohttp.ClientSession
 ) -> None:
     containers = [{"name": "app"}, {"name": "sidecar"}]
@@ -183,7 +189,7 @@ async def test_bookmarks_come_at_intervals(definition: dict[str, Any]) -> None:
             assert event["type"] == "BOOKMARK"
 
 
-async def test_lists_in_pages_across_namespaces(
+async def test_a_list_across_namespaces_comes_in_pages(
     cluster: LoopbackCluster, http: aiohttp.ClientSession
 ) -> None:
     for namespace in ("default", "kube-system", "rec"):
@@ -231,7 +237,7 @@ async def test_a_namespace_waits_for_what_it_holds(cluster: LoopbackCluster) -> 
     await cluster.until("namespaces", lambda spaces: "rec" not in str(spaces))
 
 
-async def test_a_port_that_is_taken() -> None:
+async def test_a_taken_port_fails_the_start() -> None:
     cluster = LoopbackCluster()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

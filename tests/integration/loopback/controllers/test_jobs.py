@@ -61,7 +61,9 @@ def secret(name: str, **data: str) -> Obj:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
 
 
-async def test_environment_from_secrets_fields_and_expansion(cluster: LoopbackCluster) -> None:
+async def test_the_environment_comes_from_secrets_fields_and_expansion(
+    cluster: LoopbackCluster,
+) -> None:
     cluster.create(secret("keys", word="s3cret"))
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}}
     cluster.create({**config, "data": {"COLOUR": "blue"}})
@@ -125,7 +127,9 @@ async def test_the_entrypoint_stands_in_for_the_image(cluster: LoopbackCluster) 
 
 
 @pytest.mark.parametrize("container", [{}, {"command": ["/no/such/program"]}])
-async def test_what_cannot_start_fails(cluster: LoopbackCluster, container: Obj) -> None:
+async def test_a_container_that_cannot_start_fails_the_job(
+    cluster: LoopbackCluster, container: Obj
+) -> None:
     cluster.create(job(container))
     assert reason(await finished(cluster)) == "BackoffLimitExceeded"
     assert (terminated(cluster)["exitCode"], terminated(cluster)["reason"]) == (128, "StartError")
@@ -176,14 +180,14 @@ def ends(*outcomes: Outcome) -> Callable[[RunningPod], Any]:
     return run
 
 
-async def test_out_of_memory(cluster: LoopbackCluster) -> None:
+async def test_a_container_killed_for_memory_fails_the_job(cluster: LoopbackCluster) -> None:
     cluster.use_runner(ends(Outcome(137, reason="OOMKilled")))
     cluster.create(job({}))
     assert reason(await finished(cluster)) == "BackoffLimitExceeded"
     assert terminated(cluster)["reason"] == "OOMKilled"
 
 
-async def test_eviction_from_outside(cluster: LoopbackCluster) -> None:
+async def test_an_evicted_pod_fails_the_job(cluster: LoopbackCluster) -> None:
     cluster.use_runner(ends())
     cluster.create(job({}))
     (pod,) = await cluster.until("pods", lambda pods: "Running" in str(pods))

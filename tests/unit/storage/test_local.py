@@ -17,9 +17,9 @@ from forensics_core.errors import (
     DestinationFull,
     ObjectExists,
 )
-from forensics_core.storage.destination import StoredObject
-from forensics_core.storage.folder import FolderDestination
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import StoredObject
+from forensics_core.storage.storage import open_destination
 
 
 async def store(folder: Path, name: str, data: bytes) -> StoredObject:
@@ -40,7 +40,7 @@ async def test_a_committed_file_is_there_with_its_checksum(tmp_path: Path) -> No
 
 
 async def test_without_a_commit_nothing_is_left(tmp_path: Path) -> None:
-    async with FolderDestination(tmp_path).create("x") as writer:
+    async with LocalStorage(tmp_path).create("x") as writer:
         await writer.write(b"abc")
     assert list(tmp_path.iterdir()) == []
 
@@ -54,7 +54,7 @@ async def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
 
 async def test_a_name_taken_while_writing_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ObjectExists):
-        async with FolderDestination(tmp_path).create("x") as writer:
+        async with LocalStorage(tmp_path).create("x") as writer:
             await writer.write(b"ours")
             (tmp_path / "x").write_bytes(b"theirs")
             await writer.commit()
@@ -74,7 +74,7 @@ async def test_a_drive_without_hard_links_will_do(
         assert (tmp_path / "x").read_bytes() == b"abc"
         return
     with pytest.raises(ObjectExists):
-        async with FolderDestination(tmp_path).create("x") as writer:
+        async with LocalStorage(tmp_path).create("x") as writer:
             (tmp_path / "x").write_bytes(b"theirs")
             await writer.commit()
 
@@ -153,7 +153,7 @@ async def test_failures_say_what_to_do(
 async def test_a_file_in_place_of_the_folder_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BucketNotFound, match="is not a folder"):
-        await FolderDestination(tmp_path / "file" / "below").check()
+        await LocalStorage(tmp_path / "file" / "below").check()
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o000])
@@ -176,9 +176,9 @@ async def test_a_folder_that_cannot_be_looked_at_is_refused_early(
 
     monkeypatch.setattr(Path, "exists", refuses)
     with pytest.raises(AccessDenied, match="cannot be written"):
-        await FolderDestination(tmp_path / "below").check()
+        await LocalStorage(tmp_path / "below").check()
 
 
 async def test_a_folder_that_cannot_be_written_is_refused_early() -> None:
     with pytest.raises(AccessDenied, match="cannot be written"):
-        await FolderDestination(Path("/proc/1/nothing")).check()
+        await LocalStorage(Path("/proc/1/nothing")).check()

@@ -1,26 +1,29 @@
-"""The `s3://` destination."""
+"""The `s3://` storage: objects are created once, read by version, and listed."""
 
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+import builtins
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from forensics_core.api.order import Encryption, Retention
-from forensics_core.errors import UsageError
-from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.destination import Answered, ObjectWriter, StoredObject
-from forensics_core.storage.s3.attempts import Repeated, attempt_counted
-from forensics_core.storage.s3.body import PartBody
+from forensics_core.storage.blocks import rechunk
+from forensics_core.storage.budget import MIB, ByteBudget
+from forensics_core.storage.locate import S3Location
+from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject, check_name
+from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
-from forensics_core.storage.s3.clock import ServiceClock
-from forensics_core.storage.s3.failures import explain, status_of
-from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.traits import Traits, is_aws
+from forensics_core.storage.s3.download import Download, explain_reading
+from forensics_core.storage.s3.failures import explain, lacking, status_of
+from forensics_core.storage.s3.listing import Listing
+from forensics_core.storage.s3.parts import PartBody
+from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
+from forensics_core.storage.s3.retries import Repeated, attempt_counted
+from forensics_core.storage.s3.traits import Traits
 from forensics_core.storage.s3.upload import put_once, upload, version_of
 
 if TYPE_CHECKING:
@@ -29,67 +32,38 @@ if TYPE_CHECKING:
 _LOOK_PATIENCE = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
 _REFUSALS = {400, 401, 403}
-AWS_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-"""Names of buckets that AWS gives."""
-
-
-@dataclass(frozen=True, slots=True)
-class S3Place:
-    """A bucket, and a prefix without slashes around it."""
-
-    bucket: str
-    prefix: str = ""
-
-    def key(self, name: str) -> str:
-        """Return the key of `name` beneath the prefix."""
-        return f"{self.prefix}/{name}" if self.prefix else name
-
-    @property
-    def url(self) -> str:
-        """The place as `s3://bucket/prefix/`."""
-        return f"s3://{self.bucket}/{self.key('')}"
-
-
-def require_fit(place: S3Place, client: S3Client) -> None:
-    """Raise `UsageError` for a bucket that AWS, where `client` leads, cannot have.
-
-    MinIO takes names with `_`, others capitals; AWS has taken neither since 2018.
-    """
-    if is_aws(client.meta.endpoint_url) and not AWS_BUCKET.fullmatch(place.bucket):
-        raise UsageError(
-            f"AWS has no bucket that is called '{place.bucket}'",
-            hint="If it is in another store, name that in AWS_ENDPOINT_URL, or as the "
-            "destination's endpoint",
-        )
+_BEYOND_THE_END = 416
+"""The range begins where the object has ended: there is nothing, as in a folder."""
 
 
 @asynccontextmanager
 async def open_s3(
-    place: S3Place,
+    place: S3Location,
     access: S3Access,
     *,
     retention: Retention | None = None,
     encryption: Encryption | None = None,
     budget: ByteBudget | None = None,
-) -> AsyncIterator[S3Destination]:
+) -> AsyncIterator[S3Storage]:
     """Open a destination in S3; `budget` is shared by all objects that are under way at once."""
     extra = object_parameters(retention, encryption)
     async with s3_client(access) as client:
         require_fit(place, client)
         clock = ServiceClock(client)
-        yield S3Destination(client, place, access, extra, budget or ByteBudget(), clock)
+        yield S3Storage(client, place, access, extra=extra, budget=budget, clock=clock)
 
 
-class S3Destination:
-    """A `Destination`; made by `open_s3`."""
+class S3Storage:
+    """A `Storage` beneath a bucket's prefix; made by `open_s3`."""
 
     def __init__(
         self,
         client: S3Client,
-        place: S3Place,
+        place: S3Location,
         access: S3Access,
-        extra: dict[str, Any],
-        budget: ByteBudget,
+        *,
+        extra: dict[str, Any] | None = None,
+        budget: ByteBudget | None = None,
         clock: ServiceClock | None = None,
     ) -> None:
         self._client = client
@@ -97,11 +71,11 @@ class S3Destination:
         self._access = from_environ(access)
         # The client's endpoint may come from a profile, which the settings do not show.
         self._traits = Traits.of(self._access, client.meta.endpoint_url)
-        self._extra = extra
-        self._budget = budget
+        self._extra = extra or {}
+        self._budget = budget or ByteBudget()
         self._clock = clock
         owner = access.expected_bucket_owner
-        self._owner = {"ExpectedBucketOwner": owner} if owner else {}
+        self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
 
     @property
     def url(self) -> str:
@@ -176,15 +150,59 @@ class S3Destination:
             owner=self._owner,
         )
 
+    def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the object's bytes, in that version or the current one."""
+        return self.read_range(name, 0, None, version_id)
 
-def object_parameters(retention: Retention | None, encryption: Encryption | None) -> dict[str, Any]:
-    """Return the parameters of Create and Put that every object of a capture has."""
-    extra: dict[str, Any] = {}
-    if encryption:
-        extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": encryption.kms_key_id}
-    if retention and retention.days:
-        extra["ObjectLockMode"] = retention.mode.upper()
-        extra["ObjectLockRetainUntilDate"] = datetime.now(UTC) + timedelta(days=retention.days)
-    if retention and retention.legal_hold:
-        extra["ObjectLockLegalHoldStatus"] = "ON"
-    return extra
+    async def read_range(
+        self, name: str, start: int, length: int | None, version_id: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of the object's bytes."""
+        key = self._place.key(check_name(name))
+        where = {"Bucket": self._place.bucket, "Key": key, **self._owner}
+        if version_id:
+            where["VersionId"] = version_id
+        download = Download(self._client, self.url + name, where, start, length)
+        async with (
+            aclosing(self._pieces(download, self.url + name)) as pieces,
+            aclosing(rechunk(pieces, MIB)) as blocks,
+        ):
+            async for block in blocks:
+                yield bytes(block)
+
+    async def stat(self, name: str, version_id: str | None = None) -> StoredObject:
+        """Return what S3 says of an object, without reading it. Raises `ObjectNotFound`."""
+        key = self._place.key(check_name(name))
+        where: dict[str, Any] = {"Bucket": self._place.bucket, "Key": key}
+        if version_id:
+            where["VersionId"] = version_id
+        head = partial(self._client.head_object, ChecksumMode="ENABLED", **where, **self._owner)
+        try:
+            answer: Any = await attempt_counted(head, self._access)
+        except Repeated as failure:
+            raise explain_reading(failure.cause, self.url + name) from failure.cause
+        if answer.get("ContentLength") is None:
+            raise lacking(self.url + name, "Content-Length")
+        return StoredObject(
+            name,
+            answer["ContentLength"],
+            version_id=answer.get("VersionId"),
+            crc64nvme=answer.get("ChecksumCRC64NVME"),
+            etag=answer.get("ETag"),
+        )
+
+    async def _pieces(self, download: Download, url: str) -> AsyncGenerator[bytes, None]:
+        try:
+            while piece := await attempt_counted(download.next, self._access):
+                yield piece
+        except Repeated as failure:
+            if status_of(failure.cause) != _BEYOND_THE_END:
+                raise explain_reading(failure.cause, url) from failure.cause
+        finally:
+            download.close()
+
+    async def list(
+        self, begin: str = "", *, only: Set[str] | None = None
+    ) -> builtins.list[StoredObject]:
+        """Return all versions, or what is current where versions may not be listed."""
+        return await Listing(self._client, self._place, self._access, self._owner).all(begin, only)

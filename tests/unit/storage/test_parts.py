@@ -6,7 +6,7 @@ import pytest
 from awscrt import checksums
 
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.s3.body import SLICE, PartBody
+from forensics_core.storage.s3.parts import SLICE, PartBody
 
 BLOCKS = {
     "one": [bytes(range(256)) * (3 * MIB // 256)],

@@ -1,4 +1,7 @@
-"""The `file://` destination: a folder on this machine, or a drive that is mounted on it."""
+"""The `file://` storage: a folder on this machine, or a drive that is mounted on it.
+
+Nothing in it is followed when it is read: neither symbolic links nor special files.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import base64
 import errno
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -19,17 +23,30 @@ from forensics_core.errors import (
     DestinationError,
     DestinationFull,
     ObjectExists,
+    ObjectNotFound,
+    TooManyObjects,
 )
-from forensics_core.storage.destination import Answered, Buffer, ObjectWriter, StoredObject
+from forensics_core.storage.blocks import BLOCK_SIZE
+from forensics_core.storage.objects import (
+    MAX_ENTRIES,
+    Answered,
+    Buffer,
+    ObjectWriter,
+    StoredObject,
+    check_name,
+)
 
 UNFINISHED = ".unfinished"
 """The ending that a file has while it is being written."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BELOW = _FOLDER | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 """What CIFS and FUSE say to it; the last one, where entries may be made but not be listed."""
 
 
-class FolderDestination:
-    """A `Destination` in the folder `path`, which is made when something is stored in it."""
+class LocalStorage:
+    """A `Storage` in the folder `path`, which is made when something is stored in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,6 +70,40 @@ class FolderDestination:
     ) -> AbstractAsyncContextManager[ObjectWriter]:
         """Begin the file `name`. Raises `ObjectExists` if it is there; its type has no place."""
         return _file(self.path / name, name)
+
+    async def stat(self, name: str, version_id: str | None = None) -> StoredObject:
+        """Return the file's size. Raises `ObjectNotFound`."""
+        return await to_thread.run_sync(_stat, self.path, check_name(name))
+
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[StoredObject]:
+        """Return everything that is no folder, links and special files included."""
+        entries = await to_thread.run_sync(_listing, self.path)
+        return [
+            entry
+            for entry in entries
+            if entry.name.startswith(begin) and (only is None or entry.name in only)
+        ]
+
+    def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Yield the file's bytes; a folder has no versions."""
+        return self.read_range(name, 0, None)
+
+    async def read_range(
+        self, name: str, start: int, length: int | None, version_id: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a range of the file's bytes, every access in a thread."""
+        descriptor = await to_thread.run_sync(_open_file, self.path, check_name(name))
+        end = None if length is None else start + length
+        try:
+            while end is None or start < end:
+                wanted = BLOCK_SIZE if end is None else min(BLOCK_SIZE, end - start)
+                block = await to_thread.run_sync(_read, descriptor, wanted, start, name)
+                if not block:
+                    return
+                start += len(block)
+                yield block
+        finally:
+            os.close(descriptor)
 
 
 def _check(path: Path) -> None:
@@ -189,3 +240,83 @@ def _explain(error: OSError, path: Path) -> DestinationError:
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return AccessDenied(f"{path} cannot be written", hint="Use a folder of your own")
     return DestinationError(f"{path}: {error.strerror}", hint="Check the disk and the path")
+
+
+def _listing(root: Path) -> list[StoredObject]:
+    entries: list[StoredObject] = []
+    try:
+        for entry in _walk(root):
+            if len(entries) == MAX_ENTRIES:
+                raise TooManyObjects(
+                    f"{root} holds more than {MAX_ENTRIES} files", hint="Name a bundle's own folder"
+                )
+            entries.append(entry)
+    except OSError as error:
+        raise _explain_reading(error, root) from error
+    return entries
+
+
+def _stat(root: Path, name: str) -> StoredObject:
+    descriptor = _open_file(root, name)
+    try:
+        return StoredObject(name, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _walk(root: Path) -> Iterator[StoredObject]:
+    """Yield all that is no folder, however deep it lies."""
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(root / prefix) as members:
+            for member in members:
+                name = prefix + member.name
+                if member.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                else:
+                    yield StoredObject(name, member.stat(follow_symlinks=False).st_size)
+
+
+def _open_file(root: Path, name: str) -> int:
+    """Open a regular file, component by component, so that no link leads elsewhere."""
+    *folders, last = name.split("/")
+    try:
+        folder = os.open(root, _FOLDER)
+        try:
+            for part in folders:
+                below = os.open(part, _BELOW, dir_fd=folder)
+                os.close(folder)
+                folder = below
+            return _regular(os.open(last, _FILE, dir_fd=folder))
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise _explain_reading(error, root / name) from error
+
+
+def _regular(descriptor: int) -> int:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "not a regular file")
+    return descriptor
+
+
+def _read(descriptor: int, size: int, offset: int, name: str) -> bytes:
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as error:
+        raise _explain_reading(error, Path(name)) from error
+
+
+def _explain_reading(error: OSError, path: Path) -> DestinationError:
+    if isinstance(error, FileNotFoundError):
+        return ObjectNotFound(f"{path} does not exist", hint="Check the location")
+    if isinstance(error, PermissionError):
+        return AccessDenied(f"{path} may not be read", hint="Use an account that may")
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+        return DestinationError(
+            f"{path} is not a regular file below ordinary folders",
+            hint="Links and special files are not evidence, and are not followed",
+        )
+    return DestinationError(f"{path}: {error.strerror}", hint="Check the disk")

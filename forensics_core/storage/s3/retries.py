@@ -13,9 +13,9 @@ from typing import TypeVar
 import anyio
 
 from forensics_core.storage.s3.answers import progress
-from forensics_core.storage.s3.body import PartBody
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, passing
+from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
 
