@@ -129,6 +129,7 @@ class Executor:
             node=action.node,
             location=location,
         )
+        # First of all: what follows may raise, and the wait must not be forgotten.
         self._requeue(action.until)
         if status != checkpoint.status:
             checkpoint = await self._do.write_status(checkpoint, status)
@@ -163,6 +164,7 @@ class Executor:
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
         )
+        # The Job's pod mounts the order: without it, it would not start.
         await self._do.create_order(checkpoint, order)
         await self._create_job(checkpoint, order)
 
@@ -175,6 +177,7 @@ class Executor:
     async def _attempt_over(self, over: AttemptOver) -> None:
         """See to it that nothing of an attempt that is over goes on."""
         self._do.forget(self._observed.worker)
+        # Before the status names another attempt: afterwards nobody would look at this Job again.
         if over.stop_job:
             await self._do.delete_job(self._checkpoint)
         if over.why:
@@ -226,10 +229,12 @@ class Executor:
 
     async def _finish(self, action: Finish) -> None:
         checkpoint, evidence = self._checkpoint, action.evidence
+        # Said before the seal: a store or a key that is away must not keep the pod alive.
         if checkpoint.status.phase is not Phase.SEALING:
             checkpoint = await self._write_captured(checkpoint, evidence)
         if action.seal:
             await self._do.store_seal(checkpoint, action.manifest)
+            # From here on our seal shows that the manifest was checked.
             await self._delete_orders(checkpoint)
         status = to.set_complete(checkpoint, evidence, action.seal, self._observed.now)
         written = await self._do.write_status(checkpoint, status)
@@ -246,6 +251,7 @@ class Executor:
         checkpoint = self._checkpoint
         status = to.set_failed(checkpoint, action.reason, action.message, self._observed.now)
         written = await self._do.write_status(checkpoint, status)
+        # Not before: an attempt without its order would be begun again.
         await self._delete_orders(checkpoint)
         self._do.count_end(written, action.reason)
         told = find_condition(status.conditions, ConditionType.FAILED)

@@ -99,6 +99,7 @@ class Cache:
         self._finished[key] = _Finished(
             metadata.uid or "", metadata.resource_version or "", _phase(checkpoint)
         )
+        # No deletion of them need be waited for: nothing is decided on them any more.
         self._jobs.pop(_child(checkpoint), None)
         self._workers.pop(_child(checkpoint), None)
 

@@ -82,6 +82,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
         "network": _network,
         "storage": _storage,
     }
+    # At once: the pod, and what is around it, may be gone a moment later.
     async with task_group() as tasks:
         for name, part in parts.items():
             tasks.start_soon(_gather_part, context, found, name, part, reads, pod)

@@ -65,6 +65,7 @@ async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
         try:
             await act(action, observed, effects)
         except ForensicsError as error:
+            # The status may have been written before it failed: what was looked at still holds.
             now = observer.at_hand(key)
             if now is None:
                 raise

@@ -99,10 +99,12 @@ def decide(observed: Observed, settings: Settings) -> Step:
     checkpoint = observed.checkpoint
     if observed.failure is not None:
         return _after_failure(observed, settings, observed.failure)
+    # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
         return _deleted(observed, settings)
     if checkpoint.finished:
         return _finished(observed)
+    # Before anything is made that a deletion would have to tidy up.
     if FINALIZER not in checkpoint.metadata.finalizers:
         return AddFinalizer()
     phase = checkpoint.status.phase or Phase.PENDING
@@ -159,11 +161,14 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
     checkpoint, timings = observed.checkpoint, settings.timings
     if checkpoint.spec.cancel:
         return _cancelling(observed, settings)
+    # Whether the worker stored anything tells an attempt that was never made from one whose Job
+    # somebody took away: the first is made, the second must not be captured a second time.
     alone = observed.job is None and observed.worker is None
     if alone and not observed.has_stored:
         return _without_children(observed, settings)
     if alone or observed.worker_over(settings):
         return collect(observed, settings, retry=observed.may_try_again(settings))
+    # The watches of Jobs and pods are two: the pod may have yet to say how it ended.
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
@@ -184,6 +189,7 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
         return Monitor(until, observed.news)
     late = late_at is not None and observed.now >= late_at
     if worker is None:
+        # Why there is no pod costs two requests: they are made once, and only when it is late.
         if not late or is_delayed(checkpoint):
             return Monitor(until)
         if observed.delay is None:
@@ -216,6 +222,7 @@ def _cancelling(observed: Observed, settings: Settings) -> Step:
     job, worker = observed.job, observed.worker
     if job is not None and not job_finished(job) and not is_being_deleted(job):
         return StopJob()
+    # A collector that is told to end still writes a manifest: that is what the cancellation keeps.
     running = worker is not None and terminated(worker) is None
     if running and not observed.lost(settings):
         return Monitor(observed.lost_at(settings), observed.news)
@@ -287,6 +294,7 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
     """Decide on what an action met; what the next observation shows by itself is left to that."""
     action, error = failure.action, failure.error
     phase = observed.checkpoint.status.phase
+    # What lies there may be forged context: never adopt it, never fight over it.
     if isinstance(error, ForeignObject):
         return Relocate(error)
     if isinstance(action, StartAttempt | ResumeAttempt | Wait):
@@ -298,6 +306,7 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
         return fail(observed, settings, _reason(error), str(error))
     if isinstance(action, Finish) and isinstance(error, VerificationError):
         return fail(observed, settings, "NotSealed", str(error))
+    # Once it was said that the pod may go, a status that is not taken says nothing of the evidence.
     if isinstance(error, Invalid) and phase is not Phase.SEALING:
         return _unfit(observed, settings, action, error)
     return BackOff(error)

@@ -64,6 +64,7 @@ def start(
         return Look.POD
     pod, node = observed.pod.pod, observed.pod.node
     verdict = check(observed.checkpoint, pod, node, settings)
+    # Later attempts go to the same folder: it was free before the first one.
     if verdict is None and not observed.checkpoint.status.attempt:
         if observed.destination is None:
             return Look.DESTINATION
@@ -186,6 +187,7 @@ def _finish(observed: Observed, evidence: Evidence, manifest: bytes) -> Step:
 
 
 def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Step:
+    # Before the next attempt: it would find the containers paused, and leave them so.
     if thaw := thaw_first(observed):
         return thaw
     if observed.checkpoint.spec.cancel:
@@ -237,6 +239,7 @@ def _after_interruption(observed: Observed, settings: Settings) -> Step:
 
 def _take_best(observed: Observed, own: Interrupted) -> Step:
     """Take the best of what this attempt and earlier ones have stored."""
+    # There is nothing that it could be compared with.
     if observed.checkpoint.status.attempt == 1:
         return _finish(observed, own.evidence, own.manifest)
     if observed.bundles is None:
@@ -260,6 +263,8 @@ def fail(
 ) -> Step:
     """Give up, for good, unless an attempt left something to take after all."""
     checkpoint = observed.checkpoint
+    # What was captured, and cannot be sealed now, is taken back: another bundle in its place would
+    # be one that nobody was told of.
     if checkpoint.captured or not checkpoint.status.attempt:
         return Fail(reason, message, over)
     bundles = [*observed.own]
@@ -267,6 +272,7 @@ def fail(
         return Look.BUNDLES
     if not isinstance(observed.bundles, Unreachable):
         bundles += observed.bundles
+    # A store that is away may still have evidence; but no checkpoint waits for it for ever.
     elif not observed.overdue(settings):
         return BackOff(observed.bundles.error)
     return SetCaptured(_best(bundles), over) if bundles else Fail(reason, message, over)

@@ -97,6 +97,7 @@ class ClusterEffects:
             checkpoint, shared.rule(checkpoint), collector, order.active_deadline_seconds
         )
         made = await self._create(shared.jobs, job, checkpoint)
+        # The watch may have told of it already, and of more than its making.
         if shared.cache.job(checkpoint) is None:
             shared.cache.put_job(made)
         shared.queue.add(name_of(checkpoint))
@@ -163,6 +164,7 @@ class ClusterEffects:
     def reserve(self, checkpoint: PodCheckpoint, node: str) -> Iterator[None]:
         """Hold a place on a node for the block; whoever waits for it is woken if it is not kept."""
         key, cache = name_of(checkpoint), self._shared.cache
+        # Reconcilers run side by side: until the status is written, others would count too few.
         cache.reserve(key, node)
         try:
             yield

@@ -83,7 +83,9 @@ def _pod_spec(
 def _base_pod(node: str, settings: CollectorSettings) -> dict[str, Any]:
     """Return what the pods of all Jobs have in common."""
     spec: dict[str, Any] = {
+        # The operator decides on another attempt, after it has looked for a manifest.
         "restartPolicy": "Never",
+        # A node may be hostile: nothing there can speak to the cluster.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         # Affinity, never nodeName: that would go around the scheduler and its accounting.

@@ -131,6 +131,7 @@ class Observer:
         try:
             await self._shared.jobs.get(metadata["name"], metadata["namespace"])
         except NotFound:
+            # The watch missed its end. Without the Job the decision is another one.
             self._shared.cache.drop_job(job)
             return replace(observed, job=None)
         return replace(observed, delay=await why_no_pod(self._shared.reads, job))
@@ -233,6 +234,7 @@ class Observer:
             return [*wrong, *untimely(statement.predicate, begin, now + skew)]
 
         wrong = await to_thread.run_sync(compare)
+        # What contradicts its order is not worth a request for each object that it names.
         if wrong:
             return wrong
         store = await self._shared.reader(checkpoint)
@@ -245,6 +247,7 @@ class Observer:
     async def _bundles(self, observed: Observed) -> Observed:
         """Look at what other attempts left: their orders are kept until there is an end."""
         status = observed.checkpoint.status
+        # The current attempt's was looked at already, or it is one of the others.
         last = status.attempt - (observed.manifest is not None)
         found: list[Evidence] = []
         try:

@@ -116,6 +116,7 @@ class OperatorContext:
     ) -> Ordered | OrderLost:
         """Return an attempt's order; the current one's."""
         metadata, status = checkpoint.metadata, checkpoint.status
+        # By name, not by a list: the names follow from UID and attempt, and lists may be behind.
         name = child_name(metadata.name, metadata.uid or "", attempt or status.attempt)
         try:
             return Ordered(*read_order(await self.secrets.get(name, metadata.namespace)))

@@ -171,6 +171,17 @@ async def test_manifests_are_read_up_to_a_limit(stage: Stage, size: int, phase: 
         assert condition(status, "Failed")["reason"] == "ManifestUnreadable"
 
 
+async def test_a_large_manifest_that_lies_is_refused_as_a_small_one_is(stage: Stage) -> None:
+    """One is held at a time, and what earlier attempts left is looked at before it is given up."""
+    gap = NotCaptured(what="memory", reason="NotSupported", message="x" * SMALL)
+    stage.worker.gaps = (gap,)
+    stage.worker.alter = lambda capture: capture.model_copy(update={"reason": "another"})
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert condition(status, "Failed")["reason"] == "NotSealed"
+
+
 async def test_a_status_that_the_server_does_not_take_is_an_end(stage: Stage) -> None:
     async def refuse(pod: RunningPod) -> None:
         stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=1, status=422))
