@@ -104,7 +104,7 @@ async def test_a_place_that_is_filled_up_is_refused(
                 await client.put_object(Body=b"x", Bucket=stage.bucket, Key=key)
         return None
 
-    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 20)
+    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 20)
     stage.worker.before = fills_up
     failed = await refused(stage)
     assert failed["reason"] == "NotSealed" and "holds more than 20 objects" in failed["message"]
