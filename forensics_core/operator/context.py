@@ -23,7 +23,6 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import (
     ApiUnavailable,
     ClusterError,
-    DestinationError,
     NotFound,
     ObjectExists,
 )
@@ -31,7 +30,8 @@ from forensics_core.kube import resources
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
-from forensics_core.operator.orders import STATUS_LISTS
+from forensics_core.operator.observed import ForeignObject
+from forensics_core.operator.pods import STATUS_LISTS
 from forensics_core.operator.reads import Listing, Reads, read_each
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.s3.storage import S3Storage
@@ -52,14 +52,8 @@ OWNERS = {
 MAX_OWNERS = 8
 ATTEMPTS = 4
 """How often a part is asked for while the API server is away."""
-PAUSE = 0.5
-"""Seconds before the second try."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """Ten times as fast where PyYAML was built with libyaml."""
-
-
-class ForeignObject(DestinationError):
-    """Something lies where only the operator should have written."""
 
 
 _Part = Callable[[Reads, Object, list[str]], Awaitable[Any]]
@@ -88,6 +82,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
         "network": _network,
         "storage": _storage,
     }
+    # At once: the pod, and what is around it, may be gone a moment later.
     async with task_group() as tasks:
         for name, part in parts.items():
             tasks.start_soon(_gather_part, context, found, name, part, reads, pod)
@@ -118,7 +113,7 @@ async def _gather_part(
 
 async def _patiently(part: _Part, reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Gather a part, again where the API server was away for a moment: a gap stays for good."""
-    backoff = Backoff(PAUSE)
+    backoff = Backoff(reads.retry_after)
     while True:
         try:
             return await part(reads, pod, cut)

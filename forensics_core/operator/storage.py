@@ -18,7 +18,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     UsageError,
 )
-from forensics_core.operator.settings import DestinationRule
+from forensics_core.operator.settings import DestinationRule, Timings
 from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
@@ -28,17 +28,15 @@ from forensics_core.storage.s3.storage import S3Storage
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-REMEMBERED = 300.0
-"""Seconds for which it is remembered that a folder is no bundle."""
 MOST_REMEMBERED = 1_000
-REST = 5.0
-"""Seconds for which a service that does not answer is left alone."""
+"""Folders that are known to be no bundles."""
 
 
 class Storage:
     """Clients for all destinations, one for each service, opened when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings) -> None:
+        self._timings = timings
         self._clients: dict[S3Access, S3Client] = {}
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
@@ -64,7 +62,7 @@ class Storage:
         encryption: Encryption | None = None,
     ) -> S3Storage:
         """Return a destination at `location`, which `rule` covers."""
-        access = rule.operator_access()
+        access = rule.operator_access(self._timings)
         return S3Storage(
             await self._client(access),
             _place(location),
@@ -75,7 +73,7 @@ class Storage:
 
     async def reader(self, location: str, rule: DestinationRule) -> S3Storage:
         """Return a store at `location`, which `rule` covers."""
-        access = rule.operator_access()
+        access = rule.operator_access(self._timings)
         return S3Storage(await self._client(access), _place(location), access)
 
     async def inside_a_bundle(
@@ -92,7 +90,7 @@ class Storage:
         for depth in range(len(parts) + 1):
             above = f"s3://{'/'.join([place.bucket, *parts[:depth]])}"
             known = self._no_bundles.get(above, -math.inf)
-            if anyio.current_time() - known < REMEMBERED:
+            if anyio.current_time() - known < self._timings.store_remembered.total_seconds():
                 continue
             store = await self.reader(above, rule)
             if await _has_seal(store) and await is_bundle(store):
@@ -113,7 +111,7 @@ class Storage:
         One asker then goes first to see. So a dead destination holds one worker, not all of them.
         Raises `DestinationUnreachable` to the others.
         """
-        access, now = rule.operator_access(), anyio.current_time()
+        access, now = rule.operator_access(self._timings), anyio.current_time()
         until = self._resting.get(access)
         if until is not None:
             if now < until:
@@ -124,7 +122,8 @@ class Storage:
         try:
             yield
         except DestinationUnreachable:
-            self._resting[access] = anyio.current_time() + REST
+            pause = self._timings.store_pause.total_seconds()
+            self._resting[access] = anyio.current_time() + pause
             raise
         finally:
             if self._resting.get(access) == math.inf:

@@ -10,7 +10,8 @@ from forensics_core.storage.objects import MAX_VERSIONS
 from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.storage import open_storage
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import Document, Stage, condition, order_of
+from lab.idle import order_of
+from tests.integration.operator.stage import Document, Stage, condition
 from tests.integration.operator.test_trust import put
 
 
@@ -103,7 +104,7 @@ async def test_a_place_that_is_filled_up_is_refused(
                 await client.put_object(Body=b"x", Bucket=stage.bucket, Key=key)
         return None
 
-    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 20)
+    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 20)
     stage.worker.before = fills_up
     failed = await refused(stage)
     assert failed["reason"] == "NotSealed" and "holds more than 20 objects" in failed["message"]

@@ -115,7 +115,7 @@ async def test_evidence_never_goes_into_somebodys_bundle(stage: Stage, below: st
     assert verification.problems == ()
 
 
-async def test_nor_into_one_that_has_another_name(stage: Stage) -> None:
+async def test_evidence_never_goes_into_a_bundle_that_has_another_name(stage: Stage) -> None:
     home = f"s3://{stage.bucket}/cases/42"
     stage.request("victim")
     async with stage.operating():

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from collector.job.announcer import announced, progress_line, say
-from forensics_core.operator.follow import parse_progress
+from forensics_core.operator.monitor import parse_progress
 from forensics_core.pipeline.meter import Meter
 
 

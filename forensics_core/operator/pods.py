@@ -1,15 +1,73 @@
-"""What the cluster says of an attempt's end. Pure: data in, data out."""
+"""What pods and Jobs say: which containers there are, whether a worker has started, how it ended.
+
+Pure: data in, data out. All of it is what others wrote, so nothing here relies on its form.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from forensics_core import strict_json
+from forensics_core.api.order import Target
 from forensics_core.kube.objects import Object
-from forensics_core.operator.jobs import CONTAINER
-from forensics_core.operator.statuses import reason_word
+
+LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
+SELECTOR = ",".join(f"{key}={value}" for key, value in LABELS.items())
+"""By which the operator knows its Jobs, and their pods."""
+COLLECTOR = "collector"
+"""The name of the only container in the pod of an attempt's Job."""
+STATUS_LISTS = (
+    ("initContainers", "initContainerStatuses"),
+    ("containers", "containerStatuses"),
+    ("ephemeralContainers", "ephemeralContainerStatuses"),
+)
+"""Where a pod keeps its containers and what became of them."""
+
+
+def container_names(pod: Object) -> list[str]:
+    """Return the names of all containers of a pod: init and sidecar, regular, ephemeral."""
+    spec = pod.get("spec", {})
+    return [one["name"] for group, _ in STATUS_LISTS for one in spec.get(group) or []]
+
+
+def targets(pod: Object, wanted: Sequence[str]) -> tuple[Target, ...]:
+    """Return the containers to capture that a runtime knows; those never created are left out."""
+    status = pod.get("status", {})
+    found = [one for _, group in STATUS_LISTS for one in status.get(group) or []]
+    return tuple(
+        Target(
+            name=one["name"],
+            container_id=one["containerID"],
+            image=one.get("image", ""),
+        )
+        for one in found
+        if one.get("containerID") and (not wanted or one["name"] in wanted)
+    )
+
+
+def never_created(pod: Object, wanted: Sequence[str]) -> list[str]:
+    """Return the names of wanted containers that no runtime has made yet."""
+    known = {target.name for target in targets(pod, ())}
+    asked = [name for name in container_names(pod) if not wanted or name in wanted]
+    return [name for name in asked if name not in known]
+
+
+def node_of(pod: Object | None) -> str:
+    """Return the name of the node that a pod is on, or nothing."""
+    return str((pod or {}).get("spec", {}).get("nodeName") or "")
+
+
+def reason_word(text: str, default: str) -> str:
+    """Return `text` as a condition's reason: ASCII letters and digits, the first one a letter.
+
+    Pods, nodes and manifests can say anything; a status that the API server refuses helps nobody.
+    """
+    return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
+
 
 _LAST_WORDS = 16 * 1024
 """Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
@@ -39,11 +97,38 @@ def job_finished(job: Object) -> bool:
     )
 
 
+def created_at(job: Object | None) -> datetime | None:
+    """Return when a Job was made, if there is one and it says so."""
+    made = (job or {}).get("metadata", {}).get("creationTimestamp")
+    return datetime.fromisoformat(made) if made else None
+
+
+def ended_at(job: Object, default: datetime) -> datetime:
+    """Return when a Job came to its end, as far as it says."""
+    ended = [
+        datetime.fromisoformat(condition["lastTransitionTime"])
+        for condition in job.get("status", {}).get("conditions") or []
+        if condition.get("type") in {"Complete", "Failed"} and condition.get("lastTransitionTime")
+    ]
+    return max(ended, default=default)
+
+
+def is_being_deleted(item: Object) -> bool:
+    """Return whether somebody has asked for the deletion of a Job or a pod."""
+    return bool(item["metadata"].get("deletionTimestamp"))
+
+
+def gone_at(worker: Object | None) -> datetime | None:
+    """Return by when a pod that is being deleted has to be gone, or None if it is not."""
+    deadline = (worker or {}).get("metadata", {}).get("deletionTimestamp")
+    return datetime.fromisoformat(deadline) if deadline else None
+
+
 def terminated(worker: Object) -> dict[str, Any] | None:
     """Return the state of the collector in its pod, if it has ended."""
     for status in worker.get("status", {}).get("containerStatuses") or []:
         ended = status.get("state", {}).get("terminated")
-        if status.get("name") == CONTAINER and ended:
+        if status.get("name") == COLLECTOR and ended:
             return dict(ended)
     return None
 
@@ -53,7 +138,7 @@ def started(worker: Object) -> bool:
     states = [
         status.get("state", {})
         for status in worker.get("status", {}).get("containerStatuses") or []
-        if status.get("name") == CONTAINER
+        if status.get("name") == COLLECTOR
     ]
     return any("running" in state or "terminated" in state for state in states)
 

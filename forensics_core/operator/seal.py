@@ -1,31 +1,20 @@
-"""From a manifest that a node wrote to a seal that vouches for it.
+"""What vouches for a bundle: every object is stored as its manifest says, and the seal over that.
 
-The manifest is hostile input. It is sealed only if it says exactly what the order asked, and if
-every object that it names is stored with the size and the check sum that it gives.
+The manifest is hostile input. It is sealed only once it was compared with its order, and if every
+object that it names is stored with the size and the checksum that it gives.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Iterator, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from anyio import to_thread
 
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.bundle.expected import contradictions
-from forensics_core.bundle.layout import (
-    CONTAINERS,
-    CONTEXT,
-    ORDER,
-    SEAL,
-    SHA256SUMS,
-    container_file,
-)
-from forensics_core.bundle.manifest import Capture, Statement
+from forensics_core.bundle.layout import SEAL, SHA256SUMS
+from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.seal import public_key_of, sign, verify_seal
 from forensics_core.bundle.versions import (
     SEAL_ROOM,
@@ -33,7 +22,6 @@ from forensics_core.bundle.versions import (
     history_of,
     version_to_read,
 )
-from forensics_core.bundle.writer import check_sums
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
@@ -42,9 +30,7 @@ from forensics_core.errors import (
     TooManyObjects,
     VerificationError,
 )
-from forensics_core.operator.completeness import nothing_of, omissions
-from forensics_core.operator.desk import Desk
-from forensics_core.operator.manifests import Found, check_shape
+from forensics_core.operator.manifest import check_shape
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.storage import S3Storage
@@ -60,95 +46,8 @@ SEAL_PARTS = 100
 """Parts that the JSON of a seal may have."""
 
 
-def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> Iterator[str]:
-    """Yield each way in which a manifest is not the one that was ordered."""
-    capture = statement.predicate
-    wanted = {
-        "order.uid": (capture.order.uid, order.uid),
-        "order.attempt": (capture.order.attempt, order.attempt),
-        "order.sha256": (capture.order.sha256, order_sha256),
-        "order.destination": (capture.order.destination, order.destination),
-        "order.bundle": (capture.order.bundle, order.bundle),
-        "pod": (capture.pod, order.pod),
-        "requester": (capture.requester, order.requester),
-        "reason": (capture.reason, order.reason),
-        "incident": (capture.incident, order.incident),
-    }
-    yield from (f"{name} differs from the order" for name, (a, b) in wanted.items() if a != b)
-    yield from (f"{problem.name}: {problem.message}" for problem in contradictions(statement))
-    yield from foreign_parts(statement, order, order_sha256)
-    yield from misplaced(capture, order)
-    ordered = {(target.name, target.container_id) for target in order.targets}
-    told = {(container.name, container.container_id) for container in capture.containers}
-    for name, container_id in sorted(told - ordered):
-        yield f"the container {name}, {container_id}, was not ordered"
-    for name, _ in sorted(ordered - told):
-        yield f"nothing is said of the container {name}"
-    yield from omissions(capture, order)
-
-
-def foreign_parts(statement: Statement, order: WorkOrder, order_sha256: str) -> Iterator[str]:
-    """Yield each subject that is not the collector's to name, or not what the operator knows of it.
-
-    What the cluster said is told by the operator alone: a node that could add a file to it, in the
-    place of one that could not be gathered, would speak with the operator's voice.
-    """
-    subjects = {subject.name: subject.digest.sha256 for subject in statement.subject}
-    stored = {file.name: file.sha256 for file in order.context}
-    for name in sorted(name for name in subjects if name.startswith(CONTEXT)):
-        if name not in stored:
-            yield f"{name} was not stored by the operator"
-    for name, sha256 in stored.items():
-        if subjects.get(name) != sha256:
-            yield f"{name} differs from what the operator stored"
-    if subjects.get(ORDER, order_sha256) != order_sha256:
-        yield f"{ORDER} is not the order"
-    listed = subjects.pop(SHA256SUMS, None)
-    if listed is None:
-        yield f"{SHA256SUMS} is not among the subjects"
-    elif listed != hashlib.sha256(check_sums(subjects)).hexdigest():
-        yield f"{SHA256SUMS} does not list the subjects"
-
-
-def misplaced(capture: Capture, order: WorkOrder) -> Iterator[str]:
-    """Yield each artifact of a container that was not ordered, or outside its container's folder.
-
-    Readers go by both, and would show it as that container's.
-    """
-    folders = {target.name: container_file(target.name, "") for target in order.targets}
-    for artifact in capture.artifacts:
-        folder = folders.get(artifact.container or "", CONTAINERS)
-        if artifact.container is not None and artifact.container not in folders:
-            yield f"{artifact.name} is of the container {artifact.container}, which was not ordered"
-        elif artifact.name.startswith(folder) == (artifact.container is None):
-            yield f"{artifact.name} is not in the folder of the container that it is of"
-
-
-async def differences(
-    desk: Desk, checkpoint: PodCheckpoint, found: Found, order: WorkOrder, order_sha256: str
-) -> list[str]:
-    """Return each way in which an attempt's bundle is not what was ordered, or not what it says.
-
-    `checkpoint` is as it was at that attempt. Raises what the destination raises.
-    """
-    statement = found.bundle.statement
-    period = _period(checkpoint, desk.settings.clock_skew_seconds, datetime.now(UTC))
-
-    def compare() -> list[str]:
-        wrong = disagreements(statement, order, order_sha256)
-        return [*wrong, *untimely(statement.predicate, *period)]
-
-    wrong = await to_thread.run_sync(compare)
-    if wrong:
-        return wrong
-    store = await desk.reader(checkpoint)
-    if checkpoint.status.phase is not Phase.SEALING and await _is_there(store, SEAL):
-        # Found later, when the pod is killed already, it would leave the evidence without ours.
-        return [f"{SEAL} was written before the operator sealed anything"]
-    return await check_objects(store, statement, order) or nothing_of(statement.predicate, order)
-
-
-async def _is_there(store: S3Storage, name: str) -> bool:
+async def is_there(store: S3Storage, name: str) -> bool:
+    """Return whether there is an object of that name."""
     try:
         await store.stat(name)
     except ObjectNotFound:
@@ -156,30 +55,8 @@ async def _is_there(store: S3Storage, name: str) -> bool:
     return True
 
 
-def _period(checkpoint: PodCheckpoint, skew: int, now: datetime) -> tuple[datetime, datetime]:
-    """Return when an attempt can have been made, by a node whose clock is wrong by `skew` s."""
-    allowed = timedelta(seconds=skew)
-    return (checkpoint.status.start_time or now) - allowed, now + allowed
-
-
-def untimely(capture: Capture, begin: datetime, end: datetime) -> Iterator[str]:
-    """Yield each time of a capture that does not lie between `begin` and `end`."""
-    times = {"startedAt": capture.started_at, "finishedAt": capture.finished_at}
-    for artifact in capture.artifacts:
-        times[f"{artifact.name}, startedAt"] = artifact.started_at
-        times[f"{artifact.name}, finishedAt"] = artifact.finished_at
-    for name, time in times.items():
-        if not begin <= _aware(time) <= end:
-            yield f"{name} is {time.isoformat()}, not within the attempt"
-
-
-def _aware(time: datetime) -> datetime:
-    """Return a time that can be compared; one without a zone says nothing, and counts as none."""
-    return time if time.tzinfo else datetime.min.replace(tzinfo=UTC)
-
-
 async def check_objects(store: S3Storage, statement: Statement, order: WorkOrder) -> list[str]:
-    """Return objects that are missing, or stored with another size, check sum or content.
+    """Return objects that are missing, or stored with another size, checksum or content.
 
     After `MOST_WRONG` it looks no further: a manifest can name many objects.
     """
@@ -213,7 +90,7 @@ class _Promised:
     """Of small ones that are to be read."""
     etag: str | None = None
     summed: bool = False
-    """Whether its check sum has to be promised if the store has one."""
+    """Whether its checksum has to be promised if the store has one."""
 
 
 def _promised(statement: Statement, order: WorkOrder) -> Iterator[_Promised]:
@@ -280,7 +157,7 @@ async def _compare(
 
 
 async def _find(store: S3Storage, promised: _Promised, listed: _Listed | None) -> StoredObject:
-    """Return what is stored; ask for the object itself only if its check sum is to be compared."""
+    """Return what is stored; ask for the object itself only if its checksum is to be compared."""
     found = (listed or {}).get((promised.name, promised.version_id))
     if found is None:
         # A listing may not tell versions; the object itself does.

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from forensics_core.operator.outcomes import (
+from forensics_core.operator.pods import (
     Outcome,
     delay,
     delay_of_job,
@@ -14,7 +14,7 @@ from forensics_core.operator.outcomes import (
     outcome,
     started,
 )
-from forensics_core.operator.statuses import failed
+from forensics_core.operator.status import set_failed
 from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
 
 
@@ -39,7 +39,7 @@ def said(**words: object) -> Document:
 def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: str) -> None:
     found = outcome(None, seen)
     assert found.reason == reason
-    failed(checkpoint("Capturing"), found.reason, found.message, NOW)
+    set_failed(checkpoint("Capturing"), found.reason, found.message, NOW)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""What the status becomes with each step. Pure: status in, status out."""
+"""What the status becomes with each action. Pure: status in, status out."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,7 +13,6 @@ from forensics_core.api.conditions import (
     set_condition,
 )
 from forensics_core.api.names import child_name
-from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import (
     ContainerState,
     ContainerStatus,
@@ -24,34 +22,24 @@ from forensics_core.api.podcheckpoint import (
     Progress,
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
-from forensics_core.bundle.manifest import Capture
-from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.kube.objects import Object
-from forensics_core.operator.orders import never_created
+from forensics_core.operator.manifest import (
+    INTERRUPTED,
+    MAX_CONTAINERS,
+    Evidence,
+    container_statuses,
+)
+from forensics_core.operator.pods import never_created, reason_word
 from forensics_core.units import human_size
 
 CAPTURING = "Capturing"
 """The reason why the pod may not be killed while all goes well."""
-INTERRUPTED = "Interrupted"
-"""The reason of what is missing because a collector was told to end."""
 NOT_SEALED = "NotSealed"
 """The reason of evidence that is stored, and that nobody vouches for."""
 DO_NOT_KILL = "Do not kill the pod: its evidence cannot be vouched for."
 
 
-MAX_CONTAINERS = 256
-"""Rows that a status has room for. A pod may have more containers; the manifest has all."""
-
-
-def reason_word(text: str, default: str) -> str:
-    """Return `text` as a condition's reason: ASCII letters and digits, the first one a letter.
-
-    Pods, nodes and manifests can say anything; a status that the API server refuses helps nobody.
-    """
-    return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
-
-
-def waiting(
+def set_waiting(
     checkpoint: PodCheckpoint,
     pod: Object,
     reason: str,
@@ -79,7 +67,7 @@ def waiting(
     )
 
 
-def stepped_back(
+def set_stepped_back(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status of an attempt that gives its place up before anything of it was made.
@@ -108,7 +96,7 @@ def waiting_since(checkpoint: PodCheckpoint, reason: str, now: datetime) -> date
     return told.last_probe_time or now
 
 
-def begun(
+def set_capturing(
     checkpoint: PodCheckpoint, pod: Object, destination: str, attempt: int, why: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status with an attempt begun: everything that its children derive from."""
@@ -134,7 +122,9 @@ def begun(
     )
 
 
-def relocated(checkpoint: PodCheckpoint, destination: str, now: datetime) -> PodCheckpointStatus:
+def set_relocated(
+    checkpoint: PodCheckpoint, destination: str, now: datetime
+) -> PodCheckpointStatus:
     """Return the status with another location for the same attempt: somebody was at the old one."""
     there = checkpoint.status
     attempt = there.attempt if there.phase is Phase.CAPTURING else there.attempt + 1
@@ -165,26 +155,22 @@ def seconds_left(checkpoint: PodCheckpoint, now: datetime) -> int:
     return max(1, int((status.deadline - now).total_seconds()))
 
 
-def at_attempt(checkpoint: PodCheckpoint, order: WorkOrder) -> PodCheckpoint:
-    """Return the checkpoint as it was at an earlier attempt, which `order` was for."""
+def at_attempt(checkpoint: PodCheckpoint, attempt: int, location: str) -> PodCheckpoint:
+    """Return the checkpoint as it was at an earlier attempt."""
     metadata = checkpoint.metadata
     status = checkpoint.status.model_copy(
         update={
-            "attempt": order.attempt,
-            "job_name": child_name(metadata.name, metadata.uid or "", order.attempt),
-            "location": f"{order.destination}/{order.bundle}/",
+            "attempt": attempt,
+            "job_name": child_name(metadata.name, metadata.uid or "", attempt),
+            "location": location,
         }
     )
     return checkpoint.model_copy(update={"status": status})
 
 
-def interrupted(bundle: FinishedBundle) -> bool:
-    """Whether a collector was told to end before it had everything, and by nobody's wish here."""
-    gaps = bundle.statement.predicate.not_captured
-    return any(gap.requested and gap.reason == INTERRUPTED for gap in gaps)
-
-
-def progressed(checkpoint: PodCheckpoint, progress: Progress, now: datetime) -> PodCheckpointStatus:
+def set_progress(
+    checkpoint: PodCheckpoint, progress: Progress, now: datetime
+) -> PodCheckpointStatus:
     """Return the status with what the worker last said of its progress."""
     conditions = checkpoint.status.conditions
     if is_delayed(checkpoint):
@@ -193,7 +179,7 @@ def progressed(checkpoint: PodCheckpoint, progress: Progress, now: datetime) -> 
     return _with(checkpoint, progress=progress, conditions=conditions)
 
 
-def delayed(
+def set_delayed(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status with why the current attempt's worker has not started."""
@@ -215,50 +201,47 @@ def is_delayed(checkpoint: PodCheckpoint) -> bool:
     return told is not None and told.reason != CAPTURING
 
 
-def captured(
-    checkpoint: PodCheckpoint, bundle: FinishedBundle, now: datetime
+def set_captured(
+    checkpoint: PodCheckpoint, evidence: Evidence, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the status once the manifest is found: the pod may be killed.
+    """Return the status once a manifest is found and compared: the pod may be killed.
 
     Raises `ValueError` if the manifest, which a node wrote, has something that no status can hold.
     """
-    capture = bundle.statement.predicate
-    stored = sum(artifact.size for artifact in capture.artifacts)
-    message = f"{len(capture.artifacts)} artifacts are stored. The pod may be killed."
+    message = f"{evidence.artifacts} artifacts are stored. The pod may be killed."
     status = _with(
         checkpoint,
         phase=Phase.SEALING,
         active=0,
         succeeded=1,
-        artifacts=len(capture.artifacts),
-        bytes=stored,
-        size=human_size(stored),
-        manifest_sha256=bundle.manifest_sha256,
-        containers=container_statuses(capture, checkpoint.status.containers),
-        progress=_done(checkpoint, capture, stored),
+        artifacts=evidence.artifacts,
+        bytes=evidence.bytes_stored,
+        size=human_size(evidence.bytes_stored),
+        manifest_sha256=evidence.manifest_sha256,
+        containers=container_statuses(evidence, checkpoint.status.containers),
+        progress=_all_done(evidence),
         conditions=_set(checkpoint, ConditionType.CAPTURED, True, "ManifestFound", message, now),
     )
     return PodCheckpointStatus.model_validate(status.to_dict())
 
 
-def is_of(checkpoint: PodCheckpoint, bundle: FinishedBundle) -> bool:
+def is_of(checkpoint: PodCheckpoint, evidence: Evidence) -> bool:
     """Whether a manifest is the one that was found, and says that it is of the current attempt."""
-    status, order = checkpoint.status, bundle.statement.predicate.order
+    status = checkpoint.status
     return (
-        bundle.manifest_sha256 == status.manifest_sha256
-        and str(order.uid) == checkpoint.metadata.uid
-        and order.attempt == status.attempt
-        and f"{order.destination.rstrip('/')}/{order.bundle}/" == status.location
+        evidence.manifest_sha256 == status.manifest_sha256
+        and evidence.uid == checkpoint.metadata.uid
+        and evidence.attempt == status.attempt
+        and evidence.location == status.location
     )
 
 
-def _done(checkpoint: PodCheckpoint, capture: Capture, stored: int) -> Progress:
-    count = len(capture.artifacts)
+def _all_done(evidence: Evidence) -> Progress:
     return Progress(
-        artifacts_done=count,
-        artifacts_total=count,
-        bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
-        bytes_stored=stored,
+        artifacts_done=evidence.artifacts,
+        artifacts_total=evidence.artifacts,
+        bytes_read=evidence.bytes_read,
+        bytes_stored=evidence.bytes_stored,
         summary="captured",
     )
 
@@ -271,54 +254,21 @@ def skipped(pod: Object, wanted: Sequence[str]) -> tuple[ContainerStatus, ...]:
     )
 
 
-def container_statuses(
-    capture: Capture, before: Sequence[ContainerStatus] = ()
-) -> tuple[ContainerStatus, ...]:
-    """Return what the manifest says became of each container, and those that were skipped."""
-    told = {container.name for container in capture.containers}
-    left = [row for row in before if row.state is ContainerState.SKIPPED and row.name not in told]
-    return (*_captured(capture), *left)[:MAX_CONTAINERS]
-
-
-def _captured(capture: Capture) -> tuple[ContainerStatus, ...]:
-    lacking = {gap.container for gap in capture.not_captured if gap.requested}
-    return tuple(
-        ContainerStatus(
-            name=container.name,
-            container_id=container.container_id,
-            runtime=container.runtime,
-            image=container.image,
-            state=_state(container.result, container.name in lacking),
-            reason=container.reason,
-        )
-        for container in capture.containers
-    )
-
-
-def _state(result: str, lacks: bool) -> ContainerState:
-    """Return what became of a container; one that lacks something was not captured whole."""
-    state = ContainerState(result)
-    return ContainerState.PARTIAL if lacks and state is ContainerState.CAPTURED else state
-
-
-def complete(
-    checkpoint: PodCheckpoint, capture: Capture, sealed: bool, now: datetime
+def set_complete(
+    checkpoint: PodCheckpoint, evidence: Evidence, sealed: bool, now: datetime
 ) -> PodCheckpointStatus:
     """Return the final status of a checkpoint that has its evidence."""
-    gaps = [gap for gap in capture.not_captured if gap.requested]
     message = "The bundle is sealed." if sealed else "No signing key is set: it is not sealed."
     conditions = _set(
-        checkpoint, ConditionType.COMPLETE, True, "Sealed" if sealed else "NotSealed", message, now
+        checkpoint, ConditionType.COMPLETE, True, "Sealed" if sealed else NOT_SEALED, message, now
     )
-    if gaps:
-        listed = "; ".join(_gap(gap.container, gap.what, gap.message) for gap in gaps[:10])
-        more = f"; and {len(gaps) - 10} more" if len(gaps) > 10 else ""
+    if evidence.gaps:
         conditions = set_condition(
             conditions,
             ConditionType.PARTIAL,
             True,
-            reason=_partial_reason(checkpoint, gaps[0].reason),
-            message=f"Not captured: {listed}{more}",
+            reason=_partial_reason(checkpoint, evidence.gap_reason),
+            message=_listed(evidence),
             now=now,
             observed_generation=checkpoint.metadata.generation,
         )
@@ -330,9 +280,16 @@ def complete(
         sealed=sealed,
         conditions=conditions,
         progress=progress.model_copy(
-            update={"summary": "partial" if gaps else "complete", "current": ""}
+            update={"summary": "partial" if evidence.gaps else "complete", "current": ""}
         ),
     )
+
+
+def _listed(evidence: Evidence) -> str:
+    """Return the first gaps in words, and how many more there are."""
+    more = evidence.gaps - len(evidence.gap_lines)
+    left = f"; and {more} more" if more else ""
+    return f"Not captured: {'; '.join(evidence.gap_lines)}{left}"
 
 
 def _partial_reason(checkpoint: PodCheckpoint, reason: str) -> str:
@@ -342,11 +299,7 @@ def _partial_reason(checkpoint: PodCheckpoint, reason: str) -> str:
     return reason_word(reason, "NotCaptured")
 
 
-def _gap(container: str | None, what: str, message: str) -> str:
-    return f"{container + ': ' if container else ''}{what} ({message})"
-
-
-def failed(
+def set_failed(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
     """Return the final status of a checkpoint that is given up.
@@ -358,7 +311,8 @@ def failed(
     if checkpoint.captured or reason == NOT_SEALED:
         message = f"{DO_NOT_KILL} {message}"
         taken_back = _set(checkpoint, ConditionType.CAPTURED, False, NOT_SEALED, message, now)
-        checkpoint = _holding(checkpoint, taken_back)
+        held = status.model_copy(update={"conditions": taken_back})
+        checkpoint = checkpoint.model_copy(update={"status": held})
     conditions = _set(checkpoint, ConditionType.FAILED, True, reason, message, now)
     return _with(
         checkpoint,
@@ -385,12 +339,6 @@ def _set(
         now=now,
         observed_generation=checkpoint.metadata.generation,
     )
-
-
-def _holding(checkpoint: PodCheckpoint, conditions: tuple[Condition, ...]) -> PodCheckpoint:
-    """Return the checkpoint with other conditions."""
-    status = checkpoint.status.model_copy(update={"conditions": conditions})
-    return checkpoint.model_copy(update={"status": status})
 
 
 def _with(checkpoint: PodCheckpoint, **changes: object) -> PodCheckpointStatus:

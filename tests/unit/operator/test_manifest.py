@@ -9,10 +9,10 @@ import pytest
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Container, Digest, Remark, Statement, Subject
 from forensics_core.bundle.writer import MAX_REMARKS, BundleWriter, Findings, Label
-from forensics_core.operator.manifests import LIMIT, MOST_PARTS, Unreadable, understand
+from forensics_core.operator.manifest import LIMIT, MOST_PARTS, UnreadableManifest, understand
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
-from tests.unit.operator.test_disagreements import DIGEST, KINDS, artifact, statement
+from tests.unit.operator.test_comparison import DIGEST, KINDS, artifact, statement
 
 
 def test_a_manifest_is_understood_with_its_digest() -> None:
@@ -33,13 +33,13 @@ def test_a_manifest_is_understood_with_its_digest() -> None:
     ids=["nothing", "empty", "deep", "many parts", "many values"],
 )
 def test_what_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableManifest):
         understand(data)
 
 
 def test_a_container_that_is_named_twice_is_refused() -> None:
     both = tuple(Container(name="app", container_id=name) for name in "xy")
-    with pytest.raises(Unreadable, match="names the container 'app' twice"):
+    with pytest.raises(UnreadableManifest, match="names the container 'app' twice"):
         understand(statement(containers=both).to_bytes())
 
 

@@ -9,50 +9,32 @@ from typing import Any
 from uuid import UUID
 
 from forensics_core import strict_json
-from forensics_core.api.names import REQUESTED_BY_ANNOTATION
-from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
+from forensics_core.api.names import (
+    ATTEMPT_LABEL,
+    CHECKPOINT_UID_LABEL,
+    INCIDENT_LABEL,
+    REQUESTED_BY_ANNOTATION,
+    label_value,
+)
+from forensics_core.api.order import ContextFile, PodRef, Requester, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import UsageError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.jobs import ORDER_FILE, child_labels
+from forensics_core.operator.pods import LABELS, targets
 
-STATUS_LISTS = (
-    ("initContainers", "initContainerStatuses"),
-    ("containers", "containerStatuses"),
-    ("ephemeralContainers", "ephemeralContainerStatuses"),
-)
-"""Where a pod keeps its containers and what became of them."""
+ORDER_FILE = "order.json"
+"""The order's name in its Secret."""
 
 
-def container_names(pod: Object) -> list[str]:
-    """Return the names of all containers of a pod: init and sidecar, regular, ephemeral."""
-    spec = pod.get("spec", {})
-    return [one["name"] for group, _ in STATUS_LISTS for one in spec.get(group) or []]
-
-
-def targets(pod: Object, wanted: Sequence[str]) -> tuple[Target, ...]:
-    """Return the containers to capture that a runtime knows; those never created are left out."""
-    status = pod.get("status", {})
-    found = [one for _, group in STATUS_LISTS for one in status.get(group) or []]
-    return tuple(
-        Target(
-            name=one["name"],
-            container_id=one["containerID"],
-            image=one.get("image", ""),
-        )
-        for one in found
-        if one.get("containerID") and (not wanted or one["name"] in wanted)
-    )
-
-
-def never_created(pod: Object, wanted: Sequence[str]) -> list[str]:
-    """Return the names of wanted containers that no runtime has made yet."""
-    known = {target.name for target in targets(pod, ())}
-    return [name for name in container_names(pod) if name not in known and _in(name, wanted)]
-
-
-def _in(name: str, wanted: Sequence[str]) -> bool:
-    return not wanted or name in wanted
+def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
+    """Return the labels of everything made for the current attempt."""
+    labels = LABELS | {
+        CHECKPOINT_UID_LABEL: checkpoint.metadata.uid or "",
+        ATTEMPT_LABEL: str(checkpoint.status.attempt),
+    }
+    if checkpoint.spec.incident:
+        labels[INCIDENT_LABEL] = label_value(checkpoint.spec.incident)
+    return labels
 
 
 def build_order(

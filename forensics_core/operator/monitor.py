@@ -1,4 +1,4 @@
-"""Following the collectors' output: progress as it happens.
+"""Watching over workers: the progress that they tell, and why one does not come.
 
 What a worker prints is hostile input: a line that is not ours, or not bounded, is left out.
 """
@@ -18,8 +18,10 @@ from forensics_core.errors import ClusterError
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.logs import LINE_LIMIT, follow_log
 from forensics_core.kube.objects import Object
-from forensics_core.operator.jobs import CONTAINER
+from forensics_core.kube.resources import Resource
+from forensics_core.operator.pods import COLLECTOR, Outcome, delay_of_job
 from forensics_core.operator.queue import WorkQueue
+from forensics_core.operator.reads import Reads
 from forensics_core.units import human_size
 
 log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ class Followers:
     async def _read(self, key: str, worker: Object) -> None:
         uid = worker["uid"]
         async with follow_log(
-            self._cluster, worker["namespace"], worker["name"], CONTAINER
+            self._cluster, worker["namespace"], worker["name"], COLLECTOR
         ) as lines:
             async for line in lines:
                 progress = parse_progress(line.text)
@@ -104,6 +106,17 @@ class Followers:
 
 def _running(worker: Object) -> bool:
     return any(
-        status.get("name") == CONTAINER and status.get("state", {}).get("running")
+        status.get("name") == COLLECTOR and status.get("state", {}).get("running")
         for status in worker.get("status", {}).get("containerStatuses") or []
     )
+
+
+async def why_no_pod(reads: Reads, job: Object) -> Outcome:
+    """Return why a Job has made no pod, from the events about it."""
+    metadata = job.get("metadata", {})
+    events = await reads.list_now(
+        Resource("", "v1", "events", "Event"),
+        metadata.get("namespace", ""),
+        field_selector=f"involvedObject.uid={metadata.get('uid', '')}",
+    )
+    return delay_of_job(events.items)
