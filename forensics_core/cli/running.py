@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-from forensics_core.tasks import task_group
+from forensics_core._internal.tasks import task_group
 
 T = TypeVar("T")
 

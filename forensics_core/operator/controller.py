@@ -12,6 +12,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import Phase
 from forensics_core.errors import Conflict, ForensicsError, NotFound
 from forensics_core.kube.connection import Cluster
@@ -32,7 +33,6 @@ from forensics_core.operator.reads import Reads
 from forensics_core.operator.reconcile import Observed, reconcile
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.storage import Storage
-from forensics_core.tasks import task_group
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
+from forensics_core._internal.text import printable
 from forensics_core.api.names import child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
@@ -28,7 +29,6 @@ from forensics_core.operator.signing import read_key
 from forensics_core.operator.storage import Storage
 from forensics_core.storage.s3.destination import S3Destination
 from forensics_core.storage.s3_store import S3Store
-from forensics_core.text import printable
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.units import human_size
 from forensics_core.api.podcheckpoint import Progress
 from forensics_core.errors import ClusterError
 from forensics_core.kube.connection import Cluster
@@ -20,7 +21,6 @@ from forensics_core.kube.logs import LINE_LIMIT, follow_log
 from forensics_core.kube.objects import Object
 from forensics_core.operator.jobs import CONTAINER
 from forensics_core.operator.queue import WorkQueue
-from forensics_core.units import human_size
 
 log = logging.getLogger(__name__)
 

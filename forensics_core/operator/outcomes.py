@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.kube.objects import Object
 from forensics_core.operator.jobs import CONTAINER
 from forensics_core.operator.statuses import reason_word

@@ -14,6 +14,7 @@ from functools import partial
 
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.bundle.expected import contradictions
@@ -50,7 +51,6 @@ from forensics_core.storage.destination import StoredObject
 from forensics_core.storage.s3.destination import S3Destination
 from forensics_core.storage.s3_store import S3Store
 from forensics_core.storage.store import read_small
-from forensics_core.tasks import task_group
 
 HEADS_AT_ONCE = 8
 MOST_WRONG = 50

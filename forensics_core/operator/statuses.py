@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from forensics_core._internal.units import human_size
 from forensics_core.api.conditions import (
     Condition,
     ConditionType,
@@ -28,7 +29,6 @@ from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.kube.objects import Object
 from forensics_core.operator.orders import never_created
-from forensics_core.units import human_size
 
 CAPTURING = "Capturing"
 """The reason why the pod may not be killed while all goes well."""

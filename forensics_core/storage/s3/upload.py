@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
 from forensics_core.storage.budget import MIB, ByteBudget
 from forensics_core.storage.destination import Buffer, StoredObject
@@ -34,7 +35,6 @@ from forensics_core.storage.s3.multipart import Multipart
 from forensics_core.storage.s3.parts import MAX_PARTS, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.traits import CRC64, Traits
-from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
