@@ -20,7 +20,7 @@ import anyio
 from anyio import to_thread
 
 from collector.files.tree import OPTIONS
-from forensics_core.allocator import use_one_arena
+from forensics_core._internal.allocator import use_one_arena
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.blocks import BLOCK_SIZE
 from forensics_core.storage.objects import Buffer

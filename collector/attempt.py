@@ -18,6 +18,7 @@ from collector.pausing.pause import LIMIT, Pause, paused
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from collector.scene import Scene
 from collector.stop import Stop
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Clocks, Container, NotCaptured
 from forensics_core.bundle.writer import BundleWriter
@@ -31,7 +32,6 @@ from forensics_core.errors import (
     SourceError,
     UsageError,
 )
-from forensics_core.tasks import task_group
 
 MARGIN = 30.0
 """Seconds before the deadline, a tenth of it at most, that are kept for the end of the bundle."""

@@ -13,14 +13,14 @@ import click
 from click.core import ParameterSource
 
 from collector.node.gentle import be_gentle
-from forensics_core.allocator import use_one_arena
+from forensics_core._internal.allocator import use_one_arena
+from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import counted, prose, say, say_json, size
 from forensics_core.cli.running import Terminated, run
 from forensics_core.errors import UsageError
-from forensics_core.units import parse_size
 
 if TYPE_CHECKING:
     from collector.byhand import Wish

@@ -27,7 +27,7 @@ of a custom resource; a CEL rule with a function that only Kubernetes has passes
     validation    names, schemas and their CEL rules, defaults and checks of built-in kinds
 """
 
-from forensics_core.extras import needing
+from forensics_core._internal.extras import needing
 
 with needing("loopback", "The loopback cluster"):
     from forensics_loopback.cluster import LoopbackCluster

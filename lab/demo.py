@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 import anyio
 
 from collector.cli import PARTIAL
+from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ForensicsError
-from forensics_core.tasks import task_group
 from lab.demo_cluster import Place, demo_cluster, install, operator, watch, write_request
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named

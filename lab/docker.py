@@ -24,7 +24,7 @@ import anyio
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
-from forensics_core import children
+from forensics_core._internal import children
 from lab.dockerd import find_engine, private_engine
 from lab.process import LabError, in_thread
 

@@ -6,7 +6,7 @@ and reports what becomes of it; the operator does the rest.
 
 from __future__ import annotations
 
-from forensics_core.extras import load
+from forensics_core._internal.extras import load
 
 
 def start() -> None:

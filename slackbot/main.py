@@ -14,12 +14,12 @@ from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.service.health import health_server
 from forensics_core.service.logs import log_as_json
 from forensics_core.service.program import exit_on_error, run_until_stopped, service_command
-from forensics_core.tasks import task_group
 from slackbot.approvals import Approvals
 from slackbot.authorisation import Authorisation
 from slackbot.blocks.root import MessageOptions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from forensics_core.text import printable
+from forensics_core._internal.text import printable
 
 _DOUBLE = "\u201c\u201d\u201e\u00ab\u00bb"
 _SINGLE = "\u2018\u2019\u201a"

@@ -15,6 +15,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from collector.scene import Scene
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.bundle.manifest import Flag
@@ -23,7 +24,6 @@ from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.rows import Chunk
 from forensics_core.tarindex.stage import TarIndex
-from forensics_core.tasks import task_group
 
 METHOD = "index"
 

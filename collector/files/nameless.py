@@ -6,7 +6,7 @@ the container's; older releases do so in spite of `--numeric-owner`.
 
 from __future__ import annotations
 
-from forensics_core import children
+from forensics_core._internal import children
 
 _SCRIPT = """
 for file in /etc/passwd /etc/group /etc/nsswitch.conf; do

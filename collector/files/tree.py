@@ -31,12 +31,12 @@ from collector.files.resuming import Loss, Resumption
 from collector.files.splice import Splice
 from collector.files.strays import SocketNames
 from collector.runtimes.runtime import Unavailable
-from forensics_core import children
+from forensics_core._internal import children
+from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
 from forensics_core.storage.blocks import read_socket
 from forensics_core.storage.objects import Buffer
-from forensics_core.tasks import task_group
 
 BETWEEN = 1024 * 1024
 """Bytes between tar and us, if the kernel grants them."""

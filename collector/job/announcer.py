@@ -21,8 +21,8 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.pipeline.meter import Meter
-from forensics_core.tasks import task_group
 
 STDOUT = 1
 EVERY = 1.0

@@ -28,7 +28,9 @@ from collector.job.lastwords import leave, of_error, of_result
 from collector.job.sigterm import EarlySignal
 from collector.runtimes.opening import open_runtime
 from collector.stop import Stop
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.tasks import task_group
+from forensics_core._internal.units import parse_size
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
 from forensics_core.errors import UsageError
@@ -36,8 +38,6 @@ from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import open_destination
-from forensics_core.tasks import task_group
-from forensics_core.units import parse_size
 
 T = TypeVar("T")
 

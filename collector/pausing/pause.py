@@ -27,8 +27,8 @@ from collector.node.procfs import HOST_PROC
 from collector.pausing.thaw import THAWING, thaw
 from collector.runtimes.endpoints import ENDPOINT
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core import children
-from forensics_core.tasks import task_group
+from forensics_core._internal import children
+from forensics_core._internal.tasks import task_group
 
 LIMIT = 60.0
 """Seconds that containers are held still at most; the capture goes on without that."""

@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
+from forensics_core._internal.text import printable
 from forensics_core.api.order import Model
-from forensics_core.text import printable
 
 MESSAGE_LIMIT = 32768
 """Characters, as in `metav1.Condition`."""

@@ -19,6 +19,7 @@ from typing import IO
 import zstandard
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions
 from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
@@ -31,7 +32,6 @@ from forensics_core.storage.blocks import BLOCK_SIZE
 from forensics_core.storage.local import UNFINISHED, LocalStorage
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import read_small
-from forensics_core.tasks import task_group
 
 _MAX_PART = 255 - len(UNVERIFIED) - len(UNFINISHED)
 """Bytes of a file's name: file systems take 255, endings included."""

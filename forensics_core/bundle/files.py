@@ -15,12 +15,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.layer import MOUNTS, ROOTFS, UPPER, Layer, Names, open_layer
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.flaws import Flaws
 from forensics_core.tarindex.row import Row
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from anyio import to_thread
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.documents import read_stored, unpacked
 from forensics_core.bundle.layout import (
     MOUNTS_ARCHIVES,
@@ -32,7 +33,6 @@ from forensics_core.bundle.layout import (
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.flaws import Flaws
 from forensics_core.tarindex.archive import Archive, open_archive
 from forensics_core.tarindex.lookup import PathFilter
 from forensics_core.tarindex.row import Row, read_rows

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.errors import VerificationError

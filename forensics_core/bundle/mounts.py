@@ -15,12 +15,12 @@ from typing import Any
 
 from anyio import to_thread
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.documents import read_verified
 from forensics_core.bundle.layout import MOUNTS, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
-from forensics_core.flaws import Flaws
 from forensics_core.tarindex.row import exact_bytes
 
 LIMIT = 32 * 1024 * 1024

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.errors import UsageError, VerificationError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

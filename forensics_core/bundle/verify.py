@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions
 from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
@@ -36,7 +37,6 @@ from forensics_core.errors import (
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import read_small
-from forensics_core.tasks import task_group
 
 
 async def verify(

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 import anyio
 
+from forensics_core._internal.tasks import finish_despite_cancel
 from forensics_core.api.order import ArtifactKind, Compression, ContextFile
 from forensics_core.bundle.layout import MANIFEST, SHA256SUMS
 from forensics_core.bundle.manifest import (
@@ -36,7 +37,6 @@ from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.storage.objects import Buffer, StoredObject
 from forensics_core.storage.storage import Storage
-from forensics_core.tasks import finish_despite_cancel
 
 CLOSING = 30.0
 """Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""

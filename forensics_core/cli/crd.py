@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from forensics_core._internal.extras import needing
 from forensics_core.cli.render import say_json
-from forensics_core.extras import needing
 
 
 @click.command("crd", short_help="Print the CustomResourceDefinition.")

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 import click
 
+from forensics_core._internal.extras import how_to_install
 from forensics_core.cli import interrupt
 from forensics_core.cli.failing import failing
 from forensics_core.errors import ForensicsError
-from forensics_core.extras import how_to_install
 from forensics_core.version import __version__
 
 PLUGINS = "forensics.commands"

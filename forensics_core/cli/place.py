@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.extras import needing
+from forensics_core._internal.extras import needing
 
 if TYPE_CHECKING:
     from forensics_core.kube import Cluster, PodCheckpoints

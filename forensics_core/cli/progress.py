@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.cli.render import counted, duration, prose, size
 from forensics_core.pipeline.meter import Meter
-from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
+from forensics_core._internal.text import printable
+from forensics_core._internal.units import human_size
 from forensics_core.errors import ForensicsError
-from forensics_core.text import printable
-from forensics_core.units import human_size
 
 _LONGEST = 8192
 """Characters of a text that are shown: twice what the kernel takes for a path."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import anyio
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.cli.interrupt import cancelling
-from forensics_core.tasks import task_group
 
 T = TypeVar("T")
 

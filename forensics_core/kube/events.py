@@ -24,12 +24,12 @@ from typing import Literal, TypeAlias
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import EVENTS
-from forensics_core.tasks import task_group
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from random import SystemRandom
 
 import anyio
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ClusterError, LeaseLost, NotFound
 from forensics_core.kube.connection import Cluster
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import LEASES
-from forensics_core.tasks import task_group
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forensics_core.extras import load
+from forensics_core._internal.extras import load
 
 
 def start() -> None:

@@ -18,6 +18,7 @@ import anyio
 import yaml
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import (
@@ -35,7 +36,6 @@ from forensics_core.operator.pods import STATUS_LISTS
 from forensics_core.operator.reads import Listing, Reads, read_each
 from forensics_core.operator.storage import digest_of
 from forensics_core.storage.s3.storage import S3Storage
-from forensics_core.tasks import task_group
 
 OWNERS = {
     resource.kind: resource

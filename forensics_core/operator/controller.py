@@ -13,6 +13,7 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import Phase
 from forensics_core.errors import Conflict, ForensicsError, NotFound
 from forensics_core.kube.connection import Cluster
@@ -37,7 +38,6 @@ from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.storage import Storage
-from forensics_core.tasks import task_group
 
 log = logging.getLogger(__name__)
 

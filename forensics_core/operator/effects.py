@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
+from forensics_core._internal.text import printable
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
@@ -21,7 +22,6 @@ from forensics_core.operator.operator_context import OperatorContext
 from forensics_core.operator.order import build_secret
 from forensics_core.operator.seal import seal_bundle
 from forensics_core.operator.settings import Settings
-from forensics_core.text import printable
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import click
 
-from forensics_core.allocator import use_one_arena
+from forensics_core._internal.allocator import use_one_arena
 from forensics_core.errors import UsageError
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead

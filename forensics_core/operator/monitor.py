@@ -12,7 +12,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.units import human_size
 from forensics_core.api.podcheckpoint import Progress
 from forensics_core.errors import ClusterError
 from forensics_core.kube.connection import Cluster
@@ -22,7 +23,6 @@ from forensics_core.kube.resources import Resource
 from forensics_core.operator.pods import COLLECTOR, Outcome, delay_of_job
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
-from forensics_core.units import human_size
 
 log = logging.getLogger(__name__)
 

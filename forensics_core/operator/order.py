@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.api.names import (
     ATTEMPT_LABEL,
     CHECKPOINT_UID_LABEL,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.api.order import Target
 from forensics_core.kube.objects import Object
 

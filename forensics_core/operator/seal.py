@@ -12,6 +12,7 @@ from functools import partial
 
 from anyio import to_thread
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import WorkOrder
 from forensics_core.bundle.layout import SEAL, SHA256SUMS
 from forensics_core.bundle.manifest import Statement
@@ -35,7 +36,6 @@ from forensics_core.operator.storage import digest_of
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import read_small
-from forensics_core.tasks import task_group
 
 HEADS_AT_ONCE = 8
 MOST_WRONG = 50

@@ -15,12 +15,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from forensics_core._internal.units import parse_size
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
-from forensics_core.units import parse_size
 
 
 class Timings(Model):

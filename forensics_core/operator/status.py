@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from forensics_core._internal.units import human_size
 from forensics_core.api.conditions import (
     Condition,
     ConditionType,
@@ -30,7 +31,6 @@ from forensics_core.operator.manifest import (
     container_statuses,
 )
 from forensics_core.operator.pods import never_created, reason_word
-from forensics_core.units import human_size
 
 CAPTURING = "Capturing"
 """The reason why the pod may not be killed while all goes well."""

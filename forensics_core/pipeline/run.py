@@ -13,11 +13,11 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.stages import Stage
 from forensics_core.storage.blocks import rechunk
 from forensics_core.storage.objects import Buffer
-from forensics_core.tasks import task_group
 
 
 async def run_pipeline(

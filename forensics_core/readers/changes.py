@@ -11,13 +11,13 @@ from typing import Any
 
 from anyio import to_thread
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.documents import read_stored, unpacked
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.flaws import Flaws
 
 CHANGES_LIMIT = 256 * 1024 * 1024
 """Bytes that a list of changes may have: a few million paths."""

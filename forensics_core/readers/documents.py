@@ -9,7 +9,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.bundle.documents import read_verified
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError

@@ -21,8 +21,8 @@ import anyio
 import click
 from anyio.abc import TaskStatus
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ForensicsError
-from forensics_core.tasks import task_group
 
 Main = Callable[..., None]
 

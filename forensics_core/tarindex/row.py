@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forensics_core import strict_json
-from forensics_core.flaws import Flaws
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
 
 _BATCH = 1024 * 1024
 """Bytes of lines that are parsed at once: twice what a chunk of ours has."""

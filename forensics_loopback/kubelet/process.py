@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from forensics_core import children
+from forensics_core._internal import children
 from forensics_loopback.kinds.objects import Obj, lookup
 from forensics_loopback.kubelet.runner import Outcome, RunningPod
 from forensics_loopback.kubelet.volumes import materialise

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from forensics_core._internal.units import human_size
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.units import human_size
 from slackbot.blocks.buttons import link_button
 from slackbot.blocks.elements import Message, header, rich_text, section, sentence, space, span
 from slackbot.blocks.limits import (

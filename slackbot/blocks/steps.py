@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from forensics_core._internal.units import human_size
 from forensics_core.api.conditions import ConditionType
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.units import human_size
 from slackbot.blocks.elements import rich_text, space, span
 from slackbot.blocks.limits import HEADER, Block, Blocks
 from slackbot.catalogue import phrase

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from forensics_core._internal.units import human_size
 from forensics_core.api.conditions import ConditionType
 from forensics_core.api.order import Retention
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.verification import Verification
-from forensics_core.units import human_size
 from slackbot.blocks.elements import CELL, Message, rich_text, section, space, span, table
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
 from slackbot.catalogue import phrase

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import ROOTFS_ARCHIVES, container_file
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectNotFound, VerificationError
-from forensics_core.flaws import Flaws
 from forensics_core.readers.artifacts import read_artifact
 from forensics_core.readers.export.files import new_file
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
-from forensics_core.text import printable
 
 LAYERS = (ROOTFS_ARCHIVES, ("mounts.tar.zst", "mounts.tar"))
 """What a container's merged tree is made of, the lowest first: what is mounted lies on top."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import container_file, fit
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectExists
@@ -20,7 +21,6 @@ from forensics_core.readers.artifacts import read_artifact
 from forensics_core.readers.changes import change_batches
 from forensics_core.readers.export.archives import NOT_AS_PROMISED, archives_of, write_joined
 from forensics_core.readers.export.files import write_new
-from forensics_core.text import printable
 
 POD = "context/pod.yaml"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from anyio import to_thread
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.flaws import Flaws
 from forensics_core.readers.artifacts import lines, read_artifact
 from forensics_core.readers.documents import load
 

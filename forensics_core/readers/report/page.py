@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
+from forensics_core._internal.text import printable
+from forensics_core._internal.units import human_size
 from forensics_core.readers.findings.documents import number, text, words
 from forensics_core.readers.findings.finding import Finding
 from forensics_core.readers.report.story import ContainerStory, Story
 from forensics_core.readers.report.summary import summary
-from forensics_core.text import printable
-from forensics_core.units import human_size
 
 _KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 

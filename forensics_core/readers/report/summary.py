@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Rule, Severity
 from forensics_core.readers.report.story import ContainerStory, Story
-from forensics_core.text import printable
 
 _RUNS = (Rule.RUNS_NOT_IN_IMAGE, Rule.RUNS_DELETED, Rule.RUNS_MEMFD)
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding
 from forensics_core.readers.report.story import Story
 from forensics_core.readers.report.summary import summary
-from forensics_core.text import printable
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 

@@ -14,9 +14,9 @@ import io
 import json
 import stat
 
+from forensics_core._internal.text import printable
 from forensics_core.readers.timeline.entry import SECOND, Entry, to_stamp
 from forensics_core.readers.timeline.files import FileTimes
-from forensics_core.text import printable
 
 CSV_HEAD = ("datetime", "timestamp_desc", "source", "container", "message", "path", "sha256")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

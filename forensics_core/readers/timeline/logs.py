@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from forensics_core import strict_json
+from forensics_core._internal import strict_json
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader

@@ -22,12 +22,12 @@ from anyio import to_thread
 from botocore.exceptions import BotoCoreError
 from botocore.handlers import add_expect_header
 
+from forensics_core._internal.units import parse_size
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
-from forensics_core.units import parse_size
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:

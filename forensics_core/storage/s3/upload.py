@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
 from forensics_core.storage.budget import MIB, ByteBudget
 from forensics_core.storage.objects import Buffer, StoredObject
@@ -33,7 +34,6 @@ from forensics_core.storage.s3.parts import MAX_PARTS, PartBody, capacity, part_
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.retries import Repeated, attempt_counted
 from forensics_core.storage.s3.traits import CRC64, Traits
-from forensics_core.tasks import task_group
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

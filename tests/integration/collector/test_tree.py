@@ -15,7 +15,7 @@ import pytest
 
 from collector.files.tree import TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
-from forensics_core import children
+from forensics_core._internal import children
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
 from tests.integration.collector.anytree import access_list

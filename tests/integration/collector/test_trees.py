@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collector.files.tree
-from forensics_core import children
+from forensics_core._internal import children
 from forensics_core.api.order import Compression
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.fetch import fetch

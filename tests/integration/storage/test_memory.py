@@ -10,7 +10,7 @@ MIB = 1024 * 1024
 
 FRAMES_PILE_UP = f"""
 import random, resource
-from forensics_core.allocator import use_one_arena
+from forensics_core._internal.allocator import use_one_arena
 use_one_arena()
 import anyio
 from forensics_core.pipeline.meter import Meter

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import zstandard
 
+from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.strict_json import loads_document, loads_row
 from forensics_core.bundle.fetch import fetch, unfit_names
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import VerificationError
-from forensics_core.flaws import Flaws
 from forensics_core.readers.changes import change_batches, changes
-from forensics_core.strict_json import loads_document, loads_row
 from forensics_core.tarindex.row import read_rows
 from tests.bundles import DIFF, INSPECT, artifact, edit_manifest, replace_object, write_bundle
 

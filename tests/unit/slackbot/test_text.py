@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.text import printable
+from forensics_core._internal.text import printable
 from slackbot.text import clean, clip, escape, unmarked
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import zstandard
 
+from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.flaws import Flaws
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from forensics_core.tarindex.archive import Archive, open_archive

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.strict_json import loads
+from forensics_core._internal.strict_json import loads
 
 LIMIT = 1024 * 1024
 

@@ -7,8 +7,8 @@ import asyncio
 import anyio
 import pytest
 
+from forensics_core._internal.tasks import finish_despite_cancel, task_group
 from forensics_core.errors import UsageError
-from forensics_core.tasks import finish_despite_cancel, task_group
 
 
 async def fail(error: Exception) -> None:

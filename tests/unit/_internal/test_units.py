@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forensics_core.units import human_size, parse_size
+from forensics_core._internal.units import human_size, parse_size
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from forensics_core._internal.extras import needing
 from forensics_core.errors import ForensicsError
-from forensics_core.extras import needing
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 BLOCKED = """
 import sys

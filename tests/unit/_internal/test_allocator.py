@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from forensics_core.allocator import use_one_arena
+from forensics_core._internal.allocator import use_one_arena
 
 
 def test_glibc_takes_the_hint() -> None:

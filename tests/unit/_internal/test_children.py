@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forensics_core import children
+from forensics_core._internal import children
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STARTING = {
     *("anyio.open_process", "anyio.run_process", "os.system", "os.popen", "os.fork"),
     *("subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_call"),
@@ -50,7 +50,9 @@ def test_every_child_is_started_in_one_place() -> None:
         for package in ("collector", "forensics_core", "slackbot")
         for path in (ROOT / package).rglob("*.py")
     }
-    assert {name for name, what in found.items() if what} == {"forensics_core/children.py"}
+    assert {name for name, what in found.items() if what} == {
+        "forensics_core/_internal/children.py"
+    }
 
 
 @pytest.mark.parametrize(
