@@ -285,7 +285,7 @@ def test_what_is_not_genuine_is_named_and_the_rest_is_shown(documents: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("processes.json", b"{", "its first line begins no list"),
+        ("processes.json", b"{", "processes.json is no JSON"),
         ("processes.json", b'{"processes": [', "its list has no end"),
         ("inspect.json", b"{", "is no JSON"),
         ("logs/0.log.1.gz", b"plain", "is no gzip file"),
