@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from collector.node.gentle import be_gentle
 from forensics_core.allocator import use_one_arena
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import output_option
+from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import counted, prose, say, say_json, size
 from forensics_core.cli.running import Terminated, run
@@ -43,6 +43,21 @@ def _rate(text: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def _requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Hold an option to what a PodCheckpoint may say in its place."""
+    from pydantic import ValidationError
+
+    from forensics_core.api.podcheckpoint import PodCheckpointSpec
+
+    name = str(parameter.name)
+    field = {"encryption": {"kmsKeyId": value}} if name == "kms_key_id" else {name: value}
+    try:
+        PodCheckpointSpec.model_validate({"pod": "any", **field} if value else {"pod": "any"})
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"]) from error
+    return value
+
+
 @click.command(name="collect", short_help="Capture containers of this host.")
 @click.argument("containers", metavar="RUNTIME://ID...", nargs=-1)
 @click.option("--to", "to", metavar="URL", default="", help="s3://bucket[/prefix] or a folder.")
@@ -68,8 +83,19 @@ def _rate(text: str) -> int:
     show_default=True,
     help="How the file system is stored.",
 )
-@click.option("--reason", default="", help="Why it is captured; goes into the manifest.")
-@click.option("--incident", default="", metavar="ID", help="The incident it belongs to.")
+@click.option(
+    "--reason",
+    default="",
+    callback=_requestable,
+    help="Why it is captured; goes into the manifest.",
+)
+@click.option(
+    "--incident",
+    default="",
+    metavar="ID",
+    callback=_requestable,
+    help="The incident it belongs to.",
+)
 @click.option("--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long.")
 @click.option(
     "--retention-mode",
@@ -77,8 +103,10 @@ def _rate(text: str) -> int:
     help="Object Lock: who may lift it.  [default: Governance]",
 )
 @click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it.")
-@click.option("--kms-key-id", metavar="K", help="Encrypt with this key of the KMS.")
-@click.option("--expected-bucket-owner", metavar="A", help="The account that must own the bucket.")
+@click.option(
+    "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
+)
+@owner_option
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
     "--runtime-endpoint",

@@ -97,7 +97,7 @@ _HOMES = {
     "bundle.seal": "generate_key sign verify_seal",
     "bundle.verification": "Problem ProblemKind SealState Verification",
     "bundle.verify": "verify",
-    "storage.locate": "open_destination",
+    "storage.storage": "open_destination",
     "pipeline.meter": "Meter",
     "storage.s3.client": "S3Access",
     "kube.connection": "Cluster connect",

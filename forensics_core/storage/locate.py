@@ -61,6 +61,10 @@ def _s3_place(url: str, bucket: str, prefix: str) -> S3Location:
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(f"'{url}' names no S3 bucket ('{bucket}')", hint=_FORMS)
     prefix = prefix.strip("/")
-    if len(prefix.encode()) > MAX_PREFIX or "//" in prefix:
-        raise UsageError(f"'{url}' has a prefix that cannot be used", hint=_FORMS)
+    unfit = not prefix.isprintable() or not {"", ".", ".."}.isdisjoint(prefix.split("/"))
+    if prefix and (unfit or len(prefix.encode(errors="replace")) > MAX_PREFIX):
+        raise UsageError(
+            f"'{url}' has a prefix that cannot be used",
+            hint=f"{_FORMS}: at most {MAX_PREFIX} readable bytes, no '.' or '..', no empty part",
+        )
     return S3Location(bucket, prefix)
