@@ -75,9 +75,13 @@ class Observer:
                 worker=worker,
                 progress=self._shared.followers.latest(worker) if worker else None,
                 context_stored=checkpoint.status.location in self._shared.stored,
-                thawed=cache.job_named(checkpoint, thaw_name(checkpoint)) is not None,
+                thawed=self._is_thawed(checkpoint),
             )
         )
+
+    def _is_thawed(self, checkpoint: PodCheckpoint) -> bool:
+        name = thaw_name(checkpoint) if checkpoint.spec.pause else ""
+        return bool(name) and self._shared.cache.job_named(checkpoint, name) is not None
 
     async def look(self, look: Look, observed: Observed, held: AsyncExitStack) -> Observed:
         """Return the observation with one thing more; `held` keeps others from what is large."""

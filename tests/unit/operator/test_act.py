@@ -201,3 +201,21 @@ def test_evidence_that_no_status_holds_ends_in_an_honest_failure() -> None:
     assert failure(status) == "ManifestUnreadable"
     captured = find_condition(status.conditions, "Captured")
     assert captured is not None and captured.status == "False"
+
+
+@pytest.mark.parametrize("over", ["", "Failed"])
+def test_a_checkpoint_that_is_deleted_takes_its_children_along(over: str) -> None:
+    world = new_world()
+    for _ in range(3):
+        world.operate(PLAIN, NEVER)
+    (one,) = world.of(PLAIN)
+    one.started, one.job_over = True, over
+    if over:
+        one.end(1, world.time)
+    world.delete(PLAIN)
+    for _ in range(4):
+        world.see("checkpoints", "jobs", "pods")
+        world.operate(PLAIN, NEVER)
+        one.end(4, world.time)
+    assert PLAIN not in world.checkpoints
+    assert (one.job_there, world.orders) == (False, {})
