@@ -220,6 +220,11 @@ async def _look_back(scene: Scene) -> None:
                 compression=scene.compression,
                 taps=[index],
             )
+            for member in held.socket_members():
+                index.add(member)
+        if held.sockets.total:
+            told = f"{UPPER} cannot hold sockets, its index names them: {held.sockets}"
+            scene.lacks(f"sockets of {UPPER}", "NotSupported", told, requested=False)
         message += f". {UPPER} has what the container wrote until the capture began"
         if held.unread.total:
             message += f". Of these it has zeros, which could not be read: {held.unread}"

@@ -28,6 +28,10 @@ _UNIX = re.compile(
     rb"[0-9A-Fa-f]+: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{2})"
     rb" +(\d+)(?: (.*))?"
 )
+INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
+"""Tables whose rows have two addresses."""
+_LAST_COLUMN = ("packet", "netlink")
+"""Tables whose rows end with the inode."""
 _TYPES = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
 _LISTENING = 0x10000
 
@@ -59,6 +63,21 @@ def _inet(name: str, match: re.Match[bytes], holders: Mapping[int, list[int]]) -
         "inode": inode,
         "pids": holders.get(inode, []),
     }
+
+
+def inodes(tables: Mapping[str, bytes]) -> set[int]:
+    """Return the inodes of all sockets that these tables have a row of."""
+    found: set[int] = set()
+    for name, table in tables.items():
+        lines = table.split(b"\n")[1:]
+        if name in _LAST_COLUMN:
+            last = (line.split()[-1:] for line in lines)
+            found |= {int(words[0]) for words in last if words and words[0].isdigit()}
+        elif name == "unix":
+            found |= {int(match[4]) for line in lines if (match := _UNIX.fullmatch(line))}
+        elif name in INET or name in ("icmp", "icmp6"):
+            found |= {int(match[5]) for line in lines if (match := _INET.match(line))}
+    return found
 
 
 def address(text: str) -> Row:

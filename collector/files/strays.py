@@ -42,10 +42,11 @@ def socket_members(root: int, names: Iterable[bytes]) -> Iterator[Member]:
         except OSError:
             continue
         if stat.S_ISSOCK(found.st_mode):
-            yield _member(path, found)
+            yield socket_member(path, found)
 
 
-def _member(path: bytes, found: os.stat_result) -> Member:
+def socket_member(path: bytes, found: os.stat_result) -> Member:
+    """Return the index's row of a socket."""
     return Member(
         path=path,
         kind="socket",

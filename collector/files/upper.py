@@ -30,8 +30,9 @@ from collector.files import pax
 from collector.files.beneath import FOLDER, PLACE, open_data, opened
 from collector.files.lowers import join
 from collector.files.names import Names
-from collector.files.strays import decimal
+from collector.files.strays import decimal, socket_member
 from collector.node.patience import patiently
+from forensics_core.tarindex.member import Member, absolute
 
 MAX_FILES = 2048
 """Entries of one container that are held."""
@@ -59,6 +60,16 @@ class HeldUpper:
     """Whether these are all that there were."""
     unread: Names = field(default_factory=Names)
     """Files of which the archive has zeros, at least at the end: they could not be read."""
+    sockets: Names = field(default_factory=Names)
+    """Sockets, which the archive cannot have."""
+
+    def socket_members(self) -> Iterator[Member]:
+        """Yield the index's rows of the sockets, and note their names."""
+        for path, place in self.places:
+            found = os.fstat(place)
+            if stat.S_ISSOCK(found.st_mode):
+                self.sockets.add(readable(path))
+                yield socket_member(absolute(path), found)
 
     async def archive(self) -> AsyncIterator[bytes]:
         """Yield a pax archive of them."""

@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import shutil
+import stat
 import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -114,6 +115,9 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
         log = await log_of(engine, container)
         while b"said" not in (whole := log.read_bytes()):
             await to_thread.run_sync(os.sched_yield)
+        if command is STAY:
+            pid = await runtime.process(await runtime.find(f"{scheme}://{container}"))
+            os.mknod(f"/proc/{pid}/root/srv/door", stat.S_IFSOCK | 0o600)
         async with attempt(runtime, bundle, f"{scheme}://{container}") as under_way:
             await engine.remove(container)
             await to_thread.run_sync(lambda: shutil.rmtree(log.parent, ignore_errors=True))
@@ -121,6 +125,7 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
     assert logs(bundle) == [whole] and "logs" not in bundle.gaps()
     assert bundle.gaps()["files of the file system"] == "Gone"
     assert bundle.gaps()["diff.json, its rest"] == "Gone"
+    assert ("sockets of upper.tar" in bundle.gaps()) is (command is STAY)
     written = upper(bundle)
     trace = written.extractfile("./srv/trace")
     assert trace and trace.read() == b"found\n"
@@ -129,6 +134,9 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
         assert removed.ischr() and (removed.devmajor, removed.devminor) == (0, 0)
     async with open_bundle(str(bundle.folder)) as opened:
         index = await open_index(opened, "c0", upper=True)
+        if command is STAY:
+            door = await index.find(b"/srv/door")
+            assert door and door.kind == "socket"
         row = await find_file(index, b"/srv/trace")
         async with aclosing(read_file(opened, index, row)) as blocks:
             assert b"".join([block async for block in blocks]) == b"found\n"
