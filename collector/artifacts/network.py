@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.artifacts.processes import METHOD, members
-from collector.artifacts.sockets import INET, inodes, parse_inet, parse_unix
+from collector.container import ContainerCapture
 from collector.documents.list import streamed
 from collector.documents.text import portable, readable
 from collector.files.names import Names
-from collector.node.patience import patiently
+from collector.node.abandonable import run_abandonable
 from collector.node.procfs import MAX_BYTES, Process, machine_network
+from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
 from collector.node.threads import Apart
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings
+from forensics_core.bundle.writer import SourceNotes
 
 TABLES = (
     *INET,
@@ -45,7 +45,7 @@ MAX_SOCKETS = 50_000
 """Rows of one sort decoded of a namespace; the rest are in its raw tables only."""
 MAX_LINKS = 256 * 1024
 """Open files, of all processes, of which it is looked up which sockets they are."""
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that finding the namespaces, and then reading each, may take."""
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
 Holders = dict[int, list[int]]
@@ -70,9 +70,9 @@ class _Spaces:
 class _Reading:
     """One round through the namespaces."""
 
-    scene: Scene
+    capture: ContainerCapture
     spaces: _Spaces
-    findings: Findings = field(default_factory=Findings)
+    notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
     listed: set[int] = field(default_factory=set)
     """The inodes of the sockets in all tables."""
@@ -82,12 +82,12 @@ class _Reading:
     async def rows(self) -> AsyncIterator[list[str]]:
         waiting = list(self.spaces.members.items())
         for position, (space, within) in enumerate(waiting):
-            if self.scene.is_over:
+            if self.capture.is_over:
                 self.missed = len(waiting) - position
                 break
             try:
-                found = await patiently(
-                    PATIENCE, "tables of the network", _spelled, space, within, self.spaces.holders
+                found = await run_abandonable(
+                    TIMEOUT, "tables of the network", _spelled, space, within, self.spaces.holders
                 )
             except Unavailable:
                 self.hung += 1
@@ -97,19 +97,19 @@ class _Reading:
                 self.listed |= found[2]
                 yield [found[0]]
         if self.cut or self.hung or self.missed:
-            self.findings.flags.add(Flag.TRUNCATED)
+            self.notes.flags.add(Flag.TRUNCATED)
 
     def account(self) -> None:
         """Record what is not there."""
-        lacks, unseen = self.scene.lacks, self.spaces.unseen
+        lacks, unseen = self.capture.record_gap, self.spaces.unseen
         if self.cut:
             message = f"Cut: {', '.join(sorted(self.cut))}"
             lacks("network.json, its rest", "TooLarge", message)
         if self.hung:
-            message = f"/proc said nothing of {self.hung} namespaces for {PATIENCE:g} s"
+            message = f"/proc said nothing of {self.hung} namespaces for {TIMEOUT:g} s"
             lacks("network.json, namespaces", "Hung", message)
         if self.missed:
-            self.scene.lacks_for_time(f"network.json, {self.missed} namespaces")
+            self.capture.record_time_gap(f"network.json, {self.missed} namespaces")
         if unseen:
             some = ", ".join(map(str, unseen[:50])) + (", ..." if len(unseen) > 50 else "")
             message = (
@@ -127,12 +127,12 @@ class _Reading:
         if self.cut or self.hung or self.missed:
             return
         try:
-            found, first = await patiently(
-                PATIENCE, "sockets in no table", _unlisted, self.spaces, self.listed
+            found, first = await run_abandonable(
+                TIMEOUT, "sockets in no table", _unlisted, self.spaces, self.listed
             )
         except Unavailable as hung:
             message = f"It is not known which sockets are in no table: {hung}"
-            self.scene.lacks("sockets in no table", hung.reason, message, requested=False)
+            self.capture.record_gap("sockets in no table", hung.reason, message, requested=False)
             return
         if found.total:
             message = (
@@ -140,28 +140,28 @@ class _Reading:
                 "nothing, of a family without a table, or of a network namespace that no process "
                 f"is in: {found}"
             )
-            self.scene.lacks(
+            self.capture.record_gap(
                 "sockets in no table", "NotVisible", message, requested=False, pid=first
             )
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store the tables of every network namespace that the container's processes are in."""
-    if numbers := await members(scene, ArtifactKind.NETWORK):
-        await store(scene, numbers)
+    if numbers := await members(capture, ArtifactKind.NETWORK):
+        await store(capture, numbers)
 
 
-async def store(scene: Scene, numbers: list[int]) -> None:
+async def store(capture: ContainerCapture, numbers: list[int]) -> None:
     """Store the tables of every network namespace that these processes are in."""
-    spaces = await patiently(PATIENCE, "the network's namespaces", _find_spaces, numbers)
-    reading = _Reading(scene, spaces)
-    await scene.add(
+    spaces = await run_abandonable(TIMEOUT, "the network's namespaces", _find_spaces, numbers)
+    reading = _Reading(capture, spaces)
+    await capture.add(
         "network.json",
         ArtifactKind.NETWORK,
         streamed({"method": METHOD}, "namespaces", reading.rows()),
         method=METHOD,
         media_type="application/json",
-        findings=reading.findings,
+        notes=reading.notes,
         whole=True,
     )
     reading.account()

@@ -27,16 +27,16 @@ from anyio import CancelScope, to_thread
 
 from collector.documents.text import readable
 from collector.files import pax
-from collector.files.beneath import FOLDER, PLACE, open_data, opened
-from collector.files.lowers import join
+from collector.files.lower_layers import join
 from collector.files.names import Names
-from collector.files.strays import decimal, socket_member
-from collector.node.patience import patiently
+from collector.files.safe_open import FOLDER, PLACE, open_data, opened
+from collector.files.sockets import decimal, socket_member
+from collector.node.abandonable import run_abandonable
 from forensics_core.tarindex.member import Member, absolute
 
 MAX_FILES = 2048
 """Entries of one container that are held."""
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that opening them may take."""
 _BLOCK = 256 * 1024
 _TYPES = {
@@ -111,7 +111,7 @@ async def hold_upper(upper: int, limit: int = MAX_FILES) -> AsyncIterator[HeldUp
     """
     with ExitStack() as stack:
         try:
-            yield await patiently(PATIENCE, "the upper directory", _hold, stack, upper, limit)
+            yield await run_abandonable(TIMEOUT, "the upper directory", _hold, stack, upper, limit)
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(stack.close)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
-from collector.files.beneath import mount_number, opened
+from collector.files.safe_open import mount_number, opened
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200

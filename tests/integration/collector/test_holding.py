@@ -171,7 +171,7 @@ async def test_what_is_held_does_not_keep_a_runtime_from_removing_a_container(
         open_runtime(scheme) as runtime,
         attempt(runtime, bundle, f"{scheme}://{container}") as under_way,
     ):
-        assert under_way.scenes[0].held.root is not None
+        assert under_way.captures[0].held.root is not None
         await engine.stop(container)
         await engine.remove(container)
         table = Path("/proc/self/mountinfo").read_text()
@@ -224,8 +224,8 @@ async def test_a_container_that_is_removed_between_finding_and_opening_is_told(
         vanishing: Any = Vanishing(runtime, engine, gone)
         references = (f"{scheme}://{gone}", f"{scheme}://{stays}")
         async with attempt(vanishing, bundle, *references) as under_way:
-            assert under_way.scenes[0].held.root is None
-            assert under_way.scenes[1].held.root is not None
+            assert under_way.captures[0].held.root is None
+            assert under_way.captures[1].held.root is not None
             await under_way.capture_all()
     missing = {gap.what for gap in bundle.capture.not_captured if gap.container == "c0"}
     # Docker removes the log with the container; under the CRI that is the kubelet's to do.
@@ -240,8 +240,8 @@ async def test_only_what_is_wanted_is_held(
     async with docker.container(image) as container:
         reference = f"docker://{container}"
         async with attempt(runtime, bundle, reference, kinds=[ArtifactKind.LOGS]) as under_way:
-            scene = under_way.scenes[0]
-            assert scene.held.logs and (scene.held.root, scene.held.layers) == (None, None)
+            capture = under_way.captures[0]
+            assert capture.held.logs and (capture.held.root, capture.held.layers) == (None, None)
 
 
 async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
@@ -256,8 +256,8 @@ async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
         docker.container(image, STAY) as container,
         attempt(runtime, bundle, f"docker://{container}") as under_way,
     ):
-        scene = under_way.scenes[0]
-        assert (scene.held.root, scene.held.layers, scene.held.logs) == (None, None, None)
+        capture = under_way.captures[0]
+        assert (capture.held.root, capture.held.layers, capture.held.logs) == (None, None, None)
         await under_way.capture_all()
     assert not bundle.gaps() and logs(bundle)
 
@@ -297,10 +297,10 @@ async def test_no_descriptor_is_left_open(
         docker.container(image) as container,
         attempt(runtime, bundle, f"docker://{container}") as under_way,
     ):
-        held_open = under_way.scenes[0].held
+        held_open = under_way.captures[0].held
         assert held_open.layers and held_open.logs and held_open.root
         links = [
-            *(held_open.layers.upper, *held_open.layers.lowers, held_open.root),
+            *(held_open.layers.upper, *held_open.layers.lower_layers, held_open.root),
             *(file.descriptor for file in held_open.logs.files),
         ]
         before = {number: Path(f"/proc/self/fd/{number}").readlink() for number in links}

@@ -11,7 +11,7 @@ from collector.artifacts import network
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import scene_for
+from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
@@ -43,9 +43,9 @@ threading.Thread(target=work, daemon=True).start(); ready.wait()
 
 
 async def gaps(pid: int, bundle: Bundle) -> list[NotCaptured]:
-    scene = scene_for(bundle)
-    await network.store(scene, [pid])
-    return list(scene.bundle.not_captured)
+    capture = capture_for(bundle)
+    await network.store(capture, [pid])
+    return list(capture.bundle.not_captured)
 
 
 @pytest.mark.parametrize(

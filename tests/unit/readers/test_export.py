@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression, PodRef
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import BundleWriter, Findings, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
 from forensics_core.cli.main import forensics
 from forensics_core.errors import VerificationError
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
@@ -51,11 +51,13 @@ async def bundle(tmp_path: Path) -> Path:
         writer = BundleWriter(destination)
         kind = ArtifactKind.FILESYSTEM
         for name, data, flags in (("rootfs", ROOTFS, {Flag.TRUNCATED}), ("mounts", MOUNTS, set())):
-            label = Label(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
-            await writer.add(label, one(data), Findings(flags=flags))
-        await writer.add(Label(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
+            spec = ArtifactSpec(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
+            await writer.add(spec, one(data), SourceNotes(flags=flags))
+        await writer.add(
+            ArtifactSpec(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}")
+        )
         changes = json.dumps(CHANGES).encode()
-        await writer.add(Label(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
+        await writer.add(ArtifactSpec(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
         pod = PodRef(namespace="shop", name="web-0", uid="u")
         await writer.finish(capture().model_copy(update={"pod": pod}))
     return tmp_path / "bundle"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.files.beneath import FOLDER, opened
+from collector.files.safe_open import FOLDER, opened
 from collector.files.upper import HeldUpper, hold_upper
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make these")

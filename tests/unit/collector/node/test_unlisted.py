@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.artifacts import beyond
-from collector.artifacts.process import describe
 from collector.files.mounted import survey
+from collector.gaps import kept as beyond
 from collector.node import threads, unlisted
+from collector.node.process_row import describe
 from collector.node.procfs import Process, companions
 from collector.node.programs import Programs
 from collector.node.threads import Apart
@@ -19,7 +19,7 @@ from collector.node.unlisted import Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import scene_for
+from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
@@ -286,9 +286,9 @@ async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
 
 
 async def told(pid: int, tmp_path: Path) -> list[NotCaptured]:
-    scene = scene_for(Bundle(tmp_path / "bundle"))
-    await beyond.account(scene, [pid])
-    return list(scene.bundle.not_captured)
+    capture = capture_for(Bundle(tmp_path / "bundle"))
+    await beyond.account(capture, [pid])
+    return list(capture.bundle.not_captured)
 
 
 async def test_what_is_too_much_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

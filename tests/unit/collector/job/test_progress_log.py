@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from collector.job.announcer import announced, progress_line, say
+from collector.job.progress_log import progress_line, progress_logged, write_line
 from forensics_core.operator.follow import parse_progress
 from forensics_core.pipeline.meter import Meter
 
@@ -54,7 +54,7 @@ def test_a_line_fits_a_page_whatever_is_under_way() -> None:
 async def test_lines_come_when_something_moved_and_at_the_end(pipe: tuple[int, int]) -> None:
     outlet, inlet = pipe
     meter = Meter(artifacts_total=2)
-    async with announced(meter, inlet, 0.001):
+    async with progress_logged(meter, inlet, 0.001):
         assert await heard(outlet) == [0]
         await anyio.sleep(0.02)
         meter.artifacts_done = 1
@@ -66,7 +66,7 @@ async def test_lines_come_when_something_moved_and_at_the_end(pipe: tuple[int, i
 async def test_the_last_line_comes_although_the_work_failed(pipe: tuple[int, int]) -> None:
     outlet, inlet = pipe
     with pytest.raises(ValueError, match="broken"):
-        async with announced(Meter(artifacts_done=7), inlet):
+        async with progress_logged(Meter(artifacts_done=7), inlet):
             raise ValueError("broken")
     assert (await heard(outlet))[-1] == 7
 
@@ -74,8 +74,8 @@ async def test_the_last_line_comes_although_the_work_failed(pipe: tuple[int, int
 async def test_a_full_pipe_is_not_waited_for(pipe: tuple[int, int]) -> None:
     outlet, inlet = pipe
     fill(inlet)
-    assert not say(b"{}\n", inlet)
-    async with announced(Meter(artifacts_done=1), inlet, 0.001):
+    assert not write_line(b"{}\n", inlet)
+    async with progress_logged(Meter(artifacts_done=1), inlet, 0.001):
         await anyio.sleep(0.01)
     assert set(os.read(outlet, 1 << 20)) == set(b"x")
 
@@ -83,7 +83,7 @@ async def test_a_full_pipe_is_not_waited_for(pipe: tuple[int, int]) -> None:
 async def test_a_line_left_out_is_made_up_for(pipe: tuple[int, int]) -> None:
     outlet, inlet = pipe
     fill(inlet)
-    async with announced(Meter(artifacts_done=3), inlet, 0.001):
+    async with progress_logged(Meter(artifacts_done=3), inlet, 0.001):
         await anyio.sleep(0.01)
         assert set(os.read(outlet, 1 << 20)) == set(b"x")
         assert await heard(outlet) == [3]
@@ -92,5 +92,5 @@ async def test_a_line_left_out_is_made_up_for(pipe: tuple[int, int]) -> None:
 def test_nobody_listens_any_more() -> None:
     outlet, inlet = os.pipe()
     os.close(outlet)
-    assert say(b"{}\n", inlet)
+    assert write_line(b"{}\n", inlet)
     os.close(inlet)

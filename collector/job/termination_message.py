@@ -70,7 +70,7 @@ def _spell(reason: str, message: str, *, retry: bool, manifest_sha256: str = "")
     )
 
 
-def leave(words: bytes, environ: Mapping[str, str]) -> None:
+def write_message(words: bytes, environ: Mapping[str, str]) -> None:
     """Write the message to the file that `FORENSICS_TERMINATION_LOG` names.
 
     Without that it is `TERMINATION_LOG`, where there is one. It is a hint: nothing depends on it.

@@ -3,10 +3,10 @@
 A thread that the kernel does not let go cannot be ended. It is left behind: being a daemon, it does
 not keep the program from ending::
 
-    row = await patiently(5, "process 4711", describe, 4711)
+    row = await run_abandonable(5, "process 4711", describe, 4711)
 
-What reads in many steps calls `keep_on` between them. It ends a thread that is not waited for any
-more, which would otherwise go on taking memory and processor for nobody.
+What reads in many steps calls `raise_if_abandoned` between them. It ends a thread that is not
+waited for any more, which would otherwise go on taking memory and processor for nobody.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ _left: list[threading.Thread] = []
 _given_up = threading.local()
 
 
-class LeftBehind(Exception):
+class Abandoned(Exception):
     """Ends a thread that is not waited for any more."""
 
 
-def keep_on() -> None:
-    """Raise `LeftBehind` in a thread that `patiently` does not wait for any more."""
+def raise_if_abandoned() -> None:
+    """Raise `Abandoned` in a thread that `run_abandonable` does not wait for any more."""
     event: threading.Event | None = getattr(_given_up, "event", None)
     if event and event.is_set():
-        raise LeftBehind
+        raise Abandoned
 
 
-async def patiently(seconds: float, what: str, action: Callable[..., T], *arguments: object) -> T:
+async def run_abandonable(
+    seconds: float, what: str, action: Callable[..., T], *arguments: object
+) -> T:
     """Return what `action` returns, in a thread that is left behind after `seconds`.
 
     Raises what `action` raises, and `Unavailable` of reason `Hung` where it does not come back, or

@@ -6,7 +6,7 @@ that is always ended with its block::
 
     async with read_tree(root) as reading:
         async for block in reading.blocks: ...
-    reading.complaints.findings
+    reading.tar_stderr.notes
 
 A tar that dies, of a tree too deep for its memory or by a signal, is followed by another one that
 goes on behind the place, into the same archive; `reading.losses` names what is missing.
@@ -25,11 +25,11 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
-from collector.files.complaints import Complaints, Lines, unquote
 from collector.files.nameless import nameless
 from collector.files.resuming import Loss, Resumption
+from collector.files.sockets import SocketNames
 from collector.files.splice import Splice
-from collector.files.strays import SocketNames
+from collector.files.tar_stderr import Lines, TarStderr, unquote
 from collector.runtimes.runtime import Unavailable
 from forensics_core import children
 from forensics_core.bundle.manifest import Flag
@@ -69,7 +69,7 @@ class TreeReading:
 
     blocks: AsyncIterator[Buffer]
     """The archive; raises `SourceError` at its end if tar gave up."""
-    complaints: Complaints = field(default_factory=Complaints)
+    tar_stderr: TarStderr = field(default_factory=TarStderr)
     """Complete once `blocks` has ended."""
     sockets: SocketNames = field(default_factory=SocketNames)
     """The names of sockets, which are not in the archive."""
@@ -78,9 +78,9 @@ class TreeReading:
     runs: int = 0
     """How many tars it took."""
 
-    def hear(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Take in one line that tar wrote to its standard error."""
-        self.complaints.hear(line)
+        self.tar_stderr.add_line(line)
         if line.endswith(_SOCKET):
             self.sockets.add(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
 
@@ -143,7 +143,7 @@ class _Walk:
                         yield piece
             await heard.wait()
             try:
-                self.reading.complaints.judge(await process.wait())
+                self.reading.tar_stderr.judge(await process.wait())
                 return
             except SourceError as death:
                 if not await self._goes_on(str(death)):
@@ -154,14 +154,14 @@ class _Walk:
 
     async def _goes_on(self, why: str) -> bool:
         """Return whether another tar may go on after the one that died."""
-        splice, complaints = self._splice, self.reading.complaints
+        splice, tar_stderr = self._splice, self.reading.tar_stderr
         if splice.ended or splice.lost:
             return False
-        complaints.fatal.clear()
+        tar_stderr.fatal.clear()
         place = splice.last, why, splice.cut > 0
         going = await to_thread.run_sync(self._resumption.go_on, *place)
         if self.reading.losses:
-            complaints.findings.flags.add(Flag.TRUNCATED)
+            tar_stderr.notes.flags.add(Flag.TRUNCATED)
         return going
 
     def _exclusions(self) -> list[str]:
@@ -208,6 +208,6 @@ async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.
     lines = Lines()
     async for chunk in stream:
         for line in lines.feed(chunk):
-            reading.hear(line)
-    reading.complaints.unheard += lines.dropped
+            reading.add_line(line)
+    reading.tar_stderr.unheard += lines.dropped
     heard.set()

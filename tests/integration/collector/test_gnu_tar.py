@@ -13,12 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from collector.files.tree import TreeReading, read_tree
+from collector.files.gnu_tar import TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
 from forensics_core import children
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
-from tests.integration.collector.anytree import access_list
+from tests.integration.collector.random_files import access_list
 
 MIB = 1024 * 1024
 ODD_NAMES = (b"line\nbreak", b"\x1b[31mred\x1b[0m", b"not-utf8-\xff\xfe", b"-rf ~", b'q"\\: x')
@@ -57,7 +57,7 @@ async def test_names_of_any_bytes(top: Path, descriptor: int) -> None:
     for name in ODD_NAMES:
         file = tar.extractfile("./" + os.fsdecode(name))
         assert file and file.read() == name
-    assert not reading.complaints.findings.remarks
+    assert not reading.tar_stderr.notes.remarks
 
 
 async def test_links_holes_attributes_and_times(top: Path, descriptor: int) -> None:
@@ -94,7 +94,7 @@ async def test_devices_fifos_and_sockets(top: Path, descriptor: int) -> None:
     assert tar.getmember("./null").ischr() and tar.getmember("./disk").isblk()
     assert (tar.getmember("./disk").devmajor, tar.getmember("./disk").devminor) == (7, 99)
     assert tar.getmember("./pipe").isfifo()
-    assert reading.complaints.sockets.first == ["./app.sock"]
+    assert reading.tar_stderr.sockets.first == ["./app.sock"]
 
 
 @root_only
@@ -158,10 +158,10 @@ async def test_a_file_that_shrinks_is_padded_and_flagged(top: Path, descriptor: 
     async with read_tree(descriptor) as reading:
         tar, _ = await middle(reading, lambda _: os.truncate(top / "log", 100))
     assert tar.getmember("./log").size == 16 * MIB
-    findings = reading.complaints.findings
-    assert findings.flags == {Flag.CHANGED_WHILE_READ}
-    assert [remark.path for remark in findings.remarks] == ["./log"]
-    assert "shrank" in findings.remarks[0].message
+    notes = reading.tar_stderr.notes
+    assert notes.flags == {Flag.CHANGED_WHILE_READ}
+    assert [remark.path for remark in notes.remarks] == ["./log"]
+    assert "shrank" in notes.remarks[0].message
 
 
 async def test_a_file_that_grows_is_cut_at_its_promised_length(top: Path, descriptor: int) -> None:
@@ -175,7 +175,7 @@ async def test_a_file_that_grows_is_cut_at_its_promised_length(top: Path, descri
         tar, _ = await middle(reading, grow)
     file = tar.extractfile("./log")
     assert file and file.read() == b"x" * 16 * MIB
-    assert reading.complaints.findings.flags == {Flag.CHANGED_WHILE_READ}
+    assert reading.tar_stderr.notes.flags == {Flag.CHANGED_WHILE_READ}
 
 
 async def test_a_file_that_vanishes_is_named(top: Path, descriptor: int) -> None:
@@ -190,9 +190,9 @@ async def test_a_file_that_vanishes_is_named(top: Path, descriptor: int) -> None
     async with read_tree(descriptor) as reading:
         tar, _ = await middle(reading, remove_the_other)
     assert f"./{gone[0]}" not in tar.getnames()
-    findings = reading.complaints.findings
-    assert findings.flags == {Flag.CHANGED_WHILE_READ}
-    assert f"./{gone[0]}" in [remark.path for remark in findings.remarks]
+    notes = reading.tar_stderr.notes
+    assert notes.flags == {Flag.CHANGED_WHILE_READ}
+    assert f"./{gone[0]}" in [remark.path for remark in notes.remarks]
 
 
 async def test_a_directory_that_is_renamed_before_it_is_read_is_told(
@@ -211,9 +211,9 @@ async def test_a_directory_that_is_renamed_before_it_is_read_is_told(
     async with read_tree(descriptor) as reading:
         tar, _ = await middle(reading, move_the_other)
     names = tar.getnames()
-    findings = reading.complaints.findings
-    told = f"./{moved[0]}" in [remark.path for remark in findings.remarks]
-    assert told and findings.flags == {Flag.CHANGED_WHILE_READ}
+    notes = reading.tar_stderr.notes
+    told = f"./{moved[0]}" in [remark.path for remark in notes.remarks]
+    assert told and notes.flags == {Flag.CHANGED_WHILE_READ}
     assert len(names) == len(set(names)) and not reading.losses
 
 
@@ -267,13 +267,13 @@ async def test_what_follows_a_tar_that_is_killed_is_read_by_another(
         assert file and (file.read() == b"x" * 16 * MIB) == (
             member.name != f".{loss.path.decode()}"
         )
-    assert reading.complaints.findings.flags == {Flag.TRUNCATED}
+    assert reading.tar_stderr.notes.flags == {Flag.TRUNCATED}
 
 
 async def test_a_tar_that_dies_before_it_wrote_anything_is_a_failure(
     top: Path, descriptor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.files.tree.MEMORY", MIB)
+    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", MIB)
     with pytest.raises(SourceError, match="tar could not read the file system"):
         async with read_tree(descriptor) as reading:
             await archive(reading)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.files.beneath import (
+from collector.files.safe_open import (
     FOLDER,
     PLACE,
     attribute,

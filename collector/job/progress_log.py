@@ -2,7 +2,7 @@
 
 ::
 
-    async with announced(meter):
+    async with progress_logged(meter):
         ...
 
     {"event":"progress","artifactsDone":3,"artifactsTotal":8,"bytesRead":4194304,...}
@@ -34,12 +34,12 @@ _LONGEST_NAME = 253
 
 
 @asynccontextmanager
-async def announced(
+async def progress_logged(
     meter: Meter, descriptor: int = STDOUT, interval: float = EVERY
 ) -> AsyncIterator[None]:
     """Say how far `meter` is while the block runs, when it moved, and once more at its end."""
     async with task_group() as tasks:
-        tasks.start_soon(_announce, meter, descriptor, interval)
+        tasks.start_soon(_log_progress, meter, descriptor, interval)
         try:
             yield
         finally:
@@ -61,7 +61,7 @@ def progress_line(meter: Meter) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
 
-def say(line: bytes, descriptor: int = STDOUT) -> bool:
+def write_line(line: bytes, descriptor: int = STDOUT) -> bool:
     """Write `line` if that needs no waiting; return whether it is settled.
 
     A pipe that is ready takes `PIPE_BUF` bytes, 4096, at once, and a line is never longer. Where
@@ -74,15 +74,15 @@ def say(line: bytes, descriptor: int = STDOUT) -> bool:
     return True
 
 
-async def _announce(meter: Meter, descriptor: int, interval: float) -> None:
+async def _log_progress(meter: Meter, descriptor: int, interval: float) -> None:
     said = b""
     while True:
         line = progress_line(meter)
-        if line != said and await to_thread.run_sync(say, line, descriptor):
+        if line != said and await to_thread.run_sync(write_line, line, descriptor):
             said = line
         await anyio.sleep(interval)
 
 
 async def _insist(line: bytes, descriptor: int) -> None:
-    while not await to_thread.run_sync(say, line, descriptor):  # noqa: ASYNC110 - not every output can be waited for
+    while not await to_thread.run_sync(write_line, line, descriptor):  # noqa: ASYNC110 - not every output can be waited for
         await anyio.sleep(_PAUSE)

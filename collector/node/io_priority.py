@@ -23,7 +23,7 @@ _LOWEST = 2 << 13 | 7
 """Best effort, the last of eight levels. The idle class might never be served at all."""
 
 
-def be_gentle() -> None:
+def lower_priorities() -> None:
     """Lower this process's priorities, and those of all children to come.
 
     To be called before the first thread starts, because Linux keeps priorities by thread. A

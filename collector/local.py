@@ -39,7 +39,7 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CaptureOptions:
     """What a capture by hand is to be like."""
 
     artifacts: Sequence[ArtifactKind] = ARTIFACTS
@@ -63,7 +63,7 @@ class Wish:
 async def capture_container(
     *references: str,
     to: str,
-    wish: Wish | None = None,
+    options: CaptureOptions | None = None,
     access: S3Access | None = None,
     meter: Meter | None = None,
 ) -> Result:
@@ -73,48 +73,50 @@ async def capture_container(
     passes. Raises a `ForensicsError` that says what to do: `UsageError`, `ContainerNotFound`,
     `RuntimeUnavailable` or a `DestinationError`. There is a manifest only if it returns.
     """
-    async with prepared(*references, to=to, wish=wish, access=access) as go:
+    async with prepared(*references, to=to, options=options, access=access) as go:
         return await go(meter)
 
 
 @asynccontextmanager
 async def prepared(
-    *references: str, to: str, wish: Wish | None = None, access: S3Access | None = None
+    *references: str, to: str, options: CaptureOptions | None = None, access: S3Access | None = None
 ) -> AsyncIterator[Callable[[Meter | None], Awaitable[Result]]]:
     """Look the containers up and open the destination; yield what captures the ones to the other.
 
     For callers that must know of a whole bundle even where leaving the block fails or is cancelled.
     """
     parse_location(to)
-    wish = wish or Wish()
+    options = options or CaptureOptions()
     async with open_runtime(single_scheme(references), references[0]) as runtime:
-        order = await make_order(runtime, references, to, wish)
+        order = await make_order(runtime, references, to, options)
         async with open_destination(
             bundle_url(order),
             access=access,
             retention=order.retention,
             encryption=order.encryption,
         ) as destination:
-            yield partial(capture, order, runtime, destination, rate=wish.rate)
+            yield partial(capture, order, runtime, destination, rate=options.rate)
 
 
-async def make_order(runtime: Runtime, references: Sequence[str], to: str, wish: Wish) -> WorkOrder:
+async def make_order(
+    runtime: Runtime, references: Sequence[str], to: str, options: CaptureOptions
+) -> WorkOrder:
     """Look the containers up and return the order to capture them."""
     targets = [await _target(runtime, reference) for reference in references]
     uid = uuid4()
     return WorkOrder(
         destination=to,
-        bundle=_bundle(wish, targets, uid),
+        bundle=_bundle(options, targets, uid),
         uid=uid,
         targets=tuple(targets),
-        artifacts=tuple(dict.fromkeys(wish.artifacts)),
-        compression=wish.compression,
-        reason=wish.reason,
-        incident=wish.incident,
-        retention=wish.retention,
-        encryption=wish.encryption,
-        active_deadline_seconds=wish.deadline,
-        pause=wish.pause,
+        artifacts=tuple(dict.fromkeys(options.artifacts)),
+        compression=options.compression,
+        reason=options.reason,
+        incident=options.incident,
+        retention=options.retention,
+        encryption=options.encryption,
+        active_deadline_seconds=options.deadline,
+        pause=options.pause,
     )
 
 
@@ -134,10 +136,10 @@ def single_scheme(references: Sequence[str]) -> str:
     return schemes.pop()
 
 
-def _bundle(wish: Wish, targets: Sequence[Target], uid: UUID) -> str:
+def _bundle(options: CaptureOptions, targets: Sequence[Target], uid: UUID) -> str:
     scheme = split_reference(targets[0].container_id)[0]
-    named = wish.name or bundle_name(datetime.now(UTC), scheme, targets[0].name, uid, 1)
-    parts = [*(part for part in wish.subpath.split("/") if part), named]
+    named = options.name or bundle_name(datetime.now(UTC), scheme, targets[0].name, uid, 1)
+    parts = [*(part for part in options.subpath.split("/") if part), named]
     for part in parts:
         if not _PART.fullmatch(part):
             raise UsageError(

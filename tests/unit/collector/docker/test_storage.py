@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.docker.view import storage
+from collector.docker.storage import storage
 from collector.files.overlay import Layers
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo

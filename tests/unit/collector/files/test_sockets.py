@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.files.strays import MAX_NAMES_SIZE, SocketNames, socket_members
+from collector.files.sockets import MAX_NAMES_SIZE, SocketNames, socket_members
 
 
 @pytest.fixture

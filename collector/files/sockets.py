@@ -7,7 +7,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 
-from collector.files.beneath import PLACE, open_strictly, opened
+from collector.files.safe_open import PLACE, open_strictly, opened
 from forensics_core.tarindex.member import Member, absolute
 
 MAX_NAMES_SIZE = 8 * 1024 * 1024

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.artifacts import process as process_module
-from collector.artifacts.process import capabilities, describe, parse_status, summarise_maps
 from collector.artifacts.processes import read_row
 from collector.documents.text import document
+from collector.node import process_row as process_module
+from collector.node.process_row import capabilities, describe, parse_status, summarise_maps
 from collector.node.procfs import HOST_PROC, Process, companions, pids
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from collector.files import resuming
+from collector.files.gnu_tar import TreeReading, read_tree
 from collector.files.resuming import Resumption
-from collector.files.tree import TreeReading, read_tree
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.manifest import NotCaptured, Statement
 from forensics_core.bundle.reader import open_bundle
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 MIB = 1024 * 1024
 BESIDE = ("a", "line\nbreak", " blanks ", "\\t[x]*?", "q", "z", "#", "--help")
@@ -96,7 +96,7 @@ async def test_a_tree_of_12000_levels_is_named_and_what_is_beside_it_is_captured
 async def test_several_deep_trees_are_each_named(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.files.tree.MEMORY", 24 * MIB)
+    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 24 * MIB)
     for name in ("b", "m", "y"):
         (top / "app" / name).mkdir()
         make_deep(top / "app" / name, 1_200, "d" * 100)
@@ -110,7 +110,7 @@ async def test_several_deep_trees_are_each_named(
 async def test_a_directory_with_too_many_names_is_named(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.files.tree.MEMORY", 16 * MIB)
+    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 16 * MIB)
     monkeypatch.setattr(resuming, "MANY", 20_000)
     (top / "app/m").mkdir()
     (top / "app/m/first").touch()
@@ -131,7 +131,7 @@ async def test_many_hard_links_do_not_end_the_walk(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """tar remembers each file that has several names; a fresh tar has the memory for more."""
-    monkeypatch.setattr("collector.files.tree.MEMORY", 16 * MIB)
+    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 16 * MIB)
     (top / "elsewhere").mkdir()
     for number in range(9_000):
         long = top.joinpath("app", *("l" * 250 for _ in range(10)), f"{number // 100}")

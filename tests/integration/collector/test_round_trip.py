@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import collector.files.tree
+import collector.files.gnu_tar
 from forensics_core import children
 from forensics_core.api.order import Compression
 from forensics_core.bundle.content import find_file, read_file
@@ -31,14 +31,20 @@ from forensics_core.bundle.reader import BundleReader, open_bundle
 from forensics_core.bundle.verify import verify
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.tarindex.row import Row
-from tests.integration.collector.anytree import Attributes, Entry, attributes, entries, make_tree
-from tests.integration.collector.trees import (
+from tests.integration.collector.folder_container import (
     Described,
     archive,
     capture_tree,
     described,
     extract,
     twins,
+)
+from tests.integration.collector.random_files import (
+    Attributes,
+    Entry,
+    attributes,
+    entries,
+    make_tree,
 )
 from tests.unit.tarindex.archives import member, tar
 
@@ -210,7 +216,7 @@ async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
 async def test_sockets_without_a_row_are_counted(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.files.strays.MAX_NAMES_SIZE", 50)
+    monkeypatch.setattr("collector.files.sockets.MAX_NAMES_SIZE", 50)
     here = os.open(tree, os.O_RDONLY)
     for number in range(3):
         make_socket(here, f"{number}.sock")
@@ -431,7 +437,7 @@ async def test_what_tar_read_before_it_gave_up_is_kept(
         os.close(folder)
         folder = inner
     os.close(folder)
-    monkeypatch.setattr(collector.files.tree, "MEMORY", 64 * MIB)
+    monkeypatch.setattr(collector.files.gnu_tar, "MEMORY", 64 * MIB)
     await capture_tree(tree, str(tmp_path / "bundle"))
     await anyio.run_process(["rm", "-rf", str(tree)])
     capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from collector.container import ContainerCapture
 from collector.documents.text import readable
-from collector.node.patience import patiently
+from collector.node.abandonable import run_abandonable
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
 from collector.node.threads import Apart
 from collector.node.unlisted import Kept, Unlisted
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.bundle.writer import shortened
 
 _MEANINGS = {
@@ -28,69 +28,73 @@ _MEANINGS = {
     ),
     "files": "Files are there that no process needs to have open; what they are is not in sight",
 }
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that looking for each may take."""
 
 
-async def account(scene: Scene, numbers: Sequence[int]) -> None:
+async def account(capture: ContainerCapture, numbers: Sequence[int]) -> None:
     """Record what these processes, and their threads, keep."""
-    search, apart = Unlisted(time.monotonic() + PATIENCE), Apart()
+    search, apart = Unlisted(time.monotonic() + TIMEOUT), Apart()
     try:
-        await patiently(PATIENCE, "threads", apart.look, numbers)
+        await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
-        await patiently(PATIENCE + 5, "what processes keep", search.look, everyone)
+        await run_abandonable(TIMEOUT + 5, "what processes keep", search.look, everyone)
     except Unavailable as hung:
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
-        scene.lacks("kept by processes", hung.reason, message, requested=False)
+        capture.record_gap("kept by processes", hung.reason, message, requested=False)
     for kept in [*search.kept.values()]:
-        _tell(scene, kept)
+        _record(capture, kept)
     if unseen := len({*search.unseen}) + apart.unseen:
         message = f"It is not known what {unseen} processes keep without a name"
-        scene.lacks("kept by some processes", "Unreadable", message, requested=False)
+        capture.record_gap("kept by some processes", "Unreadable", message, requested=False)
     if search.more:
         message = f"Processes keep {search.more} further things that no table shows"
-        scene.lacks("kept by processes, the rest", "TooMany", message, requested=False)
-    await _tell_memory(scene, everyone)
+        capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
+    await _record_memory(capture, everyone)
 
 
-def _tell(scene: Scene, kept: Kept) -> None:
+def _record(capture: ContainerCapture, kept: Kept) -> None:
     name = shortened(readable(kept.name))
     what = {"mount": "file system of", "namespace": "namespace", "files": "files in"}[kept.how]
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
     if kept.how == "files":
         message += f", {kept.count} of them"
-    scene.lacks(f"{what} {name}", "NotVisible", message, requested=False, path=name, pid=kept.pid)
+    capture.record_gap(
+        f"{what} {name}", "NotVisible", message, requested=False, path=name, pid=kept.pid
+    )
 
 
-async def _tell_memory(scene: Scene, numbers: Sequence[int]) -> None:
+async def _record_memory(capture: ContainerCapture, numbers: Sequence[int]) -> None:
     try:
-        found = await patiently(PATIENCE, "shared memory", segments, numbers)
+        found = await run_abandonable(TIMEOUT, "shared memory", segments, numbers)
     except (Unavailable, OSError) as error:
         message = f"Shared memory and message queues could not be listed: {error}"
-        scene.lacks("shared memory", "NotPermitted", message, requested=False)
+        capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
     shared = [each for each in found if isinstance(each, Segment)]
-    _tell_each(scene, "shared memory", shared, _tell_segment)
+    _record_each(capture, "shared memory", shared, _record_segment)
     queues = [each for each in found if isinstance(each, Queue)]
-    _tell_each(scene, "message queues", queues, _tell_queue)
+    _record_each(capture, "message queues", queues, _record_queue)
 
 
-def _tell_each(scene: Scene, what: str, found: Sequence[object], tell: Callable[..., None]) -> None:
+def _record_each(
+    capture: ContainerCapture, what: str, found: Sequence[object], tell: Callable[..., None]
+) -> None:
     for each in found[:MAX_SEGMENTS]:
-        tell(scene, each)
+        tell(capture, each)
     if len(found) > MAX_SEGMENTS:
         message = f"There are more than {MAX_SEGMENTS} of {what}"
-        scene.lacks(f"{what}, the rest", "NotSupported", message, requested=False)
+        capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 
-def _tell_segment(scene: Scene, segment: Segment) -> None:
+def _record_segment(capture: ContainerCapture, segment: Segment) -> None:
     name = f"/SYSV{segment.key:08x}"
     message = (
         f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "
         f"of the container, has no file; {segment.attached} processes have it attached"
     )
-    scene.lacks(
+    capture.record_gap(
         f"shared memory {segment.number}",
         "NotSupported",
         message,
@@ -100,12 +104,12 @@ def _tell_segment(scene: Scene, segment: Segment) -> None:
     )
 
 
-def _tell_queue(scene: Scene, queue: Queue) -> None:
+def _record_queue(capture: ContainerCapture, queue: Queue) -> None:
     name = shortened(queue.name)
     kind = "POSIX" if queue.posix else "System V"
     message = f"A {kind} message queue with {queue.size} bytes of messages, which are not captured"
     facts = {"path": f"/{name}"} if queue.posix else {}
-    scene.lacks(
+    capture.record_gap(
         f"message queue {name}",
         "NotSupported",
         message,

@@ -1,4 +1,4 @@
-"""The collector lowers its priority, and its children's."""
+"""The collector lower_layers its priority, and its children's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from collector.node.gentle import NICENESS, be_gentle
+from collector.node.io_priority import NICENESS, lower_priorities
 
 SCRIPT = """
 import os, subprocess, sys
-from collector.node.gentle import be_gentle
+from collector.node.io_priority import lower_priorities
 if len(sys.argv) > 1:
     os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[1]))
-be_gentle()
+lower_priorities()
 for command in ("nice", "ionice"):
     print(subprocess.run([command], check=True, capture_output=True, text=True).stdout.strip())
 """
@@ -53,6 +53,6 @@ def test_a_machine_whose_system_calls_are_unknown_is_left_alone(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "pdp11")
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    monkeypatch.setattr("collector.node.gentle.NICENESS", before)
-    be_gentle()
+    monkeypatch.setattr("collector.node.io_priority.NICENESS", before)
+    lower_priorities()
     assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 
-from collector.files.beneath import PLACE, attribute, open_strictly, opened
+from collector.files.safe_open import PLACE, attribute, open_strictly, opened
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What the kernel says of what is not there; everything else leaves it open what is."""

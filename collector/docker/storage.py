@@ -74,7 +74,7 @@ def _data_root(said: dict[str, Any]) -> str:
 
 def _overlay2(data: dict[str, str], host: Host) -> Layers:
     """Return the layers; only the kernel says how a rootless engine marks what is deleted."""
-    lowers = tuple(os.fsencode(path) for path in data["LowerDir"].split(":"))
-    layers = Layers(os.fsencode(data["UpperDir"]), lowers)
+    lower_layers = tuple(os.fsencode(path) for path in data["LowerDir"].split(":"))
+    layers = Layers(os.fsencode(data["UpperDir"]), lower_layers)
     seen = mounted_layers(Path(data["MergedDir"]), host)
     return replace(layers, marks=seen.marks) if seen else layers

@@ -13,9 +13,9 @@ from typing import NamedTuple, cast
 import anyio
 
 from collector.artifacts import filesystem
-from collector.pace import Pace
+from collector.container import ContainerCapture
+from collector.pace import RateLimit
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.writer import BundleWriter
@@ -74,8 +74,10 @@ async def capture_tree(
         bundle = BundleWriter(destination)
         runtime = cast(Runtime, FolderRuntime(folder, export, stalls))
         deadline = anyio.current_time() + seconds
-        scene = Scene("web", CONTAINER, runtime, bundle, compression, deadline, pace=Pace(rate))
-        await filesystem.capture(scene)
+        capture = ContainerCapture(
+            "web", CONTAINER, runtime, bundle, compression, deadline, rate_limit=RateLimit(rate)
+        )
+        await filesystem.collect(capture)
         await bundle.finish(predicate())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from collector.job import lastwords
-from collector.job.lastwords import DEFINITE, LIMIT, leave, of_error
+from collector.job import termination_message as lastwords
+from collector.job.termination_message import DEFINITE, LIMIT, of_error, write_message
 from forensics_core.errors import (
     DestinationUnreachable,
     ForensicsError,
@@ -53,12 +53,12 @@ def test_a_long_message_is_cut_and_stays_json(letter: str) -> None:
 
 
 def test_the_file_is_the_one_that_is_named(tmp_path: Path) -> None:
-    leave(b"{}", {"FORENSICS_TERMINATION_LOG": str(tmp_path / "log")})
+    write_message(b"{}", {"FORENSICS_TERMINATION_LOG": str(tmp_path / "log")})
     assert (tmp_path / "log").read_bytes() == b"{}"
 
 
 def test_a_file_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
-    leave(b"{}", {"FORENSICS_TERMINATION_LOG": str(tmp_path / "none" / "log")})
+    write_message(b"{}", {"FORENSICS_TERMINATION_LOG": str(tmp_path / "none" / "log")})
     assert not list(tmp_path.iterdir())
 
 
@@ -70,6 +70,6 @@ def test_the_kubelets_file_is_written_only_where_there_is_one(
     monkeypatch.setattr(lastwords, "TERMINATION_LOG", log)
     if there:
         log.touch()
-    leave(b"{}", {})
+    write_message(b"{}", {})
     assert log.exists() == there
     assert not there or log.read_bytes() == b"{}"

@@ -9,24 +9,24 @@ import threading
 import anyio
 import pytest
 
-from collector.node import patience
-from collector.node.patience import keep_on, patiently
+from collector.node import abandonable
+from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 
 
 async def test_what_comes_back_is_returned() -> None:
-    assert await patiently(60, "a sum", sum, [1, 2]) == 3
+    assert await run_abandonable(60, "a sum", sum, [1, 2]) == 3
 
 
 async def test_what_fails_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        await patiently(60, "a quotient", lambda: 1 // 0)
+        await run_abandonable(60, "a quotient", lambda: 1 // 0)
 
 
 async def test_what_hangs_is_named() -> None:
     release = threading.Event()
     with pytest.raises(Unavailable, match=r"process 7 took more than 0\.1 s") as caught:
-        await patiently(0.1, "process 7", release.wait)
+        await run_abandonable(0.1, "process 7", release.wait)
     release.set()
     assert caught.value.reason == "Hung"
 
@@ -34,7 +34,7 @@ async def test_what_hangs_is_named() -> None:
 async def test_cancelling_does_not_wait_for_it() -> None:
     release = threading.Event()
     with anyio.move_on_after(0.05) as scope:
-        await patiently(60, "a lock", release.wait)
+        await run_abandonable(60, "a lock", release.wait)
     release.set()
     assert scope.cancelled_caught
 
@@ -42,12 +42,12 @@ async def test_cancelling_does_not_wait_for_it() -> None:
 def test_a_program_ends_although_a_read_does_not() -> None:
     program = """
 import anyio, threading
-from collector.node import patience
-from collector.node.patience import keep_on, patiently
+from collector.node import abandonable
+from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 async def main():
     try:
-        await patiently(0.1, "a lock", threading.Event().wait)
+        await run_abandonable(0.1, "a lock", threading.Event().wait)
     except Unavailable as why:
         print(why.reason)
 anyio.run(main)
@@ -63,12 +63,12 @@ async def test_a_thread_that_is_not_waited_for_any_more_ends_at_its_next_step() 
         begin.wait()
         try:
             while True:
-                keep_on()
+                raise_if_abandoned()
         finally:
             ended.set()
 
     with pytest.raises(Unavailable):
-        await patiently(0.05, "a flood", eat)
+        await run_abandonable(0.05, "a flood", eat)
     begin.set()
     assert await anyio.to_thread.run_sync(ended.wait, 50)
 
@@ -77,17 +77,17 @@ async def test_with_too_many_reads_that_hang_no_further_one_is_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     release = threading.Event()
-    monkeypatch.setattr(patience, "MAX_LEFT", 2)
-    monkeypatch.setattr(patience, "_left", [])
+    monkeypatch.setattr(abandonable, "MAX_LEFT", 2)
+    monkeypatch.setattr(abandonable, "_left", [])
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await patiently(0.01, "a lock", release.wait)
+            await run_abandonable(0.01, "a lock", release.wait)
     begun = list[int]()
     with pytest.raises(Unavailable, match=r"2 other reads hang, process 9 is not begun"):
-        await patiently(60, "process 9", begun.append, 1)
+        await run_abandonable(60, "process 9", begun.append, 1)
     assert not begun
     release.set()
-    for thread in patience._left:
+    for thread in abandonable._left:
         await anyio.to_thread.run_sync(thread.join)
-    await patiently(60, "process 9", begun.append, 1)
+    await run_abandonable(60, "process 9", begun.append, 1)
     assert begun

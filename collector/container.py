@@ -13,13 +13,13 @@ from collector.documents.text import document
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
-from collector.pace import Pace
+from collector.pace import RateLimit
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
-from forensics_core.bundle.writer import BundleWriter, Findings, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
 from forensics_core.errors import ContainerGone
 from forensics_core.pipeline.stages import Stage
 from forensics_core.storage.blocks import one
@@ -41,7 +41,7 @@ class Held:
 
 
 @dataclass(slots=True)
-class Scene:
+class ContainerCapture:
     """Where the artifacts of one container come from, and where they go."""
 
     name: str
@@ -58,7 +58,7 @@ class Scene:
     """Artifacts in the bundle so far."""
     stop: Stop = field(default_factory=Stop)
     """Ends every stream before the deadline."""
-    pace: Pace = field(default_factory=Pace)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast all of them are read."""
     peers: int = 1
     """Containers that share the time until the deadline."""
@@ -111,7 +111,7 @@ class Scene:
         *,
         method: str,
         media_type: str,
-        findings: Findings | None = None,
+        notes: SourceNotes | None = None,
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
         whole: bool = False,
@@ -122,7 +122,7 @@ class Scene:
         deadline themselves. Returns whether there was time for all of them.
         """
         zstd = compression is Compression.ZSTD
-        label = Label(
+        spec = ArtifactSpec(
             container_file(self.name, f"{name}.zst" if zstd else name),
             kind,
             self.name,
@@ -130,12 +130,12 @@ class Scene:
             method,
             compression,
         )
-        findings = findings if findings is not None else Findings()
-        source = _Until(self, aiter(blocks), findings)
-        await self.bundle.add(label, blocks if whole else source, findings, taps=taps)
+        notes = notes if notes is not None else SourceNotes()
+        source = _Until(self, aiter(blocks), notes)
+        await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
         self.added += 1
         if source.cut:
-            self.lacks_for_time(f"{name}, its rest")
+            self.record_time_gap(f"{name}, its rest")
         return not source.cut
 
     async def add_json(
@@ -150,7 +150,7 @@ class Scene:
         data = content if isinstance(content, bytes) else document(content)
         await self.add(name, kind, one(data), method=method, media_type="application/json")
 
-    def lacks(
+    def record_gap(
         self, what: str, reason: str, message: str, *, requested: bool = True, **facts: str | int
     ) -> None:
         """Record that something of this container is not in the bundle.
@@ -165,15 +165,15 @@ class Scene:
             else value
             for name, value in gap.items()
         }
-        self.bundle.lacks(
+        self.bundle.record_gap(
             NotCaptured.model_validate({**portable, "container": self.name, "requested": requested})
         )
 
-    def lacks_for_time(self, what: str) -> None:
+    def record_time_gap(self, what: str) -> None:
         """Record that the deadline, or the wish to stop, came before the end of something."""
         reason = self.stop.reason
         which = "deadline came" if reason == "Deadline" else "capture was told to end"
-        self.lacks(what, reason, f"The {which} before this was captured whole")
+        self.record_gap(what, reason, f"The {which} before this was captured whole")
 
 
 @asynccontextmanager
@@ -192,10 +192,12 @@ async def _held(
 class _Until:
     """Passes blocks on, and ends by itself when time is up before the next one."""
 
-    def __init__(self, scene: Scene, source: AsyncIterator[Buffer], findings: Findings) -> None:
-        self._scene = scene
+    def __init__(
+        self, capture: ContainerCapture, source: AsyncIterator[Buffer], notes: SourceNotes
+    ) -> None:
+        self._scene = capture
         self._source = source
-        self._findings = findings
+        self._findings = notes
         self.cut = False
         """Whether time was up before the end."""
 
@@ -204,10 +206,10 @@ class _Until:
 
     async def __anext__(self) -> Buffer:
         with self._scene.stop.scope(self._scene.deadline) as scope:
-            await self._scene.pace.turn()
+            await self._scene.rate_limit.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
-            self._scene.pace.spent(len(block))
+            self._scene.rate_limit.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.artifacts.sockets import address, parse_inet, parse_unix
+from collector.node.socket_tables import address, parse_inet, parse_unix
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the samples are little-endian")
 

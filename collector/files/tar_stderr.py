@@ -1,4 +1,4 @@
-r"""What GNU tar says on its standard error, turned into findings.
+r"""What GNU tar says on its standard error, turned into notes.
 
 With `--quoting-style=c` a line names one member unmistakably, whatever its name holds:
 `tar: "./so\nck": socket ignored`.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from collector.documents.text import readable
 from collector.files.names import MAX_NAMES, Names
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings, shortened
+from forensics_core.bundle.writer import SourceNotes, shortened
 from forensics_core.errors import SourceError
 
 MAX_LINE = 64 * 1024
@@ -39,10 +39,10 @@ _HARMLESS = b"Exiting with failure status due to previous errors"
 
 
 @dataclass(slots=True)
-class Complaints:
+class TarStderr:
     """Everything that one run of tar complained about."""
 
-    findings: Findings = field(default_factory=Findings)
+    notes: SourceNotes = field(default_factory=SourceNotes)
     sockets: Names = field(default_factory=Names)
     """Which a tar archive cannot hold."""
     unreadable: Names = field(default_factory=Names)
@@ -54,7 +54,7 @@ class Complaints:
     fatal: list[str] = field(default_factory=list)
     """Lines about no member: why tar gave up."""
 
-    def hear(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Take in one line, without its end."""
         said = _PROGRAM.sub(b"", line)
         named = _NAMED.fullmatch(said)
@@ -68,7 +68,7 @@ class Complaints:
         if said == b"socket ignored":
             self.sockets.add(path)
             return
-        self.findings.remark(path, message)
+        self.notes.remark(path, message)
         for pattern, act in self._meanings():
             if pattern.fullmatch(said):
                 act(path)
@@ -83,11 +83,11 @@ class Complaints:
         ]
 
     def _changed(self, _: str) -> None:
-        self.findings.flags.add(Flag.CHANGED_WHILE_READ)
+        self.notes.flags.add(Flag.CHANGED_WHILE_READ)
 
     @property
     def _about_members(self) -> int:
-        return self.findings.remarks_total + self.unheard
+        return self.notes.remarks_total + self.unheard
 
     def judge(self, code: int) -> None:
         """Decide about tar's exit code, once it has said everything.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from collector.documents.text import readable
 from collector.files.entries import Row
-from collector.files.lowers import Folder, Node, Piece, join
+from collector.files.lower_layers import Folder, Node, Piece, join
 
 MAX_PATH = 16 * 1024
 """Bytes of the path of a directory that is looked into."""
@@ -46,7 +46,7 @@ class Visit:
 
 
 @dataclass(slots=True)
-class Waiting:
+class WalkQueue:
     """The directories that wait, the next one last; what they take is limited."""
 
     visits: list[Visit] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class UpperEntry:
     """A name in the upper layer's directory, open."""
 
     visit: Visit

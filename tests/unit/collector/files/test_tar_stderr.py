@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from collector.documents.text import readable
-from collector.files.complaints import MAX_LINE, Complaints, Lines
 from collector.files.names import MAX_NAMES, Names
+from collector.files.tar_stderr import MAX_LINE, Lines, TarStderr
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import MAX_NAME
 from forensics_core.errors import SourceError
@@ -25,11 +25,11 @@ NAMES = (
 )
 
 
-def heard(*lines: bytes) -> Complaints:
-    complaints = Complaints()
+def heard(*lines: bytes) -> TarStderr:
+    tar_stderr = TarStderr()
     for line in lines:
-        complaints.hear(line)
-    return complaints
+        tar_stderr.add_line(line)
+    return tar_stderr
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -40,8 +40,8 @@ def test_names_are_read_back_as_tar_spells_them(name: bytes, tmp_path: Path) -> 
     os.close(folder)
     command = ["tar", "--quoting-style=c", "-C", str(tmp_path), "-cf", "/dev/null", "."]
     run = subprocess.run(command, capture_output=True, check=True, env={"LC_ALL": "C"})
-    complaints = heard(*run.stderr.splitlines())
-    assert complaints.sockets.first == [readable(b"./" + name)]
+    tar_stderr = heard(*run.stderr.splitlines())
+    assert tar_stderr.sockets.first == [readable(b"./" + name)]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,10 @@ def test_names_are_read_back_as_tar_spells_them(name: bytes, tmp_path: Path) -> 
     ],
 )
 def test_a_moving_file_is_flagged_and_named(said: bytes) -> None:
-    complaints = heard(b'tar: "./a": ' + said)
-    assert complaints.findings.flags == {Flag.CHANGED_WHILE_READ}
-    assert [(r.path, r.message) for r in complaints.findings.remarks] == [("./a", said.decode())]
-    assert complaints.unreadable.total == 0
+    tar_stderr = heard(b'tar: "./a": ' + said)
+    assert tar_stderr.notes.flags == {Flag.CHANGED_WHILE_READ}
+    assert [(r.path, r.message) for r in tar_stderr.notes.remarks] == [("./a", said.decode())]
+    assert tar_stderr.unreadable.total == 0
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_moving_file_is_flagged_and_named(said: bytes) -> None:
     ],
 )
 def test_what_cannot_be_read_is_named(said: bytes) -> None:
-    complaints = heard(b'tar: "./\\377": ' + said)
-    assert complaints.unreadable.first == ["./\\xff"]
-    assert complaints.findings.flags == set()
+    tar_stderr = heard(b'tar: "./\\377": ' + said)
+    assert tar_stderr.unreadable.first == ["./\\xff"]
+    assert tar_stderr.notes.flags == set()
 
 
 @pytest.mark.parametrize(
@@ -83,26 +83,26 @@ def test_what_cannot_be_read_is_named(said: bytes) -> None:
     ],
 )
 def test_a_member_without_its_attributes_is_named(said: bytes) -> None:
-    complaints = heard(b'tar: "./a": ' + said)
-    assert complaints.bare.first == ["./a"]
-    assert not complaints.unreadable.total and not complaints.findings.flags
+    tar_stderr = heard(b'tar: "./a": ' + said)
+    assert tar_stderr.bare.first == ["./a"]
+    assert not tar_stderr.unreadable.total and not tar_stderr.notes.flags
 
 
 def test_where_there_can_be_no_attributes_none_are_missing() -> None:
-    complaints = heard(b'tar: "./a": Warning: Cannot llistxattrat: Operation not supported')
-    assert not complaints.bare.total and complaints.findings.remarks_total
+    tar_stderr = heard(b'tar: "./a": Warning: Cannot llistxattrat: Operation not supported')
+    assert not tar_stderr.bare.total and tar_stderr.notes.remarks_total
 
 
 def test_sockets_are_listed_apart() -> None:
-    complaints = heard(b'/usr/bin/tar: "./run/app.sock": socket ignored')
-    assert complaints.sockets.first == ["./run/app.sock"]
-    assert complaints.findings.remarks == []
+    tar_stderr = heard(b'/usr/bin/tar: "./run/app.sock": socket ignored')
+    assert tar_stderr.sockets.first == ["./run/app.sock"]
+    assert tar_stderr.notes.remarks == []
 
 
 def test_an_unknown_complaint_is_kept_as_a_remark() -> None:
-    complaints = heard(b'tar: "./a": something new')
-    assert complaints.findings.remarks[0].message == "something new"
-    assert not complaints.unreadable.total and not complaints.findings.flags
+    tar_stderr = heard(b'tar: "./a": something new')
+    assert tar_stderr.notes.remarks[0].message == "something new"
+    assert not tar_stderr.unreadable.total and not tar_stderr.notes.flags
 
 
 @pytest.mark.parametrize("code", [0, 1])
@@ -140,8 +140,8 @@ def test_floods_are_counted_but_not_kept() -> None:
 
 def test_long_names_are_cut_wherever_they_are_shown() -> None:
     name = b"x" * 25_000
-    complaints = heard(b'tar: "%b": socket ignored' % name, b"tar: %b" % name)
-    assert [len(text) for text in complaints.sockets.first + complaints.fatal] == [MAX_NAME + 1] * 2
+    tar_stderr = heard(b'tar: "%b": socket ignored' % name, b"tar: %b" % name)
+    assert [len(text) for text in tar_stderr.sockets.first + tar_stderr.fatal] == [MAX_NAME + 1] * 2
 
 
 LONG = b'tar: "./' + b"x" * MAX_LINE + b'": socket ignored'
@@ -160,6 +160,6 @@ def test_a_line_that_is_too_long_is_dropped_whole_and_counted(step: int) -> None
 
 
 def test_an_error_about_a_very_long_name_is_no_failure() -> None:
-    complaints = Complaints()
-    complaints.unheard = 1
-    complaints.judge(2)
+    tar_stderr = TarStderr()
+    tar_stderr.unheard = 1
+    tar_stderr.judge(2)
