@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from collector.node.gentle import be_gentle
+from collector.node.io_priority import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
@@ -23,8 +23,8 @@ from forensics_core.cli.running import Terminated, run
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collector.byhand import Wish
     from collector.capture import Result
+    from collector.local import CaptureOptions
 
 PARTIAL = 4
 """The exit code where something that was asked for is missing."""
@@ -170,7 +170,7 @@ def collect(
     """
     use_one_arena()
     if gentle:
-        be_gentle()
+        lower_priorities()
     if order:
         _carry_out(order, rate)
     if runtime_endpoint:
@@ -179,9 +179,9 @@ def collect(
         _list(containers[0].removesuffix("://"), output)
         return
     _require(containers=containers, to=to)
-    from collector.byhand import ARTIFACTS, Wish
+    from collector.local import ARTIFACTS, CaptureOptions
 
-    wish = Wish(
+    options = CaptureOptions(
         artifacts=[ArtifactKind(kind) for kind in artifacts] or ARTIFACTS,
         compression=Compression(compression),
         name=name,
@@ -194,7 +194,7 @@ def collect(
         pause=pause,
         rate=rate,
     )
-    result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
+    result = _capture(containers, to, options, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
     if result.partial:
         raise click.exceptions.Exit(PARTIAL)
@@ -202,9 +202,9 @@ def collect(
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
     """Do what the operator ordered; everything is said in the order."""
-    from collector.job.sigterm import EarlySignal
+    from collector.job.sigterm import SigtermLatch
 
-    early = EarlySignal()
+    early = SigtermLatch()
     early.listen()
     from collector.job.job import run_job
 
@@ -249,9 +249,9 @@ def _require(**given: object) -> None:
 
 
 def _capture(
-    containers: tuple[str, ...], to: str, wish: Wish, owner: str | None, *, quiet: bool
+    containers: tuple[str, ...], to: str, options: CaptureOptions, owner: str | None, *, quiet: bool
 ) -> Result:
-    from collector.byhand import prepared
+    from collector.local import prepared
     from forensics_core.pipeline.meter import Meter
     from forensics_core.storage.s3.client import S3Access
 
@@ -261,7 +261,7 @@ def _capture(
         meter, access = Meter(), S3Access(expected_bucket_owner=owner)
         async with (
             progress(meter, "Capturing", quiet=quiet),
-            prepared(*containers, to=to, wish=wish, access=access) as go,
+            prepared(*containers, to=to, options=options, access=access) as go,
         ):
             finished.append(await go(meter))
 

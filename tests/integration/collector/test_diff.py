@@ -108,7 +108,7 @@ async def test_storage_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diff, "ChangeSet", Stuck)
-    monkeypatch.setattr(diff, "PATIENCE", 0.3)
+    monkeypatch.setattr(diff, "TIMEOUT", 0.3)
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/seen")
         artifact = await diff_of(runtime, container, bundle)

@@ -14,13 +14,13 @@ from aiohttp import web
 from anyio import to_thread
 
 from collector.attempt import Attempt
-from collector.byhand import ARTIFACTS
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files import mounts
 from collector.files.changes import OpenLayers
+from collector.files.gnu_tar import read_tree
 from collector.files.overlay import Layers
-from collector.files.tree import read_tree
+from collector.local import ARTIFACTS
 from collector.runtimes.runtime import Change, ContainerInfo, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.writer import BundleWriter

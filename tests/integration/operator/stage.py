@@ -23,7 +23,7 @@ from forensics_core.bundle.manifest import (
     NotCaptured,
 )
 from forensics_core.bundle.seal import generate_key
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseTiming
 from forensics_core.operator.main import operate
@@ -99,12 +99,12 @@ class Worker:
                 for kind in self.kinds(order, gaps):
                     file = MAIN_ARTIFACTS[kind][0]
                     name = f"containers/{target.name}/{file}" + ("0.log" if file[-1] == "/" else "")
-                    label = Label(name, kind, target.name, "application/json")
-                    await bundle.add(label, one(b'{"Id": "x"}'))
+                    spec = ArtifactSpec(name, kind, target.name, "application/json")
+                    await bundle.add(spec, one(b'{"Id": "x"}'))
                 if pod is not None:
                     pod.log.write(progress_line(bundle))
             for gap in (*gaps, *not_gathered(order)):
-                bundle.lacks(gap)
+                bundle.record_gap(gap)
             bundle.artifacts = [self.alter_row(row) for row in bundle.artifacts]
             await bundle.finish(self.alter(idle_capture(order, digest)), order.context)
 

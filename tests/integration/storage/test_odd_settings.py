@@ -16,7 +16,7 @@ from aiohttp import web
 
 from forensics_core.api.order import ArtifactKind, Retention
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import DestinationError, ObjectLockMissing, UsageError
 from forensics_core.storage.blocks import one
 from forensics_core.storage.s3.client import EQUAL_PART, S3Access, from_environ, s3_client
@@ -59,7 +59,7 @@ async def test_the_manifest_says_whether_the_store_refuses_to_replace(heard: boo
     async with odd_store(OddStore(conditions=heard)) as store:
         async with opened(store) as destination:
             bundle = BundleWriter(destination)
-            await bundle.add(Label("order.json", ArtifactKind.CONTEXT), one(b"{}"))
+            await bundle.add(ArtifactSpec("order.json", ArtifactKind.CONTEXT), one(b"{}"))
             await bundle.probe(b"{}")
             await bundle.finish(capture())
         checked = await verify("s3://cases/one", access=store.access())

@@ -13,7 +13,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import DestinationError, UsageError
 from forensics_core.storage.blocks import one
 from forensics_core.storage.s3.client import from_environ, s3_client
@@ -30,9 +30,11 @@ async def stored(store: OddStore, archive: bytes = ARCHIVE, **access: object) ->
     reach = store.access(**access)
     async with open_destination("s3://cases/one", access=reach) as destination:
         bundle = BundleWriter(destination)
-        await bundle.add(Label("containers/web/a.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
-        label = Label("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
-        await bundle.add(label, one(archive))
+        await bundle.add(
+            ArtifactSpec("containers/web/a.json", ArtifactKind.INSPECT, "web"), one(b"{}")
+        )
+        spec = ArtifactSpec("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
+        await bundle.add(spec, one(archive))
         await bundle.finish(capture())
     checked = await verify("s3://cases/one", access=reach)
     assert checked.problems == ()

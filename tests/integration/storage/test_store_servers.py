@@ -16,7 +16,7 @@ from forensics_core.api.order import ArtifactKind, Retention
 from forensics_core.bundle.fetch import fetch
 from forensics_core.bundle.verification import Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import (
     BucketNotFound,
     DestinationError,
@@ -78,10 +78,10 @@ async def stored(server: Server, archive: bytes = ARCHIVE) -> Verification:
     async with open_destination(server.url, access=server.access) as destination:
         await destination.check()
         bundle = BundleWriter(destination)
-        await bundle.add(Label("order.json", ArtifactKind.CONTEXT), one(b"{}"))
+        await bundle.add(ArtifactSpec("order.json", ArtifactKind.CONTEXT), one(b"{}"))
         await bundle.probe(b"{}")
-        label = Label("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
-        await bundle.add(label, one(archive))
+        spec = ArtifactSpec("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
+        await bundle.add(spec, one(archive))
         await bundle.finish(capture())
     return await verify(server.url, access=server.access)
 

@@ -19,7 +19,7 @@ from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from forensics_core.tarindex.archive import MAX_TABLE
 from tests.bundles import artifact, edit_manifest, replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.cli.test_reading_on import INDEX, LOOKUP, store
 
 MIB = 1024

@@ -19,7 +19,7 @@ from forensics_core.cli.main import forensics
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from tests.bundles import artifact, edit_manifest, replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 WEB = "containers/web/"
 INDEX, LOOKUP = WEB + "rootfs.index.jsonl.zst", WEB + "rootfs.lookup.jsonl.zst"

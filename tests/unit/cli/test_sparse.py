@@ -16,7 +16,7 @@ from forensics_core.api.order import Compression
 from forensics_core.cli import cat
 from forensics_core.cli.main import forensics
 from tests.bundles import replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.programs import environment, program
 
 TEBIBYTE = 1024**4

@@ -8,7 +8,12 @@ import pytest
 
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Container, Digest, Remark, Statement, Subject
-from forensics_core.bundle.writer import MAX_REMARKS, BundleWriter, Findings, Label
+from forensics_core.bundle.writer import (
+    MAX_REMARKS,
+    ArtifactSpec,
+    BundleWriter,
+    SourceNotes,
+)
 from forensics_core.operator.manifest import LIMIT, MOST_PARTS, UnreadableManifest, understand
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
@@ -75,11 +80,11 @@ async def test_no_pod_can_make_its_manifest_too_large_to_be_sealed(tmp_path: Pat
     async with open_destination(str(tmp_path / "bundle")) as destination:
         bundle = BundleWriter(destination)
         for number in range(40):
-            findings = Findings()
+            notes = SourceNotes()
             for _ in range(MAX_REMARKS):
-                findings.remark("/" + "x" * 40 * number, "It went away")
-            label = Label(f"containers/app/{number}.json", ArtifactKind.INSPECT, "app")
-            await bundle.add(label, one(b"{}"), findings)
+                notes.remark("/" + "x" * 40 * number, "It went away")
+            spec = ArtifactSpec(f"containers/app/{number}.json", ArtifactKind.INSPECT, "app")
+            await bundle.add(spec, one(b"{}"), notes)
         await bundle.finish(capture)
     data = (tmp_path / "bundle" / "manifest.json").read_bytes()
     found = understand(data)

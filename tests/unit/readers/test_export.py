@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression, PodRef
 from forensics_core.bundle.manifest import Container, Flag
-from forensics_core.bundle.writer import BundleWriter, Findings, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
 from forensics_core.cli.main import forensics
 from forensics_core.errors import VerificationError
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
@@ -53,11 +53,13 @@ async def bundle(tmp_path: Path) -> Path:
         writer = BundleWriter(destination)
         kind = ArtifactKind.FILESYSTEM
         for name, data, flags in (("rootfs", ROOTFS, {Flag.TRUNCATED}), ("mounts", MOUNTS, set())):
-            label = Label(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
-            await writer.add(label, one(data), Findings(flags=flags))
-        await writer.add(Label(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
+            spec = ArtifactSpec(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
+            await writer.add(spec, one(data), SourceNotes(flags=flags))
+        await writer.add(
+            ArtifactSpec(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}")
+        )
         changes = json.dumps(CHANGES).encode()
-        await writer.add(Label(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
+        await writer.add(ArtifactSpec(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
         pod = PodRef(namespace="shop", name="web-0", uid="u")
         await writer.finish(capture().model_copy(update={"pod": pod}))
     return tmp_path / "bundle"
@@ -197,8 +199,8 @@ def test_other_containers_are_exported_though_one_is_not_genuine(tmp_path: Path)
             writer = BundleWriter(destination)
             for name in names[:3]:
                 file = f"containers/{name}/rootfs.tar"
-                label = Label(file, ArtifactKind.FILESYSTEM, name)
-                await writer.add(label, one(tar(**{name: b"x"})))
+                spec = ArtifactSpec(file, ArtifactKind.FILESYSTEM, name)
+                await writer.add(spec, one(tar(**{name: b"x"})))
             rows = tuple(Container(name=name, container_id=f"docker://{name}") for name in names)
             await writer.finish(capture().model_copy(update={"containers": rows}))
 
@@ -273,8 +275,8 @@ async def write_archives(folder: Path, archives: dict[str, bytes]) -> None:
         writer = BundleWriter(destination)
         for name, data in archives.items():
             file = f"{WEB}{name}.tar.zst"
-            label = Label(file, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
-            await writer.add(label, one(data))
+            spec = ArtifactSpec(file, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
+            await writer.add(spec, one(data))
         await writer.finish(capture())
 
 

@@ -12,7 +12,7 @@ from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.find import Findings
 from forensics_core.readers.findings.finding import Rule, Severity
 from tests.bundles import replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import DIFF, NETWORK, change, process, socket, write_evidence
 
 ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens everywhere
