@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.job import termination_message as lastwords
+from collector.job import termination_message
 from collector.job.termination_message import DEFINITE, LIMIT, of_error, write_message
 from forensics_core.errors import (
     DestinationUnreachable,
@@ -67,7 +67,7 @@ def test_the_kubelets_file_is_written_only_where_there_is_one(
     there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "termination-log"
-    monkeypatch.setattr(lastwords, "TERMINATION_LOG", log)
+    monkeypatch.setattr(termination_message, "TERMINATION_LOG", log)
     if there:
         log.touch()
     write_message(b"{}", {})
