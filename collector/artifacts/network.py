@@ -64,6 +64,10 @@ class _Spaces:
     """Open files looked at."""
     unseen: list[int] = field(default_factory=list)
     """Processes of which not all open files were looked at."""
+    thread_links: int = 0
+    """Open files of threads looked at: most have those of their process, and cost it no places."""
+    threads_unseen: list[int] = field(default_factory=list)
+    """Processes whose threads may have lists of their own that were not looked at."""
 
 
 @dataclass(slots=True)
@@ -117,6 +121,13 @@ class _Reading:
                 f"are known to be theirs: {some}"
             )
             lacks("network.json, holders of sockets", "TooLarge", message)
+        if apart := self.spaces.threads_unseen:
+            some = ", ".join(map(str, apart[:50])) + (", ..." if len(apart) > 50 else "")
+            message = (
+                f"{len(apart)} processes have so many threads with files open that not all of "
+                f"their lists were compared: sockets of one thread alone may not be known: {some}"
+            )
+            lacks("network.json, sockets of threads", "TooLarge", message, requested=False)
 
     async def account_unlisted(self) -> None:
         """Record which sockets processes hold that no table has.
@@ -175,7 +186,6 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
         with suppress(OSError), Process.open(number) as process:
             spaces.members.setdefault(process.link("ns/net"), []).append(number)
             _note_holders(process, spaces)
-    # Afterwards, so that very many threads do not cost the processes their places.
     for number in numbers:
         with suppress(OSError), Process.open(number) as process:
             for thread in process.numbers("task", MAX_LINKS):
@@ -187,12 +197,17 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
 
 def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
     """Note what sockets a process has open, or a thread: it may have a list of its own."""
-    room = MAX_LINKS - spaces.links
+    room = MAX_LINKS - (spaces.thread_links if thread else spaces.links)
     descriptors = process.numbers(f"{thread}fd", room + 1)
     if len(descriptors) > room:
-        spaces.unseen.append(process.pid)
+        unseen = spaces.threads_unseen if thread else spaces.unseen
+        if process.pid not in unseen[-1:]:
+            unseen.append(process.pid)
         del descriptors[room:]
-    spaces.links += len(descriptors)
+    if thread:
+        spaces.thread_links += len(descriptors)
+    else:
+        spaces.links += len(descriptors)
     for descriptor in descriptors:
         with suppress(OSError):
             match = _SOCKET.fullmatch(process.link(f"{thread}fd/{descriptor}"))

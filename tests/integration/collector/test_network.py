@@ -96,3 +96,18 @@ async def test_sockets_that_cannot_be_asked_for_in_time_are_a_gap(
     with holding(tmp_path, "a = 1") as pid:
         (gap,) = await gaps(pid, bundle)
     assert (gap.what, gap.reason) == ("sockets in no table", "Hung")
+
+
+async def test_threads_without_end_cost_their_process_nothing(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most have the open files of their process, which are counted once."""
+    many = "import threading\n" + "\n".join(
+        "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()" for _ in range(5)
+    )
+    with holding(tmp_path, many) as pid:
+        own = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        monkeypatch.setattr(network, "MAX_LINKS", own + 1)
+        found = await gaps(pid, bundle)
+    (gap,) = [gap for gap in found if "TooLarge" in gap.reason]
+    assert (gap.what, gap.requested) == ("network.json, sockets of threads", False)
