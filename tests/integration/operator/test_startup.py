@@ -78,8 +78,9 @@ async def test_a_signing_key_that_cannot_be_read(tmp_path: Path) -> None:
 
 async def test_a_port_file_that_cannot_be_written(tmp_path: Path) -> None:
     config = kubeconfig(tmp_path / "config")
-    ended = await start(operator(tmp_path, config, "--port-file", "/nowhere/port"), **IMAGE)
-    ended.assert_one_line(2, "/nowhere/port cannot be written: No such file")
+    port_file = str(tmp_path / "none" / "port")
+    ended = await start(operator(tmp_path, config, "--port-file", port_file), **IMAGE)
+    ended.assert_one_line(2, f"{port_file} cannot be written: No such file")
 
 
 async def test_a_port_that_is_taken(tmp_path: Path) -> None:
