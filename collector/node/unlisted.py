@@ -37,6 +37,7 @@ _AREA = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+ \d+) +/", re.MULTILINE
 )
 _ROW = re.compile(rb"^(\d+) \d+ \S+ (\S+) .* - (\S+) ", re.MULTILINE)
+_ROOT = re.compile(rb"^\d+ \d+ \S+ \S+ / ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,8 @@ class Unlisted:
         self._read_table(process, ours=True)
         if number not in self._mounts:
             self._read_all()
-        if number not in self._mounts:
+        # In a directory for a root a process sees no mount outside of it: a gap tells that already.
+        if number not in self._mounts and _ROOT.search(process.read("mountinfo", MAX_TABLE)):
             self._keep(Kept("mount", link, process.pid, name), number)
 
     def _read_all(self) -> None:
