@@ -5,6 +5,8 @@
 # by root only; anybody else is told what is missing. Nothing is run with sudo.
 #
 # `lab/install.sh python` makes .venv only, which is all that `make lint` and `make unit` need.
+# `lab/install.sh s3rver` installs one of the S3 servers of the tests, and Node.js for it, which no
+# demo needs: its tests call it.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 set -euo pipefail
@@ -83,8 +85,6 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
-    has node || apt_install nodejs "one of the S3 servers of the tests runs on it"
-    has npm || apt_install npm "that server is installed with it"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands
@@ -157,6 +157,9 @@ install_packages() { # what .venv has to hold, unless it does
 
 install_s3rver() { # one of the S3 servers that the tests write to
     local package=lab/s3rver node=.lab/s3rver
+    has node || apt_install nodejs "one of the S3 servers of the tests runs on it"
+    has npm || apt_install npm "that server is installed with it"
+    tell_missing
     cmp -s "$package/package-lock.json" "$node/.installed" && return
     say "Installing s3rver into $node (20 MB)"
     mkdir -p "$node"
@@ -192,6 +195,10 @@ slack)
     install_page
     exit
     ;;
+s3rver)
+    install_s3rver
+    exit
+    ;;
 python)
     install_venv_package
     tell_missing
@@ -204,7 +211,6 @@ install_venv_package
 tell_missing
 install_packages
 install_checkov
-install_s3rver
 install_docker
 install_containerd
 touch .venv/.installed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
+import subprocess
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -33,8 +34,11 @@ from lab.seaweed import Identity, S3Server
 from lab.stores import StoreServer, running_moto, running_s3rver
 from tests.bundles import ARCHIVE, capture
 
-pytestmark = pytest.mark.s3
+# The first may have to install Node.js and s3rver.
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(300)]
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
+
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -58,6 +62,10 @@ def moto() -> Iterator[StoreServer]:
 
 @pytest.fixture(scope="module")
 def s3rver() -> Iterator[StoreServer]:
+    """Install it where that is not done: this never skips."""
+    command = [str(ROOT / "lab" / "install.sh"), "s3rver"]
+    install = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert install.returncode == 0, f"s3rver cannot be installed: {install.stderr}"
     with running_s3rver() as server:
         yield server
 
