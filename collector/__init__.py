@@ -11,15 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.byhand import Wish, capture_container
+    from collector.byhand import Wish, capture_container, capture_for_library
     from collector.capture import Result
 
-__all__ = ["Result", "Wish", "capture_container"]
+__all__ = ["Result", "Wish", "capture_container", "capture_for_library"]
 
 _HOMES = {
     "Result": "collector.capture",
     "Wish": "collector.byhand",
     "capture_container": "collector.byhand",
+    "capture_for_library": "collector.byhand",
 }
 
 

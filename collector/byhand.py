@@ -7,11 +7,12 @@ print(result.location, result.manifest_sha256)
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from collector.capture import Result, bundle_url, capture
@@ -145,3 +146,18 @@ def _bundle(wish: Wish, targets: Sequence[Target], uid: UUID) -> str:
                 hint="Use letters, digits, '.', '_' and '-', and begin with a letter or digit",
             )
     return "/".join(parts)
+
+
+async def capture_for_library(
+    *references: str,
+    to: str,
+    options: Mapping[str, Any],
+    access: S3Access | None = None,
+    meter: Meter | None = None,
+) -> Result:
+    """Capture as `forensics_core.capture` asks for it, which finds this by its entry point.
+
+    `options` are fields of `Wish`.
+    """
+    wish = Wish(**options)
+    return await capture_container(*references, to=to, wish=wish, access=access, meter=meter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -47,6 +48,24 @@ async def test_a_container_is_captured(
     location, digest = said.split()
     assert code == 0 and digest.startswith("sha256:")
     assert location.startswith(f"s3://{bucket}/forensics/")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
+async def test_a_container_is_captured_into_a_folder_and_a_file_of_it_read(
+    docker: Engine, image: str, tmp_path: Path
+) -> None:
+    async with docker.container(image) as container:
+        await docker.exec(container, "touch /tmp/new")
+        code, (said,) = await run(
+            "01_capture_container.py", f"docker://{container}", tmp_path, env=docker.env
+        )
+        assert code == 0
+    location = said.split()[0]
+    name = json.loads((Path(location.removeprefix("file://")) / "manifest.json").read_bytes())
+    (web,) = [each["name"] for each in name["predicate"]["containers"]]
+    code, lines = await run("06_read_bundle.py", location, web, "/etc/passwd")
+    assert code == 0 and "A '/tmp/new'" in lines
+    assert lines[-1].startswith("b'root:")
 
 
 async def test_a_bundle_is_verified_and_its_seal(tmp_path: Path) -> None:
