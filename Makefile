@@ -60,7 +60,7 @@ bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 
 soak: $(INSTALLED) ## Capture again and again, watching for leaks; then attack the reader 100,000 times
 	@$(BIN)/python -m bench.soak
-	FORENSICS_TEST_SWAPS=100000 $(BIN)/pytest -o timeout=600 tests/unit/collector/files/test_beneath.py
+	FORENSICS_TEST_SWAPS=100000 $(BIN)/pytest -o timeout=600 tests/unit/collector/files/test_safe_open.py
 
 e2e: $(PACKAGES) ## The tests against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it and try again" >&2; exit 2; }

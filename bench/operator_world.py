@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from forensics_core.api.crd import crd
-from forensics_core.api.order import WorkOrder
-from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Tool
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Destination, S3Place
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from lab.idle import idle_capture, order_of
 
 NAMESPACE = "forensics-system"
 PODS_PER_NODE = 10
@@ -94,48 +91,12 @@ class IdleWorker:
 
     async def __call__(self, pod: RunningPod) -> Outcome:
         """Finish the bundle that the pod's order asks for."""
-        document = _order(pod)
-        order = WorkOrder.model_validate_json(document)
+        order, sha256 = order_of(pod)
         place = parse_location(f"{order.destination}/{order.bundle}")
-        if not isinstance(place, S3Place):
+        if not isinstance(place, S3Location):
             raise TypeError(order.destination)
         bundle = BundleWriter(
-            S3Destination(self.client, place, self.access, {}, self.budget),
+            S3Storage(self.client, place, self.access, budget=self.budget),
         )
-        await bundle.finish(_capture(order, hashlib.sha256(document).hexdigest()), order.context)
+        await bundle.finish(idle_capture(order, sha256), order.context)
         return Outcome()
-
-
-def _order(pod: RunningPod) -> bytes:
-    volumes = pod.pod["spec"]["volumes"]
-    name = next(volume["secret"]["secretName"] for volume in volumes if "secret" in volume)
-    data = pod.read("secrets", name)
-    if data is None:
-        raise LookupError(name)
-    return data["order.json"]
-
-
-def _capture(order: WorkOrder, digest: str) -> Capture:
-    now = datetime.now(UTC)
-    return Capture(
-        order=OrderRef(
-            uid=order.uid,
-            attempt=order.attempt,
-            sha256=digest,
-            destination=order.destination,
-            bundle=order.bundle,
-        ),
-        pod=order.pod,
-        requester=order.requester,
-        reason=order.reason,
-        incident=order.incident,
-        tool=Tool(version="benchmark"),
-        node=Node(hostname="node"),
-        started_at=now,
-        finished_at=now,
-        requested=order.artifacts,
-        containers=tuple(
-            Container(name=target.name, container_id=target.container_id)
-            for target in order.targets
-        ),
-    )

@@ -25,7 +25,7 @@ from anyio import to_thread
 from bench.processes import children
 from bench.sink import RemoteSink, remote_sink
 from bench.subjects import QUICK, Contents, running_container
-from collector.byhand import capture_container
+from collector.local import capture_container
 from forensics_core.errors import ForensicsError
 from lab.docker import running_docker_engine
 from lab.images import MiB

@@ -19,12 +19,12 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from collector.files.tree import OPTIONS
+from collector.files.gnu_tar import OPTIONS
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.blocks import BLOCK_SIZE
-from forensics_core.storage.destination import Buffer
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.objects import Buffer
+from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.rows import Chunk
 from forensics_core.tarindex.stage import TarIndex
 

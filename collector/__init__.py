@@ -1,9 +1,9 @@
 """The collector: runs on the node, reads containers, and streams them out as a bundle.
 
-from collector import Wish, capture_container
+from collector import CaptureOptions, capture_container
 
-wish = Wish(incident="INC-4711", pause=True)
-result = await capture_container("docker://web", to="s3://cases", wish=wish)
+options = CaptureOptions(incident="INC-4711", pause=True)
+result = await capture_container("docker://web", to="s3://cases", options=options)
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.byhand import Wish, capture_container, capture_for_library
     from collector.capture import Result
+    from collector.local import CaptureOptions, capture_container, capture_for_library
 
-__all__ = ["Result", "Wish", "capture_container", "capture_for_library"]
+__all__ = ["CaptureOptions", "Result", "capture_container", "capture_for_library"]
 
 _HOMES = {
     "Result": "collector.capture",
-    "Wish": "collector.byhand",
-    "capture_container": "collector.byhand",
-    "capture_for_library": "collector.byhand",
+    "CaptureOptions": "collector.local",
+    "capture_container": "collector.local",
+    "capture_for_library": "collector.local",
 }
 
 

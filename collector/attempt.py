@@ -11,12 +11,12 @@ from typing import Literal
 import anyio
 
 from collector.artifacts import diff, inspect, logs, mounts, network, processes
-from collector.artifacts.standing_gaps import standing_gaps
+from collector.container import ContainerCapture
+from collector.gaps.standing import standing_gaps
 from collector.holding import Holding, holding
-from collector.pace import Pace
+from collector.pace import RateLimit
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from collector.scene import Scene
 from collector.stop import Stop
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
@@ -42,15 +42,15 @@ OPENING = 60.0
 CLOSING = 20.0
 """Seconds that a stream which was cut may take to be stored."""
 
-_Artifact = Callable[[Scene], Awaitable[None]]
+_Artifact = Callable[[ContainerCapture], Awaitable[None]]
 
 _ARTIFACTS: dict[ArtifactKind, _Artifact] = {
-    ArtifactKind.PROCESSES: processes.capture,
-    ArtifactKind.NETWORK: network.capture,
-    ArtifactKind.DIFF: diff.capture,
-    ArtifactKind.FILESYSTEM: mounts.capture,
-    ArtifactKind.LOGS: logs.capture,
-    ArtifactKind.INSPECT: inspect.capture,
+    ArtifactKind.PROCESSES: processes.collect,
+    ArtifactKind.NETWORK: network.collect,
+    ArtifactKind.DIFF: diff.collect,
+    ArtifactKind.FILESYSTEM: mounts.collect,
+    ArtifactKind.LOGS: logs.collect,
+    ArtifactKind.INSPECT: inspect.collect,
 }
 """In order of volatility."""
 
@@ -73,9 +73,9 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     at_once: int = 1
     """Containers that are read at the same time."""
-    pace: Pace = field(default_factory=Pace)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast they are read, all together."""
-    scenes: list[Scene] = field(default_factory=list)
+    captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -102,9 +102,11 @@ class Attempt:
         """Hold files, first of containers that do not run: they are what a runtime removes."""
         kinds = self.order.artifacts
         with self.stop.scope(min(self.deadline, anyio.current_time() + OPENING)):
-            for scene in sorted(self.scenes, key=lambda scene: scene.container.pid is not None):
+            for capture in sorted(
+                self.captures, key=lambda capture: capture.container.pid is not None
+            ):
                 layers, root = ArtifactKind.DIFF in kinds, ArtifactKind.FILESYSTEM in kinds
-                await hold.files(scene, layers=layers, root=root)
+                await hold.files(capture, layers=layers, root=root)
 
     async def _find_all(self, hold: Holding) -> None:
         failure: ForensicsError | None = None
@@ -115,14 +117,14 @@ class Attempt:
                 failure = error
                 self._lose(target, error)
             else:
-                scene = self._enter(target, container)
+                capture = self._enter(target, container)
                 if ArtifactKind.LOGS in self.order.artifacts:
-                    await hold.logs(scene)
-        if failure and not self.scenes:
+                    await hold.logs(capture)
+        if failure and not self.captures:
             raise failure
 
-    def _enter(self, target: Target, container: ContainerInfo) -> Scene:
-        scene = Scene(
+    def _enter(self, target: Target, container: ContainerInfo) -> ContainerCapture:
+        capture = ContainerCapture(
             target.name,
             container,
             self.runtime,
@@ -131,20 +133,20 @@ class Attempt:
             self.deadline,
             stop=self.stop,
             peers=len(self.order.targets),
-            pace=self.pace,
+            rate_limit=self.rate_limit,
             wanted=frozenset(self.order.artifacts),
         )
-        self.scenes.append(scene)
+        self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(
             _files(kind, container) for kind in self.order.artifacts
         )
-        return scene
+        return capture
 
     def _lose(self, target: Target, error: ForensicsError) -> None:
         gap = NotCaptured(
             what="container", container=target.name, reason="Gone", message=str(error)
         )
-        self.bundle.lacks(gap)
+        self.bundle.record_gap(gap)
         self.lost.append(
             Container(
                 name=target.name,
@@ -164,7 +166,7 @@ class Attempt:
         if not self.order.pause:
             await self._capture_kinds()
             return
-        still = [scene.container for scene in self.scenes]
+        still = [capture.container for capture in self.captures]
         seconds = max(min(LIMIT, self.deadline - anyio.current_time()), 0)
         async with paused(self.runtime, still, seconds) as pause:
             await self._capture_kinds()
@@ -174,10 +176,10 @@ class Attempt:
         """Record where the containers did not stand still all the time."""
         for container, why in pause.failures.items():
             message = f"{container} could not be paused, or not be resumed: {why}"
-            self.bundle.lacks(NotCaptured(what="pause", reason="Failed", message=message))
+            self.bundle.record_gap(NotCaptured(what="pause", reason="Failed", message=message))
         if pause.ended_early:
             message = f"The containers went on after {seconds:.0f} s, before the capture ended"
-            self.bundle.lacks(
+            self.bundle.record_gap(
                 NotCaptured(what="pause", reason="Limit", message=message, requested=False)
             )
 
@@ -188,48 +190,56 @@ class Attempt:
         for kind in self.order.artifacts:
             if kind not in {*_ARTIFACTS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"
-                self.bundle.lacks(NotCaptured(what=kind, reason="NotSupported", message=message))
-        containers = [(scene.name, scene.container) for scene in self.scenes]
+                self.bundle.record_gap(
+                    NotCaptured(what=kind, reason="NotSupported", message=message)
+                )
+        containers = [(capture.name, capture.container) for capture in self.captures]
         for gap in standing_gaps(containers, self.order.artifacts):
-            self.bundle.lacks(gap)
+            self.bundle.record_gap(gap)
         for line in self.order.not_captured:
-            self.bundle.lacks(NotCaptured(what="context", reason="NotGathered", message=line))
+            self.bundle.record_gap(NotCaptured(what="context", reason="NotGathered", message=line))
 
     async def _capture_kind(self, kind: ArtifactKind, artifact: _Artifact) -> None:
         places = anyio.Semaphore(self.at_once)
 
-        async def one(scene: Scene) -> None:
+        async def one(capture: ContainerCapture) -> None:
             async with places:
-                await self._capture(scene, kind, artifact)
+                await self._capture(capture, kind, artifact)
 
         async with task_group() as tasks:
-            for scene in self.scenes:
-                tasks.start_soon(one, scene)
+            for capture in self.captures:
+                tasks.start_soon(one, capture)
 
-    async def _capture(self, scene: Scene, kind: ArtifactKind, artifact: _Artifact) -> None:
-        before = scene.added
+    async def _capture(
+        self, capture: ContainerCapture, kind: ArtifactKind, artifact: _Artifact
+    ) -> None:
+        before = capture.added
         try:
-            if not await self._in_time(scene, kind, artifact):
-                scene.lacks_for_time(kind)
+            if not await self._in_time(capture, kind, artifact):
+                capture.record_time_gap(kind)
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
-            scene.lacks(kind, _reason(error), _told(error))
-        self.bundle.meter.artifacts_total -= _files(kind, scene.container) - (scene.added - before)
+            capture.record_gap(kind, _reason(error), _told(error))
+        self.bundle.meter.artifacts_total -= _files(kind, capture.container) - (
+            capture.added - before
+        )
 
-    async def _in_time(self, scene: Scene, kind: ArtifactKind, artifact: _Artifact) -> bool:
+    async def _in_time(
+        self, capture: ContainerCapture, kind: ArtifactKind, artifact: _Artifact
+    ) -> bool:
         """Capture one artifact; return whether there was time for it, be it cut."""
         if self.stop.requested or anyio.current_time() >= self.deadline:
             return False
         grace = CLOSING if kind in _CUTTABLE else 0
         with self.stop.scope(self.deadline, grace) as scope:
-            await artifact(scene)
+            await artifact(capture)
         return not scope.cancelled_caught
 
     def containers(self) -> list[Container]:
         """Return a row for each target, with what became of it."""
         gaps = {gap.container for gap in self.bundle.not_captured if gap.requested}
-        return [_row(scene, scene.name in gaps) for scene in self.scenes] + self.lost
+        return [_row(capture, capture.name in gaps) for capture in self.captures] + self.lost
 
     def clocks(self) -> tuple[Clocks, ...]:
         """Return this machine's clock at the start and now, in between it and the destination's."""
@@ -279,14 +289,14 @@ def _told(error: Exception) -> str:
     return str(error) if expected else f"{type(error).__name__}: {error}"
 
 
-def _row(scene: Scene, gaps: bool) -> Container:
+def _row(capture: ContainerCapture, gaps: bool) -> Container:
     result: Literal["Captured", "Partial", "Failed"] = "Partial" if gaps else "Captured"
     return Container(
-        name=scene.name,
-        container_id=scene.container.container_id,
-        image=scene.container.image,
-        image_id=scene.container.image_id,
-        runtime=scene.runtime.scheme,
-        state=scene.container.state,
-        result=result if scene.added else "Failed",
+        name=capture.name,
+        container_id=capture.container.container_id,
+        image=capture.container.image,
+        image_id=capture.container.image_id,
+        runtime=capture.runtime.scheme,
+        state=capture.container.state,
+        result=result if capture.added else "Failed",
     )

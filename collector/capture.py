@@ -14,17 +14,17 @@ from dataclasses import dataclass
 
 from collector.attempt import Attempt
 from collector.node.machine import describe_node, describe_tool
-from collector.pace import Pace
+from collector.pace import RateLimit
 from collector.runtimes.runtime import Runtime
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.bundle.layout import ORDER
 from forensics_core.bundle.manifest import Capture, OrderRef, Statement
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.blocks import one
-from forensics_core.storage.destination import Destination
+from forensics_core.storage.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def bundle_url(order: WorkOrder) -> str:
 async def capture(
     order: WorkOrder,
     runtime: Runtime,
-    destination: Destination,
+    destination: Storage,
     meter: Meter | None = None,
     *,
     order_document: bytes | None = None,
@@ -71,7 +71,7 @@ async def capture(
     _require_possible(order)
     document = order_document or order.model_dump_json(by_alias=True).encode()
     bundle = BundleWriter(destination, meter)
-    attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, Pace(rate))
+    attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, RateLimit(rate))
     await destination.check()
     node = await describe_node(await runtime.version())
     async with attempt.opened():
@@ -110,7 +110,9 @@ def _require_possible(order: WorkOrder) -> None:
 async def _claim(bundle: BundleWriter, document: bytes) -> None:
     """Store the order first of all: whose bundle this is can then be said, and taken, only once."""
     bundle.meter.artifacts_total += 1
-    await bundle.add(Label(ORDER, ArtifactKind.CONTEXT, None, "application/json"), one(document))
+    await bundle.add(
+        ArtifactSpec(ORDER, ArtifactKind.CONTEXT, None, "application/json"), one(document)
+    )
     await bundle.probe(document)
 
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from collector.node.gentle import be_gentle
+from collector.node.io_priority import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import output_option
+from forensics_core.cli.options import output_option, owner_option
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import counted, prose, say, say_json, size
 from forensics_core.cli.running import Terminated, run
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collector.byhand import Wish
     from collector.capture import Result
+    from collector.local import CaptureOptions
 
 PARTIAL = 4
 """The exit code where something that was asked for is missing."""
@@ -41,6 +41,21 @@ def _rate(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Hold an option to what a PodCheckpoint may say in its place."""
+    from pydantic import ValidationError
+
+    from forensics_core.api.podcheckpoint import PodCheckpointSpec
+
+    name = str(parameter.name)
+    field = {"encryption": {"kmsKeyId": value}} if name == "kms_key_id" else {name: value}
+    try:
+        PodCheckpointSpec.model_validate({"pod": "any", **field} if value else {"pod": "any"})
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"]) from error
+    return value
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -68,8 +83,19 @@ def _rate(text: str) -> int:
     show_default=True,
     help="How the file system is stored.",
 )
-@click.option("--reason", default="", help="Why it is captured; goes into the manifest.")
-@click.option("--incident", default="", metavar="ID", help="The incident it belongs to.")
+@click.option(
+    "--reason",
+    default="",
+    callback=_requestable,
+    help="Why it is captured; goes into the manifest.",
+)
+@click.option(
+    "--incident",
+    default="",
+    metavar="ID",
+    callback=_requestable,
+    help="The incident it belongs to.",
+)
 @click.option("--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long.")
 @click.option(
     "--retention-mode",
@@ -77,8 +103,10 @@ def _rate(text: str) -> int:
     help="Object Lock: who may lift it.  [default: Governance]",
 )
 @click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it.")
-@click.option("--kms-key-id", metavar="K", help="Encrypt with this key of the KMS.")
-@click.option("--expected-bucket-owner", metavar="A", help="The account that must own the bucket.")
+@click.option(
+    "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
+)
+@owner_option
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
     "--runtime-endpoint",
@@ -142,7 +170,7 @@ def collect(
     """
     use_one_arena()
     if gentle:
-        be_gentle()
+        lower_priorities()
     if order:
         _carry_out(order, rate)
     if runtime_endpoint:
@@ -151,9 +179,9 @@ def collect(
         _list(containers[0].removesuffix("://"), output)
         return
     _require(containers=containers, to=to)
-    from collector.byhand import ARTIFACTS, Wish
+    from collector.local import ARTIFACTS, CaptureOptions
 
-    wish = Wish(
+    options = CaptureOptions(
         artifacts=[ArtifactKind(kind) for kind in artifacts] or ARTIFACTS,
         compression=Compression(compression),
         name=name,
@@ -166,7 +194,7 @@ def collect(
         pause=pause,
         rate=rate,
     )
-    result = _capture(containers, to, wish, expected_bucket_owner, quiet=output == "json")
+    result = _capture(containers, to, options, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
     if result.partial:
         raise click.exceptions.Exit(PARTIAL)
@@ -174,9 +202,9 @@ def collect(
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
     """Do what the operator ordered; everything is said in the order."""
-    from collector.job.sigterm import EarlySignal
+    from collector.job.sigterm import SigtermLatch
 
-    early = EarlySignal()
+    early = SigtermLatch()
     early.listen()
     from collector.job.job import run_job
 
@@ -221,9 +249,9 @@ def _require(**given: object) -> None:
 
 
 def _capture(
-    containers: tuple[str, ...], to: str, wish: Wish, owner: str | None, *, quiet: bool
+    containers: tuple[str, ...], to: str, options: CaptureOptions, owner: str | None, *, quiet: bool
 ) -> Result:
-    from collector.byhand import prepared
+    from collector.local import prepared
     from forensics_core.pipeline.meter import Meter
     from forensics_core.storage.s3.client import S3Access
 
@@ -233,7 +261,7 @@ def _capture(
         meter, access = Meter(), S3Access(expected_bucket_owner=owner)
         async with (
             progress(meter, "Capturing", quiet=quiet),
-            prepared(*containers, to=to, wish=wish, access=access) as go,
+            prepared(*containers, to=to, options=options, access=access) as go,
         ):
             finished.append(await go(meter))
 

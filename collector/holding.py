@@ -8,8 +8,8 @@ the files that the container wrote keep their content after they were deleted.
 ::
 
     async with holding() as hold:
-        await hold.logs(scene)
-        await hold.files(scene, layers=True, root=True)
+        await hold.logs(capture)
+        await hold.files(capture, layers=True, root=True)
 
 Nothing fails here: what cannot be opened is tried again when its turn comes, and told then.
 """
@@ -25,9 +25,9 @@ from typing import TypeVar
 
 from anyio import to_thread
 
+from collector.container import ContainerCapture
 from collector.files.upper import MAX_FILES, hold_upper
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.errors import ForensicsError
 
 MAX_DESCRIPTORS = 8192
@@ -48,20 +48,20 @@ class Holding:
         self._stuck = False
         """Whether the storage hung once: it would again, and others wait."""
 
-    async def logs(self, scene: Scene) -> None:
+    async def logs(self, capture: ContainerCapture) -> None:
         """Hold a container's logs."""
-        scene.held.logs = await self._open(scene.runtime.log_files, scene.container)
+        capture.held.logs = await self._open(capture.runtime.log_files, capture.container)
 
-    async def files(self, scene: Scene, *, layers: bool, root: bool) -> None:
+    async def files(self, capture: ContainerCapture, *, layers: bool, root: bool) -> None:
         """Hold the layers of a container's overlay, its merged file system, and what it wrote."""
         if layers or root:
-            scene.held.layers = await self._open(scene.runtime.layers, scene.container)
+            capture.held.layers = await self._open(capture.runtime.layers, capture.container)
         if root:
-            scene.held.root = await self._open(scene.runtime.root, scene.container)
-        if root and scene.held.layers:
+            capture.held.root = await self._open(capture.runtime.root, capture.container)
+        if root and capture.held.layers:
             room = self._limit - await to_thread.run_sync(_descriptors)
             hold = partial(hold_upper, limit=min(MAX_FILES, max(room, 0)))
-            scene.held.upper = await self._open(hold, scene.held.layers.upper)
+            capture.held.upper = await self._open(hold, capture.held.layers.upper)
 
     async def _open(
         self, opening: Callable[[S], AbstractAsyncContextManager[T]], source: S

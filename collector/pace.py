@@ -1,8 +1,8 @@
 """How fast a node is read: so many bytes a second on average, whoever reads them::
 
-    pace = Pace(100 * 1024 * 1024)
-    await pace.turn()
-    pace.spent(len(block))
+    rate_limit = RateLimit(100 * 1024 * 1024)
+    await rate_limit.turn()
+    rate_limit.spent(len(block))
 
 What was read is paid for before more is read: a pipe fills up meanwhile, and its writer waits.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import anyio
 
 
-class Pace:
+class RateLimit:
     """A rate that all streams of a capture share; 0 is as fast as it goes."""
 
     def __init__(self, rate: int = 0) -> None:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         Verification,
     )
     from forensics_core.seals import generate_key, sign, verify_seal
-    from forensics_core.storage.locate import open_destination
+    from forensics_core.storage.storage import open_destination
 
 
 __all__ = [
@@ -120,7 +120,7 @@ _HOMES = {
     "bundle.reader": "BundleReader",
     "bundle.writer": "BundleWriter",
     "kube.podcheckpoints": "PodCheckpoints",
-    "storage.locate": "open_destination",
+    "storage.storage": "open_destination",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

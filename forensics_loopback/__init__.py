@@ -15,18 +15,30 @@ references, custom resources with validation and printer columns, Jobs whose pod
 
 It is not a Kubernetes. One process holds everything in memory. There are no admission webhooks and
 policies, no controllers but those for Jobs, their pods and garbage, no conversion between versions
-of a custom resource; CEL rules are evaluated as far as `cel` reads them and pass where it does not.
+of a custom resource; a CEL rule with a function that only Kubernetes has passes.
+
+    client        the API as kubelet and controllers see it, over HTTP or in the process
+    controllers   the scheduler and the Job controller
+    kinds         resources, objects, errors: what everybody here knows of each kind
+    kubelet       runs pods, serves their logs; joins any cluster as a node by a kubeconfig
+    printing      objects as tables, as lists, as metadata alone
+    server        HTTP: requests, watches, discovery, access, faults
+    storage       the store, its verbs, the ways to patch, deletion and garbage
+    validation    names, schemas and their CEL rules, defaults and checks of built-in kinds
 """
 
-from forensics_loopback.cluster import LoopbackCluster
-from forensics_loopback.kinds.status import ApiError
-from forensics_loopback.kubelet.logs import LogOptions
-from forensics_loopback.kubelet.process import ProcessRunner
-from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
-from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
-from forensics_loopback.server.faults import WRITES, Fault, Faults
-from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
-from forensics_loopback.server.server import TOKEN
+from forensics_core._internal.extras import needing
+
+with needing("loopback", "The loopback cluster"):
+    from forensics_loopback.cluster import LoopbackCluster
+    from forensics_loopback.kinds.status import ApiError
+    from forensics_loopback.kubelet.logs import LogOptions
+    from forensics_loopback.kubelet.process import ProcessRunner
+    from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
+    from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
+    from forensics_loopback.server.faults import WRITES, Fault, FaultQueue, Faults
+    from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
+    from forensics_loopback.server.server import TOKEN
 
 __all__ = [
     "ADMIN",
@@ -37,6 +49,7 @@ __all__ = [
     "ApiError",
     "Attributes",
     "Fault",
+    "FaultQueue",
     "Faults",
     "JobRunner",
     "LogOptions",

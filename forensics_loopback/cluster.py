@@ -16,10 +16,12 @@ import anyio.abc
 from aiohttp import web
 
 from forensics_loopback.controllers.jobs import JobController
-from forensics_loopback.kinds.objects import Obj, Objects, clone
+from forensics_loopback.controllers.scheduler import Scheduler
+from forensics_loopback.direct import DirectApi
+from forensics_loopback.kinds import pods
+from forensics_loopback.kinds.objects import Obj, Objects, clone, uid_of
 from forensics_loopback.kinds.resources import Registry, Resource, Target
 from forensics_loopback.kinds.seeds import node, running_pod
-from forensics_loopback.kubelet import podstatus
 from forensics_loopback.kubelet.kubelet import Kubelet
 from forensics_loopback.kubelet.logs import Logs
 from forensics_loopback.kubelet.runner import JobRunner, succeed
@@ -51,9 +53,14 @@ class LoopbackCluster:
         nodes: Iterable[str] = ("node1",),
         namespaces: Iterable[str] = ("default", "kube-system"),
         bookmark_interval: float = 60.0,
+        workers: bool = True,
         history: int = 10_000,
     ) -> None:
-        """`runner` runs the pods of Jobs; `history` is how many changes a watch may lag behind."""
+        """`runner` runs the pods of Jobs; `history` is how many changes a watch may lag behind.
+
+        Without `workers`, Jobs wait for controllers and a kubelet that come from outside:
+        `python -m forensics_loopback`.
+        """
         self.store = Store(history=history)
         self.registry = Registry()
         self.operations = Operations(self.store, self.registry)
@@ -68,10 +75,12 @@ class LoopbackCluster:
             policy=policy,
             bookmark_interval=bookmark_interval,
         )
-        self.store.listeners.append(self._serve_definitions)
+        self.store.listeners += [self._serve_definitions, self._forget_logs]
         self._garbage = GarbageCollector(self.operations)
-        self._kubelet = Kubelet(self.operations, self.logs, runner)
-        self._jobs = JobController(self.operations)
+        api = DirectApi(self.operations)
+        self._kubelet = Kubelet(api, self.logs, runner)
+        parts = (JobController(api).run, Scheduler(api).run, self._kubelet.run)
+        self._workers = parts if workers else ()
         self._port = 0
         self._runner: web.AppRunner | None = None
         self._stop = anyio.Event()
@@ -89,6 +98,10 @@ class LoopbackCluster:
         if change.key == "namespaces" and change.type == "ADDED":
             meta = {"name": "default", "namespace": change.object["metadata"]["name"]}
             self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+
+    def _forget_logs(self, change: Change) -> None:
+        if change.key == "pods" and change.type == "DELETED":
+            self.logs.forget(uid_of(change.object))
 
     def _serve_definitions(self, change: Change) -> None:
         if change.key != _DEFINITIONS:
@@ -127,8 +140,8 @@ class LoopbackCluster:
 
     async def _live(self, ready: anyio.Event) -> None:
         async with anyio.create_task_group() as tasks:
-            self._kubelet.start(tasks)
-            self._jobs.start(tasks)
+            for worker in self._workers:
+                tasks.start_soon(worker)
             tasks.start_soon(self._garbage.run)
             await self._listen()
             ready.set()
@@ -273,7 +286,7 @@ class LoopbackCluster:
     def evict(self, name: str, namespace: str = "default", reason: str = "Evicted") -> None:
         """End a pod as the kubelet does under pressure: phase Failed, a DisruptionTarget."""
         pod = self.get("pods", name, namespace)
-        self.operations.amend("pods", pod, partial(podstatus.disrupted, reason=reason))
+        self.operations.amend("pods", pod, partial(pods.disrupted, reason=reason))
 
     def write_log(
         self, name: str, text: str, namespace: str = "default", container: str = ""

@@ -269,7 +269,7 @@ def _answers(engine: Containerd) -> bool:
         async with open_channel(str(engine.socket)) as channel:
             method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
             try:
-                await channel.call(method, request, cri.VersionResponse, patience=2)
+                await channel.call(method, request, cri.VersionResponse, seconds=2)
             except ForensicsError:
                 return False
             return True

@@ -17,10 +17,9 @@ from forensics_core.bundle.seal import key_hint
 from forensics_core.bundle.verification import Verification
 from forensics_core.bundle.verify import verify
 from forensics_core.errors import UsageError, VerificationError
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Place
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.storage import S3Storage
 from slackbot.blocks.answers import Link
 from slackbot.errors import UserMessage
 from slackbot.settings import Reader
@@ -52,12 +51,14 @@ class Evidence:
         """Return an address for every artifact, of the version that was sealed, good for
         `link_seconds`."""
         location = parse_location(checkpoint.status.location)
-        if not isinstance(location, S3Place):
+        if not isinstance(location, S3Location):
             return []
         async with self._open(checkpoint) as bundle, s3_client(self._access) as client:
             return [await self._link(client, location, bundle, name) for name in bundle.objects]
 
-    async def _link(self, client: Any, location: S3Place, bundle: BundleReader, name: str) -> Link:
+    async def _link(
+        self, client: Any, location: S3Location, bundle: BundleReader, name: str
+    ) -> Link:
         expected = bundle.objects[name]
         where = {"Bucket": location.bucket, "Key": location.key(name)}
         version = bundle.sealed_version(name)
@@ -130,7 +131,7 @@ async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:
     the context's and the check sums, are small. Raises `VerificationError`.
     """
     store = bundle.store
-    if not isinstance(store, S3Store):
+    if not isinstance(store, S3Storage):
         return None
     version = (await store.stat(expected.name)).version_id
     async with aclosing(store.read(expected.name, version)) as blocks:

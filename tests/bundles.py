@@ -21,10 +21,9 @@ from forensics_core.bundle.manifest import (
     OrderRef,
     Tool,
 )
-from forensics_core.bundle.writer import BundleWriter, Findings, FinishedBundle, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, FinishedBundle, SourceNotes
 from forensics_core.storage.blocks import BLOCK_SIZE, one
-from forensics_core.storage.destination import Destination
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import Storage, open_destination
 
 INSPECT = "containers/web/inspect.json"
 DIFF = "containers/web/diff.json"
@@ -43,11 +42,13 @@ async def write_bundle(url: str, *, archive: bytes = ARCHIVE) -> FinishedBundle:
     async with open_destination(url) as destination:
         await _put(destination, CONTEXT, POD)
         bundle = BundleWriter(destination)
-        await bundle.add(Label(INSPECT, ArtifactKind.INSPECT, "web"), one(b'{"Id": "4f2a"}'))
-        await bundle.add(Label(DIFF, ArtifactKind.DIFF, "web"), one(listing(CHANGES, "changes")))
-        label = Label(ROOTFS, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
-        await bundle.add(label, one(archive), Findings(flags={Flag.CHANGED_WHILE_READ}))
-        bundle.lacks(
+        await bundle.add(ArtifactSpec(INSPECT, ArtifactKind.INSPECT, "web"), one(b'{"Id": "4f2a"}'))
+        await bundle.add(
+            ArtifactSpec(DIFF, ArtifactKind.DIFF, "web"), one(listing(CHANGES, "changes"))
+        )
+        spec = ArtifactSpec(ROOTFS, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
+        await bundle.add(spec, one(archive), SourceNotes(flags={Flag.CHANGED_WHILE_READ}))
+        bundle.record_gap(
             NotCaptured(
                 what="processes",
                 container="web",
@@ -65,7 +66,7 @@ def listing(document: dict[str, Any], name: str) -> bytes:
     return f"{json.dumps({**head, name: []})[:-2]}\n{rows}\n]}}\n".encode()
 
 
-async def _put(destination: Destination, name: str, data: bytes) -> None:
+async def _put(destination: Storage, name: str, data: bytes) -> None:
     async with destination.create(name) as writer:
         await writer.write(data)
         await writer.commit()

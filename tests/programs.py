@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import anyio
@@ -94,16 +95,25 @@ def kubeconfig(path: Path, server: str = UNREACHABLE, **cluster: str) -> Path:
 
 def write_keys(folder: Path) -> None:
     """Write a key of each kind that is none for seals, and one that is."""
-    private, public = generate_key()
-    (folder / "good").write_bytes(private)
-    (folder / "public").write_bytes(public)
-    (folder / "empty").write_bytes(b"")
-    (folder / "text").write_bytes(b"no key")
-    (folder / "rsa").write_bytes(_pem(rsa.generate_private_key(65537, 2048)))
-    (folder / "p384").write_bytes(_pem(ec.generate_private_key(ec.SECP384R1())))
-    locked = serialization.BestAvailableEncryption(b"secret")
-    (folder / "locked").write_bytes(_pem(ec.generate_private_key(ec.SECP256R1()), locked))
+    for name, content in _keys().items():
+        (folder / name).write_bytes(content)
     (folder / "folder").mkdir()
+
+
+@cache
+def _keys() -> dict[str, bytes]:
+    """Return the keys by their files' names; those of RSA take long to make."""
+    private, public = generate_key()
+    locked = serialization.BestAvailableEncryption(b"secret")
+    return {
+        "good": private,
+        "public": public,
+        "empty": b"",
+        "text": b"no key",
+        "rsa": _pem(rsa.generate_private_key(65537, 2048)),
+        "p384": _pem(ec.generate_private_key(ec.SECP384R1())),
+        "locked": _pem(ec.generate_private_key(ec.SECP256R1()), locked),
+    }
 
 
 def _pem(

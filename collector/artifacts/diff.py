@@ -16,99 +16,99 @@ from contextlib import suppress
 
 from anyio import to_thread
 
+from collector.container import ContainerCapture
 from collector.documents.list import streamed
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.hashing import Hashing
-from collector.node.patience import patiently
+from collector.node.abandonable import run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Change, Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings
+from forensics_core.bundle.writer import SourceNotes
 
 NAME = "diff.json"
 METHOD = "overlay-upperdir"
 ENGINE_METHOD = "engine-api"
 SHARE = 0.25
 """Of the time until the deadline: the archive, which has everything, is to get the rest."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that one step of the walk may take before the storage counts as stuck."""
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
-        async with scene.layers() as layers:
-            await _from_the_layers(scene, layers)
+        async with capture.layers() as layers:
+            await _from_the_layers(capture, layers)
     except Unavailable as why:
         try:
-            await _from_the_runtime(scene, why)
+            await _from_the_runtime(capture, why)
         except Unavailable as neither:
             raise Unavailable(f"{why} {neither}", reason=why.reason) from neither
 
 
-async def _from_the_layers(scene: Scene, layers: OpenLayers) -> None:
-    hashing = Hashing(until=scene.part(SHARE / 2))
-    changes = ChangeSet(layers, hashing=hashing, until=scene.part(SHARE))
-    findings = Findings()
-    head = {"method": METHOD, "uidMap": await _uid_map(scene)}
-    await _store(
-        scene, streamed(head, "changes", _read(scene, changes, findings)), METHOD, findings
-    )
-    _account(scene, changes)
-    if await scene.is_removed():
+async def _from_the_layers(capture: ContainerCapture, layers: OpenLayers) -> None:
+    hashing = Hashing(until=capture.part(SHARE / 2))
+    changes = ChangeSet(layers, hashing=hashing, until=capture.part(SHARE))
+    notes = SourceNotes()
+    head = {"method": METHOD, "uidMap": await _uid_map(capture)}
+    await _store(capture, streamed(head, "changes", _read(capture, changes, notes)), METHOD, notes)
+    _account(capture, changes)
+    if await capture.is_removed():
         message = "The container was removed: what it wrote and was not listed by then is missing"
-        scene.lacks(f"{NAME}, its rest", "Gone", message)
+        capture.record_gap(f"{NAME}, its rest", "Gone", message)
 
 
-async def _read(scene: Scene, changes: ChangeSet, findings: Findings) -> AsyncIterator[list[str]]:
+async def _read(
+    capture: ContainerCapture, changes: ChangeSet, notes: SourceNotes
+) -> AsyncIterator[list[str]]:
     """Walk in threads, a part at a time; a thread that does not come back ends the walk."""
     lists = changes.batches()
     try:
-        while (batch := await patiently(PATIENCE, NAME, next, lists, None)) is not None:
+        while (batch := await run_abandonable(TIMEOUT, NAME, next, lists, None)) is not None:
             yield batch
-            if scene.stop.requested:
+            if capture.stop.requested:
                 changes.end("Cancelled")
     except Unavailable as hung:
         changes.end(hung.reason)
     if changes.cut or changes.unlisted.total or changes.unreadable.total:
-        findings.flags.add(Flag.TRUNCATED)
+        notes.flags.add(Flag.TRUNCATED)
     for path in changes.changed.first:
-        findings.remark(path, "It became something else, or went away, while it was read")
+        notes.remark(path, "It became something else, or went away, while it was read")
     if changes.changed.total:
-        findings.flags.add(Flag.CHANGED_WHILE_READ)
-        findings.remarks_total = changes.changed.total
+        notes.flags.add(Flag.CHANGED_WHILE_READ)
+        notes.remarks_total = changes.changed.total
 
 
 _CUT = {
     "TooLarge": "The list was cut: it would have become too long",
     "Deadline": "The list was cut: its part of the time was over",
     "Cancelled": "The list was cut: the capture was told to end",
-    "Hung": f"The list was cut: the storage said nothing for {PATIENCE:.0f} s",
+    "Hung": f"The list was cut: the storage said nothing for {TIMEOUT:.0f} s",
 }
 
 
-def _account(scene: Scene, changes: ChangeSet) -> None:
+def _account(capture: ContainerCapture, changes: ChangeSet) -> None:
     """Record what the list lacks."""
     if changes.cut:
-        scene.lacks(f"{NAME}, its rest", changes.cut, _CUT[changes.cut])
+        capture.record_gap(f"{NAME}, its rest", changes.cut, _CUT[changes.cut])
     if changes.unlisted.total:
         message = f"Too deep, or too many at once, to look into: {changes.unlisted}"
-        scene.lacks(f"{NAME}, directories", "TooLarge", message)
+        capture.record_gap(f"{NAME}, directories", "TooLarge", message)
     if changes.unreadable.total:
         message = f"It could not be read: {changes.unreadable}"
-        scene.lacks(f"{NAME}, details", "Unreadable", message)
+        capture.record_gap(f"{NAME}, details", "Unreadable", message)
     if changes.hashing.skipped:
         message = (
             f"{changes.hashing.skipped} files are not hashed here, only in the archive's index"
         )
-        scene.lacks(f"{NAME}, SHA-256", "TooLarge", message, requested=False)
+        capture.record_gap(f"{NAME}, SHA-256", "TooLarge", message, requested=False)
 
 
-async def _uid_map(scene: Scene) -> str | None:
+async def _uid_map(capture: ContainerCapture) -> str | None:
     """Return how the container's users are numbered on the machine, while it runs."""
-    pid = scene.container.pid
+    pid = capture.container.pid
 
     def read() -> str | None:
         with suppress(OSError), Process.open(pid or 0) as process:
@@ -118,39 +118,39 @@ async def _uid_map(scene: Scene) -> str | None:
     return await to_thread.run_sync(read)
 
 
-async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
-    with scene.stop.scope(scene.part(SHARE)) as scope:
-        await _list(scene)
+async def _from_the_runtime(capture: ContainerCapture, why: Unavailable) -> None:
+    with capture.stop.scope(capture.part(SHARE)) as scope:
+        await _list(capture)
     if scope.cancelled_caught:
-        scene.lacks_for_time(ArtifactKind.DIFF)
+        capture.record_time_gap(ArtifactKind.DIFF)
         return
     message = f"The runtime's own list misses edits that keep size and time, and details: {why}"
-    scene.lacks("details of the changes", why.reason, message, requested=False)
+    capture.record_gap("details of the changes", why.reason, message, requested=False)
 
 
-async def _list(scene: Scene) -> None:
-    findings = Findings(flags={Flag.REDUCED_FIDELITY})
-    async with scene.runtime.changes(scene.container) as changes:
-        document = streamed({"method": ENGINE_METHOD}, "changes", _listed(changes, findings))
-        await _store(scene, document, ENGINE_METHOD, findings)
+async def _list(capture: ContainerCapture) -> None:
+    notes = SourceNotes(flags={Flag.REDUCED_FIDELITY})
+    async with capture.runtime.changes(capture.container) as changes:
+        document = streamed({"method": ENGINE_METHOD}, "changes", _listed(changes, notes))
+        await _store(capture, document, ENGINE_METHOD, notes)
 
 
-async def _listed(changes: AsyncIterator[Change], findings: Findings) -> AsyncIterator[list[str]]:
+async def _listed(changes: AsyncIterator[Change], notes: SourceNotes) -> AsyncIterator[list[str]]:
     async for change in changes:
         if "\ufffd" in change.path:
-            findings.remark(change.path, "The runtime's list replaces bytes that are not UTF-8")
+            notes.remark(change.path, "The runtime's list replaces bytes that are not UTF-8")
         yield [json.dumps({"kind": change.kind, "path": change.path}, ensure_ascii=False)]
 
 
 async def _store(
-    scene: Scene, document: AsyncIterator[bytes], method: str, findings: Findings
+    capture: ContainerCapture, document: AsyncIterator[bytes], method: str, notes: SourceNotes
 ) -> None:
-    await scene.add(
+    await capture.add(
         NAME,
         ArtifactKind.DIFF,
         document,
         method=method,
         media_type="application/json",
-        findings=findings,
+        notes=notes,
         whole=True,
     )

@@ -12,45 +12,45 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
+from collector.container import ContainerCapture
 from collector.documents.text import readable
-from collector.files.complaints import Complaints
 from collector.files.details import detailed
+from collector.files.gnu_tar import read_tree
 from collector.files.indexing import indexed
 from collector.files.mounted import strangers
 from collector.files.resuming import Loss
-from collector.files.strays import socket_members
-from collector.files.tree import read_tree
-from collector.node.patience import patiently
+from collector.files.sockets import socket_members
+from collector.files.tar_stderr import TarStderr
+from collector.node.abandonable import run_abandonable
 from collector.node.procfs import companions
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings, shortened
+from forensics_core.bundle.writer import SourceNotes, shortened
 from forensics_core.errors import SourceError
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.stage import TarIndex
 
 NAME = "rootfs.tar"
 _BRIEF = 200
 """Letters of a path that a message has; the gap's own field has more."""
 UPPER = "upper.tar"
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that comparing the processes' roots may take."""
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store the merged file system, without volumes and other mounts."""
     try:
-        await _from_the_node(scene)
+        await _from_the_node(capture)
     except Unavailable as why:
         try:
-            await _from_the_runtime(scene, why)
+            await _from_the_runtime(capture, why)
         except Unavailable as neither:
             raise Unavailable(f"{why} {neither}", reason=why.reason) from neither
-    await _look_back(scene)
+    await _look_back(capture)
 
 
 @dataclass(slots=True)
@@ -74,49 +74,53 @@ class _Kept:
             self.failure = str(error)
 
 
-async def _from_the_node(scene: Scene) -> None:
+async def _from_the_node(capture: ContainerCapture) -> None:
     async with (
-        scene.root() as root,
+        capture.root() as root,
         read_tree(root) as reading,
         detailed(root) as details,
-        indexed(scene, reading.complaints.findings, details.add) as index,
+        indexed(capture, reading.tar_stderr.notes, details.add) as index,
     ):
         doubt = getattr(root, "doubt", "")
         if doubt:
-            reading.complaints.findings.flags.add(Flag.REDUCED_FIDELITY)
-        await _compare_roots(scene, root)
+            reading.tar_stderr.notes.flags.add(Flag.REDUCED_FIDELITY)
+        await _compare_roots(capture, root)
         kept = _Kept(reading.blocks)
-        await _store(scene, kept.blocks(), "tree", reading.complaints.findings, index)
+        await _store(capture, kept.blocks(), "tree", reading.tar_stderr.notes, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
-        scene.lacks(f"{NAME}, its rest", "SourceFailed", kept.failure)
+        capture.record_gap(f"{NAME}, its rest", "SourceFailed", kept.failure)
     if doubt:
-        scene.lacks("root of the file system", "NotCertain", doubt, requested=False)
-    _account(scene, reading.complaints, listed)
+        capture.record_gap("root of the file system", "NotCertain", doubt, requested=False)
+    _account(capture, reading.tar_stderr, listed)
     for loss in reading.losses:
-        _account_loss(scene, loss)
+        _account_loss(capture, loss)
     if details.missed or details.changed:
         message = (
             f"Inode, birth time and attributes in the index: {details.missed} members were gone "
             f"before these could be asked for, {details.changed} had been changed"
         )
-        scene.lacks("details of files", "ChangedWhileRead", message, requested=False)
+        capture.record_gap("details of files", "ChangedWhileRead", message, requested=False)
 
 
-async def _compare_roots(scene: Scene, root: int) -> None:
+async def _compare_roots(capture: ContainerCapture, root: int) -> None:
     """Record which processes see another file system as theirs than the one that is archived."""
-    if scene.container.pid is None:
+    if capture.container.pid is None:
         return
     with suppress(Unavailable, OSError):
-        first = await scene.runtime.process(scene.container)
-        others = await patiently(PATIENCE, "roots", _strangers, first, scene.container.key, root)
+        first = await capture.runtime.process(capture.container)
+        others = await run_abandonable(
+            TIMEOUT, "roots", _strangers, first, capture.container.key, root
+        )
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
             message = (
                 f"{len(others)} processes have something else mounted as their root, which is not "
                 f"in {NAME}: {shown}. They, or who made them, replaced it"
             )
-            scene.lacks("root of processes", "Replaced", message, requested=False, pid=others[0])
+            capture.record_gap(
+                "root of processes", "Replaced", message, requested=False, pid=others[0]
+            )
 
 
 def _strangers(first: int, key: str, root: int) -> list[int]:
@@ -124,17 +128,21 @@ def _strangers(first: int, key: str, root: int) -> list[int]:
 
 
 async def _store(
-    scene: Scene, blocks: AsyncIterable[Buffer], method: str, findings: Findings, index: TarIndex
+    capture: ContainerCapture,
+    blocks: AsyncIterable[Buffer],
+    method: str,
+    notes: SourceNotes,
+    index: TarIndex,
 ) -> bool:
     """Store the archive; return whether there was time for all of it."""
-    return await scene.add(
+    return await capture.add(
         NAME,
         ArtifactKind.FILESYSTEM,
         blocks,
         method=method,
         media_type="application/x-tar",
-        findings=findings,
-        compression=scene.compression,
+        notes=notes,
+        compression=capture.compression,
         taps=[index],
     )
 
@@ -148,18 +156,18 @@ def _list_sockets(index: TarIndex, root: int, names: Iterable[bytes]) -> int:
     return rows
 
 
-def _account(scene: Scene, complaints: Complaints, listed: int) -> None:
+def _account(capture: ContainerCapture, tar_stderr: TarStderr, listed: int) -> None:
     """Record which members the archive lacks."""
-    if complaints.sockets.total:
-        message = f"A tar archive cannot hold sockets, its index names them: {complaints.sockets}"
-        if unlisted := complaints.sockets.total - listed:
+    if tar_stderr.sockets.total:
+        message = f"A tar archive cannot hold sockets, its index names them: {tar_stderr.sockets}"
+        if unlisted := tar_stderr.sockets.total - listed:
             message += f". {unlisted} of them have no row there"
-        scene.lacks("sockets", "NotSupported", message, requested=False)
-    for what, message in _unreadable(complaints):
-        scene.lacks(what, "Unreadable", message)
+        capture.record_gap("sockets", "NotSupported", message, requested=False)
+    for what, message in _unreadable(tar_stderr):
+        capture.record_gap(what, "Unreadable", message)
 
 
-def _account_loss(scene: Scene, loss: Loss) -> None:
+def _account_loss(capture: ContainerCapture, loss: Loss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
     brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"
@@ -169,59 +177,67 @@ def _account_loss(scene: Scene, loss: Loss) -> None:
     else:
         what = f"{NAME}, a subtree"
         message = f"Not all that is beneath {brief} may be there, tar died in it: {loss.why}"
-    scene.lacks(what, "SourceFailed", message, path=path)
+    capture.record_gap(what, "SourceFailed", message, path=path)
 
 
-def _unreadable(complaints: Complaints) -> Iterator[tuple[str, str]]:
-    if complaints.unreadable.total:
-        yield "files of the file system", f"Missing or cut in {NAME}: {complaints.unreadable}"
-    if complaints.bare.total:
-        yield "attributes of files", f"Stored without all of them: {complaints.bare}"
-    if complaints.unheard:
+def _unreadable(tar_stderr: TarStderr) -> Iterator[tuple[str, str]]:
+    if tar_stderr.unreadable.total:
+        yield "files of the file system", f"Missing or cut in {NAME}: {tar_stderr.unreadable}"
+    if tar_stderr.bare.total:
+        yield "attributes of files", f"Stored without all of them: {tar_stderr.bare}"
+    if tar_stderr.unheard:
         message = (
-            f"GNU tar said something about {complaints.unheard} members whose names are too long "
+            f"GNU tar said something about {tar_stderr.unheard} members whose names are too long "
             f"to be looked at. They may be missing in {NAME}, or in its index"
         )
         yield "files with very long names", message
 
 
-async def _from_the_runtime(scene: Scene, why: Unavailable) -> None:
-    findings = Findings(flags={Flag.REDUCED_FIDELITY})
-    async with scene.runtime.export(scene.container) as blocks, indexed(scene, findings) as index:
-        in_time = await _store(scene, blocks, "engine-export", findings, index)
+async def _from_the_runtime(capture: ContainerCapture, why: Unavailable) -> None:
+    notes = SourceNotes(flags={Flag.REDUCED_FIDELITY})
+    async with (
+        capture.runtime.export(capture.container) as blocks,
+        indexed(capture, notes) as index,
+    ):
+        in_time = await _store(capture, blocks, "engine-export", notes, index)
     if in_time and index.flaw:
         message = f"The runtime's export broke off: {index.flaw}"
-        scene.lacks("files of the file system", "Truncated", message)
+        capture.record_gap("files of the file system", "Truncated", message)
     message = f"Read through the runtime's own export. {_LOST}. Not read from the node: {why}"
-    scene.lacks("details of the file system", why.reason, message, requested=False)
+    capture.record_gap("details of the file system", why.reason, message, requested=False)
 
 
-async def _look_back(scene: Scene) -> None:
+async def _look_back(capture: ContainerCapture) -> None:
     """Find out whether the container was removed while its files were being read.
 
     What it wrote is stored once more then, from before.
     """
-    if not await scene.is_removed():
+    if not await capture.is_removed():
         return
     message = (
         "The container was removed during the capture: files not read by then are missing in "
         f"{NAME}, or are there as the image has them"
     )
-    if (held := scene.held.upper) is not None:
-        findings = Findings()
-        async with indexed(scene, findings, names=(UPPER_INDEX, UPPER_LOOKUP)) as index:
-            await scene.add(
+    if (held := capture.held.upper) is not None:
+        notes = SourceNotes()
+        async with indexed(capture, notes, names=(UPPER_INDEX, UPPER_LOOKUP)) as index:
+            await capture.add(
                 UPPER,
                 ArtifactKind.FILESYSTEM,
                 held.archive(),
                 method="upper",
                 media_type="application/x-tar",
-                findings=findings,
-                compression=scene.compression,
+                notes=notes,
+                compression=capture.compression,
                 taps=[index],
             )
+            for member in held.socket_members():
+                index.add(member)
+        if held.sockets.total:
+            told = f"{UPPER} cannot hold sockets, its index names them: {held.sockets}"
+            capture.record_gap(f"sockets of {UPPER}", "NotSupported", told, requested=False)
         message += f". {UPPER} has what the container wrote until the capture began"
         if held.unread.total:
             message += f". Of these it has zeros, which could not be read: {held.unread}"
         message += "" if held.complete else f", the first {len(held.places)} files of it"
-    scene.lacks("files of the file system", "Gone", message)
+    capture.record_gap("files of the file system", "Gone", message)

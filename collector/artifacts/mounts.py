@@ -16,73 +16,74 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from anyio import to_thread
 
-from collector.artifacts import deleted, filesystem
+from collector.artifacts import filesystem
+from collector.container import ContainerCapture
 from collector.documents.text import readable
-from collector.files.beneath import opened
 from collector.files.indexing import indexed
 from collector.files.mountarchive import Loss, MountArchive, Top
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
 from collector.files.mountplan import Fate, Planned, State, plan
+from collector.files.safe_open import opened
+from collector.gaps import deleted
+from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
-from collector.node.patience import patiently
 from collector.node.procfs import companions
 from collector.node.threads import Apart
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings, shortened
+from forensics_core.bundle.writer import SourceNotes, shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 NAME = "mounts.tar"
 METHOD = "mounts"
 MAX_TOPS = 256
 """Mounts in the archive: each is open all the time, so that nobody can replace it."""
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that looking at all mounts may take."""
 MAX_GAPS = 400
 """Mounts that are listed one by one in the manifest; the rest are counted there, and are in
 `mounts.json`."""
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store the mounts, which go with the container's processes, and then its file system."""
     try:
-        await _capture_mounts(scene)
+        await _capture_mounts(capture)
     except (DestinationError, UsageError):
         raise
     except Exception as error:  # what a container can provoke must not cost the file system
         told = isinstance(error, ForensicsError | OSError)
         reason = error.reason if isinstance(error, Unavailable) else "Unreadable"
         message = str(error) if told else f"{type(error).__name__}: {error}"
-        scene.lacks("mounts", reason, f"What is mounted could not be read: {message}")
-    if ArtifactKind.PROCESSES not in scene.wanted:
-        await _capture_deleted(scene)
-    await filesystem.capture(scene)
+        capture.record_gap("mounts", reason, f"What is mounted could not be read: {message}")
+    if ArtifactKind.PROCESSES not in capture.wanted:
+        await _capture_deleted(capture)
+    await filesystem.collect(capture)
 
 
-async def _capture_deleted(scene: Scene) -> None:
+async def _capture_deleted(capture: ContainerCapture) -> None:
     try:
-        await deleted.capture(scene)
+        await deleted.collect(capture)
     except ContainerGone as error:
-        scene.lacks("deleted files", "Gone", str(error), requested=False)
+        capture.record_gap("deleted files", "Gone", str(error), requested=False)
 
 
-async def _capture_mounts(scene: Scene) -> None:
-    seen, state = await _survey(scene)
-    container, remote = scene.container, scene.runtime.machine is None
+async def _capture_mounts(capture: ContainerCapture) -> None:
+    seen, state = await _survey(capture)
+    container, remote = capture.container, capture.runtime.machine is None
     planned = plan(seen, declared(container), state, remote=remote)
     with ExitStack() as stack:
         wanted = [each for each in planned if each.to_read]
         points = frozenset(each.path for each in seen.mounts if each.space == seen.mounts[0].space)
-        opening = (stack, wanted, scene.runtime.machine, points)
-        tops = await patiently(PATIENCE, "mounts", _open_all, *opening)
+        opening = (stack, wanted, capture.runtime.machine, points)
+        tops = await run_abandonable(TIMEOUT, "mounts", _open_all, *opening)
         if tops:
             archive = MountArchive()
-            whole = await store(scene, archive, tops)
+            whole = await store(capture, archive, tops)
             for each in wanted:
                 if each.to_read:
                     _judge(each, archive, whole)
@@ -90,22 +91,24 @@ async def _capture_mounts(scene: Scene) -> None:
         "method": "mountinfo" if seen.spaces else "runtime",
         "mounts": _rows(planned),
     }
-    await scene.add_json(MOUNTS, ArtifactKind.FILESYSTEM, document, method=METHOD)
-    _account(scene, seen, planned)
+    await capture.add_json(MOUNTS, ArtifactKind.FILESYSTEM, document, method=METHOD)
+    _account(capture, seen, planned)
 
 
-async def _survey(scene: Scene) -> tuple[Survey, str]:
+async def _survey(capture: ContainerCapture) -> tuple[Survey, str]:
     """Return what is mounted, and the container's state as it is now.
 
     There is nothing mounted where no process of the container is on this machine.
     """
     try:
-        now = await scene.runtime.inspect(scene.container)
+        now = await capture.runtime.inspect(capture.container)
     except ContainerGone:
         return Survey(), "removed"
     with suppress(Unavailable, FileNotFoundError):
-        first = await scene.runtime.process(now)
-        return await patiently(PATIENCE, "mounts", _look, first, scene.container.key), now.state
+        first = await capture.runtime.process(now)
+        return await run_abandonable(
+            TIMEOUT, "mounts", _look, first, capture.container.key
+        ), now.state
     return Survey(), now.state
 
 
@@ -148,32 +151,32 @@ def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iter
         raise OSError("the runtime's machine is not in reach")
 
 
-async def store(scene: Scene, archive: MountArchive, tops: Sequence[Top]) -> bool:
+async def store(capture: ContainerCapture, archive: MountArchive, tops: Sequence[Top]) -> bool:
     """Store the archive and its index; return whether there was time for all of it."""
-    findings, blocks = Findings(), archive.blocks(tops)
+    notes, blocks = SourceNotes(), archive.blocks(tops)
 
     async def stream() -> AsyncIterator[Buffer]:
         while (block := await to_thread.run_sync(next, blocks, None)) is not None:
             if archive.changed.total:
-                findings.flags.add(Flag.CHANGED_WHILE_READ)
+                notes.flags.add(Flag.CHANGED_WHILE_READ)
             if any(loss.missing.total for loss in archive.losses.values()):
-                findings.flags.add(Flag.TRUNCATED)
+                notes.flags.add(Flag.TRUNCATED)
             yield block
 
-    async with indexed(scene, findings, names=(MOUNTS_INDEX, MOUNTS_LOOKUP)) as index:
-        in_time = await scene.add(
+    async with indexed(capture, notes, names=(MOUNTS_INDEX, MOUNTS_LOOKUP)) as index:
+        in_time = await capture.add(
             NAME,
             ArtifactKind.FILESYSTEM,
             stream(),
             method=METHOD,
             media_type="application/x-tar",
-            findings=findings,
-            compression=scene.compression,
+            notes=notes,
+            compression=capture.compression,
             taps=[index],
         )
     if archive.sockets:
         message = f"A tar archive cannot hold sockets: {archive.sockets} in mounts are left out"
-        scene.lacks("sockets in mounts", "NotSupported", message, requested=False)
+        capture.record_gap("sockets in mounts", "NotSupported", message, requested=False)
     return in_time
 
 
@@ -192,12 +195,12 @@ def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
     return [each.row() for each in planned]
 
 
-def _account(scene: Scene, seen: Survey, planned: Iterable[Planned]) -> None:
+def _account(capture: ContainerCapture, seen: Survey, planned: Iterable[Planned]) -> None:
     """List what is not in an archive, one gap a mount."""
-    asked = ArtifactKind.VOLUMES in scene.wanted
+    asked = ArtifactKind.VOLUMES in capture.wanted
     missing = [each for each in planned if each.fate.state in {State.MISSING, State.PARTIAL}]
     for each in missing[:MAX_GAPS]:
-        scene.lacks(
+        capture.record_gap(
             f"mount {shortened(readable(each.path))}",
             each.fate.reason,
             each.fate.message,
@@ -206,13 +209,13 @@ def _account(scene: Scene, seen: Survey, planned: Iterable[Planned]) -> None:
         )
     if more := len(missing) - MAX_GAPS + seen.more if len(missing) > MAX_GAPS else seen.more:
         message = f"{more} further mounts were not read; {MOUNTS} lists the first of them"
-        scene.lacks("mounts, the rest", "TooMany", message, requested=False)
+        capture.record_gap("mounts, the rest", "TooMany", message, requested=False)
     for root in seen.chrooted:
         message = (
             f"Every process of a mount namespace has its root at {readable(root)}: what is mounted "
             "outside of it is not in sight"
         )
-        scene.lacks("mounts, outside of a root", "NotVisible", message, requested=False)
+        capture.record_gap("mounts, outside of a root", "NotVisible", message, requested=False)
     if seen.unseen:
         message = f"The mount tables of {seen.unseen} processes were not read"
-        scene.lacks("mounts, of some processes", "Unreadable", message, requested=False)
+        capture.record_gap("mounts, of some processes", "Unreadable", message, requested=False)

@@ -10,6 +10,7 @@ list is streamed, a namespace at a time.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -17,19 +18,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.artifacts.processes import METHOD, members
-from collector.artifacts.sockets import parse_inet, parse_unix
+from collector.container import ContainerCapture
 from collector.documents.list import streamed
 from collector.documents.text import portable, readable
-from collector.node.patience import patiently
+from collector.files.names import Names
+from collector.node.abandonable import run_abandonable
 from collector.node.procfs import MAX_BYTES, Process, machine_network
+from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
 from collector.node.threads import Apart
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings
+from forensics_core.bundle.writer import SourceNotes
 
-INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
 TABLES = (
     *INET,
     *("icmp", "icmp6", "unix", "packet", "netlink", "arp", "route", "ipv6_route", "if_inet6"),
@@ -44,7 +45,7 @@ MAX_SOCKETS = 50_000
 """Rows of one sort decoded of a namespace; the rest are in its raw tables only."""
 MAX_LINKS = 256 * 1024
 """Open files, of all processes, of which it is looked up which sockets they are."""
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that finding the namespaces, and then reading each, may take."""
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
 Holders = dict[int, list[int]]
@@ -57,53 +58,62 @@ class _Spaces:
 
     members: dict[bytes, list[int]] = field(default_factory=dict)
     holders: Holders = field(default_factory=dict)
+    places: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """A process that has a socket open, and the entry of its folder in /proc; by its inode."""
     links: int = 0
     """Open files looked at."""
     unseen: list[int] = field(default_factory=list)
     """Processes of which not all open files were looked at."""
+    thread_links: int = 0
+    """Open files of threads looked at: most have those of their process, and cost it no places."""
+    threads_unseen: list[int] = field(default_factory=list)
+    """Processes whose threads may have lists of their own that were not looked at."""
 
 
 @dataclass(slots=True)
 class _Reading:
     """One round through the namespaces."""
 
-    scene: Scene
+    capture: ContainerCapture
     spaces: _Spaces
-    findings: Findings = field(default_factory=Findings)
+    notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
+    listed: set[int] = field(default_factory=set)
+    """The inodes of the sockets in all tables."""
     hung: int = 0
     missed: int = 0
 
     async def rows(self) -> AsyncIterator[list[str]]:
         waiting = list(self.spaces.members.items())
         for position, (space, within) in enumerate(waiting):
-            if self.scene.is_over:
+            if self.capture.is_over:
                 self.missed = len(waiting) - position
                 break
             try:
-                found = await patiently(
-                    PATIENCE, "tables of the network", _spelled, space, within, self.spaces.holders
+                found = await run_abandonable(
+                    TIMEOUT, "tables of the network", _spelled, space, within, self.spaces.holders
                 )
             except Unavailable:
                 self.hung += 1
                 continue
             if found:
                 self.cut |= found[1]
+                self.listed |= found[2]
                 yield [found[0]]
         if self.cut or self.hung or self.missed:
-            self.findings.flags.add(Flag.TRUNCATED)
+            self.notes.flags.add(Flag.TRUNCATED)
 
     def account(self) -> None:
         """Record what is not there."""
-        lacks, unseen = self.scene.lacks, self.spaces.unseen
+        lacks, unseen = self.capture.record_gap, self.spaces.unseen
         if self.cut:
             message = f"Cut: {', '.join(sorted(self.cut))}"
             lacks("network.json, its rest", "TooLarge", message)
         if self.hung:
-            message = f"/proc said nothing of {self.hung} namespaces for {PATIENCE:g} s"
+            message = f"/proc said nothing of {self.hung} namespaces for {TIMEOUT:g} s"
             lacks("network.json, namespaces", "Hung", message)
         if self.missed:
-            self.scene.lacks_for_time(f"network.json, {self.missed} namespaces")
+            self.capture.record_time_gap(f"network.json, {self.missed} namespaces")
         if unseen:
             some = ", ".join(map(str, unseen[:50])) + (", ..." if len(unseen) > 50 else "")
             message = (
@@ -111,25 +121,62 @@ class _Reading:
                 f"are known to be theirs: {some}"
             )
             lacks("network.json, holders of sockets", "TooLarge", message)
+        if apart := self.spaces.threads_unseen:
+            some = ", ".join(map(str, apart[:50])) + (", ..." if len(apart) > 50 else "")
+            message = (
+                f"{len(apart)} processes have so many threads with files open that not all of "
+                f"their lists were compared: sockets of one thread alone may not be known: {some}"
+            )
+            lacks("network.json, sockets of threads", "TooLarge", message, requested=False)
+
+    async def account_unlisted(self) -> None:
+        """Record which sockets processes hold that no table has.
+
+        A socket stays in the network namespace that it was made in, also when its process has left
+        that and nobody is in it any more. Where tables are missing, all of it is told already.
+        """
+        if self.cut or self.hung or self.missed:
+            return
+        try:
+            found, first = await run_abandonable(
+                TIMEOUT, "sockets in no table", _unlisted, self.spaces, self.listed
+            )
+        except Unavailable as hung:
+            message = f"It is not known which sockets are in no table: {hung}"
+            self.capture.record_gap("sockets in no table", hung.reason, message, requested=False)
+            return
+        if found.total:
+            message = (
+                "Processes hold sockets that are in no table of their network namespaces: bound to "
+                "nothing, of a family without a table, or of a network namespace that no process "
+                f"is in: {found}"
+            )
+            self.capture.record_gap(
+                "sockets in no table", "NotVisible", message, requested=False, pid=first
+            )
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store the tables of every network namespace that the container's processes are in."""
-    numbers = await members(scene, ArtifactKind.NETWORK)
-    if not numbers:
-        return
-    spaces = await patiently(PATIENCE, "the network's namespaces", _find_spaces, numbers)
-    reading = _Reading(scene, spaces)
-    await scene.add(
+    if numbers := await members(capture, ArtifactKind.NETWORK):
+        await store(capture, numbers)
+
+
+async def store(capture: ContainerCapture, numbers: list[int]) -> None:
+    """Store the tables of every network namespace that these processes are in."""
+    spaces = await run_abandonable(TIMEOUT, "the network's namespaces", _find_spaces, numbers)
+    reading = _Reading(capture, spaces)
+    await capture.add(
         "network.json",
         ArtifactKind.NETWORK,
         streamed({"method": METHOD}, "namespaces", reading.rows()),
         method=METHOD,
         media_type="application/json",
-        findings=reading.findings,
+        notes=reading.notes,
         whole=True,
     )
     reading.account()
+    await reading.account_unlisted()
 
 
 def _find_spaces(numbers: list[int]) -> _Spaces:
@@ -139,33 +186,73 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
         with suppress(OSError), Process.open(number) as process:
             spaces.members.setdefault(process.link("ns/net"), []).append(number)
             _note_holders(process, spaces)
+    for number in numbers:
+        with suppress(OSError), Process.open(number) as process:
+            for thread in process.numbers("task", MAX_LINKS):
+                if thread != number:
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        _note_holders(process, spaces, f"task/{thread}/")
     return spaces
 
 
-def _note_holders(process: Process, spaces: _Spaces) -> None:
-    room = MAX_LINKS - spaces.links
-    descriptors = process.numbers("fd", room + 1)
+def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
+    """Note what sockets a process has open, or a thread: it may have a list of its own."""
+    room = MAX_LINKS - (spaces.thread_links if thread else spaces.links)
+    descriptors = process.numbers(f"{thread}fd", room + 1)
     if len(descriptors) > room:
-        spaces.unseen.append(process.pid)
+        unseen = spaces.threads_unseen if thread else spaces.unseen
+        if process.pid not in unseen[-1:]:
+            unseen.append(process.pid)
         del descriptors[room:]
-    spaces.links += len(descriptors)
+    if thread:
+        spaces.thread_links += len(descriptors)
+    else:
+        spaces.links += len(descriptors)
     for descriptor in descriptors:
         with suppress(OSError):
-            match = _SOCKET.fullmatch(process.link(f"fd/{descriptor}"))
+            match = _SOCKET.fullmatch(process.link(f"{thread}fd/{descriptor}"))
             if match:
-                spaces.holders.setdefault(int(match[1]), []).append(process.pid)
+                inode = int(match[1])
+                spaces.places.setdefault(inode, (process.pid, f"{thread}fd/{descriptor}"))
+                holders = spaces.holders.setdefault(inode, [])
+                if process.pid not in holders[-1:]:
+                    holders.append(process.pid)
 
 
-def _spelled(space: bytes, within: list[int], holders: Holders) -> tuple[str, set[str]] | None:
-    """Return a namespace as JSON, and what of it was cut."""
-    row = _namespace(space, within, holders)
-    if row is None:
+def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[Names, int]:
+    """Return the sockets that are in no table though still held, and the first one's process."""
+    found, first = Names(), 0
+    for inode, (pid, name) in spaces.places.items():
+        if inode not in listed:
+            with suppress(OSError), Process.open(pid) as process:
+                # A connection that ended meanwhile left its table, and is no secret.
+                if process.link(name) == b"socket:[%d]" % inode:
+                    first = first or pid
+                    found.add(f"{_protocol(process, name)} (/proc/{pid}/{name})")
+    return found, first
+
+
+def _protocol(process: Process, name: str) -> str:
+    """Return what the kernel calls the protocol of an open socket."""
+    told = os.getxattr(f"/proc/self/fd/{process.folder}/{name}", "system.sockprotoname")
+    return readable(told.rstrip(b"\0"))
+
+
+def _spelled(
+    space: bytes, within: list[int], holders: Holders
+) -> tuple[str, set[str], set[int]] | None:
+    """Return a namespace as JSON, what of it was cut, and the inodes of its sockets."""
+    found = _namespace(space, within, holders)
+    if found is None:
         return None
-    return json.dumps(row, ensure_ascii=False), {*row.get("truncated", ())}
+    row, listed = found
+    return json.dumps(row, ensure_ascii=False), {*row.get("truncated", ())}, listed
 
 
-def _namespace(space: bytes, within: list[int], holders: Holders) -> dict[str, Any] | None:
-    """Return the tables as the first process sees them that has not ended."""
+def _namespace(
+    space: bytes, within: list[int], holders: Holders
+) -> tuple[dict[str, Any], set[int]] | None:
+    """Return the tables as the first process sees them that has not ended, and their inodes."""
     for number in within:
         with suppress(OSError), Process.open(number) as process:
             raw = _tables(process)
@@ -176,7 +263,7 @@ def _namespace(space: bytes, within: list[int], holders: Holders) -> dict[str, A
                     del rows[MAX_SOCKETS:]
                     process.cut.append(name)
             cut = {"truncated": process.cut} if process.cut else {}
-            return cut | {
+            row = cut | {
                 "namespace": readable(space),
                 "host": space == machine_network(),
                 "pids": within,
@@ -184,6 +271,7 @@ def _namespace(space: bytes, within: list[int], holders: Holders) -> dict[str, A
                 "unix": unix,
                 "raw": {name: portable(table) for name, table in raw.items()},
             }
+            return row, inodes(raw)
     return None
 
 

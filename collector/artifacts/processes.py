@@ -19,22 +19,22 @@ from dataclasses import dataclass, field
 
 from anyio import to_thread
 
-from collector.artifacts import deleted
-from collector.artifacts.process import Room, Row, describe
+from collector.container import ContainerCapture
 from collector.documents.list import streamed
 from collector.files.names import Names
-from collector.node.patience import patiently
+from collector.gaps import deleted
+from collector.node.abandonable import run_abandonable
+from collector.node.process_row import Room, Row, describe
 from collector.node.procfs import Process, companions
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings
+from forensics_core.bundle.writer import SourceNotes
 
 NAME = "processes.json"
 METHOD = "proc"
-PATIENCE, LEAST = 5.0, 0.1
+TIMEOUT, LEAST = 5.0, 0.1
 """Seconds that reading one process may take; after many that hang, only the lesser."""
 MAX_CUT = 200
 """Files that were cut and are named one by one in the manifest."""
@@ -46,8 +46,8 @@ HANGING = 60.0
 class _Reading:
     """One round through a container's processes."""
 
-    scene: Scene
-    findings: Findings = field(default_factory=Findings)
+    capture: ContainerCapture
+    notes: SourceNotes = field(default_factory=SourceNotes)
     room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
     programs: Programs = field(default_factory=Programs)
@@ -60,7 +60,7 @@ class _Reading:
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
-            if self.scene.is_over:
+            if self.capture.is_over:
                 self.missed = len(numbers) - position
                 break
             row = await self._row(number)
@@ -73,12 +73,12 @@ class _Reading:
                 del row
                 yield [text]
         if self.missed or self.hung.total or self.cut_total:
-            self.findings.flags.add(Flag.TRUNCATED)
+            self.notes.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
-        seconds = PATIENCE if self._spent < HANGING else LEAST
+        seconds = TIMEOUT if self._spent < HANGING else LEAST
         try:
-            row = await patiently(seconds, f"process {number}", read_row, number, self.room)
+            row = await run_abandonable(seconds, f"process {number}", read_row, number, self.room)
         except Unavailable as hung:
             self._spent += seconds
             self.hung.add(str(number))
@@ -95,41 +95,43 @@ class _Reading:
     def account(self) -> None:
         """Record what is not there."""
         if self.missed:
-            self.scene.lacks_for_time(f"{NAME}, {self.missed} processes")
+            self.capture.record_time_gap(f"{NAME}, {self.missed} processes")
         if self.hung.total:
-            self.scene.lacks(f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}")
+            self.capture.record_gap(
+                f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}"
+            )
         for pid, name, size in self.cut:
             message = f"/proc/{pid}/{name} was longer than what is kept of it"
             facts = {} if size is None else {"size": size}
-            self.scene.lacks(
+            self.capture.record_gap(
                 f"{NAME}, rest of files", "TooLarge", message, requested=True, pid=pid, **facts
             )
         if more := self.cut_total - len(self.cut):
             message = f"{more} more files of processes were cut; their rows say which"
-            self.scene.lacks(f"{NAME}, rest of files", "TooLarge", message)
+            self.capture.record_gap(f"{NAME}, rest of files", "TooLarge", message)
 
 
-async def capture(scene: Scene) -> None:
+async def collect(capture: ContainerCapture) -> None:
     """Store what /proc tells of each process; one that ends meanwhile is left out."""
-    numbers = await members(scene, ArtifactKind.PROCESSES)
+    numbers = await members(capture, ArtifactKind.PROCESSES)
     if not numbers:
         return
-    reading = _Reading(scene)
-    await deleted.account(scene, numbers, reading.programs)
+    reading = _Reading(capture)
+    await deleted.account(capture, numbers, reading.programs)
     head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
-    await scene.add(
+    await capture.add(
         NAME,
         ArtifactKind.PROCESSES,
         streamed(head, "processes", reading.rows(numbers)),
         method=METHOD,
         media_type="application/json",
-        findings=reading.findings,
+        notes=reading.notes,
         whole=True,
     )
     reading.account()
 
 
-async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
+async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     """Return the container's processes; where there are none to see, record why `kind` is missing.
 
     A container in which nothing runs has no processes: nothing that was asked for is lost.
@@ -137,13 +139,15 @@ async def members(scene: Scene, kind: ArtifactKind) -> list[int]:
     found: list[int] = []
     try:
         with suppress(FileNotFoundError):
-            first = await scene.runtime.process(await scene.runtime.inspect(scene.container))
-            found = await to_thread.run_sync(companions, first, scene.container.key)
+            first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
+            found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        scene.lacks(kind, why.reason, str(why), requested=why.reason != "NotRunning")
+        capture.record_gap(kind, why.reason, str(why), requested=why.reason != "NotRunning")
         return []
     if not found:
-        scene.lacks(kind, "NotRunning", "The container ended during the capture", requested=False)
+        capture.record_gap(
+            kind, "NotRunning", "The container ended during the capture", requested=False
+        )
     return found
 
 

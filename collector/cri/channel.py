@@ -19,7 +19,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that a runtime may take for one answer."""
 
 Answer = TypeVar("Answer", bound=Message)
@@ -48,7 +48,7 @@ class Channel:
         answer: type[Answer],
         *,
         namespace: str = "",
-        patience: float = PATIENCE,
+        seconds: float = TIMEOUT,
     ) -> Answer:
         """Call `package.Service/Method` and return its answer.
 
@@ -61,12 +61,12 @@ class Channel:
         )
         metadata = {"containerd-namespace": namespace} if namespace else None
         try:
-            with anyio.fail_after(patience), _uncancelled():
+            with anyio.fail_after(seconds), _uncancelled():
                 return await invoke(request, metadata=metadata)
         except GRPCError as error:
             raise self._refusal(error, method) from error
         except TimeoutError as error:
-            raise self._silent(f"said nothing for {patience:g} s") from error
+            raise self._silent(f"said nothing for {seconds:g} s") from error
         except _BROKEN as error:
             raise self._silent(
                 f"cannot be reached: {str(error) or type(error).__name__}"

@@ -13,8 +13,8 @@ import re
 from itertools import islice
 from pathlib import PurePosixPath
 
-from collector.files.beneath import FOLDER, opened
 from collector.files.logfiles import LogName
+from collector.files.safe_open import FOLDER, opened
 from collector.node.host import Host
 from forensics_core.bundle.layout import fit
 

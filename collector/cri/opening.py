@@ -10,12 +10,12 @@ from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Channel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
 from collector.runtimes.endpoints import Endpoint, look, named
-from collector.runtimes.search import Search, patiently_chosen
+from collector.runtimes.search import Search, chosen_runtime
 from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
 """The schemes of container IDs, and the programs that they are of."""
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that a runtime may take to say who it is."""
 
 
@@ -42,7 +42,7 @@ def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[Cr
                 return runtime
         return await search.end()
 
-    return patiently_chosen(choose, container)
+    return chosen_runtime(choose, container)
 
 
 async def _try(
@@ -78,4 +78,4 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRunti
 
 async def _version(channel: Channel) -> cri.VersionResponse:
     method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
-    return await channel.call(method, request, cri.VersionResponse, patience=PATIENCE)
+    return await channel.call(method, request, cri.VersionResponse, seconds=TIMEOUT)

@@ -19,10 +19,10 @@ from collector.cri.channel import Channel
 from collector.cri.storage import storage
 from collector.files import view
 from collector.files.changes import OpenLayers
-from collector.files.logfiles import PATIENCE, LogFiles, open_logs
+from collector.files.logfiles import TIMEOUT, LogFiles, open_logs
 from collector.files.view import Storage
+from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
-from collector.node.patience import patiently
 from collector.runtimes.runtime import (
     Change,
     ContainerInfo,
@@ -145,7 +145,7 @@ class CriRuntime:
     async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
         """Open the container's log, those of its former starts, and rotated ones."""
         path = inspection.log_path(container)
-        names = await patiently(PATIENCE, "the logs", logfiles.names, self._host, path)
+        names = await run_abandonable(TIMEOUT, "the logs", logfiles.names, self._host, path)
         async with open_logs(self._host, names) as logs:
             yield logs
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
-from collector.files.beneath import FOLDER, opened
 from collector.files.logfiles import LogName
+from collector.files.safe_open import FOLDER, opened
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 

@@ -11,10 +11,10 @@ from anyio import to_thread
 from collector.docker.runtime import DockerRuntime, open_docker, open_docker_at
 from collector.runtimes.endpoints import Endpoint, look, named, same_place
 from collector.runtimes.programs import PROGRAMS
-from collector.runtimes.search import Search, patiently_chosen
+from collector.runtimes.search import Search, chosen_runtime
 from forensics_core.errors import RuntimeUnavailable, SourceError
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that an engine may take to say who it is."""
 
 
@@ -27,7 +27,7 @@ def open_engine(container: str = "") -> AbstractAsyncContextManager[DockerRuntim
     """
     if os.environ.get("DOCKER_HOST"):
         return open_docker()
-    return patiently_chosen(_choose, container)
+    return chosen_runtime(_choose, container)
 
 
 async def _choose(stack: AsyncExitStack, container: str) -> DockerRuntime:
@@ -57,12 +57,12 @@ async def _try(
     async with AsyncExitStack() as opening:
         try:
             runtime = await opening.enter_async_context(open_docker_at(place))
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(TIMEOUT):
                 await runtime.version()
         except (RuntimeUnavailable, SourceError) as error:
             search.note(str(error), final=place.abstract)
         except TimeoutError:
-            search.note(f"The Docker Engine at {place.socket} said nothing for {PATIENCE:g} s.")
+            search.note(f"The Docker Engine at {place.socket} said nothing for {TIMEOUT:g} s.")
         else:
             stack.push_async_callback(opening.pop_all().aclose)
             return runtime

@@ -24,17 +24,17 @@ from anyio import to_thread
 
 from collector.docker import logfiles
 from collector.docker import logs as dockerlogs
-from collector.docker import view as dockerview
+from collector.docker import storage as dockerview
 from collector.docker.answers import described, listed
 from collector.docker.failures import refusal, unreachable
 from collector.docker.jsonfile import nanoseconds, stamp
 from collector.documents.rows import rows
 from collector.files import view
 from collector.files.changes import OpenLayers
-from collector.files.logfiles import PATIENCE as PATIENCE_FOR_LOGS
+from collector.files.logfiles import TIMEOUT as PATIENCE_FOR_LOGS
 from collector.files.logfiles import LogFiles, open_logs, reason
+from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
-from collector.node.patience import patiently
 from collector.runtimes.endpoints import Endpoint
 from collector.runtimes.runtime import (
     Change,
@@ -57,7 +57,7 @@ DEFAULT_SOCKET = "/var/run/docker.sock"
 DEFAULT_HOST = f"unix://{DEFAULT_SOCKET}"
 READ_BUFFER = 1024 * 1024
 """Bytes of an answer that may wait to be read."""
-PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 """Seconds after which an engine that says nothing is given up."""
 WALKING = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 """The same where it first walks through a whole file system, and may be long about it."""
@@ -100,7 +100,7 @@ async def _client(url: str, shown: str) -> AsyncIterator[Docker]:
             hint=f"Write it as {DEFAULT_HOST}, or run this on the engine's machine",
         )
     try:
-        client = Docker(url=url, timeout=PATIENCE)
+        client = Docker(url=url, timeout=TIMEOUT)
     except (ValueError, OSError) as error:
         raise UsageError(
             f"DOCKER_HOST='{shown}' leads nowhere: {error}", hint=f"Write it as {DEFAULT_HOST}"
@@ -176,7 +176,7 @@ class DockerRuntime:
         view.require_root()
         find = (logfiles.names, self._machine, container)
         try:
-            names = await patiently(PATIENCE_FOR_LOGS, "the logs", *find)
+            names = await run_abandonable(PATIENCE_FOR_LOGS, "the logs", *find)
         except OSError as error:
             raise Unavailable(
                 f"The folder of the logs cannot be read: {error}", reason=reason(error)
@@ -289,11 +289,11 @@ class DockerRuntime:
 
     @asynccontextmanager
     async def _get(
-        self, path: str, patience: aiohttp.ClientTimeout = PATIENCE
+        self, path: str, limits: aiohttp.ClientTimeout = TIMEOUT
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         url = f"{self._client.docker_host}/{path}"
         try:
-            answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=patience)
+            answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=limits)
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(error, self.host) from error
         async with answer:

@@ -28,13 +28,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from collector.documents.text import readable
-from collector.files.beneath import PLACE, attribute, open_strictly, opened
 from collector.files.comparison import Comparison
 from collector.files.entries import Row, describe, kind_of, same_status, spell
 from collector.files.hashing import Hashing
-from collector.files.lowers import Folder, Node, descend, is_opaque, is_whiteout, join
+from collector.files.lower_layers import Folder, Node, descend, is_opaque, is_whiteout, join
 from collector.files.names import Names
-from collector.files.visits import Member, Visit, Waiting, note_origin
+from collector.files.safe_open import PLACE, attribute, open_strictly, opened
+from collector.files.walk_queue import UpperEntry, Visit, WalkQueue, note_origin
 
 MAX_ROWS = 500_000
 """Rows of one container; then the list is truncated."""
@@ -55,7 +55,7 @@ class OpenLayers:
     """The directories of an overlay, as descriptors."""
 
     upper: int
-    lowers: tuple[int, ...]
+    lower_layers: tuple[int, ...]
     """Topmost first."""
     marks: bytes
     placeholders: frozenset[bytes] = _PLACEHOLDERS
@@ -79,7 +79,7 @@ class ChangeSet:
     unreadable: Names = field(default_factory=Names, init=False)
     unlisted: Names = field(default_factory=Names, init=False)
     """Directories that were not looked into, being too deep or too many."""
-    _waiting: Waiting = field(default_factory=Waiting, init=False)
+    _waiting: WalkQueue = field(default_factory=WalkQueue, init=False)
 
     def batches(self) -> Iterator[list[str]]:
         """Yield the rows as JSON; every list, even an empty one, after little work."""
@@ -104,7 +104,7 @@ class ChangeSet:
     def rows(self) -> Rows:
         """Yield the rows, folders before what is in them, each once."""
         count = 0
-        self._waiting.push([Visit(b"", tuple((root, b"") for root in self.layers.lowers))])
+        self._waiting.push([Visit(b"", tuple((root, b"") for root in self.layers.lower_layers))])
         while self._waiting.visits and not self._over():
             for row in self._visit(self._waiting.pop()):
                 count += row is not None
@@ -161,14 +161,14 @@ class ChangeSet:
         try:
             with opened(os.open(name, PLACE, dir_fd=upper)) as place:
                 was = image.find(name)
-                member = Member(visit, name, place, image, was, covered.find(name))
+                member = UpperEntry(visit, name, place, image, was, covered.find(name))
                 yield from self._row(member, deeper)
         except OSError as error:
             path = join(visit.path, name)
             if self._trouble(path, error) == "unreadable":
                 yield {"kind": "C", **spell(path), "notes": ["unreadable"]}
 
-    def _row(self, member: Member, deeper: list[Visit]) -> Rows:
+    def _row(self, member: UpperEntry, deeper: list[Visit]) -> Rows:
         status = os.fstat(member.place)
         if is_whiteout(status, member.place, self.layers.marks):
             if member.before:  # else a rename made it, or it hides what was never there
@@ -179,7 +179,7 @@ class ChangeSet:
             yield from self._file(member, status)
             self._enter(replace(member.inside(), shows=False, written=False), deeper)
 
-    def _folder(self, member: Member, status: os.stat_result, deeper: list[Visit]) -> Row:
+    def _folder(self, member: UpperEntry, status: os.stat_result, deeper: list[Visit]) -> Row:
         row = self._describe(member, status)
         inside = self._inside(member)
         note_origin(row, inside.origin)
@@ -208,7 +208,7 @@ class ChangeSet:
             deeper.append(inside)
         return True
 
-    def _inside(self, member: Member) -> Visit:
+    def _inside(self, member: UpperEntry) -> Visit:
         """Return what a directory is compared with, by the kernel's rules."""
         inside = member.inside()
         if is_opaque(member.place, self.layers.marks):
@@ -219,7 +219,7 @@ class ChangeSet:
         node, origin = redirected
         return Visit(member.path, node.folder if node else (), True, origin, member.own)
 
-    def _redirected(self, member: Member) -> tuple[Node | None, bytes] | None:
+    def _redirected(self, member: UpperEntry) -> tuple[Node | None, bytes] | None:
         """Return what a renamed directory, or file without content, was in the image, and where.
 
         A path is one of the whole image, a mere name one of the directory that it lay in before.
@@ -231,7 +231,7 @@ class ChangeSet:
             return None, redirect
         if not redirect.startswith(b"/"):
             return member.image.find(redirect), member.visit.home_of(redirect)
-        top = tuple((root, b"") for root in self.layers.lowers)
+        top = tuple((root, b"") for root in self.layers.lower_layers)
         return descend(top, redirect, self.layers.marks), redirect.strip(b"/")
 
     def _lost(
@@ -258,7 +258,7 @@ class ChangeSet:
                 origin = visit.home_of(name)
                 self._enter(Visit(path, now.folder, True, origin, was.folder, False), deeper)
 
-    def _file(self, member: Member, status: os.stat_result) -> Rows:
+    def _file(self, member: UpperEntry, status: os.stat_result) -> Rows:
         row = note_origin(self._describe(member, status), member.origin)
         try:
             was, below = member.before, member.before
@@ -277,7 +277,7 @@ class ChangeSet:
     def _comparison(self) -> Comparison:
         return Comparison(self.layers.marks, self.hashing)
 
-    def _describe(self, member: Member, status: os.stat_result) -> Row:
+    def _describe(self, member: UpperEntry, status: os.stat_result) -> Row:
         path, was = member.path, member.before
         row = {"kind": "C" if was else "A", **spell(path), **describe(status), "notes": []}
         if was and stat.S_IFMT(was.status.st_mode) != stat.S_IFMT(status.st_mode):

@@ -8,11 +8,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from collector.documents.text import readable
-from collector.files.beneath import attribute, opened
 from collector.files.entries import Attributes, Row, attributes, same_status, spell_attributes
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
-from collector.files.lowers import Node, open_node
+from collector.files.lower_layers import Node, open_node
+from collector.files.safe_open import attribute, opened
 
 Work = Generator[None, None, None]
 """Yields now and then, so that others have a turn."""

@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from collector.files.beneath import open_strictly
-from collector.files.strays import decimal
+from collector.files.safe_open import open_strictly
+from collector.files.sockets import decimal
 from forensics_core.tarindex.member import Member
 
 _FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")

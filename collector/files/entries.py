@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from collector.documents.text import readable
-from collector.files.beneath import attribute
+from collector.files.safe_open import attribute
 
 Row = dict[str, Any]
 Attributes = dict[bytes, bytes]

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from collector.files.beneath import attribute, open_data, opened
+from collector.files.safe_open import attribute, open_data, opened
 
 _GETFLAGS = struct.calcsize("l") << 16 | 0x80006601
 _FSGETXATTR = 0x801C581F

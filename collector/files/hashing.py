@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from collector.files.beneath import open_data, opened
+from collector.files.safe_open import open_data, opened
 from forensics_core.tarindex.content import MAX_HOLES
 
 MAX_FILE = 4 * 1024**3

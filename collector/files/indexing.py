@@ -2,8 +2,8 @@
 
 ::
 
-    async with indexed(scene, findings) as index:
-        await scene.add("rootfs.tar", ..., findings=findings, taps=[index])
+    async with indexed(capture, notes) as index:
+        await capture.add("rootfs.tar", ..., notes=notes, taps=[index])
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from collector.scene import Scene
+from collector.container import ContainerCapture
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import Findings, Label
-from forensics_core.storage.destination import Buffer
+from forensics_core.bundle.writer import ArtifactSpec, SourceNotes
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.rows import Chunk
 from forensics_core.tarindex.stage import TarIndex
@@ -30,8 +30,8 @@ METHOD = "index"
 
 @asynccontextmanager
 async def indexed(
-    scene: Scene,
-    archive: Findings,
+    capture: ContainerCapture,
+    archive: SourceNotes,
     enrich: Callable[[Member], None] | None = None,
     names: tuple[str, str] = (ROOTFS_INDEX, ROOTFS_LOOKUP),
 ) -> AsyncIterator[TarIndex]:
@@ -42,26 +42,26 @@ async def indexed(
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
     index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
-    findings, lookup = Findings(), list[bytes]()
+    notes, lookup = SourceNotes(), list[bytes]()
     async with inlet, task_group() as tasks:
-        tasks.start_soon(_store_rows, scene, names[0], inlet, findings, lookup)
+        tasks.start_soon(_store_rows, capture, names[0], inlet, notes, lookup)
         async with outlet:
             yield index
             await index.close()
             if index.damage:
-                findings.flags.add(Flag.TRUNCATED)
-    await scene.bundle.add(_label(scene, names[1]), _each(lookup))
-    scene.added += 1
+                notes.flags.add(Flag.TRUNCATED)
+    await capture.bundle.add(_label(capture, names[1]), _each(lookup))
+    capture.added += 1
     if index.damage:
         message = f"{names[0]} ends after {index.rows} members: {index.damage}"
-        scene.lacks("rest of the index", "Unreadable", message, requested=False)
+        capture.record_gap("rest of the index", "Unreadable", message, requested=False)
 
 
 async def _store_rows(
-    scene: Scene,
+    capture: ContainerCapture,
     name: str,
     inlet: MemoryObjectReceiveStream[Chunk],
-    findings: Findings,
+    notes: SourceNotes,
     lookup: list[bytes],
 ) -> None:
     async def frames() -> AsyncIterator[Buffer]:
@@ -69,15 +69,15 @@ async def _store_rows(
             lookup.append(chunk.lookup)
             yield chunk.data
 
-    await scene.bundle.add(_label(scene, name), frames(), findings, framed=True)
-    scene.added += 1
+    await capture.bundle.add(_label(capture, name), frames(), notes, framed=True)
+    capture.added += 1
 
 
-def _label(scene: Scene, name: str) -> Label:
-    return Label(
-        container_file(scene.name, name),
+def _label(capture: ContainerCapture, name: str) -> ArtifactSpec:
+    return ArtifactSpec(
+        container_file(capture.name, name),
         ArtifactKind.FILESYSTEM,
-        scene.name,
+        capture.name,
         "application/zstd",
         METHOD,
         Compression.ZSTD,

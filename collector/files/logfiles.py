@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from anyio import CancelScope, to_thread
 
-from collector.files.beneath import FOLDER, PLACE, open_data, opened
+from collector.files.safe_open import FOLDER, PLACE, open_data, opened
+from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
-from collector.node.patience import patiently
 
 MAX_FILES = 64
 """Logs of one container, the newest ones, that are captured."""
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that opening them may take."""
 _BLOCK = 256 * 1024
 
@@ -76,7 +76,7 @@ async def open_logs(host: Host, names: Iterable[LogName]) -> AsyncIterator[LogFi
     """Open the newest of the logs `names`, of which the newest is last, for the block."""
     with ExitStack() as stack:
         try:
-            yield await patiently(PATIENCE, "the logs", _open_all, stack, host, [*names])
+            yield await run_abandonable(TIMEOUT, "the logs", _open_all, stack, host, [*names])
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(stack.close)

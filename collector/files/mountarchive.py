@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 
 from collector.documents.text import readable
 from collector.files import pax
-from collector.files.beneath import (
+from collector.files.mounted import entries
+from collector.files.names import Names
+from collector.files.safe_open import (
     FOLDER,
     mount_number,
     open_data,
@@ -28,8 +30,6 @@ from collector.files.beneath import (
     open_strictly,
     opened,
 )
-from collector.files.mounted import entries
-from collector.files.names import Names
 
 MAX_BYTES = 1024 * 1024 * 1024
 """Bytes of files in one archive, all mounts together, holes included."""

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from collector.files.beneath import FOLDER, mount_number, open_in_root, opened
 from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
+from collector.files.safe_open import FOLDER, mount_number, open_in_root, opened
 from collector.node.procfs import Process
 
 MAX_MOUNTS = 10_000

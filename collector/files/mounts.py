@@ -17,8 +17,8 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
-from collector.files.beneath import opened
 from collector.files.overlay import Layers, mount_points, parse_mountinfo
+from collector.files.safe_open import opened
 from collector.node.host import Host
 from collector.node.procfs import Process
 
@@ -152,13 +152,13 @@ def _mount_layers(layers: Layers) -> int:
     _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     with ExitStack() as stack:
         host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
-        for path in (layers.upper, *layers.lowers, *layers.data):
+        for path in (layers.upper, *layers.lower_layers, *layers.data):
             place = stack.enter_context(opened(host.open(path)))
             numbers.append(str(place).encode())
         os.chdir("/proc/thread-self/fd")
-        count = 1 + len(layers.lowers)
-        lowers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
-        _mount_overlay(b"lowerdir=" + lowers, layers.marks)
+        count = 1 + len(layers.lower_layers)
+        lower_layers = b"::".join([b":".join(numbers[:count]), *numbers[count:]])
+        _mount_overlay(b"lowerdir=" + lower_layers, layers.marks)
         return os.open("/proc", _DIRECTORY)
 
 

@@ -24,7 +24,7 @@ class Layers:
 
     upper: bytes
     """What the container wrote."""
-    lowers: tuple[bytes, ...]
+    lower_layers: tuple[bytes, ...]
     """The image's layers, topmost first."""
     marks: bytes = b"trusted.overlay."
     """How the names of overlayfs's own attributes begin. Those that begin otherwise were set in the
@@ -35,33 +35,35 @@ class Layers:
     @property
     def complete(self) -> bool:
         """Whether every path is absolute: a relative one leads nowhere by itself."""
-        return all(path.startswith(b"/") for path in (self.upper, *self.lowers, *self.data))
+        return all(path.startswith(b"/") for path in (self.upper, *self.lower_layers, *self.data))
 
 
 def parse_options(options: Iterable[bytes]) -> Layers | None:
     """Return the layers that mount options, unescaped, name; None without upper or lower."""
-    upper, lowers, data, marks = b"", list[bytes](), list[bytes](), b"trusted.overlay."
+    upper, lower_layers, data, marks = b"", list[bytes](), list[bytes](), b"trusted.overlay."
     for option in options:
         name, _, value = option.partition(b"=")
         if name == b"upperdir":
             upper = value
         elif name == b"lowerdir":
-            lowers, data = _split(value)
+            lower_layers, data = _split(value)
         elif name in {b"lowerdir+", b"datadir+"}:
-            (lowers if name == b"lowerdir+" else data).append(value)
+            (lower_layers if name == b"lowerdir+" else data).append(value)
         elif name == b"userxattr":
             marks = b"user.overlay."
-    return Layers(upper, tuple(lowers), marks, tuple(data)) if upper and lowers else None
+    return (
+        Layers(upper, tuple(lower_layers), marks, tuple(data)) if upper and lower_layers else None
+    )
 
 
 def _split(value: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the paths in `lowerdir`, those behind a double colon apart."""
     first, *rest = _DOUBLE.split(value)
-    lowers, data = (
+    lower_layers, data = (
         [_ESCAPED.sub(rb"\1", path) for path in _SEPARATOR.split(part) if path]
         for part in (first, b":".join(rest))
     )
-    return lowers, data
+    return lower_layers, data
 
 
 def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:

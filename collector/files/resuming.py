@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from collector.files.beneath import open_strictly, opened
+from collector.files.safe_open import open_strictly, opened
 
 MAX_RUNS = 64
 """Times that tar is started for one file system."""

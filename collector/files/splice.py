@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.headers import (
     BLOCK,
     EXTENSIONS,

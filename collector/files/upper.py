@@ -27,15 +27,16 @@ from anyio import CancelScope, to_thread
 
 from collector.documents.text import readable
 from collector.files import pax
-from collector.files.beneath import FOLDER, PLACE, open_data, opened
-from collector.files.lowers import join
+from collector.files.lower_layers import join
 from collector.files.names import Names
-from collector.files.strays import decimal
-from collector.node.patience import patiently
+from collector.files.safe_open import FOLDER, PLACE, open_data, opened
+from collector.files.sockets import decimal, socket_member
+from collector.node.abandonable import run_abandonable
+from forensics_core.tarindex.member import Member, absolute
 
 MAX_FILES = 2048
 """Entries of one container that are held."""
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that opening them may take."""
 _BLOCK = 256 * 1024
 _TYPES = {
@@ -59,6 +60,16 @@ class HeldUpper:
     """Whether these are all that there were."""
     unread: Names = field(default_factory=Names)
     """Files of which the archive has zeros, at least at the end: they could not be read."""
+    sockets: Names = field(default_factory=Names)
+    """Sockets, which the archive cannot have."""
+
+    def socket_members(self) -> Iterator[Member]:
+        """Yield the index's rows of the sockets, and note their names."""
+        for path, place in self.places:
+            found = os.fstat(place)
+            if stat.S_ISSOCK(found.st_mode):
+                self.sockets.add(readable(path))
+                yield socket_member(absolute(path), found)
 
     async def archive(self) -> AsyncIterator[bytes]:
         """Yield a pax archive of them."""
@@ -100,7 +111,7 @@ async def hold_upper(upper: int, limit: int = MAX_FILES) -> AsyncIterator[HeldUp
     """
     with ExitStack() as stack:
         try:
-            yield await patiently(PATIENCE, "the upper directory", _hold, stack, upper, limit)
+            yield await run_abandonable(TIMEOUT, "the upper directory", _hold, stack, upper, limit)
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(stack.close)

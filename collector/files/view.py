@@ -13,18 +13,18 @@ from pathlib import Path
 from anyio import CancelScope, to_thread
 
 from collector.files import mounts
-from collector.files.beneath import opened
 from collector.files.changes import OpenLayers
 from collector.files.overlay import Layers
+from collector.files.safe_open import opened
+from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
-from collector.node.patience import patiently
 from collector.node.procfs import Process
 from collector.runtimes.runtime import ContainerInfo, Unavailable
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 """A directory of the runtime's; CRI-O names its layers by symbolic links, which stay inside."""
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds that opening a container's layers may take."""
 
 _OWN_WORD = (
@@ -68,7 +68,7 @@ class Storage:
 async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> AsyncIterator[Root]:
     """Open the container's merged file system as a directory. Raises `Unavailable`."""
     require_root()
-    descriptor = await patiently(PATIENCE, "the file system", _open, container, storage, host)
+    descriptor = await run_abandonable(TIMEOUT, "the file system", _open, container, storage, host)
     try:
         yield descriptor
     finally:
@@ -86,13 +86,13 @@ async def open_layers(storage: Storage, host: Host) -> AsyncIterator[OpenLayers]
         raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
     with ExitStack() as stack:
         opening = (stack, layers, host)
-        places = await patiently(PATIENCE, "the overlay's layers", _open_all, *opening)
+        places = await run_abandonable(TIMEOUT, "the overlay's layers", _open_all, *opening)
         names = frozenset(os.fsencode(path).strip(b"/") for path in storage.destinations)
         yield OpenLayers(places[0], tuple(places[1:]), layers.marks, names)
 
 
 def _open_all(stack: ExitStack, layers: Layers, host: Host) -> Sequence[int]:
-    paths = (layers.upper, *layers.lowers)
+    paths = (layers.upper, *layers.lower_layers)
     _allow_descriptors(5 * len(paths) + 256)
     try:
         return [stack.enter_context(opened(host.open(path, _FOLDER))) for path in paths]

@@ -21,11 +21,11 @@ import anyio
 from anyio import to_thread
 from pydantic import ValidationError
 
-from collector.byhand import single_scheme
 from collector.capture import Result, bundle_url, capture
-from collector.job.announcer import announced, say
-from collector.job.lastwords import leave, of_error, of_result
-from collector.job.sigterm import EarlySignal
+from collector.job.progress_log import progress_logged, write_line
+from collector.job.sigterm import SigtermLatch
+from collector.job.termination_message import of_error, of_result, write_message
+from collector.local import single_scheme
 from collector.runtimes.opening import open_runtime
 from collector.stop import Stop
 from forensics_core._internal import strict_json
@@ -35,8 +35,9 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
-from forensics_core.storage.locate import open_destination, parse_location
+from forensics_core.storage.locate import parse_location
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ def _rate(environ: Mapping[str, str]) -> int:
         raise UsageError(f"FORENSICS_RATE: {error}", hint="Give a size, such as 100MiB") from error
 
 
-def run_job(path: Path, environ: Mapping[str, str], early: EarlySignal | None = None) -> Result:
+def run_job(path: Path, environ: Mapping[str, str], early: SigtermLatch | None = None) -> Result:
     """Carry out the order in the file `path`, and leave a message of how it ended.
 
     `early` may have heard a SIGTERM before; then the bundle says of everything that it is missing.
@@ -97,7 +98,7 @@ def run_job(path: Path, environ: Mapping[str, str], early: EarlySignal | None = 
     where a signal ended it without a manifest.
     """
     try:
-        result = _run(path, environ, early or EarlySignal())
+        result = _run(path, environ, early or SigtermLatch())
     except BaseException as error:
         _end(of_error(error), environ)
         raise
@@ -106,17 +107,17 @@ def run_job(path: Path, environ: Mapping[str, str], early: EarlySignal | None = 
 
 
 def _end(words: bytes, environ: Mapping[str, str]) -> None:
-    leave(words, environ)
-    say(b'{"event":"ended",' + words[1:] + b"\n")
+    write_message(words, environ)
+    write_line(b'{"event":"ended",' + words[1:] + b"\n")
 
 
-def _run(path: Path, environ: Mapping[str, str], early: EarlySignal) -> Result:
+def _run(path: Path, environ: Mapping[str, str], early: SigtermLatch) -> Result:
     settings = JobSettings.from_environ(environ)
     order, document = load_order(path)
 
     async def work(stop: Stop) -> Result:
         meter = Meter()
-        async with announced(meter):
+        async with progress_logged(meter):
             return await carry_out(order, document, settings, stop, meter)
 
     return anyio.run(until_stopped, work, max(settings.grace - ABORTING, 1), early)
@@ -185,11 +186,11 @@ async def carry_out(
 
 
 async def until_stopped(
-    work: Callable[[Stop], Awaitable[T]], patience: float, early: EarlySignal
+    work: Callable[[Stop], Awaitable[T]], seconds: float, early: SigtermLatch
 ) -> T:
     """Return what `work` returns; SIGTERM asks it to stop, `early` may have heard one before.
 
-    At a second one, or after `patience` seconds, it is cancelled. Raises `Terminated` then.
+    At a second one, or after `seconds`, it is cancelled. Raises `Terminated` then.
     """
     stop = Stop()
     results: list[T] = []
@@ -197,7 +198,7 @@ async def until_stopped(
         async with task_group() as tasks:
             if early.heard:
                 stop.request()
-            tasks.start_soon(_heed, signals, stop, patience, tasks.cancel_scope)
+            tasks.start_soon(_heed, signals, stop, seconds, tasks.cancel_scope)
             results.append(await work(stop))
             tasks.cancel_scope.cancel()
     if not results:
@@ -208,13 +209,13 @@ async def until_stopped(
 async def _heed(
     signals: AsyncIterator[signal.Signals],
     stop: Stop,
-    patience: float,
+    seconds: float,
     scope: anyio.CancelScope,
 ) -> None:
     if not stop.requested:
         await anext(signals)
         stop.request()
-    await to_thread.run_sync(say, b'{"event":"stopping"}\n')
-    with anyio.move_on_after(patience):
+    await to_thread.run_sync(write_line, b'{"event":"stopping"}\n')
+    with anyio.move_on_after(seconds):
         await anext(signals)
     scope.cancel()

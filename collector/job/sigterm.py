@@ -3,7 +3,7 @@
 The first process of a container ignores a signal for which it has no handler. Until the work order
 is being carried out, the signal is only remembered::
 
-    early = EarlySignal()
+    early = SigtermLatch()
     early.listen()
     ...  # load what takes a while
     if early.heard:
@@ -16,7 +16,7 @@ import signal
 from types import FrameType
 
 
-class EarlySignal:
+class SigtermLatch:
     """Remembers one SIGTERM. Whoever sets another handler takes over from it."""
 
     def __init__(self) -> None:

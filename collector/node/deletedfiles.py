@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
 
-from collector.files.beneath import open_in_root, opened
+from collector.files.safe_open import open_in_root, opened
 from collector.node.procfs import Process
 
 MAX_FILES = 10_000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from collector.files.beneath import open_in_root, opened
+from collector.files.safe_open import open_in_root, opened
 from collector.node.procfs import host_proc
 
 MAX_FILE = 1024 * 1024

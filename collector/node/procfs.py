@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
-from collector.node.patience import keep_on
+from collector.node.abandonable import raise_if_abandoned
 
 HOST_PROC = "FORENSICS_HOST_PROC"
 """The environment variable that says where the containers' machine has its /proc: in a Job it is
@@ -72,7 +72,7 @@ class Process:
             content = bytearray()
             while len(content) < limit and (more := stream.read(min(_STEP, limit - len(content)))):
                 content += more
-                keep_on()
+                raise_if_abandoned()
             if len(content) >= limit and stream.read(1):
                 self.cut.append(name)
         return bytes(content)
@@ -176,7 +176,7 @@ def _little(folder: int, name: str) -> bytes:
 
 def _each(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
     for entry in entries:
-        keep_on()
+        raise_if_abandoned()
         yield entry.name
 
 

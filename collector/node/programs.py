@@ -15,8 +15,8 @@ import stat
 import time
 from dataclasses import dataclass, field
 
-from collector.files.beneath import opened
-from collector.node.patience import patiently
+from collector.files.safe_open import opened
+from collector.node.abandonable import run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
 
@@ -49,7 +49,9 @@ class Programs:
             limit = min(self.seconds, MAX_SECONDS / 4)
             if limit <= 0:
                 raise Unavailable("The time for hashing is used up", reason="Deadline")
-            found = await patiently(limit, f"the program of {pid}", self.look, pid, begun + limit)
+            found = await run_abandonable(
+                limit, f"the program of {pid}", self.look, pid, begun + limit
+            )
         except (FileNotFoundError, ProcessLookupError):
             return ""  # a thread of the kernel, or a process that has ended
         except (Unavailable, OSError):

@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from collector.files.beneath import opened
 from collector.files.mounts import enter, mount_queues
+from collector.files.safe_open import opened
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 
-from collector.files.beneath import mount_number, opened
+from collector.files.safe_open import mount_number, opened
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200
@@ -33,6 +33,9 @@ _LITTLE = 64 * 1024
 _NUMBER = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 _COUNT = re.compile(rb"^(?:scm_fds|UserFiles):\s*([1-9]\d*)$", re.MULTILINE)
 _SPACE = re.compile(rb"(mnt|ipc|net):\[\d+\]")
+_AREA = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+ \d+) +/", re.MULTILINE
+)
 _ROW = re.compile(rb"^(\d+) \d+ \S+ (\S+) .* - (\S+) ", re.MULTILINE)
 
 
@@ -98,17 +101,41 @@ class Unlisted:
     def _process(self, process: Process) -> None:
         for name in ("cwd", "root", "exe"):
             with suppress(OSError):
-                link = process.link(name)
-                flags = os.O_PATH | os.O_CLOEXEC
-                with opened(os.open(name, flags, dir_fd=process.folder)) as place:
-                    self._judge_mount(process, link, name, b"%d" % mount_number(place))
+                self._judge_place(process, name)
+        for name in self._mapped(process):
+            if self._is_over(process):
+                return
+            with suppress(FileNotFoundError, ProcessLookupError):
+                self._judge_place(process, name)
         for name in self._open_files(process):
-            self.links -= 1
-            if self.links < 0 or time.monotonic() > self.until:
-                self.unseen.append(process.pid)
+            if self._is_over(process):
                 return
             with suppress(OSError):
                 self._open_file(process, name)
+
+    def _is_over(self, process: Process) -> bool:
+        """Count one more link, and note the process if that is one too many."""
+        self.links -= 1
+        over = self.links < 0 or time.monotonic() > self.until
+        if over:
+            self.unseen.append(process.pid)
+        return over
+
+    def _judge_place(self, process: Process, name: str) -> None:
+        link, flags = process.link(name), os.O_PATH | os.O_CLOEXEC
+        with opened(os.open(name, flags, dir_fd=process.folder)) as place:
+            self._judge_mount(process, link, name, b"%d" % mount_number(place))
+
+    def _mapped(self, process: Process) -> list[str]:
+        """Return where files are mapped, each file once; what is deleted is looked at elsewhere."""
+        found: dict[bytes, str] = {}
+        with suppress(FileNotFoundError, ProcessLookupError):
+            table = process.read("maps", MAX_TABLE)
+            if "maps" in process.cut:
+                self.unseen.append(process.pid)
+            for start, end, file in _AREA.findall(table):
+                found.setdefault(file, f"map_files/{int(start, 16):x}-{int(end, 16):x}")
+        return list(found.values())
 
     def _open_files(self, process: Process) -> Iterator[str]:
         for folder in ("", *(f"task/{number}/" for number in self._threads(process))):

@@ -31,7 +31,7 @@ def thaw_command(containers: tuple[str, ...]) -> None:
 
 
 async def _thaw(references: tuple[str, ...]) -> dict[str, str]:
-    from collector.byhand import single_scheme
+    from collector.local import single_scheme
     from collector.pausing.thaw import thaw
     from collector.runtimes.opening import open_runtime
 

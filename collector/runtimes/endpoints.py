@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collector.files.beneath import opened
+from collector.files.safe_open import opened
 from collector.node.host import Host
 from collector.node.listening import listening
 from collector.node.procfs import HOST_PROC, Process, pids

@@ -2,7 +2,7 @@
 
 A process may restart just now, and several may run, of which one knows the container::
 
-    async with patiently_chosen(choose, "containerd://4f2a...") as runtime:
+    async with chosen_runtime(choose, "containerd://4f2a...") as runtime:
         ...
 """
 
@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Runtime)
 
 
 @asynccontextmanager
-async def patiently_chosen(
+async def chosen_runtime(
     choose: Callable[[AsyncExitStack, str], Awaitable[R]], container: str
 ) -> AsyncIterator[R]:
     """Yield what `choose` returns for `container`; it opens what it needs on the stack it is given.

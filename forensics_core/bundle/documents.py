@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import aclosing
+from typing import IO
 
 import zstandard
 from anyio import to_thread
@@ -56,22 +57,28 @@ def _joined(stored: bytes, expected: ExpectedObject) -> bytes:
 
 def unpacked(stored: bytes, expected: ExpectedObject) -> Iterator[bytes]:
     """Yield the original bytes in pieces, no more than promised, and verify them at the end."""
+    return unpacked_file(io.BytesIO(stored), expected)
+
+
+def unpacked_file(stored: IO[bytes], expected: ExpectedObject) -> Iterator[bytes]:
+    """Do the same with what is stored in a file, which was verified before."""
     if not expected.compressed:
-        yield from (stored[at : at + _PIECE] for at in range(0, len(stored), _PIECE))
+        yield from iter(lambda: stored.read(_PIECE), b"")
         return
     digest, left = hashlib.sha256(), expected.original_size
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
-    stream = decompressor.stream_reader(io.BytesIO(stored), read_across_frames=True)
+    stream = decompressor.stream_reader(stored, read_across_frames=True)
     try:
         while left and (piece := stream.read(min(left, _PIECE))):
             left -= len(piece)
             digest.update(piece)
             yield piece
+        more = stream.read(1)
     except zstandard.ZstdError as error:
         raise VerificationError(
             f"{expected.name} cannot be decompressed: {error}", hint=_UNPROVEN
         ) from error
-    if digest.hexdigest() != expected.original_sha256:
+    if more or digest.hexdigest() != expected.original_sha256:
         raise VerificationError(
             f"{expected.name}: decompressed it is not what the manifest says", hint=_UNPROVEN
         )

@@ -28,8 +28,8 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.storage.folder import UNFINISHED
-from forensics_core.storage.store import check_name
+from forensics_core.storage.local import UNFINISHED
+from forensics_core.storage.objects import check_name
 from forensics_core.tarindex.archive import MAX_FRAME
 
 _RESERVED = (UNFINISHED, UNVERIFIED)

@@ -29,9 +29,9 @@ from forensics_core.bundle.verify import WORKERS
 from forensics_core.errors import AccessDenied, ObjectExists, ObjectNotFound, VerificationError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.blocks import BLOCK_SIZE
-from forensics_core.storage.folder import UNFINISHED, FolderDestination
+from forensics_core.storage.local import UNFINISHED, LocalStorage
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.store import read_small
+from forensics_core.storage.storage import read_small
 
 _MAX_PART = 255 - len(UNVERIFIED) - len(UNFINISHED)
 """Bytes of a file's name: file systems take 255, endings included."""
@@ -73,7 +73,7 @@ async def fetch(
     With `decompress` every archive is there as it was before compression, too. Raises what
     `open_bundle` raises, `ObjectExists` for a folder in use, and other `DestinationError`s.
     """
-    destination = FolderDestination(await to_thread.run_sync(_free, folder))
+    destination = LocalStorage(await to_thread.run_sync(_free, folder))
     await destination.check()
     async with open_bundle(location, access=access) as bundle:
         meter = progress or Meter()
@@ -96,7 +96,7 @@ class Fetcher:
     def __init__(
         self,
         bundle: BundleReader,
-        destination: FolderDestination,
+        destination: LocalStorage,
         meter: Meter,
         *,
         decompress: bool,

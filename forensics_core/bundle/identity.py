@@ -17,8 +17,7 @@ from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.reader import BundleReader, Located
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import UsageError
-from forensics_core.storage.locate import parse_location
-from forensics_core.storage.s3.destination import S3Place
+from forensics_core.storage.locate import S3Location, parse_location
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ def is_copy(capture: Capture, url: str) -> bool:
     return signed is not None and signed != _place(url)
 
 
-def _place(url: str) -> S3Place | Path | None:
+def _place(url: str) -> S3Location | Path | None:
     """Return where a URL leads; None for what is none, or relative to a folder of long ago."""
     if "://" not in url and not url.startswith("/"):
         return None

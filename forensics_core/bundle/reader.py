@@ -33,8 +33,9 @@ from forensics_core.errors import (
     UsageError,
     VerificationError,
 )
+from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.store import Entry, Store, open_store, read_small
+from forensics_core.storage.storage import ReadableStorage, open_storage, read_small
 
 MANIFEST_LIMIT = 16 * 1024 * 1024
 """Bytes that a manifest may have: thirty thousand artifacts, or hundreds with many remarks. The
@@ -45,10 +46,10 @@ operator seals none of more than 8 MiB."""
 class Located:
     """A bundle whose manifest was read, but not yet understood."""
 
-    store: Store
+    store: ReadableStorage
     manifest: bytes
     """Exactly as stored: what the seal is over."""
-    versions: dict[str, list[Entry]] | None
+    versions: dict[str, list[StoredObject]] | None
     """All that lies there, by name, each name's versions the oldest first; None where the identity
     may not list."""
     chosen: Mapping[str, str | None]
@@ -67,7 +68,7 @@ class Located:
             return self.chosen[name]
         return version_to_read((self.versions or {}).get(name, ()), recorded)
 
-    def history(self, name: str) -> list[Entry]:
+    def history(self, name: str) -> list[StoredObject]:
         """Return the versions of `name`, the oldest first, without delete markers."""
         return written((self.versions or {}).get(name, ()))
 
@@ -192,7 +193,7 @@ async def locate(
 
     Of several versions `sha256` or the public `key`, in PEM, tells which one was sealed.
     """
-    async with open_store(location, access=access) as store:
+    async with open_storage(location, access=access) as store:
         crowded = ""
         try:
             versions = await _versions(store)
@@ -206,7 +207,7 @@ async def locate(
         yield Located(store, manifest, versions, chosen, crowded=crowded)
 
 
-async def _versions_of_ours(store: Store) -> dict[str, list[Entry]]:
+async def _versions_of_ours(store: ReadableStorage) -> dict[str, list[StoredObject]]:
     """Return the versions of what every bundle has, where so much lies there that nobody lists it.
 
     The manifest names the versions of everything else: whoever may add objects keeps nobody from
@@ -216,8 +217,8 @@ async def _versions_of_ours(store: Store) -> dict[str, list[Entry]]:
     return {name: history for name, history in histories.items() if history}
 
 
-async def _versions(store: Store) -> dict[str, list[Entry]] | None:
-    versions: dict[str, list[Entry]] = {}
+async def _versions(store: ReadableStorage) -> dict[str, list[StoredObject]] | None:
+    versions: dict[str, list[StoredObject]] = {}
     try:
         for entry in await store.list():
             versions.setdefault(entry.name, []).append(entry)
@@ -229,8 +230,8 @@ async def _versions(store: Store) -> dict[str, list[Entry]] | None:
 
 
 async def _choose(
-    store: Store,
-    versions: dict[str, list[Entry]] | None,
+    store: ReadableStorage,
+    versions: dict[str, list[StoredObject]] | None,
     sha256: str,
     key: bytes | None,
     limit: int,
@@ -252,7 +253,9 @@ async def _choose(
     return {MANIFEST: manifests[0].version_id}
 
 
-def _not_found(store: Store, versions: dict[str, list[Entry]] | None) -> BundleNotFound:
+def _not_found(
+    store: ReadableStorage, versions: dict[str, list[StoredObject]] | None
+) -> BundleNotFound:
     below = _bundles_below(versions or {})
     if below:
         return BundleNotFound(
@@ -268,7 +271,7 @@ def _not_found(store: Store, versions: dict[str, list[Entry]] | None) -> BundleN
     )
 
 
-def _bundles_below(names: Sequence[str] | dict[str, list[Entry]]) -> list[str]:
+def _bundles_below(names: Sequence[str] | dict[str, list[StoredObject]]) -> list[str]:
     ending = f"/{MANIFEST}"
     found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
     return found if len(found) <= 3 else [*found[:3], f"and {len(found) - 3} more"]

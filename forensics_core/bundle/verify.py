@@ -36,7 +36,7 @@ from forensics_core.errors import (
 )
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.store import read_small
+from forensics_core.storage.storage import read_small
 
 
 async def verify(

@@ -27,7 +27,8 @@ from forensics_core.errors import (
     TooManyObjects,
     VerificationError,
 )
-from forensics_core.storage.store import Entry, Store, read_small
+from forensics_core.storage.objects import StoredObject
+from forensics_core.storage.storage import ReadableStorage, read_small
 
 MOST = 16
 """Versions of one object that are looked at, the first ones: whatever comes after so many was added
@@ -35,16 +36,16 @@ by somebody else, and each may cost a download."""
 SEAL_ROOM = 4096
 """Bytes of a seal beside the manifest within it, which is in base64."""
 
-History = Mapping[str, Sequence[Entry]]
+History = Mapping[str, Sequence[StoredObject]]
 """Each object's versions, the oldest first, delete markers included."""
 
 
-def written(versions: Sequence[Entry]) -> list[Entry]:
+def written(versions: Sequence[StoredObject]) -> list[StoredObject]:
     """Return the versions that have content: those that are no delete markers."""
     return [entry for entry in versions if not entry.deleted]
 
 
-def version_to_read(versions: Sequence[Entry], recorded: str | None) -> str | None:
+def version_to_read(versions: Sequence[StoredObject], recorded: str | None) -> str | None:
     """Return the version of an object that is the evidence; None means the current one.
 
     It is the recorded one, or the first where that is not among `versions`, as in a copy. Where
@@ -57,7 +58,7 @@ def version_to_read(versions: Sequence[Entry], recorded: str | None) -> str | No
     return there[0].version_id if there[0].version_known else recorded
 
 
-async def history_of(store: Store, name: str) -> list[Entry] | None:
+async def history_of(store: ReadableStorage, name: str) -> list[StoredObject] | None:
     """Return the versions of one object; None where they may not be listed.
 
     Raises `DestinationUnreachable`, and `TooManyObjects`: which one is the first is not known then.
@@ -71,7 +72,7 @@ async def history_of(store: Store, name: str) -> list[Entry] | None:
 
 
 async def choose_manifest(
-    store: Store, versions: Sequence[Entry], sha256: str, *, limit: int
+    store: ReadableStorage, versions: Sequence[StoredObject], sha256: str, *, limit: int
 ) -> str | None:
     """Return the version of the manifest that has this SHA-256, or else the first.
 
@@ -87,7 +88,7 @@ async def choose_manifest(
 
 
 async def choose_sealed(
-    store: Store, history: History, key: bytes, *, limit: int
+    store: ReadableStorage, history: History, key: bytes, *, limit: int
 ) -> dict[str, str | None]:
     """Return the versions of manifest and seal that belong together under `key`; empty if none do.
 
@@ -105,8 +106,12 @@ async def choose_sealed(
 
 
 async def find_seal(
-    store: Store, versions: Sequence[Entry], holds: Callable[[bytes], None], *, limit: int
-) -> Entry | None:
+    store: ReadableStorage,
+    versions: Sequence[StoredObject],
+    holds: Callable[[bytes], None],
+    *,
+    limit: int,
+) -> StoredObject | None:
     """Return the first version of the seal for which `holds` raises no `VerificationError`."""
     for entry in written(versions)[:MOST]:
         seal = await _read(store, entry, limit)
@@ -123,12 +128,12 @@ async def _accepts(holds: Callable[[bytes], None], seal: bytes) -> bool:
     return True
 
 
-def _may_hold(seal: Entry, manifest: Entry) -> bool:
+def _may_hold(seal: StoredObject, manifest: StoredObject) -> bool:
     """Whether a seal has about the size that one over this manifest has."""
     return 0 <= seal.size - manifest.size * 4 // 3 <= SEAL_ROOM
 
 
-async def _read(store: Store, entry: Entry, limit: int) -> bytes | None:
+async def _read(store: ReadableStorage, entry: StoredObject, limit: int) -> bytes | None:
     """Return a version's content, or None if it went away, or is larger than any of ours."""
     try:
         return await read_small(store, entry.name, entry.version_id, limit=limit)
@@ -136,7 +141,7 @@ async def _read(store: Store, entry: Entry, limit: int) -> bytes | None:
         return None
 
 
-async def _has_digest(store: Store, entry: Entry, sha256: str) -> bool:
+async def _has_digest(store: ReadableStorage, entry: StoredObject, sha256: str) -> bool:
     digest = hashlib.sha256()
     try:
         async with aclosing(store.read(entry.name, entry.version_id)) as blocks:

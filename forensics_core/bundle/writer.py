@@ -3,7 +3,8 @@
 A bundle without a manifest is unfinished, always::
 
     bundle = BundleWriter(destination, meter)
-    await bundle.add(Label("containers/web/inspect.json", ArtifactKind.INSPECT, "web"), one(data))
+    spec = ArtifactSpec("containers/web/inspect.json", ArtifactKind.INSPECT, "web")
+    await bundle.add(spec, one(data))
     statement = await bundle.finish(capture)
 """
 
@@ -35,7 +36,8 @@ from forensics_core.bundle.manifest import (
 from forensics_core.pipeline import stages
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
-from forensics_core.storage.destination import Buffer, Destination, StoredObject
+from forensics_core.storage.objects import Buffer, StoredObject
+from forensics_core.storage.storage import Storage
 
 CLOSING = 30.0
 """Seconds that a bundle whose capture is cancelled at the very end may take to become whole."""
@@ -52,7 +54,7 @@ ROOM_OF_A_REMARK = 200
 
 
 @dataclass(slots=True)
-class Findings:
+class SourceNotes:
     """What a source noticed while it was read; complete once it has ended."""
 
     flags: set[Flag] = field(default_factory=set)
@@ -76,7 +78,7 @@ def shortened(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class ArtifactSpec:
     """What is known of an artifact before its first byte."""
 
     name: str
@@ -91,7 +93,7 @@ class Label:
 class BundleWriter:
     """A bundle being written to `destination`, which is the bundle's own folder."""
 
-    def __init__(self, destination: Destination, meter: Meter | None = None) -> None:
+    def __init__(self, destination: Storage, meter: Meter | None = None) -> None:
         self.destination = destination
         self.meter = meter or Meter()
         self.artifacts: list[Artifact] = []
@@ -100,9 +102,9 @@ class BundleWriter:
 
     async def add(
         self,
-        label: Label,
+        spec: ArtifactSpec,
         source: AsyncIterable[Buffer],
-        findings: Findings | None = None,
+        notes: SourceNotes | None = None,
         *,
         taps: Sequence[stages.Stage] = (),
         framed: bool = False,
@@ -114,21 +116,21 @@ class BundleWriter:
         the error is raised, and the bundle goes on without the artifact.
         """
         started, clock = datetime.now(UTC), time.monotonic()
-        steps, original, stored = _steps(label.compression)
-        with self.meter.during(label.name):
-            target = self.destination.create(label.name, content_type=label.media_type)
+        steps, original, stored = _steps(spec.compression)
+        with self.meter.during(spec.name):
+            target = self.destination.create(spec.name, content_type=spec.media_type)
             async with target as writer:
                 way = [*taps, *steps]
                 await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
-        findings = findings or Findings()
+        notes = notes or SourceNotes()
         artifact = Artifact(
-            name=label.name,
-            kind=label.kind,
-            container=label.container,
-            media_type=label.media_type,
-            method=label.method,
-            compression=label.compression,
+            name=spec.name,
+            kind=spec.kind,
+            container=spec.container,
+            media_type=spec.media_type,
+            method=spec.method,
+            compression=spec.compression,
             sha256=stored.sha256,
             size=kept.size,
             original_sha256=original.sha256,
@@ -138,9 +140,9 @@ class BundleWriter:
             seconds=round(time.monotonic() - clock, 6),
             version_id=kept.version_id,
             crc64nvme=kept.crc64nvme,
-            flags=tuple(sorted(findings.flags)),
-            remarks=self._with_room(findings.remarks),
-            remarks_total=findings.remarks_total,
+            flags=tuple(sorted(notes.flags)),
+            remarks=self._with_room(notes.remarks),
+            remarks_total=notes.remarks_total,
         )
         self.artifacts.append(artifact)
         self.meter.artifacts_done += 1
@@ -170,7 +172,7 @@ class BundleWriter:
         if taken is not None:
             self.artifacts[-1] = last.model_copy(update={"version_id": taken.version_id})
 
-    def lacks(self, gap: NotCaptured) -> None:
+    def record_gap(self, gap: NotCaptured) -> None:
         """Record that something is not in the bundle."""
         self.not_captured.append(gap)
 

@@ -12,14 +12,15 @@ import click
 
 from forensics_core.cli.opening import opened
 from forensics_core.cli.options import owner_option
-from forensics_core.cli.render import prose
+from forensics_core.cli.render import counted, prose
 from forensics_core.cli.running import run
-from forensics_core.errors import UsageError
+from forensics_core.errors import ForensicsError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from forensics_core.bundle.manifest import Artifact
     from forensics_core.bundle.reader import BundleReader
 
+WHY_MISSING = "'forensics ls' shows the reason under 'Not captured'"
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -49,9 +50,10 @@ def export_command(
 ) -> None:
     """Write what is in the bundle at LOCATION in a layout that other tools open.
 
-    Everything is verified on the way: what is not as the manifest says makes the exit code 3.
-    Nothing in the bundle is changed. With --oci the layers are the bundle's own archives: from a
-    folder they are hard links to them, so do not let a tool write to them.
+    Everything is verified on the way: what is not as the manifest says is left out and named, the
+    rest is written, and the exit code is 3. Nothing in the bundle is changed. With --oci the layers
+    are the bundle's own archives: from a folder they are hard links to them, so do not let a tool
+    write to them.
     """
     chosen = [each for each in (oci, tar, seed) if each is not None]
     if len(chosen) != 1:
@@ -70,32 +72,49 @@ async def _export(
     async with opened(location, owner) as bundle:
         names = [bundle.check_container(name) for name in containers] or bundle.containers
         if oci is not None:
-            await _as_oci(bundle, names, oci)
+            failures = await _as_oci(bundle, names, oci)
         elif seed is not None:
-            await _as_seed(bundle, names, seed)
-        elif tar is not None:
-            await _as_tar(bundle, names, tar)
+            failures = await _as_seed(bundle, names, seed)
+        else:
+            failures = await _as_tar(bundle, names, tar or Path("-"))
+    _conclude(failures)
 
 
-async def _as_oci(bundle: BundleReader, names: Sequence[str], folder: Path) -> None:
+async def _as_oci(
+    bundle: BundleReader, names: Sequence[str], folder: Path
+) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.archives import archives_of
     from forensics_core.readers.export.oci import export_oci
 
+    there = []
     for name in names:
-        _warn(archives_of(bundle, name))
-    await export_oci(bundle, names, folder)
+        try:
+            _warn(archives_of(bundle, name))
+            there.append(name)
+        except ForensicsError as error:
+            if len(names) == 1:
+                raise
+            click.echo(f"Missing: {prose(error.message)}", err=True)
+    if not there:
+        raise ForensicsError("No container's file system was captured", hint=WHY_MISSING)
+    return await export_oci(bundle, there, folder)
 
 
-async def _as_seed(bundle: BundleReader, names: Sequence[str], folder: Path) -> None:
+async def _as_seed(
+    bundle: BundleReader, names: Sequence[str], folder: Path
+) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.seed import export_seed
 
-    for line in await export_seed(bundle, names, folder):
+    done = await export_seed(bundle, names, folder)
+    for line in done.missing:
         click.echo(f"Missing: {prose(line)}", err=True)
+    return done.failures
 
 
-async def _as_tar(bundle: BundleReader, names: Sequence[str], file: Path) -> None:
-    from forensics_core.readers.export.archives import archives_of, joined
-    from forensics_core.readers.export.files import write_new
+async def _as_tar(
+    bundle: BundleReader, names: Sequence[str], file: Path
+) -> Sequence[ForensicsError]:
+    from forensics_core.readers.export.archives import archives_of, joined, write_joined
 
     if len(names) != 1:
         raise UsageError(
@@ -103,11 +122,22 @@ async def _as_tar(bundle: BundleReader, names: Sequence[str], file: Path) -> Non
         )
     archives = archives_of(bundle, names[0])
     _warn(archives)
-    blocks = joined(bundle, archives)
-    if str(file) == "-":
-        await _to_stdout(blocks)
-    else:
-        await write_new(file, blocks)
+    if str(file) != "-":
+        return await write_joined(bundle, archives, file)
+    await _to_stdout(joined(bundle, archives))
+    return []
+
+
+def _conclude(failures: Sequence[ForensicsError]) -> None:
+    """Name what was left out. Raises `VerificationError` where anything was."""
+    for failure in failures:
+        click.echo(f"Left out: {prose(failure.message)}", err=True)
+    if failures:
+        raise VerificationError(
+            f"{counted(len(failures), 'object')} of the bundle could not be relied on and "
+            "left out; the rest was written",
+            hint="Run 'forensics verify'",
+        )
 
 
 async def _to_stdout(blocks: AsyncIterator[bytes]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from forensics_core._internal.extras import how_to_install
+from forensics_core.cli import interrupt
 from forensics_core.cli.failing import failing
 from forensics_core.errors import ForensicsError
 from forensics_core.version import __version__
@@ -77,7 +78,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
-    forensics(prog_name=_called())
+    try:
+        forensics(prog_name=_called())
+    finally:
+        interrupt.end()
 
 
 def _called() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,8 +26,18 @@ def output_option(command: F) -> F:
 def owner_option(command: F) -> F:
     """Add `--expected-bucket-owner`, passed as `expected_bucket_owner`."""
     return click.option(
-        "--expected-bucket-owner", metavar="A", help="The account that must own the bucket."
+        "--expected-bucket-owner",
+        metavar="A",
+        callback=_account,
+        help="The account that must own the bucket: 12 digits.",
     )(command)
+
+
+def _account(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check what goes into a header of every request."""
+    if value and not re.fullmatch("[0-9]{12}", value):
+        raise click.BadParameter(f"{value!r} is no account of AWS, which has 12 digits")
+    return value
 
 
 def object_output_option(command: F) -> F:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -60,5 +63,27 @@ async def _report(location: str, owner: str | None, output: str) -> None:
 
 
 def _write(path: Path, pieces: Iterator[str]) -> None:
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    """Write the page, which is there as a whole or not at all, for its owner alone."""
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(pieces)
+        return
+    with _beside(path) as new, new.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(pieces)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Make a file that takes the place of `path` at the end of the block, unless that fails."""
+    try:
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    os.close(number)
+    new = Path(name)
+    try:
+        yield new
+        new.replace(path)
+    except BaseException:
+        new.unlink()
+        raise

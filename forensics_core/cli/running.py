@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 
 from forensics_core._internal.tasks import task_group
+from forensics_core.cli.interrupt import cancelling
 
 T = TypeVar("T")
 
@@ -22,7 +23,8 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
     Raises `KeyboardInterrupt` or `Terminated` after that.
     """
-    return anyio.run(_until_terminated, work)
+    with cancelling():
+        return anyio.run(_until_terminated, work)
 
 
 async def _until_terminated(work: Callable[[], Awaitable[T]]) -> T:

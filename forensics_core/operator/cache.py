@@ -32,6 +32,15 @@ def name_of(checkpoint: PodCheckpoint) -> str:
     return key_of(checkpoint.metadata.namespace, checkpoint.metadata.name)
 
 
+def fields_of(checkpoint: PodCheckpoint) -> dict[str, str | int]:
+    """Return what every line of the log about a checkpoint carries."""
+    return {
+        "checkpoint_uid": checkpoint.metadata.uid or "",
+        "checkpoint": name_of(checkpoint),
+        "attempt": checkpoint.status.attempt,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Finished:
     """What is kept of a checkpoint with which there is nothing to do any more."""
@@ -53,6 +62,8 @@ class Cache:
         self._by_uid: dict[str, str] = {}
         self._places: dict[tuple[str, Phase], set[str]] = {}
         """The keys of checkpoints that have not finished, by node and phase."""
+        self._reserved: dict[str, set[str]] = {}
+        """The keys of checkpoints that are about to take a place, by node."""
         self._phases: Counter[Phase] = Counter()
         self._jobs: dict[str, Object] = {}
         self._workers: dict[str, Object] = {}
@@ -88,6 +99,7 @@ class Cache:
         self._finished[key] = _Finished(
             metadata.uid or "", metadata.resource_version or "", _phase(checkpoint)
         )
+        # No deletion of them need be waited for: nothing is decided on them any more.
         self._jobs.pop(_child(checkpoint), None)
         self._workers.pop(_child(checkpoint), None)
 
@@ -136,6 +148,10 @@ class Cache:
         """Return the Job of the current attempt, if it is this checkpoint's."""
         return _own(self._jobs.get(_child(checkpoint)), checkpoint)
 
+    def job_named(self, checkpoint: PodCheckpoint, name: str) -> Object | None:
+        """Return another Job that was made for this checkpoint."""
+        return _own(self._jobs.get(key_of(checkpoint.metadata.namespace, name)), checkpoint)
+
     def worker(self, checkpoint: PodCheckpoint) -> Object | None:
         """Return the current attempt's pod, if it is this checkpoint's."""
         return _own(self._workers.get(_child(checkpoint)), checkpoint)
@@ -166,8 +182,22 @@ class Cache:
 
     def busy(self, checkpoint: PodCheckpoint, node: str) -> int:
         """Count other captures that are under way on `node`."""
-        there = self._places.get((node, Phase.CAPTURING), set())
-        return len(there) - (name_of(checkpoint) in there)
+        there = self._places.get((node, Phase.CAPTURING), set()) | self._reserved.get(node, set())
+        return len(there - {name_of(checkpoint)})
+
+    def reserve(self, key: str, node: str) -> None:
+        """Count a checkpoint as being captured on `node` though its status does not yet say so."""
+        self._reserved.setdefault(node, set()).add(key)
+
+    def give_back(self, key: str, node: str) -> set[str]:
+        """End a reservation; return the keys that wait for the place if it was not taken."""
+        held = self._reserved.get(node, set())
+        held.discard(key)
+        if not held:
+            self._reserved.pop(node, None)
+        if key in self._places.get((node, Phase.CAPTURING), ()):
+            return set()
+        return set(self._places.get((node, Phase.PENDING), ()))
 
     def count(self, phase: Phase) -> int:
         """Count the checkpoints in a phase; those that nobody has looked at are pending."""

@@ -12,7 +12,7 @@ from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.layout import BUNDLE_NAME_ROOM, inside_a_bundle
 from forensics_core.kube.objects import Object
-from forensics_core.operator.orders import container_names, targets
+from forensics_core.operator.pods import container_names, targets
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.locate import MAX_PREFIX
 

@@ -24,7 +24,6 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import (
     ApiUnavailable,
     ClusterError,
-    DestinationError,
     NotFound,
     ObjectExists,
 )
@@ -32,11 +31,11 @@ from forensics_core.kube import resources
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
-from forensics_core.operator.orders import STATUS_LISTS
+from forensics_core.operator.observed import ForeignObject
+from forensics_core.operator.pods import STATUS_LISTS
 from forensics_core.operator.reads import Listing, Reads, read_each
 from forensics_core.operator.storage import digest_of
-from forensics_core.storage.s3.destination import S3Destination
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.storage import S3Storage
 
 OWNERS = {
     resource.kind: resource
@@ -53,14 +52,8 @@ OWNERS = {
 MAX_OWNERS = 8
 ATTEMPTS = 4
 """How often a part is asked for while the API server is away."""
-PAUSE = 0.5
-"""Seconds before the second try."""
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """Ten times as fast where PyYAML was built with libyaml."""
-
-
-class ForeignObject(DestinationError):
-    """Something lies where only the operator should have written."""
 
 
 _Part = Callable[[Reads, Object, list[str]], Awaitable[Any]]
@@ -89,6 +82,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
         "network": _network,
         "storage": _storage,
     }
+    # At once: the pod, and what is around it, may be gone a moment later.
     async with task_group() as tasks:
         for name, part in parts.items():
             tasks.start_soon(_gather_part, context, found, name, part, reads, pod)
@@ -119,7 +113,7 @@ async def _gather_part(
 
 async def _patiently(part: _Part, reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Gather a part, again where the API server was away for a moment: a gap stays for good."""
-    backoff = Backoff(PAUSE)
+    backoff = Backoff(reads.retry_after)
     while True:
         try:
             return await part(reads, pod, cut)
@@ -294,7 +288,7 @@ def _json(item: Any) -> bytes:
     return json.dumps(item, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-async def upload(context: Context, destination: S3Destination, store: S3Store) -> list[ContextFile]:
+async def upload(context: Context, destination: S3Storage, store: S3Storage) -> list[ContextFile]:
     """Store the files, and return what the order says of them.
 
     A file that is there already is kept only if it is the very same: a crash of ours came after it.
@@ -312,8 +306,8 @@ async def _upload_one(
     context: Context,
     name: str,
     data: bytes,
-    destination: S3Destination,
-    store: S3Store,
+    destination: S3Storage,
+    store: S3Storage,
     stored: list[ContextFile],
 ) -> None:
     digest, size = hashlib.sha256(data).hexdigest(), len(data)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,20 +22,71 @@ from forensics_core.kube.listwatch import EventType, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
+from forensics_core.operator.act import act
+from forensics_core.operator.actions import Action, Effects
 from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
-from forensics_core.operator.desk import Desk
-from forensics_core.operator.follow import Followers
-from forensics_core.operator.jobs import SELECTOR
-from forensics_core.operator.manifests import Manifests
+from forensics_core.operator.decide import decide
+from forensics_core.operator.effects import ClusterEffects
+from forensics_core.operator.manifest import Manifests
 from forensics_core.operator.metrics import CONTROLLER, Metrics
-from forensics_core.operator.perform import Performer
+from forensics_core.operator.monitor import Followers
+from forensics_core.operator.observe import Observer
+from forensics_core.operator.observed import Failure, Look, Observed
+from forensics_core.operator.operator_context import OperatorContext
+from forensics_core.operator.pods import SELECTOR
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
-from forensics_core.operator.reconcile import Observed, reconcile
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.storage import Storage
 
 log = logging.getLogger(__name__)
+
+
+class Observing(Protocol):
+    """What observes checkpoints: `Observer`."""
+
+    def at_hand(self, key: str) -> Observed | None:
+        """Return what is known of a checkpoint without asking anybody; None if there is none."""
+        ...
+
+    async def look(self, look: Look, observed: Observed, held: AsyncExitStack) -> Observed:
+        """Return the observation with one thing more."""
+        ...
+
+
+async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
+    """Observe, decide, act, once; and once more where what the action met needs a decision."""
+    async with AsyncExitStack() as held:
+        observed = observer.at_hand(key)
+        if observed is None:
+            return
+        action, observed = await _decided(observer, observed, effects.settings, held)
+        log.debug("%s: %s", key, type(action).__name__)
+        try:
+            await act(action, observed, effects)
+        except ForensicsError as error:
+            # The status may have been written before it failed: what was looked at still holds.
+            now = observer.at_hand(key)
+            if now is None:
+                raise
+            failed = replace(
+                observed,
+                checkpoint=now.checkpoint,
+                job=now.job,
+                worker=now.worker,
+                failure=Failure(action, error),
+            )
+            remedy, failed = await _decided(observer, failed, effects.settings, held)
+            await act(remedy, failed, effects)
+
+
+async def _decided(
+    observer: Observing, observed: Observed, settings: Settings, held: AsyncExitStack
+) -> tuple[Action, Observed]:
+    """Look at whatever the decision asks for, until there is one."""
+    while isinstance(step := decide(observed, settings), Look):
+        observed = await observer.look(step, observed, held)
+    return step, observed
 
 
 class Controller:
@@ -64,7 +116,7 @@ class Controller:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with self._desk() as (desk, tasks):
+        async with self._context() as (context, tasks):
             for namespace in self._settings.namespaces:
                 tasks.start_soon(self._watch_checkpoints, namespace)
                 tasks.start_soon(
@@ -76,14 +128,15 @@ class Controller:
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
             log.info("%d checkpoints are known", len(self._cache))
-            performer = Performer(desk)
+            observer, effects = Observer(context), ClusterEffects(context)
             for _ in range(self._settings.workers):
-                tasks.start_soon(self._work, performer)
+                tasks.start_soon(self._work, observer, effects)
 
     @asynccontextmanager
-    async def _desk(self) -> AsyncIterator[tuple[Desk, TaskGroup]]:
+    async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
+        timings = self._settings.timings
         async with (
-            Storage() as storage,
+            Storage(timings) as storage,
             event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
             task_group() as tasks,
         ):
@@ -91,14 +144,14 @@ class Controller:
                 self._cluster, self._queue, tasks, self._settings.progress_seconds
             )
             yield (
-                Desk(
+                OperatorContext(
                     cluster=self._cluster,
                     settings=self._settings,
                     storage=storage,
                     cache=self._cache,
                     queue=self._queue,
                     followers=followers,
-                    reads=Reads(self._cluster),
+                    reads=Reads(self._cluster, timings.fresh, timings.retry_read),
                     events=events,
                     metrics=self._metrics,
                     manifests=Manifests(),
@@ -146,15 +199,15 @@ class Controller:
         if not self._unsynced:
             self._synced.set()
 
-    async def _work(self, performer: Performer) -> None:
+    async def _work(self, observer: Observer, effects: ClusterEffects) -> None:
         while True:
             async with self._queue.take() as key:
-                await self._reconcile(performer, key)
+                await self._reconcile(key, observer, effects)
 
-    async def _reconcile(self, performer: Performer, key: str) -> None:
+    async def _reconcile(self, key: str, observer: Observer, effects: ClusterEffects) -> None:
         started, result = time.monotonic(), "success"
         try:
-            await self._step(performer, key)
+            await reconcile(key, observer, effects)
             self._queue.succeeded(key)
         except (Conflict, NotFound) as error:
             # Somebody was faster, or it is gone: the watch tells, and the next look is on that.
@@ -165,7 +218,7 @@ class Controller:
             result = "error"
             pause = self._queue.retry(key)
             log.warning("%s: %s Again in %.1f s.", key, error, pause, extra={"checkpoint": key})
-            performer.complain(key, error)
+            self._report(key, error, effects)
         except Exception:
             result = "error"
             pause = self._queue.retry(key)
@@ -175,18 +228,8 @@ class Controller:
             time.monotonic() - started
         )
 
-    async def _step(self, performer: Performer, key: str) -> None:
+    def _report(self, key: str, error: ForensicsError, effects: ClusterEffects) -> None:
+        """Tell those who look at a checkpoint why it does not get on; it is tried again."""
         checkpoint = self._cache.checkpoint(key)
-        if checkpoint is None:
-            return
-        observed = Observed(
-            checkpoint=checkpoint,
-            now=datetime.now(UTC),
-            job=self._cache.job(checkpoint),
-            worker=self._cache.worker(checkpoint),
-            busy=self._cache.busy(checkpoint, checkpoint.status.node),
-            gathered=performer.gathered(checkpoint),
-        )
-        step = reconcile(observed, self._settings)
-        log.debug("%s: %s", key, type(step).__name__)
-        await performer.perform(step, observed)
+        if checkpoint is not None:
+            effects.event(checkpoint, "Retrying", str(error), warning=True)

@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forensics_core.api.names import (
-    ATTEMPT_LABEL,
-    CHECKPOINT_UID_LABEL,
-    INCIDENT_LABEL,
     child_name,
-    label_value,
 )
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.operator.order import ORDER_FILE, child_labels
+from forensics_core.operator.pods import COLLECTOR
 from forensics_core.operator.settings import CollectorSettings, DestinationRule
 
-CONTAINER = "collector"
 ORDER_FOLDER = "/run/forensics/order"
-ORDER_FILE = "order.json"
 HOST_PROC = "/host/proc"
 TERMINATION_LOG = "/dev/termination-log"
 TOKEN_FOLDER = "/run/forensics/token"  # noqa: S105 - a path
@@ -37,20 +33,6 @@ GRACE = 60
 
 _PROC_MOUNT = {"name": "host-proc", "mountPath": HOST_PROC, "readOnly": True}
 _PROC_VOLUME = {"name": "host-proc", "hostPath": {"path": "/proc", "type": "Directory"}}
-
-LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
-SELECTOR = ",".join(f"{key}={value}" for key, value in LABELS.items())
-
-
-def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
-    """Return the labels of everything made for the current attempt."""
-    labels = LABELS | {
-        CHECKPOINT_UID_LABEL: checkpoint.metadata.uid or "",
-        ATTEMPT_LABEL: str(checkpoint.status.attempt),
-    }
-    if checkpoint.spec.incident:
-        labels[INCIDENT_LABEL] = label_value(checkpoint.spec.incident)
-    return labels
 
 
 def build_job(
@@ -101,7 +83,9 @@ def _pod_spec(
 def _base_pod(node: str, settings: CollectorSettings) -> dict[str, Any]:
     """Return what the pods of all Jobs have in common."""
     spec: dict[str, Any] = {
+        # The operator decides on another attempt, after it has looked for a manifest.
         "restartPolicy": "Never",
+        # A node may be hostile: nothing there can speak to the cluster.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         # Affinity, never nodeName: that would go around the scheduler and its accounting.
@@ -135,7 +119,7 @@ def _container(node: str, rule: DestinationRule, settings: CollectorSettings) ->
 def _base_container(settings: CollectorSettings, command: list[str]) -> dict[str, Any]:
     """Return what the containers of all Jobs have in common: above all what they may do."""
     return {
-        "name": CONTAINER,
+        "name": COLLECTOR,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": command,
@@ -167,7 +151,7 @@ def _environment(
         "AWS_REGION": rule.region,
         "AWS_DEFAULT_REGION": rule.region,
         "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
-        "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
+        "FORENSICS_CONCURRENT_COLLECTORS": str(settings.concurrent_containers),
         "FORENSICS_GENTLE": str(settings.gentle).lower(),
         "FORENSICS_RATE": settings.rate,
     }
@@ -246,6 +230,12 @@ def _volumes(checkpoint: PodCheckpoint, rule: DestinationRule) -> list[dict[str,
     return volumes
 
 
+def thaw_name(checkpoint: PodCheckpoint) -> str:
+    """Return the name of the Job that resumes what the current attempt may have left paused."""
+    uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
+    return child_name(f"thaw-{checkpoint.metadata.name}", uid, attempt)
+
+
 def build_thaw_job(
     checkpoint: PodCheckpoint, containers: Sequence[str], settings: CollectorSettings
 ) -> dict[str, Any]:
@@ -255,7 +245,6 @@ def build_thaw_job(
     goes by itself. It needs neither order nor credentials.
     """
     labels = child_labels(checkpoint)
-    uid, attempt = checkpoint.metadata.uid or "", checkpoint.status.attempt
     command = [*settings.command[:-1], "thaw", *containers]
     container = _base_container(settings, command) | {
         "env": _variables(_base_environment(settings)),
@@ -265,7 +254,7 @@ def build_thaw_job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": child_name(f"thaw-{checkpoint.metadata.name}", uid, attempt),
+            "name": thaw_name(checkpoint),
             "namespace": checkpoint.metadata.namespace,
             "labels": labels,
         },

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,6 @@ from forensics_core.kube.connection import Cluster
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import Resource
 
-FRESH = 10.0
-"""Seconds that an answer is used again."""
 KEPT = 64
 """Answers kept at most."""
 KEPT_BYTES = 8 * 1024 * 1024
@@ -77,10 +76,20 @@ class _Answer:
 
 
 class Reads:
-    """Reads of the cluster; those that are asked for again within `FRESH` seconds are shared."""
+    """Reads of the cluster; those that are asked for again soon are shared."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        fresh: timedelta,
+        retry_after: timedelta,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._cluster = cluster
+        self._kept_bytes = kept_bytes
+        self._fresh = fresh.total_seconds()
+        self.retry_after = retry_after.total_seconds()
+        """Seconds before what failed for a moment is asked for a second time."""
         self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
         self._listing = anyio.Lock()
 
@@ -125,7 +134,7 @@ class Reads:
         self._answers.move_to_end(key)
         self._let_go(key)
         async with answer.lock:
-            if time.monotonic() - answer.at > FRESH:
+            if time.monotonic() - answer.at > self._fresh:
                 answer.value = await read()
                 answer.at = time.monotonic()
                 found = answer.value
@@ -136,12 +145,12 @@ class Reads:
 
     def _let_go(self, kept: tuple[str, ...]) -> None:
         """Keep neither too many answers, nor old ones that nobody has asked for again."""
-        old = time.monotonic() - FRESH
+        old = time.monotonic() - self._fresh
         held = sum(answer.size for answer in self._answers.values())
         for key, answer in list(self._answers.items()):
             if answer.lock.locked() or key == kept:
                 return
-            if len(self._answers) <= KEPT and held <= KEPT_BYTES and answer.at >= old:
+            if len(self._answers) <= KEPT and held <= self._kept_bytes and answer.at >= old:
                 return
             held -= answer.size
             del self._answers[key]

@@ -9,6 +9,7 @@ destinations:
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,12 +20,43 @@ from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
 from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
-from forensics_core.storage.s3.destination import AWS_BUCKET
+from forensics_core.storage.s3.request import AWS_BUCKET
+
+
+class Timings(Model):
+    """How long things are waited for that hardly ever need another time."""
+
+    look_again: timedelta = timedelta(seconds=5)
+    """Until a pod that is not ready to be captured is looked at again."""
+    late_start: timedelta = timedelta(seconds=30)
+    """How long a worker may take to start before that is told."""
+    silence: timedelta = timedelta(seconds=30)
+    """How long a finished Job's pod, or one that is being deleted, may take to say how it ended."""
+    least_attempt: timedelta = timedelta(seconds=30)
+    """With less than that before the deadline no other attempt begins."""
+    overdue: timedelta = timedelta(minutes=10)
+    """How long after its deadline an attempt may still be waited for, whatever it hangs on: its Job
+    has ended by then, and a store that is still away will not tell of it in time."""
+    seal_overdue: timedelta = timedelta(days=1)
+    """How long after its deadline evidence that was compared may wait for its seal."""
+    deletion: timedelta = timedelta(seconds=90)
+    """How long a resource that is being deleted waits for its seal, or for its Job's pod to end."""
+    fresh: timedelta = timedelta(seconds=10)
+    """For which a shared read of the cluster is used again."""
+    retry_read: timedelta = timedelta(milliseconds=500)
+    """Until a part of the context is asked for a second time while the API server is away."""
+    store_timeout: timedelta = timedelta(seconds=10)
+    """Without progress, after which a request to a store is made again."""
+    store_attempts: Annotated[int, Field(ge=1, le=10)] = 2
+    """Requests after which a store counts as unreachable: reconcilers are few, and each checkpoint
+    comes again after a pause."""
+    store_pause: timedelta = timedelta(seconds=5)
+    """For which a store that did not answer is left alone."""
+    store_remembered: timedelta = timedelta(minutes=5)
+    """For which it is remembered that a folder is no bundle."""
+
 
 _DOCUMENT = "docs/operator.md"
-PATIENCE, ATTEMPTS = 10.0, 2
-"""Seconds without progress, and tries, after which the operator leaves a destination alone: its
-workers are few, and each checkpoint comes again after a pause."""
 
 
 class Credentials(Model):
@@ -107,7 +139,7 @@ class DestinationRule(Model):
         prefix = self.prefix.rstrip("/")
         return destination.rstrip("/") == prefix or destination.startswith(prefix + "/")
 
-    def operator_access(self) -> S3Access:
+    def operator_access(self, timings: Timings) -> S3Access:
         """Return how the operator reaches the service."""
         return S3Access(
             endpoint_url=self.operator_endpoint or self.endpoint,
@@ -118,8 +150,8 @@ class DestinationRule(Model):
             addressing_style=None if self.addressing_style == "auto" else self.addressing_style,
             part_size=parse_size(self.part_size) if self.part_size else None,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
-            patience=PATIENCE,
-            attempts=ATTEMPTS,
+            patience=timings.store_timeout.total_seconds(),
+            attempts=timings.store_attempts,
         )
 
 
@@ -176,6 +208,8 @@ class Settings(Model):
     """The shortest time between two updates of `status.progress`."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
+    timings: Timings = Timings()
+    """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """For `/healthz`, `/readyz` and `/metrics`; 0 takes any free one."""
 

@@ -18,27 +18,25 @@ from forensics_core.errors import (
     DestinationUnreachable,
     UsageError,
 )
-from forensics_core.operator.settings import DestinationRule
+from forensics_core.operator.settings import DestinationRule, Timings
 from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Destination, S3Place, object_parameters
-from forensics_core.storage.s3_store import S3Store
+from forensics_core.storage.s3.request import object_parameters
+from forensics_core.storage.s3.storage import S3Storage
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-REMEMBERED = 300.0
-"""Seconds for which it is remembered that a folder is no bundle."""
 MOST_REMEMBERED = 1_000
-REST = 5.0
-"""Seconds for which a service that does not answer is left alone."""
+"""Folders that are known to be no bundles."""
 
 
 class Storage:
     """Clients for all destinations, one for each service, opened when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, timings: Timings) -> None:
+        self._timings = timings
         self._clients: dict[S3Access, S3Client] = {}
         self._stack = AsyncExitStack()
         self._opening = anyio.Lock()
@@ -62,24 +60,24 @@ class Storage:
         *,
         retention: Retention | None = None,
         encryption: Encryption | None = None,
-    ) -> S3Destination:
+    ) -> S3Storage:
         """Return a destination at `location`, which `rule` covers."""
-        access = rule.operator_access()
-        return S3Destination(
+        access = rule.operator_access(self._timings)
+        return S3Storage(
             await self._client(access),
             _place(location),
             access,
-            object_parameters(retention, encryption),
-            self._budget,
+            extra=object_parameters(retention, encryption),
+            budget=self._budget,
         )
 
-    async def reader(self, location: str, rule: DestinationRule) -> S3Store:
+    async def reader(self, location: str, rule: DestinationRule) -> S3Storage:
         """Return a store at `location`, which `rule` covers."""
-        access = rule.operator_access()
-        return S3Store(await self._client(access), _place(location), access)
+        access = rule.operator_access(self._timings)
+        return S3Storage(await self._client(access), _place(location), access)
 
     async def inside_a_bundle(
-        self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Store], Awaitable[bool]]
+        self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Storage], Awaitable[bool]]
     ) -> bool:
         """Return whether `folder`, which `rule` covers, or one above it is a sealed bundle.
 
@@ -92,7 +90,7 @@ class Storage:
         for depth in range(len(parts) + 1):
             above = f"s3://{'/'.join([place.bucket, *parts[:depth]])}"
             known = self._no_bundles.get(above, -math.inf)
-            if anyio.current_time() - known < REMEMBERED:
+            if anyio.current_time() - known < self._timings.store_remembered.total_seconds():
                 continue
             store = await self.reader(above, rule)
             if await _has_seal(store) and await is_bundle(store):
@@ -113,7 +111,7 @@ class Storage:
         One asker then goes first to see. So a dead destination holds one worker, not all of them.
         Raises `DestinationUnreachable` to the others.
         """
-        access, now = rule.operator_access(), anyio.current_time()
+        access, now = rule.operator_access(self._timings), anyio.current_time()
         until = self._resting.get(access)
         if until is not None:
             if now < until:
@@ -124,7 +122,8 @@ class Storage:
         try:
             yield
         except DestinationUnreachable:
-            self._resting[access] = anyio.current_time() + REST
+            pause = self._timings.store_pause.total_seconds()
+            self._resting[access] = anyio.current_time() + pause
             raise
         finally:
             if self._resting.get(access) == math.inf:
@@ -137,7 +136,7 @@ class Storage:
             return self._clients[access]
 
 
-async def _has_seal(store: S3Store) -> bool:
+async def _has_seal(store: S3Storage) -> bool:
     try:
         await store.stat(SEAL)
     except DestinationUnreachable:
@@ -148,14 +147,14 @@ async def _has_seal(store: S3Store) -> bool:
     return True
 
 
-def _place(location: str) -> S3Place:
+def _place(location: str) -> S3Location:
     place = parse_location(location)
-    if not isinstance(place, S3Place):
+    if not isinstance(place, S3Location):
         raise UsageError(f"{location} is not in S3", hint="The operator only writes to s3://")
     return place
 
 
-async def digest_of(store: S3Store, name: str, version_id: str | None = None) -> tuple[str, int]:
+async def digest_of(store: S3Storage, name: str, version_id: str | None = None) -> tuple[str, int]:
     """Return the SHA-256 and the size in bytes of an object. Raises `ObjectNotFound`."""
     digest, size = hashlib.sha256(), 0
     async with aclosing(store.read(name, version_id)) as blocks:

@@ -17,7 +17,7 @@ from forensics_core._internal.tasks import task_group
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.stages import Stage
 from forensics_core.storage.blocks import rechunk
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 
 async def run_pipeline(

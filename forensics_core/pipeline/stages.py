@@ -13,7 +13,7 @@ from typing import Protocol
 import zstandard
 
 from forensics_core.pipeline import seektable
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 
 class Stage(Protocol):

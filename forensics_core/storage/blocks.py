@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
 from anyio import to_thread
 
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 BLOCK_SIZE = 4 * 1024 * 1024
 """Bytes a block: what one frame of compression and one step of hashing works on."""

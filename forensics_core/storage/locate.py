@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from forensics_core.api.order import Encryption, Retention
 from forensics_core.errors import UsageError
-from forensics_core.storage.budget import ByteBudget
-from forensics_core.storage.destination import Destination
-from forensics_core.storage.folder import FolderDestination
-from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.destination import S3Place, open_s3
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 """What any store takes. `require_fit` knows what AWS takes."""
@@ -23,7 +16,24 @@ MAX_PREFIX = 512
 _FORMS = "It is s3://bucket[/prefix] or file:///folder"
 
 
-def parse_location(url: str) -> S3Place | Path:
+@dataclass(frozen=True, slots=True)
+class S3Location:
+    """A bucket, and a prefix without slashes around it."""
+
+    bucket: str
+    prefix: str = ""
+
+    def key(self, name: str) -> str:
+        """Return the key of `name` beneath the prefix."""
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    @property
+    def url(self) -> str:
+        """The place as `s3://bucket/prefix/`."""
+        return f"s3://{self.bucket}/{self.key('')}"
+
+
+def parse_location(url: str) -> S3Location | Path:
     """Return the bucket and prefix, or the folder, that `url` names; a bare path is a folder.
 
     Raises `UsageError` that says what is wrong with it.
@@ -47,43 +57,14 @@ def _folder(url: str, host: str, path: str) -> Path:
     return Path(path)
 
 
-def _s3_place(url: str, bucket: str, prefix: str) -> S3Place:
+def _s3_place(url: str, bucket: str, prefix: str) -> S3Location:
     if not _BUCKET.fullmatch(bucket):
         raise UsageError(f"'{url}' names no S3 bucket ('{bucket}')", hint=_FORMS)
     prefix = prefix.strip("/")
-    if len(prefix.encode()) > MAX_PREFIX or "//" in prefix:
-        raise UsageError(f"'{url}' has a prefix that cannot be used", hint=_FORMS)
-    return S3Place(bucket, prefix)
-
-
-@asynccontextmanager
-async def open_destination(
-    url: str,
-    *,
-    access: S3Access | None = None,
-    retention: Retention | None = None,
-    encryption: Encryption | None = None,
-    budget: ByteBudget | None = None,
-) -> AsyncIterator[Destination]:
-    """Open the place that `url` names for writing.
-
-    `access`, `retention`, `encryption` and `budget` concern S3; a folder that is asked to lock or
-    encrypt raises `UsageError`, because it cannot.
-    """
-    place = parse_location(url)
-    if isinstance(place, S3Place):
-        async with open_s3(
-            place,
-            access or S3Access(),
-            retention=retention,
-            encryption=encryption,
-            budget=budget,
-        ) as destination:
-            yield destination
-        return
-    if retention or encryption:
+    unfit = not prefix.isprintable() or not {"", ".", ".."}.isdisjoint(prefix.split("/"))
+    if prefix and (unfit or len(prefix.encode(errors="replace")) > MAX_PREFIX):
         raise UsageError(
-            f"{url} is a folder: it has neither Object Lock nor KMS",
-            hint="Use an s3:// destination, or ask for neither",
+            f"'{url}' has a prefix that cannot be used",
+            hint=f"{_FORMS}: at most {MAX_PREFIX} readable bytes, no '.' or '..', no empty part",
         )
-    yield FolderDestination(place)
+    return S3Location(bucket, prefix)

@@ -15,7 +15,7 @@ from typing import Any
 
 from anyio import from_thread, to_thread
 
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.rows import Chunk, RowWriter
 from forensics_core.tarindex.walk import TarWalk

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 from forensics_core.tarindex.content import MAX_HOLES, SparseContent
 from forensics_core.tarindex.headers import (
     BLOCK,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.abc
 
+from forensics_core.errors import ApiUnavailable
+from forensics_core.kube.backoff import Backoff
+from forensics_core.kube.listwatch import EventType
+from forensics_core.kube.resources import JOBS, PODS
+from forensics_loopback.client.api import Api, ObjectTasks, amend, until
 from forensics_loopback.kinds.objects import (
     Obj,
     clone,
@@ -20,59 +25,63 @@ from forensics_loopback.kinds.objects import (
     now,
     uid_of,
 )
-from forensics_loopback.kinds.resources import Target
-from forensics_loopback.kubelet.kubelet import TRACKING, untrack
-from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import Operations
-from forensics_loopback.storage.store import Change
+from forensics_loopback.kinds.pods import TRACKING, has_ended, owner_job, untrack
 
-_KEY = "jobs.batch"
 _REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 _LIMIT = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
 _DEADLINE = ("DeadlineExceeded", "Job was active longer than specified deadline")
 
 
 class JobController:
-    """Runs each Job in a task of its own. One pod at a time; completions beyond one are ignored."""
+    """A client of the API that runs each Job in a task of its own.
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-        self._store = operations.store
-        self._scopes: dict[str, anyio.CancelScope] = {}
-        self._tasks: anyio.abc.TaskGroup | None = None
-        self._store.listeners.append(self._note)
+    One pod at a time; completions beyond one are ignored.
+    """
 
-    def start(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Start Jobs in `tasks` from now on."""
-        self._tasks = tasks
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
-    def _note(self, change: Change) -> None:
-        if change.key != _KEY or self._tasks is None:
+    async def run(self) -> None:
+        """Run Jobs until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._release_abandoned)
+            running = ObjectTasks(tasks)
+            async with self._api.watch(JOBS) as events:
+                async for event in events:
+                    if event.type is EventType.SYNCED:
+                        continue
+                    job = event.object
+                    if event.type is EventType.DELETED or is_deleting(job):
+                        running.cancel(job)
+                        await self._abandon(job)
+                    elif event.type is EventType.ADDED:
+                        running.start(self._run, job)
+
+    async def _release_abandoned(self) -> None:
+        """Let go of pods that are being deleted and that no Job is left to count."""
+        async with self._api.watch(PODS) as events:
+            async for event in events:
+                if event.type not in {EventType.SYNCED, EventType.DELETED}:
+                    await self._release_if_abandoned(event.object)
+
+    async def _abandon(self, job: Obj) -> None:
+        for pod in await self._api.list(PODS, namespace_of(job)):
+            if _belongs(pod, job):
+                await self._release_if_abandoned(pod)
+
+    async def _release_if_abandoned(self, pod: Obj) -> None:
+        owner = owner_job(pod)
+        if owner is None or not is_deleting(pod) or TRACKING not in _finalizers(pod):
             return
-        uid = uid_of(change.object)
-        if change.type == "ADDED":
-            self._scopes[uid] = anyio.CancelScope()
-            self._tasks.start_soon(self._run, change.object)
-        elif uid in self._scopes and (change.type == "DELETED" or is_deleting(change.object)):
-            self._scopes[uid].cancel()
+        job = await self._api.get(JOBS, owner["name"], namespace_of(pod))
+        if job is None or uid_of(job) != owner["uid"] or is_deleting(job):
+            await self._release(pod)
 
     async def _run(self, job: Obj) -> None:
-        with self._scopes[uid_of(job)]:
-            await self._until(job, lambda current: not current["spec"].get("suspend"))
+        if not _is_finished(job):
+            await until(self._api, JOBS, job, lambda now: not now["spec"].get("suspend"))
             await self._to_its_end(job)
-            await self._expire(job)
-        del self._scopes[uid_of(job)]
-
-    async def _until(self, obj: Obj, met: Callable[[Obj], Any]) -> Obj | None:
-        """Wait until an object meets a condition; None once it is gone."""
-        while True:
-            touched = self._store.touched(uid_of(obj))
-            found = self._store.by_uid(uid_of(obj))
-            if found is None:
-                return None
-            if met(found[1]):
-                return found[1]
-            await touched.wait()
+        await self._expire(job)
 
     async def _to_its_end(self, job: Obj) -> None:
         deadline = job["spec"].get("activeDeadlineSeconds")
@@ -82,140 +91,156 @@ class JobController:
             await self._exceed_deadline(job)
 
     async def _try_pods(self, job: Obj) -> None:
-        failed = 0
+        failed = lookup(job, "status.failed", 0)
         while True:
-            pod = self._create_pod(job)
-            self._status(job, startTime=self._start_time(job), active=1, ready=0)
-            await self._until(pod, lambda p: lookup(p, "status.phase") != "Pending")
-            if lookup(self._latest(pod), "status.phase") == "Running":
-                self._status(job, ready=1)
-            ended = await self._until(pod, _has_ended)
-            self._status(job, ready=0)
+            ended, pod = await self._try_pod(job)
             if ended is not None and lookup(ended, "status.phase") == "Succeeded":
-                return self._complete(job, pod)
+                return await self._complete(job, pod)
             action, verdict = _judge(job, ended)
             if action == "Ignore":
-                self._release(pod)
+                await self._release(pod)
                 continue
             failed += 1
             if action == "FailJob" or failed > job["spec"]["backoffLimit"]:
-                return self._fail(job, pod, failed, verdict)
-            self._count_failure(job, pod, failed)
+                return await self._fail(job, pod, failed, verdict)
+            await self._count_failure(job, pod, failed)
 
-    def _create_pod(self, job: Obj) -> Obj:
+    async def _try_pod(self, job: Obj) -> tuple[Obj | None, Obj]:
+        """Wait for a pod to end; returns its last state, None if it is gone, and the pod."""
+        pod = await self._pod_of(job)
+        await self._status(job, _started)
+        begun = await until(self._api, PODS, pod, lambda p: lookup(p, "status.phase") != "Pending")
+        if begun is not None and lookup(begun, "status.phase") == "Running":
+            await self._status(job, ready=1)
+        ended = await until(self._api, PODS, pod, has_ended)
+        await self._status(job, ready=0)
+        return ended, pod
+
+    async def _pod_of(self, job: Obj) -> Obj:
+        backoff = Backoff(0.2)
+        while True:
+            pod = await self._uncounted(job)
+            if pod is not None:
+                return pod
+            try:
+                return await self._create_pod(job)
+            except ApiUnavailable as error:
+                # Perhaps it was made, and only the answer got lost: look again.
+                await anyio.sleep(backoff.next(error.retry_after))
+
+    async def _uncounted(self, job: Obj) -> Obj | None:
+        """The pod that a controller before this one made and did not count, or None."""
+        pods = await self._api.list(PODS, namespace_of(job))
+        return next((p for p in pods if _belongs(p, job) and TRACKING in _finalizers(p)), None)
+
+    async def _create_pod(self, job: Obj) -> Obj:
         template = clone(job["spec"]["template"])
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name_of(job), "uid": uid_of(job)}
         meta = {
             **template.get("metadata", {}),
+            "namespace": namespace_of(job),
             "generateName": name_of(job) + "-",
             "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}],
             "finalizers": [TRACKING],
         }
-        body = {"metadata": meta, "spec": template["spec"]}
-        resource = self._operations.registry.named("pods")
-        return self._operations.create(resource, namespace_of(job), body).object
+        return await self._api.create(PODS, {"metadata": meta, "spec": template["spec"]})
 
-    def _latest(self, obj: Obj) -> Obj:
-        found = self._store.by_uid(uid_of(obj))
-        return obj if found is None else found[1]
+    async def _status(
+        self, job: Obj, change: Callable[[Obj], None] | None = None, **fields: Any
+    ) -> None:
+        """Set fields of the status; None takes one out. `change` sees the status before."""
 
-    def _start_time(self, job: Obj) -> str:
-        return str(lookup(self._latest(job), "status.startTime") or now())
-
-    def _status(self, job: Obj, **fields: Any) -> None:
-        """Set fields of the status; None takes one out."""
-
-        def change(current: Obj) -> None:
-            before = {"terminating": 0, "uncountedTerminatedPods": {}, **current["status"]}
+        def amended(current: Obj) -> None:
+            before = {"terminating": 0, "uncountedTerminatedPods": {}, **current.get("status", {})}
+            if change is not None:
+                change(before)
             after = {**before, **fields}
             current["status"] = {key: value for key, value in after.items() if value is not None}
 
-        self._operations.amend(_KEY, job, change)
+        await amend(self._api, JOBS, job, amended)
 
-    def _conditions(self, job: Obj, kind: str, why: tuple[str, str]) -> list[Obj]:
-        at = now()
-        item = {"type": kind, "status": "True", "lastProbeTime": at, "lastTransitionTime": at}
-        known = lookup(self._latest(job), "status.conditions") or []
-        return [*known, {**item, "reason": why[0], "message": why[1]}]
+    async def _release(self, pod: Obj) -> None:
+        await amend(self._api, PODS, pod, untrack, subresource="")
 
-    def _release(self, pod: Obj) -> None:
-        self._operations.amend("pods", pod, untrack)
-
-    def _complete(self, job: Obj, pod: Obj) -> None:
-        met = self._conditions(job, "SuccessCriteriaMet", _REACHED)
+    async def _complete(self, job: Obj, pod: Obj) -> None:
         uncounted = {"succeeded": [uid_of(pod)]}
-        self._status(job, conditions=met, active=None, uncountedTerminatedPods=uncounted)
-        self._release(pod)
-        self._status(
-            job,
-            conditions=self._conditions(job, "Complete", _REACHED),
-            completionTime=now(),
-            succeeded=1,
-            uncountedTerminatedPods={},
-        )
+        met = partial(_conclude, kind="SuccessCriteriaMet", why=_REACHED)
+        await self._status(job, met, active=None, uncountedTerminatedPods=uncounted)
+        await self._release(pod)
+        done = partial(_conclude, kind="Complete", why=_REACHED)
+        await self._status(job, done, completionTime=now(), succeeded=1, uncountedTerminatedPods={})
 
-    def _fail(self, job: Obj, pod: Obj, failed: int, why: tuple[str, str]) -> None:
-        target = self._conditions(job, "FailureTarget", why)
+    async def _fail(self, job: Obj, pod: Obj, failed: int, why: tuple[str, str]) -> None:
         uncounted = {"failed": [uid_of(pod)]}
-        self._status(job, conditions=target, active=None, uncountedTerminatedPods=uncounted)
-        self._release(pod)
-        final = self._conditions(job, "Failed", why)
-        self._status(job, conditions=final, failed=failed, uncountedTerminatedPods={})
+        target = partial(_conclude, kind="FailureTarget", why=why)
+        await self._status(job, target, active=None, uncountedTerminatedPods=uncounted)
+        await self._release(pod)
+        final = partial(_conclude, kind="Failed", why=why)
+        await self._status(job, final, failed=failed, uncountedTerminatedPods={})
 
-    def _count_failure(self, job: Obj, pod: Obj, failed: int) -> None:
+    async def _count_failure(self, job: Obj, pod: Obj, failed: int) -> None:
         uncounted = {"failed": [uid_of(pod)]}
-        self._status(job, active=None, uncountedTerminatedPods=uncounted)
-        self._release(pod)
-        self._status(job, failed=failed, uncountedTerminatedPods={})
+        await self._status(job, active=None, uncountedTerminatedPods=uncounted)
+        await self._release(pod)
+        await self._status(job, failed=failed, uncountedTerminatedPods={})
 
     async def _exceed_deadline(self, job: Obj) -> None:
-        target = self._conditions(job, "FailureTarget", _DEADLINE)
-        pods = self._pods(job)
+        there = await self._api.list(PODS, namespace_of(job))
+        pods = [pod for pod in there if _belongs(pod, job) and not has_ended(pod)]
         for pod in pods:
-            self._delete_pod(pod)
-        uncounted = {"failed": [uid_of(pod) for pod in pods]}
-        self._status(
+            await self._api.delete(PODS, pod)
+        await self._status(
             job,
-            conditions=target,
+            partial(_conclude, kind="FailureTarget", why=_DEADLINE),
             active=None,
             ready=0,
             terminating=len(pods),
-            uncountedTerminatedPods=uncounted,
+            uncountedTerminatedPods={"failed": [uid_of(pod) for pod in pods]},
         )
         for pod in pods:
-            self._release(pod)
-        before = lookup(self._latest(job), "status.failed", 0)
-        self._status(job, failed=before + len(pods), uncountedTerminatedPods={})
+            await self._release(pod)
+
+        def count(status: Obj) -> None:
+            status["failed"] = status.get("failed", 0) + len(pods)
+
+        await self._status(job, count, uncountedTerminatedPods={})
         for pod in pods:
-            await self._until(pod, lambda _: False)
-        self._status(job, terminating=0)
-        self._status(job, conditions=self._conditions(job, "Failed", _DEADLINE))
-
-    def _pods(self, job: Obj) -> list[Obj]:
-        """The Job's pods that have not ended."""
-        return [
-            pod
-            for pod in self._store.objects("pods", namespace_of(job))
-            if not _has_ended(pod)
-            and any(r["uid"] == uid_of(job) for r in metadata(pod).get("ownerReferences") or ())
-        ]
-
-    def _delete_pod(self, pod: Obj) -> None:
-        resource = self._operations.registry.named("pods")
-        delete(self._operations, Target(resource, namespace_of(pod), name_of(pod)))
+            await until(self._api, PODS, pod, lambda _: False)
+        await self._status(job, terminating=0)
+        await self._status(job, partial(_conclude, kind="Failed", why=_DEADLINE))
 
     async def _expire(self, job: Obj) -> None:
         ttl = job["spec"].get("ttlSecondsAfterFinished")
-        if ttl is None or self._store.by_uid(uid_of(job)) is None:
-            return
-        await anyio.sleep(ttl)
-        resource = self._operations.registry.named(_KEY)
-        target = Target(resource, namespace_of(job), name_of(job))
-        delete(self._operations, target, {"propagationPolicy": "Background"})
+        if ttl is not None:
+            await anyio.sleep(ttl)
+            await self._api.delete(JOBS, job, propagationPolicy="Background")
 
 
-def _has_ended(pod: Obj) -> bool:
-    return lookup(pod, "status.phase") in {"Succeeded", "Failed"}
+def _finalizers(pod: Obj) -> list[str]:
+    found: list[str] = metadata(pod).get("finalizers") or []
+    return found
+
+
+def _belongs(pod: Obj, job: Obj) -> bool:
+    return any(ref["uid"] == uid_of(job) for ref in metadata(pod).get("ownerReferences") or ())
+
+
+def _is_finished(job: Obj) -> bool:
+    return condition(job, "Complete") is not None or condition(job, "Failed") is not None
+
+
+def _started(status: Obj) -> None:
+    """Set, in place, what a Job says while its pod is young."""
+    status.setdefault("startTime", now())
+    status.update(active=1, ready=0)
+
+
+def _conclude(status: Obj, kind: str, why: tuple[str, str]) -> None:
+    """Add a condition, in place."""
+    at = now()
+    item = {"type": kind, "status": "True", "lastProbeTime": at, "lastTransitionTime": at}
+    known = status.get("conditions") or []
+    status["conditions"] = [*known, {**item, "reason": why[0], "message": why[1]}]
 
 
 def _judge(job: Obj, pod: Obj | None) -> tuple[str, tuple[str, str]]:

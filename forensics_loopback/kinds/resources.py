@@ -106,7 +106,7 @@ BUILTINS: tuple[Resource, ...] = (
         "generation",
         "all",
         short_names=("po",),
-        subresources=("log", "eviction"),
+        subresources=("log", "eviction", "binding"),
     ),
     _builtin("v1", "secrets", "Secret"),
     _builtin("v1", "configmaps", "ConfigMap", short_names=("cm",)),

@@ -1,184 +1,180 @@
-"""Scheduler and kubelet in one: places the pods of Jobs on nodes and runs them to their end.
+"""The kubelet: runs the pods of Jobs that are bound to its nodes, to their end.
 
-Only pods that a Job controls are run. Whatever else a test creates stays as the test made it.
+A client of the API. Only pods that a Job controls are run: whatever else a test creates stays as
+the test made it.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
 import anyio
 import anyio.abc
 
-from forensics_loopback.controllers.scheduler import place
+from forensics_core.kube.listwatch import EventType, WatchEvent
+from forensics_core.kube.resources import PODS, SECRETS, Resource
+from forensics_loopback.client.api import CONFIG_MAPS, Api, ObjectTasks, amend
 from forensics_loopback.kinds.objects import (
     Obj,
     is_deleting,
     lookup,
-    metadata,
     name_of,
     namespace_of,
     uid_of,
 )
+from forensics_loopback.kinds.pods import has_ended, owner_job
 from forensics_loopback.kubelet import podstatus
 from forensics_loopback.kubelet.logs import Logs
 from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod
-from forensics_loopback.storage.operations import Operations
-from forensics_loopback.storage.store import Change
 
 _log = logging.getLogger(__name__)
-TRACKING = "batch.kubernetes.io/job-tracking"
-"""The finalizer that keeps a Job's pod until the Job has counted it."""
-
-
-def owner_job(pod: Obj) -> str | None:
-    """The UID of the Job that controls a pod, or None."""
-    for ref in metadata(pod).get("ownerReferences") or ():
-        if ref["kind"] == "Job" and ref.get("controller"):
-            return str(ref["uid"])
-    return None
-
-
-def untrack(pod: Obj) -> None:
-    """Take the Job's finalizer off, in place."""
-    left = [f for f in metadata(pod).get("finalizers") or () if f != TRACKING]
-    metadata(pod).pop("finalizers", None)
-    if left:
-        metadata(pod)["finalizers"] = left
+Sources = dict[tuple[str, str], Mapping[str, bytes]]
+"""The decoded data of Secrets and ConfigMaps, by plural and name."""
 
 
 class Kubelet:
     """Runs pods, each in a task of its own that ends with the pod."""
 
-    def __init__(self, operations: Operations, logs: Logs, runner: JobRunner) -> None:
+    def __init__(
+        self, api: Api, logs: Logs, runner: JobRunner, nodes: Collection[str] | None = None
+    ) -> None:
+        """`nodes`: whose pods to run; None runs those of all nodes."""
         self.runner = runner
-        self._operations = operations
-        self._store = operations.store
+        self._api = api
         self._logs = logs
-        self._running: dict[str, anyio.CancelScope] = {}
-        self._tasks: anyio.abc.TaskGroup | None = None
-        operations.graceful = lambda pod: uid_of(pod) in self._running
-        self._store.listeners.append(self._note)
+        self._nodes = nodes
+        self._known: set[str] = set()
+        """The UIDs of the pods that were begun and still exist: events of the past come late."""
 
-    def start(self, tasks: anyio.abc.TaskGroup) -> None:
-        """Start pods in `tasks` from now on."""
-        self._tasks = tasks
+    async def run(self) -> None:
+        """Run pods until cancelled, which ends them."""
+        async with anyio.create_task_group() as tasks:
+            running = ObjectTasks(tasks)
+            async with self._api.watch(PODS) as events:
+                synced = False
+                async for event in events:
+                    if event.type is EventType.SYNCED:
+                        synced = True
+                    else:
+                        self._note(event, running, lost=not synced)
 
-    def _note(self, change: Change) -> None:
-        if change.key != "pods":
-            return
-        uid = uid_of(change.object)
-        if change.type == "ADDED" and owner_job(change.object) and self._tasks:
-            self._running[uid] = anyio.CancelScope()
-            self._tasks.start_soon(self._run, change.object)
-        elif change.type == "DELETED":
-            self._logs.forget(uid)
-        if change.type == "DELETED" or is_deleting(change.object) or _is_over(change.object):
-            self.stop(uid)
+    def _note(self, event: WatchEvent, running: ObjectTasks, *, lost: bool) -> None:
+        pod = event.object
+        if event.type is EventType.DELETED:
+            self._known.discard(uid_of(pod))
+            self._logs.forget(uid_of(pod))
+        if event.type is EventType.DELETED or is_deleting(pod) or has_ended(pod):
+            known = running.cancel(pod) or uid_of(pod) in self._known
+            if not known and is_deleting(pod) and self._is_mine(pod):
+                running.start(self._finish, pod)
+        elif self._is_mine(pod) and uid_of(pod) not in self._known:
+            self._known.add(uid_of(pod))
+            # What runs since before this kubelet began is nobody's any more.
+            lost = lost and lookup(pod, "status.phase") == "Running"
+            running.start(self._lose if lost else self._run, pod)
 
-    def stop(self, uid: str) -> None:
-        """End a pod's process; nothing happens where none runs."""
-        if uid in self._running:
-            self._running[uid].cancel()
+    def _is_mine(self, pod: Obj) -> bool:
+        node = lookup(pod, "spec.nodeName", "")
+        mine = bool(node) if self._nodes is None else node in self._nodes
+        return mine and owner_job(pod) is not None
 
     async def _run(self, pod: Obj) -> None:
-        uid = uid_of(pod)
-        scope = self._running[uid]
+        self._logs.introduce(pod)
         try:
-            with scope:
-                await self._place(pod)
-                await self._wait_for_sources(pod)
-                await self._execute(pod)
+            await self._execute(pod, await self._sources(pod))
         finally:
-            self._running.pop(uid, None)
-            self._logs.close(uid)
-            self._finish(pod)
+            self._logs.close(uid_of(pod))
+            with anyio.CancelScope(shield=True):
+                await self._finish(pod)
 
-    def _finish(self, pod: Obj) -> None:
+    async def _lose(self, pod: Obj) -> None:
+        text = "The container could not be located when the kubelet started"
+        outcome = Outcome(137, text, "ContainerStatusUnknown")
+        await amend(self._api, PODS, pod, partial(podstatus.ended, outcome=outcome))
+
+    async def _finish(self, pod: Obj) -> None:
+        """Let a pod that is being deleted go, now that nothing of it runs."""
+
         def settle(latest: Obj) -> None:
-            if not is_deleting(latest):
-                return
-            if not _is_over(latest):
+            if is_deleting(latest) and not has_ended(latest):
                 podstatus.ended(latest, Outcome(137, reason="Error", message=""))
-            if not self._is_counted(latest):
-                untrack(latest)
 
-        self._operations.amend("pods", pod, settle)
+        latest = await amend(self._api, PODS, pod, settle)
+        if latest is not None and is_deleting(latest):
+            await self._api.delete(PODS, latest, gracePeriodSeconds=0)
 
-    def _is_counted(self, pod: Obj) -> bool:
-        """Whether the pod's Job is still there to take note of it."""
-        found = self._store.by_uid(owner_job(pod) or "")
-        return found is not None and not is_deleting(found[1])
-
-    async def _place(self, pod: Obj) -> None:
-        told = False
-        while True:
-            nodes, pulse = self._store.objects("nodes"), self._store.pulse("nodes")
-            node = place(pod, nodes)
-            if node is not None:
-                bind = partial(podstatus.scheduled, node=name_of(node))
-                self._operations.amend("pods", pod, bind)
-                return
-            if not told:
-                refuse = partial(podstatus.unschedulable, nodes=len(nodes))
-                self._operations.amend("pods", pod, refuse)
-                told = True
-            await pulse.wait()
-
-    async def _wait_for_sources(self, pod: Obj) -> None:
+    async def _sources(self, pod: Obj) -> Sources:
+        """Wait for the Secrets without which the container cannot start; returns what there is."""
+        found, missing = await self._read(pod)
+        if not missing:
+            return found
         told = ""
-        while True:
-            pulse = self._store.pulse("secrets")
-            missing = [name for name in _secrets(pod) if self._data(pod, "secrets", name) is None]
-            if not missing:
-                return
-            if missing[0] != told:
-                told = missing[0]
-                text = f'secret "{told}" not found'
-                wait = partial(podstatus.waiting, reason="CreateContainerConfigError", message=text)
-                self._operations.amend("pods", pod, wait)
-            await pulse.wait()
+        async with self._api.watch(SECRETS, namespace_of(pod)) as events:
+            async for _ in events:
+                found, missing = await self._read(pod)
+                if not missing:
+                    break
+                if missing != told:
+                    told = missing
+                    await self._tell_missing(pod, missing)
+        return found
 
-    async def _execute(self, pod: Obj) -> None:
-        current = self._operations.amend("pods", pod, podstatus.running)
+    async def _tell_missing(self, pod: Obj, secret: str) -> None:
+        text = f'secret "{secret}" not found'
+        wait = partial(podstatus.waiting, reason="CreateContainerConfigError", message=text)
+        await amend(self._api, PODS, pod, wait)
+
+    async def _read(self, pod: Obj) -> tuple[Sources, str]:
+        """What the pod refers to, and the first Secret that it needs and that is not there."""
+        found: Sources = {}
+        missing = ""
+        for resource, reference in _references(pod):
+            name = reference.get("name") or reference["secretName"]
+            obj = await self._api.get(resource, name, namespace_of(pod))
+            if obj is not None:
+                found[resource.plural, name] = _decoded(resource, obj)
+            elif resource is SECRETS and not reference.get("optional"):
+                missing = missing or name
+        return found, missing
+
+    async def _execute(self, pod: Obj, sources: Sources) -> None:
+        current = await amend(self._api, PODS, pod, podstatus.running)
         if current is None:
             return
-        container = current["spec"]["containers"][0]["name"]
-        log = self._logs.of(uid_of(pod), container)
-        read = partial(self._data, current)
+        log = self._logs.of(uid_of(pod), current["spec"]["containers"][0]["name"])
         try:
-            outcome = await self.runner(RunningPod(current, log, read))
+            outcome = await self.runner(
+                RunningPod(current, log, lambda plural, name: sources.get((plural, name)))
+            )
         except Exception as error:
             _log.exception("The runner failed on pod %s", name_of(pod))
             outcome = Outcome(128, str(error), "StartError")
         log.close()
-        self._operations.amend("pods", pod, partial(podstatus.ended, outcome=outcome))
-
-    def _data(self, pod: Obj, plural: str, name: str) -> Mapping[str, bytes] | None:
-        found = self._store.get(plural, namespace_of(pod), name)
-        if found is None:
-            return None
-        data = found.get("data") or {}
-        if plural == "secrets":
-            return {key: base64.b64decode(value) for key, value in data.items()}
-        return {key: str(value).encode() for key, value in data.items()}
+        await amend(self._api, PODS, pod, partial(podstatus.ended, outcome=outcome))
 
 
-def _is_over(pod: Obj) -> bool:
-    return lookup(pod, "status.phase") in {"Succeeded", "Failed"}
+def _decoded(resource: Resource, obj: Obj) -> Mapping[str, bytes]:
+    data = obj.get("data") or {}
+    if resource is SECRETS:
+        return {key: base64.b64decode(value) for key, value in data.items()}
+    return {key: str(value).encode() for key, value in data.items()}
 
 
-def _secrets(pod: Obj) -> Iterator[str]:
-    """The Secrets without which the first container cannot start."""
+_SOURCES = (
+    (SECRETS, ("secret", "secretRef", "valueFrom.secretKeyRef")),
+    (CONFIG_MAPS, ("configMap", "configMapRef", "valueFrom.configMapKeyRef")),
+)
+
+
+def _references(pod: Obj) -> Iterator[tuple[Resource, Obj]]:
+    """The Secrets and ConfigMaps that the first container and the volumes refer to."""
     container = pod["spec"]["containers"][0]
-    references = [lookup(v, "valueFrom.secretKeyRef") for v in container.get("env") or ()]
-    references += [v.get("secretRef") for v in container.get("envFrom") or ()]
+    places = [*(container.get("env") or ()), *(container.get("envFrom") or ())]
     for volume in pod["spec"].get("volumes") or ():
-        references.append(volume.get("secret"))
-        references += [s.get("secret") for s in lookup(volume, "projected.sources", ())]
-    for reference in references:
-        if reference and not reference.get("optional"):
-            yield reference.get("name") or reference["secretName"]
+        places += [volume, *lookup(volume, "projected.sources", ())]
+    for place in places:
+        for resource, paths in _SOURCES:
+            yield from ((resource, found) for path in paths if (found := lookup(place, path)))

@@ -1,4 +1,8 @@
-"""Container logs: written by whoever runs the pod, read and followed through `pods/<name>/log`."""
+"""Container logs: written by who runs the pod, read and followed through `pods/<name>/log`.
+
+A kubelet in a process of its own serves its logs at the URL of a real one, where the API server
+fetches them: `/containerLogs/NAMESPACE/POD/CONTAINER`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import anyio
+from aiohttp import web
 
-from forensics_loopback.kinds.objects import is_set, parse_time
-from forensics_loopback.kinds.status import bad_request
+from forensics_loopback.kinds.objects import Obj, is_set, name_of, namespace_of, parse_time, uid_of
+from forensics_loopback.kinds.status import ApiError, bad_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,15 @@ class Logs:
 
     def __init__(self) -> None:
         self._logs: dict[tuple[str, str], ContainerLog] = {}
+        self._pods: dict[tuple[str, str], str] = {}
+
+    def introduce(self, pod: Obj) -> None:
+        """Let the pod's logs be found by its name too."""
+        self._pods[namespace_of(pod), name_of(pod)] = uid_of(pod)
+
+    def pod_uid(self, namespace: str, name: str) -> str | None:
+        """The UID of a pod that was introduced, or None."""
+        return self._pods.get((namespace, name))
 
     def of(self, pod_uid: str, container: str) -> ContainerLog:
         """The container's log, empty where nothing was written."""
@@ -105,5 +119,38 @@ class Logs:
 
     def forget(self, pod_uid: str) -> None:
         """The pod is gone, and its logs with it."""
+        self._pods = {place: uid for place, uid in self._pods.items() if uid != pod_uid}
         for key in [key for key in self._logs if key[0] == pod_uid]:
             self._logs.pop(key).close()
+
+
+async def stream(
+    request: web.Request, content_type: str, blocks: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """Answer a request with blocks as they come."""
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    async for block in blocks:
+        await response.write(block)
+    await response.write_eof()
+    return response
+
+
+def application(logs: Logs) -> web.Application:
+    """The kubelet's own small server."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        found = request.match_info
+        uid = logs.pod_uid(found["namespace"], found["pod"])
+        if uid is None:
+            return web.Response(status=404, text=f"pod {found['pod']} is not known here\n")
+        try:
+            options = LogOptions.parse(dict(request.query))
+        except ApiError as error:
+            return web.Response(status=error.code, text=error.message)
+        return await stream(request, "text/plain", logs.of(uid, found["container"]).read(options))
+
+    app = web.Application()
+    app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", serve)
+    return app

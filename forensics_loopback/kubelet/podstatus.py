@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from forensics_loopback.kinds.objects import Obj, lookup, metadata, now, uid_of
+from forensics_loopback.kinds.pods import disrupted
 from forensics_loopback.kubelet.runner import Outcome
 
 _TYPES = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -74,33 +75,6 @@ def _status(pod: Obj, phase: str, states: dict[str, tuple[str, str]], **more: An
     }
 
 
-def scheduled(pod: Obj, node: str) -> None:
-    """The scheduler bound the pod to a node."""
-    pod["spec"]["nodeName"] = node
-    at = {"lastProbeTime": None, "lastTransitionTime": now()}
-    pod["status"]["conditions"] = [{"type": "PodScheduled", "status": "True", **at}]
-
-
-def unschedulable(pod: Obj, nodes: int) -> None:
-    """No node fits, for now."""
-    message = (
-        f"0/{nodes} nodes are available: {nodes} node(s) didn't match Pod's node affinity/selector."
-        f" no new claims to deallocate, preemption: 0/{nodes} nodes are available: {nodes} "
-        "Preemption is not helpful for scheduling."
-    )
-    pod["status"]["conditions"] = [
-        {
-            "type": "PodScheduled",
-            "observedGeneration": metadata(pod).get("generation", 1),
-            "status": "False",
-            "lastProbeTime": None,
-            "lastTransitionTime": now(),
-            "reason": "Unschedulable",
-            "message": message,
-        }
-    ]
-
-
 def waiting(pod: Obj, reason: str, message: str) -> None:
     """The container cannot be made, for now."""
     state = {"waiting": {"reason": reason, "message": message}}
@@ -139,20 +113,3 @@ def ended(pod: Obj, outcome: Outcome) -> None:
     _status(pod, "Succeeded" if good else "Failed", states, containerStatuses=statuses)
     if outcome.pod_reason:
         disrupted(pod, outcome.pod_reason)
-
-
-def disrupted(pod: Obj, reason: str) -> None:
-    """The pod failed because it was taken off its node: evicted, preempted, its node lost."""
-    status = pod.setdefault("status", {})
-    status["phase"], status["reason"] = "Failed", reason
-    status["message"] = f"The pod was disrupted: {reason}."
-    target = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": now(),
-        "reason": "TerminationByKubelet",
-        "message": status["message"],
-    }
-    others = [c for c in status.get("conditions") or () if c["type"] != "DisruptionTarget"]
-    status["conditions"] = [target, *others]

@@ -31,6 +31,7 @@ _STATUS_VERBS = ["get", "patch", "update"]
 _SUBRESOURCE_VERBS = {
     "log": ["get"],
     "eviction": ["create"],
+    "binding": ["create"],
 }
 
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from forensics_loopback.kinds.objects import Obj, lookup, name_of
-from forensics_loopback.kinds.status import bad_request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+
+from forensics_loopback.kinds.objects import Obj, lookup, name_of, namespace_of
+from forensics_loopback.kinds.status import ApiError, bad_request
+from forensics_loopback.storage.store import Store
 
 
 def container_of(pod: Obj, wanted: str) -> str:
@@ -26,3 +32,38 @@ def container_of(pod: Obj, wanted: str) -> str:
                 f'container "{wanted}" in pod "{pod_name}" is waiting to start: {reason}'
             )
     return wanted
+
+
+def kubelet_endpoint(store: Store, pod: Obj) -> str:
+    """Where the kubelet of the pod's node serves the pod's logs; empty where it serves nothing.
+
+    Then they are in this process, written by the cluster's own kubelet or by a test.
+    """
+    node = store.get("nodes", "", lookup(pod, "spec.nodeName", ""))
+    port = lookup(node, "status.daemonEndpoints.kubeletEndpoint.Port")
+    if not port:
+        return ""
+    addresses = lookup(node, "status.addresses", ())
+    host = next(a["address"] for a in addresses if a["type"] == "InternalIP")
+    return f"http://{host}:{port}/containerLogs/{namespace_of(pod)}/{name_of(pod)}"
+
+
+@asynccontextmanager
+async def fetched(url: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Open a log as a kubelet serves it; raises the kubelet's refusal, or a 500 without one."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        try:
+            response = await session.get(url, params=dict(query))
+        except aiohttp.ClientConnectionError as error:
+            raise ApiError(500, "InternalError", f"Get {url!r}: {error}") from error
+        async with response:
+            if response.status != 200:
+                raise ApiError(response.status, "InternalError", await response.text())
+            yield _blocks(response)
+
+
+async def _blocks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    # A kubelet that goes away in the middle ends the log, as the end of the container would.
+    with suppress(aiohttp.ClientPayloadError):
+        async for block in response.content.iter_any():
+            yield block

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from forensics_loopback.kinds.objects import Obj, is_set, name_of, namespace_of, uid_of
+from forensics_loopback.kinds.objects import Obj, is_set, lookup, name_of, namespace_of, uid_of
 from forensics_loopback.kinds.resources import Target
 from forensics_loopback.kinds.status import (
     ApiError,
@@ -17,14 +16,14 @@ from forensics_loopback.kinds.status import (
     not_found,
     success,
 )
-from forensics_loopback.kubelet.logs import LogOptions, Logs
+from forensics_loopback.kubelet.logs import LogOptions, Logs, stream
 from forensics_loopback.printing import rendering
 from forensics_loopback.server import access, listing, protobuf
 from forensics_loopback.server.access import ADMIN, ANONYMOUS, Policy, User, allow_all
 from forensics_loopback.server.call import Call
 from forensics_loopback.server.discovery import information
 from forensics_loopback.server.faults import Fault, Faults
-from forensics_loopback.server.podlogs import container_of
+from forensics_loopback.server.podlogs import container_of, fetched, kubelet_endpoint
 from forensics_loopback.server.requests import Recorded, Records, parse
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
@@ -133,9 +132,15 @@ class Server:
         asked = (call.resource.plural, call.info.subresource, call.info.verb)
         if asked == ("pods", "log", "get"):
             return await self._log(call)
+        target = Target(call.resource, call.info.namespace, call.info.name)
+        body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
         if asked == ("pods", "eviction", "create"):
-            delete(self.operations, Target(call.resource, call.info.namespace, call.info.name))
-            body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+            delete(self.operations, target)
+            return web.json_response({**body, "code": 201}, status=201)
+        if asked == ("pods", "binding", "create"):
+            binding = await call.body()
+            uid = lookup(binding, "metadata.uid", "")
+            self.operations.bind(target, lookup(binding, "target.name", ""), uid)
             return web.json_response({**body, "code": 201}, status=201)
         return web.Response(status=404, text="404 page not found\n")
 
@@ -243,14 +248,18 @@ class Server:
             bookmark_interval=self.bookmark_interval,
         )
         self._record(call, 200)
-        return await _stream(call.request, "application/json", watch.events(options))
+        return await stream(call.request, "application/json", watch.events(options))
 
     async def _log(self, call: Call) -> web.StreamResponse:
         pod = self.operations.get(call.target)
         container = container_of(pod, call.query.get("container", ""))
         options = LogOptions.parse(dict(call.query))
+        endpoint = kubelet_endpoint(self.operations.store, pod)
+        if endpoint:
+            async with fetched(f"{endpoint}/{container}", call.query) as blocks:
+                return await stream(call.request, "text/plain", blocks)
         lines = self.logs.of(uid_of(pod), container).read(options)
-        return await _stream(call.request, "text/plain", lines)
+        return await stream(call.request, "text/plain", lines)
 
 
 def _fail(call: Call, fault: Fault) -> web.Response:
@@ -267,15 +276,3 @@ def _fail(call: Call, fault: Fault) -> web.Response:
         body = json.dumps(error.body())
     headers = {"Content-Type": "application/json", **fault.headers}
     return web.Response(status=fault.status, text=body, headers=headers)
-
-
-async def _stream(
-    request: web.Request, content_type: str, blocks: AsyncIterator[bytes]
-) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": content_type})
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    async for block in blocks:
-        await response.write(block)
-    await response.write_eof()
-    return response

@@ -14,8 +14,8 @@ from forensics_loopback.kinds.objects import (
     namespace_of,
     uid_of,
 )
+from forensics_loopback.kinds.pods import untrack
 from forensics_loopback.kinds.resources import Target
-from forensics_loopback.kubelet.kubelet import untrack
 from forensics_loopback.storage.deletion import FOREGROUND, ORPHAN, delete
 from forensics_loopback.storage.operations import Operations
 from forensics_loopback.storage.store import Change

@@ -8,13 +8,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from forensics_loopback.kinds import pods
 from forensics_loopback.kinds.events import to_core
 from forensics_loopback.kinds.objects import (
     Obj,
     clone,
     is_deleting,
+    lookup,
     metadata,
     name_of,
     namespace_of,
@@ -34,7 +37,7 @@ from forensics_loopback.kinds.status import (
 )
 from forensics_loopback.storage import ownership, patch, updates
 from forensics_loopback.storage.apply import apply
-from forensics_loopback.storage.store import Store
+from forensics_loopback.storage.store import Change, Store
 from forensics_loopback.validation import admission, names, schema
 
 MERGE = "application/merge-patch+json"
@@ -70,8 +73,20 @@ class Operations:
     def __init__(self, store: Store, registry: Registry) -> None:
         self.store = store
         self.registry = registry
-        self.graceful: Callable[[Obj], bool] = lambda _: False
-        """Whether a pod has a process that must end before the pod can go."""
+        self._bound: set[str] = set()
+        store.listeners.append(self._forget)
+
+    def _forget(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self._bound.discard(uid_of(change.object))
+
+    def graceful(self, obj: Obj) -> bool:
+        """Whether a kubelet must end what runs in a pod before the pod can go.
+
+        That is so from its binding to its end. Who makes a pod with a node makes all of it: none
+        that a test seeds waits for a kubelet.
+        """
+        return uid_of(obj) in self._bound and not pods.has_ended(obj)
 
     def get(self, target: Target) -> Obj:
         """The stored object, not to be changed; raises 404."""
@@ -279,6 +294,15 @@ class Operations:
         if not options.dry_run:
             self.store.put(target.resource.qualified, written.object)
         return written
+
+    def bind(self, target: Target, node: str, uid: str = "") -> None:
+        """Put a pod on a node; raises 404, or 409 where it has one or is another one than `uid`."""
+        pod = self.get(target)
+        if uid not in {"", uid_of(pod)} or lookup(pod, "spec.nodeName"):
+            why = f'pod {name_of(pod)} is already assigned to node "{pod["spec"].get("nodeName")}"'
+            raise conflict(target.resource, target.name, why)
+        self._bound.add(uid_of(pod))
+        self.amend("pods", pod, partial(pods.scheduled, node=node))
 
     def amend(self, key: str, obj: Obj, change: Callable[[Obj], None]) -> Obj | None:
         """Change an object as the cluster's own controllers do; None where it is gone.

@@ -61,7 +61,7 @@ ENGLISH = {
     "post.verified": "Verified: all {artifacts} artifacts are as the manifest says ({size} read).",
     "post.wrong": "The evidence does NOT verify: {problem}. Do not rely on what is named.",
     "post.seal": "Seal: {seal}. Manifest SHA-256 {sha256}",
-    "post.extras": "Objects that nobody named lie there, too: {count}. They are not part of it.",
+    "post.extras": "Not part of the evidence: {count} objects that the manifest does not list.",
     "post.thread": "Checkpoint of pod {namespace}/{pod}: ",
     "post.link": "follow it here",
     "seal.valid": "valid",
@@ -88,7 +88,7 @@ ENGLISH = {
     "approval.destination": "Destination: {what}",
     "approval.incident": "Incident: {what}",
     "approval.reason": "Reason: {what}",
-    "approval.pause": "The containers are held still while they are captured.",
+    "approval.pause": "The containers are held still (paused) while they are captured.",
     "approval.denied": "Denied by",
     "approval.expired": "Nobody approved in time. Ask again.",
     "approval.gone": "This request is not open any more: it was decided, it expired, or the bot "
@@ -119,7 +119,7 @@ ENGLISH = {
     "error.value": "{option} needs a value",
     "error.many": "more than one pod is named: {words}",
     "error.pod": "no pod is named",
-    "error.name": "{name} is not a name that Kubernetes knows",
+    "error.name": "{name} is not a name that is valid in Kubernetes",
     "error.namespace": "no namespace is named: add -n NAMESPACE",
     "error.id": "{command} needs the name of a checkpoint",
     "error.reason": "the reason has {count} characters, and {limit} are the most",
@@ -133,10 +133,10 @@ ENGLISH = {
     "error.running": "The checkpoint {name} has not ended yet.",
     "error.incomplete": "The checkpoint {name} has no evidence to show.",
     "error.cluster": "The cluster did not do it: {message}",
-    "error.away": "The Kubernetes API does not answer. Nothing was begun. Try again in a minute.",
-    "error.slack": "Slack did not do it ({code}). What was begun is shown in the channel. Is the "
+    "error.away": "The Kubernetes API does not answer. Nothing was started. Try again in a minute.",
+    "error.slack": "Slack did not do it ({code}). What was started is shown in the channel. Is the "
     "bot in it? /invite adds it.",
-    "error.internal": "Something went wrong in the bot, and nothing was begun that is not shown "
+    "error.internal": "Something went wrong in the bot, and nothing was started that is not shown "
     "here. Its log says more: {id}",
     "error.reader": "The bot has no access to the evidence itself. Fetch it with: forensics fetch "
     "{location} DIRECTORY",

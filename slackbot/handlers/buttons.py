@@ -23,7 +23,7 @@ from slackbot.slack import Reply
 
 def register(app: AsyncApp, bot: Bot) -> None:
     """Register the buttons."""
-    for action, handler in _HANDLERS.items():
+    for action, handler in HANDLERS.items():
         app.action(action)(partial(_handle, bot, handler))
 
     @app.action(re.compile("^open"))
@@ -83,7 +83,7 @@ async def _verify(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     await bot.verify(checkpoint, reply, person.language)
 
 
-_HANDLERS: dict[str, Handler] = {
+HANDLERS: dict[str, Handler] = {
     "approve": _approve,
     "deny": _deny,
     "cancel": _cancel,

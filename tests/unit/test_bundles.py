@@ -12,7 +12,7 @@ import pytest
 
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import NotCaptured
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.bundles import Bundle, open_bundle
 from forensics_core.errors import (
     BundleNotFound,
@@ -23,9 +23,9 @@ from forensics_core.errors import (
 )
 from forensics_core.seals import generate_key, sign
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import CONTEXT, DIFF, INSPECT, POD, capture, replace_object, write_bundle
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import change, process, socket, write_evidence
 
 PASSWD = b"root:x:0:0\n"
@@ -156,9 +156,9 @@ async def test_all_lines_of_all_logs_are_read_those_of_gzipped_ones_too(tmp_path
     async with open_destination(str(tmp_path / "logged")) as destination:
         writer = BundleWriter(destination)
         for name, data in (("0.log", b"one\ntwo\n"), ("1.log.gz", gzip.compress(b"three\n"))):
-            label = Label(f"containers/web/logs/{name}", ArtifactKind.LOGS, "web")
-            await writer.add(label, one(data))
-        writer.lacks(NotCaptured(what="network", reason="Gone", message="it ended"))
+            spec = ArtifactSpec(f"containers/web/logs/{name}", ArtifactKind.LOGS, "web")
+            await writer.add(spec, one(data))
+        writer.record_gap(NotCaptured(what="network", reason="Gone", message="it ended"))
         await writer.finish(capture())
     async with open_bundle(str(tmp_path / "logged")) as bundle:
         lines = [line async for line in bundle.container("web").logs()]

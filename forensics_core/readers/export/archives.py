@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from anyio import to_thread
 
+from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import ROOTFS_ARCHIVES, container_file
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.errors import ForensicsError, ObjectNotFound, VerificationError
 from forensics_core.readers.artifacts import read_artifact
+from forensics_core.readers.export.files import new_file
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
 
@@ -21,6 +25,8 @@ RECORD = 512
 """Bytes of a tar archive's record; two of zeros end the archive."""
 BLOCKING = 20 * RECORD
 """Bytes that an archive's length is a multiple of, as POSIX wants it."""
+NOT_AS_PROMISED = (VerificationError, ObjectNotFound)
+"""What one archive of a bundle fails with, while the others can be exported."""
 
 
 def archives_of(bundle: BundleReader, container: str) -> list[Artifact]:
@@ -58,16 +64,50 @@ async def joined(bundle: BundleReader, archives: Sequence[Artifact]) -> AsyncGen
             async for piece in without_end(blocks, artifact.name):
                 written += len(piece)
                 yield piece
+    yield _end(written)
+
+
+async def write_joined(
+    bundle: BundleReader, archives: Sequence[Artifact], path: Path
+) -> list[ForensicsError]:
+    """Write what `joined` yields into a new file, without the archives that cannot be relied on.
+
+    Returns why each of those is missing. Raises `ObjectExists`, and if none is left the first
+    reason: nothing is kept then.
+    """
+    failures: list[ForensicsError] = []
+    async with new_file(path) as file:
+        for artifact in archives:
+            begin = await to_thread.run_sync(file.tell)
+            try:
+                async with aclosing(read_artifact(bundle, artifact.name)) as blocks:
+                    async for piece in without_end(blocks, artifact.name):
+                        await to_thread.run_sync(file.write, piece)
+            except NOT_AS_PROMISED as error:
+                failures.append(error)
+                await to_thread.run_sync(file.seek, begin)
+                await to_thread.run_sync(file.truncate)
+        if len(failures) == len(archives):
+            raise failures[0]
+        end = _end(await to_thread.run_sync(file.tell))
+        await to_thread.run_sync(file.write, end)
+    return failures
+
+
+def _end(written: int) -> bytes:
+    """Return what ends an archive of so many bytes."""
     end = 2 * RECORD
-    yield bytes(end + -(written + end) % BLOCKING)
+    return bytes(end + -(written + end) % BLOCKING)
 
 
-async def without_end(blocks: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
+async def without_end(blocks: AsyncIterator[bytes], name: str) -> AsyncGenerator[bytes, None]:
     """Pass an archive on without the zeros that end it, whatever zeros its last file holds.
 
-    Raises `VerificationError` for what is no archive: nobody knows where it ends.
+    Raises `VerificationError` for what is no archive, since nobody knows where it ends, and at the
+    end where members would be unpacked outside of the folder that somebody chose for them.
     """
-    walk = TarWalk(_pass)
+    flaws = Flaws(name, "has members that a collector does not write")
+    walk = TarWalk(Inside(flaws))
     passed, rest = 0, b""
     async for block in blocks:
         data = rest + block if rest else block
@@ -81,6 +121,7 @@ async def without_end(blocks: AsyncIterator[bytes], name: str) -> AsyncIterator[
             yield data[:kept]
     if rest and not walk.ended:
         yield rest.ljust(RECORD, b"\0")  # the archive was cut
+    flaws.check()
 
 
 def _feed(walk: TarWalk, block: bytes, name: str) -> None:
@@ -92,5 +133,15 @@ def _feed(walk: TarWalk, block: bytes, name: str) -> None:
         ) from error
 
 
-def _pass(_: Member) -> None:
-    """Take in a member: only the archive's end matters here."""
+class Inside:
+    """Notes the members whose names lead out of the archive, as `../../etc/cron.d/x` does."""
+
+    def __init__(self, flaws: Flaws) -> None:
+        self._flaws = flaws
+
+    def __call__(self, member: Member) -> None:
+        """Look at a member."""
+        names = [member.path, member.target] if member.kind == "hardlink" else [member.path]
+        if any(b".." in name.split(b"/") for name in names):
+            shown = member.path.decode(errors="surrogateescape")
+            self._flaws.add(f"{printable(shown, 200)} leads out of it")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from urllib.parse import unquote, urlsplit
 from anyio import CancelScope, to_thread
 
 from forensics_core.api.order import Compression
+from forensics_core.bundle.documents import unpacked_file
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import ObjectExists
+from forensics_core.errors import ForensicsError, ObjectExists
 from forensics_core.readers.artifacts import read_stored
-from forensics_core.readers.export.archives import archives_of
+from forensics_core.readers.export.archives import NOT_AS_PROMISED, archives_of, without_end
 from forensics_core.readers.export.files import write_new
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -37,21 +38,29 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "38
 _REFERENCE = "org.opencontainers.image.ref.name"
 
 
-async def export_oci(bundle: BundleReader, containers: Sequence[str], folder: Path) -> None:
+async def export_oci(
+    bundle: BundleReader, containers: Sequence[str], folder: Path
+) -> list[ForensicsError]:
     """Write the layout into `folder`, which must be empty or not exist.
 
-    Raises `ObjectExists` where something is in the way, and `VerificationError` for an archive that
-    is not what the manifest says: nothing of it is kept then.
+    A layer that is not what the manifest says is left out of its image, an image without layers is
+    left out of the layout; returns why. Raises `ObjectExists` where something is in the way.
     """
     await to_thread.run_sync(_prepare, folder)
-    rows = []
+    rows, failures = [], list[ForensicsError]()
     for container in containers:
-        layers = archives_of(bundle, container)
-        for layer in layers:
-            await _bring(bundle, layer, _blob(folder, layer.sha256))
-        rows.append(await to_thread.run_sync(_image, bundle, container, layers, folder))
+        layers = []
+        for layer in archives_of(bundle, container):
+            try:
+                await _bring(bundle, layer, _blob(folder, layer.sha256))
+                layers.append(layer)
+            except NOT_AS_PROMISED as error:
+                failures.append(error)
+        if layers:
+            rows.append(await to_thread.run_sync(_image, bundle, container, layers, folder))
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": rows}
     await to_thread.run_sync((folder / "index.json").write_bytes, _json(index))
+    return failures
 
 
 def _prepare(folder: Path) -> None:
@@ -63,9 +72,33 @@ def _prepare(folder: Path) -> None:
 
 async def _bring(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
     """Verify the archive, and link or copy it to where the layout wants it."""
-    original = _file_of(bundle, layer)
     if await to_thread.run_sync(blob.exists):
         return  # two containers with the same content
+    await _store(bundle, layer, blob)
+    try:
+        await _look_into(bundle, layer, blob)
+    except BaseException:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(blob.unlink)
+        raise
+
+
+async def _look_into(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+    """Verify what the layer unpacks to, its diff id, and that no member leads out of it."""
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        with await to_thread.run_sync(blob.open, "rb") as file:
+            unpacked = unpacked_file(file, bundle.objects[layer.name])
+            while piece := await to_thread.run_sync(next, unpacked, b""):
+                yield piece
+
+    async with aclosing(pieces()) as plain, aclosing(without_end(plain, layer.name)) as passed:
+        async for _ in passed:
+            pass
+
+
+async def _store(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+    original = _file_of(bundle, layer)
     if original is None or not await to_thread.run_sync(_link, original, blob):
         await write_new(blob, read_stored(bundle, layer.name))
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from anyio import to_thread
@@ -18,31 +19,40 @@ from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectExists
 from forensics_core.readers.artifacts import read_artifact
 from forensics_core.readers.changes import change_batches
-from forensics_core.readers.export.archives import archives_of, joined
+from forensics_core.readers.export.archives import NOT_AS_PROMISED, archives_of, write_joined
 from forensics_core.readers.export.files import write_new
 
 POD = "context/pod.yaml"
 
 
-async def export_seed(bundle: BundleReader, containers: Sequence[str], folder: Path) -> list[str]:
+@dataclass(slots=True)
+class Exported:
+    """What could not be written."""
+
+    missing: list[str] = field(default_factory=list)
+    """Files that were not captured, each with the reason."""
+    failures: list[ForensicsError] = field(default_factory=list)
+    """Why others, or a part of them, are not what the manifest says."""
+
+
+async def export_seed(bundle: BundleReader, containers: Sequence[str], folder: Path) -> Exported:
     """Write the files into `folder`; return what is missing there, and why.
 
-    Raises `ObjectExists` where a file is there already, and `VerificationError`.
+    Nothing is kept of a file that is not what the manifest says, and the others are written.
+    Raises `ObjectExists` where a file is there already.
     """
     await to_thread.run_sync(_make, folder)
     pod = bundle.statement.predicate.pod
-    missing = []
+    done = Exported()
     for container in containers:
         name = f"{fit(pod.name if pod else container)}-{_short_id(bundle, container)}"
-        sources = {
-            f"{name}-inspect.json": _artifact(bundle, container_file(container, "inspect.json")),
-            f"{name}-diff.txt": _diff(bundle, container),
-            f"{name}-export.tar": _archive(bundle, container),
-        }
-        missing += [await _write(folder / file, blocks) for file, blocks in sources.items()]
+        inspect = _artifact(bundle, container_file(container, "inspect.json"))
+        await _write(folder / f"{name}-inspect.json", inspect, done)
+        await _write(folder / f"{name}-diff.txt", _diff(bundle, container), done)
+        await _archive(bundle, container, folder / f"{name}-export.tar", done)
     if pod:
-        missing.append(await _write(folder / f"{fit(pod.name)}.yaml", _artifact(bundle, POD)))
-    return [line for line in missing if line]
+        await _write(folder / f"{fit(pod.name)}.yaml", _artifact(bundle, POD), done)
+    return done
 
 
 def _make(folder: Path) -> None:
@@ -71,21 +81,26 @@ async def _diff(bundle: BundleReader, container: str) -> AsyncGenerator[bytes, N
             yield "".join(lines).encode()
 
 
-async def _archive(bundle: BundleReader, container: str) -> AsyncGenerator[bytes, None]:
-    async with aclosing(joined(bundle, archives_of(bundle, container))) as blocks:
-        async for block in blocks:
-            yield block
+async def _archive(bundle: BundleReader, container: str, path: Path, done: Exported) -> None:
+    try:
+        done.failures += await write_joined(bundle, archives_of(bundle, container), path)
+    except ForensicsError as error:
+        _note(error, path, done)
 
 
-async def _write(path: Path, blocks: AsyncGenerator[bytes, None]) -> str:
-    """Write a new file; nothing of it is kept if its source fails. Return why it is missing."""
+async def _write(path: Path, blocks: AsyncGenerator[bytes, None], done: Exported) -> None:
+    """Write a new file; nothing of it is kept if its source fails."""
     async with aclosing(blocks):
         try:
             await write_new(path, blocks)
-        except ObjectExists:
-            raise
         except ForensicsError as error:
-            if error.exit_code != 1:
-                raise
-            return f"{path.name}: {error.message}"
-    return ""
+            _note(error, path, done)
+
+
+def _note(error: ForensicsError, path: Path, done: Exported) -> None:
+    if isinstance(error, NOT_AS_PROMISED):
+        done.failures.append(error)
+    elif isinstance(error, ObjectExists) or error.exit_code != 1:
+        raise error
+    else:
+        done.missing.append(f"{path.name}: {error.message}")

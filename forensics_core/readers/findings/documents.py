@@ -1,7 +1,7 @@
 """The documents that rules look into, a row at a time.
 
-The collector writes each row of a long list on a line of its own. A document that is not written so
-is not ours, and is refused: to read it would take as much memory as whoever made it wants.
+The collector writes each row of a long list on a line of its own. The first releases wrote some of
+these documents as a whole, which takes several times as much memory to read: up to a size.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from anyio import to_thread
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.reader import BundleReader
+from forensics_core.errors import ForensicsError
 from forensics_core.readers.artifacts import lines, read_artifact
+from forensics_core.readers.documents import load
 
 Row = dict[str, Any]
 MAX_ROW = 32 * 1024 * 1024
 """Bytes of a row: a network namespace with tables of 16 MiB, and what was read from them."""
+MAX_WHOLE = 32 * 1024 * 1024
+"""Bytes of a document of the first releases."""
+LISTS = ("changes", "processes", "namespaces")
+"""What the lists of these documents are called."""
 _END = b"]}"
 
 
@@ -44,9 +50,31 @@ async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], Non
                     break
             ended = ended or _END in batch
             yield await to_thread.run_sync(_parsed, batch, flaws)
-    if not (begun and ended):
-        flaws.add("its list has no end" if begun else "its first line begins no list")
+    if not begun:
+        yield await _whole(bundle, name, flaws)
+    elif not ended:
+        flaws.add("its list has no end")
     flaws.check()
+
+
+async def _whole(bundle: BundleReader, name: str, flaws: Flaws) -> list[Row]:
+    """Return the rows of a document that was not written line by line.
+
+    Raises `ForensicsError` where it is too long: that alone does not make it less genuine.
+    """
+    if bundle.objects[name].original_size > MAX_WHOLE:
+        raise ForensicsError(
+            f"{name} has more than {MAX_WHOLE} bytes, and is not written line by line",
+            hint="'forensics fetch' gets it for other tools",
+        )
+    document = await load(bundle, name)
+    found = list[Row]()
+    with flaws.passing():
+        (several,) = (document[each] for each in LISTS if each in document)
+        found = [row for row in several if isinstance(row, dict)]
+        if len(found) < len(several):
+            raise TypeError("a row is no object")
+    return found
 
 
 def _parsed(batch: list[bytes], flaws: Flaws) -> list[Row]:

@@ -13,15 +13,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 from aiobotocore.httpsession import AIOHTTPSession
 from aiohttp import ClientPayloadError
 
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.objects import Answered
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
 
 LONGEST = 32 * MIB
 """Bytes of an answer that is no object: a page of a listing has one MiB or two."""
@@ -114,3 +119,27 @@ def _no_second_guess(response: Any, request_dict: dict[str, Any], **_: object) -
     told = "x-amz-bucket-region" in http.headers or parsed.get("Error", {}).get("Region")
     if not told:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+class ServiceClock:
+    """Hears every answer that `client` gets, refusals included."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._first: Answered | None = None
+        self._last: Answered | None = None
+        client.meta.events.register("after-call.s3", self._hear)
+
+    @property
+    def answered(self) -> Sequence[Answered]:
+        """The first and the last answer that had a date."""
+        return [self._first, self._last] if self._first and self._last else []
+
+    def _hear(self, parsed: dict[str, Any], **_: object) -> None:
+        """Note an answer; a date that is none is passed over."""
+        said = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        try:
+            date = parsedate_to_datetime(said).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return
+        self._last = Answered(date, datetime.now(UTC), anyio.current_time())
+        self._first = self._first or self._last

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from forensics_core._internal.tasks import finish_despite_cancel
-from forensics_core.storage.s3.attempts import Repeated, attempt_counted
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, lacking
 from forensics_core.storage.s3.request import ObjectRequest
+from forensics_core.storage.s3.retries import Repeated, attempt_counted
 from forensics_core.storage.s3.traits import Traits
 
 if TYPE_CHECKING:

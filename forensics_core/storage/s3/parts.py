@@ -9,7 +9,13 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from awscrt import checksums
+
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.objects import Buffer
 
 FIRST = 8 * MIB
 LARGEST = 128 * MIB
@@ -25,3 +31,63 @@ def part_size(number: int) -> int:
 def capacity() -> int:
     """Return how many bytes an object of `MAX_PARTS` parts holds."""
     return sum(part_size(number) for number in range(1, MAX_PARTS + 1))
+
+
+SLICE = MIB
+_SMALL = 256 * 1024
+
+
+class PartBody:
+    """Blocks, joined where they are many and small, sent as slices of at most 1 MiB."""
+
+    def __init__(self, blocks: Sequence[Buffer]) -> None:
+        self._size = sum(len(block) for block in blocks)
+        if len(blocks) > 1 and self._size < _SMALL * len(blocks):
+            blocks = [b"".join(blocks)]
+        self._blocks = [memoryview(block) for block in blocks]
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called for each slice that the connection took."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bool__(self) -> bool:
+        return True
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for block in self._blocks:
+            for start in range(0, len(block), SLICE):
+                yield block[start : start + SLICE]
+                self.on_progress()
+
+    def crc64(self, previous: int = 0) -> int:
+        """Return the CRC-64/NVME of the whole part, carried on from `previous`."""
+        for block in self._blocks:
+            previous = checksums.crc64nvme(block, previous)
+        return previous
+
+    def md5(self) -> bytes:
+        """Return the MD5 of the part, for stores that know no other checksum."""
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in self._blocks:
+            digest.update(block)
+        return digest.digest()
+
+    def sha256(self) -> bytes:
+        """Return the SHA-256 of the part."""
+        digest = hashlib.sha256()
+        for block in self._blocks:
+            digest.update(block)
+        return digest.digest()
+
+    def tell(self) -> int:
+        """Return 0: every attempt begins at the beginning."""
+        return 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Rewind, or report the length: all that an HTTP client asks for."""
+        return self._size if whence == 2 else offset
+
+    def read(self, size: int = -1) -> bytes:
+        """Return all bytes at once, for a client that cannot iterate."""
+        return b"".join(self._blocks)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from forensics_core.storage.s3.body import PartBody
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.s3.parts import PartBody
 
 CRC64, SHA256, MD5, NONE, AUTO = "crc64nvme", "sha256", "md5", "none", "auto"
 _REFUSED = {400, 501}

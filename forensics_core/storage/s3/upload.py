@@ -19,9 +19,7 @@ from anyio.abc import TaskGroup
 from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ForensicsError, ObjectExists, ObjectTooLarge
 from forensics_core.storage.budget import MIB, ByteBudget
-from forensics_core.storage.destination import Buffer, StoredObject
-from forensics_core.storage.s3.attempts import Repeated, attempt_counted
-from forensics_core.storage.s3.body import PartBody
+from forensics_core.storage.objects import Buffer, StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import (
     ambiguous,
@@ -32,8 +30,9 @@ from forensics_core.storage.s3.failures import (
     status_of,
 )
 from forensics_core.storage.s3.multipart import Multipart
-from forensics_core.storage.s3.parts import MAX_PARTS, capacity, part_size
+from forensics_core.storage.s3.parts import MAX_PARTS, PartBody, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
+from forensics_core.storage.s3.retries import Repeated, attempt_counted
 from forensics_core.storage.s3.traits import CRC64, Traits
 
 if TYPE_CHECKING:

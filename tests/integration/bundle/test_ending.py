@@ -7,8 +7,9 @@ import anyio.lowlevel
 import pytest
 
 from forensics_core.bundle.writer import BundleWriter, FinishedBundle
+from forensics_core.storage.locate import S3Location
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.destination import S3Place, open_s3
+from forensics_core.storage.s3.storage import open_s3
 from lab.faults import Action, Fault
 from lab.sink import Sink
 from tests.bundles import capture
@@ -26,7 +27,7 @@ def access(sink: Sink) -> S3Access:
 async def finish_cancelled(sink: Sink, finished: list[FinishedBundle]) -> bool:
     """Finish a bundle, cancelled once its manifest is on the way; return whether that was heard."""
     async with (
-        open_s3(S3Place("cases", "p"), access(sink)) as destination,
+        open_s3(S3Location("cases", "p"), access(sink)) as destination,
         anyio.create_task_group() as tasks,
     ):
 

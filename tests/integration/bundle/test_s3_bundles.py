@@ -31,13 +31,13 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.manifests import Manifests
-from forensics_core.storage import s3_store
+from forensics_core.operator.manifest import Manifests
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.locate import S3Location
+from forensics_core.storage.s3 import listing
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Place
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import open_store
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import open_storage
 from lab.seaweed import REGION, Identity, S3Server, collector_policy
 from tests.bundles import ARCHIVE, DIFF, INSPECT, ROOTFS, write_bundle
 from tests.integration.bundle.cutting import cutting_proxy
@@ -125,7 +125,7 @@ async def test_replaced_missing_and_extra_objects_are_named(
 async def test_a_place_that_was_filled_up_still_yields_its_evidence(
     s3: S3Server, plain: str, versioned: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 12)
+    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 12)
     for location in (plain, versioned):
         for number in range(12):
             await put(s3, location, f"junk/{number}", b"x")
@@ -254,7 +254,7 @@ async def test_the_operator_takes_the_version_that_readers_take(
     s3: S3Server, versioned: str, reader: S3Access, sealable: FinishedBundle
 ) -> None:
     await put(s3, versioned, "manifest.json", b"{}")
-    async with open_store(versioned, access=reader) as store:
+    async with open_storage(versioned, access=reader) as store:
         for sha256 in ("", sealable.manifest_sha256, "0" * 64):
             async with Manifests().find(store, sha256) as found:
                 assert found is not None
@@ -273,7 +273,7 @@ async def test_a_copy_verifies_though_versions_may_not_be_listed(
     s3: S3Server, versioned: str, bucket: str, reader: S3Access
 ) -> None:
     source, _, prefix = versioned.removeprefix("s3://").partition("/")
-    async with open_store(versioned, access=reader) as store, s3.client() as client:
+    async with open_storage(versioned, access=reader) as store, s3.client() as client:
         for entry in await store.list():
             key = f"{prefix}/{entry.name}"
             await client.copy_object(
@@ -394,12 +394,12 @@ async def test_long_listings_come_in_pages(
 
         for name in names:
             tasks.start_soon(add, name)
-    async with open_store(f"s3://{locked_bucket}/many", access=reader) as store:
+    async with open_storage(f"s3://{locked_bucket}/many", access=reader) as store:
         entries = await store.list()
     assert [entry.name for entry in entries] == names
     assert all(entry.version_id and entry.latest for entry in entries)
     await forbid(s3, locked_bucket, "s3:ListBucketVersions")
-    async with open_store(f"s3://{locked_bucket}/many", access=reader) as store:
+    async with open_storage(f"s3://{locked_bucket}/many", access=reader) as store:
         entries = await store.list()
     assert [entry.name for entry in entries] == names
     assert not any(entry.version_id for entry in entries)
@@ -408,8 +408,8 @@ async def test_long_listings_come_in_pages(
 async def test_a_listing_is_bounded(
     plain: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_store, "MAX_ENTRIES", 2)
-    async with open_store(plain, access=reader) as store:
+    monkeypatch.setattr(listing, "MAX_ENTRIES", 2)
+    async with open_storage(plain, access=reader) as store:
         with pytest.raises(DestinationError, match="more than 2 objects"):
             await store.list()
 
@@ -420,7 +420,7 @@ async def test_versions_are_listed_the_oldest_first(
     await put(s3, versioned, DIFF, b"second")
     await put(s3, versioned, DIFF, b"third!!")
     await delete(s3, versioned, DIFF)
-    async with open_store(versioned, access=reader) as store:
+    async with open_storage(versioned, access=reader) as store:
         entries = [entry for entry in await store.list() if entry.name == DIFF]
     assert [entry.size for entry in entries][1:] == [6, 7, 0]
     assert [entry.latest for entry in entries] == [False, False, False, True]
@@ -464,7 +464,10 @@ async def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(
     async with cutting_proxy(s3.endpoint) as cuts:
         access = replace(reader, endpoint_url=cuts.endpoint)
         cuts.about, cuts.after, cuts.left = b"large", 2 * MIB, 1
-        async with open_store(plain, access=access) as store, aclosing(store.read("large")) as read:
+        async with (
+            open_storage(plain, access=access) as store,
+            aclosing(store.read("large")) as read,
+        ):
             await anext(read)
             await put(s3, plain, "large", random.Random(2).randbytes(16 * MIB))  # noqa: S311
             with pytest.raises(DestinationError, match="replaced while it was read"):
@@ -477,7 +480,7 @@ async def test_an_object_can_be_looked_at_without_reading_it(
 ) -> None:
     (artifact,) = (each for each in sealable.statement.predicate.artifacts if each.name == DIFF)
     async with s3_client(reader) as client:
-        store = S3Store(client, S3Place(locked_bucket, "cases/one"), reader)
+        store = S3Storage(client, S3Location(locked_bucket, "cases/one"), reader)
         stored = await store.stat(DIFF, artifact.version_id)
         assert (stored.size, stored.version_id) == (artifact.size, artifact.version_id)
         with pytest.raises(ObjectNotFound):

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from forensics_core.cli.main import forensics
 from lab.seaweed import S3Server
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 FOLDER = "cases/one/containers/web"
 

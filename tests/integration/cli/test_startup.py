@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from forensics_core.api.crd import crd
 from forensics_loopback import LoopbackCluster, User
 from tests.bundles import write_bundle
 from tests.programs import environment, kubeconfig, program, start, write_keys
@@ -91,8 +92,9 @@ async def test_a_cluster_that_cannot_be_used(tmp_path: Path) -> None:
         config = await cluster.kubeconfig(tmp_path / "right")
         await listing(config, "The cluster knows no PodCheckpoints")
         nobody = await cluster.kubeconfig(tmp_path / "nobody", user=User("nobody"))
+        cluster.create(crd())
         cluster.enforce_rbac()
-        await listing(nobody, "Error: ")
+        await listing(nobody, "Ask for the right")
 
 
 async def test_a_reader_that_has_seen_enough(bundle: Path) -> None:

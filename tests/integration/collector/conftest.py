@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from collector.artifacts.standing_gaps import KERNEL, MEMORY
 from collector.docker.runtime import DockerRuntime, open_docker
+from collector.gaps.standing import KERNEL, MEMORY
 from forensics_core.bundle.manifest import Capture, Statement
 from lab.docker import Engine
 

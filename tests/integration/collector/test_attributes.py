@@ -23,8 +23,8 @@ from forensics_core.bundle.files import open_index
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.tarindex.member import Member
+from tests.integration.collector.folder_container import archive, capture_tree, extract
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
-from tests.integration.collector.trees import archive, capture_tree, extract
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may set these")
 
@@ -182,7 +182,7 @@ def test_the_changes_have_attributes_named_like_the_overlays_own(
         os.setxattr(merged / "old", f"{space}.overlay.opaque", b"y")
     layers = layers_of(tree)
     if space == "user":
-        layers = type(layers)(layers.upper, layers.lowers, b"user.overlay.")
+        layers = type(layers)(layers.upper, layers.lower_layers, b"user.overlay.")
     rows = changes_of(layers)
     assert rows["/new"]["xattrs"] == {f"{space}.overlay.origin": "Zm9yZ2Vk"}
     assert rows["/old"]["xattrs"] == {f"{space}.overlay.opaque": "eQ=="}

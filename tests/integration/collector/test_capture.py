@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from collector.attempt import Attempt
-from collector.byhand import ARTIFACTS, Wish, capture_container
 from collector.capture import Result, capture
+from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
-from collector.scene import Scene
+from collector.local import ARTIFACTS, CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind, Compression, Target, WorkOrder
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
@@ -27,8 +27,8 @@ from forensics_core.errors import (
     UsageError,
 )
 from forensics_core.pipeline.meter import Meter
-from forensics_core.storage.destination import ObjectWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import ObjectWriter
 from lab.docker import FOREVER, Engine
 from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
@@ -54,12 +54,16 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by 
 pytestmark = root_only
 
 
-async def collect(bundle: Bundle, *containers: str, wish: Wish | None = None) -> Result:
+async def collect(
+    bundle: Bundle, *containers: str, options: CaptureOptions | None = None
+) -> Result:
     """Capture into `bundle`, by the containers' IDs."""
     references = [f"docker://{container}" for container in containers]
-    wish = wish or Wish()
-    named = Wish(wish.artifacts, wish.compression, bundle.folder.name, "", wish.reason)
-    return await capture_container(*references, to=str(bundle.folder.parent), wish=named)
+    options = options or CaptureOptions()
+    named = CaptureOptions(
+        options.artifacts, options.compression, bundle.folder.name, "", options.reason
+    )
+    return await capture_container(*references, to=str(bundle.folder.parent), options=named)
 
 
 def files(bundle: Bundle) -> set[str]:
@@ -109,11 +113,11 @@ async def test_the_clocks_of_node_and_service_are_recorded(
     use_env: Callable[[Mapping[str, str]], None],
 ) -> None:
     use_env(sink.env)
-    wish = Wish([ArtifactKind.INSPECT])
+    options = CaptureOptions([ArtifactKind.INSPECT])
     async with docker.container(image) as container:
         reference = f"docker://{container}"
-        result = await capture_container(reference, to="s3://cases", wish=wish)
-        await collect(bundle, container, wish=wish)
+        result = await capture_container(reference, to="s3://cases", options=options)
+        await collect(bundle, container, options=options)
     start, first, last, end = result.statement.predicate.clocks
     assert start.destination is None is end.destination
     assert first.destination and last.destination
@@ -194,10 +198,10 @@ async def test_several_containers_and_no_compression(
 ) -> None:
     meter = Meter()
     async with docker.container(image) as one, docker.container(image) as two:
-        wish = Wish([ArtifactKind.FILESYSTEM], Compression.NONE, "case", "")
+        options = CaptureOptions([ArtifactKind.FILESYSTEM], Compression.NONE, "case", "")
         references = [f"docker://{one[:20]}", f"docker://{two}"]
         to = str(bundle.folder.parent)
-        await capture_container(*references, to=to, wish=wish, meter=meter)
+        await capture_container(*references, to=to, options=options, meter=meter)
     assert {row.container_id for row in bundle.capture.containers} == {
         f"docker://{one}",
         f"docker://{two}",
@@ -246,7 +250,7 @@ def order_for(bundle: Bundle, *containers: str, **more: object) -> WorkOrder:
     )
 
 
-class Interfering(FolderDestination):
+class Interfering(LocalStorage):
     """A folder that removes a container while its file system is being stored."""
 
     def __init__(self, path: Path, engine: Engine, container: str) -> None:
@@ -284,7 +288,7 @@ async def test_one_of_two_targets_is_gone(
 ) -> None:
     async with docker.container(image) as container:
         order = order_for(bundle, container, "0" * 64, artifacts=[ArtifactKind.INSPECT])
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial and bundle.gaps() == {"container": "Gone"}
     assert [row.result for row in bundle.capture.containers] == ["Captured", "Failed"]
 
@@ -293,7 +297,7 @@ async def test_nothing_but_unknown_containers_is_an_error(
     runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     with pytest.raises(ContainerNotFound):
-        await capture(order_for(bundle, "0" * 64), runtime, FolderDestination(bundle.folder))
+        await capture(order_for(bundle, "0" * 64), runtime, LocalStorage(bundle.folder))
     assert bundle.names() == set()
 
 
@@ -303,7 +307,7 @@ async def test_what_this_release_lacks_is_named(
     async with docker.container(image) as container:
         kinds = [ArtifactKind.INSPECT, ArtifactKind.VOLUMES, ArtifactKind.MEMORY]
         order = order_for(bundle, container, artifacts=kinds, not_captured=["events: forbidden"])
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
     gaps = {"volumes": "NotSupported", "memory": "NotSupported", "context": "NotGathered"}
     assert bundle.gaps() == gaps
@@ -321,14 +325,14 @@ async def test_orders_that_cannot_be_carried_out(
 ) -> None:
     order = order_for(bundle, "x", **change)
     with pytest.raises(UsageError, match=said):
-        await capture(order, runtime, FolderDestination(bundle.folder))
+        await capture(order, runtime, LocalStorage(bundle.folder))
 
 
 async def test_after_the_deadline_nothing_more_is_read(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
-        writer = BundleWriter(FolderDestination(bundle.folder))
+        writer = BundleWriter(LocalStorage(bundle.folder))
         attempt = Attempt(order_for(bundle, container), runtime, writer)
         attempt.clock -= 3600
         async with attempt.opened():
@@ -349,11 +353,11 @@ async def test_a_stream_is_cut_at_the_deadline_and_kept(
 
     async with docker.container(image) as container:
         found = await runtime.find(f"docker://{container}")
-        writer = BundleWriter(FolderDestination(bundle.folder))
+        writer = BundleWriter(LocalStorage(bundle.folder))
         deadline = anyio.current_time() + 0.3
-        scene = Scene("web", found, runtime, writer, Compression.NONE, deadline)
+        capture = ContainerCapture("web", found, runtime, writer, Compression.NONE, deadline)
         kind = ArtifactKind.LOGS
-        await scene.add("logs/x", kind, endless(), method="test", media_type="text/plain")
+        await capture.add("logs/x", kind, endless(), method="test", media_type="text/plain")
     (artifact,) = writer.artifacts
     assert artifact.flags == (Flag.TRUNCATED,) and artifact.size > 0
     assert [(gap.reason, gap.requested) for gap in writer.not_captured] == [("Deadline", True)]

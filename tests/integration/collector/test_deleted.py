@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.byhand import Wish, capture_container
 from collector.docker.runtime import DockerRuntime
+from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
@@ -21,9 +21,9 @@ READY = "; while ! [ -e /ready ]; do sleep 0.1; done"
 
 
 async def collect(bundle: Bundle, container: str, *kinds: ArtifactKind) -> None:
-    wish = Wish([*kinds], name=bundle.folder.name, subpath="")
+    options = CaptureOptions([*kinds], name=bundle.folder.name, subpath="")
     to = str(bundle.folder.parent)
-    result = await capture_container(f"docker://{container}", to=to, wish=wish)
+    result = await capture_container(f"docker://{container}", to=to, options=options)
     assert not result.partial
 
 

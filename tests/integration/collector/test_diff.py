@@ -17,8 +17,8 @@ from collector.files.changes import ChangeSet, Rows
 from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Artifact, Flag
-from forensics_core.storage.destination import ObjectWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import ObjectWriter
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
 
@@ -29,7 +29,7 @@ async def diff_of(
     runtime: DockerRuntime,
     container: str,
     bundle: Bundle,
-    destination: FolderDestination | None = None,
+    destination: LocalStorage | None = None,
     stop: Stop | None = None,
 ) -> Artifact:
     order = WorkOrder(
@@ -39,7 +39,7 @@ async def diff_of(
         targets=(Target(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
     )
-    await capture(order, runtime, destination or FolderDestination(bundle.folder), stop=stop)
+    await capture(order, runtime, destination or LocalStorage(bundle.folder), stop=stop)
     (artifact,) = [each for each in bundle.capture.artifacts if each.container]
     return artifact
 
@@ -108,7 +108,7 @@ async def test_storage_that_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diff, "ChangeSet", Stuck)
-    monkeypatch.setattr(diff, "PATIENCE", 0.3)
+    monkeypatch.setattr(diff, "TIMEOUT", 0.3)
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/seen")
         artifact = await diff_of(runtime, container, bundle)
@@ -156,7 +156,7 @@ class Endless(ChangeSet):
             yield None
 
 
-class StopAtDiff(FolderDestination):
+class StopAtDiff(LocalStorage):
     """A folder that asks the capture to end when `diff.json` begins."""
 
     stop: Stop

@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from anyio import to_thread
 
-from collector.byhand import Wish, capture_container
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files import mounts
+from collector.local import CaptureOptions, capture_container
 from collector.node.procfs import companions
 from collector.runtimes.runtime import ContainerInfo, LogStream, Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -301,9 +301,9 @@ async def test_without_root_it_is_exported_and_the_losses_are_named(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     async with docker.container(image) as container:
         kinds = [ArtifactKind.PROCESSES, ArtifactKind.FILESYSTEM]
-        wish = Wish(kinds, name="case", subpath="")
+        options = CaptureOptions(kinds, name="case", subpath="")
         to = str(bundle.folder.parent)
-        result = await capture_container(f"docker://{container}", to=to, wish=wish)
+        result = await capture_container(f"docker://{container}", to=to, options=options)
     assert result.partial
     assert bundle.gaps() == {
         "processes": "NotPermitted",
@@ -323,9 +323,9 @@ async def test_an_engine_across_the_network_is_exported(
     async with docker.container(image) as container, proxy(docker) as way:
         monkeypatch.setenv("DOCKER_HOST", way.host)
         kinds = [ArtifactKind.NETWORK, ArtifactKind.FILESYSTEM]
-        wish = Wish(kinds, name="case", subpath="")
+        options = CaptureOptions(kinds, name="case", subpath="")
         to = str(bundle.folder.parent)
-        await capture_container(f"docker://{container}", to=to, wish=wish)
+        await capture_container(f"docker://{container}", to=to, options=options)
     assert bundle.gaps() == {
         "network": "Remote",
         "details of the file system": "Remote",

@@ -97,3 +97,8 @@ async def test_a_bundle_is_fetched_and_decompressed(tmp_path: Path) -> None:
     assert code == 0
     for name in ("manifest.json", CONTEXT, "containers/web/rootfs.tar"):
         assert ascii(str(tmp_path / "home" / name)) in said
+
+
+async def test_a_test_of_ones_own_runs_on_a_loopback_cluster() -> None:
+    code, said = await run("08_test_on_a_loopback_cluster.py")
+    assert (code, said) == (0, ["web-0 {'get podcheckpoints': 2}"])

@@ -84,7 +84,7 @@ async def test_sockets_that_do_not_answer_do_not_stand_in_the_way(
 async def test_why_each_was_not_it_is_told(
     only: list[Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "PATIENCE", 0.2)
+    monkeypatch.setattr(opening, "TIMEOUT", 0.2)
     with ExitStack() as stack:
         only += [
             silent(stack, tmp_path / "dead", listening=False),

@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import shutil
+import stat
 import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -30,7 +31,7 @@ from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ForensicsError
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
 from lab.containerd import Containerd
 from lab.docker import Engine
 from tests.bundles import capture as predicate
@@ -69,7 +70,7 @@ async def attempt(
         ),
         artifacts=tuple(kinds),
     )
-    writer = BundleWriter(FolderDestination(bundle.folder))
+    writer = BundleWriter(LocalStorage(bundle.folder))
     made = Attempt(order, runtime, writer)
     async with made.opened():
         yield made
@@ -114,6 +115,9 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
         log = await log_of(engine, container)
         while b"said" not in (whole := log.read_bytes()):
             await to_thread.run_sync(os.sched_yield)
+        if command is STAY:
+            pid = await runtime.process(await runtime.find(f"{scheme}://{container}"))
+            os.mknod(f"/proc/{pid}/root/srv/door", stat.S_IFSOCK | 0o600)
         async with attempt(runtime, bundle, f"{scheme}://{container}") as under_way:
             await engine.remove(container)
             await to_thread.run_sync(lambda: shutil.rmtree(log.parent, ignore_errors=True))
@@ -121,6 +125,7 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
     assert logs(bundle) == [whole] and "logs" not in bundle.gaps()
     assert bundle.gaps()["files of the file system"] == "Gone"
     assert bundle.gaps()["diff.json, its rest"] == "Gone"
+    assert ("sockets of upper.tar" in bundle.gaps()) is (command is STAY)
     written = upper(bundle)
     trace = written.extractfile("./srv/trace")
     assert trace and trace.read() == b"found\n"
@@ -129,6 +134,9 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
         assert removed.ischr() and (removed.devmajor, removed.devminor) == (0, 0)
     async with open_bundle(str(bundle.folder)) as opened:
         index = await open_index(opened, "c0", upper=True)
+        if command is STAY:
+            door = await index.find(b"/srv/door")
+            assert door and door.kind == "socket"
         row = await find_file(index, b"/srv/trace")
         async with aclosing(read_file(opened, index, row)) as blocks:
             assert b"".join([block async for block in blocks]) == b"found\n"
@@ -163,7 +171,7 @@ async def test_what_is_held_does_not_keep_a_runtime_from_removing_a_container(
         open_runtime(scheme) as runtime,
         attempt(runtime, bundle, f"{scheme}://{container}") as under_way,
     ):
-        assert under_way.scenes[0].held.root is not None
+        assert under_way.captures[0].held.root is not None
         await engine.stop(container)
         await engine.remove(container)
         table = Path("/proc/self/mountinfo").read_text()
@@ -216,8 +224,8 @@ async def test_a_container_that_is_removed_between_finding_and_opening_is_told(
         vanishing: Any = Vanishing(runtime, engine, gone)
         references = (f"{scheme}://{gone}", f"{scheme}://{stays}")
         async with attempt(vanishing, bundle, *references) as under_way:
-            assert under_way.scenes[0].held.root is None
-            assert under_way.scenes[1].held.root is not None
+            assert under_way.captures[0].held.root is None
+            assert under_way.captures[1].held.root is not None
             await under_way.capture_all()
     missing = {gap.what for gap in bundle.capture.not_captured if gap.container == "c0"}
     # Docker removes the log with the container; under the CRI that is the kubelet's to do.
@@ -232,8 +240,8 @@ async def test_only_what_is_wanted_is_held(
     async with docker.container(image) as container:
         reference = f"docker://{container}"
         async with attempt(runtime, bundle, reference, kinds=[ArtifactKind.LOGS]) as under_way:
-            scene = under_way.scenes[0]
-            assert scene.held.logs and (scene.held.root, scene.held.layers) == (None, None)
+            capture = under_way.captures[0]
+            assert capture.held.logs and (capture.held.root, capture.held.layers) == (None, None)
 
 
 async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
@@ -248,8 +256,8 @@ async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
         docker.container(image, STAY) as container,
         attempt(runtime, bundle, f"docker://{container}") as under_way,
     ):
-        scene = under_way.scenes[0]
-        assert (scene.held.root, scene.held.layers, scene.held.logs) == (None, None, None)
+        capture = under_way.captures[0]
+        assert (capture.held.root, capture.held.layers, capture.held.logs) == (None, None, None)
         await under_way.capture_all()
     assert not bundle.gaps() and logs(bundle)
 
@@ -289,10 +297,10 @@ async def test_no_descriptor_is_left_open(
         docker.container(image) as container,
         attempt(runtime, bundle, f"docker://{container}") as under_way,
     ):
-        held_open = under_way.scenes[0].held
+        held_open = under_way.captures[0].held
         assert held_open.layers and held_open.logs and held_open.root
         links = [
-            *(held_open.layers.upper, *held_open.layers.lowers, held_open.root),
+            *(held_open.layers.upper, *held_open.layers.lower_layers, held_open.root),
             *(file.descriptor for file in held_open.logs.files),
         ]
         before = {number: Path(f"/proc/self/fd/{number}").readlink() for number in links}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from collector.artifacts import logs
-from collector.byhand import Wish, capture_container
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files.logfiles import MAX_FILES
+from collector.local import CaptureOptions, capture_container
 from collector.runtimes.runtime import LogStream
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -31,8 +31,10 @@ SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; echo again")
 
 async def collect(bundle: Bundle, reference: str) -> bool:
     """Capture the logs into `bundle`; return whether something is missing."""
-    wish = Wish([ArtifactKind.LOGS], name=bundle.folder.name, subpath="")
-    return (await capture_container(reference, to=str(bundle.folder.parent), wish=wish)).partial
+    options = CaptureOptions([ArtifactKind.LOGS], name=bundle.folder.name, subpath="")
+    return (
+        await capture_container(reference, to=str(bundle.folder.parent), options=options)
+    ).partial
 
 
 async def ended(docker: Engine, image: str, command: tuple[str, ...], **options: Any) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from collector.artifacts import mounts as artifact
-from collector.byhand import Wish, capture_container
 from collector.capture import Result
 from collector.docker.runtime import DockerRuntime
 from collector.files import mountarchive
+from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.content import find_file
 from forensics_core.bundle.files import open_index
@@ -32,9 +32,9 @@ async def collect(
     bundle: Bundle, container: str, kinds: list[ArtifactKind] | None = None
 ) -> tuple[Result, str]:
     """Capture into `bundle`; return what came of it, and the container's name in it."""
-    wish = Wish(kinds or FILES, name=bundle.folder.name, subpath="")
+    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
     result = await capture_container(
-        f"docker://{container}", to=str(bundle.folder.parent), wish=wish
+        f"docker://{container}", to=str(bundle.folder.parent), options=options
     )
     return result, bundle.capture.containers[0].name
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from collector.files.complaints import unquote
+from collector.files.tar_stderr import unquote
 from forensics_core.tarindex.member import absolute
-from tests.integration.collector.anytree import HOLE, ODD, access_list
-from tests.integration.collector.test_trees import opened, rows_of
-from tests.integration.collector.trees import archive, capture_tree
+from tests.integration.collector.folder_container import archive, capture_tree
+from tests.integration.collector.random_files import HOLE, ODD, access_list
+from tests.integration.collector.test_round_trip import opened, rows_of
 
 MEMBERS = 19
 COMPLAINT = b"Pathname can't be converted from UTF-8 to current locale."
@@ -50,7 +50,7 @@ async def bundle(tmp_path: Path) -> Path:
 
 
 def listed(bundle: Path, *command: str) -> tuple[list[bytes], set[bytes]]:
-    """Return the members that a command finds in what `zstd -d` gives it, and its complaints."""
+    """Return the members that a command finds in what `zstd -d` gives it, and its tar_stderr."""
     packed = f"{archive(bundle)}.zst"
     with subprocess.Popen(["zstd", "-dc", packed], stdout=subprocess.PIPE) as zstd:
         env = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -71,12 +71,12 @@ def in_the_container(names: Iterable[bytes]) -> list[bytes]:
 
 async def test_gnu_tar_lists_what_the_index_does(bundle: Path) -> None:
     command = ("tar", "-t", "--quoting-style=c")
-    names, complaints = await anyio.to_thread.run_sync(listed, bundle, *command)
-    assert not complaints
+    names, tar_stderr = await anyio.to_thread.run_sync(listed, bundle, *command)
+    assert not tar_stderr
     assert len(names) == MEMBERS and in_the_container(names) == await indexed(bundle)
 
 
 async def test_bsdtar_lists_what_the_index_does(bundle: Path) -> None:
-    names, complaints = await anyio.to_thread.run_sync(listed, bundle, "bsdtar", "-tf", "-")
-    assert complaints == {COMPLAINT, b"Error exit delayed from previous errors."}
+    names, tar_stderr = await anyio.to_thread.run_sync(listed, bundle, "bsdtar", "-tf", "-")
+    assert tar_stderr == {COMPLAINT, b"Error exit delayed from previous errors."}
     assert len(names) == MEMBERS and in_the_container(names) == await indexed(bundle)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from collector.files import mounts
-from collector.files.beneath import opened
 from collector.files.overlay import layers_beside
+from collector.files.safe_open import opened
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
@@ -35,7 +35,7 @@ def test_layers_that_are_named_by_links_as_cri_o_does(tmp_path: Path) -> None:
     (tmp_path / "l/UPPER").symlink_to("../9b1c/diff")
     (tmp_path / "l/LOWER").symlink_to("../4f2a/diff")
     layers = layers_beside(bytes(tmp_path / "9b1c/merged"), b"l/LOWER")
-    assert layers.lowers == (bytes(tmp_path / "l/LOWER"),)
+    assert layers.lower_layers == (bytes(tmp_path / "l/LOWER"),)
     assert changes_of(layers).keys() == {"/etc", "/etc/conf"}
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from collector.byhand import Wish, capture_container
+from collector.local import CaptureOptions, capture_container
 from collector.pausing.pause import Pause, paused
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import Runtime
@@ -142,10 +142,10 @@ async def test_a_container_that_is_gone_is_named(scheme: str, engine: Any, its_i
 async def test_a_whole_capture(scheme: str, engine: Any, its_image: str, bundle: Bundle) -> None:
     async with engine.container(its_image) as container, open_runtime(scheme) as runtime:
         reference = f"{scheme}://{container}"
-        wish = Wish(
+        options = CaptureOptions(
             [ArtifactKind.PROCESSES, ArtifactKind.DIFF], name="case", pause=True, subpath=""
         )
-        result = await capture_container(reference, to=str(bundle.folder.parent), wish=wish)
+        result = await capture_container(reference, to=str(bundle.folder.parent), options=options)
         assert (await runtime.find(reference)).state == "running"
         name = bundle.capture.containers[0].name
     assert not result.partial and not bundle.gaps()

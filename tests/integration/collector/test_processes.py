@@ -10,17 +10,18 @@ from typing import cast
 import anyio
 import pytest
 
-from collector.artifacts import network, process, processes
-from collector.artifacts.process import MAX_STRINGS
+from collector.artifacts import network, processes
+from collector.container import ContainerCapture
+from collector.node import process_row as process
+from collector.node.process_row import MAX_STRINGS
 from collector.node.procfs import HOST_PROC, MAX_BYTES
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.trees import CONTAINER
+from tests.integration.collector.folder_container import CONTAINER
 
 
 class Numbered:
@@ -48,32 +49,32 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "proc"
 
 
-def scene_for(bundle: Bundle, seconds: float = 3600) -> Scene:
-    writer = BundleWriter(FolderDestination(bundle.folder))
+def capture_for(bundle: Bundle, seconds: float = 3600) -> ContainerCapture:
+    writer = BundleWriter(LocalStorage(bundle.folder))
     runtime = cast(Runtime, Numbered())
     deadline = anyio.current_time() + seconds
-    return Scene("web", CONTAINER, runtime, writer, Compression.NONE, deadline)
+    return ContainerCapture("web", CONTAINER, runtime, writer, Compression.NONE, deadline)
 
 
-def gaps(scene: Scene) -> dict[str, str]:
-    return {gap.what: gap.reason for gap in scene.bundle.not_captured}
+def gaps(capture: ContainerCapture) -> dict[str, str]:
+    return {gap.what: gap.reason for gap in capture.bundle.not_captured}
 
 
 async def test_a_process_that_hangs(
     proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A FIFO that nobody writes to stands for a process whose memory is a stuck file system's."""
-    monkeypatch.setattr(processes, "PATIENCE", 0.3)
+    monkeypatch.setattr(processes, "TIMEOUT", 0.3)
     monkeypatch.setattr(processes, "HANGING", 0.2)
     for number in ("8", "9"):
         (proc / number / "comm").unlink()
         os.mkfifo(proc / number / "comm")
-    scene = scene_for(bundle)
-    await processes.capture(scene)
+    capture = capture_for(bundle)
+    await processes.collect(capture)
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[0]["pid"] == 7 and rows[0]["status"]
     assert rows[1:] == [{"pid": number, "unreadable": "Hung"} for number in (8, 9)]
-    assert gaps(scene) == {"processes.json, details": "Hung"}
+    assert gaps(capture) == {"processes.json, details": "Hung"}
     for number in ("8", "9"):
         (proc / number / "comm").write_text("released\n")
 
@@ -81,43 +82,43 @@ async def test_a_process_that_hangs(
 async def test_a_process_that_makes_no_sense(proc: Path, bundle: Bundle) -> None:
     (proc / "8/stat").write_text("8 (x) S")
     (proc / "9/status").unlink()
-    scene = scene_for(bundle)
-    await processes.capture(scene)
+    capture = capture_for(bundle)
+    await processes.collect(capture)
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert [row["pid"] for row in rows] == [7, 8] and "IndexError" in rows[1]["unreadable"]
-    assert not scene.bundle.artifacts[0].flags
+    assert not capture.bundle.artifacts[0].flags
 
 
 async def test_a_file_of_proc_that_floods(proc: Path, bundle: Bundle) -> None:
     (proc / "8/environ").write_bytes(b"x" * (MAX_BYTES + 1))
-    scene = scene_for(bundle)
-    await processes.capture(scene)
+    capture = capture_for(bundle)
+    await processes.collect(capture)
     row = bundle.json("containers/web/processes.json")["processes"][1]
     assert row["truncated"] == ["environ"]
     kept = base64.b64decode(row["environ"].pop("base64"))
     assert kept == b"x" * MAX_STRINGS
     assert row["environ"] == {"strings": 1, "truncated": True, "size": None}
-    (gap,) = scene.bundle.not_captured
+    (gap,) = capture.bundle.not_captured
     assert (gap.what, gap.reason) == ("processes.json, rest of files", "TooLarge")
     assert gap.pid == 8 and gap.requested and "/proc/8/environ" in gap.message
-    assert scene.bundle.artifacts[0].flags == (Flag.TRUNCATED,)
+    assert capture.bundle.artifacts[0].flags == (Flag.TRUNCATED,)
 
 
 async def test_a_table_of_sockets_that_floods(proc: Path, bundle: Bundle) -> None:
     (proc / "7/net").mkdir()
     (proc / "7/net/tcp").write_bytes(b"x\n" * (MAX_BYTES // 2) + b"y")
-    scene = scene_for(bundle)
-    await network.capture(scene)
+    capture = capture_for(bundle)
+    await network.collect(capture)
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert row["truncated"] == ["net/tcp"] and row["pids"] == [7, 8, 9]
-    assert gaps(scene) == {"network.json, its rest": "TooLarge"}
+    assert gaps(capture) == {"network.json, its rest": "TooLarge"}
 
 
 async def test_no_time_for_all_of_them(proc: Path, bundle: Bundle) -> None:
-    scene = scene_for(bundle, seconds=0)
-    await processes.capture(scene)
+    capture = capture_for(bundle, seconds=0)
+    await processes.collect(capture)
     assert bundle.json("containers/web/processes.json")["processes"] == []
-    assert gaps(scene) == {"processes.json, 3 processes": "Deadline"}
+    assert gaps(capture) == {"processes.json, 3 processes": "Deadline"}
 
 
 async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cut(
@@ -126,15 +127,15 @@ async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cu
     monkeypatch.setattr(process, "LITTLE", 100)
     for number in ("7", "8", "9"):
         (proc / number / "cmdline").write_bytes(b"ab\0" * 20_000)
-    scene = scene_for(bundle)
+    capture = capture_for(bundle)
     monkeypatch.setattr(
         process.Room, "limit", lambda room, most: 100 if room.left < 2**28 else most
     )
-    await processes.capture(scene)
+    await processes.collect(capture)
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert [row["cmdline"]["strings"] for row in rows] == [20_000, 34, 34]
     assert [row.get("truncated") for row in rows] == [None, ["cmdline"], ["cmdline"]]
-    assert gaps(scene) == {"processes.json, rest of files": "TooLarge"}
+    assert gaps(capture) == {"processes.json, rest of files": "TooLarge"}
 
 
 async def test_a_long_table_of_mounts_is_in_one_row_of_those_who_share_it(
@@ -145,7 +146,7 @@ async def test_a_long_table_of_mounts_is_in_one_row_of_those_who_share_it(
         (proc / number / "ns/mnt").symlink_to("mnt:[1]" if number != "9" else "mnt:[2]")
         (proc / number / "root").symlink_to("/")
         (proc / number / "mountinfo").write_bytes(table)
-    await processes.capture(scene_for(bundle))
+    await processes.collect(capture_for(bundle))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert [len(row["mountinfo"] or "") for row in rows] == [len(table), 0, len(table)]
     assert [row.get("mountinfoOf") for row in rows] == [None, 7, None]
@@ -160,12 +161,12 @@ async def test_huge_tables_of_sockets_are_bounded_together_and_told(
     (proc / "7/net").mkdir()
     for name in ("tcp", "udp"):
         (proc / "7/net" / name).write_text("head\n" + line * 100)
-    scene = scene_for(bundle)
-    await network.capture(scene)
+    capture = capture_for(bundle)
+    await network.collect(capture)
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert len(row["sockets"]) == 10 and row["truncated"] == ["net/udp", "sockets"]
     assert sum(len(table) for table in row["raw"].values()) == 10_000
-    assert gaps(scene) == {"network.json, its rest": "TooLarge"}
+    assert gaps(capture) == {"network.json, its rest": "TooLarge"}
 
 
 async def test_sockets_of_more_open_files_than_can_be_looked_at_are_told(
@@ -175,9 +176,9 @@ async def test_sockets_of_more_open_files_than_can_be_looked_at_are_told(
     (proc / "8/fd").mkdir()
     for number in range(5):
         (proc / "8/fd" / str(number)).symlink_to(f"socket:[{number}]")
-    scene = scene_for(bundle)
-    await network.capture(scene)
-    (gap,) = scene.bundle.not_captured
+    capture = capture_for(bundle)
+    await network.collect(capture)
+    (gap,) = capture.bundle.not_captured
     assert gap.what == "network.json, holders of sockets" and gap.message.endswith(": 8")
 
 
@@ -190,20 +191,20 @@ async def test_a_network_namespace_that_hangs_is_told_and_the_others_go_on(
     (proc / "9/net").mkdir()
     os.mkfifo(proc / "7/net/tcp")
     (proc / "9/net/arp").write_text("IP address\n")
-    monkeypatch.setattr(network, "PATIENCE", 0.3)
-    scene = scene_for(bundle)
-    await network.capture(scene)
+    monkeypatch.setattr(network, "TIMEOUT", 0.3)
+    capture = capture_for(bundle)
+    await network.collect(capture)
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert row["raw"] == {"arp": "IP address\n"}
-    assert gaps(scene) == {"network.json, namespaces": "Hung"}
+    assert gaps(capture) == {"network.json, namespaces": "Hung"}
     (proc / "7/net/tcp").write_text("released\n")
 
 
 async def test_no_time_for_network_namespaces(proc: Path, bundle: Bundle) -> None:
-    scene = scene_for(bundle, seconds=0)
-    await network.capture(scene)
+    capture = capture_for(bundle, seconds=0)
+    await network.collect(capture)
     assert bundle.json("containers/web/network.json")["namespaces"] == []
-    assert gaps(scene) == {"network.json, 1 namespaces": "Deadline"}
+    assert gaps(capture) == {"network.json, 1 namespaces": "Deadline"}
 
 
 async def test_very_many_files_that_were_cut_are_counted(
@@ -214,8 +215,8 @@ async def test_very_many_files_that_were_cut_are_counted(
     for number in ("7", "8", "9"):
         (proc / number / "stat").write_text(stat)
         (proc / number / "cmdline").write_bytes(b"x" * (MAX_STRINGS + 1))
-    scene = scene_for(bundle)
-    await processes.capture(scene)
-    first, rest = scene.bundle.not_captured
+    capture = capture_for(bundle)
+    await processes.collect(capture)
+    first, rest = capture.bundle.not_captured
     assert (first.pid, first.size) == (7, 9 * 2**20)
     assert rest.message.startswith("2 more files")

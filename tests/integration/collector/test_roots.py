@@ -11,10 +11,10 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from collector.byhand import Wish, capture_container
-from collector.docker import view as dockerview
+from collector.docker import storage as dockerview
 from collector.docker.runtime import DockerRuntime
 from collector.files.view import Storage
+from collector.local import CaptureOptions, capture_container
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import ArtifactKind
@@ -50,8 +50,8 @@ def vfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, str]
 
 async def collect(bundle: Bundle, engine: Engine, container: str) -> str:
     """Capture the file system; return the container's name in the bundle."""
-    wish = Wish([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
-    await capture_container(f"docker://{container}", to=str(bundle.folder.parent), wish=wish)
+    options = CaptureOptions([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
+    await capture_container(f"docker://{container}", to=str(bundle.folder.parent), options=options)
     return bundle.capture.containers[0].name
 
 

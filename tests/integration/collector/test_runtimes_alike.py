@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import pytest
 from anyio import to_thread
 
-from collector.byhand import Wish, capture_container
 from collector.capture import Result
 from collector.files.changes import ChangeSet, OpenLayers
-from collector.files.tree import read_tree
+from collector.files.gnu_tar import read_tree
+from collector.local import CaptureOptions, capture_container
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind
@@ -173,9 +173,9 @@ def _comparable(bundle: Bundle, name: str) -> list[Any]:
     return rows
 
 
-async def collect(bundle: Bundle, reference: str, **wish: Any) -> Result:
-    named = Wish(name=bundle.folder.name, subpath="", **wish)
-    return await capture_container(reference, to=str(bundle.folder.parent), wish=named)
+async def collect(bundle: Bundle, reference: str, **options: Any) -> Result:
+    named = CaptureOptions(name=bundle.folder.name, subpath="", **options)
+    return await capture_container(reference, to=str(bundle.folder.parent), options=named)
 
 
 async def test_logs_and_inspection(place: Place, bundle: Bundle) -> None:

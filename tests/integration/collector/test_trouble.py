@@ -14,19 +14,19 @@ from aiohttp import web
 from anyio import to_thread
 
 from collector.attempt import Attempt
-from collector.byhand import ARTIFACTS
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files import mounts
 from collector.files.changes import OpenLayers
+from collector.files.gnu_tar import read_tree
 from collector.files.overlay import Layers
-from collector.files.tree import read_tree
+from collector.local import ARTIFACTS
 from collector.runtimes.runtime import Change, ContainerInfo, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ContainerGone, ObjectTooLarge, RuntimeUnavailable, SourceError
-from forensics_core.storage.destination import ObjectWriter
-from forensics_core.storage.folder import FolderDestination
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import ObjectWriter
 from lab.docker import Engine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle
@@ -57,12 +57,12 @@ async def test_an_image_that_was_removed(
     async with docker.client() as client:
         await client.images.delete(image, force=True)
     order = order_for(container, ArtifactKind.INSPECT)
-    result = await capture(order, runtime, FolderDestination(bundle.folder))
+    result = await capture(order, runtime, LocalStorage(bundle.folder))
     await docker.remove(container)
     assert bundle.gaps() == {"image.json": "Gone"} and not result.partial
 
 
-class Acting(FolderDestination):
+class Acting(LocalStorage):
     """A folder that does something when an object begins."""
 
     def __init__(self, path: Path, name: str, act: Callable[[], None]) -> None:
@@ -129,7 +129,7 @@ async def test_an_engine_that_hangs_is_left_at_the_deadline(bundle: Bundle, tmp_
     await server.setup()
     await web.UnixSite(server, str(tmp_path / "d.sock")).start()
     async with open_docker(f"unix://{tmp_path}/d.sock") as runtime:
-        bundled = BundleWriter(FolderDestination(bundle.folder))
+        bundled = BundleWriter(LocalStorage(bundle.folder))
         order = order_for("1", ArtifactKind.DIFF)
         attempt = Attempt(order, runtime, bundled)
         attempt.clock -= order.active_deadline_seconds - 30.3
@@ -157,7 +157,7 @@ async def test_members_that_cannot_be_read_are_named(
     async with docker.container(image) as container, docker.client() as client:
         runtime = Elsewhere(client, docker.host)
         order = order_for(container, ArtifactKind.FILESYSTEM)
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
     gap, replaced = sorted(bundle.capture.not_captured, key=lambda gap: gap.what)
     assert gap.reason == "Unreadable" and "./drivers_probe" in gap.message
@@ -206,7 +206,7 @@ async def test_each_failure_has_its_reason_in_the_manifest(
         runtime = Failing(client, docker.host)
         runtime.error = error
         order = order_for(container, ArtifactKind.DIFF, ArtifactKind.INSPECT)
-        result = await capture(order, runtime, FolderDestination(bundle.folder))
+        result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial and bundle.gaps() == {"diff": reason}
 
 
@@ -215,7 +215,7 @@ async def test_a_container_that_ends_before_its_processes_are_read(
 ) -> None:
     async with docker.container(image) as container, docker.client() as client:
         order = order_for(container, ArtifactKind.PROCESSES)
-        destination = FolderDestination(bundle.folder)
+        destination = LocalStorage(bundle.folder)
         result = await capture(order, Failing(client, docker.host), destination)
     assert not result.partial and bundle.gaps() == {"processes": "NotRunning"}
 

@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from bench.sink import remote_sink
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from lab.certificate import Certificate, make_certificate
 from lab.faults import Action, Fault
 from lab.http import Link

@@ -83,7 +83,7 @@ async def test_leases_refuse_a_stale_renewal(api: Any) -> None:
     assert caught.value.status == 409
 
 
-async def test_access_reviews(api: Any, cluster: LoopbackCluster) -> None:
+async def test_an_access_review_answers_by_the_policy(api: Any, cluster: LoopbackCluster) -> None:
     cluster.server.policy = lambda user, _: user.name != "mallory"
     reviews = client.AuthorizationV1Api(api)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,37 +20,25 @@ from forensics_core.bundle.layout import MAIN_ARTIFACTS
 from forensics_core.bundle.manifest import (
     Artifact,
     Capture,
-    Container,
-    Node,
     NotCaptured,
-    OrderRef,
-    Tool,
 )
 from forensics_core.bundle.seal import generate_key
-from forensics_core.bundle.writer import BundleWriter, Label
-from forensics_core.kube.connection import connect
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
+from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseTiming
 from forensics_core.operator.main import operate
-from forensics_core.operator.settings import Settings
+from forensics_core.operator.reads import KEPT_BYTES, Reads
+from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.storage import open_destination
 from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from lab.idle import idle_capture, order_of
 
 NAMESPACE = "forensics-system"
 CALM = LeaseTiming(renew_within=120)
 """For one operator alone: a busy machine may let it wait longer than others would stand by."""
 Document = dict[str, Any]
-
-
-def order_of(pod: RunningPod) -> tuple[WorkOrder, str]:
-    """Return the order that a worker's pod mounts, and its digest."""
-    volumes = pod.pod["spec"]["volumes"]
-    name = next(volume["secret"]["secretName"] for volume in volumes if volume["name"] == "order")
-    data = pod.read("secrets", name)
-    assert data is not None, "the order's Secret is not there"
-    document = data["order.json"]
-    return WorkOrder.model_validate_json(document), hashlib.sha256(document).hexdigest()
 
 
 def unchanged(capture: Capture) -> Capture:
@@ -112,45 +99,19 @@ class Worker:
                 for kind in self.kinds(order, gaps):
                     file = MAIN_ARTIFACTS[kind][0]
                     name = f"containers/{target.name}/{file}" + ("0.log" if file[-1] == "/" else "")
-                    label = Label(name, kind, target.name, "application/json")
-                    await bundle.add(label, one(b'{"Id": "x"}'))
+                    spec = ArtifactSpec(name, kind, target.name, "application/json")
+                    await bundle.add(spec, one(b'{"Id": "x"}'))
                 if pod is not None:
                     pod.log.write(progress_line(bundle))
             for gap in (*gaps, *not_gathered(order)):
-                bundle.lacks(gap)
+                bundle.record_gap(gap)
             bundle.artifacts = [self.alter_row(row) for row in bundle.artifacts]
-            await bundle.finish(self.alter(self.predicate(order, digest)), order.context)
+            await bundle.finish(self.alter(idle_capture(order, digest)), order.context)
 
     def kinds(self, order: WorkOrder, gaps: tuple[NotCaptured, ...]) -> list[ArtifactKind]:
         """Return what to store of each container: all that is ordered but for the gaps."""
         missing = {ArtifactKind.CONTEXT, self.leaves_out, *(gap.what for gap in gaps)}
         return [kind for kind in order.artifacts if kind not in missing]
-
-    def predicate(self, order: WorkOrder, digest: str) -> Capture:
-        """Return the predicate, without artifacts and gaps."""
-        now = datetime.now(UTC)
-        return Capture(
-            order=OrderRef(
-                uid=order.uid,
-                attempt=order.attempt,
-                sha256=digest,
-                destination=order.destination,
-                bundle=order.bundle,
-            ),
-            pod=order.pod,
-            requester=order.requester,
-            reason=order.reason,
-            incident=order.incident,
-            tool=Tool(version="test"),
-            node=Node(hostname="node1"),
-            started_at=now,
-            finished_at=now,
-            requested=order.artifacts,
-            containers=tuple(
-                Container(name=target.name, container_id=target.container_id)
-                for target in order.targets
-            ),
-        )
 
 
 def not_gathered(order: WorkOrder) -> list[NotCaptured]:
@@ -309,6 +270,18 @@ def make_settings(bucket: str, access: S3Access, folder: Path, **more: Any) -> S
         "collector": {"image": "kube-forensics:test"},
     }
     return Settings.model_validate(values | more)
+
+
+def timed(stage: Stage, **seconds: float) -> Settings:
+    """Return the stage's settings with other waits."""
+    waits = {name: timedelta(seconds=value) for name, value in seconds.items()}
+    timings = stage.settings.timings.model_copy(update=waits)
+    return stage.settings.model_copy(update={"timings": timings})
+
+
+def reads_of(cluster: Cluster, kept_bytes: int = KEPT_BYTES, retry_read: float = 0.5) -> Reads:
+    """Return an operator's reads of a cluster."""
+    return Reads(cluster, Timings().fresh, timedelta(seconds=retry_read), kept_bytes)
 
 
 def decoded(secret: Document, name: str) -> bytes:

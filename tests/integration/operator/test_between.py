@@ -10,12 +10,11 @@ import pytest
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.verify import verify
 from forensics_core.errors import VerificationError
-from forensics_core.operator.sealing import check_seal
-from forensics_core.storage.locate import parse_location
+from forensics_core.operator.seal import check_seal
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import s3_client
-from forensics_core.storage.s3.destination import S3Place
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import open_store, read_small
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import open_storage, read_small
 from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import after_storing, remove, store
@@ -98,9 +97,9 @@ async def test_a_seal_that_is_added_on_top_of_ours_is_none(
     await store(stage, status, "manifest.sigstore.json", b"{}")
     manifest = await fetched(stage, status, "manifest.json")
     place = parse_location(status["location"])
-    assert isinstance(place, S3Place)
+    assert isinstance(place, S3Location)
     async with s3_client(stage.access) as client:
-        bundle = S3Store(client, place, stage.access)
+        bundle = S3Storage(client, place, stage.access)
         await check_seal(bundle, manifest, (tmp_path / "key.pem").read_bytes())
         with pytest.raises(VerificationError, match="not made with this key"):
             await check_seal(bundle, manifest, generate_key()[0])
@@ -135,7 +134,7 @@ async def test_without_its_order_the_seal_of_another_bundle_is_none(
 
 async def fetched(stage: Stage, status: Document, name: str) -> bytes:
     """Return an object of a bundle."""
-    async with open_store(status["location"], access=stage.access) as bundle:
+    async with open_storage(status["location"], access=stage.access) as bundle:
         return await read_small(bundle, name, limit=1024 * 1024)
 
 

@@ -13,9 +13,9 @@ from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
 from forensics_core.kube.objects import Objects
 from forensics_core.operator.context import Context, gather
-from forensics_core.operator.reads import LISTING, ONE_BY_ONE, Reads
+from forensics_core.operator.reads import LISTING, ONE_BY_ONE
 from forensics_loopback import Fault
-from tests.integration.operator.stage import Document, Stage
+from tests.integration.operator.stage import Document, Stage, reads_of
 from tests.unit.operator.samples import checkpoint
 
 RULES = "rbac.authorization.k8s.io"
@@ -47,9 +47,11 @@ def binding(name: str, role: str, subject: Document) -> Document:
     }
 
 
-async def gathered(stage: Stage, pod: Document) -> tuple[Context, dict[str, Any]]:
+async def gathered(
+    stage: Stage, pod: Document, retry_read: float = 0.5
+) -> tuple[Context, dict[str, Any]]:
     async with connect(stage.kubeconfig) as cluster:
-        context = await gather(Reads(cluster), checkpoint(), pod)
+        context = await gather(reads_of(cluster, retry_read=retry_read), checkpoint(), pod)
     parsed = {
         name: yaml.safe_load(data) if name.endswith(".yaml") else json.loads(data)
         for name, data in context.files.items()
@@ -107,11 +109,11 @@ async def test_the_images_are_named_with_what_the_node_says_of_them(stage: Stage
 
 @pytest.mark.parametrize(("times", "gaps"), [(2, 0), (20, 1)])
 async def test_an_api_server_that_is_away_for_a_moment_leaves_no_gap(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, times: int, gaps: int
+    stage: Stage, times: int, gaps: int
 ) -> None:
-    monkeypatch.setattr("forensics_core.operator.context.PAUSE", 0.01)
     stage.cluster.faults.add(Fault("list", "networkpolicies", times=times, reset=True))
-    context, files = await gathered(stage, stage.cluster.get("pods", "web-0", "default"))
+    pod = stage.cluster.get("pods", "web-0", "default")
+    context, files = await gathered(stage, pod, retry_read=0.01)
     assert len(context.gaps) == gaps
     assert ("context/network.json" in files) is not bool(gaps)
 
@@ -136,7 +138,7 @@ async def test_what_may_not_be_read_is_a_gap_and_the_rest_goes_on(stage: Stage) 
 async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
     pod = stage.cluster.get("pods", "web-0", "default")
     async with connect(stage.kubeconfig) as cluster:
-        reads = Reads(cluster)
+        reads = reads_of(cluster)
         for _ in range(3):
             await gather(reads, checkpoint(), pod)
     assert stage.requests("get")["get nodes"] == 1
@@ -176,7 +178,7 @@ async def test_one_object_is_never_larger_than_there_is_memory_for(stage: Stage)
     stage.cluster.create(annotated(0, 5_000_000))
     async with connect(stage.kubeconfig) as cluster:
         with pytest.raises(AnswerTooLarge):
-            await Reads(cluster).get(resources.SERVICES, "svc-0000", "default")
+            await reads_of(cluster).get(resources.SERVICES, "svc-0000", "default")
 
 
 async def test_rights_without_end_are_cut_and_named(stage: Stage) -> None:
@@ -206,12 +208,9 @@ async def test_claims_without_end_are_cut_and_named(stage: Stage) -> None:
     assert told in context.gaps
 
 
-async def test_answers_that_are_kept_take_bounded_memory(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("forensics_core.operator.reads.KEPT_BYTES", 500_000)
+async def test_answers_that_are_kept_take_bounded_memory(stage: Stage) -> None:
     async with connect(stage.kubeconfig) as cluster:
-        reads = Reads(cluster)
+        reads = reads_of(cluster, kept_bytes=500_000)
         for number in range(3):
             name = {"name": f"a{number}", "namespace": "default"}
             account = {"apiVersion": "v1", "kind": "ServiceAccount"}

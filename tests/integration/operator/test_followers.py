@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from forensics_core.kube.connection import Cluster, connect
-from forensics_core.operator.follow import FOLLOWED, Followers
+from forensics_core.operator.monitor import FOLLOWED, Followers
 from forensics_core.operator.queue import WorkQueue
 from tests.integration.kube.scripted import ScriptedApi, answer, scripted_api, stream
 from tests.unit.operator.samples import Document, worker

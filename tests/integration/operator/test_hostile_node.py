@@ -6,10 +6,12 @@ import pytest
 
 from forensics_core.bundle.layout import SEAL
 from forensics_core.bundle.manifest import Artifact, NotCaptured
+from forensics_core.storage.objects import MAX_VERSIONS
 from forensics_core.storage.s3.client import s3_client
-from forensics_core.storage.store import MAX_VERSIONS, open_store
+from forensics_core.storage.storage import open_storage
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import Document, Stage, condition, order_of
+from lab.idle import order_of
+from tests.integration.operator.stage import Document, Stage, condition
 from tests.integration.operator.test_trust import put
 
 
@@ -83,7 +85,7 @@ async def test_what_nobody_asked_for_is_not_held_of_a_listing(versioned_stage: S
             await client.put_object(
                 Body=b"x" * number, Bucket=versioned_stage.bucket, Key="cases/1/manifest.json"
             )
-    async with open_store(home, access=versioned_stage.access) as store:
+    async with open_storage(home, access=versioned_stage.access) as store:
         found = await store.list(only={"manifest.json"})
         whole = await store.list()
     assert {entry.name for entry in found} == {"manifest.json"}
@@ -102,7 +104,7 @@ async def test_a_place_that_is_filled_up_is_refused(
                 await client.put_object(Body=b"x", Bucket=stage.bucket, Key=key)
         return None
 
-    monkeypatch.setattr("forensics_core.storage.s3_store.MAX_ENTRIES", 20)
+    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 20)
     stage.worker.before = fills_up
     failed = await refused(stage)
     assert failed["reason"] == "NotSealed" and "holds more than 20 objects" in failed["message"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -12,7 +11,8 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
+from lab.idle import order_of
+from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, timed
 from tests.integration.operator.test_crashes import crash_after
 from tests.integration.operator.test_trouble import said
 
@@ -60,11 +60,8 @@ async def test_an_interrupted_attempt_is_followed_by_one_that_has_it_all(stage: 
     assert (status["attempt"], status["failed"], status["succeeded"]) == (2, 1, 1)
 
 
-async def test_a_drained_worker_is_an_interruption(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_drained_worker_is_an_interruption(stage: Stage) -> None:
     """Its pod is gone by then, so the operator waits a while for what it had to say."""
-    monkeypatch.setattr("forensics_core.operator.reconcile.SILENCE", timedelta(seconds=1))
     started = anyio.Event()
 
     async def until_told(pod: RunningPod) -> Outcome | None:
@@ -80,7 +77,7 @@ async def test_a_drained_worker_is_an_interruption(
 
     stage.worker.before = until_told
     stage.request()
-    async with stage.operating():
+    async with stage.operating(timed(stage, silence=1)):
         await started.wait()
         (worker,) = stage.cluster.list("pods", NAMESPACE)
         stage.cluster.delete("pods", worker["metadata"]["name"], NAMESPACE)

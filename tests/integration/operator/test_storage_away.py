@@ -15,7 +15,7 @@ from forensics_core.bundle.verify import verify
 from forensics_loopback import RunningPod
 from lab.faults import Action, Fault
 from lab.sink import Sink
-from tests.integration.operator.stage import NAMESPACE, Stage
+from tests.integration.operator.stage import NAMESPACE, Stage, timed
 
 
 class Way:
@@ -71,16 +71,17 @@ class Way:
 
 
 async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
-    stage: Stage, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, sink: Sink
 ) -> None:
     """More checkpoints than there are workers go to where nobody answers."""
-    monkeypatch.setattr("forensics_core.operator.settings.PATIENCE", 3.0)
     sink.faults.add(Fault(Action.HANG, "PutObject", times=None))
     deaf = stage.settings.destinations[0].model_copy(
         update={"prefix": "s3://deaf", "operator_endpoint": sink.endpoint}
     )
     rules = (*stage.settings.destinations, deaf)
-    settings = stage.settings.model_copy(update={"destinations": rules, "workers": 2})
+    settings = timed(stage, store_timeout=3).model_copy(
+        update={"destinations": rules, "workers": 2}
+    )
     many = 12
     for number in range(many):
         stage.request(f"deaf-{number}", destination="s3://deaf")

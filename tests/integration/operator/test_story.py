@@ -9,7 +9,8 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
 from forensics_loopback import Outcome, RunningPod
-from tests.integration.operator.stage import NAMESPACE, Stage, condition, order_of
+from lab.idle import order_of
+from tests.integration.operator.stage import NAMESPACE, Stage, condition
 
 
 async def test_a_checkpoint_becomes_a_sealed_bundle(stage: Stage) -> None:

@@ -15,12 +15,13 @@ from awscrt.checksums import crc64nvme
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Capture, Container, NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_core.operator.manifests import LIMIT, SMALL
+from forensics_core.operator.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import Fault, Outcome, RunningPod
+from lab.idle import order_of
 from lab.sink import Sink
-from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, order_of
+from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
 
 def job_name(stage: Stage) -> str:
@@ -97,7 +98,7 @@ TWICE = Container(name="app", container_id="x")
         ("SHA256SUMS", None, "NotSealed", "SHA256SUMS is not stored"),
         ("SHA256SUMS", b"x", "NotSealed", "SHA256SUMS is stored with another content"),
         ("manifest.json", b"{}", "ManifestUnreadable", "is not a manifest of kube-forensics"),
-        ("manifest.sigstore.json", b"{}", "NotSealed", "The seal does not hold"),
+        ("manifest.sigstore.json", b"{}", "NotSealed", "was written before the operator sealed"),
     ],
 )
 async def test_what_is_stored_has_to_be_what_the_manifest_says(
@@ -170,9 +171,20 @@ async def test_manifests_are_read_up_to_a_limit(stage: Stage, size: int, phase: 
         assert condition(status, "Failed")["reason"] == "ManifestUnreadable"
 
 
+async def test_a_large_manifest_that_lies_is_refused_as_a_small_one_is(stage: Stage) -> None:
+    """One is held at a time, and what earlier attempts left is looked at before it is given up."""
+    gap = NotCaptured(what="memory", reason="NotSupported", message="x" * SMALL)
+    stage.worker.gaps = (gap,)
+    stage.worker.alter = lambda capture: capture.model_copy(update={"reason": "another"})
+    stage.request()
+    async with stage.operating():
+        status = await stage.finished()
+    assert condition(status, "Failed")["reason"] == "NotSealed"
+
+
 async def test_a_status_that_the_server_does_not_take_is_an_end(stage: Stage) -> None:
     async def refuse(pod: RunningPod) -> None:
-        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=2, status=422))
+        stage.cluster.faults.add(Fault("patch", "podcheckpoints/status", times=1, status=422))
 
     stage.worker.before = refuse
     stage.request()

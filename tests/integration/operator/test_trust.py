@@ -10,8 +10,7 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.verify import verify
-from forensics_core.storage.locate import open_destination
-from forensics_core.storage.store import open_store, read_small
+from forensics_core.storage.storage import open_destination, open_storage, read_small
 from forensics_loopback import Outcome, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
@@ -116,12 +115,12 @@ async def test_evidence_never_goes_into_somebodys_bundle(stage: Stage, below: st
     assert verification.problems == ()
 
 
-async def test_nor_into_one_that_has_another_name(stage: Stage) -> None:
+async def test_evidence_never_goes_into_a_bundle_that_has_another_name(stage: Stage) -> None:
     home = f"s3://{stage.bucket}/cases/42"
     stage.request("victim")
     async with stage.operating():
         victim = await stage.finished("victim")
-        async with open_store(victim["location"], access=stage.access) as store:
+        async with open_storage(victim["location"], access=stage.access) as store:
             for name in ("manifest.json", "manifest.sigstore.json"):
                 await put(stage, home, name, await read_small(store, name, limit=2**20))
         stage.request(destination=home, subpath="more")

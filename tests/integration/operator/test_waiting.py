@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 import anyio
 import pytest
@@ -11,23 +10,23 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.verify import verify
 from forensics_core.kube.connection import connect
-from forensics_core.operator.outcomes import Outcome as Ended
-from forensics_core.operator.reads import Reads
+from forensics_core.operator.monitor import why_no_pod
+from forensics_core.operator.pods import Outcome as Ended
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.supervision import why_no_pod
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import RunningPod
 from lab.sink import Sink
-from tests.integration.operator.stage import NAMESPACE, Document, Stage, collector_secret, condition
+from tests.integration.operator.stage import (
+    NAMESPACE,
+    Document,
+    Stage,
+    collector_secret,
+    condition,
+    reads_of,
+    timed,
+)
 from tests.integration.operator.test_trouble import said
 from tests.unit.operator.samples import job
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that has not started after a second is worth a word."""
-    monkeypatch.setattr("forensics_core.operator.supervision.PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr("forensics_core.operator.reconcile.PATIENCE", timedelta(seconds=1))
 
 
 def one_a_node(stage: Stage) -> Settings:
@@ -138,14 +137,10 @@ def ready(stage: Stage, status: str) -> None:
     stage.cluster.patch("nodes", "node1", {"status": {"conditions": conditions}})
 
 
-async def test_a_node_that_is_not_ready_is_waited_for(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("forensics_core.operator.reads.FRESH", 0.1)
-    monkeypatch.setattr("forensics_core.operator.beginning.LOOK_AGAIN", 0.2)
+async def test_a_node_that_is_not_ready_is_waited_for(stage: Stage) -> None:
     ready(stage, "Unknown")
     stage.request()
-    async with stage.operating():
+    async with stage.operating(timed(stage, fresh=0.1, look_again=0.2)):
         status = await waits(stage, "checkpoint-1")
         assert condition(status, "Captured")["reason"] == "NodeNotReady"
         assert stage.worker.runs == []
@@ -154,13 +149,11 @@ async def test_a_node_that_is_not_ready_is_waited_for(
     assert done["phase"] == "Complete"
 
 
-async def test_a_node_that_does_not_come_back_is_given_up(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("forensics_core.operator.beginning.LOOK_AGAIN", 0.2)
+async def test_a_node_that_does_not_come_back_is_given_up(stage: Stage) -> None:
     ready(stage, "False")
     stage.request()
-    async with stage.operating(stage.settings.model_copy(update={"pod_wait_seconds": 1})):
+    settings = timed(stage, look_again=0.2).model_copy(update={"pod_wait_seconds": 1})
+    async with stage.operating(settings):
         done = await stage.finished()
     failed = condition(done, "Failed")
     assert (failed["reason"], "Waited" in failed["message"]) == ("NodeNotReady", True)
@@ -230,7 +223,6 @@ async def test_a_worker_that_starts_late_is_followed(stage: Stage) -> None:
     assert (done["phase"], done["attempt"]) == ("Complete", 1)
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_job_whose_end_nobody_heard_of_is_made_again(stage: Stage) -> None:
     """Its pod went, and the watch swallowed the event that the Job went too."""
     started = anyio.Event()
@@ -242,7 +234,7 @@ async def test_a_job_whose_end_nobody_heard_of_is_made_again(stage: Stage) -> No
 
     stage.worker.before = first_stays
     stage.request()
-    async with stage.operating():
+    async with stage.operating(timed(stage, late_start=1)):
         await started.wait()
         stage.cluster.faults.skipped_events["jobs"] = 10
         name = stage.get()["status"]["jobName"]
@@ -268,5 +260,5 @@ async def test_a_job_that_makes_no_pod_tells_why(stage: Stage) -> None:
     }
     stage.cluster.create(refused)
     async with connect(stage.kubeconfig) as cluster:
-        why = await why_no_pod(Reads(cluster), job())
+        why = await why_no_pod(reads_of(cluster), job())
     assert why == Ended("FailedCreate", "violates PodSecurity", retry=True)

@@ -14,9 +14,8 @@ import pytest
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import VerificationError
-from forensics_core.storage.locate import parse_location
+from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_core.storage.s3.destination import S3Place
 from forensics_loopback import Outcome, RunningPod
 from lab.seaweed import Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
@@ -127,7 +126,7 @@ async def tamper(
 ) -> None:
     """Overwrite an object, as somebody with too many rights could."""
     place = parse_location(made["status"]["location"])
-    assert isinstance(place, S3Place)
+    assert isinstance(place, S3Location)
     async with s3_client(stage.access) as client:
         await client.put_object(Bucket=place.bucket, Key=place.key(name), Body=b"{}")
 

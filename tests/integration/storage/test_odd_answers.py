@@ -17,9 +17,8 @@ from forensics_core.errors import (
     DestinationUnreachable,
     ObjectNotFound,
 )
-from forensics_core.storage.locate import open_destination
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import open_store
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import open_destination, open_storage
 from tests.integration.storage.odd_store import OddStore, error, odd_store
 
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
@@ -41,19 +40,19 @@ async def check(store: OddStore) -> None:
 
 
 async def listing(store: OddStore) -> None:
-    async with open_store("s3://cases/one", access=store.access()) as opened:
+    async with open_storage("s3://cases/one", access=store.access()) as opened:
         await opened.list()
 
 
 async def stat(store: OddStore) -> None:
-    async with open_store("s3://cases/one", access=store.access()) as opened:
-        assert isinstance(opened, S3Store)
+    async with open_storage("s3://cases/one", access=store.access()) as opened:
+        assert isinstance(opened, S3Storage)
         await opened.stat("a")
 
 
 async def read(store: OddStore, start: int = 0, length: int | None = None) -> bytes:
     async with (
-        open_store("s3://cases/one", access=store.access()) as opened,
+        open_storage("s3://cases/one", access=store.access()) as opened,
         aclosing(opened.read_range("a", start, length)) as blocks,
     ):
         return b"".join([block async for block in blocks])

@@ -16,14 +16,13 @@ from aiohttp import web
 
 from forensics_core.api.order import ArtifactKind, Retention
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import DestinationError, ObjectLockMissing, UsageError
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import EQUAL_PART, S3Access, from_environ, s3_client
-from forensics_core.storage.s3.destination import S3Destination
+from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.s3.traits import Traits
-from forensics_core.storage.store import open_store
+from forensics_core.storage.storage import open_destination, open_storage
 from lab.certificate import make_certificate
 from lab.sink import running_sink
 from tests.bundles import capture
@@ -33,9 +32,9 @@ LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than 
 
 
 @asynccontextmanager
-async def opened(store: OddStore) -> AsyncIterator[S3Destination]:
+async def opened(store: OddStore) -> AsyncIterator[S3Storage]:
     async with open_destination("s3://cases/one", access=store.access()) as destination:
-        assert isinstance(destination, S3Destination)
+        assert isinstance(destination, S3Storage)
         yield destination
 
 
@@ -60,7 +59,7 @@ async def test_the_manifest_says_whether_the_store_refuses_to_replace(heard: boo
     async with odd_store(OddStore(conditions=heard)) as store:
         async with opened(store) as destination:
             bundle = BundleWriter(destination)
-            await bundle.add(Label("order.json", ArtifactKind.CONTEXT), one(b"{}"))
+            await bundle.add(ArtifactSpec("order.json", ArtifactKind.CONTEXT), one(b"{}"))
             await bundle.probe(b"{}")
             await bundle.finish(capture())
         checked = await verify("s3://cases/one", access=store.access())
@@ -181,7 +180,7 @@ async def test_odd_bucket_names_are_none_of_aws() -> None:
             ):
                 pytest.fail("it was opened")
         with pytest.raises(UsageError, match=bucket):
-            async with open_store(f"s3://{bucket}", access=S3Access(None, "us-east-1", "k", "s")):
+            async with open_storage(f"s3://{bucket}", access=S3Access(None, "us-east-1", "k", "s")):
                 pytest.fail("it was opened")
         assert "AWS_ENDPOINT_URL" in (caught.value.hint or "")
 

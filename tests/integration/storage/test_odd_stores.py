@@ -13,12 +13,11 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import DestinationError, UsageError
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import from_environ, s3_client
-from forensics_core.storage.store import open_store
+from forensics_core.storage.storage import open_destination, open_storage
 from tests.bundles import ARCHIVE, capture
 from tests.integration.storage.odd_store import OddStore, error, odd_store, refuses
 
@@ -31,9 +30,11 @@ async def stored(store: OddStore, archive: bytes = ARCHIVE, **access: object) ->
     reach = store.access(**access)
     async with open_destination("s3://cases/one", access=reach) as destination:
         bundle = BundleWriter(destination)
-        await bundle.add(Label("containers/web/a.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
-        label = Label("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
-        await bundle.add(label, one(archive))
+        await bundle.add(
+            ArtifactSpec("containers/web/a.json", ArtifactKind.INSPECT, "web"), one(b"{}")
+        )
+        spec = ArtifactSpec("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
+        await bundle.add(spec, one(archive))
         await bundle.finish(capture())
     checked = await verify("s3://cases/one", access=reach)
     assert checked.problems == ()
@@ -147,7 +148,7 @@ async def test_no_field_of_a_list_of_versions_is_certain(name: str) -> None:
 async def test_a_range_that_is_ignored_is_cut_out_of_the_whole() -> None:
     async with odd_store(OddStore(ranges=False)) as store:
         store.objects["one/file"] = LARGE
-        async with open_store("s3://cases/one", access=store.access()) as opened:
+        async with open_storage("s3://cases/one", access=store.access()) as opened:
             for start, length in ((0, 10), (5_000_000, 4096), (len(LARGE) - 5, 5)):
                 async with aclosing(opened.read_range("file", start, length)) as blocks:
                     found = b"".join([block async for block in blocks])

@@ -11,9 +11,8 @@ from aiohttp import web
 from blockbuster import BlockBuster
 
 from forensics_core.errors import AccessDenied
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.store import open_store
+from forensics_core.storage.storage import open_destination, open_storage
 from tests.integration.storage.odd_store import OddStore, error, odd_store
 
 MIB = 1024 * 1024
@@ -97,7 +96,7 @@ async def test_an_upload_survives_that_its_credentials_are_replaced(rotation: Ro
 async def test_reading_survives_it_too(rotation: Rotation) -> None:
     async with odd_store(OddStore([rotation.check])) as store:
         store.objects["one/a"] = b"content"
-        async with open_store(PLACE, access=reach(store)) as opened:
+        async with open_storage(PLACE, access=reach(store)) as opened:
             assert [entry.name for entry in await opened.list()] == ["a"]
             rotation.write("NEW")
             rotation.valid = "NEW"

@@ -24,10 +24,11 @@ from forensics_core.errors import (
     UsageError,
 )
 from forensics_core.storage.budget import MIB, ByteBudget
-from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.locate import S3Location
+from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3 import parts
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.destination import S3Destination, S3Place, open_s3
+from forensics_core.storage.s3.storage import S3Storage, open_s3
 from lab.faults import Action, Fault
 from lab.sink import Sink
 
@@ -48,8 +49,8 @@ def access(sink: Sink, *, patience: float = 20.0, attempts: int = 4, owner: str 
 
 
 @pytest.fixture
-async def place(sink: Sink) -> AsyncIterator[S3Destination]:
-    async with open_s3(S3Place("cases", "p"), access(sink)) as destination:
+async def place(sink: Sink) -> AsyncIterator[S3Storage]:
+    async with open_s3(S3Location("cases", "p"), access(sink)) as destination:
         yield destination
 
 
@@ -61,14 +62,14 @@ async def hung_up_on(sink: Sink) -> AsyncIterator[None]:
     await anyio.sleep(0.2)
 
 
-async def store(place: S3Destination, size: int, name: str = "x") -> StoredObject:
+async def store(place: S3Storage, size: int, name: str = "x") -> StoredObject:
     async with place.create(name) as writer:
         for _ in range(size):
             await writer.write(bytes(MIB))
         return await writer.commit()
 
 
-async def test_small_objects_take_one_request(place: S3Destination, sink: Sink) -> None:
+async def test_small_objects_take_one_request(place: S3Storage, sink: Sink) -> None:
     stored = await store(place, SMALL)
     assert (stored.size, sink.count("PutObject"), sink.count("UploadPart")) == (MIB, 1, 0)
     headers = sink.sent("PutObject")[0].headers
@@ -78,7 +79,7 @@ async def test_small_objects_take_one_request(place: S3Destination, sink: Sink) 
 
 
 async def test_large_objects_go_in_parts_and_are_made_visible_once(
-    place: S3Destination, sink: Sink
+    place: S3Storage, sink: Sink
 ) -> None:
     stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
@@ -98,7 +99,7 @@ async def test_locks_keys_and_owners_are_asked_for_on_every_object(sink: Sink) -
     wanted = access(sink, owner="123456789012")
     retention = Retention(mode=RetentionMode.COMPLIANCE, days=3, legal_hold=True)
     async with open_s3(
-        S3Place("cases"), wanted, retention=retention, encryption=Encryption(kms_key_id="key-1")
+        S3Location("cases"), wanted, retention=retention, encryption=Encryption(kms_key_id="key-1")
     ) as place:
         assert place.url == "s3://cases/"
         await store(place, SMALL, "small")
@@ -127,7 +128,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{fault.action}-{fault.operation}")
-async def test_what_passes_is_tried_again(place: S3Destination, sink: Sink, fault: Fault) -> None:
+async def test_what_passes_is_tried_again(place: S3Storage, sink: Sink, fault: Fault) -> None:
     sink.faults.add(fault)
     stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
@@ -139,7 +140,7 @@ async def test_a_server_that_never_answers_is_left_after_a_while(sink: Sink, aft
     sink.faults.add(Fault(Action.HANG, "UploadPart", after=after, times=None))
     async with (
         hung_up_on(sink),
-        open_s3(S3Place("cases"), access(sink, patience=0.5, attempts=2)) as place,
+        open_s3(S3Location("cases"), access(sink, patience=0.5, attempts=2)) as place,
     ):
         with pytest.raises(DestinationUnreachable, match="stopped answering"):
             await store(place, LARGE)
@@ -149,7 +150,7 @@ async def test_a_server_that_never_answers_is_left_after_a_while(sink: Sink, aft
 async def test_a_slow_server_is_waited_for_as_long_as_it_reads(sink: Sink) -> None:
     """Each slice that is taken counts as progress, though the whole takes longer than patience."""
     sink.faults.add(Fault(Action.SLOW, "UploadPart", part=1, rate=MIB))
-    async with open_s3(S3Place("cases"), access(sink, patience=6, attempts=1)) as place:
+    async with open_s3(S3Location("cases"), access(sink, patience=6, attempts=1)) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
 
@@ -173,7 +174,7 @@ async def test_what_does_not_pass_is_explained(
     sink: Sink, fault: Fault, error: type[DestinationError], size: int
 ) -> None:
     sink.faults.add(fault)
-    async with open_s3(S3Place("cases"), access(sink, attempts=2)) as place:
+    async with open_s3(S3Location("cases"), access(sink, attempts=2)) as place:
         with pytest.raises(error) as caught:
             await store(place, size)
     assert type(caught.value) is error
@@ -181,21 +182,21 @@ async def test_what_does_not_pass_is_explained(
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
-async def test_a_failed_upload_is_aborted(place: S3Destination, sink: Sink, operation: str) -> None:
+async def test_a_failed_upload_is_aborted(place: S3Storage, sink: Sink, operation: str) -> None:
     sink.faults.add(Fault(Action.REFUSE, operation, status=403, code="AccessDenied"))
     with pytest.raises(AccessDenied):
         await store(place, LARGE)
     assert sink.count("AbortMultipartUpload") == 1
 
 
-async def test_a_failing_abort_does_not_hide_the_cause(place: S3Destination, sink: Sink) -> None:
+async def test_a_failing_abort_does_not_hide_the_cause(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.REFUSE, "UploadPart", status=403, code="AccessDenied"))
     sink.faults.add(Fault(Action.REFUSE, "AbortMultipartUpload", status=500, times=None))
     with pytest.raises(AccessDenied):
         await store(place, LARGE)
 
 
-async def test_an_abort_is_tried_again(place: S3Destination, sink: Sink) -> None:
+async def test_an_abort_is_tried_again(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.REFUSE, "UploadPart", status=403, code="AccessDenied"))
     sink.faults.add(Fault(Action.REFUSE, "AbortMultipartUpload", status=503, times=2))
     with pytest.raises(AccessDenied):
@@ -206,11 +207,11 @@ async def test_an_abort_is_tried_again(place: S3Destination, sink: Sink) -> None
 async def test_a_lock_that_is_refused_without_a_word_is_explained(sink: Sink) -> None:
     sink.faults.add(Fault(Action.REFUSE, status=400, code="InvalidRequest", times=None))
     retention = Retention(legal_hold=True)
-    async with open_s3(S3Place("cases"), access(sink), retention=retention) as place:
+    async with open_s3(S3Location("cases"), access(sink), retention=retention) as place:
         for size in (SMALL, LARGE):
             with pytest.raises(ObjectLockMissing, match="no Object Lock"):
                 await store(place, size)
-    async with open_s3(S3Place("cases"), access(sink)) as place:
+    async with open_s3(S3Location("cases"), access(sink)) as place:
         with pytest.raises(DestinationError, match="answered 400 InvalidRequest"):
             await store(place, SMALL)
 
@@ -218,7 +219,7 @@ async def test_a_lock_that_is_refused_without_a_word_is_explained(sink: Sink) ->
 async def test_objects_that_wait_for_each_other_do_not_wait_for_memory(sink: Sink) -> None:
     """The index of an archive fills as the archive does, and neither may wait for the other."""
     async with (
-        open_s3(S3Place("cases"), access(sink), budget=ByteBudget(8 * MIB)) as place,
+        open_s3(S3Location("cases"), access(sink), budget=ByteBudget(8 * MIB)) as place,
         place.create("index") as index,
         place.create("archive") as archive,
     ):
@@ -235,7 +236,7 @@ async def test_objects_that_wait_for_each_other_do_not_wait_for_memory(sink: Sin
 async def test_a_cancelled_upload_is_aborted_and_gives_its_memory_back(sink: Sink) -> None:
     budget = ByteBudget(16 * MIB)
     sink.faults.add(Fault(Action.HANG, "UploadPart", part=2, times=None))
-    async with hung_up_on(sink), open_s3(S3Place("cases"), access(sink), budget=budget) as place:
+    async with hung_up_on(sink), open_s3(S3Location("cases"), access(sink), budget=budget) as place:
         with anyio.move_on_after(1.0) as scope:
             await store(place, 400)
     assert scope.cancelled_caught
@@ -258,7 +259,7 @@ async def test_an_upload_that_is_cancelled_while_it_begins_is_aborted(
     sink.faults.add(Fault(Action.LATE, "CreateMultipartUpload", delay=delay))
     async with (
         hung_up_on(sink),
-        open_s3(S3Place("cases"), access(sink)) as place,
+        open_s3(S3Location("cases"), access(sink)) as place,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(store, place, LARGE)
@@ -273,7 +274,7 @@ LOST = Fault(Action.LOSE_ANSWER, "CreateMultipartUpload")
 
 
 async def test_an_upload_whose_beginning_nobody_told_us_is_found_and_aborted(
-    place: S3Destination, sink: Sink
+    place: S3Storage, sink: Sink
 ) -> None:
     async with place.create("x-and-more") as other:
         for _ in range(LARGE):
@@ -288,7 +289,7 @@ async def test_an_upload_whose_beginning_nobody_told_us_is_found_and_aborted(
 
 @pytest.mark.parametrize("refused", ["ListMultipartUploads", "AbortMultipartUpload"])
 async def test_an_upload_that_cannot_be_found_or_aborted_is_spoken_of(
-    place: S3Destination, sink: Sink, refused: str, caplog: pytest.LogCaptureFixture
+    place: S3Storage, sink: Sink, refused: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink.faults.add(LOST)
     sink.faults.add(Fault(Action.REFUSE, refused, status=403, code="AccessDenied", times=None))
@@ -299,7 +300,7 @@ async def test_an_upload_that_cannot_be_found_or_aborted_is_spoken_of(
 
 @pytest.mark.parametrize("status", [503, 403])
 async def test_a_beginning_that_was_refused_leaves_nothing_to_look_for(
-    place: S3Destination, sink: Sink, status: int, caplog: pytest.LogCaptureFixture
+    place: S3Storage, sink: Sink, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink.faults.add(Fault(Action.REFUSE, "CreateMultipartUpload", status=status, times=None))
     with pytest.raises(DestinationError):
@@ -311,7 +312,7 @@ async def test_a_beginning_that_was_refused_leaves_nothing_to_look_for(
 async def test_failing_parts_never_leave_the_writer_waiting(sink: Sink) -> None:
     """A queue between writer and parts would fill up for ever once every part fails."""
     sink.faults.add(Fault(Action.REFUSE, "UploadPart", status=403, code="X", times=None))
-    async with open_s3(S3Place("cases"), access(sink), budget=ByteBudget(16 * MIB)) as place:
+    async with open_s3(S3Location("cases"), access(sink), budget=ByteBudget(16 * MIB)) as place:
         with anyio.fail_after(15), pytest.raises(AccessDenied):
             await store(place, 1_000)
 
@@ -320,7 +321,7 @@ async def test_memory_in_flight_stays_within_the_budget(sink: Sink) -> None:
     budget, most = ByteBudget(24 * MIB), 0
     sink.faults.add(Fault(Action.SLOW, "UploadPart", rate=40 * MIB, times=3))
     async with (
-        open_s3(S3Place("cases"), access(sink), budget=budget) as place,
+        open_s3(S3Location("cases"), access(sink), budget=budget) as place,
         place.create("x") as writer,
     ):
         for _ in range(64):
@@ -331,18 +332,14 @@ async def test_memory_in_flight_stays_within_the_budget(sink: Sink) -> None:
     assert budget.reserved == 0
 
 
-async def test_an_answer_lost_on_a_put_is_settled_by_a_look(
-    place: S3Destination, sink: Sink
-) -> None:
+async def test_an_answer_lost_on_a_put_is_settled_by_a_look(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.LOSE_ANSWER, "PutObject"))
     stored = await store(place, SMALL)
     assert stored.size == MIB
     assert sink.count("HeadObject") == 1
 
 
-async def test_a_writer_that_may_not_look_trusts_its_own_key(
-    place: S3Destination, sink: Sink
-) -> None:
+async def test_a_writer_that_may_not_look_trusts_its_own_key(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.LOSE_ANSWER, "PutObject"))
     sink.faults.add(Fault(Action.REFUSE, "HeadObject", status=403, code="AccessDenied"))
     stored = await store(place, SMALL)
@@ -350,7 +347,7 @@ async def test_a_writer_that_may_not_look_trusts_its_own_key(
 
 
 async def test_an_answer_lost_and_something_else_there_is_no_success(
-    place: S3Destination, sink: Sink
+    place: S3Storage, sink: Sink
 ) -> None:
     await store(place, SMALL)
     sink.faults.add(Fault(Action.LOSE_ANSWER, "PutObject"))
@@ -366,7 +363,7 @@ async def test_joining_the_parts_may_take_longer_than_anything_else(
 ) -> None:
     monkeypatch.setattr("forensics_core.storage.s3.upload.JOINING_PATIENCE", 10.0)
     sink.faults.add(SLOW_TO_JOIN)
-    async with open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place:
+    async with open_s3(S3Location("cases"), access(sink, patience=1.5, attempts=1)) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
     assert (sink.count("CompleteMultipartUpload"), sink.count("HeadObject")) == (1, 0)
@@ -376,7 +373,7 @@ async def test_what_was_stored_without_an_answer_to_any_try_is_found_by_a_look(s
     sink.faults.add(SLOW_TO_JOIN)
     async with (
         hung_up_on(sink),
-        open_s3(S3Place("cases"), access(sink, patience=1.5, attempts=1)) as place,
+        open_s3(S3Location("cases"), access(sink, patience=1.5, attempts=1)) as place,
     ):
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
@@ -391,14 +388,14 @@ async def test_nobody_to_ask_after_the_last_try_is_no_success(sink: Sink, status
     reach = replace(access(sink, patience=1.5, attempts=1), settling=1.0)
     async with (
         hung_up_on(sink),
-        open_s3(S3Place("cases"), reach) as place,
+        open_s3(S3Location("cases"), reach) as place,
     ):
         with pytest.raises(DestinationUnreachable, match="stopped answering"):
             await store(place, LARGE)
 
 
 async def test_a_refused_try_before_something_else_is_there_is_no_success(
-    place: S3Destination, sink: Sink
+    place: S3Storage, sink: Sink
 ) -> None:
     """A 503 says that nothing was stored: then what is there is somebody else's, whoever looks."""
     await store(place, SMALL)
@@ -408,9 +405,7 @@ async def test_a_refused_try_before_something_else_is_there_is_no_success(
         await store(place, SMALL)
 
 
-async def test_an_upload_that_somebody_ended_is_no_success(
-    place: S3Destination, sink: Sink
-) -> None:
+async def test_an_upload_that_somebody_ended_is_no_success(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.REFUSE, "CompleteMultipartUpload", status=503))
     sink.faults.add(
         Fault(Action.REFUSE, "CompleteMultipartUpload", status=404, code="NoSuchUpload")
@@ -420,9 +415,7 @@ async def test_an_upload_that_somebody_ended_is_no_success(
         await store(place, LARGE)
 
 
-async def test_an_answer_lost_and_nobody_to_ask_is_no_success(
-    place: S3Destination, sink: Sink
-) -> None:
+async def test_an_answer_lost_and_nobody_to_ask_is_no_success(place: S3Storage, sink: Sink) -> None:
     sink.faults.add(Fault(Action.LOSE_ANSWER, "PutObject"))
     sink.faults.add(Fault(Action.REFUSE, "HeadObject", status=404, code="404", times=None))
     with pytest.raises(ObjectExists):
@@ -430,7 +423,7 @@ async def test_an_answer_lost_and_nobody_to_ask_is_no_success(
 
 
 async def test_looking_first_tells_a_missing_bucket_from_a_refusal(
-    place: S3Destination, sink: Sink
+    place: S3Storage, sink: Sink
 ) -> None:
     await place.check()
     for status in (400, 403):
@@ -442,7 +435,7 @@ async def test_looking_first_tells_a_missing_bucket_from_a_refusal(
 
 
 async def test_the_clock_of_the_service_is_told_by_its_first_and_last_answer(
-    place: S3Destination, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    place: S3Storage, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert place.answered == []
     sink.faults.add(Fault(Action.REFUSE, "HeadBucket", status=403, code="403"))
@@ -460,7 +453,7 @@ async def test_the_clock_of_the_service_is_told_by_its_first_and_last_answer(
 
 async def test_nobody_there_is_said_plainly(sink: Sink) -> None:
     nowhere = replace(access(sink), endpoint_url="http://127.0.0.1:9")
-    async with open_s3(S3Place("cases"), nowhere) as place:
+    async with open_s3(S3Location("cases"), nowhere) as place:
         with pytest.raises(DestinationUnreachable, match="cannot be reached") as caught:
             await place.check()
     assert caught.value.message.endswith('"http://127.0.0.1:9"')
@@ -471,17 +464,17 @@ async def test_settings_that_cannot_be_used_are_wrong_usage(
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(UsageError, match="nobody"):
-        async with open_s3(S3Place("cases"), access(sink)):
+        async with open_s3(S3Location("cases"), access(sink)):
             pytest.fail("it was opened")
     monkeypatch.delenv("AWS_PROFILE")
     nonsense = replace(access(sink), endpoint_url="nonsense")
     with pytest.raises(UsageError, match="AWS_ENDPOINT_URL"):
-        async with open_s3(S3Place("cases"), nonsense):
+        async with open_s3(S3Location("cases"), nonsense):
             pytest.fail("it was opened")
 
 
 async def test_the_end_of_what_one_object_holds_is_said_plainly(
-    place: S3Destination, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    place: S3Storage, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("forensics_core.storage.s3.upload.MAX_PARTS", 2)
     with pytest.raises(ObjectTooLarge, match="longer than"):
@@ -495,7 +488,7 @@ async def test_parts_larger_than_the_budget_are_sent_alone(
     monkeypatch.setattr(parts, "STEP", 1)
     budget, most = ByteBudget(12 * MIB), 0
     async with (
-        open_s3(S3Place("cases"), access(sink), budget=budget) as place,
+        open_s3(S3Location("cases"), access(sink), budget=budget) as place,
         place.create("x") as writer,
     ):
         for _ in range(60):

@@ -18,9 +18,10 @@ from forensics_core.errors import (
     ObjectLockMissing,
 )
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.destination import StoredObject
+from forensics_core.storage.locate import S3Location
+from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.destination import S3Destination, S3Place, open_s3
+from forensics_core.storage.s3.storage import S3Storage, open_s3
 from lab.seaweed import REGION, Identity, S3Server
 
 SMALL, LARGE = 1, 20
@@ -41,7 +42,7 @@ def content(size: int) -> bytes:
     return bytes(range(256)) * (size * MIB // 256)
 
 
-async def store(place: S3Destination, name: str, size: int) -> StoredObject:
+async def store(place: S3Storage, name: str, size: int) -> StoredObject:
     data = content(size)
     async with place.create(name) as writer:
         for start in range(0, len(data), MIB):
@@ -60,7 +61,7 @@ async def uploads(s3: S3Server, bucket: str) -> list[str]:
 async def test_who_may_only_write_can_store_and_nothing_else(
     s3: S3Server, bucket: str, size: int
 ) -> None:
-    async with open_s3(S3Place(bucket, "p"), access(s3)) as place:
+    async with open_s3(S3Location(bucket, "p"), access(s3)) as place:
         await place.check()
         stored = await store(place, "x", size)
     crc = checksums.crc64nvme(content(size)).to_bytes(8, "big")
@@ -75,7 +76,7 @@ async def test_who_may_only_write_can_store_and_nothing_else(
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 async def test_what_is_there_is_never_overwritten(s3: S3Server, bucket: str, size: int) -> None:
-    async with open_s3(S3Place(bucket), access(s3)) as place:
+    async with open_s3(S3Location(bucket), access(s3)) as place:
         await store(place, "x", SMALL)
         with pytest.raises(ObjectExists):
             await store(place, "x", size)
@@ -90,7 +91,7 @@ async def test_a_locked_version_survives_whoever_stored_it(
     s3: S3Server, locked_bucket: str, size: int
 ) -> None:
     retention = Retention(mode=RetentionMode.COMPLIANCE, days=1, legal_hold=True)
-    where = S3Place(locked_bucket, "p")
+    where = S3Location(locked_bucket, "p")
     async with open_s3(where, access(s3), retention=retention) as place:
         stored = await store(place, "x", size)
     assert stored.version_id
@@ -115,27 +116,27 @@ async def test_a_locked_version_survives_whoever_stored_it(
 async def test_a_bucket_that_cannot_lock_is_named(
     s3: S3Server, bucket: str, size: int, wish: Retention
 ) -> None:
-    async with open_s3(S3Place(bucket), access(s3), retention=wish) as place:
+    async with open_s3(S3Location(bucket), access(s3), retention=wish) as place:
         with pytest.raises(ObjectLockMissing, match="no Object Lock"):
             await store(place, "x", size)
     assert await uploads(s3, bucket) == []
 
 
 async def test_wrong_credentials_are_told_apart(s3: S3Server, bucket: str) -> None:
-    async with open_s3(S3Place(bucket), access(s3, secret="wrong")) as place:  # noqa: S106
+    async with open_s3(S3Location(bucket), access(s3, secret="wrong")) as place:  # noqa: S106
         await place.check()
         with pytest.raises(AccessDenied, match="does not fit the access key"):
             await store(place, "x", SMALL)
-    async with open_s3(S3Place(bucket), access(s3, Identity.READER)) as place:
+    async with open_s3(S3Location(bucket), access(s3, Identity.READER)) as place:
         with pytest.raises(AccessDenied, match="refused this"):
             await store(place, "x", LARGE)
-    async with open_s3(S3Place("no-such-bucket"), access(s3, Identity.ADMIN)) as place:
+    async with open_s3(S3Location("no-such-bucket"), access(s3, Identity.ADMIN)) as place:
         with pytest.raises(BucketNotFound):
             await place.check()
 
 
 async def test_an_upload_that_is_given_up_leaves_nothing(s3: S3Server, bucket: str) -> None:
-    async with open_s3(S3Place(bucket), access(s3)) as place:
+    async with open_s3(S3Location(bucket), access(s3)) as place:
         with pytest.raises(DestinationError, match="the source broke"):
             async with place.create("x") as writer:
                 for _ in range(LARGE):

@@ -16,7 +16,7 @@ from forensics_core.api.order import ArtifactKind, Retention
 from forensics_core.bundle.fetch import fetch
 from forensics_core.bundle.verification import Verification
 from forensics_core.bundle.verify import verify
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import (
     BucketNotFound,
     DestinationError,
@@ -25,10 +25,9 @@ from forensics_core.errors import (
     UsageError,
 )
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3_store import S3Store
-from forensics_core.storage.store import open_store
+from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import open_destination, open_storage
 from lab.process import LabError
 from lab.seaweed import Identity, S3Server
 from lab.stores import StoreServer, running_moto, running_s3rver
@@ -79,10 +78,10 @@ async def stored(server: Server, archive: bytes = ARCHIVE) -> Verification:
     async with open_destination(server.url, access=server.access) as destination:
         await destination.check()
         bundle = BundleWriter(destination)
-        await bundle.add(Label("order.json", ArtifactKind.CONTEXT), one(b"{}"))
+        await bundle.add(ArtifactSpec("order.json", ArtifactKind.CONTEXT), one(b"{}"))
         await bundle.probe(b"{}")
-        label = Label("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
-        await bundle.add(label, one(archive))
+        spec = ArtifactSpec("containers/web/rootfs.tar", ArtifactKind.FILESYSTEM, "web")
+        await bundle.add(spec, one(archive))
         await bundle.finish(capture())
     return await verify(server.url, access=server.access)
 
@@ -110,8 +109,8 @@ async def test_the_manifest_says_what_the_server_can_do(server: Server) -> None:
 async def test_what_the_operator_compares_is_there(server: Server) -> None:
     checked = await stored(server)
     assert checked.statement
-    async with open_store(server.url, access=server.access) as store:
-        assert isinstance(store, S3Store)
+    async with open_storage(server.url, access=server.access) as store:
+        assert isinstance(store, S3Storage)
         listed = {entry.name: entry for entry in await store.list() if entry.latest}
         for artifact in checked.statement.predicate.artifacts:
             found = await store.stat(artifact.name, artifact.version_id)
@@ -126,7 +125,7 @@ async def test_what_the_operator_compares_is_there(server: Server) -> None:
 
 async def test_a_range_is_what_was_asked_for(server: Server) -> None:
     await stored(server, LARGE)
-    async with open_store(server.url, access=server.access) as store:
+    async with open_storage(server.url, access=server.access) as store:
         for start, length in ((0, 10), (5_000_000, 4096), (len(LARGE) - 5, 50)):
             reading = store.read_range("containers/web/rootfs.tar", start, length)
             async with aclosing(reading) as blocks:
@@ -138,7 +137,7 @@ async def test_a_range_is_what_was_asked_for(server: Server) -> None:
 
 
 async def test_what_is_absent_is_called_absent(server: Server) -> None:
-    async with open_store(server.url, access=server.access) as store:
+    async with open_storage(server.url, access=server.access) as store:
         assert await store.list() == []
         with pytest.raises(ObjectNotFound):
             async with aclosing(store.read("manifest.json")) as blocks:

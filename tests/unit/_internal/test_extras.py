@@ -80,3 +80,11 @@ def test_a_missing_module_of_our_own_is_no_missing_extra() -> None:
         import_module("forensics_core.nothing")
     with pytest.raises(ForensicsError, match="x needs 'nothing_else'"), needing("operator", "x"):
         import_module("nothing_else.at_all")
+
+
+@pytest.mark.parametrize("module", ["cel", "jsonpatch"])
+def test_the_loopback_cluster_without_its_extra_says_so(module: str) -> None:
+    program = f"import sys; sys.modules[{module!r}] = None; import forensics_loopback"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert f"The loopback cluster needs '{module}'" in last and "pip install '.[loopback]'" in last

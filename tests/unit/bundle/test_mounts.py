@@ -13,9 +13,9 @@ import pytest
 
 from collector.artifacts import filesystem
 from collector.artifacts import mounts as artifact
+from collector.container import ContainerCapture
 from collector.files.mountarchive import MountArchive, Top
 from collector.runtimes.runtime import Runtime
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
@@ -23,9 +23,9 @@ from forensics_core.bundle.layout import MOUNTS
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture as predicate
-from tests.integration.collector.trees import CONTAINER, FolderRuntime
+from tests.integration.collector.folder_container import CONTAINER, FolderRuntime
 
 
 def row(path: str, state: str = "missing", kind: str = "tmpfs", **more: str) -> dict[str, str]:
@@ -40,14 +40,14 @@ async def write(
         bundle = BundleWriter(destination)
         runtime = cast(Runtime, FolderRuntime(rootfs))
         deadline = anyio.current_time() + 60
-        scene = Scene("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
+        capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
         if mounted:
             place = os.open(mounted, os.O_PATH)
-            await artifact.store(scene, MountArchive(), [Top(b"/shm", place)])
+            await artifact.store(capture, MountArchive(), [Top(b"/shm", place)])
             os.close(place)
         if table is not None:
-            await scene.add_json(MOUNTS, ArtifactKind.FILESYSTEM, table, method="mounts")
-        await filesystem.capture(scene)
+            await capture.add_json(MOUNTS, ArtifactKind.FILESYSTEM, table, method="mounts")
+        await filesystem.collect(capture)
         await bundle.finish(predicate(), [])
     return str(folder)
 

@@ -19,8 +19,9 @@ from forensics_core.errors import (
     VerificationError,
 )
 from forensics_core.readers.changes import Change, changes
-from forensics_core.storage import folder_store
-from forensics_core.storage.store import Entry, check_name, open_store, read_small
+from forensics_core.storage import local
+from forensics_core.storage.objects import StoredObject, check_name
+from forensics_core.storage.storage import open_storage, read_small
 from tests.bundles import (
     DIFF,
     INSPECT,
@@ -122,34 +123,34 @@ def test_plain_names_pass(name: str) -> None:
 
 
 async def test_a_store_refuses_such_names_too(folder: Path) -> None:
-    async with open_store(str(folder)) as store:
+    async with open_storage(str(folder)) as store:
         with pytest.raises(VerificationError):
             await anext(store.read("../one/manifest.json"))
 
 
 async def test_a_listing_holds_links_but_does_not_follow_them(folder: Path) -> None:
     (folder / "link").symlink_to("/etc")
-    async with open_store(str(folder)) as store:
+    async with open_storage(str(folder)) as store:
         entries = await store.list()
-    assert Entry("link", 4) in entries
+    assert StoredObject("link", 4) in entries
     assert not [entry for entry in entries if entry.name.startswith("link/")]
 
 
 async def test_a_listing_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_store, "MAX_ENTRIES", 3)
-    async with open_store(str(folder)) as store:
+    monkeypatch.setattr(local, "MAX_ENTRIES", 3)
+    async with open_storage(str(folder)) as store:
         with pytest.raises(DestinationError, match="more than 3 files"):
             await store.list()
 
 
 async def test_a_missing_file_is_not_found(folder: Path) -> None:
-    async with open_store(str(folder)) as store, aclosing(store.read("none")) as blocks:
+    async with open_storage(str(folder)) as store, aclosing(store.read("none")) as blocks:
         with pytest.raises(ObjectNotFound):
             await anext(blocks)
 
 
 async def test_what_should_be_small_is_read_to_a_limit(folder: Path) -> None:
-    async with open_store(str(folder)) as store:
+    async with open_storage(str(folder)) as store:
         assert len(await read_small(store, DIFF, limit=1000)) < 1000
         with pytest.raises(VerificationError, match="more than 5 bytes"):
             await read_small(store, DIFF, limit=5)
@@ -212,7 +213,7 @@ async def test_changes_that_turn_out_endless_are_given_up(
 
 
 async def test_a_disk_that_fails_is_said_so() -> None:
-    async with open_store("/proc/self") as store, aclosing(store.read("mem")) as blocks:
+    async with open_storage("/proc/self") as store, aclosing(store.read("mem")) as blocks:
         with pytest.raises(DestinationError, match="Input/output error"):
             await anext(blocks)
 

@@ -22,7 +22,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     ObjectNotFound,
 )
-from forensics_core.storage.store import Entry
+from forensics_core.storage.objects import StoredObject
 
 LIMIT = 10_000
 
@@ -35,12 +35,13 @@ class Versions:
     def __init__(self, *versions: tuple[str, bytes | None], fails: Exception | None = None) -> None:
         self._content = {str(at): data for at, (_, data) in enumerate(versions)}
         self.entries = [
-            Entry(name, len(data or b""), str(at)) for at, (name, data) in enumerate(versions)
+            StoredObject(name, len(data or b""), str(at))
+            for at, (name, data) in enumerate(versions)
         ]
         self.reads = 0
         self._fails = fails
 
-    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[Entry]:
+    async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[StoredObject]:
         if self._fails:
             raise self._fails
         there = [entry for entry in self.entries if entry.name.startswith(begin)]
@@ -59,7 +60,7 @@ class Versions:
         raise NotImplementedError
 
 
-def of(store: Versions, name: str) -> list[Entry]:
+def of(store: Versions, name: str) -> list[StoredObject]:
     return [entry for entry in store.entries if entry.name == name]
 
 
@@ -68,20 +69,20 @@ def of(store: Versions, name: str) -> list[Entry]:
     [
         ([], "v1", "v1"),
         ([], None, None),
-        ([Entry("x", 1)], None, None),
-        ([Entry("x", 1)], "v1", None),
-        ([Entry("x", 1, "v1"), Entry("x", 1, "v2")], "v2", "v2"),
-        ([Entry("x", 1, "v1"), Entry("x", 1, "v2")], "v0", "v1"),
-        ([Entry("x", 1, "v1"), Entry("x", 1, "v2")], None, "v1"),
-        ([Entry("x", 0, "v1", deleted=True), Entry("x", 1, "v2")], None, "v2"),
-        ([Entry("x", 1, "null", latest=False), Entry("x", 1, "v2")], None, "null"),
-        ([Entry("x", 1, "v1", latest=False), Entry("x", 1)], None, "v1"),
-        ([Entry("x", 1, version_known=False)], "v1", "v1"),
-        ([Entry("x", 1, version_known=False)], None, None),
+        ([StoredObject("x", 1)], None, None),
+        ([StoredObject("x", 1)], "v1", None),
+        ([StoredObject("x", 1, "v1"), StoredObject("x", 1, "v2")], "v2", "v2"),
+        ([StoredObject("x", 1, "v1"), StoredObject("x", 1, "v2")], "v0", "v1"),
+        ([StoredObject("x", 1, "v1"), StoredObject("x", 1, "v2")], None, "v1"),
+        ([StoredObject("x", 0, "v1", deleted=True), StoredObject("x", 1, "v2")], None, "v2"),
+        ([StoredObject("x", 1, "null", latest=False), StoredObject("x", 1, "v2")], None, "null"),
+        ([StoredObject("x", 1, "v1", latest=False), StoredObject("x", 1)], None, "v1"),
+        ([StoredObject("x", 1, version_known=False)], "v1", "v1"),
+        ([StoredObject("x", 1, version_known=False)], None, None),
     ],
 )
 def test_the_recorded_version_counts_or_else_the_first(
-    versions: list[Entry], recorded: str | None, read: str | None
+    versions: list[StoredObject], recorded: str | None, read: str | None
 ) -> None:
     assert version_to_read(versions, recorded) == read
 

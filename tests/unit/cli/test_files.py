@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from forensics_core.cli.files import split_place, when
 from forensics_core.cli.main import forensics
 from forensics_core.errors import UsageError
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.tarindex.archives import member, tar
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -18,7 +19,7 @@ from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from forensics_core.tarindex.archive import MAX_TABLE
 from tests.bundles import artifact, edit_manifest, replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.cli.test_reading_on import INDEX, LOOKUP, store
 
 MIB = 1024
@@ -117,3 +118,40 @@ def test_listing_takes_a_bounded_amount_of_memory(
     found, kilobytes, error = measured("ls", bundle, "web:/", "-R")
     assert found == code, error
     assert kilobytes < most * MIB
+
+
+def manifest_of(folder: Path, pieces: str) -> None:
+    """Make a manifest of nearly 16 MiB, the most that is read, whose artifacts are these."""
+    number = 16 * 1024 * 1024 // 750
+    if pieces == "gaps":
+        many_gaps(folder, 4 * number)
+        return
+    many_artifacts(folder, number)
+    edit_manifest(folder, name_all)
+
+
+def name_all(document: dict[str, Any]) -> None:
+    """Let the statement's subjects be what its artifacts are, so that it is understood."""
+    rows = document["predicate"]["artifacts"]
+    named = [{"name": row["name"], "digest": {"sha256": row["sha256"]}} for row in rows]
+    document["subject"] = document["subject"][-1:] + named
+
+
+def many_gaps(folder: Path, number: int) -> None:
+    gap = {"what": "x", "container": "web", "reason": "NotRead", "message": "y" * 80}
+    edit_manifest(folder, lambda document: document["predicate"].update(notCaptured=[gap] * number))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("pieces", ["artifacts", "gaps"])
+@pytest.mark.parametrize("command", ["verify", "fetch"])
+def test_a_manifest_at_its_limits_takes_a_bounded_amount_of_memory(
+    bundle: Path, tmp_path: Path, command: str, pieces: str
+) -> None:
+    """Some ten times as much as it has bytes, whoever wrote it."""
+    manifest_of(bundle, pieces)
+    assert (bundle / "manifest.json").stat().st_size < 16 * 1024 * 1024
+    more = [tmp_path / "copy"] if command == "fetch" else []
+    code, kilobytes, error = measured(command, bundle, *more)
+    assert code in {0, 3} and "Unexpected" not in error, error[-500:]
+    assert kilobytes < 400 * MIB

@@ -19,7 +19,7 @@ from forensics_core.cli.main import forensics
 from forensics_core.pipeline import seektable
 from forensics_core.pipeline.seektable import Frame
 from tests.bundles import artifact, edit_manifest, replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 WEB = "containers/web/"
 INDEX, LOOKUP = WEB + "rootfs.index.jsonl.zst", WEB + "rootfs.lookup.jsonl.zst"
@@ -156,3 +156,34 @@ def test_a_report_says_what_was_not_looked_at(bundle: Path, tmp_path: Path, spoi
     report = tmp_path / "report.md"
     result = invoke("report", bundle, "-o", report)
     assert result.exit_code == 3 and "passed over" in report.read_text()
+
+
+@pytest.mark.parametrize("spoil", ["other", "longer"])
+def test_changes_that_unpack_to_something_else_are_shown_and_make_the_exit_code_3(
+    bundle: Path, spoil: str
+) -> None:
+    """A node vouches for the stored bytes, and lies about what they unpack to."""
+    rows = b'{"changes": [\n{"kind": "A", "path": "/added"}\n]}\n'
+    name = WEB + "diff.json.zst"
+    add_changes(bundle, name, zstandard.compress(rows + b" " * (spoil == "longer")))
+    said = {"originalSize": len(rows), "originalSha256": hashlib.sha256(rows).hexdigest()}
+    if spoil == "other":
+        said["originalSha256"] = "0" * 64
+    edit_manifest(bundle, lambda document: artifact(document, name).update(said))
+    result = invoke("ls", bundle, "web", "--changes")
+    assert result.exit_code == 3 and "/added" in result.stdout
+    assert "decompressed it is not what the manifest says" in result.stderr
+
+
+def add_changes(folder: Path, name: str, data: bytes) -> None:
+    """Name one more artifact, a list of changes, with the digest that it has."""
+    digest = hashlib.sha256(data).hexdigest()
+    (folder / name).write_bytes(data)
+
+    def edit(document: dict[str, Any]) -> None:
+        rows = document["predicate"]["artifacts"]
+        (archive,) = (row for row in rows if row["name"].endswith("rootfs.tar.zst"))
+        rows.append({**archive, "name": name, "kind": "diff", "sha256": digest, "size": len(data)})
+        document["subject"].append({"name": name, "digest": {"sha256": digest}})
+
+    edit_manifest(folder, edit)

@@ -13,6 +13,7 @@ import pytest
 
 from collector.artifacts import mounts
 from collector.artifacts.mounts import store
+from collector.container import ContainerCapture
 from collector.files.mountarchive import MountArchive, Top
 from collector.files.mounted import Survey
 from collector.files.mountplan import State, plan
@@ -20,13 +21,12 @@ from collector.files.names import Names
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
-from forensics_core.storage.locate import open_destination
-from tests.integration.collector.trees import CONTAINER, FolderRuntime
+from forensics_core.storage.storage import open_destination
+from tests.integration.collector.folder_container import CONTAINER, FolderRuntime
 
 
 class LocalRuntime(FolderRuntime):
@@ -38,12 +38,12 @@ class LocalRuntime(FolderRuntime):
         raise Unavailable("The container is exited", reason="NotRunning")
 
 
-async def scene_of(folder: Path, to: Path, seconds: float = 60) -> Scene:
+async def scene_of(folder: Path, to: Path, seconds: float = 60) -> ContainerCapture:
     runtime = cast(Runtime, LocalRuntime(folder))
     async with open_destination(str(to)) as destination:
         bundle = BundleWriter(destination)
         deadline = anyio.current_time() + seconds
-        return Scene("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
+        return ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ async def test_a_failure_is_a_gap_and_the_file_system_is_captured(
         raise error
 
     monkeypatch.setattr(mounts, "plan", fail)
-    scene = await scene_of(tmp_path, tmp_path / "bundle")
-    await mounts.capture(scene)
-    (gap,) = scene.bundle.not_captured
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    await mounts.collect(capture)
+    (gap,) = capture.bundle.not_captured
     assert (gap.what, gap.reason, gap.requested) == ("mounts", reason, True)
     assert told in gap.message
-    assert any(each.name.endswith("rootfs.tar.zst") for each in scene.bundle.artifacts)
+    assert any(each.name.endswith("rootfs.tar.zst") for each in capture.bundle.artifacts)
     error = UsageError("The destination is gone")
     with pytest.raises(UsageError):
-        await mounts.capture(scene)
+        await mounts.collect(capture)
 
 
 def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,14 +97,14 @@ async def test_sockets_and_what_changes_are_said(
     (tmp_path / "shm").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "shm/s"))
-    scene = await scene_of(tmp_path, tmp_path / "bundle")
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
     place = os.open(tmp_path / "shm", os.O_PATH)
     archive = MountArchive(changed=Names(["/shm/x"], 1))
-    assert await store(scene, archive, [Top(b"/shm", place)])
+    assert await store(capture, archive, [Top(b"/shm", place)])
     os.close(place)
-    (gap,) = scene.bundle.not_captured
+    (gap,) = capture.bundle.not_captured
     assert gap.what == "sockets in mounts" and not gap.requested
-    flags = {flag for each in scene.bundle.artifacts for flag in each.flags}
+    flags = {flag for each in capture.bundle.artifacts for flag in each.flags}
     assert flags == {Flag.CHANGED_WHILE_READ}
 
 
@@ -112,10 +112,10 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
     (tmp_path / "hosts").touch()
     told = [Declared("/etc/hosts", "bind", str(tmp_path / "hosts"))]
     (each,) = plan(Survey(), told, "exited")
-    scene = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
+    capture = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
     archive = MountArchive()
     place = os.open(tmp_path / "hosts", os.O_PATH)
-    whole = await store(scene, archive, [Top(b"/etc/hosts", place, single=True)])
+    whole = await store(capture, archive, [Top(b"/etc/hosts", place, single=True)])
     os.close(place)
     assert not whole
     mounts._judge(each, archive, whole)
@@ -125,7 +125,7 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
 async def test_tables_that_were_not_read_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = await scene_of(tmp_path, tmp_path / "bundle")
-    mounts._account(scene, Survey(unseen=3), [])
-    (gap,) = scene.bundle.not_captured
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    mounts._account(capture, Survey(unseen=3), [])
+    (gap,) = capture.bundle.not_captured
     assert gap.what == "mounts, of some processes" and "3 processes" in gap.message

@@ -12,13 +12,13 @@ import anyio
 import pytest
 
 from collector.artifacts import logs, network, processes
+from collector.container import ContainerCapture
 from collector.files.logfiles import LogFiles
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from collector.scene import Scene
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.operator.completeness import NOTHING_THERE
-from forensics_core.storage.locate import open_destination
+from forensics_core.operator.comparison import NOTHING_THERE
+from forensics_core.storage.storage import open_destination
 
 CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
 
@@ -39,22 +39,22 @@ class EndedRuntime:
 
 
 @pytest.mark.parametrize(
-    ("kind", "capture"),
+    ("kind", "collect"),
     [
-        (ArtifactKind.LOGS, logs.capture),
-        (ArtifactKind.PROCESSES, processes.capture),
-        (ArtifactKind.NETWORK, network.capture),
+        (ArtifactKind.LOGS, logs.collect),
+        (ArtifactKind.PROCESSES, processes.collect),
+        (ArtifactKind.NETWORK, network.collect),
     ],
 )
 async def test_it_is_said_that_there_was_nothing(
-    tmp_path: Path, kind: ArtifactKind, capture: Callable[[Scene], Awaitable[None]]
+    tmp_path: Path, kind: ArtifactKind, collect: Callable[[ContainerCapture], Awaitable[None]]
 ) -> None:
     async with open_destination(str(tmp_path / "bundle")) as destination:
         bundle = BundleWriter(destination)
         runtime = cast(Runtime, EndedRuntime())
         deadline = anyio.current_time() + 60
-        scene = Scene("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
-        await capture(scene)
+        capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
+        await collect(capture)
     (gap,) = bundle.not_captured
     assert (gap.what, gap.container, gap.requested) == (kind, "web", False)
     assert gap.reason in NOTHING_THERE
@@ -72,6 +72,6 @@ async def test_files_that_cannot_be_reached_are_no_empty_log(tmp_path: Path) -> 
         bundle = BundleWriter(destination)
         runtime = cast(Runtime, HungRuntime())
         deadline = anyio.current_time() + 60
-        scene = Scene("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
+        capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.NONE, deadline)
         with pytest.raises(Unavailable, match="took more than"):
-            await logs.capture(scene)
+            await logs.collect(capture)

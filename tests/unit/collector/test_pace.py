@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from collector.pace import Pace
+from collector.pace import RateLimit
 
 
 @pytest.fixture
@@ -22,26 +22,26 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_what_was_read_is_paid_for_before_more_is_read(waited: list[float]) -> None:
-    pace = Pace(100)
-    await pace.turn()
+    rate_limit = RateLimit(100)
+    await rate_limit.turn()
     for size in (50, 200):
-        pace.spent(size)
-        await pace.turn()
+        rate_limit.spent(size)
+        await rate_limit.turn()
     assert waited == [0, 1000.5, 1002.5]
 
 
 async def test_nothing_is_saved_up(waited: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour without reading does not allow for an hour's worth at once."""
-    pace = Pace(100)
-    pace.spent(100)
+    rate_limit = RateLimit(100)
+    rate_limit.spent(100)
     monkeypatch.setattr(anyio, "current_time", lambda: 4600.0)
-    pace.spent(100)
-    await pace.turn()
+    rate_limit.spent(100)
+    await rate_limit.turn()
     assert waited == [4601]
 
 
 async def test_without_a_rate_nobody_waits(waited: list[float]) -> None:
-    pace = Pace()
-    pace.spent(1 << 40)
-    await pace.turn()
+    rate_limit = RateLimit()
+    rate_limit.spent(1 << 40)
+    await rate_limit.turn()
     assert waited == [0]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL, FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
+from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.settings import Settings
+from forensics_core.storage.objects import StoredObject
 
 NOW = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
 UID = "5df8120f-4366-40b4-be47-20a1c48277c4"
@@ -126,3 +130,21 @@ def settings(**more: Any) -> Settings:
 def decoded(secret: Document) -> bytes:
     """Return the order in a Secret, as the collector reads it."""
     return base64.b64decode(secret["data"]["order.json"])
+
+
+def _bundle() -> FinishedBundle:
+    capture = Capture(
+        order=OrderRef(
+            uid=UUID(UID), attempt=1, sha256="0" * 64, destination="s3://cases", bundle="b"
+        ),
+        tool=Tool(version="test"),
+        node=Node(hostname="node1"),
+        started_at=NOW,
+        finished_at=NOW,
+        containers=(Container(name="app", container_id="containerd://abc"),),
+    )
+    statement = Statement(subject=(), predicate=capture)
+    return FinishedBundle(statement, "0" * 64, StoredObject("manifest.json", 1))
+
+
+BUNDLE = _bundle()

@@ -10,8 +10,7 @@ import pytest
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.bundle.layout import bundle_name
 from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
-from forensics_core.storage.locate import parse_location
-from forensics_core.storage.s3.destination import S3Place
+from forensics_core.storage.locate import S3Location, parse_location
 from tests.unit.operator.samples import NOW, POD_UID, checkpoint, node, pod, settings
 
 
@@ -95,7 +94,7 @@ def test_a_bundle_has_a_path_that_stores_can_hold(spec: dict[str, Any], expected
     uid, folder = UUID(it.metadata.uid or ""), str(it.spec.destination)
     name = bundle_name(NOW, it.target_namespace, it.spec.pod, uid, 10)
     if not expected:
-        assert isinstance(parse_location(f"{folder}/{it.spec.subpath}/{name}/"), S3Place)
+        assert isinstance(parse_location(f"{folder}/{it.spec.subpath}/{name}/"), S3Location)
 
 
 def test_without_any_destination_there_is_nowhere_to_go() -> None:

@@ -14,6 +14,7 @@ from forensics_core.operator.settings import (
     Credentials,
     DestinationRule,
     Settings,
+    Timings,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +46,9 @@ NOT_REASONS = {
 """What else is spelled like one in the source."""
 
 
-@pytest.mark.parametrize("model", [Settings, DestinationRule, Credentials, CollectorSettings])
+@pytest.mark.parametrize(
+    "model", [Settings, DestinationRule, Credentials, CollectorSettings, Timings]
+)
 def test_every_setting_is_told(model: type[Settings]) -> None:
     for name, field in model.model_fields.items():
         assert f"`{field.alias or name}`" in PAGE

@@ -11,12 +11,13 @@ from forensics_core.bundle.manifest import Artifact, NotCaptured, Statement
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.versions import history_of
 from forensics_core.errors import TooManyObjects, VerificationError
-from forensics_core.operator.completeness import nothing_of, refusal
-from forensics_core.operator.manifests import Manifests, Unreadable
-from forensics_core.operator.outcomes import outcome
-from forensics_core.operator.sealing import check_seal, disagreements
+from forensics_core.operator.comparison import disagreements, nothing_of
+from forensics_core.operator.decide_attempt import refusal
+from forensics_core.operator.manifest import Manifests, UnreadableManifest
+from forensics_core.operator.pods import outcome
+from forensics_core.operator.seal import check_seal
 from tests.unit.bundle.test_versions import Versions
-from tests.unit.operator.test_disagreements import (
+from tests.unit.operator.test_comparison import (
     DIGEST,
     KINDS,
     ORDER,
@@ -44,7 +45,7 @@ def test_a_node_adds_nothing_to_what_the_cluster_said(name: str) -> None:
     assert f"{name} was not stored by the operator" in problems(named(**{name: OTHER}))
 
 
-def test_nor_does_it_call_an_artifact_of_its_own_context() -> None:
+def test_a_node_does_not_call_an_artifact_of_its_own_context() -> None:
     own = artifact(ArtifactKind.INSPECT).model_copy(
         update={"name": "context/node.json", "kind": ArtifactKind.CONTEXT, "container": None}
     )
@@ -163,6 +164,6 @@ async def test_what_is_there_in_versions_without_end_is_neither_manifest_nor_sea
     private, _ = generate_key()
     with pytest.raises(VerificationError, match="more than"):
         await check_seal(flooded, b"{}", private)  # type: ignore[arg-type] # any store does
-    with pytest.raises(Unreadable, match="more than"):
+    with pytest.raises(UnreadableManifest, match="more than"):
         async with Manifests().find(flooded):
             pass

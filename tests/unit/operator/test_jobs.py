@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from forensics_core.operator.jobs import JOB_MARGIN, build_job, build_thaw_job
-from forensics_core.operator.outcomes import job_finished, outcome
-from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
+from forensics_core.operator.pods import job_finished, outcome
+from forensics_core.operator.settings import (
+    CollectorSettings,
+    Credentials,
+    DestinationRule,
+    Timings,
+)
 from tests.unit.operator.samples import JOB, UID, checkpoint, ended, job, worker
 
 
@@ -115,7 +120,7 @@ def test_what_is_said_of_a_store_reaches_the_collector() -> None:
     mounted = {one["name"]: one["mountPath"] for one in spec["containers"][0]["volumeMounts"]}
     assert env["AWS_CA_BUNDLE"] == f"{mounted['ca']}/ca.crt"
     assert {"name": "ca", "configMap": {"name": "minio-ca"}} in spec["volumes"]
-    access = rule.operator_access()
+    access = rule.operator_access(Timings())
     assert (access.checksum, access.acl, access.part_size) == ("md5", True, 64 * 1024 * 1024)
 
 
@@ -124,7 +129,7 @@ def test_nothing_is_said_of_a_store_that_has_no_settings() -> None:
     assert "AWS_CA_BUNDLE" not in env_of(build())
 
 
-def test_or_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
+def test_credentials_come_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
     built = build({"serviceAccount": "collector", "roleArn": "arn:aws:iam::1:role/c"})
     spec = pod_spec(built)
     assert spec["serviceAccountName"] == "collector"
@@ -134,7 +139,7 @@ def test_or_from_a_service_account_whose_token_only_the_cloud_takes() -> None:
     assert env_of(built)["AWS_ROLE_ARN"] == "arn:aws:iam::1:role/c"
 
 
-def test_or_from_the_node() -> None:
+def test_credentials_come_from_the_nodes_own_role() -> None:
     built = build({"node": True})
     assert pod_spec(built)["hostNetwork"] is True
     assert "AWS_EC2_METADATA_DISABLED" not in env_of(built)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from forensics_core.errors import UsageError
-from forensics_core.operator.settings import Credentials, Settings, load_settings
+from forensics_core.operator.settings import Credentials, Settings, Timings, load_settings
 
 GOOD = """
 defaultDestination: s3://cases/2026
@@ -49,7 +49,7 @@ def test_the_longest_prefix_decides(tmp_path: Path) -> None:
     rule = settings.rule_for("s3://cases/secret/1")
     assert rule is not None
     assert rule.credentials.node
-    assert rule.operator_access().endpoint_url == "https://operator.example"
+    assert rule.operator_access(Timings()).endpoint_url == "https://operator.example"
     assert settings.rule_for("s3://cases-too") is None
 
 
@@ -100,13 +100,13 @@ destinations:
 
 
 def test_what_is_said_of_a_store_counts_for_the_operator_too(tmp_path: Path) -> None:
-    access = load_settings(write(tmp_path, STORE), {}).destinations[0].operator_access()
+    access = load_settings(write(tmp_path, STORE), {}).destinations[0].operator_access(Timings())
     assert (access.checksum, access.acl, access.addressing_style) == ("sha256", False, "virtual")
     assert (access.part_size, access.ca_bundle) == (64 * 1024 * 1024, "/etc/minio/ca.crt")
 
 
 def test_nothing_said_of_a_store_is_found_out(tmp_path: Path) -> None:
-    access = load_settings(write(tmp_path, GOOD), {}).destinations[0].operator_access()
+    access = load_settings(write(tmp_path, GOOD), {}).destinations[0].operator_access(Timings())
     assert (access.checksum, access.acl, access.addressing_style) == ("auto", None, None)
     assert (access.part_size, access.ca_bundle) == (None, None)
 

@@ -14,7 +14,7 @@ from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest
 from forensics_core.storage.blocks import BLOCK_SIZE
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 
 class Uneven:

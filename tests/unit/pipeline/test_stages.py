@@ -16,7 +16,7 @@ from forensics_core.pipeline import seektable
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
-from forensics_core.storage.destination import Buffer
+from forensics_core.storage.objects import Buffer
 
 
 async def run(data: Sequence[bytes], stages: Sequence[Stage]) -> bytes:

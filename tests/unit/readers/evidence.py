@@ -10,9 +10,9 @@ from typing import Any
 from collector.documents.list import streamed
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import NotCaptured
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from tests.bundles import capture, listing
 
 WEB = "containers/web/"
@@ -66,15 +66,15 @@ async def write_evidence(
     space = {"host": host, "sockets": sockets or [], "raw": {"packet": packet}}
     async with open_destination(str(folder)) as destination:
         bundle = BundleWriter(destination)
-        label = Label(DIFF, ArtifactKind.DIFF, "web")
-        await bundle.add(label, streamed({"method": "x"}, "changes", _lines(changes)))
-        label = Label(PROCESSES, ArtifactKind.PROCESSES, "web")
-        await bundle.add(label, streamed({"method": "x"}, "processes", _lines(processes or [])))
+        spec = ArtifactSpec(DIFF, ArtifactKind.DIFF, "web")
+        await bundle.add(spec, streamed({"method": "x"}, "changes", _lines(changes)))
+        spec = ArtifactSpec(PROCESSES, ArtifactKind.PROCESSES, "web")
+        await bundle.add(spec, streamed({"method": "x"}, "processes", _lines(processes or [])))
         data = listing({"method": "proc", "namespaces": [space]}, "namespaces")
-        await bundle.add(Label(NETWORK, ArtifactKind.NETWORK, "web"), one(data))
+        await bundle.add(ArtifactSpec(NETWORK, ArtifactKind.NETWORK, "web"), one(data))
         data = json.dumps(inspect or {}).encode()
-        await bundle.add(Label(INSPECT, ArtifactKind.INSPECT, "web"), one(data))
-        bundle.lacks(
+        await bundle.add(ArtifactSpec(INSPECT, ArtifactKind.INSPECT, "web"), one(data))
+        bundle.record_gap(
             NotCaptured(
                 what="mount /dev/shm", container="web", reason="NotRead", message="<b>\x1b[2J",
                 requested=False,

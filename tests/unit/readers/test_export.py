@@ -8,22 +8,24 @@ import json
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import zstandard
 from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression, PodRef
-from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import BundleWriter, Findings, Label
+from forensics_core.bundle.manifest import Container, Flag
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
 from forensics_core.cli.main import forensics
 from forensics_core.errors import VerificationError
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
-from tests.bundles import capture, edit_manifest
+from forensics_core.storage.storage import open_destination
+from tests.bundles import artifact, capture, edit_manifest, replace_object
 
 WEB = "containers/web/"
 CHANGES = {
@@ -51,11 +53,13 @@ async def bundle(tmp_path: Path) -> Path:
         writer = BundleWriter(destination)
         kind = ArtifactKind.FILESYSTEM
         for name, data, flags in (("rootfs", ROOTFS, {Flag.TRUNCATED}), ("mounts", MOUNTS, set())):
-            label = Label(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
-            await writer.add(label, one(data), Findings(flags=flags))
-        await writer.add(Label(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}"))
+            spec = ArtifactSpec(f"{WEB}{name}.tar.zst", kind, "web", compression=Compression.ZSTD)
+            await writer.add(spec, one(data), SourceNotes(flags=flags))
+        await writer.add(
+            ArtifactSpec(f"{WEB}inspect.json", ArtifactKind.INSPECT, "web"), one(b"{}")
+        )
         changes = json.dumps(CHANGES).encode()
-        await writer.add(Label(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
+        await writer.add(ArtifactSpec(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
         pod = PodRef(namespace="shop", name="web-0", uid="u")
         await writer.finish(capture().model_copy(update={"pod": pod}))
     return tmp_path / "bundle"
@@ -137,13 +141,143 @@ def test_an_oci_layout_whose_layers_are_the_archives(bundle: Path, tmp_path: Pat
         assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
 
 
-def test_an_archive_that_is_not_genuine_is_not_exported(bundle: Path, tmp_path: Path) -> None:
-    (bundle / WEB / "mounts.tar.zst").write_bytes(zstandard.compress(MOUNTS + b"x"))
+def test_an_archive_that_is_not_genuine_is_left_out_and_the_rest_exported(
+    bundle: Path, tmp_path: Path
+) -> None:
+    (bundle / WEB / "rootfs.tar.zst").write_bytes(zstandard.compress(ROOTFS + b"x"))
     for option in ("--oci", "--tar", "--seed"):
         result = invoke(bundle, option, tmp_path / f"out{option}")
-        assert result.exit_code == 3 and "mounts.tar.zst" in result.stderr
-    assert not (tmp_path / "out--tar").exists() and not list((tmp_path / "out--seed").glob("*.tar"))
-    assert len(list((tmp_path / "out--oci/blobs/sha256").iterdir())) == 1
+        assert result.exit_code == 3 and result.stdout == ""
+        assert f"Left out: {WEB}rootfs.tar.zst" in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("Error: 1 object of the bundle could not")
+    (exported,) = (tmp_path / "out--seed").glob("*.tar")
+    for file in (tmp_path / "out--tar", exported):
+        assert members(file.read_bytes()) == members(MOUNTS)
+        assert file.stat().st_size % BLOCKING == 0 and file.stat().st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "out--seed").iterdir())) == 3
+    (image,) = images(tmp_path / "out--oci")
+    assert [each["size"] for each in image["layers"]] == [
+        (bundle / WEB / "mounts.tar.zst").stat().st_size
+    ]
+
+
+@pytest.mark.parametrize("spoil", ["missing", "no archive", "stored only", "longer"])
+def test_a_layer_that_cannot_be_relied_on_is_in_no_image(
+    bundle: Path, tmp_path: Path, spoil: str
+) -> None:
+    """Also where a node lied: the bytes are as its manifest says, and their content is not."""
+    name = WEB + "mounts.tar.zst"
+    if spoil == "missing":
+        (bundle / name).unlink()
+    else:
+        other = {"no archive": b"x" * 2048, "stored only": MOUNTS, "longer": MOUNTS + b"x"}
+        replace_object(bundle, name, zstandard.compress(other[spoil] + b"y"))
+        if spoil == "no archive":
+            edit_manifest(bundle, partial(promise, name=name, data=other[spoil] + b"y"))
+    result = invoke(bundle, "--oci", tmp_path / "oci")
+    assert result.exit_code == 3 and name in result.stderr
+    (image,) = images(tmp_path / "oci")
+    assert len(image["layers"]) == 1
+    blobs = [path.read_bytes() for path in (tmp_path / "oci/blobs/sha256").iterdir()]
+    assert len(blobs) == 3, "the layer, the configuration, the manifest"
+
+
+def promise(document: dict[str, Any], name: str, data: bytes) -> None:
+    row = artifact(document, name)
+    row.update(originalSize=len(data), originalSha256=hashlib.sha256(data).hexdigest())
+
+
+def images(layout: Path) -> list[dict[str, Any]]:
+    rows = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return [json.loads(blob(layout, row["digest"]).read_bytes()) for row in rows]
+
+
+def test_other_containers_are_exported_though_one_is_not_genuine(tmp_path: Path) -> None:
+    async def write() -> None:
+        names = ("a", "b", "c", "none")
+        async with open_destination(str(tmp_path / "bundle")) as destination:
+            writer = BundleWriter(destination)
+            for name in names[:3]:
+                file = f"containers/{name}/rootfs.tar"
+                spec = ArtifactSpec(file, ArtifactKind.FILESYSTEM, name)
+                await writer.add(spec, one(tar(**{name: b"x"})))
+            rows = tuple(Container(name=name, container_id=f"docker://{name}") for name in names)
+            await writer.finish(capture().model_copy(update={"containers": rows}))
+
+    anyio.run(write)
+    (tmp_path / "bundle/containers/a/rootfs.tar").write_bytes(tar(b=b"y"))
+    for option in ("--oci", "--seed"):
+        result = invoke(tmp_path / "bundle", option, tmp_path / option)
+        assert result.exit_code == 3 and "Left out: containers/a/rootfs.tar" in result.stderr
+        assert "The file system of 'none' was not captured" in result.stderr
+    index = json.loads((tmp_path / "--oci/index.json").read_bytes())
+    assert [list(row["annotations"].values()) for row in index["manifests"]] == [["b"], ["c"]]
+    found = {path.name: members(path.read_bytes()) for path in (tmp_path / "--seed").glob("*.tar")}
+    assert found == {f"{name}-{name}-export.tar": {name: b"x"} for name in ("b", "c")}
+
+
+@pytest.mark.parametrize("option", ["--oci", "--tar", "--seed"])
+@pytest.mark.parametrize("kind", ["name", "link", "long"])
+def test_members_that_lead_out_of_the_archive_are_never_exported(
+    tmp_path: Path, kind: str, option: str
+) -> None:
+    member = tarfile.TarInfo("etc/../../x" if kind == "name" else f"{'d/' * 60}../../x")
+    if kind == "link":
+        member.name, member.type, member.linkname = "x", tarfile.LNKTYPE, "../../etc/shadow"
+    archives = {"rootfs": hostile([member]), "mounts": MOUNTS}
+    anyio.run(write_archives, tmp_path / "bundle", archives)
+    out = tmp_path / "out"
+    result = invoke(tmp_path / "bundle", option, out)
+    assert result.exit_code == 3 and "leads out of it" in result.stderr
+    assert b"../" not in b"".join(path.read_bytes() for path in files_below(out))
+
+
+def files_below(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+
+
+def test_devices_links_and_sparse_bombs_are_exported_as_they_are(tmp_path: Path) -> None:
+    """They are evidence. Nothing is made of them here: no device, no link, no 8 EiB of zeros."""
+    device = tarfile.TarInfo("dev/sda")
+    device.type, device.devmajor, device.devminor = tarfile.BLKTYPE, 8, 0
+    link = tarfile.TarInfo("out")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    through, absolute = tarfile.TarInfo("out/passwd"), tarfile.TarInfo("/etc/passwd")
+    bomb = tarfile.TarInfo("bomb")
+    bomb.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "bomb",
+        "GNU.sparse.realsize": str(2**63 - 1),
+    }
+    bomb.size = 512
+    data = hostile([device, link, through, absolute, bomb], b"0\n".ljust(512, b"\0"))
+    anyio.run(write_archives, tmp_path / "bundle", {"rootfs": data})
+    for option in ("--oci", "--tar", "--seed"):
+        result = invoke(tmp_path / "bundle", option, tmp_path / option)
+        assert result.exit_code == 0, result.stderr
+        assert sum(path.stat().st_size for path in files_below(tmp_path / option)) < 64 * 1024
+    with tarfile.open(tmp_path / "--tar") as archive:
+        assert [each.name for each in archive.getmembers()][:3] == ["dev/sda", "out", "out/passwd"]
+    assert not any(path.is_symlink() or path.is_block_device() for path in tmp_path.rglob("*"))
+
+
+def hostile(rows: list[tarfile.TarInfo], content: bytes = b"") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member in rows:
+            archive.addfile(member, io.BytesIO(content) if member.size else None)
+    return out.getvalue()
+
+
+async def write_archives(folder: Path, archives: dict[str, bytes]) -> None:
+    async with open_destination(str(folder)) as destination:
+        writer = BundleWriter(destination)
+        for name, data in archives.items():
+            file = f"{WEB}{name}.tar.zst"
+            spec = ArtifactSpec(file, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
+            await writer.add(spec, one(data))
+        await writer.finish(capture())
 
 
 def test_the_old_tools_names(bundle: Path, tmp_path: Path) -> None:

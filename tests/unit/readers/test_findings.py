@@ -12,7 +12,7 @@ from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.find import Findings
 from forensics_core.readers.findings.finding import Rule, Severity
 from tests.bundles import replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import DIFF, NETWORK, change, process, socket, write_evidence
 
 ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens everywhere
@@ -166,7 +166,7 @@ async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     result = await found(folder)
     assert result.not_genuine
     told = " ".join(result.not_looked_at)
-    assert "diff.json is not" in told and "network.json is not" in told
+    assert "diff.json is no JSON" in told and "network.json is not" in told
     assert "no index of the files of 'web'" in told
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.reader import open_bundle
-from forensics_core.bundle.writer import BundleWriter, Label
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
 from forensics_core.readers.timeline.entry import (
     Entry,
@@ -30,10 +30,10 @@ from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
 from forensics_core.storage.blocks import one
-from forensics_core.storage.locate import open_destination
+from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.archive import open_archive
 from tests.bundles import capture, edit_manifest, listing, replace_object
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 WEB = "containers/web/"
 PROCESSES = {
@@ -90,7 +90,7 @@ async def write(folder: Path, files: dict[str, tuple[ArtifactKind, bytes]]) -> P
         bundle = BundleWriter(destination)
         for name, (kind, data) in files.items():
             container = "web" if name.startswith(WEB) else None
-            await bundle.add(Label(name, kind, container), one(data))
+            await bundle.add(ArtifactSpec(name, kind, container), one(data))
         await bundle.finish(capture())
     return folder
 
@@ -285,7 +285,7 @@ def test_what_is_not_genuine_is_named_and_the_rest_is_shown(documents: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("processes.json", b"{", "its first line begins no list"),
+        ("processes.json", b"{", "processes.json is no JSON"),
         ("processes.json", b'{"processes": [', "its list has no end"),
         ("inspect.json", b"{", "is no JSON"),
         ("logs/0.log.1.gz", b"plain", "is no gzip file"),
@@ -340,7 +340,7 @@ async def test_a_forged_list_of_changes_is_told_and_the_files_are_shown(
         bundle = BundleWriter(destination)
         for name in ("rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"):
             await copy_into(bundle, tree, WEB + name)
-        await bundle.add(Label(WEB + "diff.json", ArtifactKind.DIFF, "web"), one(data))
+        await bundle.add(ArtifactSpec(WEB + "diff.json", ArtifactKind.DIFF, "web"), one(data))
         await bundle.finish(capture())
     genuine = await entries(folder)
     assert any("(added)" in entry.message for entry in genuine)
@@ -367,5 +367,5 @@ async def copy_into(bundle: BundleWriter, source: Path, name: str) -> None:
             if frame:
                 yield frame
 
-    label = Label(name, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
-    await bundle.add(label, blocks(), framed=True)
+    spec = ArtifactSpec(name, ArtifactKind.FILESYSTEM, "web", compression=Compression.ZSTD)
+    await bundle.add(spec, blocks(), framed=True)

@@ -8,17 +8,17 @@ import pytest
 
 from forensics_core.api.order import Encryption, Retention
 from forensics_core.errors import UsageError
-from forensics_core.storage.locate import open_destination, parse_location
-from forensics_core.storage.s3.destination import S3Place
+from forensics_core.storage.locate import S3Location, parse_location
+from forensics_core.storage.storage import open_destination
 
 
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("s3://cases", S3Place("cases")),
-        ("s3://cases/", S3Place("cases")),
-        ("s3://cases/2026/a b?#c/", S3Place("cases", "2026/a b?#c")),
-        ("s3://My_Cases", S3Place("My_Cases")),
+        ("s3://cases", S3Location("cases")),
+        ("s3://cases/", S3Location("cases")),
+        ("s3://cases/2026/a b?#c/", S3Location("cases", "2026/a b?#c")),
+        ("s3://My_Cases", S3Location("My_Cases")),
         ("file:///cases/42", Path("/cases/42")),
         ("file:///with%20space", Path("/with space")),
         ("/cases/42", Path("/cases/42")),
@@ -40,6 +40,10 @@ def test_a_bare_path_is_made_absolute() -> None:
         "s3://under_score_",
         "s3://a",
         "s3://ok/a//b",
+        "s3://ok/../b",
+        "s3://ok/a/.",
+        "s3://ok/a\nb",
+        "s3://ok/\x7f",
         "s3://ok/" + "x" * 513,
         "file://host/x",
         "ftp://x/y",
@@ -54,7 +58,7 @@ def test_a_location_that_cannot_be_says_which_forms_can(url: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "a/b"])
 def test_a_place_and_its_url_are_the_same(prefix: str) -> None:
-    place = S3Place("cases", prefix)
+    place = S3Location("cases", prefix)
     assert parse_location(place.url) == place
 
 

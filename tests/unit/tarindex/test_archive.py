@@ -25,7 +25,7 @@ from forensics_core.tarindex.archive import Archive, open_archive
 from forensics_core.tarindex.lookup import PathFilter
 from forensics_core.tarindex.row import read_rows
 from tests.bundles import ARCHIVE, ROOTFS, artifact, edit_manifest, replace_object, write_bundle
-from tests.integration.collector.trees import capture_tree
+from tests.integration.collector.folder_container import capture_tree
 
 WEB = "containers/web/"
 INDEX, LOOKUP = WEB + "rootfs.index.jsonl.zst", WEB + "rootfs.lookup.jsonl.zst"

@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 from anyio import to_thread
 
-from collector.artifacts.standing_gaps import KERNEL, MEMORY
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
+from collector.gaps.standing import KERNEL, MEMORY
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from anyio import to_thread
 
-from collector.byhand import Wish, capture_container
 from collector.cri.opening import open_cri
+from collector.local import CaptureOptions, capture_container
 from collector.node.procfs import HOST_PROC
 from collector.runtimes.endpoints import ENDPOINT
 from collector.runtimes.endpoints import look as _look
@@ -70,9 +70,9 @@ async def test_a_container_of_another_distribution_is_captured_in_a_job(
         script = ["/bin/sh", "-c", "echo said; echo hello > /greeting; exec sleep 1000"]
         async with engine.container(image, script) as container:
             await engine.exec(container, "while [ ! -s /greeting ]; do sleep 0.1; done")
-            wish = Wish(name=bundle.folder.name, subpath="")
+            options = CaptureOptions(name=bundle.folder.name, subpath="")
             to = bundle.folder.parent.as_uri()
-            await capture_container(f"containerd://{container}", to=to, wish=wish)
+            await capture_container(f"containerd://{container}", to=to, options=options)
     assert not bundle.gaps()
     (name,) = (each.name for each in bundle.capture.containers)
     assert "./greeting" in bundle.tar(name).getnames()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.byhand import Wish, capture_container
+from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
 from tests.integration.collector.conftest import Bundle
@@ -24,9 +24,9 @@ SCRIPT = """
 
 async def collect(bundle: Bundle, container: str) -> str:
     """Capture the file system; return the container's name in the bundle."""
-    wish = Wish([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
+    options = CaptureOptions([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
     to = str(bundle.folder.parent)
-    result = await capture_container(f"containerd://{container}", to=to, wish=wish)
+    result = await capture_container(f"containerd://{container}", to=to, options=options)
     assert not result.partial
     return bundle.capture.containers[0].name
 

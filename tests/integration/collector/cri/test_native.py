@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.byhand import Wish, capture_container
+from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.manifest import Capture, Statement
 from lab.containerd import Containerd, running_containerd
@@ -39,8 +39,8 @@ async def test_running_and_stopped(native: Containerd, tmp_path: Path) -> None:
 
 async def check(container: str, folder: Path) -> None:
     kinds = [ArtifactKind.DIFF, ArtifactKind.FILESYSTEM]
-    wish = Wish(kinds, Compression.NONE, name="case", subpath="")
-    await capture_container(f"containerd://{container}", to=str(folder), wish=wish)
+    options = CaptureOptions(kinds, Compression.NONE, name="case", subpath="")
+    await capture_container(f"containerd://{container}", to=str(folder), options=options)
     manifest = (folder / "case/manifest.json").read_bytes()
     capture: Capture = Statement.from_bytes(manifest).predicate
     (gap,) = [gap for gap in capture.not_captured if gap.what == "diff"]

@@ -57,10 +57,10 @@ async def running(path: Path, answers: Answers) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
-async def ask(path: str, patience: float = 5) -> cri.VersionResponse:
+async def ask(path: str, seconds: float = 5) -> cri.VersionResponse:
     async with open_channel(path) as channel:
         return await channel.call(
-            VERSION, cri.VersionRequest(), cri.VersionResponse, patience=patience
+            VERSION, cri.VersionRequest(), cri.VersionResponse, seconds=seconds
         )
 
 

@@ -14,7 +14,7 @@ from grpclib.exceptions import GRPCError
 from collector.cri import opening
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.opening import OtherRuntime, open_cri
-from collector.job.lastwords import of_error
+from collector.job.termination_message import of_error
 from collector.node.procfs import HOST_PROC
 from collector.runtimes import search
 from collector.runtimes.endpoints import ENDPOINT, Endpoint
@@ -81,7 +81,7 @@ async def opened(container: str) -> AsyncIterator[str]:
 async def test_whatever_else_is_there_the_one_that_knows_the_container_is_opened(
     tmp_path: Path, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "PATIENCE", 5)
+    monkeypatch.setattr(opening, "TIMEOUT", 5)
     broken = {**knowing("x"), f"{SERVICE}/ListContainers": GRPCError(Status.INTERNAL, "broken")}
     async with (
         running(tmp_path / "docker", NO_CRI),
@@ -100,7 +100,7 @@ async def test_whatever_else_is_there_the_one_that_knows_the_container_is_opened
 async def test_why_each_was_not_it_is_told(
     tmp_path: Path, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "PATIENCE", 5)
+    monkeypatch.setattr(opening, "TIMEOUT", 5)
     async with (
         running(tmp_path / "docker", NO_CRI),
         running(tmp_path / "cd", {VERSION: version("containerd")}),

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from collector.files import entries, visits
-from collector.files.beneath import FOLDER, PLACE, opened
+from collector.files import entries
+from collector.files import walk_queue as visits
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.hashing import Digest, Hashing
+from collector.files.safe_open import FOLDER, PLACE, opened
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an overlay's marks")
 
@@ -31,7 +32,7 @@ CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 
 
 class Stack:
-    """Layers in folders: `upper`, and `lowers` with the topmost first."""
+    """Layers in folders: `upper`, and `lower_layers` with the topmost first."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.upper, self.lower, self.base = (folder / name for name in ("upper", "lower", "base"))
@@ -40,11 +41,11 @@ class Stack:
         self._stack = stack
 
     def open(self, marks: bytes = MARKS.encode()) -> OpenLayers:
-        upper, *lowers = (
+        upper, *lower_layers = (
             self._stack.enter_context(opened(os.open(layer, FOLDER)))
             for layer in (self.upper, self.lower, self.base)
         )
-        return OpenLayers(upper, tuple(lowers), marks)
+        return OpenLayers(upper, tuple(lower_layers), marks)
 
     def rows(self, **limits: Any) -> dict[str, dict[str, Any]]:
         changes = ChangeSet(self.open(), **limits)
@@ -314,8 +315,8 @@ def test_hundreds_of_layers(tmp_path: Path) -> None:
     put(tmp_path / "upper/shared/new")
     with ExitStack() as stack:
         folders = [tmp_path / "upper", *(tmp_path / str(n) for n in range(300))]
-        upper, *lowers = (stack.enter_context(opened(os.open(f, FOLDER))) for f in folders)
-        layers = OpenLayers(upper, tuple(lowers), MARKS.encode())
+        upper, *lower_layers = (stack.enter_context(opened(os.open(f, FOLDER))) for f in folders)
+        layers = OpenLayers(upper, tuple(lower_layers), MARKS.encode())
         rows = {row["path"]: row["kind"] for row in ChangeSet(layers).rows() if row}
     assert rows == {"/shared": "C", "/shared/7": "C", "/shared/new": "A"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.files.beneath import FOLDER, opened
+from collector.files.safe_open import FOLDER, opened
 from collector.files.upper import HeldUpper, hold_upper
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make these")
@@ -147,8 +147,14 @@ async def test_folders_that_are_not_reached_are_closed(tmp_path: Path) -> None:
         assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
-async def test_sockets_are_left_out(tmp_path: Path) -> None:
+async def test_sockets_are_named_with_a_row_each_and_not_archived(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
     with socket.socket(socket.AF_UNIX) as listening, opened(os.open(tmp_path, FOLDER)) as upper:
-        listening.bind(str(tmp_path / "s"))
+        listening.bind(str(tmp_path / "run/s"))
+        (tmp_path / "run/s").chmod(0o640)
         async with hold_upper(upper) as held:
-            assert len(held.places) == 1 and (await archived(held)).getnames() == []
+            await emptied(tmp_path / "run")
+            assert (await archived(held)).getnames() == ["./run"]
+            (row,) = held.socket_members()
+    assert (row.path, row.kind, row.mode) == (b"/run/s", "socket", 0o640)
+    assert held.sockets.first == ["run/s"]

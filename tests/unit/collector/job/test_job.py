@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from collector.job.job import JobSettings, load_order, until_stopped
-from collector.job.sigterm import EarlySignal
+from collector.job.sigterm import SigtermLatch
 from collector.stop import Stop
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
@@ -94,11 +94,11 @@ async def test_a_signal_asks_the_work_to_end_by_itself() -> None:
             await anyio.sleep_forever()
         return stop.reason
 
-    assert await until_stopped(work, 60, EarlySignal()) == "Interrupted"
+    assert await until_stopped(work, 60, SigtermLatch()) == "Interrupted"
 
 
 async def test_a_signal_from_before_asks_it_too() -> None:
-    early = EarlySignal()
+    early = SigtermLatch()
     before = signal.getsignal(signal.SIGTERM)
     early.listen()
     try:
@@ -122,7 +122,7 @@ async def test_a_second_signal_ends_work_that_does_not_listen() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(Terminated, match="no manifest"):
-        await until_stopped(work, 60, EarlySignal())
+        await until_stopped(work, 60, SigtermLatch())
 
 
 async def test_work_that_takes_too_long_to_end_is_given_up() -> None:
@@ -131,4 +131,4 @@ async def test_work_that_takes_too_long_to_end_is_given_up() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(Terminated):
-        await until_stopped(work, 0.01, EarlySignal())
+        await until_stopped(work, 0.01, SigtermLatch())

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.artifacts import deleted
-from collector.artifacts.deleted import account
+from collector.gaps import deleted
+from collector.gaps.deleted import account
 from collector.node import deletedfiles, programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import scene_for
+from tests.integration.collector.test_processes import capture_for
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 pytestmark = root_only
@@ -163,10 +163,10 @@ def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> 
 async def gaps_of(
     tmp_path: Path, script: str, programs: Programs | None = None
 ) -> list[NotCaptured]:
-    scene = scene_for(Bundle(tmp_path / "bundle"))
+    capture = capture_for(Bundle(tmp_path / "bundle"))
     with holding(tmp_path, script) as pid:
-        await account(scene, [pid], programs or Programs())
-    return list(scene.bundle.not_captured)
+        await account(capture, [pid], programs or Programs())
+    return list(capture.bundle.not_captured)
 
 
 async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:

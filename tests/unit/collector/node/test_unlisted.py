@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.artifacts import beyond
-from collector.artifacts.process import describe
 from collector.files.mounted import survey
+from collector.gaps import kept as beyond
 from collector.node import threads, unlisted
+from collector.node.process_row import describe
 from collector.node.procfs import Process, companions
 from collector.node.programs import Programs
 from collector.node.threads import Apart
@@ -19,7 +19,7 @@ from collector.node.unlisted import Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import scene_for
+from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
@@ -146,6 +146,52 @@ print(child.pid, flush=True)
             os.kill(pid, 9)
 
 
+LIBRARY = """
+file = os.open(folder + "/secret", os.O_RDONLY); os.truncate(folder + "/secret", 5000)
+assert libc.mmap(None, ctypes.c_size_t(5000), 1, 2, file, ctypes.c_long(0)) != -1
+os.close(file)
+"""
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "tmpfs()",
+        "tmpfs(); a = folder.encode(); assert not libc.mount(a, a, None, 4096, None)",
+        "os.mkdir(folder + '/in'); folder += '/in'; tmpfs()",
+    ],
+)
+def test_a_library_that_is_only_mapped_from_a_file_system_that_was_unmounted(
+    tmp_path: Path, made: str
+) -> None:
+    away = "assert not libc.umount2(folder.encode(), 2)\n"
+    script = f"{PRIVATE}private(); {made}\n{LIBRARY}{away}"
+    script += away if "4096" in made else ""
+    with holding(tmp_path, script) as pid:
+        (found,) = kept(pid).kept.values()
+    assert (found.how, found.pid) == ("mount", pid) and found.where.startswith("map_files/")
+
+
+def test_mappings_of_memory_and_of_files_in_sight_are_nothing_special(tmp_path: Path) -> None:
+    script = """
+a = mmap.mmap(-1, 5000);
+b = os.memfd_create("x"); os.ftruncate(b, 5000); b = mmap.mmap(b, 5000)
+with open(folder + "/file", "w+b") as file:
+    file.write(b"x" * 5000); file.flush(); c = mmap.mmap(file.fileno(), 0)
+"""
+    with holding(tmp_path, script) as pid:
+        found = kept(pid)
+    assert not found.kept and not found.unseen
+
+
+def test_a_list_of_mappings_that_is_too_long_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holding(tmp_path, "a = 1") as pid:
+        monkeypatch.setattr(unlisted, "MAX_TABLE", 300)
+        assert pid in kept(pid).unseen
+
+
 CHILD = """
 child = os.fork()
 if not child:
@@ -240,9 +286,9 @@ async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
 
 
 async def told(pid: int, tmp_path: Path) -> list[NotCaptured]:
-    scene = scene_for(Bundle(tmp_path / "bundle"))
-    await beyond.account(scene, [pid])
-    return list(scene.bundle.not_captured)
+    capture = capture_for(Bundle(tmp_path / "bundle"))
+    await beyond.account(capture, [pid])
+    return list(capture.bundle.not_captured)
 
 
 async def test_what_is_too_much_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

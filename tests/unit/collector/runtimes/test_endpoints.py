@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,25 +27,68 @@ from collector.runtimes.programs import PROGRAMS
 from forensics_core.errors import UsageError
 
 NAME = "import ctypes, sys; ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)"
-SLEEP = f"{NAME}; print(flush=True); sys.stdin.read()"
+SLEEP = f"{NAME}; import os; print(os.getpid(), flush=True); sys.stdin.read()"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees others' roots")
 Start = Callable[..., int]
 
 
-@contextmanager
-def program(name: str, *arguments: str) -> Iterator[int]:
-    """Run something that looks like a runtime's program."""
-    command = [sys.executable, "-c", SLEEP, name, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline()
-        yield process.pid
-        assert process.stdin
-        process.stdin.close()
+class Machine:
+    """A PID namespace of its own, whose /proc is the node's for the test.
+
+    Nothing else that runs here is in it, nor are its processes believed by anybody else's search.
+    """
+
+    def __init__(self, init: int, proc: Path) -> None:
+        self.inside = ["nsenter", f"--pid=/proc/{init}/ns/pid_for_children", "--"]
+        self.proc = Path(f"/proc/{init}/root{proc}")
+
+    @contextmanager
+    def run(self, command: Sequence[str], **options: Any) -> Iterator[int]:
+        """Run a program there that prints its PID and ends with its input; yield that PID."""
+        with subprocess.Popen(
+            [*self.inside, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+        ) as process:
+            assert process.stdout and process.stdin
+            try:
+                yield int(process.stdout.readline())
+            finally:
+                process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    proc = tmp_path_factory.mktemp("machine")
+    command = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={proc}", "--"]
+    with subprocess.Popen(
+        [*command, sys.executable, "-c", SLEEP, "init"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as init:
+        assert init.stdin and init.stdout and init.stdout.readline()
+        yield Machine(init.pid, proc)
+        init.stdin.close()
+
+
+@pytest.fixture(autouse=True)
+def machine(apart: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """The machine whose runtimes are looked for."""
+    monkeypatch.setenv("FORENSICS_HOST_PROC", str(apart.proc))
+    monkeypatch.delenv(ENDPOINT, raising=False)
+    return apart
+
+
+Program = Callable[..., AbstractContextManager[int]]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def program(machine: Machine) -> Program:
+    """Run something that looks like a runtime's program."""
+    return lambda name, *words: machine.run([sys.executable, "-c", SLEEP, name, *words])
+
+
+@pytest.fixture
+def start(program: Program) -> Iterator[Start]:
     with ExitStack() as stack:
         yield lambda *words: stack.enter_context(program(*words))
 
@@ -145,17 +189,13 @@ def test_a_socket_that_is_not_there_is_no_candidate(start: Start) -> None:
     assert sockets("crio", start("crio", "--listen", "/no/such/socket")) == []
 
 
-def test_a_program_in_a_container_is_not_believed(listening: Path) -> None:
+def test_a_program_in_a_container_is_not_believed(listening: Path, machine: Machine) -> None:
     unshare = shutil.which("unshare")
     assert unshare
     command = [unshare, "--pid", "--fork", sys.executable, "-c", SLEEP, "crio"]
-    with subprocess.Popen(
-        [*command, "--listen", str(listening)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout and process.stdout.readline()
+    with machine.run([*command, "--listen", str(listening)]):
         found = [each.socket for each in look("crio")]
-        assert process.stdin
-        process.stdin.close()
+        assert strangers("crio")
     assert str(listening) not in found
 
 
@@ -189,23 +229,16 @@ def test_only_root_outside_of_all_containers_is_believed(
 
 
 def test_a_program_that_was_replaced_is_asked_last(
-    start: Start, listening: Path, tmp_path: Path
+    machine: Machine, start: Start, listening: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "python"
     shutil.copy(sys.executable, copy)
     command = [str(copy), "-c", SLEEP, "crio", "--listen", str(listening)]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONHOME": sys.base_prefix},
-    ) as old:
-        assert old.stdout and old.stdout.readline() and old.stdin
+    with machine.run(command, env={**os.environ, "PYTHONHOME": sys.base_prefix}) as old:
         copy.unlink()
         new = start("crio", "--listen", str(listening))
         order = [each.host for each in look("crio") if each.socket == str(listening)]
-        old.stdin.close()
-    assert order == [Host.of(new), Host.of(old.pid)]
+    assert order == [Host.of(new), Host.of(old)]
 
 
 def test_a_socket_of_any_length_can_be_reached(tmp_path: Path) -> None:
@@ -245,7 +278,7 @@ def test_only_what_runs_counts_in_a_job(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert look("containerd", "crio", "dockerd") == []
 
 
-def test_where_they_usually_are() -> None:
+def test_where_they_usually_are(listener: Listener) -> None:
     assert usual("crio", "dockerd") == "/var/run/crio/crio.sock, /var/run/docker.sock"
 
 
@@ -257,36 +290,37 @@ one.listen()
 {SLEEP.partition("; ")[2]}"""
 
 
-@contextmanager
-def listener(
-    name: str,
-    path: Path,
-    *arguments: str,
-    folder: Path | None = None,
-    before: Sequence[str] = (),
-) -> Iterator[int]:
+Listener = Callable[..., AbstractContextManager[int]]
+
+
+@pytest.fixture
+def listener(machine: Machine) -> Listener:
     """Run something that is called like a runtime and listens, without a word about where."""
-    command = [*before, sys.executable, "-c", f"{NAME}{LISTEN}", name, str(path), *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder
-    ) as process:
-        assert process.stdout and process.stdout.readline()
-        yield process.pid
-        assert process.stdin
-        process.stdin.close()
+
+    def listen(
+        name: str,
+        path: Path,
+        *arguments: str,
+        folder: Path | None = None,
+        before: Sequence[str] = (),
+    ) -> AbstractContextManager[int]:
+        command = [*before, sys.executable, "-c", f"{NAME}{LISTEN}", name, str(path), *arguments]
+        return machine.run(command, cwd=folder)
+
+    return listen
 
 
-def test_the_kernel_knows_where_a_process_listens(tmp_path: Path) -> None:
+def test_the_kernel_knows_where_a_process_listens(listener: Listener, tmp_path: Path) -> None:
     with listener("containerd", tmp_path / "odd.sock") as pid:
         assert str(tmp_path / "odd.sock") in sockets("containerd", pid)
     with listener("containerd", tmp_path / "odd.sock.ttrpc") as pid:
         assert str(tmp_path / "odd.sock.ttrpc") not in sockets("containerd", pid)
 
 
-def test_nobody_else_writes_into_what_the_kernel_tells(tmp_path: Path) -> None:
+def test_nobody_else_writes_into_what_the_kernel_tells(listener: Listener, tmp_path: Path) -> None:
     """Who shares the network namespace gives a socket a name that holds a row of /proc/net/unix."""
     with listener("containerd", tmp_path / "odd.sock") as pid:
-        links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        links = [str(path.readlink()) for path in (Host.of(pid).base / "fd").iterdir()]
         inode = next(link for link in links if link.startswith("socket:["))[8:-1]
         row = f"\n0: 00000002 00000000 00010000 0001 01 {inode} /tmp/evil.sock"
         with socket.socket(socket.AF_UNIX) as evil:
@@ -297,14 +331,18 @@ def test_nobody_else_writes_into_what_the_kernel_tells(tmp_path: Path) -> None:
             assert "/tmp/evil.sock" not in sockets("containerd", pid)
 
 
-def test_a_runtime_in_another_network_namespace_is_found(tmp_path: Path) -> None:
+def test_a_runtime_in_another_network_namespace_is_found(
+    listener: Listener, tmp_path: Path
+) -> None:
     path = tmp_path / "odd.sock"
     with listener("containerd", path, before=["unshare", "--net", "--"]) as pid:
-        assert Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+        assert (Host.of(pid).base / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()
         assert str(path) in sockets("containerd", pid)
 
 
-def test_a_name_without_a_file_is_a_candidate_that_says_so(tmp_path: Path) -> None:
+def test_a_name_without_a_file_is_a_candidate_that_says_so(
+    listener: Listener, tmp_path: Path
+) -> None:
     name = f"@{tmp_path}/abstract"
     with listener("containerd", Path(name)) as pid:
         (found,) = [each for each in look("containerd") if each.socket == name]
@@ -313,19 +351,21 @@ def test_a_name_without_a_file_is_a_candidate_that_says_so(tmp_path: Path) -> No
             pass
 
 
-def test_a_path_that_is_relative_to_where_the_runtime_works(tmp_path: Path) -> None:
+def test_a_path_that_is_relative_to_where_the_runtime_works(
+    listener: Listener, tmp_path: Path
+) -> None:
     with listener("containerd", Path("its.sock"), folder=tmp_path) as pid:
         assert str(tmp_path / "its.sock") in sockets("containerd", pid)
 
 
-def test_what_is_for_the_runtime_alone_is_no_candidate(tmp_path: Path) -> None:
+def test_what_is_for_the_runtime_alone_is_no_candidate(listener: Listener, tmp_path: Path) -> None:
     (tmp_path / "libnetwork").mkdir()
     for name in ("libnetwork/4f2a.sock", "nri.sock", "debug.sock", "containerd.sock.ttrpc"):
         with listener("dockerd", tmp_path / name) as pid:
             assert str(tmp_path / name) not in sockets("dockerd", pid)
 
 
-def test_one_file_with_two_names_is_asked_once(tmp_path: Path) -> None:
+def test_one_file_with_two_names_is_asked_once(listener: Listener, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to("run")
     said = str(tmp_path / "link/its.sock")
@@ -333,20 +373,19 @@ def test_one_file_with_two_names_is_asked_once(tmp_path: Path) -> None:
         assert sockets("crio", pid) == [str(tmp_path / "run/its.sock")]
 
 
-def test_who_only_has_the_name_is_told_and_named_a_few_times_at_most(tmp_path: Path) -> None:
+def test_who_only_has_the_name_is_told_and_named_a_few_times_at_most(machine: Machine) -> None:
     command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP, "crio"]
     with ExitStack() as stack:
         for _ in range(7):
-            pretender = stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            )
-            assert pretender.stdout and pretender.stdout.readline()
+            stack.enter_context(machine.run(command))
         said = strangers("crio")
     assert "is called crio and runs in a container." in said[0]
     assert len(said) == 6 and said[5].endswith("more.")
 
 
-def test_a_socket_that_was_removed_is_named_all_the_same(tmp_path: Path) -> None:
+def test_a_socket_that_was_removed_is_named_all_the_same(
+    listener: Listener, tmp_path: Path
+) -> None:
     path = tmp_path / "gone.sock"
     with listener("containerd", path) as pid:
         path.unlink()
@@ -354,7 +393,7 @@ def test_a_socket_that_was_removed_is_named_all_the_same(tmp_path: Path) -> None
 
 
 def test_a_path_in_a_command_line_is_relative_to_where_the_process_works(
-    listening: Path, tmp_path: Path
+    listener: Listener, listening: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "config.toml").write_text(f'[grpc]\naddress = "{listening}"')
     with listener("containerd", tmp_path / "x", "-c", "config.toml", folder=tmp_path) as pid:
@@ -392,7 +431,7 @@ def test_a_path_in_a_command_line_is_relative_to_where_the_process_works(
     ],
 )
 def test_the_endpoint_of_the_kubelet_comes_first(
-    arguments: list[str], files: dict[str, str], tmp_path: Path
+    listener: Listener, arguments: list[str], files: dict[str, str], tmp_path: Path
 ) -> None:
     first, second = tmp_path / "1.sock", tmp_path / "2.sock"
     (tmp_path / "more").mkdir()
@@ -418,7 +457,9 @@ def test_the_endpoint_of_the_kubelet_comes_first(
     ],
 )
 @pytest.mark.parametrize("name", ["k3s", "k3s-server", "k3s-agent"])
-def test_the_kubelet_within_k3s(name: str, arguments: list[str], tmp_path: Path) -> None:
+def test_the_kubelet_within_k3s(
+    listener: Listener, name: str, arguments: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "k3s.yaml").write_text(f"container-runtime-endpoint: {tmp_path}/2.sock")
     said = [argument.format(tmp_path / "2.sock") for argument in arguments]
     with (
@@ -430,7 +471,9 @@ def test_the_kubelet_within_k3s(name: str, arguments: list[str], tmp_path: Path)
     assert found[0] == str(tmp_path / "2.sock")
 
 
-def test_what_the_kubelet_was_given_counts_whatever_listens_there(listening: Path) -> None:
+def test_what_the_kubelet_was_given_counts_whatever_listens_there(
+    program: Program, listening: Path
+) -> None:
     """Its process may be called otherwise; Docker's engine is asked itself, not cri-dockerd."""
     with program("kubelet", f"--container-runtime-endpoint=unix://{listening}") as pid:
         assert look("containerd")[0] == Endpoint(str(listening), Host.of(pid))
@@ -439,7 +482,11 @@ def test_what_the_kubelet_was_given_counts_whatever_listens_there(listening: Pat
 
 @pytest.mark.parametrize("arguments", [[], ["server", "--docker"]])
 def test_a_kubelet_within_k3s_that_says_nothing(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program,
+    listener: Listener,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("collector.runtimes.kubelet.K3S_SOCKET", str(tmp_path / "2.sock"))
     with (
@@ -451,15 +498,25 @@ def test_a_kubelet_within_k3s_that_says_nothing(
     assert found[0] == str(tmp_path / ("1.sock" if arguments else "2.sock"))
 
 
-def test_a_kubelet_in_a_container_is_not_believed(listening: Path) -> None:
+def test_a_kubelet_in_a_container_is_not_believed(listening: Path, machine: Machine) -> None:
     command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", SLEEP, "kubelet"]
-    with subprocess.Popen(
-        [*command, f"--container-runtime-endpoint={listening}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout and process.stdout.readline()
-        found = [each.socket for each in look("containerd")]
-        assert process.stdin
-        process.stdin.close()
-    assert str(listening) not in found
+    with machine.run([*command, f"--container-runtime-endpoint={listening}"]):
+        assert str(listening) not in [each.socket for each in look("containerd")]
+
+
+def test_nothing_else_that_runs_here_is_seen(listening: Path) -> None:
+    """Such as the stand-ins of other tests: this kubelet is on the machine, outside of its own."""
+    command = [sys.executable, "-c", SLEEP, "kubelet", f"--container-runtime-endpoint={listening}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin and other.stdout and other.stdout.readline()
+        assert look("containerd") == []
+        other.stdin.close()
+
+
+def test_what_runs_in_its_own_machine_is_believed_by_nobody_else(
+    program: Program, listening: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with program("kubelet", f"--container-runtime-endpoint=unix://{listening}"):
+        assert str(listening) in [each.socket for each in look("containerd")]
+        monkeypatch.setenv("FORENSICS_HOST_PROC", "/proc")
+        assert str(listening) not in [each.socket for each in look("containerd")]

@@ -41,7 +41,7 @@ def test_what_is_not_installed_is_named(scheme: str, package: str) -> None:
 def test_the_package_has_its_public_names_and_no_others() -> None:
     assert {name: getattr(collector, name).__name__ for name in collector.__all__} == {
         "Result": "Result",
-        "Wish": "Wish",
+        "CaptureOptions": "CaptureOptions",
         "capture_container": "capture_container",
     }
     with pytest.raises(AttributeError, match="nonsense"):

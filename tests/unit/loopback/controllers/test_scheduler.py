@@ -50,13 +50,15 @@ def test_selection(pod: dict[str, Any], expected: bool) -> None:
         ([{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}], False),
     ],
 )
-def test_taints(tolerations: list[dict[str, Any]], expected: bool) -> None:
+def test_a_pod_goes_only_where_it_tolerates_the_taints(
+    tolerations: list[dict[str, Any]], expected: bool
+) -> None:
     taint = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
     node = {"metadata": {"name": "n"}, "spec": {"taints": [taint]}}
     assert fits({"spec": {"tolerations": tolerations}}, node) is expected
 
 
-def test_the_first_that_fits() -> None:
+def test_a_pod_goes_to_the_first_node_that_fits() -> None:
     other = {"metadata": {"name": "n0", "labels": {}}}
     assert place({"spec": {"nodeSelector": {"zone": "a"}}}, [other, NODE]) is NODE
     assert place({"spec": {}}, []) is None

@@ -35,7 +35,7 @@ OBJ: dict[str, Any] = {
         ("no path", None),
     ],
 )
-def test_jsonpath(path: str, value: object) -> None:
+def test_a_jsonpath_finds_the_first_value(path: str, value: object) -> None:
     assert tables.find(OBJ, path) == value
 
 
@@ -54,7 +54,7 @@ def test_jsonpath(path: str, value: object) -> None:
         (800 * 86400, "2y"),
     ],
 )
-def test_durations(seconds: int, text: str) -> None:
+def test_ages_are_shown_as_kubectl_shows_them(seconds: int, text: str) -> None:
     assert tables.human_duration(seconds) == text
 
 
@@ -90,7 +90,7 @@ def test_custom_resources_without_columns_show_their_age() -> None:
     assert list(row(resource, {"metadata": meta()})) == ["Name", "Age"]
 
 
-def test_an_unknown_age() -> None:
+def test_an_age_that_is_not_known_is_shown_as_unknown() -> None:
     assert tables.age(None) == "<unknown>"
 
 
@@ -119,7 +119,7 @@ def pod(**status: Any) -> dict[str, Any]:
         ({**pod(), "metadata": meta(deletionTimestamp="2020-01-01T00:00:00Z")}, "Terminating"),
     ],
 )
-def test_pods(obj: dict[str, Any], status: str) -> None:
+def test_a_pod_s_row_shows_status_and_node(obj: dict[str, Any], status: str) -> None:
     assert row(named("pods"), obj)["Status"] == status
     assert row(named("pods"), obj)["Node"] == "n1"
 
@@ -128,7 +128,7 @@ def job(**status: Any) -> dict[str, Any]:
     return {"metadata": meta(), "status": status}
 
 
-def test_jobs() -> None:
+def test_a_job_s_row_shows_status_and_duration() -> None:
     waiting = row(named("jobs"), job())
     assert (waiting["Status"], waiting["Duration"], waiting["Completions"]) == (
         "Running",

@@ -73,7 +73,9 @@ def cluster() -> LoopbackCluster:
         (User("root", ("system:masters",)), Attributes("delete", "nodes"), True),
     ],
 )
-def test_who_may(cluster: LoopbackCluster, user: User, asked: Attributes, expected: bool) -> None:
+def test_roles_and_bindings_say_who_may(
+    cluster: LoopbackCluster, user: User, asked: Attributes, expected: bool
+) -> None:
     assert cluster.server.policy(user, asked) is expected
 
 

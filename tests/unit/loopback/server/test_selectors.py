@@ -32,12 +32,12 @@ POD: dict[str, Any] = {
         ("none!=1", True),
     ],
 )
-def test_labels(selector: str, matches: bool) -> None:
+def test_a_label_selector_selects_by_labels(selector: str, matches: bool) -> None:
     assert parse_labels(selector)(POD) is matches
 
 
 @pytest.mark.parametrize("selector", ["==", "a b", "app in x", "=x"])
-def test_bad_label_selectors(selector: str) -> None:
+def test_a_malformed_label_selector_is_refused(selector: str) -> None:
     with pytest.raises(ApiError, match="found"):
         parse_labels(selector)
 
@@ -54,16 +54,16 @@ def test_bad_label_selectors(selector: str) -> None:
         ("reportingController=me", True),
     ],
 )
-def test_fields(selector: str, matches: bool) -> None:
+def test_a_field_selector_selects_by_fields(selector: str, matches: bool) -> None:
     assert parse_fields(selector)(POD) is matches
 
 
-def test_bad_field_selector() -> None:
+def test_a_malformed_field_selector_is_refused() -> None:
     with pytest.raises(ApiError, match="invalid selector"):
         parse_fields("metadata.name")
 
 
-def test_both_must_match() -> None:
+def test_label_and_field_selector_must_both_match() -> None:
     assert parse_selectors("", "")({"metadata": {}})
     assert parse_selectors("app=x", "metadata.name=web")(POD)
     assert not parse_selectors("app=x", "metadata.name=db")(POD)

@@ -58,13 +58,13 @@ def test_json_patch_as_in_rfc_6902(operation: Any, result: Any) -> None:
         "add",
     ],
 )
-def test_json_patch_that_cannot_be_done(operation: Any) -> None:
+def test_a_json_patch_that_cannot_be_done_is_refused(operation: Any) -> None:
     with pytest.raises(ApiError) as caught:
         json_patch({"a": 1}, [operation])
     assert caught.value.code == 422
 
 
-def test_json_patch_is_a_list() -> None:
+def test_a_json_patch_that_is_no_list_is_refused() -> None:
     with pytest.raises(ApiError) as caught:
         json_patch({}, {"op": "add"})
     assert caught.value.code == 400
@@ -99,5 +99,7 @@ def test_json_patch_is_a_list() -> None:
         ({"a": 1, "b": 2}, {"a": None, "c": {"d": 1}}, {"b": 2, "c": {"d": 1}}),
     ],
 )
-def test_strategic_merge(target: Any, patch: Any, result: Any) -> None:
+def test_strategic_merge_merges_lists_of_built_in_kinds_by_key(
+    target: Any, patch: Any, result: Any
+) -> None:
     assert strategic_merge(target, patch) == result

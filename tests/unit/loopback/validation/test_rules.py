@@ -43,7 +43,7 @@ SELF["deep"] = [{"in": {"namespace": 1}, "a-b": 2}]
         ("self.deep[0].__in__.__namespace__ == 1 && self.deep[0]['a-b'] == 2", True),
     ],
 )
-def test_values(source: str, value: object) -> None:
+def test_an_expression_has_the_value_that_kubernetes_gives(source: str, value: object) -> None:
     assert rules.evaluate(source, {"self": SELF, "string": "?"}) == value
 
 
@@ -58,13 +58,13 @@ def test_values(source: str, value: object) -> None:
         "self.a.startsWith('x')",
     ],
 )
-def test_what_is_not_understood(source: str) -> None:
+def test_unknown_syntax_and_functions_are_unsupported(source: str) -> None:
     with pytest.raises(rules.Unsupported):
         rules.evaluate(source, {"self": SELF})
 
 
 @pytest.mark.parametrize("source", ["self.none", "self.a in self.a", "self.name.matches('(?!a)')"])
-def test_what_cannot_be_evaluated(source: str) -> None:
+def test_missing_fields_and_mixed_types_fail_the_evaluation(source: str) -> None:
     with pytest.raises(rules.EvaluationFailed):
         rules.evaluate(source, {"self": SELF})
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_evaluated(source: str) -> None:
         ({"rule": "cidr(self.a).ip()"}, None),
     ],
 )
-def test_rules(rule: dict[str, Any], message: str | None) -> None:
+def test_a_broken_rule_gives_its_message(rule: dict[str, Any], message: str | None) -> None:
     assert rules.broken(rule, SELF, {"a": 3}) == message
 
 

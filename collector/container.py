@@ -1,0 +1,216 @@
+"""One container under capture: what all of its artifacts share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+
+from collector.documents.text import document
+from collector.files.changes import OpenLayers
+from collector.files.logfiles import LogFiles
+from collector.files.upper import HeldUpper
+from collector.pace import RateLimit
+from collector.runtimes.runtime import ContainerInfo, Runtime
+from collector.stop import Stop
+from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.manifest import Flag, NotCaptured
+from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
+from forensics_core.errors import ContainerGone
+from forensics_core.pipeline.stages import Stage
+from forensics_core.storage.blocks import one
+from forensics_core.storage.objects import Buffer
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Held:
+    """What of a container is open from the beginning of the capture on; None is what is not."""
+
+    logs: LogFiles | None = None
+    layers: OpenLayers | None = None
+    root: int | None = None
+    """A descriptor of the merged file system."""
+    upper: HeldUpper | None = None
+    """What the container wrote."""
+
+
+@dataclass(slots=True)
+class ContainerCapture:
+    """Where the artifacts of one container come from, and where they go."""
+
+    name: str
+    """The container's folder in the bundle."""
+    container: ContainerInfo
+    """As it was when the capture began."""
+    runtime: Runtime
+    bundle: BundleWriter
+    compression: Compression
+    """For what is large."""
+    deadline: float
+    """When every stream ends, by the event loop's clock."""
+    added: int = 0
+    """Artifacts in the bundle so far."""
+    stop: Stop = field(default_factory=Stop)
+    """Ends every stream before the deadline."""
+    rate_limit: RateLimit = field(default_factory=RateLimit)
+    """How fast all of them are read."""
+    peers: int = 1
+    """Containers that share the time until the deadline."""
+    held: Held = field(default_factory=Held)
+    """What was opened before anything was read."""
+    wanted: frozenset[ArtifactKind] = frozenset()
+    """The kinds of evidence that were asked for."""
+
+    @asynccontextmanager
+    async def root(self) -> AsyncIterator[int]:
+        """Open the file system, as `Runtime.root` does, or take what has been held open."""
+        async with _held(self.held.root, self.runtime.root, self.container) as root:
+            yield root
+
+    @asynccontextmanager
+    async def layers(self) -> AsyncIterator[OpenLayers]:
+        """Open the layers, as `Runtime.layers` does, or take what has been held open."""
+        async with _held(self.held.layers, self.runtime.layers, self.container) as layers:
+            yield layers
+
+    @asynccontextmanager
+    async def log_files(self) -> AsyncIterator[LogFiles]:
+        """Open the logs, as `Runtime.log_files` does, or take what has been held open."""
+        async with _held(self.held.logs, self.runtime.log_files, self.container) as logs:
+            yield logs
+
+    async def is_removed(self) -> bool:
+        """Return whether the runtime has removed the container meanwhile."""
+        try:
+            await self.runtime.inspect(self.container)
+        except ContainerGone:
+            return True
+        return False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether reading has to end now."""
+        return self.stop.requested or anyio.current_time() >= self.deadline
+
+    def part(self, share: float) -> float:
+        """Return when this container's part of a `share` of the time that is left ends."""
+        now = anyio.current_time()
+        return now + max(self.deadline - now, 0) * share / self.peers
+
+    async def add(
+        self,
+        name: str,
+        kind: ArtifactKind,
+        blocks: AsyncIterable[Buffer],
+        *,
+        method: str,
+        media_type: str,
+        notes: SourceNotes | None = None,
+        compression: Compression = Compression.NONE,
+        taps: Sequence[Stage] = (),
+        whole: bool = False,
+    ) -> bool:
+        """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
+
+        `taps` see them on their way. Those of `whole` are never truncated here: they know the
+        deadline themselves. Returns whether there was time for all of them.
+        """
+        zstd = compression is Compression.ZSTD
+        spec = ArtifactSpec(
+            container_file(self.name, f"{name}.zst" if zstd else name),
+            kind,
+            self.name,
+            "application/zstd" if zstd else media_type,
+            method,
+            compression,
+        )
+        notes = notes if notes is not None else SourceNotes()
+        source = _Until(self, aiter(blocks), notes)
+        await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
+        self.added += 1
+        if source.cut:
+            self.record_time_gap(f"{name}, its rest")
+        return not source.cut
+
+    async def add_json(
+        self,
+        name: str,
+        kind: ArtifactKind,
+        content: bytes | dict[str, object],
+        *,
+        method: str,
+    ) -> None:
+        """Store JSON: a document byte for byte, or what it is to hold."""
+        data = content if isinstance(content, bytes) else document(content)
+        await self.add(name, kind, one(data), method=method, media_type="application/json")
+
+    def record_gap(
+        self, what: str, reason: str, message: str, *, requested: bool = True, **facts: str | int
+    ) -> None:
+        """Record that something of this container is not in the bundle.
+
+        `facts` are further fields of `NotCaptured`. They and `message` may hold what the container
+        chose, even what is no Unicode.
+        """
+        gap: dict[str, str | int] = {"what": what, "reason": reason, "message": message, **facts}
+        portable = {
+            name: value.encode(errors="backslashreplace").decode()
+            if isinstance(value, str)
+            else value
+            for name, value in gap.items()
+        }
+        self.bundle.record_gap(
+            NotCaptured.model_validate({**portable, "container": self.name, "requested": requested})
+        )
+
+    def record_time_gap(self, what: str) -> None:
+        """Record that the deadline, or the wish to stop, came before the end of something."""
+        reason = self.stop.reason
+        which = "deadline came" if reason == "Deadline" else "capture was told to end"
+        self.record_gap(what, reason, f"The {which} before this was captured whole")
+
+
+@asynccontextmanager
+async def _held(
+    held: T | None,
+    opening: Callable[[ContainerInfo], AbstractAsyncContextManager[T]],
+    container: ContainerInfo,
+) -> AsyncIterator[T]:
+    if held is not None:
+        yield held
+        return
+    async with opening(container) as opened:
+        yield opened
+
+
+class _Until:
+    """Passes blocks on, and ends by itself when time is up before the next one."""
+
+    def __init__(
+        self, capture: ContainerCapture, source: AsyncIterator[Buffer], notes: SourceNotes
+    ) -> None:
+        self._scene = capture
+        self._source = source
+        self._findings = notes
+        self.cut = False
+        """Whether time was up before the end."""
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return self
+
+    async def __anext__(self) -> Buffer:
+        with self._scene.stop.scope(self._scene.deadline) as scope:
+            await self._scene.rate_limit.turn()
+            block = await anext(self._source)
+        if not scope.cancelled_caught:
+            self._scene.rate_limit.spent(len(block))
+            return block
+        self.cut = True
+        self._findings.flags.add(Flag.TRUNCATED)
+        raise StopAsyncIteration

@@ -1,0 +1,213 @@
+"""A file system as a pax archive, read by GNU tar straight from the node.
+
+tar walks by directory descriptors and follows no symbolic link, opens no FIFO and no device, leaves
+access times alone, and knows hard links, holes, ACLs and extended attributes. It runs as a child
+that is always ended with its block::
+
+    async with read_tree(root) as reading:
+        async for block in reading.blocks: ...
+    reading.tar_stderr.notes
+
+A tar that dies, of a tree too deep for its memory or by a signal, is followed by another one that
+goes on behind the place, into the same archive; `reading.losses` names what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+from anyio.abc import ByteReceiveStream, Process, TaskGroup
+
+from collector.files.nameless import nameless
+from collector.files.resuming import Loss, Resumption
+from collector.files.sockets import SocketNames
+from collector.files.splice import Splice
+from collector.files.tar_stderr import Lines, TarStderr, unquote
+from collector.runtimes.runtime import Unavailable
+from forensics_core._internal import children
+from forensics_core._internal.tasks import task_group
+from forensics_core.bundle.manifest import Flag
+from forensics_core.errors import SourceError
+from forensics_core.storage.blocks import read_socket
+from forensics_core.storage.objects import Buffer
+
+BETWEEN = 1024 * 1024
+"""Bytes between tar and us, if the kernel grants them."""
+MEMORY = 160 * 1024 * 1024
+"""Bytes of memory that tar may have: a very deep tree costs it much, and must not cost the Job."""
+ENDING = 10.0
+"""Seconds that a tar which was killed is waited for: the kernel may not let it go."""
+_SOCKET = b'": socket ignored'
+
+OPTIONS = (
+    "--create",
+    "--file=-",
+    "--blocking-factor=128",
+    "--format=posix",
+    "--pax-option=exthdr.name=%d/PaxHeaders/%f",
+    "--numeric-owner",
+    "--acls",
+    "--xattrs",
+    "--xattrs-include=*",
+    "--sparse",
+    "--atime-preserve=system",
+    "--quoting-style=c",
+)
+"""No `--one-file-system`: an overlay's files may differ in device. Sub-mounts are not in sight."""
+
+
+@dataclass
+class TreeReading:
+    """One walk through a file system."""
+
+    blocks: AsyncIterator[Buffer]
+    """The archive; raises `SourceError` at its end if tar gave up."""
+    tar_stderr: TarStderr = field(default_factory=TarStderr)
+    """Complete once `blocks` has ended."""
+    sockets: SocketNames = field(default_factory=SocketNames)
+    """The names of sockets, which are not in the archive."""
+    losses: list[Loss] = field(default_factory=list)
+    """What tar died in: what it had not read of it is missing."""
+    runs: int = 0
+    """How many tars it took."""
+
+    def add_line(self, line: bytes) -> None:
+        """Take in one line that tar wrote to its standard error."""
+        self.tar_stderr.add_line(line)
+        if line.endswith(_SOCKET):
+            self.sockets.add(unquote(line[line.index(b'"') + 1 : -len(_SOCKET)]))
+
+
+@asynccontextmanager
+async def read_tree(root: int) -> AsyncIterator[TreeReading]:
+    """Archive all beneath the directory with the descriptor `root`; members begin with `./`.
+
+    Raises `Unavailable` where there is no GNU tar.
+    """
+    place = f"--directory=/proc/self/fd/{root}"
+    command = await nameless(await gnu_tar(), *OPTIONS, place)
+    async with AsyncExitStack() as stack, task_group() as tasks:
+        walk = _Walk(command, root, stack, tasks)
+        async with aclosing(walk.blocks):
+            yield walk.reading
+        tasks.cancel_scope.cancel()
+
+
+async def gnu_tar() -> str:
+    """Return the path of GNU tar. Raises `Unavailable` where the node has none."""
+    with suppress(FileNotFoundError):
+        path = await to_thread.run_sync(children.program, "tar")
+        answer = await children.run([path, "--version"])
+        if b"GNU tar" in answer.stdout:
+            return path
+    raise Unavailable(
+        "GNU tar is not installed", reason="NotSupported", hint="Install the package tar"
+    )
+
+
+class _Walk:
+    """One tar after the other, until the file system has been read."""
+
+    def __init__(
+        self, command: list[str], root: int, stack: AsyncExitStack, tasks: TaskGroup
+    ) -> None:
+        self._command = command
+        self._root = root
+        self._stack = stack
+        """Ends the tars, also where the blocks are not read to their end."""
+        self._tasks = tasks
+        self._splice = Splice()
+        self._resumption = Resumption(root)
+        self.blocks = self._read()
+        self.reading = TreeReading(self.blocks, losses=self._resumption.losses)
+
+    async def _read(self) -> AsyncGenerator[Buffer, None]:
+        options: list[str] = []
+        while True:
+            command = [*self._command, *options, "."]
+            process, outlet = await self._stack.enter_async_context(_running(command, self._root))
+            self.reading.runs += 1
+            heard = anyio.Event()
+            if process.stderr:
+                self._tasks.start_soon(_listen, process.stderr, self.reading, heard)
+            async with aclosing(read_socket(outlet)) as blocks:
+                async for block in blocks:
+                    for piece in self._splice.feed(block):
+                        yield piece
+            await heard.wait()
+            try:
+                self.reading.tar_stderr.judge(await process.wait())
+                return
+            except SourceError as death:
+                if not await self._goes_on(str(death)):
+                    raise
+            for piece in self._splice.mend():
+                yield piece
+            options = await to_thread.run_sync(self._exclusions)
+
+    async def _goes_on(self, why: str) -> bool:
+        """Return whether another tar may go on after the one that died."""
+        splice, tar_stderr = self._splice, self.reading.tar_stderr
+        if splice.ended or splice.lost:
+            return False
+        tar_stderr.fatal.clear()
+        place = splice.last, why, splice.cut > 0
+        going = await to_thread.run_sync(self._resumption.go_on, *place)
+        if self.reading.losses:
+            tar_stderr.notes.flags.add(Flag.TRUNCATED)
+        return going
+
+    def _exclusions(self) -> list[str]:
+        """Return the options that tell the next tar what to leave out."""
+        self._splice.repeated = self._resumption.repeated
+        arguments, lines = self._resumption.excluded
+        file = os.memfd_create("exclude")
+        self._stack.callback(os.close, file)
+        with open(file, "wb", closefd=False) as names:
+            names.write(lines)
+        # Small records: what tar wrote before it dies shall be seen, so that it is not blamed.
+        options = ["--blocking-factor=1", "--anchored", "--no-wildcards"]
+        options.append(f"--exclude-from=/proc/{os.getpid()}/fd/{file}")
+        return [*options, *map(os.fsdecode, arguments)]
+
+
+@asynccontextmanager
+async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, socket.socket]]:
+    """Start tar, and end it with the block."""
+    # Unlike a pipe, a socket fills a whole block in one call.
+    outlet, inlet = socket.socketpair()
+    with outlet:
+        with inlet:
+            inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BETWEEN)
+            process = await children.start(command, stdout=inlet.fileno(), pass_fds=[root])
+        with suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+        try:
+            yield process, outlet
+        finally:
+            await _end(process)
+            # Wakes a thread that still reads.
+            outlet.shutdown(socket.SHUT_RDWR)
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    with anyio.move_on_after(ENDING, shield=True):
+        await process.aclose()
+
+
+async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.Event) -> None:
+    lines = Lines()
+    async for chunk in stream:
+        for line in lines.feed(chunk):
+            reading.add_line(line)
+    reading.tar_stderr.unheard += lines.dropped
+    heard.set()

@@ -1,0 +1,120 @@
+"""Directories of a container that are still to be compared with its image, and names in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from collector.documents.text import readable
+from collector.files.entries import Row
+from collector.files.lower_layers import Folder, Node, Piece, join
+
+MAX_PATH = 16 * 1024
+"""Bytes of the path of a directory that is looked into."""
+MAX_WAITING = 64 * 1024 * 1024
+"""Bytes of memory for directories that wait to be looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A directory, and what it is compared with."""
+
+    path: bytes
+    image: tuple[Piece, ...] = ()
+    """The same directory in the image, or the one that it was renamed from."""
+    shows: bool = True
+    """Whether that shows through where the upper layer has nothing."""
+    origin: bytes | None = None
+    """Where `image` lies in the image, if it is not at `path`."""
+    covered: tuple[Piece, ...] = ()
+    """What the image has at `path` itself, where a renamed directory took its place."""
+    written: bool = True
+    """Whether the upper layer has the directory at all."""
+
+    @property
+    def weight(self) -> int:
+        """The bytes of memory that it takes, roughly."""
+        pieces = (*self.image, *self.covered)
+        return 500 + len(self.path) + sum(100 + len(path) for _, path in pieces)
+
+    def origin_of(self, name: bytes) -> bytes | None:
+        """Return where a member was, if it was not at its path."""
+        return None if self.origin is None else join(self.origin, name)
+
+    def home_of(self, name: bytes) -> bytes:
+        """Return where a member of that name lies in the image."""
+        return join(self.path if self.origin is None else self.origin, name)
+
+
+@dataclass(slots=True)
+class WalkQueue:
+    """The directories that wait, the next one last; what they take is limited."""
+
+    visits: list[Visit] = field(default_factory=list)
+    _weight: int = 0
+
+    def push(self, visits: list[Visit]) -> None:
+        """Let directories wait, the first of them to come next."""
+        self._weight += sum(visit.weight for visit in visits)
+        self.visits.extend(reversed(visits))
+
+    def pop(self) -> Visit:
+        """Return the next one."""
+        visit = self.visits.pop()
+        self._weight -= visit.weight
+        return visit
+
+    def has_room(self, visit: Visit, others: int) -> bool:
+        """Return whether `visit` may wait too, beside `others` that are about to."""
+        weight = self._weight + (others + 1) * visit.weight
+        return len(visit.path) <= MAX_PATH and weight <= MAX_WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class UpperEntry:
+    """A name in the upper layer's directory, open."""
+
+    visit: Visit
+    name: bytes
+    place: int
+    image: Folder
+    """The directory that `visit` is compared with."""
+    was: Node | None
+    """What that has under the name."""
+    covered: Node | None
+    """What the image has at the path itself, under a renamed directory."""
+
+    @property
+    def path(self) -> bytes:
+        """Where it is in the container."""
+        return join(self.visit.path, self.name)
+
+    @property
+    def before(self) -> Node | None:
+        """What it is compared with."""
+        return self.was or self.covered
+
+    @property
+    def origin(self) -> bytes | None:
+        """Where that was, if not at `path`."""
+        return self.visit.origin_of(self.name) if self.was else None
+
+    @property
+    def own(self) -> tuple[Piece, ...]:
+        """The directory that the image has at `path`."""
+        node = self.was if self.visit.origin is None else self.covered
+        return node.folder if node else ()
+
+    def inside(self) -> Visit:
+        """Return the visit of a directory that was not renamed itself."""
+        covered = self.covered.folder if self.covered else ()
+        if self.was is None:
+            return Visit(self.path, covered, shows=False)
+        return Visit(self.path, self.was.folder, self.visit.shows, self.origin, covered)
+
+
+def note_origin(row: Row, origin: bytes | None) -> Row:
+    """Say in a row that its path was another one in the image."""
+    if origin is not None:
+        row["notes"].append("moved")
+        row["from"] = readable(b"/" + origin)
+    return row

@@ -1,0 +1,1 @@
+"""What is known to be missing: no artifact holds it, a gap of the manifest names it."""

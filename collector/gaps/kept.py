@@ -1,0 +1,119 @@
+"""What a container keeps without any file that could be looked at: a gap for each.
+
+Shared memory and message queues, file systems and namespaces that only an open descriptor keeps
+alive, files on their way through a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from collector.container import ContainerCapture
+from collector.documents.text import readable
+from collector.node.abandonable import run_abandonable
+from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
+from collector.node.threads import Apart
+from collector.node.unlisted import Kept, Unlisted
+from collector.runtimes.runtime import Unavailable
+from forensics_core.bundle.writer import shortened
+
+_MEANINGS = {
+    "mount": (
+        "It is on a file system that is mounted nowhere in sight: unmounted while in use, or "
+        "mounted by descriptor only. What else is there is not captured"
+    ),
+    "namespace": (
+        "No process is in it, it is only kept alive. What is mounted or stored in it is not seen"
+    ),
+    "files": "Files are there that no process needs to have open; what they are is not in sight",
+}
+TIMEOUT = 60.0
+"""Seconds that looking for each may take."""
+
+
+async def account(capture: ContainerCapture, numbers: Sequence[int]) -> None:
+    """Record what these processes, and their threads, keep."""
+    search, apart = Unlisted(time.monotonic() + TIMEOUT), Apart()
+    try:
+        await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
+        everyone = [*numbers, *apart.threads]
+        await run_abandonable(TIMEOUT + 5, "what processes keep", search.look, everyone)
+    except Unavailable as hung:
+        search.until, everyone = 0, [*numbers]
+        message = f"What processes keep without a name is not known: {hung}"
+        capture.record_gap("kept by processes", hung.reason, message, requested=False)
+    for kept in [*search.kept.values()]:
+        _record(capture, kept)
+    if unseen := len({*search.unseen}) + apart.unseen:
+        message = f"It is not known what {unseen} processes keep without a name"
+        capture.record_gap("kept by some processes", "Unreadable", message, requested=False)
+    if search.more:
+        message = f"Processes keep {search.more} further things that no table shows"
+        capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
+    await _record_memory(capture, everyone)
+
+
+def _record(capture: ContainerCapture, kept: Kept) -> None:
+    name = shortened(readable(kept.name))
+    what = {"mount": "file system of", "namespace": "namespace", "files": "files in"}[kept.how]
+    message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
+    if kept.how == "files":
+        message += f", {kept.count} of them"
+    capture.record_gap(
+        f"{what} {name}", "NotVisible", message, requested=False, path=name, pid=kept.pid
+    )
+
+
+async def _record_memory(capture: ContainerCapture, numbers: Sequence[int]) -> None:
+    try:
+        found = await run_abandonable(TIMEOUT, "shared memory", segments, numbers)
+    except (Unavailable, OSError) as error:
+        message = f"Shared memory and message queues could not be listed: {error}"
+        capture.record_gap("shared memory", "NotPermitted", message, requested=False)
+        return
+    shared = [each for each in found if isinstance(each, Segment)]
+    _record_each(capture, "shared memory", shared, _record_segment)
+    queues = [each for each in found if isinstance(each, Queue)]
+    _record_each(capture, "message queues", queues, _record_queue)
+
+
+def _record_each(
+    capture: ContainerCapture, what: str, found: Sequence[object], tell: Callable[..., None]
+) -> None:
+    for each in found[:MAX_SEGMENTS]:
+        tell(capture, each)
+    if len(found) > MAX_SEGMENTS:
+        message = f"There are more than {MAX_SEGMENTS} of {what}"
+        capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
+
+
+def _record_segment(capture: ContainerCapture, segment: Segment) -> None:
+    name = f"/SYSV{segment.key:08x}"
+    message = (
+        f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "
+        f"of the container, has no file; {segment.attached} processes have it attached"
+    )
+    capture.record_gap(
+        f"shared memory {segment.number}",
+        "NotSupported",
+        message,
+        requested=False,
+        path=name,
+        size=segment.size,
+    )
+
+
+def _record_queue(capture: ContainerCapture, queue: Queue) -> None:
+    name = shortened(queue.name)
+    kind = "POSIX" if queue.posix else "System V"
+    message = f"A {kind} message queue with {queue.size} bytes of messages, which are not captured"
+    facts = {"path": f"/{name}"} if queue.posix else {}
+    capture.record_gap(
+        f"message queue {name}",
+        "NotSupported",
+        message,
+        requested=False,
+        size=queue.size,
+        **facts,
+    )

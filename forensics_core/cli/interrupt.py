@@ -1,0 +1,46 @@
+"""Ctrl-C while the command starts, when Python would print where it was.
+
+Loading what a command needs takes a moment, in which there is nothing to clean up: the process ends
+at once, with one line. `run` then lets Ctrl-C cancel what is under way.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+CODE = 130
+_PROGRAMS = ("forensics", "kubectl-forensics")
+
+
+def _leave(_: int, __: FrameType | None) -> None:
+    os.write(2, b"Error: Interrupted.\n")
+    os._exit(CODE)
+
+
+def begin() -> None:
+    """End on Ctrl-C, if this process is the command and not somebody who imports it."""
+    ours = os.path.basename(sys.argv[0]) in _PROGRAMS  # noqa: PTH119  # pathlib takes long to load
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+@contextmanager
+def cancelling() -> Iterator[None]:
+    """Let Ctrl-C raise `KeyboardInterrupt` in the block, which cleans up."""
+    ours = signal.getsignal(signal.SIGINT) is _leave
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, _leave)
+
+
+def end() -> None:
+    """Ignore Ctrl-C from now on: the work is done, and its exit code is that of the process."""
+    if signal.getsignal(signal.SIGINT) in {_leave, signal.default_int_handler}:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,80 @@
+"""Trying a request again, with jitter, as long as the failure may pass.
+
+A request that makes no progress for `S3Access.patience` seconds counts as failed: a server may
+accept a connection and then never read nor answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from forensics_core.storage.s3.answers import progress
+from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, passing
+from forensics_core.storage.s3.parts import PartBody
+
+T = TypeVar("T")
+
+_SHORTEST, _LONGEST = 0.2, 20.0
+
+
+class Repeated(Exception):
+    """A request failed for good.
+
+    `unsure` says whether an earlier try may have been carried out, though nobody said so.
+    """
+
+    def __init__(self, cause: BaseException, *, unsure: bool) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.unsure = unsure
+
+
+async def attempt(
+    call: Callable[[], Awaitable[T]], access: S3Access, *, url: str, body: PartBody | None = None
+) -> T:
+    """Return what `call` returns, trying again while it fails in a passing way.
+
+    Raises the `DestinationError` that explains the last failure.
+    """
+    try:
+        return await attempt_counted(call, access, body=body)
+    except Repeated as failure:
+        raise explain(failure.cause, url) from failure.cause
+
+
+async def attempt_counted(
+    call: Callable[[], Awaitable[T]], access: S3Access, *, body: PartBody | None = None
+) -> T:
+    """Do the same, but raise `Repeated`, which says what is known of the tries before."""
+    unsure = False
+    for number in range(1, access.attempts + 1):
+        try:
+            return await _patiently(call, access.patience, body)
+        except FAILURES as error:
+            if number == access.attempts or not passing(error):
+                raise Repeated(error, unsure=unsure) from error
+            unsure = unsure or ambiguous(error)
+        # Full jitter: many collectors may meet the same overloaded bucket at once.
+        longest = min(_LONGEST, _SHORTEST * 2**number)
+        await anyio.sleep(random.uniform(_SHORTEST / 2, longest))  # noqa: S311 - not a secret
+    raise AssertionError("unreachable")
+
+
+async def _patiently(call: Callable[[], Awaitable[T]], patience: float, body: PartBody | None) -> T:
+    with anyio.fail_after(patience) as scope:
+
+        def put_off() -> None:
+            scope.deadline = anyio.current_time() + patience
+
+        if body is not None:
+            body.on_progress = put_off
+        token = progress.set(put_off)
+        try:
+            return await call()
+        finally:
+            progress.reset(token)

@@ -1,0 +1,113 @@
+"""Sockets that are in no table of the network namespaces of a container's processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector.artifacts import network
+from collector.runtimes.runtime import Unavailable
+from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.test_processes import capture_for
+from tests.unit.collector.node.test_deletedfiles import holding
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
+
+AWAY = """
+import socket, threading
+libc = ctypes.CDLL(None)
+def away(make):
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert not libc.unshare(0x40000000)
+    made = make()
+    assert not libc.setns(back, 0x40000000)
+    os.close(back)
+    return made
+def raw(): return socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+def listening():
+    made = socket.socket(); made.bind(("0.0.0.0", 4444)); made.listen(); return made
+def local():
+    made = socket.socket(socket.AF_UNIX); made.bind("\\0hidden"); made.listen(); return made
+"""
+THREAD = """
+ready = threading.Event()
+def work():
+    global a
+    assert not libc.unshare(0x400)
+    a = away(listening); ready.set(); time.sleep(1000)
+threading.Thread(target=work, daemon=True).start(); ready.wait()
+"""
+
+
+async def gaps(pid: int, bundle: Bundle) -> list[NotCaptured]:
+    capture = capture_for(bundle)
+    await network.store(capture, [pid])
+    return list(capture.bundle.not_captured)
+
+
+@pytest.mark.parametrize(
+    ("holds", "protocol"),
+    [
+        ("a = away(listening)", "TCP"),
+        ("a = away(local)", "UNIX-STREAM"),
+        ("a = away(raw)", "PACKET"),
+        ("a = away(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))", "NETLINK"),
+        (THREAD, "TCP"),
+    ],
+)
+async def test_a_socket_of_a_network_namespace_that_no_process_is_in_is_a_gap(
+    tmp_path: Path, bundle: Bundle, holds: str, protocol: str
+) -> None:
+    with holding(tmp_path, AWAY + holds) as pid:
+        (gap,) = await gaps(pid, bundle)
+    assert (gap.what, gap.reason, gap.pid) == ("sockets in no table", "NotVisible", pid)
+    assert f": {protocol} (/proc/{pid}/" in gap.message and not gap.requested
+
+
+async def test_sockets_in_the_tables_are_no_gap(tmp_path: Path, bundle: Bundle) -> None:
+    script = """
+a = [listening(), local(), raw(), *socket.socketpair()]
+b = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); b.bind((0, 0))
+c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); c.bind(("127.0.0.1", 0))
+d = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+"""
+    with holding(tmp_path, AWAY + script) as pid:
+        assert not await gaps(pid, bundle)
+
+
+async def test_tables_that_were_cut_say_nothing_of_what_is_in_no_table(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "MAX_TABLES", 10)
+    with holding(tmp_path, AWAY + "a = away(listening)") as pid:
+        assert {gap.reason for gap in await gaps(pid, bundle)} == {"TooLarge"}
+
+
+async def test_sockets_that_cannot_be_asked_for_in_time_are_a_gap(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> None:
+        raise Unavailable("/proc hangs", reason="Hung")
+
+    monkeypatch.setattr(network, "_unlisted", hang)
+    with holding(tmp_path, "a = 1") as pid:
+        (gap,) = await gaps(pid, bundle)
+    assert (gap.what, gap.reason) == ("sockets in no table", "Hung")
+
+
+async def test_threads_without_end_cost_their_process_nothing(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most have the open files of their process, which are counted once."""
+    many = "import threading\n" + "\n".join(
+        "threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()" for _ in range(5)
+    )
+    with holding(tmp_path, many) as pid:
+        own = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        monkeypatch.setattr(network, "MAX_LINKS", own + 1)
+        found = await gaps(pid, bundle)
+    (gap,) = [gap for gap in found if "TooLarge" in gap.reason]
+    assert (gap.what, gap.requested) == ("network.json, sockets of threads", False)

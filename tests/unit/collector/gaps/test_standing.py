@@ -1,0 +1,42 @@
+"""What every capture lacks is told once, and only where somebody would look for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from collector.gaps.standing import KERNEL, MEMORY, standing_gaps
+from collector.runtimes.runtime import ContainerInfo
+from forensics_core.api.order import DEFAULT_ARTIFACTS, ArtifactKind
+
+RUNNING = ContainerInfo(
+    container_id="docker://4f2a",
+    name="web",
+    image="",
+    image_id="",
+    state="running",
+    pid=7,
+    log_streams=(),
+    document=b"{}",
+)
+ENDED = replace(RUNNING, pid=None, state="exited")
+
+
+@pytest.mark.parametrize(
+    ("containers", "wanted", "told"),
+    [
+        ([RUNNING, RUNNING], DEFAULT_ARTIFACTS, [MEMORY, MEMORY, KERNEL]),
+        ([RUNNING], (*DEFAULT_ARTIFACTS, ArtifactKind.MEMORY), [KERNEL]),
+        ([RUNNING], (ArtifactKind.FILESYSTEM, ArtifactKind.DIFF), []),
+        ([RUNNING, ENDED], (ArtifactKind.PROCESSES,), [MEMORY, KERNEL]),
+        ([ENDED], DEFAULT_ARTIFACTS, []),
+        ([], DEFAULT_ARTIFACTS, []),
+    ],
+)
+def test_what_every_capture_lacks(
+    containers: list[ContainerInfo], wanted: tuple[ArtifactKind, ...], told: list[str]
+) -> None:
+    gaps = list(standing_gaps([("web", each) for each in containers], wanted))
+    assert [gap.what for gap in gaps] == told
+    assert not any(gap.requested for gap in gaps)
