@@ -8,7 +8,6 @@ import inspect
 import re
 import subprocess
 import sys
-import textwrap
 from importlib.metadata import EntryPoints
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from forensics_core import errors
 from forensics_core.capture import capture_container
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.models import ArtifactKind
+from tests.docstrings import example, run_example
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "docs" / "library.md"
@@ -73,16 +73,8 @@ def test_a_public_module_opens_with_an_example_that_imports_from_it(module: str)
 
 
 @pytest.mark.parametrize("module", ["seals", "models", "errors"])
-def test_the_example_of_a_module_that_needs_nothing_runs(module: str) -> None:
-    exec(example(f"forensics_core.{module}"), {})  # noqa: S102
-
-
-def example(module: str) -> str:
-    """Return the code that a module's docstring opens with."""
-    document = importlib.import_module(module).__doc__ or ""
-    lines = document.partition("::\n\n")[2].splitlines()
-    code = [line for line in lines if not line or line.startswith("    ")]
-    return textwrap.dedent("\n".join(code[: len(lines)]))
+async def test_the_example_of_a_module_that_needs_nothing_runs(module: str) -> None:
+    assert await run_example(f"forensics_core.{module}", {})
 
 
 def test_importing_the_package_loads_nothing_else() -> None:

@@ -15,6 +15,7 @@ from forensics_core.checkpoints import Checkpoint, Cluster, connect
 from forensics_core.errors import CheckpointFailed, NotFound, UsageError
 from forensics_core.models import Phase, Progress
 from forensics_loopback import Outcome, RunningPod
+from tests.docstrings import run_example
 from tests.integration.operator.stage import NAMESPACE, Stage
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "07_follow_incident.py"
@@ -55,6 +56,16 @@ async def test_a_checkpoint_is_followed_to_its_sealed_evidence(
     )
     assert (checkpoint.pod, checkpoint.status.phase) == ("default/web-0", Phase.COMPLETE)
     assert checkpoint.finished and checkpoint.name.startswith("web-0-")
+
+
+async def test_the_example_that_the_module_opens_with_runs(
+    stage: Stage, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    use_env({"KUBECONFIG": str(stage.kubeconfig)})
+    replaced = {'"shop"': '"default"', "s3://cases": f"s3://{stage.bucket}"}
+    async with stage.operating():
+        names = await run_example("forensics_core.checkpoints", replaced)
+    assert names["evidence"].location.startswith(f"s3://{stage.bucket}/forensics/")
 
 
 async def test_everything_that_can_be_asked_for_reaches_the_request(
