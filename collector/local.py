@@ -7,11 +7,12 @@ print(result.location, result.manifest_sha256)
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 from collector.capture import Result, bundle_url, capture
@@ -148,3 +149,18 @@ def _bundle(options: CaptureOptions, targets: Sequence[Target], uid: UUID) -> st
                 hint="Use letters, digits, '.', '_' and '-', and begin with a letter or digit",
             )
     return "/".join(parts)
+
+
+async def capture_for_library(
+    *references: str,
+    to: str,
+    options: Mapping[str, Any],
+    access: S3Access | None = None,
+    meter: Meter | None = None,
+) -> Result:
+    """Capture as `forensics_core.capture` asks for it, which finds this by its entry point.
+
+    `options` are fields of `CaptureOptions`.
+    """
+    chosen = CaptureOptions(**options)
+    return await capture_container(*references, to=to, options=chosen, access=access, meter=meter)

@@ -1,10 +1,10 @@
-"""Capture a container of this host: python 01_capture_container.py docker://web s3://cases."""
+"""Capture a container of this host: python 01_capture_container.py docker://web ./cases."""
 
 import asyncio
 import sys
 
-from collector import capture_container
+from forensics_core.capture import capture_container
 
 container, destination = sys.argv[1:]
-result = asyncio.run(capture_container(container, to=destination))
-print(result.location, f"sha256:{result.manifest_sha256}")
+evidence = asyncio.run(capture_container(container, to=destination))
+print(evidence.location, f"sha256:{evidence.manifest_sha256}")

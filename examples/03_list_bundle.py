@@ -3,16 +3,15 @@
 import asyncio
 import sys
 
-from forensics_core import open_bundle
+from forensics_core.bundles import open_bundle
 
 
 async def main(location: str) -> None:
     async with open_bundle(location) as bundle:
-        capture = bundle.statement.predicate
-    for artifact in capture.artifacts:
-        print(f"{artifact.original_size:>12} bytes  {artifact.sha256}  {artifact.name!a}")
-    for gap in capture.not_captured:
-        print(f"not captured: {gap.what!a} of {gap.container}: {gap.reason}, {gap.message!a}")
+        for artifact in bundle.artifacts:
+            print(f"{artifact.original_size:>12} bytes  {artifact.sha256}  {artifact.name!a}")
+        for gap in bundle.gaps:
+            print(f"not captured: {gap.what!a} of {gap.container}: {gap.reason}, {gap.message!a}")
 
 
 asyncio.run(main(sys.argv[1]))

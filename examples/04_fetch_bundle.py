@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from forensics_core import fetch
+from forensics_core.bundles import fetch
 
 location, folder = sys.argv[1:]
 fetched = asyncio.run(fetch(location, Path(folder), decompress=True))

@@ -4,18 +4,18 @@ import asyncio
 import sys
 from pathlib import Path
 
-from forensics_core import PodCheckpoints, PodCheckpointSpec, connect, verify
+from forensics_core import connect, verify
 
 
 async def main(pod: str, namespace: str, destination: str, public_key: bytes) -> None:
-    spec = PodCheckpointSpec(pod=pod, namespace=namespace, destination=destination)
     async with connect() as cluster:
-        checkpoints = PodCheckpoints(cluster, "forensics-system")
-        made = await checkpoints.create(spec)
-        done = await checkpoints.wait(made.metadata.name)  # or raises CheckpointFailed
-    verification = await verify(done.status.location, key=public_key)
+        checkpoint = await cluster.checkpoint(pod, namespace=namespace, to=destination)
+        async for progress in checkpoint.progress():
+            print(progress.summary)
+        evidence = await checkpoint.captured()  # or raises CheckpointFailed
+    verification = await verify(evidence.location, key=public_key)
     verification.raise_for_problems()
-    print(f"{done.status.location} verified, sha256:{verification.manifest_sha256}")
+    print(f"{evidence.location} verified, sha256:{evidence.manifest_sha256}")
 
 
 pod, namespace, destination, key_file = sys.argv[1:]

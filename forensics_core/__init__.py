@@ -1,17 +1,19 @@
 """Capture running Kubernetes pods as verifiable evidence, streamed to object storage.
 
-What most scripts need is named here, and loaded when it is first used::
+Have a cluster capture a pod, and read what comes of it::
 
-    from forensics_core import verify
-
-    verification = await verify("s3://cases/forensics/20260801T101112Z_shop_web_4f2a-1")
-
-With the extra `operator` installed, also what talks to a cluster::
+    from forensics_core import connect, open_bundle
 
     async with connect() as cluster:
-        checkpoints = PodCheckpoints(cluster, "forensics-system")
-        made = await checkpoints.create(PodCheckpointSpec(pod="web-0", namespace="shop"))
-        done = await checkpoints.wait(made.metadata.name)  # raises CheckpointFailed
+        checkpoint = await cluster.checkpoint("web-0", namespace="shop", to="s3://cases")
+        evidence = await checkpoint.captured()  # raises CheckpointFailed with reason and hint
+    async with open_bundle(evidence.location, key=public_key) as bundle:
+        passwd = await bundle.container("web").read("/etc/passwd")
+
+Public are the names of this package and those of the modules `checkpoints`, `bundles`, `capture`,
+`seals`, `models` and `errors`; `docs/library.md` has a table of them all. Everything else may
+change with any release: the rooms `api`, `storage`, `bundle`, `kube` and so on, and `_internal`.
+What is named here is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -22,45 +24,62 @@ from typing import TYPE_CHECKING
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
-    from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
-    from forensics_core.bundle.fetch import Fetched, fetch
-    from forensics_core.bundle.identity import EvidenceIdentity
-    from forensics_core.bundle.manifest import Statement
-    from forensics_core.bundle.reader import BundleReader, open_bundle
-    from forensics_core.bundle.seal import generate_key, sign, verify_seal
-    from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
-    from forensics_core.bundle.verify import verify
+    from forensics_core.bundle.reader import BundleReader
     from forensics_core.bundle.writer import BundleWriter
+    from forensics_core.bundles import Bundle, fetch, open_bundle, verify
+    from forensics_core.capture import capture_container
+    from forensics_core.checkpoints import Checkpoint, Cluster, connect
     from forensics_core.errors import (
         AccessDenied,
         BundleNotFound,
         CheckpointFailed,
         ClusterError,
+        ContainerNotFound,
         DestinationError,
         ForensicsError,
+        NotFound,
+        NotInBundle,
         UsageError,
         VerificationError,
     )
-    from forensics_core.kube.connection import Cluster, connect
     from forensics_core.kube.podcheckpoints import PodCheckpoints
-    from forensics_core.pipeline.meter import Meter
-    from forensics_core.storage.s3.client import S3Access
+    from forensics_core.models import (
+        Evidence,
+        EvidenceIdentity,
+        Fetched,
+        Meter,
+        PodCheckpoint,
+        PodCheckpointSpec,
+        Problem,
+        ProblemKind,
+        S3Access,
+        SealState,
+        Statement,
+        Verification,
+    )
+    from forensics_core.seals import generate_key, sign, verify_seal
     from forensics_core.storage.storage import open_destination
 
 
 __all__ = [
     "AccessDenied",
+    "Bundle",
     "BundleNotFound",
     "BundleReader",
     "BundleWriter",
+    "Checkpoint",
     "CheckpointFailed",
     "Cluster",
     "ClusterError",
+    "ContainerNotFound",
     "DestinationError",
+    "Evidence",
     "EvidenceIdentity",
     "Fetched",
     "ForensicsError",
     "Meter",
+    "NotFound",
+    "NotInBundle",
     "PodCheckpoint",
     "PodCheckpointSpec",
     "PodCheckpoints",
@@ -73,6 +92,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "__version__",
+    "capture_container",
     "connect",
     "fetch",
     "generate_key",
@@ -84,24 +104,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api.podcheckpoint": "PodCheckpoint PodCheckpointSpec",
+    "bundles": "Bundle fetch open_bundle verify",
+    "capture": "capture_container",
+    "checkpoints": "Checkpoint Cluster connect",
     "errors": (
-        "AccessDenied BundleNotFound CheckpointFailed ClusterError DestinationError "
-        "ForensicsError UsageError VerificationError"
+        "AccessDenied BundleNotFound CheckpointFailed ClusterError ContainerNotFound "
+        "DestinationError ForensicsError NotFound NotInBundle UsageError VerificationError"
     ),
+    "models": (
+        "Evidence EvidenceIdentity Fetched Meter PodCheckpoint PodCheckpointSpec Problem "
+        "ProblemKind S3Access SealState Statement Verification"
+    ),
+    "seals": "generate_key sign verify_seal",
+    # For programs that write bundles or resources of their own; public since the first release.
+    "bundle.reader": "BundleReader",
     "bundle.writer": "BundleWriter",
-    "bundle.fetch": "Fetched fetch",
-    "bundle.identity": "EvidenceIdentity",
-    "bundle.manifest": "Statement",
-    "bundle.reader": "BundleReader open_bundle",
-    "bundle.seal": "generate_key sign verify_seal",
-    "bundle.verification": "Problem ProblemKind SealState Verification",
-    "bundle.verify": "verify",
-    "storage.storage": "open_destination",
-    "pipeline.meter": "Meter",
-    "storage.s3.client": "S3Access",
-    "kube.connection": "Cluster connect",
     "kube.podcheckpoints": "PodCheckpoints",
+    "storage.storage": "open_destination",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -2,7 +2,12 @@
 
 Every message says what failed, on what, and, in `hint`, what to do about it::
 
-    raise BucketNotFound("The bucket 'cases' does not exist", hint="Create it, or name another")
+    from forensics_core.errors import BucketNotFound, ForensicsError
+
+    try:
+        raise BucketNotFound("The bucket 'cases' does not exist", hint="Create it, or name another")
+    except ForensicsError as error:
+        assert (error.reason, error.hint) == ("BucketNotFound", "Create it, or name another")
 
 `exit_code` is what the `forensics` command ends with: 1 failed, 2 wrong usage, 3 evidence does not
 verify, 4 captured in part.
@@ -12,7 +17,10 @@ from __future__ import annotations
 
 
 class ForensicsError(Exception):
-    """The base of every error that kube-forensics raises on purpose."""
+    """The base of every error that kube-forensics raises on purpose.
+
+    `reason` is one CamelCase word, for programs: the error's own name, unless it has a finer one.
+    """
 
     exit_code = 1
 
@@ -20,6 +28,7 @@ class ForensicsError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.reason = type(self).__name__
 
     def __str__(self) -> str:
         message = self.message.rstrip(".")
@@ -77,7 +86,7 @@ class RuntimeNotFound(RuntimeUnavailable):
 
 
 class ContainerNotFound(ForensicsError):
-    """The runtime knows no such container."""
+    """The runtime, or the bundle, knows no such container."""
 
 
 class ContainerGone(ForensicsError):
@@ -94,6 +103,10 @@ class ObjectTooLarge(SourceError):
 
 class BundleNotFound(ForensicsError):
     """There is no bundle at that location, or it has no manifest yet."""
+
+
+class NotInBundle(ForensicsError):
+    """The bundle does not have what was asked of it; the hint says why, where anybody knows."""
 
 
 class VerificationError(ForensicsError):

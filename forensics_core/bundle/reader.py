@@ -158,13 +158,18 @@ async def open_bundle(
     ours, or another, and `DestinationError` where the place cannot be read.
     """
     async with locate(location, sha256=sha256, access=access, limit=limit) as located:
-        if sha256 and located.manifest_sha256 != sha256:
-            raise VerificationError(
-                f"{MANIFEST} at {located.store.url} has the SHA-256 {located.manifest_sha256}, "
-                f"not {sha256}",
-                hint="This is not the bundle that was captured; somebody replaced it",
-            )
+        require_sha256(located, sha256)
         yield await understand(located)
+
+
+def require_sha256(located: Located, sha256: str) -> None:
+    """Raise `VerificationError` unless the manifest is the one with this SHA-256; empty is any."""
+    if sha256 and located.manifest_sha256 != sha256:
+        raise VerificationError(
+            f"{MANIFEST} at {located.store.url} has the SHA-256 {located.manifest_sha256}, "
+            f"not {sha256}",
+            hint="This is not the bundle that was captured; somebody replaced it",
+        )
 
 
 async def understand(located: Located) -> BundleReader:

@@ -78,6 +78,21 @@ async def verify(
         return replace(made, extras=tuple(verifier.extras), extras_total=verifier.extras_total)
 
 
+async def require_seal(located: Located, key: bytes) -> None:
+    """Return if the bundle's seal holds for the public key, in PEM.
+
+    Raises `VerificationError` that says why not, `UsageError` for a key that is none, and
+    `DestinationUnreachable`.
+    """
+    await to_thread.run_sync(key_hint, key)
+    problem = (await _check_seal(located, key)).problem
+    if problem is not None:
+        raise VerificationError(
+            f"{located.store.url} does not verify: {problem}",
+            hint="Check the key; if it is right, do not trust this",
+        )
+
+
 class _Seal(NamedTuple):
     """What was found of the seal."""
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
 import pytest
 
 from forensics_core.bundle.seal import generate_key, sign
+from forensics_core.bundles import open_bundle
 from lab.docker import Engine
 from lab.seaweed import Identity, S3Server
 from tests.bundles import CONTEXT, DIFF, write_bundle
+from tests.docstrings import run_example
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -49,6 +52,42 @@ async def test_a_container_is_captured(
     assert location.startswith(f"s3://{bucket}/forensics/")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
+async def test_a_container_is_captured_into_a_folder_and_a_file_of_it_read(
+    docker: Engine, image: str, tmp_path: Path
+) -> None:
+    async with docker.container(image) as container:
+        await docker.exec(container, "touch /tmp/new")
+        code, (said,) = await run(
+            "01_capture_container.py", f"docker://{container}", tmp_path, env=docker.env
+        )
+        assert code == 0
+    location = said.split()[0]
+    name = json.loads((Path(location.removeprefix("file://")) / "manifest.json").read_bytes())
+    (web,) = [each["name"] for each in name["predicate"]["containers"]]
+    code, lines = await run("06_read_bundle.py", location, web, "/etc/passwd")
+    assert code == 0 and "A '/tmp/new'" in lines
+    assert lines[-1].startswith("b'root:")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
+async def test_the_examples_that_capture_and_bundles_open_with_run(
+    docker: Engine, image: str, tmp_path: Path, use_env: Callable[[Mapping[str, str]], None]
+) -> None:
+    use_env(docker.env)
+    async with docker.container(image) as container:
+        replaced = {"docker://web": f"docker://{container}", "file:///cases": tmp_path.as_uri()}
+        made = await run_example("forensics_core.capture", replaced)
+    location = made["evidence"].location
+    async with open_bundle(location) as bundle:
+        assert bundle.capture.incident == "INC-7"
+        (name,) = bundle.containers
+        assert [line async for line in bundle.container(name).processes()]
+    place = "s3://cases/forensics/20260801T101112Z_shop_web-0_4f2a-1"
+    read = await run_example("forensics_core.bundles", {place: location, '"web"': repr(name)})
+    assert read["passwd"].startswith(b"root:")
+
+
 async def test_a_bundle_is_verified_and_its_seal(tmp_path: Path) -> None:
     folder, key = tmp_path / "bundle", tmp_path / "key.pub"
     sealable = await write_bundle(str(folder))
@@ -81,5 +120,5 @@ async def test_a_bundle_is_fetched_and_decompressed(tmp_path: Path) -> None:
 
 
 async def test_a_test_of_ones_own_runs_on_a_loopback_cluster() -> None:
-    code, said = await run("06_test_on_a_loopback_cluster.py")
+    code, said = await run("08_test_on_a_loopback_cluster.py")
     assert (code, said) == (0, ["web-0 {'get podcheckpoints': 2}"])

@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 import forensics_core
+from forensics_core import bundles
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import (
     BundleNotFound,
@@ -243,6 +244,6 @@ def test_the_package_names_what_scripts_need() -> None:
     for name in forensics_core.__all__:
         assert getattr(forensics_core, name) is not None
     assert dir(forensics_core) == sorted(forensics_core.__all__)
-    assert forensics_core.open_bundle is open_bundle
+    assert forensics_core.open_bundle is bundles.open_bundle
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = importlib.import_module("forensics_core").nothing

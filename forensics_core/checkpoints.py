@@ -1,0 +1,263 @@
+"""Have a cluster capture a pod, follow it, and learn where the evidence is::
+
+    from forensics_core.checkpoints import connect
+
+    async with connect() as cluster:
+        checkpoint = await cluster.checkpoint("web-0", namespace="shop", to="s3://cases")
+        async for progress in checkpoint.progress():
+            print(progress.summary)
+        evidence = await checkpoint.captured()  # raises CheckpointFailed with reason and hint
+
+It needs the extra `operator`, and an operator in the cluster that does the work. Who stops
+following a checkpoint does not stop its capture: `Checkpoint.cancel` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from forensics_core._internal.arguments import checked_arguments
+from forensics_core._internal.extras import needing
+from forensics_core.api.conditions import ConditionType, is_true
+from forensics_core.api.names import INCIDENT_LABEL
+from forensics_core.errors import NotFound
+from forensics_core.models import (
+    ArtifactKind,
+    Encryption,
+    Evidence,
+    PodCheckpoint,
+    PodCheckpointSpec,
+    PodCheckpointStatus,
+    Progress,
+    Retention,
+)
+
+with needing("operator", "Talking to a cluster"):
+    from forensics_core.kube import connection
+    from forensics_core.kube.listwatch import EventType
+    from forensics_core.kube.podcheckpoints import PodCheckpoints
+
+__all__ = ["Checkpoint", "Cluster", "connect"]
+
+NAMESPACE = "forensics-system"
+"""Where PodCheckpoints are unless the operator is set otherwise."""
+_ARGUMENTS = {
+    "destination": "to",
+    "active_deadline_seconds": "deadline",
+    "ttl_seconds_after_finished": "ttl",
+}
+"""What the resource's fields are called here."""
+
+
+@asynccontextmanager
+async def connect(
+    kubeconfig: str | Path | None = None,
+    *,
+    context: str | None = None,
+    checkpoint_namespace: str = NAMESPACE,
+) -> AsyncIterator[Cluster]:
+    """Connect by the kubeconfig, or from inside a pod.
+
+    `checkpoint_namespace` is where PodCheckpoints are. Raises `ClusterNotConfigured`; no request is
+    made yet.
+    """
+    async with connection.connect(kubeconfig, context=context) as connected:
+        yield Cluster(connected, checkpoint_namespace)
+
+
+class Cluster(connection.Cluster):
+    """A cluster's API, as one identity; made by `connect`.
+
+    All methods raise a `ClusterError` where the API says no: `Forbidden`, `Unauthorized`,
+    `NotFound`, or `ApiUnavailable` if nobody answers.
+    """
+
+    def __init__(self, connected: connection.Cluster, checkpoint_namespace: str) -> None:
+        super().__init__(connected._sessions, connected.namespace)
+        self._client = PodCheckpoints(self, checkpoint_namespace)
+
+    async def checkpoint(
+        self,
+        pod: str,
+        *,
+        namespace: str | None = None,
+        to: str | None = None,
+        subpath: str | None = None,
+        containers: Sequence[str] = (),
+        artifacts: Sequence[ArtifactKind | str] = (),
+        incident: str = "",
+        reason: str = "",
+        pause: bool = False,
+        deadline: int | None = None,
+        ttl: int | None = None,
+        retention: Retention | None = None,
+        encryption: Encryption | None = None,
+        name: str | None = None,
+    ) -> Checkpoint:
+        """Ask for the capture of a pod; return as soon as the cluster has accepted the request.
+
+        `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
+        the operator's default; `containers` are all, `artifacts` all but volumes and memory.
+        `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
+        on. `name` is the request's own, made of the pod's unless given.
+
+        Raises `UsageError` that names the argument which does not fit, `AlreadyExists`, and
+        `Forbidden` or `Invalid` where admission says no.
+        """
+        given: dict[str, Any] = {
+            "pod": pod,
+            "namespace": namespace or self.namespace,
+            "destination": to,
+            "subpath": subpath,
+            "containers": containers or None,
+            "artifacts": artifacts or None,
+            "incident": incident or None,
+            "reason": reason or None,
+            "pause": pause or None,
+            "active_deadline_seconds": deadline,
+            "ttl_seconds_after_finished": ttl,
+            "retention": retention,
+            "encryption": encryption,
+        }
+        # What was not given is left to the cluster's defaults.
+        fields = {field: value for field, value in given.items() if value is not None}
+        with checked_arguments(_ARGUMENTS):
+            spec = PodCheckpointSpec.model_validate(fields)
+        return Checkpoint(self._client, await self._client.create(spec, name=name))
+
+    async def get(self, name: str) -> Checkpoint:
+        """Return a checkpoint by the name of its PodCheckpoint. Raises `NotFound`."""
+        return Checkpoint(self._client, await self._client.get(name))
+
+    async def checkpoints(self, *, incident: str = "") -> list[Checkpoint]:
+        """Return all checkpoints, or an incident's, by name."""
+        found = await self._client.list(label_selector=_selector(incident))
+        return [Checkpoint(self._client, each) for each in found]
+
+    async def follow(self, *, incident: str) -> AsyncGenerator[Checkpoint, None]:
+        """Yield an incident's checkpoints as they are, then each whenever something of it changes.
+
+        It ends when the last of them has ended; one that is made until then is followed, too.
+        """
+        going: set[str] = set()
+        synced = False
+        async with self._client.watch(label_selector=_selector(incident)) as events:
+            async for event in events:
+                synced = synced or event.type is EventType.SYNCED
+                if event.checkpoint is not None:
+                    name = event.checkpoint.metadata.name
+                    gone = event.type is EventType.DELETED
+                    going.discard(name)
+                    if not (gone or event.checkpoint.finished):
+                        going.add(name)
+                    yield Checkpoint(self._client, event.checkpoint)
+                if synced and not going:
+                    return
+
+
+class Checkpoint:
+    """One request to capture a pod; made by a `Cluster`."""
+
+    def __init__(self, client: PodCheckpoints, resource: PodCheckpoint) -> None:
+        self._client = client
+        self.resource = resource
+        """The PodCheckpoint as it was last seen."""
+
+    @property
+    def name(self) -> str:
+        """The name of the PodCheckpoint."""
+        return self.resource.metadata.name
+
+    @property
+    def pod(self) -> str:
+        """The pod that it captures, as `namespace/name`."""
+        return f"{self.resource.target_namespace}/{self.resource.spec.pod}"
+
+    @property
+    def status(self) -> PodCheckpointStatus:
+        """How it was going when it was last seen; `refresh` looks again."""
+        return self.resource.status
+
+    @property
+    def finished(self) -> bool:
+        """Whether it had come to its end, good or bad, when it was last seen."""
+        return self.resource.finished
+
+    async def refresh(self) -> PodCheckpointStatus:
+        """Look again, and return the status. Raises `NotFound` if it was deleted."""
+        self._see(await self._client.get(self.name))
+        return self.status
+
+    async def progress(self) -> AsyncGenerator[Progress, None]:
+        """Yield how far the capture is, whenever that changes, until it has ended.
+
+        A capture that fails just ends it: `captured` raises then. Raises `NotFound` if the
+        checkpoint was deleted meanwhile.
+        """
+        last, seen = None, False
+        async with self._client.watch(self.name) as events:
+            async for event in events:
+                if event.checkpoint is not None:
+                    self._see(event.checkpoint)
+                    seen = True
+                    now = self.status.progress
+                    if now is not None and now != last:
+                        last = now
+                        yield now
+                    if self.finished:
+                        return
+                if not seen or event.type is EventType.DELETED:
+                    raise self._gone()
+
+    async def captured(self, *, sealed: bool = True) -> Evidence:
+        """Wait for the evidence: stored, compared with the manifest, and signed by the operator.
+
+        With `sealed=False` it returns already when the pod may be killed, before the manifest is
+        signed. For a limit use `anyio.fail_after`.
+
+        Raises `CheckpointFailed`, with `reason` and `hint`, if the capture was given up, and
+        `NotFound` if the checkpoint was deleted before it ended.
+        """
+        met = partial(self._is_captured, sealed=sealed)
+        return _evidence(await self._client.wait(self.name, until=met, failed_ok=True))
+
+    async def cancel(self) -> None:
+        """Ask the capture to stop, and keep what there is by then. It cannot be taken back."""
+        self._see(await self._client.cancel(self.name))
+
+    def _is_captured(self, resource: PodCheckpoint, *, sealed: bool) -> bool:
+        self._see(resource)
+        resource.raise_for_failure()
+        return resource.finished or (resource.captured and not sealed)
+
+    def _see(self, resource: PodCheckpoint) -> None:
+        """Remember the newest state. Raises `NotFound` for another checkpoint of the same name."""
+        if resource.metadata.uid != self.resource.metadata.uid:
+            raise self._gone()
+        self.resource = resource
+
+    def _gone(self) -> NotFound:
+        return NotFound(
+            f"The PodCheckpoint '{self.name}' was deleted",
+            hint="Evidence that it had is where it was stored",
+        )
+
+
+def _selector(incident: str) -> str:
+    return f"{INCIDENT_LABEL}={incident}" if incident else ""
+
+
+def _evidence(resource: PodCheckpoint) -> Evidence:
+    status = resource.status
+    return Evidence(
+        location=status.location,
+        manifest_sha256=status.manifest_sha256,
+        partial=is_true(status.conditions, ConditionType.PARTIAL),
+        sealed=status.sealed,
+        artifacts=status.artifacts,
+        size=status.bytes,
+    )
