@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from typing import Literal
 
 import anyio
 
-from collector.artifacts import diff, inspect, logs, mounts, network, processes
+from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
 from collector.holding import Holding, holding
@@ -41,26 +41,6 @@ OPENING = 60.0
 
 CLOSING = 20.0
 """Seconds that a stream which was cut may take to be stored."""
-
-_Artifact = Callable[[ContainerCapture], Awaitable[None]]
-
-_ARTIFACTS: dict[ArtifactKind, _Artifact] = {
-    ArtifactKind.PROCESSES: processes.collect,
-    ArtifactKind.NETWORK: network.collect,
-    ArtifactKind.DIFF: diff.collect,
-    ArtifactKind.FILESYSTEM: mounts.collect,
-    ArtifactKind.LOGS: logs.collect,
-    ArtifactKind.INSPECT: inspect.collect,
-}
-"""In order of volatility."""
-
-_CUTTABLE = {
-    ArtifactKind.PROCESSES,
-    ArtifactKind.DIFF,
-    ArtifactKind.FILESYSTEM,
-    ArtifactKind.LOGS,
-}
-"""Streams of which a part is of use; they end by themselves when time is up."""
 
 
 @dataclass
@@ -137,9 +117,7 @@ class Attempt:
             wanted=frozenset(self.order.artifacts),
         )
         self.captures.append(capture)
-        self.bundle.meter.artifacts_total += sum(
-            _files(kind, container) for kind in self.order.artifacts
-        )
+        self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
         return capture
 
     def _lose(self, target: Target, error: ForensicsError) -> None:
@@ -184,11 +162,11 @@ class Attempt:
             )
 
     async def _capture_kinds(self) -> None:
-        for kind, artifact in _ARTIFACTS.items():
+        for kind in KINDS:
             if kind in self.order.artifacts:
-                await self._capture_kind(kind, artifact)
+                await self._capture_kind(kind)
         for kind in self.order.artifacts:
-            if kind not in {*_ARTIFACTS, ArtifactKind.CONTEXT}:
+            if kind not in {*KINDS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"
                 self.bundle.record_gap(
                     NotCaptured(what=kind, reason="NotSupported", message=message)
@@ -199,41 +177,35 @@ class Attempt:
         for line in self.order.not_captured:
             self.bundle.record_gap(NotCaptured(what="context", reason="NotGathered", message=line))
 
-    async def _capture_kind(self, kind: ArtifactKind, artifact: _Artifact) -> None:
+    async def _capture_kind(self, kind: ArtifactKind) -> None:
         places = anyio.Semaphore(self.at_once)
 
         async def one(capture: ContainerCapture) -> None:
             async with places:
-                await self._capture(capture, kind, artifact)
+                await self._capture(capture, kind)
 
         async with task_group() as tasks:
             for capture in self.captures:
                 tasks.start_soon(one, capture)
 
-    async def _capture(
-        self, capture: ContainerCapture, kind: ArtifactKind, artifact: _Artifact
-    ) -> None:
+    async def _capture(self, capture: ContainerCapture, kind: ArtifactKind) -> None:
         before = capture.added
         try:
-            if not await self._in_time(capture, kind, artifact):
+            if not await self._in_time(capture, kind):
                 capture.record_time_gap(kind)
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
             capture.record_gap(kind, _reason(error), _told(error))
-        self.bundle.meter.artifacts_total -= _files(kind, capture.container) - (
-            capture.added - before
-        )
+        self.bundle.meter.artifacts_total -= _files(kind) - (capture.added - before)
 
-    async def _in_time(
-        self, capture: ContainerCapture, kind: ArtifactKind, artifact: _Artifact
-    ) -> bool:
+    async def _in_time(self, capture: ContainerCapture, kind: ArtifactKind) -> bool:
         """Capture one artifact; return whether there was time for it, be it cut."""
         if self.stop.requested or anyio.current_time() >= self.deadline:
             return False
-        grace = CLOSING if kind in _CUTTABLE else 0
+        grace = CLOSING if KINDS[kind].cuttable else 0
         with self.stop.scope(self.deadline, grace) as scope:
-            await artifact(capture)
+            await KINDS[kind].collect(capture)
         return not scope.cancelled_caught
 
     def containers(self) -> list[Container]:
@@ -255,15 +227,8 @@ class Attempt:
         return Clocks(node=node, destination=date, monotonic_offset=offset)
 
 
-def _files(kind: ArtifactKind, container: ContainerInfo) -> int:
-    """Return how many files an artifact has, if nothing goes wrong."""
-    if kind not in _ARTIFACTS:
-        return 0
-    files = {
-        ArtifactKind.INSPECT: 2,
-        ArtifactKind.FILESYSTEM: 7,
-    }
-    return files.get(kind, 1)
+def _files(kind: ArtifactKind) -> int:
+    return KINDS[kind].files if kind in KINDS else 0
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,39 @@
+"""Every kind of artifact that a collector makes of a container, in order of volatility.
+
+A new kind is a module in this folder with `collect(capture)`, and a row here.
+
+Source: https://www.rfc-editor.org/rfc/rfc3227#section-2.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from collector.artifacts import diff, inspect, logs, mounts, network, processes
+from collector.container import ContainerCapture
+from forensics_core.api.order import ArtifactKind
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind is captured."""
+
+    collect: Callable[[ContainerCapture], Awaitable[None]]
+    files: int = 1
+    """How many files of the bundle it makes, if nothing goes wrong."""
+    cuttable: bool = False
+    """Whether a part of it is of use: then it ends by itself when time is up, and is not
+    cancelled."""
+
+
+KINDS: dict[ArtifactKind, Kind] = {
+    ArtifactKind.PROCESSES: Kind(processes.collect, cuttable=True),
+    ArtifactKind.NETWORK: Kind(network.collect),
+    ArtifactKind.DIFF: Kind(diff.collect, cuttable=True),
+    # With all that is mounted on top: one tree.
+    ArtifactKind.FILESYSTEM: Kind(mounts.collect, files=7, cuttable=True),
+    ArtifactKind.LOGS: Kind(logs.collect, cuttable=True),
+    ArtifactKind.INSPECT: Kind(inspect.collect, files=2),
+}
+"""In the order in which they are captured."""
