@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collector.capture import Result
-    from collector.local import CaptureOptions, capture_container, capture_for_library
+    from collector.local import CaptureOptions, capture_container
 
-__all__ = ["CaptureOptions", "Result", "capture_container", "capture_for_library"]
+__all__ = ["CaptureOptions", "Result", "capture_container"]
 
 _HOMES = {
     "Result": "collector.capture",
     "CaptureOptions": "collector.local",
     "capture_container": "collector.local",
-    "capture_for_library": "collector.local",
 }
 
 
