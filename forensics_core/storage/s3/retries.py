@@ -14,7 +14,7 @@ import anyio
 
 from forensics_core.storage.s3.answers import progress
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, passing
+from forensics_core.storage.s3.failures import FAILURES, ambiguous, passing
 from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
@@ -34,23 +34,13 @@ class Repeated(Exception):
         self.unsure = unsure
 
 
-async def attempt(
-    call: Callable[[], Awaitable[T]], access: S3Access, *, url: str, body: PartBody | None = None
-) -> T:
-    """Return what `call` returns, trying again while it fails in a passing way.
-
-    Raises the `DestinationError` that explains the last failure.
-    """
-    try:
-        return await attempt_counted(call, access, body=body)
-    except Repeated as failure:
-        raise explain(failure.cause, url) from failure.cause
-
-
 async def attempt_counted(
     call: Callable[[], Awaitable[T]], access: S3Access, *, body: PartBody | None = None
 ) -> T:
-    """Do the same, but raise `Repeated`, which says what is known of the tries before."""
+    """Return what `call` returns, trying again while it fails in a passing way.
+
+    Raises `Repeated`, which says what is known of the tries before.
+    """
     unsure = False
     for number in range(1, access.attempts + 1):
         try:

@@ -26,7 +26,7 @@ COMMANDS = {
 }
 MOMENTS = ["forensics_core.cli", "click", "anyio", "forensics_core.cli.running", "last"]
 """Modules that have been loaded when the interrupt is sent."""
-LAST = {"collect": "collector.byhand"}
+LAST = {"collect": "collector.local"}
 
 
 async def interrupted(command: list[str], module: str) -> Ended:

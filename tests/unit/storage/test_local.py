@@ -16,6 +16,7 @@ from forensics_core.errors import (
     DestinationError,
     DestinationFull,
     ObjectExists,
+    ObjectNotFound,
 )
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import StoredObject
@@ -182,3 +183,16 @@ async def test_a_folder_that_cannot_be_looked_at_is_refused_early(
 async def test_a_folder_that_cannot_be_written_is_refused_early() -> None:
     with pytest.raises(AccessDenied, match="cannot be written"):
         await LocalStorage(Path("/proc/1/nothing")).check()
+
+
+async def test_a_file_is_asked_for_without_reading_it_and_no_link_is_followed(
+    tmp_path: Path,
+) -> None:
+    await store(tmp_path, "logs/0.log", b"twelve bytes")
+    (tmp_path / "link").symlink_to("logs/0.log")
+    storage = LocalStorage(tmp_path)
+    assert await storage.stat("logs/0.log") == StoredObject("logs/0.log", 12)
+    with pytest.raises(ObjectNotFound, match="does not exist"):
+        await storage.stat("none")
+    with pytest.raises(DestinationError, match="not a regular file"):
+        await storage.stat("link")
