@@ -10,9 +10,11 @@ _IGNORABLE = (
     *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164)),
     *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
     *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+    # Characters like others by Unicode, but blank: Braille without dots, a null note head.
+    *((0x2800, 0x2800), (0x1D159, 0x1D159)),
 )
 """Code points that are shown as nothing. Source: Unicode, DerivedCoreProperties.txt,
-Default_Ignorable_Code_Point."""
+Default_Ignorable_Code_Point, and two blanks."""
 
 
 def printable(text: str, limit: int = 1024) -> str:

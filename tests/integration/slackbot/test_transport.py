@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import socket
 import time
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 import anyio
 import pytest
+from multidict import CIMultiDict
 
 from lab.slack.faults import Fault
 from slackbot.errors import SlackError
@@ -95,6 +97,40 @@ async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None
                 assert response.status == 200
         await scene.made()
     assert len(scene.checkpoints()) == 1
+
+
+@pytest.mark.parametrize("name", ["X-Slack-Signature", "X-Slack-Request-Timestamp"])
+async def test_a_doubled_header_does_not_make_a_replay_new(
+    scene: Scene, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "slackbot.audit")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/slack/events"
+    fields = {
+        "command": "/checkpoint",
+        "text": "web-0 -n shop",
+        "user_id": "U0ALICE",
+        "team_id": "T0LAB",
+        "channel_id": "C0INC",
+        "trigger_id": "1.2.3",
+        "response_url": "http://127.0.0.1:9/",
+    }
+    body = urlencode(fields)
+    headers = signed("s3cret", body, int(time.time()))
+    wrong = "v0=00" if name == "X-Slack-Signature" else "1"
+    async with (
+        scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.post(url, data=body, headers=headers) as response:
+            assert response.status == 200
+        await scene.made()
+        for doubled in ([(name, wrong), *headers.items()], [*headers.items(), (name, wrong)]):
+            async with session.post(url, data=body, headers=CIMultiDict(doubled)) as response:
+                assert response.status in {200, 401}
+    assert len(scene.checkpoints()) == 1
+    # The bot has ended, so whatever it was to do about the others is done.
+    assert len(caplog.records) == 1
 
 
 def test_seen_keys_are_bounded_and_can_be_forgotten() -> None:

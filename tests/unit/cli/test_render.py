@@ -31,6 +31,7 @@ from forensics_core.cli.render import (
         ("line\u2028end", "line\\u2028end"),
         ("web\ufe0f", "web\\ufe0f"),
         ("\u3164\u034f\u115f", "\\u3164\\u034f\\u115f"),
+        ("\u2800\U0001d159", "\\u2800\\U0001d159"),
         ("tag\U000e0041", "tag\\U000e0041"),
         ("a\\nb", "a\\\\nb"),
     ],
