@@ -59,6 +59,10 @@ class Timings(Model):
 _DOCUMENT = "docs/operator.md"
 
 
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[!-~]{1,2000}$")]
+"""A URL as it goes into an environment and a request: no blanks, no control characters."""
+
+
 class Credentials(Model):
     """Where the collector's credentials for a destination come from: exactly one of these."""
 
@@ -99,11 +103,11 @@ class DestinationRule(Model):
 
     prefix: Destination
     """`s3://bucket[/prefix]`."""
-    endpoint: str | None = None
+    endpoint: HttpUrl | None = None
     """The service's URL as pods see it. Default: AWS."""
-    operator_endpoint: str | None = None
+    operator_endpoint: HttpUrl | None = None
     """The same as the operator sees it, where that differs."""
-    region: str = "us-east-1"
+    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "us-east-1"
     expected_bucket_owner: Annotated[str, Field(pattern="^[0-9]{12}$")] | None = None
     """The AWS account that must own the bucket."""
     checksum: Literal["auto", "crc64nvme", "sha256", "md5", "none"] = "auto"

@@ -119,6 +119,9 @@ def test_nothing_said_of_a_store_is_found_out(tmp_path: Path) -> None:
         ("partSize: large", "partSize: .* is not a valid size"),
         ("partSize: 1MiB", "partSize: .* 5 MiB to 1 GiB"),
         ("caConfigMap: A/B", "caConfigMap"),
+        (r'endpoint: "http://a\r\nX: y"', "endpoint"),
+        ('operatorEndpoint: "file:///etc"', "operatorEndpoint"),
+        (r'region: "eu\r\nX"', "region"),
     ],
 )
 def test_what_no_store_takes_is_named(tmp_path: Path, setting: str, said: str) -> None:
