@@ -188,10 +188,9 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
             _note_holders(process, spaces)
     for number in numbers:
         with suppress(OSError), Process.open(number) as process:
-            for thread in process.numbers("task", MAX_LINKS):
-                if thread != number:
-                    with suppress(FileNotFoundError, ProcessLookupError):
-                        _note_holders(process, spaces, f"task/{thread}/")
+            for thread in process.other_threads(MAX_LINKS):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    _note_holders(process, spaces, f"task/{thread}/")
     return spaces
 
 

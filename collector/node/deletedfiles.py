@@ -101,8 +101,7 @@ class Search:
     def _open_files(self, process: Process) -> Iterator[tuple[str, str]]:
         """Yield what it has open, and what its threads have: each may have files of its own."""
         yield from self._folder(process, "fd")
-        threads = process.numbers("task", self.links + 1)
-        for number in threads if len(threads) > 1 else ():
+        for number in process.other_threads(self.links + 1):
             with suppress(FileNotFoundError, ProcessLookupError):
                 yield from self._folder(process, f"task/{number}/fd")
 

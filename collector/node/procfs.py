@@ -89,6 +89,11 @@ class Process:
         with self._entries(name) as entries:
             return _numbers(islice(entries, limit))
 
+    def other_threads(self, limit: int) -> list[int]:
+        """Return the numbers of its threads but the first, whose folder is its own; of no more
+        than `limit` in all."""
+        return [number for number in self.numbers("task", limit) if number != self.pid]
+
     def count(self, name: str) -> int:
         """Return how many entries of the directory `name` there are, without holding them."""
         with self._entries(name) as entries:

@@ -37,7 +37,6 @@ _AREA = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) \S{4} [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+ \d+) +/", re.MULTILINE
 )
 _ROW = re.compile(rb"^(\d+) \d+ \S+ (\S+) .* - (\S+) ", re.MULTILINE)
-_ROOT = re.compile(rb"^\d+ \d+ \S+ \S+ / ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,8 @@ class Unlisted:
     links: int = MAX_LINKS
     _mounts: set[bytes] = field(default_factory=set)
     _tables: set[tuple[bytes, bytes]] = field(default_factory=set)
+    _roots: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """The roots that processes of a mount namespace have."""
     _all: bool = False
     _spaces: dict[bytes, Kept] = field(default_factory=dict)
 
@@ -93,6 +94,8 @@ class Unlisted:
         if seen in self._tables:
             return
         self._tables.add(seen)
+        if ours:
+            self._roots.setdefault(seen[0], set()).add(seen[1])
         for number, root, kind in _ROW.findall(process.read("mountinfo", MAX_TABLE)):
             self._mounts.add(number)
             # Of a network nobody is in there are settings only.
@@ -139,7 +142,8 @@ class Unlisted:
         return list(found.values())
 
     def _open_files(self, process: Process) -> Iterator[str]:
-        for folder in ("", *(f"task/{number}/" for number in self._threads(process))):
+        threads = process.other_threads(max(self.links, 0) + 1)
+        for folder in ("", *(f"task/{number}/" for number in threads)):
             with suppress(FileNotFoundError, ProcessLookupError):
                 place = os.open(
                     f"{folder}fd",
@@ -148,10 +152,6 @@ class Unlisted:
                 )
                 with opened(place), os.scandir(place) as entries:
                     yield from (f"{folder}fd/{entry.name}" for entry in entries)
-
-    def _threads(self, process: Process) -> list[int]:
-        numbers = process.numbers("task", max(self.links, 0) + 1)
-        return [number for number in numbers if number != process.pid]
 
     def _open_file(self, process: Process, name: str) -> None:
         link = process.link(name)
@@ -170,6 +170,8 @@ class Unlisted:
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         if not number or number in self._mounts or ("mount", number) in self.kept:
             return
+        if self._is_confined(process):
+            return
         if len(self.kept) >= MAX_KEPT:
             self.more += 1
             return
@@ -178,9 +180,13 @@ class Unlisted:
         self._read_table(process, ours=True)
         if number not in self._mounts:
             self._read_all()
-        # In a directory for a root a process sees no mount outside of it: a gap tells that already.
-        if number not in self._mounts and _ROOT.search(process.read("mountinfo", MAX_TABLE)):
+        if number not in self._mounts and not self._is_confined(process):
             self._keep(Kept("mount", link, process.pid, name), number)
+
+    def _is_confined(self, process: Process) -> bool:
+        """Whether all processes of its mount namespace have a directory for their root: what is
+        mounted outside of it is in no table, and a gap says so."""
+        return b"/" not in self._roots.get(process.link("ns/mnt"), {b"/"})
 
     def _read_all(self) -> None:
         """Read the tables of all namespaces of the machine, once."""

@@ -146,6 +146,31 @@ print(child.pid, flush=True)
             os.kill(pid, 9)
 
 
+def test_a_directory_for_a_root_hides_no_file_system_where_another_process_sees_all(
+    tmp_path: Path,
+) -> None:
+    """Only where every process of the namespace has one, a gap says that more may be mounted."""
+    script = f"""{PRIVATE}
+private(); tmpfs(); file = os.open(folder + "/secret", os.O_RDONLY)
+ready, said = os.pipe()
+child = os.fork()
+if not child:
+    os.chroot("/usr"); os.write(said, b"x"); time.sleep(1000)
+os.read(ready, 1); os.close(file)
+assert not libc.umount2(folder.encode(), 2)
+print(child, flush=True)
+"""
+    with holding(tmp_path, script) as child:
+        try:
+            with Process.open(child) as process:
+                parent = process.parent
+            (found,) = kept(parent, child).kept.values()
+            assert (found.how, found.pid) == ("mount", child)
+            assert not kept(child).kept and survey([child], "").chrooted == [b"/usr"]
+        finally:
+            os.kill(child, 9)
+
+
 LIBRARY = """
 file = os.open(folder + "/secret", os.O_RDONLY); os.truncate(folder + "/secret", 5000)
 assert libc.mmap(None, ctypes.c_size_t(5000), 1, 2, file, ctypes.c_long(0)) != -1
