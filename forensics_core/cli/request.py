@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
+from forensics_core._internal.arguments import checked_arguments
 from forensics_core.api.podcheckpoint import PodCheckpointSpec
 from forensics_core.errors import UsageError
 
@@ -61,10 +60,8 @@ def build_spec(pod: str, namespace: str, given: Mapping[str, Any]) -> PodCheckpo
         for name, value in fields.items()
         if value not in (None, (), "") or (name == "subpath" and value == "")
     }
-    try:
+    with checked_arguments(_OPTIONS, hint="See `forensics checkpoint --help` for what it takes"):
         return PodCheckpointSpec.model_validate(wanted)
-    except ValidationError as error:
-        raise _refusal(error, wanted) from error
 
 
 def _retention(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -79,13 +76,3 @@ def _retention(given: Mapping[str, Any]) -> dict[str, Any] | None:
             "--retention-mode needs to know for how long", hint="Add --retention-days N"
         )
     return said or None
-
-
-def _refusal(error: ValidationError, wanted: Mapping[str, Any]) -> UsageError:
-    first = error.errors()[0]
-    field = str(first["loc"][0]) if first["loc"] else ""
-    option = _OPTIONS.get(field, field)
-    return UsageError(
-        f"{option}: {first['msg']}: {first['input']!r}",
-        hint="See `forensics checkpoint --help` for what it takes",
-    )

@@ -37,7 +37,7 @@ from forensics_core.operator.pods import SELECTOR
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.storage import Storage
+from forensics_core.operator.storage import DestinationClients
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Controller:
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
         timings = self._settings.timings
         async with (
-            Storage(timings) as storage,
+            DestinationClients(timings) as storage,
             event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
             task_group() as tasks,
         ):

@@ -30,7 +30,7 @@ from forensics_core.operator.pods import node_of
 from forensics_core.operator.queue import WorkQueue
 from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
-from forensics_core.operator.storage import Storage
+from forensics_core.operator.storage import DestinationClients
 from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class OperatorContext:
 
     cluster: Cluster
     settings: Settings
-    storage: Storage
+    storage: DestinationClients
     cache: Cache
     queue: WorkQueue
     followers: Followers
@@ -151,7 +151,7 @@ class OperatorContext:
         return await self.storage.reader(checkpoint.status.location, self.rule(checkpoint))
 
     def sparing(self, checkpoint: PodCheckpoint) -> AbstractContextManager[None]:
-        """Leave the current attempt's destination alone while it does not answer: `Storage`."""
+        """Leave the current attempt's destination alone while it does not answer: `DestinationClients`."""
         return self.storage.sparing(self.rule(checkpoint))
 
     async def has_key(self) -> bool:

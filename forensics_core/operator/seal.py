@@ -124,12 +124,9 @@ async def _listed(store: S3Storage, names: Set[str]) -> _Listed | None:
     listed: _Listed = {}
     for entry in entries:
         if not entry.deleted:
-            found = StoredObject(
-                entry.name, entry.size, version_id=entry.version_id, etag=entry.etag
-            )
-            listed[entry.name, entry.version_id] = found
+            listed[entry.name, entry.version_id] = entry
             # The oldest comes first: readers take it where no version is recorded.
-            listed.setdefault((entry.name, None), found)
+            listed.setdefault((entry.name, None), entry)
     return listed
 
 

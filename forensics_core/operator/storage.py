@@ -32,7 +32,7 @@ MOST_REMEMBERED = 1_000
 """Folders that are known to be no bundles."""
 
 
-class Storage:
+class DestinationClients:
     """Clients for all destinations, one for each service, opened when first needed."""
 
     def __init__(self, timings: Timings) -> None:

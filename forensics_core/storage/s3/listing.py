@@ -17,7 +17,7 @@ from forensics_core.storage.locate import S3Location
 from forensics_core.storage.objects import MAX_ENTRIES, MAX_VERSIONS, StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import explain, status_of
-from forensics_core.storage.s3.retries import Repeated, attempt_counted
+from forensics_core.storage.s3.retries import Repeated, with_retries
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -81,7 +81,7 @@ class Listing:
         following: dict[str, str] | None = {}
         while following is not None:
             asked = {**where, **following}
-            answer = await attempt_counted(partial(call, **asked), self._access)
+            answer = await with_retries(partial(call, **asked), self._access)
             for entry in parse(answer, len(prefix)):
                 seen += 1
                 found.take(entry)

@@ -19,7 +19,7 @@ from forensics_core._internal.tasks import finish_despite_cancel
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, lacking
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.retries import Repeated, attempt_counted
+from forensics_core.storage.s3.retries import Repeated, with_retries
 from forensics_core.storage.s3.traits import Traits
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Multipart:
         while True:
             asked = replace(self._traits)
             try:
-                await attempt_counted(self._begin_once, self._access)
+                await with_retries(self._begin_once, self._access)
                 return
             except Repeated as failure:
                 cause = failure.cause
@@ -113,6 +113,6 @@ class Multipart:
     async def _tried(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Return the answer; None where there is none."""
         try:
-            return await attempt_counted(call, replace(self._access, attempts=ABORT_ATTEMPTS))
+            return await with_retries(call, replace(self._access, attempts=ABORT_ATTEMPTS))
         except Repeated:
             return None

@@ -34,7 +34,7 @@ class Repeated(Exception):
         self.unsure = unsure
 
 
-async def attempt_counted(
+async def with_retries(
     call: Callable[[], Awaitable[T]], access: S3Access, *, body: PartBody | None = None
 ) -> T:
     """Return what `call` returns, trying again while it fails in a passing way.

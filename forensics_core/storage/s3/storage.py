@@ -22,7 +22,7 @@ from forensics_core.storage.s3.failures import explain, lacking, status_of
 from forensics_core.storage.s3.listing import Listing
 from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
-from forensics_core.storage.s3.retries import Repeated, attempt_counted
+from forensics_core.storage.s3.retries import Repeated, with_retries
 from forensics_core.storage.s3.traits import Traits
 from forensics_core.storage.s3.upload import put_once, upload, version_of
 
@@ -99,7 +99,7 @@ class S3Storage:
         the answer to a HEAD cannot say what else is wrong. The first object's answer does.
         """
         try:
-            await attempt_counted(
+            await with_retries(
                 lambda: self._client.head_bucket(Bucket=self._place.bucket, **self._owner),
                 replace(self._access, patience=_LOOK_PATIENCE, attempts=2),
             )
@@ -131,7 +131,7 @@ class S3Storage:
             return await put_once(self._client, request, self._traits, body, crc)
 
         try:
-            answer = await attempt_counted(put, self._access, body=body)
+            answer = await with_retries(put, self._access, body=body)
         except Repeated as failure:
             # Any answer but 412 says nothing of conditions, and the next object will meet it, too.
             self._traits.step_down(failure.cause, replace(self._traits), locking=request.locking)
@@ -178,7 +178,7 @@ class S3Storage:
             where["VersionId"] = version_id
         head = partial(self._client.head_object, ChecksumMode="ENABLED", **where, **self._owner)
         try:
-            answer: Any = await attempt_counted(head, self._access)
+            answer: Any = await with_retries(head, self._access)
         except Repeated as failure:
             raise explain_reading(failure.cause, self.url + name) from failure.cause
         if answer.get("ContentLength") is None:
@@ -193,7 +193,7 @@ class S3Storage:
 
     async def _pieces(self, download: Download, url: str) -> AsyncGenerator[bytes, None]:
         try:
-            while piece := await attempt_counted(download.next, self._access):
+            while piece := await with_retries(download.next, self._access):
                 yield piece
         except Repeated as failure:
             if status_of(failure.cause) != _BEYOND_THE_END:

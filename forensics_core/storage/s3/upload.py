@@ -32,7 +32,7 @@ from forensics_core.storage.s3.failures import (
 from forensics_core.storage.s3.multipart import Multipart
 from forensics_core.storage.s3.parts import MAX_PARTS, PartBody, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.retries import Repeated, attempt_counted
+from forensics_core.storage.s3.retries import Repeated, with_retries
 from forensics_core.storage.s3.traits import CRC64, Traits
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class S3Upload:
         while True:
             asked = replace(self._traits)
             try:
-                return await attempt_counted(call, access, body=body)
+                return await with_retries(call, access, body=body)
             except Repeated as failure:
                 locking = self._request.locking
                 if not self._traits.step_down(failure.cause, asked, locking=locking):
@@ -281,7 +281,7 @@ class S3Upload:
         end, pause = anyio.current_time() + settling, 0.1
         while True:
             try:
-                return await attempt_counted(
+                return await with_retries(
                     lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
                     replace(self._access, attempts=LOOKS),
                 )

@@ -71,26 +71,28 @@ def signed(secret: str, body: str, when: int) -> dict[str, str]:
     }
 
 
+COMMAND = {
+    "command": "/checkpoint",
+    "text": "web-0 -n shop",
+    "user_id": "U0ALICE",
+    "team_id": "T0LAB",
+    "channel_id": "C0INC",
+    "trigger_id": "1.2.3",
+    "response_url": "http://127.0.0.1:9/",
+}
+
+
 @pytest.mark.parametrize("later", [0, 1], ids=["replayed", "retried with a new signature"])
 async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
-    fields = {
-        "command": "/checkpoint",
-        "text": "web-0 -n shop",
-        "user_id": "U0ALICE",
-        "team_id": "T0LAB",
-        "channel_id": "C0INC",
-        "trigger_id": "1.2.3",
-        "response_url": "http://127.0.0.1:9/",
-    }
     now = int(time.time())
     async with (
         scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
         aiohttp.ClientSession() as session,
     ):
         for number in range(3):
-            body = urlencode(fields)
+            body = urlencode(COMMAND)
             headers = signed("s3cret", body, now + number * later)
             headers["X-Slack-Retry-Num"] = str(number)
             async with session.post(url, data=body, headers=headers) as response:
@@ -106,16 +108,7 @@ async def test_a_doubled_header_does_not_make_a_replay_new(
     caplog.set_level(logging.INFO, "slackbot.audit")
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
-    fields = {
-        "command": "/checkpoint",
-        "text": "web-0 -n shop",
-        "user_id": "U0ALICE",
-        "team_id": "T0LAB",
-        "channel_id": "C0INC",
-        "trigger_id": "1.2.3",
-        "response_url": "http://127.0.0.1:9/",
-    }
-    body = urlencode(fields)
+    body = urlencode(COMMAND)
     headers = signed("s3cret", body, int(time.time()))
     wrong = "v0=00" if name == "X-Slack-Signature" else "1"
     async with (
