@@ -151,7 +151,7 @@ class OperatorContext:
         return await self.storage.reader(checkpoint.status.location, self.rule(checkpoint))
 
     def sparing(self, checkpoint: PodCheckpoint) -> AbstractContextManager[None]:
-        """Leave the current attempt's destination alone while it does not answer: `DestinationClients`."""
+        """Leave the current attempt's destination alone while it does not answer."""
         return self.storage.sparing(self.rule(checkpoint))
 
     async def has_key(self) -> bool:
