@@ -11,8 +11,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from collector.docker.storage import storage as docker_storage
 from collector.docker.runtime import DockerRuntime
+from collector.docker.storage import storage as docker_storage
 from collector.files.view import Storage
 from collector.local import CaptureOptions, capture_container
 from collector.node.host import Host
