@@ -6,7 +6,8 @@ it runs, deleted or not, and null where that took too long. Files of /proc that 
 in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
 `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
 `collector.documents`. A long table of mounts is in one row; the others that see the same
-have `mountinfoOf`, the process whose row it is.
+have `mountinfoOf`, the process whose row it is. `foundBy` says by which ways a process was found,
+and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from anyio import to_thread
 
+from collector.artifacts import execs, procarchive
+from collector.artifacts.found import Found, lack, search
 from collector.container import ContainerCapture
 from collector.documents import Names, streamed
 from collector.gaps import deleted
 from collector.node.abandonable import run_abandonable
 from collector.node.process_row import Room, Row, describe
 from collector.node.procfs import Process, companions
+from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -39,6 +44,8 @@ MAX_CUT = 200
 """Files that were cut and are named one by one in the manifest."""
 HANGING = 60.0
 """Seconds that all processes that hang may cost."""
+MAX_ENTERED = 500
+"""Processes that were started from outside and are told in `execs.json`."""
 
 
 @dataclass(slots=True)
@@ -46,6 +53,7 @@ class _Reading:
     """One round through a container's processes."""
 
     capture: ContainerCapture
+    found: Found
     notes: SourceNotes = field(default_factory=SourceNotes)
     room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
@@ -55,6 +63,8 @@ class _Reading:
     cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
+    entered: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Those that were started from outside, with a summary of each."""
     _spent: float = 0
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
@@ -63,6 +73,10 @@ class _Reading:
                 self.missed = len(numbers) - position
                 break
             row = await self._row(number)
+            if row:
+                row |= self.found.facts(number)
+            if row and row["entered"] and len(self.entered) < MAX_ENTERED:
+                self.entered[number] = execs.summary(row)
             if row and "exe" in row:
                 # Apart from the row: a large program must not make its process seem to hang.
                 row["exeSha256"] = await self.programs.digest(number) or None
@@ -112,12 +126,17 @@ class _Reading:
 
 async def collect(capture: ContainerCapture) -> None:
     """Store what /proc tells of each process; one that ends meanwhile is left out."""
-    numbers = await members(capture, ArtifactKind.PROCESSES)
-    if not numbers:
+    found = await search(capture)
+    if found is None:
         return
-    reading = _Reading(capture)
+    numbers = sorted(found.members.found)
+    reading = _Reading(capture, found)
     await deleted.account(capture, numbers, reading.programs)
-    head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
+    head = {
+        "method": METHOD,
+        "clockTicks": os.sysconf("SC_CLK_TCK"),
+        "ancestors": found.ancestors,
+    }
     await capture.add(
         NAME,
         ArtifactKind.PROCESSES,
@@ -128,6 +147,10 @@ async def collect(capture: ContainerCapture) -> None:
         whole=True,
     )
     reading.account()
+    found.account(capture)
+    await execs.store(capture, found.told, reading.entered)
+    tree = ProcTree(reading.room.contents)
+    await procarchive.store(capture, tree, found.family, numbers)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
@@ -141,13 +164,11 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
             found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        capture.record_gap(kind, why.reason, str(why), requested=why.reason != "NotRunning")
+        lack(capture, kind, why)
         return []
     if not found:
-        capture.record_gap(
-            kind, "NotRunning", "The container ended during the capture", requested=False
-        )
-    return found
+        lack(capture, kind)
+    return sorted({*found, *capture.hidden}) if found else []
 
 
 def read_row(number: int, room: Room | None = None) -> Row | None:
@@ -155,6 +176,8 @@ def read_row(number: int, room: Room | None = None) -> Row | None:
     try:
         with Process.open(number) as process:
             row = describe(process, room)
+            if room:
+                room.account(process)
             return {**row, "truncated": process.cut} if process.cut else row
     except OSError:
         return None

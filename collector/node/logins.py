@@ -5,7 +5,7 @@ Source: proc_pid_stat(5), proc_pid_loginuid(5), Documentation/admin-guide/device
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,10 +16,9 @@ _UNSET = 2**32 - 1
 _SLAVES = range(136, 144)
 """Major numbers of the terminals of /dev/pts."""
 _PER_MAJOR = 256
-_NAMES: dict[int, Callable[[int], str]] = {
-    4: lambda minor: f"tty{minor}" if minor < 64 else f"ttyS{minor - 64}",
-    5: lambda minor: {0: "tty", 1: "console", 2: "ptmx"}.get(minor, f"5:{minor}"),
-}
+_CONSOLES = {0: "tty", 1: "console", 2: "ptmx"}
+_SERIAL = 64
+"""The first minor number of a serial line among those of major number 4."""
 
 
 def login(process: Process, stat: Sequence[bytes]) -> dict[str, Any]:
@@ -47,7 +46,9 @@ def terminal(device: int) -> str | None:
     major, minor = device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
     if major in _SLAVES:
         return f"pts/{(major - _SLAVES.start) * _PER_MAJOR + minor}"
-    return _NAMES.get(major, lambda number: f"{major}:{number}")(minor)
+    if major == 4:
+        return f"tty{minor}" if minor < _SERIAL else f"ttyS{minor - _SERIAL}"
+    return _CONSOLES[minor] if major == 5 and minor in _CONSOLES else f"{major}:{minor}"
 
 
 def _number(process: Process, name: str) -> int | None:

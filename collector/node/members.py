@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,6 +36,7 @@ MAX_GROUPS = 512
 MAX_MEMBERS = 64 * 1024
 """Processes of one cgroup that are read."""
 LISTING, CHILDREN, CGROUP, NUMBER = "listing", "children", "cgroup", "number"
+RUNTIME = "runtime"
 
 
 @dataclass
@@ -46,6 +47,8 @@ class MemberSearch:
     """Its first process."""
     key: str
     """Its ID."""
+    told: Sequence[int] = ()
+    """Processes that the runtime counts as the container's."""
     seconds: float = SECONDS
     listing: Callable[[], list[int]] = pids
     found: dict[int, set[str]] = field(default_factory=dict)
@@ -65,6 +68,8 @@ class MemberSearch:
             if _is_member(pid, boundary):
                 self._add(pid, LISTING)
         self._ask_cgroups(boundary)
+        for pid in self.told:
+            self._add(pid, RUNTIME)
         self._ask_parents()
         self._ask_numbers({*listed}, boundary)
         self._compare()

@@ -45,9 +45,7 @@ def _info(process: Process, number: int) -> dict[str, Any]:
     with suppress(OSError):
         found = dict(_FIELD.findall(process.read(f"fdinfo/{number}", MAX_INFO)))
         names = {b"ino": "inode", b"mnt_id": "mount", b"pos": "position"}
-        row: dict[str, Any] = {
-            name: int(found[key]) for key, name in names.items() if key in found
-        }
+        row: dict[str, Any] = {name: int(found[key]) for key, name in names.items() if key in found}
         return row | ({"flags": "0" + found[b"flags"].decode().lstrip("0")} if found else {})
     return {}
 

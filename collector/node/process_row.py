@@ -182,11 +182,9 @@ def _maps(process: Process, room: Room) -> Row:
     content = process.read("maps")
     rows = summarise_maps(content)
     listed = areas(content) if room.left > 0 else None
-    if len(rows) > MAX_AREAS:
-        del rows[MAX_AREAS:]
-    if len(rows) == MAX_AREAS or listed is None or content.count(b"\n") > MAX_AREAS:
+    if (listed is None or content.count(b"\n") > MAX_AREAS) and "maps" not in process.cut:
         process.cut.append("maps")
-    return {"maps": rows, "areas": listed}
+    return {"maps": rows[:MAX_AREAS], "areas": listed}
 
 
 def _mounts(process: Process, room: Room) -> Row:

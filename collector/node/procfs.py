@@ -23,6 +23,8 @@ HOST_PROC = "FORENSICS_HOST_PROC"
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
+MAX_NAMES = 1024
+"""Entries of a directory that is the same for every process."""
 _LONGEST_LINE = 32 * 1024
 """Processes of which each is the parent of the next."""
 MAX_TRIED = 256
@@ -101,6 +103,11 @@ class Process:
         with self._entries(name) as entries:
             return _numbers(islice(entries, limit))
 
+    def names(self, name: str, limit: int = MAX_NAMES) -> list[str]:
+        """Return the entries of the directory `name`, no more than `limit` of them."""
+        with self._entries(name) as entries:
+            return sorted(islice(entries, limit))
+
     def other_threads(self, limit: int) -> list[int]:
         """Return the numbers of its threads but the first, whose folder is its own; of no more
         than `limit` in all."""
@@ -131,6 +138,13 @@ class Process:
         """The process that it is a child of; 0 where that is out of sight."""
         lines = self.read("status").split(b"\n")
         return next(int(line.split()[1]) for line in lines if line.startswith(b"PPid:"))
+
+    @property
+    def numbered(self) -> int:
+        """Its number in its own PID namespace."""
+        lines = self.read("status").split(b"\n")
+        found = [line.split()[-1] for line in lines if line.startswith(b"NSpid:")]
+        return int(found[0]) if found else self.pid
 
     @property
     def owner(self) -> int:

@@ -1,0 +1,129 @@
+"""`proc.tar.zst`: a tree like /proc of the container's processes, and of those above them.
+
+Other tools open it as the /proc of a machine: dissect.target, or anything pointed at the unpacked
+folder. It goes with the processes, of which it has what `processes.json` was made of (method
+`proc`), and beside it lies its index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from collector.container import ContainerCapture
+from collector.documents import Names
+from collector.files import pax
+from collector.files.indexing import indexed
+from collector.node.abandonable import run_abandonable
+from collector.node.ancestry import Ancestry
+from collector.node.proctop import top
+from collector.node.proctree import ProcTree
+from collector.runtimes.runtime import Unavailable
+from forensics_core.api.order import ArtifactKind
+from forensics_core.bundle.layout import PROC_INDEX, PROC_LOOKUP
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import SourceNotes
+from forensics_core.storage.objects import Buffer
+
+NAME = "proc.tar"
+METHOD = "proc"
+BATCH = 256 * 1024
+"""Bytes that are collected before they are handed on."""
+TIMEOUT, LEAST = 5.0, 0.1
+"""Seconds that a step of reading one process may take; after many that hang, only the lesser."""
+HANGING = 60.0
+"""Seconds that all that hang may cost."""
+
+
+@dataclass
+class _Archive:
+    """The archive under way."""
+
+    capture: ContainerCapture
+    tree: ProcTree
+    notes: SourceNotes = field(default_factory=SourceNotes)
+    hung: Names = field(default_factory=Names)
+    missed: int = 0
+    """Processes for which there was no time."""
+    _spent: float = 0
+    _waiting: bytearray = field(default_factory=bytearray)
+
+    async def blocks(self, family: Ancestry, pids: Sequence[int]) -> AsyncIterator[Buffer]:
+        """Yield the archive in blocks."""
+        sources: list[tuple[str, Iterator[bytes]]] = [("/proc", top(self.tree, family.first))]
+        sources += [(f"/proc/{pid}", self.tree.ancestor(pid)) for pid in reversed([*family.above])]
+        sources += [(f"/proc/{pid}", self.tree.process(pid)) for pid in pids]
+        for position, (name, source) in enumerate(sources):
+            if self.capture.is_over:
+                self.missed = len(sources) - position
+                break
+            async for block in self._batches(name, source):
+                yield block
+        if self.hung.total or self.missed or self.tree.cut.total or self.tree.crowded.total:
+            self.notes.flags.add(Flag.TRUNCATED)
+        yield bytes(self._waiting) + pax.END
+
+    async def _batches(self, name: str, source: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Read in threads, each member whole: a thread that does not come back ends only this."""
+        seconds = TIMEOUT if self._spent < HANGING else LEAST
+        try:
+            while part := await run_abandonable(seconds, name, _some, source):
+                self._waiting += part
+                if len(self._waiting) >= BATCH:
+                    yield bytes(self._waiting)
+                    self._waiting.clear()
+        except Unavailable:
+            self._spent += seconds
+            self.hung.add(name)
+
+    def account(self) -> None:
+        """Record what is not there."""
+        gap, tree = self.capture.record_gap, self.tree
+        if self.missed:
+            self.capture.record_time_gap(f"{NAME}, {self.missed} processes")
+        if self.hung.total:
+            gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
+        for (name, why), names in tree.refused.items():
+            message = f"{name} could not be read ({why})" + _of(names)
+            gap(f"{NAME}, {name}", "Unreadable", message, requested=False)
+        if tree.cut.total:
+            message = f"Longer than what is kept of them: {tree.cut}"
+            gap(f"{NAME}, rest of files", "TooLarge", message)
+        if tree.crowded.total:
+            message = f"Not all threads, or open files, are in: {tree.crowded}"
+            gap(f"{NAME}, entries of folders", "TooMany", message)
+
+
+def _of(names: Names) -> str:
+    return f" of {names.total} processes: {names}" if names.first != [""] else ""
+
+
+def _some(source: Iterator[bytes]) -> bytes:
+    """Return some whole members; nothing at the end."""
+    found = bytearray()
+    for part in source:
+        found += part
+        if len(found) >= BATCH:
+            break
+    return bytes(found)
+
+
+async def store(
+    capture: ContainerCapture, tree: ProcTree, family: Ancestry, pids: Iterable[int]
+) -> None:
+    """Store the archive and its index."""
+    archive = _Archive(capture, tree)
+    names = PROC_INDEX, PROC_LOOKUP
+    async with indexed(capture, archive.notes, names=names, kind=ArtifactKind.PROCESSES) as index:
+        await capture.add(
+            NAME,
+            ArtifactKind.PROCESSES,
+            archive.blocks(family, list(pids)),
+            method=METHOD,
+            media_type="application/x-tar",
+            notes=archive.notes,
+            compression=capture.compression,
+            taps=[index],
+            whole=True,
+        )
+    archive.account()
