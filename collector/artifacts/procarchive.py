@@ -7,14 +7,14 @@ folder. It goes with the processes, of which it has what `processes.json` was ma
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
 from collector.documents import Names
 from collector.files import pax
 from collector.files.indexing import indexed
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import Patience, run_abandonable
 from collector.node.ancestry import Ancestry
 from collector.node.proctop import top
 from collector.node.proctree import ProcTree
@@ -29,10 +29,6 @@ NAME = "proc.tar"
 METHOD = "proc"
 BATCH = 256 * 1024
 """Bytes that are collected before they are handed on."""
-TIMEOUT, LEAST = 5.0, 0.1
-"""Seconds that a step of reading one process may take; after many that hang, only the lesser."""
-HANGING = 60.0
-"""Seconds that all that hang may cost."""
 
 
 @dataclass
@@ -41,11 +37,11 @@ class _Archive:
 
     capture: ContainerCapture
     tree: ProcTree
+    patience: Patience
     notes: SourceNotes = field(default_factory=SourceNotes)
     hung: Names = field(default_factory=Names)
-    missed: int = 0
-    """Processes for which there was no time."""
-    _spent: float = 0
+    late: bool = False
+    """Whether there was no time for all."""
     _waiting: bytearray = field(default_factory=bytearray)
 
     async def blocks(self, family: Ancestry, pids: Sequence[int]) -> AsyncIterator[Buffer]:
@@ -53,34 +49,35 @@ class _Archive:
         sources: list[tuple[str, Iterator[bytes]]] = [("/proc", top(self.tree, family.first))]
         sources += [(f"/proc/{pid}", self.tree.ancestor(pid)) for pid in reversed([*family.above])]
         sources += [(f"/proc/{pid}", self.tree.process(pid)) for pid in pids]
-        for position, (name, source) in enumerate(sources):
+        for name, source in sources:
             if self.capture.is_over:
-                self.missed = len(sources) - position
+                self.late = True
                 break
             async for block in self._batches(name, source):
                 yield block
-        if self.hung.total or self.missed or self.tree.cut.total or self.tree.crowded.total:
+        if self.hung.total or self.late or self.tree.cut.total or self.tree.crowded.total:
             self.notes.flags.add(Flag.TRUNCATED)
         yield bytes(self._waiting) + pax.END
 
     async def _batches(self, name: str, source: Iterator[bytes]) -> AsyncIterator[bytes]:
         """Read in threads, each member whole: a thread that does not come back ends only this."""
-        seconds = TIMEOUT if self._spent < HANGING else LEAST
         try:
-            while part := await run_abandonable(seconds, name, _some, source):
+            more = True
+            while more:
+                part, more = await run_abandonable(self.patience.now, name, _some, source)
                 self._waiting += part
                 if len(self._waiting) >= BATCH:
                     yield bytes(self._waiting)
                     self._waiting.clear()
         except Unavailable:
-            self._spent += seconds
+            self.patience.lost()
             self.hung.add(name)
 
     def account(self) -> None:
         """Record what is not there."""
         gap, tree = self.capture.record_gap, self.tree
-        if self.missed:
-            self.capture.record_time_gap(f"{NAME}, {self.missed} processes")
+        if self.late:
+            self.capture.record_time_gap(f"{NAME}, its rest")
         if self.hung.total:
             gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
         for (name, why), names in tree.refused.items():
@@ -98,27 +95,31 @@ def _of(names: Names) -> str:
     return f" of {names.total} processes: {names}" if names.first != [""] else ""
 
 
-def _some(source: Iterator[bytes]) -> bytes:
-    """Return some whole members; nothing at the end."""
+def _some(source: Iterator[bytes]) -> tuple[bytes, bool]:
+    """Return some whole members, and whether there may be more."""
     found = bytearray()
     for part in source:
         found += part
         if len(found) >= BATCH:
-            break
-    return bytes(found)
+            return bytes(found), True
+    return bytes(found), False
 
 
 async def store(
-    capture: ContainerCapture, tree: ProcTree, family: Ancestry, pids: Iterable[int]
+    capture: ContainerCapture,
+    tree: ProcTree,
+    family: Ancestry,
+    pids: Sequence[int],
+    patience: Patience,
 ) -> None:
-    """Store the archive and its index."""
-    archive = _Archive(capture, tree)
+    """Store the archive of these processes and of those above them, and its index."""
+    archive = _Archive(capture, tree, patience)
     names = PROC_INDEX, PROC_LOOKUP
     async with indexed(capture, archive.notes, names=names, kind=ArtifactKind.PROCESSES) as index:
         await capture.add(
             NAME,
             ArtifactKind.PROCESSES,
-            archive.blocks(family, list(pids)),
+            archive.blocks(family, pids),
             method=METHOD,
             media_type="application/x-tar",
             notes=archive.notes,

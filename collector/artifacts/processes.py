@@ -26,7 +26,7 @@ from collector.artifacts.found import Found, lack, search
 from collector.container import ContainerCapture
 from collector.documents import Names, streamed
 from collector.gaps import deleted
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import Patience, run_abandonable
 from collector.node.process_row import Room, Row, describe
 from collector.node.procfs import Process, companions
 from collector.node.proctree import ProcTree
@@ -65,7 +65,7 @@ class _Reading:
     """Processes for which there was no time."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
-    _spent: float = 0
+    patience: Patience = field(default_factory=lambda: Patience(TIMEOUT, LEAST, HANGING))
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -89,11 +89,11 @@ class _Reading:
             self.notes.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
-        seconds = TIMEOUT if self._spent < HANGING else LEAST
         try:
-            row = await run_abandonable(seconds, f"process {number}", read_row, number, self.room)
+            what, seconds = f"process {number}", self.patience.now
+            row = await run_abandonable(seconds, what, read_row, number, self.room)
         except Unavailable as hung:
-            self._spent += seconds
+            self.patience.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         for name in (row or {}).get("truncated", ()):
@@ -150,7 +150,7 @@ async def collect(capture: ContainerCapture) -> None:
     found.account(capture)
     await execs.store(capture, found.told, reading.entered)
     tree = ProcTree(reading.room.contents)
-    await procarchive.store(capture, tree, found.family, numbers)
+    await procarchive.store(capture, tree, found.family, numbers, reading.patience)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:

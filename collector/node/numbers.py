@@ -76,6 +76,13 @@ def sees_same(proc: Path) -> bool:
     return False
 
 
+def latest(proc: Path) -> int:
+    """Return a number that was given out lately, our own as `proc` has it; 0 if it does not."""
+    with suppress(OSError, ValueError):
+        return int(os.fsencode((proc / "self").readlink()))
+    return 0
+
+
 def highest(proc: Path) -> int:
     """Return the highest number that a process can have by now.
 

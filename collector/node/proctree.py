@@ -37,10 +37,9 @@ MAX_THREADS = 2048
 MAX_ENTRIES = 64 * 1024
 """Threads, and open files, of all processes together."""
 _FILES = (
-    *("stat", "status", "statm", "comm", "cmdline", "environ", "auxv", "maps", "mountinfo"),
-    *("mounts", "limits", "io", "cgroup", "stack", "wchan", "syscall", "loginuid", "sessionid"),
-    *("oom_score", "oom_score_adj", "personality", "uid_map", "gid_map", "setgroups"),
-    *("attr/current", "timens_offsets"),
+    *("stat", "status", "comm", "cmdline", "environ", "auxv", "maps", "mountinfo", "mounts"),
+    *("limits", "io", "cgroup", "stack", "wchan", "syscall", "loginuid", "sessionid"),
+    *("oom_score_adj", "uid_map", "gid_map", "attr/current"),
 )
 _ANCESTORS_FILES = ("stat", "status", "comm", "cmdline", "loginuid")
 """What tells which processes of the node led to the container's."""
