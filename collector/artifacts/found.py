@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyio import to_thread
+
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
 from collector.node.covers import Cover, covers
 from collector.node.members import MemberSearch
+from collector.node.visibility import restriction
 from collector.runtimes.runtime import ToldProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -98,6 +101,7 @@ async def search(capture: ContainerCapture) -> Found | None:
             told = await _told(capture)
             look = (first, capture.container.key, told)
             found = await run_abandonable(TIMEOUT, "processes", _look, *look)
+        await _require_sight(capture, found)
     except Unavailable as why:
         lack(capture, kind, why)
         return None
@@ -106,6 +110,14 @@ async def search(capture: ContainerCapture) -> Found | None:
     else:
         capture.hidden = found.members.hidden
     return found
+
+
+async def _require_sight(capture: ContainerCapture, found: Found | None) -> None:
+    """Tell where processes may be out of sight. Raises `Unavailable` where that is all of them."""
+    if why := await to_thread.run_sync(restriction):
+        if found is None:
+            raise Unavailable(why, reason="NotPermitted")
+        capture.record_gap("processes of others", "NotPermitted", why)
 
 
 async def _told(capture: ContainerCapture) -> ToldProcesses:

@@ -63,6 +63,8 @@ class _Reading:
     cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
+    refused: Names = field(default_factory=Names)
+    """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
     patience: Patience = field(default_factory=lambda: Patience(TIMEOUT, LEAST, HANGING))
@@ -96,6 +98,8 @@ class _Reading:
             self.patience.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
+        if row and "refused" in row:
+            self.refused.add(f"{number} ({', '.join(row['refused'])})")
         for name in (row or {}).get("truncated", ()):
             self._note_cut(number, name, (row or {}).get(name))
         return row
@@ -113,6 +117,12 @@ class _Reading:
             self.capture.record_gap(
                 f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}"
             )
+        if self.refused.total:
+            message = (
+                f"This process may not read all of {self.refused}. It needs root's rights, with "
+                "the capability SYS_PTRACE, where no policy stands against it"
+            )
+            self.capture.record_gap(f"{NAME}, parts", "NotPermitted", message)
         for pid, name, size in self.cut:
             message = f"/proc/{pid}/{name} was longer than what is kept of it"
             facts = {} if size is None else {"size": size}
@@ -178,7 +188,8 @@ def read_row(number: int, room: Room | None = None) -> Row | None:
             row = describe(process, room)
             if room:
                 room.account(process)
-            return {**row, "truncated": process.cut} if process.cut else row
+            lacks = {"truncated": process.cut, "refused": process.refused}
+            return row | {name: what for name, what in lacks.items() if what}
     except OSError:
         return None
     except (ValueError, LookupError) as error:

@@ -88,7 +88,8 @@ class Room:
 def describe(process: Process, room: Room | None = None) -> Row:
     """Return everything worth knowing of `process`. Raises `OSError` once it has ended.
 
-    A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null.
+    A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null;
+    what this process may not read is in `process.refused`.
     """
     room = room or Room()
     room.keep(process)
@@ -115,8 +116,8 @@ def describe(process: Process, room: Room | None = None) -> Row:
         "fds": _or_none(_descriptors, process, room),
         "fdsTotal": _or_none(_count, process, "fd", MAX_DESCRIPTORS),
         **(_or_none(_maps, process, room) or {"maps": None, "areas": None}),
-        "uidMap": _or_none(lambda: portable(process.read("uid_map"))),
-        "gidMap": _or_none(lambda: portable(process.read("gid_map"))),
+        "uidMap": _or_none(_text, process, "uid_map"),
+        "gidMap": _or_none(_text, process, "gid_map"),
         "status": status,
     }
 
@@ -238,6 +239,10 @@ def _strings(process: Process, name: str, ends: list[bytes], room: Room) -> Stri
     return strings(content, size if size > len(content) else 0)
 
 
+def _text(process: Process, name: str) -> Value:
+    return portable(process.read(name))
+
+
 def _link(process: Process, name: str) -> Value:
     return portable(process.link(name))
 
@@ -245,5 +250,13 @@ def _link(process: Process, name: str) -> Value:
 def _or_none(part: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return part(*arguments)
+    except PermissionError:
+        process, name = arguments[0], next(filter(_is_text, arguments), part.__name__.strip("_"))
+        process.refused.append(name)
     except OSError:
-        return None
+        pass
+    return None
+
+
+def _is_text(argument: object) -> bool:
+    return isinstance(argument, str)

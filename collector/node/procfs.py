@@ -48,6 +48,8 @@ class Process:
         """The descriptor of /proc/PID."""
         self.cut: list[str] = []
         """Files that were longer than what was read of them."""
+        self.refused: list[str] = []
+        """What of it this process may not read, as whoever reads notes it."""
         self.covered = False
         """Whether something is mounted over its folder."""
         self.kept: dict[str, bytes] | None = None
