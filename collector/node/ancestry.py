@@ -27,15 +27,16 @@ class Ancestry:
     """The parents of a container's processes."""
 
     first: int
+    limit: int = MAX_ANCESTORS
     parents: dict[int, int] = field(default_factory=dict)
     """Of each process of the container, its parent."""
     above: dict[int, int] = field(default_factory=dict)
     """Of each process of the node that leads to one of the container, its parent; 0 for none."""
 
     @classmethod
-    def of(cls, first: int, pids: Iterable[int]) -> Ancestry:
+    def of(cls, first: int, pids: Iterable[int], limit: int = MAX_ANCESTORS) -> Ancestry:
         """Look up the parents of these processes; `first` is the container's first. It blocks."""
-        family = cls(first)
+        family = cls(first, limit)
         for pid in pids:
             with suppress(OSError, StopIteration), Process.open(pid) as process:
                 family.parents[pid] = process.parent
@@ -45,7 +46,7 @@ class Ancestry:
 
     def _follow(self, pid: int) -> None:
         while pid and pid not in self.parents and pid not in self.above:
-            if len(self.above) >= MAX_ANCESTORS:
+            if len(self.above) >= self.limit:
                 return
             parent = 0
             with suppress(OSError, StopIteration), Process.open(pid) as process:

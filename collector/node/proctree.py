@@ -59,6 +59,10 @@ class ProcTree:
     contents: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
     """What is known of processes, by the names beneath their folder."""
     left: int = MAX_TREE
+    little: int = LITTLE
+    """Bytes of each file after that."""
+    threads: int = MAX_THREADS
+    """Threads of one process."""
     entries: int = MAX_ENTRIES
     refused: defaultdict[tuple[str, str], Names] = field(default_factory=lambda: defaultdict(Names))
     """The processes of which a file could not be read, by its name and why."""
@@ -177,7 +181,9 @@ class _Folder:
             yield self._tree.file(f"{self._pid}/{name}", content, self._owner)
 
     def _read(self, process: Process, name: str, limit: int) -> bytes:
-        limit = min(limit, _LIMITS.get(name, limit), limit if self._tree.left > 0 else LITTLE)
+        limit = min(
+            limit, _LIMITS.get(name, limit), limit if self._tree.left > 0 else self._tree.little
+        )
         cuts = len(process.cut)
         content = process.read(name, limit)
         if len(process.cut) > cuts:
@@ -240,7 +246,7 @@ class _Folder:
 
     def _threads(self) -> Iterator[bytes]:
         yield self._tree.folder(f"{self._pid}/task", self._owner)
-        for number in self._numbers("task", MAX_THREADS):
+        for number in self._numbers("task", self._tree.threads):
             yield self._tree.folder(f"{self._pid}/task/{number}", self._owner)
             for name in _THREADS_FILES:
                 yield from self.file(f"task/{number}/{name}")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from collector.node import ancestry
 from collector.node.ancestry import Ancestry
 from collector.node.procfs import HOST_PROC
 
@@ -40,8 +39,5 @@ def test_who_was_started_from_outside(proc: Path) -> None:
     assert family.rows()[0]["cmdline"] == ["x", "-y"]
 
 
-def test_no_more_are_followed_than_there_is_room_for(
-    proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ancestry, "MAX_ANCESTORS", 1)
-    assert Ancestry.of(70, [70, 72]).above == {5: 1}
+def test_no_more_are_followed_than_there_is_room_for(proc: Path) -> None:
+    assert Ancestry.of(70, [70, 72], limit=1).above == {5: 1}

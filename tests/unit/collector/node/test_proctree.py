@@ -12,7 +12,6 @@ import pytest
 
 from collector.artifacts.processes import read_row
 from collector.files import pax
-from collector.node import proctree
 from collector.node.process_row import Room
 from collector.node.procfs import HOST_PROC
 from collector.node.proctop import top
@@ -115,11 +114,8 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_threads_and_open_files_are_bounded_and_told(
-    proc: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(proctree, "MAX_THREADS", 3)
-    tree = ProcTree(entries=7)
+def test_threads_and_open_files_are_bounded_and_told(proc: Path) -> None:
+    tree = ProcTree(entries=7, threads=3)
     with opened(tree.process(7)) as tar:
         names = tar.getnames()
     assert sum(name.startswith("proc/7/fd/") for name in names) == 5
@@ -131,10 +127,9 @@ def test_threads_and_open_files_are_bounded_and_told(
     assert tree.crowded.first == ["/proc/7/fd", "/proc/7/task"]
 
 
-def test_long_files_are_cut_and_told(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proctree, "LITTLE", 10)
+def test_long_files_are_cut_and_told(proc: Path) -> None:
     (proc / "7/maps").write_bytes(b"x" * 100)
-    tree = ProcTree(left=0)
+    tree = ProcTree(left=0, little=10)
     with opened(tree.process(7)) as tar:
         assert content(tar, "proc/7/maps") == b"x" * 10
     assert tree.cut.first == ["/proc/7/maps"]
