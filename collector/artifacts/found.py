@@ -93,31 +93,27 @@ def _hidden(capture: ContainerCapture, what: str, message: str, **facts: str | i
 
 async def search(capture: ContainerCapture) -> Found | None:
     """Find the container's processes; where there are none to see, record why they are missing."""
-    kind, found = ArtifactKind.PROCESSES, None
+    kind, found, why = ArtifactKind.PROCESSES, None, None
     try:
         with suppress(FileNotFoundError, ProcessLookupError):
             container = await capture.runtime.inspect(capture.container)
             first = await capture.runtime.process(container)
-            told = await _told(capture)
-            look = (first, capture.container.key, told)
+            look = (first, capture.container.key, await _told(capture))
             found = await run_abandonable(TIMEOUT, "processes", _look, *look)
-        await _require_sight(capture, found)
-    except Unavailable as why:
-        lack(capture, kind, why)
-        return None
+    except PermissionError as error:
+        why = Unavailable(f"/proc refuses: {error}", reason="NotPermitted")
+    except Unavailable as error:
+        why = error
+    restricted = await to_thread.run_sync(restriction)
     if found is None:
-        lack(capture, kind)
-    else:
-        capture.hidden = found.members.hidden
+        runs = why is None or why.reason != "NotRunning"
+        unseen = restricted and runs and capture.runtime.machine is not None
+        lack(capture, kind, Unavailable(restricted, reason="NotPermitted") if unseen else why)
+        return None
+    if restricted:
+        capture.record_gap("processes of others", "NotPermitted", restricted)
+    capture.hidden = found.members.hidden
     return found
-
-
-async def _require_sight(capture: ContainerCapture, found: Found | None) -> None:
-    """Tell where processes may be out of sight. Raises `Unavailable` where that is all of them."""
-    if why := await to_thread.run_sync(restriction):
-        if found is None:
-            raise Unavailable(why, reason="NotPermitted")
-        capture.record_gap("processes of others", "NotPermitted", why)
 
 
 async def _told(capture: ContainerCapture) -> ToldProcesses:

@@ -80,19 +80,16 @@ class _Archive:
             self.capture.record_time_gap(f"{NAME}, its rest")
         if self.hung.total:
             gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
-        for (name, why), names in tree.refused.items():
-            message = f"{name} could not be read ({why})" + _of(names)
-            gap(f"{NAME}, {name}", "Unreadable", message, requested=False)
+        if tree.refusing.total:
+            files = "; ".join(f"{why}: {', '.join(names)}" for why, names in tree.refused.items())
+            message = f"Of {tree.refusing} some files could not be read. {files}"
+            gap(f"{NAME}, files", "Unreadable", message, requested=False)
         if tree.cut.total:
             message = f"Longer than what is kept of them: {tree.cut}"
             gap(f"{NAME}, rest of files", "TooLarge", message)
         if tree.crowded.total:
             message = f"Not all threads, or open files, are in: {tree.crowded}"
             gap(f"{NAME}, entries of folders", "TooMany", message)
-
-
-def _of(names: Names) -> str:
-    return f" of {names.total} processes: {names}" if names.first != [""] else ""
 
 
 def _some(source: Iterator[bytes]) -> tuple[bytes, bool]:

@@ -231,8 +231,10 @@ class Boundary:
         self._proc = proc
         with Process.open(pid, proc) as first:
             paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
-            self._spaces = {first.link("ns/pid"): True}
-            self._private = first.nested
+            self._spaces = dict[bytes, bool]()
+            with suppress(PermissionError):  # the cgroups have to do
+                self._spaces[first.link("ns/pid")] = True
+            self._private = bool(self._spaces) and first.nested
         self.groups = {name: path for name, path in paths.items() if path.strip("/.")}
         """The container's cgroup in each hierarchy that has one for it."""
 

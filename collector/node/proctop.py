@@ -41,7 +41,7 @@ def top(tree: ProcTree, first: int) -> Iterator[bytes]:
         try:
             yield tree.file(name, _read(host_proc() / name))
         except OSError as error:
-            tree.refuse(name, error)
+            tree.refuse(name, error, name)
     for kind, (space, names) in _INNER.items():
         try:
             with ThreadPoolExecutor(1, "space") as pool:
@@ -49,7 +49,7 @@ def top(tree: ProcTree, first: int) -> Iterator[bytes]:
             for name, content in found.items():
                 yield tree.file(name, content)
         except OSError as error:
-            tree.refuse(space, error)
+            tree.refuse(space, error, str(first))
     yield tree.link("self", b"%d" % first)
     yield tree.link("net", b"self/net")
     yield tree.link("mounts", b"self/mounts")

@@ -18,7 +18,6 @@ import errno
 import os
 import tarfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -64,14 +63,17 @@ class ProcTree:
     threads: int = MAX_THREADS
     """Threads of one process."""
     entries: int = MAX_ENTRIES
-    refused: defaultdict[tuple[str, str], Names] = field(default_factory=lambda: defaultdict(Names))
-    """The processes of which a file could not be read, by its name and why."""
+    refused: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Sorts of files that could not be read, by why; in order."""
+    refusing: Names = field(default_factory=Names)
+    """Processes of which some could not."""
     cut: Names = field(default_factory=Names)
     """Files that are not there as a whole."""
     crowded: Names = field(default_factory=Names)
     """Folders of which not all entries are there."""
     _networks: dict[bytes, int] = field(default_factory=dict)
     """The process that has the tables of a network namespace."""
+    _last: str = ""
     _now: int = field(default_factory=lambda: int(time.time()))
 
     def folder(self, name: str, owner: tuple[int, int] = (0, 0)) -> bytes:
@@ -110,11 +112,14 @@ class ProcTree:
             if process or known:
                 yield from _Folder(self, pid, process, known).members(self._networks)
 
-    def refuse(self, name: str, error: OSError, whose: str = "") -> None:
-        """Note what could not be read, unless it is not there."""
+    def refuse(self, name: str, error: OSError, whose: str) -> None:
+        """Note what of whom could not be read, unless it is not there."""
         if error.errno not in _NOT_THERE:
             sort = "/".join("N" if part.isdigit() else part for part in name.split("/"))
-            self.refused[sort, error.strerror or str(error)].add(whose)
+            self.refused.setdefault(error.strerror or str(error), {})[sort] = None
+            if whose != self._last:
+                self.refusing.add(f"/proc/{whose}")
+            self._last = whose
 
     def ancestor(self, pid: int) -> Iterator[bytes]:
         """Yield the little of a process that tells who it is.

@@ -22,14 +22,15 @@ def restriction() -> str:
     with suppress(OSError, ValueError):
         mounts = parse_table(Path("/proc/self/mountinfo").read_bytes())
         mount = holder(os.fsencode(host_proc()), mounts)
-        options = mount.options.split(b",") if mount and mount.kind == b"proc" else []
-        for option in options:
-            name, _, value = option.partition(b"=")
-            if name == b"hidepid" and value not in _OPEN and not _may_trace():
-                return (
-                    f"{host_proc()} is mounted with hidepid={value.decode(errors='replace')}: this "
-                    "process sees only those of its own user. Give it the capability SYS_PTRACE"
-                )
+        given = mount.options.split(b",") if mount and mount.kind == b"proc" else []
+        options = dict(option.partition(b"=")[::2] for option in given)
+        hiding = options.get(b"hidepid", b"off")
+        trusted = int(options.get(b"gid", b"0")) in {os.getegid(), *os.getgroups()}
+        if hiding not in _OPEN and not trusted and not _may_trace():
+            return (
+                f"{host_proc()} is mounted with hidepid={hiding.decode(errors='replace')}: this "
+                "process sees only those of its own user. Give it the capability SYS_PTRACE"
+            )
     return ""
 
 

@@ -19,7 +19,7 @@ from collector.node.procfs import HOST_PROC, pids
 from forensics_core.api.order import ArtifactKind
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.mounting import gap
+from tests.integration.collector.mounting import FORENSICS, gap
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="who hides processes is root")
 
@@ -121,3 +121,61 @@ async def test_a_process_that_a_listing_leaves_out_is_found_by_all_other_ways(
     assert search.hidden == [hidden] and search.untried == 0
     assert search.found[hidden] == {"children", "cgroup", "number"}
     assert search.found[first] >= {"listing", "cgroup"}
+
+
+async def collect_without_ptrace(bundle: Bundle, container: str, proc: Path) -> None:
+    """Capture as root without the capability SYS_PTRACE, by a /proc mounted at `proc`."""
+    # Of the group 0 hidepid keeps nothing.
+    group = ["--regid=65534", "--clear-groups"]
+    limits = ["setpriv", *group, "--bounding-set=-sys_ptrace", "--inh-caps=-all", "--"]
+    to = f"--to={bundle.folder.parent.as_uri()}"
+    what = ["collect", f"docker://{container}", to, "--artifact=processes"]
+    done = await to_thread.run_sync(
+        lambda: subprocess.run(
+            [*limits, FORENSICS, *what, "-o", "json"],
+            env={**os.environ, HOST_PROC: str(proc)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    )
+    assert done.returncode == 4, done.stderr
+    (folder,) = (path.parent for path in bundle.folder.parent.rglob("manifest.json"))
+    await to_thread.run_sync(folder.rename, bundle.folder)
+
+
+@pytest.fixture
+def hidepid(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def test_processes_that_hidepid_keeps_from_us_are_not_called_ended(
+    node: Engine, image: str, bundle: Bundle, hidepid: Path
+) -> None:
+    async with node.container(image, WORK, User="1000") as container:
+        await collect_without_ptrace(bundle, container, hidepid)
+    found = gap(bundle, "processes")
+    assert (found.reason, found.requested) == ("NotPermitted", True) and "hidepid" in found.message
+
+
+async def test_some_processes_that_hidepid_keeps_from_us(
+    node: Engine, image: str, bundle: Bundle, hidepid: Path
+) -> None:
+    async with node.container(image, WORK, User="0:65534") as container:
+        await collect_without_ptrace(bundle, container, hidepid)
+    assert gap(bundle, "processes of others").requested
+
+
+async def test_parts_of_processes_that_we_may_not_read(
+    node: Engine, image: str, bundle: Bundle
+) -> None:
+    async with node.container(image, WORK, User="1000") as container:
+        first = await node.pid(container)
+        await collect_without_ptrace(bundle, container, Path("/proc"))
+    found = gap(bundle, "processes.json, parts")
+    assert (found.reason, found.requested) == ("NotPermitted", True)
+    assert f"{first} (exe, cwd, root," in found.message

@@ -148,7 +148,8 @@ def test_what_may_not_be_read_is_told_by_its_sort() -> None:
     tree.refuse("fdinfo/12", PermissionError(errno.EACCES, "Permission denied"), "7")
     tree.refuse("fdinfo/13", PermissionError(errno.EACCES, "Permission denied"), "7")
     tree.refuse("stack", FileNotFoundError(errno.ENOENT, "No such file"), "7")
-    assert [*tree.refused] == [("fdinfo/N", "Permission denied")]
+    assert tree.refused == {"Permission denied": {"fdinfo/N": None}}
+    assert tree.refusing.first == ["/proc/7"]
 
 
 def test_a_link_to_a_name_of_any_length_and_bytes() -> None:

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 T = TypeVar("T")
-_SETRESUID = {"x86_64": 117, "aarch64": 147}
+_CALLS = {"x86_64": (116, 119, 117), "aarch64": (159, 149, 147)}
+"""setgroups, setresgid, setresuid: as system calls they are of one thread only."""
 NOBODY = 65534
 
 
@@ -31,11 +32,12 @@ def as_nobody(action: Callable[[], T]) -> T:
     """Run something in a thread that has given up root's rights; the others keep them."""
 
     def work() -> T:
-        number = _SETRESUID[platform.machine()]
-        keep = ctypes.c_long(-1)
-        assert (
-            ctypes.CDLL(None).syscall(ctypes.c_long(number), keep, ctypes.c_long(NOBODY), keep) == 0
-        )
+        groups, group, user = _CALLS[platform.machine()]
+        keep, nobody = ctypes.c_long(-1), ctypes.c_long(NOBODY)
+        call = ctypes.CDLL(None).syscall
+        assert call(ctypes.c_long(groups), ctypes.c_long(0), None) == 0
+        assert call(ctypes.c_long(group), keep, nobody, keep) == 0
+        assert call(ctypes.c_long(user), keep, nobody, keep) == 0
         return action()
 
     with ThreadPoolExecutor(1) as pool:
