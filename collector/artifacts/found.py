@@ -65,13 +65,6 @@ class Found:
             _hidden(capture, f"covered process {pid}", message, pid=pid)
         for cover in self.covers[:MAX_TOLD]:
             self._tell(capture, cover)
-        if self.members.untried:
-            message = (
-                f"There was no time to ask for {self.members.untried} of the numbers that a process"
-                " can have: one that neither /proc lists nor its parent, cgroup or runtime tells "
-                "may be missing"
-            )
-            capture.record_gap("hidden processes, the rest", "Deadline", message, requested=False)
 
     @staticmethod
     def _tell(capture: ContainerCapture, cover: Cover) -> None:

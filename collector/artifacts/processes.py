@@ -7,7 +7,8 @@ in the row's `truncated`, and under `notCaptured`; a process that could not be r
 `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
 `collector.documents`. A long table of mounts is in one row; the others that see the same
 have `mountinfoOf`, the process whose row it is. `foundBy` says by which ways a process was found,
-and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above.
+and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above;
+`numbersUntried` counts the numbers that there was no time to look for processes under.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ async def collect(capture: ContainerCapture) -> None:
     head = {
         "method": METHOD,
         "clockTicks": os.sysconf("SC_CLK_TCK"),
+        "numbersUntried": found.members.untried,
         "ancestors": found.ancestors,
     }
     await capture.add(
