@@ -1,4 +1,4 @@
-"""Writing a bundle: artifacts as they come, then the check sums, last of all the manifest.
+"""Writing a bundle: artifacts as they come, then the checksums, last of all the manifest.
 
 A bundle without a manifest is unfinished, always::
 
@@ -201,7 +201,7 @@ class BundleWriter:
     async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> FinishedBundle:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
-        listing = check_sums(sums)
+        listing = checksums(sums)
         await self._put(SHA256SUMS, listing, "text/plain; charset=utf-8")
         sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
         statement = Statement(
@@ -232,7 +232,7 @@ class BundleWriter:
             return await writer.commit()
 
 
-def check_sums(digests: Mapping[str, str]) -> bytes:
+def checksums(digests: Mapping[str, str]) -> bytes:
     """Return what `SHA256SUMS` holds, from each object's name to its SHA-256."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 
