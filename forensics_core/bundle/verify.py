@@ -240,9 +240,7 @@ class Verifier:
     async def _check(self, expected: ExpectedObject) -> Problem | None:
         checksums = expected.name == SHA256SUMS
         async with aclosing(self._bundle.read(expected.name)) as blocks:
-            problem = await check_object(
-                blocks, expected, self._keep if checksums else self._count
-            )
+            problem = await check_object(blocks, expected, self._keep if checksums else self._count)
         if checksums:
             self._checksums_read = problem is None or problem.kind is ProblemKind.MISMATCH
         return problem

@@ -124,25 +124,29 @@ class BundleWriter:
                 await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
         notes = notes or SourceNotes()
-        artifact = Artifact(
-            name=spec.name,
-            kind=spec.kind,
-            container=spec.container,
-            media_type=spec.media_type,
-            method=spec.method,
-            compression=spec.compression,
-            sha256=stored.sha256,
-            size=kept.size,
-            original_sha256=original.sha256,
-            original_size=original.size,
-            started_at=started,
-            finished_at=datetime.now(UTC),
-            seconds=round(time.monotonic() - clock, 6),
-            version_id=kept.version_id,
-            crc64nvme=kept.crc64nvme,
-            flags=tuple(sorted(notes.flags)),
-            remarks=self._with_room(notes.remarks),
-            remarks_total=notes.remarks_total,
+        # Not by the constructor, whose `UsageError` would end the capture: a store may well name a
+        # version that no manifest can hold, and then the artifact is a gap.
+        artifact = Artifact.model_validate(
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "container": spec.container,
+                "media_type": spec.media_type,
+                "method": spec.method,
+                "compression": spec.compression,
+                "sha256": stored.sha256,
+                "size": kept.size,
+                "original_sha256": original.sha256,
+                "original_size": original.size,
+                "started_at": started,
+                "finished_at": datetime.now(UTC),
+                "seconds": round(time.monotonic() - clock, 6),
+                "version_id": kept.version_id,
+                "crc64nvme": kept.crc64nvme,
+                "flags": tuple(sorted(notes.flags)),
+                "remarks": self._with_room(notes.remarks),
+                "remarks_total": notes.remarks_total,
+            }
         )
         self.artifacts.append(artifact)
         self.meter.artifacts_done += 1
