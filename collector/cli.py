@@ -16,10 +16,10 @@ from collector.node.io_priority import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import object_lock_options, output_option, owner_option
+from forensics_core.cli.program import Terminated, run
 from forensics_core.cli.progress import progress
-from forensics_core.cli.render import counted, prose, say, say_json, size
-from forensics_core.cli.running import Terminated, run
+from forensics_core.cli.render import clean_message, counted, print_json, print_text, size
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,13 +96,7 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
     callback=_requestable,
     help="The incident it belongs to.",
 )
-@click.option("--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long.")
-@click.option(
-    "--retention-mode",
-    type=click.Choice([mode.value for mode in RetentionMode], case_sensitive=False),
-    help="Object Lock: who may lift it.  [default: Governance]",
-)
-@click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it.")
+@object_lock_options
 @click.option(
     "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
 )
@@ -232,12 +226,12 @@ def _list(scheme: str, output: str) -> None:
     rows = run(work)
     if output == "json":
         names = ("containerID", "pod", "name", "image", "state")
-        say_json({"containers": [dict(zip(names, row, strict=True)) for row in rows]})
+        print_json({"containers": [dict(zip(names, row, strict=True)) for row in rows]})
         return
     for row in rows:
         where = f"{row.pod}/{row.name}" if row.pod else row.name
-        say(prose(f"{row.container_id}  {row.state:8}  {where}  {row.image}"))
-    say(f"{counted(len(rows), 'container')}")
+        print_text(clean_message(f"{row.container_id}  {row.state:8}  {where}  {row.image}"))
+    print_text(f"{counted(len(rows), 'container')}")
 
 
 def _require(**given: object) -> None:
@@ -276,20 +270,23 @@ def _capture(
 
 def _show(result: Result, output: str) -> None:
     if output == "json":
-        say_json(_summary(result))
+        print_json(_summary(result))
         return
     for gap in result.statement.predicate.not_captured:
         title = "Missing" if gap.requested else "Note"
         of = f" of {gap.container}" if gap.container else ""
-        say(prose(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
+        print_text(clean_message(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
     store = result.statement.predicate.store
     if store and not store.conditional_writes:
-        say("Note: the store does not refuse to replace an object: only unique names protect these")
+        print_text(
+            "Note: the store does not refuse to replace an object: only unique names protect these"
+        )
     artifacts = result.statement.predicate.artifacts
     stored = size(sum(artifact.size for artifact in artifacts))
+    where = clean_message(result.location)
     how = "Captured in part" if result.partial else "Captured"
-    say(f"{how}: {counted(len(artifacts), 'artifact')}, {stored}, in {prose(result.location)}")
-    say(f"manifest sha256:{result.manifest_sha256}")
+    print_text(f"{how}: {counted(len(artifacts), 'artifact')}, {stored}, in {where}")
+    print_text(f"manifest sha256:{result.manifest_sha256}")
 
 
 def _summary(result: Result) -> dict[str, object]:

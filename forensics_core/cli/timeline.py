@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import owner_option
-from forensics_core.cli.render import prose
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ def timeline_command(
 
     wanted = Filter(
         containers=containers,
-        since=_moment(since),
-        until=_moment(until),
+        since=_parse_time(since),
+        until=_parse_time(until),
         changes_only=changes_only,
         around=around or "",
         window=window * SECOND,
@@ -89,7 +88,7 @@ def timeline_command(
     run(partial(_print, location, expected_bucket_owner, layout, wanted))
 
 
-def _moment(text: str | None) -> int | None:
+def _parse_time(text: str | None) -> int | None:
     from forensics_core.readers.timeline.entry import from_stamp
 
     if text is None:
@@ -105,13 +104,13 @@ async def _print(location: str, owner: str | None, layout: str, wanted: Filter) 
     from forensics_core.readers.timeline.timeline import Notes
 
     notes = Notes()
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         if layout == "bodyfile":
             await _print_bodyfile(bundle, wanted, notes)
         else:
             await _print_entries(bundle, layout, wanted, notes)
     for line in notes.missing:
-        click.echo(f"Note: {prose(line)}", err=True)
+        click.echo(f"Note: {clean_message(line)}", err=True)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 
