@@ -38,6 +38,7 @@ class ClusterAccess:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Cluster]:
         """Connect. What the API server refuses in the block is told as people need it."""
+        # Its client is an extra: reading bundles needs none.
         with needing("operator", "Talking to a cluster"):
             from forensics_core.kube import connect
         with explained_refusals(self.namespace):
@@ -110,6 +111,7 @@ def explained_refusals(namespace: str) -> Iterator[None]:
 def _explanation(message: str, error: ClusterError, namespace: str) -> tuple[str, str]:
     if _DENIED.match(message):
         return _DENIED.sub("", message), "The cluster's admission policy refused the request"
+    # Nothing but its words tells an unknown resource from an unknown name: both are a 404.
     if isinstance(error, NotFound) and any(said in message for said in _UNKNOWN_KIND):
         return (
             "The cluster knows no PodCheckpoints",

@@ -87,6 +87,8 @@ async def _as_oci(
 
     there = []
     for name in names:
+        # Before anything is written: of several containers one without an archive is no reason to
+        # stop.
         try:
             _note_truncated(archives_of(bundle, name))
             there.append(name)

@@ -56,6 +56,7 @@ def _print_result(fetched: Fetched, output: str) -> None:
         print_json(_as_json(fetched))
     else:
         _print(fetched)
+    # Last, so that all of it is printed: the error only counts them.
     fetched.raise_for_problems()
 
 

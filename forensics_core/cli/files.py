@@ -55,6 +55,8 @@ def parse_container_path(text: str) -> ContainerPath:
     container, colon, path = text.partition(":")
     if not container or not colon:
         raise UsageError(f"'{text}' names no file", hint="Name it as CONTAINER:PATH")
+    # One slash in front: `normpath` keeps two of them, as POSIX lets these mean something else. And
+    # bytes, as a name in a container need not be UTF-8.
     return ContainerPath(container, os.fsencode(posixpath.normpath("/" + path.lstrip("/"))))
 
 
@@ -128,6 +130,7 @@ def _line(row: Row, whole_path: bool) -> str:
     name = row.path if whole_path else row.path[row.path.rfind(b"/") + 1 :] or row.path
     arrow = {"symlink": " -> ", "hardlink": " link to "}.get(row.kind, "")
     target = arrow and arrow + clean(os.fsdecode(row.target))
+    # A hard link has no bytes of its own in the archive: 0 would look like an empty file.
     length = "link" if row.kind == "hardlink" else row.size
     return (
         f"{mode} {row.uid:>5} {row.gid:>5} {length:>12} {human_time(row.mtime)} "
@@ -184,6 +187,7 @@ async def _print_file(location: str, owner: str | None, where: ContainerPath, up
         _check_holes(row.size, row.size - row.stored if row.sparse else 0)
         async with aclosing(read_file(bundle, index, row)) as blocks:
             async for block in blocks:
+                # In a thread: a pager that stands still must not keep signals from being heard.
                 await to_thread.run_sync(sys.stdout.buffer.write, block)
         await to_thread.run_sync(sys.stdout.buffer.flush)
 
@@ -206,6 +210,7 @@ def _seekable_stdout() -> int | None:
     except OSError:
         return None
     regular = stat.S_ISREG(os.fstat(number).st_mode)
+    # Opened with `>>`, Linux writes at the end, whatever position `pwrite` names.
     appends = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_APPEND
     return number if regular and not appends else None
 
@@ -214,8 +219,10 @@ async def _write_sparse(
     file: int, pieces: AsyncGenerator[tuple[int, bytes], None], whole: int
 ) -> None:
     """Write the data of a sparse file to where it belongs, from the file's position on."""
+    # Not from 0: in `(date; forensics cat ...) > FILE` somebody was there before.
     begin = await to_thread.run_sync(os.lseek, file, 0, os.SEEK_CUR)
     try:
+        # First of all: it makes the hole at the end, and says if there is no such size here.
         await to_thread.run_sync(os.ftruncate, file, begin + whole)
     except (OSError, OverflowError) as error:
         raise ForensicsError(
@@ -225,6 +232,7 @@ async def _write_sparse(
     async with aclosing(pieces):
         async for offset, block in pieces:
             await to_thread.run_sync(_write_at, file, block, begin + offset)
+    # For whoever goes on writing to it: `pwrite` leaves the position where it was.
     await to_thread.run_sync(os.lseek, file, begin + whole, os.SEEK_SET)
 
 

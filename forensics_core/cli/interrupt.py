@@ -25,6 +25,7 @@ def _exit(_: int, __: FrameType | None) -> None:
 def exit_on_sigint() -> None:
     """End on Ctrl-C, if this process is the command and not somebody who imports it."""
     ours = os.path.basename(sys.argv[0]) in _PROGRAMS  # noqa: PTH119  # pathlib takes long to load
+    # Whoever ignores it keeps doing so: scripts start jobs in the background like that.
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)
 
@@ -33,6 +34,7 @@ def exit_on_sigint() -> None:
 def raise_on_sigint() -> Iterator[None]:
     """Let Ctrl-C raise `KeyboardInterrupt` in the block, which cleans up."""
     ours = signal.getsignal(signal.SIGINT) is _exit
+    # Asyncio, which cancels the work on Ctrl-C, takes over from this handler only.
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

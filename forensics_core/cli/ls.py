@@ -113,6 +113,7 @@ def _print(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) 
     print_text(f"Total     {counted(len(rows), 'artifact')}, {stored} stored\n")
     cells = [
         [size(row.original_size), size(row.size), _flags(row), row.name]
+        # The manifest has them as they were stored, the most volatile first.
         for row in sorted(rows, key=lambda row: row.name)
     ]
     print_text(table(["SIZE", "STORED", "FLAGS", "NAME"], cells, right="SIZE STORED"))

@@ -52,6 +52,7 @@ class Forensics(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command; a plugin that cannot be loaded says so when it is used."""
+        # Ours first: no plugin takes the place of `verify`.
         if cmd_name in _COMMANDS:
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -130,6 +131,7 @@ def _plugins() -> dict[str, EntryPoint]:
 def _load(plugin: EntryPoint) -> click.Command:
     try:
         command = plugin.load()
+    # Whatever it is that a plugin lacks: the other commands are to work.
     except Exception as error:
         return _broken(plugin.name, f"{type(error).__name__}: {error}")
     if isinstance(command, click.Command):
@@ -152,5 +154,6 @@ def _broken(name: str, why: str) -> click.Command:
         params=[click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)],
         context_settings={"ignore_unknown_options": True},
         short_help="(cannot be loaded)",
+        # Its help would be that of a command which takes anything; why it is broken helps more.
         add_help_option=False,
     )

@@ -106,6 +106,7 @@ async def _pod(cluster: Cluster, checkpoint: PodCheckpoint) -> Object:
 
 
 def _containers(pod: Object) -> Iterator[dict[str, str]]:
+    # From the spec, as a container that was never created has no status.
     for kind, group, statuses in _KINDS:
         status = {one["name"]: one for one in pod.get("status", {}).get(statuses) or ()}
         for one in pod["spec"].get(group) or ():
@@ -113,8 +114,10 @@ def _containers(pod: Object) -> Iterator[dict[str, str]]:
 
 
 def _container(spec: Object, kind: str, status: Object) -> dict[str, str]:
+    # That is how Kubernetes spells a sidecar.
     if kind == "init" and spec.get("restartPolicy") == "Always":
         kind = "sidecar"
+    # The state is the one key that is there: waiting, running or terminated.
     state = next(iter(status.get("state") or {}), "not created")
     return {
         "name": spec["name"],

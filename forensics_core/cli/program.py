@@ -47,6 +47,8 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 async def _until_terminated(work: Callable[[], Awaitable[T]]) -> T:
     # A list, as the result may be there when the signal comes: then it counts, and not the signal.
     results: list[T] = []
+    # Left alone, SIGTERM would end the process where it is, with uploads open in the bucket and
+    # containers paused.
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with task_group() as tasks:
             tasks.start_soon(_cancel_on, signals, tasks.cancel_scope)
@@ -70,6 +72,7 @@ def exit_on_error(*, debug: bool) -> Iterator[None]:
     """
     try:
         yield
+    # Of a closed pipe click makes the exit code 1 without a word, which `| head` expects.
     except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
     except (Exception, KeyboardInterrupt) as error:

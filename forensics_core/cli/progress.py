@@ -53,6 +53,7 @@ async def progress(
         return
     # In a thread, because rich looks at the file system when it is loaded.
     screen: Console = console if console else await to_thread.run_sync(_standard_error)
+    # A dumb terminal, as in Emacs, has no cursor that could go back to redraw anything.
     shown = _bar if screen.is_terminal and not screen.is_dumb_terminal else _lines
     async with shown(meter, title, screen, interval):
         yield
@@ -79,6 +80,7 @@ def _live(meter: Meter, title: str, console: Console) -> Live:
         get_renderable=lambda: _bar_row(meter, title, console.width),
         console=console,
         refresh_per_second=REFRESHES,
+        # Rich would move what is printed meanwhile to its own console, the standard error.
         redirect_stdout=False,
         redirect_stderr=False,
     )
@@ -98,6 +100,7 @@ def _bar_row(meter: Meter, title: str, width: int) -> RenderableType:
     grid.add_column(no_wrap=True, min_width=len(title))
     grid.add_column(width=room)
     grid.add_column(no_wrap=True, overflow="ellipsis")
+    # Without a total it runs to and fro: nobody knows the size of a live source before.
     bar = ProgressBar(total=total, completed=done, width=room, pulse=total is None)
     grid.add_row(Text(title, style="bold"), bar, Text(numbers))
     return Group(grid, Text(current)) if (current := current_work(meter)) else grid
@@ -118,6 +121,7 @@ async def _lines(
         tasks.start_soon(_print_lines, meter, title, console, interval)
         yield
         tasks.cancel_scope.cancel()
+    # Once more: the last one of the interval does not have the end.
     await _print_line(meter, title, console)
 
 

@@ -26,6 +26,7 @@ def clean(text: str) -> str:
 
     A backslash is doubled, so that two different names never look the same.
     """
+    # Doubled first: the backslashes that escaping puts in are single ones.
     return clean_message(text.replace("\\", "\\\\"))
 
 
@@ -98,12 +99,15 @@ async def print_json_list(head: Mapping[str, Any], name: str, batches: AsyncIter
     It is whole JSON also where reading ends with an error, which is its field `error` then.
     """
     separator = f"{json.dumps(head)[:-1]}, {json.dumps(name)}: [\n"
+    # Row by row: a container has millions of files, and they are not held here.
     try:
         async for rows in batches:
             for row in rows:
                 sys.stdout.write(separator + json.dumps(row))
                 separator = ",\n"
     except ForensicsError as error:
+        # Before the first row nothing was printed, and the line on the standard error is all there
+        # is.
         if separator == ",\n":
             sys.stdout.write(f'\n], "error": {json.dumps(str(error))}}}\n')
         raise

@@ -57,12 +57,14 @@ async def _report(location: str, owner: str | None, output: str) -> None:
         pieces = page(story) if output.endswith(".html") else iter([markdown(story)])
         await to_thread.run_sync(_write, Path(output), pieces)
         click.echo(f"The report is in {clean_message(output)}", err=True)
+    # Once the report is there: it says what is not genuine.
     if story.findings.not_genuine:
         raise click.exceptions.Exit(3)
 
 
 def _write(path: Path, pieces: Iterator[str]) -> None:
     """Write the page, which is there as a whole or not at all, for its owner alone."""
+    # Like /dev/stdout, or a FIFO: it can be written to, and not be replaced.
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(pieces)
@@ -78,8 +80,11 @@ def _write(path: Path, pieces: Iterator[str]) -> None:
 def _replacement(path: Path) -> Iterator[Path]:
     """Make a file that takes the place of `path` at the end of the block, unless that fails."""
     try:
+        # Beside it, as a file is renamed within a file system only; its name is cut, as one has 255
+        # bytes at most.
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
     except OSError as error:
+        # Of the name that was typed, not of one that nobody knows.
         raise OSError(error.errno, error.strerror, str(path)) from error
     os.close(number)
     new = Path(name)

@@ -120,6 +120,8 @@ async def _create(
     pod: str, namespace: str | None, name: str | None, given: dict[str, Any], access: ClusterAccess
 ) -> PodCheckpoint:
     async with access.connect() as cluster:
+        # As kubectl has it: a pod is looked for where the context points, wherever PodCheckpoints
+        # live.
         spec = build_spec(pod, namespace or cluster.namespace, given)
         return await access.client(cluster).create(spec, name=name)
 
@@ -155,6 +157,7 @@ _OPTIONS = {
 def pod_name(text: str) -> str:
     """Return the pod's name, which kubectl also takes as `pod/NAME`."""
     kind, _, name = text.rpartition("/")
+    # Another kind stays as it was typed, so that the error names all of it.
     return name if kind in {"", "pod", "pods", "po"} else text
 
 

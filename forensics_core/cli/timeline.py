@@ -93,6 +93,7 @@ def _parse_time(text: str | None) -> int | None:
 
     if text is None:
         return None
+    # A day alone begins at midnight, for both ends: `--until` is before then.
     day = f"{text}T00:00:00Z" if len(text) == len("2026-08-01") else text
     moment = from_stamp(day)
     if moment is None:
@@ -109,6 +110,7 @@ async def _print(location: str, owner: str | None, layout: str, wanted: Filter) 
             await _print_bodyfile(bundle, wanted, notes)
         else:
             await _print_entries(bundle, layout, wanted, notes)
+    # At the end, as it shows while the entries are read.
     for line in notes.missing:
         click.echo(f"Note: {clean_message(line)}", err=True)
     if notes.not_genuine:
@@ -128,6 +130,7 @@ async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, note
     if layout == "csv":
         sys.stdout.write(formats.csv_line(formats.CSV_HEAD) + "\n")
     async for batch in timeline(bundle, wanted, notes):
+        # A batch at a time: `click.echo` flushes, and there are millions of lines.
         sys.stdout.write("".join(f"{write(entry)}\n" for entry in batch))
 
 

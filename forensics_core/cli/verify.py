@@ -97,6 +97,7 @@ def _print_result(verification: Verification, output: str) -> None:
         print_json(_as_json(verification))
     else:
         _print(verification)
+    # Last, so that all of it is printed: the error only counts them.
     verification.raise_for_problems()
 
 

@@ -93,8 +93,8 @@ class Zstd:
 
     def finish(self) -> Buffer:
         """Return the seek table; before it an empty frame if there was nothing at all."""
-        # `zstd -d` takes the table alone for an empty file; decoders of whole buffers look for a frame
-        # that says its size, and refuse it.
+        # `zstd -d` takes the table alone for an empty file; decoders of whole buffers look for a
+        # frame that says its size, and refuse it.
         empty = b"" if self._frames else self.process(b"")
         if empty:
             self.passed(b"", empty)
