@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
 
 import click
 from click.core import ParameterSource
@@ -56,6 +56,23 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
     except ValidationError as error:
         raise click.BadParameter(error.errors()[0]["msg"]) from error
     return value
+
+
+class _GivenOptions(TypedDict):
+    """What `CaptureOptions` are made of."""
+
+    name: str
+    subpath: str
+    artifacts: tuple[str, ...]
+    compression: str
+    reason: str
+    incident: str
+    retention_days: int | None
+    retention_mode: str | None
+    legal_hold: bool
+    kms_key_id: str | None
+    deadline: int
+    pause: bool
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -136,23 +153,12 @@ def collect(
     containers: tuple[str, ...],
     to: str,
     order: Path | None,
-    name: str,
-    subpath: str,
-    artifacts: tuple[str, ...],
-    compression: str,
-    reason: str,
-    incident: str,
-    retention_days: int | None,
-    retention_mode: str | None,
-    legal_hold: bool,
-    kms_key_id: str | None,
     expected_bucket_owner: str | None,
-    pause: bool,
     runtime_endpoint: str | None,
-    deadline: int,
     gentle: bool,
     rate: int,
     output: str,
+    **given: Unpack[_GivenOptions],
 ) -> None:
     """Capture containers of this host into a bundle.
 
@@ -173,25 +179,30 @@ def collect(
         _list(containers[0].removesuffix("://"), output)
         return
     _require(containers=containers, to=to)
-    from collector.local import ARTIFACTS, CaptureOptions
-
-    options = CaptureOptions(
-        artifacts=[ArtifactKind(kind) for kind in artifacts] or ARTIFACTS,
-        compression=Compression(compression),
-        name=name,
-        subpath=subpath,
-        reason=reason,
-        incident=incident,
-        retention=_retention(retention_days, retention_mode, legal_hold),
-        encryption=Encryption(kms_key_id=kms_key_id) if kms_key_id else None,
-        deadline=deadline,
-        pause=pause,
-        rate=rate,
-    )
+    options = _capture_options(given, rate)
     result = _capture(containers, to, options, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
     if result.partial:
         raise click.exceptions.Exit(PARTIAL)
+
+
+def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
+    from collector.local import ARTIFACTS, CaptureOptions
+
+    key = given["kms_key_id"]
+    return CaptureOptions(
+        artifacts=[ArtifactKind(kind) for kind in given["artifacts"]] or ARTIFACTS,
+        compression=Compression(given["compression"]),
+        name=given["name"],
+        subpath=given["subpath"],
+        reason=given["reason"],
+        incident=given["incident"],
+        retention=_retention(given["retention_days"], given["retention_mode"], given["legal_hold"]),
+        encryption=Encryption(kms_key_id=key) if key else None,
+        deadline=given["deadline"],
+        pause=given["pause"],
+        rate=rate,
+    )
 
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
