@@ -11,11 +11,12 @@ import anyio
 
 from collector.documents import document
 from collector.files.changes import OpenLayers
+from collector.files.deletedarchive import Plan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
@@ -37,6 +38,8 @@ class Held:
     """A descriptor of the merged file system."""
     upper: HeldUpper | None = None
     """What the container wrote."""
+    deleted: Plan | None = None
+    """What only processes still have."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,8 @@ class ContainerCapture:
     """What was opened before anything was read."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
+    deleted_budget: int = DELETED_BUDGET
+    """Bytes of deleted files that are stored."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 BLOCK = 512
@@ -31,18 +31,28 @@ _TYPES = {
 
 
 def headers(
-    name: bytes, found: os.stat_result, place: int, target: bytes = b"", *, bare: bool = False
+    name: bytes,
+    found: os.stat_result,
+    place: int,
+    target: bytes = b"",
+    *,
+    bare: bool = False,
+    stored: int | None = None,
+    more: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
     """Return the headers of a member `name`, as `./etc/hosts`; `place` is what it is of.
 
-    `target` makes it another name of the member `target`; a `bare` one has no attributes. A socket
-    has none: empty. Raises `OSError` where an attribute is there and cannot be read.
+    `target` makes it another name of the member `target`; a `bare` one has no attributes. `stored`
+    are the bytes of its data, where they are not all that the file has; `more` are further records.
+    A socket has none: empty. Raises `OSError` where an attribute is there and cannot be read.
     """
     kind = _TYPES.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         return b""
     size = found.st_size if kind == tarfile.REGTYPE and not target else 0
+    size = size if stored is None else stored
     records = _records(name, found, size)
+    records += b"".join(_record(key, value) for key, value in (more or {}).items())
     if target:
         kind = tarfile.LNKTYPE
         records += _record(b"linkpath", target)
