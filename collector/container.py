@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from secrets import token_bytes
 from typing import TypeVar
 
 import anyio
@@ -70,6 +72,10 @@ class ContainerCapture:
     """The kinds of evidence that were asked for."""
     deleted_budget: int = DELETED_BUDGET
     """Bytes of deleted files that are stored."""
+    volumes: tuple[str, ...] = ()
+    """Volumes that were asked for by name, or by path in the container."""
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32))
+    """With which digests of secrets are made: of all containers the same."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

@@ -111,6 +111,13 @@ async def make_order(
     runtime: Runtime, references: Sequence[str], to: str, options: CaptureOptions
 ) -> WorkOrder:
     """Look the containers up and return the order to capture them."""
+    if options.volumes and {ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES}.isdisjoint(
+        options.artifacts
+    ):
+        raise UsageError(
+            "Volumes are named, and are not captured with what was asked for",
+            hint="Ask for 'volumes', or for 'filesystem'",
+        )
     targets = [await _target(runtime, reference) for reference in references]
     uid = uuid4()
     return WorkOrder(

@@ -155,7 +155,7 @@ class DeletedArchive:
         member = _Member(data, found, pieces, head)
         if sparse.total(pieces) <= min(pax.STEP, self.room):
             with suppress(OSError):  # then as much of it as can be read is read step by step
-                parts = (_read(data, *piece).ljust(piece[1], b"\0") for piece in pieces)
+                parts = (sparse.read(data.number, *piece) for piece in pieces)
                 member.body, member.after = b"".join(parts), os.fstat(data.number)
         return member
 
@@ -166,7 +166,7 @@ class DeletedArchive:
         if file.member not in self.losses:
             try:
                 block = await run_abandonable(
-                    self.seconds, file.member, _read, member.file, offset, length
+                    self.seconds, file.member, sparse.read, member.file.number, offset, length
                 )
             except (Unavailable, OSError) as error:
                 self._fail(file, error)
@@ -217,13 +217,3 @@ def describe(file: DeletedFile) -> dict[str, Any]:
         "holders": holders,
         "holdersTotal": file.holders,
     } | file.facts
-
-
-def _read(file: Held, offset: int, length: int) -> bytes:
-    """Return what there is of a part of a file."""
-    found = bytearray()
-    while len(found) < length and (
-        block := os.pread(file.number, length - len(found), offset + len(found))
-    ):
-        found += block
-    return bytes(found)

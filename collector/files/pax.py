@@ -133,22 +133,6 @@ def _allowing(code: int) -> Iterator[None]:
             raise
 
 
-def content(file: int, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` bytes of an open file, and the padding.
-
-    Where it has become shorter meanwhile, zeros take the place of what is missing.
-    """
-    left = size
-    while left and (block := os.read(file, min(left, STEP))):
-        left -= len(block)
-        yield block
-    while left:
-        zeros = bytes(min(left, STEP))
-        left -= len(zeros)
-        yield zeros
-    yield padding(size)
-
-
 def _seconds(nanoseconds: int) -> bytes:
     """Return seconds as GNU tar writes them: no zeros at the end."""
     sign, rest = b"-" if nanoseconds < 0 else b"", abs(nanoseconds)

@@ -101,3 +101,13 @@ def steps(pieces: Sequence[Piece], step: int = pax.STEP) -> Iterator[Piece]:
     for offset, length in pieces:
         for done in range(0, length, step):
             yield offset + done, min(step, length - done)
+
+
+def read(file: int, offset: int, length: int) -> bytes:
+    """Return that much of an open file, zeros in the place of what is not there any more."""
+    found = bytearray()
+    while len(found) < length and (
+        block := os.pread(file, length - len(found), offset + len(found))
+    ):
+        found += block
+    return bytes(found.ljust(length, b"\0"))
