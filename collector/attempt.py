@@ -56,7 +56,7 @@ class Attempt:
     """Containers that are read at the same time."""
     rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast they are read, all together."""
-    digest_key: bytes = field(default_factory=partial(token_bytes, 32))
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made."""
     captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)

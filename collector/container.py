@@ -74,7 +74,7 @@ class ContainerCapture:
     """Bytes of deleted files that are stored."""
     volumes: tuple[str, ...] = ()
     """Volumes that were asked for by name, or by path in the container."""
-    digest_key: bytes = field(default_factory=partial(token_bytes, 32))
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made: of all containers the same."""
 
     @asynccontextmanager

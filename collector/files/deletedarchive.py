@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from collector.documents import portable
@@ -89,18 +91,31 @@ class DeletedArchive:
     """Files whose turn came, whatever became of them."""
     facts: dict[bytes, tuple[DeletedFile, dict[str, Any]]] = field(default_factory=dict)
     """What the index adds to a row, by path."""
+    _folders: set[PurePosixPath] = field(default_factory=set)
     _stuck: set[tuple[int, int]] = field(default_factory=set)
     """File systems that do not answer."""
 
     async def blocks(self, files: Sequence[DeletedFile]) -> AsyncIterator[bytes]:
         """Yield the archive."""
         for file in files:
+            yield self._above(file.member)
             async for block in self._file(file):
                 yield block
             self.done.add(file.member)
             if file.member not in self.losses:
                 file.file = None
         yield pax.END
+
+    def _above(self, name: str) -> bytes:
+        """Return the directories of /proc that a name lies in, each once."""
+        found = b""
+        for folder in reversed(PurePosixPath(name).parents):
+            if folder not in self._folders:
+                self._folders.add(folder)
+                member = tarfile.TarInfo(f"./{folder}".removesuffix("/."))
+                member.type, member.mode = tarfile.DIRTYPE, 0o555
+                found += member.tobuf(tarfile.USTAR_FORMAT)
+        return found
 
     async def _file(self, file: DeletedFile) -> AsyncIterator[bytes]:
         member = await self._begin(file)

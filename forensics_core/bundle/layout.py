@@ -53,6 +53,8 @@ UPPER_LOOKUP = "upper.lookup.jsonl.zst"
 DELETED_ARCHIVES = ("deleted.tar.zst", "deleted.tar")
 """What the archive of files that only processes still hold can be called; the names in it are those
 of /proc: `1234/exe`."""
+DELETED_FOLDER = b"/(deleted)"
+"""Where readers show what is in it, among a container's files."""
 DELETED_INDEX = "deleted.index.jsonl.zst"
 DELETED_LOOKUP = "deleted.lookup.jsonl.zst"
 """As those of the file system."""

@@ -55,12 +55,12 @@ def archive(bundle: Bundle) -> dict[str, tuple[bytes, dict[str, Any]]]:
     rows = {row["path"]: row for row in map(json.loads, read(bundle, INDEX).splitlines())}
     found = {}
     with tarfile.open(fileobj=io.BytesIO(read(bundle, "deleted.tar.zst"))) as archived:
-        for member in archived.getmembers():
+        for member in filter(tarfile.TarInfo.isreg, archived.getmembers()):
             content = archived.extractfile(member)
             assert content
             name = member.name.removeprefix("./")
             found[name] = content.read(), rows["/" + name]
-    assert len(found) == len(rows)
+    assert len(found) == len([row for row in rows.values() if row["type"] == "file"])
     return found
 
 
