@@ -137,7 +137,7 @@ class FileIndex:
 
     async def _gather(
         self, directory: bytes, real: bytes, mount: Mounted | None
-    ) -> tuple[dict[bytes, Row], list[tuple[Layer, Sequence[int] | None]]]:
+    ) -> tuple[dict[bytes, Row], Sequence[tuple[Layer, Sequence[int] | None]]]:
         """Return the rows of a directory, by path, and the layers that they were looked for in."""
         found, looked = dict[bytes, Row](), list[tuple[Layer, Sequence[int] | None]]()
         for layer, folder in self._places(directory, real, mount):

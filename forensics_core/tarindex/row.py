@@ -62,6 +62,14 @@ class Row:
         return self.archives[-1].removesuffix(".tar") if self.archives else ""
 
     @property
+    def original(self) -> str:
+        """What a deleted file was called; empty for all others."""
+        told = self.document.get("deleted")
+        path = told.get("originalPath") if isinstance(told, dict) else None
+        path = path.get("text") if isinstance(path, dict) else path
+        return path if isinstance(path, str) else ""
+
+    @property
     def directory(self) -> bytes:
         """The path of the directory that it lies in; of `/`, itself."""
         return self.path[: self.path.rfind(b"/")] or b"/"

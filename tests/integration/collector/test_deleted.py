@@ -6,12 +6,14 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from anyio import to_thread
 
 from collector.capture import Result
 from collector.docker.runtime import DockerRuntime
@@ -19,7 +21,7 @@ from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.mounting import forensics, gap
+from tests.integration.collector.mounting import FORENSICS, forensics, gap
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 
@@ -95,8 +97,31 @@ async def test_a_deleted_program_that_runs(
         assert rows[pid]["deletedFiles"] == {"exe": name} and rows[pid]["exeSha256"] == digest
         (code,) = rows[pid]["executables"]
         assert code["path"] == "/tmp/.x/sleep (deleted)" and code["sha256"] == digest
-    location = str(bundle.folder)
+    await see_it(bundle, f"{folder(bundle).name}:", name, data)
+
+
+async def see_it(bundle: Bundle, container: str, name: str, data: bytes) -> None:
+    """Read a deleted file as a user does."""
+    location, pid = str(bundle.folder), name.partition("/")[0]
     assert (await forensics("verify", location)).returncode == 0
+    top = await forensics("ls", location, f"{container}/")
+    assert "(deleted)" in top.stdout and "not captured" in top.stdout  # only processes were
+    assert pid in (await forensics("ls", location, f"{container}(deleted)")).stdout
+    listed = await forensics("ls", location, f"{container}(deleted)/{pid}")
+    assert listed.stdout.splitlines()[0].endswith(" exe  [deleted, was /tmp/.x/sleep]")
+    everything = await forensics("ls", "-R", location, f"{container}/", "-o", "json")
+    (row,) = json.loads(everything.stdout)["files"]
+    assert (row["layer"], row["path"]) == ("deleted", f"/(deleted)/{name}")
+    shown = await to_thread.run_sync(
+        lambda: subprocess.run(
+            [FORENSICS, "cat", location, f"{container}(deleted)/{name}"],
+            capture_output=True,
+            check=True,
+        )
+    )
+    assert shown.stdout == data
+    timeline = await forensics("timeline", location, "--format", "csv")
+    assert "(deleted, was /tmp/.x/sleep)" in timeline.stdout
 
 
 async def test_where_only_files_are_asked_for_a_deleted_program_is_a_gap(

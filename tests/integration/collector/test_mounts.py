@@ -51,7 +51,9 @@ async def test_files_that_the_runtime_mounts_are_captured_as_the_container_sees_
     hostname = await forensics("cat", str(bundle.folder), f"{name}:/etc/hostname")
     assert hostname.stdout == f"{container[:12]}\n"
     listed = await forensics("ls", str(bundle.folder), f"{name}:/etc")
-    (line,) = (line for line in listed.stdout.splitlines() if line.endswith(" hosts"))
+    (line,) = (
+        line for line in listed.stdout.splitlines() if line.endswith(" hosts  [from mounts]")
+    )
     assert int(line.split()[3]) == len(shown.stdout)
     whole = await forensics("verify", str(bundle.folder))
     assert whole.returncode == 0
