@@ -83,6 +83,8 @@ class DeletedArchive:
     room: int
     """Bytes of data that it may still take."""
     seconds: float = PATIENCE
+    small: int = pax.STEP
+    """Bytes up to which a file is read in the same step that opens it."""
     losses: dict[str, Loss] = field(default_factory=dict)
     """Files that are missing, or zeros in part, by their names in the archive."""
     notes: SourceNotes = field(default_factory=SourceNotes)
@@ -168,7 +170,7 @@ class DeletedArchive:
         except OSError:
             head = sparse.member(path, found, data.number, pieces, more, bare=True)
         member = _Member(data, found, pieces, head)
-        if sparse.total(pieces) <= min(pax.STEP, self.room):
+        if sparse.total(pieces) <= min(self.small, self.room):
             with suppress(OSError):  # then as much of it as can be read is read step by step
                 parts = (sparse.read(data.number, *piece) for piece in pieces)
                 member.body, member.after = b"".join(parts), os.fstat(data.number)

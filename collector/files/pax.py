@@ -51,7 +51,10 @@ def headers(
         return b""
     size = found.st_size if kind == tarfile.REGTYPE and not target else 0
     size = size if stored is None else stored
-    records = _records(name, found, size)
+    records = _records(name, found)
+    # Of a sparse file Python takes the record for the size with its holes, and loses its way.
+    if stored is None or stored >= 8**11:
+        records += _record(b"size", b"%d" % size)
     records += b"".join(_record(key, value) for key, value in (more or {}).items())
     if target:
         kind = tarfile.LNKTYPE
@@ -66,10 +69,9 @@ def headers(
     return head + records + padding(len(records)) + _block(name, kind, size, found)
 
 
-def _records(name: bytes, found: os.stat_result, size: int) -> bytes:
+def _records(name: bytes, found: os.stat_result) -> bytes:
     said = {
         b"path": name,
-        b"size": b"%d" % size,
         b"uid": b"%d" % found.st_uid,
         b"gid": b"%d" % found.st_gid,
         b"mtime": _seconds(found.st_mtime_ns),
