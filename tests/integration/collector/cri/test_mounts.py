@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import anyio
 import pytest
 
 from collector.local import CaptureOptions, capture_container
@@ -15,6 +16,7 @@ from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import forensics, gap, table
+from tests.unit.bundle.test_document import block
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
 
@@ -144,5 +146,11 @@ async def test_volumes_of_secrets_are_listed_by_keyed_digests_unless_they_are_na
         digests[path] = files[f"{path}/..2026/key"]["hmac"]
     assert digests["/etc/config"] == hmac.digest(key, b"of config", "sha256").hex()
     assert digests["/etc/password"] == digests["/etc/config"]  # the same value in both
+    shown = await anyio.run_process(
+        ["bash", "-euc", block("openssl dgst -sha256 -mac")],
+        cwd=bundle.folder / "containers" / name,
+        env={**os.environ, "value": "of config"},
+    )
+    assert digests["/etc/config"] in shown.stdout.decode()
     stored = b"".join(file.read_bytes() for file in bundle.folder.rglob("*") if file.is_file())
     assert hashlib.sha256(b"of config").hexdigest().encode() not in stored
