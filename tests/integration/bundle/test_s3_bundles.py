@@ -31,7 +31,7 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.manifest import Manifests
+from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.locate import S3Location
 from forensics_core.storage.s3 import listing

@@ -15,7 +15,7 @@ from awscrt.checksums import crc64nvme
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Capture, Container, NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_core.operator.manifest import LIMIT, SMALL
+from forensics_core.operator.evidence.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import Fault, Outcome, RunningPod

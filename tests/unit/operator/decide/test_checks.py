@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.bundle.layout import bundle_name
-from forensics_core.operator.checks import NotYet, Refusal, check, destination_of
+from forensics_core.operator.decide.checks import NotYet, Refusal, check
 from forensics_core.storage.locate import S3Location, parse_location
 from tests.unit.operator.samples import NOW, POD_UID, checkpoint, node, pod, settings
 
@@ -99,7 +99,7 @@ def test_a_bundle_has_a_path_that_stores_can_hold(spec: dict[str, Any], expected
 
 def test_without_any_destination_there_is_nowhere_to_go() -> None:
     assert reason(checkpoint(), pod(), defaultDestination=None) == "NoDestination"
-    assert destination_of(checkpoint(), settings()) == "s3://cases"
+    assert settings().destination_of(checkpoint()) == "s3://cases"
 
 
 @pytest.mark.parametrize(

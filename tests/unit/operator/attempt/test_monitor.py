@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forensics_core.operator.monitor import PREFIX, parse_progress
+from forensics_core.operator.attempt.monitor import PREFIX, parse_progress
 
 
 def line(rest: bytes) -> bytes:

@@ -31,8 +31,8 @@ from forensics_core.errors import (
     TooManyObjects,
     VerificationError,
 )
-from forensics_core.operator.manifest import check_shape
-from forensics_core.operator.storage import digest_of
+from forensics_core.operator.evidence.manifest import check_shape
+from forensics_core.operator.evidence.storage import digest_of
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import read_small

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from forensics_core.operator.jobs import JOB_MARGIN, build_job, build_thaw_job
-from forensics_core.operator.pods import job_finished, outcome
+from forensics_core.operator.attempt.jobs import JOB_MARGIN, build_job, build_thaw_job
+from forensics_core.operator.attempt.pods import job_finished, outcome
 from forensics_core.operator.settings import (
     CollectorSettings,
     Credentials,

@@ -9,8 +9,8 @@ from forensics_core.api.names import (
     child_name,
 )
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.order import ORDER_FILE, child_labels
-from forensics_core.operator.pods import COLLECTOR
+from forensics_core.operator.attempt.order import ORDER_FILE, child_labels
+from forensics_core.operator.attempt.pods import COLLECTOR
 from forensics_core.operator.settings import CollectorSettings, DestinationRule
 
 ORDER_FOLDER = "/run/forensics/order"

@@ -18,14 +18,18 @@ from forensics_core.operator.actions import (
     Thaw,
     Wait,
 )
-from forensics_core.operator.checks import (
+from forensics_core.operator.attempt.pods import (
+    Outcome,
+    node_of,
+    outcome,
+)
+from forensics_core.operator.decide.checks import (
     NotYet,
     Refusal,
     check,
-    destination_of,
     inside_another,
 )
-from forensics_core.operator.manifest import INTERRUPTED, NOTHING, Evidence
+from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, Evidence
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -38,11 +42,6 @@ from forensics_core.operator.observed import (
     Unchecked,
     Unreachable,
     Unreadable,
-)
-from forensics_core.operator.pods import (
-    Outcome,
-    node_of,
-    outcome,
 )
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.status import waiting_since
@@ -93,7 +92,7 @@ def _not_now(
 
 
 def _inside_another(checkpoint: PodCheckpoint, settings: Settings) -> Refusal:
-    destination = destination_of(checkpoint, settings)
+    destination = settings.destination_of(checkpoint)
     return inside_another(f"{destination.rstrip('/')}/{checkpoint.spec.subpath}")
 
 

@@ -30,7 +30,7 @@ from forensics_core.bundle.manifest import (
     Tool,
 )
 from forensics_core.bundle.writer import check_sums
-from forensics_core.operator.comparison import disagreements, untimely
+from forensics_core.operator.evidence.comparison import disagreements, untimely
 from tests.unit.operator.samples import NOW, POD_UID, UID
 
 DIGEST, OTHER = "a" * 64, "b" * 64

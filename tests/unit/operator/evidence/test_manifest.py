@@ -14,10 +14,15 @@ from forensics_core.bundle.writer import (
     BundleWriter,
     SourceNotes,
 )
-from forensics_core.operator.manifest import LIMIT, MOST_PARTS, UnreadableManifest, understand
+from forensics_core.operator.evidence.manifest import (
+    LIMIT,
+    MOST_PARTS,
+    UnreadableManifest,
+    understand,
+)
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
-from tests.unit.operator.test_comparison import DIGEST, KINDS, artifact, statement
+from tests.unit.operator.evidence.test_comparison import DIGEST, KINDS, artifact, statement
 
 
 def test_a_manifest_is_understood_with_its_digest() -> None:

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from forensics_core.kube.connection import Cluster, connect
-from forensics_core.operator.monitor import FOLLOWED, Followers
-from forensics_core.operator.queue import WorkQueue
+from forensics_core.operator.attempt.monitor import FOLLOWED, Followers
+from forensics_core.operator.shared.queue import WorkQueue
 from tests.integration.kube.scripted import ScriptedApi, answer, scripted_api, stream
 from tests.unit.operator.samples import Document, worker
 
@@ -65,7 +65,7 @@ async def test_only_so_many_are_followed_at_once_and_the_others_come_after(
 ) -> None:
     workers = Workers(api, FOLLOWED + 40)
     async with anyio.create_task_group() as tasks:
-        followers = Followers(cluster, WorkQueue(), tasks, 0.01)
+        followers = Followers(cluster, WorkQueue().add_after, tasks, 0.01)
         for number, pod in enumerate(workers.pods):
             followers.follow(f"forensics-system/checkpoint-{number}", pod)
         with anyio.fail_after(20):

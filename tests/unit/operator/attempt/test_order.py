@@ -13,8 +13,8 @@ import pytest
 from forensics_core.api.names import REQUESTED_BY_ANNOTATION
 from forensics_core.api.order import ContextFile
 from forensics_core.errors import UsageError
-from forensics_core.operator.order import build_order, build_secret, read_order
-from forensics_core.operator.pods import container_names, never_created, targets
+from forensics_core.operator.attempt.order import build_order, build_secret, read_order
+from forensics_core.operator.attempt.pods import container_names, never_created, targets
 from tests.unit.operator.samples import JOB, UID, Document, checkpoint, decoded, pod
 
 

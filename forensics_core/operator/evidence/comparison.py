@@ -23,7 +23,7 @@ from forensics_core.bundle.layout import (
 )
 from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, Statement
 from forensics_core.bundle.writer import check_sums
-from forensics_core.operator.manifest import NOTHING
+from forensics_core.operator.evidence.manifest import NOTHING
 
 NOTHING_THERE = {
     "NotRunning": frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY}),

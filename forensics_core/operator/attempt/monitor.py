@@ -6,6 +6,7 @@ What a worker prints is hostile input: a line that is not ours, or not bounded, 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
@@ -20,9 +21,8 @@ from forensics_core.kube.connection import Cluster
 from forensics_core.kube.logs import LINE_LIMIT, follow_log
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
-from forensics_core.operator.pods import COLLECTOR, Outcome, delay_of_job
-from forensics_core.operator.queue import WorkQueue
-from forensics_core.operator.reads import Reads
+from forensics_core.operator.attempt.pods import COLLECTOR, Outcome, delay_of_job
+from forensics_core.operator.attempt.reads import Reads
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,22 @@ def parse_progress(line: bytes) -> Progress | None:
 
 
 class Followers:
-    """One task for each worker that runs; they wake the checkpoint's key when there is news.
+    """One task for each worker that runs; `wake` gets the checkpoint's key when there is news.
+
+    Its second argument are the seconds until then: whatever else comes meanwhile is told with it.
 
     What was heard is kept by the worker's UID: another worker's words never count.
     """
 
     def __init__(
-        self, cluster: Cluster, queue: WorkQueue, tasks: TaskGroup, interval: float
+        self,
+        cluster: Cluster,
+        wake: Callable[[str, float], None],
+        tasks: TaskGroup,
+        interval: float,
     ) -> None:
         self._cluster = cluster
-        self._queue = queue
+        self._wake = wake
         self._tasks = tasks
         self._interval = interval
         self._places = anyio.Semaphore(FOLLOWED)
@@ -99,7 +105,7 @@ class Followers:
                 progress = parse_progress(line.text)
                 if progress and progress != self._latest.get(uid):
                     self._latest[uid] = progress
-                    self._queue.add_after(key, self._interval)
+                    self._wake(key, self._interval)
                 # One worker that prints without end must not keep the others waiting.
                 await anyio.lowlevel.checkpoint()
 

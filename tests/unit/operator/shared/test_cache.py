@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
+from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
 from tests.unit.operator.samples import JOB, UID, Document, checkpoint, job, worker
 
 KEY = "forensics-system/checkpoint-1"

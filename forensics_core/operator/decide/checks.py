@@ -12,7 +12,7 @@ from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.layout import BUNDLE_NAME_ROOM, inside_a_bundle
 from forensics_core.kube.objects import Object
-from forensics_core.operator.pods import container_names, targets
+from forensics_core.operator.attempt.pods import container_names, targets
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.locate import MAX_PREFIX
 
@@ -55,11 +55,6 @@ def check(
     )
 
 
-def destination_of(checkpoint: PodCheckpoint, settings: Settings) -> str:
-    """Return where the evidence goes, or nothing."""
-    return checkpoint.spec.destination or settings.default_destination or ""
-
-
 def _gone(checkpoint: PodCheckpoint) -> Refusal:
     pod, namespace = checkpoint.spec.pod, checkpoint.target_namespace
     if checkpoint.status.pod_uid:
@@ -82,7 +77,7 @@ def _replaced(checkpoint: PodCheckpoint, pod: Object) -> Refusal | None:
 
 
 def _destination(checkpoint: PodCheckpoint, settings: Settings) -> Refusal | None:
-    destination = destination_of(checkpoint, settings)
+    destination = settings.destination_of(checkpoint)
     if not destination:
         return Refusal(
             "NoDestination",

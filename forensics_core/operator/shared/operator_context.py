@@ -20,17 +20,17 @@ from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, NODES, PODS, SECRETS
 from forensics_core.operator.actions import StoredContext
-from forensics_core.operator.cache import Cache, fields_of, name_of
-from forensics_core.operator.manifest import Manifests
-from forensics_core.operator.metrics import Metrics
-from forensics_core.operator.monitor import Followers
+from forensics_core.operator.attempt.monitor import Followers
+from forensics_core.operator.attempt.order import read_order
+from forensics_core.operator.attempt.pods import node_of
+from forensics_core.operator.attempt.reads import Reads
+from forensics_core.operator.evidence.manifest import Manifests
+from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observed import Ordered, OrderLost
-from forensics_core.operator.order import read_order
-from forensics_core.operator.pods import node_of
-from forensics_core.operator.queue import WorkQueue
-from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import DestinationRule, Settings
-from forensics_core.operator.storage import DestinationClients
+from forensics_core.operator.shared.cache import Cache, fields_of, name_of
+from forensics_core.operator.shared.metrics import Metrics
+from forensics_core.operator.shared.queue import WorkQueue
 from forensics_core.storage.s3.storage import S3Storage
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from forensics_core.operator.pods import (
+from forensics_core.operator.attempt.pods import (
     Outcome,
     delay,
     delay_of_job,

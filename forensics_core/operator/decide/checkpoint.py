@@ -45,11 +45,18 @@ from forensics_core.operator.actions import (
     StopJob,
     Wait,
 )
-from forensics_core.operator.checks import (
-    Refusal,
-    check,
+from forensics_core.operator.attempt.pods import (
+    Outcome,
+    delay,
+    ended_at,
+    hopeless,
+    is_being_deleted,
+    job_finished,
+    outcome,
+    started,
+    terminated,
 )
-from forensics_core.operator.decide_attempt import (
+from forensics_core.operator.decide.attempt import (
     ORDER_LOST,
     Step,
     collect,
@@ -58,6 +65,10 @@ from forensics_core.operator.decide_attempt import (
     start,
     thaw_first,
     without_evidence,
+)
+from forensics_core.operator.decide.checks import (
+    Refusal,
+    check,
 )
 from forensics_core.operator.observed import (
     Absent,
@@ -70,17 +81,6 @@ from forensics_core.operator.observed import (
     SealSeen,
     Unchecked,
     Unreadable,
-)
-from forensics_core.operator.pods import (
-    Outcome,
-    delay,
-    ended_at,
-    hopeless,
-    is_being_deleted,
-    job_finished,
-    outcome,
-    started,
-    terminated,
 )
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.status import is_delayed, is_of, set_delayed

@@ -20,7 +20,7 @@ from forensics_core.api.order import ContextFile, PodRef, Requester, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import UsageError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.pods import LABELS, targets
+from forensics_core.operator.attempt.pods import LABELS, targets
 
 ORDER_FILE = "order.json"
 """The order's name in its Secret."""

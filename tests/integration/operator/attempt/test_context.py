@@ -12,8 +12,8 @@ from forensics_core.errors import AnswerTooLarge
 from forensics_core.kube import resources
 from forensics_core.kube.connection import connect
 from forensics_core.kube.objects import Objects
-from forensics_core.operator.context import Context, gather
-from forensics_core.operator.reads import LISTING, ONE_BY_ONE
+from forensics_core.operator.attempt.context import Context, gather
+from forensics_core.operator.attempt.reads import LISTING, ONE_BY_ONE
 from forensics_loopback import Fault
 from tests.integration.operator.stage import Document, Stage, reads_of
 from tests.unit.operator.samples import checkpoint

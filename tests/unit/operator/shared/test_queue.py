@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from forensics_core.operator.queue import FIRST_PAUSE, WorkQueue
+from forensics_core.operator.shared.queue import FIRST_PAUSE, WorkQueue
 
 
 async def taken(queue: WorkQueue) -> str:

@@ -11,13 +11,13 @@ from forensics_core.bundle.manifest import Artifact, NotCaptured, Statement
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.versions import history_of
 from forensics_core.errors import TooManyObjects, VerificationError
-from forensics_core.operator.comparison import disagreements, nothing_of
-from forensics_core.operator.decide_attempt import refusal
-from forensics_core.operator.manifest import Manifests, UnreadableManifest
-from forensics_core.operator.pods import outcome
-from forensics_core.operator.seal import check_seal
+from forensics_core.operator.attempt.pods import outcome
+from forensics_core.operator.decide.attempt import refusal
+from forensics_core.operator.evidence.comparison import disagreements, nothing_of
+from forensics_core.operator.evidence.manifest import Manifests, UnreadableManifest
+from forensics_core.operator.evidence.seal import check_seal
 from tests.unit.bundle.test_versions import Versions
-from tests.unit.operator.test_comparison import (
+from tests.unit.operator.evidence.test_comparison import (
     DIGEST,
     KINDS,
     ORDER,

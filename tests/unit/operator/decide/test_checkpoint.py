@@ -40,9 +40,11 @@ from forensics_core.operator.actions import (
     Thaw,
     Wait,
 )
-from forensics_core.operator.decide import decide
-from forensics_core.operator.decide_attempt import Step
-from forensics_core.operator.manifest import Evidence
+from forensics_core.operator.attempt.order import build_order
+from forensics_core.operator.attempt.pods import Outcome
+from forensics_core.operator.decide.attempt import Step
+from forensics_core.operator.decide.checkpoint import decide
+from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -63,8 +65,6 @@ from forensics_core.operator.observed import (
     Unreachable,
     Unreadable,
 )
-from forensics_core.operator.order import build_order
-from forensics_core.operator.pods import Outcome
 from forensics_core.operator.settings import Timings
 from tests.unit.operator.samples import (
     NOW,

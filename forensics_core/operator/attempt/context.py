@@ -31,10 +31,10 @@ from forensics_core.kube import resources
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
+from forensics_core.operator.attempt.pods import STATUS_LISTS
+from forensics_core.operator.attempt.reads import Listing, Reads, read_each
+from forensics_core.operator.evidence.storage import digest_of
 from forensics_core.operator.observed import ForeignObject
-from forensics_core.operator.pods import STATUS_LISTS
-from forensics_core.operator.reads import Listing, Reads, read_each
-from forensics_core.operator.storage import digest_of
 from forensics_core.storage.s3.storage import S3Storage
 
 OWNERS = {
