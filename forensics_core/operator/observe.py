@@ -28,7 +28,7 @@ from forensics_core.operator.evidence.manifest import (
     UnreadableManifest,
     evidence_of,
 )
-from forensics_core.operator.evidence.seal import check_objects, check_seal, is_there
+from forensics_core.operator.evidence.seal import check_objects, check_seal
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -50,7 +50,7 @@ from forensics_core.operator.observed import (
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.operator.status import at_attempt
 from forensics_core.storage.s3.storage import S3Storage
-from forensics_core.storage.storage import read_small
+from forensics_core.storage.storage import is_there, read_small
 
 
 class Observer:

@@ -24,6 +24,7 @@ from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.request import object_parameters
 from forensics_core.storage.s3.storage import S3Storage
+from forensics_core.storage.storage import is_there
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -93,7 +94,7 @@ class DestinationClients:
             if anyio.current_time() - known < self._timings.store_remembered.total_seconds():
                 continue
             store = await self.reader(above, rule)
-            if await _has_seal(store) and await is_bundle(store):
+            if await _may_be_sealed(store) and await is_bundle(store):
                 return True
             self._remember(above)
         return False
@@ -136,15 +137,14 @@ class DestinationClients:
             return self._clients[access]
 
 
-async def _has_seal(store: S3Storage) -> bool:
+async def _may_be_sealed(store: S3Storage) -> bool:
     try:
-        await store.stat(SEAL)
+        return await is_there(store, SEAL)
     except DestinationUnreachable:
         raise
     except DestinationError:
         # Whatever else is wrong, storing the context will tell.
         return False
-    return True
 
 
 def _place(location: str) -> S3Location:
