@@ -21,7 +21,7 @@ from forensics_core.bundle.layout import (
     SHA256SUMS,
     container_file,
 )
-from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, Statement
+from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, OrderFacts, Statement
 from forensics_core.bundle.writer import check_sums
 from forensics_core.operator.evidence.manifest import NOTHING
 
@@ -38,26 +38,18 @@ WHOLE = "container"
 def disagreements(statement: Statement, order: WorkOrder, order_sha256: str) -> Iterator[str]:
     """Yield each way in which a manifest is not the one that was ordered."""
     capture = statement.predicate
-    wanted = {
-        "order.uid": (capture.order.uid, order.uid),
-        "order.attempt": (capture.order.attempt, order.attempt),
-        "order.sha256": (capture.order.sha256, order_sha256),
-        "order.destination": (capture.order.destination, order.destination),
-        "order.bundle": (capture.order.bundle, order.bundle),
-        "pod": (capture.pod, order.pod),
-        "requester": (capture.requester, order.requester),
-        "reason": (capture.reason, order.reason),
-        "incident": (capture.incident, order.incident),
-    }
-    yield from (f"{name} differs from the order" for name, (a, b) in wanted.items() if a != b)
+    told, wanted = capture.order, OrderFacts.of(order, order_sha256)
+    for name in OrderFacts.model_fields:
+        if getattr(told, name) != getattr(wanted, name):
+            yield f"order.{name} differs from the order"
     yield from (f"{problem.name}: {problem.message}" for problem in contradictions(statement))
     yield from foreign_parts(statement, order, order_sha256)
     yield from misplaced(capture, order)
     ordered = {(target.name, target.container_id) for target in order.targets}
-    told = {(container.name, container.container_id) for container in capture.containers}
-    for name, container_id in sorted(told - ordered):
+    named = {(container.name, container.container_id) for container in capture.containers}
+    for name, container_id in sorted(named - ordered):
         yield f"the container {name}, {container_id}, was not ordered"
-    for name, _ in sorted(ordered - told):
+    for name, _ in sorted(ordered - named):
         yield f"nothing is said of the container {name}"
     yield from omissions(capture, order)
 
@@ -117,8 +109,6 @@ def _aware(time: datetime) -> datetime:
 
 def omissions(capture: Capture, order: WorkOrder) -> Iterator[str]:
     """Yield what was ordered of which the manifest says neither where it is nor why it is not."""
-    if capture.requested != order.artifacts:
-        yield "requested differs from the order"
     told = {gap.message for gap in capture.not_captured if gap.requested}
     for line in order.not_captured:
         if line not in told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from forensics_core.bundle.manifest import (
     Digest,
     Node,
     NotCaptured,
-    OrderRef,
+    OrderFacts,
     Statement,
     Subject,
     Tool,
@@ -89,18 +90,18 @@ def statement(order: dict[str, Any] | None = None, **changes: Any) -> Statement:
         "sha256": DIGEST,
         "destination": "s3://cases",
         "bundle": "forensics/x-1",
-    }
-    values: dict[str, Any] = {
-        "order": OrderRef(**(said | (order or {}))),
         "pod": ORDER.pod,
         "requester": ORDER.requester,
         "reason": ORDER.reason,
         "incident": ORDER.incident,
+        "requested": ORDER.artifacts,
+    }
+    values: dict[str, Any] = {
+        "order": OrderFacts(**(said | (order or {}))),
         "tool": Tool(version="test"),
         "node": Node(hostname="node1"),
         "started_at": NOW,
         "finished_at": NOW,
-        "requested": ORDER.artifacts,
         "containers": (Container(name="app", container_id="containerd://abc"),),
         "artifacts": tuple(artifact(kind) for kind in KINDS),
         "not_captured": (NOT_GATHERED,),
@@ -149,6 +150,14 @@ def test_an_honest_manifest_agrees() -> None:
     assert list(disagreements(statement(), ORDER, DIGEST)) == []
 
 
+def test_an_honest_manifest_of_an_older_collector_agrees() -> None:
+    document = json.loads(statement().to_bytes())
+    for name in ("pod", "requester", "reason", "incident", "requested"):
+        document["predicate"][name] = document["predicate"]["order"].pop(name)
+    older = Statement.from_bytes(json.dumps(document).encode())
+    assert list(disagreements(older, ORDER, DIGEST)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
@@ -157,13 +166,16 @@ def test_an_honest_manifest_agrees() -> None:
         ({"order": {"sha256": OTHER}}, "order.sha256 differs"),
         ({"order": {"destination": "s3://elsewhere"}}, "order.destination differs"),
         ({"order": {"bundle": "forensics/y-1"}}, "order.bundle differs"),
-        ({"pod": PodRef(namespace="default", name="web-0", uid="another")}, "pod differs"),
-        ({"requester": None}, "requester differs"),
-        ({"requester": Requester(name="alice", attested=False)}, "requester differs"),
-        ({"reason": ""}, "reason differs"),
-        ({"incident": "INC-8"}, "incident differs"),
+        (
+            {"order": {"pod": PodRef(namespace="default", name="web-0", uid="another")}},
+            "pod differs",
+        ),
+        ({"order": {"requester": None}}, "requester differs"),
+        ({"order": {"requester": Requester(name="alice")}}, "requester differs"),
+        ({"order": {"reason": ""}}, "reason differs"),
+        ({"order": {"incident": "INC-8"}}, "incident differs"),
         ({"containers": ()}, "nothing is said of the container app"),
-        ({"requested": KINDS}, "requested differs"),
+        ({"order": {"requested": KINDS}}, "requested differs"),
         ({"not_captured": ()}, "could not gather: context/node.json: Forbidden."),
         (
             {"not_captured": (NOT_GATHERED.model_copy(update={"requested": False}),)},
