@@ -60,7 +60,7 @@ async def test_what_is_missing_makes_it_partial_in_json_too(
     said = json.loads(run.stdout)
     assert said["partial"] is True and said["location"] == f"{tmp_path.as_uri()}/case/"
     assert [gap["what"] for gap in said["notCaptured"] if gap["requested"]] == ["memory"]
-    assert Bundle(tmp_path / "case").capture.incident == "INC-1"
+    assert Bundle(tmp_path / "case").capture.order.incident == "INC-1"
 
 
 async def test_what_is_missing_is_printed(docker: Engine, image: str, tmp_path: Path) -> None:

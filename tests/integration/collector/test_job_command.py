@@ -22,8 +22,8 @@ from anyio.abc import Process
 
 from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
 from forensics_core.bundle.manifest import Flag, Statement
-from forensics_core.operator.comparison import disagreements
-from forensics_core.operator.monitor import parse_progress
+from forensics_core.operator.attempt.monitor import parse_progress
+from forensics_core.operator.evidence.comparison import disagreements
 from lab.docker import Engine
 from lab.faults import Action, Fault
 from lab.seaweed import Identity, S3Server

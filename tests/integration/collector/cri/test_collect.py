@@ -20,7 +20,7 @@ from collector.gaps.standing import KERNEL, MEMORY
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
-from forensics_core.operator.jobs import CAPABILITIES
+from forensics_core.operator.attempt.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
 from lab.docker import Engine
 
