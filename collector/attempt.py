@@ -114,6 +114,7 @@ class Attempt:
             peers=len(self.order.targets),
             rate_limit=self.rate_limit,
             wanted=frozenset(self.order.artifacts),
+            freeze=self.order.freeze,
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)

@@ -109,6 +109,12 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
 @owner_option
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
+    "--freeze/--no-freeze",
+    default=True,
+    show_default=True,
+    help="With memory: hold each process still while it is read, for 2 s at most.",
+)
+@click.option(
     "--runtime-endpoint",
     metavar="URL",
     envvar="FORENSICS_RUNTIME_ENDPOINT",
@@ -154,6 +160,7 @@ def collect(
     kms_key_id: str | None,
     expected_bucket_owner: str | None,
     pause: bool,
+    freeze: bool,
     runtime_endpoint: str | None,
     deadline: int,
     gentle: bool,
@@ -192,6 +199,7 @@ def collect(
         encryption=Encryption(kms_key_id=kms_key_id) if kms_key_id else None,
         deadline=deadline,
         pause=pause,
+        freeze=freeze,
         rate=rate,
     )
     result = _capture(containers, to, options, expected_bucket_owner, quiet=output == "json")

@@ -65,6 +65,8 @@ class ContainerCapture:
     """What was opened before anything was read."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
+    freeze: bool = True
+    """Whether a process is held still while its memory is read."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

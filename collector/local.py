@@ -58,6 +58,8 @@ class CaptureOptions:
     """Seconds for all of it."""
     pause: bool = False
     """Hold running containers still meanwhile, for a minute at most."""
+    freeze: bool = True
+    """Hold each process still while its memory is read, for two seconds at most."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -119,6 +121,7 @@ async def make_order(
         encryption=options.encryption,
         active_deadline_seconds=options.deadline,
         pause=options.pause,
+        freeze=options.freeze,
     )
 
 

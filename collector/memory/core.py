@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping as MappingOf, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -113,9 +114,7 @@ def _is_elsewhere(core: Core, mapping: Mapping, pid: int, shared: Shared) -> boo
     return True
 
 
-def _notes(
-    core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread]
-) -> bytes:
+def _notes(core: Core, process: Process, machine: elf.Machine, held: Sequence[elf.Thread]) -> bytes:
     info = _info(process)
     notes = bytearray()
     for position, thread in enumerate(_all_threads(process, machine, held)):

@@ -11,12 +11,13 @@ process nor its parent gets a signal. Else its container is paused by the runtim
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,8 @@ MAX_THREADS = 10_000
 """Threads of one process that are held."""
 _STARTING = 10.0
 """Seconds that a tracer may take to start and answer, beside what it holds."""
+_ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OSError)
+"""What says that it has ended."""
 
 
 class How(StrEnum):
@@ -65,15 +68,10 @@ class Tracer:
         try:
             with anyio.fail_after(seconds + _STARTING):
                 return await self._ask(f"{pid} {seconds} {MAX_THREADS}\n".encode())
-        except (TimeoutError, anyio.EndOfStream, anyio.IncompleteRead, OSError) as error:
+        except (TimeoutError, *_ENDED) as error:
             await self.stop()
-            raise Unavailable(
-                f"The process that holds others ended: {error or 'its time was up'}",
-                reason="Failed",
-            ) from error
-        except anyio.BrokenResourceError as error:
-            await self.stop()
-            raise Unavailable("The process that holds others ended", reason="Failed") from error
+            message = f"The process that holds others ended ({type(error).__name__} {error})"
+            raise Unavailable(message, reason="Failed") from error
         except BaseException:
             await self.stop()
             raise
@@ -96,7 +94,7 @@ class Tracer:
 
     async def release(self) -> bool:
         """Let the process go on; return whether it was held until now."""
-        with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OSError):
+        with suppress(*_ENDED):
             if self._process and self._process.stdin and self._answers:
                 with anyio.move_on_after(_STARTING):
                     await self._process.stdin.send(b"\n")
@@ -153,15 +151,26 @@ class Held:
     """For which it was held, once it is not."""
     expired: bool = False
     """Whether it went on before all was read."""
-    _tracer: Tracer | None = None
-    _since: float = field(default_factory=time.monotonic)
+    limit: float = math.inf
+    """Seconds for which its container is paused."""
+    since: float = field(default_factory=time.monotonic)
+    tracer: Tracer | None = None
+    _released: bool = False
 
     async def release(self) -> None:
         """Let it go on where that is ours to do; the runtime's pause ends with the block."""
-        tracer, self._tracer = self._tracer, None
-        if tracer:
-            self.expired = not await tracer.release() and not self.loose
-            self.seconds = time.monotonic() - self._since
+        if self._released:
+            return
+        self._released = True
+        if self.tracer:
+            self.expired = not await self.tracer.release() and not self.loose
+        self.seconds = time.monotonic() - self.since
+        self.expired |= self.seconds >= self.limit
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it stood still until all was read; known after that."""
+        return self.how is not How.NOTHING and not self.expired and not self.loose
 
 
 @dataclass(slots=True)
@@ -201,7 +210,7 @@ class Freezer:
         how = How.PAUSE if self.standing else How.NOTHING
         if self.why:
             return Held(how, why=self.why)
-        held = Held(How.PTRACE, _tracer=self.tracer)
+        held = Held(How.PTRACE, tracer=self.tracer)
         try:
             answer = await self.tracer.hold(process.pid, self.seconds)
         except Unavailable as error:
@@ -219,19 +228,15 @@ class Freezer:
 
     @asynccontextmanager
     async def _paused(self, held: Held) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            seconds = min(self.seconds, self.room)
-            if seconds > 0:
-                entering = paused(self.runtime, [self.container], seconds)
-                pause = await stack.enter_async_context(entering)
-                begun = time.monotonic()
-                if not pause.failures and not pause.ended_early:
-                    held.how = How.PAUSE
+        seconds = min(self.seconds, self.room)
+        if seconds <= 0:
             yield
-        if seconds > 0:
-            spent = min(time.monotonic() - begun, seconds)
-            self.room -= spent
-            held.seconds, held.expired = spent, held.how is How.PAUSE and pause.ended_early
+            return
+        async with paused(self.runtime, [self.container], seconds) as pause:
+            if not pause.failures and not pause.ended_early:
+                held.how, held.limit, held.since = How.PAUSE, seconds, time.monotonic()
+            yield
+        self.room -= min(time.monotonic() - held.since, seconds)
 
 
 def _require_ours(process: Process, answer: Answer) -> None:

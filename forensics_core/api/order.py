@@ -142,6 +142,8 @@ class WorkOrder(Model):
     artifacts: Annotated[tuple[ArtifactKind, ...], FailFast()] = DEFAULT_ARTIFACTS
     compression: Compression = Compression.ZSTD
     pause: bool = False
+    freeze: bool = True
+    """Hold each process still, for two seconds at most, while its memory is read."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""
