@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from collector.files.safe_open import opened
 from collector.memory import elf
@@ -121,7 +121,8 @@ def _notes(core: Core, process: Process, machine: elf.Machine, held: Sequence[el
         raise_if_abandoned()
         core.threads += 1
         core.bare += len(thread.general) != machine.registers or not thread.floating
-        notes += elf.thread_notes(machine, thread, info.family)
+        number = _own_number(process, thread.number)
+        notes += elf.thread_notes(machine, replace(thread, number=number), info.family)
         if not position:
             notes += _shared_notes(core, process, info)
     return bytes(notes) if core.threads else _shared_notes(core, process, info)
@@ -145,6 +146,16 @@ def _all_threads(
         yield known.get(number) or elf.Thread(number, _pointers(process, machine, number))
 
 
+def _own_number(process: Process, number: int) -> int:
+    """Return the number that a thread has for itself, as in cores that the kernel writes.
+
+    Debuggers look for that one in the C library's own list of threads.
+    """
+    with suppress(OSError, KeyError):
+        return int(_fields(process.read(f"task/{number}/status"))[b"NSpid"].split()[-1])
+    return number
+
+
 def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
     """Return registers that hold the program counter and stack pointer of a waiting thread."""
     with suppress(OSError, ValueError):
@@ -157,9 +168,10 @@ def _pointers(process: Process, machine: elf.Machine, number: int) -> bytes:
 def _info(process: Process) -> elf.Info:
     stat = process.read("stat", 4096).rpartition(b")")[2].split()
     status = _fields(process.read("status"))
+    own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))
     return elf.Info(
-        pid=process.pid,
-        family=elf.Family(*(int(word) for word in stat[1:4])),
+        pid=int(status[b"NSpid"].split()[-1]),
+        family=elf.Family(int(stat[1]), *own),
         state=stat[0].decode(),
         nice=int(stat[16]),
         uid=int(status[b"Uid"].split()[0]),

@@ -18,7 +18,7 @@ MAX_MAPPINGS = 65_536
 """Mappings of one process that are looked at; the kernel's usual limit is 65,530."""
 MAX_LINE = 64 * 1024
 _LINE = re.compile(
-    rb"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)\n?", re.DOTALL
+    rb"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *([^\n]*)\n?"
 )
 _DELETED = b" (deleted)"
 _KERNEL = (b"[vvar", b"[vsyscall]", b"[uprobes]")
