@@ -70,25 +70,26 @@ class Pages:
             raise_if_abandoned()
             found = self._ranges(start, end)
             if found is not None:
-                count, start = found
-                for index in range(count):
-                    first, last, sort = _REGION.unpack_from(self._vector, index * _REGION.size)
-                    yield Run(first, last, bool(sort & _FILE))
+                for index in range(found):
+                    first, start, sort = _REGION.unpack_from(self._vector, index * _REGION.size)
+                    yield Run(first, start, bool(sort & _FILE))
+                # Where the kernel says it came to may be of an earlier step of its own.
+                if found < _VECTOR:
+                    return
 
-    def _ranges(self, start: int, end: int) -> tuple[int, int] | None:
-        """Ask for ranges: how many there are, and up to where; None is to ask another way."""
+    def _ranges(self, start: int, end: int) -> int | None:
+        """Ask for ranges: how many it answered with; None is to ask another way."""
         wanted, vector = _PRESENT | _SWAPPED, ctypes.addressof(self._vector)
         request = (0, start, end, 0, vector, _VECTOR, 0, self._bad, self._bad, wanted, _FILE)
         argument = bytearray(_ARGUMENT.pack(_ARGUMENT.size, *request))
         try:
-            count = fcntl.ioctl(self._descriptor, _SCAN, argument, True)
+            return fcntl.ioctl(self._descriptor, _SCAN, argument, True)
         except OSError as error:
             if error.errno not in {errno.ENOTTY, errno.EINVAL}:
                 raise
             # Guard pages are newer than ranges are.
             self._scans, self._bad = self._bad != _ZERO and error.errno == errno.EINVAL, _ZERO
             return None
-        return count, max(_ARGUMENT.unpack(argument)[4], start + PAGE)
 
     def _read(self, start: int, end: int) -> Iterator[Run]:
         """Yield the runs as the words of single pages tell them."""
