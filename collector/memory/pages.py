@@ -83,7 +83,7 @@ class Pages:
         request = (0, start, end, 0, vector, _VECTOR, 0, self._bad, self._bad, wanted, _FILE)
         argument = bytearray(_ARGUMENT.pack(_ARGUMENT.size, *request))
         try:
-            return fcntl.ioctl(self._descriptor, _SCAN, argument, True)
+            return int(fcntl.ioctl(self._descriptor, _SCAN, argument, True))
         except OSError as error:
             if error.errno not in {errno.ENOTTY, errno.EINVAL}:
                 raise

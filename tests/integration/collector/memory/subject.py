@@ -40,9 +40,9 @@ with open("/tmp/lib.so", "w+b") as file:
 os.unlink("/tmp/lib.so")
 
 with open("/tmp/data", "w+b") as file:
-    file.write(b"D" * 65536)
+    file.write(b"D" * (1 << 20))
     file.flush()
-    data = mmap.mmap(file.fileno(), 65536, flags=mmap.MAP_PRIVATE)
+    data = mmap.mmap(file.fileno(), 1 << 20, flags=mmap.MAP_PRIVATE)
 data[40000:40064] = word("modified").ljust(64)
 
 memfd = os.memfd_create("evil")
