@@ -98,8 +98,10 @@ class Tracer:
             if self._process and self._process.stdin and self._answers:
                 with anyio.move_on_after(_STARTING):
                     await self._process.stdin.send(b"\n")
-                    if await self._answers.receive_exactly(len(GOING)) == GOING:
-                        return True
+                    answer = await self._answers.receive_exactly(len(GOING))
+                    if answer != GOING:
+                        await self.stop()
+                    return True
         await self.stop()
         return False
 
@@ -163,7 +165,7 @@ class Held:
             return
         self._released = True
         if self.tracer:
-            self.expired = not await self.tracer.release() and not self.loose
+            self.expired = not await self.tracer.release()
         self.seconds = time.monotonic() - self.since
         self.expired |= self.seconds >= self.limit
 

@@ -133,13 +133,17 @@ class Tracees:
     def release(self) -> bool:
         """Let all that stand still go on; return whether none is left.
 
-        One that has not stopped yet cannot be let go but by our end.
+        One that has not stopped yet, or was killed meanwhile, is let go by nothing but our end: a
+        parent would wait for it in vain until then.
         """
+        left = len(self.waiting)
         for thread, signal in self.stopped.items():
-            with suppress(OSError):
+            try:
                 _ptrace(_DETACH, thread, 0, signal)
+            except OSError:
+                left += 1
         self.stopped.clear()
-        return not self.waiting
+        return not left
 
 
 def _registers(thread: int, kind: int) -> bytes:

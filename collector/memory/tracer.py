@@ -22,8 +22,8 @@ HEAD = struct.Struct("<iiii")
 """Threads that there are, threads that stand still, an error's number, bytes that follow."""
 RECORD = struct.Struct("<iHH")
 """A thread's number, and the bytes of its general and of its floating point registers."""
-GOING = b"1"
-"""The answer once all were let go."""
+GOING, LEAVING = b"1", b"0"
+"""The answer once all were let go; and where that takes our end, which follows."""
 PATIENCE = 0.25
 """What part of the time may go by until all threads stand still."""
 
@@ -51,8 +51,8 @@ def _hold(folder: Path, seconds: float, limit: int) -> bool:
     heard = sys.stdin.buffer.readline()
     free = tracees.release()
     signal.setitimer(signal.ITIMER_REAL, 0)
-    if heard and free:
-        _write(GOING)
+    if heard:
+        _write(GOING if free else LEAVING)
     return bool(heard) and free
 
 
