@@ -237,6 +237,10 @@ class _Cores:
             self.capture.record_gap(
                 "memory, left out of cores", "NotStored", message, requested=False
             )
+        if self.capture.runtime.scheme != "docker":
+            self.capture.record_gap(
+                "memory by the kubelet's checkpoint", "NotSupported", _CHECKPOINT, requested=False
+            )
         if self.files.unhashed or self.files.more:
             message = (
                 f"{self.files.unhashed} mapped files have no SHA-256: they cannot be read, or that "
@@ -304,6 +308,11 @@ _LOSSES = {
     "moving": ("standstill", "NotPermitted", "{pids} ran on while they were read", False),
 }
 """What a gap says, and whether what it names was asked for."""
+
+_CHECKPOINT = (
+    "This release does not call the kubelet's checkpoint API, by which CRIU makes an archive on the "
+    "node: it has the cores instead. Only that archive has what is on its way in pipes and sockets"
+)
 
 
 def _look(files: MappedFiles, process: Process, core: Core) -> tuple[bytes, list[int]]:

@@ -237,6 +237,8 @@ class Freezer:
         async with paused(self.runtime, [self.container], seconds) as pause:
             if not pause.failures and not pause.ended_early:
                 held.how, held.limit, held.since = How.PAUSE, seconds, time.monotonic()
+            elif pause.failures:
+                self.room = 0  # it would fail for the next process, too
             yield
         self.room -= min(time.monotonic() - held.since, seconds)
 

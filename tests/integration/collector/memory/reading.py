@@ -98,8 +98,7 @@ class Read:
 
     def holds(self, address: int) -> bool:
         return any(
-            each["p_vaddr"] <= address < each["p_vaddr"] + each["p_memsz"]
-            for each in self.segments
+            each["p_vaddr"] <= address < each["p_vaddr"] + each["p_memsz"] for each in self.segments
         )
 
 
@@ -123,5 +122,3 @@ def files(bundle: Bundle) -> dict[str, Any]:
     (name,) = (each.name for each in bundle.capture.containers)
     document = bundle.json(f"containers/{name}/memory/memory.json")
     return {row["path"]: row for row in document["files"]}
-
-

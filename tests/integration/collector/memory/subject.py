@@ -8,6 +8,7 @@ import mmap
 import os
 import sys
 import threading
+from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.mmap.restype = ctypes.c_void_p
@@ -33,13 +34,13 @@ LIBC.mprotect(none, 1 << 20, 0)
 sparse = LIBC.mmap(None, TERABYTES, 3, 0x4022, -1 & (2**64 - 1), 0)
 ctypes.memmove(sparse + TERABYTES // 2, word("sparse"), 18)
 
-with open("/tmp/lib.so", "w+b") as file:
+with Path("/tmp/lib.so").open("w+b") as file:
     file.write(b"Q" * 8192 + word("deleted").ljust(4096))
     file.flush()
     deleted = mmap.mmap(file.fileno(), 12288, flags=mmap.MAP_PRIVATE, prot=5)
-os.unlink("/tmp/lib.so")
+Path("/tmp/lib.so").unlink()
 
-with open("/tmp/data", "w+b") as file:
+with Path("/tmp/data").open("w+b") as file:
     file.write(b"D" * (1 << 20))
     file.flush()
     data = mmap.mmap(file.fileno(), 1 << 20, flags=mmap.MAP_PRIVATE)
@@ -55,7 +56,7 @@ for _ in range(3):
 
 if "fork" in sys.argv and not os.fork():
     heap.value = word("child")
-    open("/child", "w").close()
+    Path("/child").touch()
     threading.Event().wait()
-open("/ready", "w").close()
+Path("/ready").touch()
 threading.Event().wait()

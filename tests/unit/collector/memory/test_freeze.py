@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -84,7 +83,7 @@ tell(1)
     with subject(script) as process:
         tracer = Tracer(PROC)
         answer = await tracer.hold(process.pid, LONG)
-        numbers = {int(name) for name in os.listdir(f"/proc/{process.pid}/task")}
+        numbers = {int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir()}
         assert {thread.number for thread in answer.threads} == numbers and len(numbers) == 21
         assert {state(process.pid, number) for number in numbers} == {"t"}
         machine = MACHINES[os.uname().machine]
@@ -115,14 +114,11 @@ async def test_a_tracer_that_is_killed_lets_go() -> None:
 
 async def test_a_collector_that_is_killed_leaves_nothing_standing() -> None:
     with subject(ANSWERS) as process:
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(process.pid)], stdout=subprocess.PIPE
-        )
-        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        holder = await anyio.open_process([sys.executable, "-c", HOLDER, str(process.pid)])
+        assert holder.stdout and await holder.stdout.receive() == b"held\n"
         assert state(process.pid) == "t"
         holder.kill()
-        holder.wait()
-        holder.stdout.close()
+        await holder.aclose()
         await until_it_goes_on(process.pid)
         assert goes_on(process)
 

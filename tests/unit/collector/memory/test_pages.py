@@ -86,7 +86,9 @@ tell(place)
 
 
 def test_a_huge_part_is_refused_where_pages_are_read_one_by_one(scan: bool) -> None:
-    with subject("place = anonymous(4 << 40)\nfill(place + (2 << 40), b'x')\ntell(place)") as process:
+    with subject(
+        "place = anonymous(4 << 40)\nfill(place + (2 << 40), b'x')\ntell(place)"
+    ) as process:
         (place,) = process.numbers
         with page_map(process, scan, left=1 << 20) as pages:
             if scan:
