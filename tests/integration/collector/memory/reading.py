@@ -15,6 +15,7 @@ from typing import Any
 
 import zstandard
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
@@ -70,6 +71,7 @@ class Read:
 
     def notes(self, kind: str) -> list[Any]:
         (segment,) = self.elf.iter_segments("PT_NOTE")
+        assert isinstance(segment, NoteSegment)
         return [note for note in segment.iter_notes() if note["n_type"] == kind]
 
     @cached_property

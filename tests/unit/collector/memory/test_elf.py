@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,8 +24,9 @@ def segments_of(core: bytes) -> list[dict[str, int]]:
     return [dict(each.header) for each in ELFFile(io.BytesIO(core)).iter_segments("PT_LOAD")]
 
 
-def notes_of(core: bytes) -> list[dict[str, object]]:
+def notes_of(core: bytes) -> list[Any]:
     (segment,) = ELFFile(io.BytesIO(core)).iter_segments("PT_NOTE")
+    assert isinstance(segment, NoteSegment)
     return [*segment.iter_notes()]
 
 
@@ -83,9 +86,9 @@ def test_pointers_are_where_the_machine_has_them() -> None:
 def test_what_is_known_of_the_process_comes_back() -> None:
     (read,) = notes_of(elf.head(MACHINE, [], elf.info_note(INFO)))
     body = read["n_desc"]
-    assert body.pr_pid == 7 and body.pr_ppid == 1  # type: ignore[attr-defined]
-    assert body.pr_fname.rstrip(b"\0") == b"server"  # type: ignore[attr-defined]
-    assert body.pr_psargs.rstrip(b"\0") == b"server --port 80"  # type: ignore[attr-defined]
+    assert body.pr_pid == 7 and body.pr_ppid == 1
+    assert body.pr_fname.rstrip(b"\0") == b"server"
+    assert body.pr_psargs.rstrip(b"\0") == b"server --port 80"
 
 
 def test_mapped_files_come_back_with_any_name() -> None:
@@ -94,11 +97,8 @@ def test_mapped_files_come_back_with_any_name() -> None:
     (read,) = notes_of(elf.head(MACHINE, [], body))
     table = read["n_desc"]
     assert left == 0
-    assert [*table.filename] == [b"/bin/\xff", b"/lib (deleted)"]  # type: ignore[attr-defined]
-    rows = [
-        (row.vm_start, row.vm_end, row.page_offset)
-        for row in table.Elf_Nt_File_Entry  # type: ignore[attr-defined]
-    ]
+    assert [*table.filename] == [b"/bin/\xff", b"/lib (deleted)"]
+    rows = [(row.vm_start, row.vm_end, row.page_offset) for row in table.Elf_Nt_File_Entry]
     assert rows == [(PAGE, 3 * PAGE, 2), (8 * PAGE, 9 * PAGE, 0)]
 
 

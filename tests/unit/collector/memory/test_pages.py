@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -105,9 +105,7 @@ def test_a_process_that_has_ended_has_no_pages(scan: bool) -> None:
         with page_map(process, scan) as pages:
             process.process.kill()
             process.process.wait()
-            with_error_or_nothing = []
-            try:
-                with_error_or_nothing = [*pages.runs(place, place + 4 * PAGE)]
-            except ProcessLookupError:
-                pass
-    assert with_error_or_nothing == []
+            found: list[Run] = []
+            with suppress(ProcessLookupError):
+                found = [*pages.runs(place, place + 4 * PAGE)]
+    assert found == []
