@@ -115,8 +115,6 @@ class _Cores:
         core = await run_abandonable(
             TIMEOUT, f"memory of {process.pid}", stack.enter_context, preparing
         )
-        if not core.rows:
-            return  # it has ended, or is a thread of the kernel: there is no memory
         notes = SourceNotes()
         await self.capture.add(
             f"{FOLDER}/{process.pid}.core",

@@ -56,16 +56,20 @@ class Core:
 
 @contextmanager
 def prepared(
-    process: Process, held: Sequence[elf.Thread], limit: int, shared: Shared
+    process: Process,
+    held: Sequence[elf.Thread],
+    limit: int,
+    shared: Shared,
+    architecture: str = platform.machine(),
 ) -> Iterator[Core]:
     """Open a process's memory and plan its core, of `limit` bytes at most.
 
     `held` are the threads whose registers are known. Raises `OSError`, and `Unavailable` on a
     machine whose registers we do not know.
     """
-    machine = elf.MACHINES.get(platform.machine())
+    machine = elf.MACHINES.get(architecture)
     if machine is None:
-        message = f"Cores are not known for machines of type {platform.machine()}"
+        message = f"Cores are not known for machines of type {architecture}"
         raise Unavailable(message, reason="NotSupported")
     flags = os.O_RDONLY | os.O_CLOEXEC
     with (
