@@ -308,8 +308,8 @@ _LOSSES = {
 """What a gap says, and whether what it names was asked for."""
 
 _CHECKPOINT = (
-    "This release does not call the kubelet's checkpoint API, by which CRIU makes an archive on the "
-    "node: it has the cores instead. Only that archive has what is on its way in pipes and sockets"
+    "This release does not call the kubelet's checkpoint API, by which CRIU writes an archive on "
+    "the node: it has the cores instead. Only that archive has what is on its way in pipes and sockets"
 )
 
 
