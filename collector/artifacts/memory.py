@@ -309,7 +309,7 @@ _LOSSES = {
 
 _CHECKPOINT = (
     "This release does not call the kubelet's checkpoint API, by which CRIU writes an archive on "
-    "the node: it has the cores instead. Only that archive has what is on its way in pipes and sockets"
+    "the node: it has the cores instead. Only that archive has what is in pipes and sockets"
 )
 
 
