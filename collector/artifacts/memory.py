@@ -28,6 +28,7 @@ from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
+from forensics_core.errors import DestinationError, ForensicsError, UsageError
 from forensics_core.storage.blocks import BLOCK_SIZE, BlockPool
 from forensics_core.storage.objects import Buffer
 
@@ -106,8 +107,12 @@ class _Cores:
                     await self._add_held(process, held, stack)
             except (FileNotFoundError, ProcessLookupError):
                 self.lose("ended", pid)
-            except (Unavailable, OSError) as error:
-                self.lose("unread", pid, why=str(error))
+            except (DestinationError, UsageError):
+                raise
+            except Exception as error:  # what one process can provoke must not cost the others
+                told = isinstance(error, ForensicsError | OSError)
+                why = str(error) if told else f"{type(error).__name__}: {error}"
+                self.lose("unread", pid, why=why)
 
     async def _add_held(self, process: Process, held: Held, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
@@ -188,9 +193,11 @@ class _Cores:
 
     async def _add_row(self, process: Process, core: Core, held: Held) -> None:
         files, comm = list[int](), b""
-        with suppress(Unavailable, OSError):
+        try:
             looking = _look, self.files, process, core
             comm, files = await run_abandonable(TIMEOUT, "mapped files", *looking)
+        except (Unavailable, OSError):
+            self.files.unhashed += 1
         zstd = self.capture.compression is Compression.ZSTD
         row = {
             "pid": process.pid,
