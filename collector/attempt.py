@@ -121,6 +121,7 @@ class Attempt:
             deleted_budget=self.order.deleted_budget,
             volumes=self.order.volumes,
             digest_key=self.digest_key,
+            freeze=self.order.freeze,
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)

@@ -8,6 +8,7 @@ from typing import Any
 from forensics_core.api.names import (
     child_name,
 )
+from forensics_core.api.order import ArtifactKind
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.attempt.order import ORDER_FILE, child_labels
 from forensics_core.operator.attempt.pods import COLLECTOR
@@ -75,6 +76,9 @@ def _pod_spec(
     }
     if credentials.service_account:
         spec["serviceAccountName"] = credentials.service_account
+    if ArtifactKind.MEMORY in checkpoint.spec.artifacts:
+        # Threads are stopped by numbers, which must be the node's.
+        spec["hostPID"] = True
     if credentials.node:
         spec |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     return spec

@@ -51,6 +51,14 @@ def test_one_attempt_is_one_pod_on_the_pods_node() -> None:
     assert spec["priorityClassName"] == "low"
 
 
+@pytest.mark.parametrize(("artifacts", "seen"), [(["processes"], False), (["memory"], True)])
+def test_the_nodes_processes_are_seen_where_memory_is_asked_for(
+    artifacts: list[str], seen: bool
+) -> None:
+    """Threads are stopped by their numbers."""
+    assert pod_spec(build(artifacts=artifacts)).get("hostPID", False) is seen
+
+
 def test_the_workload_comes_first() -> None:
     built = build()
     assert pod_spec(built)["containers"][0]["resources"]["requests"]["cpu"] == "10m"
