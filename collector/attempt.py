@@ -10,6 +10,7 @@ from typing import Literal
 
 import anyio
 
+from collector.artifacts import node
 from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
@@ -140,6 +141,8 @@ class Attempt:
 
         The containers stand still meanwhile where the order says so.
         """
+        running = sum(capture.container.pid is not None for capture in self.captures)
+        self.bundle.meter.artifacts_total += node.files(self.order.artifacts, running)
         if not self.order.pause:
             await self._capture_kinds()
             return
@@ -164,6 +167,8 @@ class Attempt:
         for kind in KINDS:
             if kind in self.order.artifacts:
                 await self._capture_kind(kind)
+            if kind is ArtifactKind.NETWORK:
+                await node.collect(self.captures, self.order.artifacts, self.order.pod)
         for kind in self.order.artifacts:
             if kind not in {*KINDS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"

@@ -65,6 +65,8 @@ class ContainerCapture:
     """What was opened before anything was read."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
+    namespaces: dict[bytes, list[int]] = field(default_factory=dict)
+    """Its network namespaces, once they were looked for, with the processes that are in each."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

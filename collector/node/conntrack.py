@@ -8,12 +8,11 @@ Source: include/uapi/linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_con
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from collector.documents import portable
-from collector.node.netlink import Netlink
 from collector.node.netlink_fields import (
     Row,
     Schema,
@@ -28,8 +27,9 @@ from collector.node.netlink_fields import (
 )
 
 NETLINK_NETFILTER = 12
-_GET = 0x101
-_HEAD = 4
+GET = 0x101
+"""The message that asks for all connections."""
+HEAD = 4
 """Bytes of `struct nfgenmsg`: family, version and an id."""
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp"}
 _TCP = (
@@ -98,15 +98,9 @@ _ENTRY: Schema = {
 }
 
 
-def rows(kernel: Netlink) -> Iterator[Row]:
-    """Yield the namespace's connections. Raises `OSError`."""
-    for body in kernel.dump(_GET, bytes(_HEAD)):
-        yield decode(body)
-
-
 def decode(body: bytes) -> Row:
     """Return one connection: `times` are nanoseconds since 1970, where the kernel keeps them."""
-    row = fields(body[_HEAD:], _ENTRY)
+    row = fields(body[HEAD:], _ENTRY)
     for name in ("original", "reply", "master"):
         if isinstance(found := row.get(name), dict):
             row[name] = _flat(found)
@@ -158,7 +152,15 @@ def _place(row: Row, name: bytes, value: bytes, protocol: Any) -> None:
     if name in _COUNTED:
         row.setdefault(f"{side}Counters", {})[name.decode()] = _value(value)
     else:
-        row[side][_WORDS[name]] = _value(value)
+        row[side][_WORDS[name]] = _end(value) if name in (b"src", b"dst") else _value(value)
+
+
+def _end(value: bytes) -> Any:
+    """Return an address as the other tables spell it: here IPv6 is written out in full."""
+    try:
+        return str(ipaddress.ip_address(value.decode()))
+    except ValueError:
+        return portable(value)
 
 
 def _value(value: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The kernel's ring buffer: modules that were loaded, programs that crashed, what the kernel killed.
+"""The kernel's ring buffer: modules that were loaded, programs that crashed, what was killed.
 
 From /dev/kmsg, or by syslog(2) where there is no such device. Both need the capability `SYSLOG`
 where `kernel.dmesg_restrict` is set. /proc/kmsg is never opened: reading it takes lines away.

@@ -8,7 +8,7 @@ Containers are named as pods name them, with their runtime's scheme: `docker://4
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -183,6 +183,14 @@ class Runtime(Protocol):
 
     async def resume(self, container: ContainerInfo) -> None:
         """Let the container's processes go on."""
+        ...
+
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Return what the runtime remembers of the last `seconds` about containers: a line of JSON
+        an event.
+
+        Raises `Unavailable` where it remembers nothing.
+        """
         ...
 
     async def process(self, container: ContainerInfo) -> int:
