@@ -24,6 +24,7 @@ from collector.node.holders import Holders, find_holders
 from collector.node.modules import WAYS
 from collector.node.network_tables import SYMBOLS
 from collector.node.tables import Tables
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, PodRef
 
 KERNEL, EBPF = "kernel.json", "ebpf.json"
@@ -65,8 +66,9 @@ async def collect(
 
 async def _collect(node: NodeCapture, wanted: Sequence[ArtifactKind]) -> None:
     """Look at the modules before anything is asked of the kernel that could load one."""
-    await node.attempt("modules", _look_at_modules)
-    await node.attempt("holders", _look_at_holders)
+    async with task_group() as tasks:
+        tasks.start_soon(node.attempt, "modules", _look_at_modules)
+        tasks.start_soon(node.attempt, "holders", _look_at_holders)
     if ArtifactKind.NETWORK in wanted:
         await node_network.collect(node)
     if ArtifactKind.PROCESSES in wanted:

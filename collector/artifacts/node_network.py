@@ -175,11 +175,10 @@ class _File:
         if tables.changed:
             message = f"Changed while they were read: {', '.join(tables.changed)}"
             self._node.lack(f"{self.name}, its order", "ChangedWhileRead", message)
-        for why in {each for name, each in tables.missing.items() if name not in ELSEWHERE}:
-            names = [name for name, each in tables.missing.items() if each == why]
-            self._node.lack(
-                f"{self.name}, {', '.join(names)}", why[0], f"The kernel does not tell: {why[1]}"
-            )
+        missing = {name: why for name, why in tables.missing.items() if name not in ELSEWHERE}
+        for why in dict.fromkeys(missing.values()):
+            names = ", ".join(name for name, each in missing.items() if each == why)
+            self._node.lack(f"{self.name}, {names}", why[0], f"The kernel does not tell: {why[1]}")
 
 
 def _inside(

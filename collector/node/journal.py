@@ -33,6 +33,8 @@ _DATA, _ENTRY, _ARRAY = 1, 3, 6
 _OBJECT = struct.Struct("<BB6xQ")
 _MAX_OBJECT = 16 * 1024 * 1024
 _MAX_ARRAYS = 4096
+_LAST = 2**63 - 1 - _MAX_OBJECT
+"""The last place that the kernel would read at."""
 _KEPT = (
     *("MESSAGE", "PRIORITY", "_SYSTEMD_UNIT", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "_HOSTNAME"),
     *("_BOOT_ID", "CONTAINER_ID_FULL", "CONTAINER_NAME"),
@@ -43,8 +45,11 @@ class Damaged(ValueError):
     """What is no journal, or none that can be read."""
 
 
-def find_entries(file: int, words: Sequence[bytes], last: int = MAX_ENTRIES) -> Row:
-    """Return the newest entries that have one of these words in a field. Raises `Damaged`."""
+def find_entries(
+    file: int, words: Sequence[bytes], last: int = MAX_ENTRIES, most: int = MAX_FOUND
+) -> Row:
+    """Return the newest entries that have one of these words in a field; it looks at the `last`,
+    and keeps so many at `most`. Raises `Damaged`."""
     journal = _Journal(file)
     found, looked, first = list[Row](), 0, None
     for offset in journal.newest(last):
@@ -57,7 +62,7 @@ def find_entries(file: int, words: Sequence[bytes], last: int = MAX_ENTRIES) -> 
         values = entry.pop("values")
         if any(word in value for value in values.values() for word in words):
             found.append(entry | _spelled(values))
-            if len(found) >= MAX_FOUND:
+            if len(found) >= most:
                 break
     found.reverse()
     return {"entries": journal.entries, "looked": looked, "since": first, "lines": found}
@@ -101,7 +106,7 @@ class _Journal:
         """Return where the arrays of entries are, and how many each has room for."""
         arrays, place = list[tuple[int, int]](), self._arrays
         while place and len(arrays) < _MAX_ARRAYS:
-            head = os.pread(self._file, 24, place)
+            head = self._at(place, 24)
             if len(head) < 24 or head[0] != _ARRAY:
                 break
             size, following = struct.unpack_from("<QQ", head, 8)
@@ -115,7 +120,7 @@ class _Journal:
 
     def _items(self, place: int, count: int) -> list[int]:
         width = self._width
-        data = os.pread(self._file, min(count * width, _MAX_OBJECT), place + 24)
+        data = self._at(place + 24, min(count * width, _MAX_OBJECT))
         whole = len(data) // width
         return [*struct.unpack_from(f"<{whole}{'I' if self._compact else 'Q'}", data)]
 
@@ -155,13 +160,17 @@ class _Journal:
         return (name, value) if name else None
 
     def _object(self, place: int, kind: int) -> bytes | None:
-        head = os.pread(self._file, _OBJECT.size, place)
+        head = self._at(place, _OBJECT.size)
         if len(head) < _OBJECT.size:
             return None
         found, _, size = _OBJECT.unpack(head)
         if found != kind or size > _MAX_OBJECT:
             return None
-        return os.pread(self._file, size, place)
+        return self._at(place, size)
+
+    def _at(self, place: int, size: int) -> bytes:
+        """Return what is at a place, be it none."""
+        return os.pread(self._file, size, place) if place <= _LAST else b""
 
 
 def _unpacked(data: bytes, flags: int) -> bytes:

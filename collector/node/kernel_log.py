@@ -31,16 +31,15 @@ _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def kernel_log(device: Path = DEVICE) -> tuple[str, list[Row]]:
+def kernel_log(device: Path = DEVICE, limit: int = MAX_BYTES) -> tuple[str, list[Row]]:
     """Return how the buffer was read, and its lines, the oldest first. Raises `OSError`."""
     try:
-        return "kmsg", list(_records(device))
+        return "kmsg", list(_records(device, limit))
     except OSError:
         return "syslog", [row for line in _buffer().split(b"\n") if (row := parse_line(line))]
 
 
-def _records(device: Path) -> Iterator[Row]:
-    left = MAX_BYTES
+def _records(device: Path, left: int) -> Iterator[Row]:
     descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with closing(os.fdopen(descriptor, "rb", buffering=0)):
         while left > 0:

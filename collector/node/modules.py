@@ -76,7 +76,9 @@ class Modules:
         return [letter for letter in letters if letter not in explained]
 
 
-def read_modules(symbols: Iterable[str] = (), sysfs: Path = SYSFS) -> Modules:
+def read_modules(
+    symbols: Iterable[str] = (), sysfs: Path = SYSFS, most_symbols: int = MAX_SYMBOLS
+) -> Modules:
     """Ask all three ways, and look for these functions on the way. It blocks."""
     modules, wanted = Modules(), {symbol.encode() for symbol in symbols}
     proc = host_proc()
@@ -92,7 +94,7 @@ def read_modules(symbols: Iterable[str] = (), sysfs: Path = SYSFS) -> Modules:
                 modules.listed = list(_of_proc(place))
                 modules.found[way] = {row["name"] for row in modules.listed}
             else:
-                modules.found[way] = _of_kallsyms(place, modules, wanted)
+                modules.found[way] = _of_kallsyms(place, modules, wanted, most_symbols)
         except OSError as error:
             modules.unavailable[way] = str(error)
     return modules
@@ -120,11 +122,11 @@ def _of_sysfs(place: Path) -> set[str]:
     return {entry.name for entry in entries if (entry / "initstate").exists()}
 
 
-def _of_kallsyms(place: Path, modules: Modules, wanted: Iterable[bytes]) -> set[str]:
+def _of_kallsyms(place: Path, modules: Modules, wanted: Iterable[bytes], most: int) -> set[str]:
     """Read in large blocks: there are some 200,000 lines, nearly all of them of no interest."""
     names, found, size, rest = set[bytes](), set[bytes](), 0, b""
     # A compiler adds its own endings: `nf_tables_newrule.isra.0`.
-    functions = re.compile(rb" (%b)(?:\.\S+)?$" % b"|".join(wanted), re.MULTILINE)
+    functions = re.compile(rb" (%b)(?:\.\S+)?(?:\t\[.*)?$" % b"|".join(wanted), re.MULTILINE)
     with place.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
             raise_if_abandoned()
@@ -132,7 +134,7 @@ def _of_kallsyms(place: Path, modules: Modules, wanted: Iterable[bytes]) -> set[
             names.update(_OWNER.findall(lines + end))
             found.update(functions.findall(lines))
             size += len(block)
-            if size > MAX_SYMBOLS:
+            if size > most:
                 modules.complete = False
                 break
     modules.symbols = frozenset(readable(name) for name in found if name)

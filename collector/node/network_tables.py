@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ def _from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
 
 def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[Row]:
     wanted = [str(each).encode() for each in addresses]
-    for line in _table(process, "net/nf_conntrack"):
+    for line in lines_of(process, "net/nf_conntrack"):
         # IPv6 is spelled in full there: what is found by its value only is compared as a row.
         if not wanted or b":" in line or any(each in line for each in wanted):
             row = conntrack.parse(line)
@@ -132,10 +132,10 @@ def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[Row]:
                 yield row
 
 
-def _table(process: Process, name: str) -> Iterable[bytes]:
+def lines_of(process: Process, name: str, left: int = _NODE_TABLE) -> Iterator[bytes]:
+    """Yield the lines of a file in a process's folder, so many bytes of it at most."""
     file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     with os.fdopen(file, "rb", buffering=_BLOCK) as stream:
-        left = _NODE_TABLE
         for line in stream:
             left -= len(line)
             if left < 0:

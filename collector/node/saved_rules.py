@@ -11,9 +11,11 @@ import os
 import subprocess
 from collections.abc import Collection
 from contextlib import suppress
+from typing import cast
 
 import anyio
 from anyio import to_thread
+from anyio.abc import ByteReceiveStream
 
 from collector.documents import readable
 from collector.node.procfs import Process
@@ -30,10 +32,17 @@ TIMEOUT = 15.0
 """Seconds that one of them may take."""
 
 
-async def saved_rules(space: bytes, members: list[int], filled: Collection[str]) -> dict[str, str]:
+async def saved_rules(
+    space: bytes,
+    members: list[int],
+    filled: Collection[str],
+    most: int = MAX_TEXT,
+    seconds: float = TIMEOUT,
+) -> dict[str, str]:
     """Return what the programs write in a namespace that these processes are in, by command.
 
-    `filled` are the tables that have rows. What is not installed, or fails, is left out.
+    `filled` are the tables that have rows. Of each program the first bytes are taken, `most` of
+    them, if it ends in so many `seconds`. What is not installed, or fails, is left out.
     """
     texts: dict[str, str] = {}
     file = await to_thread.run_sync(_namespace, space, members)
@@ -42,9 +51,12 @@ async def saved_rules(space: bytes, members: list[int], filled: Collection[str])
     try:
         for command in [each for name in PROGRAMS if name in filled for each in PROGRAMS[name]]:
             with suppress(OSError):
-                text = await _output(["nsenter", f"--net=/proc/self/fd/{file}", *command], file)
-                if text:
-                    texts[" ".join(command)] = readable(text)
+                inside = ["nsenter", f"--net=/proc/self/fd/{file}", *command]
+                text = bytearray()
+                with anyio.move_on_after(seconds) as scope:
+                    text = await _output(inside, file, most)
+                if text and not scope.cancelled_caught:
+                    texts[" ".join(command)] = readable(bytes(text))
     finally:
         os.close(file)
     return texts
@@ -59,17 +71,14 @@ def _namespace(space: bytes, members: list[int]) -> int | None:
     return None
 
 
-async def _output(command: list[str], file: int) -> bytes:
-    """Return what a program wrote, the beginning of it; nothing where it did not end in time."""
+async def _output(command: list[str], file: int, most: int) -> bytearray:
+    """Return what a program wrote, so many bytes of it at most."""
     text = bytearray()
-    with anyio.move_on_after(TIMEOUT):
-        child = await children.start(command, stderr=subprocess.DEVNULL, pass_fds=[file])
-        async with child:
-            if child.stdout:
-                async for block in child.stdout:
-                    text += block
-                    if len(text) >= MAX_TEXT:
-                        child.kill()
-                        break
-        return bytes(text[:MAX_TEXT])
-    return b""
+    child = await children.start(command, stderr=subprocess.DEVNULL, pass_fds=[file])
+    async with child:
+        async for block in cast(ByteReceiveStream, child.stdout):
+            text += block
+            if len(text) >= most:
+                child.kill()
+                break
+    return text[:most]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import errno
 import ipaddress
 import os
 import socket
@@ -57,21 +58,21 @@ FAMILIES = (
 )
 
 
-def rows(names: dict[str, list[str]]) -> Iterator[Row]:
+def rows(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Row]:
     """Yield the tables of these names, by their family (`ip`, `ip6`). Raises `OSError`."""
     for family in FAMILIES:
         if names.get(family.name):
             with socket.socket(family.family, socket.SOCK_RAW, socket.IPPROTO_RAW) as kernel:
                 for name in names[family.name]:
-                    info, blob = _table(kernel, family, name)
+                    info, blob = _table(kernel, family, name, limit)
                     yield decode(family, name, info, blob)
 
 
-def _table(kernel: socket.socket, family: _Family, name: str) -> tuple[bytes, bytes]:
+def _table(kernel: socket.socket, family: _Family, name: str, limit: int) -> tuple[bytes, bytes]:
     info = _ask(kernel, family, _GET_INFO, name.encode()[:_NAME], _INFO)
     size = struct.unpack_from("=I", info, _INFO - 4)[0]
-    if size > MAX_TABLE:
-        raise OSError(f"The table {name} has {size} bytes")
+    if size > limit:
+        raise OSError(errno.EFBIG, f"The table {name} has {size} bytes")
     question = struct.pack(f"={_NAME}sI", name.encode(), size)
     return info, _ask(kernel, family, _GET_ENTRIES, question, _ENTRIES + size)[_ENTRIES:]
 

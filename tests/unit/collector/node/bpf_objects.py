@@ -71,3 +71,12 @@ def on_tracepoint(program_: int, name: bytes) -> Iterator[int]:
         _bpf(_RAW_TRACEPOINT, struct.pack("=QII", ctypes.addressof(kept), program_, 0))[0]
     ) as made:
         yield made
+
+
+def bpf_is_permitted() -> bool:
+    """Whether this kernel lets this process make such objects."""
+    try:
+        with new_map(b"probe"):
+            return True
+    except OSError:
+        return False

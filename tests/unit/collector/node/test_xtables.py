@@ -1,0 +1,89 @@
+"""Rules of the older iptables, which netlink does not tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.node import xtables
+from collector.node.xtables import FAMILIES, decode
+from tests.unit.collector.node.namespaces import new_network, within
+
+RULES = """
+iptables-legacy -A INPUT -s 203.0.113.7 -p tcp --dport 22 -j DROP
+ip6tables-legacy -N evil
+ip6tables-legacy -A INPUT -i eth0 -s fe80::1 -j evil
+ip6tables-legacy -A INPUT -j LOG --log-prefix hey
+"""
+legacy = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("iptables-legacy"), reason="makes rules with iptables"
+)
+
+
+@legacy
+def test_tables_of_both_families() -> None:
+    names = {"ip": ["filter"], "ip6": ["filter"]}
+    with new_network(RULES) as pid:
+        old, new = within(pid, lambda: list(xtables.rows(names)))
+    first = old["entries"][0]
+    assert first["source"] == "203.0.113.7/255.255.255.255" and first["protocol"] == 6
+    assert (first["target"], first["matches"][0]["name"]) == ({"verdict": "DROP"}, "tcp")
+    (head,) = (row for row in new["entries"] if (row["target"] or {}).get("chain") == "evil")
+    jump = new["entries"][0]
+    assert jump["in"] == "eth0" and jump["target"] == {"jump": head["offset"] + 232}
+    assert new["entries"][1]["target"]["name"] == "LOG"
+    assert old["chains"]["INPUT"] == 0 and set(old["chains"]) == {"INPUT", "FORWARD", "OUTPUT"}
+
+
+@legacy
+def test_no_table_is_asked_for_that_is_not_there() -> None:
+    def listed() -> str:
+        with open("/proc/thread-self/net/ip_tables_names") as file:  # noqa: PTH123
+            return file.read()
+
+    with new_network() as pid:
+        assert within(pid, lambda: list(xtables.rows({"ip": [], "ip6": []}))) == []
+        assert within(pid, listed) == ""
+
+
+@legacy
+def test_a_table_that_the_kernel_does_not_know() -> None:
+    with new_network() as pid, pytest.raises(OSError, match="does not tell"):
+        within(pid, lambda: list(xtables.rows({"ip": ["nonsense"]})))
+
+
+@legacy
+def test_a_table_that_is_too_long() -> None:
+    with new_network(RULES) as pid, pytest.raises(OSError, match="bytes"):
+        within(pid, lambda: list(xtables.rows({"ip": ["filter"]}, limit=100)))
+
+
+def info() -> bytes:
+    return struct.pack("=32sI5I5III", b"filter", 2, *[0] * 5, *[0] * 5, 1, 0)
+
+
+@given(st.binary(max_size=600), st.integers(0, 600), st.integers(0, 600))
+def test_tables_of_any_bytes(data: bytes, target: int, following: int) -> None:
+    for family in FAMILIES:
+        blob = bytearray(data.ljust(family.size, b"\0"))
+        struct.pack_into("=HH", blob, family.offsets, target, following)
+        row: dict[str, Any] = decode(family, "filter", info(), bytes(blob))
+        assert json.loads(json.dumps(row)) == row
+
+
+def test_an_entry_without_a_target() -> None:
+    family = FAMILIES[0]
+    blob = bytearray(family.size + 40)
+    struct.pack_into("=HH", blob, family.offsets, family.size, family.size + 40)
+    (entry,) = decode(family, "filter", info(), bytes(blob))["entries"]
+    assert entry["target"] is None
+    struct.pack_into("=H", blob, family.size, 33)
+    (entry,) = decode(family, "filter", info(), bytes(blob))["entries"]
+    assert entry["target"] == {"name": "", "info": "00"}
