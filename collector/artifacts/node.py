@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from collector.artifacts import node_network, node_runtime
+from collector.artifacts import node_network
 from collector.artifacts.node_capture import TIMEOUT, NodeCapture
+from collector.artifacts.node_runtime import RUNTIME, write_runtime
 from collector.container import ContainerCapture
 from collector.documents import document
 from collector.node import ebpf, kernel, modules
@@ -35,7 +36,7 @@ def files(wanted: Sequence[ArtifactKind], running: int) -> int:
     """Return how many files these kinds of evidence make, of a pod with so many containers up."""
     if not running:
         return 0
-    of_processes = (KERNEL, EBPF, node_runtime.NAME) if ArtifactKind.PROCESSES in wanted else ()
+    of_processes = (KERNEL, EBPF, RUNTIME) if ArtifactKind.PROCESSES in wanted else ()
     of_network = node_network.FILES if ArtifactKind.NETWORK in wanted else ()
     return len((*of_processes, *of_network))
 
@@ -72,9 +73,9 @@ async def _collect(node: NodeCapture, wanted: Sequence[ArtifactKind]) -> None:
     if ArtifactKind.NETWORK in wanted:
         await node_network.collect(node)
     if ArtifactKind.PROCESSES in wanted:
-        await node.attempt(EBPF, _ebpf)
-        await node.attempt(node_runtime.NAME, node_runtime.collect)
-        await node.attempt(KERNEL, _kernel)
+        await node.attempt(EBPF, write_ebpf)
+        await node.attempt(RUNTIME, write_runtime)
+        await node.attempt(KERNEL, write_kernel)
 
 
 async def _look_at_modules(node: NodeCapture) -> None:
@@ -90,7 +91,8 @@ async def _look_at_holders(node: NodeCapture) -> None:
         node.lack("holders of sockets and programs", "TooMany", message)
 
 
-async def _kernel(node: NodeCapture) -> None:
+async def write_kernel(node: NodeCapture) -> None:
+    """Store what the kernel says of itself and of its modules."""
     found = await run_abandonable(TIMEOUT, KERNEL, _describe, node)
     await node.add(KERNEL, ArtifactKind.PROCESSES, document(found), "proc")
     told = node.modules
@@ -117,7 +119,8 @@ def _describe(node: NodeCapture) -> dict[str, Any]:
     }
 
 
-async def _ebpf(node: NodeCapture) -> None:
+async def write_ebpf(node: NodeCapture) -> None:
+    """Store programs, maps and links of eBPF."""
     tables = Tables(node.limit)
     await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node.holders)
     content = tables.text({"method": "bpf"}) + "\n"

@@ -9,8 +9,8 @@ or to the pod's addresses, where services and the internet are translated.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -49,6 +49,10 @@ async def collect(node: NodeCapture) -> None:
 
     Connections end first; but which of the node's are the pod's, only its addresses tell.
     """
+    if not any(capture.namespaces for capture in node.captures):
+        message = "No network namespace that a process of the pod is in could be found"
+        node.lack("network", "NotVisible", message)
+        return
     reading = _Reading(node)
     await node.attempt(NETWORK, reading.network)
     await node.attempt(CONNTRACK, reading.connections)
@@ -68,7 +72,7 @@ class _Reading:
 
     async def network(self, node: NodeCapture) -> None:
         """Store links, addresses, routes, rules, neighbours, traffic control and sockets."""
-        file = _File(node, NETWORK, "netlink")
+        file = File(node, NETWORK, "netlink")
 
         def read(tables: Tables, _: Process) -> dict[str, Any]:
             read_network(tables, node.holders.sockets, node.symbols)
@@ -83,7 +87,7 @@ class _Reading:
 
     async def connections(self, node: NodeCapture) -> None:
         """Store the connections that are kept track of, and the node's that are of the pod."""
-        file = _File(node, CONNTRACK, "conntrack")
+        file = File(node, CONNTRACK, "conntrack")
 
         def read(tables: Tables, process: Process) -> dict[str, Any]:
             return {"source": read_connections(tables, process, node.symbols)}
@@ -91,7 +95,7 @@ class _Reading:
         await self._each(file, read)
         own = await to_thread.run_sync(machine_network)
         if self._addresses and own not in self._spaces:
-            await file.read(own, {}, [1], self._of_the_node)
+            await file.read(own, {}, [1, 2, os.getpid()], self._of_the_node)
         await file.store()
 
     def _of_the_node(self, tables: Tables, process: Process) -> dict[str, Any]:
@@ -101,7 +105,7 @@ class _Reading:
 
     async def firewall(self, node: NodeCapture) -> None:
         """Store the rules, also as the node's own programs spell them where these can be run."""
-        file = _File(node, FIREWALL, "netlink")
+        file = File(node, FIREWALL, "netlink")
 
         def read(tables: Tables, process: Process) -> dict[str, Any]:
             return {"nftables": read_firewall(tables, process, node.symbols)}
@@ -115,7 +119,7 @@ class _Reading:
                 file.heads[space]["saved"] = await saved_rules(space, members, filled)
         await file.store()
 
-    async def _each(self, file: _File, read: Reader) -> None:
+    async def _each(self, file: File, read: Reader) -> None:
         for space, containers in [*self._spaces.items()][:MAX_NAMESPACES]:
             members = [*chain.from_iterable(containers.values())]
             await file.read(space, containers, members, read)
@@ -123,7 +127,7 @@ class _Reading:
             self._node.lack(f"{file.name}, namespaces", "TooMany", f"{more} more are not here")
 
 
-class _File:
+class File:
     """One file about several namespaces."""
 
     def __init__(self, node: NodeCapture, name: str, method: str) -> None:
@@ -185,11 +189,19 @@ def _inside(
     space: bytes, members: list[int], tables: Tables, read: Reader
 ) -> dict[str, Any] | None:
     """Read in a thread that ends in the namespace; by the first process that is still there."""
+    refused: PermissionError | None = None
     for number in members:
-        with suppress(*_ENDED), Process.open(number) as process:
-            go_into(process, space)
-            head = {"namespace": readable(space), "host": space == machine_network()}
-            return head | read(tables, process)
+        try:
+            with Process.open(number) as process:
+                go_into(process, space)
+                head = {"namespace": readable(space), "host": space == machine_network()}
+                return head | read(tables, process)
+        except _ENDED:
+            continue
+        except PermissionError as error:
+            refused = error
+    if refused:
+        raise refused
     return None
 
 

@@ -21,12 +21,12 @@ from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.errors import ForensicsError
 
-NAME = "runtime.json"
+RUNTIME = "runtime.json"
 SECONDS = 900
 """How far back the runtime is asked for its events."""
 
 
-async def collect(node: NodeCapture) -> None:
+async def write_runtime(node: NodeCapture) -> None:
     """Store what there is; each part that cannot be had is a gap of its own."""
     parts: dict[str, Callable[[NodeCapture], Awaitable[Any]]] = {
         "events": _events,
@@ -41,9 +41,9 @@ async def collect(node: NodeCapture) -> None:
             content[name] = None
             why = error.reason if isinstance(error, Unavailable) else "Unreadable"
             why = reason(error) if isinstance(error, OSError) else why
-            node.lack(f"{NAME}, {name}", why, str(error))
+            node.lack(f"{RUNTIME}, {name}", why, str(error))
     data = document(content)
-    await node.add(NAME, ArtifactKind.PROCESSES, data, "logs")
+    await node.add(RUNTIME, ArtifactKind.PROCESSES, data, "logs")
 
 
 async def _events(node: NodeCapture) -> dict[str, Any]:
@@ -58,7 +58,7 @@ async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
         raise Unavailable("The runtime's machine is another one", reason="Remote")
     found = await run_abandonable(TIMEOUT, "logs of the node", find_lines, machine, node.words)
     for path, why in found.unreadable.items():
-        node.lack(f"{NAME}, {path}", "Unreadable", why)
+        node.lack(f"{RUNTIME}, {path}", "Unreadable", why)
     if not found.files:
         message = "The node has no journal and no files of logs where these are looked for"
         raise Unavailable(message, reason="NotSupported")
