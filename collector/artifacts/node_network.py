@@ -182,7 +182,7 @@ class File:
         missing = {name: why for name, why in tables.missing.items() if name not in ELSEWHERE}
         for why in dict.fromkeys(missing.values()):
             names = ", ".join(name for name, each in missing.items() if each == why)
-            self._node.lack(f"{self.name}, {names}", why[0], f"The kernel does not tell: {why[1]}")
+            self._node.lack(f"{self.name}, {names}", *why)
 
 
 def _inside(

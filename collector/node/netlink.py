@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from collector.files.safe_open import opened
 from collector.node.abandonable import raise_if_abandoned
@@ -60,7 +60,7 @@ class Netlink:
         self.interrupted = False
         """Whether a table changed while it was read: rows may be there twice, or not at all."""
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

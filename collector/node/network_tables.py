@@ -66,7 +66,8 @@ def read_firewall(tables: Tables, process: Process, symbols: frozenset[str] | No
     """
     if has := _has(_NFTABLES, symbols):
         for name in nftables.TABLES:
-            if not tables.read(name, NETLINK_NETFILTER, partial(nftables.rows, name=name)):
+            source = partial(nftables.rows, name=name)
+            if not tables.read(name, NETLINK_NETFILTER, source, f"nftables' {name}"):
                 break  # the others would say the same
     _read_legacy(tables, process)
     return has

@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from collector.artifacts import node, node_network
 from collector.artifacts.node_capture import NodeCapture
+from collector.artifacts.node_runtime import write_runtime
 from collector.attempt import Attempt
 from collector.capture import capture
 from collector.container import ContainerCapture
@@ -40,7 +41,7 @@ from tests.integration.collector.folder_container import CONTAINER
 from tests.integration.collector.test_capture import collect
 from tests.integration.collector.test_trouble import order_for
 from tests.unit.collector.node.bpf_objects import bpf_is_permitted, new_map, program
-from tests.unit.collector.node.namespaces import new_network, space_of, within
+from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, space_of, within
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
 
@@ -84,6 +85,7 @@ def lacking(bundle: Bundle) -> dict[str, str]:
     return {gap.what: gap.reason for gap in found if gap.what.startswith("node/")}
 
 
+@pytest.mark.skipif(not MAKES_RULES, reason="makes firewall rules")
 async def test_what_an_intruder_did_to_the_network_of_two_containers_is_there_once(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
@@ -297,6 +299,7 @@ async def test_more_namespaces_than_are_read(scene: NodeCapture) -> None:
     assert gaps(scene)["node/network.json, namespaces"] == "TooMany"
 
 
+@pytest.mark.skipif(not MAKES_RULES, reason="makes firewall rules")
 async def test_files_are_cut_at_their_limit(scene: NodeCapture, bundle: Bundle) -> None:
     scene.limit = 50
     with new_network("iptables -A OUTPUT -j DROP") as pid:
@@ -366,7 +369,7 @@ async def test_parts_of_the_runtimes_word_that_cannot_be_had(
     (tmp_path / "self").mkdir()
     (tmp_path / "self/root").symlink_to(root)
     cast(Machine, scene.runtime).machine = Host(tmp_path / "self")
-    await node.write_runtime(scene)
+    await write_runtime(scene)
     assert {what: why for what, why in gaps(scene).items() if "kernelLog" not in what} == {
         "node/runtime.json, events": "NotSupported",
         "node/runtime.json, nodeLog": "NotSupported",
@@ -383,6 +386,6 @@ async def test_lines_of_the_nodes_log_about_the_pod(
     (tmp_path / "self").mkdir()
     (tmp_path / "self/root").symlink_to(tmp_path / "root")
     cast(Machine, scene.runtime).machine = Host(tmp_path / "self")
-    await node.write_runtime(scene)
+    await write_runtime(scene)
     (file,) = bundle.json("node/runtime.json")["nodeLog"]
     assert file["lines"] == ["kubelet: shop/web-0 started"]

@@ -240,3 +240,33 @@ def _as_in_a_job(
         env=env,
         check=False,
     )
+
+
+def has(folder: Path, name: str) -> Any:
+    return json.loads((folder / "evidence/case/node" / name).read_bytes())
+
+
+async def test_what_the_node_tells_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    """With a Job's capabilities: what takes more is a gap, and never makes the capture a partial
+    one."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    gaps = {gap.what: gap for gap in capture.not_captured if gap.what.startswith(NODE)}
+    assert not capture.partial and not any(gap.requested for gap in gaps.values())
+    refused = {what for what, gap in gaps.items() if gap.reason == "NotPermitted"}
+    assert "node/firewall.json, nftables' tables" in refused
+    (network,) = has(tmp_path, "network.json")["namespaces"]
+    assert network["routes"] is not None and network["host"] == (scheme == "containerd")
+    assert {row["protocol"] for row in network["sockets"]} or scheme == "docker"
+    (tracked,) = has(tmp_path, "conntrack.json")["namespaces"]
+    assert tracked["source"] in {"proc", "none"}
+    assert has(tmp_path, "ebpf.json")["programs"] is not None
+    assert has(tmp_path, "kernel.json")["commandLine"]
+    events = has(tmp_path, "runtime.json")["events"]
+    if scheme == "containerd":
+        assert events is None and gaps["node/runtime.json, events"].reason == "NotSupported"
+    else:
+        assert {row["Action"] for row in events["rows"]} >= {"create", "start"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -52,3 +54,7 @@ def within(pid: int, action: Callable[[], T]) -> T:
 def space_of(pid: int) -> bytes:
     """Return the namespace's name."""
     return bytes(Path(f"/proc/{pid}/ns/net").readlink())
+
+
+MAKES_RULES = os.geteuid() == 0 and all(shutil.which(each) for each in ("iptables-legacy", "nft"))
+"""Whether firewall rules can be made here."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import struct
 
@@ -15,7 +14,7 @@ from collector.node.conntrack import decode, is_of, parse
 from collector.node.network_tables import read_connections
 from collector.node.procfs import Process
 from collector.node.tables import Tables
-from tests.unit.collector.node.namespaces import new_network, within
+from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, within
 from tests.unit.collector.node.test_netlink_fields import attribute
 
 TRACKED = """
@@ -113,7 +112,7 @@ def talk() -> int:
         return int(one.getsockname()[1])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
+@pytest.mark.skipif(not MAKES_RULES, reason="makes firewall rules")
 @pytest.mark.parametrize(("symbols", "way"), [(None, "netlink"), (frozenset[str](), "proc")])
 def test_a_real_connection_by_both_ways(symbols: frozenset[str] | None, way: str) -> None:
     def read(wanted: frozenset[str] = frozenset()) -> tuple[str, list[dict[str, object]]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import shutil
 import socket
 from typing import Any
 
@@ -14,7 +12,7 @@ from collector.node import nftables
 from collector.node.conntrack import NETLINK_NETFILTER
 from collector.node.netlink import Netlink
 from collector.node.nft_expressions import expression
-from tests.unit.collector.node.namespaces import new_network, within
+from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, within
 from tests.unit.collector.node.test_netlink_fields import attribute
 
 NFT = """
@@ -42,7 +40,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="makes rules with nft")
+@pytest.mark.skipif(not MAKES_RULES, reason="makes rules with nft")
 def test_all_of_a_ruleset() -> None:
     with new_network(NFT) as pid:
         found = within(pid, tables)

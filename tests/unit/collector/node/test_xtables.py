@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import struct
 from typing import Any
 
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from collector.node import xtables
 from collector.node.xtables import FAMILIES, decode
-from tests.unit.collector.node.namespaces import new_network, within
+from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, within
 
 RULES = """
 iptables-legacy -A INPUT -s 203.0.113.7 -p tcp --dport 22 -j DROP
@@ -22,9 +20,7 @@ ip6tables-legacy -N evil
 ip6tables-legacy -A INPUT -i eth0 -s fe80::1 -j evil
 ip6tables-legacy -A INPUT -j LOG --log-prefix hey
 """
-legacy = pytest.mark.skipif(
-    os.geteuid() != 0 or not shutil.which("iptables-legacy"), reason="makes rules with iptables"
-)
+legacy = pytest.mark.skipif(not MAKES_RULES, reason="makes rules with iptables")
 
 
 @legacy
