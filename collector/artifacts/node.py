@@ -69,7 +69,7 @@ async def _collect(node: NodeCapture, wanted: Sequence[ArtifactKind]) -> None:
     """Look at the modules before anything is asked of the kernel that could load one."""
     async with task_group() as tasks:
         tasks.start_soon(node.attempt, "modules", _look_at_modules)
-        tasks.start_soon(node.attempt, "holders", _look_at_holders)
+        tasks.start_soon(node.attempt, "holders", look_at_holders)
     if ArtifactKind.NETWORK in wanted:
         await node_network.collect(node)
     if ArtifactKind.PROCESSES in wanted:
@@ -82,10 +82,11 @@ async def _look_at_modules(node: NodeCapture) -> None:
     node.modules = await run_abandonable(TIMEOUT, "modules", modules.read_modules, SYMBOLS)
 
 
-async def _look_at_holders(node: NodeCapture) -> None:
+async def look_at_holders(node: NodeCapture) -> None:
+    """Look who has which socket open, and which program; the pod's own processes first."""
     spaces = chain.from_iterable(capture.namespaces.values() for capture in node.captures)
     first = [*chain.from_iterable(spaces)]
-    node.holders = await run_abandonable(TIMEOUT, "open files", find_holders, first)
+    node.holders = await run_abandonable(TIMEOUT, "open files", find_holders, first, node.links)
     if node.holders.unseen:
         message = f"Of {node.holders.unseen} processes not all open files were looked at"
         node.lack("holders of sockets and programs", "TooMany", message)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
-from collector.node.holders import Holders
+from collector.node.holders import MAX_LINKS, Holders
 from collector.node.modules import Modules
 from collector.node.tables import reason
 from collector.runtimes.runtime import Runtime, Unavailable
@@ -34,6 +34,9 @@ class NodeCapture:
     modules: Modules = field(default_factory=Modules)
     holders: Holders = field(default_factory=Holders)
     limit: int = MAX_FILE
+    """Characters of the rows of one file."""
+    links: int = MAX_LINKS
+    """Open files of which it is looked up what they are."""
 
     @property
     def runtime(self) -> Runtime:

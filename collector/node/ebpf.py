@@ -15,7 +15,7 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from time import CLOCK_BOOTTIME, CLOCK_REALTIME, clock_gettime_ns
@@ -61,9 +61,12 @@ _SORTS = {
 }
 
 
-def objects(sort: str) -> Iterator[Row]:
-    """Yield each `program`, `map` or `link`. Raises `OSError` where the kernel does not tell."""
-    for number in _ids(_SORTS[sort]):
+def objects(sort: str, ids: Iterable[int] | None = None) -> Iterator[Row]:
+    """Yield each `program`, `map` or `link`, or those of some ids.
+
+    Raises `OSError` where the kernel does not tell.
+    """
+    for number in _ids(_SORTS[sort]) if ids is None else ids:
         raise_if_abandoned()
         try:
             descriptor = _bpf(_SORTS[sort].opening, struct.pack("=III", number, 0, 0))[0]

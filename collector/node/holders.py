@@ -26,7 +26,6 @@ MAX_HELD = 64
 SECONDS = 10.0
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
 _BPF = re.compile(rb"anon_inode:\[?bpf[-_](prog|map|link)\]?")
-_ID = re.compile(rb"^(prog|map|link)_id:\s*(\d+)$", re.MULTILINE)
 _LITTLE = 4096
 
 
@@ -62,9 +61,10 @@ def _note(found: Holders, process: Process, name: int) -> None:
     if match := _SOCKET.fullmatch(link):
         _add(found.sockets.setdefault(int(match[1]), []), process.pid)
     elif match := _BPF.fullmatch(link):
-        told = dict(_ID.findall(process.read(f"fdinfo/{name}", _LITTLE)))
-        if match[1] in told:
-            key = match[1].decode(), int(told[match[1]])
+        # That of a link has its program's id, too.
+        own = re.compile(rb"^%b_id:\s*(\d+)$" % match[1], re.MULTILINE)
+        for number in own.findall(process.read(f"fdinfo/{name}", _LITTLE)):
+            key = match[1].decode(), int(number)
             _add(found.objects.setdefault(key, []), process.pid)
 
 

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import zstandard
 
@@ -87,7 +88,8 @@ class _Journal:
             struct.unpack_from("<Q", header, 152)[0],
             struct.unpack_from("<Q", header, 176)[0],
         )
-        self._fields: dict[int, tuple[bytes, bytes] | None] = {}
+        # Many entries share a field.
+        self._field = lru_cache(MAX_ENTRIES)(self._read_field)
 
     def newest(self, last: int) -> Iterator[int]:
         """Yield where the entries are, the newest first, `last` of them at most."""
@@ -142,15 +144,8 @@ class _Journal:
             return None
         return {"sequence": number, "time": time, "values": values}
 
-    def _field(self, place: int) -> tuple[bytes, bytes] | None:
-        """Return name and value of a field, which many entries share."""
-        if place not in self._fields:
-            if len(self._fields) > MAX_ENTRIES:
-                self._fields.clear()
-            self._fields[place] = self._read_field(place)
-        return self._fields[place]
-
     def _read_field(self, place: int) -> tuple[bytes, bytes] | None:
+        """Return name and value of a field."""
         content = self._object(place, _DATA)
         start = 72 if self._compact else 64
         if content is None or len(content) < start:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -28,24 +28,27 @@ _READ_ALL, _SIZE = 3, 10
 _HEAD = re.compile(rb"(\d+),(\d+),(\d+),[^;]*;")
 _LINE = re.compile(rb"<(\d+)>(?:\[ *(\d+)\.(\d{6})\] ?)?(.*)")
 _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+Reader = Callable[[int, int], bytes]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def kernel_log(device: Path = DEVICE, limit: int = MAX_BYTES) -> tuple[str, list[Row]]:
+def kernel_log(
+    device: Path = DEVICE, limit: int = MAX_BYTES, read: Reader = os.read
+) -> tuple[str, list[Row]]:
     """Return how the buffer was read, and its lines, the oldest first. Raises `OSError`."""
     try:
-        return "kmsg", list(_records(device, limit))
+        return "kmsg", list(_records(device, limit, read))
     except OSError:
         return "syslog", [row for line in _buffer().split(b"\n") if (row := parse_line(line))]
 
 
-def _records(device: Path, left: int) -> Iterator[Row]:
+def _records(device: Path, left: int, read: Reader) -> Iterator[Row]:
     descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with closing(os.fdopen(descriptor, "rb", buffering=0)):
         while left > 0:
             raise_if_abandoned()
             try:
-                record = os.read(descriptor, _RECORD)
+                record = read(descriptor, _RECORD)
             except BlockingIOError:
                 return  # the end, for now
             except BrokenPipeError:

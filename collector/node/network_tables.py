@@ -100,7 +100,7 @@ def read_connections(
     Only those of `addresses`, if there are any.
     """
     if _has(_CONNTRACK, symbols):
-        source = partial(_from_kernel, addresses=addresses)
+        source = partial(from_kernel, addresses=addresses)
         if tables.read("entries", NETLINK_NETFILTER, source):
             return "netlink"
     try:
@@ -113,7 +113,8 @@ def read_connections(
     return "proc"
 
 
-def _from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
+def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
+    """Yield the connections of a namespace; of some addresses, if there are any."""
     packed = [ipaddress.ip_address(each).packed for each in addresses]
     for body in kernel.dump(conntrack.GET, bytes(conntrack.HEAD)):
         # Decoding costs more than this, and a node has many that are not the pod's.

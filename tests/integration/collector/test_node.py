@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import socket
 import subprocess
 from pathlib import Path
@@ -25,6 +26,7 @@ from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions
 from collector.node.host import Host
 from collector.node.modules import Modules
+from collector.node.procfs import Process, machine_network
 from collector.node.tables import Tables
 from collector.runtimes.runtime import Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
@@ -389,3 +391,57 @@ async def test_lines_of_the_nodes_log_about_the_pod(
     await write_runtime(scene)
     (file,) = bundle.json("node/runtime.json")["nodeLog"]
     assert file["lines"] == ["kubelet: shop/web-0 started"]
+
+
+async def test_the_nodes_own_namespace(scene: NodeCapture, bundle: Bundle) -> None:
+    own = space_of(os.getpid())
+    scene.captures[0].namespaces = {own: [os.getpid()]}
+    cast(Machine, scene.runtime).machine = None
+    await node_network.collect(scene)
+    (row,) = bundle.json("node/conntrack.json")["namespaces"]
+    machine = await to_thread.run_sync(machine_network)
+    assert row["host"] == (own == machine)
+    assert "saved" not in bundle.json("node/firewall.json")["namespaces"][0]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EPERM, "x"), "NotPermitted"),
+        (OSError(errno.EIO, "x"), "Unreadable"),
+        (Unavailable("x", reason="Hung"), "Hung"),
+    ],
+)
+async def test_a_namespace_that_cannot_be_read(
+    scene: NodeCapture, error: Exception, reason: str
+) -> None:
+    def refuse(_: Tables, __: Process) -> dict[str, Any]:
+        raise error
+
+    file, own = node_network.File(scene, "network.json", "netlink"), space_of(os.getpid())
+    await file.read(own, {}, [os.getpid()], refuse)
+    assert gaps(scene) == {f"node/network.json, namespace {own.decode()}": reason}
+
+
+async def test_more_open_files_than_are_looked_at(
+    scene: NodeCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.links = 1
+    await scene.attempt("holders", node.look_at_holders)
+    assert gaps(scene) == {"node/holders of sockets and programs": "TooMany"}
+
+
+async def test_a_machine_whose_bpf_is_not_known(
+    scene: NodeCapture, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "vax")
+    await scene.attempt("ebpf.json", node.write_ebpf)
+    each = ("programs", "maps", "links")
+    assert gaps(scene) == {f"node/ebpf.json, {name}": "NotSupported" for name in each}
+    assert set(bundle.json("node/ebpf.json")["unavailable"]) == set(each)
+
+
+async def test_logs_of_a_machine_out_of_reach(scene: NodeCapture) -> None:
+    cast(Machine, scene.runtime).machine = None
+    await write_runtime(scene)
+    assert gaps(scene)["node/runtime.json, nodeLog"] == "Remote"

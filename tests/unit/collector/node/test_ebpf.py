@@ -7,6 +7,7 @@ import os
 import platform
 import struct
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,11 @@ from collector.node.ebpf import objects
 from collector.node.ebpf_links import link_fields
 from collector.node.holders import find_holders
 from tests.unit.collector.node.bpf_objects import (
+    CGROUP_SKB,
     RAW_TRACEPOINT,
     bpf_is_permitted,
     new_map,
+    on_cgroup,
     on_tracepoint,
     program,
 )
@@ -52,6 +55,29 @@ def test_a_link_says_where_its_program_hangs() -> None:
         holders = find_holders([os.getpid()]).objects
     assert (link["type"], link["target"]) == ("raw_tracepoint", "sys_enter")
     assert holders["link", link["id"]] == [os.getpid()]
+
+
+@bpf
+def test_a_link_to_a_cgroup() -> None:
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    place = next((row.split()[1] for row in mounts if row.split()[2] == "cgroup2"), None)
+    if place is None:
+        pytest.skip("this machine has no cgroups of version 2")
+    folder = Path(place) / f"forensics-{os.getpid()}"
+    folder.mkdir()
+    try:
+        with program(b"skb", CGROUP_SKB) as skb, on_cgroup(skb, str(folder)):
+            (row,) = (row for row in objects("program") if row["name"] == "skb")
+            (link,) = (each for each in objects("link") if each["program"] == row["id"])
+            assert link["cgroup"] == folder.stat().st_ino
+            assert link["attachType"] == "cgroup_inet_ingress"
+    finally:
+        folder.rmdir()
+
+
+@bpf
+def test_an_object_that_went_meanwhile_is_left_out() -> None:
+    assert list(objects("program", [2**31])) == []
 
 
 def test_a_machine_whose_call_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,3 +106,10 @@ def test_fields_of_every_compression() -> None:
     assert journal._unpacked(zstandard.compress(b"MESSAGE=x"), 4) == b"MESSAGE=x"
     assert journal._unpacked(b"nonsense", 1) == journal._unpacked(b"nonsense", 4) == b""
     assert journal._unpacked(b"anything", 2) == b""
+
+
+def test_an_entry_of_no_time_is_left_out(opened: Opened) -> None:
+    array = struct.pack("<BB6xQQQ", 6, 0, 32, 0, 288)
+    entry = struct.pack("<BB6xQQQ", 3, 0, 64, 1, 2**63).ljust(64, b"\0")
+    found = find_entries(opened(bytes(header(0, 1, 256)) + array + entry), POD)
+    assert (found["entries"], found["looked"]) == (1, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,18 @@ def test_a_time_that_is_none() -> None:
 def test_lines_and_records_of_any_bytes(data: bytes) -> None:
     for row in (parse_line(b"<1>" + data), parse_record(b"1,2,3,-;" + data), parse_record(data)):
         assert row is None or json.loads(json.dumps(row)) == row
+
+
+def test_records_that_are_none_or_were_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "kmsg").touch()
+    answers: Iterator[bytes | OSError]
+    answers = iter([BrokenPipeError(), b"nonsense", b"6,9,5,-;told", BlockingIOError()])
+
+    def read(_: int, __: int) -> bytes:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    _, rows = kernel_log(tmp_path / "kmsg", read=read)
+    assert [row["sequence"] for row in rows] == [9]

@@ -15,6 +15,7 @@ PROC = """\
 nf_tables 290816 11 nft_compat,nft_masq, Live 0xffffffffc0a10000
 dirty 16384 0 - Live 0xffffffffc0b10000 (OE)
 shown 16384 0 - Live 0x0000000000000000
+no module at all
 """
 KALLSYMS = """\
 ffffffff81000000 T _text

@@ -22,6 +22,7 @@ from collector.node.procfs import Process
 from collector.node.saved_rules import saved_rules
 from collector.node.tables import Tables
 from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, space_of, within
+from tests.unit.collector.node.test_netlink_fields import attribute
 
 root_only = pytest.mark.skipif(not MAKES_RULES, reason="makes firewall rules")
 RULE = "iptables-legacy -A OUTPUT -d 203.0.113.7 -j DROP; iptables -A INPUT -s 203.0.113.9 -j DROP"
@@ -134,3 +135,29 @@ def test_rules_that_may_not_be_read_are_asked_for_once(process: Process) -> None
 
     tables = Refused(1000)
     assert read_firewall(tables, process, None) and tables.asked == ["tables"]
+
+
+def test_connections_that_netlink_refuses_are_read_from_proc(
+    process: Process, tmp_path: Path
+) -> None:
+    class Refused(Tables):
+        def read(self, name: str, *_: Any) -> bool:
+            self.lack(name, "NotPermitted", "not you")
+            return False
+
+    tables = Refused(1000)
+    assert read_connections(tables, process, None) == "none"
+    assert tables.missing == {"entries": ("NotPermitted", "not you")}
+    (tmp_path / "net/nf_conntrack").write_bytes(b"ipv4 2 udp 17 10 src=10.0.0.5 dst=8.8.8.8")
+    assert read_connections(tables, process, None) == "proc" and not tables.missing
+
+
+def test_an_address_that_is_elsewhere_in_a_message_is_no_end_of_it() -> None:
+    class Kernel:
+        def dump(self, *_: Any) -> list[bytes]:
+            label = bytes(4) + attribute(22, b"\n\0\0\5")
+            return [label, bytes(4)]
+
+    kernel: Any = Kernel()
+    assert list(network_tables.from_kernel(kernel, frozenset({"10.0.0.5"}))) == []
+    assert list(network_tables.from_kernel(kernel, NOTHING)) == [{"labels": "0a000005"}, {}]
