@@ -25,6 +25,7 @@ from botocore.handlers import add_expect_header
 from forensics_core._internal.units import parse_size
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
@@ -77,6 +78,14 @@ class S3Access:
     """How often a request is tried in all."""
     settling: float = 300.0
     """Seconds that an object of many parts may take to appear after the store stopped answering."""
+    joining: float = 0.05
+    """Seconds of patience more for each part, while a store puts an object's parts together."""
+    aborting: float = 10.0
+    """Seconds that a cancelled upload may take to begin, so that it can be aborted, and to end."""
+    max_parts: int = 10_000
+    """Parts of an object at most, of which S3 takes so many."""
+    max_objects: int = MAX_ENTRIES
+    """Objects beneath a location that a listing may find: more are no bundle."""
 
 
 @asynccontextmanager
@@ -98,6 +107,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
+        # Keys that were given in so many words have no file that could be read again.
         if access.access_key_id is None:
             renew(client, await session.get_credentials(), session.profile_name)
     except (ValueError, BotoCoreError) as error:
@@ -150,9 +160,14 @@ def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
         # One of our own also saves composing botocore's, which it does twice a request.
         user_agent=f"kube-forensics/{__version__}",
         http_session_cls=AnswerSession,
+        # Ours retry, as only they know what a lost answer means for what is being written.
         retries={"total_max_attempts": 1},
+        # Botocore would add a CRC-32 in a trailer, which costs CPU, and which other stores refuse;
+        # we send a better one in a header.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        # Signing the payload would hash every byte once more, before the first is sent. A checksum
+        # of our own goes along, which the signature covers.
         s3={"payload_signing_enabled": False, "addressing_style": _style(access, profile)},
     )
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ABORT_PATIENCE = 10.0
-"""Seconds that a cancelled request to begin is still waited for, and that giving up may take."""
 ABORT_ATTEMPTS = 3
 
 
@@ -49,11 +47,11 @@ class Multipart:
 
     async def begin(self) -> None:
         """Begin it. Cancelled meanwhile, it is waited for, so that `end` can abort it."""
-        await finish_despite_cancel(self._begin, ABORT_PATIENCE)
+        await finish_despite_cancel(self._begin, self._access.aborting)
 
     async def end(self, *, completed: bool) -> None:
         """Leave no upload of this object open, whether cancelled or not; never fails."""
-        with anyio.move_on_after(ABORT_PATIENCE, shield=True):
+        with anyio.move_on_after(self._access.aborting, shield=True):
             if self.id and not completed:
                 # The bucket's lifecycle rule clears what cannot be aborted; the first error counts.
                 await self._abort(self.id)
@@ -69,6 +67,7 @@ class Multipart:
     async def _begin(self) -> None:
         locking = self._request.locking
         while True:
+            # A copy: another object may lower the same demand before this answer comes.
             asked = replace(self._traits)
             try:
                 await with_retries(self._begin_once, self._access)
@@ -79,6 +78,7 @@ class Multipart:
                     raise explain(cause, self._request.url, locking=locking) from cause
 
     async def _begin_once(self) -> None:
+        # Lost until an answer says otherwise: what a cancellation raises is caught by nobody here.
         before, self._lost = self._lost, True
         try:
             answer = await self._client.create_multipart_upload(
@@ -106,6 +106,7 @@ class Multipart:
         if answer is None:
             return
         rows = [row for row in answer.get("Uploads", ()) if row.get("UploadId")]
+        # The prefix finds `a.tar.zst` for `a.tar` as well, which is another object of this bundle.
         found = [row for row in rows if row.get("Key") == self._request.key]
         aborted = [await self._abort(row["UploadId"]) for row in found]
         self._lost = not all(aborted)
