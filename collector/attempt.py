@@ -164,11 +164,14 @@ class Attempt:
             )
 
     async def _capture_kinds(self) -> None:
-        for kind in KINDS:
-            if kind in self.order.artifacts:
-                await self._capture_kind(kind)
-            if kind is ArtifactKind.NETWORK:
-                await node.collect(self.captures, self.order.artifacts, self.order.pod)
+        kinds = self.order.artifacts
+        async with task_group() as tasks:
+            for kind in KINDS:
+                if kind in kinds:
+                    await self._capture_kind(kind)
+                if kind is ArtifactKind.NETWORK:
+                    # Beside what is less volatile: the kernel takes its time, and no container's.
+                    tasks.start_soon(node.collect, self.captures, kinds, self.order.pod)
         for kind in self.order.artifacts:
             if kind not in {*KINDS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"

@@ -56,13 +56,11 @@ async def collect(
     keys = (capture.container.key for capture in captures)
     of_pod = (pod.uid, f"{pod.namespace}/{pod.name}") if pod else ()
     node = NodeCapture(running, (*keys, *of_pod))
-    expected, before = files(wanted, len(running)), len(node.bundle.artifacts)
     if node.runtime.machine is None:
         node.lack("", "Remote", "The containers run on another machine")
     else:
         await _collect(node, wanted)
-    made = len(node.bundle.artifacts) - before
-    node.bundle.meter.artifacts_total -= expected - made
+    node.bundle.meter.artifacts_total -= files(wanted, len(running)) - node.added
 
 
 async def _collect(node: NodeCapture, wanted: Sequence[ArtifactKind]) -> None:

@@ -33,6 +33,8 @@ class NodeCapture:
     """What a line of a log has that is about the pod: its uid, its name, ids of its containers."""
     modules: Modules = field(default_factory=Modules)
     holders: Holders = field(default_factory=Holders)
+    added: int = 0
+    """Files in the bundle so far."""
     limit: int = MAX_FILE
     """Characters of the rows of one file."""
     links: int = MAX_LINKS
@@ -66,6 +68,7 @@ class NodeCapture:
         spec = ArtifactSpec(f"{NODE}{name}", kind, None, "application/json", method)
         notes = SourceNotes(flags={Flag.TRUNCATED} if cut else set())
         await self.bundle.add(spec, one(content), notes)
+        self.added += 1
 
     def lack(self, what: str, why: str, message: str) -> None:
         """Record that something of the node is not in the bundle: it never makes it a partial one.
