@@ -40,8 +40,6 @@ _GLOBAL = 0
 _ENDED = (FileNotFoundError, ProcessLookupError, WrongNamespace)
 Reader = Callable[[Tables, Process], dict[str, Any]]
 """Reads tables in a namespace, and returns what else is to be said of it."""
-ELSEWHERE = frozenset(f"{each} sockets" for each in ("raw", "raw6", "udplite", "udplite6"))
-"""What is decoded in the containers' own `network.json` where it cannot be had here."""
 
 
 async def collect(node: NodeCapture) -> None:
@@ -74,8 +72,8 @@ class _Reading:
         """Store links, addresses, routes, rules, neighbours, traffic control and sockets."""
         file = File(node, NETWORK, "netlink")
 
-        def read(tables: Tables, _: Process) -> dict[str, Any]:
-            read_network(tables, node.holders.sockets, node.symbols)
+        def read(tables: Tables, process: Process) -> dict[str, Any]:
+            read_network(tables, process, node.holders.sockets, node.symbols)
             return {}
 
         await self._each(file, read)
@@ -179,9 +177,8 @@ class File:
         if tables.changed:
             message = f"Changed while they were read: {', '.join(tables.changed)}"
             self._node.lack(f"{self.name}, its order", "ChangedWhileRead", message)
-        missing = {name: why for name, why in tables.missing.items() if name not in ELSEWHERE}
-        for why in dict.fromkeys(missing.values()):
-            names = ", ".join(name for name, each in missing.items() if each == why)
+        for why in dict.fromkeys(tables.missing.values()):
+            names = ", ".join(name for name, each in tables.missing.items() if each == why)
             self._node.lack(f"{self.name}, {names}", *why)
 
 

@@ -28,11 +28,10 @@ from collector.node.netlink_fields import (
     number,
     text,
 )
-from collector.node.socket_tables import TcpState
+from collector.node.socket_tables import NETLINK_PROTOCOLS, TYPES, TcpState
 
 _EVERY = 0xFFFFFFFF
 """All states, or any number."""
-_TYPES = {1: "STREAM", 2: "DGRAM", 3: "RAW", 5: "SEQPACKET", 10: "PACKET"}
 _INET_EXTRAS: Schema = {
     8: ("shutdown", number),
     15: ("mark", number),
@@ -68,20 +67,6 @@ _NETLINK_EXTRAS: Schema = {
         ),
     ),
 }
-_NETLINK_PROTOCOLS = {
-    0: "route",
-    4: "sock_diag",
-    5: "nflog",
-    6: "xfrm",
-    7: "selinux",
-    9: "audit",
-    10: "fib",
-    11: "connector",
-    12: "netfilter",
-    15: "uevent",
-    16: "generic",
-    21: "crypto",
-}
 
 
 class _Family(NamedTuple):
@@ -93,6 +78,8 @@ class _Family(NamedTuple):
     decode: Callable[[bytes], Row]
     symbol: str
     """A function that the kernel has where it can tell, without loading a module for it."""
+    creator: str = ""
+    """A function that it has where there can be such sockets."""
 
 
 def _inet(family: int, protocol: int) -> bytes:
@@ -128,7 +115,7 @@ def _unix(body: bytes) -> Row:
     if isinstance(path := rest.get("path"), bytes):
         hidden = path.startswith(b"\0")
         rest["path"] = portable(b"@" + path[1:] if hidden else path.rstrip(b"\0"))
-    head = {"protocol": "unix", "type": _TYPES.get(kind, str(kind)), "inode": inode}
+    head = {"protocol": "unix", "type": TYPES.get(kind, str(kind)), "inode": inode}
     return head | {"listening": state == TcpState.LISTEN, "state": state} | rest
 
 
@@ -141,7 +128,7 @@ def _packet(body: bytes) -> Row:
         rest |= {"interface": index, "version": version, "flags": bits(told, _PACKET_FLAGS)}
     return {
         "protocol": "packet",
-        "type": _TYPES.get(kind, str(kind)),
+        "type": TYPES.get(kind, str(kind)),
         "ethertype": protocol,
         "inode": inode,
     } | rest
@@ -151,8 +138,8 @@ def _netlink(body: bytes) -> Row:
     _, kind, protocol, state, port, remote, group, inode = struct.unpack_from("=BBBBIIII", body)
     return {
         "protocol": "netlink",
-        "type": _TYPES.get(kind, str(kind)),
-        "family": _NETLINK_PROTOCOLS.get(protocol, protocol),
+        "type": TYPES.get(kind, str(kind)),
+        "family": NETLINK_PROTOCOLS.get(protocol, protocol),
         "state": state,
         "port": port,
         "remotePort": remote,
@@ -167,7 +154,7 @@ def _vsock(body: bytes) -> Row:
     )
     return {
         "protocol": "vsock",
-        "type": _TYPES.get(kind, str(kind)),
+        "type": TYPES.get(kind, str(kind)),
         "local": {"address": str(cid), "port": port},
         "remote": {"address": str(remote), "port": remote_port},
         "state": state,
@@ -193,6 +180,7 @@ FAMILIES: dict[str, _Family] = {
         32,
         _vsock,
         "vsock_diag_dump",
+        "vsock_create",
     ),
     "unix": _Family(
         struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _EVERY, 0, 0x5F, _EVERY, _EVERY),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,42 @@ from collector.node.listening import NETLINK_SOCK_DIAG
 from collector.node.netlink import Netlink, enter
 from collector.node.netlink_fields import Row
 from collector.node.procfs import Process
+from collector.node.socket_tables import (
+    INET,
+    parse_inet,
+    parse_netlink,
+    parse_packet,
+    parse_unix,
+)
 from collector.node.tables import Tables, reason
 
 _NFTABLES, _CONNTRACK = "nf_tables_newrule", "ctnetlink_dump_table"
-SYMBOLS = frozenset({_NFTABLES, _CONNTRACK, *(each.symbol for each in diag.FAMILIES.values())})
+SYMBOLS = frozenset(
+    {_NFTABLES, _CONNTRACK}
+    | {name for each in diag.FAMILIES.values() for name in (each.symbol, each.creator) if name}
+)
 """Functions by which the kernel shows what it can tell without loading a module."""
 _NAMES = {"ip": "net/ip_tables_names", "ip6": "net/ip6_tables_names"}
 _LITTLE = 16 * 1024
 _NODE_TABLE = 256 * 1024 * 1024
 """Bytes of the node's connections that are looked through for those of a pod."""
 _BLOCK = 256 * 1024
+
+
+def _unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+    return [{"protocol": "unix", **row} for row in parse_unix(table, holders)]
+
+
+def _inet(name: str) -> Callable[[bytes, Mapping[int, list[int]]], list[Row]]:
+    return lambda table, holders: parse_inet(name, {name: table}, holders)
+
+
+_IN_PROC = {name: _inet(name) for name in INET} | {
+    "packet": parse_packet,
+    "netlink": parse_netlink,
+    "unix": _unix,
+}
+"""How the tables of sockets beneath /proc/PID/net are read, by their name."""
 
 
 class WrongNamespace(OSError):
@@ -44,7 +70,10 @@ def go_into(process: Process, space: bytes) -> None:
 
 
 def read_network(
-    tables: Tables, holders: Mapping[int, list[int]], symbols: frozenset[str] | None
+    tables: Tables,
+    process: Process,
+    holders: Mapping[int, list[int]],
+    symbols: frozenset[str] | None,
 ) -> None:
     """Read links, addresses, routes and the like, and the sockets with the processes that hold
     them. `symbols` is None where it is not known what the kernel has."""
@@ -52,11 +81,31 @@ def read_network(
         tables.read(name, socket.NETLINK_ROUTE, partial(routing.rows, name=name))
     tables.rows.setdefault("sockets", [])
     for name, family in diag.FAMILIES.items():
-        if _has(family.symbol, symbols):
-            source = partial(diag.rows, name=name, holders=holders)
-            tables.read("sockets", NETLINK_SOCK_DIAG, source, f"{name} sockets")
-        else:
-            tables.lack(f"{name} sockets", "NotSupported", "The kernel has no sock_diag for them")
+        part = f"{name} sockets"
+        source = partial(diag.rows, name=name, holders=holders)
+        if not _has(family.symbol, symbols):
+            tables.lack(part, "NotSupported", "The kernel has no sock_diag for them")
+        elif tables.read("sockets", NETLINK_SOCK_DIAG, source, part):
+            continue
+        if name in _IN_PROC:
+            _read_proc(tables, process, name, holders)
+        elif family.creator and not _has(family.creator, symbols):
+            del tables.missing[part]  # there can be none
+
+
+def _read_proc(
+    tables: Tables, process: Process, name: str, holders: Mapping[int, list[int]]
+) -> None:
+    """Read sockets from /proc that sock_diag did not tell; a kernel without the table has none."""
+    part = f"{name} sockets"
+    table = b""
+    with suppress(FileNotFoundError):
+        table = process.read(f"net/{name}")
+    tables.add("sockets", _IN_PROC[name](table, holders), part)
+    del tables.missing[part]
+    if process.cut:
+        tables.cut.append(part)
+        process.cut.clear()
 
 
 def read_firewall(tables: Tables, process: Process, symbols: frozenset[str] | None) -> bool:

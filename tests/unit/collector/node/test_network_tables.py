@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +35,73 @@ NOTHING = frozenset[str]()
 def test_a_kernel_is_not_asked_for_what_it_would_load_a_module_for() -> None:
     def read() -> tuple[Tables, Tables, bool]:
         network, firewall = Tables(100_000), Tables(100_000)
-        read_network(network, {}, NOTHING)
         with Process.open(pid) as process:
+            read_network(network, process, {}, NOTHING)
             return network, firewall, read_firewall(firewall, process, NOTHING)
 
     with new_network() as pid:
         network, firewall, has = within(pid, read)
-    assert network.rows["links"] and network.rows["sockets"] == []
+    assert network.rows["links"] and not network.missing
     assert set(firewall.rows) == {"legacy"} and not has
-    assert {why for why, _ in network.missing.values()} == {"NotSupported"}
+
+
+@root_only
+@pytest.mark.parametrize("symbols", [None, NOTHING])
+def test_sockets_by_sock_diag_or_from_proc(symbols: frozenset[str] | None) -> None:
+    def read() -> dict[int, Any]:
+        with ExitStack() as stack:
+            kinds = [
+                (socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)),
+                (socket.AF_NETLINK, socket.SOCK_RAW, 0),
+                (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP),
+                (socket.AF_INET6, socket.SOCK_DGRAM, 0),
+                (socket.AF_UNIX, socket.SOCK_STREAM, 0),
+            ]
+            made = [stack.enter_context(socket.socket(*kind)) for kind in kinds]
+            made[0].bind(("lo", 3))
+            made[1].bind((0, 0))
+            made[3].bind(("::1", 4446))
+            made[4].bind("\0hidden")
+            holders = {os.fstat(each.fileno()).st_ino: [7] for each in made}
+            tables = Tables(100_000)
+            with Process.open(pid) as process:
+                read_network(tables, process, holders, symbols)
+        assert not tables.missing.keys() - {"vsock sockets"}
+        rows = [json.loads(row) for row in tables.rows["sockets"]]
+        return {row["inode"]: row for row in rows if row["inode"] in holders}
+
+    with new_network() as pid:
+        packet, netlink, raw, udp, local = (row for _, row in sorted(within(pid, read).items()))
+    assert all(row["pids"] == [7] for row in (packet, netlink, raw, udp, local))
+    assert (packet["type"], packet["ethertype"], packet["flags"]) == ("RAW", 3, ["running"])
+    assert netlink["family"] == "route" and raw["protocol"] == "raw"
+    assert udp["local"] == {"address": "::1", "port": 4446}
+    assert (local["protocol"], local["path"]) == ("unix", "@hidden")
+
+
+@root_only
+def test_sockets_that_there_can_be_and_no_way_tells() -> None:
+    def read() -> Tables:
+        tables = Tables(100_000)
+        with Process.open(pid) as process:
+            read_network(tables, process, {}, frozenset({"vsock_create"}))
+        return tables
+
+    with new_network() as pid:
+        assert {name: why for name, (why, _) in within(pid, read).missing.items()} == {
+            "vsock sockets": "NotSupported"
+        }
+
+
+def test_a_table_in_proc_that_was_cut(process: Process, tmp_path: Path) -> None:
+    class Short(Process):
+        def read(self, name: str, limit: int = 0) -> bytes:
+            self.cut.append(name)
+            return b""
+
+    tables = Tables(1000)
+    read_network(tables, Short(7, process.folder), {}, NOTHING)
+    assert "packet sockets" in tables.cut and "tcp sockets" in tables.cut
 
 
 @root_only
