@@ -93,7 +93,7 @@ async def look_at_holders(node: NodeCapture) -> None:
 async def write_kernel(node: NodeCapture) -> None:
     """Store what the kernel says of itself and of its modules."""
     found = await run_abandonable(TIMEOUT, KERNEL, _describe, node)
-    await node.add(KERNEL, ArtifactKind.PROCESSES, document(found), "proc")
+    await node.add(KERNEL, ArtifactKind.PROCESSES, [document(found).decode()], "proc")
     told = node.modules
     if any(told.found.values()):
         for way, why in told.unavailable.items():
@@ -122,10 +122,9 @@ async def write_ebpf(node: NodeCapture) -> None:
     """Store programs, maps and links of eBPF."""
     tables = Tables(node.limit)
     await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node.holders)
-    content = tables.text({"method": "bpf"}) + "\n"
     cut = bool(tables.cut)
-    data = content.encode(errors="backslashreplace")
-    await node.add(EBPF, ArtifactKind.PROCESSES, data, "bpf", cut=cut)
+    parts = chain(tables.parts({"method": "bpf"}), "\n")
+    await node.add(EBPF, ArtifactKind.PROCESSES, parts, "bpf", cut=cut)
     if cut:
         node.lack(f"{EBPF}, its rest", "TooLarge", f"Cut: {', '.join(tables.cut)}")
     for name, (why, message) in tables.missing.items():

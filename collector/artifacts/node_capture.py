@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
@@ -15,7 +15,6 @@ from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
 from forensics_core.errors import DestinationError, ForensicsError, UsageError
-from forensics_core.storage.blocks import one
 
 MAX_FILE = 8 * 1024 * 1024
 """Characters of the rows of one file."""
@@ -62,12 +61,18 @@ class NodeCapture:
         return self.modules.symbols if known else None
 
     async def add(
-        self, name: str, kind: ArtifactKind, content: bytes, method: str, *, cut: bool = False
+        self,
+        name: str,
+        kind: ArtifactKind,
+        parts: Iterable[str],
+        method: str,
+        *,
+        cut: bool = False,
     ) -> None:
         """Store a file of JSON."""
         spec = ArtifactSpec(f"{NODE}{name}", kind, None, "application/json", method)
         notes = SourceNotes(flags={Flag.TRUNCATED} if cut else set())
-        await self.bundle.add(spec, one(content), notes)
+        await self.bundle.add(spec, _blocks(parts), notes)
         self.added += 1
 
     def lack(self, what: str, why: str, message: str) -> None:
@@ -100,6 +105,11 @@ class NodeCapture:
         with first.stop.scope(first.deadline) as scope:
             await step(self)
         return not scope.cancelled_caught
+
+
+async def _blocks(parts: Iterable[str]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part.encode(errors="backslashreplace")
 
 
 def _told(error: Exception) -> tuple[str, str]:

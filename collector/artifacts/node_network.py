@@ -156,19 +156,19 @@ class File:
 
     async def store(self) -> None:
         """Store what was read, and record what was not."""
-        texts = [each.text(self.heads[space]) for space, each in self.tables.items()]
-        rows = ",\n".join(texts)
-        content = f'{{"method": {json.dumps(self._method)}, "namespaces": [\n{rows}\n]}}\n'
         cut = any(each.cut for each in self.tables.values())
-        await self._node.add(
-            self.name,
-            ArtifactKind.NETWORK,
-            content.encode(errors="backslashreplace"),
-            self._method,
-            cut=cut,
-        )
+        await self._node.add(self.name, ArtifactKind.NETWORK, self._parts(), self._method, cut=cut)
         for tables in self.tables.values():
             self._account(tables)
+
+    def _parts(self) -> Iterator[str]:
+        separator = "\n"
+        yield f'{{"method": {json.dumps(self._method)}, "namespaces": ['
+        for space, tables in self.tables.items():
+            yield separator
+            yield from tables.parts(self.heads[space])
+            separator = ",\n"
+        yield "\n]}\n"
 
     def _account(self, tables: Tables) -> None:
         if tables.cut:

@@ -42,8 +42,8 @@ async def write_runtime(node: NodeCapture) -> None:
             why = error.reason if isinstance(error, Unavailable) else "Unreadable"
             why = reason(error) if isinstance(error, OSError) else why
             node.lack(f"{RUNTIME}, {name}", why, str(error))
-    data = document(content)
-    await node.add(RUNTIME, ArtifactKind.PROCESSES, data, "logs")
+    data = document(content).decode()
+    await node.add(RUNTIME, ArtifactKind.PROCESSES, [data], "logs")
 
 
 async def _events(node: NodeCapture) -> dict[str, Any]:

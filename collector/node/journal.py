@@ -24,8 +24,9 @@ from collector.node.netlink_fields import Row
 
 MAX_ENTRIES = 20_000
 """Entries at the end of a journal that are looked at."""
-MAX_FOUND = 5000
-MAX_FIELD = 64 * 1024
+MAX_FOUND = 1024 * 1024
+"""Bytes of what is kept of them."""
+MAX_FIELD = 16 * 1024
 """Bytes of one field; a longer one is cut."""
 _SIGNATURE = b"LPKSHHRH"
 _COMPACT = 1 << 4
@@ -34,6 +35,8 @@ _DATA, _ENTRY, _ARRAY = 1, 3, 6
 _OBJECT = struct.Struct("<BB6xQ")
 _MAX_OBJECT = 16 * 1024 * 1024
 _MAX_ARRAYS = 4096
+_CACHED = 256
+"""Fields that are held, since others may have them too."""
 _LAST = 2**63 - 1 - _MAX_OBJECT
 """The last place that the kernel would read at."""
 _KEPT = (
@@ -50,7 +53,7 @@ def find_entries(
     file: int, words: Sequence[bytes], last: int = MAX_ENTRIES, most: int = MAX_FOUND
 ) -> Row:
     """Return the newest entries that have one of these words in a field; it looks at the `last`,
-    and keeps so many at `most`. Raises `Damaged`."""
+    and keeps so many bytes at `most`. Raises `Damaged`."""
     journal = _Journal(file)
     found, looked, first = list[Row](), 0, None
     for offset in journal.newest(last):
@@ -63,7 +66,8 @@ def find_entries(
         values = entry.pop("values")
         if any(word in value for value in values.values() for word in words):
             found.append(entry | _spelled(values))
-            if len(found) >= most:
+            most -= sum(map(len, values.values()))
+            if most < 0:
                 break
     found.reverse()
     return {"entries": journal.entries, "looked": looked, "since": first, "lines": found}
@@ -89,7 +93,7 @@ class _Journal:
             struct.unpack_from("<Q", header, 176)[0],
         )
         # Many entries share a field.
-        self._field = lru_cache(MAX_ENTRIES)(self._read_field)
+        self._field = lru_cache(_CACHED)(self._read_field)
 
     def newest(self, last: int) -> Iterator[int]:
         """Yield where the entries are, the newest first, `last` of them at most."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from collector.documents import portable
@@ -21,8 +22,8 @@ from collector.node.ebpf import since_boot
 from collector.node.netlink_fields import Row
 
 DEVICE = Path("/dev/kmsg")
-MAX_BYTES = 4 * 1024 * 1024
-"""Bytes of the buffer that are read; the newest where the kernel keeps more."""
+MAX_BYTES = 1024 * 1024
+"""Bytes of the buffer that are kept, the newest."""
 _RECORD = 16 * 1024
 _READ_ALL, _SIZE = 3, 10
 _HEAD = re.compile(rb"(\d+),(\d+),(\d+),[^;]*;")
@@ -42,22 +43,27 @@ def kernel_log(
         return "syslog", [row for line in _buffer().split(b"\n") if (row := parse_line(line))]
 
 
-def _records(device: Path, left: int, read: Reader) -> Iterator[Row]:
+def _records(device: Path, limit: int, read: Reader) -> Iterator[Row]:
+    """Read to the end, and keep the newest."""
+    kept, size = deque[bytes](), 0
     descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with closing(os.fdopen(descriptor, "rb", buffering=0)):
-        while left > 0:
+    with closing(os.fdopen(descriptor, "rb", buffering=0)), suppress(BlockingIOError):
+        while record := _record(descriptor, read):
             raise_if_abandoned()
-            try:
-                record = read(descriptor, _RECORD)
-            except BlockingIOError:
-                return  # the end, for now
-            except BrokenPipeError:
-                continue  # overwritten before it was read
-            if not record:
-                return
-            left -= len(record)
-            if row := parse_record(record):
-                yield row
+            kept.append(record)
+            size += len(record)
+            while size > limit and len(kept) > 1:
+                size -= len(kept.popleft())
+    for record in kept:
+        if row := parse_record(record):
+            yield row
+
+
+def _record(descriptor: int, read: Reader) -> bytes:
+    """Return the next record that was not overwritten before it was read."""
+    while True:
+        with suppress(BrokenPipeError):
+            return read(descriptor, _RECORD)
 
 
 def parse_record(record: bytes) -> Row | None:

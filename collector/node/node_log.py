@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import BytesIO
 
 from collector.documents import portable
 from collector.files.safe_open import opened
@@ -32,10 +34,10 @@ TEXT_FILES = (
 )
 JOURNALS = ("/var/log/journal", "/run/log/journal")
 """Where machines keep their journals, each in a folder of its own name."""
-MAX_TAIL = 8 * 1024 * 1024
+MAX_TAIL = 4 * 1024 * 1024
 """Bytes at the end of one file of text that are looked through."""
-MAX_LINES = 5000
-"""Lines of one file that are kept, the newest."""
+MAX_TEXT = 1024 * 1024
+"""Bytes of the lines of one file that are kept, the newest."""
 MAX_JOURNALS = 8
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -89,12 +91,19 @@ def _tail(file: int, words: Sequence[bytes]) -> Row:
     start = max(told.st_size - MAX_TAIL, 0)
     with os.fdopen(os.dup(file), "rb") as stream:
         stream.seek(start)
-        lines = stream.read(MAX_TAIL).split(b"\n")
-    matching = [line for line in lines if any(word in line for word in words)]
+        text = BytesIO(stream.read(MAX_TAIL))
+    kept, size, matches = deque[bytes](), 0, 0
+    # One by one: a list of lines without anything in them takes many times as much as they do.
+    for line in text:
+        if any(word in line for word in words):
+            kept.append(line)
+            matches, size = matches + 1, size + len(line)
+        while size > MAX_TEXT:
+            size -= len(kept.popleft())
     return {
         "size": told.st_size,
         "from": start,
         "modified": datetime.fromtimestamp(told.st_mtime, UTC).isoformat(),
-        "matches": len(matching),
-        "lines": [portable(line) for line in matching[-MAX_LINES:]],
+        "matches": matches,
+        "lines": [portable(line.rstrip(b"\n")) for line in kept],
     }

@@ -6,7 +6,7 @@ said to have::
 
     tables = Tables(room=1024)
     tables.read("links", 0, lambda kernel: rows(kernel, "links"))
-    tables.text({"namespace": "net:[1]"})
+    for part in tables.parts({"namespace": "net:[1]"}): ...
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collector.node.abandonable import raise_if_abandoned
 from collector.node.netlink import Netlink
 from collector.node.netlink_fields import Row
 
+_BATCH = 256
+"""Rows that are handed on at once."""
 _NOT_SUPPORTED = {
     *(errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT),
     *(errno.EINVAL, errno.ENOSYS, errno.ENOPROTOOPT, errno.ESOCKTNOSUPPORT),
@@ -94,15 +96,18 @@ class Tables:
         """Note that a table could not be read."""
         self.missing[name] = why, message
 
-    def text(self, head: Mapping[str, object]) -> str:
-        """Return an object of JSON: `head`, and the tables, each a list with a line a row."""
+    def parts(self, head: Mapping[str, object]) -> Iterator[str]:
+        """Yield an object of JSON: `head`, and the tables, each a list with a line a row."""
         notes = {"truncated": self.cut, "changedWhileRead": self.changed}
         told = {**head, **{name: value for name, value in notes.items() if value}}
         if self.missing:
             told["unavailable"] = {name: message for name, (_, message) in self.missing.items()}
-        members = [f"{json.dumps(key)}: {json.dumps(told[key])}" for key in told]
-        members += [
-            f"{json.dumps(name)}: [\n" + ",\n".join(rows) + "\n]" if rows else f'"{name}": []'
-            for name, rows in self.rows.items()
-        ]
-        return "{" + ", ".join(members) + "}"
+        yield json.dumps(told, ensure_ascii=False)[:-1]
+        separator = ", " if told else ""
+        for name, rows in self.rows.items():
+            yield f"{separator}{json.dumps(name)}: ["
+            for start in range(0, len(rows), _BATCH):
+                yield (",\n" if start else "\n") + ",\n".join(rows[start : start + _BATCH])
+            yield "\n]" if rows else "]"
+            separator = ", "
+        yield "}"

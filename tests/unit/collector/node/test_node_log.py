@@ -59,3 +59,11 @@ def test_a_link_does_not_lead_out_of_the_machine(machine: Path) -> None:
     (machine / "var/log/kubelet.log").symlink_to(machine.parent / "outside")
     paths = [row["path"] for row in find_lines(host(machine), ["web"]).files]
     assert "/var/log/kubelet.log" not in paths
+
+
+def test_of_very_many_lines_the_newest_are_kept(machine: Path) -> None:
+    lines = b"".join(b"%07d web " % number + b"x" * 1000 + b"\n" for number in range(3000))
+    (machine / "var/log/syslog").write_bytes(lines)
+    (row, _) = find_lines(host(machine), ["web "]).files
+    assert row["matches"] == 3000 and 900 < len(row["lines"]) < 1100
+    assert row["lines"][-1].startswith("0002999") and row["from"] == 0

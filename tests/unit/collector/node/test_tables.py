@@ -27,16 +27,26 @@ def failing() -> Iterator[dict[str, Any]]:
 def test_a_table_without_end_is_cut() -> None:
     tables = Tables(100)
     tables.add("rows", counting())
-    told = json.loads(tables.text({"namespace": "net:[1]"}))
+    told = json.loads("".join(tables.parts({"namespace": "net:[1]"})))
     assert told["rows"][:2] == [{"number": 0}, {"number": 1}] and told["truncated"] == ["rows"]
     assert len(told["rows"]) == 7 and tables.room < 15
+
+
+def test_a_long_table_is_handed_on_in_parts() -> None:
+    tables = Tables(10**6)
+    tables.add("rows", ({"number": number} for number in range(1000)))
+    tables.add("none", ())
+    parts = list(tables.parts({}))
+    told = json.loads("".join(parts))
+    assert [row["number"] for row in told["rows"]] == list(range(1000)) and told["none"] == []
+    assert max(map(len, parts)) < 6000
 
 
 def test_what_fails_keeps_what_came_before() -> None:
     tables = Tables(1000)
     tables.take("rows", failing())
     tables.take("others", iter([{"a": 1}]))
-    assert json.loads(tables.text({})) == {
+    assert json.loads("".join(tables.parts({}))) == {
         "unavailable": {"rows": "not you"},
         "rows": [{"number": 0}],
         "others": [{"a": 1}],
@@ -59,7 +69,7 @@ def test_a_table_that_changed_meanwhile_says_so() -> None:
 
     tables = Tables(1000)
     tables.read("routes", 0, changing)
-    assert json.loads(tables.text({}))["changedWhileRead"] == ["routes"]
+    assert json.loads("".join(tables.parts({})))["changedWhileRead"] == ["routes"]
 
 
 @pytest.mark.parametrize(
