@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from collector.node.procfs import Process, pids
 
-MAX_LINKS = 512 * 1024
+MAX_LINKS = 128 * 1024
 """Open files that are looked at."""
 MAX_HELD = 64
 """Processes that are named for one object."""

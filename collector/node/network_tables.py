@@ -124,12 +124,14 @@ def read_firewall(tables: Tables, process: Process, symbols: frozenset[str] | No
 
 def _read_legacy(tables: Tables, process: Process) -> None:
     """Read the tables that the namespace has; where there are none, nothing is asked."""
+    for name in ("legacyTables", "legacy"):
+        tables.rows.setdefault(name, [])
     try:
-        names = {family: _lines(process, file) for family, file in _NAMES.items()}
+        for table in xtables.tables({f: _lines(process, file) for f, file in _NAMES.items()}):
+            tables.add("legacyTables", [table.head])
+            tables.add("legacy", table.entries())
     except OSError as error:
         tables.lack("legacy", reason(error), str(error.strerror or error))
-    else:
-        tables.take("legacy", xtables.rows(names))
 
 
 def _lines(process: Process, file: str) -> list[str]:

@@ -175,8 +175,11 @@ def _dump(kernel: Netlink, name: str) -> Iterator[bytes]:
 
 def _elements(kernel: Netlink) -> Iterator[bytes]:
     """Yield the elements of each set, which the kernel tells of one set at a time."""
+    sets: list[bytes] = []
     # All of one answer has to be read before the next request.
-    sets = [*_dump(kernel, "sets")][:MAX_SETS]
+    for body in _dump(kernel, "sets"):
+        if len(sets) < MAX_SETS:
+            sets.append(body)
     kind = _NFTABLES | _TABLES["elements"].kind
     return chain.from_iterable(kernel.dump(kind, question(body)) for body in sets)
 

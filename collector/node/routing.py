@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from collector.node.netlink import Netlink
@@ -202,6 +203,8 @@ _TABLES = {
 }
 TABLES = tuple(_TABLES)
 _CLSACT = 0xFFFF0000
+MAX_PLACES = 4096
+"""Places whose filters are asked for, each by a request of its own."""
 _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)
 """Where filters hang at both ends of a `clsact` queue."""
 
@@ -225,7 +228,7 @@ def _filters(kernel: Netlink) -> Iterator[Row]:
         places |= dict.fromkeys((index, parent) for parent in (handle, queue["parent"]) if parent)
         if handle == _CLSACT:
             places |= dict.fromkeys((index, hook) for hook in _HOOKS)
-    for index, parent in places:
+    for index, parent in islice(places, MAX_PLACES):
         for body in kernel.dump(table.kind, table.head.pack(0, index, 0, parent, 0)):
             if len(body) >= table.head.size:
                 yield decode("filters", body)

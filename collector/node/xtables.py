@@ -1,7 +1,8 @@
 """The rules of the older iptables (`iptables-legacy`), from the kernel's own copy of its tables.
 
 Only tables that a namespace has already are asked for: asking for another one would make it.
-Matches and targets have their data as the kernel keeps it; `raw` is the whole table, base64.
+Matches and targets have their data as the kernel keeps it; `raw` is the whole table, base64,
+unless it is long.
 
 Source: include/uapi/linux/netfilter_ipv4/ip_tables.h, netfilter_ipv6/ip6_tables.h, x_tables.h
 """
@@ -26,6 +27,8 @@ _NAME, _INFO, _ENTRIES = 32, 84, 40
 """Bytes of a table's name, of what tells its size, and in front of its entries."""
 MAX_TABLE = 4 * 1024 * 1024
 """Bytes of one table; more is no table of a pod's."""
+MAX_RAW = 512 * 1024
+"""Bytes of a table that is kept as it is, beside its decoded rules."""
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 _VERDICTS = {-1: "DROP", -2: "ACCEPT", -3: "STOLEN", -4: "QUEUE", -5: "RETURN"}
 _PART = struct.Struct("=H29sB")
@@ -58,14 +61,46 @@ FAMILIES = (
 )
 
 
-def rows(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Row]:
+class Table(NamedTuple):
+    """A table, as the kernel keeps it."""
+
+    family: _Family
+    name: str
+    info: bytes
+    blob: bytes
+
+    @property
+    def head(self) -> Row:
+        """Return what it is called, where its chains begin, and, unless it is long, all of it."""
+        valid, *entries = struct.unpack_from("=I5I", self.info, _NAME)
+        raw = base64.b64encode(self.blob).decode() if len(self.blob) <= MAX_RAW else None
+        return {
+            "family": self.family.name,
+            "table": self.name,
+            "chains": {_HOOKS[n]: at for n, at in enumerate(entries) if valid >> n & 1},
+            "raw": raw,
+        }
+
+    def entries(self) -> Iterator[Row]:
+        """Yield its rules. What is no entry ends the list."""
+        start, family = 0, self.family
+        named = {"family": family.name, "table": self.name}
+        while start + family.size <= len(self.blob):
+            target, following = struct.unpack_from("=HH", self.blob, start + family.offsets)
+            if not family.size <= target < following <= len(self.blob) - start:
+                return
+            entry = self.blob[start : start + following]
+            yield {**named, "offset": start, **_entry(family, entry, target)}
+            start += following
+
+
+def tables(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Table]:
     """Yield the tables of these names, by their family (`ip`, `ip6`). Raises `OSError`."""
     for family in FAMILIES:
         if names.get(family.name):
             with socket.socket(family.family, socket.SOCK_RAW, socket.IPPROTO_RAW) as kernel:
                 for name in names[family.name]:
-                    info, blob = _table(kernel, family, name, limit)
-                    yield decode(family, name, info, blob)
+                    yield Table(family, name, *_table(kernel, family, name, limit))
 
 
 def _table(kernel: socket.socket, family: _Family, name: str, limit: int) -> tuple[bytes, bytes]:
@@ -85,29 +120,6 @@ def _ask(kernel: socket.socket, family: _Family, option: int, question: bytes, s
         code = ctypes.get_errno()
         raise OSError(code, f"The kernel does not tell: {os.strerror(code)}")
     return buffer.raw[: length.value]
-
-
-def decode(family: _Family, name: str, info: bytes, blob: bytes) -> Row:
-    """Return a table; `info` says where its chains begin. What is no entry ends the list."""
-    valid, *entries = struct.unpack_from("=I5I", info, _NAME)
-    hooks = {at: _HOOKS[n] for n, at in enumerate(entries) if valid >> n & 1}
-    return {
-        "family": family.name,
-        "table": name,
-        "chains": {hook: at for at, hook in hooks.items()},
-        "entries": list(_entries(family, blob)),
-        "raw": base64.b64encode(blob).decode(),
-    }
-
-
-def _entries(family: _Family, blob: bytes) -> Iterator[Row]:
-    start = 0
-    while start + family.size <= len(blob):
-        target, following = struct.unpack_from("=HH", blob, start + family.offsets)
-        if not family.size <= target < following <= len(blob) - start:
-            return
-        yield {"offset": start} | _entry(family, blob[start : start + following], target)
-        start += following
 
 
 def _entry(family: _Family, entry: bytes, target: int) -> Row:

@@ -42,7 +42,7 @@ def test_a_kernel_is_not_asked_for_what_it_would_load_a_module_for() -> None:
     with new_network() as pid:
         network, firewall, has = within(pid, read)
     assert network.rows["links"] and not network.missing
-    assert set(firewall.rows) == {"legacy"} and not has
+    assert set(firewall.rows) == {"legacyTables", "legacy"} and not has
 
 
 @root_only

@@ -73,3 +73,18 @@ def test_an_expression_that_is_not_known_keeps_its_numbers() -> None:
 def test_a_set_without_a_name_is_asked_for_by_none() -> None:
     assert nftables.question(b"\2\0\0\0") == b"\2\0\0\0" + attribute(1, b"") + attribute(2, b"")
     assert nftables.decode("rules", b"") == {"family": 0, "raw": ""}
+
+
+def test_more_sets_than_are_asked_for() -> None:
+    class Kernel:
+        asked = 0
+
+        def dump(self, kind: int, body: bytes) -> list[bytes]:
+            if kind & 0xFF == 13:
+                self.asked += 1
+                return []
+            return [bytes(4)] * (nftables.MAX_SETS + 5)
+
+    kernel: Any = Kernel()
+    assert list(nftables.rows(kernel, "elements")) == []
+    assert kernel.asked == nftables.MAX_SETS
