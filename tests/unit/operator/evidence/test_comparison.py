@@ -158,6 +158,29 @@ def test_an_honest_manifest_of_an_older_collector_agrees() -> None:
     assert list(disagreements(older, ORDER, DIGEST)) == []
 
 
+def of_node(container: str | None) -> Artifact:
+    """Return the row of what the node said of its kernel."""
+    row = artifact(ArtifactKind.PROCESSES)
+    return row.model_copy(update={"name": "node/kernel.json", "container": container})
+
+
+def test_files_of_the_node_are_of_no_container() -> None:
+    honest = tuple(artifact(kind) for kind in KINDS)
+    untold = NotCaptured(what="node/ebpf.json", reason="NotPermitted", message="m", requested=False)
+    told = statement(artifacts=(*honest, of_node(None)), not_captured=(NOT_GATHERED, untold))
+    assert list(disagreements(told, ORDER, DIGEST)) == []
+    (wrong,) = disagreements(statement(artifacts=(*honest, of_node("app"))), ORDER, DIGEST)
+    assert "is not in the folder of the container" in wrong
+
+
+def test_files_of_the_node_do_not_stand_for_a_containers_processes() -> None:
+    others = all_but(ArtifactKind.PROCESSES)
+    untold = NotCaptured(what="node/kernel.json", reason="Gone", message="m")
+    told = statement(artifacts=(*others, of_node(None)), not_captured=(NOT_GATHERED, untold))
+    (wrong,) = disagreements(told, ORDER, DIGEST)
+    assert wrong == "it says nothing of the processes of the container app"
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
