@@ -1,0 +1,259 @@
+"""A container with every trace in it, on Docker or as a pod on a private containerd::
+
+    async with intruded("docker", folder) as scene:
+        for planted in scene.planted: ...
+
+Root only: the tool is put into the container from outside, through `/proc/PID/root`.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
+from lab.docker import FOREVER, Engine, running_docker_engine
+from lab.images import busybox_rootfs
+from lab.intruder import in_kernel, in_processes, on_disk
+from lab.intruder.tool import build_tool
+from lab.intruder.trace import Clue, Trace, plan
+from lab.process import LabError, in_thread
+
+DOCKER, CONTAINERD = "docker", "containerd"
+CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "LINUX_IMMUTABLE", "SYS_PTRACE")
+"""What the container has beside the default: an intruder's luck."""
+_IMMUTABLE = 0x10
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
+"""ioctl_iflags(2)"""
+_TOOL, _PLAN = "tmp/.tool", "tmp/.plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """A trace that is there."""
+
+    trace: Trace
+    content: tuple[Clue, ...]
+    known: tuple[Clue, ...]
+    gap: str
+    """As in the trace, with the numbers filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A running container that an intruder has visited."""
+
+    runtime: str
+    id: str
+    """The container's, as the runtime knows it."""
+    address: str
+    """As a person names it: `docker://NAME`, `containerd://NAMESPACE/POD/NAME`."""
+    pid: int
+    """Its first process, as this machine numbers it."""
+    env: Mapping[str, str]
+    """What leads the collector to the runtime."""
+    planted: tuple[Planted, ...]
+    refused: Mapping[str, str]
+    """What could not be planted here, by the traces' titles: why."""
+    engine: Engine | Containerd
+
+
+def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
+    """Return all traces, with words of their own each time."""
+    every = [
+        *on_disk.dropped(), *on_disk.persistent(), *on_disk.covered_up(image), *on_disk.mounted(),
+        *in_processes.running(), *in_processes.held(), *in_processes.in_memory(),
+        *in_kernel.sockets(), *in_kernel.tables(),
+    ]  # fmt: skip
+    return [trace for trace in every if trace.only in {"", runtime}]
+
+
+@asynccontextmanager
+async def intruded(
+    runtime: str, folder: Path, engine: Engine | Containerd | None = None
+) -> AsyncIterator[Scene]:
+    """Run the container and plant the traces, for the block. Raises `LabError`.
+
+    `engine` is one of that runtime that runs; else one is started.
+    """
+    if os.geteuid() != 0:
+        raise LabError("Only root can put the intruder's tool into a container", hint="Be root")
+    image = on_disk.new_image()
+    rootfs = busybox_rootfs(folder / "rootfs")
+    image.add_to(rootfs)
+    tool = await to_thread.run_sync(build_tool, folder)
+    async with _on(runtime, engine) as running, _container(running, rootfs, folder) as (who, place):
+        pid = await running.pid(who)
+        traces = catalogue(image, runtime)
+        with _thawing(Path(f"/proc/{pid}/root"), traces):
+            said = await _plant(running, who, pid, tool, traces)
+            planted = [_planted(trace, said, pid) for trace in traces]
+            there = tuple(each for each in planted if isinstance(each, Planted))
+            refused = {trace.title: why for trace, why in zip(traces, planted, strict=True) if isinstance(why, str)}
+            yield Scene(runtime, who, place, pid, running.env, there, refused, running)
+
+
+@asynccontextmanager
+async def _on(
+    runtime: str, engine: Engine | Containerd | None
+) -> AsyncIterator[Engine | Containerd]:
+    if engine is not None:
+        yield engine
+        return
+    start: AbstractAsyncContextManager[Engine | Containerd]
+    start = in_thread(running_containerd() if runtime == CONTAINERD else running_docker_engine())
+    async with start as running:
+        yield running
+
+
+@asynccontextmanager
+async def _container(
+    engine: Engine | Containerd, rootfs: Path, folder: Path
+) -> AsyncIterator[tuple[str, str]]:
+    """Run the container; yield its ID, and its address."""
+    name, binds = f"intruded-{secrets.token_hex(4)}", _volumes(folder)
+    image = await engine.import_image(rootfs)
+    if isinstance(engine, Containerd):
+        options = {"name": "shop", "pod": name, "capabilities": CAPABILITIES}
+        async with engine.container(image, binds=binds, **options) as container:
+            yield container, f"containerd://{POD_NAMESPACE}/{name}/shop"
+        return
+    # Not confined, like a pod: of Docker's own rules no intruder would take notice of a cluster's.
+    host = {
+        "NetworkMode": "none",
+        "CapAdd": [*CAPABILITIES],
+        "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+        "Binds": [f"{outside}:{inside}" for inside, outside in binds.items() if inside != on_disk.ANONYMOUS],
+        "LogConfig": {"Type": "json-file"},
+    }
+    volumes = {on_disk.ANONYMOUS: {}}
+    async with engine.container(
+        image, FOREVER, name=name, HostConfig=host, Volumes=volumes
+    ) as container:
+        yield container, f"docker://{name}"
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    """Make what is mounted; return it by where."""
+    places = {
+        on_disk.DATA: folder / "host-data",
+        on_disk.CACHE: folder / "pods" / "0" / "volumes" / "kubernetes.io~empty-dir" / "cache",
+        on_disk.ANONYMOUS: folder / "anonymous",
+    }
+    for place in places.values():
+        place.mkdir(parents=True)
+    return places
+
+
+@contextmanager
+def _thawing(root: Path, traces: Iterable[Trace]) -> Iterator[None]:
+    """Take the attribute away at the end that keeps anybody from removing the container."""
+    try:
+        yield
+    finally:
+        for step in (step for trace in traces for step in trace.steps if step[0] == "immutable"):
+            with suppress(OSError):
+                _make_mutable(root / step[1].lstrip("/"))
+
+
+def _make_mutable(path: Path) -> None:
+    with path.open("rb") as file:
+        flags = array.array("l", [0])
+        fcntl.ioctl(file, _GET_FLAGS, flags)
+        flags[0] &= ~_IMMUTABLE
+        fcntl.ioctl(file, _SET_FLAGS, flags)
+
+
+async def _plant(
+    engine: Engine | Containerd, container: str, pid: int, tool: Path, traces: list[Trace]
+) -> dict[str, tuple[str, ...]]:
+    """Let the tool do its work in the container; return what it said of each trace."""
+    root = Path(f"/proc/{pid}/root")
+    for kind, mark in ((step[0], step[1]) for trace in traces for step in trace.steps):
+        if kind.startswith("exec"):
+            await _execute(engine, container, mark, stays=kind == "exec")
+    await to_thread.run_sync(_copy, tool, root / _TOOL)
+    pipe = await to_thread.run_sync(_fill_pipe, root / _PLAN, plan(traces))
+    try:
+        report = await engine.exec(container, f"/{_TOOL} < /{_PLAN}")
+    finally:
+        os.close(pipe)
+        (root / _PLAN).unlink()
+    return {words[0]: tuple(words[1:]) for words in map(str.split, report.splitlines())}
+
+
+def _copy(tool: Path, to: Path) -> None:
+    to.write_bytes(tool.read_bytes())
+    to.chmod(0o755)
+
+
+def _fill_pipe(path: Path, content: bytes) -> int:
+    """Make a named pipe with content, which never lies on a disk; return what keeps it."""
+    os.mkfifo(path, 0o600)
+    pipe = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(pipe, content)
+    return pipe
+
+
+async def _execute(engine: Engine | Containerd, container: str, mark: str, *, stays: bool) -> None:
+    """Start a session whose command has the mark."""
+    command = ["/bin/sh", "-c", f"{'sleep 86400' if stays else ':'}; : {mark}"]
+    if isinstance(engine, Containerd):
+        session = secrets.token_hex(4)
+        await engine.ctr("tasks", "exec", "--detach", "--exec-id", session, container, *command)
+        return
+    async with engine.client() as client:
+        run = await client.containers.container(container).exec(command)
+        await run.start(detach=True)
+        while not stays and (await run.inspect())["Running"]:
+            await anyio.sleep(0.05)
+
+
+def _planted(trace: Trace, said: Mapping[str, tuple[str, ...]], pid: int) -> Planted | str:
+    """Return a trace with the numbers of its clues, or why it is not there."""
+    if not trace.steps or trace.steps[0][0].startswith("exec"):
+        told: tuple[str, ...] = ("ok", "0", "0")
+        if trace.id.startswith("own-"):  # made by the first of them
+            told = said["own-tcp"]
+    else:
+        told = said.get(trace.id, ("error", "no answer"))
+    if told[0] != "ok":
+        return " ".join(told[1:])
+    fill = partial(_fill, pid=str(_outside(int(told[1]), pid)), number=told[2])
+    return Planted(
+        trace,
+        tuple(map(fill, trace.content)),
+        tuple(map(fill, trace.known)),
+        trace.gap.replace("{pid}", str(_outside(int(told[1]), pid))).replace("{number}", told[2]),
+    )
+
+
+def _fill(clue: Clue, pid: str, number: str) -> Clue:
+    return replace(
+        clue,
+        anchor=clue.anchor.replace("{number}", number),
+        near=clue.near.replace("{number}", number),
+    )
+
+
+def _outside(inner: int, container: int) -> int:
+    """Return what this machine calls a process of the container; 0 if there is none such."""
+    space = os.readlink(f"/proc/{container}/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            status = (process / "status").read_text()
+            numbers = next(line for line in status.splitlines() if line.startswith("NSpid:"))
+            if os.readlink(process / "ns/pid") == space and numbers.split()[-1] == str(inner):
+                return int(process.name)
+    return 0
