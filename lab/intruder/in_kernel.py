@@ -40,9 +40,7 @@ def sockets() -> list[Trace]:
     ]
 
 
-def _socket(
-    identity: str, title: str, step: tuple[str, ...], content: tuple[Clue, ...]
-) -> Trace:
+def _socket(identity: str, title: str, step: tuple[str, ...], content: tuple[Clue, ...]) -> Trace:
     return Trace(identity, SOCKETS, title, (step,), content, _HOLDER, _FAMILIES)
 
 
@@ -61,14 +59,24 @@ def tables() -> list[Trace]:
         *_in_own_network(),
         *_in_containers_network(),
         Trace(
-            "bpf-map", KERNEL, "a value in an eBPF map", (("bpf-map", called, mark),), words(mark),
-            words(called), "eBPF",
+            "bpf-map",
+            KERNEL,
+            "a value in an eBPF map",
+            (("bpf-map", called, mark),),
+            words(mark),
+            words(called),
+            "eBPF",
         ),
         Trace(
-            "key", KERNEL, "a key in a session keyring", (("key", key, secret),), words(secret),
-            words(key), "keyring",
+            "key",
+            KERNEL,
+            "a key in a session keyring",
+            (("key", key, secret),),
+            words(secret),
+            words(key),
+            "keyring",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _mac() -> str:
@@ -94,10 +102,15 @@ def _in_own_network() -> list[Trace]:
         Trace("own-route", KERNEL, f"a route {where}", (), address_clues(way)),
         Trace("own-neighbour", KERNEL, f"a neighbour {where}", (), words(mac)),
         Trace(
-            "own-firewall", KERNEL, f"a firewall rule {where}", (), words(comment), words(table),
+            "own-firewall",
+            KERNEL,
+            f"a firewall rule {where}",
+            (),
+            words(comment),
+            words(table),
             _RULES,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _in_containers_network() -> list[Trace]:
@@ -108,18 +121,37 @@ def _in_containers_network() -> list[Trace]:
     # The lab's pods have the node's own network: nothing may be changed there.
     return [
         Trace(
-            "interface", KERNEL, "an interface", (("rules", netlink.interface(link, 101)),),
-            words(link), only="docker",
-        ),
-        Trace(
-            "route", KERNEL, "a route", (("rules", netlink.route(101, way)),),
-            address_clues(way), only="docker",
-        ),
-        Trace(
-            "neighbour", KERNEL, "a neighbour", (neighbour,), words(mac), only="docker",
-        ),
-        Trace(
-            "firewall", KERNEL, "a firewall rule", (rule,), words(comment), words(table), _RULES,
+            "interface",
+            KERNEL,
+            "an interface",
+            (("rules", netlink.interface(link, 101)),),
+            words(link),
             only="docker",
         ),
-    ]  # fmt: skip
+        Trace(
+            "route",
+            KERNEL,
+            "a route",
+            (("rules", netlink.route(101, way)),),
+            address_clues(way),
+            only="docker",
+        ),
+        Trace(
+            "neighbour",
+            KERNEL,
+            "a neighbour",
+            (neighbour,),
+            words(mac),
+            only="docker",
+        ),
+        Trace(
+            "firewall",
+            KERNEL,
+            "a firewall rule",
+            (rule,),
+            words(comment),
+            words(table),
+            _RULES,
+            only="docker",
+        ),
+    ]

@@ -6,7 +6,7 @@ from lab.intruder.on_disk import DATA
 from lab.intruder.trace import MEMORY, Clue, Trace, marker, name, number, words
 
 PROGRAMS, HELD, IN_MEMORY = "programs", "files that only processes hold", "memory"
-_NO_MEMORY, _NOT_READ = "^memory of processes", r"\bpipes?\b|\bunread\b"
+_NO_MEMORY, _NOT_READ = r"^memory\b", r"\bpipes?\b|\bunread\b"
 _FILES_OF, _MOUNT_OF = "^files in .* process {pid} ", "^file system of .* process {pid} "
 
 
@@ -17,20 +17,27 @@ def running() -> list[Trace]:
         _held("deleted-program", "a deleted program", "/tmp/.{name}", PROGRAMS),
         _held("memfd-program", "a program in a memfd", "{name}", PROGRAMS, "memory-program"),
         Trace(
-            "environment", PROGRAMS, "a secret in a process's environment",
-            (("environment", "worker", f"AWS_SECRET_ACCESS_KEY={secret}"),), words(secret),
+            "environment",
+            PROGRAMS,
+            "a secret in a process's environment",
+            (("environment", "worker", f"AWS_SECRET_ACCESS_KEY={secret}"),),
+            words(secret),
         ),
-        _called("arguments", "a process that poses as a kernel thread", "[kworker/{}]", "arguments"),
+        _called(
+            "arguments", "a process that poses as a kernel thread", "[kworker/{}]", "arguments"
+        ),
         _called("leaderless", "a process whose first thread has ended", "{}", "leaderless"),
         _called("comm", "a process that renamed itself", "{}", "named"),
         _called("thread", "a thread with a name of its own", "{}", "thread"),
         _called("zombie", "a zombie's name", "{}", "zombie"),
         _called("lost-directory", "a process in a deleted directory", "/tmp/{}", "lost-directory"),
-        _called("other-user", "a process in user and PID namespaces of its own", "{}", "other-user"),
+        _called(
+            "other-user", "a process in user and PID namespaces of its own", "{}", "other-user"
+        ),
         _called("exec", "a running exec session's command", "{}", "exec"),
         _ended(),
         _log(),
-    ]  # fmt: skip
+    ]
 
 
 def _called(identity: str, title: str, text: str, kind: str) -> Trace:
@@ -42,9 +49,14 @@ def _ended() -> Trace:
     mark = marker()
     title = "the command of an exec session that has ended"
     return Trace(
-        "exec-ended", PROGRAMS, title, (("exec-ended", mark),), words(mark), only="docker",
+        "exec-ended",
+        PROGRAMS,
+        title,
+        (("exec-ended", mark),),
+        words(mark),
+        only="docker",
         gap="exec sessions|events of the runtime|runtime's events",
-    )  # fmt: skip
+    )
 
 
 def _log() -> Trace:
@@ -56,22 +68,35 @@ def _log() -> Trace:
 def held() -> list[Trace]:
     """Return files that have no name any more, or never had one."""
     return [
-        _held("open-deleted", "a deleted file that is open", "/var/tmp/{name}", kind="deleted-file"),
-        _held("open-shm", "a deleted file on a tmpfs", "/dev/shm/{name}", kind="deleted-file"),
         _held(
-            "open-volume", "a deleted file on a volume", f"{DATA}/{{name}}", kind="deleted-file"
+            "open-deleted", "a deleted file that is open", "/var/tmp/{name}", kind="deleted-file"
         ),
-        _held("thread-file", "a deleted file that only a thread has open", "/tmp/{name}", kind="thread-file"),
+        _held("open-shm", "a deleted file on a tmpfs", "/dev/shm/{name}", kind="deleted-file"),
+        _held("open-volume", "a deleted file on a volume", f"{DATA}/{{name}}", kind="deleted-file"),
+        _held(
+            "thread-file",
+            "a deleted file that only a thread has open",
+            "/tmp/{name}",
+            kind="thread-file",
+        ),
         _nameless("nameless", "a file that never had a name", "nameless-file", "{number}"),
-        _held("library", "a deleted library that is mapped", "/tmp/{name}.so", kind="deleted-library"),
+        _held(
+            "library", "a deleted library that is mapped", "/tmp/{name}.so", kind="deleted-library"
+        ),
         _held("posix-shm", "POSIX shared memory", "/dev/shm/.{name}", kind="deleted-shared"),
         _held("memfd", "data in a memfd", "{name}", kind="memory-file"),
         _nameless("in-flight", "a file on its way through a socket", "in-flight", _FILES_OF),
         _nameless("io-uring", "a file that only io_uring holds", "registered", _FILES_OF),
         _apart("unmounted", "a file on an unmounted tmpfs", "unmounted", "/mnt", _MOUNT_OF),
         _apart("never-mounted", "a tmpfs that was never mounted", "never-mounted", "", _MOUNT_OF),
-        _apart("other-mounts", "a tmpfs in a mount namespace of its own", "other-mounts", "/media", "/media"),
-    ]  # fmt: skip
+        _apart(
+            "other-mounts",
+            "a tmpfs in a mount namespace of its own",
+            "other-mounts",
+            "/media",
+            "/media",
+        ),
+    ]
 
 
 def _held(

@@ -91,6 +91,7 @@ static void local(char **a) /* NAME: a path, or abstract after '@' */
         at.sun_path[0] = 0;
     check(bind(made, (struct sockaddr *)&at, offsetof(struct sockaddr_un, sun_path) + length),
           "bind");
+    explicit_bzero(&at, sizeof at);
     check(listen(made, 1), "listen");
     tell_inode(made);
 }

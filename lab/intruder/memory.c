@@ -119,19 +119,27 @@ static void code(char **a) /* CONTENT: in memory that is writable and executable
     strcpy(page, a[0]);
 }
 
+/* Start a thread, and wait until it needs its argument no more, which is wiped then. */
+static void start_thread(void *(*begin)(void *), char **a)
+{
+    char *volatile *done = a;
+    pthread_t other;
+    check(pthread_create(&other, NULL, begin, a) ? -1 : 0, "pthread_create");
+    while (*done)
+        sched_yield();
+}
+
 static void *wait_named(void *name)
 {
-    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_NAME, *(char **)name);
+    *(char *volatile *)name = NULL;
     pause();
     return NULL;
 }
 
 static void thread(char **a) /* NAME */
 {
-    static char name[16];
-    pthread_t other;
-    strncpy(name, a[0], sizeof name - 1);
-    check(pthread_create(&other, NULL, wait_named, name) ? -1 : 0, "pthread_create");
+    start_thread(wait_named, a);
 }
 
 /* A thread with open files of its own: the process's list does not show them. */
@@ -140,18 +148,14 @@ static void *hold_apart(void *arguments)
     char **a = arguments;
     check(unshare(CLONE_FILES), "unshare");
     deleted(a[0], a[1]);
-    a[0] = NULL;
+    *(char *volatile *)a = NULL;
     pause();
     return NULL;
 }
 
 static void thread_file(char **a) /* PATH CONTENT */
 {
-    char *volatile *done = a;
-    pthread_t other;
-    check(pthread_create(&other, NULL, hold_apart, a) ? -1 : 0, "pthread_create");
-    while (*done)
-        sched_yield();
+    start_thread(hold_apart, a);
 }
 
 static void unread_pipe(char **a) /* CONTENT */

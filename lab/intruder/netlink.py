@@ -1,6 +1,8 @@
 """Messages for the kernel, prepared: an interface, addresses, routes, neighbours, firewall rules.
 
-Each is `PROTOCOL:HEXADECIMAL`, as the tool sends it. Source: rtnetlink(7), linux/netfilter/nf_tables.h
+Each is `PROTOCOL:HEXADECIMAL`, as the tool sends it.
+
+Source: rtnetlink(7), linux/netfilter/nf_tables.h
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Traces in files: dropped, changed, hidden, persisting, in volumes and in memory's file systems."""
+"""Traces in files: dropped, changed, hidden, persisting, in volumes and in memory."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def new_image() -> Image:
 def dropped() -> list[Trace]:
     """Return files that were added, and how they are marked."""
     return [
-        _file("file", "a program dropped in /tmp", "/tmp/.X11-unix/{name}", "755", "#!/bin/sh\n{}\n"),
+        _file(
+            "file", "a program dropped in /tmp", "/tmp/.X11-unix/{name}", "755", "#!/bin/sh\n{}\n"
+        ),
         _file("hidden-name", "a file with a hidden, blank name", "/tmp/.. /{name} ", "644", "{}\n"),
         _file("raw-name", "a name that is no text", "/tmp/\xff\xfe{name}", "644", "{}\n"),
         _file("whiteout-name", "a name that means deleted", "/opt/.wh.{name}", "644", "{}\n"),
@@ -60,8 +63,10 @@ def _file(
 ) -> Trace:
     mark, called = marker(), name()
     place, text = path.format(name=called), content.format(mark)
-    known = words(called) if "{name}" in path else words(place)
-    return Trace(identity, group, title, (("file", place, mode, text),), words(mark), known)
+    # A name that every system has proves nothing.
+    known = words(called) if called in place else ()
+    steps = (("file", place, mode, text),)
+    return Trace(identity, group, title, steps, words(mark), known, re.escape(f" {place} "))
 
 
 def _setuid() -> Trace:
@@ -97,7 +102,7 @@ def _library() -> Trace:
     mark = marker()
     step = ("overwrite", _LIBRARY, mark)
     title = "a package's library, same size and times"
-    return Trace("package-file", FILES, title, (step,), words(mark), words(_LIBRARY[1:]))
+    return Trace("package-file", FILES, title, (step,), words(mark), gap=f" {_LIBRARY} ")
 
 
 def persistent() -> list[Trace]:
@@ -129,22 +134,37 @@ def covered_up(image: Image) -> list[Trace]:
     return [
         _file("history", "a shell's history", "/root/.ash_history", "600", "wget {}\n", COVER_UP),
         Trace(
-            "timestomp", COVER_UP, "when a backdated file was really changed", old, changed,
+            "timestomp",
+            COVER_UP,
+            "when a backdated file was really changed",
+            old,
+            changed,
             words(called),
         ),
         Trace(
-            "history-null", COVER_UP, "a history that is a link to /dev/null", (history,),
-            (Clue(f"{user}/.bash_history", "/dev/null"),), words(user),
+            "history-null",
+            COVER_UP,
+            "a history that is a link to /dev/null",
+            (history,),
+            (Clue(f"{user}/.bash_history", "/dev/null"),),
+            words(user),
         ),
         Trace(
-            "log-removed", COVER_UP, "that a log was removed", (("remove", image.removed),),
+            "log-removed",
+            COVER_UP,
+            "that a log was removed",
+            (("remove", image.removed),),
             words(gone),
         ),
         Trace(
-            "log-emptied", COVER_UP, "that a log was emptied", (("cut", image.cut),),
-            (Clue(emptied, r'"kind": ?"C"|\bC /var'),), words(emptied),
+            "log-emptied",
+            COVER_UP,
+            "that a log was emptied",
+            (("cut", image.cut),),
+            (Clue(emptied, r'"kind": ?"C"|\bC /var'),),
+            words(emptied),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def mounted() -> list[Trace]:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import anyio
 from anyio import to_thread
 
 from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
@@ -71,10 +70,16 @@ class Scene:
 def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
     """Return all traces, with words of their own each time."""
     every = [
-        *on_disk.dropped(), *on_disk.persistent(), *on_disk.covered_up(image), *on_disk.mounted(),
-        *in_processes.running(), *in_processes.held(), *in_processes.in_memory(),
-        *in_kernel.sockets(), *in_kernel.tables(),
-    ]  # fmt: skip
+        *on_disk.dropped(),
+        *on_disk.persistent(),
+        *on_disk.covered_up(image),
+        *on_disk.mounted(),
+        *in_processes.running(),
+        *in_processes.held(),
+        *in_processes.in_memory(),
+        *in_kernel.sockets(),
+        *in_kernel.tables(),
+    ]
     return [trace for trace in every if trace.only in {"", runtime}]
 
 
@@ -99,7 +104,11 @@ async def intruded(
             said = await _plant(running, who, pid, tool, traces)
             planted = [_planted(trace, said, pid) for trace in traces]
             there = tuple(each for each in planted if isinstance(each, Planted))
-            refused = {trace.title: why for trace, why in zip(traces, planted, strict=True) if isinstance(why, str)}
+            refused = {
+                trace.title: why
+                for trace, why in zip(traces, planted, strict=True)
+                if isinstance(why, str)
+            }
             yield Scene(runtime, who, place, pid, running.env, there, refused, running)
 
 
@@ -128,15 +137,19 @@ async def _container(
         async with engine.container(image, binds=binds, **options) as container:
             yield container, f"containerd://{POD_NAMESPACE}/{name}/shop"
         return
-    # Not confined, like a pod: of Docker's own rules no intruder would take notice of a cluster's.
+    # Not confined, as pods are not unless they ask for it.
     host = {
         "NetworkMode": "none",
         "CapAdd": [*CAPABILITIES],
         "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
-        "Binds": [f"{outside}:{inside}" for inside, outside in binds.items() if inside != on_disk.ANONYMOUS],
+        "Binds": [
+            f"{outside}:{inside}"
+            for inside, outside in binds.items()
+            if inside != on_disk.ANONYMOUS
+        ],
         "LogConfig": {"Type": "json-file"},
     }
-    volumes = {on_disk.ANONYMOUS: {}}
+    volumes: dict[str, dict[str, str]] = {on_disk.ANONYMOUS: {}}
     async with engine.container(
         image, FOREVER, name=name, HostConfig=host, Volumes=volumes
     ) as container:
@@ -215,9 +228,12 @@ async def _execute(engine: Engine | Containerd, container: str, mark: str, *, st
         return
     async with engine.client() as client:
         run = await client.containers.container(container).exec(command)
-        await run.start(detach=True)
-        while not stays and (await run.inspect())["Running"]:
-            await anyio.sleep(0.05)
+        if stays:
+            await run.start(detach=True)
+            return
+        async with run.start(detach=False) as stream:
+            while await stream.read_out():
+                pass
 
 
 def _planted(trace: Trace, said: Mapping[str, tuple[str, ...]], pid: int) -> Planted | str:
@@ -249,11 +265,11 @@ def _fill(clue: Clue, pid: str, number: str) -> Clue:
 
 def _outside(inner: int, container: int) -> int:
     """Return what this machine calls a process of the container; 0 if there is none such."""
-    space = os.readlink(f"/proc/{container}/ns/pid")
+    space = Path(f"/proc/{container}/ns/pid").readlink()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             status = (process / "status").read_text()
             numbers = next(line for line in status.splitlines() if line.startswith("NSpid:"))
-            if os.readlink(process / "ns/pid") == space and numbers.split()[-1] == str(inner):
+            if (process / "ns/pid").readlink() == space and numbers.split()[-1] == str(inner):
                 return int(process.name)
     return 0
