@@ -132,7 +132,7 @@ class Containerd:
             linux=make.LinuxContainer(
                 security_context=make.ContainerSecurity(
                     capabilities=make.Capability(add_capabilities=capabilities),
-                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1)
+                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1),
                 )
             ),
         )

@@ -190,7 +190,7 @@ def _acquire(scene: Scene, folder: Path) -> Result:
             "--proc-net",
         ]
         return [
-            [program, "--profile", "full", *to, str(merged(scene.pid))],
+            [program, "--profile", "full", "--glob", "/**", *to, str(merged(scene.pid))],
             [*_inside(scene), program, *volatile, *to, "local"],
         ]
 
