@@ -19,6 +19,8 @@ from lab.process import LabError
 
 TIMEOUT = 600
 """Seconds that a tool has."""
+ATTEMPTS = 5
+"""How often a tool is run that fails by chance."""
 OURS, OURS_ALL = "forensics", "forensics-all"
 _COMPLAINT = re.compile(r"fail|error|missing|skip|could not|cannot|warn|too large|denied", re.I)
 _SEALED = {"manifest.json", "SHA256SUMS", "order.json"}
@@ -151,13 +153,13 @@ def _export(scene: Scene, folder: Path) -> Result:
 
 
 def _with(
-    tool: Tool, scene: Scene, folder: Path, commands: Callable[[Path, Scene], list[list[str]]]
+    tool: Tool, scene: Scene, folder: Path, commands: Callable[[Path], list[list[str]]]
 ) -> Result:
     try:
         place = installed(tool)
     except LabError as error:
         return Result(folder, "", str(error))
-    return _whole(scene, folder, commands(place, scene))
+    return _whole(scene, folder, commands(place))
 
 
 def _inside(scene: Scene) -> list[str]:
@@ -167,32 +169,32 @@ def _inside(scene: Scene) -> list[str]:
 
 
 def _varc(scene: Scene, folder: Path) -> Result:
-    return _with(
-        VARC,
-        scene,
-        folder,
-        lambda place, _: [
-            [*_inside(scene), str(place / "python"), "-m", "varc"],
-        ],
-    )
+    """Run varc; it ends with an error if a process ends meanwhile, and is run again then."""
+    for _ in range(ATTEMPTS - 1):
+        result = _varc_once(scene, folder)
+        if not result.failed:
+            return result
+    return _varc_once(scene, folder)
+
+
+def _varc_once(scene: Scene, folder: Path) -> Result:
+    def commands(place: Path) -> list[list[str]]:
+        return [[*_inside(scene), str(place / "python"), "-m", "varc"]]
+
+    return _with(VARC, scene, folder, commands)
+
+
+_NO_MODULES = "--profile none --volatile-profile none".split()
+_ALL_PROCESSES = [*_NO_MODULES, *"--full-proc --proc --proc-net".split()]
 
 
 def _acquire(scene: Scene, folder: Path) -> Result:
-    def commands(place: Path, scene: Scene) -> list[list[str]]:
-        program, to = str(place / "acquire"), ["--output", str(folder)]
-        volatile = [
-            "--profile",
-            "none",
-            "--volatile-profile",
-            "none",
-            "--full-proc",
-            "--proc",
-            "--proc-net",
-        ]
-        return [
-            [program, "--profile", "full", "--glob", "/**", *to, str(merged(scene.pid))],
-            [*_inside(scene), program, *volatile, *to, "local"],
-        ]
+    """Take every file of the container, then all that /proc shows of its processes."""
+
+    def commands(place: Path) -> list[list[str]]:
+        command = [str(place / "acquire"), "--output", str(folder)]
+        files = ["--profile", "full", "--glob", "/**", str(merged(scene.pid))]
+        return [[*command, *files], [*_inside(scene), *command, *_ALL_PROCESSES, "local"]]
 
     return _with(ACQUIRE, scene, folder, commands)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from lab.intruder.on_disk import DATA
+from lab.intruder.on_disk import DATA, LIBRARY
 from lab.intruder.trace import MEMORY, Clue, Trace, marker, name, number, words
 
 PROGRAMS, HELD, IN_MEMORY = "programs", "files that only processes hold", "memory"
 _NO_MEMORY, _NOT_READ = r"^memory\b", r"\bpipes?\b|\bunread\b"
+_SHARED, _SECRET = r"^memory\b|/dev/zero", r"^memory\b|secretmem"
 _FILES_OF, _MOUNT_OF = "^files in .* process {pid} ", "^file system of .* process {pid} "
 
 
@@ -129,6 +130,11 @@ def in_memory() -> list[Trace]:
         _queue("posix-queue", "a message in a POSIX queue", "posix-message", f"/{name()}"),
         _memory("heap", "a string on the heap", "heap"),
         _memory("code", "code in writable, executable memory", "code"),
+        _memory("shared", "memory that children would share", "shared", _SHARED),
+        _memory("undumpable", "memory that is kept out of core dumps", "undumpable"),
+        _patched(),
+        _memory("secret", "memory that not even the kernel reads", "secret", _SECRET),
+        _memory("terminal", "bytes unread in a terminal", "terminal", _NOT_READ),
         _memory("pipe", "bytes unread in a pipe", "unread-pipe", _NOT_READ),
         _memory("socket-queue", "bytes unread in a socket", "unread-socket", _NOT_READ),
     ]
@@ -148,9 +154,16 @@ def _queue(identity: str, title: str, kind: str, key: str) -> Trace:
     )
 
 
+def _patched() -> Trace:
+    mark = marker()
+    steps = (("patched", LIBRARY, mark),)
+    title = "a library that is patched in memory only"
+    return Trace("patched", IN_MEMORY, title, steps, words(mark), gap=_NO_MEMORY, on_request=MEMORY)
+
+
 def _memory(identity: str, title: str, kind: str, gap: str = _NO_MEMORY) -> Trace:
     mark = marker()
-    request = MEMORY if gap == _NO_MEMORY else ""
+    request = "" if gap == _NOT_READ else MEMORY
     return Trace(
         identity, IN_MEMORY, title, ((kind, mark),), words(mark), gap=gap, on_request=request
     )

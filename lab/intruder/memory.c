@@ -111,12 +111,46 @@ static void heap(char **a) /* CONTENT */
     __asm__ volatile("" : : "r"(kept) : "memory");
 }
 
+static char *new_page(int protection, int flags, int file)
+{
+    char *page = mmap(NULL, PAGE, protection, flags, file, 0);
+    check(page == MAP_FAILED ? -1 : 0, "mmap");
+    return page;
+}
+
 static void code(char **a) /* CONTENT: in memory that is writable and executable */
 {
-    char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    check(page == MAP_FAILED ? -1 : 0, "mmap");
+    strcpy(new_page(PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1), a[0]);
+}
+
+static void shared(char **a) /* CONTENT: in memory that children would share */
+{
+    strcpy(new_page(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1), a[0]);
+}
+
+static void undumpable(char **a) /* CONTENT: that is in no core dump */
+{
+    char *page = new_page(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    check(madvise(page, PAGE, MADV_DONTDUMP), "madvise");
+    check(prctl(PR_SET_DUMPABLE, 0), "prctl");
     strcpy(page, a[0]);
+}
+
+static void patched(char **a) /* PATH CONTENT: the file stays as it is */
+{
+    int file = open(a[0], O_RDONLY | O_CLOEXEC);
+    check(file, "open");
+    strcpy(new_page(PROT_READ | PROT_WRITE, MAP_PRIVATE, file), a[1]);
+    close(file);
+}
+
+static void secret(char **a) /* CONTENT: where not even the kernel reads */
+{
+    int file = syscall(SYS_memfd_secret, O_CLOEXEC);
+    check(file, "memfd_secret");
+    check(ftruncate(file, PAGE), "truncate");
+    strcpy(new_page(PROT_READ | PROT_WRITE, MAP_SHARED, file), a[0]);
+    close(file);
 }
 
 /* Start a thread, and wait until it needs its argument no more, which is wiped then. */
@@ -165,6 +199,18 @@ static void unread_pipe(char **a) /* CONTENT */
     write_whole(ends[1], a[0]);
 }
 
+static void terminal(char **a) /* CONTENT: written to a terminal that nobody reads */
+{
+    int screen = posix_openpt(O_RDWR | O_NOCTTY), line;
+    char *name;
+    check(screen, "openpt");
+    check(grantpt(screen) | unlockpt(screen), "unlockpt");
+    name = ptsname(screen);
+    line = name ? open(name, O_RDWR | O_NOCTTY) : -1;
+    check(line, "open");
+    write_whole(line, a[0]);
+}
+
 static void unread_socket(char **a) /* CONTENT */
 {
     int ends[2];
@@ -204,7 +250,9 @@ const struct kind memory[] = {
     {"deleted-library", 1, deleted_library}, {"deleted-shared", 1, deleted_shared},
     {"memory-file", 1, memory_file}, {"segment", 1, segment}, {"lone-segment", 0, segment},
     {"message", 0, message}, {"posix-message", 0, posix_message}, {"heap", 1, heap},
-    {"code", 1, code}, {"thread", 1, thread}, {"thread-file", 1, thread_file}, {"unread-pipe", 1, unread_pipe},
+    {"code", 1, code}, {"shared", 1, shared}, {"undumpable", 1, undumpable},
+    {"patched", 1, patched}, {"secret", 1, secret}, {"terminal", 1, terminal},
+    {"thread", 1, thread}, {"thread-file", 1, thread_file}, {"unread-pipe", 1, unread_pipe},
     {"unread-socket", 1, unread_socket}, {"in-flight", 1, in_flight},
     {"registered", 1, registered}, {NULL, 0, NULL},
 };

@@ -13,8 +13,9 @@ DATA, CACHE, ANONYMOUS = "/srv/data", "/srv/cache", "/srv/anonymous"
 """Where volumes are mounted: a directory of the node, a pod's empty one, one that has no name."""
 LONG_AGO = "951782400"
 """The time that a file is given: 2000-02-29T00:00:00Z, in seconds since 1970."""
-_LIBRARY = "/usr/lib/libtoken.so.1"
-_SETUID = r"4755|rwsr-xr-x|\b(2541|35309)\b"
+LIBRARY = "/usr/lib/libtoken.so.1"
+"""A library of the image."""
+_SETUID = r"\b0*4755\b|rwsr-xr-x|\b(2541|35309)\b"
 _FILE_CAPABILITY = "0100000200200000000000000000000000000000"
 """CAP_NET_RAW, permitted and effective: `struct vfs_cap_data`."""
 
@@ -27,7 +28,7 @@ class Image:
     """A log."""
     cut: str
     """Another one."""
-    library: str = _LIBRARY
+    library: str = LIBRARY
 
     def add_to(self, rootfs: Path) -> None:
         """Put it into a root file system."""
@@ -100,9 +101,9 @@ def _immutable() -> Trace:
 
 def _library() -> Trace:
     mark = marker()
-    step = ("overwrite", _LIBRARY, mark)
+    step = ("overwrite", LIBRARY, mark)
     title = "a package's library, same size and times"
-    return Trace("package-file", FILES, title, (step,), words(mark), gap=f" {_LIBRARY} ")
+    return Trace("package-file", FILES, title, (step,), words(mark), gap=f" {LIBRARY} ")
 
 
 def persistent() -> list[Trace]:

@@ -20,7 +20,16 @@ from lab.process import LabError
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can let the intruder in")
 
 AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ 0 *(\[heap\]|\[stack\]|)$", re.MULTILINE)
-IN_MEMORY = {"heap", "code", "environment", "arguments", "leaderless", "other-user", "exec"}
+IN_MEMORY = {
+    "heap",
+    "code",
+    "undumpable",
+    "environment",
+    "arguments",
+    "leaderless",
+    "other-user",
+    "exec",
+}
 """What is in the memory of a process by what it is."""
 
 
