@@ -184,8 +184,8 @@ def _varc_once(scene: Scene, folder: Path) -> Result:
     return _with(VARC, scene, folder, commands)
 
 
-_NO_MODULES = "--profile none --volatile-profile none".split()
-_ALL_PROCESSES = [*_NO_MODULES, *"--full-proc --proc --proc-net".split()]
+_NO_MODULES = ("--profile", "none", "--volatile-profile", "none")
+_ALL_PROCESSES = (*_NO_MODULES, "--full-proc", "--proc", "--proc-net")
 
 
 def _acquire(scene: Scene, folder: Path) -> Result:
