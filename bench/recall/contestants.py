@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 from bench.recall.installed import ACQUIRE, VARC, Tool, installed
 from bench.recall.judge import Remark
 from lab.intruder.scene import DOCKER, Scene
-from lab.process import LabError
+from lab.process import LabError, stop
 
 TIMEOUT = 600
 """Seconds that a tool has."""
+PARTIAL = 4
+"""The exit code of ours for a capture that lacks something of what was asked for."""
 ATTEMPTS = 5
 """How often a tool is run that fails by chance."""
 OURS, OURS_ALL = "forensics", "forensics-all"
@@ -36,7 +39,14 @@ class Result:
     said: str
     """On its standard output and error."""
     failed: str = ""
-    """Why there is nothing to judge, in its own words where it has any."""
+    """Why it is not all that it could be, in its own words where it has any."""
+    seconds: float = 0
+    """That it took, without what led to it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it left."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,39 +90,41 @@ def _gap(gap: dict[str, Any]) -> str:
     return f"{gap['what']} {place} {gap['reason']} {gap['message']} process {process} "
 
 
-def _execute(command: Sequence[str | Path], scene: Scene, folder: Path, **env: str) -> str:
+def _execute(command: Sequence[str | Path], scene: Scene, folder: Path) -> str:
     """Run a command, and return what it said. Raises `LabError` if it fails."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**own, **scene.env, **env},
+            env={**own, **scene.env},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as error:
-        raise LabError(f"It did not end within {TIMEOUT} s") from error
     except OSError as error:
         raise LabError(str(error)) from error
-    if done.returncode not in {0, 4}:  # 4: captured in part
-        last = done.stdout.strip().splitlines()[-1:] or ["without a word"]
-        raise LabError(f"It ended with {done.returncode}: {last[0]}")
-    return done.stdout
+    try:
+        said = process.communicate(timeout=TIMEOUT)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"It did not end within {TIMEOUT} s") from error
+    finally:
+        stop(process)
+    if process.returncode not in {0, PARTIAL}:
+        last = said.strip().splitlines()[-1:] or ["without a word"]
+        raise LabError(f"It ended with {process.returncode}: {last[0]}")
+    return said
 
 
 def _whole(scene: Scene, folder: Path, steps: Sequence[Sequence[str | Path]]) -> Result:
-    said = []
+    """Run one command after the other, until one fails."""
+    said, failed, started = list[str](), "", time.perf_counter()
     try:
-        for step in steps:
-            said.append(_execute(step, scene, folder))  # noqa: PERF401  # kept if a later one fails
+        said += (_execute(step, scene, folder) for step in steps)
     except LabError as error:
-        return Result(folder, "\n".join(said), str(error))
-    return Result(folder, "\n".join(said))
+        failed = str(error)
+    return Result(folder, "\n".join(said), failed, time.perf_counter() - started)
 
 
 def _forensics() -> str:

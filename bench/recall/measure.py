@@ -27,8 +27,12 @@ class Round:
     """What could not be planted here, and why."""
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     """By the contestants' names."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """That each of them took."""
+    size: dict[str, int] = field(default_factory=dict)
+    """Bytes that each of them left."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Who brought nothing home, and why."""
+    """Who brought nothing home, or not all that it could, and why."""
 
 
 Report = Callable[[str], None]
@@ -61,8 +65,9 @@ def _run(contestant: Contestant, scene: Scene, folder: Path, found: Round) -> No
         if result.failed:
             found.failed[contestant.name] = result.failed
             print(f"{contestant.name}: {result.failed}", file=sys.stderr, flush=True)
-            return
-        found.verdicts[contestant.name] = judged(contestant, scene, result)
+        if size := result.size:
+            found.seconds[contestant.name], found.size[contestant.name] = result.seconds, size
+            found.verdicts[contestant.name] = judged(contestant, scene, result)
 
 
 def judged(contestant: Contestant, scene: Scene, result: Result) -> list[Verdict]:

@@ -8,6 +8,7 @@ from bench.page import table
 from bench.recall.contestants import CONTESTANTS, Contestant
 from bench.recall.judge import Outcome, Verdict, count
 from bench.recall.measure import Round
+from lab.images import MiB
 
 MISSING = "**silent**"
 _WORDS = {
@@ -22,7 +23,7 @@ def parts(rounds: Sequence[Round], setting: str) -> dict[str, str]:
     """Return what goes between the markers, by their names."""
     return {
         "recall-setting": setting,
-        "recall-sum": table(("tool", "runtime", *Outcome), _sums(rounds)),
+        "recall-sum": table(("tool", "runtime", *Outcome, "s", "MiB"), _sums(rounds)),
         "recall-traces": _traces(rounds),
         "recall-failed": _failures(rounds),
     }
@@ -34,7 +35,9 @@ def _sums(rounds: Sequence[Round]) -> Iterator[list[str]]:
             if verdicts := found.verdicts.get(contestant.name):
                 counts = count(verdicts)
                 cells = [str(counts[outcome]) for outcome in Outcome]
-                yield [contestant.title, found.runtime, *cells]
+                seconds, size = found.seconds[contestant.name], found.size[contestant.name]
+                cost = [f"{seconds:.1f}", f"{size / MiB:.1f}"]
+                yield [contestant.title, found.runtime, *cells, *cost]
 
 
 def _traces(rounds: Sequence[Round]) -> str:

@@ -15,7 +15,7 @@ LONG_AGO = "951782400"
 """The time that a file is given: 2000-02-29T00:00:00Z, in seconds since 1970."""
 LIBRARY = "/usr/lib/libtoken.so.1"
 """A library of the image."""
-_SETUID = r"\b0*4755\b|rwsr-xr-x|\b(2541|35309)\b"
+_SETUID = r"\b0*(10)?4755\b|rwsr-xr-x|\b(2541|35309)\b"
 _FILE_CAPABILITY = "0100000200200000000000000000000000000000"
 """CAP_NET_RAW, permitted and effective: `struct vfs_cap_data`."""
 

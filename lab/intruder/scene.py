@@ -100,9 +100,10 @@ async def intruded(
     async with _on(runtime, engine) as running, _container(running, rootfs, folder) as (who, place):
         pid = await running.pid(who)
         traces = catalogue(image, runtime)
-        with _thawing(Path(f"/proc/{pid}/root"), traces):
+        with _mutable_at_the_end(Path(f"/proc/{pid}/root"), traces):
             said = await _plant(running, who, pid, tool, traces)
-            planted = [_planted(trace, said, pid) for trace in traces]
+            outside = _numbers(pid)
+            planted = [_planted(trace, said, outside) for trace in traces]
             there = tuple(each for each in planted if isinstance(each, Planted))
             refused = {
                 trace.title: why
@@ -169,7 +170,7 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def _thawing(root: Path, traces: Iterable[Trace]) -> Iterator[None]:
+def _mutable_at_the_end(root: Path, traces: Iterable[Trace]) -> Iterator[None]:
     """Take the attribute away at the end that keeps anybody from removing the container."""
     try:
         yield
@@ -236,40 +237,38 @@ async def _execute(engine: Engine | Containerd, container: str, mark: str, *, st
                 pass
 
 
-def _planted(trace: Trace, said: Mapping[str, tuple[str, ...]], pid: int) -> Planted | str:
+def _planted(
+    trace: Trace, said: Mapping[str, tuple[str, ...]], outside: Mapping[str, str]
+) -> Planted | str:
     """Return a trace with the numbers of its clues, or why it is not there."""
-    if not trace.steps or trace.steps[0][0].startswith("exec"):
-        told: tuple[str, ...] = ("ok", "0", "0")
-        if trace.id.startswith("own-"):  # made by the first of them
-            told = said["own-tcp"]
-    else:
+    told: tuple[str, ...] = ("ok", "0", "0")
+    if trace.id.startswith("own-"):  # made by the first of them
+        told = said["own-tcp"]
+    elif not trace.steps[0][0].startswith("exec"):
         told = said.get(trace.id, ("error", "no answer"))
     if told[0] != "ok":
         return " ".join(told[1:])
-    fill = partial(_fill, pid=str(_outside(int(told[1]), pid)), number=told[2])
-    return Planted(
-        trace,
-        tuple(map(fill, trace.content)),
-        tuple(map(fill, trace.known)),
-        trace.gap.replace("{pid}", str(_outside(int(told[1]), pid))).replace("{number}", told[2]),
-    )
+    _, pid, number = told
+    fill = partial(_fill, number=number)
+    gap = trace.gap.replace("{pid}", outside.get(pid, "0")).replace("{number}", number)
+    return Planted(trace, tuple(map(fill, trace.content)), tuple(map(fill, trace.known)), gap)
 
 
-def _fill(clue: Clue, pid: str, number: str) -> Clue:
-    return replace(
-        clue,
-        anchor=clue.anchor.replace("{number}", number),
-        near=clue.near.replace("{number}", number),
-    )
+def _fill(clue: Clue, number: str) -> Clue:
+    anchor, near = (text.replace("{number}", number) for text in (clue.anchor, clue.near))
+    return replace(clue, anchor=anchor, near=near)
 
 
-def _outside(inner: int, container: int) -> int:
-    """Return what this machine calls a process of the container; 0 if there is none such."""
-    space = Path(f"/proc/{container}/ns/pid").readlink()
+def _numbers(container: int) -> dict[str, str]:
+    """Return what this machine calls the processes of a container, by what they are called there.
+
+    `container` is the first one of them.
+    """
+    space, found = Path(f"/proc/{container}/ns/pid").readlink(), dict[str, str]()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            status = (process / "status").read_text()
-            numbers = next(line for line in status.splitlines() if line.startswith("NSpid:"))
-            if (process / "ns/pid").readlink() == space and numbers.split()[-1] == str(inner):
-                return int(process.name)
-    return 0
+            if (process / "ns/pid").readlink() == space:
+                lines = (process / "status").read_text().splitlines()
+                inner = next(line for line in lines if line.startswith("NSpid:")).split()[-1]
+                found[inner] = process.name
+    return found
