@@ -14,10 +14,9 @@ from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
 from collector.holding import Holding, holding
-from collector.pace import RateLimit
+from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from collector.stop import Stop
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Clocks, Container, NotCaptured

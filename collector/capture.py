@@ -13,10 +13,9 @@ import hashlib
 from dataclasses import dataclass
 
 from collector.attempt import Attempt
-from collector.node.machine import describe_node, describe_tool
-from collector.pace import RateLimit
+from collector.limits import RateLimit, Stop
+from collector.node.host import describe_node, describe_tool
 from collector.runtimes.runtime import Runtime
-from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.bundle.layout import ORDER
 from forensics_core.bundle.manifest import Capture, OrderRef, Statement

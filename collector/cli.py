@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from collector.node.io_priority import lower_priorities
+from collector.limits import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode

@@ -9,13 +9,12 @@ from typing import TypeVar
 
 import anyio
 
-from collector.documents.text import document
+from collector.documents import document
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
-from collector.pace import RateLimit
+from collector.limits import RateLimit, Stop
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from collector.stop import Stop
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured

@@ -17,7 +17,7 @@ from contextlib import suppress
 from anyio import to_thread
 
 from collector.container import ContainerCapture
-from collector.documents.list import streamed
+from collector.documents import streamed
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.hashing import Hashing
 from collector.node.abandonable import run_abandonable

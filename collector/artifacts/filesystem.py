@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from anyio import to_thread
 
 from collector.container import ContainerCapture
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.files.details import detailed
 from collector.files.gnu_tar import read_tree
 from collector.files.indexing import indexed

@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from collector.artifacts import filesystem
 from collector.container import ContainerCapture
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.mountarchive import Loss, MountArchive, Top
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey

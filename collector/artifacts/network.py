@@ -19,9 +19,7 @@ from typing import Any
 
 from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
-from collector.documents.list import streamed
-from collector.documents.text import portable, readable
-from collector.files.names import Names
+from collector.documents import Names, portable, readable, streamed
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix

@@ -1,11 +1,11 @@
 """`processes.json`: every process of the container, as /proc shows it.
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
-may hold any bytes is spelled as in `collector.documents.text`. `exeSha256` is of the program that
+may hold any bytes is spelled as in `collector.documents`. `exeSha256` is of the program that
 it runs, deleted or not, and null where that took too long. Files of /proc that were cut are listed
 in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
 `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
-`collector.documents.strings`. A long table of mounts is in one row; the others that see the same
+`collector.documents`. A long table of mounts is in one row; the others that see the same
 have `mountinfoOf`, the process whose row it is.
 """
 
@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 from anyio import to_thread
 
 from collector.container import ContainerCapture
-from collector.documents.list import streamed
-from collector.files.names import Names
+from collector.documents import Names, streamed
 from collector.gaps import deleted
 from collector.node.abandonable import run_abandonable
 from collector.node.process_row import Room, Row, describe

@@ -14,10 +14,9 @@ from google.protobuf.message import Message
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
-from collector.documents.text import document
+from collector.documents import document
 from collector.files.view import PLACEHOLDERS
-from collector.runtimes.runtime import ContainerInfo
-from collector.runtimes.sandboxes import refuse_sandboxed
+from collector.runtimes.runtime import ContainerInfo, refuse_sandboxed
 
 STATES = {
     cri.CONTAINER_CREATED: "created",

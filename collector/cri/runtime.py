@@ -12,11 +12,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from anyio import to_thread
 
-from collector.cri import inspection, logfiles
+from collector.cri import inspection
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Channel
-from collector.cri.storage import storage
+from collector.cri.storage import log_names, storage
 from collector.files import view
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import TIMEOUT, LogFiles, open_logs
@@ -145,7 +145,7 @@ class CriRuntime:
     async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
         """Open the container's log, those of its former starts, and rotated ones."""
         path = inspection.log_path(container)
-        names = await run_abandonable(TIMEOUT, "the logs", logfiles.names, self._host, path)
+        names = await run_abandonable(TIMEOUT, "the logs", log_names, self._host, path)
         async with open_logs(self._host, names) as logs:
             yield logs
 

@@ -22,16 +22,14 @@ import aiohttp
 from aiodocker import Docker
 from anyio import to_thread
 
-from collector.docker import logfiles
 from collector.docker import logs as dockerlogs
-from collector.docker import storage as dockerview
-from collector.docker.answers import described, listed
-from collector.docker.failures import refusal, unreachable
-from collector.docker.jsonfile import nanoseconds, stamp
-from collector.documents.rows import rows
+from collector.docker.answers import described, listed, refusal, unreachable
+from collector.docker.logs import nanoseconds, stamp
+from collector.docker.storage import log_names, storage
+from collector.documents import rows
 from collector.files import view
 from collector.files.changes import OpenLayers
-from collector.files.logfiles import TIMEOUT as PATIENCE_FOR_LOGS
+from collector.files.logfiles import TIMEOUT as LOGS_TIMEOUT
 from collector.files.logfiles import LogFiles, open_logs, reason
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
@@ -42,9 +40,9 @@ from collector.runtimes.runtime import (
     Listed,
     LogStream,
     Unavailable,
+    refuse_sandboxed,
     split_reference,
 )
-from collector.runtimes.sandboxes import refuse_sandboxed
 from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
@@ -174,9 +172,9 @@ class DockerRuntime:
         """Open the logs in the container's folder beneath the engine's data folder."""
         self._require_local()
         view.require_root()
-        find = (logfiles.names, self._machine, container)
+        find = (log_names, self._machine, container)
         try:
-            names = await run_abandonable(PATIENCE_FOR_LOGS, "the logs", *find)
+            names = await run_abandonable(LOGS_TIMEOUT, "the logs", *find)
         except OSError as error:
             raise Unavailable(
                 f"The folder of the logs cannot be read: {error}", reason=reason(error)
@@ -236,7 +234,7 @@ class DockerRuntime:
 
     async def _storage(self, container: ContainerInfo) -> view.Storage:
         self._require_local()
-        return await to_thread.run_sync(dockerview.storage, container, self._machine)
+        return await to_thread.run_sync(storage, container, self._machine)
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""

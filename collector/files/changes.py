@@ -27,14 +27,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from collector.documents.text import readable
+from collector.documents import Names, readable
 from collector.files.comparison import Comparison
 from collector.files.entries import Row, describe, kind_of, same_status, spell
 from collector.files.hashing import Hashing
 from collector.files.lower_layers import Folder, Node, descend, is_opaque, is_whiteout, join
-from collector.files.names import Names
 from collector.files.safe_open import PLACE, attribute, open_strictly, opened
-from collector.files.walk_queue import UpperEntry, Visit, WalkQueue, note_origin
+from collector.files.walk_queue import PendingDirectory, UpperEntry, WalkQueue, note_origin
 
 MAX_ROWS = 500_000
 """Rows of one container; then the list is truncated."""
@@ -104,9 +103,11 @@ class ChangeSet:
     def rows(self) -> Rows:
         """Yield the rows, folders before what is in them, each once."""
         count = 0
-        self._waiting.push([Visit(b"", tuple((root, b"") for root in self.layers.lower_layers))])
-        while self._waiting.visits and not self._over():
-            for row in self._visit(self._waiting.pop()):
+        self._waiting.push(
+            [PendingDirectory(b"", tuple((root, b"") for root in self.layers.lower_layers))]
+        )
+        while self._waiting.waiting and not self._over():
+            for row in self._compare(self._waiting.pop()):
                 count += row is not None
                 if count > self.max_rows:
                     self.end("TooLarge")
@@ -119,22 +120,22 @@ class ChangeSet:
             self.end("Deadline")
         return bool(self.cut)
 
-    def _visit(self, visit: Visit) -> Rows:
-        deeper, marks = list[Visit](), self.layers.marks
+    def _compare(self, pending: PendingDirectory) -> Rows:
+        deeper, marks = list[PendingDirectory](), self.layers.marks
         with ExitStack() as stack:
-            image = stack.enter_context(Folder(visit.image, marks))
-            covered = stack.enter_context(Folder(visit.covered, marks))
+            image = stack.enter_context(Folder(pending.image, marks))
+            covered = stack.enter_context(Folder(pending.covered, marks))
             names = list[bytes]()
             try:
-                if visit.written:
-                    upper = open_strictly(self.layers.upper, visit.path)
+                if pending.written:
+                    upper = open_strictly(self.layers.upper, pending.path)
                     stack.enter_context(opened(upper))
                     names = self._names(upper)
                 for name in names:
-                    yield from self._entry(visit, upper, name, image, covered, deeper)
-                yield from self._lost(visit, image, covered, {*names}, deeper)
+                    yield from self._entry(pending, upper, name, image, covered, deeper)
+                yield from self._lost(pending, image, covered, {*names}, deeper)
             except OSError as error:
-                self._trouble(visit.path, error)
+                self._trouble(pending.path, error)
         self._waiting.push(deeper)
 
     def _names(self, folder: int) -> list[bytes]:
@@ -150,25 +151,25 @@ class ChangeSet:
 
     def _entry(
         self,
-        visit: Visit,
+        pending: PendingDirectory,
         upper: int,
         name: bytes,
         image: Folder,
         covered: Folder,
-        deeper: list[Visit],
+        deeper: list[PendingDirectory],
     ) -> Rows:
         yield None
         try:
             with opened(os.open(name, PLACE, dir_fd=upper)) as place:
                 was = image.find(name)
-                member = UpperEntry(visit, name, place, image, was, covered.find(name))
+                member = UpperEntry(pending, name, place, image, was, covered.find(name))
                 yield from self._row(member, deeper)
         except OSError as error:
-            path = join(visit.path, name)
+            path = join(pending.path, name)
             if self._trouble(path, error) == "unreadable":
                 yield {"kind": "C", **spell(path), "notes": ["unreadable"]}
 
-    def _row(self, member: UpperEntry, deeper: list[Visit]) -> Rows:
+    def _row(self, member: UpperEntry, deeper: list[PendingDirectory]) -> Rows:
         status = os.fstat(member.place)
         if is_whiteout(status, member.place, self.layers.marks):
             if member.before:  # else a rename made it, or it hides what was never there
@@ -179,7 +180,9 @@ class ChangeSet:
             yield from self._file(member, status)
             self._enter(replace(member.inside(), shows=False, written=False), deeper)
 
-    def _folder(self, member: UpperEntry, status: os.stat_result, deeper: list[Visit]) -> Row:
+    def _folder(
+        self, member: UpperEntry, status: os.stat_result, deeper: list[PendingDirectory]
+    ) -> Row:
         row = self._describe(member, status)
         inside = self._inside(member)
         note_origin(row, inside.origin)
@@ -190,7 +193,7 @@ class ChangeSet:
         except OSError as error:
             row["notes"].append(self._trouble(member.path, error))
             same = False
-        if was and member.visit.shows and not inside.shows:
+        if was and member.pending.shows and not inside.shows:
             row["notes"].append("opaque")
         elif was and inside.shows and same and same_status(status, was.status):
             row["notes"].append("identical")
@@ -198,7 +201,7 @@ class ChangeSet:
             row["notes"].append("notListed")
         return row
 
-    def _enter(self, inside: Visit, deeper: list[Visit]) -> bool:
+    def _enter(self, inside: PendingDirectory, deeper: list[PendingDirectory]) -> bool:
         """Remember to look into a directory, unless its path or their number is absurd."""
         needed = inside.written or bool(inside.image or inside.covered)
         if needed and not self._waiting.has_room(inside, len(deeper)):
@@ -208,7 +211,7 @@ class ChangeSet:
             deeper.append(inside)
         return True
 
-    def _inside(self, member: UpperEntry) -> Visit:
+    def _inside(self, member: UpperEntry) -> PendingDirectory:
         """Return what a directory is compared with, by the kernel's rules."""
         inside = member.inside()
         if is_opaque(member.place, self.layers.marks):
@@ -217,7 +220,7 @@ class ChangeSet:
         if redirected is None:
             return inside
         node, origin = redirected
-        return Visit(member.path, node.folder if node else (), True, origin, member.own)
+        return PendingDirectory(member.path, node.folder if node else (), True, origin, member.own)
 
     def _redirected(self, member: UpperEntry) -> tuple[Node | None, bytes] | None:
         """Return what a renamed directory, or file without content, was in the image, and where.
@@ -230,33 +233,35 @@ class ChangeSet:
         if not {b".", b".."}.isdisjoint(redirect.split(b"/")):
             return None, redirect
         if not redirect.startswith(b"/"):
-            return member.image.find(redirect), member.visit.home_of(redirect)
+            return member.image.find(redirect), member.pending.home_of(redirect)
         top = tuple((root, b"") for root in self.layers.lower_layers)
         return descend(top, redirect, self.layers.marks), redirect.strip(b"/")
 
     def _lost(
         self,
-        visit: Visit,
+        pending: PendingDirectory,
         image: Folder,
         covered: Folder,
         kept: set[bytes],
-        deeper: list[Visit],
+        deeper: list[PendingDirectory],
     ) -> Rows:
         """Yield a row for each member of the image's directory that is not there any more."""
-        if not visit.shows:
+        if not pending.shows:
             for name, was in image.members(self.max_rows):
                 if name not in kept:
                     kept.add(name)
-                    yield _deleted(join(visit.path, name), was, visit.origin_of(name))
+                    yield _deleted(join(pending.path, name), was, pending.origin_of(name))
         for name, was in covered.members(self.max_rows):
             yield None
-            now = image.find(name) if visit.shows else None
-            path = join(visit.path, name)
+            now = image.find(name) if pending.shows else None
+            path = join(pending.path, name)
             if name not in kept and now is None:
                 yield _deleted(path, was, None)
             elif name not in kept and now and was.folder:
-                origin = visit.home_of(name)
-                self._enter(Visit(path, now.folder, True, origin, was.folder, False), deeper)
+                origin = pending.home_of(name)
+                self._enter(
+                    PendingDirectory(path, now.folder, True, origin, was.folder, False), deeper
+                )
 
     def _file(self, member: UpperEntry, status: os.stat_result) -> Rows:
         row = note_origin(self._describe(member, status), member.origin)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.files.entries import Attributes, Row, attributes, same_status, spell_attributes
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing

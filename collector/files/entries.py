@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.files.safe_open import attribute
 
 Row = dict[str, Any]

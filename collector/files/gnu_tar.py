@@ -25,7 +25,6 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
-from collector.files.nameless import nameless
 from collector.files.resuming import Loss, Resumption
 from collector.files.sockets import SocketNames
 from collector.files.splice import Splice
@@ -92,7 +91,7 @@ async def read_tree(root: int) -> AsyncIterator[TreeReading]:
     Raises `Unavailable` where there is no GNU tar.
     """
     place = f"--directory=/proc/self/fd/{root}"
-    command = await nameless(await gnu_tar(), *OPTIONS, place)
+    command = await with_numeric_ids(await gnu_tar(), *OPTIONS, place)
     async with AsyncExitStack() as stack, task_group() as tasks:
         walk = _Walk(command, root, stack, tasks)
         async with aclosing(walk.blocks):
@@ -211,3 +210,27 @@ async def _listen(stream: ByteReceiveStream, reading: TreeReading, heard: anyio.
             reading.add_line(line)
     reading.tar_stderr.unheard += lines.dropped
     heard.set()
+
+
+_SCRIPT = """
+for file in /etc/passwd /etc/group /etc/nsswitch.conf; do
+    [ ! -e "$file" ] || mount --bind /dev/null "$file" || exit
+done
+exec "$@"
+"""
+_WITHOUT_NAMES = ("unshare", "--mount", "sh", "-ec", _SCRIPT, "sh")
+
+
+async def with_numeric_ids(*command: str) -> list[str]:
+    """Return the command that runs `command` where nobody knows the names of users and groups.
+
+    GNU tar spells access lists with the names that ids have on the machine where it runs, which are
+    not the container's; older releases do so in spite of `--numeric-owner`. It runs in a mount
+    namespace of its own, in which the files with the names are empty. Where the kernel grants us
+    none, the command is returned as it is.
+    """
+    try:
+        run = await children.run([*_WITHOUT_NAMES, "true"])
+    except FileNotFoundError:
+        return [*command]
+    return [*command] if run.returncode else [*_WITHOUT_NAMES, *command]

@@ -18,10 +18,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from collector.documents.text import readable
+from collector.documents import Names, readable
 from collector.files import pax
 from collector.files.mounted import entries
-from collector.files.names import Names
 from collector.files.safe_open import (
     FOLDER,
     mount_number,

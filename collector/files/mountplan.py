@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from collector.documents.text import portable, readable
+from collector.documents import portable, readable
 from collector.files.mounted import Seen, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount
 from collector.runtimes.declared import RUNTIME_FILES, Declared

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collector.documents.text import readable
-from collector.files.names import MAX_NAMES, Names
+from collector.documents import MAX_NAMES, Names, readable
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes, shortened
 from forensics_core.errors import SourceError

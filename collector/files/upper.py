@@ -25,10 +25,9 @@ from dataclasses import dataclass, field
 
 from anyio import CancelScope, to_thread
 
-from collector.documents.text import readable
+from collector.documents import Names, readable
 from collector.files import pax
 from collector.files.lower_layers import join
-from collector.files.names import Names
 from collector.files.safe_open import FOLDER, PLACE, open_data, opened
 from collector.files.sockets import decimal, socket_member
 from collector.node.abandonable import run_abandonable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.files.entries import Row
 from collector.files.lower_layers import Folder, Node, Piece, join
 
@@ -15,7 +15,7 @@ MAX_WAITING = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PendingDirectory:
     """A directory, and what it is compared with."""
 
     path: bytes
@@ -49,35 +49,35 @@ class Visit:
 class WalkQueue:
     """The directories that wait, the next one last; what they take is limited."""
 
-    visits: list[Visit] = field(default_factory=list)
+    waiting: list[PendingDirectory] = field(default_factory=list)
     _weight: int = 0
 
-    def push(self, visits: list[Visit]) -> None:
+    def push(self, waiting: list[PendingDirectory]) -> None:
         """Let directories wait, the first of them to come next."""
-        self._weight += sum(visit.weight for visit in visits)
-        self.visits.extend(reversed(visits))
+        self._weight += sum(pending.weight for pending in waiting)
+        self.waiting.extend(reversed(waiting))
 
-    def pop(self) -> Visit:
+    def pop(self) -> PendingDirectory:
         """Return the next one."""
-        visit = self.visits.pop()
-        self._weight -= visit.weight
-        return visit
+        pending = self.waiting.pop()
+        self._weight -= pending.weight
+        return pending
 
-    def has_room(self, visit: Visit, others: int) -> bool:
-        """Return whether `visit` may wait too, beside `others` that are about to."""
-        weight = self._weight + (others + 1) * visit.weight
-        return len(visit.path) <= MAX_PATH and weight <= MAX_WAITING
+    def has_room(self, pending: PendingDirectory, others: int) -> bool:
+        """Return whether `pending` may wait too, beside `others` that are about to."""
+        weight = self._weight + (others + 1) * pending.weight
+        return len(pending.path) <= MAX_PATH and weight <= MAX_WAITING
 
 
 @dataclass(frozen=True, slots=True)
 class UpperEntry:
     """A name in the upper layer's directory, open."""
 
-    visit: Visit
+    pending: PendingDirectory
     name: bytes
     place: int
     image: Folder
-    """The directory that `visit` is compared with."""
+    """The directory that `pending` is compared with."""
     was: Node | None
     """What that has under the name."""
     covered: Node | None
@@ -86,7 +86,7 @@ class UpperEntry:
     @property
     def path(self) -> bytes:
         """Where it is in the container."""
-        return join(self.visit.path, self.name)
+        return join(self.pending.path, self.name)
 
     @property
     def before(self) -> Node | None:
@@ -96,20 +96,22 @@ class UpperEntry:
     @property
     def origin(self) -> bytes | None:
         """Where that was, if not at `path`."""
-        return self.visit.origin_of(self.name) if self.was else None
+        return self.pending.origin_of(self.name) if self.was else None
 
     @property
     def own(self) -> tuple[Piece, ...]:
         """The directory that the image has at `path`."""
-        node = self.was if self.visit.origin is None else self.covered
+        node = self.was if self.pending.origin is None else self.covered
         return node.folder if node else ()
 
-    def inside(self) -> Visit:
-        """Return the visit of a directory that was not renamed itself."""
+    def inside(self) -> PendingDirectory:
+        """Return the entry of a directory that was not renamed itself."""
         covered = self.covered.folder if self.covered else ()
         if self.was is None:
-            return Visit(self.path, covered, shows=False)
-        return Visit(self.path, self.was.folder, self.visit.shows, self.origin, covered)
+            return PendingDirectory(self.path, covered, shows=False)
+        return PendingDirectory(
+            self.path, self.was.folder, self.pending.shows, self.origin, covered
+        )
 
 
 def note_origin(row: Row, origin: bytes | None) -> Row:

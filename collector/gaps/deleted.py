@@ -12,7 +12,7 @@ from contextlib import suppress
 from anyio import to_thread
 
 from collector.container import ContainerCapture
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.gaps import kept as beyond
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, Search

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from collector.container import ContainerCapture
-from collector.documents.text import readable
+from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
 from collector.node.threads import Apart

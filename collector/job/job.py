@@ -25,9 +25,9 @@ from collector.capture import Result, bundle_url, capture
 from collector.job.progress_log import progress_logged, write_line
 from collector.job.sigterm import SigtermLatch
 from collector.job.termination_message import of_error, of_result, write_message
+from collector.limits import Stop
 from collector.local import single_scheme
 from collector.runtimes.opening import open_runtime
-from collector.stop import Stop
 from forensics_core._internal import strict_json
 from forensics_core._internal.tasks import task_group
 from forensics_core._internal.units import parse_size

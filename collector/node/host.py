@@ -5,17 +5,25 @@ its process. By hand they are simply this machine's::
 
     host = Host.of(pid)
     place = host.open(b"/run/containerd/containerd.sock")
+
+What the manifest says of it, and of the software that made the capture, is here too.
 """
 
 from __future__ import annotations
 
 import os
+import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from anyio import to_thread
+
 from collector.files.safe_open import open_in_root, opened
 from collector.node.procfs import host_proc
+from forensics_core.bundle.manifest import Node, Tool
+from forensics_core.version import __version__
 
 MAX_FILE = 1024 * 1024
 """Bytes of a configuration file that are read."""
@@ -60,3 +68,33 @@ class Host:
     def foreign(self) -> bool:
         """Whether its mounts are other ones than ours."""
         return not os.path.samestat((self.base / "ns/mnt").stat(), Path("/proc/self/ns/mnt").stat())
+
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+async def describe_node(runtime: str) -> Node:
+    """Return what this machine is called; `runtime` is its container runtime with version.
+
+    In a Job the host's name is the pod's: there `FORENSICS_NODE_NAME` says which node it is.
+    """
+    boot_id = await to_thread.run_sync(_boot_id)
+    system = platform.uname()
+    return Node(
+        hostname=os.environ.get("FORENSICS_NODE_NAME") or system.node,
+        kernel=system.release,
+        machine=system.machine,
+        boot_id=boot_id,
+        runtime=runtime,
+    )
+
+
+def describe_tool() -> Tool:
+    """Return this software and its version."""
+    return Tool(version=__version__, python=platform.python_version())
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return BOOT_ID.read_text().strip()
+    return ""

@@ -16,8 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from collector.documents.strings import Strings, strings
-from collector.documents.text import Value, portable, readable
+from collector.documents import Strings, Value, portable, readable, strings
 from collector.node.procfs import MAX_BYTES, Process
 
 MAX_DESCRIPTORS = 16 * 1024

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-from collector.documents.text import portable
+from collector.documents import portable
 
 TcpState = IntEnum(
     "TcpState",

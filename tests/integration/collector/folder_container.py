@@ -14,7 +14,7 @@ import anyio
 
 from collector.artifacts import filesystem
 from collector.container import ContainerCapture
-from collector.pace import RateLimit
+from collector.limits import RateLimit
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import Compression
 from forensics_core.bundle.layout import container_file

@@ -14,7 +14,7 @@ from collector.artifacts import diff
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
 from collector.files.changes import ChangeSet, Rows
-from collector.stop import Stop
+from collector.limits import Stop
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.storage.local import LocalStorage

@@ -11,8 +11,8 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from collector.docker import storage as dockerview
 from collector.docker.runtime import DockerRuntime
+from collector.docker.storage import storage as docker_storage
 from collector.files.view import Storage
 from collector.local import CaptureOptions, capture_container
 from collector.node.host import Host
@@ -109,12 +109,12 @@ async def test_a_root_that_only_the_container_shows_is_not_certain(
     """So it is with a storage driver that this release does not know."""
     engine, image = vfs
     monkeypatch.setenv("DOCKER_HOST", engine.host)
-    known = dockerview.storage
+    known = docker_storage
 
     def unknown(container: ContainerInfo, host: Host) -> Storage:
         return replace(known(container, host), plain=None)
 
-    monkeypatch.setattr(dockerview, "storage", unknown)
+    monkeypatch.setattr("collector.docker.runtime.storage", unknown)
     async with engine.container(image) as container:
         await collect(bundle, engine, container)
     assert rootfs_flags(bundle) == ("tree", (Flag.REDUCED_FIDELITY,))

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from collector import documents as strings_module
 from collector.artifacts.processes import read_row
-from collector.documents import strings as strings_module
-from collector.documents.strings import strings
+from collector.documents import strings
 from collector.node import process_row as process_module
 from collector.node.process_row import MAX_STRINGS, describe, summarise_maps
 from collector.node.procfs import Process

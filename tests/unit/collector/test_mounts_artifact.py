@@ -14,10 +14,10 @@ import pytest
 from collector.artifacts import mounts
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
+from collector.documents import Names
 from collector.files.mountarchive import MountArchive, Top
 from collector.files.mounted import Survey
 from collector.files.mountplan import State, plan
-from collector.files.names import Names
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from collector.documents.list import streamed
+from collector.documents import streamed
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter

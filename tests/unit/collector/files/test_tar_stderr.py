@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.documents.text import readable
-from collector.files.names import MAX_NAMES, Names
+from collector.documents import MAX_NAMES, Names, readable
 from collector.files.tar_stderr import MAX_LINE, Lines, TarStderr
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import MAX_NAME

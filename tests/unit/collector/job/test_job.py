@@ -13,7 +13,7 @@ import pytest
 
 from collector.job.job import JobSettings, load_order, until_stopped
 from collector.job.sigterm import SigtermLatch
-from collector.stop import Stop
+from collector.limits import Stop
 from forensics_core.api.order import WorkOrder
 from forensics_core.cli.running import Terminated
 from forensics_core.errors import UsageError

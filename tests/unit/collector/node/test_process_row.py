@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from collector.artifacts.processes import read_row
-from collector.documents.text import document
+from collector.documents import document
 from collector.node import process_row as process_module
 from collector.node.process_row import capabilities, describe, parse_status, summarise_maps
 from collector.node.procfs import HOST_PROC, Process, companions, pids

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node import machine
+from collector.node import host as machine
 
 
 async def test_this_machine() -> None:

@@ -1,1 +1,0 @@
-"""JSON, written as it comes, of what may be any bytes."""
