@@ -27,7 +27,7 @@ def of(verdicts: list[Verdict], *outcomes: Outcome) -> set[str]:
     return {each.planted.trace.id for each in verdicts if each.outcome in outcomes}
 
 
-FAULTS = {"thread", "pipe", "socket-queue", "terminal", "exec-ended"}
+FAULTS = {"thread", "exec-ended"}
 """What is silently missing today."""
 
 
