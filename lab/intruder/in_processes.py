@@ -6,8 +6,9 @@ from lab.intruder.on_disk import DATA, LIBRARY
 from lab.intruder.trace import MEMORY, Clue, Trace, marker, name, number, words
 
 PROGRAMS, HELD, IN_MEMORY = "programs", "files that only processes hold", "memory"
-_NO_MEMORY, _NOT_READ = r"^memory\b", r"\bpipes?\b|\bunread\b"
-_SHARED, _SECRET = r"^memory\b|/dev/zero", r"^memory\b|secretmem"
+_NO_MEMORY = r"^memory( of processes)? +Not(Requested|Supported|Permitted) |^memory.* {pid} "
+_SHARED, _SECRET = f"{_NO_MEMORY}|/dev/zero", f"{_NO_MEMORY}|secretmem"
+_PIPE, _STREAM = r"^unread in pipe:.* process {pid} ", r"^unread in sockets and terminals "
 _FILES_OF, _MOUNT_OF = "^files in .* process {pid} ", "^file system of .* process {pid} "
 
 
@@ -134,9 +135,9 @@ def in_memory() -> list[Trace]:
         _memory("undumpable", "memory that is kept out of core dumps", "undumpable"),
         _patched(),
         _memory("secret", "memory that not even the kernel reads", "secret", _SECRET),
-        _memory("terminal", "bytes unread in a terminal", "terminal", _NOT_READ),
-        _memory("pipe", "bytes unread in a pipe", "unread-pipe", _NOT_READ),
-        _memory("socket-queue", "bytes unread in a socket", "unread-socket", _NOT_READ),
+        _memory("terminal", "bytes unread in a terminal", "terminal", _STREAM),
+        _memory("pipe", "bytes unread in a pipe", "unread-pipe", _PIPE),
+        _memory("socket-queue", "bytes unread in a socket", "unread-socket", _STREAM),
     ]
 
 
@@ -163,7 +164,7 @@ def _patched() -> Trace:
 
 def _memory(identity: str, title: str, kind: str, gap: str = _NO_MEMORY) -> Trace:
     mark = marker()
-    request = "" if gap == _NOT_READ else MEMORY
+    request = "" if gap in {_PIPE, _STREAM} else MEMORY
     return Trace(
         identity, IN_MEMORY, title, ((kind, mark),), words(mark), gap=gap, on_request=request
     )
