@@ -63,6 +63,8 @@ class ContainerCapture:
     """Containers that share the time until the deadline."""
     held: Held = field(default_factory=Held)
     """What was opened before anything was read."""
+    hidden: list[int] = field(default_factory=list)
+    """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
 

@@ -7,6 +7,8 @@
 # `lab/install.sh python` makes .venv only, which is all that `make lint` and `make unit` need.
 # `lab/install.sh s3rver` installs one of the S3 servers of the tests, and Node.js for it, which no
 # demo needs: its tests call it.
+# `lab/install.sh dissect` installs a reader of /proc that no part of ours is linked with (AGPL): its
+# tests call it.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 set -euo pipefail
@@ -175,6 +177,15 @@ install_s3rver() { # one of the S3 servers that the tests write to
     cp "$package/package-lock.json" "$node/.installed"
 }
 
+install_dissect() { # apart: another licence, and only a program to the tests
+    local folder=.lab/dissect
+    cmp -s lab/dissect.txt "$folder/.installed" && return
+    say "Installing dissect.target into $folder (30 MB)"
+    .venv/bin/python -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --requirement lab/dissect.txt
+    cp lab/dissect.txt "$folder/.installed"
+}
+
 install_chromium() {
     has chromium || apt_install chromium "the Slack page is tried in it"
     has node || apt_install nodejs "the Slack page is bundled with it"
@@ -200,6 +211,10 @@ case "${1:-}" in
 slack)
     install_chromium
     install_page
+    exit
+    ;;
+dissect)
+    install_dissect
     exit
     ;;
 s3rver)

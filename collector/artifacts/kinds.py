@@ -28,7 +28,7 @@ class Kind:
 
 
 KINDS: dict[ArtifactKind, Kind] = {
-    ArtifactKind.PROCESSES: Kind(processes.collect, cuttable=True),
+    ArtifactKind.PROCESSES: Kind(processes.collect, files=4, cuttable=True),
     ArtifactKind.NETWORK: Kind(network.collect),
     ArtifactKind.DIFF: Kind(diff.collect, cuttable=True),
     # With all that is mounted on top: one tree.

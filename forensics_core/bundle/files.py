@@ -4,6 +4,7 @@
     row = await index.find(b"/etc/passwd")
 
 It shows one tree, as the container saw it: its file system, and what was mounted there on top.
+Only beneath `/proc` the numbers are the node's, and the processes above the container's are there.
 
 Whatever it yields is verified: the manifest has the SHA-256 of the lookup table, the table that of
 each chunk of rows. What cannot be read hides nothing else: the error comes after all the rest.
@@ -16,7 +17,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from forensics_core._internal.flaws import Flaws
-from forensics_core.bundle.layer import MOUNTS, ROOTFS, UPPER, Layer, Names, open_layer
+from forensics_core.bundle.layer import MOUNTS, PROC, ROOTFS, UPPER, Layer, Names, open_layer
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
 from forensics_core.bundle.reader import BundleReader
@@ -34,8 +35,10 @@ class FileIndex:
         mounted: Layer | None,
         mounts: Mounts,
         flaws: Flaws,
+        proc: Layer | None = None,
     ) -> None:
         self.container = container
+        self._proc = proc
         self._rootfs = rootfs
         self._mounted = mounted
         self._mounts = mounts
@@ -57,7 +60,7 @@ class FileIndex:
         """Return why a path is in no archive, because of what is mounted; empty if it is in one."""
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
-        if mount and not mount.archived:
+        if mount and not mount.archived and not self._in_proc(real, mount):
             return mount.told(real)
         stub = not self._mounts.known and row is not None and not row.size
         if stub and path in PLACEHOLDERS:
@@ -74,6 +77,8 @@ class FileIndex:
         """
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
+        if proc := self._in_proc(real, mount):
+            return await proc.find(real)
         if mount and mount.archived:
             if self._mounted:
                 return await self._mounted.find(real)
@@ -95,12 +100,13 @@ class FileIndex:
         """Yield what `list` returns. Raises `VerificationError` only after the last."""
         real = self._mounts.resolve(directory)
         mount = self._mounts.holder(real)
-        if mount and not mount.archived:
+        proc = self._in_proc(real, mount)
+        if mount and not mount.archived and not proc:
             return
-        layer = self._mounted if mount else self._rootfs
+        layer = proc or (self._mounted if mount else self._rootfs)
         rows, numbers = await layer.entries(real) if layer else ([], [])
         found = {row.path: row for row in rows}
-        for inner in self._mounts.within(real):
+        for inner in [] if proc else self._mounts.within(real):
             if inner.path.rpartition(b"/")[0] == real.rstrip(b"/"):
                 found.pop(inner.path, None)
                 if row := await self.find(inner.path):
@@ -118,11 +124,14 @@ class FileIndex:
         """
         real = self._mounts.resolve(below)
         prefix = real.rstrip(b"/") + b"/"
-        async with aclosing(self._merged(stubs=True)) as batches:
+        proc = self._in_proc(real, self._mounts.holder(real))
+        async with aclosing(proc.batches() if proc else self._merged(stubs=True)) as batches:
             async for batch in batches:
                 for row in batch:
                     if row.path == real or row.path.startswith(prefix):
                         yield row
+        if proc:
+            proc.check()
 
     async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
         """Yield every row that is in an archive, some at a time.
@@ -132,6 +141,11 @@ class FileIndex:
         async with aclosing(self._merged(stubs=False)) as batches:
             async for batch in batches:
                 yield batch
+
+    def _in_proc(self, path: bytes, mount: Mounted | None) -> Layer | None:
+        """Return the archive of /proc where a path lies in that; None where it does not."""
+        ours = mount is not None and mount.state == "kernel" and (path + b"/").startswith(b"/proc/")
+        return self._proc if ours else None
 
     async def _merged(self, *, stubs: bool) -> AsyncGenerator[Sequence[Row], None]:
         """Yield what is in sight; `stubs`: with the mount points whose files are in no archive."""
@@ -181,10 +195,12 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
     flaws = Flaws(f"The table of mounts of '{container}', or the index of them", "is damaged")
     if upper:
         return FileIndex(container, rootfs, None, Mounts([], known=True), flaws)
-    mounts, mounted = await read_mounts(bundle, container, flaws), None
+    mounts, mounted, proc = await read_mounts(bundle, container, flaws), None, None
     with flaws.passing():
         mounted = await open_layer(bundle, container, MOUNTS)
-    return FileIndex(container, rootfs, mounted, mounts, flaws)
+    with flaws.passing():
+        proc = await open_layer(bundle, container, PROC)
+    return FileIndex(container, rootfs, mounted, mounts, flaws, proc)
 
 
 def _no_index(bundle: BundleReader, container: str, names: Names) -> ForensicsError:

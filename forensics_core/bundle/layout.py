@@ -44,6 +44,14 @@ MOUNTS_INDEX = "mounts.index.jsonl.zst"
 MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
 """As those of the file system."""
 
+PROC_ARCHIVES = ("proc.tar.zst", "proc.tar")
+"""What the archive of /proc can be called; the paths in it begin with `/proc`."""
+PROC_INDEX = "proc.index.jsonl.zst"
+PROC_LOOKUP = "proc.lookup.jsonl.zst"
+"""As those of the file system."""
+EXECS = "execs.json"
+"""What the runtime says of what was started in a container from outside."""
+
 UPPER_ARCHIVES = ("upper.tar.zst", "upper.tar")
 """What the archive of what a removed container had written can be called."""
 UPPER_INDEX = "upper.index.jsonl.zst"

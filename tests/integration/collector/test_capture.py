@@ -34,7 +34,13 @@ from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle
 
-LIVE = {"processes.json", "network.json"}
+LIVE = {
+    "processes.json",
+    "proc.tar.zst",
+    "proc.index.jsonl.zst",
+    "proc.lookup.jsonl.zst",
+    "network.json",
+}
 STILL = {
     "diff.json",
     "rootfs.tar.zst",

@@ -165,7 +165,7 @@ async def test_what_the_operator_checks_is_as_ordered(
     assert ended.words["manifestSHA256"] == hashlib.sha256(manifest).hexdigest()
     statement = Statement.from_bytes(manifest)
     assert list(disagreements(statement, job.order, job.digest)) == []
-    assert len(statement.predicate.artifacts) == 27
+    assert len(statement.predicate.artifacts) == 33
     assert [row.name for row in statement.predicate.containers] == ["a", "b"]
 
 
@@ -182,7 +182,7 @@ async def test_every_line_of_the_output_is_an_event(docker: Engine, image: str, 
     *lines, last = ended.out
     progress = [parse_progress(line) for line in lines]
     assert None not in progress and progress[-1] is not None
-    assert (progress[-1].artifacts_done, progress[-1].artifacts_total) == (14, 14)
+    assert (progress[-1].artifacts_done, progress[-1].artifacts_total) == (17, 17)
     assert progress[-1].current == "" and progress[-1].bytes_stored > 0
     assert json.loads(last) == {"event": "ended", **ended.words}
 
