@@ -27,7 +27,7 @@ def of(verdicts: list[Verdict], *outcomes: Outcome) -> set[str]:
     return {each.planted.trace.id for each in verdicts if each.outcome in outcomes}
 
 
-FAULTS = {"thread", "exec-ended"}
+FAULTS = {"exec-ended"}
 """What is silently missing today."""
 
 
