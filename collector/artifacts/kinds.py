@@ -33,6 +33,8 @@ KINDS: dict[ArtifactKind, Kind] = {
     ArtifactKind.DIFF: Kind(diff.collect, cuttable=True),
     # With all that is mounted on top: one tree.
     ArtifactKind.FILESYSTEM: Kind(mounts.collect, files=7, cuttable=True),
+    # With the file system, where that is captured.
+    ArtifactKind.VOLUMES: Kind(mounts.collect_volumes, files=0, cuttable=True),
     ArtifactKind.LOGS: Kind(logs.collect, cuttable=True),
     ArtifactKind.INSPECT: Kind(inspect.collect, files=2),
 }

@@ -58,6 +58,15 @@ UPPER_INDEX = "upper.index.jsonl.zst"
 UPPER_LOOKUP = "upper.lookup.jsonl.zst"
 """As those of the file system."""
 
+DELETED_ARCHIVES = ("deleted.tar.zst", "deleted.tar")
+"""What the archive of files that only processes still hold can be called; the names in it are those
+of /proc: `1234/exe`."""
+DELETED_FOLDER = b"/(deleted)"
+"""Where readers show what is in it, among a container's files."""
+DELETED_INDEX = "deleted.index.jsonl.zst"
+DELETED_LOOKUP = "deleted.lookup.jsonl.zst"
+"""As those of the file system."""
+
 MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {
     ArtifactKind.INSPECT: ("inspect.json",),
     ArtifactKind.DIFF: ("diff.json",),

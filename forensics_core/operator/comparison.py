@@ -28,9 +28,11 @@ from forensics_core.operator.manifest import NOTHING
 NOTHING_THERE = {
     "NotRunning": frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY}),
     "NoLog": frozenset({ArtifactKind.LOGS}),
+    "NoVolume": frozenset({ArtifactKind.VOLUMES}),
+    "Withheld": frozenset({ArtifactKind.VOLUMES}),
 }
 """Reasons of gaps by which nothing that was asked for is missing, and of which kinds of evidence
-they can be true: there was nothing to capture."""
+they can be true: there was nothing to capture, or nothing but what stays out by rule."""
 WHOLE = "container"
 """What a gap names in which everything of a container is missing."""
 

@@ -315,7 +315,7 @@ async def test_what_this_release_lacks_is_named(
         order = order_for(bundle, container, artifacts=kinds, not_captured=["events: forbidden"])
         result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
-    gaps = {"volumes": "NotSupported", "memory": "NotSupported", "context": "NotGathered"}
+    gaps = {"volumes": "NoVolume", "memory": "NotSupported", "context": "NotGathered"}
     assert bundle.gaps() == gaps
 
 

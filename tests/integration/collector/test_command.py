@@ -66,12 +66,33 @@ async def test_what_is_missing_makes_it_partial_in_json_too(
 async def test_what_is_missing_is_printed(docker: Engine, image: str, tmp_path: Path) -> None:
     async with docker.container(image) as container:
         run = await forensics(
-            f"docker://{container}", "--to", str(tmp_path), "--artifact", "volumes", env=docker.env
+            *(f"docker://{container}", "--to", str(tmp_path), "--artifact", "volumes"),
+            *("--volume", "nowhere"),
+            env=docker.env,
         )
     assert run.returncode == 4
     first, *_, last = run.stdout.decode().splitlines()
-    assert first.startswith("Missing: volumes (NotSupported)")
-    assert "Captured in part: 1 artifact," in run.stdout.decode() and "sha256:" in last
+    assert first.startswith("Missing: volume nowhere of ") and "(NotFound)" in first
+    assert "Captured in part: " in run.stdout.decode() and "sha256:" in last
+
+
+async def test_a_budget_and_a_volume_by_name(docker: Engine, image: str, tmp_path: Path) -> None:
+    script = """
+        exec 7> /tmp/large; head -c 9000 /dev/urandom >&7; rm /tmp/large; echo inside > /data/in
+        touch /ready; sleep 1000
+    """
+    command = ("/bin/sh", "-c", script)
+    async with docker.container(image, command, Volumes={"/data": {}}) as container:
+        await docker.exec(container, "while ! [ -e /ready ]; do sleep 0.1; done")
+        run = await forensics(
+            *(f"docker://{container}", "--to", str(tmp_path), "--name", "case", "--subpath", ""),
+            *("--volume", "/data", "--deleted-budget", "4KiB"),
+            env=docker.env,
+        )
+    assert run.returncode == 0
+    bundle = Bundle(tmp_path / "case")
+    assert bundle.gaps()["deleted file /tmp/large"] == "TooLarge"
+    assert "mount /data" not in bundle.gaps()
 
 
 async def test_into_a_locked_bucket(

@@ -218,6 +218,8 @@ LACKING = [
     (ArtifactKind.FILESYSTEM, gap("filesystem", "NotSupported")),
     (ArtifactKind.LOGS, gap("logs, stdout")),
     (ArtifactKind.LOGS, gap("logs", "NoLog", requested=False)),
+    (ArtifactKind.VOLUMES, gap("volumes", "NoVolume", requested=False)),
+    (ArtifactKind.VOLUMES, gap("volumes", "Withheld", requested=False)),
     (ArtifactKind.PROCESSES, gap("processes", "NotRunning", requested=False)),
     (ArtifactKind.NETWORK, gap("network", "NotRunning", requested=False)),
     (ArtifactKind.DIFF, gap("container")),
