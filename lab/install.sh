@@ -119,6 +119,13 @@ install_containerd() { # the tests start a private one; docker.io brings both
     has runc || apt_install runc "containerd runs containers with it"
 }
 
+install_compiler() { # only root can let the intruder of the recall bench in
+    [ "$(id -u)" = 0 ] || return 0
+    has cc && return
+    apt_install gcc "the intruder's tool is compiled, to measure recall"
+    apt_install libc6-dev "it is linked statically"
+}
+
 has_venv() { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
 
 install_venv_package() {
@@ -231,4 +238,5 @@ install_packages
 install_checkov
 install_docker
 install_containerd
+install_compiler
 touch .venv/.installed
