@@ -1,7 +1,7 @@
 """dissect.target, a reader of other people's: what it finds in a capture's tree of /proc.
 
-    install_dissect()
-    rows = target_query(Path("proc.tar"), "processes")
+install_dissect()
+rows = target_query(Path("proc.tar"), "processes")
 """
 
 from __future__ import annotations
