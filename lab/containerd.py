@@ -112,8 +112,12 @@ class Containerd:
         pod: str = "",
         tty: bool = False,
         binds: Mapping[str, Path] | None = None,
+        capabilities: Sequence[str] = (),
     ) -> str:
-        """Make a pod with one container in it, and return the container's ID."""
+        """Make a pod with one container in it, and return the container's ID.
+
+        `capabilities` are added to the runtime's default ones, without `CAP_`.
+        """
         config = self._pod_config(pod or f"web-{secrets.token_hex(3)}")
         made = await self._runtime("RunPodSandbox", make.RunPodRequest(config=config), make.PodId)
         mounts = [
@@ -129,7 +133,8 @@ class Containerd:
             tty=tty,
             linux=make.LinuxContainer(
                 security_context=make.ContainerSecurity(
-                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1)
+                    capabilities=make.Capability(add_capabilities=capabilities),
+                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1),
                 )
             ),
         )

@@ -87,6 +87,9 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+    has ip && has tc || apt_install iproute2 "the tests make routes and queues"
+    has iptables-legacy || apt_install iptables "the tests make firewall rules"
+    has nft || apt_install nftables "the tests make firewall rules"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands
@@ -114,6 +117,13 @@ install_containerd() { # the tests start a private one; docker.io brings both
     [ "$(id -u)" = 0 ] || return 0
     has containerd || apt_install containerd "pods are made on it by the tests"
     has runc || apt_install runc "containerd runs containers with it"
+}
+
+install_compiler() { # only root can let the intruder of the recall bench in
+    [ "$(id -u)" = 0 ] || return 0
+    has cc && return
+    apt_install gcc "the intruder's tool is compiled, to measure recall"
+    apt_install libc6-dev "it is linked statically"
 }
 
 has_venv() { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
@@ -228,4 +238,5 @@ install_packages
 install_checkov
 install_docker
 install_containerd
+install_compiler
 touch .venv/.installed

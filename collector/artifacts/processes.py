@@ -2,7 +2,10 @@
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
 may hold any bytes is spelled as in `collector.documents`. `exeSha256` is of the program that
-it runs, deleted or not, and null where that took too long. Files of /proc that were cut are listed
+it runs, deleted or not, and null where that took too long; `executables` are all files that it has
+mapped as code, that program and its libraries, each with `path`, `device`, `inode` and `sha256`.
+`deletedFiles` says of what it holds in which place, and nobody else has any more, which member of
+`deleted.tar` it is: `{"fd/5": "1234/exe"}`. Files of /proc that were cut are listed
 in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
 `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
 `collector.documents`. A long table of mounts is in one row; the others that see the same
@@ -82,7 +85,8 @@ class _Reading:
                 self.entered[number] = execs.summary(row)
             if row and "exe" in row:
                 # Apart from the row: a large program must not make its process seem to hang.
-                row["exeSha256"] = await self.programs.digest(number) or None
+                row |= await self.programs.describe(number)
+                row["deletedFiles"] = deleted.held_by(self.capture, number)
             if row:
                 text = json.dumps(row, ensure_ascii=False)
                 self.room.left -= len(text)
@@ -158,6 +162,7 @@ async def collect(capture: ContainerCapture) -> None:
         notes=reading.notes,
         whole=True,
     )
+    await deleted.store(capture)
     reading.account()
     found.account(capture)
     await execs.store(capture, found.told, reading.entered)

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 BLOCK = 512
@@ -33,18 +33,31 @@ _TYPES = {
 
 
 def headers(
-    name: bytes, found: os.stat_result, place: int, target: bytes = b"", *, bare: bool = False
+    name: bytes,
+    found: os.stat_result,
+    place: int,
+    target: bytes = b"",
+    *,
+    bare: bool = False,
+    stored: int | None = None,
+    more: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
     """Return the headers of a member `name`, as `./etc/hosts`; `place` is what it is of.
 
-    `target` makes it another name of the member `target`; a `bare` one has no attributes. A socket
-    has none: empty. Raises `OSError` where an attribute is there and cannot be read.
+    `target` makes it another name of the member `target`; a `bare` one has no attributes. `stored`
+    are the bytes of its data, where they are not all that the file has; `more` are further records.
+    A socket has none: empty. Raises `OSError` where an attribute is there and cannot be read.
     """
     kind = _TYPES.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         return b""
     size = found.st_size if kind == tarfile.REGTYPE and not target else 0
-    records = _records(name, found, size)
+    size = size if stored is None else stored
+    records = _records(name, found)
+    # Of a sparse file Python takes the record for the size with its holes, and loses its way.
+    if stored is None or stored >= 8**11:
+        records += _record(b"size", b"%d" % size)
+    records += b"".join(_record(key, value) for key, value in (more or {}).items())
     if target:
         kind = tarfile.LNKTYPE
         records += _record(b"linkpath", target)
@@ -95,10 +108,9 @@ def plain(
     return head + records + padding(len(records)) + block
 
 
-def _records(name: bytes, found: os.stat_result, size: int) -> bytes:
+def _records(name: bytes, found: os.stat_result) -> bytes:
     said = {
         b"path": name,
-        b"size": b"%d" % size,
         b"uid": b"%d" % found.st_uid,
         b"gid": b"%d" % found.st_gid,
         b"mtime": _seconds(found.st_mtime_ns),
@@ -160,22 +172,6 @@ def _allowing(code: int) -> Iterator[None]:
     except OSError as error:
         if error.errno != code:
             raise
-
-
-def content(file: int, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` bytes of an open file, and the padding.
-
-    Where it has become shorter meanwhile, zeros take the place of what is missing.
-    """
-    left = size
-    while left and (block := os.read(file, min(left, STEP))):
-        left -= len(block)
-        yield block
-    while left:
-        zeros = bytes(min(left, STEP))
-        left -= len(zeros)
-        yield zeros
-    yield padding(size)
 
 
 def _seconds(nanoseconds: int) -> bytes:
