@@ -35,8 +35,8 @@ STOPPED = (
 )
 
 
-def _rate(text: str) -> int:
-    """Return bytes a second; the type of an option."""
+def _size(text: str) -> int:
+    """Return bytes; the type of an option."""
     try:
         return parse_size(text)
     except ValueError as error:
@@ -72,6 +72,8 @@ class _GivenOptions(TypedDict):
     legal_hold: bool
     kms_key_id: str | None
     deadline: int
+    volumes: tuple[str, ...]
+    deleted_budget: int
     pause: bool
     freeze: bool
 
@@ -119,6 +121,21 @@ class _GivenOptions(TypedDict):
     "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
 )
 @owner_option
+@click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="With this volume's content, be it secret; may be repeated.",
+)
+@click.option(
+    "--deleted-budget",
+    type=_size,
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Of files that only processes still hold, so much of each container.",
+)
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
     "--freeze/--no-freeze",
@@ -149,7 +166,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--rate",
-    type=_rate,
+    type=_size,
     default="0",
     envvar="FORENSICS_RATE",
     metavar="SIZE",
@@ -210,6 +227,8 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         pause=given["pause"],
         freeze=given["freeze"],
         rate=rate,
+        volumes=given["volumes"],
+        deleted_budget=given["deleted_budget"],
     )
 
 

@@ -34,7 +34,13 @@ from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle
 
-LIVE = {"processes.json", "network.json"}
+LIVE = {
+    "processes.json",
+    "proc.tar.zst",
+    "proc.index.jsonl.zst",
+    "proc.lookup.jsonl.zst",
+    "network.json",
+}
 STILL = {
     "diff.json",
     "rootfs.tar.zst",
@@ -309,7 +315,7 @@ async def test_what_this_release_lacks_is_named(
         order = order_for(bundle, container, artifacts=kinds, not_captured=["events: forbidden"])
         result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
-    gaps = {"volumes": "NotSupported", "context": "NotGathered"}
+    gaps = {"volumes": "NoVolume", "context": "NotGathered"}
     assert bundle.gaps() == gaps
 
 

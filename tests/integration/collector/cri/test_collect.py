@@ -18,9 +18,10 @@ from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
 from collector.gaps.standing import KERNEL, MEMORY
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
-from forensics_core.operator.jobs import CAPABILITIES
+from forensics_core.operator.attempt.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
 from lab.docker import Engine
 
@@ -164,7 +165,8 @@ async def test_a_running_container_in_a_job(
         await engine.exec(container, "echo hello > /tmp/greeting")
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
     assert not capture.partial
-    assert {gap.what for gap in capture.not_captured} == {MEMORY, KERNEL}
+    found = {gap.what for gap in capture.not_captured if not gap.what.startswith(NODE)}
+    assert found == {MEMORY, KERNEL}
     methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
     assert methods["rootfs.tar.zst"] == "tree" and methods["diff.json"] == "overlay-upperdir"
     diff = (tmp_path / "evidence/case/containers/web/diff.json").read_text()
@@ -211,7 +213,8 @@ async def test_mounts_and_deleted_files_in_a_job(
     async with engine.container(image) as container:
         await engine.exec(container, HIDING)
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
-    gaps = {gap.what: gap for gap in capture.not_captured if not gap.what.startswith("logs")}
+    found = [gap for gap in capture.not_captured if not gap.what.startswith(("logs", NODE))]
+    gaps = {gap.what: gap for gap in found}
     deleted = {"deleted executable /tmp/sleep", "deleted file /tmp/f"}
     assert gaps.keys() == {*deleted, MEMORY, KERNEL}, gaps
     assert gaps["deleted executable /tmp/sleep"].sha256
@@ -272,3 +275,33 @@ def _as_in_a_job(
         env=env,
         check=False,
     )
+
+
+def has(folder: Path, name: str) -> Any:
+    return json.loads((folder / "evidence/case/node" / name).read_bytes())
+
+
+async def test_what_the_node_tells_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    """With a Job's capabilities: what takes more is a gap, and never makes the capture a partial
+    one."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    gaps = {gap.what: gap for gap in capture.not_captured if gap.what.startswith(NODE)}
+    assert not capture.partial and not any(gap.requested for gap in gaps.values())
+    refused = {what for what, gap in gaps.items() if gap.reason == "NotPermitted"}
+    assert "node/firewall.json, nftables' tables" in refused
+    (network,) = has(tmp_path, "network.json")["namespaces"]
+    assert network["routes"] is not None and network["host"] == (scheme == "containerd")
+    assert {row["protocol"] for row in network["sockets"]} or scheme == "docker"
+    (tracked,) = has(tmp_path, "conntrack.json")["namespaces"]
+    assert tracked["source"] in {"proc", "none"}
+    assert has(tmp_path, "ebpf.json")["programs"] is not None
+    assert has(tmp_path, "kernel.json")["commandLine"]
+    events = has(tmp_path, "runtime.json")["events"]
+    if scheme == "containerd":
+        assert events is None and gaps["node/runtime.json, events"].reason == "NotSupported"
+    else:
+        assert {row["Action"] for row in events["rows"]} >= {"create", "start"}
