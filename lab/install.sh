@@ -87,6 +87,9 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+    has ip && has tc || apt_install iproute2 "the tests make routes and queues"
+    has iptables-legacy || apt_install iptables "the tests make firewall rules"
+    has nft || apt_install nftables "the tests make firewall rules"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands

@@ -131,6 +131,10 @@ class CriRuntime:
             f"{self.scheme} itself makes no archive of '{container.name}'", reason="NotSupported"
         )
 
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Raise `Unavailable`: the CRI tells events as they come, and keeps none."""
+        raise Unavailable(f"{self.scheme} keeps no events of before", reason="NotSupported")
+
     @asynccontextmanager
     async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
         """Open the layers that containerd's snapshotter, or CRI-O's storage, keeps."""

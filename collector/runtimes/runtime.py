@@ -8,7 +8,7 @@ Containers are named as pods name them, with their runtime's scheme: `docker://4
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -197,6 +197,14 @@ class Runtime(Protocol):
 
     async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
         """Return what the runtime says of the container's processes, and of its exec sessions."""
+        ...
+
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Return what the runtime remembers of the last `seconds` about containers: a line of JSON
+        an event.
+
+        Raises `Unavailable` where it remembers nothing.
+        """
         ...
 
     async def process(self, container: ContainerInfo) -> int:

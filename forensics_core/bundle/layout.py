@@ -23,6 +23,10 @@ CONTEXT = "context/"
 CONTAINERS = "containers/"
 """Where the collector puts what it captured of each container."""
 
+NODE = "node/"
+"""Where the collector puts what the node says of itself and of the pod's network; these files are
+of no container."""
+
 UNVERIFIED = ".unverified"
 """The ending of a fetched file that is not, or not yet, known to be what the manifest says."""
 

@@ -17,7 +17,7 @@ from collector.files.logfiles import LogFiles
 from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.operator.comparison import NOTHING_THERE
+from forensics_core.operator.evidence.comparison import NOTHING_THERE
 from forensics_core.storage.storage import open_destination
 
 CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
