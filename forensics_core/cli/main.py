@@ -28,7 +28,7 @@ _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
 _NAMES = (
     *("cancel", "cat", "checkpoint", "crd", "export", "fetch", "get", "list", "ls", "timeline"),
-    *("report", "verify", "watch"),
+    *("report", "scan", "verify", "watch"),
 )
 _COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
 
