@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.errors import ForensicsError, ObjectNotFound, VerificationError
 
 
 @dataclass(slots=True)
@@ -21,5 +21,8 @@ class Notes:
         if isinstance(error, VerificationError):
             self.not_genuine = True
             self.missing.append(f"{error.message}: do not rely on what is shown of it")
+        elif isinstance(error, ObjectNotFound):
+            self.not_genuine = True
+            self.missing.append(f"{error.message}, though the manifest names it")
         else:
             self.missing.append(error.message)

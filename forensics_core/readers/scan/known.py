@@ -46,9 +46,10 @@ NOT_KNOWN = Verdict(Standing.UNKNOWN)
 
 
 class Known:
-    """All lists, read."""
+    """All lists, read; `most` hashes of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_HASHES) -> None:
+        self._most = most
         self._tables: dict[tuple[Standing, str], DigestTable] = {}
         self._labels: dict[str, str] = {}
         self.total = 0
@@ -60,9 +61,9 @@ class Known:
         if not table.add(bytes.fromhex(entry.digest)):
             return
         self.total += 1
-        if self.total > MAX_HASHES:
+        if self.total > self._most:
             raise UsageError(
-                f"The lists have more than {MAX_HASHES:,} hashes",
+                f"The lists have more than {self._most:,} hashes",
                 hint="Give them one after the other, or take out what the image cannot have",
             )
         if entry.label and standing is Standing.IOC and len(self._labels) < MAX_LABELS:
@@ -86,12 +87,12 @@ class Known:
         return NOT_KNOWN
 
 
-def read_known(lists: Iterable[str]) -> Known:
+def read_known(lists: Iterable[str], most: int = MAX_HASHES) -> Known:
     """Read lists, each a path, or `good=PATH` or `ioc=PATH`.
 
     Raises `UsageError` for one that has no hashes, or that nobody can tell the form of.
     """
-    known = Known()
+    known = Known(most)
     for given in lists:
         word, _, path = given.rpartition("=") if given.startswith(("good=", "ioc=")) else ("",) * 3
         forced = {"good": Standing.GOOD, "ioc": Standing.IOC}.get(word)

@@ -115,7 +115,6 @@ def compile_rules(files: Sequence[Path], seconds: int) -> Matcher:
     with needing("scan", _WHO):
         import yara_x
     compiler = yara_x.Compiler(includes_enabled=False)
-    compiler.max_warnings(0)
     for namespace, path in _namespaces(files):
         compiler.new_namespace(namespace)
         try:

@@ -154,7 +154,8 @@ async def running_engine(files: Sequence[Path], seconds: int) -> AsyncIterator[E
             yield made
         finally:
             with anyio.CancelScope(shield=True):
-                process.kill()
+                with suppress(ProcessLookupError):
+                    process.kill()
                 await process.aclose()
     finally:
         # It may hold what nobody takes any more.
