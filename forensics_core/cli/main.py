@@ -27,8 +27,8 @@ PLUGINS = "forensics.commands"
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
 _NAMES = (
-    *("cancel", "cat", "checkpoint", "crd", "export", "fetch", "get", "list", "ls", "timeline"),
-    *("report", "scan", "verify", "watch"),
+    *("cancel", "cat", "checkpoint", "compare", "crd", "export", "fetch", "get", "list", "ls"),
+    *("report", "scan", "timeline", "verify", "watch"),
 )
 _COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
 
