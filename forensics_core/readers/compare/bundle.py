@@ -28,6 +28,11 @@ class BundleSide:
         """Why it may have had files that are not in its index; empty if not."""
         return self._index.gap
 
+    @property
+    def mount_points(self) -> frozenset[bytes]:
+        """Where something was mounted."""
+        return self._index.mount_points
+
     async def files(self) -> AsyncGenerator[Sequence[File], None]:
         """Yield its files. Raises `VerificationError` after the last where some are not genuine."""
         async with aclosing(self._index.batches()) as batches:
@@ -43,17 +48,24 @@ class BundleSide:
         several = [packages.DPKG, *packages.APK]
         several += [row.path for row in await self._index.list(packages.DPKG_FOLDER)]
         for path in filter(packages.is_list, several):
-            row = await self._index.find(path)
-            if row and row.kind == "file":
-                found |= packages.packages_in(path, await self._read(path))
+            content = await self.read(path)
+            if content is not None:
+                found |= packages.packages_in(path, content)
         if not found and any([await self._index.find(path) for path in packages.RPM]):
             raise ForensicsError("The packages are in RPM's database, which is not read here")
         return found
 
-    async def _read(self, path: bytes) -> bytes:
+    async def read(self, path: bytes) -> bytes | None:
+        """Return the content of a regular file, None if there is none of that path.
+
+        Raises `ForensicsError` for one of more than `packages.MAX_LIST` bytes.
+        """
+        row = await self._index.find(path)
+        if row is None or row.kind not in {"file", "hardlink"}:
+            return None
         row = await find_file(self._index, path)
         if row.size > packages.MAX_LIST:
-            raise ForensicsError(f"{path.decode()} is too large to be a list of packages")
+            raise ForensicsError(f"{path.decode()} is too large to be a list")
         async with aclosing(read_file(self._bundle, self._index, row)) as blocks:
             return b"".join([block async for block in blocks])
 

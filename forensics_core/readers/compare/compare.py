@@ -17,11 +17,13 @@ from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.readers.compare import facts
 from forensics_core.readers.compare.bundle import BundleSide, open_side
-from forensics_core.readers.compare.difference import Area, Differences
+from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
 from forensics_core.readers.compare.facts import Facts
-from forensics_core.readers.compare.files import compare_files
+from forensics_core.readers.compare.files import PASSWD, compare_files
 from forensics_core.readers.compare.image import ImageSide
 from forensics_core.readers.compare.packages import compare_packages
+from forensics_core.readers.findings.changes import root_users
+from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.notes import Notes
 
 
@@ -114,8 +116,18 @@ class _Comparison:
         for side, whose in ((ours, "suspect's"), (theirs, "healthy one's")):
             if side.gap:
                 self._found.notes.append(f"The {whose} files are not all there: {side.gap}")
-        self._added = await compare_files(ours, theirs, self._found)
+        self._added = await compare_files(ours, theirs, self._found, ours.mount_points)
+        await self._users(ours, theirs)
         compare_packages(await ours.packages(), await theirs.packages(), self._found)
+
+    async def _users(self, ours: BundleSide, theirs: BundleSide | ImageSide) -> None:
+        """Tell of users with root's rights that only the suspect has."""
+        here, there = await ours.read(PASSWD) or b"", await theirs.read(PASSWD) or b""
+        for user in sorted({*root_users(here, ())} - {*root_users(there, ())}):
+            detail = f"the user {user} has the uid 0"
+            self._found.add(
+                Difference(Area.FILE, Kind.DIFFERENT, PASSWD.decode(), detail, Rule.ROOT_USER)
+            )
 
     async def _processes(self, healthy: Container) -> None:
         read = facts.processes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
 from secrets import token_bytes
@@ -23,6 +23,7 @@ from forensics_core.readers.findings import changes
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.timeline.entry import from_decimal
 
+PASSWD = b"/etc/passwd"
 MAX_CHANGED = 50_000
 """Files that differ whose both sides are shown; of more only the suspect's."""
 MAX_PROGRAMS = 200_000
@@ -41,6 +42,8 @@ _MADE_BY_RUNTIMES = frozenset(
     }
 )
 """Paths that a runtime makes anew for each container."""
+_KERNEL = (b"/proc/", b"/sys/")
+"""What lies beneath is the kernel's, or a place to mount something of its."""
 _KINDS = {"char": "character", "hardlink": "file"}
 """What the changes of a container call what the index calls otherwise."""
 
@@ -78,9 +81,14 @@ def own_attributes(names: Mapping[str, str]) -> dict[str, str]:
     return {name: names[name] for name in sorted(names) if not name.startswith(by_node)}
 
 
-async def compare_files(suspect: FileSource, healthy: FileSource, found: Differences) -> set[str]:
-    """Add what differs; return the paths of programs that only the suspect has so."""
-    comparison = _Comparison(found)
+async def compare_files(
+    suspect: FileSource, healthy: FileSource, found: Differences, mounted: Container[bytes] = ()
+) -> set[str]:
+    """Add what differs; return the paths of programs that only the suspect has so.
+
+    Directories that something is `mounted` on are the runtime's, and no difference.
+    """
+    comparison = _Comparison(found, mounted)
     for source, step in (
         (healthy, comparison.remember),
         (suspect, comparison.compare),
@@ -96,8 +104,9 @@ async def compare_files(suspect: FileSource, healthy: FileSource, found: Differe
 class _Comparison:
     """The three passes."""
 
-    def __init__(self, found: Differences) -> None:
+    def __init__(self, found: Differences, mounted: Container[bytes]) -> None:
         self._found = found
+        self._mounted = mounted
         self._secret = token_bytes(16)
         self._healthy = DigestTable(_WIDTH)
         self._suspect = DigestTable(_WIDTH)
@@ -105,11 +114,11 @@ class _Comparison:
         self.added: set[str] = set()
 
     def remember(self, batch: Sequence[File]) -> None:
-        for file in _wanted(batch):
+        for file in self._wanted(batch):
             self._healthy.put(file.path, self._fingerprint(file, self._healthy))
 
     def compare(self, batch: Sequence[File]) -> None:
-        for file in _wanted(batch):
+        for file in self._wanted(batch):
             mark = self._fingerprint(file, self._suspect)
             if not self._suspect.add(file.path, mark):
                 continue
@@ -122,7 +131,7 @@ class _Comparison:
                 self._add(file, None, Kind.DIFFERENT)
 
     def look_back(self, batch: Sequence[File]) -> None:
-        for file in _wanted(batch):
+        for file in self._wanted(batch):
             changed = self._changed.pop(file.path, None)
             if changed:
                 self._add(changed, file, Kind.DIFFERENT)
@@ -143,6 +152,13 @@ class _Comparison:
             self.added.add(_text(file.path))
         self._found.add(Difference(Area.FILE, kind, _text(file.path), detail, rule))
 
+    def _wanted(self, batch: Sequence[File]) -> Iterator[File]:
+        for file in batch:
+            by_runtime = file.path in _MADE_BY_RUNTIMES or file.path.startswith(_KERNEL)
+            mounted = file.kind == "directory" and file.path in self._mounted
+            if not by_runtime and not mounted:
+                yield file
+
     def _fingerprint(self, file: File, side: DigestTable) -> bytes:
         """Return what tells two files apart. A hard link is what it is another name of: which name
         comes first in an archive is up to whoever wrote it."""
@@ -153,10 +169,6 @@ class _Comparison:
         facts += [_text(file.target), list(file.device), dict(file.xattrs)]
         data = json.dumps(facts).encode()
         return blake2b(data, digest_size=_WIDTH, key=self._secret).digest()
-
-
-def _wanted(batch: Sequence[File]) -> Iterator[File]:
-    return (file for file in batch if file.path not in _MADE_BY_RUNTIMES)
 
 
 def _text(path: bytes) -> str:

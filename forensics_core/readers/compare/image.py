@@ -24,7 +24,7 @@ from anyio import to_thread
 from forensics_core._internal import strict_json
 from forensics_core.errors import UsageError, VerificationError
 from forensics_core.readers.compare import packages
-from forensics_core.readers.compare.files import File
+from forensics_core.readers.compare.files import PASSWD, File
 from forensics_core.readers.compare.layers import LayerReader, Merge
 from forensics_core.tarindex.archive import MAX_FRAME
 from forensics_core.tarindex.member import Member
@@ -70,18 +70,26 @@ class ImageSide:
     async def packages(self) -> dict[str, str]:
         """Return the packages' versions by name, once `files` came to its end."""
         found: dict[str, str] = {}
-        for path, content in self._lists.items():
-            found |= packages.packages_in(path, content)
+        for path in filter(packages.is_list, self._lists):
+            found |= packages.packages_in(path, self._lists[path])
         return found
+
+    async def read(self, path: bytes) -> bytes | None:
+        """Return one of the lists of users and packages, once `files` came to its end."""
+        return self._lists.get(path)
 
     def _batches(self) -> Iterator[list[File]]:
         merge, self._lists = Merge(), {}
         with self._path.open("rb") as file:
             for blob, digest in reversed(self._layers):
-                layer = LayerReader(merge, packages.is_list, packages.MAX_LIST)
+                layer = LayerReader(merge, _is_kept, packages.MAX_LIST)
                 yield from _read_layer(file, blob, digest, layer, self._path)
                 self._lists = {**layer.kept, **self._lists}
                 merge.end_layer()
+
+
+def _is_kept(path: bytes) -> bool:
+    return packages.is_list(path) or path == PASSWD
 
 
 def _read_layer(
