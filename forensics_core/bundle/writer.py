@@ -93,8 +93,11 @@ class ArtifactSpec:
 class BundleWriter:
     """A bundle being written to `destination`, which is the bundle's own folder."""
 
-    def __init__(self, destination: Storage, meter: Meter | None = None) -> None:
+    def __init__(
+        self, destination: Storage, meter: Meter | None = None, *, closing: float = CLOSING
+    ) -> None:
         self.destination = destination
+        self._closing = closing
         self.meter = meter or Meter()
         self.artifacts: list[Artifact] = []
         self.not_captured: list[NotCaptured] = []
@@ -182,7 +185,7 @@ class BundleWriter:
         `capture` comes without artifacts and gaps; they are filled in here. `context` are the files
         that somebody else put into the bundle before.
 
-        Who is cancelled meanwhile still gets the bundle if that takes no more than `CLOSING`
+        Who is cancelled meanwhile still gets the bundle if that takes no more than `closing`
         seconds; the cancellation is delivered at the next occasion.
         """
         finished: list[FinishedBundle] = []
@@ -191,7 +194,7 @@ class BundleWriter:
             finished.append(await self._close(capture, context))
 
         try:
-            await finish_despite_cancel(close, CLOSING)
+            await finish_despite_cancel(close, self._closing)
         except anyio.get_cancelled_exc_class():
             # What is whole is never called unfinished.
             if not finished:

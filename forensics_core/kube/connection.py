@@ -26,7 +26,7 @@ from forensics_core.errors import AnswerTooLarge, ApiUnavailable, StreamIdle
 from forensics_core.kube.answers import failure
 from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.credentials import CredentialSource
-from forensics_core.kube.sessions import Session, Sessions
+from forensics_core.kube.sessions import RECHECK, Session, Sessions
 
 CONNECT = 10.0
 """Seconds for a connection to be made."""
@@ -78,8 +78,9 @@ class Request:
 class Cluster:
     """A cluster's API, as one identity. Made by `connect`."""
 
-    def __init__(self, sessions: Sessions, namespace: str) -> None:
+    def __init__(self, sessions: Sessions, namespace: str, *, pause: float = PAUSE) -> None:
         self._sessions = sessions
+        self._pause = pause
         self.namespace = namespace
         """The namespace to use where none is named."""
 
@@ -100,7 +101,7 @@ class Cluster:
         Raises the `ClusterError` that the answer stands for, `ApiUnavailable` if there is none.
         """
         request = Request(method, path, query or {}, body, content_type, accept, most=most)
-        backoff = Backoff(PAUSE)
+        backoff = Backoff(self._pause)
         while True:
             try:
                 return await self._exchange(request)
@@ -179,17 +180,22 @@ class Cluster:
 
 @asynccontextmanager
 async def connect(
-    kubeconfig: str | Path | None = None, *, context: str | None = None
+    kubeconfig: str | Path | None = None,
+    *,
+    context: str | None = None,
+    pause: float = PAUSE,
+    recheck: float = RECHECK,
 ) -> AsyncIterator[Cluster]:
     """Open a connection by the kubeconfig, or from inside a pod.
 
-    Raises `ClusterNotConfigured`. No request is made yet.
+    `pause` is in seconds, before a request is made a second time; after `recheck` seconds the files
+    of the credentials are looked at again. Raises `ClusterNotConfigured`. No request is made yet.
     """
     find = partial(CredentialSource.find, kubeconfig, context)
-    sessions = Sessions(await anyio.to_thread.run_sync(find))
+    sessions = Sessions(await anyio.to_thread.run_sync(find), recheck)
     session = await sessions.current()
     try:
-        yield Cluster(sessions, session.credentials.namespace)
+        yield Cluster(sessions, session.credentials.namespace, pause=pause)
     finally:
         await sessions.aclose()
 

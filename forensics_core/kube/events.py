@@ -33,20 +33,26 @@ from forensics_core.kube.resources import EVENTS
 
 log = logging.getLogger(__name__)
 
-QUEUE = 1000
-"""Events that may wait to be written."""
-MEMORY = 1024
-"""Different events that are remembered, to recognise them."""
-PER_OBJECT = 50
-"""Different events of one object, while it is remembered."""
-FLUSH = 5.0
-"""Seconds that writing the rest may take at the end."""
 NOTE_LIMIT = 1024
 """Bytes, by the API's own rule, which calls them characters."""
 
 
 Subject: TypeAlias = tuple[tuple[str, str], ...]
 """An object reference, as something that can be a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLimits:
+    """What keeps events from costing more than they are worth."""
+
+    waiting: int = 1000
+    """Events that may wait to be written."""
+    known: int = 1024
+    """Different events that are remembered, to recognise them."""
+    per_object: int = 50
+    """Different events of one object, while it is remembered."""
+    flush: float = 5.0
+    """Seconds that writing the rest may take at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +86,22 @@ def reference(checkpoint: PodCheckpoint) -> dict[str, str]:
 
 @asynccontextmanager
 async def event_recorder(
-    cluster: Cluster, controller: str, instance: str
+    cluster: Cluster, controller: str, instance: str, limits: EventLimits | None = None
 ) -> AsyncIterator[EventRecorder]:
-    """Open a recorder; at its end, what waits is written, for at most `FLUSH` seconds.
+    """Open a recorder; at its end, what waits is written, for at most `limits.flush` seconds.
 
     `controller` is a qualified name, `instance` tells the replicas apart.
     """
-    send, receive = anyio.create_memory_object_stream[tuple[Happening, str]](QUEUE)
-    recorder = EventRecorder(Objects(cluster, EVENTS), controller, instance[:128], send)
+    limits = limits or EventLimits()
+    send, receive = anyio.create_memory_object_stream[tuple[Happening, str]](limits.waiting)
+    recorder = EventRecorder(Objects(cluster, EVENTS), controller, instance[:128], send, limits)
     async with task_group() as group:
         group.start_soon(recorder.write_all, receive)
         try:
             yield recorder
         finally:
             send.close()
-            with anyio.move_on_after(FLUSH, shield=True):
+            with anyio.move_on_after(limits.flush, shield=True):
                 await recorder.done.wait()
             recorder.writing.cancel()
 
@@ -107,6 +114,7 @@ class EventRecorder:
     controller: str
     instance: str
     queue: MemoryObjectSendStream[tuple[Happening, str]]
+    limits: EventLimits
     dropped: int = 0
     """Events that found no place, or that the API server would not take."""
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -150,7 +158,7 @@ class EventRecorder:
             log.warning("The event %s could not be written: %s", happening.reason, error)
 
     async def _begin(self, happening: Happening, when: str) -> None:
-        if self._per_object[happening.regarding] >= PER_OBJECT:
+        if self._per_object[happening.regarding] >= self.limits.per_object:
             self.dropped += 1
             return
         regarding = dict(happening.regarding)
@@ -188,7 +196,7 @@ class EventRecorder:
         }
 
     def _remember(self, happening: Happening, series: _Series) -> None:
-        if len(self._known) >= MEMORY:
+        if len(self._known) >= self.limits.known:
             self._forget(next(iter(self._known)))
         self._known[happening] = series
         self._per_object[happening.regarding] += 1

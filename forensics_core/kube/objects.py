@@ -43,8 +43,11 @@ class ObjectList:
 class Objects:
     """The objects of one kind. Errors are those of `Cluster.request`."""
 
-    def __init__(self, cluster: Cluster, resource: Resource) -> None:
+    def __init__(
+        self, cluster: Cluster, resource: Resource, *, metadata_page: int = METADATA_PAGE
+    ) -> None:
         self._cluster = cluster
+        self._metadata_page = metadata_page
         self._resource = resource
 
     async def create(self, body: Object, *, dry_run: bool = False) -> Object:
@@ -90,7 +93,7 @@ class Objects:
         With `metadata_only` nothing else of them is asked for, and nothing else can be relied on.
         Raises `Expired` if it took so long that the next page is gone.
         """
-        limit = METADATA_PAGE if metadata_only else PAGE
+        limit = self._metadata_page if metadata_only else PAGE
         query = selectors(label_selector, field_selector) | {"limit": str(limit)}
         form: dict[str, Any] = {"accept": METADATA} if metadata_only else {}
         while True:

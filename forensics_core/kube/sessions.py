@@ -18,7 +18,6 @@ from forensics_core.kube.credentials import Credentials, CredentialSource
 from forensics_core.version import __version__
 
 RECHECK = 60.0
-"""Seconds after which the files of the credentials are looked at again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,6 +43,8 @@ class Sessions:
     """The current session and how to make the next."""
 
     source: CredentialSource
+    recheck: float = RECHECK
+    """Seconds after which the files of the credentials are looked at again."""
     _current: Session | None = None
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -80,7 +81,7 @@ class Sessions:
 
     async def _rotated(self, session: Session) -> bool:
         now = anyio.current_time()
-        if now - session.checked < RECHECK:
+        if now - session.checked < self.recheck:
             return False
         session.checked = now
         fingerprint = await anyio.to_thread.run_sync(session.credentials.fingerprint)

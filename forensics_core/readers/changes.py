@@ -39,7 +39,7 @@ class Change:
     path: str
 
 
-async def changes(bundle: BundleReader, container: str) -> list[Change]:
+async def changes(bundle: BundleReader, container: str, at_most: int = MAX_CHANGES) -> list[Change]:
     """Return what `diff.json` of that container says, once its SHA-256 is found to be right.
 
     Raises `ForensicsError` where the bundle has none, `VerificationError` where it is not genuine.
@@ -48,28 +48,29 @@ async def changes(bundle: BundleReader, container: str) -> list[Change]:
     async with aclosing(change_batches(bundle, container)) as batches:
         async for batch in batches:
             found += batch
-            if len(found) > MAX_CHANGES:
+            if len(found) > at_most:
                 raise VerificationError(
-                    f"The changes of '{container}' are more than {MAX_CHANGES}",
+                    f"The changes of '{container}' are more than {at_most}",
                     hint="'forensics ls --changes' shows any number of them",
                 )
     return found
 
 
 async def change_batches(
-    bundle: BundleReader, container: str
+    bundle: BundleReader, container: str, limit: int = CHANGES_LIMIT
 ) -> AsyncGenerator[list[Change], None]:
     """Yield what `changes` returns, some at a time: as stored the list is verified before the first
     of them, but what it unpacks to is so only after the last.
 
-    A row that is none is passed over. Raises `VerificationError` after the last where there was
-    one, and where what was yielded turns out not to be what the manifest promises.
+    A row that is none is passed over; of the stored list no more than `limit` bytes are read.
+    Raises `VerificationError` after the last where there was one, and where what was yielded turns
+    out not to be what the manifest promises.
 
     A few kilobytes can unpack to a list of millions, which must never be in memory as a whole.
     """
     artifact = find_changes(bundle, container)
     expected = bundle.objects[artifact.name]
-    stored = await read_stored(bundle, expected, CHANGES_LIMIT)
+    stored = await read_stored(bundle, expected, limit)
     batches = _parse(unpacked(stored, expected), artifact.name)
     while (batch := await to_thread.run_sync(next, batches, None)) is not None:
         yield batch

@@ -48,8 +48,10 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 class LocalStorage:
     """A `Storage` in the folder `path`, which is made when something is stored in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_files: int = MAX_ENTRIES) -> None:
         self.path = path
+        self.max_files = max_files
+        """Files that a listing may find: more are no bundle."""
 
     @property
     def url(self) -> str:
@@ -77,7 +79,7 @@ class LocalStorage:
 
     async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[StoredObject]:
         """Return everything that is no folder, links and special files included."""
-        entries = await to_thread.run_sync(_listing, self.path)
+        entries = await to_thread.run_sync(_listing, self.path, self.max_files)
         return [
             entry
             for entry in entries
@@ -242,13 +244,13 @@ def _explain(error: OSError, path: Path) -> DestinationError:
     return DestinationError(f"{path}: {error.strerror}", hint="Check the disk and the path")
 
 
-def _listing(root: Path) -> list[StoredObject]:
+def _listing(root: Path, at_most: int) -> list[StoredObject]:
     entries: list[StoredObject] = []
     try:
         for entry in _walk(root):
-            if len(entries) == MAX_ENTRIES:
+            if len(entries) == at_most:
                 raise TooManyObjects(
-                    f"{root} holds more than {MAX_ENTRIES} files", hint="Name a bundle's own folder"
+                    f"{root} holds more than {at_most} files", hint="Name a bundle's own folder"
                 )
             entries.append(entry)
     except OSError as error:

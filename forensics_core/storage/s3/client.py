@@ -25,6 +25,7 @@ from botocore.handlers import add_expect_header
 from forensics_core._internal.units import parse_size
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
+from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
@@ -77,6 +78,14 @@ class S3Access:
     """How often a request is tried in all."""
     settling: float = 300.0
     """Seconds that an object of many parts may take to appear after the store stopped answering."""
+    joining: float = 0.05
+    """Seconds of patience more for each part, while a store puts an object's parts together."""
+    aborting: float = 10.0
+    """Seconds that a cancelled upload may take to begin, so that it can be aborted, and to end."""
+    max_parts: int = 10_000
+    """Parts of an object at most, of which S3 takes so many."""
+    max_objects: int = MAX_ENTRIES
+    """Objects beneath a location that a listing may find: more are no bundle."""
 
 
 @asynccontextmanager

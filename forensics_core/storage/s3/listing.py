@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from forensics_core.errors import TooManyObjects
 from forensics_core.storage.locate import S3Location
-from forensics_core.storage.objects import MAX_ENTRIES, MAX_VERSIONS, StoredObject
+from forensics_core.storage.objects import MAX_VERSIONS, StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import explain, status_of
 from forensics_core.storage.s3.retries import Repeated, with_retries
@@ -85,9 +85,9 @@ class Listing:
             for entry in parse(answer, len(prefix)):
                 seen += 1
                 found.take(entry)
-            if seen > MAX_ENTRIES:
+            if seen > self._access.max_objects:
                 raise TooManyObjects(
-                    f"{self._place.url} holds more than {MAX_ENTRIES} objects",
+                    f"{self._place.url} holds more than {self._access.max_objects} objects",
                     hint="Name a bundle's own prefix",
                 )
             following = _following(answer)

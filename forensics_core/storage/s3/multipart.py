@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ABORT_PATIENCE = 10.0
-"""Seconds that a cancelled request to begin is still waited for, and that giving up may take."""
 ABORT_ATTEMPTS = 3
 
 
@@ -49,11 +47,11 @@ class Multipart:
 
     async def begin(self) -> None:
         """Begin it. Cancelled meanwhile, it is waited for, so that `end` can abort it."""
-        await finish_despite_cancel(self._begin, ABORT_PATIENCE)
+        await finish_despite_cancel(self._begin, self._access.aborting)
 
     async def end(self, *, completed: bool) -> None:
         """Leave no upload of this object open, whether cancelled or not; never fails."""
-        with anyio.move_on_after(ABORT_PATIENCE, shield=True):
+        with anyio.move_on_after(self._access.aborting, shield=True):
             if self.id and not completed:
                 # The bucket's lifecycle rule clears what cannot be aborted; the first error counts.
                 await self._abort(self.id)

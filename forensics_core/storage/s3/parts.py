@@ -20,7 +20,6 @@ from forensics_core.storage.objects import Buffer
 FIRST = 8 * MIB
 LARGEST = 128 * MIB
 STEP = 1_000
-MAX_PARTS = 10_000
 
 
 def part_size(number: int) -> int:
@@ -28,9 +27,9 @@ def part_size(number: int) -> int:
     return min(FIRST << min((number - 1) // STEP, 16), LARGEST)
 
 
-def capacity() -> int:
-    """Return how many bytes an object of `MAX_PARTS` parts holds."""
-    return sum(part_size(number) for number in range(1, MAX_PARTS + 1))
+def capacity(parts: int) -> int:
+    """Return how many bytes an object of so many parts holds."""
+    return sum(part_size(number) for number in range(1, parts + 1))
 
 
 SLICE = MIB

@@ -30,7 +30,7 @@ from forensics_core.storage.s3.failures import (
     status_of,
 )
 from forensics_core.storage.s3.multipart import Multipart
-from forensics_core.storage.s3.parts import MAX_PARTS, PartBody, capacity, part_size
+from forensics_core.storage.s3.parts import PartBody, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.retries import Repeated, with_retries
 from forensics_core.storage.s3.traits import CRC64, Traits
@@ -42,8 +42,6 @@ LOOKS = 2
 """Tries to look whether an object was stored though nobody said so."""
 LOOK_AGAIN = 5.0
 """Seconds at most between two looks for an object that is being joined."""
-JOINING_PATIENCE = 0.05
-"""Seconds more for each part of an object: joining thousands takes S3 minutes."""
 
 
 @asynccontextmanager
@@ -141,7 +139,7 @@ class S3Upload:
             await self._multipart.begin()
         if self._part:
             await self._ship()
-        if self._part == MAX_PARTS:
+        if self._part == self._access.max_parts:
             raise ObjectTooLarge(
                 f"{self._request.url} is longer than {self._capacity() // MIB} MiB, "
                 "the most that fits one object",
@@ -153,7 +151,8 @@ class S3Upload:
         self._part += 1
 
     def _capacity(self) -> int:
-        return (self._access.part_size or 0) * MAX_PARTS or capacity()
+        parts = self._access.max_parts
+        return (self._access.part_size or 0) * parts or capacity(parts)
 
     async def _ship(self) -> None:
         """Hand the current part over to a task of its own, with its share of the budget."""
@@ -244,7 +243,7 @@ class S3Upload:
 
         `joining` is how many parts the service has to put together meanwhile.
         """
-        patience = self._access.patience + joining * JOINING_PATIENCE
+        patience = self._access.patience + joining * self._access.joining
         try:
             return await self._asked(call, replace(self._access, patience=patience), body)
         except Repeated as failure:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio
 import anyio.lowlevel
-import pytest
 
 from forensics_core.bundle.writer import BundleWriter, FinishedBundle
 from forensics_core.storage.locate import S3Location
@@ -24,7 +23,9 @@ def access(sink: Sink) -> S3Access:
     )
 
 
-async def finish_cancelled(sink: Sink, finished: list[FinishedBundle]) -> bool:
+async def finish_cancelled(
+    sink: Sink, finished: list[FinishedBundle], *, closing: float = 30.0
+) -> bool:
     """Finish a bundle, cancelled once its manifest is on the way; return whether that was heard."""
     async with (
         open_s3(S3Location("cases", "p"), access(sink)) as destination,
@@ -32,7 +33,7 @@ async def finish_cancelled(sink: Sink, finished: list[FinishedBundle]) -> bool:
     ):
 
         async def finish() -> None:
-            finished.append(await BundleWriter(destination).finish(capture()))
+            finished.append(await BundleWriter(destination, closing=closing).finish(capture()))
             await anyio.lowlevel.checkpoint()
 
         tasks.start_soon(finish)
@@ -53,10 +54,9 @@ async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: Sink) 
 
 
 async def test_a_manifest_that_does_not_arrive_is_given_up(
-    sink: Sink, monkeypatch: pytest.MonkeyPatch
+    sink: Sink,
 ) -> None:
-    monkeypatch.setattr("forensics_core.bundle.writer.CLOSING", 0.3)
     sink.faults.add(Fault(Action.HANG, "PutObject", key="manifest.json"))
     finished: list[FinishedBundle] = []
-    assert await finish_cancelled(sink, finished)
+    assert await finish_cancelled(sink, finished, closing=0.3)
     assert not finished and "cases/p/manifest.json" not in sink.objects

@@ -34,7 +34,6 @@ from forensics_core.errors import (
 from forensics_core.operator.manifest import Manifests
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.locate import S3Location
-from forensics_core.storage.s3 import listing
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_storage
@@ -123,9 +122,9 @@ async def test_replaced_missing_and_extra_objects_are_named(
 
 
 async def test_a_place_that_was_filled_up_still_yields_its_evidence(
-    s3: S3Server, plain: str, versioned: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, plain: str, versioned: str, reader: S3Access
 ) -> None:
-    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 12)
+    reader = replace(reader, max_objects=12)
     for location in (plain, versioned):
         for number in range(12):
             await put(s3, location, f"junk/{number}", b"x")
@@ -405,11 +404,8 @@ async def test_long_listings_come_in_pages(
     assert not any(entry.version_id for entry in entries)
 
 
-async def test_a_listing_is_bounded(
-    plain: str, reader: S3Access, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listing, "MAX_ENTRIES", 2)
-    async with open_storage(plain, access=reader) as store:
+async def test_a_listing_is_bounded(plain: str, reader: S3Access) -> None:
+    async with open_storage(plain, access=replace(reader, max_objects=2)) as store:
         with pytest.raises(DestinationError, match="more than 2 objects"):
             await store.list()
 

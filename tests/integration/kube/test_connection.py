@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -118,20 +117,14 @@ async def test_who_is_asked_to_come_again_does(
     assert len(api.seen) == 3
 
 
-async def test_a_server_that_stays_busy_is_given_up(
-    api: ScriptedApi, cluster: Cluster, quick: None
-) -> None:
+async def test_a_server_that_stays_busy_is_given_up(api: ScriptedApi, tmp_path: Path) -> None:
     api.on("GET", "/x", refusal(429, "TooManyRequests", Retry_After="0"))
-    with pytest.raises(ApiUnavailable) as caught:
-        await cluster.request("GET", "/x")
+    config = api.kubeconfig(tmp_path / "config", {"token": "secret"})
+    async with connect(config, pause=0.01) as cluster:
+        with pytest.raises(ApiUnavailable) as caught:
+            await cluster.request("GET", "/x")
     assert caught.value.retry_after == 0
     assert len(api.seen) == 4
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses of the usual number, not of the usual length."""
-    monkeypatch.setattr("forensics_core.kube.connection.PAUSE", 0.01)
 
 
 async def test_without_retry_after_nothing_is_repeated(api: ScriptedApi, cluster: Cluster) -> None:
@@ -222,25 +215,21 @@ async def test_a_silent_stream_is_given_up(api: ScriptedApi, cluster: Cluster) -
 
 
 async def test_a_stream_outlives_the_renewal_of_its_session(
-    api: ScriptedApi, tmp_path: Path, later: Callable[[], None]
+    api: ScriptedApi, tmp_path: Path
 ) -> None:
     config = api.kubeconfig(tmp_path / "config", {"token": "old"})
     api.on("GET", "/log", stream(b"one\n", then="hang"))
     api.on("GET", "/x", answer({}))
-    async with connect(config) as cluster, cluster.stream("/log", query={}, idle=5) as chunks:
+    async with (
+        connect(config, recheck=0) as cluster,
+        cluster.stream("/log", query={}, idle=5) as chunks,
+    ):
         assert await anext(chunks) == b"one\n"
         api.kubeconfig(config, {"token": "new-and-longer"})
-        later()
         await cluster.request("GET", "/x")
         api.closing.set()
         assert [chunk async for chunk in chunks] == []
     assert api.seen[-1].headers["Authorization"] == "Bearer new-and-longer"
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let the files of the credentials be due for another look."""
-    return lambda: monkeypatch.setattr("forensics_core.kube.sessions.RECHECK", 0.0)
 
 
 async def test_streams_by_the_hundred_leave_room_for_requests(

@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.kube import events as module
 from forensics_core.kube.connection import Cluster
-from forensics_core.kube.events import EventRecorder, event_recorder, reference
+from forensics_core.kube.events import EventLimits, EventRecorder, event_recorder, reference
 from tests.integration.kube.scripted import ScriptedApi, answer, refusal, reset
 
 PATH = "/apis/events.k8s.io/v1/namespaces/forensics-system/events"
@@ -29,8 +28,9 @@ def tell(recorder: EventRecorder, note: str = "begun", **more: Any) -> None:
     recorder.record(regarding, reason="CaptureStarted", action="Capture", note=note, **more)
 
 
-async def record(cluster: Cluster, *notes: str) -> EventRecorder:
-    async with event_recorder(cluster, "forensics.orkaproj.io/operator", "op-1") as recorder:
+async def record(cluster: Cluster, *notes: str, limits: EventLimits | None = None) -> EventRecorder:
+    controller = "forensics.orkaproj.io/operator"
+    async with event_recorder(cluster, controller, "op-1", limits) as recorder:
         for note in notes:
             tell(recorder, note)
     return recorder
@@ -127,39 +127,30 @@ async def test_events_of_work_that_was_cancelled_are_still_written(
     assert len(api.seen) == 1
 
 
-async def test_the_end_does_not_wait_for_ever(
-    api: ScriptedApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "FLUSH", 0.05)
+async def test_the_end_does_not_wait_for_ever(api: ScriptedApi, cluster: Cluster) -> None:
 
     async def never(api: ScriptedApi, request: object) -> Any:
         await api.closing.wait()
         raise AssertionError("the test is over")
 
     api.on("POST", PATH, never)
-    await record(cluster, "stuck")
+    await record(cluster, "stuck", limits=EventLimits(flush=0.05))
     assert len(api.seen) == 1
 
 
-async def test_the_queue_is_bounded(
-    api: ScriptedApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "QUEUE", 3)
+async def test_the_queue_is_bounded(api: ScriptedApi, cluster: Cluster) -> None:
     api.on("POST", PATH, answer({}, 201))
-    recorder = await record(cluster, *"abcdefgh")
+    recorder = await record(cluster, *"abcdefgh", limits=EventLimits(waiting=3))
     assert len(api.seen) + recorder.dropped == 8
     assert recorder.dropped >= 4
     tell(recorder)
     assert recorder.dropped >= 5, "after the end nothing is taken"
 
 
-async def test_one_object_cannot_flood(
-    api: ScriptedApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PER_OBJECT", 2)
+async def test_one_object_cannot_flood(api: ScriptedApi, cluster: Cluster) -> None:
     api.on("POST", PATH, answer({}, 201))
     api.on("POST", "/apis/events.k8s.io/v1/namespaces/default/events", answer({}, 201))
-    async with event_recorder(cluster, "c/o", "op-1") as recorder:
+    async with event_recorder(cluster, "c/o", "op-1", EventLimits(per_object=2)) as recorder:
         for note in "abc":
             tell(recorder, note)
         tell(recorder, regarding={"kind": "Node", "name": "n"}, kind="Warning")
@@ -167,10 +158,7 @@ async def test_one_object_cannot_flood(
     assert recorder.dropped == 1
 
 
-async def test_the_memory_is_bounded(
-    api: ScriptedApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MEMORY", 1)
+async def test_the_memory_is_bounded(api: ScriptedApi, cluster: Cluster) -> None:
     api.on("POST", PATH, answer({}, 201))
-    await record(cluster, "a", "b", "a")
+    await record(cluster, "a", "b", "a", limits=EventLimits(known=1))
     assert [seen.body["note"] for seen in api.seen] == ["a", "b", "a"]

@@ -20,7 +20,7 @@ from forensics_core.api.podcheckpoint import (
     Progress,
 )
 from forensics_core.errors import AlreadyExists, Conflict, Invalid, NotFound
-from forensics_core.kube import Cluster, PodCheckpoints, connect, objects
+from forensics_core.kube import Cluster, PodCheckpoints, connect
 from forensics_core.kube.access import Action, allowed
 from forensics_core.kube.events import event_recorder, reference
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
@@ -58,12 +58,13 @@ async def cluster(loopback: LoopbackCluster, tmp_path: Path) -> AsyncIterator[Cl
 
 
 async def test_lists_of_metadata_leave_out_the_rest(
-    loopback: LoopbackCluster, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    loopback: LoopbackCluster, cluster: Cluster
 ) -> None:
-    monkeypatch.setattr(objects, "METADATA_PAGE", 2)
     for number in range(4):
         loopback.seed_pod(f"web-{number}")
-    pages = [page async for page in Objects(cluster, PODS).pages(metadata_only=True)]
+    pages = [
+        page async for page in Objects(cluster, PODS, metadata_page=2).pages(metadata_only=True)
+    ]
     items = [item for page in pages for item in page.items]
     assert [len(page.items) for page in pages] == [2, 2, 1]
     assert [item["metadata"]["name"] for item in items] == ["web", *(f"web-{n}" for n in range(4))]

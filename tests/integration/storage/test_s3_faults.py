@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import pytest
@@ -36,7 +37,9 @@ SMALL, LARGE = 1, 20
 """MiB: one PUT, and three parts."""
 
 
-def access(sink: Sink, *, patience: float = 20.0, attempts: int = 4, owner: str = "") -> S3Access:
+def access(
+    sink: Sink, *, patience: float = 20.0, attempts: int = 4, owner: str = "", **more: Any
+) -> S3Access:
     return S3Access(
         endpoint_url=sink.endpoint,
         region=sink.env["AWS_REGION"],
@@ -45,6 +48,7 @@ def access(sink: Sink, *, patience: float = 20.0, attempts: int = 4, owner: str 
         expected_bucket_owner=owner or None,
         patience=patience,
         attempts=attempts,
+        **more,
     )
 
 
@@ -251,15 +255,14 @@ def open_uploads_left(sink: Sink) -> list[str]:
 
 @pytest.mark.parametrize("grace", [10.0, 0.3], ids=["answered", "not-answered"])
 async def test_an_upload_that_is_cancelled_while_it_begins_is_aborted(
-    sink: Sink, grace: float, monkeypatch: pytest.MonkeyPatch
+    sink: Sink, grace: float
 ) -> None:
     """The id is still waited for; where it does not come, what is open under the key is aborted."""
-    monkeypatch.setattr("forensics_core.storage.s3.multipart.ABORT_PATIENCE", grace)
     delay = 1.0 if grace > 1 else 60.0
     sink.faults.add(Fault(Action.LATE, "CreateMultipartUpload", delay=delay))
     async with (
         hung_up_on(sink),
-        open_s3(S3Location("cases"), access(sink)) as place,
+        open_s3(S3Location("cases"), access(sink, aborting=grace)) as place,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(store, place, LARGE)
@@ -359,11 +362,11 @@ SLOW_TO_JOIN = Fault(Action.LATE, "CompleteMultipartUpload", delay=3.0, times=No
 
 
 async def test_joining_the_parts_may_take_longer_than_anything_else(
-    sink: Sink, monkeypatch: pytest.MonkeyPatch
+    sink: Sink,
 ) -> None:
-    monkeypatch.setattr("forensics_core.storage.s3.upload.JOINING_PATIENCE", 10.0)
     sink.faults.add(SLOW_TO_JOIN)
-    async with open_s3(S3Location("cases"), access(sink, patience=1.5, attempts=1)) as place:
+    patient = access(sink, patience=1.5, attempts=1, joining=10.0)
+    async with open_s3(S3Location("cases"), patient) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
     assert (sink.count("CompleteMultipartUpload"), sink.count("HeadObject")) == (1, 0)
@@ -474,29 +477,28 @@ async def test_settings_that_cannot_be_used_are_wrong_usage(
 
 
 async def test_the_end_of_what_one_object_holds_is_said_plainly(
-    place: S3Storage, sink: Sink, monkeypatch: pytest.MonkeyPatch
+    sink: Sink,
 ) -> None:
-    monkeypatch.setattr("forensics_core.storage.s3.upload.MAX_PARTS", 2)
-    with pytest.raises(ObjectTooLarge, match="longer than"):
-        await store(place, LARGE)
+    async with open_s3(S3Location("cases"), access(sink, max_parts=2)) as place:
+        with pytest.raises(ObjectTooLarge, match="longer than"):
+            await store(place, LARGE)
     assert sink.count("AbortMultipartUpload") == 1
 
 
 async def test_parts_larger_than_the_budget_are_sent_alone(
-    sink: Sink, monkeypatch: pytest.MonkeyPatch
+    sink: Sink,
 ) -> None:
-    monkeypatch.setattr(parts, "STEP", 1)
     budget, most = ByteBudget(12 * MIB), 0
     async with (
-        open_s3(S3Location("cases"), access(sink), budget=budget) as place,
+        open_s3(S3Location("cases"), access(sink, part_size=16 * MIB), budget=budget) as place,
         place.create("x") as writer,
     ):
         for _ in range(60):
             await writer.write(bytes(MIB))
             most = max(most, budget.reserved)
         await writer.commit()
-    assert [request.size // MIB for request in sink.sent("UploadPart")] == [8, 16, 32, 4]
-    assert most == 64 * MIB
+    assert [request.size // MIB for request in sink.sent("UploadPart")] == [16, 16, 16, 12]
+    assert most == 16 * MIB
     assert budget.reserved == 0
 
 
@@ -505,4 +507,4 @@ def test_parts_grow_so_that_large_evidence_fits() -> None:
     assert parts.part_size(1_000) == 8 * MIB
     assert parts.part_size(1_001) == 16 * MIB
     assert parts.part_size(10_000) == 128 * MIB
-    assert parts.capacity() > 860 * 1024 * MIB
+    assert parts.capacity(10_000) > 860 * 1024 * MIB

@@ -124,13 +124,12 @@ async def test_one_row_that_is_none_hides_no_other(folder: Path, row: bytes) -> 
 
 
 async def test_more_changes_than_fit_are_had_in_batches_only(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
 ) -> None:
-    monkeypatch.setattr("forensics_core.readers.changes.MAX_CHANGES", 1)
     pack(folder, json.dumps({"changes": [{"kind": "A", "path": "/"}] * 2}).encode())
     async with open_bundle(str(folder)) as bundle:
         with pytest.raises(VerificationError, match="more than 1"):
-            await changes(bundle, "web")
+            await changes(bundle, "web", at_most=1)
         assert [len(batch) async for batch in change_batches(bundle, "web")] == [2]
 
 

@@ -18,8 +18,8 @@ from forensics_core.errors import (
     UsageError,
     VerificationError,
 )
-from forensics_core.readers.changes import Change, changes
-from forensics_core.storage import local
+from forensics_core.readers.changes import Change, change_batches, changes
+from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import StoredObject, check_name
 from forensics_core.storage.storage import open_storage, read_small
 from tests.bundles import (
@@ -136,11 +136,9 @@ async def test_a_listing_holds_links_but_does_not_follow_them(folder: Path) -> N
     assert not [entry for entry in entries if entry.name.startswith("link/")]
 
 
-async def test_a_listing_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "MAX_ENTRIES", 3)
-    async with open_storage(str(folder)) as store:
-        with pytest.raises(DestinationError, match="more than 3 files"):
-            await store.list()
+async def test_a_listing_is_bounded(folder: Path) -> None:
+    with pytest.raises(DestinationError, match="more than 3 files"):
+        await LocalStorage(folder, max_files=3).list()
 
 
 async def test_a_missing_file_is_not_found(folder: Path) -> None:
@@ -203,13 +201,12 @@ async def test_compressed_changes_that_are_not_genuine(
 
 
 async def test_changes_that_turn_out_endless_are_given_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
 ) -> None:
-    monkeypatch.setattr("forensics_core.readers.changes.CHANGES_LIMIT", 100)
     (folder / DIFF).write_bytes(b"x" * 10_000_000)
     async with open_bundle(str(folder)) as bundle:
         with pytest.raises(VerificationError, match="not what the manifest says"):
-            await changes(bundle, "web")
+            await anext(change_batches(bundle, "web", limit=100))
 
 
 async def test_a_disk_that_fails_is_said_so() -> None:
