@@ -10,9 +10,19 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import IO, cast
 
 import zstandard
@@ -26,6 +36,7 @@ from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
     ObjectNotFound,
+    UsageError,
     VerificationError,
 )
 from forensics_core.storage.local import UNFINISHED
@@ -80,6 +91,22 @@ def expected_objects(statement: Statement) -> list[ExpectedObject]:
             artifact = artifacts.get(subject.name)
             promised[subject.name] = _expectation(subject.name, subject.digest.sha256, artifact)
     return list(promised.values())
+
+
+def selected(objects: Mapping[str, ExpectedObject], globs: Sequence[str]) -> list[ExpectedObject]:
+    """Return the objects whose names match one of the globs, all of them if there are none.
+
+    `*` matches slashes too: `*/rootfs.*`, `containers/web/*`. Raises `UsageError` for a glob that
+    no name matches.
+    """
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in objects):
+            raise UsageError(
+                f"No object of the bundle is called as {glob!r}",
+                hint="'forensics ls LOCATION' shows the names; '*' stands for slashes too",
+            )
+    wanted = (each for each in objects.values() if any(fnmatchcase(each.name, g) for g in globs))
+    return list(wanted) if globs else list(objects.values())
 
 
 def contradictions(statement: Statement) -> Iterator[Problem]:

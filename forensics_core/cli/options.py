@@ -40,6 +40,16 @@ def _account(_: click.Context, __: click.Parameter, value: str | None) -> str | 
     return value
 
 
+def select_option(command: F) -> F:
+    """Add `--select`, passed as `select`: globs of objects' names."""
+    return click.option(
+        "--select",
+        multiple=True,
+        metavar="GLOB",
+        help="Only objects of such a name, as '*/logs/*'; repeatable.",
+    )(command)
+
+
 def object_output_option(command: F) -> F:
     """Add `-o`, passed as `output`: `text`, `json` or `yaml`."""
     return click.option(

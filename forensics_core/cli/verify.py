@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import output_option, owner_option, select_option
 from forensics_core.cli.render import clean, say, say_json
 from forensics_core.cli.running import run
 
@@ -37,6 +38,7 @@ def _filled(_: click.Context, __: click.Parameter, value: str | None) -> str | N
 @click.option("--uid", callback=_filled, help="The UID of that pod, or of the PodCheckpoint.")
 @click.option("--incident", callback=_filled, help="The incident that it must be for.")
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
+@select_option
 @owner_option
 @output_option
 def verify_command(
@@ -46,6 +48,7 @@ def verify_command(
     uid: str | None,
     incident: str | None,
     strict: bool,
+    select: tuple[str, ...],
     expected_bucket_owner: str | None,
     output: str,
 ) -> None:
@@ -60,8 +63,9 @@ def verify_command(
     namespace, _, name = (pod or "").rpartition("/")
     wanted = EvidenceIdentity(namespace=namespace, pod=name, uid=uid or "", incident=incident or "")
     public_key = key.read_bytes() if key else None
-    read = partial(_verify, location, public_key, wanted, expected_bucket_owner, strict=strict)
-    _report(run(partial(read, quiet=output == "json")), output)
+    read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
+    options = {"strict": strict, "select": select, "quiet": output == "json"}
+    _report(run(partial(read, **options)), output)
 
 
 async def _verify(
@@ -71,6 +75,7 @@ async def _verify(
     owner: str | None,
     *,
     strict: bool,
+    select: Sequence[str],
     quiet: bool,
 ) -> Verification:
     from forensics_core.bundle.verify import verify
@@ -81,7 +86,13 @@ async def _verify(
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
         return await verify(
-            location, key=key, wanted=wanted, strict=strict, progress=meter, access=access
+            location,
+            key=key,
+            wanted=wanted,
+            strict=strict,
+            select=select,
+            progress=meter,
+            access=access,
         )
 
 
