@@ -165,19 +165,20 @@ class _Stored:
         return data[:size]
 
 
-async def open_image(path: Path, image_id: str = "") -> ImageSide:
-    """Open an image's archive. Of several images in it the one with `image_id` is taken.
+async def open_image(path: Path, image_id: str = "", most: int = MAX_MEMBERS) -> ImageSide:
+    """Open an image's archive, of at most so many members.
 
-    Raises `UsageError` for what is none, or where it has several and none is that one.
+    Of several images in it the one with `image_id` is taken. Raises `UsageError` for what is none,
+    or where it has several and none is that one.
     """
-    return await to_thread.run_sync(_open, path, image_id)
+    return await to_thread.run_sync(_open, path, image_id, most)
 
 
-def _open(path: Path, image_id: str) -> ImageSide:
+def _open(path: Path, image_id: str, most: int) -> ImageSide:
     with path.open("rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UsageError(f"{path} is not a regular file", hint=_HINT)
-        outer = _Outer(path, file)
+        outer = _Outer(path, file, most)
         config_name, layer_names, name = outer.choose(image_id)
         config = outer.document(config_name)
         layers = [outer.blob(each) for each in layer_names]
@@ -191,8 +192,9 @@ def _open(path: Path, image_id: str) -> ImageSide:
 class _Outer:
     """The outer archive: its members by name, and which of them are an image."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, most: int) -> None:
         self._path = path
+        self._most = most
         self._file = file
         self._members: dict[str, Member] = {}
         walk = TarWalk(self._found)
@@ -206,8 +208,8 @@ class _Outer:
             raise UsageError(f"{path} is no tar archive: {error}", hint=_HINT) from error
 
     def _found(self, member: Member) -> None:
-        if len(self._members) >= MAX_MEMBERS:
-            raise ValueError(f"it has more than {MAX_MEMBERS} members")
+        if len(self._members) >= self._most:
+            raise ValueError(f"it has more than {self._most} members")
         self._members[member.path.decode(errors="surrogateescape").lstrip("/")] = member
 
     def blob(self, name: str) -> Blob:

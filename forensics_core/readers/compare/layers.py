@@ -28,7 +28,8 @@ _MANY = 10_000
 class Merge:
     """What is in sight of a layer beneath those that came before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_WHITEOUTS) -> None:
+        self._most = most
         self._seen = DigestTable(1 + _NUMBER)
         self._layer = 0
         self._gone: set[bytes] = set()
@@ -60,8 +61,8 @@ class Merge:
             self._opaque_next.add(folder)
         elif not name.startswith(_WHITEOUT * 2):
             self._gone_next.add(folder + b"/" + name.removeprefix(_WHITEOUT))
-        if len(self._gone_next) + len(self._gone) > MAX_WHITEOUTS:
-            raise UsageError(f"The image has more than {MAX_WHITEOUTS:,} whiteouts")
+        if len(self._gone_next) + len(self._gone) > self._most:
+            raise UsageError(f"The image has more than {self._most:,} whiteouts")
 
     def _in_sight(self, folder: bytes) -> bool:
         """Whether what lies in a directory is covered by nothing of the layers above."""
