@@ -54,21 +54,26 @@ def compare_command(
         raise UsageError(
             "Name what to compare with", hint="Either a second bundle, or --baseline IMAGE.tar"
         )
-    run(partial(_compare, suspect, healthy, baseline, expected_bucket_owner, output))
+    sides = _split(suspect), _split(healthy or "")
+    run(partial(_compare, *sides, baseline, expected_bucket_owner, output))
 
 
 async def _compare(
-    suspect: str, healthy: str | None, baseline: Path | None, owner: str | None, output: str
+    suspect: tuple[str, str],
+    healthy: tuple[str, str],
+    baseline: Path | None,
+    owner: str | None,
+    output: str,
 ) -> None:
     from forensics_core.readers.notes import Notes
 
-    notes, (location, name) = Notes(), _split(suspect)
+    notes, (location, name) = Notes(), suspect
     async with opened(location, owner) as bundle:
         if baseline:
             against = str(baseline)
             found = await _with_image(bundle, name, baseline, notes)
         else:
-            other, other_name = _split(healthy or "")
+            other, other_name = healthy
             async with opened(other, owner) as second:
                 against = second.url
                 found = await _with_bundle(bundle, name, second, other_name, notes)

@@ -82,13 +82,18 @@ def own_attributes(names: Mapping[str, str]) -> dict[str, str]:
 
 
 async def compare_files(
-    suspect: FileSource, healthy: FileSource, found: Differences, mounted: Container[bytes] = ()
+    suspect: FileSource,
+    healthy: FileSource,
+    found: Differences,
+    mounted: Container[bytes] = (),
+    most_changed: int = MAX_CHANGED,
 ) -> set[str]:
     """Add what differs; return the paths of programs that only the suspect has so.
 
-    Directories that something is `mounted` on are the runtime's, and no difference.
+    Directories that something is `mounted` on are the runtime's, and no difference. Of more changed
+    files than `most_changed` only the suspect's side is told.
     """
-    comparison = _Comparison(found, mounted)
+    comparison = _Comparison(found, mounted, most_changed)
     for source, step in (
         (healthy, comparison.remember),
         (suspect, comparison.compare),
@@ -104,8 +109,9 @@ async def compare_files(
 class _Comparison:
     """The three passes."""
 
-    def __init__(self, found: Differences, mounted: Container[bytes]) -> None:
+    def __init__(self, found: Differences, mounted: Container[bytes], most_changed: int) -> None:
         self._found = found
+        self._most_changed = most_changed
         self._mounted = mounted
         self._secret = token_bytes(16)
         self._healthy = DigestTable(_WIDTH)
@@ -125,7 +131,7 @@ class _Comparison:
             other = self._healthy.get(file.path)
             if other is None:
                 self._add(file, None, Kind.ONLY)
-            elif other != mark and len(self._changed) < MAX_CHANGED:
+            elif other != mark and len(self._changed) < self._most_changed:
                 self._changed[file.path] = file
             elif other != mark:
                 self._add(file, None, Kind.DIFFERENT)
@@ -181,7 +187,7 @@ def _rule(file: File, other: File | None, kind: Kind) -> Rule | None:
     same_content = other is not None and (file.kind, file.sha256) == (other.kind, other.sha256)
     if same_content:
         notes.append("metacopy")
-    elif other and file.kind == "file" and _same_moment(file.mtime, other.mtime):
+    elif other and file.kind == "file" and same_moment(file.mtime, other.mtime):
         notes.append("mtimeRestored")
     row = {
         "kind": "A" if kind is Kind.ONLY else "C",
@@ -200,7 +206,7 @@ def _rule(file: File, other: File | None, kind: Kind) -> Rule | None:
     return min(seen, key=lambda rule: (rule.severity, [*Rule].index(rule)), default=None)
 
 
-def _same_moment(one: str, other: str) -> bool:
+def same_moment(one: str, other: str) -> bool:
     """Whether two times are equal, as far as both are known: some archives have whole seconds."""
     first, second = from_decimal(one), from_decimal(other)
     if first is None or second is None:

@@ -37,7 +37,7 @@ def _dpkg(text: str) -> Iterator[tuple[str, str]]:
         pairs = (line.partition(":") for line in stanza.splitlines() if not line.startswith(" "))
         said = {name: value.strip() for name, _, value in pairs}
         installed = said.get("Status", "install ok installed").endswith(" installed")
-        if "Package" in said and installed:
+        if said.get("Package") and installed:
             name = f"{said['Package']}:{said.get('Architecture', '')}".removesuffix(":")
             yield name, said.get("Version", "")
 
