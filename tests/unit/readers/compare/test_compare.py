@@ -360,8 +360,8 @@ async def contrasts(one: File, other: File) -> list[str]:
         ({"device": (1, 3)}, "device (1, 3), was ()"),
         ({"xattrs": {"user.x": "eA=="}}, "attributes ['user.x'], were []"),
         ({"kind": "symlink", "target": b"/x", "size": 0},
-         "symlink, mode 0644, owner 0:0, to /x; "
-         "was file, mode 0644, owner 0:0, 1 bytes, SHA-256 aa"),
+         ("symlink, mode 0644, owner 0:0, to /x; "
+         "was file, mode 0644, owner 0:0, 1 bytes, SHA-256 aa")),
     ],
 )  # fmt: skip
 async def test_what_differs_of_a_file_is_told(facts: dict[str, Any], detail: str) -> None:
