@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypedDict, Unpack
 
 import click
 from click.core import ParameterSource
@@ -16,10 +16,10 @@ from collector.limits import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import object_lock_options, output_option, owner_option
+from forensics_core.cli.program import Terminated, run
 from forensics_core.cli.progress import progress
-from forensics_core.cli.render import counted, prose, say, say_json, size
-from forensics_core.cli.running import Terminated, run
+from forensics_core.cli.render import clean_message, counted, print_json, print_text, size
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +56,23 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
     except ValidationError as error:
         raise click.BadParameter(error.errors()[0]["msg"]) from error
     return value
+
+
+class _GivenOptions(TypedDict):
+    """What `CaptureOptions` are made of."""
+
+    name: str
+    subpath: str
+    artifacts: tuple[str, ...]
+    compression: str
+    reason: str
+    incident: str
+    retention_days: int | None
+    retention_mode: str | None
+    legal_hold: bool
+    kms_key_id: str | None
+    deadline: int
+    pause: bool
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -96,13 +113,7 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
     callback=_requestable,
     help="The incident it belongs to.",
 )
-@click.option("--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long.")
-@click.option(
-    "--retention-mode",
-    type=click.Choice([mode.value for mode in RetentionMode], case_sensitive=False),
-    help="Object Lock: who may lift it.  [default: Governance]",
-)
-@click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it.")
+@object_lock_options
 @click.option(
     "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
 )
@@ -142,23 +153,12 @@ def collect(
     containers: tuple[str, ...],
     to: str,
     order: Path | None,
-    name: str,
-    subpath: str,
-    artifacts: tuple[str, ...],
-    compression: str,
-    reason: str,
-    incident: str,
-    retention_days: int | None,
-    retention_mode: str | None,
-    legal_hold: bool,
-    kms_key_id: str | None,
     expected_bucket_owner: str | None,
-    pause: bool,
     runtime_endpoint: str | None,
-    deadline: int,
     gentle: bool,
     rate: int,
     output: str,
+    **given: Unpack[_GivenOptions],
 ) -> None:
     """Capture containers of this host into a bundle.
 
@@ -179,25 +179,30 @@ def collect(
         _list(containers[0].removesuffix("://"), output)
         return
     _require(containers=containers, to=to)
-    from collector.local import ARTIFACTS, CaptureOptions
-
-    options = CaptureOptions(
-        artifacts=[ArtifactKind(kind) for kind in artifacts] or ARTIFACTS,
-        compression=Compression(compression),
-        name=name,
-        subpath=subpath,
-        reason=reason,
-        incident=incident,
-        retention=_retention(retention_days, retention_mode, legal_hold),
-        encryption=Encryption(kms_key_id=kms_key_id) if kms_key_id else None,
-        deadline=deadline,
-        pause=pause,
-        rate=rate,
-    )
+    options = _capture_options(given, rate)
     result = _capture(containers, to, options, expected_bucket_owner, quiet=output == "json")
     _show(result, output)
     if result.partial:
         raise click.exceptions.Exit(PARTIAL)
+
+
+def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
+    from collector.local import ARTIFACTS, CaptureOptions
+
+    key = given["kms_key_id"]
+    return CaptureOptions(
+        artifacts=[ArtifactKind(kind) for kind in given["artifacts"]] or ARTIFACTS,
+        compression=Compression(given["compression"]),
+        name=given["name"],
+        subpath=given["subpath"],
+        reason=given["reason"],
+        incident=given["incident"],
+        retention=_retention(given["retention_days"], given["retention_mode"], given["legal_hold"]),
+        encryption=Encryption(kms_key_id=key) if key else None,
+        deadline=given["deadline"],
+        pause=given["pause"],
+        rate=rate,
+    )
 
 
 def _carry_out(order: Path, rate: int) -> NoReturn:
@@ -232,12 +237,12 @@ def _list(scheme: str, output: str) -> None:
     rows = run(work)
     if output == "json":
         names = ("containerID", "pod", "name", "image", "state")
-        say_json({"containers": [dict(zip(names, row, strict=True)) for row in rows]})
+        print_json({"containers": [dict(zip(names, row, strict=True)) for row in rows]})
         return
     for row in rows:
         where = f"{row.pod}/{row.name}" if row.pod else row.name
-        say(prose(f"{row.container_id}  {row.state:8}  {where}  {row.image}"))
-    say(f"{counted(len(rows), 'container')}")
+        print_text(clean_message(f"{row.container_id}  {row.state:8}  {where}  {row.image}"))
+    print_text(f"{counted(len(rows), 'container')}")
 
 
 def _require(**given: object) -> None:
@@ -276,20 +281,23 @@ def _capture(
 
 def _show(result: Result, output: str) -> None:
     if output == "json":
-        say_json(_summary(result))
+        print_json(_summary(result))
         return
     for gap in result.statement.predicate.not_captured:
         title = "Missing" if gap.requested else "Note"
         of = f" of {gap.container}" if gap.container else ""
-        say(prose(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
+        print_text(clean_message(f"{title}: {gap.what}{of} ({gap.reason}): {gap.message}"))
     store = result.statement.predicate.store
     if store and not store.conditional_writes:
-        say("Note: the store does not refuse to replace an object: only unique names protect these")
+        print_text(
+            "Note: the store does not refuse to replace an object: only unique names protect these"
+        )
     artifacts = result.statement.predicate.artifacts
     stored = size(sum(artifact.size for artifact in artifacts))
+    where = clean_message(result.location)
     how = "Captured in part" if result.partial else "Captured"
-    say(f"{how}: {counted(len(artifacts), 'artifact')}, {stored}, in {prose(result.location)}")
-    say(f"manifest sha256:{result.manifest_sha256}")
+    print_text(f"{how}: {counted(len(artifacts), 'artifact')}, {stored}, in {where}")
+    print_text(f"manifest sha256:{result.manifest_sha256}")
 
 
 def _summary(result: Result) -> dict[str, object]:

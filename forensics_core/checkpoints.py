@@ -24,6 +24,7 @@ from forensics_core._internal.arguments import checked_arguments
 from forensics_core._internal.extras import needing
 from forensics_core.api.conditions import ConditionType, is_true
 from forensics_core.api.names import INCIDENT_LABEL
+from forensics_core.api.podcheckpoint import ObjectMeta
 from forensics_core.errors import NotFound
 from forensics_core.models import (
     ArtifactKind,
@@ -127,6 +128,7 @@ class Cluster(connection.Cluster):
         fields = {field: value for field, value in given.items() if value is not None}
         with checked_arguments(_ARGUMENTS):
             spec = PodCheckpointSpec.model_validate(fields)
+            ObjectMeta.model_validate({"name": name or ""})
         return Checkpoint(self._client, await self._client.create(spec, name=name))
 
     async def get(self, name: str) -> Checkpoint:

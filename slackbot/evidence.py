@@ -128,7 +128,7 @@ async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:
     """Return the version of an object whose versions nobody recorded and the bot may not list.
 
     It is the current one, once it was read and found to be what the manifest says: these objects,
-    the context's and the check sums, are small. Raises `VerificationError`.
+    the context's and the checksums, are small. Raises `VerificationError`.
     """
     store = bundle.store
     if not isinstance(store, S3Storage):

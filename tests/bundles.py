@@ -111,7 +111,7 @@ def artifact(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def replace_object(folder: Path, name: str, data: bytes) -> None:
-    """Store other bytes under `name`, and make the manifest and the check sums agree with them.
+    """Store other bytes under `name`, and make the manifest and the checksums agree with them.
 
     That is what a hostile node can do; what was promised of the original stays.
     """

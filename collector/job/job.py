@@ -32,7 +32,7 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.tasks import task_group
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import WorkOrder
-from forensics_core.cli.running import Terminated
+from forensics_core.cli.program import Terminated
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.locate import parse_location

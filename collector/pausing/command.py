@@ -11,7 +11,7 @@ import sys
 import anyio
 import click
 
-from forensics_core.cli.render import counted, prose, say
+from forensics_core.cli.render import clean_message, counted, print_text
 from forensics_core.errors import ContainerGone, ContainerNotFound
 
 
@@ -24,10 +24,10 @@ def thaw_command(containers: tuple[str, ...]) -> None:
     """
     stuck = anyio.run(_thaw, containers)
     for container, why in stuck.items():
-        say(prose(f"Still paused: {container}: {why}"))
+        print_text(clean_message(f"Still paused: {container}: {why}"))
     if stuck:
         sys.exit(1)
-    say(f"Nothing stands still any more: {counted(len(containers), 'container')} looked at.")
+    print_text(f"Nothing stands still any more: {counted(len(containers), 'container')} looked at.")
 
 
 async def _thaw(references: tuple[str, ...]) -> dict[str, str]:

@@ -16,6 +16,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.alias_generators import to_camel
 
+from forensics_core._internal.arguments import PublicModel
+
 
 class Model(BaseModel):
     """A frozen model whose JSON is spelled in camelCase and refuses unknown fields."""
@@ -63,7 +65,7 @@ class RetentionMode(StrEnum):
     COMPLIANCE = "Compliance"
 
 
-class Retention(Model):
+class Retention(PublicModel, Model):
     """S3 Object Lock: until when no version of the evidence can be removed."""
 
     mode: RetentionMode = RetentionMode.GOVERNANCE
@@ -74,7 +76,7 @@ class Retention(Model):
     """Lock every version until somebody lifts the hold."""
 
 
-class Encryption(Model):
+class Encryption(PublicModel, Model):
     """Server-side encryption with a key of the KMS."""
 
     kms_key_id: Annotated[

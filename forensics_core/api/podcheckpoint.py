@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from forensics_core._internal.arguments import PublicModel
 from forensics_core.api.conditions import (
     Condition,
     ConditionType,
@@ -64,7 +65,7 @@ Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_
 Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]
 
 
-class PodCheckpointSpec(Model):
+class PodCheckpointSpec(PublicModel, Model):
     """What to capture and where to. It cannot be changed, except that `cancel` can be set."""
 
     pod: PodName
@@ -145,7 +146,7 @@ class ContainerStatus(Model):
     """Why it is not Captured."""
 
 
-class Progress(Model):
+class Progress(PublicModel, Model):
     """How far the current attempt has come."""
 
     artifacts_done: Count = 0
@@ -162,7 +163,7 @@ class Progress(Model):
     """All of this in a few characters."""
 
 
-class PodCheckpointStatus(Model):
+class PodCheckpointStatus(PublicModel, Model):
     """How the capture is going, and where its evidence is. Written by the operator alone."""
 
     phase: Phase | None = None
@@ -231,7 +232,7 @@ class ObjectMeta(Model):
     finalizers: tuple[str, ...] = ()
 
 
-class PodCheckpoint(Model):
+class PodCheckpoint(PublicModel, Model):
     """A request to capture a running pod as verifiable evidence."""
 
     api_version: Literal["forensics.orkaproj.io/v1alpha1"] = API_VERSION

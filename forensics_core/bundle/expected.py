@@ -49,7 +49,7 @@ _RESERVED = (UNFINISHED, UNVERIFIED)
 
 UNSIZED_LIMIT = 256 * 1024 * 1024
 """Bytes that an object may have whose size the manifest does not say: what the cluster said, and
-the check sums."""
+the checksums."""
 
 
 @dataclass(frozen=True, slots=True)

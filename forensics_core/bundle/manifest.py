@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from forensics_core._internal import strict_json
+from forensics_core._internal.arguments import PublicModel
 from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.errors import VerificationError
@@ -75,7 +76,7 @@ class Remark(Record):
     message: str
 
 
-class Artifact(Record):
+class Artifact(PublicModel, Record):
     """One object of the bundle: what it is of, and what it weighed on its way."""
 
     name: str
@@ -112,7 +113,7 @@ class Artifact(Record):
     remarks_total: Size = 0
 
 
-class NotCaptured(Record):
+class NotCaptured(PublicModel, Record):
     """Something that was asked for, or that a reader would expect, and is not here."""
 
     what: str
@@ -137,7 +138,7 @@ class NotCaptured(Record):
     """What is mounted, of a mount: a device, or a directory of the node."""
 
 
-class Container(Record):
+class Container(PublicModel, Record):
     """One captured container."""
 
     name: str
@@ -200,7 +201,7 @@ class StoreTraits(Record):
     """Whether it refused to replace what was there: else unique names have to do."""
 
 
-class Capture(Record):
+class Capture(PublicModel, Record):
     """The predicate."""
 
     order: OrderRef
@@ -240,7 +241,7 @@ class Subject(Record):
     digest: Digest
 
 
-class Statement(Record):
+class Statement(PublicModel, Record):
     """The whole of `manifest.json`."""
 
     type: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")] = (

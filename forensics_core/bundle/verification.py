@@ -78,7 +78,7 @@ class ProblemKind(StrEnum):
     OTHER_EVIDENCE = "OtherEvidence"
     """It is not of the pod, or for the request, that was asked for, whether genuine or not."""
     INCONSISTENT = "Inconsistent"
-    """The manifest or the check sums contradict themselves, or each other."""
+    """The manifest or the checksums contradict themselves, or each other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,8 +195,8 @@ class Verifier:
         self._chosen = chosen
         self._meter = meter
         self._problems: list[Problem] = []
-        self._check_sums = bytearray()
-        self._check_sums_read = False
+        self._checksums = bytearray()
+        self._checksums_read = False
         self._strict = strict
         self.extras: list[str] = []
         """The first of the objects that nobody named, after `problems`."""
@@ -214,7 +214,7 @@ class Verifier:
         async with task_group() as tasks:
             for _ in range(WORKERS):
                 tasks.start_soon(self._work, waiting)
-        self._problems += self._compare_check_sums()
+        self._problems += self._compare_checksums()
         return self._problems
 
     def _plain_copies(self) -> Iterator[ExpectedObject]:
@@ -253,31 +253,29 @@ class Verifier:
             self._meter.artifacts_done += 1
 
     async def _check(self, expected: ExpectedObject) -> Problem | None:
-        check_sums = expected.name == SHA256SUMS
+        checksums = expected.name == SHA256SUMS
         async with aclosing(self._bundle.read(expected.name)) as blocks:
-            problem = await check_object(
-                blocks, expected, self._keep if check_sums else self._count
-            )
-        if check_sums:
-            self._check_sums_read = problem is None or problem.kind is ProblemKind.MISMATCH
+            problem = await check_object(blocks, expected, self._keep if checksums else self._count)
+        if checksums:
+            self._checksums_read = problem is None or problem.kind is ProblemKind.MISMATCH
         return problem
 
     async def _count(self, block: bytes) -> None:
         self._meter.bytes_read += len(block)
 
     async def _keep(self, block: bytes) -> None:
-        self._check_sums += block[: MANIFEST_LIMIT - len(self._check_sums)]
+        self._checksums += block[: MANIFEST_LIMIT - len(self._checksums)]
         await self._count(block)
 
-    def _compare_check_sums(self) -> Iterator[Problem]:
+    def _compare_checksums(self) -> Iterator[Problem]:
         """Compare `SHA256SUMS` with the subjects, if it could be read."""
         if SHA256SUMS not in self._bundle.objects:
             message = "the manifest does not name it"
             yield Problem(ProblemKind.INCONSISTENT, SHA256SUMS, message)
-        elif self._check_sums_read:
+        elif self._checksums_read:
             promised = {name: each.sha256 for name, each in self._bundle.objects.items()}
             del promised[SHA256SUMS]
-            yield from _disagreements(bytes(self._check_sums), promised)
+            yield from _disagreements(bytes(self._checksums), promised)
 
 
 def _disagreements(listing: bytes, promised: dict[str, str]) -> Iterator[Problem]:

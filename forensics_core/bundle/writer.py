@@ -1,4 +1,4 @@
-"""Writing a bundle: artifacts as they come, then the check sums, last of all the manifest.
+"""Writing a bundle: artifacts as they come, then the checksums, last of all the manifest.
 
 A bundle without a manifest is unfinished, always::
 
@@ -127,25 +127,29 @@ class BundleWriter:
                 await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
         notes = notes or SourceNotes()
-        artifact = Artifact(
-            name=spec.name,
-            kind=spec.kind,
-            container=spec.container,
-            media_type=spec.media_type,
-            method=spec.method,
-            compression=spec.compression,
-            sha256=stored.sha256,
-            size=kept.size,
-            original_sha256=original.sha256,
-            original_size=original.size,
-            started_at=started,
-            finished_at=datetime.now(UTC),
-            seconds=round(time.monotonic() - clock, 6),
-            version_id=kept.version_id,
-            crc64nvme=kept.crc64nvme,
-            flags=tuple(sorted(notes.flags)),
-            remarks=self._with_room(notes.remarks),
-            remarks_total=notes.remarks_total,
+        # Not by the constructor, whose `UsageError` would end the capture: a store may well name a
+        # version that no manifest can hold, and then the artifact is a gap.
+        artifact = Artifact.model_validate(
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "container": spec.container,
+                "media_type": spec.media_type,
+                "method": spec.method,
+                "compression": spec.compression,
+                "sha256": stored.sha256,
+                "size": kept.size,
+                "original_sha256": original.sha256,
+                "original_size": original.size,
+                "started_at": started,
+                "finished_at": datetime.now(UTC),
+                "seconds": round(time.monotonic() - clock, 6),
+                "version_id": kept.version_id,
+                "crc64nvme": kept.crc64nvme,
+                "flags": tuple(sorted(notes.flags)),
+                "remarks": self._with_room(notes.remarks),
+                "remarks_total": notes.remarks_total,
+            }
         )
         self.artifacts.append(artifact)
         self.meter.artifacts_done += 1
@@ -204,7 +208,7 @@ class BundleWriter:
     async def _close(self, capture: Capture, context: Sequence[ContextFile]) -> FinishedBundle:
         sums = {artifact.name: artifact.sha256 for artifact in self.artifacts}
         sums |= {file.name: file.sha256 for file in context}
-        listing = check_sums(sums)
+        listing = checksums(sums)
         await self._put(SHA256SUMS, listing, "text/plain; charset=utf-8")
         sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
         statement = Statement(
@@ -235,7 +239,7 @@ class BundleWriter:
             return await writer.commit()
 
 
-def check_sums(digests: Mapping[str, str]) -> bytes:
+def checksums(digests: Mapping[str, str]) -> bytes:
     """Return what `SHA256SUMS` holds, from each object's name to its SHA-256."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 

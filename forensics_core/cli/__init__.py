@@ -2,4 +2,4 @@
 
 from forensics_core.cli import interrupt
 
-interrupt.begin()  # before anything that takes long is loaded
+interrupt.exit_on_sigint()  # before anything that takes long is loaded

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import output_option, owner_option
-from forensics_core.cli.render import counted, prose, say, say_json, table
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, output_option, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message, counted, print_json, print_text, table
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,17 +67,17 @@ async def _compare(
     from forensics_core.readers.notes import Notes
 
     notes, (location, name) = Notes(), suspect
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         if baseline:
             against = str(baseline)
             found = await _with_image(bundle, name, baseline, notes)
         else:
             other, other_name = healthy
-            async with opened(other, owner) as second:
+            async with opened_bundle(other, owner) as second:
                 against = second.url
                 found = await _with_bundle(bundle, name, second, other_name, notes)
     if output == "json":
-        say_json(
+        print_json(
             {
                 "suspect": bundle.url,
                 "healthy": against,
@@ -127,18 +126,20 @@ async def _with_bundle(
 
 def _show(several: list[Differences], notes: Notes) -> None:
     for found in several:
-        say(prose(f"{found.suspect} compared with {found.healthy}:"))
+        print_text(clean_message(f"{found.suspect} compared with {found.healthy}:"))
         ranked = found.ranked()
         rows = [
             [each.severity, each.kind, each.area, each.subject, each.rule or "", each.detail]
             for each in ranked[:_SHOWN]
         ]
         if rows:
-            say(table(["SEVERITY", "HOW", "WHAT", "SUBJECT", "RULE", "DETAIL"], rows))
+            print_text(table(["SEVERITY", "HOW", "WHAT", "SUBJECT", "RULE", "DETAIL"], rows))
         total = found.totals.total()
         rest = total - len(rows)
-        say(f"{counted(total, 'difference')}" + (f", {rest:,} not shown: -o json" if rest else ""))
+        print_text(
+            f"{counted(total, 'difference')}" + (f", {rest:,} not shown: -o json" if rest else "")
+        )
         for note in found.notes:
-            click.echo(f"Note: {prose(note)}", err=True)
+            click.echo(f"Note: {clean_message(note)}", err=True)
     for line in notes.missing:
-        click.echo(f"Note: {prose(line)}", err=True)
+        click.echo(f"Note: {clean_message(line)}", err=True)

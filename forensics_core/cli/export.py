@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import owner_option
-from forensics_core.cli.render import counted, prose
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message, counted
 from forensics_core.errors import ForensicsError, UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ async def _export(
     seed: Path | None,
     containers: Sequence[str],
 ) -> None:
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         names = [bundle.check_container(name) for name in containers] or bundle.containers
         if oci is not None:
             failures = await _as_oci(bundle, names, oci)
@@ -77,7 +76,7 @@ async def _export(
             failures = await _as_seed(bundle, names, seed)
         else:
             failures = await _as_tar(bundle, names, tar or Path("-"))
-    _conclude(failures)
+    _raise_for_failures(failures)
 
 
 async def _as_oci(
@@ -88,13 +87,15 @@ async def _as_oci(
 
     there = []
     for name in names:
+        # Before anything is written: of several containers one without an archive is no reason to
+        # stop.
         try:
-            _warn(archives_of(bundle, name))
+            _note_truncated(archives_of(bundle, name))
             there.append(name)
         except ForensicsError as error:
             if len(names) == 1:
                 raise
-            click.echo(f"Missing: {prose(error.message)}", err=True)
+            click.echo(f"Missing: {clean_message(error.message)}", err=True)
     if not there:
         raise ForensicsError("No container's file system was captured", hint=WHY_MISSING)
     return await export_oci(bundle, there, folder)
@@ -107,7 +108,7 @@ async def _as_seed(
 
     done = await export_seed(bundle, names, folder)
     for line in done.missing:
-        click.echo(f"Missing: {prose(line)}", err=True)
+        click.echo(f"Missing: {clean_message(line)}", err=True)
     return done.failures
 
 
@@ -121,17 +122,17 @@ async def _as_tar(
             f"The bundle has {len(names)} containers", hint=f"Name one with -c: {', '.join(names)}"
         )
     archives = archives_of(bundle, names[0])
-    _warn(archives)
+    _note_truncated(archives)
     if str(file) != "-":
         return await write_joined(bundle, archives, file)
     await _to_stdout(joined(bundle, archives))
     return []
 
 
-def _conclude(failures: Sequence[ForensicsError]) -> None:
+def _raise_for_failures(failures: Sequence[ForensicsError]) -> None:
     """Name what was left out. Raises `VerificationError` where anything was."""
     for failure in failures:
-        click.echo(f"Left out: {prose(failure.message)}", err=True)
+        click.echo(f"Left out: {clean_message(failure.message)}", err=True)
     if failures:
         raise VerificationError(
             f"{counted(len(failures), 'object')} of the bundle could not be relied on and "
@@ -148,8 +149,8 @@ async def _to_stdout(blocks: AsyncIterator[bytes]) -> None:
     await to_thread.run_sync(sys.stdout.buffer.flush)
 
 
-def _warn(archives: Sequence[Artifact]) -> None:
+def _note_truncated(archives: Sequence[Artifact]) -> None:
     from forensics_core.readers.export.archives import cut_short
 
     for name in cut_short(archives):
-        click.echo(f"Note: {prose(name)} was cut: it does not hold all there was", err=True)
+        click.echo(f"Note: {clean_message(name)} was cut: it does not hold all there was", err=True)

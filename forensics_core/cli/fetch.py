@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import output_option, owner_option, select_option
-from forensics_core.cli.render import prose, say, say_json
-from forensics_core.cli.running import run
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message, print_json, print_text
 
 if TYPE_CHECKING:
     from forensics_core.bundle.fetch import Fetched
@@ -43,7 +43,7 @@ def fetch_command(
     a bundle, 'forensics verify' wants to be given the same --select.
     """
     bring = partial(_fetch, location, folder, decompress, select, expected_bucket_owner)
-    _report(run(partial(bring, quiet=output == "json")), output)
+    _print_result(run(partial(bring, quiet=output == "json")), output)
 
 
 async def _fetch(
@@ -67,25 +67,26 @@ async def _fetch(
         )
 
 
-def _report(fetched: Fetched, output: str) -> None:
+def _print_result(fetched: Fetched, output: str) -> None:
     if output == "json":
-        say_json(_as_json(fetched))
+        print_json(_as_json(fetched))
     else:
-        _show(fetched)
+        _print(fetched)
+    # Last, so that all of it is printed: the error only counts them.
     fetched.raise_for_problems()
 
 
-def _show(fetched: Fetched) -> None:
-    from forensics_core.cli.findings import say_findings, summary
+def _print(fetched: Fetched) -> None:
+    from forensics_core.cli.verify import print_problems, summary
 
-    say_findings(fetched.problems, fetched.notes)
+    print_problems(fetched.problems, fetched.notes)
     if not fetched.problems:
-        say(summary("Fetched", fetched.artifacts, fetched.size, fetched.manifest_sha256))
-        say(f"It lies in {prose(str(fetched.folder))}")
+        print_text(summary("Fetched", fetched.artifacts, fetched.size, fetched.manifest_sha256))
+        print_text(f"It lies in {clean_message(str(fetched.folder))}")
 
 
 def _as_json(fetched: Fetched) -> dict[str, Any]:
-    from forensics_core.cli.findings import findings
+    from forensics_core.cli.verify import problems_as_json
 
     return {
         "location": fetched.location,
@@ -94,5 +95,5 @@ def _as_json(fetched: Fetched) -> dict[str, Any]:
         "manifestSha256": fetched.manifest_sha256,
         "artifacts": fetched.artifacts,
         "bytes": fetched.size,
-        **findings(fetched.problems, fetched.notes),
+        **problems_as_json(fetched.problems, fetched.notes),
     }

@@ -1,7 +1,8 @@
 """Ctrl-C while the command starts, when Python would print where it was.
 
 Loading what a command needs takes a moment, in which there is nothing to clean up: the process ends
-at once, with one line. `run` then lets Ctrl-C cancel what is under way.
+at once, with one line. `run` then lets Ctrl-C cancel what is under way. It is a module of its own
+because it comes before all others, and loads nothing that takes long.
 """
 
 import os
@@ -15,32 +16,35 @@ CODE = 130
 _PROGRAMS = ("forensics", "kubectl-forensics")
 
 
-def _leave(_: int, __: FrameType | None) -> None:
+def _exit(_: int, __: FrameType | None) -> None:
+    # No `print`, and no `sys.exit`: an import may hold any lock, or catch what is raised in it.
     os.write(2, b"Error: Interrupted.\n")
     os._exit(CODE)
 
 
-def begin() -> None:
+def exit_on_sigint() -> None:
     """End on Ctrl-C, if this process is the command and not somebody who imports it."""
     ours = os.path.basename(sys.argv[0]) in _PROGRAMS  # noqa: PTH119  # pathlib takes long to load
+    # Whoever ignores it keeps doing so: scripts start jobs in the background like that.
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, _exit)
 
 
 @contextmanager
-def cancelling() -> Iterator[None]:
+def raise_on_sigint() -> Iterator[None]:
     """Let Ctrl-C raise `KeyboardInterrupt` in the block, which cleans up."""
-    ours = signal.getsignal(signal.SIGINT) is _leave
+    ours = signal.getsignal(signal.SIGINT) is _exit
+    # Asyncio, which cancels the work on Ctrl-C, takes over from this handler only.
     if ours:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
         if ours:
-            signal.signal(signal.SIGINT, _leave)
+            signal.signal(signal.SIGINT, _exit)
 
 
-def end() -> None:
+def ignore_sigint() -> None:
     """Ignore Ctrl-C from now on: the work is done, and its exit code is that of the process."""
-    if signal.getsignal(signal.SIGINT) in {_leave, signal.default_int_handler}:
+    if signal.getsignal(signal.SIGINT) in {_exit, signal.default_int_handler}:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

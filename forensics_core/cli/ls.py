@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.files import list_files, split_place
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import output_option, owner_option, upper_option
-from forensics_core.cli.render import clean, counted, say, say_json, say_json_list, size, table
-from forensics_core.cli.running import run
+from forensics_core.cli.files import list_files, parse_container_path
+from forensics_core.cli.options import opened_bundle, output_option, owner_option, upper_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import (
+    clean,
+    counted,
+    print_json,
+    print_json_list,
+    print_text,
+    size,
+    table,
+)
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,8 +59,8 @@ def ls_command(
     if container and ":" in container:
         if changes:
             raise UsageError("--changes goes with no path", hint="Leave out what follows the ':'")
-        place, owner = split_place(container), expected_bucket_owner
-        run(partial(list_files, location, owner, place, recursive, upper, output))
+        path, owner = parse_container_path(container), expected_bucket_owner
+        run(partial(list_files, location, owner, path, recursive, upper, output))
         return
     if recursive or upper:
         option = "-R" if recursive else "--upper"
@@ -63,53 +70,56 @@ def ls_command(
 
 
 async def _artifacts(location: str, owner: str | None, container: str | None, output: str) -> None:
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         capture = bundle.statement.predicate
         if container is not None:
             bundle.check_container(container)
         rows = [each for each in capture.artifacts if container in {None, each.container}]
         gaps = [each for each in capture.not_captured if container in {None, each.container}]
         if output == "json":
-            say_json(_as_json(bundle, rows, gaps))
+            print_json(_as_json(bundle, rows, gaps))
         else:
-            _show(bundle, rows, gaps)
+            _print(bundle, rows, gaps)
 
 
 async def _changes(location: str, owner: str | None, container: str | None, output: str) -> None:
     from forensics_core.readers.changes import change_batches
 
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         name = container or _only_container(bundle)
         async with aclosing(change_batches(bundle, name)) as batches:
             if output == "json":
-                await say_json_list({"container": name}, "changes", _as_rows(batches))
+                await print_json_list({"container": name}, "changes", _json_batches(batches))
                 return
             async for batch in batches:
                 for change in batch:
-                    say(f"{clean(change.kind)} {clean(change.path)}")
+                    print_text(f"{clean(change.kind)} {clean(change.path)}")
 
 
-async def _as_rows(batches: AsyncGenerator[list[Change], None]) -> AsyncGenerator[list[Any], None]:
+async def _json_batches(
+    batches: AsyncGenerator[list[Change], None],
+) -> AsyncGenerator[list[Any], None]:
     async for batch in batches:
         yield [{"kind": change.kind, "path": change.path} for change in batch]
 
 
-def _show(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> None:
+def _print(bundle: BundleReader, rows: list[Artifact], gaps: list[NotCaptured]) -> None:
     capture = bundle.statement.predicate
-    say(f"Bundle    {clean(bundle.url)}")
-    say(f"Manifest  sha256:{bundle.manifest_sha256}")
+    print_text(f"Bundle    {clean(bundle.url)}")
+    print_text(f"Manifest  sha256:{bundle.manifest_sha256}")
     began, ended = capture.started_at, capture.finished_at
-    say(f"Captured  {began:%Y-%m-%d %H:%M:%S %Z} to {ended:%H:%M:%S %Z}")
+    print_text(f"Captured  {began:%Y-%m-%d %H:%M:%S %Z} to {ended:%H:%M:%S %Z}")
     stored = size(sum(row.size for row in rows))
-    say(f"Total     {counted(len(rows), 'artifact')}, {stored} stored\n")
+    print_text(f"Total     {counted(len(rows), 'artifact')}, {stored} stored\n")
     cells = [
         [size(row.original_size), size(row.size), _flags(row), row.name]
+        # The manifest has them as they were stored, the most volatile first.
         for row in sorted(rows, key=lambda row: row.name)
     ]
-    say(table(["SIZE", "STORED", "FLAGS", "NAME"], cells, right="SIZE STORED"))
+    print_text(table(["SIZE", "STORED", "FLAGS", "NAME"], cells, right="SIZE STORED"))
     if gaps:
         missing = [[gap.container or "-", gap.what, gap.reason, gap.message] for gap in gaps]
-        say("\nNot captured:\n" + table(["CONTAINER", "WHAT", "REASON", "MESSAGE"], missing))
+        print_text("\nNot captured:\n" + table(["CONTAINER", "WHAT", "REASON", "MESSAGE"], missing))
 
 
 def _flags(artifact: Artifact) -> str:

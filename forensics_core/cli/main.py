@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 
 import click
 
-from forensics_core._internal.extras import how_to_install
-from forensics_core.cli import interrupt
-from forensics_core.cli.failing import failing
+from forensics_core._internal.extras import how_to_install, needing
+from forensics_core.cli.interrupt import ignore_sigint
+from forensics_core.cli.program import exit_on_error
+from forensics_core.cli.render import print_json
 from forensics_core.errors import ForensicsError
 from forensics_core.version import __version__
 
@@ -26,11 +27,20 @@ PLUGINS = "forensics.commands"
 
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
-_NAMES = (
-    *("cancel", "cat", "checkpoint", "compare", "crd", "export", "fetch", "get", "list", "ls"),
-    *("report", "scan", "timeline", "verify", "watch"),
-)
-_COMMANDS = {name: f"forensics_core.cli.{name}:{name}_command" for name in _NAMES}
+_MODULES = {
+    "cancel": "checkpoints",
+    "cat": "files",
+    "checkpoint": "request",
+    "crd": "main",
+    "get": "checkpoints",
+    "list": "checkpoints",
+    "watch": "watching",
+}
+"""Where a command is; the others have a module of their own name."""
+_NAMES = (*_MODULES, "compare", "export", "fetch", "ls", "report", "scan", "timeline", "verify")
+_COMMANDS = {
+    name: f"forensics_core.cli.{_MODULES.get(name, name)}:{name}_command" for name in _NAMES
+}
 
 
 class Forensics(click.Group):
@@ -42,6 +52,7 @@ class Forensics(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command; a plugin that cannot be loaded says so when it is used."""
+        # Ours first: no plugin takes the place of `verify`.
         if cmd_name in _COMMANDS:
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -51,7 +62,7 @@ class Forensics(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and turn what it raises into a line and an exit code."""
-        with failing(debug=ctx.params["debug"]):
+        with exit_on_error(debug=ctx.params["debug"]):
             return super().invoke(ctx)
 
 
@@ -73,18 +84,40 @@ def forensics(debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+@click.command("crd", short_help="Print the CustomResourceDefinition.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["yaml", "json"]),
+    default="yaml",
+    show_default=True,
+    help="How to print it.",
+)
+def crd_command(output: str) -> None:
+    """Print the CustomResourceDefinition of PodCheckpoint, as this release knows it.
+
+    It is what `kubectl apply -k deploy` installs: forensics crd | kubectl apply -f -
+    """
+    with needing("operator", "Printing it"):
+        from forensics_core.api.crd import crd, crd_yaml
+    if output == "json":
+        print_json(crd())
+    else:
+        click.echo(crd_yaml(), nl=False)
+
+
 def main() -> None:
     """Run the command line; called by the console scripts. It ends the process."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
     try:
-        forensics(prog_name=_called())
+        forensics(prog_name=_program_name())
     finally:
-        interrupt.end()
+        ignore_sigint()
 
 
-def _called() -> str | None:
+def _program_name() -> str | None:
     """Return the name that people typed: kubectl finds its plugins by their files' names."""
     plugin = Path(sys.argv[0]).stem == "kubectl-forensics"
     return "kubectl forensics" if plugin else None
@@ -98,6 +131,7 @@ def _plugins() -> dict[str, EntryPoint]:
 def _load(plugin: EntryPoint) -> click.Command:
     try:
         command = plugin.load()
+    # Whatever it is that a plugin lacks: the other commands are to work.
     except Exception as error:
         return _broken(plugin.name, f"{type(error).__name__}: {error}")
     if isinstance(command, click.Command):
@@ -120,5 +154,6 @@ def _broken(name: str, why: str) -> click.Command:
         params=[click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)],
         context_settings={"ignore_unknown_options": True},
         short_help="(cannot be loaded)",
+        # Its help would be that of a command which takes anything; why it is broken helps more.
         add_help_option=False,
     )

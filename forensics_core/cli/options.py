@@ -1,14 +1,38 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the bundle that they lead to.
+
+Those of a cluster are in `cluster`: the collector, which has none, uses these.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from forensics_core.bundle.reader import BundleReader
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+RETENTION_MODES = ("Governance", "Compliance")
+"""Spelled out, as the models are only loaded when they are needed; a test compares."""
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# Digits of ASCII only: `\d` takes those of every script.
+_DURATION = re.compile(r"([0-9]+)([smhd]?)")
+
+
+def parse_duration(text: str) -> int:
+    """Return the seconds of `90`, `90s`, `15m`, `2h` or `30d`; the type of options.
+
+    Raises `click.BadParameter`.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no time span: say 90s, 15m, 2h or 30d")
+    return int(found[1]) * _SECONDS[found[2]]
 
 
 def output_option(command: F) -> F:
@@ -21,23 +45,6 @@ def output_option(command: F) -> F:
         show_default=True,
         help="What to print: text for people, or JSON for programs.",
     )(command)
-
-
-def owner_option(command: F) -> F:
-    """Add `--expected-bucket-owner`, passed as `expected_bucket_owner`."""
-    return click.option(
-        "--expected-bucket-owner",
-        metavar="A",
-        callback=_account,
-        help="The account that must own the bucket: 12 digits.",
-    )(command)
-
-
-def _account(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Check what goes into a header of every request."""
-    if value and not re.fullmatch("[0-9]{12}", value):
-        raise click.BadParameter(f"{value!r} is no account of AWS, which has 12 digits")
-    return value
 
 
 def select_option(command: F) -> F:
@@ -62,6 +69,26 @@ def object_output_option(command: F) -> F:
     )(command)
 
 
+def object_lock_options(command: F) -> F:
+    """Add S3 Object Lock, passed as `retention_days`, `retention_mode` and `legal_hold`."""
+    for option in reversed(_OBJECT_LOCK_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OBJECT_LOCK_OPTIONS = (
+    click.option(
+        "--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long."
+    ),
+    click.option(
+        "--retention-mode",
+        type=click.Choice(RETENTION_MODES, case_sensitive=False),
+        help="Object Lock: who may lift it.  [default: Governance]",
+    ),
+    click.option("--legal-hold", is_flag=True, help="Object Lock: hold until somebody lifts it."),
+)
+
+
 def upper_option(command: F) -> F:
     """Add `--upper`, passed as `upper`."""
     return click.option(
@@ -69,3 +96,30 @@ def upper_option(command: F) -> F:
         is_flag=True,
         help="Of a container that was removed meanwhile: what it had written, and only that.",
     )(command)
+
+
+def owner_option(command: F) -> F:
+    """Add `--expected-bucket-owner`, passed as `expected_bucket_owner`."""
+    return click.option(
+        "--expected-bucket-owner",
+        metavar="A",
+        callback=_check_account,
+        help="The account that must own the bucket: 12 digits.",
+    )(command)
+
+
+def _check_account(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check what goes into a header of every request."""
+    if value and not re.fullmatch("[0-9]{12}", value):
+        raise click.BadParameter(f"{value!r} is no account of AWS, which has 12 digits")
+    return value
+
+
+@asynccontextmanager
+async def opened_bundle(location: str, owner: str | None) -> AsyncIterator[BundleReader]:
+    """Open what lies at `location`, in a bucket of the account `owner` if it is given."""
+    from forensics_core.bundle.reader import open_bundle
+    from forensics_core.storage.s3.client import S3Access
+
+    async with open_bundle(location, access=S3Access(expected_bucket_owner=owner)) as bundle:
+        yield bundle

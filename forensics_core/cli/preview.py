@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from forensics_core.cli.describing import say_data
-from forensics_core.cli.place import Place
-from forensics_core.cli.render import clean, say, table
-from forensics_core.cli.running import run
+from forensics_core.cli.cluster import ClusterAccess
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean, print_data, print_text, table
+from forensics_core.cli.request import build_spec
 from forensics_core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -53,31 +53,33 @@ def preview(
     namespace: str | None,
     name: str | None,
     given: Mapping[str, Any],
-    place: Place,
+    access: ClusterAccess,
     output: str,
 ) -> None:
     """Let the cluster check the request without keeping it, look at the pod, and print both.
 
     Raises `NotFound` if there is no such pod, or no such container in it.
     """
-    _say(run(partial(_ask, pod, namespace, name, given, place)), output)
+    _print(run(partial(_dry_run, pod, namespace, name, given, access)), output)
 
 
-def _say(found: Preview, output: str) -> None:
+def _print(found: Preview, output: str) -> None:
     if output == "text":
-        say("\n".join(_lines(found)))
+        print_text("\n".join(_description(found)))
     else:
-        say_data(found.to_dict(), output)
+        print_data(found.to_dict(), output)
 
 
-async def _ask(
-    pod: str, namespace: str | None, name: str | None, given: Mapping[str, Any], place: Place
+async def _dry_run(
+    pod: str,
+    namespace: str | None,
+    name: str | None,
+    given: Mapping[str, Any],
+    access: ClusterAccess,
 ) -> Preview:
-    from forensics_core.cli.request import build_spec
-
-    async with place.cluster() as cluster:
+    async with access.connect() as cluster:
         spec = build_spec(pod, namespace or cluster.namespace, given)
-        checkpoint = await place.of(cluster).create(spec, name=name, dry_run=True)
+        checkpoint = await access.client(cluster).create(spec, name=name, dry_run=True)
         found = Preview(checkpoint, await _pod(cluster, checkpoint))
     missing = set(spec.containers) - {one["name"] for one in found.containers}
     if missing:
@@ -104,6 +106,7 @@ async def _pod(cluster: Cluster, checkpoint: PodCheckpoint) -> Object:
 
 
 def _containers(pod: Object) -> Iterator[dict[str, str]]:
+    # From the spec, as a container that was never created has no status.
     for kind, group, statuses in _KINDS:
         status = {one["name"]: one for one in pod.get("status", {}).get(statuses) or ()}
         for one in pod["spec"].get(group) or ():
@@ -111,8 +114,10 @@ def _containers(pod: Object) -> Iterator[dict[str, str]]:
 
 
 def _container(spec: Object, kind: str, status: Object) -> dict[str, str]:
+    # That is how Kubernetes spells a sidecar.
     if kind == "init" and spec.get("restartPolicy") == "Always":
         kind = "sidecar"
+    # The state is the one key that is there: waiting, running or terminated.
     state = next(iter(status.get("state") or {}), "not created")
     return {
         "name": spec["name"],
@@ -122,7 +127,7 @@ def _container(spec: Object, kind: str, status: Object) -> dict[str, str]:
     }
 
 
-def _lines(found: Preview) -> Iterator[str]:
+def _description(found: Preview) -> Iterator[str]:
     spec = found.checkpoint.spec
     where = clean(f"{found.checkpoint.target_namespace}/{spec.pod}")
     node = clean(found.pod["spec"].get("nodeName") or "no node yet")

@@ -18,20 +18,20 @@ import anyio
 from anyio import to_thread
 
 from forensics_core._internal.tasks import task_group
-from forensics_core.cli.render import counted, duration, prose, size
+from forensics_core.cli.render import clean_message, counted, duration, size
 from forensics_core.pipeline.meter import Meter
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-LINE_EVERY = 5.0
+LINE_INTERVAL = 5.0
 """Seconds between two lines in a pipe."""
-FRAMES = 8
+REFRESHES = 8
 """Pictures a second on a terminal."""
-_BAR = 16
-"""Columns of the bar, where the terminal is wide enough; `_SHORT` where it is not."""
-_SHORT = 4
+_LONG_BAR = 16
+"""Columns of the bar, where the terminal is wide enough; `_SHORT_BAR` where it is not."""
+_SHORT_BAR = 4
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def progress(
     *,
     quiet: bool = False,
     console: Console | None = None,
-    interval: float = LINE_EVERY,
+    interval: float = LINE_INTERVAL,
 ) -> AsyncIterator[None]:
     """Show `meter` while the block runs, and once more at its end.
 
@@ -53,6 +53,7 @@ async def progress(
         return
     # In a thread, because rich looks at the file system when it is loaded.
     screen: Console = console if console else await to_thread.run_sync(_standard_error)
+    # A dumb terminal, as in Emacs, has no cursor that could go back to redraw anything.
     shown = _bar if screen.is_terminal and not screen.is_dumb_terminal else _lines
     async with shown(meter, title, screen, interval):
         yield
@@ -76,34 +77,36 @@ def _live(meter: Meter, title: str, console: Console) -> Live:
     from rich.live import Live
 
     return Live(
-        get_renderable=lambda: _picture(meter, title, console.width),
+        get_renderable=lambda: _bar_row(meter, title, console.width),
         console=console,
-        refresh_per_second=FRAMES,
+        refresh_per_second=REFRESHES,
+        # Rich would move what is printed meanwhile to its own console, the standard error.
         redirect_stdout=False,
         redirect_stderr=False,
     )
 
 
-def _picture(meter: Meter, title: str, width: int) -> RenderableType:
+def _bar_row(meter: Meter, title: str, width: int) -> RenderableType:
     """Return a line with the bar and, whatever its length, what is under way beneath it."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    done, total = _share(meter)
+    done, total = _done_of_total(meter)
     numbers = figures(meter)
-    room = max(_SHORT, min(_BAR, width - len(title) - len(numbers) - 3))
+    room = max(_SHORT_BAR, min(_LONG_BAR, width - len(title) - len(numbers) - 3))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True, min_width=len(title))
     grid.add_column(width=room)
     grid.add_column(no_wrap=True, overflow="ellipsis")
+    # Without a total it runs to and fro: nobody knows the size of a live source before.
     bar = ProgressBar(total=total, completed=done, width=room, pulse=total is None)
     grid.add_row(Text(title, style="bold"), bar, Text(numbers))
-    return Group(grid, Text(current)) if (current := under_way(meter)) else grid
+    return Group(grid, Text(current)) if (current := current_work(meter)) else grid
 
 
-def _share(meter: Meter) -> tuple[float, float | None]:
+def _done_of_total(meter: Meter) -> tuple[float, float | None]:
     """Return how much is done of how much: bytes where their number is known, else artifacts."""
     if meter.bytes_total:
         return meter.bytes_read, meter.bytes_total
@@ -115,25 +118,26 @@ async def _lines(
     meter: Meter, title: str, console: Console, interval: float
 ) -> AsyncIterator[None]:
     async with task_group() as tasks:
-        tasks.start_soon(_speak_up, meter, title, console, interval)
+        tasks.start_soon(_print_lines, meter, title, console, interval)
         yield
         tasks.cancel_scope.cancel()
-    await _speak(meter, title, console)
+    # Once more: the last one of the interval does not have the end.
+    await _print_line(meter, title, console)
 
 
-async def _speak_up(meter: Meter, title: str, console: Console, interval: float) -> None:
+async def _print_lines(meter: Meter, title: str, console: Console, interval: float) -> None:
     while True:
         await anyio.sleep(interval)
-        await _speak(meter, title, console)
+        await _print_line(meter, title, console)
 
 
-async def _speak(meter: Meter, title: str, console: Console) -> None:
+async def _print_line(meter: Meter, title: str, console: Console) -> None:
     """Print in a thread that may be left behind: nobody may be reading the pipe."""
-    line = f"{title}: {figures(meter)}  {under_way(meter)}".rstrip()
-    await to_thread.run_sync(_print, console, line, abandon_on_cancel=True)
+    line = f"{title}: {figures(meter)}  {current_work(meter)}".rstrip()
+    await to_thread.run_sync(_write_line, console, line, abandon_on_cancel=True)
 
 
-def _print(console: Console, line: str) -> None:
+def _write_line(console: Console, line: str) -> None:
     console.file.write(line + "\n")
     console.file.flush()
 
@@ -150,7 +154,7 @@ def figures(meter: Meter) -> str:
     return "  ".join([done, read, f"{size(int(meter.rate))}/s", duration(meter.seconds)])
 
 
-def under_way(meter: Meter) -> str:
+def current_work(meter: Meter) -> str:
     """Return what is being worked on or waited for; nothing once all is done."""
     over = meter.artifacts_total and meter.artifacts_done == meter.artifacts_total
-    return "" if over else prose(meter.current)
+    return "" if over else clean_message(meter.current)

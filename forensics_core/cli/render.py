@@ -26,10 +26,11 @@ def clean(text: str) -> str:
 
     A backslash is doubled, so that two different names never look the same.
     """
-    return prose(text.replace("\\", "\\\\"))
+    # Doubled first: the backslashes that escaping puts in are single ones.
+    return clean_message(text.replace("\\", "\\\\"))
 
 
-def prose(text: str) -> str:
+def clean_message(text: str) -> str:
     """Return a message of ours, made safe in the same way, but with its backslashes as they are."""
     return printable(text, _LONGEST)
 
@@ -70,29 +71,43 @@ def _row(cells: Sequence[str], widths: Sequence[int], to_right: Sequence[bool]) 
     return "  ".join(aligned).rstrip()
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """Print a line, or lines, to the standard output."""
     click.echo(text)
 
 
-def say_json(data: Any) -> None:
+def print_json(data: Any) -> None:
     """Print `data` as indented JSON, ASCII only: safe on any terminal, and exact."""
     json.dump(data, sys.stdout, indent=2, default=str)
     sys.stdout.write("\n")
 
 
-async def say_json_list(head: Mapping[str, Any], name: str, batches: AsyncIterable[Any]) -> None:
+def print_data(data: Any, output: str) -> None:
+    """Print plain data as `json` or `yaml`."""
+    if output == "json":
+        print_json(data)
+    else:
+        import yaml
+
+        # ASCII only, as with JSON: safe on any terminal.
+        print_text(yaml.safe_dump(data, sort_keys=False).rstrip("\n"))
+
+
+async def print_json_list(head: Mapping[str, Any], name: str, batches: AsyncIterable[Any]) -> None:
     """Print one object with the list `name` of all rows in `batches`, a row a line, holding none.
 
     It is whole JSON also where reading ends with an error, which is its field `error` then.
     """
     separator = f"{json.dumps(head)[:-1]}, {json.dumps(name)}: [\n"
+    # Row by row: a container has millions of files, and they are not held here.
     try:
         async for rows in batches:
             for row in rows:
                 sys.stdout.write(separator + json.dumps(row))
                 separator = ",\n"
     except ForensicsError as error:
+        # Before the first row nothing was printed, and the line on the standard error is all there
+        # is.
         if separator == ",\n":
             sys.stdout.write(f'\n], "error": {json.dumps(str(error))}}}\n')
         raise

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import owner_option
-from forensics_core.cli.render import prose, say
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message, print_text
 from forensics_core.errors import UsageError
 
 
@@ -50,34 +49,42 @@ async def _report(location: str, owner: str | None, output: str) -> None:
     from forensics_core.readers.report.story import tell
     from forensics_core.readers.report.text import as_json, markdown
 
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         story = await tell(bundle)
     if output == "json":
-        say(json.dumps(as_json(story), indent=2))
+        print_text(json.dumps(as_json(story), indent=2))
     else:
         pieces = page(story) if output.endswith(".html") else iter([markdown(story)])
         await to_thread.run_sync(_write, Path(output), pieces)
-        click.echo(f"The report is in {prose(output)}", err=True)
+        click.echo(f"The report is in {clean_message(output)}", err=True)
+    # Once the report is there: it says what is not genuine.
     if story.findings.not_genuine:
         raise click.exceptions.Exit(3)
 
 
 def _write(path: Path, pieces: Iterator[str]) -> None:
     """Write the page, which is there as a whole or not at all, for its owner alone."""
+    # Like /dev/stdout, or a FIFO: it can be written to, and not be replaced.
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(pieces)
         return
-    with _beside(path) as new, new.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with (
+        _replacement(path) as new,
+        new.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         file.writelines(pieces)
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """Make a file that takes the place of `path` at the end of the block, unless that fails."""
     try:
+        # Beside it, as a file is renamed within a file system only; its name is cut, as one has 255
+        # bytes at most.
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
     except OSError as error:
+        # Of the name that was typed, not of one that nobody knows.
         raise OSError(error.errno, error.strerror, str(path)) from error
     os.close(number)
     new = Path(name)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import output_option, owner_option
-from forensics_core.cli.render import clean, counted, prose, size
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, output_option, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean, clean_message, counted, size
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ async def _scan(location: str, owner: str | None, request: _Request, output: str
     known = await to_thread.run_sync(read_known, request.known) if request.known else None
     wanted = Wanted(request.rules, known, request.every_file, request.timeout)
     notes = Notes()
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         printer = _JsonPrinter(bundle.url) if output == "json" else _TextPrinter()
         names = list(dict.fromkeys(request.containers)) or bundle.containers
         counts = await scan(bundle, names, wanted, notes, printer.tell)
@@ -127,7 +126,7 @@ class _TextPrinter:
     def end(self, counts: Counts, notes: Notes) -> None:
         """Print what there is to say of them all."""
         for line in notes.missing:
-            click.echo(f"Note: {prose(line)}", err=True)
+            click.echo(f"Note: {clean_message(line)}", err=True)
         for name in counts.timed_out:
             click.echo(f"Not scanned to its end, the rules took too long: {clean(name)}", err=True)
         for line in _summary(counts):
@@ -166,9 +165,11 @@ def _line(result: Result) -> str:
     standing = str(result.verdict.standing)
     label = f" {result.verdict.label}" if result.verdict.label else ""
     if result.found is None:
-        return f"{clean(where)}: {standing}{prose(label)} sha256:{result.sha256 or 'unknown'}"
+        return (
+            f"{clean(where)}: {standing}{clean_message(label)} sha256:{result.sha256 or 'unknown'}"
+        )
     known = f" [{standing}{label}]" if standing != "unknown" else ""
-    return f"{clean(where)}: {prose(_matched(result.found))}{prose(known)}"
+    return f"{clean(where)}: {clean_message(_matched(result.found))}{clean_message(known)}"
 
 
 def _matched(found: Found) -> str:

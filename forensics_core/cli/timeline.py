@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forensics_core.cli.opening import opened
-from forensics_core.cli.options import owner_option
-from forensics_core.cli.render import prose
-from forensics_core.cli.running import run
+from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean_message
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ def timeline_command(
 
     wanted = Filter(
         containers=containers,
-        since=_moment(since),
-        until=_moment(until),
+        since=_parse_time(since),
+        until=_parse_time(until),
         changes_only=changes_only,
         around=around or "",
         window=window * SECOND,
@@ -90,11 +89,12 @@ def timeline_command(
     run(partial(_print, location, expected_bucket_owner, layout, wanted))
 
 
-def _moment(text: str | None) -> int | None:
+def _parse_time(text: str | None) -> int | None:
     from forensics_core.readers.timeline.entry import from_stamp
 
     if text is None:
         return None
+    # A day alone begins at midnight, for both ends: `--until` is before then.
     day = f"{text}T00:00:00Z" if len(text) == len("2026-08-01") else text
     moment = from_stamp(day)
     if moment is None:
@@ -106,13 +106,14 @@ async def _print(location: str, owner: str | None, layout: str, wanted: Filter) 
     from forensics_core.readers.notes import Notes
 
     notes = Notes()
-    async with opened(location, owner) as bundle:
+    async with opened_bundle(location, owner) as bundle:
         if layout == "bodyfile":
             await _print_bodyfile(bundle, wanted, notes)
         else:
             await _print_entries(bundle, layout, wanted, notes)
+    # At the end, as it shows while the entries are read.
     for line in notes.missing:
-        click.echo(f"Note: {prose(line)}", err=True)
+        click.echo(f"Note: {clean_message(line)}", err=True)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 
@@ -130,6 +131,7 @@ async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, note
     if layout == "csv":
         sys.stdout.write(formats.csv_line(formats.CSV_HEAD) + "\n")
     async for batch in timeline(bundle, wanted, notes):
+        # A batch at a time: `click.echo` flushes, and there are millions of lines.
         sys.stdout.write("".join(f"{write(entry)}\n" for entry in batch))
 
 

@@ -1,8 +1,9 @@
-"""`forensics verify`: is the evidence what its manifest says?"""
+"""`forensics verify`: is the evidence what its manifest says? What `fetch` prints alike, too."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import output_option, owner_option, select_option
-from forensics_core.cli.render import clean, say, say_json
-from forensics_core.cli.running import run
+from forensics_core.cli.program import run
+from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
 if TYPE_CHECKING:
     from forensics_core.bundle.identity import EvidenceIdentity
     from forensics_core.bundle.manifest import Capture
-    from forensics_core.bundle.verification import Verification
+    from forensics_core.bundle.verification import Problem, Verification
+
+_MAX_EXTRAS = 20
+"""Objects that nobody named which have a line each."""
+_MAX_NAMES = 10
+"""Containers that are named where there is no pod."""
 
 
-def _filled(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def _not_empty(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Refuse a value that would hold the evidence against nothing, as of a variable not set."""
     if value is not None and not value.rpartition("/")[2]:
         raise click.BadParameter("it is empty, so that any evidence would do")
@@ -34,9 +40,9 @@ def _filled(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The public key, in PEM, that the bundle's seal must hold for.",
 )
-@click.option("--pod", metavar="[NS/]NAME", callback=_filled, help="The pod that it must be of.")
-@click.option("--uid", callback=_filled, help="The UID of that pod, or of the PodCheckpoint.")
-@click.option("--incident", callback=_filled, help="The incident that it must be for.")
+@click.option("--pod", metavar="[NS/]NAME", callback=_not_empty, help="The pod that it must be of.")
+@click.option("--uid", callback=_not_empty, help="The UID of that pod, or of the PodCheckpoint.")
+@click.option("--incident", callback=_not_empty, help="The incident that it must be for.")
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
 @select_option
 @owner_option
@@ -65,7 +71,7 @@ def verify_command(
     public_key = key.read_bytes() if key else None
     read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
     options = {"strict": strict, "select": select, "quiet": output == "json"}
-    _report(run(partial(read, **options)), output)
+    _print_result(run(partial(read, **options)), output)
 
 
 async def _verify(
@@ -96,40 +102,40 @@ async def _verify(
         )
 
 
-def _report(verification: Verification, output: str) -> None:
+def _print_result(verification: Verification, output: str) -> None:
     if output == "json":
-        say_json(_as_json(verification))
+        print_json(_as_json(verification))
     else:
-        _show(verification)
+        _print(verification)
+    # Last, so that all of it is printed: the error only counts them.
     verification.raise_for_problems()
 
 
-def _show(verification: Verification) -> None:
+def _print(verification: Verification) -> None:
     from forensics_core.bundle.verification import SealState
-    from forensics_core.cli.findings import say_extras, say_findings, summary
 
-    say_findings(verification.problems, verification.notes)
-    say_extras(verification.extras, verification.extras_total, intact=verification.ok)
+    print_problems(verification.problems, verification.notes)
+    print_extras(verification.extras, verification.extras_total, intact=verification.ok)
     if verification.statement:
-        for name, value in _described(verification.statement.predicate).items():
-            say(f"{name + ':':<9} {clean(value)}")
+        for name, value in _facts(verification.statement.predicate).items():
+            print_text(f"{name + ':':<9} {clean(value)}")
     if verification.seal is SealState.VALID:
-        say("Seal: valid, made with the given key")
+        print_text("Seal: valid, made with the given key")
     if verification.ok:
         artifacts, size = verification.artifacts, verification.size
-        say(summary("Verified", artifacts, size, verification.manifest_sha256))
+        print_text(summary("Verified", artifacts, size, verification.manifest_sha256))
 
 
-def _described(capture: Capture) -> dict[str, str]:
+def _facts(capture: Capture) -> dict[str, str]:
     """Return of what the evidence is, when it was captured, and for whom, as the manifest says."""
     pod, order = capture.pod, capture.order
     if pod:
         what = f"pod {pod.namespace}/{pod.name}, UID {pod.uid or 'unknown'}"
     else:
         names = [container.name for container in capture.containers]
-        shown = ", ".join(names[:_NAMES]) + (", ..." if names[_NAMES:] else "")
+        shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if names[_MAX_NAMES:] else "")
         what = f"{shown or 'no container'} on {capture.node.hostname or 'an unknown node'}"
-    began, ended = (_moment(time) for time in (capture.started_at, capture.finished_at))
+    began, ended = (_timestamp(time) for time in (capture.started_at, capture.finished_at))
     asker = capture.requester
     request = [f"UID {order.uid}", f"attempt {order.attempt}"]
     request += [f"incident {capture.incident}"] if capture.incident else []
@@ -137,17 +143,11 @@ def _described(capture: Capture) -> dict[str, str]:
     return {"Evidence": what, "Captured": f"{began} to {ended}", "Request": ", ".join(request)}
 
 
-_NAMES = 10
-"""Containers that are named where there is no pod."""
-
-
-def _moment(time: datetime) -> str:
+def _timestamp(time: datetime) -> str:
     return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _as_json(verification: Verification) -> dict[str, Any]:
-    from forensics_core.cli.findings import findings
-
     statement = verification.statement
     return {
         "location": verification.location,
@@ -157,7 +157,7 @@ def _as_json(verification: Verification) -> dict[str, Any]:
         "bytes": verification.size,
         "seal": verification.seal,
         "evidence": _identity(statement.predicate, verification.location) if statement else None,
-        **findings(verification.problems, verification.notes),
+        **problems_as_json(verification.problems, verification.notes),
         "extras": list(verification.extras),
         "extrasTotal": verification.extras_total,
     }
@@ -175,3 +175,31 @@ def _identity(capture: Capture, location: str) -> dict[str, Any]:
         "location": signed_location(capture),
         "copy": is_copy(capture, location),
     }
+
+
+def print_problems(problems: Iterable[Problem], notes: Iterable[str]) -> None:
+    """Print a line for each problem, then one for each note."""
+    for problem in problems:
+        print_text(f"{problem.kind}: {clean(problem.name)}: {clean_message(problem.message)}")
+    for note in notes:
+        print_text(f"Note: {clean_message(note)}")
+
+
+def problems_as_json(problems: Iterable[Problem], notes: Iterable[str]) -> dict[str, Any]:
+    """Return the same for JSON."""
+    return {"problems": [asdict(problem) for problem in problems], "notes": list(notes)}
+
+
+def print_extras(extras: Sequence[str], total: int, *, intact: bool) -> None:
+    """Print a line for each object that nobody named, the first of them."""
+    what = "not part of the evidence" + (", which is intact" if intact else "")
+    for name in extras[:_MAX_EXTRAS]:
+        print_text(f"Extra: {clean(name)}: {what}")
+    if total > _MAX_EXTRAS:
+        print_text(f"Extra: {total - _MAX_EXTRAS} more: {what}")
+
+
+def summary(verb: str, artifacts: int, size: int, manifest_sha256: str) -> str:
+    """Return the last line: `Verified: 7 artifacts, 123 bytes, manifest sha256:...`."""
+    what = "artifact" if artifacts == 1 else "artifacts"
+    return f"{verb}: {artifacts} {what}, {size} bytes, manifest sha256:{manifest_sha256}"

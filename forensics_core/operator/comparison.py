@@ -22,7 +22,7 @@ from forensics_core.bundle.layout import (
     container_file,
 )
 from forensics_core.bundle.manifest import Artifact, Capture, NotCaptured, Statement
-from forensics_core.bundle.writer import check_sums
+from forensics_core.bundle.writer import checksums
 from forensics_core.operator.manifest import NOTHING
 
 NOTHING_THERE = {
@@ -81,7 +81,7 @@ def foreign_parts(statement: Statement, order: WorkOrder, order_sha256: str) -> 
     listed = subjects.pop(SHA256SUMS, None)
     if listed is None:
         yield f"{SHA256SUMS} is not among the subjects"
-    elif listed != hashlib.sha256(check_sums(subjects)).hexdigest():
+    elif listed != hashlib.sha256(checksums(subjects)).hexdigest():
         yield f"{SHA256SUMS} does not list the subjects"
 
 

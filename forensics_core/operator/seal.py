@@ -148,7 +148,7 @@ async def _compare(
     if promised.size is not None and stored.size != promised.size:
         yield f"{promised.name} is stored with {stored.size} bytes, not {promised.size}"
     if promised.summed and stored.crc64nvme not in {None, promised.crc64nvme}:
-        yield f"{promised.name} is stored with another check sum"
+        yield f"{promised.name} is stored with another checksum"
     if digest != promised.sha256 or (promised.etag and stored.etag != promised.etag):
         yield f"{promised.name} is stored with another content"
 

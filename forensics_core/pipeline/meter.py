@@ -44,4 +44,5 @@ class Meter:
     @property
     def rate(self) -> float:
         """Bytes a second, read, on average."""
+        # The clock is coarse: a meter that was just made may be no seconds old.
         return self.bytes_read / self.seconds if self.seconds else 0.0

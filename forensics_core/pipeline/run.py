@@ -34,6 +34,7 @@ async def run_pipeline(
     or in any stage, ends all of it and is raised.
     """
     async with task_group() as tasks:
+        # Room for nothing: a block waits with whoever made it. More room was tried, for no gain.
         head, flow = anyio.create_memory_object_stream[Buffer](0)
         tasks.start_soon(_draw, source, head, meter, framed)
         for stage in stages:
@@ -75,6 +76,8 @@ async def _work(
         turn.set()
         async with task_group() as tasks:
             while True:
+                # Before the next block is taken in: a stage that is busy holds as many blocks as it
+                # has workers, and not one more.
                 await places.acquire()
                 try:
                     block = await inlet.receive()
@@ -96,9 +99,11 @@ async def _step(
 ) -> None:
     """Work on one block, and hand it on after the ones that came before it."""
     after = await to_thread.run_sync(stage.process, block)
+    # Digests and seek tables are about the order of the bytes, and threads end in any order.
     await turn.wait()
     stage.passed(block, after)
     await _pass_on(outlet, after)
+    # Only now: set before, the next block could overtake this one while it waits to be taken.
     following.set()
     places.release()
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
+# By the format: decoders pass over any skippable frame, and the number at its end says whose it is.
 _SKIPPABLE = 0x184D2A5E
 _SEEKABLE = 0x8F92EAB1
 _HEADER = struct.Struct("<II")
@@ -60,6 +61,7 @@ class Frames(Sequence[Frame]):
 def encode(frames: Iterable[Frame]) -> bytes:
     """Return the table as a skippable frame."""
     entries = b"".join(_ENTRY.pack(*frame) for frame in frames)
+    # No checksums in the table: each frame carries its own, and the manifest vouches for all of it.
     footer = _FOOTER.pack(len(entries) // _ENTRY.size, 0, _SEEKABLE)
     return _HEADER.pack(_SKIPPABLE, len(entries) + len(footer)) + entries + footer
 
@@ -82,6 +84,7 @@ def decode(table: bytes) -> Frames:
     magic, length = _HEADER.unpack_from(table)
     count, descriptor, end = _FOOTER.unpack_from(table, len(table) - _FOOTER.size)
     step = _entry_size(descriptor)
+    # Both lengths have to be that of the count: what is said twice in a hostile table may differ.
     whole = _HEADER.size + count * step + _FOOTER.size
     if (magic, end) != (_SKIPPABLE, _SEEKABLE) or (len(table), length) != (
         whole,

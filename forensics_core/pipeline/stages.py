@@ -67,6 +67,8 @@ class Digest:
 class Zstd:
     """Compresses each block into a zstd frame of its own, and ends with the seek table."""
 
+    # Faster levels save a fifth of the time and store a third more; level 3 takes half as long
+    # again and stores a tenth less. Two workers, as this is the slowest step even so.
     def __init__(self, *, level: int = 1, workers: int = 2) -> None:
         self.workers = workers
         self._level = level
@@ -75,6 +77,7 @@ class Zstd:
 
     def process(self, block: Buffer) -> Buffer:
         """Return `block` as one frame that says its size and carries a checksum."""
+        # A compressor of its own for each thread: two threads must not use one at the same time.
         compressor = getattr(self._compressors, "own", None)
         if compressor is None:
             compressor = zstandard.ZstdCompressor(level=self._level, write_checksum=True)
@@ -90,6 +93,8 @@ class Zstd:
 
     def finish(self) -> Buffer:
         """Return the seek table; before it an empty frame if there was nothing at all."""
+        # `zstd -d` takes the table alone for an empty file; decoders of whole buffers look for a
+        # frame that says its size, and refuse it.
         empty = b"" if self._frames else self.process(b"")
         if empty:
             self.passed(b"", empty)

@@ -34,6 +34,7 @@ async def rechunk(
 
 
 def _joined(pieces: list[Buffer]) -> Buffer:
+    # Sources that read whole blocks, as most do, have nothing copied.
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -81,6 +82,7 @@ async def read_socket(
     pool = BlockPool(size)
     while True:
         block = pool.take()
+        # Abandoned: the call returns when the peer says something, which a stalled one never does.
         filled = await to_thread.run_sync(_fill, stream, block, abandon_on_cancel=True)
         if not filled:
             return

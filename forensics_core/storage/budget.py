@@ -30,8 +30,11 @@ class ByteBudget:
 
         More than the whole budget is given, too, but not before all else that left has gone.
         """
+        # In turn: an object that asks for a large part would otherwise wait for as long as others
+        # ask for small ones.
         async with self._turn:
             while self.leaving and self.reserved + size > self.total:
+                # An event of its own for each wait, as one that was set stays so.
                 self._returned = anyio.Event()
                 await self._returned.wait()
             self.reserved += size

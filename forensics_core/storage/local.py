@@ -40,6 +40,7 @@ UNFINISHED = ".unfinished"
 """The ending that a file has while it is being written."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BELOW = _FOLDER | os.O_NOFOLLOW
+# O_NONBLOCK: opening a FIFO that somebody put in a file's place would wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 """What CIFS and FUSE say to it; the last one, where entries may be made but not be listed."""
@@ -109,6 +110,8 @@ class LocalStorage:
 
 
 def _check(path: Path) -> None:
+    # The folder may not be there yet, and is not made for a question: then it is about the nearest
+    # one that is.
     nearest = path
     try:
         while not nearest.exists():
@@ -128,6 +131,7 @@ async def _file(path: Path, name: str) -> AsyncIterator[ObjectWriter]:
         await writer.open()
         yield writer
     finally:
+        # Shielded: a capture that is cancelled must not leave half a file behind.
         with CancelScope(shield=True):
             await to_thread.run_sync(writer.discard)
 
@@ -165,6 +169,7 @@ class _FileWriter:
 
     def _open(self) -> None:
         _make(self._path.parent)
+        # Early, so that nothing is read for nothing. What counts is `_name`, at the end.
         if self._path.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(self._path))
         self._file = io.FileIO(self._unfinished, "x", opener=_private)
@@ -172,6 +177,7 @@ class _FileWriter:
     def _append(self, block: Buffer) -> None:
         if self._file is None:
             raise ValueError("the file is not open")
+        # A raw file may take less than it is given, as where the disk is almost full.
         rest = memoryview(block)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -181,6 +187,8 @@ class _FileWriter:
     def _finish(self) -> None:
         if self._file is None:
             raise ValueError("the file is not open")
+        # The content before the name: after a power cut no name is there whose bytes are not. The
+        # folder's own entry is written last.
         os.fsync(self._file.fileno())
         _name(self._unfinished, self._path)
         _sync(self._path.parent)
@@ -200,10 +208,14 @@ def _private(path: str, flags: int) -> int:
 def _name(unfinished: Path, final: Path) -> None:
     """Name a file without ever replacing another; some drives have no hard links."""
     try:
+        # A link fails where the name is taken, a rename replaces what has it. It is a second name
+        # for the file, and the first is removed in `discard`.
         os.link(unfinished, final)
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
             raise
+        # Not safe against somebody who is faster; drives like that (FAT, CIFS, FUSE) have nothing
+        # better.
         if final.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(final)) from error
         unfinished.rename(final)
@@ -248,6 +260,8 @@ def _listing(root: Path, at_most: int) -> list[StoredObject]:
     entries: list[StoredObject] = []
     try:
         for entry in _walk(root):
+            # Whoever named a home directory in place of a bundle should hear so, and not wait for
+            # all of it to be listed.
             if len(entries) == at_most:
                 raise TooManyObjects(
                     f"{root} holds more than {at_most} files", hint="Name a bundle's own folder"
@@ -316,6 +330,8 @@ def _explain_reading(error: OSError, path: Path) -> DestinationError:
         return ObjectNotFound(f"{path} does not exist", hint="Check the location")
     if isinstance(error, PermissionError):
         return AccessDenied(f"{path} may not be read", hint="Use an account that may")
+    # What O_NOFOLLOW says of a link, O_DIRECTORY of a link in the middle, and a socket of being
+    # opened.
     if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
         return DestinationError(
             f"{path} is not a regular file below ordinary folders",

@@ -47,11 +47,13 @@ def parse_location(url: str) -> S3Location | Path:
     if parts.scheme == "file":
         return _folder(url, parts.netloc, unquote(parts.path))
     if parts.scheme == "s3":
+        # Not `parts.path`: `?` and `#` are ordinary characters in a key, and so is `%`.
         return _s3_place(url, parts.netloc, url.partition("://")[2].partition("/")[2])
     raise UsageError(f"'{url}' is no location that evidence can go to", hint=_FORMS)
 
 
 def _folder(url: str, host: str, path: str) -> Path:
+    # `file://cases/42` names a host `cases`: a slash too few, and nobody means that.
     if host not in {"", "localhost"} or not path.startswith("/"):
         raise UsageError(f"'{url}' names no folder on this machine", hint=_FORMS)
     return Path(path)

@@ -126,6 +126,7 @@ async def read_small(
     async with aclosing(store.read(name, version_id)) as blocks:
         async for block in blocks:
             data += block
+            # As it arrives: the size that a store or a manifest tells is not to be relied on.
             if len(data) > limit:
                 raise VerificationError(
                     f"{store.url}{name} has more than {limit} bytes, which no bundle of ours has",

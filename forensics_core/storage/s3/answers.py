@@ -60,8 +60,11 @@ class _Direct:
         self._session = session
 
     async def request(self, method: str, **arguments: Any) -> Any:
+        # A request is signed for its host. Sent on to another, it would be refused there for its
+        # signature, and people would look for wrong keys.
         response = await self._session.request(method, allow_redirects=False, **arguments)
         progress.get()()
+        # An error in place of an object is a document like any other answer.
         if _streams.get() and response.status < 300:
             return response
         return _Read(response, await _all_of(response))
@@ -77,6 +80,7 @@ async def _all_of(response: Any) -> bytes:
             size += len(block)
             if size > LONGEST:
                 raise ClientPayloadError(f"an answer has more than {LONGEST // MIB} MiB")
+    # Closed, not given back: a connection with half an answer in it would spoil the next request.
     except BaseException:
         response.close()
         raise
@@ -88,6 +92,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     if encoding.lower() != "gzip":
         return body
     try:
+        # Bounded: 32 MiB of gzip can unpack to 32 GiB.
         return zlib.decompressobj(wbits=31).decompress(body, LONGEST)
     except zlib.error:
         return body  # It is parsed as what it is, and told to be no answer.
@@ -109,6 +114,7 @@ class _Read:
 def bound_redirects(client: S3Client) -> None:
     """Keep `client` from asking for a bucket's region by the very request that did not tell it."""
     events: Any = client.meta.events
+    # First, as botocore's own handler for redirects is registered for the same event.
     events.register_first("needs-retry.s3.HeadBucket", _no_second_guess)
 
 

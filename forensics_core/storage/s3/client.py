@@ -107,6 +107,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
+        # Keys that were given in so many words have no file that could be read again.
         if access.access_key_id is None:
             renew(client, await session.get_credentials(), session.profile_name)
     except (ValueError, BotoCoreError) as error:
@@ -159,9 +160,14 @@ def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
         # One of our own also saves composing botocore's, which it does twice a request.
         user_agent=f"kube-forensics/{__version__}",
         http_session_cls=AnswerSession,
+        # Ours retry, as only they know what a lost answer means for what is being written.
         retries={"total_max_attempts": 1},
+        # Botocore would add a CRC-32 in a trailer, which costs CPU, and which other stores refuse;
+        # we send a better one in a header.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        # Signing the payload would hash every byte once more, before the first is sent. A checksum
+        # of our own goes along, which the signature covers.
         s3={"payload_signing_enabled": False, "addressing_style": _style(access, profile)},
     )
 

@@ -41,6 +41,8 @@ class Download:
         try:
             if self._body is None:
                 await self._open()
+            # Where the range was ignored, or after a break in such an answer: the rest is there,
+            # behind what nobody wants.
             while self._skip:
                 passed = await self._body.read(min(self._skip, MIB))
                 if not passed and not self._sized:
@@ -50,6 +52,8 @@ class Download:
                 self._skip -= len(passed)
             wanted = MIB if self._end is None else min(MIB, self._end - self._position)
             piece: bytes = await self._body.read(wanted)
+            # The connection may end in the middle like at the end: only the length tells. With
+            # none, as in a chunked answer of some proxy, the manifest's digest has to.
             if not piece and self._sized and self._position != self._end:
                 raise ConnectionResetError("the object broke off before its end")
         except BaseException:

@@ -49,6 +49,8 @@ _NO_CREDENTIALS = (
     FileNotFoundError,
     PermissionError,
 )
+# Some come with a status of 4xx, which otherwise is final: an expired token is renewed by the next
+# try, a 409 says that somebody is writing at this moment.
 _BRIEFLY = {
     "SlowDown",
     "InternalError",
@@ -102,6 +104,7 @@ def passing(error: BaseException) -> bool:
         # 501: what was asked for is not implemented, and will not be a moment later.
         broken = status_of(error) >= 500 and status_of(error) != 501
         return code_of(error) in _BRIEFLY or broken or status_of(error) == 429
+    # A certificate that does not fit will not in a minute, and credentials are not made by asking.
     if isinstance(error, SSLError) or about_credentials(error):
         return False
     return isinstance(error, HTTPClientError | BotoConnectionError | aiohttp.ClientError | OSError)
@@ -200,6 +203,7 @@ def no_credentials(error: BaseException, url: str) -> AccessDenied:
 def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
     code, status = code_of(error), status_of(error)
     said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".") or code
+    # A HEAD has no body, and so no code: the status is all there is.
     if code == "NoSuchBucket" or (code == "404" and status == 404):
         return BucketNotFound(
             f"The bucket of {url} does not exist", hint="Create it, or check the name and endpoint"
@@ -209,6 +213,7 @@ def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
             f"{url} refused the credentials: {_CREDENTIALS[code]}",
             hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
         )
+    # Before the locks, as these stores name them in the same sentence.
     if _about_md5(said):
         return DestinationError(
             f"{url} wants a checksum of another kind: {said}",

@@ -85,6 +85,7 @@ class Listing:
             for entry in parse(answer, len(prefix)):
                 seen += 1
                 found.take(entry)
+            # Seen, not held: what nobody asked for takes no memory, but time without end.
             if seen > self._access.max_objects:
                 raise TooManyObjects(
                     f"{self._place.url} holds more than {self._access.max_objects} objects",

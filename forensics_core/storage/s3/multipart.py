@@ -67,6 +67,7 @@ class Multipart:
     async def _begin(self) -> None:
         locking = self._request.locking
         while True:
+            # A copy: another object may lower the same demand before this answer comes.
             asked = replace(self._traits)
             try:
                 await with_retries(self._begin_once, self._access)
@@ -77,6 +78,7 @@ class Multipart:
                     raise explain(cause, self._request.url, locking=locking) from cause
 
     async def _begin_once(self) -> None:
+        # Lost until an answer says otherwise: what a cancellation raises is caught by nobody here.
         before, self._lost = self._lost, True
         try:
             answer = await self._client.create_multipart_upload(
@@ -104,6 +106,7 @@ class Multipart:
         if answer is None:
             return
         rows = [row for row in answer.get("Uploads", ()) if row.get("UploadId")]
+        # The prefix finds `a.tar.zst` for `a.tar` as well, which is another object of this bundle.
         found = [row for row in rows if row.get("Key") == self._request.key]
         aborted = [await self._abort(row["UploadId"]) for row in found]
         self._lost = not all(aborted)

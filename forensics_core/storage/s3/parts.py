@@ -41,6 +41,7 @@ class PartBody:
 
     def __init__(self, blocks: Sequence[Buffer]) -> None:
         self._size = sum(len(block) for block in blocks)
+        # Joining small ones costs less than as many writes to the socket; large ones stay uncopied.
         if len(blocks) > 1 and self._size < _SMALL * len(blocks):
             blocks = [b"".join(blocks)]
         self._blocks = [memoryview(block) for block in blocks]
@@ -50,9 +51,12 @@ class PartBody:
     def __len__(self) -> int:
         return self._size
 
+    # With no bytes it would be false, which clients take for no body at all.
     def __bool__(self) -> bool:
         return True
 
+    # A body of `bytes` takes the client twice the CPU time, as measured; and each slice that the
+    # connection took is progress.
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         for block in self._blocks:
             for start in range(0, len(block), SLICE):

@@ -66,6 +66,8 @@ class Renewal:
         self, response: Any, request_dict: dict[str, Any], attempts: int, **_: object
     ) -> int | None:
         """Return 0, that is, at once, if a refused request is to be signed anew and repeated."""
+        # A wrong key is refused like an old one, and a file may be written anew again and again:
+        # that is no reason to ask for ever.
         if attempts > _MOST or not _refused(response):
             return None
         found = await to_thread.run_sync(self._load)
@@ -73,6 +75,8 @@ class Renewal:
             self._credentials.access_key = found.access_key
             self._credentials.secret_key = found.secret_key
             self._credentials.token = found.token
+        # Compared with what *this* request was signed with: another one that was refused at the
+        # same time may have read the file already.
         signed_with = request_dict["context"].get(_SIGNED_WITH)
         return None if signed_with in {None, _key(self._credentials)} else 0
 

@@ -193,6 +193,8 @@ class S3Storage:
 
     async def _pieces(self, download: Download, url: str) -> AsyncGenerator[bytes, None]:
         try:
+            # Each piece with tries of its own: an hour's download may break off more often than any
+            # one request may fail.
             while piece := await with_retries(download.next, self._access):
                 yield piece
         except Repeated as failure:

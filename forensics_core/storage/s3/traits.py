@@ -46,6 +46,8 @@ class Traits:
     def of(cls, access: S3Access, endpoint: str) -> Traits:
         """Return what to expect of the store at `endpoint` before it has answered."""
         wanted = access.checksum or AUTO
+        # AWS alone: there the bucket's owner could otherwise not read what another account stored.
+        # Google, with uniform access, and R2 refuse any.
         acl = access.acl if access.acl is not None else is_aws(endpoint)
         return cls(CRC64 if wanted == AUTO else wanted, wanted == AUTO, acl)
 
@@ -94,12 +96,15 @@ class Traits:
         named = [what for what, words in _WORDS.items() if any(word in said for word in words)]
         if not named and locking:
             return False
+        # One at a time, and the checksum first where nothing is named: it is refused most often,
+        # and missed least, as the manifest has a digest of its own.
         return any(self._give_up(what) for what in named or _WORDS)
 
     def _give_up(self, what: str) -> bool:
         if what == "checksum":
             if not self.may_step_down or self.checksum == NONE:
                 return False
+            # Next is the oldest of them; with Object Lock, some stores want nothing else.
             self.checksum = MD5 if self.checksum == CRC64 else NONE
         elif what == "condition":
             if not self.conditional:

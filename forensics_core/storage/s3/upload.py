@@ -58,6 +58,7 @@ async def upload(
         async with task_group() as tasks:
             writer.parts_go_to(tasks)
             yield writer
+            # Parts of what was not committed need not arrive.
             tasks.cancel_scope.cancel()
     finally:
         await writer.abandon()
@@ -135,6 +136,8 @@ class S3Upload:
 
     async def _turn_over(self) -> None:
         """Send the part that is full, if there is one, and make room for the next."""
+        # Only once a second part is needed: most objects are small, and a single PUT is one
+        # request, which leaves nothing open when it fails.
         if self._part and self._multipart.id is None:
             await self._multipart.begin()
         if self._part:
@@ -145,6 +148,7 @@ class S3Upload:
                 "the most that fits one object",
                 hint="Capture it with compression, or without what is so large",
             )
+        # The whole part's memory is reserved before its first byte, as it is held until it is sent.
         size = self._access.part_size or part_size(self._part + 1)
         await self._budget.reserve(size)
         self._room = size
@@ -161,6 +165,8 @@ class S3Upload:
         self._budget.leave(room)
         self._leaving += room
         self._tasks.start_soon(self._send, number, body, room)
+        # Here, in order, as the whole object's checksum is carried on from part to part; while the
+        # part itself is on its way.
         self._crc = await to_thread.run_sync(body.crc64, self._crc)
 
     async def _send(self, number: int, body: PartBody, room: int) -> None:
@@ -187,6 +193,7 @@ class S3Upload:
         self._budget.gone(room)
         if not answer.get("ETag"):
             raise lacking(self._request.url, "ETag of a part")
+        # The list of parts repeats their checksums, but has no field for an MD5: that is the ETag.
         told = {name: value for name, value in checks.items() if name != "ContentMD5"}
         self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
         self._arrived.set()
@@ -215,6 +222,7 @@ class S3Upload:
         return await self._finally(put, body)
 
     async def _complete(self) -> Any:
+        # Sorted: parts arrive in any order, and S3 refuses a list that is not ascending.
         parts: list[Any] = [self._sent[number] for number in sorted(self._sent)]
 
         def complete() -> Awaitable[Any]:
@@ -270,6 +278,7 @@ class S3Upload:
             if taken and status_of(failure.cause) in {401, 403}:
                 return {}
             raise self._explained(cause) from cause
+        # A store without checksums is asked for the size alone: nobody else was given this key.
         same_sum = answer.get("ChecksumCRC64NVME", _base64(self._crc)) == _base64(self._crc)
         if answer.get("ContentLength", self._size) == self._size and same_sum:
             return answer

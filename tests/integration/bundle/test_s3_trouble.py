@@ -76,7 +76,7 @@ async def test_a_seal_that_may_not_be_read_does_not_keep_the_bundle_away(
     assert (await verify(str(tmp_path / "home"))).ok
 
 
-async def test_the_check_sums_are_compared_as_they_were_read_the_first_time(kept: Sink) -> None:
+async def test_the_checksums_are_compared_as_they_were_read_the_first_time(kept: Sink) -> None:
     assert (await verify(BUNDLE)).ok
     assert kept.count("GetObject", "SHA256SUMS") == 1
 

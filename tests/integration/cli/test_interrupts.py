@@ -24,7 +24,7 @@ COMMANDS = {
     "export": ["export", "BUNDLE", "--oci", "OUT/image"],
     "collect": ["collect", "docker://web", "--to", "OUT/cases"],
 }
-MOMENTS = ["forensics_core.cli", "click", "anyio", "forensics_core.cli.running", "last"]
+MOMENTS = ["forensics_core.cli", "click", "anyio", "forensics_core.cli.program", "last"]
 """Modules that have been loaded when the interrupt is sent."""
 LAST = {"collect": "collector.local"}
 

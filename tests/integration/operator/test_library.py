@@ -89,7 +89,15 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"to": "http://x"}, "to: "), ({"deadline": 0}, "deadline: "), ({"ttl": -1}, "ttl: ")],
+    [
+        ({"to": "http://x"}, "to: "),
+        ({"deadline": 0}, "deadline: "),
+        ({"ttl": -1}, "ttl: "),
+        ({"containers": "web"}, "containers: "),
+        ({"artifacts": ["all"]}, "artifacts: "),
+        ({"retention": {"days": 0}}, "retention: "),
+        ({"name": 5}, "name: "),
+    ],
 )
 async def test_an_argument_that_does_not_fit_is_named_in_one_line(
     cluster: Cluster, arguments: dict[str, object], named: str

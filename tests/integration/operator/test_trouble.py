@@ -91,7 +91,7 @@ TWICE = Container(name="app", container_id="x")
     [
         (INSPECT, None, "NotSealed", f"{INSPECT} is not stored"),
         (INSPECT, b"{}", "NotSealed", f"{INSPECT} is stored with 2 bytes, not 11"),
-        (INSPECT, b'{"Id": "y"}', "NotSealed", f"{INSPECT} is stored with another check sum"),
+        (INSPECT, b'{"Id": "y"}', "NotSealed", f"{INSPECT} is stored with another checksum"),
         ("context/pod.yaml", b"{}", "NotSealed", "context/pod.yaml is stored with 2 bytes"),
         (OWNERS, b"{}\n", "NotSealed", f"{OWNERS} is stored with another content"),
         ("context/pod.yaml", None, "NotSealed", "context/pod.yaml is not stored"),

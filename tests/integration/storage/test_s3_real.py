@@ -1,4 +1,4 @@
-"""Uploads to a strict S3 server: signatures, rights, locks, versions and check sums are real."""
+"""Uploads to a strict S3 server: signatures, rights, locks, versions and checksums are real."""
 
 from __future__ import annotations
 

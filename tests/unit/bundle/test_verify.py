@@ -223,7 +223,7 @@ async def test_a_decompression_bomb_is_given_up(folder: Path) -> None:
     assert f"more than the {len(ARCHIVE)} bytes promised" in only_message(verification)
 
 
-async def test_check_sums_that_disagree_with_the_manifest_are_inconsistent(folder: Path) -> None:
+async def test_checksums_that_disagree_with_the_manifest_are_inconsistent(folder: Path) -> None:
     sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines()
     wrong = [f"{'0' * 64}  {lines[0].split('  ')[1]}", *lines[2:], f"{'1' * 64}  ghost"]
@@ -245,7 +245,7 @@ async def test_check_sums_that_disagree_with_the_manifest_are_inconsistent(folde
     assert "lists ghost" in messages
 
 
-async def test_a_manifest_without_check_sums_is_inconsistent(folder: Path) -> None:
+async def test_a_manifest_without_checksums_is_inconsistent(folder: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["subject"] = [
             subject for subject in document["subject"] if subject["name"] != "SHA256SUMS"
@@ -256,7 +256,7 @@ async def test_a_manifest_without_check_sums_is_inconsistent(folder: Path) -> No
     assert ("Inconsistent", "SHA256SUMS") in found(verification)
 
 
-async def test_missing_check_sums_are_named_once(folder: Path) -> None:
+async def test_missing_checksums_are_named_once(folder: Path) -> None:
     (folder / "SHA256SUMS").unlink()
     assert found(await verify(str(folder))) == [("Missing", "SHA256SUMS")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import click
 
-from forensics_core.cli.running import run
+from forensics_core.cli.program import run
 from forensics_core.errors import BundleNotFound
 
 wrong = "no command"

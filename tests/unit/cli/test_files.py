@@ -12,7 +12,7 @@ import anyio
 import pytest
 from click.testing import CliRunner, Result
 
-from forensics_core.cli.files import split_place, when
+from forensics_core.cli.files import human_time, parse_container_path
 from forensics_core.cli.main import forensics
 from forensics_core.errors import UsageError
 from tests.integration.collector.folder_container import capture_tree
@@ -134,7 +134,7 @@ def test_cat_refuses_what_is_no_file(bundle: Path) -> None:
 @pytest.mark.parametrize("place", ["web", ":/etc"])
 def test_places_that_are_none(place: str) -> None:
     with pytest.raises(UsageError, match="CONTAINER:PATH"):
-        split_place(place)
+        parse_container_path(place)
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_places_that_are_none(place: str) -> None:
     ],
 )
 def test_times_for_people(seconds: str, shown: str) -> None:
-    assert when(seconds) == shown
+    assert human_time(seconds) == shown

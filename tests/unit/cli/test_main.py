@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from forensics_core import __version__
 from forensics_core.cli import main as cli
-from forensics_core.cli.running import run
+from forensics_core.cli.program import run
 from forensics_core.errors import BundleNotFound
 
 MINE = "tests.unit.cli.plugins"

@@ -7,7 +7,7 @@ import pytest
 from anyio import from_thread
 from rich.console import Console
 
-from forensics_core.cli.progress import figures, progress, under_way
+from forensics_core.cli.progress import current_work, figures, progress
 from forensics_core.pipeline.meter import Meter
 
 
@@ -108,6 +108,6 @@ def test_figures_leave_out_what_is_not_known() -> None:
     assert figures(Meter(bytes_read=10)).startswith("0 artifacts  10 B  ")
 
 
-def test_nothing_is_under_way_once_all_is_done() -> None:
-    assert under_way(Meter(artifacts_total=3, artifacts_done=2, current="x")) == "x"
-    assert under_way(Meter(artifacts_total=3, artifacts_done=3, current="x")) == ""
+def test_nothing_is_current_work_once_all_is_done() -> None:
+    assert current_work(Meter(artifacts_total=3, artifacts_done=2, current="x")) == "x"
+    assert current_work(Meter(artifacts_total=3, artifacts_done=3, current="x")) == ""

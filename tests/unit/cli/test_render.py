@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forensics_core.cli.render import (
     clean,
+    clean_message,
     counted,
     duration,
-    prose,
-    say_json,
+    print_data,
+    print_json,
     size,
     table,
 )
@@ -46,7 +48,7 @@ def test_the_longest_path_is_shown_whole_and_more_is_cut() -> None:
 
 
 def test_prose_keeps_its_backslashes() -> None:
-    assert prose("a\\x1b\x1b") == "a\\x1b\\x1b"
+    assert clean_message("a\\x1b\x1b") == "a\\x1b\\x1b"
 
 
 @given(st.text(st.characters(), max_size=30))
@@ -101,7 +103,15 @@ def test_a_table_is_aligned_and_clean() -> None:
 
 def test_json_is_ascii_and_exact(capsys: pytest.CaptureFixture[str]) -> None:
     data = {"name": "\x1b\udcff é"}
-    say_json(data)
+    print_json(data)
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert json.loads(printed) == data
+
+
+def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"phase": "Complete", "reason": "gone \x1b[2J meanwhile", "sizes": [1, None]}
+    print_data(data, "yaml")
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text) == data
+    assert "\x1b" not in text

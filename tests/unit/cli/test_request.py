@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from forensics_core.api.order import ArtifactKind, Compression, RetentionMode
-from forensics_core.cli import checkpoint
+from forensics_core.cli import options, request
 from forensics_core.cli.request import build_spec, pod_name
 from forensics_core.errors import UsageError
 
@@ -87,6 +87,6 @@ def test_what_cannot_be_is_named_by_its_option(option: str, given: dict[str, Any
 
 
 def test_the_choices_are_those_of_the_resource() -> None:
-    assert set(checkpoint.ARTIFACTS) == set(ArtifactKind)
-    assert set(checkpoint.COMPRESSIONS) == set(Compression)
-    assert set(checkpoint.MODES) == set(RetentionMode)
+    assert set(request.ARTIFACTS) == set(ArtifactKind)
+    assert set(request.COMPRESSIONS) == set(Compression)
+    assert set(options.RETENTION_MODES) == set(RetentionMode)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forensics_core.api.order import Compression
-from forensics_core.cli import cat
+from forensics_core.cli import files
 from forensics_core.cli.main import forensics
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
@@ -60,7 +60,7 @@ def test_a_few_holes_are_zeros(bundle: Path) -> None:
 def test_many_holes_are_told_before_they_come(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cat, "MANY_HOLES", 4096)
+    monkeypatch.setattr(files, "NOTABLE_HOLES", 4096)
     result = invoke("cat", bundle, "web:/small")
     assert result.exit_code == 0 and "Note: 1.00 MiB, of which 1019.50 KiB" in result.stderr
 

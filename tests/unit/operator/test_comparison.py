@@ -29,7 +29,7 @@ from forensics_core.bundle.manifest import (
     Subject,
     Tool,
 )
-from forensics_core.bundle.writer import check_sums
+from forensics_core.bundle.writer import checksums
 from forensics_core.operator.comparison import disagreements, untimely
 from tests.unit.operator.samples import NOW, POD_UID, UID
 
@@ -111,8 +111,8 @@ def statement(order: dict[str, Any] | None = None, **changes: Any) -> Statement:
 
 
 def subjects(digests: dict[str, str]) -> tuple[Subject, ...]:
-    """Return the subjects, with the check sums of all of them."""
-    listed = {"SHA256SUMS": hashlib.sha256(check_sums(digests)).hexdigest()}
+    """Return the subjects, with the checksums of all of them."""
+    listed = {"SHA256SUMS": hashlib.sha256(checksums(digests)).hexdigest()}
     return tuple(
         Subject(name=name, digest=Digest(sha256=sha256))
         for name, sha256 in (listed | digests).items()
@@ -243,7 +243,7 @@ def test_a_container_that_nobody_ordered_is_named(name: str, container_id: str) 
     assert wrong == f"the container spy, {container_id}, was not ordered"
 
 
-def test_check_sums_that_are_not_told_are_missed() -> None:
+def test_checksums_that_are_not_told_are_missed() -> None:
     whole = statement()
     subject = tuple(each for each in whole.subject if each.name != "SHA256SUMS")
     altered = whole.model_copy(update={"subject": subject})

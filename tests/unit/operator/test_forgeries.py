@@ -66,7 +66,7 @@ def test_the_order_in_the_bundle_is_the_one_that_was_given() -> None:
     assert "order.json is not the order" in problems(said)
 
 
-def test_the_check_sums_list_exactly_the_subjects() -> None:
+def test_the_checksums_list_exactly_the_subjects() -> None:
     honest = statement()
     digests = [one for one in honest.subject if one.name != "SHA256SUMS"]
     forged = next(iter(subjects({digests[0].name: DIGEST})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -70,6 +71,9 @@ def test_a_manifest_that_fits_in_no_status_is_refused() -> None:
     containers = (Container(name="../../etc", container_id="x"),)
     with pytest.raises(ValueError, match="name"):
         set_captured(checkpoint("Capturing"), having(containers=containers), NOW)
+    # No `UsageError`, which would be raised again and again: nobody gave an argument.
+    with pytest.raises(ValueError, match="less than or equal"):
+        set_captured(checkpoint("Capturing"), replace(EVIDENCE, bytes_read=2**60), NOW)
 
 
 def test_a_pod_of_more_containers_than_a_status_holds_is_captured_all_the_same() -> None:

@@ -43,6 +43,6 @@ async def test_every_slice_that_was_taken_counts_as_progress() -> None:
     assert len(taken) == 3
 
 
-def test_the_check_sum_is_that_of_the_bytes_and_goes_on_from_another() -> None:
+def test_the_checksum_is_that_of_the_bytes_and_goes_on_from_another() -> None:
     first, second = PartBody([b"1234"]), PartBody([b"56", b"789"])
     assert second.crc64(first.crc64()) == checksums.crc64nvme(b"123456789")

@@ -15,7 +15,7 @@ from collector.job.job import JobSettings, load_order, until_stopped
 from collector.job.sigterm import SigtermLatch
 from collector.limits import Stop
 from forensics_core.api.order import WorkOrder
-from forensics_core.cli.running import Terminated
+from forensics_core.cli.program import Terminated
 from forensics_core.errors import UsageError
 
 ORDER = WorkOrder(destination="s3://cases", bundle="forensics/web-1", uid=uuid4())

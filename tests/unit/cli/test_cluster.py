@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from forensics_core.cli.explaining import explaining
+from forensics_core.cli.cluster import explained_refusals
 from forensics_core.errors import ApiUnavailable, ClusterError, Forbidden, NotFound
 from forensics_core.kube.answers import failure
 
@@ -21,7 +21,7 @@ def explained(code: int, message: str | None) -> ClusterError:
     """Return what becomes of an answer; a message of None stands for one that is no Status."""
     status = {"kind": "Status", "code": code, "message": message}
     body = b"404 page not found\n" if message is None else json.dumps(status).encode()
-    with pytest.raises(ClusterError) as raised, explaining("forensics-system"):
+    with pytest.raises(ClusterError) as raised, explained_refusals("forensics-system"):
         raise failure(CREATE, code, {}, body)
     return raised.value
 
@@ -59,5 +59,5 @@ def test_an_unknown_name_stays_what_it_is() -> None:
 
 
 def test_an_absent_server_is_not_explained_away() -> None:
-    with pytest.raises(ApiUnavailable, match="POST"), explaining("forensics-system"):
+    with pytest.raises(ApiUnavailable, match="POST"), explained_refusals("forensics-system"):
         raise ApiUnavailable(f"{CREATE}: refused")

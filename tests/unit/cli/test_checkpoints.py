@@ -4,12 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import yaml
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.cli.describing import age, described, rows, say_data
-from forensics_core.cli.following import CapturedInPart, raise_for_end
-from forensics_core.errors import ForensicsError
+from forensics_core.cli.checkpoints import age, checkpoint_table, description
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AT = "2026-03-01T11:55:00Z"
@@ -49,7 +46,9 @@ COMPLETE = {
 
 
 def test_a_row_has_what_tells_captures_apart() -> None:
-    heading, first, second = rows([checkpoint(COMPLETE), checkpoint()], NOW).splitlines()
+    heading, first, second = checkpoint_table(
+        [checkpoint(COMPLETE), checkpoint()], NOW
+    ).splitlines()
     assert heading.split() == ["NAME", "NAMESPACE", "POD", "PHASE", "PROGRESS", "SIZE", "AGE"]
     assert first.split() == ["web-0-x", "shop", "web-0", "Complete", "complete", "2.0", "KiB", "5m"]
     assert second.split() == ["web-0-x", "shop", "web-0", "5m"]
@@ -65,7 +64,7 @@ def test_an_age_is_told_in_its_largest_unit(past: int, shown: str) -> None:
 
 
 def test_all_that_matters_about_one() -> None:
-    lines = described(checkpoint(COMPLETE, incident="INC-7", reason="odd \u202e traffic"))
+    lines = description(checkpoint(COMPLETE, incident="INC-7", reason="odd \u202e traffic"))
     shown = {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
     assert shown["Pod"] == "shop/web-0"
     assert shown["Reason"] == "odd \\u202e traffic"
@@ -80,43 +79,12 @@ def test_all_that_matters_about_one() -> None:
 
 
 def test_one_that_nobody_has_seen_yet() -> None:
-    lines = described(checkpoint())
+    lines = description(checkpoint())
     assert lines == ["Name:      web-0-x", "Pod:       shop/web-0", "Phase:     not begun"]
-
-
-def test_yaml_says_what_json_says(capsys: pytest.CaptureFixture[str]) -> None:
-    data = checkpoint(COMPLETE).to_dict()
-    say_data(data, "yaml")
-    text = capsys.readouterr().out
-    assert yaml.safe_load(text) == data
-    assert "\x1b" not in text
-
-
-def test_the_end_of_a_failure_says_why() -> None:
-    status = {"phase": "Failed", "conditions": [condition("Failed", "NotFound", "No such pod.")]}
-    with pytest.raises(ForensicsError, match=r"'web-0-x' failed\. NotFound: No such") as raised:
-        raise_for_end(checkpoint(status))
-    assert raised.value.exit_code == 1
 
 
 def test_what_a_failed_attempt_left_is_not_called_evidence() -> None:
     """Captured, but not sealed: it has a location and a digest, and nothing to rely on."""
-    lines = described(checkpoint(COMPLETE | {"phase": "Failed"}))
+    lines = description(checkpoint(COMPLETE | {"phase": "Failed"}))
     assert not [line for line in lines if line.startswith(("Evidence", "Location", "Manifest"))]
     assert "Left at:   s3://cases/forensics/one/ (no evidence)" in lines
-
-
-def test_the_end_of_a_failure_without_a_condition() -> None:
-    with pytest.raises(ForensicsError, match="does not say why"):
-        raise_for_end(checkpoint({"phase": "Failed"}))
-
-
-def test_the_end_of_what_was_captured_in_part() -> None:
-    gaps = condition("Partial", "Gone", "Not captured: app: memory (gone)")
-    with pytest.raises(CapturedInPart, match="Not captured: app: memory") as raised:
-        raise_for_end(checkpoint(COMPLETE | {"conditions": [gaps]}))
-    assert raised.value.exit_code == 4
-
-
-def test_a_good_end_raises_nothing() -> None:
-    raise_for_end(checkpoint(COMPLETE))
