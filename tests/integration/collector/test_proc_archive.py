@@ -163,5 +163,7 @@ async def test_ls_and_cat_show_the_processes(place: Place, bundle: Bundle) -> No
     below = await forensics("ls", "-R", str(bundle.folder), f"{name}:/proc/{first}/task")
     nothing = await forensics("ls", str(bundle.folder), f"{name}:/proc/none")
     assert f"/proc/{first}/task/{first}/stat" in below.stdout and nothing.returncode == 1
-    assert [str(first), "[proc]"] in [line.split()[-2:] for line in listed.stdout.splitlines()]
+    assert [str(first), "[from", "proc]"] in [
+        line.split()[-3:] for line in listed.stdout.splitlines()
+    ]
     assert shown.stdout == "sleep\x004747\x00"
