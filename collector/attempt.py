@@ -12,6 +12,7 @@ from typing import Literal
 
 import anyio
 
+from collector.artifacts import node
 from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
@@ -121,6 +122,7 @@ class Attempt:
             deleted_budget=self.order.deleted_budget,
             volumes=self.order.volumes,
             digest_key=self.digest_key,
+            freeze=self.order.freeze,
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
@@ -147,6 +149,8 @@ class Attempt:
 
         The containers stand still meanwhile where the order says so.
         """
+        running = sum(capture.container.pid is not None for capture in self.captures)
+        self.bundle.meter.artifacts_total += node.files(self.order.artifacts, running)
         if not self.order.pause:
             await self._capture_kinds()
             return
@@ -168,9 +172,14 @@ class Attempt:
             )
 
     async def _capture_kinds(self) -> None:
-        for kind in KINDS:
-            if kind in self.order.artifacts:
-                await self._capture_kind(kind)
+        kinds = self.order.artifacts
+        async with task_group() as tasks:
+            for kind in KINDS:
+                if kind in kinds:
+                    await self._capture_kind(kind)
+                if kind is ArtifactKind.NETWORK:
+                    # Beside what is less volatile: the kernel takes its time, and no container's.
+                    tasks.start_soon(node.collect, self.captures, kinds, self.order.pod)
         for kind in self.order.artifacts:
             if kind not in {*KINDS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"

@@ -75,6 +75,7 @@ class _GivenOptions(TypedDict):
     volumes: tuple[str, ...]
     deleted_budget: int
     pause: bool
+    freeze: bool
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -136,6 +137,12 @@ class _GivenOptions(TypedDict):
     help="Of files that only processes still hold, so much of each container.",
 )
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
+@click.option(
+    "--freeze/--no-freeze",
+    default=True,
+    show_default=True,
+    help="With memory: hold each process still while it is read, for 2 s at most.",
+)
 @click.option(
     "--runtime-endpoint",
     metavar="URL",
@@ -218,6 +225,7 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         encryption=Encryption(kms_key_id=key) if key else None,
         deadline=given["deadline"],
         pause=given["pause"],
+        freeze=given["freeze"],
         rate=rate,
         volumes=given["volumes"],
         deleted_budget=given["deleted_budget"],

@@ -68,6 +68,8 @@ class ContainerCapture:
     """Containers that share the time until the deadline."""
     held: Held = field(default_factory=Held)
     """What was opened before anything was read."""
+    hidden: list[int] = field(default_factory=list)
+    """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
     deleted_budget: int = DELETED_BUDGET
@@ -76,6 +78,10 @@ class ContainerCapture:
     """Volumes that were asked for by name, or by path in the container."""
     digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made: of all containers the same."""
+    freeze: bool = True
+    """Whether a process is held still while its memory is read."""
+    namespaces: dict[bytes, list[int]] = field(default_factory=dict)
+    """Its network namespaces, once they were looked for, with the processes that are in each."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

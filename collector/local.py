@@ -65,6 +65,8 @@ class CaptureOptions:
     by name, or by path in the container."""
     pause: bool = False
     """Hold running containers still meanwhile, for a minute at most."""
+    freeze: bool = True
+    """Hold each process still while its memory is read, for two seconds at most."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -135,6 +137,7 @@ async def make_order(
         pause=options.pause,
         deleted_budget=options.deleted_budget,
         volumes=tuple(options.volumes),
+        freeze=options.freeze,
     )
 
 

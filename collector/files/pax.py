@@ -20,6 +20,8 @@ END = bytes(2 * BLOCK)
 """What ends an archive."""
 STEP = 1024 * 1024
 """Bytes of a file that are read at once."""
+_NAME = 100
+"""Bytes of a name, or a target, that a header block holds."""
 _TYPES = {
     stat.S_IFREG: tarfile.REGTYPE,
     stat.S_IFDIR: tarfile.DIRTYPE,
@@ -67,6 +69,43 @@ def headers(
     )
     head = _block(b"./PaxHeaders/member", tarfile.XHDTYPE, len(records))
     return head + records + padding(len(records)) + _block(name, kind, size, found)
+
+
+def plain(
+    name: bytes,
+    kind: bytes,
+    size: int = 0,
+    *,
+    mode: int = 0o444,
+    owner: tuple[int, int] = (0, 0),
+    mtime: int = 0,
+    target: bytes = b"",
+) -> bytes:
+    """Return the headers of a member that is of no file: one of `tarfile`'s types.
+
+    Only what does not fit into the one block has records before it.
+    """
+    records = b"".join(
+        _record(key, value)
+        for key, value, fits in (
+            (b"path", name, len(name) <= _NAME and name.isascii()),
+            (b"linkpath", target, len(target) <= _NAME and target.isascii()),
+            (b"size", b"%d" % size, size < 8**11),
+            (b"uid", b"%d" % owner[0], owner[0] < 8**7),
+            (b"gid", b"%d" % owner[1], owner[1] < 8**7),
+        )
+        if not fits
+    )
+    ids = (min(number, 8**7 - 1) for number in owner)
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, *ids, min(size, 8**11 - 1), mtime)
+    begin = name[:_NAME].ljust(_NAME, b"\0") + numbers
+    end = kind + target[:_NAME].ljust(_NAME, b"\0") + b"ustar\x0000"
+    total = sum(begin) + sum(end) + 8 * ord(" ")
+    block = (begin + b"%06o\0 " % total + end).ljust(BLOCK, b"\0")
+    if not records:
+        return block
+    head = _block(b"./PaxHeaders/member", tarfile.XHDTYPE, len(records))
+    return head + records + padding(len(records)) + block
 
 
 def _records(name: bytes, found: os.stat_result) -> bytes:

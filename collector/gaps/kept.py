@@ -29,6 +29,13 @@ _MEANINGS = {
         "No process is in it, it is only kept alive. What is mounted or stored in it is not seen"
     ),
     "files": "Files are there that no process needs to have open; what they are is not in sight",
+    "bytes": "Bytes wait there that nobody has read yet, and that are in no artifact",
+}
+_WHAT = {
+    "mount": "file system of",
+    "namespace": "namespace",
+    "files": "files in",
+    "bytes": "unread in",
 }
 TIMEOUT = 60.0
 """Seconds that looking for each may take."""
@@ -53,6 +60,14 @@ async def account(
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
     for kept in [*search.kept.values()]:
         _record(capture, kept)
+    if search.streams:
+        message = (
+            f"Processes have sockets and terminals open, {search.streams} times. What nobody has "
+            "read from them yet is in no artifact"
+        )
+        capture.record_gap(
+            "unread in sockets and terminals", "NotVisible", message, requested=False
+        )
     if unseen := len({*search.unseen}) + apart.unseen:
         message = f"It is not known what {unseen} processes keep without a name"
         capture.record_gap("kept by some processes", "Unreadable", message, requested=False)
@@ -64,13 +79,14 @@ async def account(
 
 def _record(capture: ContainerCapture, kept: Kept) -> None:
     name = shortened(readable(kept.name))
-    what = {"mount": "file system of", "namespace": "namespace", "files": "files in"}[kept.how]
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
     if kept.how == "files":
         message += f", {kept.count} of them"
-    capture.record_gap(
-        f"{what} {name}", "NotVisible", message, requested=False, path=name, pid=kept.pid
-    )
+    what = f"{_WHAT[kept.how]} {name}"
+    facts: dict[str, str | int] = {"path": name, "pid": kept.pid}
+    if kept.how == "bytes":
+        facts["size"] = kept.count
+    capture.record_gap(what, "NotVisible", message, requested=False, **facts)
 
 
 async def _record_memory(

@@ -153,6 +153,8 @@ class WorkOrder(Model):
     volumes: Annotated[tuple[str, ...], FailFast()] = ()
     """Volumes whose content is captured though it is secret, or though no others were asked for:
     by name, or by path in the container."""
+    freeze: bool = True
+    """Hold each process still, for two seconds at most, while its memory is read."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""

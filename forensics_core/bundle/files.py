@@ -4,7 +4,8 @@
     row = await index.find(b"/etc/passwd")
 
 It shows one tree, as the container saw it: its file system, what it had written where that is kept
-apart since the container was removed meanwhile, and what was mounted on top. Files that have no
+apart since the container was removed meanwhile, and what was mounted on top. Only beneath `/proc`
+the numbers are the node's, and the processes above the container's are there. Files that have no
 name any more are in the folder `/(deleted)`, by the processes that held them. Each row says which
 archive it is from: `Row.layer`.
 
@@ -19,7 +20,16 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from forensics_core._internal.flaws import Flaws
-from forensics_core.bundle.layer import DELETED, MOUNTS, ROOTFS, UPPER, Layer, Names, open_layer
+from forensics_core.bundle.layer import (
+    DELETED,
+    MOUNTS,
+    PROC,
+    ROOTFS,
+    UPPER,
+    Layer,
+    Names,
+    open_layer,
+)
 from forensics_core.bundle.layout import DELETED_FOLDER, container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
 from forensics_core.bundle.reader import BundleReader
@@ -38,9 +48,11 @@ class Layers:
     upper: Layer | None = None
     mounted: Layer | None = None
     deleted: Layer | None = None
+    proc: Layer | None = None
+    """What was beneath `/proc`: apart from the others, for the kernel made it up."""
 
     def __iter__(self) -> Iterator[Layer]:
-        """Yield those that there are, the lowest first."""
+        """Yield those of the tree that there are, the lowest first."""
         layers = self.rootfs, self.upper, self.mounted, self.deleted
         return (layer for layer in layers if layer)
 
@@ -59,6 +71,11 @@ class FileIndex:
         self.gap = gaps[0] if gaps else ""
         """Why the container may have had files that it has no row of; empty if it had none."""
 
+    @property
+    def mount_points(self) -> frozenset[bytes]:
+        """Where something was mounted, as far as the bundle says."""
+        return frozenset(mount.path for mount in self._mounts.within(b"/"))
+
     def check(self) -> None:
         """Raise `VerificationError` if it was opened without a part that is not as it should be:
         the table of mounts, or the index of what lies on them."""
@@ -75,7 +92,7 @@ class FileIndex:
             return ""
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
-        if mount and not mount.archived:
+        if mount and not mount.archived and not self._in_proc(real, mount):
             return mount.told(real)
         stub = not self._mounts.known and row is not None and not row.size
         if stub and path in PLACEHOLDERS:
@@ -96,6 +113,8 @@ class FileIndex:
                 return row
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
+        if proc := self._in_proc(real, mount):
+            return await proc.find(real)
         if mount and mount.archived:
             if self._layers.mounted:
                 return await self._layers.mounted.find(real)
@@ -125,10 +144,12 @@ class FileIndex:
         """Yield what `list` returns. Raises `VerificationError` only after the last."""
         real = self._mounts.resolve(directory)
         mount = self._mounts.holder(real)
-        if mount and not mount.archived:
+        proc = self._in_proc(real, mount)
+        if mount and not mount.archived and not proc:
             return
         found, looked = await self._gather(directory, real, mount)
-        await self._add_points(real, found)
+        if not proc:
+            await self._add_points(real, found)
         for path in sorted(found):
             yield found[path]
         for layer, numbers in looked:
@@ -158,6 +179,9 @@ class FileIndex:
     ) -> Iterator[tuple[Layer, bytes]]:
         """Yield the layers in which a directory is, the lowest first, each with its path there."""
         layers = self._layers
+        if proc := self._in_proc(real, mount):
+            yield proc, real
+            return
         for layer in (layers.mounted,) if mount else (layers.rootfs, layers.upper):
             if layer:
                 yield layer, real
@@ -179,11 +203,14 @@ class FileIndex:
         """
         real = self._mounts.resolve(below)
         prefix = real.rstrip(b"/") + b"/"
-        async with aclosing(self._merged(stubs=True)) as batches:
+        proc = self._in_proc(real, self._mounts.holder(real))
+        async with aclosing(proc.batches() if proc else self._merged(stubs=True)) as batches:
             async for batch in batches:
                 for row in batch:
                     if row.path == real or row.path.startswith(prefix):
                         yield row
+        if proc:
+            proc.check()
 
     async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
         """Yield every row that is in an archive, some at a time.
@@ -193,6 +220,11 @@ class FileIndex:
         async with aclosing(self._merged(stubs=False)) as batches:
             async for batch in batches:
                 yield batch
+
+    def _in_proc(self, path: bytes, mount: Mounted | None) -> Layer | None:
+        """Return the archive of /proc where a path lies in that; None where it does not."""
+        ours = mount is not None and mount.state == "kernel" and (path + b"/").startswith(b"/proc/")
+        return self._layers.proc if ours else None
 
     async def _merged(self, *, stubs: bool) -> AsyncGenerator[Sequence[Row], None]:
         """Yield what is in sight; `stubs`: with the mount points whose files are in no archive."""
@@ -266,7 +298,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
     if rootfs is None and _archive_of(bundle, container, ROOTFS):
         raise _no_index(bundle, container, ROOTFS)
     mounts, others = await read_mounts(bundle, container, flaws), list[Layer | None]()
-    for names in (UPPER, MOUNTS, DELETED):
+    for names in (UPPER, MOUNTS, DELETED, PROC):
         layer = None
         with flaws.passing():
             # What was written is nothing by itself: whoever takes it for the file system is misled.
