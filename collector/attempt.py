@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from secrets import token_bytes
 from typing import Literal
 
 import anyio
@@ -55,6 +57,8 @@ class Attempt:
     """Containers that are read at the same time."""
     rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast they are read, all together."""
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    """With which digests of secrets are made."""
     captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
@@ -115,6 +119,10 @@ class Attempt:
             peers=len(self.order.targets),
             rate_limit=self.rate_limit,
             wanted=frozenset(self.order.artifacts),
+            deleted_budget=self.order.deleted_budget,
+            volumes=self.order.volumes,
+            digest_key=self.digest_key,
+            freeze=self.order.freeze,
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
