@@ -160,5 +160,8 @@ async def test_ls_and_cat_show_the_processes(place: Place, bundle: Bundle) -> No
     name = bundle.capture.containers[0].name
     listed = await forensics("ls", str(bundle.folder), f"{name}:/proc")
     shown = await forensics("cat", str(bundle.folder), f"{name}:/proc/{first}/cmdline")
+    below = await forensics("ls", "-R", str(bundle.folder), f"{name}:/proc/{first}/task")
+    nothing = await forensics("ls", str(bundle.folder), f"{name}:/proc/none")
+    assert f"/proc/{first}/task/{first}/stat" in below.stdout and nothing.returncode == 1
     assert str(first) in [line.split()[-1] for line in listed.stdout.splitlines()]
     assert shown.stdout == "sleep\x004747\x00"
