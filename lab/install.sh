@@ -7,6 +7,8 @@
 # `lab/install.sh python` makes .venv only, which is all that `make lint` and `make unit` need.
 # `lab/install.sh s3rver` installs one of the S3 servers of the tests, and Node.js for it, which no
 # demo needs: its tests call it.
+# `lab/install.sh dissect` installs a reader of /proc that no part of ours is linked with (AGPL): its
+# tests call it.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 set -euo pipefail
@@ -85,6 +87,9 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+    has ip && has tc || apt_install iproute2 "the tests make routes and queues"
+    has iptables-legacy || apt_install iptables "the tests make firewall rules"
+    has nft || apt_install nftables "the tests make firewall rules"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands
@@ -112,6 +117,13 @@ install_containerd() { # the tests start a private one; docker.io brings both
     [ "$(id -u)" = 0 ] || return 0
     has containerd || apt_install containerd "pods are made on it by the tests"
     has runc || apt_install runc "containerd runs containers with it"
+}
+
+install_compiler() { # only root can let the intruder of the recall bench in
+    [ "$(id -u)" = 0 ] || return 0
+    has cc && return
+    apt_install gcc "the intruder's tool is compiled, to measure recall"
+    apt_install libc6-dev "it is linked statically"
 }
 
 has_venv() { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
@@ -168,6 +180,15 @@ install_s3rver() { # one of the S3 servers that the tests write to
     cp "$package/package-lock.json" "$node/.installed"
 }
 
+install_dissect() { # apart: another licence, and only a program to the tests
+    local folder=.lab/dissect
+    cmp -s lab/dissect.txt "$folder/.installed" && return
+    say "Installing dissect.target into $folder (30 MB)"
+    .venv/bin/python -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --requirement lab/dissect.txt
+    cp lab/dissect.txt "$folder/.installed"
+}
+
 install_chromium() {
     has chromium || apt_install chromium "the Slack page is tried in it"
     has node || apt_install nodejs "the Slack page is bundled with it"
@@ -195,6 +216,10 @@ slack)
     install_page
     exit
     ;;
+dissect)
+    install_dissect
+    exit
+    ;;
 s3rver)
     install_s3rver
     exit
@@ -213,4 +238,5 @@ install_packages
 install_checkov
 install_docker
 install_containerd
+install_compiler
 touch .venv/.installed

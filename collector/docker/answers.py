@@ -48,6 +48,22 @@ def described(document: bytes) -> ContainerInfo:
     )
 
 
+def exec_session(document: bytes) -> dict[str, Any]:
+    """Return an exec session from what the engine says of it."""
+    said: dict[str, Any] = json.loads(document)
+    process = said.get("ProcessConfig") or {}
+    words = [process.get("entrypoint"), *(process.get("arguments") or ())]
+    return {
+        "id": said["ID"],
+        "pid": said.get("Pid") or None,
+        "running": bool(said.get("Running")),
+        "terminal": bool(process.get("tty")),
+        "command": [word for word in words if word],
+        "user": process.get("user") or None,
+        "said": said,
+    }
+
+
 def refusal(status: int, body: bytes) -> Exception:
     """Return the error that an answer of the status 400 or more means."""
     try:

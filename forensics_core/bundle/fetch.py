@@ -19,10 +19,10 @@ from typing import IO
 import zstandard
 from anyio import to_thread
 
-from forensics_core._internal.tasks import task_group
-from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions, selected
+from forensics_core.bundle.expected import ExpectedObject, contradictions, selected
 from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
+from forensics_core.bundle.object_checks import check_each, check_object
 from forensics_core.bundle.reader import MANIFEST_LIMIT, BundleReader, open_bundle
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.bundle.verify import WORKERS
@@ -127,21 +127,17 @@ class Fetcher:
         problems = list(contradictions(self._bundle.statement))
         unfit = unfit_names(expected)
         problems += [Problem(ProblemKind.UNREADABLE, name, why) for name, why in unfit.items()]
-        waiting = iter([each for each in expected.values() if each.name not in unfit])
-        async with task_group() as tasks:
-            for _ in range(WORKERS):
-                tasks.start_soon(self._work, waiting, problems)
+        fit = [each for each in expected.values() if each.name not in unfit]
+        problems += await check_each(fit, self._brought, at_once=WORKERS)
         await self._bring_seal()
         await self._put(MANIFEST, self._bundle.manifest)
         return problems
 
-    async def _work(self, waiting: Iterator[ExpectedObject], problems: list[Problem]) -> None:
-        for expected in waiting:
-            self._meter.current = expected.name
-            problem = await self._bring(expected)
-            if problem:
-                problems.append(problem)
-            self._meter.artifacts_done += 1
+    async def _brought(self, expected: ExpectedObject) -> list[Problem]:
+        self._meter.current = expected.name
+        problem = await self._bring(expected)
+        self._meter.artifacts_done += 1
+        return [problem] if problem else []
 
     async def _bring(self, expected: ExpectedObject) -> Problem | None:
         """Download one object, and its plain copy; a name that is taken stops no other."""

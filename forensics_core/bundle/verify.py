@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from anyio import to_thread
 
-from forensics_core._internal.tasks import task_group
-from forensics_core.bundle.expected import ExpectedObject, check_object, contradictions, selected
+from forensics_core.bundle.expected import ExpectedObject, contradictions, selected
 from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
+from forensics_core.bundle.object_checks import check_each, check_object
 from forensics_core.bundle.reader import (
     MANIFEST_LIMIT,
     BundleReader,
@@ -210,10 +210,7 @@ class Verifier:
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected))
         self._problems += contradictions(self._bundle.statement)
         self._look_for_extras({*self._bundle.objects, *(each.name for each in copies)})
-        waiting = iter(expected)
-        async with task_group() as tasks:
-            for _ in range(WORKERS):
-                tasks.start_soon(self._work, waiting)
+        self._problems += await check_each(expected, self._checked, at_once=WORKERS)
         self._problems += self._compare_checksums()
         return self._problems
 
@@ -244,13 +241,11 @@ class Verifier:
                     message = "the manifest does not name it"
                     self._problems.append(Problem(ProblemKind.EXTRA, name, message))
 
-    async def _work(self, waiting: Iterator[ExpectedObject]) -> None:
-        for expected in waiting:
-            self._meter.current = expected.name
-            problem = await self._check(expected)
-            if problem:
-                self._problems.append(problem)
-            self._meter.artifacts_done += 1
+    async def _checked(self, expected: ExpectedObject) -> list[Problem]:
+        self._meter.current = expected.name
+        problem = await self._check(expected)
+        self._meter.artifacts_done += 1
+        return [problem] if problem else []
 
     async def _check(self, expected: ExpectedObject) -> Problem | None:
         checksums = expected.name == SHA256SUMS

@@ -128,7 +128,7 @@ def _print(verification: Verification) -> None:
 
 def _facts(capture: Capture) -> dict[str, str]:
     """Return of what the evidence is, when it was captured, and for whom, as the manifest says."""
-    pod, order = capture.pod, capture.order
+    order, pod = capture.order, capture.order.pod
     if pod:
         what = f"pod {pod.namespace}/{pod.name}, UID {pod.uid or 'unknown'}"
     else:
@@ -136,9 +136,9 @@ def _facts(capture: Capture) -> dict[str, str]:
         shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if names[_MAX_NAMES:] else "")
         what = f"{shown or 'no container'} on {capture.node.hostname or 'an unknown node'}"
     began, ended = (_timestamp(time) for time in (capture.started_at, capture.finished_at))
-    asker = capture.requester
+    asker = order.requester
     request = [f"UID {order.uid}", f"attempt {order.attempt}"]
-    request += [f"incident {capture.incident}"] if capture.incident else []
+    request += [f"incident {order.incident}"] if order.incident else []
     request += [f"of {asker.name}{'' if asker.attested else ', not attested'}"] if asker else []
     return {"Evidence": what, "Captured": f"{began} to {ended}", "Request": ", ".join(request)}
 
@@ -166,10 +166,11 @@ def _as_json(verification: Verification) -> dict[str, Any]:
 def _identity(capture: Capture, location: str) -> dict[str, Any]:
     from forensics_core.bundle.identity import is_copy, signed_location
 
-    fields = {"pod", "requester", "reason", "incident", "started_at", "finished_at"}
-    document = capture.model_dump(mode="json", by_alias=True, include=fields)
+    asked = {"pod", "requester", "reason", "incident"}
+    times = {"started_at", "finished_at"}
     return {
-        **document,
+        **capture.order.model_dump(mode="json", by_alias=True, include=asked),
+        **capture.model_dump(mode="json", by_alias=True, include=times),
         "containers": [container.name for container in capture.containers],
         "request": {"uid": str(capture.order.uid), "attempt": capture.order.attempt},
         "location": signed_location(capture),

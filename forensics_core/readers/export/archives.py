@@ -10,7 +10,12 @@ from anyio import to_thread
 
 from forensics_core._internal.flaws import Flaws
 from forensics_core._internal.text import printable
-from forensics_core.bundle.layout import ROOTFS_ARCHIVES, container_file
+from forensics_core.bundle.layout import (
+    MOUNTS_ARCHIVES,
+    ROOTFS_ARCHIVES,
+    UPPER_ARCHIVES,
+    container_file,
+)
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectNotFound, VerificationError
@@ -19,8 +24,9 @@ from forensics_core.readers.export.files import new_file
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
 
-LAYERS = (ROOTFS_ARCHIVES, ("mounts.tar.zst", "mounts.tar"))
-"""What a container's merged tree is made of, the lowest first: what is mounted lies on top."""
+LAYERS = (ROOTFS_ARCHIVES, UPPER_ARCHIVES, MOUNTS_ARCHIVES)
+"""What a container's merged tree is made of, the lowest first: on top of the file system lie what a
+container that was removed had written, and what was mounted."""
 RECORD = 512
 """Bytes of a tar archive's record; two of zeros end the archive."""
 BLOCKING = 20 * RECORD

@@ -27,7 +27,8 @@ def page(story: Story) -> Iterator[str]:
     style, script = _asset("report.css"), _asset("report.js")
     policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
     capture = story.capture
-    title = f"{capture.pod.namespace}/{capture.pod.name}" if capture.pod else "Containers"
+    pod = capture.order.pod
+    title = f"{pod.namespace}/{pod.name}" if pod else "Containers"
     yield "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}; base-uri \'none\'">'
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'

@@ -29,11 +29,11 @@ def summary(story: Story) -> Iterator[str]:
 
 
 def _of_what(story: Story) -> str:
-    capture = story.capture
-    pod = f"the pod {capture.pod.namespace}/{capture.pod.name}" if capture.pod else "containers"
+    capture, order = story.capture, story.capture.order
+    pod = f"the pod {order.pod.namespace}/{order.pod.name}" if order.pod else "containers"
     names = ", ".join(printable(each.name, 80) for each in story.containers)
     when = f"{capture.started_at:%Y-%m-%d %H:%M:%S} UTC"
-    incident = f" for incident {printable(capture.incident, 80)}" if capture.incident else ""
+    incident = f" for incident {printable(order.incident, 80)}" if order.incident else ""
     return f"This is {printable(pod, 200)} ({names}), captured at {when}{incident}."
 
 

@@ -35,6 +35,12 @@ async def test_it_verifies(bundle: Path) -> None:
     assert said["verified"] and not said["problems"]
 
 
+async def test_the_pod_and_the_request_are_known_wherever_the_manifest_has_them() -> None:
+    wanted = ["--pod", "shop/web-0", "--incident", "INC-7"]
+    said = await forensics("verify", KEPT / "facts-beside-the-order", *wanted)
+    assert "pod shop/web-0" in said.out and "incident INC-7, of alice@example.com" in said.out
+
+
 async def test_its_files_and_changes_are_listed(bundle: Path) -> None:
     name = container(bundle)
     assert " pause\n" in (await forensics("ls", bundle, f"{name}:/bin/pause")).out

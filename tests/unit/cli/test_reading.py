@@ -110,11 +110,11 @@ def test_verify_as_json_says_nothing_else(folder: Path) -> None:
 
 
 def of_shop(document: dict[str, Any]) -> None:
-    document["predicate"].update(
+    document["predicate"]["containers"] = []
+    document["predicate"]["order"].update(
         pod={"namespace": "shop", "name": "we\x1bb-0", "uid": "u-1"},
         incident="INC-7",
         requester={"name": "alice", "attested": False},
-        containers=[],
     )
 
 

@@ -15,9 +15,10 @@ from collector.artifacts import mounts
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
 from collector.documents import Names
-from collector.files.mountarchive import MountArchive, Top
+from collector.files.mountarchive import Top
 from collector.files.mounted import Survey
 from collector.files.mountplan import State, plan
+from collector.files.mountstream import MountStream
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
@@ -72,7 +73,7 @@ async def test_a_failure_is_a_gap_and_the_file_system_is_captured(
         await mounts.collect(capture)
 
 
-def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_opened_is_missing(tmp_path: Path) -> None:
     (tmp_path / "hosts").touch()
     told = [
         Declared("/etc/hosts", "bind", str(tmp_path / "hosts")),
@@ -80,10 +81,10 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
         Declared("/etc/resolv.conf", "bind", str(tmp_path / "hosts")),
     ]
     planned = plan(Survey(), told, "exited")
-    monkeypatch.setattr(mounts, "MAX_TOPS", 1)
     with ExitStack() as stack:
-        tops = mounts._open_all(stack, planned[:2][::-1] + planned[2:], Host(), frozenset())
-        assert [top.path for top in tops] == [b"/etc/hosts"]
+        wanted = planned[:2][::-1] + planned[2:]
+        tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1)
+        assert [top.path for _, top in tops] == [b"/etc/hosts"]
     assert [each.fate.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
@@ -99,7 +100,7 @@ async def test_sockets_and_what_changes_are_said(
         server.bind(str(tmp_path / "shm/s"))
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     place = os.open(tmp_path / "shm", os.O_PATH)
-    archive = MountArchive(changed=Names(["/shm/x"], 1))
+    archive = MountStream(changed=Names(["/shm/x"], 1))
     assert await store(capture, archive, [Top(b"/shm", place)])
     os.close(place)
     (gap,) = capture.bundle.not_captured
@@ -113,7 +114,7 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", str(tmp_path / "hosts"))]
     (each,) = plan(Survey(), told, "exited")
     capture = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
-    archive = MountArchive()
+    archive = MountStream()
     place = os.open(tmp_path / "hosts", os.O_PATH)
     whole = await store(capture, archive, [Top(b"/etc/hosts", place, single=True)])
     os.close(place)

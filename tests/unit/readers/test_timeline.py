@@ -47,6 +47,22 @@ PROCESSES = {
         },
         {"pid": 8, "ppid": 1, "startTime": "2026-08-01T10:00:01+00:00", "comm": "kworker"},
         {"pid": 9, "unreadable": "Hung"},
+        {
+            "pid": 10,
+            "ppid": 1,
+            "startTime": "2026-08-01T10:00:02+00:00",
+            "cmdline": ["sh"],
+            "entered": True,
+            "terminal": "pts/0",
+        },
+        {
+            "pid": 11,
+            "ppid": 1,
+            "startTime": "2026-08-01T10:00:02+00:00",
+            "cmdline": ["id"],
+            "entered": True,
+            "terminal": None,
+        },
     ]
 }
 DOCKER = {
@@ -186,6 +202,8 @@ async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
         ("09:40:00.000", "event", "BackOff: Back-off restarting (12 times)"),
         ("10:00:00.000", "process", "process 7 (parent 1): nc -e\\xff"),
         ("10:00:01.000", "process", "process 8 (parent 1): [kworker]"),
+        ("10:00:02.000", "process", "process 10 (parent 1, from outside on pts/0): sh"),
+        ("10:00:02.000", "process", "process 11 (parent 1, from outside): id"),
         ("10:00:02.250", "log", LOG.split(b"\n")[0].decode()),
         ("10:00:03.000", "log", "  at line 7"),
         ("10:00:03.000", "log", "2026-08-01T10:00:03Z stderr F fell over"),

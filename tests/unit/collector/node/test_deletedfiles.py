@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from anyio import to_thread
 
 from collector.gaps import deleted
 from collector.gaps.deleted import account
-from collector.node import deletedfiles, programs, sharedmemory
+from collector.node import programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -115,11 +116,11 @@ print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
     assert digest == hashlib.sha256(Path(str(shutil.which("sleep"))).read_bytes()).hexdigest()
 
 
-def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_limits(tmp_path: Path) -> None:
     script = 'a = [gone(str(n), b"x") for n in range(5)]'
     with holding(tmp_path, script) as pid:
-        monkeypatch.setattr(deletedfiles, "MAX_FILES", 3)
-        found = search(pid)
+        found = Search(math.inf, max_files=3)
+        found.look([pid])
         assert (len(found.files), found.more) == (3, 2)
         few = Search(math.inf, links=2)
         few.look([pid, pid])
@@ -127,8 +128,13 @@ def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         late = Search(time.monotonic() - 1)
         late.look([pid])
         assert late.unseen == [pid] and not late.files
-        monkeypatch.setattr(deletedfiles, "MAX_MAPS", 100)
-        assert search(pid).unseen == [pid]
+        cut = Search(math.inf, max_maps=100)
+        cut.look([pid])
+        assert cut.unseen == [pid]
+        # As if all descriptors but a few were in use: what is read meanwhile needs those.
+        none = Search(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        none.look([pid])
+        assert (len(none.files), none.more) == (0, 5)
 
 
 def test_a_process_that_has_ended_holds_nothing() -> None:
@@ -171,7 +177,7 @@ async def gaps_of(
 
 async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:
     script = SEGMENT + 'a = gone("open\\x1b\\udcff", b"x" * 7)'
-    file, segment = await gaps_of(tmp_path, script)
+    segment, file = await gaps_of(tmp_path, script)
     assert (file.size, file.reason, file.requested) == (7, "Deleted", False)
     assert file.path and file.path.endswith("\\xff") and file.pid
     assert (segment.path, segment.size) == ("/SYSV0000cafe", 8192)
@@ -181,16 +187,15 @@ async def test_very_many_files_are_listed_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(deletedfiles, "MAX_FILES", 4)
+    monkeypatch.setattr(deleted, "Search", lambda until: Search(until, max_files=4))
     gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
-    assert len(gaps) == 3 and gaps[-1].size == 4
-    assert "2 further files" in gaps[-1].message and "2 times" in gaps[-1].message
+    assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
+    assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
 
 
 async def test_what_was_not_looked_at_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletedfiles, "MAX_LINKS", 0)
     monkeypatch.setattr(deleted, "Search", lambda until: Search(until, links=0))
     (gap,) = await gaps_of(tmp_path, "")
     assert gap.what == "deleted files, of some processes"
