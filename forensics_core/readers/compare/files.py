@@ -7,7 +7,6 @@ more for what is missing. Times differ between two replicas, and are no differen
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncGenerator, Container, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -171,9 +170,8 @@ class _Comparison:
         if file.kind == "hardlink" and (known := side.get(file.target)):
             return known
         size = file.size if file.kind == "file" else 0
-        facts = [file.kind, file.mode, file.uid, file.gid, size, file.sha256]
-        facts += [_text(file.target), list(file.device), dict(file.xattrs)]
-        data = json.dumps(facts).encode()
+        facts = (file.kind, file.mode, file.uid, file.gid, size, file.sha256, file.target)
+        data = repr((facts, file.device, file.xattrs)).encode(errors="surrogatepass")
         return blake2b(data, digest_size=_WIDTH, key=self._secret).digest()
 
 

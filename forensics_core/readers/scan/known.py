@@ -24,8 +24,8 @@ from forensics_core.errors import UsageError
 from forensics_core.readers.digests import DigestTable
 from forensics_core.readers.scan.hashlists import Entry, Standing, read_list
 
-MAX_HASHES = 12_000_000
-"""Of all lists together: what fits into some 120 MiB."""
+MAX_HASHES = 8_000_000
+"""Of all lists together: what fits into some 70 MiB."""
 MAX_LABELS = 50_000
 """Hashes whose lists say what they are of, and of which that is kept."""
 
@@ -57,7 +57,9 @@ class Known:
 
     def add(self, standing: Standing, entry: Entry) -> None:
         """Add a hash. Raises `UsageError` where there are too many."""
-        table = self._tables.setdefault((standing, entry.algorithm), DigestTable())
+        table = self._tables.get((standing, entry.algorithm))
+        if table is None:
+            table = self._tables[standing, entry.algorithm] = DigestTable()
         if not table.add(bytes.fromhex(entry.digest)):
             return
         self.total += 1

@@ -101,7 +101,8 @@ def _hit(pattern: str, match: yara_x.Match, data: bytes, start: int) -> Hit:
 
 def escaped(data: bytes) -> str:
     r"""Return bytes as text that steers no terminal: printable ASCII as it is, the rest `\xNN`."""
-    return repr(data)[2:-1] if b"'" not in data else repr(b'"' + data)[3:-1]
+    text = data.replace(b"\\", b"\\\\").decode("ascii", errors="backslashreplace")
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def compile_rules(files: Sequence[Path], seconds: int) -> Matcher:

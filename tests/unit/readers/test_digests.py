@@ -36,6 +36,17 @@ def test_many_keys_in_one_bucket_are_told_apart() -> None:
     assert not any(b"-%d" % number in table for number in range(70_000))
 
 
+def test_a_value_that_looks_like_a_key_is_none() -> None:
+    table = DigestTable(9)
+    number, short = table._hashed(b"never added")
+    others = (b"%d" % each for each in range(10_000_000))
+    neighbour = next(other for other in others if table._hashed(other)[0] == number)
+    table.add(neighbour, b"-" + short + b"-")
+    assert b"never added" not in table
+    table.add(b"never added", b"123456789")
+    assert table.get(b"never added") == b"123456789"
+
+
 def test_a_hash_takes_some_ten_bytes() -> None:
     tracemalloc.start()
     table = DigestTable()

@@ -277,6 +277,16 @@ def test_there_has_to_be_one_thing_to_compare_with(tmp_path: Path) -> None:
         assert result.exit_code == 2 and "Name what to compare with" in result.stderr
 
 
+def test_attributes_of_files_are_compared(tmp_path: Path) -> None:
+    healthy = tree(tmp_path / "b", {"x": "1"})
+    (tmp_path / "a-tree").mkdir()
+    path = tmp_path / "a-tree" / "x"
+    path.touch()
+    os.setxattr(path, "user.origin", b"\xff")
+    (row,) = rows(compared(tree(tmp_path / "a", {"x": "1"}), healthy), "file")
+    assert row == ("different", "/x", "attributes ['user.origin'], were []")
+
+
 def test_other_images_and_archives_that_were_cut_are_told_of(tmp_path: Path) -> None:
     one_side, other = tree(tmp_path / "a", {"x": "1"}), tree(tmp_path / "b", {"x": "1"})
 
