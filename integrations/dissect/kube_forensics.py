@@ -1,6 +1,6 @@
 """Open a bundle of kube-forensics with dissect.target, compressed as it is::
 
-    target-query --plugin-path integrations/dissect -f users,services,processes cases/42/containers/web
+    target-query --plugin-path integrations/dissect -f users,processes cases/42/containers/web
 
 A target is one container: its file system, what was mounted on it, what a removed container had
 written, `/proc` as it was, and in `/(deleted)` the files that only processes still held. Nothing is
@@ -10,9 +10,9 @@ What is read is held against `manifest.json`: an index or an archive's file that
 is left out, and named in the log. Whether the manifest itself is genuine says `forensics verify`.
 
 Needs dissect.target 3.25 and zstandard. Licence of this file: Apache-2.0, as the rest of
-kube-forensics. It runs inside dissect.target, which is AGPL-3.0: whoever passes on both together, or
-offers them over a network, has to keep to the AGPL's terms. kube-forensics itself neither imports nor
-installs any of it.
+kube-forensics. It runs inside dissect.target, which is AGPL-3.0: whoever passes on both together,
+or offers them over a network, has to keep to the AGPL's terms. kube-forensics itself neither
+imports nor installs any of it.
 """
 
 from __future__ import annotations
@@ -283,7 +283,7 @@ class BundleFilesystem(VirtualFilesystem):
             for document in archive.rows():
                 self._add(document, archive, below)
         except (NotGenuine, ValueError, OSError, zstandard.ZstdError) as error:
-            log.error("Not relied on: %s", error)  # noqa: TRY400 - one line for people
+            log.error("Not relied on: %s", error)
 
     def _add(self, document: dict[str, Any], archive: Archive, below: str) -> None:
         path = _text(document.get("path"))
