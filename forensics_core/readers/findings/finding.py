@@ -42,10 +42,13 @@ class Rule(StrEnum):
     RUNS_NOT_IN_IMAGE = "running-program-not-in-image"
     RUNS_DELETED = "deleted-program-running"
     RUNS_MEMFD = "memfd-program-running"
+    HIDDEN = "hidden-process"
+    ENTERED = "process-from-outside"
     RAW_SOCKET = "packet-socket"
     OUTGOING = "outgoing-connection"
     LISTENING = "undeclared-listening-socket"
     SECRET = "secret-in-environment"  # noqa: S105 - a rule's name
+    HIDDEN_MODULE = "hidden-module"
 
     @property
     def severity(self) -> Severity:
@@ -70,6 +73,7 @@ class Rule(StrEnum):
 
 _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.RUNS_MEMFD: (Severity.HIGH, "T1620", "A program runs that lies in memory only"),
+    Rule.HIDDEN: (Severity.HIGH, "T1564", "A process is hidden from those who list processes"),
     Rule.RUNS_DELETED: (Severity.HIGH, "T1070.004", "A program runs whose file was deleted"),
     Rule.RUNS_NOT_IN_IMAGE: (Severity.HIGH, "T1105", "A program runs that is not in the image"),
     Rule.PRELOAD: (Severity.HIGH, "T1574.006", "A library is loaded into every program"),
@@ -86,10 +90,12 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.SERVICE: (Severity.MEDIUM, "T1543.002", "A service was added or changed"),
     Rule.SHELL_PROFILE: (Severity.MEDIUM, "T1546.004", "A shell's start-up file was changed"),
     Rule.NEW_EXECUTABLE: (Severity.MEDIUM, "T1105", "An executable file that is not in the image"),
+    Rule.ENTERED: (Severity.MEDIUM, "T1609", "A process was started in the container from outside"),
     Rule.RAW_SOCKET: (Severity.MEDIUM, "T1040", "A socket that sees whole packets is open"),
     Rule.OUTGOING: (Severity.MEDIUM, "T1071", "A connection to a public address"),
     Rule.LISTENING: (Severity.LOW, "T1571", "A listening socket that the image does not declare"),
     Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
+    Rule.HIDDEN_MODULE: (Severity.HIGH, "T1014", "A module of the node's kernel is hidden"),
 }
 
 

@@ -29,6 +29,11 @@ def look_at_process(row: Row, added: Collection[str]) -> Iterator[tuple[Rule, st
         yield Rule.RUNS_DELETED, f"{program}, started as: {command}"
     elif program in added:
         yield Rule.RUNS_NOT_IN_IMAGE, f"{program}, started as: {command}"
+    if by := words(row.get("hiddenBy")):
+        yield Rule.HIDDEN, f"hidden by: {', '.join(by)[:200]}. Started as: {command}"
+    if row.get("entered") is True:
+        on = f" on {text(row.get('terminal'))[:50]}" if row.get("terminal") else ""
+        yield Rule.ENTERED, f"{command}{on}, by process {number(row.get('ppid'))} of the node"
     yield from _environment(words(row.get("environ")))
 
 
