@@ -124,7 +124,7 @@ class _Look:
             content = b"".join([block async for block in blocks])
         for line in content.decode(errors="backslashreplace").splitlines():
             user, *rest = line.split(":")
-            if len(rest) >= 2 and rest[1] == "0" and user not in {"root", "toor"}:
+            if len(rest) >= 2 and rest[1] == "0" and user != "root":
                 self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
 
     def _file(self, rule: Rule, path: str, detail: str) -> None:

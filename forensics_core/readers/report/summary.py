@@ -58,7 +58,8 @@ def _runs(story: Story) -> Iterator[str]:
         # A process is told once of each, however it came to be there.
         found = [each for each in story.findings.findings if each.rule in _RUNS]
         told = counted(total, "process runs", "processes run")
-        yield f"{told} a program that is not in the image: {_named([f.subject for f in found])}."
+        which = _named([each.subject for each in found])
+        yield f"{told} a program that is not in the image, or has no file any more: {which}."
 
 
 def _talks(story: Story) -> Iterator[str]:

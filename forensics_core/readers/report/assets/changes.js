@@ -92,7 +92,7 @@ class ChangeTree {
     view.open = () => {
       if (!view.filled) {
         view.filled = true;
-        if (last.row) details.append(this.row(last.row));
+        if (last.row) details.append(last.children.size ? this.brief(last.row) : this.row(last.row));
         if (last.children.size) {
           const list = make("ul");
           details.append(list);
@@ -114,6 +114,12 @@ class ChangeTree {
     }
     return [..."ACD"].filter((kind) => folder.counts[kind])
       .map((kind) => `${number(folder.counts[kind])} ${WORDS[kind]}`).join(", ");
+  }
+
+  // Of a folder one line, so that what is in it comes at once.
+  brief(row) {
+    const words = [row.type, row.mode, row.owner, row.mtime == null ? "" : `modified ${stamp(row.mtime)}`, row.notes];
+    return make("p", { class: "dim brief" }, words.filter(Boolean).join(", "));
   }
 
   row(row) {

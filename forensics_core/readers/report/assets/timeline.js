@@ -55,8 +55,10 @@ class Timeline {
   first() {
     const began = this.moments.find((one) => one[1] === "container" || one[1] === "process");
     const [start, end] = this.extent();
-    const from = began ? Math.max(start, began[0] - 60000) : start;
-    return from < DATA.captured ? [from, Math.min(end, DATA.captured) + 1000] : [start, end];
+    const from = began ? Math.max(start, began[0]) : start;
+    if (from >= DATA.captured) return [start, end];
+    const margin = Math.max((DATA.captured - from) / 20, 1000);
+    return [from - margin, Math.min(end, DATA.captured) + margin];
   }
 
   extent() {
