@@ -36,7 +36,6 @@ function search() {
   const words = FIELD.value.trim().toLowerCase();
   RESULTS.replaceChildren();
   RESULTS.hidden = !words;
-  document.getElementById("count").textContent = "";
   if (!words) return;
   let total = 0;
   for (const [name, hits] of found(words)) {
@@ -52,6 +51,7 @@ function search() {
 
 let waiting = 0;
 FIELD.addEventListener("input", () => {
+  document.getElementById("count").textContent = "";
   clearTimeout(waiting);
   waiting = setTimeout(search, 150);
 });
