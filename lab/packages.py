@@ -38,8 +38,7 @@ def debian_rootfs(path: Path, packages: tuple[str, ...] = ()) -> Path:
     (path / "lib64").symlink_to("usr/lib64")
     (path / "usr/lib64").mkdir()
     for archive in _download(path.with_name(path.name + ".debs"), (*BASE, *packages)):
-        _run("dpkg-deb", "--extract", str(archive), str(path))
-        archive.unlink()
+        _unpack(archive, path)
     for folder in _FOLDERS:
         (path / folder).mkdir(parents=True, exist_ok=True)
     (path / "tmp").chmod(0o1777)
@@ -56,6 +55,16 @@ def _download(folder: Path, packages: tuple[str, ...]) -> list[Path]:
     cache = f"-o=Dir::Cache::archives={folder}"
     _run(*_APT, cache, "install", "--yes", "--download-only", *packages)
     return sorted(folder.glob("*.deb"))
+
+
+def _unpack(archive: Path, path: Path) -> None:
+    """Unpack as dpkg does, which follows links to directories; its `--extract` replaces them."""
+    content = archive.with_suffix(".tar")
+    with content.open("wb") as file:
+        subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], stdout=file, check=True)
+    _run("tar", "-xpf", str(content), "-C", str(path), "--keep-directory-symlink")
+    content.unlink()
+    archive.unlink()
 
 
 def _run(*command: str) -> None:
