@@ -29,6 +29,7 @@ pytestmark = [
 PAGE = ROOT / "docs/readers.md"
 PLUGIN = str(ROOT / "integrations/dissect")
 BLOCKS = blocks(PAGE)
+NOTHING = b"Path doesn't exist"
 RULE = f'rule visit {{ strings: $secret = "{SECRET}" condition: $secret }}\n'
 
 
@@ -83,7 +84,7 @@ def said(*words: str) -> Callable[[Path, str], bool]:
 
 
 EXPECTED: dict[str, Callable[[Path, str], bool]] = {
-    "forensics verify": said("verified"),
+    "forensics verify": said("Seal: valid", "Verified: "),
     "cosign verify": said("Verified OK"),
     "openssl dgst": said("Verified OK"),
     "notCaptured": said("unread in sockets and terminals"),
@@ -97,7 +98,7 @@ EXPECTED: dict[str, Callable[[Path, str], bool]] = {
     "web.tar": said("root", "shop-1", "containerd-shim"),
     "--uac": said("root", "shop-1", "containerd-shim"),
     "mactime": in_file("case.csv", "/root/.ssh/authorized_keys"),
-    "log2timeline": in_file("plaso.jsonl", "/root/.ssh/authorized_keys", "fs:stat"),
+    "log2timeline": in_file("plaso.jsonl", "/root/.ssh/authorized_keys"),
     "trivy": in_file("packages.json", "openssl", "3.0.9-1"),
     "yara -N": in_file("hits.txt", "visit tree/etc/os-note"),
     "memory-hits": in_file("memory-hits.txt", "visit"),
@@ -173,7 +174,7 @@ def test_timesketchs_client_accepts_every_line(desk: Path) -> None:
 
 def query(folder: Path, function: str, *, quiet: bool = True) -> subprocess.CompletedProcess[str]:
     command = [shutil.which("target-query", path=search_path()) or "", "--no-cache", "--json"]
-    options = [*(["-q"] if quiet else []), "--plugin-path", PLUGIN, "-f", function, str(folder)]
+    options = [*(["-q"] if quiet else []), f"--plugin-path={PLUGIN}", "-f", function, str(folder)]
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 
@@ -185,7 +186,7 @@ def records(folder: Path, function: str) -> list[dict[str, Any]]:
 
 
 def content(folder: Path, path: str) -> subprocess.CompletedProcess[bytes]:
-    command = [shutil.which("target-fs", path=search_path()) or "", "--plugin-path", PLUGIN]
+    command = [shutil.which("target-fs", path=search_path()) or "", f"--plugin-path={PLUGIN}"]
     return subprocess.run([*command, str(folder), "cat", path], capture_output=True, check=False)
 
 
@@ -222,7 +223,7 @@ def test_dissect_is_given_nothing_that_is_not_as_the_manifest_says(
     done = query(web, "users", quiet=False)
     assert "mounts.index.jsonl.zst is not what the manifest says" in done.stderr
     assert done.returncode == 0 and '"name": "app"' in done.stdout
-    assert content(web, "/etc/evil").stdout == b""
+    assert NOTHING in content(web, "/etc/evil").stdout
     found = content(web, "/etc/os-note")
     assert found.stdout == b"" and b"os-note is not what the index says" in found.stderr
     assert content(web, "/etc/crontab").stdout.startswith(b"*/5")
@@ -264,7 +265,7 @@ def test_dissect_survives_an_index_of_a_hostile_node(case: Case, desk: Path, dis
     done = query(web, "users", quiet=False)
     assert "Left out of" in done.stderr and "leads out of the container" in done.stderr
     assert "Traceback" not in done.stderr
-    assert content(web, "/raw").stdout == content(web, "/round").stdout == b""
+    assert content(web, "/raw").stdout == b"" and content(web, "/etc/crontab").stdout
 
 
 def test_dissect_hides_what_lies_beneath_a_mount_that_was_not_captured(
@@ -276,14 +277,14 @@ def test_dissect_hides_what_lies_beneath_a_mount_that_was_not_captured(
     rows["mounts"].append({"path": "/srv", "type": "nfs", "state": "missing", "reason": "Hung"})
     replace_object(bundle, name, json.dumps(rows).encode())
     web = bundle / "containers" / case.container.name
-    assert content(web, "/srv/holes").stdout == b""
+    assert NOTHING in content(web, "/srv/holes").stdout
     assert "Mounted on /srv, and not captured: Hung" in query(web, "users", quiet=False).stderr
 
 
 def test_a_bundle_of_another_kind_is_not_ours(case: Case, desk: Path, dissect: None) -> None:
     edit_manifest(desk / "cases/42", lambda document: document.update(predicateType="other"))
     done = query(desk / "cases/42/containers" / case.container.name, "users", quiet=False)
-    assert "is no bundle of kube-forensics" in done.stderr or done.returncode != 0
+    assert "it is of another kind" in done.stderr and '"name": "app"' not in done.stdout
 
 
 def test_uac_has_memory_bodyfile_and_deleted_files(case: Case, tmp_path: Path) -> None:
