@@ -1,4 +1,4 @@
-"""Containers of ten kinds in which nobody broke in: what runs in production, from Debian's packages.
+"""Containers of ten kinds in which nobody broke in: what runs in production, as Debian has it.
 
 async with clean_container(engine, CLEAN["nginx"], folder) as container: ...
 """

@@ -1,6 +1,6 @@
 """Open a bundle of kube-forensics with dissect.target, compressed as it is::
 
-    target-query --plugin-path integrations/dissect -f users,processes cases/42/containers/web
+    target-query --plugin-path=integrations/dissect -f users,processes cases/42/containers/web
 
 A target is one container: its file system, what was mounted on it, what a removed container had
 written, `/proc` as it was, and in `/(deleted)` the files that only processes still held. Nothing is
@@ -362,7 +362,11 @@ class BundleLoader(Loader):
     def map(self, target: Target) -> None:
         """Give the target one file system, of all archives of the container."""
         folder = self.absolute_path
-        promised = _promised(_bundle(folder), f"containers/{folder.name}/")
+        try:
+            promised = _promised(_bundle(folder), f"containers/{folder.name}/")
+        except (NotGenuine, OSError, ValueError, LookupError, TypeError) as error:
+            log.error("Not relied on: the manifest of %s: %s", _bundle(folder), error)
+            raise
         fs = BundleFilesystem()
         archives = [Archive(folder, layer, promised) for layer in LAYERS]
         for archive in archives:
@@ -392,8 +396,8 @@ def _is_bundle(path: Path) -> bool:
 def _promised(bundle: Path, prefix: str) -> dict[str, str]:
     """Return the SHA-256 of each file of the container, by its name."""
     document = json.loads(_read(bundle / "manifest.json"))
-    if document.get("predicateType") != PREDICATE:
-        raise NotGenuine(f"{bundle} is no bundle of kube-forensics")
+    if document["predicateType"] != PREDICATE:
+        raise NotGenuine("it is of another kind")
     return {
         row["name"].removeprefix(prefix): row["digest"]["sha256"]
         for row in document["subject"]
