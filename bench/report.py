@@ -147,7 +147,9 @@ async def _write_many(folder: Path, changes: int) -> None:
         await bundle.add(spec, streamed({"method": "bench"}, "changes", _rows(changes)))
         await bundle.finish(
             Capture(
-                order=OrderRef(uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""),
+                order=OrderRef(
+                    uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""
+                ),
                 tool=Tool(version="bench"),
                 node=Node(),
                 started_at=when,

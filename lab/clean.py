@@ -70,7 +70,9 @@ CLEAN: dict[str, Clean] = {
         ("nodejs",),
         8080,
     ),
-    "java": Clean("exec /usr/lib/jvm/java-*/bin/rmiregistry", ("default-jre-headless",), 1099),
+    "java": Clean(
+        "exec /usr/lib/jvm/default-java/bin/rmiregistry", ("default-jre-headless",), 1099
+    ),
     "nginx": Clean(
         "exec nginx -g 'daemon off; user app app;'",
         ("nginx-light", "sed"),
