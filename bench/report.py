@@ -1,4 +1,4 @@
-"""`python -m bench.report`: how long the report takes, its size, how soon a browser opens it.
+"""`python -m bench.report`: how long the report takes, how large it is, how soon it opens.
 
 And whether it stays silent: containers of ten kinds in which nobody broke in have no findings.
 """
@@ -28,7 +28,7 @@ from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
-from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Tool
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderFacts, Tool
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import ForensicsError
@@ -147,7 +147,7 @@ async def _write_many(folder: Path, changes: int) -> None:
         await bundle.add(spec, streamed({"method": "bench"}, "changes", _rows(changes)))
         await bundle.finish(
             Capture(
-                order=OrderRef(
+                order=OrderFacts(
                     uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""
                 ),
                 tool=Tool(version="bench"),
@@ -193,8 +193,8 @@ async def _capture(container: str, folder: Path, name: str) -> None:
 
 async def _report(bundle: Path) -> Report:
     page = bundle.with_suffix(".html")
-    program = Path(sys.executable).with_name("forensics")
-    command = [str(program), "report", str(bundle), "-o", str(page)]
+    program = str(Path(sys.executable).with_name("forensics"))
+    command = [program, "report", str(bundle), "-o", str(page)]
     begun = time.monotonic()
     ended = await anyio.run_process(command, check=False)
     seconds = time.monotonic() - begun

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from secrets import token_bytes
 from typing import Literal
 
 import anyio
 
+from collector.artifacts import node
 from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
@@ -54,6 +57,8 @@ class Attempt:
     """Containers that are read at the same time."""
     rate_limit: RateLimit = field(default_factory=RateLimit)
     """How fast they are read, all together."""
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    """With which digests of secrets are made."""
     captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
@@ -114,6 +119,10 @@ class Attempt:
             peers=len(self.order.targets),
             rate_limit=self.rate_limit,
             wanted=frozenset(self.order.artifacts),
+            deleted_budget=self.order.deleted_budget,
+            volumes=self.order.volumes,
+            digest_key=self.digest_key,
+            freeze=self.order.freeze,
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
@@ -140,6 +149,8 @@ class Attempt:
 
         The containers stand still meanwhile where the order says so.
         """
+        running = sum(capture.container.pid is not None for capture in self.captures)
+        self.bundle.meter.artifacts_total += node.files(self.order.artifacts, running)
         if not self.order.pause:
             await self._capture_kinds()
             return
@@ -161,9 +172,14 @@ class Attempt:
             )
 
     async def _capture_kinds(self) -> None:
-        for kind in KINDS:
-            if kind in self.order.artifacts:
-                await self._capture_kind(kind)
+        kinds = self.order.artifacts
+        async with task_group() as tasks:
+            for kind in KINDS:
+                if kind in kinds:
+                    await self._capture_kind(kind)
+                if kind is ArtifactKind.NETWORK:
+                    # Beside what is less volatile: the kernel takes its time, and no container's.
+                    tasks.start_soon(node.collect, self.captures, kinds, self.order.pod)
         for kind in self.order.artifacts:
             if kind not in {*KINDS, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"

@@ -18,7 +18,7 @@ from collector.node.host import describe_node, describe_tool
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, WorkOrder
 from forensics_core.bundle.layout import ORDER
-from forensics_core.bundle.manifest import Capture, OrderRef, Statement
+from forensics_core.bundle.manifest import Capture, OrderFacts, Statement
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import UsageError
 from forensics_core.pipeline.meter import Meter
@@ -78,17 +78,12 @@ async def capture(
         await attempt.capture_all()
     finished = await attempt.bundle.finish(
         Capture(
-            order=_reference(order, document),
-            pod=order.pod,
-            requester=order.requester,
-            reason=order.reason,
-            incident=order.incident,
+            order=OrderFacts.of(order, hashlib.sha256(document).hexdigest()),
             tool=describe_tool(),
             node=node,
             clocks=attempt.clocks(),
             started_at=attempt.started,
             finished_at=attempt.started,
-            requested=order.artifacts,
             containers=tuple(attempt.containers()),
         ),
         order.context,
@@ -113,13 +108,3 @@ async def _claim(bundle: BundleWriter, document: bytes) -> None:
         ArtifactSpec(ORDER, ArtifactKind.CONTEXT, None, "application/json"), one(document)
     )
     await bundle.probe(document)
-
-
-def _reference(order: WorkOrder, document: bytes) -> OrderRef:
-    return OrderRef(
-        uid=order.uid,
-        attempt=order.attempt,
-        sha256=hashlib.sha256(document).hexdigest(),
-        destination=order.destination,
-        bundle=order.bundle,
-    )

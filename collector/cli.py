@@ -35,8 +35,8 @@ STOPPED = (
 )
 
 
-def _rate(text: str) -> int:
-    """Return bytes a second; the type of an option."""
+def _size(text: str) -> int:
+    """Return bytes; the type of an option."""
     try:
         return parse_size(text)
     except ValueError as error:
@@ -72,7 +72,10 @@ class _GivenOptions(TypedDict):
     legal_hold: bool
     kms_key_id: str | None
     deadline: int
+    volumes: tuple[str, ...]
+    deleted_budget: int
     pause: bool
+    freeze: bool
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -118,7 +121,28 @@ class _GivenOptions(TypedDict):
     "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
 )
 @owner_option
+@click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="With this volume's content, be it secret; may be repeated.",
+)
+@click.option(
+    "--deleted-budget",
+    type=_size,
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Of files that only processes still hold, so much of each container.",
+)
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
+@click.option(
+    "--freeze/--no-freeze",
+    default=True,
+    show_default=True,
+    help="With memory: hold each process still while it is read, for 2 s at most.",
+)
 @click.option(
     "--runtime-endpoint",
     metavar="URL",
@@ -142,7 +166,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--rate",
-    type=_rate,
+    type=_size,
     default="0",
     envvar="FORENSICS_RATE",
     metavar="SIZE",
@@ -201,7 +225,10 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         encryption=Encryption(kms_key_id=key) if key else None,
         deadline=given["deadline"],
         pause=given["pause"],
+        freeze=given["freeze"],
         rate=rate,
+        volumes=given["volumes"],
+        deleted_budget=given["deleted_budget"],
     )
 
 

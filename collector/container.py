@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from secrets import token_bytes
 from typing import TypeVar
 
 import anyio
 
 from collector.documents import document
 from collector.files.changes import OpenLayers
+from collector.files.deletedarchive import Plan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
@@ -37,6 +40,8 @@ class Held:
     """A descriptor of the merged file system."""
     upper: HeldUpper | None = None
     """What the container wrote."""
+    deleted: Plan | None = None
+    """What only processes still have."""
 
 
 @dataclass(slots=True)
@@ -63,8 +68,20 @@ class ContainerCapture:
     """Containers that share the time until the deadline."""
     held: Held = field(default_factory=Held)
     """What was opened before anything was read."""
+    hidden: list[int] = field(default_factory=list)
+    """Processes that are its, though no listing of /proc has them."""
     wanted: frozenset[ArtifactKind] = frozenset()
     """The kinds of evidence that were asked for."""
+    deleted_budget: int = DELETED_BUDGET
+    """Bytes of deleted files that are stored."""
+    volumes: tuple[str, ...] = ()
+    """Volumes that were asked for by name, or by path in the container."""
+    digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    """With which digests of secrets are made: of all containers the same."""
+    freeze: bool = True
+    """Whether a process is held still while its memory is read."""
+    namespaces: dict[bytes, list[int]] = field(default_factory=dict)
+    """Its network namespaces, once they were looked for, with the processes that are in each."""
 
     @asynccontextmanager
     async def root(self) -> AsyncIterator[int]:

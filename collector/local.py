@@ -20,6 +20,7 @@ from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import Runtime, split_reference
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
+    DELETED_BUDGET,
     ArtifactKind,
     Compression,
     Encryption,
@@ -56,8 +57,16 @@ class CaptureOptions:
     encryption: Encryption | None = None
     deadline: int = 3600
     """Seconds for all of it."""
+    deleted_budget: int = DELETED_BUDGET
+    """Bytes of files without a name, which processes still hold, that are captured of each
+    container."""
+    volumes: Sequence[str] = ()
+    """Volumes whose content is captured though it is secret, or though no others were asked for:
+    by name, or by path in the container."""
     pause: bool = False
     """Hold running containers still meanwhile, for a minute at most."""
+    freeze: bool = True
+    """Hold each process still while its memory is read, for two seconds at most."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -104,6 +113,13 @@ async def make_order(
     runtime: Runtime, references: Sequence[str], to: str, options: CaptureOptions
 ) -> WorkOrder:
     """Look the containers up and return the order to capture them."""
+    if options.volumes and {ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES}.isdisjoint(
+        options.artifacts
+    ):
+        raise UsageError(
+            "Volumes are named, and are not captured with what was asked for",
+            hint="Ask for 'volumes', or for 'filesystem'",
+        )
     targets = [await _target(runtime, reference) for reference in references]
     uid = uuid4()
     return WorkOrder(
@@ -119,6 +135,9 @@ async def make_order(
         encryption=options.encryption,
         active_deadline_seconds=options.deadline,
         pause=options.pause,
+        deleted_budget=options.deleted_budget,
+        volumes=tuple(options.volumes),
+        freeze=options.freeze,
     )
 
 

@@ -19,6 +19,7 @@ from anyio import to_thread
 
 from forensics_core._internal.arguments import checked_arguments
 from forensics_core._internal.extras import how_to_install, needing
+from forensics_core.api.order import DELETED_BUDGET
 from forensics_core.errors import ForensicsError
 from forensics_core.models import (
     ArtifactKind,
@@ -44,6 +45,9 @@ async def capture_container(
     incident: str = "",
     reason: str = "",
     pause: bool = False,
+    freeze: bool = True,
+    volumes: Sequence[str] = (),
+    deleted_budget: int = DELETED_BUDGET,
     deadline: int = 3600,
     compression: Compression = Compression.ZSTD,
     retention: Retention | None = None,
@@ -55,7 +59,10 @@ async def capture_container(
 
     `to` is `s3://bucket[/prefix]`, `file:///folder` or a path; the bundle is in its folder
     `subpath/name`, where `name` is made of time and container unless given. `artifacts`: all but
-    volumes and memory. `pause` holds the containers still, for a minute at most. `deadline`:
+    volumes and memory. `volumes` are captured with their content though it is secret, or though no
+    others were asked for: by name, or by path in the container. Of files that only processes still
+    hold, `deleted_budget` bytes of each container are. `pause` holds the containers still, for a
+    minute at most; `freeze` each process while its memory is read, for 2 s at most. `deadline`:
     seconds for all of it; what there is by then is kept. `retention` and `encryption` are for S3,
     and `access` says how to reach it where the AWS variables do not. `progress` counts along.
 
@@ -70,6 +77,9 @@ async def capture_container(
         "incident": incident,
         "reason": reason,
         "pause": pause,
+        "freeze": freeze,
+        "volumes": volumes,
+        "deleted_budget": deleted_budget,
         "deadline": deadline,
         "compression": compression,
         "retention": retention,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -93,10 +94,11 @@ class Containerd:
         archive.unlink()
         return name
 
-    async def ctr(self, *arguments: str) -> str:
+    async def ctr(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> str:
         """Run containerd's own command in the namespace of the pods; return its output."""
         command = ["ctr", "--address", str(self.socket), "--namespace", NAMESPACE, *arguments]
-        done = await anyio.run_process(command, check=False, env={"PATH": SYSTEM_PATH})
+        env = {"PATH": SYSTEM_PATH}
+        done = await anyio.run_process(command, check=False, env=env, stdin=stdin)
         if done.returncode:
             raise LabError(f"ctr failed: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout.decode()
@@ -110,8 +112,12 @@ class Containerd:
         pod: str = "",
         tty: bool = False,
         binds: Mapping[str, Path] | None = None,
+        capabilities: Sequence[str] = (),
     ) -> str:
-        """Make a pod with one container in it, and return the container's ID."""
+        """Make a pod with one container in it, and return the container's ID.
+
+        `capabilities` are added to the runtime's default ones, without `CAP_`.
+        """
         config = self._pod_config(pod or f"web-{secrets.token_hex(3)}")
         made = await self._runtime("RunPodSandbox", make.RunPodRequest(config=config), make.PodId)
         mounts = [
@@ -127,7 +133,8 @@ class Containerd:
             tty=tty,
             linux=make.LinuxContainer(
                 security_context=make.ContainerSecurity(
-                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1)
+                    capabilities=make.Capability(add_capabilities=capabilities),
+                    namespace_options=make.NamespaceOption(network=HOST_NETWORK, pid=1),
                 )
             ),
         )
@@ -212,6 +219,18 @@ class Containerd:
             said = (done.stdout + done.stderr).decode(errors="replace")
             raise LabError(f"The script ended with {done.exit_code}: {said}")
         return done.stdout.decode(errors="replace")
+
+    async def exec_detached(self, container: str, *command: str, tty: bool = True) -> str:
+        """Begin an exec session that goes on, with a terminal of its own; return its ID."""
+        session = f"session-{secrets.token_hex(4)}"
+        options = ["--detach", "--exec-id", session, *(["--tty"] if tty else [])]
+        ours, theirs = os.openpty()  # ctr gives terminals only to who has one
+        try:
+            await self.ctr("tasks", "exec", *options, container, *command, stdin=theirs)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        return session
 
     async def _runtime(self, method: str, request: Message, answer: type[Answer]) -> Answer:
         async with open_channel(str(self.socket)) as channel:

@@ -192,6 +192,13 @@ class Engine:
             raise LabError(f"The script ended with {code}: {output.decode(errors='replace')}")
         return output.decode(errors="surrogateescape")
 
+    async def exec_detached(self, container: str, *command: str, tty: bool = True) -> str:
+        """Begin an exec session that goes on, with a terminal of its own; return its ID."""
+        async with self._handle(container) as handle:
+            run = await handle.exec([*command], tty=tty)
+            await run.start(detach=True)
+            return str(run.id)
+
     async def clean_up(self) -> None:
         """Remove every container and image that this engine's user made."""
         mine = {"label": [f"{LABEL}={self.run_id}"]}

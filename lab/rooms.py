@@ -181,21 +181,25 @@ def _functions(path: Path) -> Iterator[int]:
 def operator_floors(source: Path) -> int:
     """Return how many modules of the operator stand on each other at most."""
     folder = source / CORE / "operator"
-    there = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    arrows = {(path.stem, name) for path in folder.glob("*.py") for name in _imported(path, there)}
+    files = {path: _dotted(source, path) for path in folder.rglob("*.py")}
+    there = {name for path, name in files.items() if path.name != "__init__.py"}
+    arrows = {
+        (name, other) for path, name in files.items() for other in _imported(path) & there - {name}
+    }
     return 1 + max(_floors(dict.fromkeys(there, 1), arrows).values())
 
 
-def _imported(path: Path, there: set[str]) -> set[str]:
-    """Return the modules of the operator that one of them imports from."""
-    package = f"{CORE}.operator"
+def _dotted(source: Path, path: Path) -> str:
+    return ".".join(path.relative_to(source).with_suffix("").parts)
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the modules that one of them imports, or imports names from."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package + "."):
-            found.add((node.module or "").removeprefix(package + ".").partition(".")[0])
-    return (found & there) - {path.stem}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ import anyio
 from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.expected import ExpectedObject, check_object
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.manifest import Artifact
+from forensics_core.bundle.object_checks import check_object, discard
 from forensics_core.bundle.reader import BundleReader, open_bundle
 from forensics_core.bundle.seal import key_hint
 from forensics_core.bundle.verification import Verification
@@ -135,11 +136,7 @@ async def _pinned(bundle: BundleReader, expected: ExpectedObject) -> str | None:
         return None
     version = (await store.stat(expected.name)).version_id
     async with aclosing(store.read(expected.name, version)) as blocks:
-        problem = await check_object(blocks, expected, _discard)
+        problem = await check_object(blocks, expected, discard)
     if problem:
         raise VerificationError(f"{bundle.url} does not verify: {problem}")
     return version
-
-
-async def _discard(_: bytes) -> None:
-    """Take a block that is only hashed."""

@@ -18,7 +18,7 @@ from forensics_core.bundle.manifest import (
     Flag,
     Node,
     NotCaptured,
-    OrderRef,
+    OrderFacts,
     Tool,
 )
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, FinishedBundle, SourceNotes
@@ -77,7 +77,7 @@ def capture(url: str = "file:///x/y") -> Capture:
     destination, _, bundle = url.rpartition("/")
     when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
     return Capture(
-        order=OrderRef(
+        order=OrderFacts(
             uid=UUID(int=0x4F2A), attempt=1, sha256="0" * 64, destination=destination, bundle=bundle
         ),
         tool=Tool(version="0.1.0"),
@@ -86,6 +86,11 @@ def capture(url: str = "file:///x/y") -> Capture:
         finished_at=when,
         containers=(Container(name="web", container_id="docker://4f2a"),),
     )
+
+
+def of_order(capture: Capture, **facts: Any) -> Capture:
+    """Return the predicate with other facts of its order."""
+    return capture.model_copy(update={"order": capture.order.model_copy(update=facts)})
 
 
 def context_file() -> ContextFile:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from collector.artifacts import diff, inspect, logs, mounts, network, processes
+from collector.artifacts import diff, inspect, logs, memory, mounts, network, processes
 from collector.container import ContainerCapture
 from forensics_core.api.order import ArtifactKind
 
@@ -28,11 +28,15 @@ class Kind:
 
 
 KINDS: dict[ArtifactKind, Kind] = {
-    ArtifactKind.PROCESSES: Kind(processes.collect, cuttable=True),
+    ArtifactKind.PROCESSES: Kind(processes.collect, files=4, cuttable=True),
     ArtifactKind.NETWORK: Kind(network.collect),
+    # After the tables, which are read in a moment and gone as soon.
+    ArtifactKind.MEMORY: Kind(memory.collect, files=2, cuttable=True),
     ArtifactKind.DIFF: Kind(diff.collect, cuttable=True),
     # With all that is mounted on top: one tree.
     ArtifactKind.FILESYSTEM: Kind(mounts.collect, files=7, cuttable=True),
+    # With the file system, where that is captured.
+    ArtifactKind.VOLUMES: Kind(mounts.collect_volumes, files=0, cuttable=True),
     ArtifactKind.LOGS: Kind(logs.collect, cuttable=True),
     ArtifactKind.INSPECT: Kind(inspect.collect, files=2),
 }

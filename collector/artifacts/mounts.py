@@ -1,29 +1,35 @@
 """What is mounted in a container: `mounts.json`, and in `mounts.tar.zst` what could be read of it.
 
 File systems in memory, /dev/shm among them, and the few files that a runtime makes for each
-container (/etc/hosts) are archived, with the paths that they have in the container. Every other
-mount is listed in `notCaptured`, by path, type and source: its files are in no archive.
+container (/etc/hosts) are archived, with the paths that they have in the container. So are volumes
+where they were asked for; of those that hold secrets only names and keyed digests are kept, in
+`mounts.json`, unless they were asked for by name. Every other mount is listed in `notCaptured`, by
+path, type and source: its files are in no archive.
 
 Shape: `{"method": "mountinfo", "mounts": [{"path": "/etc/hosts", "type": "ext4", "state":
 "captured", ...}]}`. `state` is `root` for the container's own file system, `kernel` for views of
-the kernel that hold no files, `captured`, or `missing`.
+the kernel that hold no files, `captured`, `partial`, `listed` for the names and digests, or
+`missing`. With one that is listed, `digest` and `digestKey` (hexadecimal) say of all how they were
+made. The key lies here, and not in the manifest: a manifest travels alone, into tickets and seals,
+this file only with the evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-
-from anyio import to_thread
 
 from collector.artifacts import filesystem
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
-from collector.files.mountarchive import Loss, MountArchive, Top
+from collector.files.mountarchive import Loss, Top
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
 from collector.files.mountplan import Fate, Planned, State, plan
+from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
+from collector.files.volumes import Wishes
+from collector.files.withheld import ALGORITHM, WithheldList
 from collector.gaps import deleted
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
@@ -33,10 +39,8 @@ from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import MOUNTS, MOUNTS_INDEX, MOUNTS_LOOKUP
-from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import SourceNotes, shortened
+from forensics_core.bundle.writer import shortened
 from forensics_core.errors import ContainerGone, DestinationError, ForensicsError, UsageError
-from forensics_core.storage.objects import Buffer
 
 NAME = "mounts.tar"
 METHOD = "mounts"
@@ -44,6 +48,10 @@ MAX_TOPS = 256
 """Mounts in the archive: each is open all the time, so that nobody can replace it."""
 TIMEOUT = 30.0
 """Seconds that looking at all mounts may take."""
+PATIENCE = 10.0
+"""Seconds that opening one volume may take."""
+_KINDS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
+_LACKING = frozenset({State.MISSING, State.PARTIAL, State.LISTED})
 MAX_GAPS = 400
 """Mounts that are listed one by one in the manifest; the rest are counted there, and are in
 `mounts.json`."""
@@ -51,6 +59,19 @@ MAX_GAPS = 400
 
 async def collect(capture: ContainerCapture) -> None:
     """Store the mounts, which go with the container's processes, and then its file system."""
+    await _collect(capture)
+    if ArtifactKind.PROCESSES not in capture.wanted:
+        await _capture_deleted(capture)
+    await filesystem.collect(capture)
+
+
+async def collect_volumes(capture: ContainerCapture) -> None:
+    """Store the mounts, where `collect` has not done it with the file system."""
+    if ArtifactKind.FILESYSTEM not in capture.wanted:
+        await _collect(capture)
+
+
+async def _collect(capture: ContainerCapture) -> None:
     try:
         await _capture_mounts(capture)
     except (DestinationError, UsageError):
@@ -59,10 +80,10 @@ async def collect(capture: ContainerCapture) -> None:
         told = isinstance(error, ForensicsError | OSError)
         reason = error.reason if isinstance(error, Unavailable) else "Unreadable"
         message = str(error) if told else f"{type(error).__name__}: {error}"
-        capture.record_gap("mounts", reason, f"What is mounted could not be read: {message}")
-    if ArtifactKind.PROCESSES not in capture.wanted:
-        await _capture_deleted(capture)
-    await filesystem.collect(capture)
+        message = f"What is mounted could not be read: {message}"
+        capture.record_gap("mounts", reason, message)
+        if ArtifactKind.VOLUMES in capture.wanted:
+            capture.record_gap(ArtifactKind.VOLUMES, reason, message)
 
 
 async def _capture_deleted(capture: ContainerCapture) -> None:
@@ -75,24 +96,80 @@ async def _capture_deleted(capture: ContainerCapture) -> None:
 async def _capture_mounts(capture: ContainerCapture) -> None:
     seen, state = await _survey(capture)
     container, remote = capture.container, capture.runtime.machine is None
-    planned = plan(seen, declared(container), state, remote=remote)
+    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    planned = plan(seen, declared(container), state, remote=remote, wishes=wishes)
+    archived = False
     with ExitStack() as stack:
         wanted = [each for each in planned if each.to_read]
         points = frozenset(each.path for each in seen.mounts if each.space == seen.mounts[0].space)
-        opening = (stack, wanted, capture.runtime.machine, points)
-        tops = await run_abandonable(TIMEOUT, "mounts", _open_all, *opening)
-        if tops:
-            archive = MountArchive()
-            whole = await store(capture, archive, tops)
-            for each in wanted:
-                if each.to_read:
-                    _judge(each, archive, whole)
-    document: dict[str, object] = {
-        "method": "mountinfo" if seen.spaces else "runtime",
-        "mounts": _rows(planned),
-    }
-    await capture.add_json(MOUNTS, ArtifactKind.FILESYSTEM, document, method=METHOD)
+        tops = await _open_wanted(stack, wanted, capture.runtime.machine, points)
+        await _list_withheld(capture, tops)
+        if tops := [(each, top) for each, top in tops if each.state is State.CAPTURED]:
+            archived = await _archive(capture, tops)
+    document: dict[str, object] = {"method": "mountinfo" if seen.spaces else "runtime"}
+    if any(each.files is not None for each in planned):
+        document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
+    document["mounts"] = _rows(planned)
+    kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
+    await capture.add_json(MOUNTS, kind, document, method=METHOD)
     _account(capture, seen, planned)
+    if wishes.every and not archived:
+        _account_volumes(capture, planned)
+
+
+async def _open_wanted(
+    stack: ExitStack, wanted: Sequence[Planned], machine: Host | None, points: frozenset[bytes]
+) -> list[tuple[Planned, Top]]:
+    """Open what is to be read: volumes one by one, since any of them may never answer."""
+    plain = [each for each in wanted if not each.volume]
+    steps = [plain, *([each] for each in wanted if each.volume)]
+    tops: list[tuple[Planned, Top]] = []
+    for step in filter(None, steps):
+        limit = TIMEOUT if step is plain else PATIENCE
+        opening = (stack, step, machine, points, MAX_TOPS - len(tops))
+        try:
+            tops += await run_abandonable(limit, "mounts", _open_all, *opening)
+        except Unavailable as hung:
+            if step is plain:
+                raise
+            step[0].fate = Fate(State.MISSING, hung.reason, f"It could not be opened: {hung}")
+    return tops
+
+
+async def _list_withheld(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]]) -> None:
+    """List what is in volumes whose content stays out of the bundle."""
+    listing = WithheldList(key=capture.digest_key)
+    for each, top in tops:
+        if each.state is not State.LISTED:
+            continue
+        begin = len(listing.rows)
+        try:
+            await run_abandonable(TIMEOUT, "a volume", _exhaust, listing, top)
+        except Unavailable as hung:
+            listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
+            each.fate = Fate(State.MISSING, hung.reason, f"It could not be listed: {hung}")
+        each.files = list(listing.rows[begin:])
+        if (loss := listing.losses.get(top.path)) and loss.missing.total:
+            message = f"{each.fate.message}. Not all of it was read: {loss.why}"
+            each.fate = Fate(State.LISTED, each.fate.reason, message)
+
+
+def _exhaust(listing: WithheldList, top: Top) -> None:
+    for _ in listing.blocks([top]):
+        pass
+
+
+async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]]) -> bool:
+    """Store what is open; return whether a volume is in it."""
+    stream = MountStream()
+    # What is gone with the container comes first.
+    order = sorted((top for _, top in tops), key=lambda top: top.volume)
+    volumes = any(top.volume for top in order)
+    kind = ArtifactKind.VOLUMES if volumes else ArtifactKind.FILESYSTEM
+    whole = await store(capture, stream, order, kind)
+    for each, _ in tops:
+        _judge(each, stream, whole)
+    return volumes
 
 
 async def _survey(capture: ContainerCapture) -> tuple[Survey, str]:
@@ -123,16 +200,20 @@ def _look(first: int, key: str) -> Survey:
 
 
 def _open_all(
-    stack: ExitStack, wanted: Sequence[Planned], machine: Host | None, points: frozenset[bytes]
-) -> list[Top]:
+    stack: ExitStack,
+    wanted: Sequence[Planned],
+    machine: Host | None,
+    points: frozenset[bytes],
+    most: int = MAX_TOPS,
+) -> list[tuple[Planned, Top]]:
     """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`."""
-    tops: list[Top] = []
+    tops: list[tuple[Planned, Top]] = []
     for each in wanted:
-        if len(tops) >= MAX_TOPS:
+        if len(tops) >= most:
             each.fate = Fate(State.MISSING, "TooMany", f"{MAX_TOPS} mounts are archived at most")
             continue
         try:
-            tops.append(stack.enter_context(_open(each, machine, points)))
+            tops.append((each, stack.enter_context(_open(each, machine, points))))
         except OSError as error:
             why = error.strerror or str(error)
             each.fate = Fate(State.MISSING, "Unreadable", f"It could not be opened: {why}")
@@ -141,53 +222,51 @@ def _open_all(
 
 @contextmanager
 def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[Top]:
+    volume = each.volume is not None
     if each.seen:
         with open_uncovered(each.seen) as place:
-            yield Top(each.path, place, each.seen.is_file, points)
+            yield Top(each.path, place, each.seen.is_file, points, volume)
     elif machine:
         with opened(machine.open(each.source)) as place:
-            yield Top(each.path, place, single=True)
+            yield Top(each.path, place, single=not volume, volume=volume)
     else:
         raise OSError("the runtime's machine is not in reach")
 
 
-async def store(capture: ContainerCapture, archive: MountArchive, tops: Sequence[Top]) -> bool:
+async def store(
+    capture: ContainerCapture,
+    stream: MountStream,
+    tops: Sequence[Top],
+    kind: ArtifactKind = ArtifactKind.FILESYSTEM,
+) -> bool:
     """Store the archive and its index; return whether there was time for all of it."""
-    notes, blocks = SourceNotes(), archive.blocks(tops)
-
-    async def stream() -> AsyncIterator[Buffer]:
-        while (block := await to_thread.run_sync(next, blocks, None)) is not None:
-            if archive.changed.total:
-                notes.flags.add(Flag.CHANGED_WHILE_READ)
-            if any(loss.missing.total for loss in archive.losses.values()):
-                notes.flags.add(Flag.TRUNCATED)
-            yield block
-
-    async with indexed(capture, notes, names=(MOUNTS_INDEX, MOUNTS_LOOKUP)) as index:
+    notes, names = stream.notes, (MOUNTS_INDEX, MOUNTS_LOOKUP)
+    async with indexed(capture, notes, names=names, kind=kind) as index:
         in_time = await capture.add(
             NAME,
-            ArtifactKind.FILESYSTEM,
-            stream(),
+            kind,
+            stream.blocks(tops),
             method=METHOD,
             media_type="application/x-tar",
             notes=notes,
             compression=capture.compression,
             taps=[index],
         )
-    if archive.sockets:
-        message = f"A tar archive cannot hold sockets: {archive.sockets} in mounts are left out"
+    if stream.sockets:
+        message = f"A tar archive cannot hold sockets: {stream.sockets} in mounts are left out"
         capture.record_gap("sockets in mounts", "NotSupported", message, requested=False)
     return in_time
 
 
-def _judge(each: Planned, archive: MountArchive, whole: bool) -> None:
+def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
     """Take back what was promised of a mount that was not read, or not all of it."""
     loss = archive.losses.get(each.path, Loss())
     if not whole and each.path not in archive.done:
         each.fate = Fate(State.PARTIAL, "Deadline", "There was no time for all of it")
     elif loss.missing.total:
         message = f"Not all of it was read: {loss.why}. Missing: {loss.missing}"
-        each.fate = Fate(State.PARTIAL, "TooLarge" if loss.size else "Unreadable", message)
+        reason = "TooLarge" if loss.size else "Unreadable"
+        each.fate = Fate(State.PARTIAL, "Hung" if loss.hung else reason, message)
         each.size = loss.size or None
 
 
@@ -195,21 +274,52 @@ def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
     return [each.row() for each in planned]
 
 
-def _account(capture: ContainerCapture, seen: Survey, planned: Iterable[Planned]) -> None:
+def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
+    """Whether something that was asked for is missing, and no rule has it so."""
+    if each.volume is None or each.fate.state is State.LISTED:
+        return False
+    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    return wishes.wants(each.path, each.volume)
+
+
+def _account_names(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
+    """Record which of the volumes that were asked for by name there are not."""
+    found = [(each.path, each.volume) for each in planned if each.volume]
+    for name in dict.fromkeys(capture.volumes):
+        if not any(Wishes(named=frozenset({name})).names(*each) for each in found):
+            message = "No volume of the container has this name, or lies at this path"
+            capture.record_gap(f"volume {shortened(name)}", "NotFound", message)
+
+
+def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
+    """Say why there is no archive of volumes, though they were asked for."""
+    volumes = [each for each in planned if each.volume]
+    if not volumes:
+        message = "Nothing is mounted in the container that is a volume"
+        capture.record_gap(ArtifactKind.VOLUMES, "NoVolume", message, requested=False)
+    elif all(each.fate.state is State.LISTED for each in volumes):
+        message = f"Every volume of the container is listed in {MOUNTS}, without its content"
+        capture.record_gap(ArtifactKind.VOLUMES, "Withheld", message, requested=False)
+    else:
+        message = f"No volume of the container was captured; {MOUNTS} says why of each"
+        capture.record_gap(ArtifactKind.VOLUMES, "Unreadable", message)
+
+
+def _account(capture: ContainerCapture, seen: Survey, planned: Sequence[Planned]) -> None:
     """List what is not in an archive, one gap a mount."""
-    asked = ArtifactKind.VOLUMES in capture.wanted
-    missing = [each for each in planned if each.fate.state in {State.MISSING, State.PARTIAL}]
+    missing = [each for each in planned if each.fate.state in _LACKING]
     for each in missing[:MAX_GAPS]:
         capture.record_gap(
             f"mount {shortened(readable(each.path))}",
             each.fate.reason,
             each.fate.message,
-            requested=each.fate.asked or (asked and each.volume),
+            requested=each.fate.asked or _is_partial(capture, each),
             **each.facts(),
         )
     if more := len(missing) - MAX_GAPS + seen.more if len(missing) > MAX_GAPS else seen.more:
         message = f"{more} further mounts were not read; {MOUNTS} lists the first of them"
         capture.record_gap("mounts, the rest", "TooMany", message, requested=False)
+    _account_names(capture, planned)
     for root in seen.chrooted:
         message = (
             f"Every process of a mount namespace has its root at {readable(root)}: what is mounted "

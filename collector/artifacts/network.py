@@ -163,6 +163,7 @@ async def collect(capture: ContainerCapture) -> None:
 async def store(capture: ContainerCapture, numbers: list[int]) -> None:
     """Store the tables of every network namespace that these processes are in."""
     spaces = await run_abandonable(TIMEOUT, "the network's namespaces", _find_spaces, numbers)
+    capture.namespaces = spaces.members
     reading = _Reading(capture, spaces)
     await capture.add(
         "network.json",

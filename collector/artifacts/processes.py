@@ -2,11 +2,16 @@
 
 Shape: `{"method": "proc", "clockTicks": 100, "processes": [...]}`, one row a process. A value that
 may hold any bytes is spelled as in `collector.documents`. `exeSha256` is of the program that
-it runs, deleted or not, and null where that took too long. Files of /proc that were cut are listed
+it runs, deleted or not, and null where that took too long; `executables` are all files that it has
+mapped as code, that program and its libraries, each with `path`, `device`, `inode` and `sha256`.
+`deletedFiles` says of what it holds in which place, and nobody else has any more, which member of
+`deleted.tar` it is: `{"fd/5": "1234/exe"}`. Files of /proc that were cut are listed
 in the row's `truncated`, and under `notCaptured`; a process that could not be read has nothing but
 `pid` and `unreadable`. Lists of arguments that are not ordinary are spelled as in
 `collector.documents`. A long table of mounts is in one row; the others that see the same
-have `mountinfoOf`, the process whose row it is.
+have `mountinfoOf`, the process whose row it is. `foundBy` says by which ways a process was found,
+and `hiddenBy` what keeps it from those who look for it. `ancestors` are the node's processes above;
+`numbersUntried` counts the numbers that there was no time to look for processes under.
 """
 
 from __future__ import annotations
@@ -16,15 +21,19 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from anyio import to_thread
 
+from collector.artifacts import execs, procarchive
+from collector.artifacts.found import Found, lack, search
 from collector.container import ContainerCapture
 from collector.documents import Names, streamed
 from collector.gaps import deleted
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import Patience, run_abandonable
 from collector.node.process_row import Room, Row, describe
 from collector.node.procfs import Process, companions
+from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -39,6 +48,8 @@ MAX_CUT = 200
 """Files that were cut and are named one by one in the manifest."""
 HANGING = 60.0
 """Seconds that all processes that hang may cost."""
+MAX_ENTERED = 500
+"""Processes that were started from outside and are told in `execs.json`."""
 
 
 @dataclass(slots=True)
@@ -46,6 +57,7 @@ class _Reading:
     """One round through a container's processes."""
 
     capture: ContainerCapture
+    found: Found
     notes: SourceNotes = field(default_factory=SourceNotes)
     room: Room = field(default_factory=Room)
     hung: Names = field(default_factory=Names)
@@ -55,7 +67,11 @@ class _Reading:
     cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
-    _spent: float = 0
+    refused: Names = field(default_factory=Names)
+    """Processes of which this process may not read all."""
+    entered: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Those that were started from outside, with a summary of each."""
+    patience: Patience = field(default_factory=lambda: Patience(TIMEOUT, LEAST, HANGING))
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -63,9 +79,14 @@ class _Reading:
                 self.missed = len(numbers) - position
                 break
             row = await self._row(number)
+            if row:
+                row |= self.found.facts(number)
+            if row and row["entered"] and len(self.entered) < MAX_ENTERED:
+                self.entered[number] = execs.summary(row)
             if row and "exe" in row:
                 # Apart from the row: a large program must not make its process seem to hang.
-                row["exeSha256"] = await self.programs.digest(number) or None
+                row |= await self.programs.describe(number)
+                row["deletedFiles"] = deleted.held_by(self.capture, number)
             if row:
                 text = json.dumps(row, ensure_ascii=False)
                 self.room.left -= len(text)
@@ -75,13 +96,15 @@ class _Reading:
             self.notes.flags.add(Flag.TRUNCATED)
 
     async def _row(self, number: int) -> Row | None:
-        seconds = TIMEOUT if self._spent < HANGING else LEAST
         try:
-            row = await run_abandonable(seconds, f"process {number}", read_row, number, self.room)
+            what, seconds = f"process {number}", self.patience.now
+            row = await run_abandonable(seconds, what, read_row, number, self.room)
         except Unavailable as hung:
-            self._spent += seconds
+            self.patience.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
+        if row and "refused" in row:
+            self.refused.add(f"{number} ({', '.join(row['refused'])})")
         for name in (row or {}).get("truncated", ()):
             self._note_cut(number, name, (row or {}).get(name))
         return row
@@ -99,6 +122,12 @@ class _Reading:
             self.capture.record_gap(
                 f"{NAME}, details", "Hung", f"/proc said nothing of {self.hung}"
             )
+        if self.refused.total:
+            message = (
+                f"This process may not read all of {self.refused}. It needs root's rights, with "
+                "the capability SYS_PTRACE, where no policy stands against it"
+            )
+            self.capture.record_gap(f"{NAME}, parts", "NotPermitted", message)
         for pid, name, size in self.cut:
             message = f"/proc/{pid}/{name} was longer than what is kept of it"
             facts = {} if size is None else {"size": size}
@@ -112,12 +141,18 @@ class _Reading:
 
 async def collect(capture: ContainerCapture) -> None:
     """Store what /proc tells of each process; one that ends meanwhile is left out."""
-    numbers = await members(capture, ArtifactKind.PROCESSES)
-    if not numbers:
+    found = await search(capture)
+    if found is None:
         return
-    reading = _Reading(capture)
+    numbers = sorted(found.members.found)
+    reading = _Reading(capture, found)
     await deleted.account(capture, numbers, reading.programs)
-    head = {"method": METHOD, "clockTicks": os.sysconf("SC_CLK_TCK")}
+    head = {
+        "method": METHOD,
+        "clockTicks": os.sysconf("SC_CLK_TCK"),
+        "numbersUntried": found.members.untried,
+        "ancestors": found.ancestors,
+    }
     await capture.add(
         NAME,
         ArtifactKind.PROCESSES,
@@ -127,7 +162,12 @@ async def collect(capture: ContainerCapture) -> None:
         notes=reading.notes,
         whole=True,
     )
+    await deleted.store(capture)
     reading.account()
+    found.account(capture)
+    await execs.store(capture, found.told, reading.entered)
+    tree = ProcTree(reading.room.contents)
+    await procarchive.store(capture, tree, found.family, numbers, reading.patience)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
@@ -141,13 +181,11 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
             found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        capture.record_gap(kind, why.reason, str(why), requested=why.reason != "NotRunning")
+        lack(capture, kind, why)
         return []
     if not found:
-        capture.record_gap(
-            kind, "NotRunning", "The container ended during the capture", requested=False
-        )
-    return found
+        lack(capture, kind)
+    return sorted({*found, *capture.hidden}) if found else []
 
 
 def read_row(number: int, room: Room | None = None) -> Row | None:
@@ -155,7 +193,10 @@ def read_row(number: int, room: Room | None = None) -> Row | None:
     try:
         with Process.open(number) as process:
             row = describe(process, room)
-            return {**row, "truncated": process.cut} if process.cut else row
+            if room:
+                room.account(process)
+            lacks = {"truncated": process.cut, "refused": process.refused}
+            return row | {name: what for name, what in lacks.items() if what}
     except OSError:
         return None
     except (ValueError, LookupError) as error:

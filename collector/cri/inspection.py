@@ -7,10 +7,11 @@ it, `info` whatever the runtime adds when asked to be verbose, `sandbox` the pod
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
@@ -92,6 +93,34 @@ def log_path(container: ContainerInfo) -> str:
 def image_document(said: cri.ImageStatusResponse) -> bytes:
     """Return what the runtime says of an image, as JSON."""
     return document({"status": plain(said.image), "info": _decoded(said)})
+
+
+_DETAILS = "runc.v1.ProcessDetails"
+"""The type in which runc's shim names the exec session that a process was started by."""
+
+
+def exec_sessions(said: containerd.ListPidsResponse) -> list[tuple[int, str]]:
+    """Return the process and the ID of each exec session whose first process lives."""
+    found: list[tuple[int, str]] = []
+    for process in said.processes:
+        if process.info.type_url.endswith(_DETAILS):
+            with suppress(DecodeError):
+                told = containerd.ProcessDetails.FromString(process.info.value)
+                found += [(process.pid, told.exec_id)] if told.exec_id else []
+    return found
+
+
+def exec_session(pid: int, process: containerd.Process) -> dict[str, Any]:
+    """Return an exec session from what containerd says of it; it does not tell the command."""
+    return {
+        "id": process.id,
+        "pid": pid,
+        "running": process.status == containerd.TASK_RUNNING,
+        "terminal": process.terminal,
+        "command": None,
+        "user": None,
+        "said": plain(process),
+    }
 
 
 def specification(info: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from collector.runtimes.runtime import (
     ContainerInfo,
     Listed,
     LogStream,
+    ToldProcesses,
     Unavailable,
     split_reference,
 )
@@ -37,6 +38,8 @@ _RUNTIME = "runtime.v1.RuntimeService"
 _IMAGES = "runtime.v1.ImageService"
 _SNAPSHOTS = "containerd.services.snapshots.v1.Snapshots"
 _TASKS = "containerd.services.tasks.v1.Tasks"
+MAX_EXECS = 200
+"""Exec sessions of one container that are asked for."""
 NAMESPACE = "k8s.io"
 """Where the CRI plugin keeps its containers in containerd."""
 
@@ -128,6 +131,10 @@ class CriRuntime:
             f"{self.scheme} itself makes no archive of '{container.name}'", reason="NotSupported"
         )
 
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Raise `Unavailable`: the CRI tells events as they come, and keeps none."""
+        raise Unavailable(f"{self.scheme} keeps no events of before", reason="NotSupported")
+
     @asynccontextmanager
     async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
         """Open the layers that containerd's snapshotter, or CRI-O's storage, keeps."""
@@ -161,6 +168,20 @@ class CriRuntime:
         """Return nothing: there is nothing to compare with."""
         return ""
 
+    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+        """Return what containerd says of the container's processes; CRI-O says nothing."""
+        if not self._containerd:
+            return ToldProcesses()
+        request = containerd.ListPidsRequest(container_id=container.key)
+        said = await self._channel.call(
+            f"{_TASKS}/ListPids", request, containerd.ListPidsResponse, namespace=NAMESPACE
+        )
+        execs = []
+        for pid, key in inspection.exec_sessions(said)[:MAX_EXECS]:
+            if task := await self._task(container.key, key):
+                execs.append(inspection.exec_session(pid, task))
+        return ToldProcesses(tuple(each.pid for each in said.processes), tuple(execs))
+
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""
         return await view.local_process(container)
@@ -191,8 +212,8 @@ class CriRuntime:
         task = await self._task(key) if self._containerd else None
         return inspection.describe(self.scheme, said, sandbox, task)
 
-    async def _task(self, key: str) -> containerd.Process | None:
-        request = containerd.GetTaskRequest(container_id=key)
+    async def _task(self, key: str, session: str = "") -> containerd.Process | None:
+        request = containerd.GetTaskRequest(container_id=key, exec_id=session)
         try:
             said = await self._channel.call(
                 f"{_TASKS}/Get", request, containerd.GetTaskResponse, namespace=NAMESPACE

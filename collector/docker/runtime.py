@@ -14,8 +14,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from urllib.parse import quote
 
 import aiohttp
@@ -23,7 +23,7 @@ from aiodocker import Docker
 from anyio import to_thread
 
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, listed, refusal, unreachable
+from collector.docker.answers import described, exec_session, listed, refusal, unreachable
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -39,6 +39,7 @@ from collector.runtimes.runtime import (
     ContainerInfo,
     Listed,
     LogStream,
+    ToldProcesses,
     Unavailable,
     refuse_sandboxed,
     split_reference,
@@ -53,6 +54,8 @@ from forensics_core.errors import (
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 DEFAULT_HOST = f"unix://{DEFAULT_SOCKET}"
+MAX_EXECS = 200
+"""Exec sessions of one container that are asked for."""
 READ_BUFFER = 1024 * 1024
 """Bytes of an answer that may wait to be read."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
@@ -235,6 +238,26 @@ class DockerRuntime:
     async def _storage(self, container: ContainerInfo) -> view.Storage:
         self._require_local()
         return await to_thread.run_sync(storage, container, self._machine)
+
+    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+        """Return the engine's exec sessions; it forgets those that ended some minutes ago."""
+        with self._understanding():
+            said = json.loads(await self._read(f"containers/{container.key}/json"))
+            keys = [str(key) for key in said.get("ExecIDs") or ()]
+        found = []
+        for key in keys[:MAX_EXECS]:
+            with suppress(ContainerGone), self._understanding():
+                found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
+        return ToldProcesses(execs=tuple(found))
+
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Return what the engine remembers, which is its last 256 events, of all containers."""
+        with self._understanding(ContainerGone):
+            now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
+        since, until = stamp(now - seconds * 10**9), stamp(now)
+        wanted = json.dumps({"container": [container.key for container in containers]})
+        query = f"since={since}&until={until}&filters={quote(wanted, safe='')}"
+        return await self._read(f"events?{query}")
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""

@@ -14,11 +14,10 @@ import os
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
-from typing import Any
 
 from collector.files.safe_open import open_strictly
 from collector.files.sockets import decimal
+from collector.files.statx import statx_function
 from forensics_core.tarindex.member import Member
 
 _FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")
@@ -75,7 +74,7 @@ class Details:
             member.attributes = [name for bit, name in ATTRIBUTES.items() if attributes & bit]
 
     def _ask(self, name: bytes) -> bool:
-        statx = _statx()
+        statx = statx_function()
         return bool(statx) and not statx(self._place, name, _FLAGS, _BASIC | _BIRTH, self._buffer)
 
     def _enter(self, folder: bytes) -> None:
@@ -104,13 +103,3 @@ async def detailed(root: int) -> AsyncIterator[Details]:
 
 
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@cache
-def _statx() -> Any:
-    """Return the function of the C library; None where that is too old to have it."""
-    function = getattr(ctypes.CDLL(None), "statx", None)
-    if function:
-        numbers = ctypes.c_int, ctypes.c_uint
-        function.argtypes = [numbers[0], ctypes.c_char_p, *numbers, ctypes.c_void_p]
-    return function

@@ -34,23 +34,26 @@ async def indexed(
     archive: SourceNotes,
     enrich: Callable[[Member], None] | None = None,
     names: tuple[str, str] = (ROOTFS_INDEX, ROOTFS_LOOKUP),
+    kind: ArtifactKind = ArtifactKind.FILESYSTEM,
 ) -> AsyncIterator[TarIndex]:
     """Store what the index finds in the block, then the table that finds rows by path.
 
     Nothing of either is kept if the block fails. `archive` is flagged as truncated where it has no
-    end. `enrich` adds to each member what no archive holds; `names` are those of index and table.
+    end. `enrich` adds to each member what no archive holds; `names` are those of index and table,
+    which are artifacts of this `kind`.
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
     index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
     notes, lookup = SourceNotes(), list[bytes]()
     async with inlet, task_group() as tasks:
-        tasks.start_soon(_store_rows, capture, names[0], inlet, notes, lookup)
+        label = _label(capture, names[0], kind)
+        tasks.start_soon(_store_rows, capture, label, inlet, notes, lookup)
         async with outlet:
             yield index
             await index.close()
             if index.damage:
                 notes.flags.add(Flag.TRUNCATED)
-    await capture.bundle.add(_label(capture, names[1]), _each(lookup))
+    await capture.bundle.add(_label(capture, names[1], kind), _each(lookup))
     capture.added += 1
     if index.damage:
         message = f"{names[0]} ends after {index.rows} members: {index.damage}"
@@ -59,7 +62,7 @@ async def indexed(
 
 async def _store_rows(
     capture: ContainerCapture,
-    name: str,
+    label: ArtifactSpec,
     inlet: MemoryObjectReceiveStream[Chunk],
     notes: SourceNotes,
     lookup: list[bytes],
@@ -69,14 +72,14 @@ async def _store_rows(
             lookup.append(chunk.lookup)
             yield chunk.data
 
-    await capture.bundle.add(_label(capture, name), frames(), notes, framed=True)
+    await capture.bundle.add(label, frames(), notes, framed=True)
     capture.added += 1
 
 
-def _label(capture: ContainerCapture, name: str) -> ArtifactSpec:
+def _label(capture: ContainerCapture, name: str, kind: ArtifactKind) -> ArtifactSpec:
     return ArtifactSpec(
         container_file(capture.name, name),
-        ArtifactKind.FILESYSTEM,
+        kind,
         capture.name,
         "application/zstd",
         METHOD,

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from collector.documents import Names, readable
-from collector.files import pax
+from collector.files import pax, sparse
 from collector.files.mounted import entries
 from collector.files.safe_open import (
     FOLDER,
@@ -29,9 +29,10 @@ from collector.files.safe_open import (
     open_strictly,
     opened,
 )
+from collector.node.abandonable import raise_if_abandoned
 
 MAX_BYTES = 1024 * 1024 * 1024
-"""Bytes of files in one archive, all mounts together, holes included."""
+"""Bytes of data in one archive, all mounts together."""
 MAX_ENTRIES = 200_000
 """Members of one archive."""
 MAX_PATH = 16 * 1024
@@ -53,6 +54,8 @@ class Top:
     """Whether it has to be a regular file."""
     points: frozenset[bytes] = frozenset()
     """Where in the container other mounts lie."""
+    volume: bool = False
+    """Whether it counts among the volumes."""
 
 
 @dataclass(slots=True)
@@ -64,6 +67,8 @@ class Loss:
     """Bytes of the files that are missing."""
     why: str = ""
     """Why the first is."""
+    hung: bool = False
+    """Whether the file system stopped answering."""
 
     def add(self, name: bytes, size: int, why: str) -> None:
         """Note one file or directory."""
@@ -78,6 +83,8 @@ class MountArchive:
 
     room: int = MAX_BYTES
     members: int = MAX_ENTRIES
+    limits: tuple[int, int] = MAX_BYTES, MAX_ENTRIES
+    """What both were at the beginning, for messages."""
     losses: dict[bytes, Loss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
@@ -87,16 +94,28 @@ class MountArchive:
     sockets: int = 0
     """Sockets, which no archive can hold."""
     _links: dict[int, bytes] = field(default_factory=dict)
+    _waiting: bytearray = field(default_factory=bytearray)
+    _owed: int = 0
+    """Bytes that the member which is being read still lacks."""
 
-    def blocks(self, tops: Iterable[Top]) -> Iterator[bytes]:
-        """Yield the archive in blocks."""
-        waiting = bytearray()
+    def blocks(self, tops: Iterable[Top], end: bytes = pax.END) -> Iterator[bytes]:
+        """Yield the archive in blocks; `end` is what ends it."""
         for part in self._parts(tops):
-            waiting += part
-            if len(waiting) >= BATCH:
-                yield bytes(waiting)
-                waiting.clear()
-        yield bytes(waiting) + pax.END
+            self._waiting += part
+            if len(self._waiting) >= BATCH:
+                block = bytes(self._waiting)
+                self._waiting.clear()
+                yield block
+        yield bytes(self._waiting) + end
+
+    def abandon(self, path: bytes, why: str) -> Iterator[bytes]:
+        """Yield what brings the member under way to its end, once a mount does not answer."""
+        loss = self.losses.setdefault(path, Loss())
+        loss.add(path, 0, why)
+        loss.hung = True
+        yield bytes(self._waiting)
+        for done in range(0, self._owed, BATCH):
+            yield bytes(min(BATCH, self._owed - done))
 
     def _parts(self, tops: Iterable[Top]) -> Iterator[bytes]:
         for top in tops:
@@ -119,6 +138,7 @@ class MountArchive:
             if len(inner) > MAX_PATH:
                 loss.add(path, 0, "its path is too long")
                 continue
+            raise_if_abandoned()
             try:
                 folder = open_strictly(top.place, inner, on_one_mount=True)
             except OSError as error:
@@ -139,7 +159,7 @@ class MountArchive:
         """Yield what is in a directory: each with its path, its name, and open."""
         names = entries(folder, self.members + 1)
         if len(names) > self.members:
-            loss.add(path, 0, f"an archive holds {MAX_ENTRIES} members at most")
+            loss.add(path, 0, f"an archive holds {self.limits[1]} members at most")
         for name in names[: self.members]:
             full = path.rstrip(b"/") + b"/" + name
             try:
@@ -164,9 +184,6 @@ class MountArchive:
                 return
         if not stat.S_ISREG(found.st_mode):
             yield self._headers(path, found, place, loss)
-        elif found.st_size > self.room:
-            self._links.pop(found.st_ino, None)
-            loss.add(path, found.st_size, f"an archive holds {MAX_BYTES} bytes at most")
         else:
             yield from self._file(path, found, place, loss)
 
@@ -188,12 +205,52 @@ class MountArchive:
             loss.add(path, found.st_size, error.strerror or str(error))
             return
         with opened(file):
-            self.room -= found.st_size
-            yield self._headers(path, found, place, loss)
-            yield from pax.content(file, found.st_size)
+            pieces, why = self._pieces(file, found.st_size)
+            if why:
+                self._links.pop(found.st_ino, None)
+                loss.add(path, found.st_size, why)
+                return
+            self.room -= sparse.total(pieces)
+            yield self._head(path, found, place, loss, pieces)
+            yield from self._content(file, pieces)
             after = os.fstat(file)
             if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
                 self.changed.add(readable(path))
+
+    def _pieces(self, file: int, size: int) -> tuple[list[sparse.Piece], str]:
+        """Return where a file has data, or why it is not to be read."""
+        try:
+            pieces = sparse.data_pieces(file, size)
+        except OSError as error:
+            return [], error.strerror or str(error)
+        if sparse.total(pieces) > self.room:
+            return [], f"an archive holds {self.limits[0]} bytes at most"
+        return pieces, ""
+
+    def _head(
+        self,
+        path: bytes,
+        found: os.stat_result,
+        place: int,
+        loss: Loss,
+        pieces: list[sparse.Piece],
+    ) -> bytes:
+        self.members -= 1
+        try:
+            return sparse.member(b"." + path, found, place, pieces)
+        except OSError as error:
+            loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
+            return sparse.member(b"." + path, found, place, pieces, bare=True)
+
+    def _content(self, file: int, pieces: list[sparse.Piece]) -> Iterator[bytes]:
+        padding = pax.padding(sparse.total(pieces))
+        self._owed = sparse.total(pieces) + len(padding)
+        for offset, length in sparse.steps(pieces):
+            block = sparse.read(file, offset, length)
+            yield block
+            self._owed -= len(block)
+        self._owed = 0
+        yield padding
 
 
 def _lose(loss: Loss, path: bytes, error: OSError) -> None:

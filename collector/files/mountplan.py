@@ -14,12 +14,15 @@ from enum import StrEnum
 
 from collector.documents import portable, readable
 from collector.files.mounted import Seen, Survey, is_memory
-from collector.files.mounttable import KERNEL, MEMORY, Mount
+from collector.files.mounttable import KERNEL, MEMORY, Mount, is_beneath
+from collector.files.volumes import Volume, Wishes, sort_of
 from collector.runtimes.declared import RUNTIME_FILES, Declared
 from forensics_core.bundle.writer import shortened
 
 MAX_RUNTIME_FILE = 4 * 1024 * 1024
 """Bytes of a file that a runtime mounts; a container may have filled it up."""
+_DELETED = b"//deleted"
+"""Ends the root of a mount that was deleted since: no path has two slashes otherwise."""
 _ALIVE = frozenset({"running", "paused", "restarting"})
 _FILES = frozenset(path.encode() for path in RUNTIME_FILES)
 
@@ -33,6 +36,8 @@ class State(StrEnum):
     """Nowhere: it is a view of the kernel."""
     CAPTURED = "captured"
     """In the archive of mounts."""
+    LISTED = "listed"
+    """In no archive: `mounts.json` has the names of its files, and keyed digests."""
     PARTIAL = "partial"
     """There, but not all of them."""
     MISSING = "missing"
@@ -60,8 +65,10 @@ class Planned:
     source: bytes
     fate: Fate
     size: int | None = None
-    volume: bool = False
-    """Whether it belongs to `volumes`."""
+    volume: Volume | None = None
+    """What sort of volume it is, where it belongs to `volumes`."""
+    files: list[dict[str, object]] | None = None
+    """What is in it, where only that is said."""
     same_as: bytes = b""
     """The path in the container at which the same files are in sight, and archived."""
     seen: Seen | None = None
@@ -74,8 +81,8 @@ class Planned:
 
     @property
     def to_read(self) -> bool:
-        """Whether it is to be archived, and is not in another one that is."""
-        return self.fate.state is State.CAPTURED and not self.same_as
+        """Whether it is to be archived, and is not in another one that is, or to be listed."""
+        return self.fate.state in {State.CAPTURED, State.LISTED} and not self.same_as
 
     def facts(self) -> dict[str, str | int]:
         """Return what a gap says of it beside its reason."""
@@ -100,6 +107,10 @@ class Planned:
             row |= {"size": self.size}
         if self.same_as:
             row |= {"sameAs": portable(self.same_as)}
+        if self.volume:
+            row |= {"volume": {"sort": str(self.volume.sort), "name": self.volume.shown}}
+        if self.files is not None:
+            row |= {"files": self.files}
         if self.seen:
             mount = self.seen.mount
             row |= {
@@ -113,22 +124,43 @@ class Planned:
 
 
 def plan(
-    seen: Survey, told: Sequence[Declared], state: str, *, remote: bool = False
+    seen: Survey,
+    told: Sequence[Declared],
+    state: str,
+    *,
+    remote: bool = False,
+    wishes: Wishes | None = None,
 ) -> list[Planned]:
-    """Return what becomes of each mount; without processes in reach, by what the runtime says."""
+    """Return what becomes of each mount; without processes in reach, by what the runtime says.
+
+    `wishes` say which volumes are to be captured: none, where there are none.
+    """
+    wishes = wishes or Wishes()
     if not seen.spaces:
-        return [_ended(row, state, remote) for row in told]
-    return list(_Plan(seen, told).all())
+        return [_ended(row, state, remote, wishes) for row in told]
+    return list(_Plan(seen, told, wishes).all())
 
 
-def _ended(row: Declared, state: str, remote: bool) -> Planned:
-    return Planned(
-        row.path.encode(errors="surrogateescape"),
-        row.kind.encode(errors="surrogateescape"),
-        row.source.encode(errors="surrogateescape"),
-        _fate_of_ended(row, state, remote),
-        volume=row.is_volume,
+def _ended(row: Declared, state: str, remote: bool, wishes: Wishes) -> Planned:
+    path, kind = (each.encode(errors="surrogateescape") for each in (row.path, row.kind))
+    volume = sort_of(path, kind, b"", row) if row.is_volume else None
+    fate = _fate_of_ended(row, state, remote)
+    # A volume outlives its container; it lies where the runtime was told to take it from.
+    there = state not in _ALIVE and not remote and row.source.startswith("/")
+    if there and volume and wishes.wants(path, volume):
+        fate = _wanted(path, volume, wishes)
+    source = row.source.encode(errors="surrogateescape")
+    return Planned(path, kind, source, fate, volume=volume)
+
+
+def _wanted(path: bytes, volume: Volume, wishes: Wishes) -> Fate:
+    if not volume.withheld or wishes.names(path, volume):
+        return Fate(State.CAPTURED)
+    message = (
+        f"It is a volume of the sort {volume.sort}: names and keyed digests of its files are in "
+        "mounts.json, their content is captured where it is asked for by name"
     )
+    return Fate(State.LISTED, "Withheld", message)
 
 
 def _fate_of_ended(row: Declared, state: str, remote: bool) -> Fate:
@@ -155,7 +187,9 @@ def _turn(seen: Seen) -> int:
 class _Plan:
     """The rules, for the mounts of one container."""
 
-    def __init__(self, seen: Survey, told: Sequence[Declared]) -> None:
+    def __init__(self, seen: Survey, told: Sequence[Declared], wishes: Wishes) -> None:
+        self._wishes = wishes
+        self._told = {row.path.encode(errors="surrogateescape"): row for row in told}
         self._mounts = seen.mounts
         self._main = seen.mounts[0].space if seen.mounts else b""
         volumes = {row.path.encode(errors="surrogateescape") for row in told if row.is_volume}
@@ -169,6 +203,8 @@ class _Plan:
         self._root: Mount | None = None
         self._whole: dict[bytes, Planned] = {}
         """What is archived whole, by device."""
+        self._parts: list[Planned] = []
+        """Volumes that are archived or listed, which may be parts of file systems."""
 
     def all(self) -> Iterator[Planned]:
         # The root, then what is archived whole: of a part of one, it can be said then where it is.
@@ -183,7 +219,9 @@ class _Plan:
 
     def _one(self, seen: Seen) -> Planned:
         mount = seen.mount
-        volume = seen.path in self._volumes or mount.device in self._shared
+        told, volume = self._told.get(seen.path), None
+        if seen.path in self._volumes or mount.device in self._shared:
+            volume = sort_of(seen.path, mount.kind, mount.root, told)
         planned = Planned(
             seen.path,
             mount.kind,
@@ -210,14 +248,28 @@ class _Plan:
             return Fate(State.MISSING, "OtherNamespace", message)
         if mount.point == b"/" and seen.path == b"/":
             return self._at_root(mount)
-        if seen.obstacle:
+        volume = planned.volume
+        if seen.obstacle and not (volume and self._wishes.wants(seen.path, volume)):
             return Fate(State.MISSING, "Unreadable", f"It could not be read: {seen.obstacle}")
         if seen.is_file and seen.path in _FILES:
             return self._runtime_file(seen)
-        if planned.volume:
-            message = "It is a volume, and what is in volumes is not captured"
-            return Fate(State.MISSING, "NotSupported", message)
+        if volume:
+            return self._volume(seen, planned, volume)
         return self._in_memory(seen, planned)
+
+    def _volume(self, seen: Seen, planned: Planned, volume: Volume) -> Fate:
+        if not self._wishes.wants(seen.path, volume):
+            message = f"It is a volume of the sort {volume.sort}, and these were not asked for"
+            return Fate(State.MISSING, "NotRequested", message)
+        fate = _wanted(seen.path, volume, self._wishes)
+        for other in self._parts:
+            whole = other.seen.mount if other.seen and other.state is fate.state else None
+            root = seen.mount.root
+            if whole and whole.device == seen.mount.device and is_beneath(root, whole.root):
+                planned.same_as = other.path + root[len(whole.root.rstrip(b"/")) :]
+                return fate
+        self._parts.append(planned)
+        return fate
 
     def _in_memory(self, seen: Seen, planned: Planned) -> Fate:
         device, root = seen.mount.device, seen.mount.root
@@ -228,11 +280,17 @@ class _Plan:
             planned.same_as = self._whole[device].path.rstrip(b"/") + root.rstrip(b"/")
             return Fate(State.CAPTURED)
         if self._root and self._root.device == device and self._root.root == b"/":
+            if root.endswith(_DELETED):
+                # What is mounted is all that is left of it: the file system's archive lacks it.
+                return Fate(State.CAPTURED)
             planned.same_as = root
             message = f"It is {readable(root)} of the container's own file system, mounted twice"
             return Fate(State.MISSING, "MountedTwice", message)
-        message = "It is mounted from outside of the container, and such mounts are not captured"
-        return Fate(State.MISSING, "NotSupported", message)
+        if self._wishes.every:
+            planned.volume = sort_of(seen.path, seen.mount.kind, root, None)
+            return self._volume(seen, planned, planned.volume)
+        message = "It is mounted from outside of the container, and was not asked for"
+        return Fate(State.MISSING, "NotRequested", message)
 
     def _at_root(self, mount: Mount) -> Fate:
         if self._root is None:

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 BLOCK = 512
@@ -20,6 +20,8 @@ END = bytes(2 * BLOCK)
 """What ends an archive."""
 STEP = 1024 * 1024
 """Bytes of a file that are read at once."""
+_NAME = 100
+"""Bytes of a name, or a target, that a header block holds."""
 _TYPES = {
     stat.S_IFREG: tarfile.REGTYPE,
     stat.S_IFDIR: tarfile.DIRTYPE,
@@ -31,18 +33,31 @@ _TYPES = {
 
 
 def headers(
-    name: bytes, found: os.stat_result, place: int, target: bytes = b"", *, bare: bool = False
+    name: bytes,
+    found: os.stat_result,
+    place: int,
+    target: bytes = b"",
+    *,
+    bare: bool = False,
+    stored: int | None = None,
+    more: Mapping[bytes, bytes] | None = None,
 ) -> bytes:
     """Return the headers of a member `name`, as `./etc/hosts`; `place` is what it is of.
 
-    `target` makes it another name of the member `target`; a `bare` one has no attributes. A socket
-    has none: empty. Raises `OSError` where an attribute is there and cannot be read.
+    `target` makes it another name of the member `target`; a `bare` one has no attributes. `stored`
+    are the bytes of its data, where they are not all that the file has; `more` are further records.
+    A socket has none: empty. Raises `OSError` where an attribute is there and cannot be read.
     """
     kind = _TYPES.get(stat.S_IFMT(found.st_mode))
     if kind is None:
         return b""
     size = found.st_size if kind == tarfile.REGTYPE and not target else 0
-    records = _records(name, found, size)
+    size = size if stored is None else stored
+    records = _records(name, found)
+    # Of a sparse file Python takes the record for the size with its holes, and loses its way.
+    if stored is None or stored >= 8**11:
+        records += _record(b"size", b"%d" % size)
+    records += b"".join(_record(key, value) for key, value in (more or {}).items())
     if target:
         kind = tarfile.LNKTYPE
         records += _record(b"linkpath", target)
@@ -56,10 +71,46 @@ def headers(
     return head + records + padding(len(records)) + _block(name, kind, size, found)
 
 
-def _records(name: bytes, found: os.stat_result, size: int) -> bytes:
+def plain(
+    name: bytes,
+    kind: bytes,
+    size: int = 0,
+    *,
+    mode: int = 0o444,
+    owner: tuple[int, int] = (0, 0),
+    mtime: int = 0,
+    target: bytes = b"",
+) -> bytes:
+    """Return the headers of a member that is of no file: one of `tarfile`'s types.
+
+    Only what does not fit into the one block has records before it.
+    """
+    records = b"".join(
+        _record(key, value)
+        for key, value, fits in (
+            (b"path", name, len(name) <= _NAME and name.isascii()),
+            (b"linkpath", target, len(target) <= _NAME and target.isascii()),
+            (b"size", b"%d" % size, size < 8**11),
+            (b"uid", b"%d" % owner[0], owner[0] < 8**7),
+            (b"gid", b"%d" % owner[1], owner[1] < 8**7),
+        )
+        if not fits
+    )
+    ids = (min(number, 8**7 - 1) for number in owner)
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, *ids, min(size, 8**11 - 1), mtime)
+    begin = name[:_NAME].ljust(_NAME, b"\0") + numbers
+    end = kind + target[:_NAME].ljust(_NAME, b"\0") + b"ustar\x0000"
+    total = sum(begin) + sum(end) + 8 * ord(" ")
+    block = (begin + b"%06o\0 " % total + end).ljust(BLOCK, b"\0")
+    if not records:
+        return block
+    head = _block(b"./PaxHeaders/member", tarfile.XHDTYPE, len(records))
+    return head + records + padding(len(records)) + block
+
+
+def _records(name: bytes, found: os.stat_result) -> bytes:
     said = {
         b"path": name,
-        b"size": b"%d" % size,
         b"uid": b"%d" % found.st_uid,
         b"gid": b"%d" % found.st_gid,
         b"mtime": _seconds(found.st_mtime_ns),
@@ -121,22 +172,6 @@ def _allowing(code: int) -> Iterator[None]:
     except OSError as error:
         if error.errno != code:
             raise
-
-
-def content(file: int, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` bytes of an open file, and the padding.
-
-    Where it has become shorter meanwhile, zeros take the place of what is missing.
-    """
-    left = size
-    while left and (block := os.read(file, min(left, STEP))):
-        left -= len(block)
-        yield block
-    while left:
-        zeros = bytes(min(left, STEP))
-        left -= len(zeros)
-        yield zeros
-    yield padding(size)
 
 
 def _seconds(nanoseconds: int) -> bytes:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-_OPENAT2 = 437
+_OPENAT2, _OPEN_TREE = 437, 428
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH = 0x1, 0x1000
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT = 0x01, 0x02, 0x04, 0x08, 0x10
 _RACES = 64
 """Times that the kernel may find the tree moving under a path before we give up."""
@@ -69,6 +70,21 @@ def mount_number(descriptor: int) -> int:
     """Return the kernel's number of the mount that what is open lies on."""
     lines = Path(f"/proc/self/fdinfo/{descriptor}").read_bytes().split(b"\n")
     return next(int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:"))
+
+
+def clone_place(place: int) -> int:
+    """Open the mount that a directory of our own mount namespace lies on, without those in it.
+
+    Raises `OSError`, also where this process may not mount.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    result = _libc().syscall(
+        *(ctypes.c_long(_OPEN_TREE), ctypes.c_long(place), ctypes.c_char_p(b"")),
+        ctypes.c_long(flags),
+    )
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "open_tree: " + os.strerror(ctypes.get_errno()))
+    return int(result)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 from collector.container import ContainerCapture
 from collector.documents import readable
+from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
+from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
 from collector.node.threads import Apart
 from collector.node.unlisted import Kept, Unlisted
@@ -27,13 +29,26 @@ _MEANINGS = {
         "No process is in it, it is only kept alive. What is mounted or stored in it is not seen"
     ),
     "files": "Files are there that no process needs to have open; what they are is not in sight",
+    "bytes": "Bytes wait there that nobody has read yet, and that are in no artifact",
+}
+_WHAT = {
+    "mount": "file system of",
+    "namespace": "namespace",
+    "files": "files in",
+    "bytes": "unread in",
 }
 TIMEOUT = 60.0
 """Seconds that looking for each may take."""
 
 
-async def account(capture: ContainerCapture, numbers: Sequence[int]) -> None:
-    """Record what these processes, and their threads, keep."""
+async def account(
+    capture: ContainerCapture, numbers: Sequence[int], found: Search | None = None
+) -> None:
+    """Record what these processes, and their threads, keep.
+
+    Segments of shared memory go to the deleted files that were found, if there are any such to be
+    stored: one that a process has attached is among them.
+    """
     search, apart = Unlisted(time.monotonic() + TIMEOUT), Apart()
     try:
         await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
@@ -45,37 +60,77 @@ async def account(capture: ContainerCapture, numbers: Sequence[int]) -> None:
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
     for kept in [*search.kept.values()]:
         _record(capture, kept)
+    if search.streams:
+        message = (
+            f"Processes have sockets and terminals open, {search.streams} times. What nobody has "
+            "read from them yet is in no artifact"
+        )
+        capture.record_gap(
+            "unread in sockets and terminals", "NotVisible", message, requested=False
+        )
     if unseen := len({*search.unseen}) + apart.unseen:
         message = f"It is not known what {unseen} processes keep without a name"
         capture.record_gap("kept by some processes", "Unreadable", message, requested=False)
     if search.more:
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
-    await _record_memory(capture, everyone)
+    await _record_memory(capture, everyone, found)
 
 
 def _record(capture: ContainerCapture, kept: Kept) -> None:
     name = shortened(readable(kept.name))
-    what = {"mount": "file system of", "namespace": "namespace", "files": "files in"}[kept.how]
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
     if kept.how == "files":
         message += f", {kept.count} of them"
-    capture.record_gap(
-        f"{what} {name}", "NotVisible", message, requested=False, path=name, pid=kept.pid
-    )
+    what = f"{_WHAT[kept.how]} {name}"
+    facts: dict[str, str | int] = {"path": name, "pid": kept.pid}
+    if kept.how == "bytes":
+        facts["size"] = kept.count
+    capture.record_gap(what, "NotVisible", message, requested=False, **facts)
 
 
-async def _record_memory(capture: ContainerCapture, numbers: Sequence[int]) -> None:
+async def _record_memory(
+    capture: ContainerCapture, numbers: Sequence[int], found: Search | None
+) -> None:
+    def missing(space: bytes, number: int) -> bool:
+        return bool(found) and (space, number) not in attached
+
+    attached = {(space, inode) for _, inode, space in (found.files if found else ()) if space}
     try:
-        found = await run_abandonable(TIMEOUT, "shared memory", segments, numbers)
+        kept = await run_abandonable(TIMEOUT, "shared memory", segments, numbers, missing)
     except (Unavailable, OSError) as error:
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
-    shared = [each for each in found if isinstance(each, Segment)]
+    shared = [each for each in kept if isinstance(each, Segment)]
+    if found:
+        for each in shared[:MAX_SEGMENTS]:
+            _add(found, each)
+        shared = [each for each in shared if not each.file and missing(each.space, each.number)]
     _record_each(capture, "shared memory", shared, _record_segment)
-    queues = [each for each in found if isinstance(each, Queue)]
+    queues = [each for each in kept if isinstance(each, Queue)]
     _record_each(capture, "message queues", queues, _record_queue)
+
+
+def _add(found: Search, segment: Segment) -> None:
+    """Count a segment among the deleted files, or say more of the file that is one of them."""
+    for key, file in found.files.items():
+        if key[1:] == (segment.number, segment.space):
+            file.facts = segment.facts()
+            return
+    if segment.file:
+        status, path = statx(segment.file.number), b"/SYSV%08x" % segment.key
+        file = DeletedFile(
+            "shared memory",
+            path,
+            segment.pid,
+            f"sysvipc/{segment.number}",
+            status,
+            segment.file,
+            holders=0,
+            facts=segment.facts(),
+        )
+        found.files[status.device, segment.number, segment.space] = file
 
 
 def _record_each(

@@ -17,10 +17,12 @@ _MEMORY = (
     "What processes hold in memory only (keys, decrypted payloads, injected code) is in no "
     "artifact, and goes with the pod"
 )
+_OF_PROCESSES = "kernel modules, eBPF objects and the kernel's log"
+_OF_NETWORK = "the pod's firewall rules, connections that are tracked, rules of routing"
 _KERNEL = (
-    "Firewall rules, connection tracking, eBPF programs, kernel modules, keyrings, sockets of "
-    "other families than those in network.json, and the node's own files, processes and logs are "
-    "in no artifact"
+    "keyrings, the instructions of eBPF programs and the contents of maps, the kernel's memory, "
+    "firewall rules and networks of the node that are not the pod's, and the node's own files, "
+    "processes, and logs about others"
 )
 _VOLATILE = frozenset({ArtifactKind.PROCESSES, ArtifactKind.NETWORK, ArtifactKind.MEMORY})
 
@@ -44,4 +46,13 @@ def standing_gaps(
             for name in running
         )
     if running:
-        yield NotCaptured(what=KERNEL, reason="OutOfScope", message=_KERNEL, requested=False)
+        yield NotCaptured(
+            what=KERNEL, reason="OutOfScope", message=_kernel(wanted), requested=False
+        )
+
+
+def _kernel(wanted: Sequence[ArtifactKind]) -> str:
+    """Return what is not captured of kernel and node; what of it goes with a kind, by the kinds."""
+    parts = {ArtifactKind.PROCESSES: _OF_PROCESSES, ArtifactKind.NETWORK: _OF_NETWORK}
+    left = [words for kind, words in parts.items() if kind not in wanted]
+    return f"In no artifact: {', '.join([*left, _KERNEL])}"

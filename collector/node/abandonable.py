@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
@@ -28,6 +29,27 @@ MAX_LEFT = 64
 """Threads left behind that still hang; with so many, no further read is begun."""
 _left: list[threading.Thread] = []
 _given_up = threading.local()
+
+
+@dataclass(slots=True)
+class Patience:
+    """How long many reads of one sort are waited for, of which some may hang."""
+
+    seconds: float
+    """For one."""
+    least: float
+    """For one after so many have hung that all the time for that is spent."""
+    left: float
+    """Seconds that all that hang may cost."""
+
+    @property
+    def now(self) -> float:
+        """How long to wait for the next one."""
+        return self.seconds if self.left > 0 else self.least
+
+    def lost(self) -> None:
+        """Count one that has hung."""
+        self.left -= self.now
 
 
 class Abandoned(Exception):

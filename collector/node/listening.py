@@ -3,37 +3,26 @@
 Not from /proc/net/unix: a name there may hold a line break, so whoever shares a network namespace
 with a runtime could write rows of its own, with the numbers of the runtime's sockets.
 
-Source: sock_diag(7), include/uapi/linux/unix_diag.h, setns(2)
+Source: sock_diag(7), include/uapi/linux/unix_diag.h
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from collector.files.safe_open import opened
+from collector.node.netlink import Netlink, attributes, enter
 from collector.node.procfs import Process
 
-_NETLINK_SOCK_DIAG, _BY_FAMILY, _ERROR, _DONE = 4, 20, 2, 3
-_REQUEST_DUMP = 0x301
+NETLINK_SOCK_DIAG, BY_FAMILY = 4, 20
 _SHOW_NAME, _NAME = 0x1, 0
 _LISTENING = 1 << 10
-_HEADER, _QUESTION, _ROW, _ATTRIBUTE = (
-    struct.Struct(layout) for layout in ("=IHHII", "=BBHIIIII", "=BBBBIII", "=HH")
-)
+_QUESTION, _ROW = struct.Struct("=BBHIIIII"), struct.Struct("=BBBBIII")
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
-_BUFFER = 256 * 1024
-_SILENCE = 5.0
-"""Seconds that the kernel may take for one part of its answer."""
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def listening(process: Process) -> list[bytes]:
@@ -64,7 +53,7 @@ def _in_network(
 
     def work() -> None:
         with suppress(OSError, struct.error):
-            _enter(process)
+            enter(process)
             results.extend(action())
 
     thread = threading.Thread(target=work, name=f"sockets of process {process.pid}", daemon=True)
@@ -73,59 +62,19 @@ def _in_network(
     return results
 
 
-def _enter(process: Process) -> None:
-    """Let this thread go into the network namespace of a process. Raises `OSError`."""
-    if process.link("ns/net") == os.fsencode(Path("/proc/thread-self/ns/net").readlink()):
-        return
-    place = os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
-    with opened(place):
-        if _libc.setns(place, _CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "The network namespace cannot be entered")
-
-
 def _all_listening() -> list[tuple[int, bytes]]:
     """Return inode and name of all stream sockets that listen here. Raises `OSError`."""
     nobody = 0xFFFFFFFF
     question = _QUESTION.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME, nobody, nobody)
-    head = _HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST_DUMP, 1, 0)
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as kernel:
-        kernel.settimeout(_SILENCE)
-        kernel.sendall(head + question)
+    with Netlink(NETLINK_SOCK_DIAG) as kernel:
         return [
             _row(body)
-            for body in _bodies(kernel)
+            for body in kernel.dump(BY_FAMILY, question)
             if len(body) >= _ROW.size and body[1] == socket.SOCK_STREAM
         ]
 
 
-def _bodies(kernel: socket.socket) -> Iterator[bytes]:
-    """Yield the messages of one answer. Raises `OSError` where it is an error."""
-    while True:
-        data, start = kernel.recv(_BUFFER), 0
-        while start + _HEADER.size <= len(data):
-            length, kind, *_ = _HEADER.unpack_from(data, start)
-            body = data[start + _HEADER.size : start + length]
-            if kind == _DONE:
-                return
-            if kind == _ERROR:
-                raise OSError(
-                    -struct.unpack_from("=i", body)[0], "The kernel does not tell sockets"
-                )
-            yield body
-            start += _aligned(max(length, _HEADER.size))
-
-
 def _row(body: bytes) -> tuple[int, bytes]:
     """Return inode and name of one socket; a path ends with a zero byte that is not of it."""
-    inode, start, name = _ROW.unpack_from(body)[4], _ROW.size, b""
-    while start + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, start)
-        if kind == _NAME:
-            name = body[start + _ATTRIBUTE.size : start + length]
-        start += _aligned(max(length, _ATTRIBUTE.size))
-    return inode, name if name.startswith(b"\0") else name.rstrip(b"\0")
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
+    name = dict(attributes(body[_ROW.size :])).get(_NAME, b"")
+    return _ROW.unpack_from(body)[4], name if name.startswith(b"\0") else name.rstrip(b"\0")

@@ -17,18 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from collector.documents import Strings, Value, portable, readable, strings
+from collector.node.logins import login
+from collector.node.memorymap import MAX_AREAS, areas
+from collector.node.openfiles import MAX_DESCRIPTORS, mounted_devices, open_files
 from collector.node.procfs import MAX_BYTES, Process
 
-MAX_DESCRIPTORS = 16 * 1024
-"""Open files described of one process; `fdsTotal` counts all."""
 MAX_THREADS = 32 * 1024
 """Threads listed of one process; `threadsTotal` counts all."""
-MAX_AREAS = 16 * 1024
-"""Rows of the summary of one process's memory map."""
 MAX_STRINGS = 2 * 1024 * 1024
 """Bytes of `cmdline`, and of `environ`: as much as Linux takes in a program's start by default."""
+MAX_SPACES = 64
+"""Mount namespaces of which it is known which mount is of which file system."""
 LITTLE = 64 * 1024
 """Bytes of them, and of a table of mounts, once the rows of a container have used up their room."""
+MAX_CONTENTS = 32 * 1024 * 1024
+"""Bytes of /proc that are kept, so that they are not read again for the archive."""
 MAX_ROWS = 256 * 1024 * 1024
 """Letters of all rows of a container after which there is only a `LITTLE` for each."""
 
@@ -61,18 +64,35 @@ class Room:
     left: int = MAX_ROWS
     mounts: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     """The process whose row has the long table of a mount namespace, as seen from a root."""
+    devices: dict[tuple[bytes, bytes], dict[int, str]] = field(default_factory=dict)
+    """The file systems of each mount in these tables."""
+    contents: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    """What was read of each process, by name, for the archive that is made of the same."""
+    contents_left: int = MAX_CONTENTS
+    """Bytes that these may still hold."""
 
     def limit(self, most: int) -> int:
         """Return how many bytes to read of a file, of which a row has `most` at most."""
         return most if self.left > 0 else LITTLE
 
+    def keep(self, process: Process) -> None:
+        """Let the process keep from now on what is read of it, while there is room."""
+        if self.contents_left > 0:
+            process.kept = self.contents[process.pid] = {}
+
+    def account(self, process: Process) -> None:
+        """Count what a process has kept."""
+        self.contents_left -= sum(map(len, (process.kept or {}).values()))
+
 
 def describe(process: Process, room: Room | None = None) -> Row:
     """Return everything worth knowing of `process`. Raises `OSError` once it has ended.
 
-    A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null.
+    A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null;
+    what this process may not read is in `process.refused`.
     """
     room = room or Room()
+    room.keep(process)
     status, stat = parse_status(process.read("status")), _fields(process.read("stat"))
     return {
         "pid": process.pid,
@@ -86,17 +106,18 @@ def describe(process: Process, room: Room | None = None) -> Row:
         "gid": _numbers(status, "Gid"),
         "groups": _numbers(status, "Groups"),
         **_times(stat),
+        **(_or_none(login, process, stat) or {}),
         "capabilities": {name: capabilities(status[key]) for key, name in _SETS.items()},
         "namespaces": {name: _or_none(_link, process, f"ns/{name}") for name in _NAMESPACES},
         "cgroup": {name: portable(os.fsencode(path)) for name, path in process.cgroups().items()},
         "threads": _or_none(process.numbers, "task", MAX_THREADS),
         "threadsTotal": _or_none(_count, process, "task", MAX_THREADS),
-        "fds": _or_none(_descriptors, process),
-        "fdsTotal": _or_none(_count, process, "fd", MAX_DESCRIPTORS),
-        "maps": _or_none(_maps, process),
         **(_or_none(_mounts, process, room) or {"mountinfo": None}),
-        "uidMap": _or_none(lambda: portable(process.read("uid_map"))),
-        "gidMap": _or_none(lambda: portable(process.read("gid_map"))),
+        "fds": _or_none(_descriptors, process, room),
+        "fdsTotal": _or_none(_count, process, "fd", MAX_DESCRIPTORS),
+        **(_or_none(_maps, process, room) or {"maps": None, "areas": None}),
+        "uidMap": _or_none(_text, process, "uid_map"),
+        "gidMap": _or_none(_text, process, "gid_map"),
         "status": status,
     }
 
@@ -140,13 +161,13 @@ def summarise_maps(content: bytes) -> list[Row]:
     ]
 
 
-def _descriptors(process: Process) -> list[Row]:
-    rows = []
-    for number in process.numbers("fd", MAX_DESCRIPTORS):
-        target = _or_none(_link, process, f"fd/{number}")
-        if target is not None:  # closed meanwhile
-            rows.append({"fd": number, "target": target})
-    return rows
+def _descriptors(process: Process, room: Room) -> list[Row]:
+    devices = _or_none(_devices, process, room) or {}
+    return open_files(process, devices, MAX_DESCRIPTORS)
+
+
+def _devices(process: Process, room: Room) -> dict[int, str]:
+    return room.devices.get((process.link("ns/mnt"), process.link("root")), {})
 
 
 def _count(process: Process, name: str, limit: int) -> int:
@@ -157,12 +178,14 @@ def _count(process: Process, name: str, limit: int) -> int:
     return total
 
 
-def _maps(process: Process) -> list[Row]:
-    rows = summarise_maps(process.read("maps"))
-    if len(rows) > MAX_AREAS:
-        del rows[MAX_AREAS:]
+def _maps(process: Process, room: Room) -> Row:
+    """Return the summary of the memory map, and its areas while there is room."""
+    content = process.read("maps")
+    rows = summarise_maps(content)
+    listed = areas(content) if room.left > 0 else None
+    if (listed is None or content.count(b"\n") > MAX_AREAS) and "maps" not in process.cut:
         process.cut.append("maps")
-    return rows
+    return {"maps": rows[:MAX_AREAS], "areas": listed}
 
 
 def _mounts(process: Process, room: Room) -> Row:
@@ -171,6 +194,8 @@ def _mounts(process: Process, room: Room) -> Row:
     if seen in room.mounts:
         return {"mountinfo": None, "mountinfoOf": room.mounts[seen]}
     table = process.read("mountinfo", room.limit(MAX_BYTES))
+    if seen not in room.devices and len(room.devices) < MAX_SPACES:
+        room.devices[seen] = mounted_devices(table)
     if len(table) >= LITTLE:
         room.mounts[seen] = process.pid
     return {"mountinfo": portable(table)}
@@ -214,6 +239,10 @@ def _strings(process: Process, name: str, ends: list[bytes], room: Room) -> Stri
     return strings(content, size if size > len(content) else 0)
 
 
+def _text(process: Process, name: str) -> Value:
+    return portable(process.read(name))
+
+
 def _link(process: Process, name: str) -> Value:
     return portable(process.link(name))
 
@@ -221,5 +250,13 @@ def _link(process: Process, name: str) -> Value:
 def _or_none(part: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return part(*arguments)
+    except PermissionError:
+        process, name = arguments[0], next(filter(_is_text, arguments), part.__name__.strip("_"))
+        process.refused.append(name)
     except OSError:
-        return None
+        pass
+    return None
+
+
+def _is_text(argument: object) -> bool:
+    return isinstance(argument, str)

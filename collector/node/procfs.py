@@ -16,12 +16,15 @@ from itertools import islice
 from pathlib import Path
 
 from collector.node.abandonable import raise_if_abandoned
+from collector.node.uncovered import open_folder
 
 HOST_PROC = "FORENSICS_HOST_PROC"
 """The environment variable that says where the containers' machine has its /proc: in a Job it is
 mounted beside the Job's own."""
 MAX_BYTES = 8 * 1024 * 1024
 """Read of one file at most; /proc has no file that is longer without being a flood."""
+MAX_NAMES = 1024
+"""Entries of a directory that is the same for every process."""
 _LONGEST_LINE = 32 * 1024
 """Processes of which each is the parent of the next."""
 MAX_TRIED = 256
@@ -45,6 +48,12 @@ class Process:
         """The descriptor of /proc/PID."""
         self.cut: list[str] = []
         """Files that were longer than what was read of them."""
+        self.refused: list[str] = []
+        """What of it this process may not read, as whoever reads notes it."""
+        self.covered = False
+        """Whether something is mounted over its folder."""
+        self.kept: dict[str, bytes] | None = None
+        """What is read, and where links lead, by name, for whoever wants the same bytes again."""
 
     @classmethod
     @contextmanager
@@ -55,13 +64,15 @@ class Process:
         go on: then it is opened as one of these.
         """
         base = proc or host_proc()
-        folder = os.open(base / str(pid), _FOLDER)
+        folder, covered = open_folder(base, pid)
         try:
             living = _living_thread(base, pid, folder)
             if living is not None:
                 folder, ended = living, folder
                 os.close(ended)
-            yield cls(pid, folder)
+            process = cls(pid, folder)
+            process.covered = covered
+            yield process
         finally:
             os.close(folder)
 
@@ -75,11 +86,16 @@ class Process:
                 raise_if_abandoned()
             if len(content) >= limit and stream.read(1):
                 self.cut.append(name)
-        return bytes(content)
+        return self._keep(name, bytes(content))
 
     def link(self, name: str) -> bytes:
         """Return where the symbolic link `name` leads to."""
-        return os.readlink(os.fsencode(name), dir_fd=self.folder)
+        return self._keep(name, os.readlink(os.fsencode(name), dir_fd=self.folder))
+
+    def _keep(self, name: str, content: bytes) -> bytes:
+        if self.kept is not None:
+            self.kept[name] = content
+        return content
 
     def numbers(self, name: str, limit: int | None = None) -> list[int]:
         """Return the entries of the directory `name` that are numbers, in order.
@@ -88,6 +104,11 @@ class Process:
         """
         with self._entries(name) as entries:
             return _numbers(islice(entries, limit))
+
+    def names(self, name: str, limit: int = MAX_NAMES) -> list[str]:
+        """Return the entries of the directory `name`, no more than `limit` of them."""
+        with self._entries(name) as entries:
+            return sorted(islice(entries, limit))
 
     def other_threads(self, limit: int) -> list[int]:
         """Return the numbers of its threads but the first, whose folder is its own; of no more
@@ -119,6 +140,13 @@ class Process:
         """The process that it is a child of; 0 where that is out of sight."""
         lines = self.read("status").split(b"\n")
         return next(int(line.split()[1]) for line in lines if line.startswith(b"PPid:"))
+
+    @property
+    def numbered(self) -> int:
+        """Its number in its own PID namespace."""
+        lines = self.read("status").split(b"\n")
+        found = [line.split()[-1] for line in lines if line.startswith(b"NSpid:")]
+        return int(found[0]) if found else self.pid
 
     @property
     def owner(self) -> int:
@@ -189,22 +217,40 @@ def _numbers(names: Iterable[str]) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
-    """Return the processes of the container `key` whose first process is `pid`, that one included.
+class Boundary:
+    """What makes a process one of the container `key` whose first process is `pid`.
 
     They share its cgroup, or lie in one beneath it, or in its PID namespace where that is not the
     machine's, or in one beneath that: who may write to cgroups can leave one, but not a namespace.
     Its cgroup is the one that is named after it: its first process may have gone on to one beneath.
+
+    Raises `OSError` where there is no such process.
     """
-    with Process.open(pid, proc) as first:
-        paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
-        groups = {name: path for name, path in paths.items() if path.strip("/.")}
-        space = first.link("ns/pid")
-        private = first.nested
-    spaces, found = {space: True}, []
+
+    def __init__(self, pid: int, key: str = "", proc: Path | None = None) -> None:
+        self._proc = proc
+        with Process.open(pid, proc) as first:
+            paths = {name: _up_to(path, key) for name, path in first.cgroups().items()}
+            self._spaces = dict[bytes, bool]()
+            with suppress(PermissionError):  # the cgroups have to do
+                self._spaces[first.link("ns/pid")] = True
+            self._private = bool(self._spaces) and first.nested
+        self.groups = {name: path for name, path in paths.items() if path.strip("/.")}
+        """The container's cgroup in each hierarchy that has one for it."""
+
+    def holds(self, process: Process) -> bool:
+        """Whether a process is the container's. Raises `OSError` where it has ended."""
+        if _within(process.cgroups(), self.groups):
+            return True
+        return self._private and _descends(process, self._spaces, self._proc)
+
+
+def companions(pid: int, key: str = "", proc: Path | None = None) -> list[int]:
+    """Return the processes within the `Boundary` of the container `key`, as /proc lists them."""
+    boundary, found = Boundary(pid, key, proc), []
     for other in pids(proc):
         with suppress(OSError), Process.open(other, proc) as process:
-            if _within(process.cgroups(), groups) or (private and _descends(process, spaces, proc)):
+            if boundary.holds(process):
                 found.append(other)
     return found
 

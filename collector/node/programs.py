@@ -1,79 +1,140 @@
-"""SHA-256 of the programs that processes run, deleted ones and those of a memfd too.
+"""SHA-256 of the programs that processes run and of the libraries that they have mapped.
 
-Each program is read once, however many processes run it, and within a budget: a container may keep
-large ones, and keep them where reading takes long::
+Deleted ones and those of a memfd too. Each file is read once, however many processes have it, and
+within a budget: a container may keep large ones, and keep them where reading takes long::
 
     programs = Programs()
-    digest = await programs.digest(4711)
+    facts = await programs.describe(4711)   # {"exeSha256": "...", "executables": [...]}
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from collector.files.safe_open import opened
-from collector.node.abandonable import run_abandonable
+from collector.documents import portable
+from collector.files.safe_open import open_data, open_in_root, opened
+from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.node.deletedfiles import DeletedFile
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
 
 MAX_FILE = 1024**3
-"""Bytes of one program; a longer one is not hashed."""
+"""Bytes of one program or library; a longer one is not hashed."""
 MAX_TOTAL = 8 * 1024**3
-"""Bytes of all programs of a container."""
+"""Bytes of all that is hashed of a container."""
 MAX_SECONDS = 120.0
-"""Seconds that all of them may take; one may take a quarter."""
+"""Seconds that all of it may take; one file, or the files of one process, may take a quarter."""
+MAX_EXECUTABLES = 1024
+"""Files with code in the row of one process."""
+MAX_LISTED = 100_000
+"""Those in the rows of all processes of a container."""
 _BLOCK = 1024 * 1024
+_CODE = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+:[0-9a-f]+) ([1-9]\d*) *(/[^\n]*)$",
+    re.MULTILINE,
+)
+_DELETED = b" (deleted)"
 
+T = TypeVar("T")
 Identity = tuple[int, int, int, int]
 """Device, inode, size, and when it was changed: another one of the same number is another file."""
 
 
 @dataclass(slots=True)
 class Programs:
-    """What is known of the programs of one container."""
+    """What is known of the programs and libraries of one container."""
 
     left: int = MAX_TOTAL
     seconds: float = MAX_SECONDS
+    listed: int = MAX_LISTED
+    """Files that rows may still list."""
     skipped: int = 0
-    """Processes whose program was not hashed."""
+    """Times that something was not hashed."""
     _digests: dict[Identity, str] = field(default_factory=dict)
 
     async def digest(self, pid: int) -> str:
         """Return the SHA-256 of what a process runs; nothing where it cannot be had."""
+        return await self._in_time(f"the program of {pid}", "", self.look, pid)
+
+    async def digest_held(self, file: DeletedFile) -> str:
+        """Return that of a file which is held, however long it is."""
+        return await self._in_time(file.member, "", self._held, file)
+
+    async def describe(self, pid: int) -> dict[str, Any]:
+        """Return what a row says of the code that a process runs, as of `processes.json`."""
+        digest = await self.digest(pid)
+        none: list[dict[str, Any]] = []
+        found = await self._in_time(f"the libraries of {pid}", none, self.executables, pid)
+        return {"exeSha256": digest or None, "executables": found}
+
+    async def _in_time(
+        self, what: str, nothing: T, action: Callable[..., T], argument: object
+    ) -> T:
         begun = time.monotonic()
         try:
             limit = min(self.seconds, MAX_SECONDS / 4)
             if limit <= 0:
                 raise Unavailable("The time for hashing is used up", reason="Deadline")
-            found = await run_abandonable(
-                limit, f"the program of {pid}", self.look, pid, begun + limit
-            )
+            found = await run_abandonable(limit, what, action, argument, begun + limit)
         except (FileNotFoundError, ProcessLookupError):
-            return ""  # a thread of the kernel, or a process that has ended
+            return nothing  # a thread of the kernel, or a process that has ended
         except (Unavailable, OSError):
-            found = ""
+            found = nothing
         finally:
             self.seconds -= time.monotonic() - begun
-        self.skipped += not found
+        self.skipped += found == ""
         return found
 
     def look(self, pid: int, until: float) -> str:
-        """Do the same in this thread, which gives up at a time of the monotonic clock."""
+        """Do what `digest` does in this thread, which gives up at a time of the monotonic clock."""
         with Process.open(pid) as process:
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             with opened(os.open("exe", flags, dir_fd=process.folder)) as file:
                 return self._of(file, until)
 
-    def _of(self, file: int, until: float) -> str:
+    def executables(self, pid: int, until: float) -> list[dict[str, Any]]:
+        """Return each file that a process has mapped as code; likewise."""
+        found: list[dict[str, Any]] = []
+        with Process.open(pid) as process:
+            for area, device, inode, path in _mapped(process):
+                raise_if_abandoned()
+                if len(found) >= MAX_EXECUTABLES or self.listed <= 0:
+                    self.skipped += 1
+                    break
+                self.listed -= 1
+                digest = ""
+                with suppress(OSError), opened(_open(process, area, path, inode)) as file:
+                    digest = self._of(file, until)
+                found.append(
+                    {
+                        "path": portable(path),
+                        "device": device.decode(),
+                        "inode": int(inode),
+                        "sha256": digest or None,
+                    }
+                )
+        return found
+
+    def _held(self, file: DeletedFile, until: float) -> str:
+        if file.file is None:
+            return ""
+        with opened(open_data(file.file.number)) as data:
+            return self._of(data, until, self.left)
+
+    def _of(self, file: int, until: float, most: int = MAX_FILE) -> str:
         found = os.fstat(file)
         identity = found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
         if identity in self._digests:
             return self._digests[identity]
-        if not stat.S_ISREG(found.st_mode) or found.st_size > min(MAX_FILE, self.left):
+        if not stat.S_ISREG(found.st_mode) or found.st_size > min(most, self.left):
             return ""
         digest, size = hashlib.sha256(), 0
         while block := os.read(file, _BLOCK):
@@ -84,3 +145,31 @@ class Programs:
         self.left -= size
         self._digests[identity] = digest.hexdigest()
         return self._digests[identity]
+
+
+def _mapped(process: Process) -> Iterator[tuple[bytes, bytes, bytes, bytes]]:
+    """Yield area, device, inode and path of each file with code, once."""
+    known: set[tuple[bytes, bytes]] = set()
+    for match in _CODE.finditer(process.read("maps")):
+        start, end, device, inode, path = match.groups()
+        if (device, inode) not in known:
+            known.add((device, inode))
+            yield b"%x-%x" % (int(start, 16), int(end, 16)), device, inode, path
+
+
+def _open(process: Process, area: bytes, path: bytes, inode: bytes) -> int:
+    """Open a mapped file: itself, or, where the kernel does not let us, what lies at its path now.
+
+    Raises `OSError`, also where that is another file by now.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with suppress(PermissionError, FileNotFoundError):
+        return os.open(b"map_files/" + area, flags, dir_fd=process.folder)
+    folder = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    with (
+        opened(os.open("root", folder, dir_fd=process.folder)) as root,
+        opened(open_in_root(root, path.removesuffix(_DELETED))) as place,
+    ):
+        if os.fstat(place).st_ino != int(inode):
+            raise FileNotFoundError(path)
+        return open_data(place)

@@ -3,24 +3,33 @@
 The kernel shows those of the reader's IPC namespace only, so a thread enters the container's. POSIX
 queues are there whether their file system is mounted in the container or not.
 
-Source: sysvipc(7), proc_sysvipc(5), mq_overview(7)
+A segment that no process has attached is attached for a moment, read-only, to hold the file that it
+is of: reading that file makes no page of a hole, as reading the memory would. Its times of the last
+attach and detach, and who did that, are those of this moment then; what they were is in `Segment`.
+
+Source: sysvipc(7), proc_sysvipc(5), mq_overview(7), shmat(2)
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
+from collector.node.deletedfiles import Held
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000
+_SHM_RDONLY = 0o10000
+_FAILED = ctypes.c_void_p(-1).value
 MAX_SEGMENTS = 200
 """Segments that are listed."""
 MAX_SPACES = 16
@@ -35,6 +44,32 @@ class Segment(NamedTuple):
     creator: int
     """The process that made it, as the container numbers it."""
     attached: int
+    mode: int = 0
+    owner: tuple[int, int] = (0, 0)
+    """The user and the group that it belongs to."""
+    last: int = 0
+    """The process that attached or detached it last, as the container numbers it."""
+    times: tuple[int, int, int] = (0, 0, 0)
+    """When it was last attached, detached, and changed, in seconds since 1970."""
+    space: bytes = b""
+    """Its IPC namespace."""
+    pid: int = 0
+    """A process of that, as the node numbers it."""
+    file: Held | None = None
+    """The file that it is of, where it was asked for."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the kernel's table says of it, as JSON has it."""
+        names = "attached", "detached", "changed"
+        return {
+            "segment": self.number,
+            "key": self.key,
+            "mode": f"{self.mode:04o}",
+            "creator": self.creator,
+            "last": self.last,
+            "attachedBy": self.attached,
+            "times": dict(zip(names, self.times, strict=True)),
+        }
 
 
 class Queue(NamedTuple):
@@ -47,10 +82,13 @@ class Queue(NamedTuple):
     """Bytes of the messages in it."""
 
 
-def segments(pids: Sequence[int]) -> list[Segment | Queue]:
+def segments(
+    pids: Sequence[int], wanted: Callable[[bytes, int], bool] = lambda *_: False
+) -> list[Segment | Queue]:
     """Return the segments and queues of the IPC namespaces of these processes.
 
-    Those of the machine's own are left out.
+    Those of the machine's own are left out. `wanted` says by namespace and number of which segments
+    the file is to be held.
 
     Raises `OSError` where a namespace may not be entered.
     """
@@ -60,22 +98,62 @@ def segments(pids: Sequence[int]) -> list[Segment | Queue]:
             spaces.setdefault(process.link("ns/ipc"), pid)
     spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None)
     found: list[Segment | Queue] = []
-    for pid in islice(spaces.values(), MAX_SPACES):
+    for link, pid in islice(spaces.items(), MAX_SPACES):
         with Process.open(pid) as process:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(space), ThreadPoolExecutor(1, "ipc") as pool:
-                found += pool.submit(_read, space).result()
+                found += pool.submit(_read, space, link, pid, partial(wanted, link)).result()
     return found
 
 
-def _read(space: int) -> list[Segment | Queue]:
+def _read(
+    space: int, link: bytes, pid: int, wanted: Callable[[int], bool]
+) -> list[Segment | Queue]:
     enter(space, _CLONE_NEWIPC)
-    shared = (
-        Segment(int(row[1]), int(row[0]) & 0xFFFFFFFF, int(row[3]), int(row[4]), int(row[6]))
-        for row in _table("shm")
-    )
+    shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
     queues = (Queue(row[1].decode(), False, int(row[3])) for row in _table("msg"))
     return [*shared, *queues, *_posix_queues()]
+
+
+def _segment(row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]) -> Segment:
+    key, number, _, size, creator, last, attached, uid, gid, _, _, *times = map(int, row[:14])
+    mode = int(row[2], 8)
+    file = None
+    with suppress(OSError):
+        file = _hold(number) if wanted(number) else None
+    return Segment(
+        number,
+        key & 0xFFFFFFFF,
+        size,
+        creator,
+        attached,
+        mode & 0o777,
+        (uid, gid),
+        last,
+        (times[0], times[1], times[2]),
+        link,
+        pid,
+        file,
+    )
+
+
+def _hold(number: int) -> Held:
+    """Open the file that a segment is of. Raises `OSError`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+    libc.shmdt.argtypes = [ctypes.c_void_p]
+    address = libc.shmat(number, None, _SHM_RDONLY)
+    if address in {None, _FAILED}:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    try:
+        begin = b"%x-" % address
+        with Path("/proc/self/maps").open("rb") as lines:
+            areas = [line.split()[0] for line in lines if line.startswith(begin)]
+        flags = os.O_PATH | os.O_CLOEXEC
+        return Held(os.open(b"/proc/self/map_files/" + areas[0], flags))
+    finally:
+        libc.shmdt(address)
 
 
 def _table(name: str) -> list[list[bytes]]:

@@ -32,7 +32,21 @@ INET = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6")
 """Tables whose rows have two addresses."""
 _LAST_COLUMN = ("packet", "netlink")
 """Tables whose rows end with the inode."""
-_TYPES = {1: "STREAM", 2: "DGRAM", 5: "SEQPACKET"}
+TYPES = {1: "STREAM", 2: "DGRAM", 3: "RAW", 5: "SEQPACKET", 10: "PACKET"}
+NETLINK_PROTOCOLS = {
+    0: "route",
+    4: "sock_diag",
+    5: "nflog",
+    6: "xfrm",
+    7: "selinux",
+    9: "audit",
+    10: "fib",
+    11: "connector",
+    12: "netfilter",
+    15: "uevent",
+    16: "generic",
+    21: "crypto",
+}
 _LISTENING = 0x10000
 
 Row = dict[str, Any]
@@ -101,10 +115,52 @@ def parse_unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
 def _unix(match: re.Match[bytes], holders: Mapping[int, list[int]]) -> Row:
     kind, inode = int(match[2], 16), int(match[4])
     return {
-        "type": _TYPES.get(kind, str(kind)),
+        "type": TYPES.get(kind, str(kind)),
         "listening": bool(int(match[1], 16) & _LISTENING),
         "state": int(match[3], 16),
         "inode": inode,
         "path": portable(match[5]) if match[5] is not None else None,
         "pids": holders.get(inode, []),
+    }
+
+
+_PACKET = re.compile(rb"\S+ +\d+ +(\d+) +([0-9a-f]{4}) +(-?\d+) +(\d) +\d+ +(\d+) +(\d+) *")
+_NETLINK = re.compile(rb"\S+ +(\d+) +(-?\d+) +([0-9a-f]{8}) +.* (\d+) *")
+
+
+def parse_packet(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+    """Return the rows of the table of packet sockets."""
+    matches = (_PACKET.fullmatch(line) for line in table.split(b"\n"))
+    return [_packet([*match.groups()], holders) for match in matches if match]
+
+
+def _packet(words: list[bytes], holders: Mapping[int, list[int]]) -> Row:
+    kind, protocol, interface, running, uid, inode = words
+    return {
+        "protocol": "packet",
+        "type": TYPES.get(int(kind), kind.decode()),
+        "ethertype": int(protocol, 16),
+        "interface": int(interface),
+        "flags": ["running"] if running == b"1" else [],
+        "uid": int(uid),
+        "inode": int(inode),
+        "pids": holders.get(int(inode), []),
+    }
+
+
+def parse_netlink(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+    """Return the rows of the table of netlink sockets."""
+    matches = (_NETLINK.fullmatch(line) for line in table.split(b"\n"))
+    return [_netlink([*match.groups()], holders) for match in matches if match]
+
+
+def _netlink(words: list[bytes], holders: Mapping[int, list[int]]) -> Row:
+    protocol, port, groups, inode = words
+    return {
+        "protocol": "netlink",
+        "family": NETLINK_PROTOCOLS.get(int(protocol), int(protocol)),
+        "port": int(port),
+        "groups": groups.decode(),
+        "inode": int(inode),
+        "pids": holders.get(int(inode), []),
     }

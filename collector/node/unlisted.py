@@ -1,21 +1,26 @@
 """What processes keep, and no table of mounts and no list of open files shows.
 
 A file system that was unmounted lazily lives on while a process stands in it; a namespace lives on
-while one has it open; a file lies in a socket's queue, or is registered with io_uring::
+while one has it open; a file lies in a socket's queue, or is registered with io_uring; bytes wait
+in a pipe::
 
     found = Unlisted(until=time.monotonic() + 60)
     found.look(pids)
     for kept in found.kept.values(): ...
 
-Source: umount(2) on MNT_DETACH, namespaces(7), unix(7) on SCM_RIGHTS, io_uring_register(2)
+Source: umount(2) on MNT_DETACH, namespaces(7), unix(7) on SCM_RIGHTS, io_uring_register(2), pipe(7)
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import stat
+import sys
+import termios
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -44,13 +49,14 @@ class Kept:
     """One thing that a process keeps."""
 
     how: str
-    """`mount`, `namespace` or `files`."""
+    """`mount`, `namespace`, `files` or `bytes`."""
     name: bytes
     """What /proc calls it."""
     pid: int
     where: str
     """The entry of its folder in /proc."""
     count: int = 1
+    """Files, or bytes."""
 
 
 @dataclass(slots=True)
@@ -65,10 +71,13 @@ class Unlisted:
     unseen: list[int] = field(default_factory=list)
     """Processes that were not looked at wholly."""
     links: int = MAX_LINKS
+    streams: int = 0
+    """Sockets and terminals that are open, each as often as it is: what waits in them is unseen."""
     _mounts: set[bytes] = field(default_factory=set)
     _tables: set[tuple[bytes, bytes]] = field(default_factory=set)
     _roots: dict[bytes, set[bytes]] = field(default_factory=dict)
     """The roots that processes of a mount namespace have."""
+    _pipes: set[bytes] = field(default_factory=set)
     _all: bool = False
     _spaces: dict[bytes, Kept] = field(default_factory=dict)
 
@@ -79,6 +88,7 @@ class Unlisted:
         for number in chain(numbers, (1,), (os.getpid(),)):
             with suppress(OSError), Process.open(number) as process:
                 self._read_table(process, ours=number in numbers)
+                self._pass_by_streams(process, numbers)
         for number in numbers:
             try:
                 with Process.open(number) as process:
@@ -88,6 +98,13 @@ class Unlisted:
             except OSError:
                 continue
         self._judge_spaces()
+
+    def _pass_by_streams(self, process: Process, numbers: Sequence[int]) -> None:
+        """Look into no pipe that leads to the runtime, which reads a container's output anyhow."""
+        if process.pid in numbers and process.parent not in numbers:
+            for name in ("fd/0", "fd/1", "fd/2"):
+                with suppress(FileNotFoundError):
+                    self._pipes.add(process.link(name))
 
     def _read_table(self, process: Process, *, ours: bool) -> None:
         seen = process.link("ns/mnt"), process.link("root")
@@ -158,6 +175,10 @@ class Unlisted:
         if _SPACE.fullmatch(link):
             self._spaces.setdefault(link, Kept("namespace", link, process.pid, name))
             return
+        if link.startswith(b"pipe:["):
+            self._open_pipe(process, name, link)
+            return
+        self.streams += link.startswith((b"socket:", b"/dev/pts/", b"/dev/ptmx"))
         if not link.startswith((b"/", b"socket:", b"anon_inode:[io_uring]")):
             return
         said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
@@ -166,6 +187,13 @@ class Unlisted:
             self._judge_mount(process, link, name, match[1] if match else b"")
         elif match := _COUNT.search(said):
             self._keep(Kept("files", link, process.pid, name, int(match[1])), link)
+
+    def _open_pipe(self, process: Process, name: str, link: bytes) -> None:
+        if link in self._pipes:
+            return
+        self._pipes.add(link)
+        if size := _unread(process, name, link):
+            self._keep(Kept("bytes", link, process.pid, name, size), link)
 
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         if not number or number in self._mounts or ("mount", number) in self.kept:
@@ -216,6 +244,22 @@ class Unlisted:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept
+
+
+def _unread(process: Process, name: str, link: bytes) -> int:
+    """Return how many bytes wait in a pipe without a name; none is read.
+
+    One that has a name is not opened: whoever waits for a reader would go on.
+    """
+    place = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
+    with opened(place):
+        status = os.fstat(place)
+        if not stat.S_ISFIFO(status.st_mode) or link != b"pipe:[%d]" % status.st_ino:
+            return 0  # another file by now
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        with opened(os.open(f"/proc/self/fd/{place}", flags)) as pipe:
+            answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+            return int.from_bytes(answer, sys.byteorder)
 
 
 def _memory_mount() -> bytes:

@@ -8,11 +8,11 @@ Containers are named as pods name them, with their runtime's scheme: `docker://4
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from forensics_core.errors import ForensicsError, UsageError
 
@@ -49,6 +49,33 @@ class Listed(NamedTuple):
     name: str
     image: str
     state: str
+
+
+class ToldProcesses(NamedTuple):
+    """What a runtime says of the processes in a container."""
+
+    pids: tuple[int, ...] = ()
+    """Those that it counts as the container's, as its machine numbers them; it may tell none."""
+    execs: tuple[dict[str, Any], ...] = ()
+    """What was started in it by `exec`: `id`, `pid`, `running`, `terminal`, `command`, `user` as
+    far as they are known, and in `said` all that the runtime says."""
+
+
+MAX_COMMAND = 16 * 1024
+"""Letters of the command of an exec session; it may have megabytes."""
+
+
+def shortened_words(words: object) -> tuple[list[Any] | None, bool]:
+    """Return as many words of a command as are kept, and whether that is all of it."""
+    if not isinstance(words, list):
+        return None, words is None
+    kept, left = list[Any](), MAX_COMMAND
+    for word in words:
+        left -= len(str(word)) + 1
+        if left < 0:
+            return kept, False
+        kept.append(word)
+    return kept, True
 
 
 class Unavailable(ForensicsError):
@@ -183,6 +210,18 @@ class Runtime(Protocol):
 
     async def resume(self, container: ContainerInfo) -> None:
         """Let the container's processes go on."""
+        ...
+
+    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+        """Return what the runtime says of the container's processes, and of its exec sessions."""
+        ...
+
+    async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
+        """Return what the runtime remembers of the last `seconds` about containers: a line of JSON
+        an event.
+
+        Raises `Unavailable` where it remembers nothing.
+        """
         ...
 
     async def process(self, container: ContainerInfo) -> int:

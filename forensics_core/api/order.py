@@ -51,6 +51,10 @@ DEFAULT_ARTIFACTS: tuple[ArtifactKind, ...] = tuple(
 """What is captured unless the request says otherwise."""
 
 
+DELETED_BUDGET = 1024**3
+"""Bytes of deleted files that are captured of a container unless the request says otherwise."""
+
+
 class Compression(StrEnum):
     """How large artifacts are stored."""
 
@@ -144,6 +148,13 @@ class WorkOrder(Model):
     artifacts: Annotated[tuple[ArtifactKind, ...], FailFast()] = DEFAULT_ARTIFACTS
     compression: Compression = Compression.ZSTD
     pause: bool = False
+    deleted_budget: Annotated[int, Field(ge=0)] = DELETED_BUDGET
+    """Bytes of files without a name that are captured of each container, the smallest first."""
+    volumes: Annotated[tuple[str, ...], FailFast()] = ()
+    """Volumes whose content is captured though it is secret, or though no others were asked for:
+    by name, or by path in the container."""
+    freeze: bool = True
+    """Hold each process still, for two seconds at most, while its memory is read."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""

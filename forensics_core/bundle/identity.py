@@ -43,13 +43,13 @@ def mismatches(wanted: EvidenceIdentity, capture: Capture | None, sha256: str) -
         yield Problem(ProblemKind.OTHER_EVIDENCE, MANIFEST, message)
     if capture is None:
         return
-    pod = capture.pod or PodRef(namespace="", name="")
+    pod = capture.order.pod or PodRef(namespace="", name="")
     uids = {pod.uid, str(capture.order.uid)}
     differing = (
         ("namespace", wanted.namespace, {pod.namespace}),
         ("pod", wanted.pod, {pod.name}),
         ("UID", wanted.uid.lower(), {uid.lower() for uid in uids}),
-        ("incident", wanted.incident, {capture.incident}),
+        ("incident", wanted.incident, {capture.order.incident}),
     )
     for what, value, said in differing:
         if value and value not in said:

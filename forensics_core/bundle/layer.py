@@ -10,7 +10,7 @@ import hashlib
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -19,9 +19,16 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.documents import read_stored, unpacked
 from forensics_core.bundle.layout import (
+    DELETED_ARCHIVES,
+    DELETED_FOLDER,
+    DELETED_INDEX,
+    DELETED_LOOKUP,
     MOUNTS_ARCHIVES,
     MOUNTS_INDEX,
     MOUNTS_LOOKUP,
+    PROC_ARCHIVES,
+    PROC_INDEX,
+    PROC_LOOKUP,
     ROOTFS_ARCHIVES,
     ROOTFS_INDEX,
     ROOTFS_LOOKUP,
@@ -59,10 +66,13 @@ class Layer:
         archives: tuple[str, ...],
         gap: str,
         flaws: Flaws,
+        folder: bytes = b"",
     ) -> None:
         self._rows = rows
         self._chunks = chunks
         self._archives = archives
+        self.folder = folder
+        """Where its root is in sight; empty for the container's own root."""
         self._flawed: set[int] = {at for at, chunk in enumerate(chunks) if chunk is None}
         self.gap = gap
         self.flaws = flaws
@@ -73,7 +83,8 @@ class Layer:
 
         Raises `VerificationError` where it may be among what cannot be read.
         """
-        numbers = self._numbers(lambda paths: paths.may_hold(path))
+        inner = self._inside(path)
+        numbers = self._numbers(lambda paths: paths.may_hold(inner))
         for number in numbers:
             async with aclosing(self._read(number)) as batches:
                 async for rows in batches:
@@ -85,13 +96,16 @@ class Layer:
 
     async def entries(self, directory: bytes) -> tuple[list[Row], Sequence[int]]:
         """Return the rows of what lies directly in a directory, and where these were looked for."""
-        numbers = self._numbers(lambda paths: paths.may_list(directory))
+        inner = self._inside(directory)
+        numbers = self._numbers(lambda paths: paths.may_list(inner))
         found = list[Row]()
         for number in numbers:
             async with aclosing(self._read(number)) as batches:
                 async for rows in batches:
                     found += [
-                        row for row in rows if row.directory == directory and row.path != b"/"
+                        row
+                        for row in rows
+                        if row.directory == directory and row.path not in {b"/", self.folder}
                     ]
         return found, numbers
 
@@ -101,6 +115,10 @@ class Layer:
             async with aclosing(self._read(number)) as batches:
                 async for rows in batches:
                     yield rows
+
+    def _inside(self, path: bytes) -> bytes:
+        """Return what a path is called in the archive."""
+        return path[len(self.folder) :] or b"/"
 
     def _numbers(self, wanted: Callable[[PathFilter], bool]) -> Sequence[int]:
         """Return the chunks to look into; one that the table does not describe may hold all."""
@@ -127,10 +145,13 @@ class Layer:
                 await to_thread.run_sync(_verify, data, chunk, self._rows.name)
                 batches = read_rows(data, flaws, self._archives)
                 while (batch := await to_thread.run_sync(next, batches, None)) is not None:
-                    yield batch
+                    yield [self._shown(row) for row in batch] if self.folder else batch
         finally:
             if flaws.total > before:
                 self._flawed.add(number)
+
+    def _shown(self, row: Row) -> Row:
+        return replace(row, path=self.folder + row.path.rstrip(b"/"))
 
 
 class Names(NamedTuple):
@@ -139,10 +160,14 @@ class Names(NamedTuple):
     archives: tuple[str, ...]
     rows: str
     lookup: str
+    folder: bytes = b""
+    """Where its root is in sight."""
 
 
 ROOTFS = Names(ROOTFS_ARCHIVES, ROOTFS_INDEX, ROOTFS_LOOKUP)
 MOUNTS = Names(MOUNTS_ARCHIVES, MOUNTS_INDEX, MOUNTS_LOOKUP)
+PROC = Names(PROC_ARCHIVES, PROC_INDEX, PROC_LOOKUP)
+DELETED = Names(DELETED_ARCHIVES, DELETED_INDEX, DELETED_LOOKUP, DELETED_FOLDER)
 UPPER = Names(UPPER_ARCHIVES, UPPER_INDEX, UPPER_LOOKUP)
 
 
@@ -156,7 +181,7 @@ async def open_layer(bundle: BundleReader, container: str, names: Names) -> Laye
     flaws = Flaws(f"The index {name}", "holds a row that is none")
     chunks = await _read_lookup(bundle, table, sizes, flaws)
     gap = _gap(bundle, container, (*names.archives, names.rows))
-    return Layer(rows, chunks, names.archives, gap, flaws)
+    return Layer(rows, chunks, names.archives, gap, flaws, names.folder)
 
 
 def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:

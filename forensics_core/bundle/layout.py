@@ -23,6 +23,10 @@ CONTEXT = "context/"
 CONTAINERS = "containers/"
 """Where the collector puts what it captured of each container."""
 
+NODE = "node/"
+"""Where the collector puts what the node says of itself and of the pod's network; these files are
+of no container."""
+
 UNVERIFIED = ".unverified"
 """The ending of a fetched file that is not, or not yet, known to be what the manifest says."""
 
@@ -44,10 +48,27 @@ MOUNTS_INDEX = "mounts.index.jsonl.zst"
 MOUNTS_LOOKUP = "mounts.lookup.jsonl.zst"
 """As those of the file system."""
 
+PROC_ARCHIVES = ("proc.tar.zst", "proc.tar")
+"""What the archive of /proc can be called; the paths in it begin with `/proc`."""
+PROC_INDEX = "proc.index.jsonl.zst"
+PROC_LOOKUP = "proc.lookup.jsonl.zst"
+"""As those of the file system."""
+EXECS = "execs.json"
+"""What the runtime says of what was started in a container from outside."""
+
 UPPER_ARCHIVES = ("upper.tar.zst", "upper.tar")
 """What the archive of what a removed container had written can be called."""
 UPPER_INDEX = "upper.index.jsonl.zst"
 UPPER_LOOKUP = "upper.lookup.jsonl.zst"
+"""As those of the file system."""
+
+DELETED_ARCHIVES = ("deleted.tar.zst", "deleted.tar")
+"""What the archive of files that only processes still hold can be called; the names in it are those
+of /proc: `1234/exe`."""
+DELETED_FOLDER = b"/(deleted)"
+"""Where readers show what is in it, among a container's files."""
+DELETED_INDEX = "deleted.index.jsonl.zst"
+DELETED_LOOKUP = "deleted.lookup.jsonl.zst"
 """As those of the file system."""
 
 MAIN_ARTIFACTS: dict[ArtifactKind, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -22,12 +22,13 @@ from pydantic import (
     FailFast,
     Field,
     ValidationError,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.arguments import PublicModel
-from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester
+from forensics_core.api.order import ArtifactKind, Compression, PodRef, Requester, WorkOrder
 from forensics_core.bundle.layout import MANIFEST
 from forensics_core.errors import VerificationError
 
@@ -152,8 +153,8 @@ class Container(PublicModel, Record):
     reason: str = ""
 
 
-class OrderRef(Record):
-    """Which order this bundle fulfils."""
+class OrderFacts(Record):
+    """The order that this bundle fulfils: which one it is, and what it says."""
 
     uid: UUID
     attempt: int
@@ -161,6 +162,34 @@ class OrderRef(Record):
     """Of the work order's JSON, as the collector read it."""
     destination: str
     bundle: str
+    pod: PodRef | None = None
+    """None for a capture by hand."""
+    requester: Requester | None = None
+    """None: not attested."""
+    reason: str = ""
+    incident: str = ""
+    requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()
+    """The kinds of evidence that were asked for."""
+
+    @classmethod
+    def of(cls, order: WorkOrder, sha256: str) -> OrderFacts:
+        """Return what a manifest tells of an order whose JSON has this SHA-256."""
+        return cls(
+            uid=order.uid,
+            attempt=order.attempt,
+            sha256=sha256,
+            destination=order.destination,
+            bundle=order.bundle,
+            pod=order.pod,
+            requester=order.requester,
+            reason=order.reason,
+            incident=order.incident,
+            requested=order.artifacts,
+        )
+
+
+_ONCE_BESIDE = ("pod", "requester", "reason", "incident", "requested")
+"""What manifests had beside the order before the first release, and have in it now."""
 
 
 class Tool(Record):
@@ -204,12 +233,7 @@ class StoreTraits(Record):
 class Capture(PublicModel, Record):
     """The predicate."""
 
-    order: OrderRef
-    pod: PodRef | None = None
-    requester: Requester | None = None
-    """None: not attested."""
-    reason: str = ""
-    incident: str = ""
+    order: OrderFacts
     tool: Tool
     node: Node
     clocks: Annotated[tuple[Clocks, ...], FailFast()] = ()
@@ -217,10 +241,23 @@ class Capture(PublicModel, Record):
     """None: not known, as in bundles of older releases."""
     started_at: datetime
     finished_at: datetime
-    requested: Annotated[tuple[ArtifactKind, ...], FailFast()] = ()
     containers: Annotated[tuple[Container, ...], FailFast(), Field(max_length=MAX_CONTAINERS)] = ()
     artifacts: Annotated[tuple[Artifact, ...], FailFast()] = ()
     not_captured: Annotated[tuple[NotCaptured, ...], FailFast()] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift(cls, data: Any) -> Any:
+        """Read what older manifests have beside the order as if it were in it."""
+        beside = [name for name in _ONCE_BESIDE if isinstance(data, dict) and name in data]
+        if not beside or not isinstance(data.get("order"), dict | OrderFacts):
+            return data
+        order = dict(data["order"])
+        for name in beside:
+            # Readers that take the one and readers that take the other would show other evidence.
+            if order.setdefault(name, data[name]) != data[name]:
+                raise ValueError(f"'{name}' contradicts 'order.{name}'")
+        return {**data, "order": order}
 
     @property
     def partial(self) -> bool:

@@ -40,7 +40,7 @@ class Mounted:
     """The file system's type."""
     source: str
     state: str
-    """`root`, `kernel`, `captured`, `partial`, `missing`."""
+    """`root`, `kernel`, `captured`, `partial`, `listed`, `missing`."""
     same_as: bytes
     """Where in the container the same files are; empty if only here."""
 
@@ -56,6 +56,11 @@ class Mounted:
         if self.state == "kernel":
             what = (
                 f"{which} is a mount ({self.kind}), a view of the kernel without files of its own"
+            )
+        if self.state == "listed":
+            what = (
+                f"{which} is a volume of which {MOUNTS} has the names and keyed digests; its "
+                "content is captured where it is asked for by name"
             )
         if self.same_as:
             rest = self.same_as + path[len(self.path) :]

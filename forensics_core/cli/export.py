@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +32,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--tar",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     metavar="FILE",
-    help="One plain tar of one container: its file system and what is mounted on it; - is stdout.",
+    help="One plain tar of one container: its file system, mounts on it, /proc; - is stdout.",
 )
+@click.option("--uac", type=_FOLDER, metavar="DIR", help="A collection as UAC makes one.")
 @click.option(
     "--seed", type=_FOLDER, metavar="DIR", help="POD-ID-inspect.json, -diff.txt and -export.tar."
 )
@@ -43,6 +44,7 @@ def export_command(
     location: str,
     oci: Path | None,
     tar: Path | None,
+    uac: Path | None,
     seed: Path | None,
     containers: tuple[str, ...],
     expected_bucket_owner: str | None,
@@ -54,36 +56,46 @@ def export_command(
     are the bundle's own archives: from a folder they are hard links to them, so do not let a tool
     write to them.
     """
-    chosen = [each for each in (oci, tar, seed) if each is not None]
+    layouts = [(_as_oci, oci), (_as_tar, tar), (_as_uac, uac), (_as_seed, seed)]
+    chosen = [(write, path) for write, path in layouts if path is not None]
     if len(chosen) != 1:
-        raise UsageError("Name one layout", hint="One of --oci DIR, --tar FILE and --seed DIR")
-    run(partial(_export, location, expected_bucket_owner, oci, tar, seed, containers))
+        hint = "One of --oci DIR, --tar FILE, --uac DIR and --seed DIR"
+        raise UsageError("Name one layout", hint=hint)
+    ((write, path),) = chosen
+    run(partial(_export, location, expected_bucket_owner, containers, partial(write, path=path)))
 
 
 async def _export(
     location: str,
     owner: str | None,
-    oci: Path | None,
-    tar: Path | None,
-    seed: Path | None,
     containers: Sequence[str],
+    write: Callable[[BundleReader, Sequence[str]], Awaitable[Sequence[ForensicsError]]],
 ) -> None:
     async with opened_bundle(location, owner) as bundle:
         names = [bundle.check_container(name) for name in containers] or bundle.containers
-        if oci is not None:
-            failures = await _as_oci(bundle, names, oci)
-        elif seed is not None:
-            failures = await _as_seed(bundle, names, seed)
-        else:
-            failures = await _as_tar(bundle, names, tar or Path("-"))
+        failures = await write(bundle, names)
     _raise_for_failures(failures)
 
 
 async def _as_oci(
-    bundle: BundleReader, names: Sequence[str], folder: Path
+    bundle: BundleReader, names: Sequence[str], path: Path
 ) -> Sequence[ForensicsError]:
-    from forensics_core.readers.export.archives import archives_of
     from forensics_core.readers.export.oci import export_oci
+
+    return await export_oci(bundle, _with_files(bundle, names), path)
+
+
+async def _as_uac(
+    bundle: BundleReader, names: Sequence[str], path: Path
+) -> Sequence[ForensicsError]:
+    from forensics_core.readers.export.uac import export_uac
+
+    return await export_uac(bundle, _with_files(bundle, names), path)
+
+
+def _with_files(bundle: BundleReader, names: Sequence[str]) -> list[str]:
+    """Return the containers whose file system was captured; the others are named."""
+    from forensics_core.readers.export.archives import archives_of
 
     there = []
     for name in names:
@@ -98,33 +110,34 @@ async def _as_oci(
             click.echo(f"Missing: {clean_message(error.message)}", err=True)
     if not there:
         raise ForensicsError("No container's file system was captured", hint=WHY_MISSING)
-    return await export_oci(bundle, there, folder)
+    return there
 
 
 async def _as_seed(
-    bundle: BundleReader, names: Sequence[str], folder: Path
+    bundle: BundleReader, names: Sequence[str], path: Path
 ) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.seed import export_seed
 
-    done = await export_seed(bundle, names, folder)
+    done = await export_seed(bundle, names, path)
     for line in done.missing:
         click.echo(f"Missing: {clean_message(line)}", err=True)
     return done.failures
 
 
 async def _as_tar(
-    bundle: BundleReader, names: Sequence[str], file: Path
+    bundle: BundleReader, names: Sequence[str], path: Path
 ) -> Sequence[ForensicsError]:
-    from forensics_core.readers.export.archives import archives_of, joined, write_joined
+    from forensics_core.bundle.layout import PROC_ARCHIVES
+    from forensics_core.readers.export.archives import LAYERS, archives_of, joined, write_joined
 
     if len(names) != 1:
         raise UsageError(
             f"The bundle has {len(names)} containers", hint=f"Name one with -c: {', '.join(names)}"
         )
-    archives = archives_of(bundle, names[0])
+    archives = archives_of(bundle, names[0], (*LAYERS, PROC_ARCHIVES))
     _note_truncated(archives)
-    if str(file) != "-":
-        return await write_joined(bundle, archives, file)
+    if str(path) != "-":
+        return await write_joined(bundle, archives, path)
     await _to_stdout(joined(bundle, archives))
     return []
 

@@ -139,8 +139,14 @@ def _line(row: Row, whole_path: bool) -> str:
 
 
 def _note(row: Row) -> str:
-    """Return what to say of a mount point, so that its placeholder is not taken for the file."""
-    return f"  [{clean(row.hidden)}]" if row.hidden else ""
+    """Return what to say of a mount point, so that its placeholder is not taken for the file, and
+    of a file that is not from the container's own file system."""
+    notes = [row.hidden] if row.hidden else []
+    if row.original:
+        notes.append(f"deleted, was {row.original}")
+    elif row.layer not in {"", "rootfs"}:
+        notes.append(f"from {row.layer}")
+    return "".join(f"  [{clean(note)}]" for note in notes)
 
 
 def human_time(seconds: str) -> str:
@@ -154,6 +160,9 @@ def human_time(seconds: str) -> str:
 async def _json_batches(rows: AsyncGenerator[Row, None]) -> AsyncGenerator[list[object], None]:
     async for row in rows:
         more = {"notCaptured": row.hidden} if row.hidden else {}
+        more["layer"] = row.layer
+        if row.layer == "deleted":  # the index has its name in the archive
+            more["path"] = row.path.decode(errors="backslashreplace")
         yield [{**row.document, **more}]
 
 

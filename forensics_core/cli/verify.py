@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import output_option, owner_option, select_option
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
@@ -44,6 +44,7 @@ def _not_empty(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option("--uid", callback=_not_empty, help="The UID of that pod, or of the PodCheckpoint.")
 @click.option("--incident", callback=_not_empty, help="The incident that it must be for.")
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
+@select_option
 @owner_option
 @output_option
 def verify_command(
@@ -53,6 +54,7 @@ def verify_command(
     uid: str | None,
     incident: str | None,
     strict: bool,
+    select: tuple[str, ...],
     expected_bucket_owner: str | None,
     output: str,
 ) -> None:
@@ -67,8 +69,9 @@ def verify_command(
     namespace, _, name = (pod or "").rpartition("/")
     wanted = EvidenceIdentity(namespace=namespace, pod=name, uid=uid or "", incident=incident or "")
     public_key = key.read_bytes() if key else None
-    read = partial(_verify, location, public_key, wanted, expected_bucket_owner, strict=strict)
-    _print_result(run(partial(read, quiet=output == "json")), output)
+    read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
+    options = {"strict": strict, "select": select, "quiet": output == "json"}
+    _print_result(run(partial(read, **options)), output)
 
 
 async def _verify(
@@ -78,6 +81,7 @@ async def _verify(
     owner: str | None,
     *,
     strict: bool,
+    select: Sequence[str],
     quiet: bool,
 ) -> Verification:
     from forensics_core.bundle.verify import verify
@@ -88,7 +92,13 @@ async def _verify(
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
         return await verify(
-            location, key=key, wanted=wanted, strict=strict, progress=meter, access=access
+            location,
+            key=key,
+            wanted=wanted,
+            strict=strict,
+            select=select,
+            progress=meter,
+            access=access,
         )
 
 
@@ -118,7 +128,7 @@ def _print(verification: Verification) -> None:
 
 def _facts(capture: Capture) -> dict[str, str]:
     """Return of what the evidence is, when it was captured, and for whom, as the manifest says."""
-    pod, order = capture.pod, capture.order
+    order, pod = capture.order, capture.order.pod
     if pod:
         what = f"pod {pod.namespace}/{pod.name}, UID {pod.uid or 'unknown'}"
     else:
@@ -126,9 +136,9 @@ def _facts(capture: Capture) -> dict[str, str]:
         shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if names[_MAX_NAMES:] else "")
         what = f"{shown or 'no container'} on {capture.node.hostname or 'an unknown node'}"
     began, ended = (_timestamp(time) for time in (capture.started_at, capture.finished_at))
-    asker = capture.requester
+    asker = order.requester
     request = [f"UID {order.uid}", f"attempt {order.attempt}"]
-    request += [f"incident {capture.incident}"] if capture.incident else []
+    request += [f"incident {order.incident}"] if order.incident else []
     request += [f"of {asker.name}{'' if asker.attested else ', not attested'}"] if asker else []
     return {"Evidence": what, "Captured": f"{began} to {ended}", "Request": ", ".join(request)}
 
@@ -156,10 +166,11 @@ def _as_json(verification: Verification) -> dict[str, Any]:
 def _identity(capture: Capture, location: str) -> dict[str, Any]:
     from forensics_core.bundle.identity import is_copy, signed_location
 
-    fields = {"pod", "requester", "reason", "incident", "started_at", "finished_at"}
-    document = capture.model_dump(mode="json", by_alias=True, include=fields)
+    asked = {"pod", "requester", "reason", "incident"}
+    times = {"started_at", "finished_at"}
     return {
-        **document,
+        **capture.order.model_dump(mode="json", by_alias=True, include=asked),
+        **capture.model_dump(mode="json", by_alias=True, include=times),
         "containers": [container.name for container in capture.containers],
         "request": {"uid": str(capture.order.uid), "attempt": capture.order.attempt},
         "location": signed_location(capture),

@@ -39,12 +39,11 @@ from forensics_core.operator.actions import (
     Thaw,
     Wait,
 )
-from forensics_core.operator.cache import fields_of, name_of
-from forensics_core.operator.checks import destination_of
-from forensics_core.operator.manifest import Evidence
+from forensics_core.operator.attempt.order import build_order
+from forensics_core.operator.attempt.pods import job_finished, never_created, node_of
+from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.observed import Observed
-from forensics_core.operator.order import build_order
-from forensics_core.operator.pods import job_finished, never_created, node_of
+from forensics_core.operator.shared.cache import fields_of, name_of
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +281,7 @@ class Executor:
 
     @property
     def _destination(self) -> str:
-        return destination_of(self._checkpoint, self._do.settings)
+        return self._do.settings.destination_of(self._checkpoint)
 
     def _requeue(self, until: datetime | None) -> None:
         if until is not None:

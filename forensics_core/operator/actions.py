@@ -14,7 +14,7 @@ from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.manifest import Evidence
+from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.settings import Settings
 
 

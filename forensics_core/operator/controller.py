@@ -24,20 +24,20 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
 from forensics_core.operator.act import act
 from forensics_core.operator.actions import Action, Effects
-from forensics_core.operator.cache import Cache, slim_checkpoint, slim_child
-from forensics_core.operator.decide import decide
+from forensics_core.operator.attempt.monitor import Followers
+from forensics_core.operator.attempt.pods import SELECTOR
+from forensics_core.operator.attempt.reads import Reads
+from forensics_core.operator.decide.checkpoint import decide
 from forensics_core.operator.effects import ClusterEffects
-from forensics_core.operator.manifest import Manifests
-from forensics_core.operator.metrics import CONTROLLER, Metrics
-from forensics_core.operator.monitor import Followers
+from forensics_core.operator.evidence.manifest import Manifests
+from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
-from forensics_core.operator.operator_context import OperatorContext
-from forensics_core.operator.pods import SELECTOR
-from forensics_core.operator.queue import WorkQueue
-from forensics_core.operator.reads import Reads
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.storage import DestinationClients
+from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
+from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
+from forensics_core.operator.shared.operator_context import OperatorContext
+from forensics_core.operator.shared.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Controller:
             task_group() as tasks,
         ):
             followers = Followers(
-                self._cluster, self._queue, tasks, self._settings.progress_seconds
+                self._cluster, self._queue.add_after, tasks, self._settings.progress_seconds
             )
             yield (
                 OperatorContext(

@@ -13,15 +13,15 @@ from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import AlreadyExists, UsageError
 from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
-from forensics_core.operator import context
 from forensics_core.operator.actions import StoredContext
-from forensics_core.operator.cache import name_of
-from forensics_core.operator.jobs import build_job, build_thaw_job
+from forensics_core.operator.attempt import context
+from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
+from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.evidence.seal import seal_bundle
 from forensics_core.operator.observed import NameTaken
-from forensics_core.operator.operator_context import OperatorContext
-from forensics_core.operator.order import build_secret
-from forensics_core.operator.seal import seal_bundle
 from forensics_core.operator.settings import Settings
+from forensics_core.operator.shared.cache import name_of
+from forensics_core.operator.shared.operator_context import OperatorContext
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""

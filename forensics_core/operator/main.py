@@ -18,9 +18,9 @@ from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
-from forensics_core.operator.metrics import CONTROLLER, Metrics
-from forensics_core.operator.operator_context import check_key
 from forensics_core.operator.settings import Settings, load_settings
+from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
+from forensics_core.operator.shared.operator_context import check_key
 from forensics_core.service.health import Contact, health_server
 from forensics_core.service.logs import log_as_json
 from forensics_core.service.program import exit_on_error, run_until_stopped, service_command

@@ -17,17 +17,18 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.checks import destination_of
-from forensics_core.operator.comparison import disagreements, nothing_of, untimely
-from forensics_core.operator.jobs import thaw_name
-from forensics_core.operator.manifest import (
+from forensics_core.operator.attempt.jobs import thaw_name
+from forensics_core.operator.attempt.monitor import why_no_pod
+from forensics_core.operator.attempt.pods import node_of
+from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
+from forensics_core.operator.evidence.manifest import (
     LIMIT,
     Evidence,
     Found,
     UnreadableManifest,
     evidence_of,
 )
-from forensics_core.operator.monitor import why_no_pod
+from forensics_core.operator.evidence.seal import check_objects, check_seal
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -46,12 +47,10 @@ from forensics_core.operator.observed import (
     Unreachable,
     Unreadable,
 )
-from forensics_core.operator.operator_context import OperatorContext
-from forensics_core.operator.pods import node_of
-from forensics_core.operator.seal import check_objects, check_seal, is_there
+from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.operator.status import at_attempt
 from forensics_core.storage.s3.storage import S3Storage
-from forensics_core.storage.storage import read_small
+from forensics_core.storage.storage import is_there, read_small
 
 
 class Observer:
@@ -145,7 +144,7 @@ class Observer:
     async def _destination(self, observed: Observed) -> Observed:
         """Look whether the destination lies inside somebody's sealed bundle."""
         checkpoint, settings = observed.checkpoint, self._shared.settings
-        destination = destination_of(checkpoint, settings)
+        destination = settings.destination_of(checkpoint)
         rule = settings.rule_for(destination)
         if rule is None:
             return replace(observed, destination=DestinationSeen())

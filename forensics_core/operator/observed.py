@@ -14,8 +14,7 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.manifest import Evidence
-from forensics_core.operator.pods import (
+from forensics_core.operator.attempt.pods import (
     Outcome,
     created_at,
     ended_at,
@@ -25,6 +24,7 @@ from forensics_core.operator.pods import (
     started,
     terminated,
 )
+from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.settings import Settings
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from forensics_core._internal.units import parse_size
 from forensics_core.api.order import Model
-from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodName
+from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodCheckpoint, PodName
 from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
@@ -216,6 +216,10 @@ class Settings(Model):
     """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """For `/healthz`, `/readyz` and `/metrics`; 0 takes any free one."""
+
+    def destination_of(self, checkpoint: PodCheckpoint) -> str:
+        """Return where the evidence goes, or nothing."""
+        return checkpoint.spec.destination or self.default_destination or ""
 
     def rule_for(self, destination: str) -> DestinationRule | None:
         """Return the rule that decides about `destination`, or None: then it is not allowed."""

@@ -24,13 +24,13 @@ from forensics_core.api.podcheckpoint import (
 )
 from forensics_core.bundle.layout import bundle_name, is_of_attempt
 from forensics_core.kube.objects import Object
-from forensics_core.operator.manifest import (
+from forensics_core.operator.attempt.pods import never_created, reason_word
+from forensics_core.operator.evidence.manifest import (
     INTERRUPTED,
     MAX_CONTAINERS,
     Evidence,
     container_statuses,
 )
-from forensics_core.operator.pods import never_created, reason_word
 
 CAPTURING = "Capturing"
 """The reason why the pod may not be killed while all goes well."""

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Protocol
 
 from forensics_core.api.order import Encryption, Retention
-from forensics_core.errors import UsageError, VerificationError
+from forensics_core.errors import ObjectNotFound, UsageError, VerificationError
 from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.locate import S3Location, parse_location
@@ -116,6 +116,15 @@ async def open_storage(
 
 open_destination = open_storage
 """The same by the name that it has in scripts that write."""
+
+
+async def is_there(store: Storage, name: str) -> bool:
+    """Return whether there is an object of that name. Raises any other `DestinationError`."""
+    try:
+        await store.stat(name)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 async def read_small(

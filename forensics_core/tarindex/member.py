@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from forensics_core.tarindex.headers import NotTar, name_in, number, target_in
 
@@ -65,6 +67,8 @@ class Member:
     """Whether these three are of what lay there a moment later, when it had been changed."""
     attributes: list[str] | None = None
     """What `chattr` set, by name."""
+    deleted: Mapping[str, Any] | None = None
+    """Of a file that only processes still held: how, by whom, and what it was called."""
     truncated: bool = False
     """Whether the archive ends in the middle of it."""
     unread: bool = False

@@ -57,6 +57,19 @@ class Row:
     beneath, an empty placeholder as a rule."""
 
     @property
+    def layer(self) -> str:
+        """Which archive it is from: `rootfs`, `mounts`, `upper`, `deleted`; empty where unknown."""
+        return self.archives[-1].removesuffix(".tar") if self.archives else ""
+
+    @property
+    def original(self) -> str:
+        """What a deleted file was called; empty for all others."""
+        told = self.document.get("deleted")
+        path = told.get("originalPath") if isinstance(told, dict) else None
+        path = path.get("text") if isinstance(path, dict) else path
+        return path if isinstance(path, str) else ""
+
+    @property
     def directory(self) -> bytes:
         """The path of the directory that it lies in; of `/`, itself."""
         return self.path[: self.path.rfind(b"/")] or b"/"

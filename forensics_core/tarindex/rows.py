@@ -82,6 +82,8 @@ def encode(member: Member) -> str:
         row += _origin(member, *member.inode)
     if member.kind != "file" or member.sparse or member.xattrs or member.acls:
         row += _details(member)
+    if member.deleted:
+        row += f',"deleted":{json.dumps(member.deleted, ensure_ascii=False)}'
     if member.truncated:
         row += ',"truncated":true'
     if member.unread:

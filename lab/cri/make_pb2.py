@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12lab/cri/make.proto\x12\x14kubeforensics.lab.v1\"I\n\x08Metadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"<\n\x0fNamespaceOption\x12\x0f\n\x07network\x18\x01 \x01(\x05\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x0b\n\x03ipc\x18\x03 \x01(\x05\"S\n\x0fSandboxSecurity\x12@\n\x11namespace_options\x18\x01 \x01(\x0b\x32%.kubeforensics.lab.v1.NamespaceOption\"b\n\x08LinuxPod\x12\x15\n\rcgroup_parent\x18\x01 \x01(\t\x12?\n\x10security_context\x18\x02 \x01(\x0b\x32%.kubeforensics.lab.v1.SandboxSecurity\"\x81\x02\n\tPodConfig\x12\x30\n\x08metadata\x18\x01 \x01(\x0b\x32\x1e.kubeforensics.lab.v1.Metadata\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x15\n\rlog_directory\x18\x03 \x01(\t\x12;\n\x06labels\x18\x06 \x03(\x0b\x32+.kubeforensics.lab.v1.PodConfig.LabelsEntry\x12-\n\x05linux\x18\x08 \x01(\x0b\x32\x1e.kubeforensics.lab.v1.LinuxPod\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\rRunPodRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.PodConfig\x12\x17\n\x0fruntime_handler\x18\x02 \x01(\t\"\x1f\n\x05PodId\x12\x16\n\x0epod_sandbox_id\x18\x01 \x01(\t\"2\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\x1a\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\"D\n\x05Mount\x12\x16\n\x0e\x63ontainer_path\x18\x01 \x01(\t\x12\x11\n\thost_path\x18\x02 \x01(\t\x12\x10\n\x08readonly\x18\x03 \x01(\x08\"U\n\x11\x43ontainerSecurity\x12@\n\x11namespace_options\x18\x03 \x01(\x0b\x32%.kubeforensics.lab.v1.NamespaceOption\"S\n\x0eLinuxContainer\x12\x41\n\x10security_context\x18\x02 \x01(\x0b\x32\'.kubeforensics.lab.v1.ContainerSecurity\"\x80\x03\n\x0f\x43ontainerConfig\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\'.kubeforensics.lab.v1.ContainerMetadata\x12.\n\x05image\x18\x02 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.ImageSpec\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\x12+\n\x06mounts\x18\x07 \x03(\x0b\x32\x1b.kubeforensics.lab.v1.Mount\x12\x41\n\x06labels\x18\t \x03(\x0b\x32\x31.kubeforensics.lab.v1.ContainerConfig.LabelsEntry\x12\x10\n\x08log_path\x18\x0b \x01(\t\x12\x0b\n\x03tty\x18\x0e \x01(\x08\x12\x33\n\x05linux\x18\x0f \x01(\x0b\x32$.kubeforensics.lab.v1.LinuxContainer\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x97\x01\n\rCreateRequest\x12\x16\n\x0epod_sandbox_id\x18\x01 \x01(\t\x12\x35\n\x06\x63onfig\x18\x02 \x01(\x0b\x32%.kubeforensics.lab.v1.ContainerConfig\x12\x37\n\x0esandbox_config\x18\x03 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.PodConfig\"4\n\x0b\x43ontainerId\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07timeout\x18\x02 \x01(\x03\"A\n\x0b\x45xecRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63md\x18\x02 \x03(\t\x12\x0f\n\x07timeout\x18\x03 \x01(\x03\"A\n\x0c\x45xecResponse\x12\x0e\n\x06stdout\x18\x01 \x01(\x0c\x12\x0e\n\x06stderr\x18\x02 \x01(\x0c\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\t\n\x07Nothingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12lab/cri/make.proto\x12\x14kubeforensics.lab.v1\"I\n\x08Metadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"<\n\x0fNamespaceOption\x12\x0f\n\x07network\x18\x01 \x01(\x05\x12\x0b\n\x03pid\x18\x02 \x01(\x05\x12\x0b\n\x03ipc\x18\x03 \x01(\x05\"S\n\x0fSandboxSecurity\x12@\n\x11namespace_options\x18\x01 \x01(\x0b\x32%.kubeforensics.lab.v1.NamespaceOption\"b\n\x08LinuxPod\x12\x15\n\rcgroup_parent\x18\x01 \x01(\t\x12?\n\x10security_context\x18\x02 \x01(\x0b\x32%.kubeforensics.lab.v1.SandboxSecurity\"\x81\x02\n\tPodConfig\x12\x30\n\x08metadata\x18\x01 \x01(\x0b\x32\x1e.kubeforensics.lab.v1.Metadata\x12\x10\n\x08hostname\x18\x02 \x01(\t\x12\x15\n\rlog_directory\x18\x03 \x01(\t\x12;\n\x06labels\x18\x06 \x03(\x0b\x32+.kubeforensics.lab.v1.PodConfig.LabelsEntry\x12-\n\x05linux\x18\x08 \x01(\x0b\x32\x1e.kubeforensics.lab.v1.LinuxPod\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Y\n\rRunPodRequest\x12/\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.PodConfig\x12\x17\n\x0fruntime_handler\x18\x02 \x01(\t\"\x1f\n\x05PodId\x12\x16\n\x0epod_sandbox_id\x18\x01 \x01(\t\"2\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\x1a\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\"D\n\x05Mount\x12\x16\n\x0e\x63ontainer_path\x18\x01 \x01(\t\x12\x11\n\thost_path\x18\x02 \x01(\t\x12\x10\n\x08readonly\x18\x03 \x01(\x08\"&\n\nCapability\x12\x18\n\x10\x61\x64\x64_capabilities\x18\x01 \x03(\t\"\x8d\x01\n\x11\x43ontainerSecurity\x12\x36\n\x0c\x63\x61pabilities\x18\x01 \x01(\x0b\x32 .kubeforensics.lab.v1.Capability\x12@\n\x11namespace_options\x18\x03 \x01(\x0b\x32%.kubeforensics.lab.v1.NamespaceOption\"S\n\x0eLinuxContainer\x12\x41\n\x10security_context\x18\x02 \x01(\x0b\x32\'.kubeforensics.lab.v1.ContainerSecurity\"\x80\x03\n\x0f\x43ontainerConfig\x12\x39\n\x08metadata\x18\x01 \x01(\x0b\x32\'.kubeforensics.lab.v1.ContainerMetadata\x12.\n\x05image\x18\x02 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.ImageSpec\x12\x0f\n\x07\x63ommand\x18\x03 \x03(\t\x12+\n\x06mounts\x18\x07 \x03(\x0b\x32\x1b.kubeforensics.lab.v1.Mount\x12\x41\n\x06labels\x18\t \x03(\x0b\x32\x31.kubeforensics.lab.v1.ContainerConfig.LabelsEntry\x12\x10\n\x08log_path\x18\x0b \x01(\t\x12\x0b\n\x03tty\x18\x0e \x01(\x08\x12\x33\n\x05linux\x18\x0f \x01(\x0b\x32$.kubeforensics.lab.v1.LinuxContainer\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x97\x01\n\rCreateRequest\x12\x16\n\x0epod_sandbox_id\x18\x01 \x01(\t\x12\x35\n\x06\x63onfig\x18\x02 \x01(\x0b\x32%.kubeforensics.lab.v1.ContainerConfig\x12\x37\n\x0esandbox_config\x18\x03 \x01(\x0b\x32\x1f.kubeforensics.lab.v1.PodConfig\"4\n\x0b\x43ontainerId\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07timeout\x18\x02 \x01(\x03\"A\n\x0b\x45xecRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63md\x18\x02 \x03(\t\x12\x0f\n\x07timeout\x18\x03 \x01(\x03\"A\n\x0c\x45xecResponse\x12\x0e\n\x06stdout\x18\x01 \x01(\x0c\x12\x0e\n\x06stderr\x18\x02 \x01(\x0c\x12\x11\n\texit_code\x18\x03 \x01(\x05\"\t\n\x07Nothingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,22 +57,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGESPEC']._serialized_end=828
   _globals['_MOUNT']._serialized_start=830
   _globals['_MOUNT']._serialized_end=898
-  _globals['_CONTAINERSECURITY']._serialized_start=900
-  _globals['_CONTAINERSECURITY']._serialized_end=985
-  _globals['_LINUXCONTAINER']._serialized_start=987
-  _globals['_LINUXCONTAINER']._serialized_end=1070
-  _globals['_CONTAINERCONFIG']._serialized_start=1073
-  _globals['_CONTAINERCONFIG']._serialized_end=1457
+  _globals['_CAPABILITY']._serialized_start=900
+  _globals['_CAPABILITY']._serialized_end=938
+  _globals['_CONTAINERSECURITY']._serialized_start=941
+  _globals['_CONTAINERSECURITY']._serialized_end=1082
+  _globals['_LINUXCONTAINER']._serialized_start=1084
+  _globals['_LINUXCONTAINER']._serialized_end=1167
+  _globals['_CONTAINERCONFIG']._serialized_start=1170
+  _globals['_CONTAINERCONFIG']._serialized_end=1554
   _globals['_CONTAINERCONFIG_LABELSENTRY']._serialized_start=579
   _globals['_CONTAINERCONFIG_LABELSENTRY']._serialized_end=624
-  _globals['_CREATEREQUEST']._serialized_start=1460
-  _globals['_CREATEREQUEST']._serialized_end=1611
-  _globals['_CONTAINERID']._serialized_start=1613
-  _globals['_CONTAINERID']._serialized_end=1665
-  _globals['_EXECREQUEST']._serialized_start=1667
-  _globals['_EXECREQUEST']._serialized_end=1732
-  _globals['_EXECRESPONSE']._serialized_start=1734
-  _globals['_EXECRESPONSE']._serialized_end=1799
-  _globals['_NOTHING']._serialized_start=1801
-  _globals['_NOTHING']._serialized_end=1810
+  _globals['_CREATEREQUEST']._serialized_start=1557
+  _globals['_CREATEREQUEST']._serialized_end=1708
+  _globals['_CONTAINERID']._serialized_start=1710
+  _globals['_CONTAINERID']._serialized_end=1762
+  _globals['_EXECREQUEST']._serialized_start=1764
+  _globals['_EXECREQUEST']._serialized_end=1829
+  _globals['_EXECRESPONSE']._serialized_start=1831
+  _globals['_EXECRESPONSE']._serialized_end=1896
+  _globals['_NOTHING']._serialized_start=1898
+  _globals['_NOTHING']._serialized_end=1907
 # @@protoc_insertion_point(module_scope)

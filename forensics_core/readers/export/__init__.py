@@ -1,1 +1,1 @@
-"""The layouts that other tools open: an OCI image, one plain tar, the names of the old tool."""
+"""The layouts that other tools open: OCI images, a plain tar, UAC's, the old tool's names."""

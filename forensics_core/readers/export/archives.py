@@ -10,7 +10,12 @@ from anyio import to_thread
 
 from forensics_core._internal.flaws import Flaws
 from forensics_core._internal.text import printable
-from forensics_core.bundle.layout import ROOTFS_ARCHIVES, container_file
+from forensics_core.bundle.layout import (
+    MOUNTS_ARCHIVES,
+    ROOTFS_ARCHIVES,
+    UPPER_ARCHIVES,
+    container_file,
+)
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectNotFound, VerificationError
@@ -19,8 +24,9 @@ from forensics_core.readers.export.files import new_file
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
 
-LAYERS = (ROOTFS_ARCHIVES, ("mounts.tar.zst", "mounts.tar"))
-"""What a container's merged tree is made of, the lowest first: what is mounted lies on top."""
+LAYERS = (ROOTFS_ARCHIVES, UPPER_ARCHIVES, MOUNTS_ARCHIVES)
+"""What a container's merged tree is made of, the lowest first: on top of the file system lie what a
+container that was removed had written, and what was mounted."""
 RECORD = 512
 """Bytes of a tar archive's record; two of zeros end the archive."""
 BLOCKING = 20 * RECORD
@@ -29,21 +35,27 @@ NOT_AS_PROMISED = (VerificationError, ObjectNotFound)
 """What one archive of a bundle fails with, while the others can be exported."""
 
 
-def archives_of(bundle: BundleReader, container: str) -> list[Artifact]:
-    """Return the archives of the container's merged tree, the lowest first.
+def archives_of(
+    bundle: BundleReader,
+    container: str,
+    kinds: Sequence[Sequence[str]] = LAYERS,
+    *,
+    fine: bool = False,
+) -> list[Artifact]:
+    """Return the archives of the container's merged tree, or of `kinds`, the lowest first.
 
-    Raises `UsageError` for a container that is not in the bundle, `ForensicsError` where its file
-    system was not captured.
+    Raises `UsageError` for a container that is not in the bundle, `ForensicsError` where it has
+    none of them, unless that is `fine`.
     """
     bundle.check_container(container)
     there = {artifact.name: artifact for artifact in bundle.statement.predicate.artifacts}
     found = [
         there[name]
-        for names in LAYERS
+        for names in kinds
         for name in (container_file(container, each) for each in names)
         if name in there and name in bundle.objects
     ]
-    if not found:
+    if not found and not fine:
         raise ForensicsError(
             f"The file system of '{container}' was not captured",
             hint="'forensics ls' shows the reason under 'Not captured'",
@@ -64,7 +76,7 @@ async def joined(bundle: BundleReader, archives: Sequence[Artifact]) -> AsyncGen
             async for piece in without_end(blocks, artifact.name):
                 written += len(piece)
                 yield piece
-    yield _end(written)
+    yield end_of(written)
 
 
 async def write_joined(
@@ -89,12 +101,12 @@ async def write_joined(
                 await to_thread.run_sync(file.truncate)
         if len(failures) == len(archives):
             raise failures[0]
-        end = _end(await to_thread.run_sync(file.tell))
+        end = end_of(await to_thread.run_sync(file.tell))
         await to_thread.run_sync(file.write, end)
     return failures
 
 
-def _end(written: int) -> bytes:
+def end_of(written: int) -> bytes:
     """Return what ends an archive of so many bytes."""
     end = 2 * RECORD
     return bytes(end + -(written + end) % BLOCKING)

@@ -1,8 +1,10 @@
 """A bundle's containers as an OCI image layout, one image a container.
 
-The layer *is* the bundle's archive: its digest is the artifact's `sha256`, and its diff id the
+A layer *is* an archive of the bundle: its digest is the artifact's `sha256`, and its diff id the
 `originalSha256`, so that nothing is compressed anew. From a bundle in a folder it is a hard link
-where the file system has them.
+where the file system has them. Files that only processes still held have no path in the container,
+and a layer cannot be moved into a folder without being written anew: they are an image of their
+own, `web:deleted`, with a folder for each process.
 
 Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 """
@@ -22,6 +24,7 @@ from anyio import CancelScope, to_thread
 
 from forensics_core.api.order import Compression
 from forensics_core.bundle.documents import unpacked_file
+from forensics_core.bundle.layout import DELETED_ARCHIVES
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, ObjectExists
@@ -35,6 +38,8 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """What Go, and so OCI, calls what the kernel calls otherwise."""
+DELETED = "deleted"
+"""The tag of the image of what only processes still held."""
 _REFERENCE = "org.opencontainers.image.ref.name"
 
 
@@ -48,19 +53,32 @@ async def export_oci(
     """
     await to_thread.run_sync(_prepare, folder)
     rows, failures = [], list[ForensicsError]()
-    for container in containers:
+    for name, archives in _images(bundle, containers):
         layers = []
-        for layer in archives_of(bundle, container):
+        for layer in archives:
             try:
                 await _bring(bundle, layer, _blob(folder, layer.sha256))
                 layers.append(layer)
             except NOT_AS_PROMISED as error:
                 failures.append(error)
         if layers:
-            rows.append(await to_thread.run_sync(_image, bundle, container, layers, folder))
+            rows.append(await to_thread.run_sync(_image, bundle, name, layers, folder))
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": rows}
     await to_thread.run_sync((folder / "index.json").write_bytes, _json(index))
     return failures
+
+
+def _images(
+    bundle: BundleReader, containers: Sequence[str]
+) -> Iterable[tuple[str, list[Artifact]]]:
+    """Yield each image's name, and what it is made of; the containers' own come first."""
+    for container in containers:
+        yield container, archives_of(bundle, container)
+    for container in containers:
+        yield (
+            f"{container}:{DELETED}",
+            archives_of(bundle, container, (DELETED_ARCHIVES,), fine=True),
+        )
 
 
 def _prepare(folder: Path) -> None:

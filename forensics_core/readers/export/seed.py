@@ -42,7 +42,7 @@ async def export_seed(bundle: BundleReader, containers: Sequence[str], folder: P
     Raises `ObjectExists` where a file is there already.
     """
     await to_thread.run_sync(_make, folder)
-    pod = bundle.statement.predicate.pod
+    pod = bundle.statement.predicate.order.pod
     done = Exported()
     for container in containers:
         name = f"{fit(pod.name if pod else container)}-{_short_id(bundle, container)}"

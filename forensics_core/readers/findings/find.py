@@ -122,10 +122,8 @@ class _Look:
             raise ForensicsError(f"/etc/passwd of '{self._container}' is too large to be a list")
         async with aclosing(read_file(self._bundle, index, row)) as blocks:
             content = b"".join([block async for block in blocks])
-        for line in content.decode(errors="backslashreplace").splitlines():
-            user, *rest = line.split(":")
-            if len(rest) >= 2 and rest[1] == "0" and user != "root":
-                self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
+        for user in changes.root_users(content):
+            self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
 
     def _file(self, rule: Rule, path: str, detail: str) -> None:
         archive = container_file(self._container, "rootfs.tar.zst")

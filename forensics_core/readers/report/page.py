@@ -42,8 +42,9 @@ def page(story: Story) -> Iterator[str]:
         "base-uri 'none'; form-action 'none'"
     )
     capture = story.capture
-    title = f"{capture.pod.namespace}/{capture.pod.name}" if capture.pod else ""
-    title = title or ", ".join(each.name for each in story.containers[:3])
+    pod = capture.order.pod
+    names = ", ".join(each.name for each in story.containers[:3])
+    title = f"{pod.namespace}/{pod.name}" if pod else names
     yield "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'

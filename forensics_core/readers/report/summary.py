@@ -33,14 +33,14 @@ def summary(story: Story) -> Iterator[str]:
 
 
 def _of_what(story: Story) -> str:
-    capture = story.capture
+    capture, order = story.capture, story.capture.order
     names = ", ".join(printable(each.name, 80) for each in story.containers[:20])
     more = f" and {len(story.containers) - 20} more" if len(story.containers) > 20 else ""
     when = f"{capture.started_at:%Y-%m-%d %H:%M:%S} UTC"
-    incident = f" for incident {printable(capture.incident, 80)}" if capture.incident else ""
+    incident = f" for incident {printable(order.incident, 80)}" if order.incident else ""
     of_what = f"the containers {names}{more}" if len(story.containers) > 1 else names
-    if capture.pod:
-        pod = printable(f"{capture.pod.namespace}/{capture.pod.name}", 200)
+    if order.pod:
+        pod = printable(f"{order.pod.namespace}/{order.pod.name}", 200)
         of_what = f"the pod {pod} ({names}{more})"
     return f"This is {of_what}, captured at {when}{incident}."
 

@@ -53,7 +53,15 @@ def _process(row: dict[str, Any]) -> str:
     words = row.get("cmdline")
     command = " ".join(_text(word) for word in words) if isinstance(words, list) else ""
     shown = command or f"[{_text(row.get('comm'))}]"
-    return f"process {row.get('pid')} (parent {row.get('ppid')}): {shown[:2000]}"
+    return f"process {row.get('pid')} (parent {row.get('ppid')}{_session(row)}): {shown[:2000]}"
+
+
+def _session(row: dict[str, Any]) -> str:
+    """Return what sets a process apart that was started in the container from outside."""
+    if row.get("entered") is not True:
+        return ""
+    terminal = _text(row.get("terminal") or "")[:50]
+    return ", from outside" + (f" on {terminal}" if terminal else "")
 
 
 async def event_entries(bundle: BundleReader) -> list[Entry]:

@@ -118,4 +118,5 @@ def _message(file: FileTimes) -> str:
     row = file.row
     target = f" -> {os.fsdecode(row.target)}" if row.target else ""
     change = f" ({_KINDS[file.change]})" if file.change in _KINDS else ""
+    change = f" (deleted, was {row.original})" if row.original else change
     return f"{file.path}{target} {row.kind} {row.mode:04o} {row.uid}:{row.gid} {row.size} B{change}"

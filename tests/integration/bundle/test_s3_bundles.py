@@ -31,14 +31,14 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.manifest import Manifests
+from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.locate import S3Location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_storage
 from lab.seaweed import REGION, Identity, S3Server, collector_policy
-from tests.bundles import ARCHIVE, DIFF, INSPECT, ROOTFS, write_bundle
+from tests.bundles import ARCHIVE, DIFF, INSPECT, ROOTFS, of_order, write_bundle
 from tests.integration.bundle.cutting import cutting_proxy
 
 
@@ -222,7 +222,7 @@ async def test_the_sealed_manifest_is_found_whatever_was_written_first(
     """A bundle of an earlier release, or of a node that wrote twice: the seal tells."""
     private, public = generate_key()
     later = sealable.statement.model_copy(
-        update={"predicate": sealable.statement.predicate.model_copy(update={"reason": "later"})}
+        update={"predicate": of_order(sealable.statement.predicate, reason="later")}
     ).to_bytes()
     await put(s3, versioned, "manifest.json", later)
     await put(s3, versioned, SEAL, sign(later, generate_key()[0]))

@@ -15,6 +15,7 @@ import zstandard
 
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.gaps.standing import KERNEL, MEMORY
+from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
 from lab.docker import Engine
 
@@ -56,7 +57,13 @@ class Bundle:
     def gaps(self) -> dict[str, str]:
         """Return what is missing, and why, without what every capture lacks."""
         found = {gap.what: gap.reason for gap in self.capture.not_captured}
-        return {what: why for what, why in found.items() if what not in {MEMORY, KERNEL}}
+        own = {MEMORY, KERNEL}
+        # What a kernel or a runtime does not tell of the node is not the container's matter.
+        return {
+            what: why
+            for what, why in found.items()
+            if what not in own and not what.startswith(NODE)
+        }
 
 
 @pytest.fixture

@@ -34,7 +34,13 @@ from lab.sink import Sink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle
 
-LIVE = {"processes.json", "network.json"}
+LIVE = {
+    "processes.json",
+    "proc.tar.zst",
+    "proc.index.jsonl.zst",
+    "proc.lookup.jsonl.zst",
+    "network.json",
+}
 STILL = {
     "diff.json",
     "rootfs.tar.zst",
@@ -305,11 +311,11 @@ async def test_what_this_release_lacks_is_named(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
-        kinds = [ArtifactKind.INSPECT, ArtifactKind.VOLUMES, ArtifactKind.MEMORY]
+        kinds = [ArtifactKind.INSPECT, ArtifactKind.VOLUMES]
         order = order_for(bundle, container, artifacts=kinds, not_captured=["events: forbidden"])
         result = await capture(order, runtime, LocalStorage(bundle.folder))
     assert result.partial
-    gaps = {"volumes": "NotSupported", "memory": "NotSupported", "context": "NotGathered"}
+    gaps = {"volumes": "NoVolume", "context": "NotGathered"}
     assert bundle.gaps() == gaps
 
 

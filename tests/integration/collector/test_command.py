@@ -40,18 +40,27 @@ async def test_a_capture_says_where_it_is(docker: Engine, image: str, tmp_path: 
     *_, captured, digest = run.stdout.decode().splitlines()
     (folder,) = (tmp_path / "forensics").iterdir()
     assert "_docker_kf-lab-web_" in folder.name and is_of_attempt(folder.name, 1)
-    assert captured.startswith("Captured: 14 artifacts") and folder.as_uri() in captured
+    assert captured.startswith("Captured: 23 artifacts") and folder.as_uri() in captured
     assert digest.startswith("manifest sha256:")
     capture = Bundle(folder).capture
     assert capture.containers[0].container_id == f"docker://{container}"
-    assert b"Capturing: 14/14 artifacts" in run.stderr
+    assert b"Capturing: 23/23 artifacts" in run.stderr
 
 
 async def test_what_is_missing_makes_it_partial_in_json_too(
     docker: Engine, image: str, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
-        options = ["--artifact", "inspect", "--artifact", "memory", "-o", "json"]
+        options = [
+            "--artifact",
+            "inspect",
+            "--artifact",
+            "volumes",
+            "--volume",
+            "none",
+            "-o",
+            "json",
+        ]
         options += ["--name", "case", "--subpath", "", "--reason", "test", "--incident", "INC-1"]
         run = await forensics(
             f"docker://{container}", "--to", tmp_path.as_uri(), *options, env=docker.env
@@ -59,19 +68,57 @@ async def test_what_is_missing_makes_it_partial_in_json_too(
     assert run.returncode == 4 and run.stderr == b""
     said = json.loads(run.stdout)
     assert said["partial"] is True and said["location"] == f"{tmp_path.as_uri()}/case/"
-    assert [gap["what"] for gap in said["notCaptured"] if gap["requested"]] == ["memory"]
-    assert Bundle(tmp_path / "case").capture.incident == "INC-1"
+    assert [gap["what"] for gap in said["notCaptured"] if gap["requested"]] == ["volume none"]
+    assert Bundle(tmp_path / "case").capture.order.incident == "INC-1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
+@pytest.mark.parametrize(("option", "held"), [("--freeze", "ptrace"), ("--no-freeze", "nothing")])
+async def test_memory_on_request(
+    option: str, held: str, docker: Engine, image: str, tmp_path: Path
+) -> None:
+    async with docker.container(image) as container:
+        options = ["--artifact", "memory", option, "--name", "case", "--subpath", ""]
+        run = await forensics(
+            f"docker://{container}", "--to", str(tmp_path), *options, env=docker.env
+        )
+    assert run.returncode == 0, run.stdout
+    (document,) = (tmp_path / "case").rglob("memory.json")
+    rows = json.loads(document.read_bytes())["processes"]
+    assert rows and {row["held"]["how"] for row in rows} == {held}
+    assert all((document.parent / row["core"]).exists() for row in rows)
 
 
 async def test_what_is_missing_is_printed(docker: Engine, image: str, tmp_path: Path) -> None:
     async with docker.container(image) as container:
         run = await forensics(
-            f"docker://{container}", "--to", str(tmp_path), "--artifact", "volumes", env=docker.env
+            *(f"docker://{container}", "--to", str(tmp_path), "--artifact", "volumes"),
+            *("--volume", "nowhere"),
+            env=docker.env,
         )
     assert run.returncode == 4
     first, *_, last = run.stdout.decode().splitlines()
-    assert first.startswith("Missing: volumes (NotSupported)")
-    assert "Captured in part: 1 artifact," in run.stdout.decode() and "sha256:" in last
+    assert first.startswith("Missing: volume nowhere of ") and "(NotFound)" in first
+    assert "Captured in part: " in run.stdout.decode() and "sha256:" in last
+
+
+async def test_a_budget_and_a_volume_by_name(docker: Engine, image: str, tmp_path: Path) -> None:
+    script = """
+        exec 7> /tmp/large; head -c 9000 /dev/urandom >&7; rm /tmp/large; echo inside > /data/in
+        touch /ready; sleep 1000
+    """
+    command = ("/bin/sh", "-c", script)
+    async with docker.container(image, command, Volumes={"/data": {}}) as container:
+        await docker.exec(container, "while ! [ -e /ready ]; do sleep 0.1; done")
+        run = await forensics(
+            *(f"docker://{container}", "--to", str(tmp_path), "--name", "case", "--subpath", ""),
+            *("--volume", "/data", "--deleted-budget", "4KiB"),
+            env=docker.env,
+        )
+    assert run.returncode == 0
+    bundle = Bundle(tmp_path / "case")
+    assert bundle.gaps()["deleted file /tmp/large"] == "TooLarge"
+    assert "mount /data" not in bundle.gaps()
 
 
 async def test_into_a_locked_bucket(

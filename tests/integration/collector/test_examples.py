@@ -80,7 +80,7 @@ async def test_the_examples_that_capture_and_bundles_open_with_run(
         made = await run_example("forensics_core.capture", replaced)
     location = made["evidence"].location
     async with open_bundle(location) as bundle:
-        assert bundle.capture.incident == "INC-7"
+        assert bundle.capture.order.incident == "INC-7"
         (name,) = bundle.containers
         assert [line async for line in bundle.container(name).processes()]
     place = "s3://cases/forensics/20260801T101112Z_shop_web-0_4f2a-1"

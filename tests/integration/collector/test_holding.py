@@ -26,7 +26,7 @@ from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.content import find_file, read_file
-from forensics_core.bundle.files import open_index
+from forensics_core.bundle.files import FileIndex, open_index
 from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import BundleWriter
@@ -142,6 +142,20 @@ async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
             assert b"".join([block async for block in blocks]) == b"found\n"
         with pytest.raises(ForensicsError, match="is not in the archive"):
             await find_file(index, b"/bin/busybox")
+        await see_one_tree(await open_index(opened, "c0"), deleted=command is WORK)
+
+
+async def see_one_tree(index: FileIndex, *, deleted: bool) -> None:
+    """See that what the container had written lies on top of what could be read afterwards."""
+    found = await index.find(b"/srv/trace")
+    assert found and found.layer == "upper"
+    if deleted:
+        removed = await index.find(b"/etc/passwd")
+        assert removed and (removed.kind, removed.layer) == ("char", "upper")
+    rows = [row async for row in index.rows()]
+    files = [row.path for row in rows if row.kind != "directory"]
+    assert len(files) == len(set(files)) and b"/srv/trace" in files
+    assert [row.path for row in await index.list(b"/srv")].count(b"/srv/trace") == 1
 
 
 async def test_the_files_of_a_container_that_ends_meanwhile_come_home_whole(

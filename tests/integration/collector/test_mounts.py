@@ -11,14 +11,14 @@ import pytest
 from collector.artifacts import mounts as artifact
 from collector.capture import Result
 from collector.docker.runtime import DockerRuntime
-from collector.files import mountarchive
+from collector.files.mountstream import Budget, MountStream
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.content import find_file
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import open_bundle
-from forensics_core.errors import ForensicsError
+from forensics_core.errors import ForensicsError, UsageError
 from lab.docker import Engine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import forensics, gap, mounts_archive, table
@@ -51,7 +51,9 @@ async def test_files_that_the_runtime_mounts_are_captured_as_the_container_sees_
     hostname = await forensics("cat", str(bundle.folder), f"{name}:/etc/hostname")
     assert hostname.stdout == f"{container[:12]}\n"
     listed = await forensics("ls", str(bundle.folder), f"{name}:/etc")
-    (line,) = (line for line in listed.stdout.splitlines() if line.endswith(" hosts"))
+    (line,) = (
+        line for line in listed.stdout.splitlines() if line.endswith(" hosts  [from mounts]")
+    )
     assert int(line.split()[3]) == len(shown.stdout)
     whole = await forensics("verify", str(bundle.folder))
     assert whole.returncode == 0
@@ -113,12 +115,114 @@ async def test_each_volume_is_a_gap_and_readers_say_so(
     assert rows[b"/data"].hidden and b"/data/inside" not in rows
 
 
-async def test_volumes_that_were_asked_for_make_a_capture_partial(
+VOLUMES = [*FILES, ArtifactKind.VOLUMES]
+
+
+async def test_volumes_that_were_asked_for_come_home(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "host/sub").mkdir(parents=True)
+    (tmp_path / "host/sub/loot").write_text("loot")
+    (tmp_path / "one").write_text("single")
+    binds = [f"{tmp_path}/host:/srv", f"{tmp_path}/host/sub:/again", f"{tmp_path}/one:/etc/one"]
+    async with docker.container(image, binds=binds, Volumes={"/data": {}}) as container:
+        await docker.exec(container, "echo inside > /data/inside; truncate -s 3G /data/sparse")
+        result, name = await collect(bundle, container, VOLUMES)
+    assert not result.partial and bundle.gaps() == {}
+    rows = table(bundle, name)
+    assert rows["/data"]["volume"]["sort"] == "volume" and rows["/srv"]["volume"]["sort"] == "bind"
+    assert {rows[path]["state"] for path in ("/data", "/srv", "/again", "/etc/one")} == {"captured"}
+    location = str(bundle.folder)
+    for path, content in (
+        ("/data/inside", "inside\n"),
+        ("/srv/sub/loot", "loot"),
+        ("/again/loot", "loot"),  # mounted twice, archived once
+        ("/etc/one", "single"),
+    ):
+        shown = await forensics("cat", location, f"{name}:{path}")
+        assert (shown.returncode, shown.stdout) == (0, content)
+    listed = await forensics("ls", location, f"{name}:/data/sparse")
+    assert " 3221225472 " in listed.stdout
+    (archive,) = (a for a in bundle.capture.artifacts if a.name.endswith("mounts.tar.zst"))
+    assert archive.kind is ArtifactKind.VOLUMES and archive.original_size < 1024**2
+    assert (await forensics("verify", location)).returncode == 0
+
+
+async def test_volumes_without_the_file_system(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
-        result, _ = await collect(bundle, container, [*FILES, ArtifactKind.VOLUMES])
-    assert result.partial and gap(bundle, "mount /data").requested
+        await docker.exec(container, "echo inside > /data/inside")
+        result, name = await collect(bundle, container, [ArtifactKind.VOLUMES])
+    assert not result.partial and bundle.gaps() == {}
+    with mounts_archive(bundle, name) as archive:
+        assert "./data/inside" in archive.getnames()
+    assert {each.kind for each in bundle.capture.artifacts[1:]} == {ArtifactKind.VOLUMES}
+
+
+async def test_volumes_of_a_container_that_has_none(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container:
+        result, _ = await collect(bundle, container, VOLUMES)
+    assert not result.partial and bundle.gaps() == {"volumes": "NoVolume"}
+
+
+async def test_one_volume_that_was_named_comes_home_and_others_do_not(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    options = CaptureOptions(
+        FILES, name=bundle.folder.name, subpath="", volumes=["/data", "nowhere"]
+    )
+    async with docker.container(image, Volumes={"/data": {}, "/other": {}}) as container:
+        await docker.exec(container, "echo inside > /data/inside")
+        to = str(bundle.folder.parent)
+        result = await capture_container(f"docker://{container}", to=to, options=options)
+    name = bundle.capture.containers[0].name
+    assert bundle.gaps() == {"mount /other": "NotRequested", "volume nowhere": "NotFound"}
+    assert result.partial  # for the one that is nowhere
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/data/inside")
+    assert shown.stdout == "inside\n"
+
+
+async def test_a_name_of_a_volume_goes_with_files_or_volumes_only(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    options = CaptureOptions([ArtifactKind.PROCESSES], volumes=["/data"])
+    async with docker.container(image) as container:
+        with pytest.raises(UsageError, match="Volumes are named"):
+            to = str(bundle.folder.parent)
+            await capture_container(f"docker://{container}", to=to, options=options)
+
+
+async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
+    docker: Engine,
+    image: str,
+    runtime: DockerRuntime,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(artifact, "MountStream", lambda: MountStream(volumes=Budget(5000, 100)))
+    async with docker.container(image, Volumes={"/data": {}}) as container:
+        await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
+        result, name = await collect(bundle, container, VOLUMES)
+    found = gap(bundle, "mount /data")
+    assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, True)
+    assert result.partial and table(bundle, name)["/data"]["state"] == "partial"
+    assert (await forensics("cat", str(bundle.folder), f"{name}:/data/a")).stdout == "1\n"
+
+
+async def test_volumes_of_an_ended_container(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    command = ("/bin/sh", "-c", "echo kept > /data/kept")
+    container = await docker.run(image, command, Volumes={"/data": {}})
+    await docker.wait(container)
+    result, name = await collect(bundle, container, VOLUMES)
+    await docker.remove(container)
+    assert not result.partial and bundle.gaps() == {}
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/data/kept")
+    assert shown.stdout == "kept\n"
 
 
 async def test_a_mount_that_the_container_made_over_a_directory(
@@ -157,7 +261,7 @@ async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
         shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
         assert shown.stdout == f"{content}\n"
     listed = await forensics("ls", str(bundle.folder), f"{name}:/t")
-    assert [line.split()[-1] for line in listed.stdout.splitlines()] == ["in", "two"]
+    assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "two"]
 
 
 async def test_a_mount_that_another_one_covers_is_a_gap(
@@ -278,9 +382,11 @@ async def test_what_does_not_fit_is_cut_and_said(
     bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(artifact, "MountArchive", lambda: mountarchive.MountArchive(room=5000))
+    monkeypatch.setattr(artifact, "MountStream", lambda: MountStream(memory=Budget(5000, 100)))
     async with docker.container(image, tmpfs={"/cache": ""}) as container:
-        await docker.exec(container, "head -c 9000 /dev/zero > /cache/large; echo 1 > /cache/small")
+        await docker.exec(
+            container, "head -c 9000 /dev/urandom > /cache/large; echo 1 > /cache/small"
+        )
         result, name = await collect(bundle, container)
     found = gap(bundle, "mount /cache")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)

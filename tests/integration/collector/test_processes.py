@@ -15,7 +15,7 @@ from collector.container import ContainerCapture
 from collector.node import process_row as process
 from collector.node.process_row import MAX_STRINGS
 from collector.node.procfs import HOST_PROC, MAX_BYTES
-from collector.runtimes.runtime import ContainerInfo, Runtime
+from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
@@ -32,6 +32,9 @@ class Numbered:
 
     async def process(self, container: ContainerInfo) -> int:
         return 7
+
+    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+        return ToldProcesses()
 
 
 @pytest.fixture
@@ -73,8 +76,8 @@ async def test_a_process_that_hangs(
     await processes.collect(capture)
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[0]["pid"] == 7 and rows[0]["status"]
-    assert rows[1:] == [{"pid": number, "unreadable": "Hung"} for number in (8, 9)]
-    assert gaps(capture) == {"processes.json, details": "Hung"}
+    assert [(row["pid"], row["unreadable"]) for row in rows[1:]] == [(8, "Hung"), (9, "Hung")]
+    assert gaps(capture) == {"processes.json, details": "Hung", "proc.tar, processes": "Hung"}
     for number in ("8", "9"):
         (proc / number / "comm").write_text("released\n")
 
@@ -118,7 +121,8 @@ async def test_no_time_for_all_of_them(proc: Path, bundle: Bundle) -> None:
     capture = capture_for(bundle, seconds=0)
     await processes.collect(capture)
     assert bundle.json("containers/web/processes.json")["processes"] == []
-    assert gaps(capture) == {"processes.json, 3 processes": "Deadline"}
+    told = {"processes.json, 3 processes": "Deadline", "proc.tar, its rest": "Deadline"}
+    assert gaps(capture) == told
 
 
 async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cut(

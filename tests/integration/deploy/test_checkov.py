@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.jobs import build_job
+from forensics_core.operator.attempt.jobs import build_job
 from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
 from tests.unit.deploy.manifests import DEPLOY, REPOSITORY, rendered
 

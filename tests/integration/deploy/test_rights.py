@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_core.operator.context import OWNERS
+from forensics_core.operator.attempt.context import OWNERS
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import Attributes, Fault, Recorded, RunningPod, User, rbac
 from lab.seaweed import Identity, S3Server

@@ -26,8 +26,8 @@ from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.kube.connection import Cluster, connect
 from forensics_core.kube.lease import LeaseTiming
+from forensics_core.operator.attempt.reads import KEPT_BYTES, Reads
 from forensics_core.operator.main import operate
-from forensics_core.operator.reads import KEPT_BYTES, Reads
 from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
 from forensics_core.storage.s3.client import S3Access

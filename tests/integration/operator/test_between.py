@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.verify import verify
 from forensics_core.errors import VerificationError
-from forensics_core.operator.seal import check_seal
+from forensics_core.operator.evidence.seal import check_seal
 from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.s3.storage import S3Storage

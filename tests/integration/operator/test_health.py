@@ -12,8 +12,8 @@ import anyio
 
 from forensics_core.kube.connection import connect
 from forensics_core.operator.main import operate
-from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.settings import Settings
+from forensics_core.operator.shared.metrics import Metrics
 from forensics_core.service.health import health_server
 from forensics_loopback import Fault, LoopbackCluster
 

@@ -44,7 +44,7 @@ async def test_a_checkpoint_is_followed_to_its_sealed_evidence(
             seen = [progress async for progress in checkpoint.progress()]
             done = await checkpoint.captured()
         async with open_bundle(done.location, key=stage.public_key) as bundle:
-            assert bundle.capture.incident == "INC-7"
+            assert bundle.capture.order.incident == "INC-7"
             assert bundle.manifest_sha256 == done.manifest_sha256
             assert len(bundle.artifacts) >= 5
     assert seen and seen[-1].artifacts_done == seen[-1].artifacts_total

@@ -10,6 +10,7 @@ from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
 from forensics_loopback import Outcome, RunningPod
 from lab.idle import order_of
+from tests.bundles import of_order
 from tests.integration.operator.stage import NAMESPACE, Stage, condition
 
 
@@ -255,7 +256,7 @@ async def test_a_finished_checkpoint_goes_when_its_time_is_over(stage: Stage) ->
 
 
 async def test_a_manifest_that_is_not_as_ordered_is_not_sealed(stage: Stage) -> None:
-    stage.worker.alter = lambda capture: capture.model_copy(update={"reason": "something else"})
+    stage.worker.alter = lambda capture: of_order(capture, reason="something else")
     stage.request(reason="odd traffic")
     async with stage.operating():
         status = await stage.finished()

@@ -12,6 +12,7 @@ from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.verify import verify
 from forensics_core.storage.storage import open_destination, open_storage, read_small
 from forensics_loopback import Outcome, RunningPod
+from tests.bundles import of_order
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
 FORGED = b"kind: Pod # FORGED BY THE NODE"
@@ -69,8 +70,8 @@ async def test_the_next_location_cannot_be_known_from_the_last(stage: Stage) -> 
 
 
 def of_another_pod(capture: Capture) -> Capture:
-    assert capture.pod is not None
-    return capture.model_copy(update={"pod": capture.pod.model_copy(update={"uid": "another"})})
+    assert capture.order.pod is not None
+    return of_order(capture, pod=capture.order.pod.model_copy(update={"uid": "another"}))
 
 
 def of_1999(capture: Capture) -> Capture:

@@ -10,8 +10,8 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.verify import verify
 from forensics_core.kube.connection import connect
-from forensics_core.operator.monitor import why_no_pod
-from forensics_core.operator.pods import Outcome as Ended
+from forensics_core.operator.attempt.monitor import why_no_pod
+from forensics_core.operator.attempt.pods import Outcome as Ended
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import RunningPod

@@ -35,6 +35,12 @@ async def test_it_verifies(bundle: Path) -> None:
     assert said["verified"] and not said["problems"]
 
 
+async def test_the_pod_and_the_request_are_known_wherever_the_manifest_has_them() -> None:
+    wanted = ["--pod", "shop/web-0", "--incident", "INC-7"]
+    said = await forensics("verify", KEPT / "facts-beside-the-order", *wanted)
+    assert "pod shop/web-0" in said.out and "incident INC-7, of alice@example.com" in said.out
+
+
 async def test_its_files_and_changes_are_listed(bundle: Path) -> None:
     name = container(bundle)
     assert " pause\n" in (await forensics("ls", bundle, f"{name}:/bin/pause")).out
@@ -43,6 +49,19 @@ async def test_its_files_and_changes_are_listed(bundle: Path) -> None:
 
 async def test_a_file_is_printed(bundle: Path) -> None:
     assert "evil:x:0:0" in (await forensics("cat", bundle, f"{container(bundle)}:/etc/passwd")).out
+
+
+async def test_it_is_scanned(bundle: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yar"
+    rules.write_text('rule Evil { strings: $a = "evil:x:0:0" condition: $a }')
+    said = json.loads((await forensics("scan", bundle, rules, "-o", "json")).out)
+    assert [row["path"] for row in said["results"]] == ["/etc/passwd"]
+    assert said["scanned"].keys() >= {"file", "log", "command line"}
+
+
+async def test_it_is_compared_with_itself(bundle: Path) -> None:
+    said = json.loads((await forensics("compare", bundle, bundle, "-o", "json")).out)
+    assert not said["containers"][0]["differences"]
 
 
 async def test_it_has_a_timeline(bundle: Path) -> None:

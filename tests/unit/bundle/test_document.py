@@ -33,7 +33,9 @@ async def test_checking_the_seal_by_openssl_adds_nothing_to_the_bundle(tmp_path:
     seal = sign((folder / "manifest.json").read_bytes(), private)
     (folder / "manifest.sigstore.json").write_bytes(seal)
     (tmp_path / "forensics.pub").write_bytes(public)
-    script = block("openssl dgst").replace("forensics.pub", str(tmp_path / "forensics.pub"))
+    script = block("openssl dgst -sha256 -verify").replace(
+        "forensics.pub", str(tmp_path / "forensics.pub")
+    )
     done = await anyio.run_process(
         ["bash", "-euc", script],
         cwd=folder,

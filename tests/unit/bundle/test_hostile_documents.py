@@ -12,7 +12,7 @@ import pytest
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.seal import MAX_SIGNATURES, generate_key, sign, verify_seal
 from forensics_core.errors import UsageError, VerificationError
-from forensics_core.operator.order import ORDER_FILE, read_order
+from forensics_core.operator.attempt.order import ORDER_FILE, read_order
 
 HEAD = b'{"_type":"https://in-toto.io/Statement/v1","subject":['
 MEASURE = """

@@ -14,7 +14,8 @@ import pytest
 from collector.artifacts import filesystem
 from collector.artifacts import mounts as artifact
 from collector.container import ContainerCapture
-from collector.files.mountarchive import MountArchive, Top
+from collector.files.mountarchive import Top
+from collector.files.mountstream import MountStream
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.content import find_file, read_file
@@ -43,7 +44,7 @@ async def write(
         capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
         if mounted:
             place = os.open(mounted, os.O_PATH)
-            await artifact.store(capture, MountArchive(), [Top(b"/shm", place)])
+            await artifact.store(capture, MountStream(), [Top(b"/shm", place)])
             os.close(place)
         if table is not None:
             await capture.add_json(MOUNTS, ArtifactKind.FILESYSTEM, table, method="mounts")

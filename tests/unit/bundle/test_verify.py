@@ -301,7 +301,7 @@ async def test_a_manifest_changed_after_sealing_breaks_the_seal(folder: Path) ->
     private, public = generate_key()
     manifest = (folder / "manifest.json").read_bytes()
     (folder / "manifest.sigstore.json").write_bytes(sign(manifest, private))
-    edit_manifest(folder, lambda document: document["predicate"].update(reason="none"))
+    edit_manifest(folder, lambda document: document["predicate"]["order"].update(reason="none"))
     verification = await verify(str(folder), key=public)
     assert found(verification) == [("Mismatch", "manifest.sigstore.json")]
     assert verification.seal is SealState.INVALID
@@ -351,7 +351,7 @@ SHOP = EvidenceIdentity(namespace="shop", pod="web-0", uid="0000aaaa", incident=
 
 def of_shop(document: dict[str, Any]) -> None:
     pod = {"namespace": "shop", "name": "web-0", "uid": "0000AAAA"}
-    document["predicate"].update(pod=pod, incident="INC-7")
+    document["predicate"]["order"].update(pod=pod, incident="INC-7")
 
 
 async def test_the_wanted_evidence_verifies(folder: Path, sealable: FinishedBundle) -> None:

@@ -110,11 +110,11 @@ def test_verify_as_json_says_nothing_else(folder: Path) -> None:
 
 
 def of_shop(document: dict[str, Any]) -> None:
-    document["predicate"].update(
+    document["predicate"]["containers"] = []
+    document["predicate"]["order"].update(
         pod={"namespace": "shop", "name": "we\x1bb-0", "uid": "u-1"},
         incident="INC-7",
         requester={"name": "alice", "attested": False},
-        containers=[],
     )
 
 
@@ -231,6 +231,20 @@ def test_fetch_says_what_it_brought_and_where(folder: Path, tmp_path: Path) -> N
     assert err.startswith("Fetching: 5/5 artifacts")
     assert (tmp_path / "copy/containers/web/rootfs.tar").exists()
     assert invoke("verify", tmp_path / "copy")[0] == 0
+
+
+def test_a_part_of_a_bundle_is_fetched_and_verified_by_the_same_globs(
+    folder: Path, tmp_path: Path
+) -> None:
+    select = ["--select", "*/diff.json", "--select", "context/*"]
+    code, out, err = invoke("fetch", folder, tmp_path / "copy", *select)
+    assert code == 0 and "Fetched: 2 artifacts" in out and "Only 2 of" in out
+    code, out, _ = invoke("verify", tmp_path / "copy", *select)
+    assert code == 0 and "Verified: 2 artifacts" in out
+    code, _, err = invoke("verify", tmp_path / "copy")
+    assert code == 3 and "give the same --select" in err
+    code, _, err = invoke("verify", tmp_path / "copy", "--select", "nothing")
+    assert code == 2 and "No object of the bundle" in err
 
 
 def test_fetch_as_json(folder: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def invoke(*arguments: str | Path) -> Result:
 def test_it_is_listed(bundle: Path) -> None:
     assert invoke("verify", bundle).exit_code == 0
     result = invoke("ls", bundle, "web:/", "--upper")
-    assert result.exit_code == 0 and result.stdout.endswith(" written\n")
+    assert result.exit_code == 0 and result.stdout.endswith(" written  [from upper]\n")
 
 
 def test_its_files_are_printed(bundle: Path) -> None:

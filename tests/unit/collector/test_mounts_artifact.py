@@ -15,9 +15,12 @@ from collector.artifacts import mounts
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
 from collector.documents import Names
-from collector.files.mountarchive import MountArchive, Top
+from collector.files.mountarchive import Top
 from collector.files.mounted import Survey
-from collector.files.mountplan import State, plan
+from collector.files.mountplan import Fate, State, plan
+from collector.files.mountstream import MountStream
+from collector.files.volumes import Wishes
+from collector.files.withheld import WithheldList
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
@@ -72,7 +75,7 @@ async def test_a_failure_is_a_gap_and_the_file_system_is_captured(
         await mounts.collect(capture)
 
 
-def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_opened_is_missing(tmp_path: Path) -> None:
     (tmp_path / "hosts").touch()
     told = [
         Declared("/etc/hosts", "bind", str(tmp_path / "hosts")),
@@ -80,10 +83,10 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path, monkeypatch: pytest.Mo
         Declared("/etc/resolv.conf", "bind", str(tmp_path / "hosts")),
     ]
     planned = plan(Survey(), told, "exited")
-    monkeypatch.setattr(mounts, "MAX_TOPS", 1)
     with ExitStack() as stack:
-        tops = mounts._open_all(stack, planned[:2][::-1] + planned[2:], Host(), frozenset())
-        assert [top.path for top in tops] == [b"/etc/hosts"]
+        wanted = planned[:2][::-1] + planned[2:]
+        tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1)
+        assert [top.path for _, top in tops] == [b"/etc/hosts"]
     assert [each.fate.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
@@ -99,7 +102,7 @@ async def test_sockets_and_what_changes_are_said(
         server.bind(str(tmp_path / "shm/s"))
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     place = os.open(tmp_path / "shm", os.O_PATH)
-    archive = MountArchive(changed=Names(["/shm/x"], 1))
+    archive = MountStream(changed=Names(["/shm/x"], 1))
     assert await store(capture, archive, [Top(b"/shm", place)])
     os.close(place)
     (gap,) = capture.bundle.not_captured
@@ -113,7 +116,7 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", str(tmp_path / "hosts"))]
     (each,) = plan(Survey(), told, "exited")
     capture = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
-    archive = MountArchive()
+    archive = MountStream()
     place = os.open(tmp_path / "hosts", os.O_PATH)
     whole = await store(capture, archive, [Top(b"/etc/hosts", place, single=True)])
     os.close(place)
@@ -129,3 +132,63 @@ async def test_tables_that_were_not_read_are_said(
     mounts._account(capture, Survey(unseen=3), [])
     (gap,) = capture.bundle.not_captured
     assert gap.what == "mounts, of some processes" and "3 processes" in gap.message
+
+
+async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
+    planned = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+
+    def hang(*_: object) -> None:
+        raise Unavailable("It hangs", reason="Hung")
+
+    monkeypatch.setattr(mounts, "_open_all", hang)
+    with ExitStack() as stack:
+        await mounts._open_wanted(stack, planned[1:], Host(), frozenset())
+        assert (planned[1].state, planned[1].fate.reason) == (State.MISSING, "Hung")
+        with pytest.raises(Unavailable):
+            await mounts._open_wanted(stack, planned[:1], Host(), frozenset())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
+    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("secret")
+    source = "/pods/1/volumes/kubernetes.io~secret/token"
+    told = [Declared("/token", "bind", source)]
+    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    assert each.state is State.LISTED
+    real = mounts._exhaust
+
+    def exhaust(listing: WithheldList, top: Top) -> None:
+        real(listing, top)
+        if hangs:
+            raise Unavailable("It hangs", reason="Hung")
+        listing.losses[top.path].add(b"/token/other", 1, "odd")
+
+    monkeypatch.setattr(mounts, "_exhaust", exhaust)
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    place = os.open(tmp_path, os.O_PATH)
+    await mounts._list_withheld(capture, [(each, Top(b"/token", place, volume=True))])
+    os.close(place)
+    expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
+    assert (each.state, each.fate.reason) == expected
+    assert ("Not all of it was read: odd" in each.fate.message) != hangs
+    assert each.files and {row["path"] for row in each.files} >= {"/token", "/token/key"}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(State.LISTED, "Withheld"), (State.MISSING, "Unreadable")]
+)
+async def test_why_there_is_no_archive_of_volumes_is_said(
+    state: State, reason: str, tmp_path: Path
+) -> None:
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    told = [Declared("/data", "bind", str(tmp_path))]
+    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    each.fate = Fate(state)
+    mounts._account_volumes(capture, [each])
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason, gap.requested) == ("volumes", reason, reason == "Unreadable")

@@ -14,10 +14,10 @@ import pytest
 from collector.artifacts import logs, network, processes
 from collector.container import ContainerCapture
 from collector.files.logfiles import LogFiles
-from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
+from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.writer import BundleWriter
-from forensics_core.operator.comparison import NOTHING_THERE
+from forensics_core.operator.evidence.comparison import NOTHING_THERE
 from forensics_core.storage.storage import open_destination
 
 CONTAINER = ContainerInfo("cri://4f2a", "web", "", "", "exited", None, (), b"{}")
@@ -36,6 +36,9 @@ class EndedRuntime:
     async def process(self, _: ContainerInfo) -> int:
         process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
         return int(process.stdout)
+
+    async def told_processes(self, _: ContainerInfo) -> ToldProcesses:
+        return ToldProcesses()
 
 
 @pytest.mark.parametrize(

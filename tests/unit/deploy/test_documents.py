@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from forensics_core.operator.jobs import CAPABILITIES
+from forensics_core.operator.attempt.jobs import CAPABILITIES
 from tests.unit.deploy.manifests import REPOSITORY, manifests
 
 INSTALL = (REPOSITORY / "docs" / "install.md").read_text()

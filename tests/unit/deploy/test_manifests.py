@@ -16,7 +16,7 @@ from yamllint.config import YamlLintConfig
 from forensics_core.api.crd import crd
 from forensics_core.api.order import ArtifactKind
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.pods import LABELS
+from forensics_core.operator.attempt.pods import LABELS
 from forensics_core.operator.settings import Settings, load_settings
 from tests.unit.deploy.manifests import (
     DEPLOY,

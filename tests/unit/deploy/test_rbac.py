@@ -8,7 +8,7 @@ import pytest
 
 from forensics_core.kube import resources
 from forensics_core.kube.resources import Resource
-from forensics_core.operator import context
+from forensics_core.operator.attempt import context
 from tests.unit.deploy.manifests import DEPLOY, Manifest, called, manifests, one
 
 CLUSTER = "ClusterRole forensics-operator"

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL, FINALIZER
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.bundle.manifest import Capture, Container, Node, OrderRef, Statement, Tool
+from forensics_core.bundle.manifest import Capture, Container, Node, OrderFacts, Statement, Tool
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.objects import StoredObject
@@ -134,7 +134,7 @@ def decoded(secret: Document) -> bytes:
 
 def _bundle() -> FinishedBundle:
     capture = Capture(
-        order=OrderRef(
+        order=OrderFacts(
             uid=UUID(UID), attempt=1, sha256="0" * 64, destination="s3://cases", bundle="b"
         ),
         tool=Tool(version="test"),

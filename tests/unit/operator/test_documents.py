@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from forensics_core.operator.metrics import Metrics
 from forensics_core.operator.settings import (
     CollectorSettings,
     Credentials,
@@ -16,10 +15,11 @@ from forensics_core.operator.settings import (
     Settings,
     Timings,
 )
+from forensics_core.operator.shared.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operator.md").read_text()
-SOURCES = [path.read_text() for path in (ROOT / "forensics_core" / "operator").glob("*.py")]
+SOURCES = [path.read_text() for path in (ROOT / "forensics_core" / "operator").rglob("*.py")]
 WORDS = {word for source in SOURCES for word in re.findall(r'"([A-Z][a-z]+[A-Za-z]*)"', source)}
 NOT_REASONS = {
     "Accept",

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus
-from forensics_core.operator.jobs import thaw_name
+from forensics_core.operator.attempt.jobs import thaw_name
 from forensics_core.operator.observed import SealSeen
 from forensics_core.operator.status import at_attempt
 from tests.unit.operator.samples import settings

@@ -15,8 +15,8 @@ from forensics_core.api.podcheckpoint import Phase, Progress
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container, NotCaptured
 from forensics_core.bundle.writer import FinishedBundle
-from forensics_core.operator.manifest import MAX_CONTAINERS, Evidence, evidence_of
-from forensics_core.operator.pods import reason_word
+from forensics_core.operator.attempt.pods import reason_word
+from forensics_core.operator.evidence.manifest import MAX_CONTAINERS, Evidence, evidence_of
 from forensics_core.operator.status import (
     is_delayed,
     is_of,

@@ -20,10 +20,11 @@ from forensics_core.bundle.manifest import Container
 from forensics_core.errors import Conflict, DestinationUnreachable
 from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import StoredContext
-from forensics_core.operator.cache import Cache, name_of
+from forensics_core.operator.attempt.jobs import build_job, build_thaw_job, thaw_name
+from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.attempt.pods import Outcome
 from forensics_core.operator.controller import reconcile
-from forensics_core.operator.jobs import build_job, build_thaw_job, thaw_name
-from forensics_core.operator.manifest import Evidence
+from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -43,9 +44,8 @@ from forensics_core.operator.observed import (
     Unreachable,
     Unreadable,
 )
-from forensics_core.operator.order import build_secret
-from forensics_core.operator.pods import Outcome
 from forensics_core.operator.settings import Settings
+from forensics_core.operator.shared.cache import Cache, name_of
 from tests.unit.operator import samples
 from tests.unit.operator.samples import NOW, Document
 

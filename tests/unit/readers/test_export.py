@@ -25,7 +25,7 @@ from forensics_core.errors import VerificationError
 from forensics_core.readers.export.archives import BLOCKING, RECORD, without_end
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
-from tests.bundles import artifact, capture, edit_manifest, replace_object
+from tests.bundles import artifact, capture, edit_manifest, of_order, replace_object
 
 WEB = "containers/web/"
 CHANGES = {
@@ -61,7 +61,7 @@ async def bundle(tmp_path: Path) -> Path:
         changes = json.dumps(CHANGES).encode()
         await writer.add(ArtifactSpec(f"{WEB}diff.json", ArtifactKind.DIFF, "web"), one(changes))
         pod = PodRef(namespace="shop", name="web-0", uid="u")
-        await writer.finish(capture().model_copy(update={"pod": pod}))
+        await writer.finish(of_order(capture(), pod=pod))
     return tmp_path / "bundle"
 
 

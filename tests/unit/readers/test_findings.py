@@ -93,6 +93,20 @@ async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
     assert severities == sorted(severities) and severities[0] is Severity.HIGH
 
 
+async def test_processes_that_are_hidden_or_came_from_outside(tmp_path: Path) -> None:
+    rows = [
+        process(7, "/bin/x") | {"hiddenBy": ["listing"], "entered": False},
+        process(8, "/bin/sh", "sh", "-i") | {"entered": True, "terminal": "pts/0"},
+        process(9, "/bin/id") | {"entered": True, "terminal": None, "hiddenBy": "odd"},
+    ]
+    result = await found(await write_evidence(tmp_path / "bundle", [], rows))
+    assert [(each.rule, each.pid, each.detail) for each in result.findings] == [
+        (Rule.HIDDEN, 7, "hidden by: listing. Started as: /bin/x"),
+        (Rule.ENTERED, 8, "sh -i on pts/0, by process 7 of the node"),
+        (Rule.ENTERED, 9, "/bin/id, by process 8 of the node"),
+    ]
+
+
 async def test_a_secret_is_named_once_and_never_shown(tmp_path: Path) -> None:
     variables = ("DB_PASSWORD=hunter2", "TOKEN=", "PATH=/bin", "aws_secret_access_key=abc")
     rows = [process(pid, "/bin/app", environ=variables) for pid in (7, 8)]

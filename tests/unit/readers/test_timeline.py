@@ -19,6 +19,7 @@ from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
+from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline.entry import (
     Entry,
     Source,
@@ -28,7 +29,7 @@ from forensics_core.readers.timeline.entry import (
 )
 from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
 from forensics_core.readers.timeline.ordering import in_order
-from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
+from forensics_core.readers.timeline.timeline import Filter, timeline
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.archive import open_archive
@@ -46,6 +47,22 @@ PROCESSES = {
         },
         {"pid": 8, "ppid": 1, "startTime": "2026-08-01T10:00:01+00:00", "comm": "kworker"},
         {"pid": 9, "unreadable": "Hung"},
+        {
+            "pid": 10,
+            "ppid": 1,
+            "startTime": "2026-08-01T10:00:02+00:00",
+            "cmdline": ["sh"],
+            "entered": True,
+            "terminal": "pts/0",
+        },
+        {
+            "pid": 11,
+            "ppid": 1,
+            "startTime": "2026-08-01T10:00:02+00:00",
+            "cmdline": ["id"],
+            "entered": True,
+            "terminal": None,
+        },
     ]
 }
 DOCKER = {
@@ -185,6 +202,8 @@ async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
         ("09:40:00.000", "event", "BackOff: Back-off restarting (12 times)"),
         ("10:00:00.000", "process", "process 7 (parent 1): nc -e\\xff"),
         ("10:00:01.000", "process", "process 8 (parent 1): [kworker]"),
+        ("10:00:02.000", "process", "process 10 (parent 1, from outside on pts/0): sh"),
+        ("10:00:02.000", "process", "process 11 (parent 1, from outside): id"),
         ("10:00:02.250", "log", LOG.split(b"\n")[0].decode()),
         ("10:00:03.000", "log", "  at line 7"),
         ("10:00:03.000", "log", "2026-08-01T10:00:03Z stderr F fell over"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
 from collector.gaps.standing import KERNEL, MEMORY
+from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
-from forensics_core.operator.jobs import CAPABILITIES
+from forensics_core.operator.attempt.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
 from lab.docker import Engine
 
@@ -131,18 +135,26 @@ KINDS = tuple(
 
 
 async def in_a_job(
-    reference: str, folder: Path, hidden: Path, capabilities: Sequence[str] = CAPABILITIES
+    reference: str,
+    folder: Path,
+    hidden: Path,
+    capabilities: Sequence[str] = CAPABILITIES,
+    kinds: Sequence[ArtifactKind] = KINDS,
+    own_numbers: bool = False,
 ) -> Capture:
-    """Capture with nothing of the node but its /proc: sockets, states and layers are hidden."""
+    """Capture with nothing of the node but its /proc: sockets, states and layers are hidden.
+
+    With `own_numbers` the Job has no `hostPID`.
+    """
     order = WorkOrder(
         destination=(folder / "evidence").as_uri(),
         bundle="case",
         uid=uuid4(),
         targets=(Target(name="web", container_id=reference),),
-        artifacts=KINDS,
+        artifacts=tuple(kinds),
     )
     (folder / "order.json").write_text(order.model_dump_json(by_alias=True))
-    done = await to_thread.run_sync(_as_in_a_job, folder, hidden, capabilities)
+    done = await to_thread.run_sync(_as_in_a_job, folder, hidden, capabilities, own_numbers)
     assert done.returncode in {0, 4}, done.stdout + done.stderr
     manifest = (folder / "evidence" / "case" / "manifest.json").read_bytes()
     return Statement.from_bytes(manifest).predicate
@@ -156,11 +168,37 @@ async def test_a_running_container_in_a_job(
         await engine.exec(container, "echo hello > /tmp/greeting")
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
     assert not capture.partial
-    assert {gap.what for gap in capture.not_captured} == {MEMORY, KERNEL}
+    found = {gap.what for gap in capture.not_captured if not gap.what.startswith(NODE)}
+    assert found == {MEMORY, KERNEL}
     methods = {artifact.name.split("/")[-1]: artifact.method for artifact in capture.artifacts}
     assert methods["rootfs.tar.zst"] == "tree" and methods["diff.json"] == "overlay-upperdir"
     diff = (tmp_path / "evidence/case/containers/web/diff.json").read_text()
     assert '"/tmp/greeting"' in diff and "processes.json" in methods
+
+
+@pytest.mark.parametrize(("own_numbers", "how"), [(False, "ptrace"), (True, "pause")])
+async def test_memory_in_a_job(
+    place: tuple[str, Engine | Containerd, str],
+    private_folder: Path,
+    tmp_path: Path,
+    own_numbers: bool,
+    how: str,
+) -> None:
+    """Where processes have other numbers than on the node, none can be traced."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        capture = await in_a_job(
+            f"{scheme}://{container}",
+            tmp_path,
+            private_folder,
+            kinds=[ArtifactKind.MEMORY],
+            own_numbers=own_numbers,
+        )
+    cores = [each for each in capture.artifacts if ".core" in each.name]
+    assert cores and {each.method for each in cores} == {how}
+    lost = {gap.what: gap.message for gap in capture.not_captured if gap.requested}
+    assert lost.keys() == ({"registers"} if own_numbers else set())
+    assert not own_numbers or "PID namespace" in lost["registers"]
 
 
 HIDING = """
@@ -172,20 +210,36 @@ HIDING = """
 
 
 async def test_mounts_and_deleted_files_in_a_job(
-    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+    place: tuple[str, Engine | Containerd, str],
+    private_folder: Path,
+    tmp_path: Path,
+    use_env: Callable[[Mapping[str, str]], None],
 ) -> None:
     scheme, engine, image = place
-    async with engine.container(image) as container:
+    use_env(engine.env)
+    async with engine.container(image) as container, open_runtime(scheme) as runtime:
         await engine.exec(container, HIDING)
+        pid = await runtime.process(await runtime.find(f"{scheme}://{container}"))
+        # Shared memory that nobody has attached.
+        await anyio.run_process(["nsenter", "-t", str(pid), "-i", "ipcmk", "-M", "5000"])
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
-    gaps = {gap.what: gap for gap in capture.not_captured if not gap.what.startswith("logs")}
-    deleted = {"deleted executable /tmp/sleep", "deleted file /tmp/f"}
-    assert gaps.keys() == {*deleted, MEMORY, KERNEL}, gaps
-    assert gaps["deleted executable /tmp/sleep"].sha256
+    found = [gap for gap in capture.not_captured if not gap.what.startswith(("logs", NODE))]
+    gaps = {gap.what: gap for gap in found}
+    assert gaps.keys() == {MEMORY, KERNEL}, gaps
+    location = str(tmp_path / "evidence/case")
     shown = await to_thread.run_sync(
-        lambda: forensics("cat", str(tmp_path / "evidence/case"), "web:/dev/shm/loot", env={})
+        lambda: forensics("cat", location, "web:/dev/shm/loot", env={})
     )
     assert shown.stdout == "loot\n"
+    listed = await to_thread.run_sync(
+        lambda: forensics("ls", "-R", "-o", "json", location, "web:(deleted)", env={})
+    )
+    rows = {row["deleted"]["originalPath"]: row for row in json.loads(listed.stdout)["files"]}
+    segments = rows.keys() - {"/tmp/sleep", "/tmp/f"}
+    assert len(rows) == 3 and rows[segments.pop()]["size"] == 5000
+    program = Path("/bin/busybox").read_bytes()
+    assert rows["/tmp/sleep"]["sha256"] == hashlib.sha256(program).hexdigest()
+    assert {row["layer"] for row in rows.values()} == {"deleted"}
 
 
 @pytest.mark.parametrize(
@@ -214,18 +268,20 @@ async def test_a_stopped_container_in_a_job(
 
 
 def _as_in_a_job(
-    folder: Path, hidden: Path, capabilities: Sequence[str]
+    folder: Path, hidden: Path, capabilities: Sequence[str], own_numbers: bool
 ) -> subprocess.CompletedProcess[str]:
     proc, end = folder / "host-proc", folder / "termination-log"
     proc.mkdir()
     bounded = "".join(f",+{name.lower()}" for name in capabilities)
     script = (
         f"mount --make-rprivate / && mount --bind /proc {proc} && mount -t tmpfs none {hidden} && "
+        f"{'mount -t proc none /proc' if own_numbers else 'true'} && "
         f'exec setpriv --bounding-set "-all{bounded}" --inh-caps "-all" -- "$@"'
     )
     # Named, for this machine may have several; which of its processes has it is found out.
     socket = next(path for path in hidden.iterdir() if path.name in {"docker.sock", "cd.sock"})
-    unshare = ["unshare", "--mount", "--", "sh", "-ec", script, "sh"]
+    apart = ["--pid", "--fork", "--kill-child"] if own_numbers else []
+    unshare = ["unshare", "--mount", *apart, "--", "sh", "-ec", script, "sh"]
     wanted = ("PATH", "HOME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     env = {name: os.environ[name] for name in wanted if name in os.environ}
     env |= {"FORENSICS_RUNTIME_ENDPOINT": f"unix://{socket}", "FORENSICS_HOST_PROC": str(proc)}
@@ -237,3 +293,33 @@ def _as_in_a_job(
         env=env,
         check=False,
     )
+
+
+def has(folder: Path, name: str) -> Any:
+    return json.loads((folder / "evidence/case/node" / name).read_bytes())
+
+
+async def test_what_the_node_tells_in_a_job(
+    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    """With a Job's capabilities: what takes more is a gap, and never makes the capture a partial
+    one."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    gaps = {gap.what: gap for gap in capture.not_captured if gap.what.startswith(NODE)}
+    assert not capture.partial and not any(gap.requested for gap in gaps.values())
+    refused = {what for what, gap in gaps.items() if gap.reason == "NotPermitted"}
+    assert "node/firewall.json, nftables' tables" in refused
+    (network,) = has(tmp_path, "network.json")["namespaces"]
+    assert network["routes"] is not None and network["host"] == (scheme == "containerd")
+    assert {row["protocol"] for row in network["sockets"]} or scheme == "docker"
+    (tracked,) = has(tmp_path, "conntrack.json")["namespaces"]
+    assert tracked["source"] in {"proc", "none"}
+    assert has(tmp_path, "ebpf.json")["programs"] is not None
+    assert has(tmp_path, "kernel.json")["commandLine"]
+    events = has(tmp_path, "runtime.json")["events"]
+    if scheme == "containerd":
+        assert events is None and gaps["node/runtime.json, events"].reason == "NotSupported"
+    else:
+        assert {row["Action"] for row in events["rows"]} >= {"create", "start"}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import anyio
 import pytest
 
 from collector.local import CaptureOptions, capture_container
@@ -13,6 +16,7 @@ from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import forensics, gap, table
+from tests.unit.bundle.test_document import block
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
 
@@ -74,5 +78,79 @@ async def test_files_of_the_pod_and_its_volumes(
         assert shown.returncode == 1 and "was not captured" in shown.stderr
     if running:
         assert bundle.gaps().keys() == volumes
+        assert set(bundle.gaps().values()) == {"NotRequested"}
         shown = await forensics("cat", location, f"{name}:/dev/shm/loot")
         assert shown.stdout == "loot\n"
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Mapping[str, Path]:
+    """Volumes in the folders in which a kubelet makes them."""
+    plugins = tmp_path / "pods/0c8f/volumes"
+    made = {
+        "/run/token": plugins / "kubernetes.io~projected/token",
+        "/etc/config": plugins / "kubernetes.io~configmap/config",
+        "/etc/password": plugins / "kubernetes.io~secret/password",
+        "/scratch": plugins / "kubernetes.io~empty-dir/scratch",
+        "/data": plugins / "kubernetes.io~csi/pvc-1/mount",
+    }
+    for folder in made.values():
+        (folder / "..2026").mkdir(parents=True)
+        (folder / "..2026/key").write_text(f"of {folder.name}")
+        (folder / "key").symlink_to("..2026/key")
+    (made["/etc/password"] / "..2026/key").write_text("of config")
+    return made
+
+
+async def test_volumes_of_secrets_are_listed_by_keyed_digests_unless_they_are_named(
+    containerd: Containerd,
+    cri_image: str,
+    volumes: Mapping[str, Path],
+    bundle: Bundle,
+    use_env: Callable[[Mapping[str, str]], None],
+) -> None:
+    use_env(containerd.env)
+    kinds = [ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES]
+    options = CaptureOptions(kinds, name=bundle.folder.name, subpath="", volumes=["token"])
+    async with containerd.container(cri_image, binds=volumes) as container:
+        to = str(bundle.folder.parent)
+        result = await capture_container(f"containerd://{container}", to=to, options=options)
+    name, location = bundle.capture.containers[0].name, str(bundle.folder)
+    assert not result.partial
+    assert bundle.gaps() == {"mount /etc/config": "Withheld", "mount /etc/password": "Withheld"}
+    for path, content in (
+        ("/run/token/..2026/key", "of token"),
+        ("/scratch/..2026/key", "of scratch"),
+        ("/data/..2026/key", "of mount"),
+    ):
+        assert (await forensics("cat", location, f"{name}:{path}")).stdout == content
+    hidden = await forensics("cat", location, f"{name}:/etc/password/..2026/key")
+    assert hidden.returncode == 1 and "names and keyed digests" in hidden.stderr
+    document = bundle.json(f"containers/{name}/mounts.json")
+    key = bytes.fromhex(document["digestKey"])
+    assert document["digest"] == "HMAC-SHA256" and len(key) == 32
+    rows = table(bundle, name)
+    sorts = {path: rows[path]["volume"]["sort"] for path in volumes}
+    assert sorts == {
+        "/run/token": "projected",
+        "/etc/config": "configMap",
+        "/etc/password": "secret",
+        "/scratch": "emptyDir",
+        "/data": "persistentVolumeClaim",
+    }
+    digests = {}
+    for path in ("/etc/config", "/etc/password"):
+        assert rows[path]["state"] == "listed"
+        files = {row["path"]: row for row in rows[path]["files"]}
+        assert files[f"{path}/key"]["target"] == "..2026/key"
+        digests[path] = files[f"{path}/..2026/key"]["hmac"]
+    assert digests["/etc/config"] == hmac.digest(key, b"of config", "sha256").hex()
+    assert digests["/etc/password"] == digests["/etc/config"]  # the same value in both
+    shown = await anyio.run_process(
+        ["bash", "-euc", block("openssl dgst -sha256 -mac")],
+        cwd=bundle.folder / "containers" / name,
+        env={**os.environ, "value": "of config"},
+    )
+    assert digests["/etc/config"] in shown.stdout.decode()
+    stored = b"".join(file.read_bytes() for file in bundle.folder.rglob("*") if file.is_file())
+    assert hashlib.sha256(b"of config").hexdigest().encode() not in stored

@@ -7,14 +7,14 @@ import os
 import socket
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from collector.files import mountarchive, mounted, pax
+from collector.files import mountarchive, mounted, pax, sparse
 from collector.files.mountarchive import MountArchive, Top
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -169,14 +169,14 @@ def test_a_directory_that_became_a_link_is_not_followed(
 def test_a_file_that_shrinks_or_grows_is_padded_or_cut_and_flagged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, real = tmp_path / "log", pax.content
+    file, real = tmp_path / "log", sparse.steps
     file.write_bytes(b"x" * 5000)
 
-    def content(descriptor: int, size: int) -> Iterator[bytes]:
+    def steps(pieces: Sequence[sparse.Piece]) -> Iterator[sparse.Piece]:
         file.write_bytes(b"y" * 100)
-        yield from real(descriptor, size)
+        yield from real(pieces)
 
-    monkeypatch.setattr(pax, "content", content)
+    monkeypatch.setattr(sparse, "steps", steps)
     archive = MountArchive()
     data = archived(tmp_path, archive)
     with tarfile.open(fileobj=BytesIO(data)) as tar:

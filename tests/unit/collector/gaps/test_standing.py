@@ -40,3 +40,10 @@ def test_what_every_capture_lacks(
     gaps = list(standing_gaps([("web", each) for each in containers], wanted))
     assert [gap.what for gap in gaps] == told
     assert not any(gap.requested for gap in gaps)
+
+
+def test_what_was_not_asked_for_of_the_node_is_told_with_the_rest() -> None:
+    *_, whole = standing_gaps([("web", RUNNING)], DEFAULT_ARTIFACTS)
+    *_, less = standing_gaps([("web", RUNNING)], (ArtifactKind.PROCESSES,))
+    assert "firewall rules, connections" in less.message and "keyrings" in less.message
+    assert "connections" not in whole.message and "modules" not in whole.message

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from collector.job.progress_log import progress_line, progress_logged, write_line
-from forensics_core.operator.monitor import parse_progress
+from forensics_core.operator.attempt.monitor import parse_progress
 from forensics_core.pipeline.meter import Meter
 
 

@@ -17,7 +17,7 @@ from forensics_core.errors import (
     RuntimeUnavailable,
     UsageError,
 )
-from forensics_core.operator.pods import outcome
+from forensics_core.operator.attempt.pods import outcome
 
 
 def hint(words: bytes) -> tuple[str, str, bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from anyio import to_thread
 
 from collector.gaps import deleted
 from collector.gaps.deleted import account
-from collector.node import deletedfiles, programs, sharedmemory
+from collector.node import programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -115,11 +117,11 @@ print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
     assert digest == hashlib.sha256(Path(str(shutil.which("sleep"))).read_bytes()).hexdigest()
 
 
-def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_limits(tmp_path: Path) -> None:
     script = 'a = [gone(str(n), b"x") for n in range(5)]'
     with holding(tmp_path, script) as pid:
-        monkeypatch.setattr(deletedfiles, "MAX_FILES", 3)
-        found = search(pid)
+        found = Search(math.inf, max_files=3)
+        found.look([pid])
         assert (len(found.files), found.more) == (3, 2)
         few = Search(math.inf, links=2)
         few.look([pid, pid])
@@ -127,8 +129,13 @@ def test_there_are_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         late = Search(time.monotonic() - 1)
         late.look([pid])
         assert late.unseen == [pid] and not late.files
-        monkeypatch.setattr(deletedfiles, "MAX_MAPS", 100)
-        assert search(pid).unseen == [pid]
+        cut = Search(math.inf, max_maps=100)
+        cut.look([pid])
+        assert cut.unseen == [pid]
+        # As if all descriptors but a few were in use: what is read meanwhile needs those.
+        none = Search(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        none.look([pid])
+        assert (len(none.files), none.more) == (0, 5)
 
 
 def test_a_process_that_has_ended_holds_nothing() -> None:
@@ -171,7 +178,7 @@ async def gaps_of(
 
 async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:
     script = SEGMENT + 'a = gone("open\\x1b\\udcff", b"x" * 7)'
-    file, segment = await gaps_of(tmp_path, script)
+    segment, file = await gaps_of(tmp_path, script)
     assert (file.size, file.reason, file.requested) == (7, "Deleted", False)
     assert file.path and file.path.endswith("\\xff") and file.pid
     assert (segment.path, segment.size) == ("/SYSV0000cafe", 8192)
@@ -181,16 +188,15 @@ async def test_very_many_files_are_listed_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(deletedfiles, "MAX_FILES", 4)
+    monkeypatch.setattr(deleted, "Search", lambda until: Search(until, max_files=4))
     gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
-    assert len(gaps) == 3 and gaps[-1].size == 4
-    assert "2 further files" in gaps[-1].message and "2 times" in gaps[-1].message
+    assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
+    assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
 
 
 async def test_what_was_not_looked_at_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletedfiles, "MAX_LINKS", 0)
     monkeypatch.setattr(deleted, "Search", lambda until: Search(until, links=0))
     (gap,) = await gaps_of(tmp_path, "")
     assert gap.what == "deleted files, of some processes"
@@ -235,3 +241,56 @@ async def test_programs_are_hashed_once_and_within_a_budget(
     assert await late.digest(os.getpid()) == "" and late.skipped == 1
     late_look = to_thread.run_sync(Programs().look, os.getpid(), time.monotonic() - 1)
     assert await late_look == ""
+
+
+def test_a_search_without_any_descriptor_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, code = os.open, errno.EMFILE
+
+    def refuse(path: str, flags: int, **more: int) -> int:
+        if flags & os.O_PATH and str(path).startswith("fd/"):
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, **more)
+
+    with holding(tmp_path, 'a = gone("open", b"x")') as pid:
+        monkeypatch.setattr(os, "open", refuse)
+        found = search(pid)
+        assert (len(found.files), found.more, found.unseen) == (0, 1, [])
+        code = errno.EACCES
+        assert search(pid).unseen == [pid]
+
+
+async def test_libraries_are_found_by_path_where_the_kernel_does_not_open_mappings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.open
+
+    def refuse(path: bytes | str, flags: int, **more: int) -> int:
+        if isinstance(path, bytes) and path.startswith(b"map_files/"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, flags, **more)
+
+    library = next(Path("/lib").glob("*/libz.so.1*")).read_bytes()
+    for name in ("same.so", "other.so"):
+        (tmp_path / name).write_bytes(library)
+    script = """
+for name in ("same", "other"): ctypes.CDLL(f"{folder}/{name}.so")
+os.rename(f"{folder}/other.so", f"{folder}/was"); open(f"{folder}/other.so", "w").close()
+"""
+    with holding(tmp_path, script) as pid:
+        monkeypatch.setattr(os, "open", refuse)
+        known = Programs()
+        found = (await known.describe(pid))["executables"]
+        few = (await Programs(listed=1).describe(pid))["executables"]
+    digests = {each["path"].rpartition("/")[2]: each["sha256"] for each in found}
+    assert digests["same.so"] == hashlib.sha256(library).hexdigest()
+    assert digests["was"] == digests["same.so"] and len(few) == 1
+
+
+async def test_a_file_that_is_not_held_any_more_has_no_digest(tmp_path: Path) -> None:
+    with holding(tmp_path, 'a = gone("open", b"x")') as pid:
+        (file,) = (await to_thread.run_sync(search, pid)).files.values()
+        assert await Programs().digest_held(file) == hashlib.sha256(b"x").hexdigest()
+        file.file = None
+        assert await Programs().digest_held(file) == ""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.listening import _bodies, listening
+from collector.node.listening import listening
+from collector.node.netlink import messages
 from collector.node.procfs import Process
 
 
@@ -31,14 +32,14 @@ def test_an_answer_of_several_parts(kernel: tuple[socket.socket, socket.socket])
     ours, theirs = kernel
     theirs.send(message(20, b"one") + message(20, b"three"))
     theirs.send(message(20, b"") + message(3, b""))
-    assert list(_bodies(ours)) == [b"one", b"three", b""]
+    assert [each.body for each in messages(ours)] == [b"one", b"three", b""]
 
 
 def test_a_kernel_that_does_not_tell(kernel: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = kernel
     theirs.send(message(2, struct.pack("=i", -95)))
     with pytest.raises(OSError, match="does not tell") as caught:
-        list(_bodies(ours))
+        [each.body for each in messages(ours)]
     assert caught.value.errno == 95
 
 

@@ -1,12 +1,21 @@
 """Socket tables are decoded as the kernel writes them on a little-endian machine."""
 
+import json
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from collector.node.socket_tables import address, parse_inet, parse_unix
+from collector.node.socket_tables import (
+    address,
+    parse_inet,
+    parse_netlink,
+    parse_packet,
+    parse_unix,
+)
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the samples are little-endian")
 
@@ -79,3 +88,19 @@ def test_this_machines_own_tables() -> None:
         table = Path("/proc/self/net/tcp").read_bytes()
     rows = parse_inet("tcp", {"tcp": table}, {inode: [1]})
     assert [row["local"]["port"] for row in rows if row["pids"]] == [port]
+
+
+@given(st.binary())
+def test_packet_and_netlink_tables_of_any_bytes(table: bytes) -> None:
+    for parse in (parse_packet, parse_netlink):
+        rows = parse(b"\n" + table, {})
+        assert json.loads(json.dumps(rows)) == rows
+
+
+def test_packet_and_netlink_sockets() -> None:
+    packet = b"sk RefCnt Type Proto Iface R Rmem User Inode\n0000 3 10 0003 2 0 0 33 99"
+    (row,) = parse_packet(packet, {99: [4]})
+    assert row["type"] == "PACKET" and row["flags"] == [] and row["pids"] == [4]
+    netlink = b"sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode\n00 99 -4 00000001 0 0 0 2 0 98"
+    (row,) = parse_netlink(netlink, {})
+    assert (row["family"], row["port"], row["groups"]) == (99, -4, "00000001")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
 import time
 from pathlib import Path
 
@@ -273,6 +275,40 @@ def test_a_file_that_no_process_has_open(tmp_path: Path, script: str) -> None:
     assert (found.how, found.count) == ("files", 1)
 
 
+async def test_bytes_that_nobody_has_read_yet(tmp_path: Path) -> None:
+    script = """
+import socket
+a = os.pipe(); os.write(a[1], b"secret")
+b = os.pipe(); os.write(b[1], b"read"); os.read(b[0], 4)
+c = socket.socketpair(); d = os.openpty()
+"""
+    gaps = await gaps_of(tmp_path, script)
+    pipe, others = sorted(gaps, key=lambda gap: gap.what)
+    assert (pipe.what, pipe.reason, pipe.size) == (f"unread in {pipe.path}", "NotVisible", 6)
+    assert pipe.path and pipe.path.startswith("pipe:[") and f"/proc/{pipe.pid}/fd/" in pipe.message
+    assert (others.what, others.reason) == ("unread in sockets and terminals", "NotVisible")
+    assert "4 times" in others.message
+
+
+def test_no_byte_is_taken_out_of_a_pipe(tmp_path: Path) -> None:
+    script = "a = os.pipe(); os.write(a[1], b'12')"
+    with holding(tmp_path, script) as pid:
+        for _ in range(2):
+            (found,) = kept(pid).kept.values()
+            assert (found.how, found.count) == ("bytes", 2)
+
+
+def test_what_a_process_says_to_who_started_it_is_theirs_to_read() -> None:
+    command = ["sh", "-c", "echo said; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        select.select([process.stdout], [], [])
+        assert not kept(process.pid).kept
+        whole = kept(process.pid, os.getpid()).kept.values()
+        assert ("bytes", len("said\n")) in {(each.how, each.count) for each in whole}
+        process.kill()
+
+
 def test_what_everybody_has_is_nothing_special(tmp_path: Path) -> None:
     script = (
         "import socket; a = os.memfd_create('x'); b = socket.socketpair(); c = mmap.mmap(-1, 9)"
@@ -306,7 +342,8 @@ async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
         f"{PRIVATE}inlet, outlet = os.pipe(){CHILD}n = open(f'/proc/{{child}}/ns/mnt'); {LEFT}\n"
         f"{IN_FLIGHT}\nprivate(); tmpfs(); os.chdir(folder); libc.umount2(folder.encode(), 2)"
     )
-    gaps = await gaps_of(tmp_path, script)
+    *gaps, streams = await gaps_of(tmp_path, script)
+    assert streams.what == "unread in sockets and terminals"
     assert {each.what.partition(" ")[0] for each in gaps} == {"file", "files", "namespace"}
     assert {each.reason for each in gaps} == {"NotVisible"} and all(each.pid for each in gaps)
     assert not any(each.requested for each in gaps)

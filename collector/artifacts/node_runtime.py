@@ -1,0 +1,70 @@
+"""`node/runtime.json`: what runtime, kubelet and kernel of the node say about the pod.
+
+Shape: `{"method": "logs", "events": [...], "nodeLog": [...], "kernelLog": {...}}`. Events are those
+that the runtime remembers of the last minutes; lines of the node's logs are those that name the pod
+or a container of it; the kernel's log is whole. A part that cannot be had is null, and a gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from collector.artifacts.node_capture import TIMEOUT, NodeCapture
+from collector.documents import document
+from collector.node.abandonable import run_abandonable
+from collector.node.kernel_log import kernel_log
+from collector.node.node_log import find_lines
+from collector.node.tables import reason
+from collector.runtimes.runtime import Unavailable
+from forensics_core.api.order import ArtifactKind
+from forensics_core.errors import ForensicsError
+
+RUNTIME = "runtime.json"
+SECONDS = 900
+"""How far back the runtime is asked for its events."""
+
+
+async def write_runtime(node: NodeCapture) -> None:
+    """Store what there is; each part that cannot be had is a gap of its own."""
+    parts: dict[str, Callable[[NodeCapture], Awaitable[Any]]] = {
+        "events": _events,
+        "nodeLog": _node_log,
+        "kernelLog": _kernel_log,
+    }
+    content: dict[str, Any] = {"method": "logs"}
+    for name, read in parts.items():
+        try:
+            content[name] = await read(node)
+        except (ForensicsError, OSError) as error:
+            content[name] = None
+            why = error.reason if isinstance(error, Unavailable) else "Unreadable"
+            why = reason(error) if isinstance(error, OSError) else why
+            node.lack(f"{RUNTIME}, {name}", why, str(error))
+    data = document(content).decode()
+    await node.add(RUNTIME, ArtifactKind.PROCESSES, [data], "logs")
+
+
+async def _events(node: NodeCapture) -> dict[str, Any]:
+    told = await node.runtime.events([each.container for each in node.captures], SECONDS)
+    lines = [line for line in told.splitlines() if line.strip()]
+    return {"seconds": SECONDS, "rows": [json.loads(line) for line in lines]}
+
+
+async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
+    machine = node.runtime.machine
+    if machine is None:
+        raise Unavailable("The runtime's machine is another one", reason="Remote")
+    found = await run_abandonable(TIMEOUT, "logs of the node", find_lines, machine, node.words)
+    for path, why in found.unreadable.items():
+        node.lack(f"{RUNTIME}, {path}", "Unreadable", why)
+    if not found.files:
+        message = "The node has no journal and no files of logs where these are looked for"
+        raise Unavailable(message, reason="NotSupported")
+    return found.files
+
+
+async def _kernel_log(_: NodeCapture) -> dict[str, Any]:
+    method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+    return {"source": method, "rows": rows}

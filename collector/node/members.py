@@ -1,0 +1,187 @@
+"""A container's processes, found by more than one way: what one of them leaves out is hidden.
+
+::
+
+    search = MemberSearch(first, key)
+    search.look()
+    for pid, ways in search.found.items(): ...
+
+A listing of /proc can be falsified: by a program that filters it, by what is mounted over a folder
+of it. So its processes are also told by their parents, by the cgroup, and by asking for numbers.
+
+Source: proc_pid_task(5), cgroups(7), kill(2)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from collector.files.mounttable import Mount, parse_table
+from collector.node.abandonable import raise_if_abandoned
+from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
+from collector.node.procfs import Boundary, Process, host_proc, pids
+
+MAX_THREADS = 16 * 1024
+"""Threads of one container that are asked for their children."""
+SECONDS = 0.1
+"""Time for asking for numbers: some 200,000 by kill(2), half as many or fewer in /proc."""
+MAX_GROUPS = 512
+"""Cgroups of one container that are read."""
+MAX_MEMBERS = 64 * 1024
+"""Processes of one cgroup that are read."""
+LISTING, CHILDREN, CGROUP, NUMBER = "listing", "children", "cgroup", "number"
+RUNTIME = "runtime"
+
+
+@dataclass
+class MemberSearch:
+    """One search for a container's processes; it blocks."""
+
+    first: int
+    """Its first process."""
+    key: str
+    """Its ID."""
+    told: Sequence[int] = ()
+    """Processes that the runtime counts as the container's."""
+    seconds: float = SECONDS
+    listing: Callable[[], list[int]] = pids
+    found: dict[int, set[str]] = field(default_factory=dict)
+    """The ways that each process was found by."""
+    covered: list[int] = field(default_factory=list)
+    """Processes whose folder in /proc something is mounted over."""
+    hidden: list[int] = field(default_factory=list)
+    """Processes that the listing does not have, though they are there."""
+    untried: int = 0
+    """Numbers that there was no time to ask for."""
+    _threads: int = MAX_THREADS
+
+    def look(self) -> None:
+        """Search. Raises `OSError` where the first process has ended."""
+        boundary, listed = Boundary(self.first, self.key), self.listing()
+        for pid in listed:
+            if _is_member(pid, boundary):
+                self._add(pid, LISTING)
+        self._ask_cgroups(boundary)
+        for pid in self.told:
+            self._add(pid, RUNTIME)
+        self._ask_parents()
+        self._ask_numbers({*listed}, boundary)
+        self._compare()
+
+    def _add(self, pid: int, way: str) -> bool:
+        """Note a process; return whether it was not known."""
+        new = pid not in self.found
+        self.found.setdefault(pid, set()).add(way)
+        return new
+
+    def _ask_parents(self) -> None:
+        waiting = sorted(self.found)
+        while waiting and self._threads > 0:
+            raise_if_abandoned()
+            waiting += [pid for pid in self._children(waiting.pop()) if self._add(pid, CHILDREN)]
+
+    def _children(self, pid: int) -> list[int]:
+        """Return the children of all threads of a process, as they say it."""
+        with suppress(OSError), Process.open(pid) as process:
+            if process.covered:
+                self.covered.append(pid)
+            threads = process.numbers("task", self._threads)
+            self._threads -= len(threads)
+            return [
+                int(child)
+                for thread in threads
+                for child in _read_or_nothing(process, f"task/{thread}/children").split()
+            ]
+        return []
+
+    def _ask_cgroups(self, boundary: Boundary) -> None:
+        """Ask the cgroups, which number processes as their reader sees them: not so in a Job."""
+        if sees_same(host_proc()):
+            for folder in cgroup_folders(boundary.groups):
+                for pid in _within(folder):
+                    self._add(pid, CGROUP)
+
+    def _ask_numbers(self, listed: set[int], boundary: Boundary) -> None:
+        """Ask for numbers, first for those given out since the container began: intruders came
+        later than it."""
+        proc = host_proc()
+        end, low = highest(proc) + 1, min(self.found)
+        late = min(max(latest(proc), *listed) + SLACK, end)
+        probe = Probe(proc, time.monotonic() + self.seconds)
+        for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
+            for pid in probe.look(numbers, listed):
+                if _lives(pid) and _is_member(pid, boundary):
+                    self._add(pid, NUMBER)
+        self.untried = probe.left
+
+    def _compare(self) -> None:
+        """Find out which are hidden; one that began after the listing is not."""
+        odd = [pid for pid, ways in self.found.items() if LISTING not in ways]
+        listed = set(self.listing()) if odd else set[int]()
+        for pid in odd:
+            if pid in listed:
+                self.found[pid].add(LISTING)
+            elif _lives(pid):
+                self.hidden.append(pid)
+            else:
+                del self.found[pid]
+
+
+def _is_member(pid: int, boundary: Boundary) -> bool:
+    with suppress(OSError), Process.open(pid) as process:
+        return boundary.holds(process)
+    return False
+
+
+def _lives(pid: int) -> bool:
+    """Whether a number is that of a process, not of a thread."""
+    with suppress(OSError), Process.open(pid) as process:
+        return b"\nTgid:\t%d\n" % pid in process.read("status")
+    return False
+
+
+def _read_or_nothing(process: Process, name: str) -> bytes:
+    with suppress(OSError):
+        return process.read(name)
+    return b""
+
+
+def cgroup_folders(groups: Mapping[str, str]) -> list[Path]:
+    """Return where the cgroups of these paths lie, by hierarchy, as far as they are mounted."""
+    with suppress(OSError):
+        mounts = list(parse_table(Path("/proc/self/mountinfo").read_bytes()))
+        return [
+            Path(os.fsdecode(mount.point + os.fsencode(path)))
+            for name, path in groups.items()
+            for mount in mounts
+            if ".." not in path.split("/") and _is_hierarchy(mount, os.fsencode(name))
+        ]
+    return []
+
+
+def _is_hierarchy(mount: Mount, name: bytes) -> bool:
+    kind = b"cgroup" if name else b"cgroup2"
+    wanted = {*name.split(b",")} if name else set[bytes]()
+    return mount.kind == kind and mount.root == b"/" and wanted <= {*mount.options.split(b",")}
+
+
+def _within(folder: Path) -> list[int]:
+    """Return the processes of a cgroup and of those beneath it."""
+    found: list[int] = []
+    waiting = [folder]
+    for _ in range(MAX_GROUPS):
+        if not waiting:
+            break
+        group = waiting.pop()
+        with suppress(OSError):
+            with (group / "cgroup.procs").open("rb") as file:
+                found += [int(line) for line in islice(file, MAX_MEMBERS) if int(line)]
+            with os.scandir(group) as entries:
+                waiting += [Path(entry.path) for entry in entries if entry.is_dir()]
+    return found

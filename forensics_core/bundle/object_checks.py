@@ -1,0 +1,306 @@
+"""Checking a bundle's objects, several at once: by their bytes, or by what the store says of them.
+
+Whoever reads evidence compares every byte (`check_object`). The operator, which has to answer while
+the pod stands still, compares what the store itself says (`check_stored`), and reads only what that
+does not vouch for.
+
+Memory is bounded whatever the bytes are: what decompression yields is hashed and forgotten, and no
+more of it is made than the manifest promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+    Set,
+)
+from contextlib import aclosing
+from typing import IO, cast
+
+import zstandard
+from anyio import to_thread
+
+from forensics_core._internal.tasks import task_group
+from forensics_core.bundle.expected import ExpectedObject
+from forensics_core.bundle.verification import Problem, ProblemKind
+from forensics_core.errors import (
+    DestinationError,
+    DestinationUnreachable,
+    ObjectNotFound,
+    TooManyObjects,
+)
+from forensics_core.storage.objects import StoredObject
+from forensics_core.storage.storage import Storage
+from forensics_core.tarindex.archive import MAX_FRAME
+
+MOST_READ = 16 * 1024 * 1024
+"""Bytes of an object that `check_stored` reads to compare its content."""
+
+
+async def check_each(
+    expected: Iterable[ExpectedObject],
+    check: Callable[[ExpectedObject], Awaitable[Sequence[Problem]]],
+    *,
+    at_once: int,
+    most_wrong: int | None = None,
+) -> list[Problem]:
+    """Return what `check` finds wrong with each object; `at_once` of them are checked together.
+
+    After `most_wrong` problems no other object is begun: a manifest can name many. What one check
+    raises ends them all.
+    """
+    problems: list[Problem] = []
+    waiting = iter(expected)
+
+    async def work() -> None:
+        # All take from one iterator: whoever has a large object keeps no other from being checked.
+        for each in waiting:
+            problems.extend(await check(each))
+            if most_wrong is not None and len(problems) >= most_wrong:
+                return
+
+    async with task_group() as tasks:
+        for _ in range(at_once):
+            tasks.start_soon(work)
+    return problems
+
+
+async def check_stored(
+    store: Storage, expected: Sequence[ExpectedObject], *, at_once: int, most_wrong: int
+) -> list[Problem]:
+    """Return objects that are missing, or stored with another size, checksum or content.
+
+    Artifacts are compared by their checksum, where the store has one. Of what no row describes the
+    tag or the version tells another content; what has neither is read, up to `MOST_READ` bytes.
+
+    Raises what the store raises, and `TooManyObjects`.
+    """
+    listed = await _listed(store, {each.name for each in expected})
+
+    async def check(each: ExpectedObject) -> list[Problem]:
+        return [problem async for problem in _stored_problems(store, each, listed)]
+
+    return await check_each(expected, check, at_once=at_once, most_wrong=most_wrong)
+
+
+_Listed = dict[tuple[str, str | None], StoredObject]
+
+
+async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
+    """Return what is stored of these, by name and version, or None where that cannot be listed.
+
+    The version None is the one that readers take where the manifest names none.
+    """
+    try:
+        entries = await store.list(only=names)
+    except (DestinationUnreachable, TooManyObjects):
+        raise
+    except DestinationError:
+        return None
+    listed: _Listed = {}
+    for entry in entries:
+        if not entry.deleted:
+            listed[entry.name, entry.version_id] = entry
+            # The oldest comes first: readers take it where no version is recorded.
+            listed.setdefault((entry.name, None), entry)
+    return listed
+
+
+async def _stored_problems(
+    store: Storage, expected: ExpectedObject, listed: _Listed | None
+) -> AsyncGenerator[Problem, None]:
+    name = expected.name
+    try:
+        stored = await _find(store, expected, listed)
+        same = await _has_content(store, expected, stored)
+    except ObjectNotFound:
+        yield Problem(ProblemKind.MISSING, name, "is not stored")
+        return
+    except DestinationError as error:
+        if type(error) is not DestinationError:
+            raise
+        # Its name or version is none that the store could have: asking again helps nobody.
+        yield Problem(ProblemKind.UNREADABLE, name, "cannot be stored there")
+        return
+    if expected.size is not None and stored.size != expected.size:
+        message = f"is stored with {stored.size} bytes, not {expected.size}"
+        yield Problem(ProblemKind.MISMATCH, name, message)
+    # A store that sums by itself has a sum though the collector gave none: that is no agreement.
+    if expected.described and stored.crc64nvme not in {None, expected.crc64nvme}:
+        yield Problem(ProblemKind.MISMATCH, name, "is stored with another checksum")
+    if not same or (expected.etag and stored.etag != expected.etag):
+        yield Problem(ProblemKind.MISMATCH, name, "is stored with another content")
+
+
+async def _find(store: Storage, expected: ExpectedObject, listed: _Listed | None) -> StoredObject:
+    """Return what is stored; ask for the object itself only if its checksum is to be compared."""
+    found = (listed or {}).get((expected.name, expected.version_id))
+    if found is None:
+        # A listing may not tell versions; the object itself does.
+        return await store.stat(expected.name, expected.version_id)
+    return await store.stat(expected.name, found.version_id) if expected.described else found
+
+
+async def _has_content(store: Storage, expected: ExpectedObject, stored: StoredObject) -> bool:
+    """Whether an object's bytes are as promised, if only they can tell; large ones are not read."""
+    # Neither a version nor a tag survives another content. What has none of them is read back.
+    if expected.described or expected.version_id or expected.etag:
+        return True
+    if stored.size > MOST_READ:
+        return False
+    async with aclosing(store.read(expected.name, stored.version_id)) as blocks:
+        return await compare(blocks, expected, discard) is None
+
+
+async def discard(_: bytes) -> None:
+    """Take a block that is only compared."""
+
+
+async def check_object(
+    blocks: AsyncIterable[bytes],
+    expected: ExpectedObject,
+    passed: Callable[[bytes], Awaitable[None]],
+) -> Problem | None:
+    """Do what `compare` does, and return it as a problem, too, that an object cannot be read.
+
+    Raises `DestinationUnreachable`, which says nothing about the evidence.
+    """
+    try:
+        async with aclosing(_explained(blocks, expected.name)) as readable:
+            return await compare(readable, expected, passed)
+    except _Broken as broken:
+        return broken.problem
+
+
+async def compare(
+    blocks: AsyncIterable[bytes],
+    expected: ExpectedObject,
+    passed: Callable[[bytes], Awaitable[None]],
+) -> Problem | None:
+    """Compare what `blocks` yields with what was promised, handing each block to `passed`.
+
+    The work is done in threads. Reading ends where more comes than was promised, so that nobody can
+    fill a disk. Returns what is wrong, or None. Raises what reading raises.
+    """
+    check = ObjectCheck(expected)
+    async for block in blocks:
+        await to_thread.run_sync(check.feed, block)
+        if check.too_long:
+            break
+        await passed(block)
+    return check.verdict()
+
+
+class _Broken(Exception):
+    """Reading failed, which is a finding."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+async def _explained(blocks: AsyncIterable[bytes], name: str) -> AsyncGenerator[bytes, None]:
+    """Pass `blocks` on, and keep their failures apart from those of whoever takes them."""
+    try:
+        async for block in blocks:
+            yield block
+    except DestinationUnreachable:
+        raise
+    except ObjectNotFound as error:
+        raise _Broken(Problem(ProblemKind.MISSING, name, "it is not there")) from error
+    except DestinationError as error:
+        raise _Broken(Problem(ProblemKind.UNREADABLE, name, error.message)) from error
+
+
+class ObjectCheck:
+    """One object under way."""
+
+    def __init__(self, expected: ExpectedObject) -> None:
+        self._expected = expected
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self._original = _Original(expected.original_size)
+        sink = cast(IO[bytes], self._original)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
+        self._zstd = decompressor.stream_writer(sink, closefd=False)
+        self._broken = "" if expected.compressed else "not compressed"
+
+    def feed(self, block: bytes) -> None:
+        """Take the next bytes, as stored. Called in a thread."""
+        self._sha256.update(block)
+        self._size += len(block)
+        if self._broken:
+            return
+        try:
+            self._zstd.write(block)
+        except zstandard.ZstdError as error:
+            self._broken = f"cannot be decompressed: {error}"
+        except _TooLong:
+            self._broken = f"decompresses to more than the {self._original.most} bytes promised"
+
+    @property
+    def too_long(self) -> bool:
+        """Whether more came than there can be."""
+        return self._size > self._expected.most
+
+    def verdict(self) -> Problem | None:
+        """Return what is wrong, after the last block."""
+        stored = self._stored_verdict()
+        if not self._expected.compressed:
+            return self._problem(ProblemKind.MISMATCH, stored)
+        if stored and self._broken:
+            stored = f"{stored}; it {self._broken}"
+        if stored:
+            return self._problem(ProblemKind.MISMATCH, stored)
+        if self._broken:
+            message = f"it {self._broken}, although it is stored as the manifest says"
+            return self._problem(ProblemKind.UNREADABLE, message)
+        return self._problem(ProblemKind.MISMATCH, self._original_verdict())
+
+    def _stored_verdict(self) -> str:
+        expected, size = self._expected, self._size
+        if expected.size is not None and size < expected.size:
+            return f"it is truncated: {size} of {expected.size} bytes are there"
+        if self.too_long:
+            return f"it is too long: there are more than {expected.most} bytes"
+        found = self._sha256.hexdigest()
+        if found == expected.sha256:
+            return ""
+        return f"its SHA-256 is {found}, the manifest says {expected.sha256}"
+
+    def _original_verdict(self) -> str:
+        expected, found = self._expected, self._original
+        if found.size != expected.original_size:
+            return f"it decompresses to {found.size} of {expected.original_size} bytes"
+        if found.sha256.hexdigest() == expected.original_sha256:
+            return ""
+        return f"decompressed, its SHA-256 is not {expected.original_sha256}"
+
+    def _problem(self, kind: ProblemKind, message: str) -> Problem | None:
+        return Problem(kind, self._expected.name, message) if message else None
+
+
+class _TooLong(Exception):
+    """More came out than was promised: a decompression bomb, or another file."""
+
+
+class _Original:
+    """Where decompressed bytes go, in small pieces."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def write(self, piece: bytes) -> int:
+        self.size += len(piece)
+        if self.size > self.most:
+            raise _TooLong
+        self.sha256.update(piece)
+        return len(piece)

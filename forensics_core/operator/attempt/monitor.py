@@ -1,0 +1,128 @@
+"""Watching over workers: the progress that they tell, and why one does not come.
+
+What a worker prints is hostile input: a line that is not ours, or not bounded, is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from forensics_core._internal import strict_json
+from forensics_core._internal.units import human_size
+from forensics_core.api.podcheckpoint import Progress
+from forensics_core.errors import ClusterError
+from forensics_core.kube.connection import Cluster
+from forensics_core.kube.logs import LINE_LIMIT, follow_log
+from forensics_core.kube.objects import Object
+from forensics_core.kube.resources import Resource
+from forensics_core.operator.attempt.pods import COLLECTOR, Outcome, delay_of_job
+from forensics_core.operator.attempt.reads import Reads
+
+log = logging.getLogger(__name__)
+
+PREFIX = b'{"event":"progress",'
+"""How a line of progress begins; anything else that is printed is for people."""
+FOLLOWED = 64
+"""Workers that are followed at once; the others' progress is told once one of these has ended."""
+
+
+def parse_progress(line: bytes) -> Progress | None:
+    """Return what a line says of progress, or None if it says nothing legible."""
+    if not line.startswith(PREFIX):
+        return None
+    try:
+        # As strictly as what is signed: what two programs read differently is not legible.
+        said = Progress.model_validate(strict_json.loads(line, limit=LINE_LIMIT), extra="ignore")
+    except ValueError:
+        return None
+    done = f"{said.artifacts_done}/{said.artifacts_total}"
+    return said.model_copy(update={"summary": f"{done} {human_size(said.bytes_read)}"})
+
+
+class Followers:
+    """One task for each worker that runs; `wake` gets the checkpoint's key when there is news.
+
+    Its second argument are the seconds until then: whatever else comes meanwhile is told with it.
+
+    What was heard is kept by the worker's UID: another worker's words never count.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        wake: Callable[[str, float], None],
+        tasks: TaskGroup,
+        interval: float,
+    ) -> None:
+        self._cluster = cluster
+        self._wake = wake
+        self._tasks = tasks
+        self._interval = interval
+        self._places = anyio.Semaphore(FOLLOWED)
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._latest: dict[str, Progress] = {}
+
+    def latest(self, worker: Object) -> Progress | None:
+        """Return what `worker` last said, while it is followed."""
+        return self._latest.get(worker["metadata"]["uid"])
+
+    def follow(self, key: str, worker: Object) -> None:
+        """See to it that the output of `worker` is followed, once it runs."""
+        uid = worker["metadata"]["uid"]
+        if uid in self._scopes or not _running(worker):
+            return
+        self._scopes[uid] = anyio.CancelScope()
+        self._tasks.start_soon(self._run, key, worker, self._scopes[uid])
+
+    def forget(self, worker: Object | None) -> None:
+        """Stop following, and drop what was heard."""
+        scope = self._scopes.get(worker["metadata"]["uid"]) if worker else None
+        if scope:
+            scope.cancel()
+
+    async def _run(self, key: str, worker: Object, scope: anyio.CancelScope) -> None:
+        metadata = worker["metadata"]
+        try:
+            with scope, suppress(ClusterError):
+                async with self._places:
+                    await self._read(key, metadata)
+        finally:
+            self._scopes.pop(metadata["uid"], None)
+            self._latest.pop(metadata["uid"], None)
+
+    async def _read(self, key: str, worker: Object) -> None:
+        uid = worker["uid"]
+        async with follow_log(
+            self._cluster, worker["namespace"], worker["name"], COLLECTOR
+        ) as lines:
+            async for line in lines:
+                progress = parse_progress(line.text)
+                if progress and progress != self._latest.get(uid):
+                    self._latest[uid] = progress
+                    self._wake(key, self._interval)
+                # One worker that prints without end must not keep the others waiting.
+                await anyio.lowlevel.checkpoint()
+
+
+def _running(worker: Object) -> bool:
+    return any(
+        status.get("name") == COLLECTOR and status.get("state", {}).get("running")
+        for status in worker.get("status", {}).get("containerStatuses") or []
+    )
+
+
+async def why_no_pod(reads: Reads, job: Object) -> Outcome:
+    """Return why a Job has made no pod, from the events about it."""
+    metadata = job.get("metadata", {})
+    events = await reads.list_now(
+        Resource("", "v1", "events", "Event"),
+        metadata.get("namespace", ""),
+        field_selector=f"involvedObject.uid={metadata.get('uid', '')}",
+    )
+    return delay_of_job(events.items)

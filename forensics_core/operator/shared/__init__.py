@@ -1,0 +1,1 @@
+"""What all reconcilers share: caches, the queue, clients, the key, what is counted."""

@@ -1,0 +1,115 @@
+"""Each line of a memory map is of one sort, and what is taken of it follows from that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collector.memory.mappings import MAX_MAPPINGS, Mapping, Sort, mappings
+from collector.memory.pages import Run
+from collector.memory.regions import FILL, Piece, Source, modified, overlaid
+from collector.node.procfs import Process
+
+PAGE = 4096
+
+
+def parsed(folder: Path, text: bytes) -> tuple[list[Mapping], int]:
+    (folder / "maps").write_bytes(text)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        found = mappings(Process(1, descriptor))
+    finally:
+        os.close(descriptor)
+    return found.rows, found.more
+
+
+@pytest.mark.parametrize(
+    ("line", "sort"),
+    [
+        (b"rw-p 00000000 00:00 0", Sort.PRIVATE),
+        (b"rw-p 00000000 00:00 0          [heap]", Sort.PRIVATE),
+        (b"rw-p 00000000 00:00 0          [anon: evil]", Sort.PRIVATE),
+        (b"rw-s 00000000 00:01 7          [anon_shmem:name]", Sort.NAMELESS),
+        (b"rw-p 00000000 00:05 7          /dev/zero", Sort.PRIVATE),
+        (b"rw-s 00000000 00:01 7          /dev/zero (deleted)", Sort.NAMELESS),
+        (b"r-xp 00000000 08:01 7          /bin/sh", Sort.MODIFIED),
+        (b"rw-s 00000000 08:01 7          /data", Sort.SHARED),
+        (b"rw-s 00000000 00:14 7          /dev/shm/pool", Sort.SHARED),
+        (b"rw-s 00000000 00:14 7          /dev/shm/pool (deleted)", Sort.NAMELESS),
+        (b"rw-s 00000000 00:01 7          /SYSV00000000 (deleted)", Sort.NAMELESS),
+        (b"r-xp 00000000 00:01 7          /memfd:x (deleted)", Sort.NAMELESS),
+        (b"rw-s 00000000 00:05 7          /dev/dri/card0", Sort.DEVICE),
+        (b"rw-s 00000000 00:0e 7          anon_inode:[io_uring]", Sort.DEVICE),
+        (b"rw-s 00000000 00:0e 7          socket:[12]", Sort.DEVICE),
+        (b"r--p 00000000 00:00 0          [vvar]", Sort.KERNEL),
+        (b"--xp 00000000 00:00 0          [vsyscall]", Sort.KERNEL),
+        (b"r-xp 00000000 00:00 0          [vdso]", Sort.PRIVATE),
+    ],
+)
+def test_of_what_sort_a_mapping_is(tmp_path: Path, line: bytes, sort: Sort) -> None:
+    (row,), _ = parsed(tmp_path, b"7f0000000000-7f0000002000 " + line + b"\n")
+    assert (row.sort, row.size, row.start) == (sort, 2 * PAGE, 0x7F0000000000)
+
+
+def test_flags_offset_and_any_path(tmp_path: Path) -> None:
+    (row,), _ = parsed(tmp_path, b"1000-3000 r-xs 00002000 08:01 7    /a b\xff\\012c\n")
+    assert (row.flags, row.shared, row.offset, row.inode) == (5, True, 0x2000, 7)
+    assert row.path == b"/a b\xff\\012c" and row.place == "map_files/1000-3000"
+
+
+def test_more_mappings_than_are_looked_at(tmp_path: Path) -> None:
+    line = b"1000-2000 rw-p 00000000 00:00 0\n"
+    rows, more = parsed(tmp_path, line * (MAX_MAPPINGS + 7) + b"nonsense\n")
+    assert (len(rows), more) == (MAX_MAPPINGS, 8)
+
+
+def test_a_line_that_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
+    assert parsed(tmp_path, b"nonsense\n") == ([], 0)
+
+
+MAPPED = Mapping(0x100000, 0x900000, 5, False, 0, b"08:01", 7, b"/lib")
+
+
+def run(first: int, last: int, of_file: bool) -> Run:
+    return Run(MAPPED.start + first * PAGE, MAPPED.start + last * PAGE, of_file)
+
+
+def spans(runs: Iterator[Run], mapping: Mapping = MAPPED) -> list[tuple[int, int]]:
+    return [
+        ((each.start - mapping.start) // PAGE, (each.end - mapping.start) // PAGE) for each in runs
+    ]
+
+
+def test_of_a_file_the_first_page_and_what_was_written() -> None:
+    runs = [run(0, 9, True), run(20, 21, False), run(30, 40, True), run(50, 52, False)]
+    assert spans(modified(MAPPED, runs)) == [(0, 1), (20, 21), (50, 52)]
+    later = MAPPED._replace(offset=PAGE)
+    assert spans(modified(later, runs)) == [(20, 21), (50, 52)]
+
+
+def test_few_pages_between_written_ones_are_taken_too() -> None:
+    few = FILL // PAGE
+    runs = [run(0, 1, False), run(1, 1 + few, True), run(1 + few, 2 + few, False)]
+    assert spans(modified(MAPPED, runs)) == [(0, 1), (1, 1 + few), (1 + few, 2 + few)]
+    many = [run(0, 1, False), run(1, 2 + few, True), run(2 + few, 3 + few, False)]
+    assert spans(modified(MAPPED, many)) == [(0, 1), (2 + few, 3 + few)]
+    beside = [run(0, 2, True), run(2, 3, False)]
+    assert spans(modified(MAPPED, beside)) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_pages_that_a_process_changed_cover_those_of_the_file() -> None:
+    memory, file = Source.MEMORY, Source.FILE
+    runs = [Run(0, 1, False), Run(3, 5, False), Run(8, 9, False), Run(20, 21, False)]
+    assert [*overlaid([(2, 4), (6, 10)], iter(runs))] == [
+        Piece(0, 1, memory),
+        Piece(2, 3, file),
+        Piece(3, 5, memory),
+        Piece(6, 8, file),
+        Piece(8, 9, memory),
+        Piece(9, 10, file),
+        Piece(20, 21, memory),
+    ]
+    assert [*overlaid([], iter(runs[:1]))] == [Piece(0, 1, memory)]

@@ -1,0 +1,69 @@
+"""Lines of the node's own logs about a pod."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector.node.host import Host
+from collector.node.node_log import find_lines
+from tests.unit.collector.node.test_journal import packed
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """The root of a machine with logs."""
+    (tmp_path / "self").mkdir()
+    root = tmp_path / "root"
+    (root / "var/log/journal/3d12").mkdir(parents=True)
+    (root / "var/log/journal/3d12/system.journal").write_bytes(packed("compact"))
+    (root / "var/log/syslog").write_bytes(b"about shop/web-0 \xff\nof others\nweb 4f2a91 ends\n")
+    (root / "var/log/messages").mkdir()
+    os.mkfifo(root / "var/log/daemon.log")
+    (tmp_path / "self/root").symlink_to(root)
+    return root
+
+
+def host(machine: Path) -> Host:
+    return Host(machine.parent / "self")
+
+
+def test_lines_of_files_and_of_the_journal(machine: Path) -> None:
+    found = find_lines(host(machine), ["shop/web-0", "4f2a91", ""])
+    text, journal = found.files
+    assert text["path"] == "/var/log/syslog" and text["matches"] == 2
+    assert text["lines"][0]["text"] == "about shop/web-0 \\xff"
+    assert text["lines"][1] == "web 4f2a91 ends"
+    assert journal["path"] == "/var/log/journal/3d12/system.journal"
+    assert [row["PRIORITY"] for row in journal["lines"]] == ["6", "4"]
+    assert found.unreadable == {}
+
+
+def test_a_journal_that_is_none(machine: Path) -> None:
+    (machine / "var/log/journal/3d12/system.journal").write_bytes(b"nothing of the sort")
+    found = find_lines(host(machine), ["web"])
+    assert list(found.unreadable) == ["/var/log/journal/3d12/system.journal"]
+
+
+def test_a_machine_without_logs(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/root").symlink_to(tmp_path)
+    found = find_lines(Host(tmp_path / "self"), ["web"])
+    assert (found.files, found.unreadable) == ([], {})
+
+
+def test_a_link_does_not_lead_out_of_the_machine(machine: Path) -> None:
+    (machine.parent / "outside").write_text("web\n")
+    (machine / "var/log/kubelet.log").symlink_to(machine.parent / "outside")
+    paths = [row["path"] for row in find_lines(host(machine), ["web"]).files]
+    assert "/var/log/kubelet.log" not in paths
+
+
+def test_of_very_many_lines_the_newest_are_kept(machine: Path) -> None:
+    lines = b"".join(b"%07d web " % number + b"x" * 1000 + b"\n" for number in range(3000))
+    (machine / "var/log/syslog").write_bytes(lines)
+    (row, _) = find_lines(host(machine), ["web "]).files
+    assert row["matches"] == 3000 and 900 < len(row["lines"]) < 1100
+    assert row["lines"][-1].startswith("0002999") and row["from"] == 0
