@@ -1,4 +1,4 @@
-"""`python -m bench.report`: how long the report takes, its size, how soon a browser opens it.
+"""`python -m bench.report`: how long the report takes, how large it is, how soon it opens.
 
 And whether it stays silent: containers of ten kinds in which nobody broke in have no findings.
 """
@@ -193,8 +193,8 @@ async def _capture(container: str, folder: Path, name: str) -> None:
 
 async def _report(bundle: Path) -> Report:
     page = bundle.with_suffix(".html")
-    program = Path(sys.executable).with_name("forensics")
-    command = [str(program), "report", str(bundle), "-o", str(page)]
+    program = str(Path(sys.executable).with_name("forensics"))
+    command = [program, "report", str(bundle), "-o", str(page)]
     begun = time.monotonic()
     ended = await anyio.run_process(command, check=False)
     seconds = time.monotonic() - begun

@@ -1,4 +1,4 @@
-"""Containers of ten kinds in which nobody broke in, from Debian's packages.
+"""Containers of ten kinds in which nobody broke in: what runs in production, as Debian has it.
 
 async with clean_container(engine, CLEAN["nginx"], folder) as container: ...
 """
@@ -104,7 +104,7 @@ async def clean_container(
     """
     rootfs = await to_thread.run_sync(_rootfs, kind, folder / "rootfs")
     image = await engine.import_image(rootfs)
-    ports: dict[str, Any] = {f"{kind.port}/tcp": {}} if kind.port else {}
+    ports: dict[str, object] = {f"{kind.port}/tcp": {}} if kind.port else {}
     command = ("/bin/sh", "-c", kind.command)
     options = {"User": kind.user, "ExposedPorts": ports, **options}
     async with engine.container(image, command, **options) as container:

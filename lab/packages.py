@@ -1,4 +1,4 @@
-"""Root file systems of Debian's own packages, unpacked: clean images without a registry.
+"""Root file systems of Debian's packages, unpacked as they are: clean images without a registry.
 
 No maintainer's script is run: what a program needs beside its files (users, data) its image's
 caller makes. Packages come from the sources that apt knows on this machine.

@@ -160,9 +160,9 @@ async def test_the_timeline_zooms_and_filters(tmp_path: Path) -> None:
         await tab.press("0", "0")
         await tab.shows("#timeline p", "0 earlier, 0 later")
         await tab.click("#timeline label", "Files")
-        rows = "[...document.querySelectorAll('#timeline tbody tr')]"
-        sources = await tab.js(f"{rows}.map(row => row.cells[1].innerText)")
-        assert set(sources) == {"Processes", "Capture"}
+        found = "document.querySelectorAll('#timeline tbody tr')"
+        rows = f"[...{found}].map(row => row.cells[1].innerText)"
+        assert set(await tab.js(rows)) == {"Processes", "Capture"}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
