@@ -21,11 +21,11 @@ import base64
 import hashlib
 import io
 import json
+import re
 import stat
 import struct
 from array import array
 from bisect import bisect_right
-from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -53,6 +53,7 @@ MAX_MANIFEST = 256 * 1024 * 1024
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes that a frame may unpack to; those of kube-forensics have 4 MiB."""
 MAX_LINE = 16 * 1024 * 1024
+_TIME = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?")
 _TABLE, _FOOTER = 0x184D2A5E, 0x8F92EAB1
 _KINDS = {
     "file": stat.S_IFREG,
@@ -188,20 +189,25 @@ class BundleEntry(VirtualFile):
         entry = self._resolve()
         if entry is not self:
             return entry.open()
-        row: Row = self.entry
-        if not stat.S_ISREG(row.mode):
+        if not stat.S_ISREG(self.entry.mode):
             raise FilesystemError(f"{self.path} is no regular file")
-        stream = self._stream(row)
-        if row.sha256 and hashlib.file_digest(stream, "sha256").hexdigest() != row.sha256:
-            log.error("%s of %s is not what the index says", self.path, self.archive.path)
-            raise NotGenuine(f"{self.path} is not what the index says")
+        try:
+            return self._verified(self.entry)
+        except (NotGenuine, ValueError, OSError) as error:
+            log.error("Not relied on: %s of %s: %s", self.path, self.archive.path, error)
+            raise NotGenuine(f"{self.path}: {error}") from error
+
+    def _verified(self, row: Row) -> BinaryIO:
+        plain = self.archive.plain
+        if row.data + (row.stored or row.size) > plain.seek(0, io.SEEK_END):
+            raise NotGenuine("the archive ends before it")
+        stream = _sparse(plain, row) if row.stored else RangeStream(plain, row.data, row.size)
+        if not row.sha256:
+            log.warning("Not verified, for the index has no hash: %s", self.path)
+        elif hashlib.file_digest(stream, "sha256").hexdigest() != row.sha256:
+            raise NotGenuine("it is not what the index says")
         stream.seek(0)
         return stream
-
-    def _stream(self, row: Row) -> BinaryIO:
-        if row.stored:
-            return _sparse(self.archive.plain, row)
-        return RangeStream(self.archive.plain, row.data, row.size)
 
     def get(self, path: str) -> Any:
         """Return what lies below, where this is a link to a directory."""
@@ -289,10 +295,12 @@ class BundleFilesystem(VirtualFilesystem):
         path = _text(document.get("path"))
         parts = [part for part in f"{below}/{path}".split("/") if part not in ("", ".")]
         try:
+            if not path:
+                raise FilesystemError("has no name")
             if ".." in parts:
                 raise FilesystemError("leads out of the container")
             self._place(parts, document, archive, below)
-        except (FilesystemError, TypeError, ValueError, InvalidOperation) as error:
+        except (FilesystemError, LookupError, TypeError, ValueError) as error:
             log.warning("Left out of %s: %r: %s", archive.path, path, error)
 
     def _place(
@@ -304,6 +312,9 @@ class BundleFilesystem(VirtualFilesystem):
             return
         parent, name = self.directory(parts[:-1]), parts[-1]
         path = "/".join(parts)
+        beneath = parent.entries.get(name)
+        if isinstance(beneath, BundleDirectory) and beneath.entries and archive.layer != "upper":
+            raise FilesystemError("a directory with files is there")
         if archive.layer == "upper" and kind == "char" and document.get("device") == [0, 0]:
             parent.entries.pop(name, None)  # the overlay's mark of a deleted name
         elif kind == "hardlink":
@@ -434,20 +445,35 @@ def _row(document: dict[str, Any], kind: int) -> Row:
     times = [_nanoseconds(document.get(f"{each}time")) for each in ("a", "m", "c", "b")]
     return Row(
         mode=kind | int(document.get("mode") or "0", 8),
-        uid=document.get("uid") or 0,
-        gid=document.get("gid") or 0,
-        size=document.get("size") or 0,
+        uid=_whole(document.get("uid")),
+        gid=_whole(document.get("gid")),
+        size=_whole(document.get("size")),
         times=(times[0], times[1], times[2], times[3]),
-        inode=document.get("inode") or 0,
+        inode=_whole(document.get("inode")),
         target=_text(document.get("target")),
-        sha256=document.get("sha256") or "",
-        data=document.get("data") or 0,
-        stored=(document.get("stored") or 0) if sparse else 0,
+        sha256=_text(document.get("sha256")),
+        data=_whole(document.get("data")),
+        stored=_whole(document.get("stored")) if sparse else 0,
     )
 
 
+def _whole(value: Any) -> int:
+    """Return a number of the index; 0 where there is none. Raises `ValueError`."""
+    if value is not None and (type(value) is not int or not 0 <= value < 1 << 64):
+        raise ValueError(f"{value!r:.40} is no number")
+    return value or 0
+
+
 def _nanoseconds(value: Any) -> int:
-    return int(Decimal(value) * 1_000_000_000) if value else 0
+    """Return a time of the index, `1795812294.923573798`. Raises `ValueError`."""
+    if not value:
+        return 0
+    found = _TIME.fullmatch(value)
+    if not found:
+        raise ValueError(f"{value!r:.40} is no time")
+    rest = int((found[3] or "").ljust(9, "0"))
+    total = int(found[2]) * 1_000_000_000 + rest
+    return -total if found[1] else total
 
 
 def _stat(row: Row, device: int) -> fsutil.stat_result:
