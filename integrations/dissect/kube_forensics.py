@@ -292,16 +292,15 @@ class BundleFilesystem(VirtualFilesystem):
             log.error("Not relied on: %s", error)
 
     def _add(self, document: dict[str, Any], archive: Archive, below: str) -> None:
-        path = _text(document.get("path"))
-        parts = [part for part in f"{below}/{path}".split("/") if part not in ("", ".")]
         try:
-            if not path:
-                raise FilesystemError("has no name")
-            if ".." in parts:
+            path = _text(document["path"])
+            parts = [part for part in f"{below}/{path}".split("/") if part not in ("", ".")]
+            if not path or ".." in parts:
                 raise FilesystemError("leads out of the container")
             self._place(parts, document, archive, below)
         except (FilesystemError, LookupError, TypeError, ValueError) as error:
-            log.warning("Left out of %s: %r: %s", archive.path, path, error)
+            shown = f"{document.get('path')!r:.400}"
+            log.warning("Left out of %s: %s: %s", archive.path, shown, error)
 
     def _place(
         self, parts: list[str], document: dict[str, Any], archive: Archive, below: str
@@ -339,7 +338,7 @@ class BundleFilesystem(VirtualFilesystem):
 
     def cover(self, mount: dict[str, Any]) -> None:
         """Hide what lies beneath a mount."""
-        path, state = _text(mount.get("path")), mount.get("state")
+        path, state = _text(mount["path"]), mount.get("state")
         if state in ("root", "kernel") or PurePosixPath(path) == PurePosixPath("/"):
             return
         if state not in ("captured", "partial"):
@@ -429,8 +428,11 @@ def _mounts(path: Path, promised: dict[str, str]) -> list[dict[str, Any]]:
     if hashlib.sha256(data).hexdigest() != promised[path.name]:
         log.error("Not relied on: %s is not what the manifest says", path)
         return []
-    rows = json.loads(data).get("mounts", [])
-    return sorted(rows, key=lambda row: len(_text(row.get("path"))))
+    try:
+        return sorted(json.loads(data)["mounts"], key=lambda row: len(_text(row["path"])))
+    except (LookupError, TypeError, ValueError) as error:
+        log.error("Not relied on: %s: %s", path, error)
+        return []
 
 
 def _text(value: Any) -> str:
