@@ -201,7 +201,7 @@ class BundleEntry(VirtualFile):
         plain = self.archive.plain
         if row.data + (row.stored or row.size) > plain.seek(0, io.SEEK_END):
             raise NotGenuine("the archive ends before it")
-        stream = _sparse(plain, row) if row.stored else RangeStream(plain, row.data, row.size)
+        stream: Any = _sparse(plain, row) if row.stored else RangeStream(plain, row.data, row.size)
         if not row.sha256:
             log.warning("Not verified, for the index has no hash: %s", self.path)
         elif hashlib.file_digest(stream, "sha256").hexdigest() != row.sha256:

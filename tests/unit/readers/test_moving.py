@@ -20,7 +20,7 @@ LONG = "d/" * 120 + "long"
 
 def archive(form: int = tarfile.PAX_FORMAT) -> bytes:
     out = io.BytesIO()
-    pax = {"SCHILY.xattr.user.x": "a\nb"} if form == tarfile.PAX_FORMAT else {}
+    pax = {"SCHILY.xattr.user.x": "a\nb" * 300} if form == tarfile.PAX_FORMAT else {}
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name in ("./", "./etc/", "./etc/passwd", LONG, "raw\udcff"):
             member = tarfile.TarInfo(name)
@@ -77,7 +77,7 @@ def test_sparse_files_keep_holes_and_name(tmp_path: Path) -> None:
         file.seek(1 << 20)
         file.write(b"end")
     made = tmp_path / "made.tar"
-    command = ["tar", "--format=pax", "-S", "-cf", made, "-C", tmp_path, "./holes"]
+    command = ["tar", "--format=pax", "-S", "-cf", str(made), "-C", str(tmp_path), "./holes"]
     subprocess.run(command, check=True)
     (tmp_path / "moved.tar").write_bytes(anyio.run(move, made.read_bytes()))
     with tarfile.open(tmp_path / "moved.tar") as tar:
@@ -100,7 +100,7 @@ async def test_headers_for_all_members_count_and_endless_ones_are_passed_over() 
     many = 16 * 1024 * 1024 + RECORD
     data = (
         extension(tarfile.XGLTYPE, len(told), told.ljust(RECORD, b"\0"))
-        + extension(b"V", 0, b"")
+        + extension(b"V", RECORD, bytes(RECORD))
         + extension(tarfile.XHDTYPE, many, bytes(many))
         + archive()
     )
