@@ -32,7 +32,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import zstandard
 from dissect.target.exceptions import FilesystemError, NotASymlinkError
-from dissect.target.filesystem import VirtualDirectory, VirtualFile, VirtualFilesystem
+from dissect.target.filesystem import (
+    VirtualDirectory,
+    VirtualDirEntry,
+    VirtualFile,
+    VirtualFilesystem,
+)
 from dissect.target.helpers import fsutil
 from dissect.target.helpers.logging import get_logger
 from dissect.target.loader import LOADERS, LOADERS_BY_SCHEME, Loader
@@ -54,6 +59,8 @@ MAX_FRAME = 64 * 1024 * 1024
 """Bytes that a frame may unpack to; those of kube-forensics have 4 MiB."""
 MAX_LINE = 16 * 1024 * 1024
 _TIME = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?")
+_SECOND = 1_000_000_000
+_PACKED = struct.Struct("<BB7QqIqIqIqI")
 _TABLE, _FOOTER = 0x184D2A5E, 0x8F92EAB1
 _KINDS = {
     "file": stat.S_IFREG,
@@ -84,6 +91,30 @@ class Row(NamedTuple):
     data: int
     stored: int
     """Bytes in the archive; of a sparse file its map and its data, else 0."""
+    layer: int
+    """Which archive has it, by its place in `LAYERS`."""
+
+    def pack(self) -> bytes:
+        """Return it in as few bytes as can be: there may be millions. Raises `ValueError`."""
+        times = [part for each in self.times for part in divmod(each, _SECOND)]
+        digest = bytes.fromhex(self.sha256)
+        numbers = (self.mode, self.uid, self.gid, self.size, self.inode, self.data, self.stored)
+        try:
+            head = _PACKED.pack(self.layer, len(digest), *numbers, *times)
+        except struct.error as error:
+            raise ValueError(f"a number does not fit: {error}") from error
+        return head + digest + self.target.encode(errors="surrogateescape")
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Row:
+        """Return what was packed."""
+        layer, length, mode, uid, gid, size, inode, at, stored, *times = _PACKED.unpack_from(data)
+        a, m, c, b = (
+            each * _SECOND + rest for each, rest in zip(times[::2], times[1::2], strict=True)
+        )
+        digest = data[_PACKED.size : _PACKED.size + length].hex()
+        target = data[_PACKED.size + length :].decode(errors="surrogateescape")
+        return cls(mode, uid, gid, size, (a, m, c, b), inode, target, digest, at, stored, layer)
 
 
 class Archive:
@@ -180,9 +211,9 @@ class Frames(AlignedStream):
 class BundleEntry(VirtualFile):
     """A file of the container that is no directory."""
 
-    def __init__(self, fs: VirtualFilesystem, path: str, row: Row, archive: Archive):
+    def __init__(self, fs: BundleFilesystem, path: str, row: Row):
         super().__init__(fs, path, row)
-        self.archive = archive
+        self.archive = fs.archives[row.layer]
 
     def open(self) -> BinaryIO:
         """Return the content, which has been held against its SHA-256. Raises `NotGenuine`."""
@@ -260,9 +291,24 @@ class BundleEntry(VirtualFile):
 
 
 class BundleDirectory(VirtualDirectory):
-    """A directory of the container; one that the archive does not have, where `row` is None."""
+    """A directory of the container; one that the archive does not have, where `row` is None.
+
+    What lies in it are directories, and packed rows, of which entries are made when asked for.
+    """
 
     row: Row | None = None
+
+    def __getitem__(self, item: str) -> Any:
+        found = self.entries[item]
+        if not isinstance(found, bytes):
+            return found
+        path = f"{self.path.strip('/')}/{item}".lstrip("/")
+        return BundleEntry(self.fs, path, Row.unpack(found))
+
+    def scandir(self) -> Iterator[VirtualDirEntry]:
+        """Yield what lies in it."""
+        for name in self.entries:
+            yield VirtualDirEntry(self.fs, self.path, name, self[name])
 
     def stat(self, follow_symlinks: bool = True) -> fsutil.stat_result:
         """Return what the index says."""
@@ -278,8 +324,9 @@ class BundleFilesystem(VirtualFilesystem):
 
     __type__ = "kube-forensics"
 
-    def __init__(self) -> None:
+    def __init__(self, archives: list[Archive]) -> None:
         super().__init__()
+        self.archives = archives
         self.root = BundleDirectory(self, "/")
 
     def add_layer(self, archive: Archive) -> None:
@@ -307,10 +354,9 @@ class BundleFilesystem(VirtualFilesystem):
     ) -> None:
         kind = document.get("type")
         if kind == "directory":
-            self.directory(parts).row = _row(document, stat.S_IFDIR)
+            self.directory(parts).row = _row(document, stat.S_IFDIR, archive.layer)
             return
         parent, name = self.directory(parts[:-1]), parts[-1]
-        path = "/".join(parts)
         beneath = parent.entries.get(name)
         if isinstance(beneath, BundleDirectory) and beneath.entries and archive.layer != "upper":
             raise FilesystemError("a directory with files is there")
@@ -318,10 +364,12 @@ class BundleFilesystem(VirtualFilesystem):
             parent.entries.pop(name, None)  # the overlay's mark of a deleted name
         elif kind == "hardlink":
             other = self.get(f"{below}/{_text(document.get('target'))}")
-            parent.add(name, BundleEntry(self, path, other.entry, other.archive))
+            if not isinstance(other, BundleEntry):
+                raise FilesystemError("is a hard link to a directory")
+            parent.add(name, other.entry.pack())
         else:
-            row = _row(document, _KINDS.get(str(kind), stat.S_IFREG))
-            parent.add(name, BundleEntry(self, path, row, archive))
+            row = _row(document, _KINDS.get(str(kind), stat.S_IFREG), archive.layer)
+            parent.add(name, row.pack())
 
     def directory(self, parts: list[str]) -> BundleDirectory:
         """Return the directory, which is made if it is not there. Raises where a file is."""
@@ -377,8 +425,8 @@ class BundleLoader(Loader):
         except (NotGenuine, OSError, ValueError, LookupError, TypeError) as error:
             log.error("Not relied on: the manifest of %s: %s", _bundle(folder), error)
             raise
-        fs = BundleFilesystem()
         archives = [Archive(folder, layer, promised) for layer in LAYERS]
+        fs = BundleFilesystem(archives)
         for archive in archives:
             if archive.layer == "mounts":
                 for mount in _mounts(folder / "mounts.json", promised):
@@ -442,7 +490,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _row(document: dict[str, Any], kind: int) -> Row:
+def _row(document: dict[str, Any], kind: int, layer: str) -> Row:
     sparse = bool(document.get("sparse"))
     times = [_nanoseconds(document.get(f"{each}time")) for each in ("a", "m", "c", "b")]
     return Row(
@@ -456,6 +504,7 @@ def _row(document: dict[str, Any], kind: int) -> Row:
         sha256=_text(document.get("sha256")),
         data=_whole(document.get("data")),
         stored=_whole(document.get("stored")) if sparse else 0,
+        layer=LAYERS.index(layer),
     )
 
 
@@ -474,7 +523,7 @@ def _nanoseconds(value: Any) -> int:
     if not found:
         raise ValueError(f"{value!r:.40} is no time")
     rest = int((found[3] or "").ljust(9, "0"))
-    total = int(found[2]) * 1_000_000_000 + rest
+    total = int(found[2]) * _SECOND + rest
     return -total if found[1] else total
 
 
