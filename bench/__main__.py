@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench import cases, cat, memory, profile
+from bench import cases, cat, memory, profile, scan
 from bench.cases import Case, Comparison, compare, select
 from bench.links import LINKS, open_link
 from bench.machine import describe_machine
@@ -30,7 +30,7 @@ from lab.docker import Engine, running_docker_engine
 from lab.images import MiB
 from lab.process import end_politely
 
-PARTS = ("cases", "memory", "cat", "profile")
+PARTS = ("cases", "memory", "cat", "scan", "profile")
 DISK = "/var/tmp"  # noqa: S108  # on a disk, where /tmp may be memory; only folders of our own
 """Where scratch files go unless TMPDIR says otherwise."""
 
@@ -138,6 +138,9 @@ class Laboratory:
         if "cat" in parts:
             contents = self.choice.size(cat.CONTENTS)
             yield cat.finding(cat.measure_cat(self.engine, contents, self.folder))
+        if "scan" in parts:
+            contents, runs = self.choice.size(scan.CONTENTS), self.choice.runs
+            yield scan.finding(scan.measure_scan(self.engine, contents, self.folder, runs))
         if "memory" in parts:
             sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
             bench = self.ways["http"]

@@ -45,6 +45,7 @@ async def capture_container(
     incident: str = "",
     reason: str = "",
     pause: bool = False,
+    freeze: bool = True,
     volumes: Sequence[str] = (),
     deleted_budget: int = DELETED_BUDGET,
     deadline: int = 3600,
@@ -61,9 +62,9 @@ async def capture_container(
     volumes and memory. `volumes` are captured with their content though it is secret, or though no
     others were asked for: by name, or by path in the container. Of files that only processes still
     hold, `deleted_budget` bytes of each container are. `pause` holds the containers still, for a
-    minute at most. `deadline`: seconds for all of it; what there is by then is kept. `retention`
-    and `encryption` are for S3, and `access` says how to reach it where the AWS variables do not.
-    `progress` counts along.
+    minute at most; `freeze` each process while its memory is read, for 2 s at most. `deadline`:
+    seconds for all of it; what there is by then is kept. `retention` and `encryption` are for S3,
+    and `access` says how to reach it where the AWS variables do not. `progress` counts along.
 
     Raises `ContainerNotFound`, `RuntimeUnavailable`, `UsageError`, or a `DestinationError` such as
     `AccessDenied`. There is a bundle only if it returns.
@@ -76,6 +77,7 @@ async def capture_container(
         "incident": incident,
         "reason": reason,
         "pause": pause,
+        "freeze": freeze,
         "volumes": volumes,
         "deleted_budget": deleted_budget,
         "deadline": deadline,

@@ -13,6 +13,7 @@
 # a newer Debian's cosign into .lab/readers (900 MB, some minutes), the rest as Debian's packages.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
+# `lab/install.sh report` installs Chromium and axe-core, which the tests of the report's page need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -225,10 +226,20 @@ install_cosign() { # FOLDER: from Debian's next release, as this one has none
 }
 
 install_chromium() {
-    has chromium || apt_install chromium "the Slack page is tried in it"
-    has node || apt_install nodejs "the Slack page is bundled with it"
-    has npm || apt_install npm "the Slack page's packages are installed with it"
+    has chromium || apt_install chromium "pages are tried in it"
+    has node || apt_install nodejs "pages are tested with it"
+    has npm || apt_install npm "what these tests need is installed with it"
     tell_missing
+}
+
+install_axe() { # run in the page by a test, and nowhere else
+    local package=lab/report_page node=.lab/report
+    cmp -s "$package/package-lock.json" "$node/.installed" && return
+    say "Installing axe-core into $node (3 MB)"
+    mkdir -p "$node"
+    cp "$package/package.json" "$package/package-lock.json" "$node/"
+    (cd "$node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+    cp "$package/package-lock.json" "$node/.installed"
 }
 
 install_page() { # the bundle is made anew each time: that takes no second
@@ -253,6 +264,11 @@ slack)
     ;;
 dissect)
     install_dissect
+    exit
+    ;;
+report)
+    install_chromium
+    install_axe
     exit
     ;;
 readers)

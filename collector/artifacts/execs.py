@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from collector.container import ContainerCapture
-from collector.runtimes.runtime import ToldProcesses
+from collector.runtimes.runtime import ToldProcesses, shortened_words
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import EXECS
 
@@ -21,8 +21,13 @@ METHOD = "engine-api"
 
 
 def summary(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a process's row tells who entered, and to do what."""
-    return {name: row[name] for name in _KEPT if name in row}
+    """Return what of a process's row tells who entered, and to do what.
+
+    Of a long command only the beginning: the row has more.
+    """
+    found = {name: row[name] for name in _KEPT if name in row}
+    words, whole = shortened_words(found.get("cmdline"))
+    return found | {"cmdline": words} | ({} if whole else {"cmdlineTruncated": True})
 
 
 async def store(

@@ -9,7 +9,6 @@ what it has mapped and did not change is in these files, and in no core.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ import anyio
 
 from collector.artifacts.processes import members
 from collector.container import ContainerCapture
-from collector.documents import Names, portable
+from collector.documents import portable
+from collector.gaps.memory import Losses
 from collector.memory.core import Core, Shared, prepared
 from collector.memory.files import MappedFiles
 from collector.memory.freeze import SECONDS, Freezer, Held, How, freezing
@@ -54,20 +54,6 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Loss:
-    """Something that several cores lack."""
-
-    processes: Names = field(default_factory=Names)
-    size: int = 0
-    why: str = ""
-
-    def add(self, pid: int, size: int = 0, why: str = "") -> None:
-        self.processes.add(str(pid))
-        self.size += size
-        self.why = self.why or why
-
-
-@dataclass(slots=True)
 class _Cores:
     """The cores of one container, under way."""
 
@@ -81,19 +67,14 @@ class _Cores:
     files: MappedFiles = field(default_factory=MappedFiles)
     shared: Shared = field(default_factory=dict)
     rows: list[str] = field(default_factory=list)
-    omitted: Counter[str] = field(default_factory=Counter)
-    losses: dict[str, _Loss] = field(default_factory=dict)
-
-    def lose(self, what: str, pid: int, size: int = 0, why: str = "") -> None:
-        """Note that the core of a process lacks something."""
-        self.losses.setdefault(what, _Loss()).add(pid, size, why)
+    losses: Losses = field(default_factory=Losses)
 
     async def add_all(self, pids: list[int]) -> None:
         for position, pid in enumerate(pids):
             if position >= self.limits.processes or self.left <= 0:
-                self.lose("unstored", pid)
+                self.losses.add("unstored", pid)
             elif self.capture.is_over or anyio.current_time() >= self.until:
-                self.lose("late", pid)
+                self.losses.add("late", pid)
             else:
                 await self._add(pid)
 
@@ -106,13 +87,13 @@ class _Cores:
                 async with self.freezer.held(process) as held:
                     await self._add_held(process, held, stack)
             except (FileNotFoundError, ProcessLookupError):
-                self.lose("ended", pid)
+                self.losses.add("ended", pid)
             except (DestinationError, UsageError):
                 raise
             except Exception as error:  # what one process can provoke must not cost the others
                 told = isinstance(error, ForensicsError | OSError)
                 why = str(error) if told else f"{type(error).__name__}: {error}"
-                self.lose("unread", pid, why=why)
+                self.losses.add("unread", pid, why=why)
 
     async def _add_held(self, process: Process, held: Held, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
@@ -163,18 +144,18 @@ class _Cores:
     async def _fill(self, process: Process, core: Core, block: memoryview) -> int:
         pid = process.pid
         if anyio.current_time() >= self.until:
-            self.lose("late", pid, core.plan.size - core.reader.done)
+            self.losses.add("late", pid, core.plan.size - core.reader.done)
             return 0
         try:
             return await run_abandonable(TIMEOUT, f"memory of {pid}", core.reader.fill, block)
         except Unavailable as error:
-            self.lose("unread", pid, core.plan.size - core.reader.done, str(error))
+            self.losses.add("unread", pid, core.plan.size - core.reader.done, str(error))
             return 0
 
     def _note(self, pid: int, core: Core, held: Held) -> None:
         """Add up what this core lacks."""
         plan, reader = core.plan, core.reader
-        self.omitted.update(core.omitted, unmodified=core.unmodified)
+        self.losses.omitted.update(core.omitted, unmodified=core.unmodified)
         facts = {
             "cut": plan.cut,
             "unreadable": reader.unreadable,
@@ -185,11 +166,11 @@ class _Cores:
         }
         for what, size in facts.items():
             if size:
-                self.lose(what, pid, size, held.why if what == "registers" else "")
+                self.losses.add(what, pid, size, held.why if what == "registers" else "")
         if held.expired:
-            self.lose("expired", pid)
+            self.losses.add("expired", pid)
         if held.how is How.NOTHING:
-            self.lose("moving", pid, why=held.why)
+            self.losses.add("moving", pid, why=held.why)
 
     async def _add_row(self, process: Process, core: Core, held: Held) -> None:
         files, comm = list[int](), b""
@@ -231,93 +212,6 @@ class _Cores:
         for part in _separated(json.dumps(row, ensure_ascii=False) for row in self.files.rows):
             yield part
         yield b"\n]}\n"
-
-    def account(self) -> None:
-        """Record what is not there, one gap for each reason."""
-        for what, loss in self.losses.items():
-            self._account(what, loss)
-        if self.omitted.total():
-            parts = ", ".join(f"{size} bytes {_LEFT_OUT[what]}" for what, size in self._parts())
-            message = f"Of address space, all processes together: {parts}. memory.json has more"
-            self.capture.record_gap(
-                "memory, left out of cores", "NotStored", message, requested=False
-            )
-        if self.capture.runtime.scheme != "docker":
-            self.capture.record_gap(
-                "memory by the kubelet's checkpoint", "NotSupported", _CHECKPOINT, requested=False
-            )
-        if self.files.unhashed or self.files.more:
-            message = (
-                f"{self.files.unhashed} mapped files have no SHA-256: they cannot be read, or that "
-                f"would take too long. {self.files.more} times more files were mapped than listed"
-            )
-            self.capture.record_gap(
-                "memory, digests of files", "NotHashed", message, requested=False
-            )
-
-    def _parts(self) -> list[tuple[str, int]]:
-        return [(what, size) for what, size in self.omitted.items() if size]
-
-    def _account(self, what: str, loss: _Loss) -> None:
-        name, reason, message, requested = _LOSSES[what]
-        if what in _OF_HOLDING and not self.capture.freeze:
-            reason, requested = "NotRequested", False
-        message = message.format(size=loss.size, pids=loss.processes)
-        if loss.why:
-            message += f". {loss.why}"
-        if what == "late":
-            reason = self.capture.stop.reason
-        self.capture.record_gap(name, reason, message, requested=requested)
-
-
-_LEFT_OUT = {
-    "unmodified": "are as in the files that are mapped there, which it lists",
-    "device": "of devices and of rings shared with the kernel",
-    "kernel": "of the kernel's own pages (vvar, vsyscall)",
-    "elsewhere": "of shared memory that is in another process's core",
-}
-_OF_HOLDING = frozenset({"registers", "moving"})
-"""Losses that nobody minds who asked that no process be held."""
-_LOSSES = {
-    "unstored": ("memory of processes", "TooMany", "No room was left for cores of {pids}", True),
-    "late": ("memory of processes", "Deadline", "There was no time for all of {pids}", True),
-    "ended": ("memory of processes", "Gone", "They had ended: {pids}", False),
-    "unread": ("memory of processes", "Unreadable", "Not, or not wholly read: {pids}", True),
-    "cut": (
-        "memory, its rest",
-        "TooLarge",
-        "At least {size} bytes of {pids} are not in their cores, which are limited",
-        True,
-    ),
-    "unreadable": ("memory", "Unreadable", "{size} bytes of {pids} are zeros in the cores", True),
-    "gone": (
-        "memory, its rest",
-        "Gone",
-        "{pids} ended, or began other programs, while they were read: {size} bytes are missing",
-        True,
-    ),
-    "registers": ("registers", "NotPermitted", "Of {size} threads of {pids}", True),
-    "unlisted": ("memory, its map", "TooMany", "{size} mappings of {pids} were passed over", True),
-    "loose": (
-        "standstill",
-        "Failed",
-        "{size} threads of {pids} did not stand still while these were read",
-        False,
-    ),
-    "expired": (
-        "standstill",
-        "Limit",
-        "{pids} went on before all was read: what was read later may be of other moments",
-        False,
-    ),
-    "moving": ("standstill", "NotPermitted", "{pids} ran on while they were read", False),
-}
-"""What a gap says, and whether what it names was asked for."""
-
-_CHECKPOINT = (
-    "This release does not call the kubelet's checkpoint API, by which CRIU writes an archive on "
-    "the node: it has the cores instead. Only that archive has what is in pipes and sockets"
-)
 
 
 def _look(files: MappedFiles, process: Process, core: Core) -> tuple[bytes, list[int]]:
@@ -361,4 +255,4 @@ async def collect(capture: ContainerCapture, limits: Limits | None = None) -> No
         media_type="application/json",
         whole=True,
     )
-    cores.account()
+    cores.losses.account(capture, cores.files.unhashed, cores.files.more)

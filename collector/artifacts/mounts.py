@@ -124,7 +124,7 @@ async def _open_wanted(
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
     tops: list[tuple[Planned, Top]] = []
-    for step in steps:
+    for step in filter(None, steps):
         limit = TIMEOUT if step is plain else PATIENCE
         opening = (stack, step, machine, points, MAX_TOPS - len(tops))
         try:

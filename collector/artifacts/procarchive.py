@@ -27,6 +27,8 @@ from forensics_core.storage.objects import Buffer
 
 NAME = "proc.tar"
 METHOD = "proc"
+MAX_PROCESSES = 4096
+"""Processes of a container in the archive: each is some 50 members. Its rows are of more."""
 BATCH = 256 * 1024
 """Bytes that are collected before they are handed on."""
 
@@ -40,6 +42,8 @@ class _Archive:
     patience: Patience
     notes: SourceNotes = field(default_factory=SourceNotes)
     hung: Names = field(default_factory=Names)
+    left_out: int = 0
+    """Processes that are too many."""
     late: bool = False
     """Whether there was no time for all."""
     _waiting: bytearray = field(default_factory=bytearray)
@@ -48,14 +52,21 @@ class _Archive:
         """Yield the archive in blocks."""
         sources: list[tuple[str, Iterator[bytes]]] = [("/proc", top(self.tree, family.first))]
         sources += [(f"/proc/{pid}", self.tree.ancestor(pid)) for pid in reversed([*family.above])]
-        sources += [(f"/proc/{pid}", self.tree.process(pid)) for pid in pids]
+        sources += [(f"/proc/{pid}", self.tree.process(pid)) for pid in pids[:MAX_PROCESSES]]
+        self.left_out = len(pids[MAX_PROCESSES:])
         for name, source in sources:
             if self.capture.is_over:
                 self.late = True
                 break
             async for block in self._batches(name, source):
                 yield block
-        if self.hung.total or self.late or self.tree.cut.total or self.tree.crowded.total:
+        if (
+            self.left_out
+            or self.hung.total
+            or self.late
+            or self.tree.cut.total
+            or self.tree.crowded.total
+        ):
             self.notes.flags.add(Flag.TRUNCATED)
         yield bytes(self._waiting) + pax.END
 
@@ -87,6 +98,9 @@ class _Archive:
         if tree.cut.total:
             message = f"Longer than what is kept of them: {tree.cut}"
             gap(f"{NAME}, rest of files", "TooLarge", message)
+        if self.left_out:
+            message = f"{self.left_out} processes are in processes.json only: they are too many"
+            gap(f"{NAME}, processes beyond {MAX_PROCESSES}", "TooMany", message)
         if tree.crowded.total:
             message = f"Not all threads, or open files, are in: {tree.crowded}"
             gap(f"{NAME}, entries of folders", "TooMany", message)

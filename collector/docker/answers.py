@@ -7,7 +7,13 @@ import json
 from typing import Any
 
 from collector.docker.storage import log_driver
-from collector.runtimes.runtime import ContainerInfo, Listed, LogStream, Unavailable
+from collector.runtimes.runtime import (
+    ContainerInfo,
+    Listed,
+    LogStream,
+    Unavailable,
+    shortened_words,
+)
 from forensics_core.errors import ContainerGone, RuntimeUnavailable, SourceError, UsageError
 
 _NAME = "io.kubernetes.container.name"
@@ -49,16 +55,19 @@ def described(document: bytes) -> ContainerInfo:
 
 
 def exec_session(document: bytes) -> dict[str, Any]:
-    """Return an exec session from what the engine says of it."""
+    """Return an exec session from what the engine says of it; of a long command the beginning."""
     said: dict[str, Any] = json.loads(document)
     process = said.get("ProcessConfig") or {}
     words = [process.get("entrypoint"), *(process.get("arguments") or ())]
+    command, whole = shortened_words([word for word in words if word])
+    if not whole:
+        said = said | {"ProcessConfig": None, "commandTruncated": True}
     return {
         "id": said["ID"],
         "pid": said.get("Pid") or None,
         "running": bool(said.get("Running")),
         "terminal": bool(process.get("tty")),
-        "command": [word for word in words if word],
+        "command": command,
         "user": process.get("user") or None,
         "said": said,
     }

@@ -21,6 +21,8 @@ from forensics_core.bundle.writer import shortened
 
 MAX_RUNTIME_FILE = 4 * 1024 * 1024
 """Bytes of a file that a runtime mounts; a container may have filled it up."""
+_DELETED = b"//deleted"
+"""Ends the root of a mount that was deleted since: no path has two slashes otherwise."""
 _ALIVE = frozenset({"running", "paused", "restarting"})
 _FILES = frozenset(path.encode() for path in RUNTIME_FILES)
 
@@ -278,6 +280,9 @@ class _Plan:
             planned.same_as = self._whole[device].path.rstrip(b"/") + root.rstrip(b"/")
             return Fate(State.CAPTURED)
         if self._root and self._root.device == device and self._root.root == b"/":
+            if root.endswith(_DELETED):
+                # What is mounted is all that is left of it: the file system's archive lacks it.
+                return Fate(State.CAPTURED)
             planned.same_as = root
             message = f"It is {readable(root)} of the container's own file system, mounted twice"
             return Fate(State.MISSING, "MountedTwice", message)

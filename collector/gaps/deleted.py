@@ -102,6 +102,17 @@ async def store(capture: ContainerCapture) -> None:
     plan, capture.held.deleted = capture.held.deleted, None
     if plan is None:
         return
+    try:
+        await _store_planned(capture, plan)
+    except (DestinationError, UsageError):
+        raise
+    except Exception as error:  # as above
+        files = len(plan.archived) + len(plan.over)
+        message = f"{files} files could not be stored: {type(error).__name__}: {error}"
+        capture.record_gap("deleted files", "Unexpected", message, requested=False)
+
+
+async def _store_planned(capture: ContainerCapture, plan: Plan) -> None:
     archive = DeletedArchive(capture.deleted_budget)
     if plan.archived:
         await _store(capture, archive, plan.archived)

@@ -154,7 +154,7 @@ class Held:
     expired: bool = False
     """Whether it went on before all was read."""
     limit: float = math.inf
-    """Seconds for which its container is paused."""
+    """Seconds for which it is held at most."""
     since: float = field(default_factory=time.monotonic)
     tracer: Tracer | None = None
     _released: bool = False
@@ -166,8 +166,9 @@ class Held:
         self._released = True
         if self.tracer:
             self.expired = not await self.tracer.release()
-        self.seconds = time.monotonic() - self.since
-        self.expired |= self.seconds >= self.limit
+        spent = time.monotonic() - self.since
+        self.expired |= self.how is How.PAUSE and spent >= self.limit
+        self.seconds = min(spent, self.limit)
 
     @property
     def whole(self) -> bool:
@@ -212,7 +213,7 @@ class Freezer:
         how = How.PAUSE if self.standing else How.NOTHING
         if self.why:
             return Held(how, why=self.why)
-        held = Held(How.PTRACE, tracer=self.tracer)
+        held = Held(How.PTRACE, limit=self.seconds, tracer=self.tracer)
         try:
             answer = await self.tracer.hold(process.pid, self.seconds)
         except Unavailable as error:
@@ -225,7 +226,7 @@ class Freezer:
             self.why = str(error) if self.standing else ""
             return Held(how, why=str(error))
         if self.standing:
-            held.how = How.PAUSE
+            held.how, held.limit = How.PAUSE, math.inf
         return held
 
     @asynccontextmanager

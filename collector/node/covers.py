@@ -35,17 +35,17 @@ class Cover(NamedTuple):
     """The same as the node numbers it; 0 where there is none by now."""
 
 
-def covers(pids: Iterable[int]) -> list[Cover]:
+def covers(pids: Iterable[int], spaces: int = MAX_SPACES) -> list[Cover]:
     """Return the mounts over folders of processes that these processes see. It blocks."""
-    spaces: dict[tuple[bytes, bytes], int] = {}
+    seers: dict[tuple[bytes, bytes], int] = {}
     numbers: dict[tuple[bytes, int], int] = {}
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
-            if len(spaces) < MAX_SPACES:
-                spaces.setdefault((process.link("ns/mnt"), process.link("root")), pid)
+            if len(seers) < spaces:
+                seers.setdefault((process.link("ns/mnt"), process.link("root")), pid)
             numbers[process.link("ns/pid"), process.numbered] = pid
     found: list[Cover] = []
-    for pid in spaces.values():
+    for pid in seers.values():
         with suppress(OSError), Process.open(pid) as process:
             space = process.link("ns/pid")
             for point, kind, source, number in _points(process.read("mountinfo")):

@@ -61,6 +61,23 @@ class ToldProcesses(NamedTuple):
     far as they are known, and in `said` all that the runtime says."""
 
 
+MAX_COMMAND = 16 * 1024
+"""Letters of the command of an exec session; it may have megabytes."""
+
+
+def shortened_words(words: object) -> tuple[list[Any] | None, bool]:
+    """Return as many words of a command as are kept, and whether that is all of it."""
+    if not isinstance(words, list):
+        return None, words is None
+    kept, left = list[Any](), MAX_COMMAND
+    for word in words:
+        left -= len(str(word)) + 1
+        if left < 0:
+            return kept, False
+        kept.append(word)
+    return kept, True
+
+
 class Unavailable(ForensicsError):
     """Evidence that cannot be read this way here; `reason` is the manifest's word for it."""
 

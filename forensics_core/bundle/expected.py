@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from forensics_core.api.order import Compression
 from forensics_core.bundle.layout import CONTEXT, MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
 from forensics_core.bundle.manifest import Artifact, Statement
 from forensics_core.bundle.verification import Problem, ProblemKind
-from forensics_core.errors import VerificationError
+from forensics_core.errors import UsageError, VerificationError
 from forensics_core.storage.local import UNFINISHED
 from forensics_core.storage.objects import check_name
 
@@ -69,6 +70,22 @@ def expected_objects(statement: Statement) -> list[ExpectedObject]:
             artifact = artifacts.get(subject.name)
             promised[subject.name] = _expectation(subject.name, subject.digest.sha256, artifact)
     return list(promised.values())
+
+
+def selected(objects: Mapping[str, ExpectedObject], globs: Sequence[str]) -> list[ExpectedObject]:
+    """Return the objects whose names match one of the globs, all of them if there are none.
+
+    `*` matches slashes too: `*/rootfs.*`, `containers/web/*`. Raises `UsageError` for a glob that
+    no name matches.
+    """
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in objects):
+            raise UsageError(
+                f"No object of the bundle is called as {glob!r}",
+                hint="'forensics ls LOCATION' shows the names; '*' stands for slashes too",
+            )
+    wanted = (each for each in objects.values() if any(fnmatchcase(each.name, g) for g in globs))
+    return list(wanted) if globs else list(objects.values())
 
 
 def contradictions(statement: Statement) -> Iterator[Problem]:

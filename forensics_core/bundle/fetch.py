@@ -10,7 +10,7 @@ keeps it.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import IO
 import zstandard
 from anyio import to_thread
 
-from forensics_core.bundle.expected import ExpectedObject, contradictions
+from forensics_core.bundle.expected import ExpectedObject, contradictions, selected
 from forensics_core.bundle.identity import SEAL_REFUSED, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, UNVERIFIED
 from forensics_core.bundle.object_checks import check_each, check_object
@@ -65,29 +65,39 @@ async def fetch(
     folder: Path,
     *,
     decompress: bool = False,
+    select: Sequence[str] = (),
     progress: Meter | None = None,
     access: S3Access | None = None,
 ) -> Fetched:
     """Download the bundle at `location` into `folder`, which must be empty or not exist.
 
-    With `decompress` every archive is there as it was before compression, too. Raises what
-    `open_bundle` raises, `ObjectExists` for a folder in use, and other `DestinationError`s.
+    With `decompress` every archive is there as it was before compression, too. `select`: globs, of
+    which an object's name must match one; manifest and seal come always.
+
+    Raises what `open_bundle` raises, `ObjectExists` for a folder in use, `UsageError` for a glob
+    that nothing matches, and other `DestinationError`s.
     """
     destination = LocalStorage(await to_thread.run_sync(_free, folder))
     await destination.check()
     async with open_bundle(location, access=access) as bundle:
         meter = progress or Meter()
-        fetcher = Fetcher(bundle, destination, meter, decompress=decompress)
+        wanted = selected(bundle.objects, select)
+        fetcher = Fetcher(bundle, destination, meter, wanted, decompress=decompress)
         problems = await fetcher.fetch()
         return Fetched(
             location=bundle.url,
             folder=folder,
             manifest_sha256=bundle.manifest_sha256,
-            artifacts=len(bundle.objects) - (SHA256SUMS in bundle.objects),
+            artifacts=sum(each.name != SHA256SUMS for each in wanted),
             size=meter.bytes_read,
             problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
-            notes=(*notes_on(bundle, bundle), *fetcher.notes),
+            notes=(*notes_on(bundle, bundle), *fetcher.notes, *_selection(bundle, wanted)),
         )
+
+
+def _selection(bundle: BundleReader, wanted: Sequence[ExpectedObject]) -> Iterator[str]:
+    if len(wanted) < len(bundle.objects):
+        yield f"Only {len(wanted)} of {len(bundle.objects)} objects were fetched"
 
 
 class Fetcher:
@@ -98,18 +108,20 @@ class Fetcher:
         bundle: BundleReader,
         destination: LocalStorage,
         meter: Meter,
+        wanted: Sequence[ExpectedObject],
         *,
         decompress: bool,
     ) -> None:
         self._bundle = bundle
         self._destination = destination
         self._meter = meter
+        self._wanted = wanted
         self._decompress = decompress
         self.notes: list[str] = []
 
     async def fetch(self) -> list[Problem]:
-        """Download everything that the manifest names, then the seal, last the manifest."""
-        expected = self._bundle.objects
+        """Download everything that is wanted, then the seal, last the manifest."""
+        expected = {each.name: each for each in self._wanted}
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected.values()))
         problems = list(contradictions(self._bundle.statement))

@@ -71,6 +71,11 @@ class FileIndex:
         self.gap = gaps[0] if gaps else ""
         """Why the container may have had files that it has no row of; empty if it had none."""
 
+    @property
+    def mount_points(self) -> frozenset[bytes]:
+        """Where something was mounted, as far as the bundle says."""
+        return frozenset(mount.path for mount in self._mounts.within(b"/"))
+
     def check(self) -> None:
         """Raise `VerificationError` if it was opened without a part that is not as it should be:
         the table of mounts, or the index of what lies on them."""

@@ -19,6 +19,10 @@ class SealState(StrEnum):
     INVALID = "invalid"
 
 
+_HINT = "Do not rely on what is named; look for another copy"
+_MISSING = f"{_HINT}. If only a part was fetched, give the same --select"
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """What came out."""
@@ -53,9 +57,10 @@ class Verification:
         """Raise `VerificationError` unless all is well; it names the first problem."""
         if self.problems:
             more = f", and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
+            only_missing = all(each.kind is ProblemKind.MISSING for each in self.problems)
             raise VerificationError(
                 f"{self.location} does not verify: {self.problems[0]}{more}",
-                hint="Do not rely on what is named; look for another copy",
+                hint=_MISSING if only_missing else _HINT,
             )
 
 

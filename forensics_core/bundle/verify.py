@@ -7,14 +7,14 @@ for problem in verification.problems:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
 from anyio import to_thread
 
-from forensics_core.bundle.expected import ExpectedObject, contradictions
+from forensics_core.bundle.expected import ExpectedObject, contradictions, selected
 from forensics_core.bundle.identity import SEAL_REFUSED, EvidenceIdentity, mismatches, notes_on
 from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS, WRITTEN_AFTER_MANIFEST
 from forensics_core.bundle.object_checks import check_each, check_object
@@ -45,6 +45,7 @@ async def verify(
     key: bytes | None = None,
     wanted: EvidenceIdentity | None = None,
     strict: bool = False,
+    select: Sequence[str] = (),
     progress: Meter | None = None,
     access: S3Access | None = None,
 ) -> Verification:
@@ -52,10 +53,12 @@ async def verify(
 
     `key` is the public key, in PEM, that the seal must hold for; `wanted` is the evidence that it
     has to be; `progress` counts along. Objects that nobody named are no part of the evidence, and
-    a problem only if `strict`. Raises
-    `BundleNotFound` where there is no manifest, `DestinationError` where the place does not answer,
-    `UsageError` for a key that is none;
-    wrong evidence raises nothing, it is in the result.
+    a problem only if `strict`. `select`: globs, of which an object's name must match one to be
+    looked at, as of what `fetch` was told to bring.
+
+    Raises `BundleNotFound` where there is no manifest, `DestinationError` where the place does not
+    answer, `UsageError` for a key that is none, or a glob that nothing matches; wrong evidence
+    raises nothing, it is in the result.
     """
     wanted = wanted or EvidenceIdentity()
     if key is not None:
@@ -69,12 +72,13 @@ async def verify(
         except VerificationError as error:
             problems = [Problem(ProblemKind.UNREADABLE, MANIFEST, error.message)]
             problems += mismatches(wanted, None, located.manifest_sha256)
-            return _verification(located, None, seal, problems, 0)
+            return _verification(located, None, seal, problems, 0, ())
         meter = progress or Meter()
-        verifier = Verifier(bundle, meter, strict=strict)
+        chosen = selected(bundle.objects, select)
+        verifier = Verifier(bundle, meter, chosen, strict=strict)
         problems = await verifier.problems()
         problems += mismatches(wanted, bundle.statement.predicate, bundle.manifest_sha256)
-        made = _verification(located, bundle, seal, problems, meter.bytes_read)
+        made = _verification(located, bundle, seal, problems, meter.bytes_read, chosen)
         return replace(made, extras=tuple(verifier.extras), extras_total=verifier.extras_total)
 
 
@@ -149,18 +153,20 @@ def _verification(
     seal: _Seal,
     problems: list[Problem],
     size: int,
+    chosen: Sequence[ExpectedObject],
 ) -> Verification:
     notes = [*notes_on(located, bundle), *_unproven(located, seal)]
+    if bundle and len(chosen) < len(bundle.objects):
+        notes.append(f"Only {len(chosen)} of {len(bundle.objects)} objects were looked at")
     if seal.note:
         notes.append(seal.note)
     if seal.problem:
         problems = [*problems, seal.problem]
-    names = bundle.objects if bundle else {}
     return Verification(
         location=located.store.url,
         manifest_sha256=located.manifest_sha256,
         statement=bundle.statement if bundle else None,
-        artifacts=len(names) - (SHA256SUMS in names),
+        artifacts=sum(each.name != SHA256SUMS for each in chosen),
         size=size,
         seal=seal.state,
         problems=tuple(sorted(problems, key=lambda problem: (problem.name, problem.kind))),
@@ -177,8 +183,16 @@ MAX_EXTRAS = 200
 class Verifier:
     """One verification under way."""
 
-    def __init__(self, bundle: BundleReader, meter: Meter, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: BundleReader,
+        meter: Meter,
+        chosen: Sequence[ExpectedObject],
+        *,
+        strict: bool = False,
+    ) -> None:
         self._bundle = bundle
+        self._chosen = chosen
         self._meter = meter
         self._problems: list[Problem] = []
         self._checksums = bytearray()
@@ -190,11 +204,12 @@ class Verifier:
 
     async def problems(self) -> list[Problem]:
         """Check everything but the seal, and return what is wrong."""
-        expected = [*self._bundle.objects.values(), *self._plain_copies()]
+        copies = list(self._plain_copies())
+        expected = [*self._chosen, *copies]
         self._meter.artifacts_total = len(expected)
         self._meter.bytes_total = sum(map(self._bundle.stored_size, expected))
         self._problems += contradictions(self._bundle.statement)
-        self._look_for_extras({each.name for each in expected})
+        self._look_for_extras({*self._bundle.objects, *(each.name for each in copies)})
         self._problems += await check_each(expected, self._checked, at_once=WORKERS)
         self._problems += self._compare_checksums()
         return self._problems
@@ -208,7 +223,7 @@ class Verifier:
         if not self._bundle.store.url.startswith("file:"):
             return
         there, promised = self._bundle.versions or {}, self._bundle.objects
-        for each in promised.values():
+        for each in self._chosen:
             if each.compressed and each.plain_name in there and each.plain_name not in promised:
                 yield each.plain()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import output_option, owner_option, select_option
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, print_json, print_text
 
@@ -24,22 +25,35 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also write each archive as it was before compression, for tools that cannot read zstd.",
 )
+@select_option
 @owner_option
 @output_option
 def fetch_command(
-    location: str, folder: Path, decompress: bool, expected_bucket_owner: str | None, output: str
+    location: str,
+    folder: Path,
+    decompress: bool,
+    select: tuple[str, ...],
+    expected_bucket_owner: str | None,
+    output: str,
 ) -> None:
     """Download the bundle at LOCATION into FOLDER, which must be empty or not exist.
 
     What is not as the manifest says is named, keeps the ending '.unverified', and makes the exit
-    code 3. Objects that the manifest does not name stay where they are.
+    code 3. Objects that the manifest does not name stay where they are. Of a folder with a part of
+    a bundle, 'forensics verify' wants to be given the same --select.
     """
-    bring = partial(_fetch, location, folder, decompress, expected_bucket_owner)
+    bring = partial(_fetch, location, folder, decompress, select, expected_bucket_owner)
     _print_result(run(partial(bring, quiet=output == "json")), output)
 
 
 async def _fetch(
-    location: str, folder: Path, decompress: bool, owner: str | None, *, quiet: bool
+    location: str,
+    folder: Path,
+    decompress: bool,
+    select: Sequence[str],
+    owner: str | None,
+    *,
+    quiet: bool,
 ) -> Fetched:
     from forensics_core.bundle.fetch import fetch
     from forensics_core.cli.progress import progress
@@ -48,7 +62,9 @@ async def _fetch(
 
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Fetching", quiet=quiet):
-        return await fetch(location, folder, decompress=decompress, progress=meter, access=access)
+        return await fetch(
+            location, folder, decompress=decompress, select=select, progress=meter, access=access
+        )
 
 
 def _print_result(fetched: Fetched, output: str) -> None:

@@ -47,6 +47,16 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def select_option(command: F) -> F:
+    """Add `--select`, passed as `select`: globs of objects' names."""
+    return click.option(
+        "--select",
+        multiple=True,
+        metavar="GLOB",
+        help="Only objects of such a name, as '*/logs/*'; repeatable.",
+    )(command)
+
+
 def object_output_option(command: F) -> F:
     """Add `-o`, passed as `output`: `text`, `json` or `yaml`."""
     return click.option(

@@ -27,8 +27,15 @@ from forensics_core.errors import UsageError
     metavar="FILE",
     help="Where to: report.html, report.md, or 'json' for the standard output.",
 )
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The public key, in PEM, that the bundle's seal must hold for.",
+)
 @owner_option
-def report_command(location: str, output: str, expected_bucket_owner: str | None) -> None:
+def report_command(
+    location: str, output: str, key: Path | None, expected_bucket_owner: str | None
+) -> None:
     """Write what the bundle at LOCATION tells: findings, what changed, what ran, what is missing.
 
     A finding says what was seen, and names the technique of MITRE ATT&CK that it can be a trace of.
@@ -39,10 +46,11 @@ def report_command(location: str, output: str, expected_bucket_owner: str | None
         raise UsageError(
             f"'{output}' is no kind of report", hint="Name report.html, report.md, or json"
         )
-    run(partial(_report, location, expected_bucket_owner, output))
+    public_key = key.read_bytes() if key else None
+    run(partial(_report, location, expected_bucket_owner, output, public_key))
 
 
-async def _report(location: str, owner: str | None, output: str) -> None:
+async def _report(location: str, owner: str | None, output: str, key: bytes | None) -> None:
     from anyio import to_thread
 
     from forensics_core.readers.report.page import page
@@ -50,7 +58,7 @@ async def _report(location: str, owner: str | None, output: str) -> None:
     from forensics_core.readers.report.text import as_json, markdown
 
     async with opened_bundle(location, owner) as bundle:
-        story = await tell(bundle)
+        story = await tell(bundle, key)
     if output == "json":
         print_text(json.dumps(as_json(story), indent=2))
     else:
@@ -58,7 +66,7 @@ async def _report(location: str, owner: str | None, output: str) -> None:
         await to_thread.run_sync(_write, Path(output), pieces)
         click.echo(f"The report is in {clean_message(output)}", err=True)
     # Once the report is there: it says what is not genuine.
-    if story.findings.not_genuine:
+    if story.not_genuine:
         raise click.exceptions.Exit(3)
 
 

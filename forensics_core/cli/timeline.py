@@ -17,8 +17,9 @@ from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
+    from forensics_core.readers.notes import Notes
     from forensics_core.readers.timeline.entry import Entry
-    from forensics_core.readers.timeline.timeline import Filter, Notes
+    from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
 
@@ -102,7 +103,7 @@ def _parse_time(text: str | None) -> int | None:
 
 
 async def _print(location: str, owner: str | None, layout: str, wanted: Filter) -> None:
-    from forensics_core.readers.timeline.timeline import Notes
+    from forensics_core.readers.notes import Notes
 
     notes = Notes()
     async with opened_bundle(location, owner) as bundle:

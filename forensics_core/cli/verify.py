@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option
+from forensics_core.cli.options import output_option, owner_option, select_option
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
@@ -44,6 +44,7 @@ def _not_empty(_: click.Context, __: click.Parameter, value: str | None) -> str 
 @click.option("--uid", callback=_not_empty, help="The UID of that pod, or of the PodCheckpoint.")
 @click.option("--incident", callback=_not_empty, help="The incident that it must be for.")
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
+@select_option
 @owner_option
 @output_option
 def verify_command(
@@ -53,6 +54,7 @@ def verify_command(
     uid: str | None,
     incident: str | None,
     strict: bool,
+    select: tuple[str, ...],
     expected_bucket_owner: str | None,
     output: str,
 ) -> None:
@@ -67,8 +69,9 @@ def verify_command(
     namespace, _, name = (pod or "").rpartition("/")
     wanted = EvidenceIdentity(namespace=namespace, pod=name, uid=uid or "", incident=incident or "")
     public_key = key.read_bytes() if key else None
-    read = partial(_verify, location, public_key, wanted, expected_bucket_owner, strict=strict)
-    _print_result(run(partial(read, quiet=output == "json")), output)
+    read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
+    options = {"strict": strict, "select": select, "quiet": output == "json"}
+    _print_result(run(partial(read, **options)), output)
 
 
 async def _verify(
@@ -78,6 +81,7 @@ async def _verify(
     owner: str | None,
     *,
     strict: bool,
+    select: Sequence[str],
     quiet: bool,
 ) -> Verification:
     from forensics_core.bundle.verify import verify
@@ -88,7 +92,13 @@ async def _verify(
     meter, access = Meter(), S3Access(expected_bucket_owner=owner)
     async with progress(meter, "Verifying", quiet=quiet):
         return await verify(
-            location, key=key, wanted=wanted, strict=strict, progress=meter, access=access
+            location,
+            key=key,
+            wanted=wanted,
+            strict=strict,
+            select=select,
+            progress=meter,
+            access=access,
         )
 
 

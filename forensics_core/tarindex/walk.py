@@ -28,11 +28,27 @@ class _Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
+class Sink(Protocol):
+    """Takes the data of members while it passes."""
+
+    def begin(self, member: Member, places: SparseMap | None) -> None:
+        """Expect data of a member; of a sparse file it is its pieces, whose places are given.
+
+        `found` is called when there is no more of it.
+        """
+        ...
+
+    def data(self, piece: memoryview) -> None:
+        """Take the next bytes."""
+        ...
+
+
 class TarWalk:
     """Calls `found` with each member as soon as all of its data has passed."""
 
-    def __init__(self, found: Callable[[Member], None]) -> None:
+    def __init__(self, found: Callable[[Member], None], sink: Sink | None = None) -> None:
         self._found = found
+        self._sink = sink
         self._position = 0
         self._start = -1
         self._unit = bytearray()
@@ -135,11 +151,16 @@ class TarWalk:
             self._stored = hashlib.sha256()
         elif member.stored:
             self._member = member
+            self._announce(member, None)
             self._await_data(member.stored)
         else:
             if member.kind == "file":
                 member.sha256 = _NOTHING
             self._found(member)
+
+    def _announce(self, member: Member, places: SparseMap | None) -> None:
+        if self._sink:
+            self._sink.begin(member, places)
 
     def _await_data(self, size: int) -> None:
         self._left, self._padding = size, -size % BLOCK
@@ -155,9 +176,11 @@ class TarWalk:
         except NotTar:
             # Its data has no place then: it is hashed as it is stored, and the next member counts.
             self._map = None
+            self._announce(member, None)
             self._pass_map(member, places)
             return
         if whole:
+            self._announce(member, places)
             self._content = self._content_of(places, member)
             self._pass_map(member, places)
 
@@ -182,6 +205,8 @@ class TarWalk:
     def _pass_data(self, data: memoryview) -> int:
         member = self._member
         assert member  # noqa: S101  # data belongs to a member
+        if self._sink:
+            self._sink.data(data)
         self._left -= len(data)
         if not self._left and self._content is None and not member.sparse:
             member.sha256 = hashlib.sha256(data).hexdigest()

@@ -131,6 +131,21 @@ class Tab:
         await self._call("Input.dispatchKeyEvent", {"type": "keyDown", "text": "\r"} | key)
         await self._call("Input.dispatchKeyEvent", {"type": "keyUp"} | key)
 
+    async def press(self, key: str, text: str = "") -> None:
+        """Press a key by its name, such as `ArrowLeft`; `text` is what it types, if anything."""
+        await self._call("Input.dispatchKeyEvent", {"type": "keyDown", "key": key, "text": text})
+        await self._call("Input.dispatchKeyEvent", {"type": "keyUp", "key": key})
+
+    async def prefer(self, scheme: str) -> None:
+        """Show pages as to somebody who prefers this colour scheme: `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await self._call("Emulation.setEmulatedMedia", {"features": features})
+
+    async def print(self) -> bytes:
+        """Return the page as PDF, as the printer would get it."""
+        answer = await self._call("Page.printToPDF", {}, within=120)
+        return base64.b64decode(answer["data"])
+
     async def screenshot(self, path: Path) -> None:
         """Write what is seen as PNG."""
         answer = await self._call("Page.captureScreenshot", {"format": "png"})

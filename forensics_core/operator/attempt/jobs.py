@@ -155,7 +155,7 @@ def _environment(
         "AWS_REGION": rule.region,
         "AWS_DEFAULT_REGION": rule.region,
         "FORENSICS_TERMINATION_LOG": TERMINATION_LOG,
-        "FORENSICS_CONCURRENT_COLLECTORS": str(settings.concurrent_containers),
+        "FORENSICS_CONCURRENT_CONTAINERS": str(settings.concurrent_containers),
         "FORENSICS_GENTLE": str(settings.gentle).lower(),
         "FORENSICS_RATE": settings.rate,
     }

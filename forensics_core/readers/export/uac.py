@@ -44,8 +44,9 @@ from forensics_core.readers.export.archives import (
 )
 from forensics_core.readers.export.files import new_file, write_new
 from forensics_core.readers.export.moving import moved
+from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline.formats import bodyfile_row
-from forensics_core.readers.timeline.timeline import Filter, Notes, bodyfile
+from forensics_core.readers.timeline.timeline import Filter, bodyfile
 
 _ROOT = b"[root]/"
 _HELD = b"live_response/process/proc/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from forensics_core.readers.findings.documents import Row, number, text, words
 from forensics_core.readers.findings.finding import Rule
@@ -43,6 +43,14 @@ def look(row: Row) -> Iterator[Seen]:
         return
     for rule in (_known_paths, _rights, _traces, _programs):
         yield from rule(row)
+
+
+def root_users(passwd: bytes, usual: Collection[str] = ("root", "toor")) -> Iterator[str]:
+    """Yield the users that a list of users gives root's number, but for the `usual` ones."""
+    for line in passwd.decode(errors="backslashreplace").splitlines():
+        user, *rest = line.split(":")
+        if len(rest) >= 2 and rest[1] == "0" and user not in usual:
+            yield user[:200]
 
 
 def _known_paths(row: Row) -> Iterator[Seen]:

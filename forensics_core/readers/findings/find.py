@@ -17,10 +17,12 @@ from forensics_core.bundle.files import open_index
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.readers.context import declared_ports, load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes, processes
 from forensics_core.readers.findings.documents import Row, number, rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
+from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 
 MOST = 500
 """Findings of one rule in one container that are kept; all are counted."""
@@ -56,8 +58,9 @@ class Findings:
 async def find(bundle: BundleReader) -> Findings:
     """Let every rule look at every container. What cannot be read is noted."""
     found = Findings()
+    ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
-        look = _Look(bundle, container, found)
+        look = _Look(bundle, container, found, ports)
         for part in (look.at_changes, look.at_users, look.at_processes, look.at_sockets):
             try:
                 await part()
@@ -67,13 +70,30 @@ async def find(bundle: BundleReader) -> Findings:
     return found
 
 
+async def _of_the_pod(bundle: BundleReader, found: Findings) -> set[int]:
+    """Look at what is of no container; return the ports that the pod's specification declares."""
+    try:
+        for finding in look_at_kernel(await load(bundle, KERNEL)):
+            found.add(finding)
+    except ForensicsError as error:
+        found.missed(error)
+    try:
+        return declared_ports(await load_pod(bundle))
+    except ForensicsError as error:
+        found.missed(error)
+    return set()
+
+
 class _Look:
     """The rules' look at one container."""
 
-    def __init__(self, bundle: BundleReader, container: str, found: Findings) -> None:
+    def __init__(
+        self, bundle: BundleReader, container: str, found: Findings, ports: set[int]
+    ) -> None:
         self._bundle = bundle
         self._container = container
         self._found = found
+        self._ports = ports
         self._added: set[str] = set()
         """Executables that the image does not have so."""
         self._secrets: set[str] = set()
@@ -102,10 +122,8 @@ class _Look:
             raise ForensicsError(f"/etc/passwd of '{self._container}' is too large to be a list")
         async with aclosing(read_file(self._bundle, index, row)) as blocks:
             content = b"".join([block async for block in blocks])
-        for line in content.decode(errors="backslashreplace").splitlines():
-            user, *rest = line.split(":")
-            if len(rest) >= 2 and rest[1] == "0" and user not in {"root", "toor"}:
-                self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
+        for user in changes.root_users(content):
+            self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
 
     def _file(self, rule: Rule, path: str, detail: str) -> None:
         archive = container_file(self._container, "rootfs.tar.zst")
@@ -138,13 +156,14 @@ class _Look:
                         self._found.add(Finding(container=self._container, artifact=name, **seen))
 
     async def _declared_ports(self) -> set[int] | None:
-        """Return the ports that the image declares; None where nobody says."""
+        """Return the ports that image or pod declare; None where neither declares any."""
         document = await load(self._bundle, container_file(self._container, "inspect.json"))
         config = document.get("Config") if isinstance(document, dict) else None
         ports: Any = config.get("ExposedPorts") if isinstance(config, dict) else None
         if not isinstance(ports, dict):
-            return None
-        return {int(port) for each in ports if (port := each.partition("/")[0][:5]).isdecimal()}
+            return self._ports or None
+        told = {each.partition("/")[0][:5] for each in ports}
+        return self._ports | {int(port) for port in told if port.isdecimal()}
 
     def _require(self, file: str) -> str:
         name = container_file(self._container, file)

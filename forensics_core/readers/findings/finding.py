@@ -48,6 +48,7 @@ class Rule(StrEnum):
     OUTGOING = "outgoing-connection"
     LISTENING = "undeclared-listening-socket"
     SECRET = "secret-in-environment"  # noqa: S105 - a rule's name
+    HIDDEN_MODULE = "hidden-module"
 
     @property
     def severity(self) -> Severity:
@@ -94,6 +95,7 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.OUTGOING: (Severity.MEDIUM, "T1071", "A connection to a public address"),
     Rule.LISTENING: (Severity.LOW, "T1571", "A listening socket that the image does not declare"),
     Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
+    Rule.HIDDEN_MODULE: (Severity.HIGH, "T1014", "A module of the node's kernel is hidden"),
 }
 
 

@@ -1,7 +1,8 @@
 """A report as one page: no network, nothing that a container chose is markup or script.
 
 The page forbids everything by its content security policy but its own style sheet and script, which
-are named by their digests.
+are named by their digests. What is long (changes, processes, times, lines of logs) is in it as JSON
+(`data`), from which the script shows what is looked at; the rest is HTML and needs no script.
 """
 
 from __future__ import annotations
@@ -9,153 +10,215 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from importlib.resources import files
 
-from forensics_core._internal.text import printable
 from forensics_core._internal.units import human_size
-from forensics_core.readers.findings.documents import number, text, words
-from forensics_core.readers.findings.finding import Finding
+from forensics_core.readers.report.cards import cards, safe
+from forensics_core.readers.report.data import page_data
 from forensics_core.readers.report.story import ContainerStory, Story
 from forensics_core.readers.report.summary import summary
 
-_KINDS = {"A": "added", "C": "changed", "D": "deleted"}
+_SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")
+"""In the order in which they use each other."""
+_SECTIONS = (
+    ("summary", "Summary"),
+    ("findings", "Findings"),
+    ("changes", "Changes"),
+    ("processes", "Processes"),
+    ("timeline", "Timeline"),
+    ("surroundings", "Surroundings"),
+    ("missing", "Not captured"),
+    ("artifacts", "Artifacts"),
+)
+_MOST_ROWS = 5_000
+"""Rows of a table that come from the manifest, which may have very many."""
 
 
 def page(story: Story) -> Iterator[str]:
     """Yield the page, a piece at a time."""
-    style, script = _asset("report.css"), _asset("report.js")
-    policy = f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}"
+    style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
+    policy = (
+        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     capture = story.capture
     pod = capture.order.pod
-    title = f"{pod.namespace}/{pod.name}" if pod else "Containers"
+    title = f"{pod.namespace}/{pod.name}" if pod else ""
+    title = title or ", ".join(each.name for each in story.containers[:3])
     yield "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
-    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}; base-uri \'none\'">'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'
-    yield f"<title>{_safe(title)}: evidence</title><style>{style}</style></head><body>"
-    yield f"<header><h1>{_safe(title)}</h1>"
-    yield f"<p><code>{_safe(story.location)}</code></p>"
-    yield f"<p><code>sha256:{_safe(story.manifest_sha256)}</code></p></header><main>"
-    yield "<section aria-labelledby=summary><h2 id=summary>Summary</h2><ul>"
-    yield "".join(f"<li>{_safe(sentence)}</li>" for sentence in summary(story))
-    yield "</ul></section>"
-    yield from _findings(story)
-    yield "<p class=search><label for=search>Search paths, processes, findings</label> "
-    yield "<input id=search type=search autocomplete=off> <output id=count for=search></output></p>"
-    for container in story.containers:
-        yield from _container(container)
+    yield '<meta name=referrer content="no-referrer">'
+    yield f"<title>{safe(title)}: evidence</title><style>{style}</style></head><body>"
+    yield "<a class=skip href=#summary>To the summary</a>"
+    yield f"<header><h1>{safe(title)}</h1><dl>"
+    yield f"<div><dt>Bundle</dt><dd><code>{safe(story.location)}</code></dd></div>"
+    yield f"<div><dt>Manifest</dt><dd><code>sha256:{safe(story.manifest_sha256)}</code></dd></div>"
+    yield "</dl></header>"
+    yield from _navigation()
+    yield "<main>"
+    yield "<section id=results class=results aria-label='What was found' hidden></section>"
+    yield from _summary(story)
+    yield "<section id=findings tabindex=-1 aria-labelledby=of-findings>"
+    yield "<h2 id=of-findings>Findings</h2>"
+    yield from cards(story)
+    yield "</section>"
+    yield from _changes(story.containers)
+    yield from _processes(story.containers)
+    yield from _timeline(story)
+    yield from _surroundings(story)
     yield from _missing(story)
     yield from _artifacts(story)
-    yield f"</main><script>{script}</script></body></html>\n"
+    yield "</main><script type=application/json id=data>"
+    yield from page_data(story)
+    yield f"</script><script>{script}</script></body></html>\n"
 
 
 def _asset(name: str) -> str:
-    return (files("forensics_core.readers.report") / name).read_text()
+    return (files("forensics_core.readers.report") / "assets" / name).read_text("utf-8")
 
 
 def _digest(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _safe(value: str) -> str:
-    """Return text of anybody as HTML: on one line, nothing invisible, no markup."""
-    return escape(printable(value, 4096))
+def _navigation() -> Iterator[str]:
+    yield "<nav aria-label=Sections><ul>"
+    yield "".join(f"<li><a href=#{name}>{words}</a></li>" for name, words in _SECTIONS)
+    yield "</ul><div role=search><label for=search>Search</label> "
+    yield "<input id=search type=search autocomplete=off spellcheck=false "
+    yield "placeholder='paths, processes, logs, findings'> "
+    yield "<output id=count for=search></output></div></nav>"
 
 
-def _findings(story: Story) -> Iterator[str]:
-    yield "<section aria-labelledby=findings><h2 id=findings>Findings</h2>"
-    if not story.findings.findings:
-        yield "<p>No rule found anything. That does not prove that nothing is there.</p>"
-    else:
-        yield _open_table(["Severity", "Seen", "Container", "What", "ATT&CK"])
-        yield from (_finding(each) for each in story.findings.findings)
-        yield "</tbody></table>"
-    for line in story.findings.not_looked_at:
-        yield f"<p class=warning>Not looked at: {_safe(line)}</p>"
-    yield "</section>"
-
-
-def _finding(finding: Finding) -> str:
-    rule = finding.rule
-    severity = rule.severity.name.lower()
+def _section(name: str, heading: str) -> str:
     return (
-        f"<tr><td><span class={severity}>{severity}</span></td><td>{_safe(rule.summary)}</td>"
-        f"<td>{_safe(finding.container)}</td><td><details><summary>{_safe(finding.subject)}"
-        f"</summary><p>{_safe(finding.detail)}</p><p>In <code>{_safe(finding.artifact)}</code>, "
-        f"by the rule <code>{_safe(rule)}</code></p></details></td>"
-        f'<td><a href="{rule.url}" rel="noreferrer noopener">{rule.attack}</a></td></tr>\n'
+        f"<section id={name} tabindex=-1 aria-labelledby=of-{name}>"
+        f"<h2 id=of-{name}>{safe(heading)}</h2>"
     )
 
 
-def _container(container: ContainerStory) -> Iterator[str]:
-    name = _safe(container.name)
-    yield f"<section><h2>Container {name}</h2>"
-    yield f"<p>{_safe(container.image)}, {_safe(container.state)}: {_safe(container.result)}.</p>"
-    total = sum(container.totals.values())
-    yield f"<h3>Changes ({total:,})</h3>"
-    if total > len(container.changes):
-        yield f"<p class=warning>The first {len(container.changes):,} are shown.</p>"
-    if container.changes:
-        yield _open_table(["Change", "Path", "Type", "Mode", "Size", "Modified", "Notes"])
-        yield from (_row(_change(row)) for row in container.changes)
-        yield "</tbody></table>"
-    yield f"<h3>Processes ({container.processes_total:,})</h3>"
-    if container.processes:
-        yield _open_table(["PID", "Command", "Program", "Started", "Connections"])
-        yield from _process_rows(container)
-        yield "</tbody></table>"
+def _summary(story: Story) -> Iterator[str]:
+    yield _section("summary", "Summary")
+    yield _list(summary(story))
+    yield "<noscript><p class=warning>Without scripts this page shows summary, findings, "
+    yield "surroundings and what is missing, but no changes, processes and times.</p></noscript>"
     yield "</section>"
 
 
-def _change(row: dict[str, object]) -> list[str]:
-    kind = text(row.get("kind"))
-    return [
-        _KINDS.get(kind, kind),
-        text(row.get("path")),
-        text(row.get("type")),
-        text(row.get("mode")),
-        human_size(number(row.get("size")), digits=1),
-        text(row.get("mtime"))[:19],
-        ", ".join(words(row.get("notes"))),
-    ]
+def _changes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+    yield _section("changes", "Changes")
+    for number, container in enumerate(containers):
+        changes = container.changes
+        yield f"<h3>Changes in {safe(container.name)} ({changes.total:,})</h3>"
+        yield f"<p>{safe(container.image)}, {safe(container.state)}: {safe(container.result)}.</p>"
+        if changes.total > len(changes.first):
+            shown = len(changes.first)
+            yield f"<p class=warning>The first {shown:,} are shown: 'forensics ls LOCATION "
+            yield f"{safe(container.name)} --changes' lists all of them.</p>"
+        yield f"<div id=changes-{number} class=tree></div>"
+    yield "</section>"
 
 
-def _process_rows(container: ContainerStory) -> Iterator[str]:
-    for process, depth in zip(container.processes, container.depths, strict=True):
-        indent = "\u2502 " * min(depth, 20)
-        command = f"<span aria-hidden=true>{indent}</span>{_safe(process.command)}"
-        connections = "<br>".join(_safe(line) for line in process.connections[:50])
-        cells = [str(process.pid), command, _safe(process.program)]
-        cells += [_safe(process.started[:19]), connections]
-        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
+def _processes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+    yield _section("processes", "Processes")
+    for number, container in enumerate(containers):
+        tree = container.tree
+        yield f"<h3>Processes in {safe(container.name)} ({tree.total:,})</h3>"
+        if tree.total > len(tree.processes):
+            yield f"<p class=warning>The first {len(tree.processes):,} are shown.</p>"
+        yield f"<div id=processes-{number} class=processes></div>"
+    yield "</section>"
+
+
+def _timeline(story: Story) -> Iterator[str]:
+    moments = story.moments
+    yield _section("timeline", "Timeline")
+    yield "<p>When changed files were modified and their metadata changed, processes and "
+    yield "containers started, what the cluster reported, and the logs' last lines. "
+    yield "'forensics timeline' has all times of all files.</p>"
+    if moments.lines_total > len(moments.lines):
+        yield f"<p class=warning>The last {len(moments.lines):,} of {moments.lines_total:,} lines "
+        yield "of logs are here.</p>"
+    for name in moments.not_read[:100]:
+        yield f"<p class=warning>Too much for a page: {safe(name)}.</p>"
+    yield "<div id=graph></div></section>"
+
+
+def _surroundings(story: Story) -> Iterator[str]:
+    found, node = story.surroundings, story.node
+    yield _section("surroundings", "Surroundings")
+    if not found.known:
+        yield "<p>The bundle has nothing of a cluster: how far an intruder could have come from "
+        yield "here cannot be told.</p>"
+    account = f"The service account {found.account} may" if found.account else "Rights"
+    groups = (
+        ("Rights that lead further", found.powerful),
+        (account, found.rights),
+        ("Secrets that the pod has", found.secrets),
+        ("On its node the pod has", found.pod),
+        ("Network policies", found.policies),
+        ("Services that lead to it", found.services),
+        ("Volume claims", found.storage),
+        ("What runs the same image", found.siblings),
+        ("The node says", node.lines),
+    )
+    for heading, lines in groups:
+        if lines:
+            yield f"<h3>{safe(heading)}</h3>"
+            yield _list(lines)
+    if node.rules:
+        yield "<details><summary>Firewall rules of the pod's network</summary>"
+        yield from (f"<pre>{_lines(rules)}</pre>" for rules in node.rules)
+        yield "</details>"
+    yield "</section>"
+
+
+def _lines(text: str) -> str:
+    return "\n".join(safe(line) for line in text.splitlines())
 
 
 def _missing(story: Story) -> Iterator[str]:
     gaps = story.capture.not_captured
-    yield f"<section><h2>Not captured ({len(gaps):,})</h2>"
-    if gaps:
-        yield _open_table(["Container", "What", "Asked for", "Reason", "Message"])
-        for gap in gaps:
-            asked = "yes" if gap.requested else "no"
-            yield _row([gap.container or "", gap.what, asked, gap.reason, gap.message])
-        yield "</tbody></table>"
+    yield _section("missing", f"Not captured ({len(gaps):,})")
+    head = ["Container", "What", "Asked for", "Reason", "Message"]
+    yield from _table(
+        head,
+        (
+            [g.container or "", g.what, "yes" if g.requested else "no", g.reason, g.message]
+            for g in gaps[:_MOST_ROWS]
+        ),
+        len(gaps),
+    )
     yield "</section>"
 
 
 def _artifacts(story: Story) -> Iterator[str]:
-    yield f"<section><h2>Artifacts ({len(story.capture.artifacts):,})</h2>"
-    yield _open_table(["Name", "Size", "Flags", "SHA-256"])
-    for one in story.capture.artifacts:
-        yield _row(
+    artifacts = story.capture.artifacts
+    yield _section("artifacts", f"Artifacts ({len(artifacts):,})")
+    yield from _table(
+        ["Name", "Size", "Flags", "SHA-256"],
+        (
             [one.name, human_size(one.original_size, digits=1), ", ".join(one.flags), one.sha256]
-        )
-    yield "</tbody></table></section>"
+            for one in artifacts[:_MOST_ROWS]
+        ),
+        len(artifacts),
+    )
+    yield "</section>"
 
 
-def _open_table(head: Iterable[str]) -> str:
-    cells = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>"
+def _list(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{safe(line)}</li>' for line in lines)}</ul>"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in cells)}</tr>\n"
+def _table(head: Iterable[str], rows: Iterable[Sequence[str]], total: int) -> Iterator[str]:
+    if not total:
+        yield "<p>None.</p>"
+        return
+    if total > _MOST_ROWS:
+        yield f"<p class=warning>The first {_MOST_ROWS:,} are shown.</p>"
+    cells = "".join(f"<th scope=col>{safe(cell)}</th>" for cell in head)
+    yield f"<table><thead><tr>{cells}</tr></thead><tbody>"
+    for row in rows:
+        yield f"<tr>{''.join(f'<td>{safe(cell)}</td>' for cell in row)}</tr>\n"
+    yield "</tbody></table>"

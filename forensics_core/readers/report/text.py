@@ -10,7 +10,9 @@ from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding
 from forensics_core.readers.report.story import Story
 from forensics_core.readers.report.summary import summary
+from forensics_core.readers.report.surroundings import Surroundings
 
+_KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 
 
@@ -41,6 +43,23 @@ def _lines(story: Story) -> Iterator[str]:
     yield "\n## Not captured\n"
     gaps = [[g.container or "", g.what, g.reason, g.message] for g in story.capture.not_captured]
     yield from _table(["Container", "What", "Reason", "Message"], gaps)
+    yield from _surroundings(story)
+
+
+def _surroundings(story: Story) -> Iterator[str]:
+    found = story.surroundings
+    groups = (
+        ("Rights that lead further", found.powerful),
+        ("Secrets that the pod has", found.secrets),
+        ("On its node the pod has", found.pod),
+        ("Network policies", found.policies),
+        ("What runs the same image", found.siblings),
+        ("The node says", story.node.lines),
+    )
+    for heading, lines in groups:
+        if lines:
+            yield f"\n## {heading}\n"
+            yield from (f"- {_plain(line)}" for line in lines)
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -63,6 +82,7 @@ def as_json(story: Story) -> dict[str, Any]:
         "location": story.location,
         "manifestSha256": story.manifest_sha256,
         "sealed": story.sealed,
+        "seal": _seal(story),
         "summary": list(summary(story)),
         "findings": [_finding(each) for each in story.findings.findings],
         "totals": [
@@ -73,6 +93,32 @@ def as_json(story: Story) -> dict[str, Any]:
         "notCaptured": [
             gap.model_dump(mode="json", by_alias=True) for gap in story.capture.not_captured
         ],
+        "changes": {
+            each.name: {kind: each.changes.totals[key] for key, kind in _KINDS.items()}
+            for each in story.containers
+        },
+        "surroundings": _around(story.surroundings),
+        "node": story.node.lines,
+    }
+
+
+def _seal(story: Story) -> str:
+    if story.seal_checked:
+        return "invalid" if story.seal_problem else "valid"
+    return "unchecked" if story.sealed else "absent"
+
+
+def _around(found: Surroundings) -> dict[str, Any]:
+    return {
+        "serviceAccount": found.account,
+        "rights": found.rights,
+        "powerfulRights": found.powerful,
+        "secrets": found.secrets,
+        "networkPolicies": found.policies,
+        "services": found.services,
+        "nodeAccess": found.pod,
+        "volumeClaims": found.storage,
+        "sameImage": found.siblings,
     }
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.errors import ForensicsError
+from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline import files
 from forensics_core.readers.timeline.documents import (
     capture_entries,
@@ -46,24 +47,6 @@ class Filter:
     around: str = ""
     """A path: only what happened within `window` of one of its times."""
     window: int = WINDOW
-
-
-@dataclass(slots=True)
-class Notes:
-    """What a reader has to know beside the entries."""
-
-    missing: list[str] = field(default_factory=list)
-    """Sources that could not be read, each with its reason, in the order met."""
-    not_genuine: bool = False
-    """Whether one of them is not what the manifest says."""
-
-    def add(self, error: ForensicsError) -> None:
-        """Note why a source is missing, or must not be relied on."""
-        if isinstance(error, VerificationError):
-            self.not_genuine = True
-            self.missing.append(f"{error.message}: do not rely on what is shown of it")
-        else:
-            self.missing.append(error.message)
 
 
 async def timeline(

@@ -261,7 +261,7 @@ async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
         shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
         assert shown.stdout == f"{content}\n"
     listed = await forensics("ls", str(bundle.folder), f"{name}:/t")
-    assert [line.split()[-1] for line in listed.stdout.splitlines()] == ["in", "two"]
+    assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "two"]
 
 
 async def test_a_mount_that_another_one_covers_is_a_gap(

@@ -51,6 +51,19 @@ async def test_a_file_is_printed(bundle: Path) -> None:
     assert "evil:x:0:0" in (await forensics("cat", bundle, f"{container(bundle)}:/etc/passwd")).out
 
 
+async def test_it_is_scanned(bundle: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yar"
+    rules.write_text('rule Evil { strings: $a = "evil:x:0:0" condition: $a }')
+    said = json.loads((await forensics("scan", bundle, rules, "-o", "json")).out)
+    assert [row["path"] for row in said["results"]] == ["/etc/passwd"]
+    assert said["scanned"].keys() >= {"file", "log", "command line"}
+
+
+async def test_it_is_compared_with_itself(bundle: Path) -> None:
+    said = json.loads((await forensics("compare", bundle, bundle, "-o", "json")).out)
+    assert not said["containers"][0]["differences"]
+
+
 async def test_it_has_a_timeline(bundle: Path) -> None:
     assert "/etc/added" in (await forensics("timeline", bundle)).out
 

@@ -10,7 +10,13 @@ import pytest
 from forensics_core.bundle.fetch import fetch
 from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.bundle.verify import verify
-from forensics_core.errors import BucketNotFound, BundleNotFound, ObjectExists, VerificationError
+from forensics_core.errors import (
+    BucketNotFound,
+    BundleNotFound,
+    ObjectExists,
+    UsageError,
+    VerificationError,
+)
 from forensics_core.pipeline.meter import Meter
 from tests.bundles import ARCHIVE, CONTEXT, DIFF, INSPECT, ROOTFS, edit_manifest, write_bundle
 
@@ -47,6 +53,43 @@ async def test_decompress_adds_the_plain_archive(source: Path, tmp_path: Path) -
     assert (tmp_path / "copy/containers/web/rootfs.tar").read_bytes() == ARCHIVE
     assert (tmp_path / "copy" / ROOTFS).exists()
     assert (await verify(str(tmp_path / "copy"))).ok
+
+
+async def test_only_what_is_selected_is_fetched_and_verifies_as_such(
+    source: Path, tmp_path: Path
+) -> None:
+    (source / INSPECT).write_bytes(b"tampered with, and not selected")
+    select = ["*/rootfs.tar*", "context/*"]
+    fetched = await fetch(str(source), tmp_path / "copy", decompress=True, select=select)
+    fetched.raise_for_problems()
+    assert fetched.artifacts == 2 and "Only 2 of 5 objects were fetched" in fetched.notes
+    assert {*contents(tmp_path / "copy")} == {
+        "manifest.json", CONTEXT, ROOTFS, ROOTFS.removesuffix(".zst"),
+    }  # fmt: skip
+    part = await verify(str(tmp_path / "copy"), select=select)
+    assert part.ok and part.artifacts == 2 and not part.extras
+    assert "Only 2 of 5 objects were looked at" in part.notes
+    with pytest.raises(VerificationError, match="give the same --select"):
+        (await verify(str(tmp_path / "copy"))).raise_for_problems()
+
+
+async def test_what_is_selected_and_not_genuine_is_named(source: Path, tmp_path: Path) -> None:
+    (source / INSPECT).write_bytes(b"tampered with")
+    fetched = await fetch(str(source), tmp_path / "copy", select=["*.json"])
+    assert [problem.name for problem in fetched.problems] == [INSPECT]
+    assert [
+        problem.name for problem in (await verify(str(source), select=["*/inspect.json"])).problems
+    ] == [INSPECT]
+    assert (await verify(str(source), select=["*/diff.json"])).ok
+
+
+async def test_a_glob_that_nothing_matches_is_wrong_usage(source: Path, tmp_path: Path) -> None:
+    for select in (["*/rootfs.tar"], ["context/*", "nothing"]):
+        with pytest.raises(UsageError, match="No object of the bundle"):
+            await fetch(str(source), tmp_path / "copy", select=select)
+        with pytest.raises(UsageError, match="No object of the bundle"):
+            await verify(str(source), select=select)
+    assert not (tmp_path / "copy").exists() or not contents(tmp_path / "copy")
 
 
 async def test_sha256sum_accepts_the_copy(source: Path, tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from forensics_core.api.order import ArtifactKind, PodRef, Requester
 from forensics_core.bundle.manifest import Artifact, Capture, Statement
-from forensics_core.errors import VerificationError
+from forensics_core.errors import UsageError, VerificationError
 from tests.bundles import capture, of_order
 
 WHEN = datetime(2026, 8, 1, tzinfo=UTC)
@@ -114,7 +113,7 @@ def test_a_manifest_without_an_order_is_none_wherever_its_facts_are(order: objec
 def test_code_that_still_gives_the_facts_beside_the_order_loses_none() -> None:
     given = dict(capture())
     assert Capture(**given, incident="").order.incident == ""  # type: ignore[call-arg]
-    with pytest.raises(ValidationError, match="contradicts"):
+    with pytest.raises(UsageError, match="contradicts"):
         Capture(**given, incident="INC-7")  # type: ignore[call-arg]
 
 

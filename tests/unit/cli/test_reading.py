@@ -233,6 +233,20 @@ def test_fetch_says_what_it_brought_and_where(folder: Path, tmp_path: Path) -> N
     assert invoke("verify", tmp_path / "copy")[0] == 0
 
 
+def test_a_part_of_a_bundle_is_fetched_and_verified_by_the_same_globs(
+    folder: Path, tmp_path: Path
+) -> None:
+    select = ["--select", "*/diff.json", "--select", "context/*"]
+    code, out, err = invoke("fetch", folder, tmp_path / "copy", *select)
+    assert code == 0 and "Fetched: 2 artifacts" in out and "Only 2 of" in out
+    code, out, _ = invoke("verify", tmp_path / "copy", *select)
+    assert code == 0 and "Verified: 2 artifacts" in out
+    code, _, err = invoke("verify", tmp_path / "copy")
+    assert code == 3 and "give the same --select" in err
+    code, _, err = invoke("verify", tmp_path / "copy", "--select", "nothing")
+    assert code == 2 and "No object of the bundle" in err
+
+
 def test_fetch_as_json(folder: Path, tmp_path: Path) -> None:
     code, data, err = invoke_json("fetch", folder, tmp_path / "copy")
     assert (code, err) == (0, "")

@@ -107,3 +107,12 @@ async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:
     )
     (archive,) = (a for a in capture.bundle.artifacts if a.name.endswith("/proc.tar"))
     assert archive.flags == (Flag.TRUNCATED,) and archive.kind is ArtifactKind.PROCESSES
+
+
+async def test_a_flood_of_processes_is_bounded_and_told(tmp_path: Path) -> None:
+    capture = capture_for(tmp_path)
+    numbers = range(2**22 + 1, 2**22 + 4099)
+    await store(capture, ProcTree(), Ancestry(2**22 + 1), numbers, Patience(60, 1, 60))
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("proc.tar, processes beyond 4096", "TooMany")
+    assert gap.message.startswith("2 processes")

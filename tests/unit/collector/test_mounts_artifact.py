@@ -17,8 +17,10 @@ from collector.container import ContainerCapture
 from collector.documents import Names
 from collector.files.mountarchive import Top
 from collector.files.mounted import Survey
-from collector.files.mountplan import State, plan
+from collector.files.mountplan import Fate, State, plan
 from collector.files.mountstream import MountStream
+from collector.files.volumes import Wishes
+from collector.files.withheld import WithheldList
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
@@ -130,3 +132,63 @@ async def test_tables_that_were_not_read_are_said(
     mounts._account(capture, Survey(unseen=3), [])
     (gap,) = capture.bundle.not_captured
     assert gap.what == "mounts, of some processes" and "3 processes" in gap.message
+
+
+async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
+    planned = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+
+    def hang(*_: object) -> None:
+        raise Unavailable("It hangs", reason="Hung")
+
+    monkeypatch.setattr(mounts, "_open_all", hang)
+    with ExitStack() as stack:
+        await mounts._open_wanted(stack, planned[1:], Host(), frozenset())
+        assert (planned[1].state, planned[1].fate.reason) == (State.MISSING, "Hung")
+        with pytest.raises(Unavailable):
+            await mounts._open_wanted(stack, planned[:1], Host(), frozenset())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
+    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("secret")
+    source = "/pods/1/volumes/kubernetes.io~secret/token"
+    told = [Declared("/token", "bind", source)]
+    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    assert each.state is State.LISTED
+    real = mounts._exhaust
+
+    def exhaust(listing: WithheldList, top: Top) -> None:
+        real(listing, top)
+        if hangs:
+            raise Unavailable("It hangs", reason="Hung")
+        listing.losses[top.path].add(b"/token/other", 1, "odd")
+
+    monkeypatch.setattr(mounts, "_exhaust", exhaust)
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    place = os.open(tmp_path, os.O_PATH)
+    await mounts._list_withheld(capture, [(each, Top(b"/token", place, volume=True))])
+    os.close(place)
+    expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
+    assert (each.state, each.fate.reason) == expected
+    assert ("Not all of it was read: odd" in each.fate.message) != hangs
+    assert each.files and {row["path"] for row in each.files} >= {"/token", "/token/key"}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(State.LISTED, "Withheld"), (State.MISSING, "Unreadable")]
+)
+async def test_why_there_is_no_archive_of_volumes_is_said(
+    state: State, reason: str, tmp_path: Path
+) -> None:
+    capture = await scene_of(tmp_path, tmp_path / "bundle")
+    told = [Declared("/data", "bind", str(tmp_path))]
+    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    each.fate = Fate(state)
+    mounts._account_volumes(capture, [each])
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason, gap.requested) == ("volumes", reason, reason == "Unreadable")

@@ -30,10 +30,10 @@ def named(*, dev: bool) -> set[str]:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = document["project"]
     extras = project["optional-dependencies"]
-    # The loopback cluster is for tests of one's own, and no part of the image.
+    # The loopback cluster is for tests of one's own, YARA for analysts: no part of the image.
     lists = [
         project["dependencies"],
-        *(extras[name] for name in extras if dev or name != "loopback"),
+        *(extras[name] for name in extras if dev or name not in {"loopback", "scan"}),
     ]
     lists += document["dependency-groups"].values() if dev else []
     return {normal(name) for each in lists for name in each} - {"kube-forensics"}

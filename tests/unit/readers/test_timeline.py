@@ -19,6 +19,7 @@ from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
+from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline.entry import (
     Entry,
     Source,
@@ -28,7 +29,7 @@ from forensics_core.readers.timeline.entry import (
 )
 from forensics_core.readers.timeline.formats import bodyfile_row, csv_cells, csv_line
 from forensics_core.readers.timeline.ordering import in_order
-from forensics_core.readers.timeline.timeline import Filter, Notes, timeline
+from forensics_core.readers.timeline.timeline import Filter, timeline
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
 from forensics_core.tarindex.archive import open_archive

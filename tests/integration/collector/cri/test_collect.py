@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
 from collector.gaps.standing import KERNEL, MEMORY
+from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
 from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
@@ -207,21 +210,36 @@ HIDING = """
 
 
 async def test_mounts_and_deleted_files_in_a_job(
-    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+    place: tuple[str, Engine | Containerd, str],
+    private_folder: Path,
+    tmp_path: Path,
+    use_env: Callable[[Mapping[str, str]], None],
 ) -> None:
     scheme, engine, image = place
-    async with engine.container(image) as container:
+    use_env(engine.env)
+    async with engine.container(image) as container, open_runtime(scheme) as runtime:
         await engine.exec(container, HIDING)
+        pid = await runtime.process(await runtime.find(f"{scheme}://{container}"))
+        # Shared memory that nobody has attached.
+        await anyio.run_process(["nsenter", "-t", str(pid), "-i", "ipcmk", "-M", "5000"])
         capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
     found = [gap for gap in capture.not_captured if not gap.what.startswith(("logs", NODE))]
     gaps = {gap.what: gap for gap in found}
-    deleted = {"deleted executable /tmp/sleep", "deleted file /tmp/f"}
-    assert gaps.keys() == {*deleted, MEMORY, KERNEL}, gaps
-    assert gaps["deleted executable /tmp/sleep"].sha256
+    assert gaps.keys() == {MEMORY, KERNEL}, gaps
+    location = str(tmp_path / "evidence/case")
     shown = await to_thread.run_sync(
-        lambda: forensics("cat", str(tmp_path / "evidence/case"), "web:/dev/shm/loot", env={})
+        lambda: forensics("cat", location, "web:/dev/shm/loot", env={})
     )
     assert shown.stdout == "loot\n"
+    listed = await to_thread.run_sync(
+        lambda: forensics("ls", "-R", "-o", "json", location, "web:(deleted)", env={})
+    )
+    rows = {row["deleted"]["originalPath"]: row for row in json.loads(listed.stdout)["files"]}
+    segments = rows.keys() - {"/tmp/sleep", "/tmp/f"}
+    assert len(rows) == 3 and rows[segments.pop()]["size"] == 5000
+    program = Path("/bin/busybox").read_bytes()
+    assert rows["/tmp/sleep"]["sha256"] == hashlib.sha256(program).hexdigest()
+    assert {row["layer"] for row in rows.values()} == {"deleted"}
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ async def test_thousands_of_threads(
     script = """
 import threading
 threading.stack_size(64 * 1024)
-for _ in range(3000):
+for _ in range(5000):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 open("/ready", "w").close()
 threading.Event().wait()
@@ -196,7 +196,7 @@ threading.Event().wait()
     async with running(docker, image, script=script) as container:
         await collect(bundle, container)
     (core,) = cores(bundle).values()
-    assert len(core.pointers()) == 3001 == core.row["threads"]
+    assert len(core.pointers()) == 5001 == core.row["threads"]
 
 
 async def test_a_container_in_which_nothing_runs(

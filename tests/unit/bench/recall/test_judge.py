@@ -42,6 +42,7 @@ def test_a_name_may_be_told_as_missing_too() -> None:
 @pytest.mark.parametrize(
     ("gap", "said"),
     [("", f"mount /srv/{CALLED}"), ("^memory", "Memory of processes"), ("eBPF", "no eBPF\nhere")],
+    ids=["name", "gap", "several lines"],
 )
 def test_what_a_tool_says_that_it_lacks_is_told(gap: str, said: str) -> None:
     assert judged(planted(gap=gap), said=["something else", said]).outcome is Outcome.TOLD

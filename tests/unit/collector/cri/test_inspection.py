@@ -8,7 +8,14 @@ import pytest
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.inspection import describe, destinations, details, refuse_if_sandboxed
+from collector.cri.inspection import (
+    describe,
+    destinations,
+    details,
+    exec_session,
+    exec_sessions,
+    refuse_if_sandboxed,
+)
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.errors import UsageError
 
@@ -58,3 +65,25 @@ def test_destinations_come_from_the_specification() -> None:
     spec = {"mounts": [{"destination": "/proc"}, "odd"]}
     assert destinations(spec) == {"/proc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
     assert "/proc" not in destinations({"mounts": None})
+
+
+def test_exec_sessions_are_those_that_the_shim_names() -> None:
+    details = containerd.ProcessDetails(exec_id="session-1").SerializeToString()
+    kind = "types.containerd.io/containerd.runc.v1.ProcessDetails"
+    said = containerd.ListPidsResponse(
+        processes=[
+            containerd.ProcessInfo(pid=7),
+            containerd.ProcessInfo(pid=8, info=containerd.Typed(type_url=kind, value=details)),
+            containerd.ProcessInfo(pid=9, info=containerd.Typed(type_url=kind, value=b"\xff")),
+            containerd.ProcessInfo(pid=10, info=containerd.Typed(type_url=kind)),
+            containerd.ProcessInfo(pid=11, info=containerd.Typed(type_url="x", value=details)),
+        ]
+    )
+    assert exec_sessions(said) == [(8, "session-1")]
+
+
+def test_an_exec_session_is_told_whole() -> None:
+    task = containerd.Process(id="session-1", status=containerd.TASK_STOPPED, terminal=True)
+    found = exec_session(8, task)
+    assert (found["id"], found["running"], found["terminal"]) == ("session-1", False, True)
+    assert found["command"] is None and found["said"]["status"] == "TASK_STOPPED"

@@ -70,6 +70,16 @@ def test_each_mount_has_its_fate() -> None:
     assert fates[b"/x"].source == b"tmpfs[/run/x]"
 
 
+def test_what_was_deleted_after_it_was_bound_is_captured_where_it_is_bound() -> None:
+    table = rb"""72 48 0:39 / / rw - overlay overlay rw,upperdir=/u
+80 72 0:39 /opt/tool//deleted /srv/a rw - overlay overlay rw,upperdir=/u
+81 72 0:39 /opt/other /srv/b rw - overlay overlay rw,upperdir=/u
+"""
+    fates = planned(seen(table))
+    assert (fates[b"/srv/a"].state, fates[b"/srv/a"].same_as) == (State.CAPTURED, b"")
+    assert fates[b"/srv/b"].fate.reason == "MountedTwice"
+
+
 def test_what_may_hang_is_not_touched_nor_what_lies_behind_it() -> None:
     found = seen()
     measure_all(found.mounts)  # nothing of process 7 is looked at

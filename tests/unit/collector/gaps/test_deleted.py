@@ -19,6 +19,7 @@ import anyio.lowlevel
 import pytest
 
 from collector.container import ContainerCapture
+from collector.files import sparse
 from collector.files.deletedarchive import DeletedArchive
 from collector.files.statx import statx
 from collector.gaps import deleted
@@ -26,6 +27,7 @@ from collector.node.deletedfiles import DeletedFile, Held
 from collector.node.programs import Programs
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
+from forensics_core.errors import UsageError
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.stuck import ANSWERED, SIZE, stuck
 from tests.integration.collector.test_processes import capture_for
@@ -310,3 +312,24 @@ async def test_attributes_that_cannot_be_read_cost_no_content(
     monkeypatch.setattr(os, "listxattr", refuse)
     blocks = [block async for block in DeletedArchive(10**9).blocks([file])]
     assert extracted(b"".join(blocks)) == {file.member: b"content"}
+
+
+async def test_what_nobody_foresaw_costs_the_archive_and_no_other_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    error: Exception = ValueError("odd")
+    monkeypatch.setattr(sparse, "data_pieces", fail)
+    with holding(tmp_path, 'a = gone("open", b"x")') as pid:
+        (gap,) = (await bring_home(tmp_path / "bundle", [pid])).gaps
+        assert (gap.what, gap.reason) == ("deleted files", "Unexpected")
+        assert "1 files could not be stored: ValueError: odd" in gap.message
+        error = UsageError("The destination is gone")
+        with pytest.raises(UsageError):
+            await bring_home(tmp_path / "2", [pid])
+    monkeypatch.setattr(deleted, "Search", fail)
+    with pytest.raises(UsageError):
+        await bring_home(tmp_path / "3", [1])
+    await deleted.store(capturing(tmp_path / "4"))  # nothing was looked for

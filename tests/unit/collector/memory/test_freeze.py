@@ -115,7 +115,7 @@ async def test_a_tracer_that_is_killed_lets_go() -> None:
 async def test_a_collector_that_is_killed_leaves_nothing_standing() -> None:
     with subject(ANSWERS) as process:
         holder = await anyio.open_process([sys.executable, "-c", HOLDER, str(process.pid)])
-        assert holder.stdout and await holder.stdout.receive() == b"held\n"
+        assert holder.stdout and (await holder.stdout.receive()).startswith(b"held")
         assert state(process.pid) == "t"
         holder.kill()
         await holder.aclose()

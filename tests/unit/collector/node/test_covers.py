@@ -43,3 +43,13 @@ def test_what_a_runtime_mounts_in_proc_hides_none(proc: Path) -> None:
 def test_a_container_without_proc(proc: Path) -> None:
     (proc / "70/mountinfo").write_bytes(ROOT + b"3 1 0:52 / /proc/12 rw - tmpfs none rw\n")
     assert covers([70, 80]) == []
+
+
+def test_no_more_mount_namespaces_are_looked_at_than_there_is_room_for(proc: Path) -> None:
+    (proc / "80/ns/mnt").unlink()
+    (proc / "80/ns/mnt").symlink_to("mnt:[2]")
+    over = b"3 2 0:52 / /proc/12 rw - tmpfs none rw\n"
+    for pid in (70, 80):
+        (proc / f"{pid}/mountinfo").write_bytes(ROOT + PROC + over)
+    assert [each.seen_by for each in covers([70, 80])] == [70, 80]
+    assert [each.seen_by for each in covers([70, 80], spaces=1)] == [70]

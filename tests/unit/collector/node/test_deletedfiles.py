@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -240,3 +241,56 @@ async def test_programs_are_hashed_once_and_within_a_budget(
     assert await late.digest(os.getpid()) == "" and late.skipped == 1
     late_look = to_thread.run_sync(Programs().look, os.getpid(), time.monotonic() - 1)
     assert await late_look == ""
+
+
+def test_a_search_without_any_descriptor_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, code = os.open, errno.EMFILE
+
+    def refuse(path: str, flags: int, **more: int) -> int:
+        if flags & os.O_PATH and str(path).startswith("fd/"):
+            raise OSError(code, os.strerror(code))
+        return real(path, flags, **more)
+
+    with holding(tmp_path, 'a = gone("open", b"x")') as pid:
+        monkeypatch.setattr(os, "open", refuse)
+        found = search(pid)
+        assert (len(found.files), found.more, found.unseen) == (0, 1, [])
+        code = errno.EACCES
+        assert search(pid).unseen == [pid]
+
+
+async def test_libraries_are_found_by_path_where_the_kernel_does_not_open_mappings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.open
+
+    def refuse(path: bytes | str, flags: int, **more: int) -> int:
+        if isinstance(path, bytes) and path.startswith(b"map_files/"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, flags, **more)
+
+    library = next(Path("/lib").glob("*/libz.so.1*")).read_bytes()
+    for name in ("same.so", "other.so"):
+        (tmp_path / name).write_bytes(library)
+    script = """
+for name in ("same", "other"): ctypes.CDLL(f"{folder}/{name}.so")
+os.rename(f"{folder}/other.so", f"{folder}/was"); open(f"{folder}/other.so", "w").close()
+"""
+    with holding(tmp_path, script) as pid:
+        monkeypatch.setattr(os, "open", refuse)
+        known = Programs()
+        found = (await known.describe(pid))["executables"]
+        few = (await Programs(listed=1).describe(pid))["executables"]
+    digests = {each["path"].rpartition("/")[2]: each["sha256"] for each in found}
+    assert digests["same.so"] == hashlib.sha256(library).hexdigest()
+    assert digests["was"] == digests["same.so"] and len(few) == 1
+
+
+async def test_a_file_that_is_not_held_any_more_has_no_digest(tmp_path: Path) -> None:
+    with holding(tmp_path, 'a = gone("open", b"x")') as pid:
+        (file,) = (await to_thread.run_sync(search, pid)).files.values()
+        assert await Programs().digest_held(file) == hashlib.sha256(b"x").hexdigest()
+        file.file = None
+        assert await Programs().digest_held(file) == ""

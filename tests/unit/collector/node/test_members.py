@@ -92,3 +92,19 @@ def test_threads_that_are_too_many_are_not_asked_for_children(
 def test_cgroups_lie_where_they_are_mounted() -> None:
     found = cgroup_folders({"": "/x", "pids": "/x", "no-such": "/x", "memory": "/../x"})
     assert all(folder.name == "x" and ".." not in folder.parts for folder in found)
+
+
+def test_a_kernel_that_tells_no_children_and_a_cgroup_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "7"
+    (folder / "ns").mkdir(parents=True)
+    (folder / "ns/pid").symlink_to("pid:[1]")
+    (folder / "status").write_text("Name:\tx\nTgid:\t7\nNSpid:\t7\n")
+    (folder / "cgroup").write_text("0::/no-such-cgroup\n")
+    (folder / "task/7").mkdir(parents=True)
+    (tmp_path / "self").symlink_to(str(os.getpid()))
+    monkeypatch.setenv(HOST_PROC, str(tmp_path))
+    search = MemberSearch(7, "no-such-cgroup")
+    search.look()
+    assert search.found == {7: {"listing"}}

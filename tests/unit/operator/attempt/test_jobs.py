@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from collector.job.job import JobSettings
 from forensics_core.operator.attempt.jobs import JOB_MARGIN, build_job, build_thaw_job
 from forensics_core.operator.attempt.pods import job_finished, outcome
 from forensics_core.operator.settings import (
@@ -105,6 +106,13 @@ def test_a_secrets_credentials_file_is_mounted_whole_so_that_its_renewal_arrives
     assert env_of(built)["AWS_SHARED_CREDENTIALS_FILE"] == f"{folder}/credentials"
     other = build({"node": True})
     assert "AWS_SHARED_CREDENTIALS_FILE" not in env_of(other)
+
+
+def test_the_collector_reads_the_settings_that_its_job_has() -> None:
+    rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
+    settings = CollectorSettings(image="kube-forensics:1", concurrent_containers=5, rate="3MiB")
+    read = JobSettings.from_environ(env_of(build_job(checkpoint("Capturing"), rule, settings, 600)))
+    assert (read.at_once, read.rate) == (5, 3 * 1024**2)
 
 
 def test_what_is_said_of_a_store_reaches_the_collector() -> None:

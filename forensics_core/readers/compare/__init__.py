@@ -1,0 +1,1 @@
+"""What only one of two containers of the same image has, or has otherwise."""
