@@ -225,7 +225,7 @@ def test_dissect_is_given_nothing_that_is_not_as_the_manifest_says(
     assert done.returncode == 0 and '"name": "app"' in done.stdout
     assert NOTHING in content(web, "/etc/evil").stdout
     found = content(web, "/etc/os-note")
-    assert found.stdout == b"" and b"os-note is not what the index says" in found.stderr
+    assert found.stdout == b"" and b"it is not what the index says" in found.stderr
     assert content(web, "/etc/crontab").stdout.startswith(b"*/5")
 
 
@@ -253,6 +253,10 @@ HOSTILE = (
     {"path": "/raw", "type": "file", "size": 1, "data": 0, "mode": "0644", "sha256": "0" * 64},
     {"path": {"text": "x", "base64": "//4="}, "type": "file", "mode": "0644"},
     {"path": ["no", "name"], "type": "file"},
+    {"path": {"text": "no bytes"}, "type": "file"},
+    {"path": "/time", "type": "file", "mode": "0644", "mtime": "1e999999999"},
+    {"path": "/size", "type": "file", "mode": "0644", "size": "much"},
+    {"path": "/map", "type": "file", "size": 9, "mode": "0644", "sparse": True, "stored": 512},
 )
 
 
@@ -265,7 +269,10 @@ def test_dissect_survives_an_index_of_a_hostile_node(case: Case, desk: Path, dis
     done = query(web, "users", quiet=False)
     assert "Left out of" in done.stderr and "leads out of the container" in done.stderr
     assert "Traceback" not in done.stderr
-    assert content(web, "/raw").stdout == b"" and content(web, "/etc/crontab").stdout
+    for path, why in (("/raw", "the index says"), ("/far", "ends before it"), ("/map", "invalid")):
+        found = content(web, path)
+        assert found.stdout == b"" and why in found.stderr.decode()
+    assert content(web, "/etc/crontab").stdout
 
 
 def test_dissect_hides_what_lies_beneath_a_mount_that_was_not_captured(
