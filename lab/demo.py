@@ -2,14 +2,16 @@
 
 First by hand, on the container's host; then as a PodCheckpoint that `kubectl` applies and the
 operator carries out. Runtime, S3, kubectl, the operator and the collector are the real ones; the
-Kubernetes API is the loopback one of `forensics_loopback`. Nothing of it stays.
+Kubernetes API is the loopback one of `forensics_loopback`. Nothing of it stays but the report.
 
 `python -m lab.demo [docker|containerd]` says whose container it is.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,9 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
+from anyio import to_thread
 
 from collector.cli import PARTIAL
 from forensics_core._internal.tasks import task_group
+from forensics_core._internal.text import printable
 from forensics_core.errors import ForensicsError
 from lab.demo_cluster import Place, demo_cluster, install, operator, watch, write_request
 from lab.demo_screen import run, tell, title
@@ -30,6 +34,8 @@ from lab.seaweed import Identity, s3_server
 from lab.tamper import VOLUME, tamper, tamper_off_disk
 
 BUCKET = "cases"
+REPORT = Path(__file__).parents[1] / ".lab/demo-report.html"
+"""The report of the last demo."""
 FOREIGN = ("AWS_", "KUBECONFIG", "FORENSICS_")
 """How variables begin that would lead the demo's commands to other people's servers."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -135,9 +141,9 @@ async def _off_disk(place: Place, bundle: str, reader: dict[str, str]) -> None:
     tell("Some of it never touched the disk: a line in /etc/hosts, and loot in memory.")
     await run("forensics", "cat", bundle, f"{shop}:/etc/hosts", env=reader, fine=there)
     await run("forensics", "cat", bundle, f"{shop}:/dev/shm/.loot", env=reader, fine=there)
-    tell(
-        "What was not captured is told: the volume, and a program that runs though it was deleted."
-    )
+    tell("A program runs though its file was deleted: the bytes are here, by its process.")
+    await run("forensics", "ls", "-R", bundle, f"{shop}:(deleted)", env=reader, fine=there)
+    tell("What was not captured is told: the volume, which nobody asked for.")
     await run("forensics", "ls", bundle, f"{shop}:{VOLUME}", env=reader, fine=(1,))
     await run("forensics", "ls", bundle, shop, env=reader)
 
@@ -159,6 +165,30 @@ async def _in_a_cluster(place: Place) -> None:
             tell("The public key proves that this is what the operator sealed.")
             verify = ("verify", status["location"], "--key", "forensics.pub")
             await run("forensics", *verify, env=place.s3.env(Identity.READER), folder=place.folder)
+            await _report(place, status["location"])
+
+
+async def _report(place: Place, bundle: str) -> None:
+    """Make the page that an analyst opens first; it is all that stays of the demo."""
+    title("3. What the evidence says")
+    reader = place.s3.env(Identity.READER)
+    page = ("report", bundle, "--key", "forensics.pub", "-o", "report.html")
+    await run("forensics", *page, env=reader, folder=place.folder)
+    asked = await anyio.run_process(
+        ["forensics", "report", bundle, "-o", "json"], env={**os.environ, **reader}
+    )
+    findings = json.loads(asked.stdout)["findings"]
+    tell(f"{len(findings)} findings, the first of them:")
+    for each in findings[:3]:
+        print(f"  {each['severity']}: {printable(each['summary'])}: {printable(each['subject'])}")
+    await to_thread.run_sync(_keep, place.folder / "report.html")
+    tell(f"The page stays, as {REPORT}")
+
+
+def _keep(page: Path) -> None:
+    """Put the report where it stays, at once: another demo may end at the same time."""
+    REPORT.parent.mkdir(exist_ok=True)
+    Path(shutil.copy(page, REPORT.with_suffix(f".{os.getpid()}"))).replace(REPORT)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,13 @@ def interrupted(*arguments: str, env: dict[str, str], moment: str) -> str:
 
 
 def check_story(said: str) -> None:
-    *_, seal, last = said.splitlines()
+    evidence, _, report = said.partition("\n== 3. ")
+    *_, seal, last = evidence.rstrip().splitlines()
     assert seal == "Seal: valid, made with the given key"
     assert re.fullmatch(r"Verified: \d+ artifacts, \d+ bytes, manifest sha256:[0-9a-f]{64}", last)
+    assert re.search(r"\n\d+ findings, the first of them:\n  high: ", report)
+    page = Path(report.splitlines()[-1].removeprefix("The page stays, as "))
+    assert page.read_text().startswith("<!doctype html>")
     assert said.count("\nVerified: ") == 2
     for change in CHANGES:
         assert f"\n{change}\n" in said
