@@ -7,16 +7,18 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from forensics_core._internal.text import printable
+from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
-from forensics_core.errors import AlreadyExists, UsageError
+from forensics_core.errors import AlreadyExists, DestinationError, UsageError
 from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.evidence.documents import SmallDocuments
 from forensics_core.operator.evidence.seal import seal_bundle
 from forensics_core.operator.observed import NameTaken
 from forensics_core.operator.settings import Settings
@@ -157,6 +159,17 @@ class ClusterEffects:
         store = await self._shared.reader(checkpoint)
         with self._shared.sparing(checkpoint):
             await seal_bundle(destination, store, manifest, key)
+
+    async def find_findings(
+        self, checkpoint: PodCheckpoint, documents: SmallDocuments
+    ) -> FindingsStatus | None:
+        """Return what the rules see in a bundle's small documents, None where nobody can tell."""
+        try:
+            store = await self._shared.reader(checkpoint)
+        except DestinationError:
+            # It is not allowed any more: whatever needs it says so.
+            return None
+        return await self._shared.findings.find(store, documents, name_of(checkpoint))
 
     # The operator itself
 
