@@ -55,6 +55,16 @@ _SUBJECT = 60
 _TOLD_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
 """Rules whose subject says less than what was seen. That of the others may hold a command's
 arguments, which are nothing for everybody who may see a status."""
+_GOES_ON = frozenset(
+    {
+        Rule.RUNS_MEMFD,
+        Rule.HIDDEN,
+        Rule.RUNS_DELETED,
+        Rule.RUNS_NOT_IN_IMAGE,
+        Rule.HIDDEN_MODULE,
+    }
+)
+"""Rules about what runs now: with room for so few, it comes before what lies in files."""
 _SEVERITIES = {
     Severity.HIGH: FindingSeverity.HIGH,
     Severity.MEDIUM: FindingSeverity.MEDIUM,
@@ -175,7 +185,7 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
     alike: dict[tuple[str, Rule], list[Finding]] = {}
     for finding in sorted(found.findings, key=lambda finding: finding.order):
         alike.setdefault((finding.container, finding.rule), []).append(finding)
-    first = sorted(alike, key=lambda kind: alike[kind][0].order)[:FIRST]
+    first = sorted(alike, key=lambda kind: _urgency(alike[kind][0]))[:FIRST]
     return FindingsStatus(
         total=sum(found.totals.values()),
         by_severity=SeverityCounts(
@@ -186,6 +196,11 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
         first=tuple(_told(alike[kind], found.totals[kind]) for kind in first),
         not_looked_at=len(found.not_looked_at) + left_out,
     )
+
+
+def _urgency(finding: Finding) -> tuple[object, ...]:
+    rule = finding.rule
+    return rule.severity, rule not in _GOES_ON, finding.order
 
 
 def _told(findings: list[Finding], total: int) -> FindingStatus:
