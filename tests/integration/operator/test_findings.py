@@ -64,8 +64,9 @@ async def test_switched_off_it_tells_none(stage: Stage) -> None:
     assert (status["phase"], status["sealed"], "findings" in status) == ("Complete", True, False)
 
 
-async def test_another_version_of_a_document_forges_no_findings(stage: Stage) -> None:
+async def test_another_version_of_a_document_forges_no_findings(versioned_stage: Stage) -> None:
     """The version is read that was compared: a node may add objects, and so hide nothing."""
+    stage = versioned_stage
     stage.worker.contents = TRACES
 
     async def forge(pod: RunningPod) -> Outcome:
