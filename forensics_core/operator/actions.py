@@ -15,9 +15,9 @@ from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.evidence.documents import SmallDocuments
 from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.settings import Settings
+from forensics_core.readers.findings.small_documents import SmallDocuments
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.order import build_secret
-from forensics_core.operator.evidence.documents import SmallDocuments
 from forensics_core.operator.evidence.seal import seal_bundle
 from forensics_core.operator.observed import NameTaken
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
+from forensics_core.readers.findings.small_documents import SmallDocuments
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""

@@ -34,13 +34,13 @@ from forensics_core.errors import (
     ObjectNotFound,
     VerificationError,
 )
-from forensics_core.operator.evidence.documents import SmallDocuments, limit_of
 from forensics_core.operator.evidence.manifest import check_shape
 from forensics_core.readers.context import POD
 from forensics_core.readers.findings.finding import Finding, Rule, Severity
 from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.findings.node import KERNEL
 from forensics_core.readers.findings.small import find_in
+from forensics_core.readers.findings.small_documents import SmallDocuments, limit_of
 from forensics_core.storage.storage import ReadableStorage, read_small
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,11 @@ from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
-from forensics_core.operator.evidence.documents import NO_DOCUMENTS, SmallDocuments, small_documents
+from forensics_core.readers.findings.small_documents import (
+    NO_DOCUMENTS,
+    SmallDocuments,
+    small_documents,
+)
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import ReadableStorage, read_small
 

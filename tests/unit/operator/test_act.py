@@ -12,8 +12,8 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpointStatus
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container
-from forensics_core.operator.evidence.documents import NO_DOCUMENTS, SmallDocuments
 from forensics_core.operator.observed import SealSeen
+from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator.samples import settings
 from tests.unit.operator.world import MAX_ATTEMPTS, NAMES, Bundle, Collector, World
 

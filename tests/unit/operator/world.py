@@ -25,7 +25,6 @@ from forensics_core.operator.attempt.jobs import build_job, build_thaw_job, thaw
 from forensics_core.operator.attempt.order import build_secret
 from forensics_core.operator.attempt.pods import Outcome
 from forensics_core.operator.controller import reconcile
-from forensics_core.operator.evidence.documents import NO_DOCUMENTS, SmallDocuments
 from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.observed import (
     Absent,
@@ -48,6 +47,7 @@ from forensics_core.operator.observed import (
 )
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, name_of
+from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator import samples
 from tests.unit.operator.samples import NOW, Document
 

@@ -15,16 +15,16 @@ from forensics_core.api.findings import FindingsStatus
 from forensics_core.bundle.manifest import Container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import AccessDenied, DestinationUnreachable
-from forensics_core.operator.evidence.documents import (
+from forensics_core.operator.evidence.findings import FindingsReader, deadline, findings_status
+from forensics_core.readers.findings.finding import Finding, Rule
+from forensics_core.readers.findings.look import Findings
+from forensics_core.readers.findings.small_documents import (
     LIMIT,
     MOST_CONTAINERS,
     NO_DOCUMENTS,
     SmallDocuments,
     small_documents,
 )
-from forensics_core.operator.evidence.findings import FindingsReader, deadline, findings_status
-from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.findings.look import Findings
 from forensics_core.storage.local import LocalStorage
 from tests.bundles import edit_manifest, replace_object
 from tests.unit.readers.evidence import (

@@ -1,4 +1,4 @@
-"""The small documents of a bundle: what the operator reads of it beside the manifest.
+"""The small documents of a bundle: those that can be looked at in a moment, as the operator does.
 
 A manifest may name thousands of objects of any size; of these a few are chosen by name and size.
 """
