@@ -45,9 +45,9 @@ from forensics_core.storage.storage import ReadableStorage, read_small
 
 log = logging.getLogger(__name__)
 
-MOST_PARTS = 100_000
+MOST_PARTS = 60_000
 """Objects and lists within one document."""
-MOST_VALUES = 400_000
+MOST_VALUES = 300_000
 SUBJECTS = 3
 """Paths or processes that a message names."""
 _SUBJECT = 60

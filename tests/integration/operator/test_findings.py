@@ -12,7 +12,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import Outcome, RunningPod
 from lab.idle import order_of
-from tests.integration.operator.stage import Document, Stage
+from tests.integration.operator.stage import Document, Stage, timed
 from tests.integration.operator.test_crashes import WRITES_OF_A_CHECKPOINT, crash_after, whole
 from tests.unit.readers.evidence import change, process
 
@@ -23,6 +23,14 @@ TRACES = {
     ArtifactKind.PROCESSES: json.dumps(PROCESSES).encode(),
     ArtifactKind.NETWORK: b'{"namespaces":[\n]}\n',
 }
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest) -> None:
+    """Let no busy machine be the reason for having no findings."""
+    for name in {"stage", "versioned_stage"} & {*request.fixturenames}:
+        stage: Stage = request.getfixturevalue(name)
+        stage.settings = timed(stage, findings=60)
 
 
 def check(status: Document) -> None:
