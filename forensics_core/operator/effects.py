@@ -11,7 +11,7 @@ from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
-from forensics_core.errors import AlreadyExists, DestinationError, UsageError
+from forensics_core.errors import AlreadyExists, UsageError
 from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator.actions import StoredContext
@@ -164,11 +164,8 @@ class ClusterEffects:
         self, checkpoint: PodCheckpoint, documents: SmallDocuments
     ) -> FindingsStatus | None:
         """Return what the rules see in a bundle's small documents, None where nobody can tell."""
-        try:
-            store = await self._shared.reader(checkpoint)
-        except DestinationError:
-            # It is not allowed any more: whatever needs it says so.
-            return None
+        # The manifest was read from there a moment ago: the settings allow it.
+        store = await self._shared.reader(checkpoint)
         return await self._shared.findings.find(store, documents, name_of(checkpoint))
 
     # The operator itself
