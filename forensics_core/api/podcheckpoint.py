@@ -24,6 +24,7 @@ from forensics_core.api.conditions import (
     find_condition,
     is_true,
 )
+from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import API_VERSION, KIND
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
@@ -210,6 +211,8 @@ class PodCheckpointStatus(PublicModel, Model):
     """The same, for people."""
     containers: Annotated[tuple[ContainerStatus, ...], Field(max_length=256)] = ()
     """What became of each container."""
+    findings: FindingsStatus | None = None
+    """What the operator's rules found in the evidence; 'forensics report' looks at all of it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON data, without what is unknown."""

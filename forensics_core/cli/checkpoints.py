@@ -12,7 +12,15 @@ import click
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.options import object_output_option
 from forensics_core.cli.program import command_name, run
-from forensics_core.cli.render import clean, clean_message, print_data, print_text, size, table
+from forensics_core.cli.render import (
+    clean,
+    clean_message,
+    counted,
+    print_data,
+    print_text,
+    size,
+    table,
+)
 
 if TYPE_CHECKING:
     from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -165,7 +173,7 @@ def description(checkpoint: PodCheckpoint) -> list[str]:
         **outcome(checkpoint),
     }
     lines = [f"{name + ':':<10} {value}" for name, value in facts.items() if value]
-    return lines + _containers(checkpoint) + _conditions(checkpoint)
+    return lines + first_findings(checkpoint) + _containers(checkpoint) + _conditions(checkpoint)
 
 
 def outcome(checkpoint: PodCheckpoint) -> dict[str, str]:
@@ -182,7 +190,31 @@ def outcome(checkpoint: PodCheckpoint) -> dict[str, str]:
         "Location": clean(status.location),
         "Sealed": "yes" if status.sealed else "no",
         "Manifest": f"sha256:{status.manifest_sha256}",
+        **_findings(checkpoint),
     }
+
+
+def _findings(checkpoint: PodCheckpoint) -> dict[str, str]:
+    """Return how many findings there are; nothing where the operator did not look."""
+    found = checkpoint.status.findings
+    if found is None:
+        return {}
+    several = found.by_severity
+    counts = {"high": several.high, "medium": several.medium, "low": several.low}
+    told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    left = f"; {counted(found.not_looked_at, 'document')} not looked at"
+    shown = f"{found.total}{f' ({told})' if told else ''}{left if found.not_looked_at else ''}"
+    return {"Findings": shown}
+
+
+def first_findings(checkpoint: PodCheckpoint) -> list[str]:
+    """Return a table of the findings that want a look first, an empty line in front."""
+    found = checkpoint.status.findings
+    rows = [
+        (one.severity, one.container or "(node)", one.message)
+        for one in (found.first if found else ())
+    ]
+    return ["", table(("SEVERITY", "CONTAINER", "FINDING"), rows)] if rows else []
 
 
 def _timestamp(when: datetime | None) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from forensics_core.cli.checkpoints import outcome
+from forensics_core.cli.checkpoints import first_findings, outcome
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.options import object_output_option, parse_duration
 from forensics_core.cli.program import Terminated, command_name, run
@@ -158,3 +158,5 @@ def _print_outcome(checkpoint: PodCheckpoint) -> None:
             )
     for name, value in outcome(checkpoint).items():
         print_text(f"{name + ':':<10} {value}")
+    for line in first_findings(checkpoint):
+        print_text(line)

@@ -235,7 +235,11 @@ class Executor:
             await self._do.store_seal(checkpoint, action.manifest)
             # From here on our seal shows that the manifest was checked.
             await self._delete_orders(checkpoint)
+        found = None
+        if action.findings:
+            found = await self._do.find_findings(checkpoint, evidence.documents)
         status = to.set_complete(checkpoint, evidence, action.seal, self._observed.now)
+        status = status.model_copy(update={"findings": found})
         written = await self._do.write_status(checkpoint, status)
         if not action.seal:
             # Until now only the order could tell that the manifest is the one that was asked for.

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.evidence.manifest import Evidence
 from forensics_core.operator.settings import Settings
+from forensics_core.readers.findings.small_documents import SmallDocuments
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class Finish:
     manifest: bytes
     seal: bool
     """Whether there is a key."""
+    findings: bool = False
+    """Whether to tell what the rules find, once it is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +272,15 @@ class Effects(Protocol):
         """Sign a manifest and store the seal beside it.
 
         Raises `VerificationError` if somebody else's seal is there.
+        """
+        ...
+
+    async def find_findings(
+        self, checkpoint: PodCheckpoint, documents: SmallDocuments
+    ) -> FindingsStatus | None:
+        """Return what the rules see in a bundle's small documents, None where nobody can tell now.
+
+        Raises nothing, and takes no longer than the settings say.
         """
         ...
 

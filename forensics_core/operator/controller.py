@@ -29,6 +29,7 @@ from forensics_core.operator.attempt.pods import SELECTOR
 from forensics_core.operator.attempt.reads import Reads
 from forensics_core.operator.decide.checkpoint import decide
 from forensics_core.operator.effects import ClusterEffects
+from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observe import Observer
@@ -155,6 +156,10 @@ class Controller:
                     events=events,
                     metrics=self._metrics,
                     manifests=Manifests(),
+                    # Some reconcilers stay free for what cannot wait: that a pod may go.
+                    findings=FindingsReader(
+                        timings.findings.total_seconds(), max(1, self._settings.workers - 2)
+                    ),
                 ),
                 tasks,
             )

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from forensics_core._internal.text import printable
+from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
@@ -22,6 +23,7 @@ from forensics_core.operator.observed import NameTaken
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
+from forensics_core.readers.findings.small_documents import SmallDocuments
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
@@ -157,6 +159,14 @@ class ClusterEffects:
         store = await self._shared.reader(checkpoint)
         with self._shared.sparing(checkpoint):
             await seal_bundle(destination, store, manifest, key)
+
+    async def find_findings(
+        self, checkpoint: PodCheckpoint, documents: SmallDocuments
+    ) -> FindingsStatus | None:
+        """Return what the rules see in a bundle's small documents, None where nobody can tell."""
+        # The manifest was read from there a moment ago: the settings allow it.
+        store = await self._shared.reader(checkpoint)
+        return await self._shared.findings.find(store, documents, name_of(checkpoint))
 
     # The operator itself
 

@@ -52,6 +52,8 @@ class Timings(Model):
     comes again after a pause."""
     store_pause: timedelta = timedelta(seconds=5)
     """For which a store that did not answer is left alone."""
+    findings: timedelta = timedelta(seconds=5)
+    """How long the end of a capture that is sealed may wait for its findings."""
     store_remembered: timedelta = timedelta(minutes=5)
     """For which it is remembered that a folder is no bundle."""
 
@@ -196,6 +198,9 @@ class Settings(Model):
     collector: CollectorSettings = CollectorSettings()
     signing_key: Path | None = None
     """A PEM file with the ECDSA P-256 private key that seals bundles. None: they stay unsealed."""
+    findings: bool = True
+    """Tell in the status what rules find in the evidence's small documents. It takes reading them,
+    which the operator otherwise does not."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
     """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is

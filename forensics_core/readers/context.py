@@ -30,9 +30,13 @@ async def load_pod(bundle: BundleReader) -> dict[str, Any]:
     expected = bundle.objects.get(POD)
     if expected is None:
         return {}
-    data = await read_verified(bundle, expected, limit=MAX_POD)
+    return await to_thread.run_sync(parse_pod, await read_verified(bundle, expected, limit=MAX_POD))
+
+
+def parse_pod(data: bytes) -> dict[str, Any]:
+    """Return the pod's document, empty where it is none. Raises `VerificationError`. Blocks."""
     try:
-        found = await to_thread.run_sync(lambda: yaml.load(data, _LOADER))  # noqa: S506 - safe
+        found = yaml.load(data, _LOADER)  # noqa: S506 - safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise VerificationError(f"{POD} is no YAML") from error
     return found if isinstance(found, dict) else {}

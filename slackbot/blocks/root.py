@@ -18,6 +18,7 @@ from slackbot.blocks.elements import (
     space,
     span,
 )
+from slackbot.blocks.findings import finding_lines
 from slackbot.blocks.limits import Blocks
 from slackbot.blocks.steps import step_blocks
 from slackbot.catalogue import phrase
@@ -99,6 +100,7 @@ def _lines(checkpoint: PodCheckpoint, language: str, *, deleted: bool) -> list[B
     if checkpoint.evidence_location:
         label = span(phrase(language, "root.location"))
         lines.append([label, space(), span(checkpoint.evidence_location, code=True)])
+    lines += finding_lines(checkpoint, language)
     # It has failed, and nothing is stored.
     if not (lines or deleted):
         lines.append([span(phrase(language, "post.failed.next"))])

@@ -11,6 +11,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.verification import Verification
 from slackbot.blocks.elements import CELL, Message, rich_text, section, space, span, table
+from slackbot.blocks.findings import finding_lines, findings_text
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
 from slackbot.catalogue import phrase
 from slackbot.report_state import ATTEMPT, CAPTURED, COMPLETE, DELETED, condition_text
@@ -57,6 +58,8 @@ def _complete(checkpoint: PodCheckpoint, language: str, artifacts: Sequence[Arti
         lines.append([span(phrase(language, "post.partial", message=partial))])
     label = span(phrase(language, "root.location"))
     lines.append([label, space(), span(status.location, code=True)])
+    lines += finding_lines(checkpoint, language)
+    text = f"{text} {findings_text(checkpoint, language)}".rstrip()
     return Message(text, [rich_text(*lines), table(evidence_rows(checkpoint, language, artifacts))])
 
 

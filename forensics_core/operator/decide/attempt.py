@@ -145,7 +145,7 @@ def collect(observed: Observed, settings: Settings, *, retry: bool) -> Step:
         case Interrupted(evidence) | Unchecked(evidence) if retry and evidence.interrupted:
             return _after_interruption(observed, settings)
         case Interrupted(differences=()) as left:
-            return _take_best(observed, left)
+            return _take_best(observed, settings, left)
         case found:
             return judge(observed, settings, found)
 
@@ -160,7 +160,7 @@ def judge(observed: Observed, settings: Settings, found: object) -> Step:
         case Contradicting(differences) | Interrupted(differences=(_, *_) as differences):
             return _refuse(observed, settings, differences)
         case Good(evidence, manifest) | Interrupted(evidence, manifest):
-            return _finish(observed, evidence, manifest)
+            return _finish(observed, settings, evidence, manifest)
         case _:
             return fail(observed, settings, "OrderLost", ORDER_LOST)
 
@@ -179,10 +179,17 @@ def refusal(wrong: Sequence[str], *, cancelled: bool) -> str:
     return "Cancelled" if cancelled else "NothingCaptured"
 
 
-def _finish(observed: Observed, evidence: Evidence, manifest: bytes) -> Step:
+def _finish(observed: Observed, settings: Settings, evidence: Evidence, manifest: bytes) -> Step:
     if observed.signing_key is None:
         return Look.SIGNING_KEY
-    return Finish(evidence, manifest, seal=observed.signing_key)
+    findings = tell_findings(observed, settings, evidence)
+    return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
+
+
+def tell_findings(observed: Observed, settings: Settings, evidence: Evidence) -> bool:
+    """Whether to look for findings: where there is something to look at, and anybody to tell."""
+    deleted = observed.checkpoint.metadata.deletion_timestamp is not None
+    return settings.findings and not deleted and bool(evidence.documents.objects)
 
 
 def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Step:
@@ -236,11 +243,11 @@ def _after_interruption(observed: Observed, settings: Settings) -> Step:
     return start(observed, settings, status.attempt + 1, AttemptOver(why=why))
 
 
-def _take_best(observed: Observed, own: Interrupted) -> Step:
+def _take_best(observed: Observed, settings: Settings, own: Interrupted) -> Step:
     """Take the best of what this attempt and earlier ones have stored."""
     # There is nothing that it could be compared with.
     if observed.checkpoint.status.attempt == 1:
-        return _finish(observed, own.evidence, own.manifest)
+        return _finish(observed, settings, own.evidence, own.manifest)
     if observed.bundles is None:
         return Look.BUNDLES
     if isinstance(observed.bundles, Unreachable):

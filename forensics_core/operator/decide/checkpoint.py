@@ -63,6 +63,7 @@ from forensics_core.operator.decide.attempt import (
     fail,
     judge,
     start,
+    tell_findings,
     thaw_first,
     without_evidence,
 )
@@ -258,7 +259,8 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
         if observed.seal is None:
             return Look.SEAL
         if observed.seal is SealSeen.OURS:
-            return Finish(found.evidence, found.manifest, seal=True)
+            findings = tell_findings(observed, settings, found.evidence)
+            return Finish(found.evidence, found.manifest, seal=True, findings=findings)
     return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 

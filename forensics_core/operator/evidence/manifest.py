@@ -21,6 +21,11 @@ from forensics_core.bundle.manifest import Container, Statement
 from forensics_core.bundle.versions import choose_manifest, history_of
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.errors import ObjectNotFound, TooManyObjects, VerificationError
+from forensics_core.readers.findings.small_documents import (
+    NO_DOCUMENTS,
+    SmallDocuments,
+    small_documents,
+)
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import ReadableStorage, read_small
 
@@ -79,6 +84,8 @@ class Evidence:
     """The first of those, for people."""
     interrupted: bool = False
     """Whether a collector was told to end before it had everything."""
+    documents: SmallDocuments = NO_DOCUMENTS
+    """What of it is small enough for findings that a status tells."""
 
 
 def evidence_of(bundle: FinishedBundle) -> Evidence:
@@ -104,6 +111,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
         gap_reason=gaps[0].reason if gaps else "",
         gap_lines=tuple(shown),
         interrupted=any(gap.reason == INTERRUPTED for gap in gaps),
+        documents=small_documents(bundle.statement),
     )
 
 

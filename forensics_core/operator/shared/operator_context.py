@@ -24,6 +24,7 @@ from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.order import read_order
 from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.attempt.reads import Reads
+from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observed import Ordered, OrderLost
@@ -53,6 +54,7 @@ class OperatorContext:
     events: EventRecorder
     metrics: Metrics
     manifests: Manifests
+    findings: FindingsReader
     stored: OrderedDict[str, StoredContext] = field(default_factory=OrderedDict)
     """The context that is stored, by location, until its attempt's order is written.
 

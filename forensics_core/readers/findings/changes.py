@@ -12,27 +12,37 @@ Seen = tuple[Rule, str]
 """A rule, and what it saw."""
 
 _EXECUTE, _SET_ID = 0o111, 0o6000
+
+
+def _path(pattern: str) -> re.Pattern[str]:
+    """Compile what matches whole paths: a name may hold line ends, too.
+
+    It has to be content with any rest of a path, or else a long one takes time squared.
+    """
+    return re.compile(pattern, re.DOTALL)
+
+
 _BY_PATH: tuple[tuple[Rule, re.Pattern[str]], ...] = (
-    (Rule.PRELOAD, re.compile(r"/etc/ld\.so\.preload")),
-    (Rule.CRON, re.compile(r"/etc/(ana)?crontab|/etc/cron\.[^/]+/.+|/var/spool/cron/.+")),
-    (Rule.AUTHORIZED_KEYS, re.compile(r"/.*\.ssh/authorized_keys2?|/etc/ssh/authorized_keys.*")),
+    (Rule.PRELOAD, _path(r"/etc/ld\.so\.preload")),
+    (Rule.CRON, _path(r"/etc/(ana)?crontab|/etc/cron\.[^/]+/.+|/var/spool/cron/.+")),
+    (Rule.AUTHORIZED_KEYS, _path(r"/.*\.ssh/authorized_keys2?|/etc/ssh/authorized_keys.*")),
     (
         Rule.SERVICE,
-        re.compile(
+        _path(
             r"/(etc|usr/lib|lib|run)/systemd/(system|user)/.+|/etc/init\.d/.+|/etc/rc\.local"
             r"|/etc/inittab|/etc/runit/.+|/etc/s6.*/.+"
         ),
     ),
     (
         Rule.SHELL_PROFILE,
-        re.compile(
+        _path(
             r"/etc/(profile|bash\.bashrc|bashrc|zsh/.+|profile\.d/.+)"
             r"|/(root|home/[^/]+)/\.(bashrc|bash_profile|bash_login|profile|zshrc|zprofile|kshrc)"
         ),
     ),
 )
-_PROGRAMS = re.compile(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+")
-_HISTORY = re.compile(r"/.*/\.[a-z_]*hist(ory|file)")
+_PROGRAMS = _path(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+")
+_HISTORY = _path(r"/.*/\.[a-z_]*hist(ory|file)")
 _NOT_CONTENT = frozenset({"identical", "metacopy", "mountPlaceholder", "unreadable", "notListed"})
 """Notes of rows that say nothing of a changed content."""
 

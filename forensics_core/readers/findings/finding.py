@@ -70,6 +70,10 @@ class Rule(StrEnum):
         """What was seen, in a few words."""
         return _RULES[self][2]
 
+    def several(self, count: int) -> str:
+        """Return the same of `count` findings: `2 programs run that are not in the image`."""
+        return self.summary if count == 1 else f"{count} {_SEVERAL[self]}"
+
 
 _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.RUNS_MEMFD: (Severity.HIGH, "T1620", "A program runs that lies in memory only"),
@@ -97,6 +101,34 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
     Rule.HIDDEN_MODULE: (Severity.HIGH, "T1014", "A module of the node's kernel is hidden"),
 }
+
+_SEVERAL: dict[Rule, str] = {
+    Rule.RUNS_MEMFD: "programs run that lie in memory only",
+    Rule.HIDDEN: "processes are hidden from those who list processes",
+    Rule.RUNS_DELETED: "programs run whose files were deleted",
+    Rule.RUNS_NOT_IN_IMAGE: "programs run that are not in the image",
+    Rule.PRELOAD: "libraries are loaded into every program",
+    Rule.PRELOAD_ENVIRONMENT: "processes were started with a preload",
+    Rule.SETUID_ADDED: "programs run with their owner's rights",
+    Rule.CAPABILITY_ADDED: "programs were given capabilities",
+    Rule.ROOT_USER: "other users have the rights of root",
+    Rule.AUTHORIZED_KEYS: "files of SSH keys were added or changed",
+    Rule.CRON: "scheduled jobs were added or changed",
+    Rule.TIME_PUT_BACK: "files have other content under the image's own time",
+    Rule.HISTORY_LINKED: "shells' histories are not kept",
+    Rule.PROGRAM_CHANGED: "programs or libraries of the image were changed",
+    Rule.LOG_EMPTIED: "logs of the image are empty now",
+    Rule.SERVICE: "services were added or changed",
+    Rule.SHELL_PROFILE: "shells' start-up files were changed",
+    Rule.NEW_EXECUTABLE: "executable files that are not in the image",
+    Rule.ENTERED: "processes were started in the container from outside",
+    Rule.RAW_SOCKET: "network namespaces have sockets open that see whole packets",
+    Rule.OUTGOING: "connections to public addresses",
+    Rule.LISTENING: "listening sockets that the image does not declare",
+    Rule.SECRET: "secrets in processes' environments",
+    Rule.HIDDEN_MODULE: "modules of the node's kernel are hidden",
+}
+"""The summaries again, of more than one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.bundle.verify import require_seal
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.readers.findings.find import Findings, find
+from forensics_core.readers.findings.find import find
+from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.report.changes import Changes, Room, read_changes
 from forensics_core.readers.report.moments import Moments, read_moments
 from forensics_core.readers.report.node import NodeStory, read_node

@@ -266,3 +266,23 @@ async def test_posts_again_after_rate_limits(scene: Scene) -> None:
         for name in names:
             await scene.shown(name)
     assert scene.slack.rates.refused > 0
+
+
+async def test_the_first_findings_are_in_the_channel_and_in_the_thread(scene: Scene) -> None:
+    first = {
+        "rule": "running-program-not-in-image",
+        "severity": "High",
+        "count": 2,
+        "container": "app",
+        "message": "2 programs run that are not in the image: <!channel> /tmp/x, /tmp/y",
+    }
+    found = {"total": 2, "bySeverity": {"high": 2, "medium": 0, "low": 0}, "first": [first]}
+    async with scene.bot():
+        await scene.alice.ask("web-0 -n shop")
+        (made,) = await scene.made()
+        scene.finish(made["metadata"]["name"], findings=found)
+        line = await scene.shown("2 programs run that are not in the image", thread=True)
+        root = await scene.shown("high · app: 2 programs run that are not in the image")
+    assert line.broadcast
+    assert "Findings: 2 (2 high, 0 medium, 0 low)" in root.everything()
+    assert "<!channel>" not in line.text

@@ -88,3 +88,34 @@ def test_what_a_failed_attempt_left_is_not_called_evidence() -> None:
     lines = description(checkpoint(COMPLETE | {"phase": "Failed"}))
     assert not [line for line in lines if line.startswith(("Evidence", "Location", "Manifest"))]
     assert "Left at:   s3://cases/forensics/one/ (no evidence)" in lines
+
+
+FINDING = {
+    "rule": "running-program-not-in-image",
+    "severity": "High",
+    "count": 2,
+    "container": "app",
+    "message": "2 programs run that are not in the image: \x1b[2J\u202e",
+}
+FINDINGS = {
+    "total": 3,
+    "bySeverity": {"high": 2, "medium": 0, "low": 1},
+    "first": [FINDING, FINDING | {"container": "", "rule": "hidden-module"}],
+    "notLookedAt": 1,
+}
+
+
+def test_findings_are_counted_and_the_first_of_them_shown() -> None:
+    lines = description(checkpoint(COMPLETE | {"findings": FINDINGS}))
+    assert "Findings:  3 (2 high, 1 low); 1 document not looked at" in lines
+    text = "\n".join(lines)
+    assert "High      app        2 programs run that are not in the image: " in text
+    assert "High      (node)" in text
+    assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_that_nothing_was_found_is_told_and_that_nobody_looked_is_not() -> None:
+    assert "Findings:  0" in description(checkpoint(COMPLETE | {"findings": {}}))
+    assert not [line for line in description(checkpoint(COMPLETE)) if "inding" in line]
+    failed = checkpoint(COMPLETE | {"phase": "Failed", "findings": FINDINGS})
+    assert not [line for line in description(failed) if "Findings" in line]

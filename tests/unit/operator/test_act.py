@@ -7,10 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from forensics_core.api.conditions import find_condition
+from forensics_core.api.findings import FindingsStatus, SeverityCounts
 from forensics_core.api.podcheckpoint import Phase, PodCheckpointStatus
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container
 from forensics_core.operator.observed import SealSeen
+from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator.samples import settings
 from tests.unit.operator.world import MAX_ATTEMPTS, NAMES, Bundle, Collector, World
 
@@ -81,6 +84,68 @@ def test_a_crash_after_any_write_leaves_one_capture_sealed(crash: int) -> None:
 def test_a_capture_that_goes_well_takes_nine_writes() -> None:
     """Finalizer, context, three statuses, order and its end, Job, seal."""
     assert writes_of(PLAIN, ends_well) == 9
+
+
+SMALL = SmallDocuments(("web",), (ExpectedObject("containers/web/diff.json", "0" * 64),))
+FOUND = FindingsStatus(total=2, by_severity=SeverityCounts(high=2))
+
+
+@pytest.mark.parametrize("crash", range(1, 10))
+def test_findings_come_after_the_seal_and_outlive_any_crash(crash: int) -> None:
+    world = new_world()
+    world.documents, world.findings = SMALL, FOUND
+    status = run(world, PLAIN, ends_well, crash=crash)
+    assert (status.phase, status.sealed, status.findings) == (Phase.COMPLETE, True, FOUND)
+
+
+def test_findings_take_no_write_of_their_own() -> None:
+    world = new_world()
+    world.documents, world.findings = SMALL, FOUND
+    assert run(world, PLAIN, ends_well).findings == FOUND
+    assert (world.written, world.looked) == (9, 1)
+
+
+def test_a_capture_is_complete_though_nobody_can_tell_findings() -> None:
+    world = new_world()
+    world.documents = SMALL
+    status = run(world, PLAIN, ends_well)
+    assert (status.phase, status.findings, world.looked) == (Phase.COMPLETE, None, 1)
+
+
+def test_findings_are_told_without_a_seal_too() -> None:
+    world = new_world()
+    world.key, world.documents, world.findings = False, SMALL, FOUND
+    status = run(world, PLAIN, is_interrupted)
+    assert (status.sealed, status.findings) == (False, FOUND)
+
+
+@pytest.mark.parametrize(("wanted", "documents"), [(False, SMALL), (True, NO_DOCUMENTS)])
+def test_nobody_looks_where_findings_are_switched_off_or_nothing_is_small(
+    wanted: bool, documents: SmallDocuments
+) -> None:
+    world = World(settings(findings=wanted))
+    world.documents, world.findings = documents, FOUND
+    status = run(world, PLAIN, ends_well)
+    assert (status.phase, status.findings, world.looked) == (Phase.COMPLETE, None, 0)
+
+
+def test_a_deleted_checkpoint_is_sealed_without_a_look_for_findings() -> None:
+    world = new_world()
+    world.documents, world.findings = SMALL, FOUND
+    for _ in range(20):
+        world.see("checkpoints", "jobs", "pods")
+        for one in world.of(PLAIN):
+            if one.alive:
+                ends_well(world, one)
+                world.see("pods")
+                # The operator dies with "captured" written; the deletion comes before the next.
+                world.operate(PLAIN, 1)
+                world.delete(PLAIN)
+                world.see("checkpoints")
+        world.operate(PLAIN, NEVER)
+    assert PLAIN not in world.checkpoints
+    assert [bundle.seal for bundle in world.bundles.values()] == [SealSeen.OURS]
+    assert world.looked == 0
 
 
 @pytest.mark.parametrize("crash", range(1, 22))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
@@ -46,6 +47,7 @@ from forensics_core.operator.observed import (
 )
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, name_of
+from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator import samples
 from tests.unit.operator.samples import NOW, Document
 
@@ -167,6 +169,12 @@ class World:
     survives: int = 0
     containers: tuple[Container, ...] = ()
     """What manifests say of containers."""
+    documents: SmallDocuments = NO_DOCUMENTS
+    """What of each bundle is small."""
+    findings: FindingsStatus | None = None
+    """What rules find in it, None if nobody can tell."""
+    looked: int = 0
+    """How often they looked."""
     written: int = 0
     """Writes altogether."""
 
@@ -324,6 +332,7 @@ class World:
             gaps=bundle.gaps,
             gap_reason="Interrupted" if interrupted else "",
             interrupted=interrupted,
+            documents=self.documents,
         )
 
     def _look_at_bundles(self, observed: Observed) -> Document:
@@ -441,6 +450,17 @@ class World:
             raise DestinationUnreachable("away")
         self.bundles[checkpoint.status.location].seal = SealSeen.OURS
         self._effect()
+
+    async def find_findings(
+        self, checkpoint: PodCheckpoint, documents: SmallDocuments
+    ) -> FindingsStatus | None:
+        """Look; the bundle has to be captured and sealed by then, if it is going to be."""
+        there = self.checkpoints[name_of(checkpoint)]
+        assert there.captured
+        assert not self.key or self.bundles[there.status.location].seal is SealSeen.OURS
+        assert documents == self.documents
+        self.looked += 1
+        return self.findings
 
     @contextmanager
     def reserve(self, checkpoint: PodCheckpoint, node: str) -> Iterator[None]:

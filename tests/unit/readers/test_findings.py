@@ -9,8 +9,8 @@ import pytest
 
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings import changes, find
-from forensics_core.readers.findings.find import Findings
 from forensics_core.readers.findings.finding import Rule, Severity
+from forensics_core.readers.findings.look import MOST, Findings
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
 from tests.unit.readers.evidence import DIFF, NETWORK, change, process, socket, write_evidence
@@ -36,6 +36,9 @@ ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens ev
         (change("/etc/app.conf", "C", notes=["mtimeRestored"]), {Rule.TIME_PUT_BACK}),
         (change("/root/.bash_history", type="symlink", target="/dev/null"), {Rule.HISTORY_LINKED}),
         (change("/var/log/wtmp", "C", size=0), {Rule.LOG_EMPTIED}),
+        (change("/etc/cron.d/x\n"), {Rule.CRON}),
+        (change("/etc/s6" + "/" * 200_000 + "\n"), {Rule.SERVICE}),
+        (change("/a" + "/.hist" * 100_000 + "\n"), set()),
     ],
 )
 def test_traces_in_the_file_system(row: dict[str, Any], rules: set[Rule]) -> None:
@@ -64,9 +67,9 @@ def test_what_is_as_it_should_be_is_no_finding(row: dict[str, Any]) -> None:
     assert not list(changes.look(row))
 
 
-async def found(folder: Path) -> Findings:
+async def found(folder: Path, most: int = MOST) -> Findings:
     async with open_bundle(str(folder)) as bundle:
-        return await find.find(bundle)
+        return await find.find(bundle, most=most)
 
 
 async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
@@ -163,12 +166,9 @@ async def test_users_with_the_number_0(tmp_path: Path) -> None:
     assert only.detail == "the user toor has the uid 0"
 
 
-async def test_a_flood_of_findings_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(find, "MOST", 3)
+async def test_a_flood_of_findings_is_counted(tmp_path: Path) -> None:
     rows = [change(f"/tmp/{number}", mode="0755") for number in range(10)]
-    result = await found(await write_evidence(tmp_path / "bundle", rows))
+    result = await found(await write_evidence(tmp_path / "bundle", rows), most=3)
     assert len(result.findings) == 3
     assert result.totals["web", Rule.NEW_EXECUTABLE] == 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -230,3 +231,48 @@ def test_the_home_and_the_list_are_bounded() -> None:
     assert "d-15" not in words(view)
     assert "c-19" in words(list_message(many, "en").blocks)
     assert "c-20" not in words(list_message(many, "en").blocks)
+
+
+HOSTILE = "2 programs run that are not in the image: <!channel> *x* `y` \u202e\x1b[2J&" + "z" * 99
+FINDINGS: dict[str, Any] = {
+    "total": 9,
+    "bySeverity": {"high": 4, "medium": 3, "low": 2},
+    "first": [
+        {"rule": "r" * 63, "severity": severity, "container": container, "message": HOSTILE}
+        for severity, container in (("High", "app"), ("Medium", ""), ("Low", "a" * 63))
+    ],
+    "notLookedAt": 2,
+}
+FOUND = {"phase": "Complete", "attempt": 1, "conditions": [CAPTURED], "findings": FINDINGS}
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (
+            "en",
+            ["Findings: 9 (4 high, 3 medium, 2 low)", "high · app: 2 programs", "node: ", ": 2."],
+        ),
+        ("de", ["Funde: 9 (4 schwer, 3 mittel, 2 leicht)", "schwer · app: 2 p", "Node: ", ": 2."]),
+    ],
+)
+def test_message_and_thread_show_the_first_findings(language: str, said: list[str]) -> None:
+    one = checkpoint(**FOUND)
+    for message in (
+        root_message(one, MessageOptions("west", language), NOW),
+        milestone_message(one, "complete", language),
+    ):
+        assert message_problems(message.blocks) == []
+        shown = words(message.blocks)
+        assert all(text in shown for text in said), shown
+        assert "\u202e" not in shown and "\x1b" not in shown and "`" not in shown
+        assert '"mrkdwn"' not in json.dumps(message.blocks[2:])
+    posted = milestone_message(one, "complete", language).payload()["text"]
+    assert said[0] in posted and "&lt;!channel&gt;" in posted and "<!" not in posted
+
+
+def test_that_nothing_was_found_is_said_and_that_nobody_looked_is_not() -> None:
+    nothing = milestone_message(checkpoint(**FOUND | {"findings": {}}), "complete", "en")
+    assert "Findings: none in what the operator looked at" in words(nothing.blocks)
+    silent = milestone_message(checkpoint(**FOUND | {"findings": None}), "complete", "en")
+    assert "inding" not in words(silent.blocks)

@@ -1,0 +1,97 @@
+"""The rules' look at the rows of one container, wherever those were read from, and what they found.
+
+No I/O: `find` reads a bundle's documents as streams, the operator holds small ones in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.readers.findings import changes, processes
+from forensics_core.readers.findings.documents import Row, number, text
+from forensics_core.readers.findings.finding import Finding, Rule
+
+MOST = 500
+"""Findings of one rule in one container that are kept; all are counted."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the rules found, and what they could not look at."""
+
+    findings: list[Finding] = field(default_factory=list)
+    """Those to look at first in front."""
+    totals: Counter[tuple[str, Rule]] = field(default_factory=Counter)
+    """How many there are, by container and rule."""
+    not_looked_at: list[str] = field(default_factory=list)
+    """What could not be read, each with its reason: there the rules say nothing."""
+    not_genuine: bool = False
+    """Whether something was not what the manifest says."""
+    most: int = field(default=MOST, kw_only=True)
+    """Of one rule in one container that are kept."""
+
+    def add(self, finding: Finding) -> None:
+        """Keep a finding, if there are not too many of its kind."""
+        kind = finding.container, finding.rule
+        self.totals[kind] += 1
+        if self.totals[kind] <= self.most:
+            self.findings.append(finding)
+
+    def missed(self, error: ForensicsError) -> None:
+        """Note what could not be looked at."""
+        self.not_genuine = self.not_genuine or isinstance(error, VerificationError)
+        self.not_looked_at.append(error.message)
+
+
+class ContainerRules:
+    """The rules, and what they have to remember of one container from row to row.
+
+    Changes come first: whether a program is in the image shows there.
+    """
+
+    def __init__(self, container: str, found: Findings) -> None:
+        self._container = container
+        self._found = found
+        self._added: set[str] = set()
+        """Executables that the image does not have so."""
+        self._secrets: set[str] = set()
+
+    def look_at_change(self, row: Row, artifact: str) -> None:
+        """Look at a row of `diff.json`."""
+        path = text(row.get("path"))
+        for rule, detail in changes.look(row):
+            self._found.add(Finding(rule, self._container, path, detail, artifact, path))
+            if rule in {Rule.NEW_EXECUTABLE, Rule.PROGRAM_CHANGED}:
+                self._added.add(path)
+
+    def look_at_process(self, row: Row, artifact: str) -> None:
+        """Look at a row of `processes.json`."""
+        pid = number(row.get("pid"))
+        for rule, detail in processes.look_at_process(row, self._added):
+            if rule is Rule.SECRET:
+                if detail in self._secrets:
+                    continue  # a child has what its parent had
+                self._secrets.add(detail)
+            subject = f"process {pid} {text(row.get('comm'))}"
+            self._found.add(Finding(rule, self._container, subject, detail, artifact, pid=pid))
+
+    def look_at_namespace(self, row: Row, artifact: str, declared: set[int] | None) -> None:
+        """Look at a network namespace of `network.json`; `declared` as `exposed_ports` has it."""
+        for seen in processes.look_at_sockets(row, declared):
+            self._found.add(Finding(container=self._container, artifact=artifact, **seen))
+
+
+def exposed_ports(inspect: Any, of_the_pod: set[int]) -> set[int] | None:
+    """Return the ports that image or pod declare; None where neither declares any.
+
+    `inspect` is what the runtime said of the container, of whatever type.
+    """
+    config = inspect.get("Config") if isinstance(inspect, dict) else None
+    ports = config.get("ExposedPorts") if isinstance(config, dict) else None
+    if not isinstance(ports, dict):
+        return of_the_pod or None
+    told = {each.partition("/")[0][:5] for each in ports}
+    return of_the_pod | {int(port) for port in told if port.isdecimal()}

@@ -1,0 +1,105 @@
+"""The rules over documents that are in memory: no archive is opened, and nothing is waited for.
+
+For whoever must not spend more than a moment, the operator above all. It sees what changed, what
+runs and who talks to whom; what is written in the container's files (`/etc/passwd`) it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from forensics_core._internal import strict_json
+from forensics_core._internal.flaws import Flaws
+from forensics_core.bundle.layout import container_file
+from forensics_core.errors import ForensicsError, VerificationError
+from forensics_core.readers.context import POD, declared_ports, parse_pod
+from forensics_core.readers.findings.documents import Row, rows_in
+from forensics_core.readers.findings.look import ContainerRules, Findings, exposed_ports
+from forensics_core.readers.findings.node import KERNEL, look_at_kernel
+
+FILES = ("diff.json", "processes.json", "network.json", "inspect.json")
+"""The documents of a container that rules look into."""
+OF_THE_POD = (KERNEL, POD)
+"""Those that are of no container."""
+
+
+def find_in(
+    documents: Mapping[str, bytes], containers: Sequence[str], tick: Callable[[], None]
+) -> Findings:
+    """Let the rules look at verified documents, by their names in the bundle.
+
+    `tick` is called for each row: what it raises ends the look. What cannot be read is noted.
+    Blocks: run it in a thread.
+    """
+    found = Findings()
+    ports = _of_the_pod(documents, found)
+    for container in containers:
+        look = _SmallLook(documents, container, found, tick)
+        for part in (look.at_changes, look.at_processes, lambda it=look: it.at_sockets(ports)):
+            try:
+                part()
+            except ForensicsError as error:
+                found.missed(error)
+    found.findings.sort(key=lambda finding: finding.order)
+    return found
+
+
+def _of_the_pod(documents: Mapping[str, bytes], found: Findings) -> set[int]:
+    """Look at what is of no container; return the ports that the pod's specification declares."""
+    ports = set[int]()
+    try:
+        if KERNEL in documents:
+            for finding in look_at_kernel(_document(documents, KERNEL)):
+                found.add(finding)
+        if POD in documents:
+            ports = declared_ports(parse_pod(documents[POD]))
+    except VerificationError as error:
+        found.missed(error)
+    return ports
+
+
+class _SmallLook:
+    def __init__(
+        self,
+        documents: Mapping[str, bytes],
+        container: str,
+        found: Findings,
+        tick: Callable[[], None],
+    ) -> None:
+        self._documents = documents
+        self._container = container
+        self._rules = ContainerRules(container, found)
+        self._tick = tick
+
+    def at_changes(self) -> None:
+        for row, name in self._rows("diff.json"):
+            self._rules.look_at_change(row, name)
+
+    def at_processes(self) -> None:
+        for row, name in self._rows("processes.json"):
+            self._rules.look_at_process(row, name)
+
+    def at_sockets(self, of_the_pod: set[int]) -> None:
+        inspect = container_file(self._container, "inspect.json")
+        told = _document(self._documents, inspect) if inspect in self._documents else None
+        declared = exposed_ports(told, of_the_pod)
+        for row, name in self._rows("network.json"):
+            self._rules.look_at_namespace(row, name, declared)
+
+    def _rows(self, file: str) -> Iterator[tuple[Row, str]]:
+        name = container_file(self._container, file)
+        if name not in self._documents:
+            raise ForensicsError(f"{name} was not captured, or is not small")
+        flaws = Flaws(name, "is not written as a collector does")
+        for row in rows_in(self._documents[name], flaws):
+            self._tick()
+            yield row, name
+        flaws.check()
+
+
+def _document(documents: Mapping[str, bytes], name: str) -> Any:
+    try:
+        return strict_json.loads_document(documents[name])
+    except ValueError as error:
+        raise VerificationError(f"{name} is no JSON: {error}") from error
