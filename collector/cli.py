@@ -76,6 +76,7 @@ class _GivenOptions(TypedDict):
     deleted_budget: int
     pause: bool
     freeze: bool
+    record: int
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -142,6 +143,13 @@ class _GivenOptions(TypedDict):
     default=True,
     show_default=True,
     help="With memory: hold each process still while it is read, for 2 s at most.",
+)
+@click.option(
+    "--record",
+    type=click.IntRange(0, 86400),
+    default=0,
+    metavar="SECONDS",
+    help="Record execs, writes, connections, packets: so long, or as the capture takes.",
 )
 @click.option(
     "--runtime-endpoint",
@@ -226,6 +234,7 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         deadline=given["deadline"],
         pause=given["pause"],
         freeze=given["freeze"],
+        record=given["record"],
         rate=rate,
         volumes=given["volumes"],
         deleted_budget=given["deleted_budget"],
