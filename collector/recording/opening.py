@@ -23,7 +23,7 @@ from collector.recording.limits import Limits
 from collector.recording.members import Members
 from collector.recording.packets import Packets
 from collector.recording.proc_events import ProcEvents
-from collector.recording.sockets import SocketWatch, open_diag
+from collector.recording.sockets import Notices, SocketWatch, open_diag
 from collector.recording.watch import Watch
 from collector.recording.writes import Writes
 
@@ -50,6 +50,7 @@ class Sources:
             "files": "fanotify" if watch.files else None,
             "processes": "connector" if watch.processes else "polling",
             "sockets": "polling" if watch.sockets else None,
+            "socketEnds": "notices" if any(each.notices for each in watch.sockets) else "polling",
             "interval": watch.interval,
             "packets": self.packets_in,
             "pids": sorted(watch.members.known)[:1024],
@@ -129,7 +130,7 @@ def _open_networks(sources: Sources, limits: Limits, taken: dict[bytes, str], ow
             if space not in seen and len(seen) < MAX_SPACES:
                 seen.add(space)
                 name = readable(space)
-                if sources.attempt(f"network {name}", lambda p=process: _go_into(p)):  # type: ignore[misc]
+                if sources.attempt("network", lambda p=process: _go_into(p)):  # type: ignore[misc]
                     _watch_sockets(sources, limits, name, space == machine)
                     _watch_packets(sources, limits, space, taken, own, space == machine)
 
@@ -140,10 +141,12 @@ def _go_into(process: Process) -> bool:
 
 
 def _watch_sockets(sources: Sources, limits: Limits, name: str, is_machines: bool) -> None:
-    if kernel := sources.attempt(f"sockets of {name}", open_diag):
-        watch = sources.watch
+    if kernel := sources.attempt("sockets", open_diag):
+        watch, notices = sources.watch, sources.attempt("ends of sockets", Notices)
         watch.sockets.append(
-            SocketWatch(kernel, watch.journal, name, is_machines, limits.sockets, limits.interval)
+            SocketWatch(
+                kernel, watch.journal, name, is_machines, limits.sockets, limits.interval, notices
+            )
         )
 
 

@@ -122,7 +122,7 @@ class Watch:
             if source:
                 source.close()
         for sockets in self.sockets:
-            sockets.kernel.close()
+            sockets.close()
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Watch until it is over, then close."""
@@ -137,6 +137,9 @@ class Watch:
         for source in (self.files, self.processes):
             if source:
                 waiting.register(source.descriptor, POLLIN)
+        for each in self.sockets:
+            if each.notices:
+                waiting.register(each.notices.descriptor, POLLIN)
         while not is_over():
             raise_if_abandoned()
             waiting.poll(_WAIT)
@@ -152,6 +155,7 @@ class Watch:
             self._next = now + self.interval
             self._look_around()
         for sockets in self.sockets:
+            self._try(f"ends of sockets of {sockets.space}", sockets.hear)
             if now >= sockets.next:
                 self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
 
