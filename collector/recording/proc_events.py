@@ -17,6 +17,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
@@ -122,7 +123,9 @@ def _await_answer(kernel: socket.socket) -> None:
     """Wait for the kernel's consent: in other namespaces than its first it says nothing."""
     waiting = select.poll()
     waiting.register(kernel, select.POLLIN)
-    while waiting.poll(_SILENCE):
+    until = time.monotonic() + _SILENCE / 1000
+    # What it tells others arrives all the same.
+    while time.monotonic() < until and waiting.poll(_SILENCE):
         what, code = _parts(kernel.recv(_LONGEST))
         if what == _NONE:
             if code:

@@ -35,7 +35,7 @@ _SHOWN = ("protocol", "local", "remote", "state", "uid", "inode")
 _MESSAGE = struct.Struct("=IHHII")
 _BODY = 72
 """Bytes of a notice in front of its attributes."""
-_PROTOCOL = 7
+_PROTOCOL = 10
 _GROUPS = 0b1111
 """TCP and UDP, of both IPs."""
 _BURST = 512

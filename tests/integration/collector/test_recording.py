@@ -309,7 +309,6 @@ JOB = ("unshare", "--pid", "--fork")
             {
                 "recording, packets": "NotPermitted",
                 "recording, processes": "NotPermitted",
-                "recording, ends of sockets": "NotPermitted",
                 "recording, who wrote": "NotVisible",
             },
         ),
