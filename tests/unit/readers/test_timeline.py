@@ -215,7 +215,7 @@ async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
     }
 
 
-RECORDED = [
+RECORDED: list[dict[str, Any]] = [
     {"event": "began", "pids": [7]},
     {"event": "fork", "pid": 8, "parent": 7},
     {"event": "exec", "pid": 8, "parent": 7, "cmdline": ["nc", {"text": "-e\\xff"}]},
