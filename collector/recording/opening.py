@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from collector.documents import readable
@@ -130,7 +131,7 @@ def _open_networks(sources: Sources, limits: Limits, taken: dict[bytes, str], ow
             if space not in seen and len(seen) < MAX_SPACES:
                 seen.add(space)
                 name = readable(space)
-                if sources.attempt("network", lambda p=process: _go_into(p)):  # type: ignore[misc]
+                if sources.attempt("network", partial(_go_into, process)):
                     _watch_sockets(sources, limits, name, space == machine)
                     _watch_packets(sources, limits, space, taken, own, space == machine)
 

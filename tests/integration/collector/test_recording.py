@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterable
@@ -165,6 +166,37 @@ async def test_a_socket_that_a_process_listens_on_is_recorded_with_the_process(
             await docker.exec_detached(container, "sh", "-c", "nc -l -p 4444")
     (opened,) = of(rows(bundle.folder), "socketOpened")
     assert opened["state"] == "LISTEN" and opened["local"]["port"] == 4444 and opened["pids"]
+
+
+async def test_of_the_nodes_own_network_there_are_no_packets_and_only_the_containers_sockets(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image, HostConfig={"NetworkMode": "host"}) as container:
+        capture = await capture_of(runtime, container, bundle)
+        async with recorded([capture], 1.5):
+            with socket.socket() as ours:
+                ours.bind(("127.0.0.1", 0))
+                ours.listen()
+                await docker.exec_detached(container, "nc", "-l", "-p", "14444")
+                await anyio.sleep(1)
+    opened = of(rows(bundle.folder), "socketOpened")
+    assert [row["local"]["port"] for row in opened] == [14444]
+    assert gaps(capture)["recording, packets"] == "NotSupported"
+
+
+async def test_packets_of_a_shared_network_are_recorded_once(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image) as container:
+        first = await capture_of(runtime, container, bundle)
+        second = await capture_of(runtime, container, bundle)
+        second.name = "side"
+        async with recorded([first, second], SECONDS):
+            await docker.exec(container, "true")
+    (packets,) = bundle.folder.rglob(PACKETS)
+    for name in ("web", "side"):
+        begun = rows(bundle.folder / "containers" / name)[0]
+        assert {*begun["packets"].values()} == {str(packets.relative_to(bundle.folder))}
 
 
 async def test_writes_without_end_are_bounded_and_counted(
