@@ -19,6 +19,7 @@ from collector.gaps.standing import standing_gaps
 from collector.holding import Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
+from collector.recording.recorder import recorded
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, Target, WorkOrder
@@ -149,6 +150,10 @@ class Attempt:
 
         The containers stand still meanwhile where the order says so.
         """
+        async with recorded(self.captures, self.order.record):
+            await self._capture_all()
+
+    async def _capture_all(self) -> None:
         running = sum(capture.container.pid is not None for capture in self.captures)
         self.bundle.meter.artifacts_total += node.files(self.order.artifacts, running)
         if not self.order.pause:

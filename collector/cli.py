@@ -13,8 +13,8 @@ import click
 from click.core import ParameterSource
 
 from collector.limits import lower_priorities
+from collector.options import record_option, requestable, size_in_bytes
 from forensics_core._internal.allocator import use_one_arena
-from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import object_lock_options, output_option, owner_option
 from forensics_core.cli.program import Terminated, run
@@ -35,29 +35,6 @@ STOPPED = (
 )
 
 
-def _size(text: str) -> int:
-    """Return bytes; the type of an option."""
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def _requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Hold an option to what a PodCheckpoint may say in its place."""
-    from pydantic import ValidationError
-
-    from forensics_core.api.podcheckpoint import PodCheckpointSpec
-
-    name = str(parameter.name)
-    field = {"encryption": {"kmsKeyId": value}} if name == "kms_key_id" else {name: value}
-    try:
-        PodCheckpointSpec.model_validate({"pod": "any", **field} if value else {"pod": "any"})
-    except ValidationError as error:
-        raise click.BadParameter(error.errors()[0]["msg"]) from error
-    return value
-
-
 class _GivenOptions(TypedDict):
     """What `CaptureOptions` are made of."""
 
@@ -76,6 +53,7 @@ class _GivenOptions(TypedDict):
     deleted_budget: int
     pause: bool
     freeze: bool
+    record: int
 
 
 @click.command(name="collect", short_help="Capture containers of this host.")
@@ -106,19 +84,19 @@ class _GivenOptions(TypedDict):
 @click.option(
     "--reason",
     default="",
-    callback=_requestable,
+    callback=requestable,
     help="Why it is captured; goes into the manifest.",
 )
 @click.option(
     "--incident",
     default="",
     metavar="ID",
-    callback=_requestable,
+    callback=requestable,
     help="The incident it belongs to.",
 )
 @object_lock_options
 @click.option(
-    "--kms-key-id", metavar="K", callback=_requestable, help="Encrypt with this key of the KMS."
+    "--kms-key-id", metavar="K", callback=requestable, help="Encrypt with this key of the KMS."
 )
 @owner_option
 @click.option(
@@ -130,7 +108,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--deleted-budget",
-    type=_size,
+    type=size_in_bytes,
     default="1GiB",
     show_default=True,
     metavar="SIZE",
@@ -143,6 +121,7 @@ class _GivenOptions(TypedDict):
     show_default=True,
     help="With memory: hold each process still while it is read, for 2 s at most.",
 )
+@record_option
 @click.option(
     "--runtime-endpoint",
     metavar="URL",
@@ -166,7 +145,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--rate",
-    type=_size,
+    type=size_in_bytes,
     default="0",
     envvar="FORENSICS_RATE",
     metavar="SIZE",
@@ -226,6 +205,7 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         deadline=given["deadline"],
         pause=given["pause"],
         freeze=given["freeze"],
+        record=given["record"],
         rate=rate,
         volumes=given["volumes"],
         deleted_budget=given["deleted_budget"],

@@ -17,6 +17,7 @@ from collector.files.deletedarchive import Plan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
+from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
 from forensics_core.bundle.layout import container_file
@@ -80,6 +81,8 @@ class ContainerCapture:
     """With which digests of secrets are made: of all containers the same."""
     freeze: bool = True
     """Whether a process is held still while its memory is read."""
+    writes: Writes | None = None
+    """Which of its files are written meanwhile, where that is recorded."""
     namespaces: dict[bytes, list[int]] = field(default_factory=dict)
     """Its network namespaces, once they were looked for, with the processes that are in each."""
 

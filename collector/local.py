@@ -67,6 +67,9 @@ class CaptureOptions:
     """Hold running containers still meanwhile, for a minute at most."""
     freeze: bool = True
     """Hold each process still while its memory is read, for two seconds at most."""
+    record: int = 0
+    """Seconds for which at least it is recorded what the containers do: as long as the capture
+    takes, or longer. 0 is not at all."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -138,6 +141,7 @@ async def make_order(
         deleted_budget=options.deleted_budget,
         volumes=tuple(options.volumes),
         freeze=options.freeze,
+        record=options.record,
     )
 
 

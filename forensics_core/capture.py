@@ -46,6 +46,7 @@ async def capture_container(
     reason: str = "",
     pause: bool = False,
     freeze: bool = True,
+    record: int = 0,
     volumes: Sequence[str] = (),
     deleted_budget: int = DELETED_BUDGET,
     deadline: int = 3600,
@@ -62,7 +63,8 @@ async def capture_container(
     volumes and memory. `volumes` are captured with their content though it is secret, or though no
     others were asked for: by name, or by path in the container. Of files that only processes still
     hold, `deleted_budget` bytes of each container are. `pause` holds the containers still, for a
-    minute at most; `freeze` each process while its memory is read, for 2 s at most. `deadline`:
+    minute at most; `freeze` each process while its memory is read, for 2 s at most. For `record`
+    seconds at least, and as long as the capture takes, it is recorded what they do. `deadline`:
     seconds for all of it; what there is by then is kept. `retention` and `encryption` are for S3,
     and `access` says how to reach it where the AWS variables do not. `progress` counts along.
 
@@ -78,6 +80,7 @@ async def capture_container(
         "reason": reason,
         "pause": pause,
         "freeze": freeze,
+        "record": record,
         "volumes": volumes,
         "deleted_budget": deleted_budget,
         "deadline": deadline,

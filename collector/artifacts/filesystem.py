@@ -23,6 +23,7 @@ from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import companions
+from collector.recording.remarks import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP
@@ -86,7 +87,8 @@ async def _from_the_node(capture: ContainerCapture) -> None:
             reading.tar_stderr.notes.flags.add(Flag.REDUCED_FIDELITY)
         await _compare_roots(capture, root)
         kept = _Kept(reading.blocks)
-        await _store(capture, kept.blocks(), "tree", reading.tar_stderr.notes, index)
+        blocks = noting_writes(capture, reading.tar_stderr.notes, kept.blocks())
+        await _store(capture, blocks, "tree", reading.tar_stderr.notes, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
         capture.record_gap(f"{NAME}, its rest", "SourceFailed", kept.failure)

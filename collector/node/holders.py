@@ -41,10 +41,12 @@ class Holders:
     """Processes that were not looked at wholly: too many open files, too little time."""
 
 
-def find_holders(first: Iterable[int], links: int = MAX_LINKS, seconds: float = SECONDS) -> Holders:
-    """Look at the open files of these processes, then of all others. It blocks."""
+def find_holders(
+    first: Iterable[int], links: int = MAX_LINKS, seconds: float = SECONDS, *, others: bool = True
+) -> Holders:
+    """Look at the open files of these processes, then of all `others`. It blocks."""
     found, until = Holders(), time.monotonic() + seconds
-    for pid in dict.fromkeys([*first, *pids()]):
+    for pid in dict.fromkeys([*first, *(pids() if others else ())]):
         with suppress(OSError), Process.open(pid) as process:
             room = links if time.monotonic() < until else 0
             names = process.numbers("fd", room + 1)

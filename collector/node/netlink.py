@@ -69,6 +69,10 @@ class Netlink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the socket back."""
         self._kernel.close()
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:

@@ -155,6 +155,8 @@ class WorkOrder(Model):
     by name, or by path in the container."""
     freeze: bool = True
     """Hold each process still, for two seconds at most, while its memory is read."""
+    record: Annotated[int, Field(ge=0, le=86400)] = 0
+    """Seconds for which at least it is recorded what the containers do; 0 is not at all."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""

@@ -62,6 +62,11 @@ UPPER_INDEX = "upper.index.jsonl.zst"
 UPPER_LOOKUP = "upper.lookup.jsonl.zst"
 """As those of the file system."""
 
+RECORDING = "recording.jsonl.zst"
+"""What a container did while it was captured, one line of JSON an event."""
+PACKETS = "packets.pcapng.zst"
+"""The packets of its network namespace meanwhile."""
+
 DELETED_ARCHIVES = ("deleted.tar.zst", "deleted.tar")
 """What the archive of files that only processes still hold can be called; the names in it are those
 of /proc: `1234/exe`."""

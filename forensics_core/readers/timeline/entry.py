@@ -29,6 +29,8 @@ class Source(StrEnum):
     EVENT = "event"
     """Of the cluster."""
     CONTAINER = "container"
+    RECORDING = "recording"
+    """What was seen to happen while the capture ran."""
     CAPTURE = "capture"
     """The capture itself, so that nobody takes its traces for the intruder's."""
 

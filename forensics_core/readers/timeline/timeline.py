@@ -25,6 +25,7 @@ from forensics_core.readers.timeline.entry import SECOND, Entry
 from forensics_core.readers.timeline.files import FileTimes
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 from forensics_core.readers.timeline.ordering import in_order
+from forensics_core.readers.timeline.recording import recorded_entries
 
 _Entries = AsyncGenerator[list[Entry], None]
 
@@ -109,6 +110,7 @@ def _sources(bundle: BundleReader, wanted: Filter, of_files: bool) -> list[_Entr
     found = [_events(bundle)]
     for name in containers_of(bundle, wanted):
         found += [_container(bundle, name), process_entries(bundle, name)]
+        found.append(recorded_entries(bundle, name))
         found += [_files(bundle, name, wanted)] if of_files else []
         found += [log_entries(bundle, artifact) for artifact in log_artifacts(bundle, name)]
     return found

@@ -215,6 +215,49 @@ async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
     }
 
 
+RECORDED: list[dict[str, Any]] = [
+    {"event": "began", "pids": [7]},
+    {"event": "fork", "pid": 8, "parent": 7},
+    {"event": "exec", "pid": 8, "parent": 7, "cmdline": ["nc", {"text": "-e\\xff"}]},
+    {"event": "write", "pid": 8, "path": "/tmp/x", "count": 3},
+    {"event": "closeWrite", "pid": None, "path": {"text": "/a\\xff"}, "outside": True},
+    {
+        "event": "socketOpened",
+        "protocol": "tcp",
+        "local": {"address": "10.0.0.1", "port": 40000},
+        "remote": {"address": "10.0.0.2", "port": 443},
+        "state": "ESTABLISHED",
+    },
+    {"event": "socketClosed", "protocol": 1, "local": None, "remote": [], "state": "CLOSE"},
+    {"event": "exit", "pid": 8, "signal": 9},
+    {"event": ["no", "word"]},
+]
+
+
+async def test_what_was_recorded_is_in_the_timeline(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"time": f"2026-08-01T11:00:0{n}Z", **row}) for n, row in enumerate(RECORDED)
+    ]
+    lines += ["{no json", "[7]", '{"event": "fork", "pid": 1}']
+    data = "\n".join(lines).encode()
+    name = WEB + "recording.jsonl.zst"
+    async with open_destination(str(tmp_path / "case")) as destination:
+        bundle = BundleWriter(destination)
+        spec = ArtifactSpec(name, ArtifactKind.PROCESSES, "web", compression=Compression.ZSTD)
+        await bundle.add(spec, one(data))
+        await bundle.finish(capture())
+    found = [one for one in await entries(tmp_path / "case") if one.source is Source.RECORDING]
+    assert [(row.message, row.path) for row in found] == [
+        ("fork of process 8 (parent 7)", ""),
+        ("exec of process 8 (parent 7): nc -e\\xff", ""),
+        ("/tmp/x written by process 8 (3 times)", "/tmp/x"),
+        ("/a\\xff closed after writing from outside the container", "/a\\xff"),
+        ("socketOpened: tcp 10.0.0.1:40000 to 10.0.0.2:443, ESTABLISHED", ""),
+        ("socketClosed:  ? to ?, CLOSE", ""),
+        ("exit of process 8, with signal 9", ""),
+    ]
+
+
 async def test_times_of_a_cri_runtime_are_nanoseconds(tmp_path: Path) -> None:
     data = json.dumps(CRI).encode()
     folder = await write(tmp_path / "cri", {WEB + "inspect.json": (ArtifactKind.INSPECT, data)})

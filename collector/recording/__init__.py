@@ -1,0 +1,1 @@
+"""What a container does while it is captured: execs, writes, connections, packets."""

@@ -1,0 +1,156 @@
+"""Forks, execs and exits, told by the kernel as they happen: the process connector.
+
+It tells of the whole machine, and only who is in its first namespaces and may administrate its
+network::
+
+    with ProcEvents.open() as kernel:
+        for event in kernel.read():
+            print(event.what, event.pid)
+
+Source: include/uapi/linux/cn_proc.h, connector.h; Documentation/driver-api/connector.rst
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+_CONNECTOR, _GROUP, _CHANNEL = 11, 1, 1
+_NETLINK, _MESSAGE = struct.Struct("=IHHII"), struct.Struct("=IIIIHH")
+_HEAD = struct.Struct("=IIQ")
+"""What happened, on which processor, and when."""
+_RECEIVE_BUFFER_FORCED = 33
+_LISTEN, _NONE = 1, 0
+_ROOM = 1024 * 1024
+"""Bytes that the kernel may queue."""
+_SILENCE = 1000
+"""Milliseconds until the kernel has answered, unless it refuses without a word."""
+_LONGEST = 4096
+"""Bytes that one message may have."""
+_BURST = 512
+"""Messages of one reading."""
+
+
+class What(StrEnum):
+    """What can happen to a process."""
+
+    FORK = "fork"
+    EXEC = "exec"
+    EXIT = "exit"
+    OVERFLOW = "overflow"
+    """Nothing: an unknown number of events is lost."""
+
+
+class ProcEvent(NamedTuple):
+    """One event; of threads only that of the first one is told."""
+
+    what: What
+    pid: int
+    parent: int = 0
+    status: int = 0
+    """At its exit, as `waitpid` has it."""
+
+
+class ProcEvents:
+    """A subscription. Everything raises `OSError`."""
+
+    def __init__(self, kernel: socket.socket) -> None:
+        self._kernel = kernel
+
+    @classmethod
+    def open(cls) -> Self:
+        """Subscribe. Raises `PermissionError` where the kernel does not tell this process."""
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        kernel = socket.socket(socket.AF_NETLINK, kind, _CONNECTOR)
+        try:
+            with suppress(OSError):
+                kernel.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCED, _ROOM)
+            kernel.bind((0, _GROUP))
+            kernel.send(_request(_LISTEN))
+            _await_answer(kernel)
+        except BaseException:
+            kernel.close()
+            raise
+        return cls(kernel)
+
+    @property
+    def descriptor(self) -> int:
+        """Readable once there are events."""
+        return self._kernel.fileno()
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._kernel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self) -> Iterator[ProcEvent]:
+        """Yield what is queued, some messages of it; nothing where there is nothing."""
+        for _ in range(_BURST):
+            try:
+                data, sender = self._kernel.recvfrom(_LONGEST)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                yield ProcEvent(What.OVERFLOW, 0)
+            else:
+                # Only the kernel is believed: its port is 0.
+                if not sender[0] and (event := _event(data)):
+                    yield event
+
+
+def _request(operation: int) -> bytes:
+    body = struct.pack("=I", operation)
+    message = _MESSAGE.pack(_GROUP, _CHANNEL, 0, 0, len(body), 0) + body
+    return _NETLINK.pack(_NETLINK.size + len(message), 3, 0, 0, os.getpid()) + message
+
+
+def _await_answer(kernel: socket.socket) -> None:
+    """Wait for the kernel's consent: in other namespaces than its first it says nothing."""
+    waiting = select.poll()
+    waiting.register(kernel, select.POLLIN)
+    until = time.monotonic() + _SILENCE / 1000
+    # What it tells others arrives all the same.
+    while time.monotonic() < until and waiting.poll(_SILENCE):
+        what, code = _parts(kernel.recv(_LONGEST))
+        if what == _NONE:
+            if code:
+                raise OSError(code, f"The process connector refuses: {os.strerror(code)}")
+            return
+    raise PermissionError(errno.EPERM, "The process connector does not tell this process")
+
+
+def _parts(data: bytes) -> tuple[int, int]:
+    start = _NETLINK.size + _MESSAGE.size
+    what, _, _ = _HEAD.unpack_from(data, start)
+    return what, struct.unpack_from("=I", data, start + _HEAD.size)[0]
+
+
+def _event(data: bytes) -> ProcEvent | None:
+    start = _NETLINK.size + _MESSAGE.size
+    if len(data) < start + _HEAD.size + 16:
+        return None
+    what, _, _ = _HEAD.unpack_from(data, start)
+    thread, process, third, fourth = struct.unpack_from("=IIII", data, start + _HEAD.size)
+    match what:
+        case 0x1 if third == fourth:
+            return ProcEvent(What.FORK, fourth, process)
+        case 0x2:
+            return ProcEvent(What.EXEC, process)
+        case 0x80000000 if thread == process:
+            return ProcEvent(What.EXIT, process, status=third)
+    return None

@@ -1,0 +1,92 @@
+"""A source that fails, or loses events, is told, and the others go on."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.recording.fanotify import Fanotify
+from collector.recording.journal import Journal
+from collector.recording.limits import Limits
+from collector.recording.members import Members
+from collector.recording.remarks import WRITTEN, noting_writes
+from collector.recording.watch import Watch
+from collector.recording.writes import Writes
+from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import SourceNotes
+from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.test_processes import capture_for
+from tests.unit.collector.node.test_deletedfiles import holding
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")
+
+
+@contextmanager
+def watching(pid: int, *masks: int) -> Iterator[Watch]:
+    """Watch a process whose files are told of by a pipe, which has these events."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for mask in masks:
+        os.write(writing, struct.pack("=IBBHQii", 24, 3, 0, 24, mask, -1, 0))
+    journal = Journal(Limits())
+    try:
+        yield Watch(Members(pid, ""), journal, Writes(10), 60.0, files=Fanotify(reading))
+    finally:
+        os.close(writing)
+
+
+def test_a_full_queue_of_the_kernel_is_noted_with_its_time(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid, watching(pid, 0x4000) as watch:
+        watch.run(lambda: True)
+        assert watch.journal.unknown == {"files": 1}
+        assert len(watch.writes.missed) == 1 and not watch.failures
+
+
+def test_mounts_that_cannot_be_watched_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid, watching(pid) as watch:
+        watch.mark()
+        assert b"/" in watch.unmarked
+        watch.run(lambda: True)
+    assert not watch.failures
+
+
+def test_a_source_that_fails_is_not_asked_again(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid, watching(pid) as watch:
+        assert watch.files
+        kept = os.open(tmp_path, os.O_PATH | os.O_CLOEXEC)
+        os.dup2(kept, watch.files.descriptor)
+        os.close(kept)
+        rounds = iter([False, False, True])
+        watch.run(lambda: next(rounds))
+    assert list(watch.failures) == ["files"]
+
+
+async def _blocks(event: threading.Event) -> AsyncIterator[bytes]:
+    yield b"archive"
+    event.set()
+
+
+async def test_names_that_were_lost_while_an_archive_was_read_are_a_gap(tmp_path: Path) -> None:
+    capture, notes = capture_for(Bundle(tmp_path)), SourceNotes()
+    capture.writes = Writes(0)
+    notes.remark("./told", "file changed as we read it")
+    event = threading.Event()
+    async for _ in noting_writes(capture, notes, _blocks(event)):
+        capture.writes.add(b"/lost", time.monotonic())
+        capture.writes.close()
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("names of files written while read", "ChangedWhileRead")
+    assert not gap.requested and not notes.flags and WRITTEN not in str(notes.remarks)
+    assert event.is_set() and Flag.TRUNCATED not in notes.flags
+
+
+async def test_an_archive_without_a_recording_has_no_remarks(tmp_path: Path) -> None:
+    notes = SourceNotes()
+    blocks = noting_writes(capture_for(Bundle(tmp_path)), notes, _blocks(threading.Event()))
+    assert [block async for block in blocks] == [b"archive"] and not notes.remarks
