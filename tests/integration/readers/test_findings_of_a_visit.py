@@ -10,8 +10,9 @@ import pytest
 
 from collector.local import CaptureOptions, capture_container
 from forensics_core.bundle.reader import open_bundle
-from forensics_core.readers.findings.find import Findings, find
+from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.findings.look import Findings
 from lab.clean import Clean, clean_container
 from lab.docker import Engine
 
