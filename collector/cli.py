@@ -74,6 +74,7 @@ class _GivenOptions(TypedDict):
     deadline: int
     volumes: tuple[str, ...]
     deleted_budget: int
+    layer_seconds: float | None
     pause: bool
     freeze: bool
 
@@ -135,6 +136,12 @@ class _GivenOptions(TypedDict):
     show_default=True,
     metavar="SIZE",
     help="Of files that only processes still hold, so much of each container.",
+)
+@click.option(
+    "--layer-seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Compare the image's layers with its digests for so long.  [default: 2 s or more]",
 )
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
@@ -229,6 +236,7 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         rate=rate,
         volumes=given["volumes"],
         deleted_budget=given["deleted_budget"],
+        layer_seconds=given["layer_seconds"],
     )
 
 

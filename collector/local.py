@@ -67,6 +67,9 @@ class CaptureOptions:
     """Hold running containers still meanwhile, for a minute at most."""
     freeze: bool = True
     """Hold each process still while its memory is read, for two seconds at most."""
+    layer_seconds: float | None = None
+    """For how long the images' layers are compared with what the images promise; 0 is not at all,
+    None a part of the time that the capture took."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -138,6 +141,7 @@ async def make_order(
         deleted_budget=options.deleted_budget,
         volumes=tuple(options.volumes),
         freeze=options.freeze,
+        layer_seconds=options.layer_seconds,
     )
 
 

@@ -59,7 +59,7 @@ class Blob:
                 yield from _unpacked(source)
             except (zlib.error, zstandard.ZstdError) as error:
                 damage = f"it cannot be decompressed: {error}"
-            # What follows the archive counts as well, and who gives up reading waits for none of it.
+            # What follows the archive counts as well; who gives up reading waits for none of it.
             for _ in source.blocks():
                 yield b""
             self._seen = f"sha256:{source.digest.hexdigest()}"

@@ -39,6 +39,9 @@ MAX_PATH = 4096
 PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
+_TOP = b"/"
+"""Stands for the whole layer: the top itself is not compared."""
+
 Steps = Iterator[int]
 """Bytes that each piece of work has read."""
 
@@ -89,7 +92,7 @@ class LayerCheck:
         self._fail(reason, message)
 
     def _fail(self, reason: str, message: str) -> None:
-        self.result, self.reason, self.message = UNPROVEN, reason, message
+        self.reason, self.message = reason, message
 
     def _steps(self, source: Source, folder: int, places: Places) -> Steps:
         hashing = Hashing(until=self.until)
@@ -168,19 +171,20 @@ class LayerCheck:
                 self._found[path] = difference
 
     def _search(self, source: Source, folder: int, found: str) -> Steps:
-        """Look for the files whose content makes the archive another one."""
-        named = 0
+        """Look for the files whose content makes the archive another one.
+
+        That it is another one is known already. Which file it is may not be found: a checksum of
+        64 bits can be forged, and there may be no time.
+        """
+        self.result = DIFFERS
+        both = {"image": self.layer.diff_id, "node": found}
+        self._note(_TOP, {"difference": "content", "diffId": both})
         for path in source.suspects(folder):
             if path:
-                named += 1
-                path = plain_path(b"/" + path)
-                known = self._found.get(path, {})
-                self._note(path, {**known, "difference": "content"})
+                self._note(_TOP, None)
+                path = plain_path(path)
+                self._note(path, {**self._found.get(path, {}), "difference": "content"})
             yield 0
-        if not named:
-            # Which of them it is was not found: a checksum of 64 bits can be forged.
-            both = {"image": self.layer.diff_id, "node": found}
-            self._note(b"/", {"difference": "content", "diffId": both})
 
     def _extras(self, folder: int) -> Steps:
         if self._expected.full:

@@ -155,6 +155,9 @@ class WorkOrder(Model):
     by name, or by path in the container."""
     freeze: bool = True
     """Hold each process still, for two seconds at most, while its memory is read."""
+    layer_seconds: Annotated[float, Field(ge=0)] | None = None
+    """For how long the image's layers are compared with what the image promises, of all containers
+    together; 0 is not at all, None a part of the time that the capture took."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""
