@@ -158,6 +158,8 @@ class LayerCheck:
                 else:
                     difference = step
             self._note(plain_path(member.path), difference)
+            if path and check.places.detour:
+                self._expected.add(check.places.detour + path[path.rindex(b"/") :])
         self._waiting.clear()
 
     def _note(self, path: bytes, difference: Difference | None) -> None:
@@ -183,7 +185,9 @@ class LayerCheck:
             if path:
                 self._note(_TOP, None)
                 path = plain_path(path)
-                self._note(path, {**self._found.get(path, {}), "difference": "content"})
+                known = self._found.get(path, {})
+                if known.get("difference", "metadata") == "metadata":
+                    self._note(path, {**known, "difference": "content"})
             yield 0
 
     def _extras(self, folder: int) -> Steps:

@@ -38,6 +38,8 @@ class Places:
     folder: int
     _parent: bytes | None = None
     _place: int = -1
+    detour: bytes = field(default=b"", init=False)
+    """Where the directory of the last one really is, if its path leads over a link."""
 
     def open(self, path: bytes) -> int:
         """Open what lies at an absolute path. Raises `OSError`."""
@@ -53,13 +55,15 @@ class Places:
             return open_strictly(self.folder, parent, FOLDER)
         except OSError:
             # Unpacked through a link, which leads to where it did then only within the layer.
-            return open_in_root(self.folder, parent, FOLDER)
+            place = open_in_root(self.folder, parent, FOLDER)
+            self.detour = _path(place).removeprefix(_path(self.folder))
+            return place
 
     def close(self) -> None:
         """Close the directory of the last one."""
         if self._place >= 0:
             os.close(self._place)
-        self._parent, self._place = None, -1
+        self._parent, self._place, self.detour = None, -1, b""
 
 
 @dataclass(slots=True)
@@ -199,6 +203,10 @@ class MemberCheck:
             pass
         target = _text(member.target)
         return {"link": {"image": f"another name of {target}", "node": "a file of its own"}}
+
+
+def _path(place: int) -> bytes:
+    return os.readlink(f"/proc/self/fd/{place}".encode())
 
 
 def _granted(value: bytes | None) -> str | None:

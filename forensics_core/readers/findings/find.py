@@ -14,7 +14,7 @@ from typing import Any
 
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
-from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.layout import LAYERS, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.context import declared_ports, load_pod
@@ -22,6 +22,7 @@ from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes, processes
 from forensics_core.readers.findings.documents import Row, number, rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
+from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 
 MOST = 500
@@ -61,7 +62,8 @@ async def find(bundle: BundleReader) -> Findings:
     ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
         look = _Look(bundle, container, found, ports)
-        for part in (look.at_changes, look.at_users, look.at_processes, look.at_sockets):
+        parts = (look.at_changes, look.at_layers, look.at_users, look.at_processes, look.at_sockets)
+        for part in parts:
             try:
                 await part()
             except ForensicsError as error:
@@ -111,6 +113,17 @@ class _Look:
             self._found.add(Finding(rule, self._container, path, detail, name, path))
             if rule in {Rule.NEW_EXECUTABLE, Rule.PROGRAM_CHANGED}:
                 self._added.add(path)
+
+    async def at_layers(self) -> None:
+        """Read what the image's layers on the node were found to be, where that was captured."""
+        name = container_file(self._container, LAYERS)
+        async with aclosing(rows(self._bundle, name)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    for path, detail in look_at_layer(row):
+                        subject = path or f"layer {text(row.get('diffId'))[:80]}"
+                        rule = Rule.LAYER_DIFFERS
+                        self._found.add(Finding(rule, self._container, subject, detail, name, path))
 
     async def at_users(self) -> None:
         """Read /etc/passwd: who has the number 0 beside root."""
