@@ -27,7 +27,7 @@ from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import LAYERS
-from forensics_core.errors import ForensicsError
+from forensics_core.errors import ContainerGone, ForensicsError
 
 METHOD = "layer-digests"
 SHARE, LEAST, MOST = 0.2, 2.0, 30.0
@@ -84,6 +84,8 @@ class _Work:
             _lack(capture, "Hung", f"The runtime said nothing of the image for {OPENING:g} s")
         except Unavailable as why:
             _lack(capture, why.reason, str(why))
+        except ContainerGone as error:
+            _lack(capture, "Gone", f"The image was removed, or the container: {error}")
         except (ForensicsError, OSError) as error:
             _lack(capture, "Unreadable", str(error))
         else:

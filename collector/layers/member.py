@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from posixpath import normpath
 from typing import Any
 
@@ -206,7 +207,7 @@ class MemberCheck:
 
 
 def _path(place: int) -> bytes:
-    return os.readlink(f"/proc/self/fd/{place}".encode())
+    return os.fsencode(Path(f"/proc/self/fd/{place}").readlink())
 
 
 def _granted(value: bytes | None) -> str | None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import json
 import os
 import secrets
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from anyio import to_thread
 
+from collector.artifacts import layers
 from collector.layers.blob import Blob
 from collector.layers.promised import ImageLayers
 from collector.layers.tarsplit import TarSplit
@@ -199,3 +206,117 @@ async def test_what_there_was_no_time_for_is_unproven(place: Place, bundle: Bund
         rows = await place.capture(container, bundle, layer_seconds=1e-9)
     assert {(row["result"], row["reason"]) for row in rows} == {("unproven", "Deadline")}
     assert bundle.gaps() == {"image layers": "Deadline"}
+
+
+async def test_an_image_of_packed_blobs(
+    containerd: Containerd,
+    use_env: Callable[[Mapping[str, str]], None],
+    tmp_path: Path,
+    bundle: Bundle,
+) -> None:
+    """As registries have them: the lowest layer in gzip, the other one in zstd."""
+    use_env(containerd.env)
+    base = await to_thread.run_sync(busybox_rootfs, tmp_path / "base")
+    (base / ".unique").write_text(secrets.token_hex(8))
+    second = await to_thread.run_sync(second_layer, tmp_path / "second")
+    name = f"lab.local/packed:{secrets.token_hex(4)}"
+    archive = tmp_path / "image.tar"
+    await to_thread.run_sync(write_image, archive, [base, second], name, containerd.run_id)
+    await to_thread.run_sync(pack_blobs, archive, tmp_path / "oci.tar", name)
+    await containerd.ctr("images", "import", str(tmp_path / "oci.tar"))
+    place = Place("containerd", containerd, name)
+    async with containerd.container(name) as container:
+        folder = await place.folder(container, 1)
+        (folder / "usr/local/bin/tool").write_text("#!/bin/sh\nexit 1\n")
+        rows = await place.capture(container, bundle)
+    assert rows[0]["result"] == "proven"
+    assert differences(rows[1]) == {
+        "/usr/local/bin/tool": "content",
+        "/usr/local/bin/twin": "metadata",
+    } or differences(rows[1]) == {"/usr/local/bin/tool": "content"}
+
+
+def pack_blobs(archive: Path, target: Path, name: str) -> None:
+    """Make an OCI layout of what `docker save` writes, with its layers compressed."""
+    with tarfile.open(archive) as saved, tarfile.open(target, "w") as layout:
+
+        def read(member: str) -> bytes:
+            file = saved.extractfile(member)
+            assert file
+            return file.read()
+
+        def put(data: bytes, media_type: str) -> dict[str, Any]:
+            digest = hashlib.sha256(data).hexdigest()
+            add(f"blobs/sha256/{digest}", data)
+            return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+
+        def add(path: str, data: bytes) -> None:
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            layout.addfile(member, io.BytesIO(data))
+
+        oci = "application/vnd.oci.image"
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": f"{oci}.manifest.v1+json",
+            "config": put(read("config.json"), f"{oci}.config.v1+json"),
+            "layers": [
+                put(gzip.compress(read("0.tar")), f"{oci}.layer.v1.tar+gzip"),
+                put(zstandard.ZstdCompressor().compress(read("1.tar")), f"{oci}.layer.v1.tar+zstd"),
+            ],
+        }
+        row = put(json.dumps(manifest).encode(), f"{oci}.manifest.v1+json")
+        row["annotations"] = {"io.containerd.image.name": name}
+        add("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        add("index.json", json.dumps({"schemaVersion": 2, "manifests": [row]}).encode())
+
+
+async def test_an_image_that_was_removed(
+    containerd: Containerd,
+    use_env: Callable[[Mapping[str, str]], None],
+    tmp_path: Path,
+    bundle: Bundle,
+) -> None:
+    use_env(containerd.env)
+    base = await to_thread.run_sync(busybox_rootfs, tmp_path / "base")
+    (base / ".unique").write_text(secrets.token_hex(8))
+    name = await containerd.import_image(base)
+    place = Place("containerd", containerd, name)
+    async with containerd.container(name) as container:
+        listed = [line.split()[0] for line in (await containerd.ctr("images", "ls")).splitlines()]
+        config = (await place.layers(container)).image
+        await containerd.ctr("images", "rm", "--sync", name, *({config} & {*listed}))
+        with pytest.raises(ValueError, match="not enough values"):
+            await place.capture(container, bundle)
+    assert bundle.gaps()["image layers"] in {"Gone", "NotFound"}
+
+
+async def test_layers_that_containers_share_are_read_once(
+    docker: Engine, use_env: Callable[[Mapping[str, str]], None], tmp_path: Path, bundle: Bundle
+) -> None:
+    use_env(docker.env)
+    base = await to_thread.run_sync(busybox_rootfs, tmp_path / "base")
+    (base / ".unique").write_text(secrets.token_hex(8))
+    image = await docker.import_image(base)
+    async with docker.container(image) as one, docker.container(image) as other:
+        await capture_container(
+            f"docker://{one}",
+            f"docker://{other}",
+            to=f"file://{bundle.folder.parent}",
+            options=CaptureOptions(
+                [ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="", layer_seconds=60
+            ),
+        )
+    documents = [json.loads(each.read_bytes()) for each in bundle.folder.rglob("layers.json")]
+    first, second = (
+        [row for row in document["layers"] if row["diffId"]] for document in documents
+    )
+    assert first == second and first[0]["result"] == "proven"
+    kinds = {each.kind for each in bundle.capture.artifacts if each.name.endswith("layers.json")}
+    assert kinds == {ArtifactKind.FILESYSTEM}
+
+
+def test_the_time_for_layers_is_a_part_of_the_captures() -> None:
+    told = [layers.seconds_for(None, elapsed) for elapsed in (0, 50, 3000)]
+    assert told == [2.0, 10.0, 30.0]
+    assert layers.seconds_for(0, 50) == 0
