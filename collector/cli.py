@@ -14,9 +14,8 @@ from click.core import ParameterSource
 
 from collector.limits import lower_priorities
 from forensics_core._internal.allocator import use_one_arena
-from forensics_core._internal.units import parse_size
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import object_lock_options, output_option, owner_option
+from forensics_core.cli.options import object_lock_options, output_option, owner_option, size_type
 from forensics_core.cli.program import Terminated, run
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import clean_message, counted, print_json, print_text, size
@@ -33,14 +32,6 @@ STOPPED = (
     "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
     "Capture again."
 )
-
-
-def _size(text: str) -> int:
-    """Return bytes; the type of an option."""
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -131,7 +122,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--deleted-budget",
-    type=_size,
+    type=size_type,
     default="1GiB",
     show_default=True,
     metavar="SIZE",
@@ -173,7 +164,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--rate",
-    type=_size,
+    type=size_type,
     default="0",
     envvar="FORENSICS_RATE",
     metavar="SIZE",

@@ -226,8 +226,7 @@ class DockerRuntime:
     @asynccontextmanager
     async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
         """Open the file system beneath the engine's data folder, or through the process."""
-        place = await self._storage(container)
-        async with view.open_root(container, place, self._machine) as root:
+        async with view.open_root(container, await self._storage(container), self._machine) as root:
             yield root
 
     @asynccontextmanager

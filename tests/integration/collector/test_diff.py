@@ -40,7 +40,7 @@ async def diff_of(
         artifacts=(ArtifactKind.DIFF,),
     )
     await capture(order, runtime, destination or LocalStorage(bundle.folder), stop=stop)
-    (artifact,) = [each for each in bundle.capture.artifacts if each.container]
+    (artifact,) = [each for each in bundle.capture.artifacts if each.name.endswith("diff.json")]
     return artifact
 
 
