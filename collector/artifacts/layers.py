@@ -50,9 +50,15 @@ async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
     wanted = [each for each in captures if _kind(each)]
     if not wanted or not seconds:
         return
-    work = _Work(anyio.current_time() + seconds)
+    if wanted[0].is_over:
+        for capture in wanted:
+            _lack(capture, capture.stop.reason, "The capture ended before they were compared")
+        return
+    work, meter = _Work(anyio.current_time() + seconds), wanted[0].bundle.meter
+    meter.artifacts_total += len(wanted)
     for capture in wanted:
         await work.plan(capture)
+    meter.artifacts_total -= len(wanted) - len(work.images)
     await work.compare()
     for capture, image in work.images:
         await work.store(capture, image)

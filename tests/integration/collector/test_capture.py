@@ -214,8 +214,8 @@ async def test_several_containers_and_no_compression(
     }
     index = {"rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"}
     mounts = {"mounts.json", "mounts.tar", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
-    assert files(bundle) == {"rootfs.tar"} | index | mounts
-    assert (meter.artifacts_done, meter.artifacts_total) == (15, 15)
+    assert files(bundle) == {"rootfs.tar", "layers.json"} | index | mounts
+    assert (meter.artifacts_done, meter.artifacts_total) == (17, 17)
 
 
 async def test_another_containers_bundle_of_that_name_gets_nothing_added(
