@@ -17,7 +17,6 @@ from typing import Any
 
 from anyio import to_thread
 
-from collector.docker.storage import data_root
 from collector.files import view
 from collector.files.overlay import Layers
 from collector.layers.content import ContentStore, ImageContent, parsed
@@ -36,6 +35,7 @@ _PLACEHOLDERS = frozenset(
 )
 """What the engine makes in the directory between image and container."""
 _SNAPSHOTS = re.compile(rb"(/.*)/io\.containerd\.snapshotter\.v1\.[^/]+/snapshots/\d+/fs")
+_OVERLAY2 = re.compile(rb"(/.*)/overlay2/[^/]+/diff")
 _SHIFTED = re.compile(r"/(\d{1,10})\.(\d{1,10})$")
 _CACHE_ID = re.compile(r"[0-9a-z-]{1,100}")
 
@@ -59,10 +59,11 @@ def _promised(container: ContainerInfo, image: bytes, layers: Layers, host: Host
     if snapshot:
         store = ContentStore(host, f"{os.fsdecode(snapshot[1])}/io.containerd.content.v1.content")
         return _of_containerd(store, key, ids, layers)
-    root = data_root(said)
-    if not root or (said.get("GraphDriver") or {}).get("Name") != "overlay2":
+    # Not by the folder of the container's own files, which one that never ran does not have yet.
+    lowest = _OVERLAY2.fullmatch(layers.lower_layers[-1])
+    if not lowest or (said.get("GraphDriver") or {}).get("Name") != "overlay2":
         raise Unavailable("The storage driver keeps nothing of layers", reason="NotSupported")
-    return _of_overlay2(root, key, layers, host)
+    return _of_overlay2(os.fsdecode(lowest[1]), key, layers, host)
 
 
 def _of_containerd(

@@ -59,7 +59,7 @@ def _whole_copy(said: dict[str, Any], driver: str, host: Host) -> Storage:
 
     The engine's API does not say; a file beneath its data folder does.
     """
-    root = data_root(said)
+    root = _data_root(said)
     if not root or driver not in {*_WHOLE, *_MOUNTED}:
         return Storage()
     try:
@@ -73,7 +73,7 @@ def _whole_copy(said: dict[str, Any], driver: str, host: Host) -> Storage:
     return Storage(merged=Path(f"{root}/{driver}/{_MOUNTED[driver].format(key)}"))
 
 
-def data_root(said: dict[str, Any]) -> str:
+def _data_root(said: dict[str, Any]) -> str:
     """Return the engine's data folder: a container's own files lie in `containers/ID` there."""
     for name in ("HostsPath", "HostnamePath", "ResolvConfPath", "LogPath"):
         path = str(said.get(name) or "")

@@ -53,6 +53,7 @@ STILL = {
     "logs/json-file.log",
     "inspect.json",
     "image.json",
+    "layers.json",
 }
 SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; echo again; exec sleep 1000")
 
@@ -101,6 +102,7 @@ async def test_a_running_container(
     assert row.container_id == f"docker://{container}"
     assert {a.method for a in bundle.capture.artifacts if a.container} == {
         "proc",
+        "layer-digests",
         "file",
         "engine-api",
         "tree",

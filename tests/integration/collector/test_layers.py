@@ -53,7 +53,8 @@ class Place:
 
     async def capture(self, container: str, bundle: Bundle, **options: Any) -> list[dict[str, Any]]:
         """Capture; return the rows of the image's own layers, the lowest first."""
-        wanted = {"name": bundle.folder.name, "subpath": "", "layer_seconds": 60} | options
+        wanted: dict[str, Any] = {"name": bundle.folder.name, "subpath": "", "layer_seconds": 60}
+        wanted |= options
         await capture_container(
             f"{self.scheme}://{container}",
             to=f"file://{bundle.folder.parent}",
@@ -308,9 +309,7 @@ async def test_layers_that_containers_share_are_read_once(
             ),
         )
     documents = [json.loads(each.read_bytes()) for each in bundle.folder.rglob("layers.json")]
-    first, second = (
-        [row for row in document["layers"] if row["diffId"]] for document in documents
-    )
+    first, second = ([row for row in document["layers"] if row["diffId"]] for document in documents)
     assert first == second and first[0]["result"] == "proven"
     kinds = {each.kind for each in bundle.capture.artifacts if each.name.endswith("layers.json")}
     assert kinds == {ArtifactKind.FILESYSTEM}

@@ -107,7 +107,7 @@ def test_layers_that_are_not_what_the_image_promises() -> None:
 
 async def test_a_bundle_whose_layers_differ(tmp_path: Path) -> None:
     difference = {"path": "/bin/sh", "difference": "content"}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"diffId": "sha256:1", "result": "differs", "differences": [difference]},
         {"diffId": "sha256:2", "result": "unproven", "reason": "BlobDiffers", "message": "It is x"},
     ]
@@ -152,7 +152,7 @@ async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
 
 
 async def test_processes_that_are_hidden_or_came_from_outside(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         process(7, "/bin/x") | {"hiddenBy": ["listing"], "entered": False},
         process(8, "/bin/sh", "sh", "-i") | {"entered": True, "terminal": "pts/0"},
         process(9, "/bin/id") | {"entered": True, "terminal": None, "hiddenBy": "odd"},

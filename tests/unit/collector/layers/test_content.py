@@ -154,10 +154,7 @@ class Data:
         path.write_bytes(data)
 
     async def layers(self, *folders: Path | str, driver: str = "overlay2") -> ImageLayers:
-        said = {
-            "HostsPath": f"{self.root}/containers/c/hosts",
-            "GraphDriver": {"Name": driver},
-        }
+        said = {"GraphDriver": {"Name": driver}}
         document = json.dumps(said).encode()
         container = ContainerInfo("docker://c", "c", "", self.key, "running", 1, (), document)
         told = {"Id": self.key, "RootFS": {"Layers": [FIRST, SECOND]}}
@@ -205,6 +202,8 @@ async def test_what_docker_says_does_not_fit_the_overlay(data: Data) -> None:
         await data.layers(*data.folders, "/more")
     with pytest.raises(Unavailable, match="keeps nothing of layers"):
         await data.layers(driver="fuse-overlayfs")
+    with pytest.raises(Unavailable, match="keeps nothing of layers"):
+        await data.layers("/elsewhere")
     data.write(f"imagedb/content/{data.key.replace(':', '/')}", b"{}")
     with pytest.raises(Unavailable, match="has the digest"):
         await data.layers()
