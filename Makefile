@@ -18,7 +18,7 @@ export PYTHON
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(UPGRADE)
 
-.PHONY: help demo demo-slack test lint unit bench soak e2e clean install image lock deploy proto
+.PHONY: help demo demo-slack test lint unit bench soak readers e2e clean install image lock deploy proto
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -58,10 +58,15 @@ bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 	@$(BIN)/python -m bench.operator
 	@$(BIN)/python -m bench.slack
 	@$(BIN)/python -m bench.recall
+	@$(BIN)/python -m bench.report
 
 soak: $(INSTALLED) ## Capture again and again, watching for leaks; then attack the reader 100,000 times
 	@$(BIN)/python -m bench.soak
 	FORENSICS_TEST_SWAPS=100000 $(BIN)/pytest -o timeout=600 tests/unit/collector/files/test_safe_open.py
+
+readers: $(INSTALLED) ## Every command of docs/readers.md, with all tools: installs 900 MB into .lab
+	@lab/install.sh readers
+	FORENSICS_TEST_READERS=1 $(BIN)/pytest tests/integration/readers/test_other_tools.py $(PYTEST_ARGS)
 
 e2e: $(PACKAGES) ## The tests against the cluster that KUBECONFIG names
 	@test -n "$$KUBECONFIG" || { echo "KUBECONFIG names no cluster: set it and try again" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""`python -m bench.report`: how long the report takes, how large it is, how soon a browser opens it.
+"""`python -m bench.report`: how long the report takes, how large it is, how soon it opens.
 
 And whether it stays silent: containers of ten kinds in which nobody broke in have no findings.
 """

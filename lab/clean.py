@@ -1,4 +1,4 @@
-"""Containers of ten kinds in which nobody broke in: what runs in production, from Debian's packages.
+"""Containers of ten kinds in which nobody broke in: what runs in production, as Debian has it.
 
 async with clean_container(engine, CLEAN["nginx"], folder) as container: ...
 """
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from anyio import to_thread
 
@@ -69,10 +70,12 @@ CLEAN: dict[str, Clean] = {
         ("nodejs",),
         8080,
     ),
-    "java": Clean("exec /usr/lib/jvm/java-*/bin/rmiregistry", ("default-jre-headless",), 1099),
+    "java": Clean(
+        "exec /usr/lib/jvm/default-java/bin/rmiregistry", ("default-jre-headless",), 1099
+    ),
     "nginx": Clean(
         "exec nginx -g 'daemon off; user app app;'",
-        ("nginx-light",),
+        ("nginx-light", "sed"),
         80,
         setup="ln -sf ../sites-available/default /etc/nginx/sites-enabled/default; "
         "mkdir -p /var/www/html /var/lib/nginx; sed -i 's/^user .*//' /etc/nginx/nginx.conf",
@@ -87,22 +90,24 @@ CLEAN: dict[str, Clean] = {
     ),
     "redis": Clean("cd /srv; exec redis-server --save 1 1", ("redis-server",), 6379),
     "memcached": Clean("exec memcached -u app", ("memcached",), 11211),
-    "php": Clean("cd /srv; exec php -S 0.0.0.0:8000", ("php-cli",), 8000),
+    "php": Clean("cd /srv; exec /usr/bin/php[0-9]* -S 0.0.0.0:8000", ("php-cli",), 8000),
 }
 
 
 @asynccontextmanager
-async def clean_container(engine: Engine, kind: Clean, folder: Path) -> AsyncIterator[str]:
+async def clean_container(
+    engine: Engine, kind: Clean, folder: Path, **options: Any
+) -> AsyncIterator[str]:
     """Run such a container for the block, once it works; `folder` is for its image's files.
 
-    Raises `LabError`.
+    `options` are those of `Engine.create`. Raises `LabError`.
     """
     rootfs = await to_thread.run_sync(_rootfs, kind, folder / "rootfs")
     image = await engine.import_image(rootfs)
     ports: dict[str, object] = {f"{kind.port}/tcp": {}} if kind.port else {}
     command = ("/bin/sh", "-c", kind.command)
-    run = engine.container(image, command, User=kind.user, ExposedPorts=ports)
-    async with run as container:
+    options = {"User": kind.user, "ExposedPorts": ports, **options}
+    async with engine.container(image, command, **options) as container:
         await engine.exec(container, kind.until_ready)
         yield container
 

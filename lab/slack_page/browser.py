@@ -44,6 +44,11 @@ _FIND = """
 (selector, text) => [...document.querySelectorAll(selector)]
   .filter(one => one.checkVisibility() && one.textContent.includes(text)).at(-1)
 """
+_LOADED = """
+new Promise(resolve => {
+  if (document.readyState === "complete") resolve(); else addEventListener("load", resolve);
+})
+"""
 _SHOWN = f"""
 (selector, text) => new Promise(resolve => {{
   const look = () => {{
@@ -83,10 +88,11 @@ class Tab:
         """What the page complained of: exceptions, and what it logs as an error."""
 
     async def open(self, url: str) -> None:
-        """Open a page, and hear its complaints from the first."""
+        """Open a page, hear its complaints from the first, and wait until its scripts ran."""
         for domain in ("Page", "Runtime", "Log"):
             await self._call(f"{domain}.enable")
         await self._call("Page.navigate", {"url": url})
+        await self.js(_LOADED)
 
     async def js(self, expression: str, *arguments: object, within: float = WAIT_SECONDS) -> Any:
         """Return what an expression is, or a function of some arguments returns, as JSON.

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from anyio import to_thread
 
+from forensics_core.bundle.layout import DELETED_FOLDER
 from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
 from forensics_core.readers.digests import DigestTable
 from forensics_core.readers.findings import changes
@@ -120,14 +121,14 @@ class _Comparison:
 
     def remember(self, batch: Sequence[File]) -> None:
         for file in self._wanted(batch):
-            self._healthy.put(file.path, self._fingerprint(file, self._healthy))
+            self._healthy.put(_key(file), self._fingerprint(file, self._healthy))
 
     def compare(self, batch: Sequence[File]) -> None:
         for file in self._wanted(batch):
             mark = self._fingerprint(file, self._suspect)
-            if not self._suspect.add(file.path, mark):
+            if not self._suspect.add(_key(file), mark):
                 continue
-            other = self._healthy.get(file.path)
+            other = self._healthy.get(_key(file))
             if other is None:
                 self._add(file, None, Kind.ONLY)
             elif other != mark and len(self._changed) < self._most_changed:
@@ -140,7 +141,7 @@ class _Comparison:
             changed = self._changed.pop(file.path, None)
             if changed:
                 self._add(changed, file, Kind.DIFFERENT)
-            elif file.path not in self._suspect:
+            elif file.path not in self._suspect and not _is_deleted(file):
                 detail = _described(file)
                 self._found.add(Difference(Area.FILE, Kind.MISSING, _text(file.path), detail))
 
@@ -161,18 +162,32 @@ class _Comparison:
         for file in batch:
             by_runtime = file.path in _MADE_BY_RUNTIMES or file.path.startswith(_KERNEL)
             mounted = file.kind == "directory" and file.path in self._mounted
-            if not by_runtime and not mounted:
+            nameless = _is_deleted(file) and not file.sha256
+            if not by_runtime and not mounted and not nameless:
                 yield file
 
     def _fingerprint(self, file: File, side: DigestTable) -> bytes:
         """Return what tells two files apart. A hard link is what it is another name of: which name
         comes first in an archive is up to whoever wrote it."""
+        if _is_deleted(file):
+            return bytes(_WIDTH)
         if file.kind == "hardlink" and (known := side.get(file.target)):
             return known
         size = file.size if file.kind == "file" else 0
         facts = (file.kind, file.mode, file.uid, file.gid, size, file.sha256, file.target)
         data = repr((facts, file.device, file.xattrs)).encode(errors="surrogatepass")
         return blake2b(data, digest_size=_WIDTH, key=self._secret).digest()
+
+
+def _is_deleted(file: File) -> bool:
+    """Whether only a process still held it."""
+    return file.path == DELETED_FOLDER or file.path.startswith(DELETED_FOLDER + b"/")
+
+
+def _key(file: File) -> bytes:
+    """Return what makes files comparable: the path, or the content of one that has none any more,
+    whose path in the bundle has the number of a process."""
+    return b"deleted " + file.sha256.encode() if _is_deleted(file) else file.path
 
 
 def _text(path: bytes) -> str:

@@ -110,12 +110,14 @@ class Mover:
             return b""
         pax, self._pax = {**self._defaults, **self._pax}, {}
         self._pass = padded(make_member(block, pax, 0, 0).stored)
-        pax[b"path"] = self._within(pax.get(b"path") or name_in(block))
+        path = self._within(pax.pop(b"path", b"") or name_in(block))
+        # First, because of two names the last counts to some: a sparse file's own is the other one.
+        pax = {b"path": path, **pax}
         if _SPARSE_NAME in pax:
             pax[_SPARSE_NAME] = self._within(pax[_SPARSE_NAME])
         if kind == _HARD_LINK:
             pax[b"linkpath"] = self._within(pax.get(b"linkpath") or target_in(block))
-        return _extended(pax) + _renamed(block, pax[b"path"])
+        return _extended(pax) + _renamed(block, path)
 
     def _within(self, path: bytes) -> bytes:
         parts = [part for part in path.split(b"/") if part not in (b"", b".")]

@@ -59,7 +59,7 @@ _FOLDERS = {
 """Where UAC has what is alike; all else about a container is in its folder for containers."""
 _NETWORK = ("network.json", "firewall.json", "conntrack.json")
 _NOT_COPIED = (".tar", ".tar.zst", ".index.jsonl.zst", ".lookup.jsonl.zst")
-_LINES = 10_000
+_LINES = 256
 """Of a bodyfile that are written at once."""
 
 

@@ -45,7 +45,7 @@ def look(row: Row) -> Iterator[Seen]:
         yield from rule(row)
 
 
-def root_users(passwd: bytes, usual: Collection[str] = ("root", "toor")) -> Iterator[str]:
+def root_users(passwd: bytes, usual: Collection[str] = ("root",)) -> Iterator[str]:
     """Yield the users that a list of users gives root's number, but for the `usual` ones."""
     for line in passwd.decode(errors="backslashreplace").splitlines():
         user, *rest = line.split(":")

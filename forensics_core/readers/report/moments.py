@@ -15,17 +15,23 @@ from forensics_core.readers.timeline.documents import container_entries, event_e
 from forensics_core.readers.timeline.entry import Entry, Source, from_datetime
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 
-MOST_LINES = 2_000
-"""Lines of one log that a report has: the last ones."""
-MOST_LOGS = 50
-"""Logs that are read, the newest first as the manifest has them."""
-MOST_EVENTS = 2_000
-MAX_LOG = 256 * 1024 * 1024
-"""Bytes of a log that is read: a page about a small part of more is not worth so much traffic."""
+_MOST_EVENTS = 2_000
 _LINE = 600
 """Characters of a line that are kept."""
 
 Missed = Callable[[ForensicsError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of the logs a report has."""
+
+    lines: int = 2_000
+    """Of one log: the last ones."""
+    logs: int = 50
+    """Of one container, in the order of the manifest."""
+    bytes: int = 256 * 1024 * 1024
+    """Of a log: a page with a small part of a longer one is not worth so much traffic."""
 
 
 @dataclass(slots=True)
@@ -40,43 +46,47 @@ class Moments:
     """Logs that are too many or too long for a page."""
 
 
-async def read_moments(bundle: BundleReader, missed: Missed) -> Moments:
+async def read_moments(
+    bundle: BundleReader, missed: Missed, bounds: Bounds | None = None
+) -> Moments:
     """Return what happened. What cannot be read is passed to `missed`."""
-    moments = Moments()
+    moments, bounds = Moments(), bounds or Bounds()
     capture = bundle.statement.predicate
     for time, word in ((capture.started_at, "began"), (capture.finished_at, "ended")):
         message = f"The capture {word}"
         moments.entries.append(Entry(from_datetime(time), Source.CAPTURE, "", message, ""))
     try:
-        moments.entries += [_shown(each) for each in (await event_entries(bundle))[:MOST_EVENTS]]
+        moments.entries += [_shown(each) for each in (await event_entries(bundle))[:_MOST_EVENTS]]
     except ForensicsError as error:
         missed(error)
     for container in bundle.containers:
-        await _of_container(bundle, container, moments, missed)
+        await _of_container(bundle, container, moments, missed, bounds)
     return moments
 
 
 async def _of_container(
-    bundle: BundleReader, container: str, moments: Moments, missed: Missed
+    bundle: BundleReader, container: str, moments: Moments, missed: Missed, bounds: Bounds
 ) -> None:
     try:
         moments.entries += [_shown(each) for each in await container_entries(bundle, container)]
     except ForensicsError as error:
         missed(error)
     artifacts = log_artifacts(bundle, container)
-    moments.not_read += [each.name for each in artifacts[MOST_LOGS:]]
-    for artifact in artifacts[:MOST_LOGS]:
-        if artifact.original_size > MAX_LOG:
+    moments.not_read += [each.name for each in artifacts[bounds.logs :]]
+    for artifact in artifacts[: bounds.logs]:
+        if artifact.original_size > bounds.bytes:
             moments.not_read.append(artifact.name)
             continue
         try:
-            await _last_lines(bundle, artifact, moments)
+            await _last_lines(bundle, artifact, moments, bounds.lines)
         except ForensicsError as error:
             missed(error)
 
 
-async def _last_lines(bundle: BundleReader, artifact: Artifact, moments: Moments) -> None:
-    last: deque[Entry] = deque(maxlen=MOST_LINES)
+async def _last_lines(
+    bundle: BundleReader, artifact: Artifact, moments: Moments, most: int
+) -> None:
+    last: deque[Entry] = deque(maxlen=most)
     try:
         async with aclosing(log_entries(bundle, artifact)) as batches:
             async for batch in batches:

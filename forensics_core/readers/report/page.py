@@ -43,7 +43,8 @@ def page(story: Story) -> Iterator[str]:
     )
     capture = story.capture
     pod = capture.order.pod
-    title = f"{pod.namespace}/{pod.name}" if pod else "Containers"
+    names = ", ".join(each.name for each in story.containers[:3])
+    title = f"{pod.namespace}/{pod.name}" if pod else names
     yield "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
     yield f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'

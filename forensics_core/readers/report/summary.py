@@ -34,12 +34,15 @@ def summary(story: Story) -> Iterator[str]:
 
 def _of_what(story: Story) -> str:
     capture, order = story.capture, story.capture.order
-    pod = f"the pod {order.pod.namespace}/{order.pod.name}" if order.pod else "containers"
     names = ", ".join(printable(each.name, 80) for each in story.containers[:20])
     more = f" and {len(story.containers) - 20} more" if len(story.containers) > 20 else ""
     when = f"{capture.started_at:%Y-%m-%d %H:%M:%S} UTC"
     incident = f" for incident {printable(order.incident, 80)}" if order.incident else ""
-    return f"This is {printable(pod, 200)} ({names}{more}), captured at {when}{incident}."
+    of_what = f"the containers {names}{more}" if len(story.containers) > 1 else names
+    if order.pod:
+        pod = printable(f"{order.pod.namespace}/{order.pod.name}", 200)
+        of_what = f"the pod {pod} ({names}{more})"
+    return f"This is {of_what}, captured at {when}{incident}."
 
 
 def _severities(story: Story) -> str:

@@ -213,12 +213,12 @@ async def test_undeclared_ports_are_none_where_nobody_declares_any(tmp_path: Pat
 async def test_users_with_the_number_0(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "etc").mkdir(parents=True)
-    lines = "root:x:0:0::/:/bin/sh\nbackdoor:x:0:0::/:/bin/sh\nwww:x:33:33::/:/bin/false\nodd\n"
+    lines = "root:x:0:0::/:/bin/sh\ntoor:x:0:0::/:/bin/sh\nwww:x:33:33::/:/bin/false\nodd\n"
     (tree / "etc/passwd").write_text(lines)
     await capture_tree(tree, str(tmp_path / "bundle"))
     (only,) = (await found(tmp_path / "bundle")).findings
     assert (only.rule, only.path) == (Rule.ROOT_USER, "/etc/passwd")
-    assert only.detail == "the user backdoor has the uid 0"
+    assert only.detail == "the user toor has the uid 0"
 
 
 async def test_a_flood_of_findings_is_counted(

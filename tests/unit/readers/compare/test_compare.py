@@ -391,6 +391,17 @@ async def test_times_and_which_name_of_a_file_comes_first_are_no_difference() ->
     assert not found.totals
 
 
+async def test_deleted_files_are_alike_by_their_content_whatever_process_holds_them() -> None:
+    folders = [file(path, "directory", sha256="") for path in ("/(deleted)", "/(deleted)/7")]
+    ours = [*folders, file("/(deleted)/7/exe")]
+    theirs = [file("/(deleted)/1007/exe"), file("/(deleted)/1007/fd/3", sha256="bb")]
+    found = Differences("web", "web")
+    await compare_files(Side(*ours), Side(*theirs), found)
+    assert not found.totals
+    await compare_files(Side(*theirs), Side(*ours), found)
+    assert [(row.subject, row.kind) for row in found.found] == [("/(deleted)/1007/fd/3", Kind.ONLY)]
+
+
 async def test_a_path_that_comes_twice_counts_once() -> None:
     found = Differences("web", "web")
     await compare_files(Side(file("/a"), file("/a", mode=0o755)), Side(), found)

@@ -1,0 +1,46 @@
+"""The report's benchmark: that it runs, and what it makes of its numbers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.report import Measured, MiB, Report, block
+from bench.sink import ROOT
+
+
+@pytest.mark.timeout(400)  # the first may have to install Chromium
+@pytest.mark.skipif(os.geteuid() != 0, reason="processes are read by root only")
+@pytest.mark.docker
+def test_the_reports_benchmark_with_a_little_of_all(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.report", "--quick", "--docs", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "performance.md").read_text()
+    assert "with 1,000 changes" in page and "Clean containers: busybox." in page
+    assert "| findings in clean containers | 0 | 0 | met |" in page
+
+
+def test_goals_are_judged() -> None:
+    found = block(
+        Measured(
+            100_000,
+            Report(31, 20 * MiB, 1.5, 300 * MiB),
+            Report(1, MiB, 0.2, 100 * MiB),
+            {"busybox": 0, "nginx": 2},
+        )
+    )
+    assert "| seconds to make it, of many changes | 30 | 31 | **not met** |" in found
+    assert "| its size in MiB | 25 | 20 | met |" in found
+    assert "| findings in clean containers | 0 | 2 | **not met** |" in found
