@@ -93,9 +93,7 @@ def _inflated(first: bytes, source: _Hashed) -> Iterator[bytes]:
     inflate = zlib.decompressobj(31)
     block = first
     while block:
-        piece = inflate.decompress(block, BLOCK)
-        if piece:
-            yield piece
+        yield inflate.decompress(block, BLOCK)
         if inflate.eof:
             block = inflate.unused_data or source.read()
             inflate = zlib.decompressobj(31)
@@ -103,9 +101,7 @@ def _inflated(first: bytes, source: _Hashed) -> Iterator[bytes]:
                 return
         else:
             block = inflate.unconsumed_tail or source.read()
-    rest = inflate.flush()
-    if rest:
-        yield rest
+    yield inflate.flush()
 
 
 def _decompressed(first: bytes, source: _Hashed) -> Iterator[bytes]:

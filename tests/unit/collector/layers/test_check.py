@@ -34,6 +34,8 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
     "gzip in parts": lambda data: gzip.compress(data[:700]) + gzip.compress(data[700:]) + bytes(9),
+    "gzip and a tape's zeros": lambda data: gzip.compress(data) + bytes(1024 * 1024),
+    "gzip of much": lambda data: gzip.compress(data + bytes(4 * 1024 * 1024 + 77)),
     "zstd": lambda data: zstandard.ZstdCompressor().compress(data),
     "zstd in frames": lambda data: b"".join(
         zstandard.ZstdCompressor().compress(part) for part in (data[:700], data[700:])
@@ -153,7 +155,11 @@ def ordinary(layer: Layer) -> bytes:
 @pytest.mark.parametrize("packing", PACKED)
 def test_a_blob_however_it_is_packed(layer: Layer, packing: str) -> None:
     data = ordinary(layer)
-    row = layer.row(layer.blob(PACKED[packing](data)), data)
+    blob = layer.blob(PACKED[packing](data))
+    unpacked = b"".join(blob.read(0))
+    row = layer.row(blob, unpacked)
+    assert not [*blob.suspects(0)]
+    assert unpacked.rstrip(b"\0") == data.rstrip(b"\0")
     assert (row["result"], row["members"], row["size"] >= len(data)) == ("proven", 3, True)
     assert "reason" not in row and "differences" not in row
 
@@ -261,6 +267,13 @@ def test_a_blob_that_cannot_be_decompressed(layer: Layer, data: bytes) -> None:
     assert (row["result"], row["reason"]) == ("unproven", "NotSupported")
     layer.store.write_bytes(data + b"more")
     assert layer.row(damaged, b"", diff_id="")["reason"] == "BlobDiffers"
+
+
+def test_a_blob_that_is_cut(layer: Layer) -> None:
+    data = ordinary(layer)
+    whole = gzip.compress(data)
+    row = layer.row(layer.blob(whole[:-40]), data)
+    assert (row["result"], row["reason"]) == ("unproven", "BlobDiffers")
 
 
 def test_a_blob_that_is_no_archive(layer: Layer) -> None:
