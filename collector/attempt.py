@@ -12,7 +12,7 @@ from typing import Literal
 
 import anyio
 
-from collector.artifacts import node
+from collector.artifacts import layers, node
 from collector.artifacts.kinds import KINDS
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
@@ -156,9 +156,15 @@ class Attempt:
     async def _capture_all(self) -> None:
         running = sum(capture.container.pid is not None for capture in self.captures)
         self.bundle.meter.artifacts_total += node.files(self.order.artifacts, running)
-        if not self.order.pause:
+        if self.order.pause:
+            await self._capture_paused()
+        else:
             await self._capture_kinds()
-            return
+        # Last, and while everything runs: what it reads is the node's, and no container's.
+        elapsed = anyio.current_time() - self.clock
+        await layers.collect(self.captures, layers.seconds_for(self.order.layer_seconds, elapsed))
+
+    async def _capture_paused(self) -> None:
         still = [capture.container for capture in self.captures]
         seconds = max(min(LIMIT, self.deadline - anyio.current_time()), 0)
         async with paused(self.runtime, still, seconds) as pause:

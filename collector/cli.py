@@ -13,10 +13,10 @@ import click
 from click.core import ParameterSource
 
 from collector.limits import lower_priorities
-from collector.options import record_option, requestable, size_in_bytes
+from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import object_lock_options, output_option, owner_option
+from forensics_core.cli.options import object_lock_options, output_option, owner_option, size_type
 from forensics_core.cli.program import Terminated, run
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import clean_message, counted, print_json, print_text, size
@@ -51,6 +51,7 @@ class _GivenOptions(TypedDict):
     deadline: int
     volumes: tuple[str, ...]
     deleted_budget: int
+    layer_seconds: float | None
     pause: bool
     freeze: bool
     record: int
@@ -108,11 +109,17 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--deleted-budget",
-    type=size_in_bytes,
+    type=size_type,
     default="1GiB",
     show_default=True,
     metavar="SIZE",
     help="Of files that only processes still hold, so much of each container.",
+)
+@click.option(
+    "--layer-seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Compare the image's layers with its digests for so long.  [default: 2 s or more]",
 )
 @click.option("--pause", is_flag=True, help="Hold them still meanwhile, for a minute at most.")
 @click.option(
@@ -145,7 +152,7 @@ class _GivenOptions(TypedDict):
 )
 @click.option(
     "--rate",
-    type=size_in_bytes,
+    type=size_type,
     default="0",
     envvar="FORENSICS_RATE",
     metavar="SIZE",
@@ -209,6 +216,7 @@ def _capture_options(given: _GivenOptions, rate: int) -> CaptureOptions:
         rate=rate,
         volumes=given["volumes"],
         deleted_budget=given["deleted_budget"],
+        layer_seconds=given["layer_seconds"],
     )
 
 

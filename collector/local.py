@@ -70,6 +70,9 @@ class CaptureOptions:
     record: int = 0
     """Seconds for which at least it is recorded what the containers do: as long as the capture
     takes, or longer. 0 is not at all."""
+    layer_seconds: float | None = None
+    """For how long the images' layers are compared with what the images promise; 0 is not at all,
+    None a part of the time that the capture took."""
     rate: int = 0
     """Bytes that are read a second at most, on average; 0 is as fast as it goes."""
 
@@ -142,6 +145,7 @@ async def make_order(
         volumes=tuple(options.volumes),
         freeze=options.freeze,
         record=options.record,
+        layer_seconds=options.layer_seconds,
     )
 
 

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import click
 
-from forensics_core._internal.units import parse_size
-
 MAX_RECORD = 86400
 """Seconds of a recording that may be asked for: a day."""
-
-
-def size_in_bytes(text: str) -> int:
-    """Return bytes; the type of an option."""
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

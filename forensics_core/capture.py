@@ -49,6 +49,7 @@ async def capture_container(
     record: int = 0,
     volumes: Sequence[str] = (),
     deleted_budget: int = DELETED_BUDGET,
+    layer_seconds: float | None = None,
     deadline: int = 3600,
     compression: Compression = Compression.ZSTD,
     retention: Retention | None = None,
@@ -62,9 +63,11 @@ async def capture_container(
     `subpath/name`, where `name` is made of time and container unless given. `artifacts`: all but
     volumes and memory. `volumes` are captured with their content though it is secret, or though no
     others were asked for: by name, or by path in the container. Of files that only processes still
-    hold, `deleted_budget` bytes of each container are. `pause` holds the containers still, for a
-    minute at most; `freeze` each process while its memory is read, for 2 s at most. For `record`
-    seconds at least, and as long as the capture takes, it is recorded what they do. `deadline`:
+    hold, `deleted_budget` bytes of each container are. For `layer_seconds` the images' layers on
+    the node are compared with what the images promise: 0 is not at all, None a part of the time
+    that the capture took. `pause` holds the containers still, for a minute at most; `freeze` each
+    process while its memory is read, for 2 s at most. For `record` seconds at least, and as long as
+    the capture takes, it is recorded what they do. `deadline`:
     seconds for all of it; what there is by then is kept. `retention` and `encryption` are for S3,
     and `access` says how to reach it where the AWS variables do not. `progress` counts along.
 
@@ -83,6 +86,7 @@ async def capture_container(
         "record": record,
         "volumes": volumes,
         "deleted_budget": deleted_budget,
+        "layer_seconds": layer_seconds,
         "deadline": deadline,
         "compression": compression,
         "retention": retention,

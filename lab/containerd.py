@@ -88,7 +88,7 @@ class Containerd:
         """Make an image out of folders, the lowest layer first, and return its name."""
         name = name or f"lab.local/{self.run_id}:{secrets.token_hex(4)}"
         archive = self.folder / f"{secrets.token_hex(4)}.tar"
-        await to_thread.run_sync(_write_image, archive, layers, name, self.run_id)
+        await to_thread.run_sync(write_image, archive, layers, name, self.run_id)
         command = ["images", "import", str(archive)]
         await self.ctr(*command)
         archive.unlink()
@@ -278,7 +278,7 @@ async def _import_pause(engine: Containerd) -> None:
     rootfs = await to_thread.run_sync(busybox_rootfs, engine.folder / "pause")
     command = ["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 1; done"]
     await to_thread.run_sync(
-        _write_image, engine.folder / "pause.tar", [rootfs], PAUSE, "pause", command
+        write_image, engine.folder / "pause.tar", [rootfs], PAUSE, "pause", command
     )
     await engine.ctr("images", "import", str(engine.folder / "pause.tar"))
 
@@ -296,7 +296,7 @@ def _answers(engine: Containerd) -> bool:
     return engine.socket.exists() and anyio.run(ask)
 
 
-def _write_image(
+def write_image(
     archive: Path,
     layers: Sequence[Path],
     name: str,

@@ -7,12 +7,13 @@ async with open_cri("containerd") as runtime:
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from anyio import to_thread
 
-from collector.cri import inspection
+from collector.cri import images, inspection
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import Channel
@@ -21,6 +22,7 @@ from collector.files import view
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import TIMEOUT, LogFiles, open_logs
 from collector.files.view import Storage
+from collector.layers.promised import ImageLayers
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.runtimes.runtime import (
@@ -140,6 +142,22 @@ class CriRuntime:
         """Open the layers that containerd's snapshotter, or CRI-O's storage, keeps."""
         async with view.open_layers(await self._storage(container), self._host) as layers:
             yield layers
+
+    async def image_layers(self, container: ContainerInfo) -> ImageLayers:
+        """Return what the image promises of the layers; of CRI-O, which keeps no blobs, nothing."""
+        if not self._containerd:
+            raise Unavailable(
+                f"{self.scheme} keeps nothing that layers can be compared with",
+                reason="NotSupported",
+            )
+        view.require_root()
+        layers = view.overlay_of(await self._storage(container))
+        config = json.loads(await self.image(container))["status"]["id"]
+        name = await images.image_name(self._channel, container.key, NAMESPACE)
+        names = (config, container.image_id, name)
+        target = await images.target(self._channel, names, NAMESPACE)
+        store = await images.content_store(self._channel, self._host)
+        return await images.unpacked_layers(store, target, config, layers)
 
     @asynccontextmanager
     async def root(self, container: ContainerInfo) -> AsyncIterator[int]:

@@ -22,6 +22,7 @@ import aiohttp
 from aiodocker import Docker
 from anyio import to_thread
 
+from collector.docker import images
 from collector.docker import logs as dockerlogs
 from collector.docker.answers import described, exec_session, listed, refusal, unreachable
 from collector.docker.logs import nanoseconds, stamp
@@ -31,6 +32,7 @@ from collector.files import view
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import TIMEOUT as LOGS_TIMEOUT
 from collector.files.logfiles import LogFiles, open_logs, reason
+from collector.layers.promised import ImageLayers
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.runtimes.endpoints import Endpoint
@@ -224,16 +226,20 @@ class DockerRuntime:
     @asynccontextmanager
     async def root(self, container: ContainerInfo) -> AsyncIterator[int]:
         """Open the file system beneath the engine's data folder, or through the process."""
-        place = await self._storage(container)
-        async with view.open_root(container, place, self._machine) as root:
+        async with view.open_root(container, await self._storage(container), self._machine) as root:
             yield root
 
     @asynccontextmanager
     async def layers(self, container: ContainerInfo) -> AsyncIterator[OpenLayers]:
         """Open the layers beneath the engine's data folder."""
-        place = await self._storage(container)
-        async with view.open_layers(place, self._machine) as layers:
+        async with view.open_layers(await self._storage(container), self._machine) as layers:
             yield layers
+
+    async def image_layers(self, container: ContainerInfo) -> ImageLayers:
+        """Return what the image promises of the layers of the engine's overlay."""
+        place, image = await self._storage(container), await self.image(container)
+        with self._understanding():
+            return await images.promised(container, image, place, self._machine)
 
     async def _storage(self, container: ContainerInfo) -> view.Storage:
         self._require_local()

@@ -3,13 +3,16 @@
 Each row is a dictionary: `kind` (A added, C changed, D deleted), `path` with `raw` (base64) where
 it is not UTF-8, `type`, `mode` (octal), `uid`, `gid`, `size` (bytes), `mtime`, `ctime`, `nlink`,
 `target` of a link, `device`, `sha256` of a regular file, `xattrs` that the image does not have so,
-`attributes` and `project` as `chattr` sets them, and `notes`. Of a deleted path they tell what the
-image has.
+`capabilities` as text, `program` (`ELF` or `script`) of an executable file, `attributes` and
+`project` as `chattr` sets them, and `notes`. Of a deleted path they tell what the image has.
 
 The notes: `identical` (copied up, but nothing differs), `mtimeRestored` (other content, though size
 and time are the image's), `xattrsChanged`, `attributesChanged`, `typeChanged` (`was` says from
 what), `opaque` (directory replaced), `metacopy` (the content is the image's), `moved` (a directory
-renamed, or in one; `from` says from where), `mountPlaceholder` (made by the runtime to mount on),
+renamed, or in one; `from` says from where), `newExecutable` (the image has no executable file
+there), `executableChanged` (it has, of other content, or nobody knows), `setuid`, `setgid` (the
+image has no such bit there, or for another owner), `capabilitiesAdded` (other ones than the image's
+or new), `capabilitiesRemoved`, `mountPlaceholder` (made by the runtime to mount on),
 `notHashed`, `notListed` (a directory too deep, or one of too many), `changedWhileRead`,
 `unreadable`.
 """

@@ -1,4 +1,4 @@
-"""One file against what the image has under its name: content and extended attributes."""
+"""One file against what the image has under its name: content, attributes, and what it may do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from collector.files.entries import Attributes, Row, attributes, same_status, sp
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
 from collector.files.lower_layers import Node, open_node
+from collector.files.privileges import SET_ID, is_executable, program_format
 from collector.files.safe_open import attribute, opened
+from forensics_core.tarindex import filecaps
 
 Work = Generator[None, None, None]
 """Yields now and then, so that others have a turn."""
@@ -36,13 +38,40 @@ class Comparison:
             row["target"] = readable(os.readlink(b"", dir_fd=place))
         elif row["type"] == "file":
             yield from self._hash(row, place, below)
-        status = os.fstat(place)
+        status, alike = os.fstat(place), None
         if was and _same_size_and_time(status, was.status):
             alike = yield from self._same_content(row, was)
             if alike is False:
                 row["notes"].append("mtimeRestored")
             elif alike and same and same_status(status, was.status):
                 row["notes"].append("identical")
+        if row["type"] == "file":
+            _note_set_id(row, status, was)
+            alike = bool(alike) or (below is was and "metacopy" in row["notes"])
+            self._note_program(row, place, was, below, alike)
+
+    def _note_program(
+        self, row: Row, place: int, was: Node | None, below: Node | None, alike: bool
+    ) -> None:
+        """Say what an executable file is, and whether the image has one there, of that content."""
+        if not is_executable(os.fstat(place)):
+            return
+        found = self._format(row, place, below)
+        if not found:
+            return
+        row["program"] = found
+        if was is None or not is_executable(was.status):
+            row["notes"].append("newExecutable")
+        elif not alike:
+            row["notes"].append("executableChanged")
+
+    def _format(self, row: Row, place: int, below: Node | None) -> str:
+        if "metacopy" not in row["notes"]:
+            return program_format(place)
+        if below is None or not stat.S_ISREG(below.status.st_mode):
+            return ""
+        with opened(open_node(below)) as lower:
+            return program_format(lower)
 
     def note_attributes(self, row: Row, place: int, was: Node | None) -> bool:
         """Add its attributes, extended ones the image does not have so; return if all are alike."""
@@ -52,6 +81,7 @@ class Comparison:
             with opened(open_node(was)) as lower:
                 before, old = attributes(lower, self.marks), read_flags(lower, self.marks)
         row |= spell_attributes(now, before) | flags.row()
+        _note_capabilities(row, now, before)
         if was and now != before:
             row["notes"].append("xattrsChanged")
         if was and flags.differ(old):
@@ -85,6 +115,27 @@ class Comparison:
             return True
         before = (yield from self._digest_of(was)) if "sha256" in row else None
         return bool(before == row["sha256"]) if before else None
+
+
+def _note_capabilities(row: Row, now: Attributes, before: Attributes) -> None:
+    granted = now.get(filecaps.ATTRIBUTE)
+    if granted is not None:
+        row["capabilities"] = filecaps.decode(granted)
+    if granted != before.get(filecaps.ATTRIBUTE):
+        row["notes"].append("capabilitiesAdded" if granted else "capabilitiesRemoved")
+
+
+def _note_set_id(row: Row, status: os.stat_result, was: Node | None) -> None:
+    """Note the bits that let a program run with its owner's or group's rights, where they are new,
+    or where what is there is new."""
+    before = was.status.st_mode if was and _same_owner(status, was.status) else 0
+    row["notes"] += [
+        word for bit, word in SET_ID.items() if status.st_mode & bit and not before & bit
+    ]
+
+
+def _same_owner(one: os.stat_result, other: os.stat_result) -> bool:
+    return stat.S_ISREG(other.st_mode) and (one.st_uid, one.st_gid) == (other.st_uid, other.st_gid)
 
 
 def _same_size_and_time(one: os.stat_result, other: os.stat_result) -> bool:

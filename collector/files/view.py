@@ -80,15 +80,21 @@ async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> A
 async def open_layers(storage: Storage, host: Host) -> AsyncIterator[OpenLayers]:
     """Open the directories of the container's overlay. Raises `Unavailable` where it has none."""
     require_root()
-    layers = storage.layers
-    if layers is None or not layers.complete:
-        driver = f"The storage driver {storage.driver or '(unnamed)'}"
-        raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
+    layers = overlay_of(storage)
     with ExitStack() as stack:
         opening = (stack, layers, host)
         places = await run_abandonable(TIMEOUT, "the overlay's layers", _open_all, *opening)
         names = frozenset(os.fsencode(path).strip(b"/") for path in storage.destinations)
         yield OpenLayers(places[0], tuple(places[1:]), layers.marks, names)
+
+
+def overlay_of(storage: Storage) -> Layers:
+    """Return the directories of an overlay. Raises `Unavailable` where it is none."""
+    layers = storage.layers
+    if layers is None or not layers.complete:
+        driver = f"The storage driver {storage.driver or '(unnamed)'}"
+        raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
+    return layers
 
 
 def _open_all(stack: ExitStack, layers: Layers, host: Host) -> Sequence[int]:

@@ -19,6 +19,7 @@ from forensics_core.errors import ForensicsError, UsageError
 if TYPE_CHECKING:
     from collector.files.changes import OpenLayers
     from collector.files.logfiles import LogFiles
+    from collector.layers.promised import ImageLayers
     from collector.node.host import Host
 
 
@@ -164,6 +165,13 @@ class Runtime(Protocol):
         """Open the directories of the container's overlay, running or not.
 
         Raises `Unavailable` where it has none, or where this process cannot reach them.
+        """
+        ...
+
+    async def image_layers(self, container: ContainerInfo) -> ImageLayers:
+        """Return what the image promises of its layers, and where they are unpacked.
+
+        Raises `Unavailable` where there is nothing to compare them with.
         """
         ...
 

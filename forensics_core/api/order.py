@@ -157,6 +157,9 @@ class WorkOrder(Model):
     """Hold each process still, for two seconds at most, while its memory is read."""
     record: Annotated[int, Field(ge=0, le=86400)] = 0
     """Seconds for which at least it is recorded what the containers do; 0 is not at all."""
+    layer_seconds: Annotated[float, Field(ge=0)] | None = None
+    """For how long the image's layers are compared with what the image promises, of all containers
+    together; 0 is not at all, None a part of the time that the capture took."""
     requester: Requester | None = None
     reason: str = ""
     incident: str = ""

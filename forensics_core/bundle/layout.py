@@ -40,6 +40,9 @@ ROOTFS_INDEX = "rootfs.index.jsonl.zst"
 ROOTFS_LOOKUP = "rootfs.lookup.jsonl.zst"
 """One line of JSON a frame of the index: its SHA-256, and which paths can be in it."""
 
+LAYERS = "layers.json"
+"""Whether the layers of a container's image are on the node as the image promises."""
+
 MOUNTS = "mounts.json"
 """What was mounted in a container, and where each mount's files are in the bundle."""
 MOUNTS_ARCHIVES = ("mounts.tar.zst", "mounts.tar")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from forensics_core._internal.units import parse_size
+
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
 
@@ -33,6 +35,14 @@ def parse_duration(text: str) -> int:
     if found is None:
         raise click.BadParameter(f"{text!r} is no time span: say 90s, 15m, 2h or 30d")
     return int(found[1]) * _SECONDS[found[2]]
+
+
+def size_type(text: str) -> int:
+    """Return the bytes of `100MiB`; the type of options. Raises `click.BadParameter`."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def output_option(command: F) -> F:

@@ -15,6 +15,7 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.documents import read_stored, unpacked
+from forensics_core.bundle.layout import LAYERS
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
@@ -81,7 +82,7 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
     bundle.check_container(container)
     for artifact in bundle.statement.predicate.artifacts:
         found = artifact.kind is ArtifactKind.DIFF and artifact.container == container
-        if found and artifact.name in bundle.objects:
+        if found and artifact.name in bundle.objects and not artifact.name.endswith(LAYERS):
             return artifact
     raise ForensicsError(
         f"The changes of '{container}' were not captured",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring as quoted
 from typing import NamedTuple
 
+from forensics_core.tarindex import filecaps
 from forensics_core.tarindex.lookup import PathFilter
 from forensics_core.tarindex.member import Member
 
@@ -113,6 +114,8 @@ def _details(member: Member) -> str:
         more += f',"device":[{member.device[0]},{member.device[1]}]'
     if member.xattrs:
         more += _xattrs(member.xattrs)
+        if granted := member.xattrs.get(filecaps.ATTRIBUTE):
+            more += f',"capabilities":{quoted(filecaps.decode(granted))}'
     if member.acls:
         more += f',"acl":{_object(member.acls)}'
     if member.sparse:

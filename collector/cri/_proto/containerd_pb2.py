@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%collector/cri/_proto/containerd.proto\x12\x1bkubeforensics.containerd.v1\"1\n\rMountsRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"D\n\x0eMountsResponse\x12\x32\n\x06mounts\x18\x01 \x03(\x0b\x32\".kubeforensics.containerd.v1.Mount\"F\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07options\x18\x04 \x03(\t\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"Q\n\x14GetContainerResponse\x12\x39\n\tcontainer\x18\x01 \x01(\x0b\x32&.kubeforensics.containerd.v1.Container\"\xc4\x01\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x42\n\x06labels\x18\x02 \x03(\x0b\x32\x32.kubeforensics.containerd.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x10PauseTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\")\n\x11ResumeTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x07\n\x05\x45mpty\"7\n\x0eGetTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"H\n\x0fGetTaskResponse\x12\x35\n\x07process\x18\x01 \x01(\x0b\x32$.kubeforensics.containerd.v1.Process\"\xc7\x01\n\x07Process\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\'.kubeforensics.containerd.v1.TaskStatus\x12\r\n\x05stdin\x18\x05 \x01(\t\x12\x0e\n\x06stdout\x18\x06 \x01(\t\x12\x0e\n\x06stderr\x18\x07 \x01(\t\x12\x10\n\x08terminal\x18\x08 \x01(\x08\x12\x13\n\x0b\x65xit_status\x18\t \x01(\r\"\'\n\x0fListPidsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"O\n\x10ListPidsResponse\x12;\n\tprocesses\x18\x01 \x03(\x0b\x32(.kubeforensics.containerd.v1.ProcessInfo\"L\n\x0bProcessInfo\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\".kubeforensics.containerd.v1.Typed\"(\n\x05Typed\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"!\n\x0eProcessDetails\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t*w\n\nTaskStatus\x12\x10\n\x0cTASK_UNKNOWN\x10\x00\x12\x10\n\x0cTASK_CREATED\x10\x01\x12\x10\n\x0cTASK_RUNNING\x10\x02\x12\x10\n\x0cTASK_STOPPED\x10\x03\x12\x0f\n\x0bTASK_PAUSED\x10\x04\x12\x10\n\x0cTASK_PAUSING\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%collector/cri/_proto/containerd.proto\x12\x1bkubeforensics.containerd.v1\"1\n\rMountsRequest\x12\x13\n\x0bsnapshotter\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"D\n\x0eMountsResponse\x12\x32\n\x06mounts\x18\x01 \x03(\x0b\x32\".kubeforensics.containerd.v1.Mount\"F\n\x05Mount\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x0f\n\x07options\x18\x04 \x03(\t\"!\n\x13GetContainerRequest\x12\n\n\x02id\x18\x01 \x01(\t\"Q\n\x14GetContainerResponse\x12\x39\n\tcontainer\x18\x01 \x01(\x0b\x32&.kubeforensics.containerd.v1.Container\"\xc4\x01\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x42\n\x06labels\x18\x02 \x03(\x0b\x32\x32.kubeforensics.containerd.v1.Container.LabelsEntry\x12\r\n\x05image\x18\x03 \x01(\t\x12\x13\n\x0bsnapshotter\x18\x06 \x01(\t\x12\x14\n\x0csnapshot_key\x18\x07 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x10PauseTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\")\n\x11ResumeTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\x07\n\x05\x45mpty\"7\n\x0eGetTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\"H\n\x0fGetTaskResponse\x12\x35\n\x07process\x18\x01 \x01(\x0b\x32$.kubeforensics.containerd.v1.Process\"\xc7\x01\n\x07Process\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x37\n\x06status\x18\x04 \x01(\x0e\x32\'.kubeforensics.containerd.v1.TaskStatus\x12\r\n\x05stdin\x18\x05 \x01(\t\x12\x0e\n\x06stdout\x18\x06 \x01(\t\x12\x0e\n\x06stderr\x18\x07 \x01(\t\x12\x10\n\x08terminal\x18\x08 \x01(\x08\x12\x13\n\x0b\x65xit_status\x18\t \x01(\r\"\'\n\x0fListPidsRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"O\n\x10ListPidsResponse\x12;\n\tprocesses\x18\x01 \x03(\x0b\x32(.kubeforensics.containerd.v1.ProcessInfo\"L\n\x0bProcessInfo\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x30\n\x04info\x18\x02 \x01(\x0b\x32\".kubeforensics.containerd.v1.Typed\"(\n\x05Typed\x12\x10\n\x08type_url\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"!\n\x0eProcessDetails\x12\x0f\n\x07\x65xec_id\x18\x01 \x01(\t\"!\n\x0ePluginsRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"G\n\x0fPluginsResponse\x12\x34\n\x07plugins\x18\x01 \x03(\x0b\x32#.kubeforensics.containerd.v1.Plugin\"\x95\x01\n\x06Plugin\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x41\n\x07\x65xports\x18\x05 \x03(\x0b\x32\x30.kubeforensics.containerd.v1.Plugin.ExportsEntry\x1a.\n\x0c\x45xportsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x10GetImageResponse\x12\x31\n\x05image\x18\x01 \x01(\x0b\x32\".kubeforensics.containerd.v1.Image\"N\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x37\n\x06target\x18\x03 \x01(\x0b\x32\'.kubeforensics.containerd.v1.Descriptor\">\n\nDescriptor\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03*w\n\nTaskStatus\x12\x10\n\x0cTASK_UNKNOWN\x10\x00\x12\x10\n\x0cTASK_CREATED\x10\x01\x12\x10\n\x0cTASK_RUNNING\x10\x02\x12\x10\n\x0cTASK_STOPPED\x10\x03\x12\x0f\n\x0bTASK_PAUSED\x10\x04\x12\x10\n\x0cTASK_PAUSING\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONTAINER_LABELSENTRY']._loaded_options = None
   _globals['_CONTAINER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_TASKSTATUS']._serialized_start=1284
-  _globals['_TASKSTATUS']._serialized_end=1403
+  _globals['_PLUGIN_EXPORTSENTRY']._loaded_options = None
+  _globals['_PLUGIN_EXPORTSENTRY']._serialized_options = b'8\001'
+  _globals['_TASKSTATUS']._serialized_start=1792
+  _globals['_TASKSTATUS']._serialized_end=1911
   _globals['_MOUNTSREQUEST']._serialized_start=70
   _globals['_MOUNTSREQUEST']._serialized_end=119
   _globals['_MOUNTSRESPONSE']._serialized_start=121
@@ -71,4 +73,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TYPED']._serialized_end=1247
   _globals['_PROCESSDETAILS']._serialized_start=1249
   _globals['_PROCESSDETAILS']._serialized_end=1282
+  _globals['_PLUGINSREQUEST']._serialized_start=1284
+  _globals['_PLUGINSREQUEST']._serialized_end=1317
+  _globals['_PLUGINSRESPONSE']._serialized_start=1319
+  _globals['_PLUGINSRESPONSE']._serialized_end=1390
+  _globals['_PLUGIN']._serialized_start=1393
+  _globals['_PLUGIN']._serialized_end=1542
+  _globals['_PLUGIN_EXPORTSENTRY']._serialized_start=1496
+  _globals['_PLUGIN_EXPORTSENTRY']._serialized_end=1542
+  _globals['_GETIMAGEREQUEST']._serialized_start=1544
+  _globals['_GETIMAGEREQUEST']._serialized_end=1575
+  _globals['_GETIMAGERESPONSE']._serialized_start=1577
+  _globals['_GETIMAGERESPONSE']._serialized_end=1646
+  _globals['_IMAGE']._serialized_start=1648
+  _globals['_IMAGE']._serialized_end=1726
+  _globals['_DESCRIPTOR']._serialized_start=1728
+  _globals['_DESCRIPTOR']._serialized_end=1790
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ MAX_ROW = 32 * 1024 * 1024
 """Bytes of a row: a network namespace with tables of 16 MiB, and what was read from them."""
 MAX_WHOLE = 32 * 1024 * 1024
 """Bytes of a document of the first releases."""
-LISTS = ("changes", "processes", "namespaces")
+LISTS = ("changes", "processes", "namespaces", "layers")
 """What the lists of these documents are called."""
 _END = b"]}"
 

@@ -11,14 +11,15 @@ from contextlib import aclosing
 
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
-from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.layout import LAYERS, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
 from forensics_core.readers.context import declared_ports, load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
-from forensics_core.readers.findings.documents import rows
+from forensics_core.readers.findings.documents import rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
+from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.look import MOST, ContainerRules, Findings, exposed_ports
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 
@@ -34,7 +35,8 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
         look = _Look(bundle, container, found, ports)
-        for part in (look.at_changes, look.at_users, look.at_processes, look.at_sockets):
+        parts = (look.at_changes, look.at_layers, look.at_users, look.at_processes, look.at_sockets)
+        for part in parts:
             try:
                 await part()
             except ForensicsError as error:
@@ -75,6 +77,17 @@ class _Look:
             async for batch in batches:
                 for row in batch:
                     self._rules.look_at_change(row, name)
+
+    async def at_layers(self) -> None:
+        """Read what the image's layers on the node were found to be, where that was captured."""
+        name = container_file(self._container, LAYERS)
+        async with aclosing(rows(self._bundle, name)) as batches:
+            async for batch in batches:
+                for row in batch:
+                    for path, detail in look_at_layer(row):
+                        subject = path or f"layer {text(row.get('diffId'))[:80]}"
+                        rule = Rule.LAYER_DIFFERS
+                        self._found.add(Finding(rule, self._container, subject, detail, name, path))
 
     async def at_users(self) -> None:
         """Read /etc/passwd: who has the number 0 beside root."""

@@ -49,6 +49,7 @@ class Rule(StrEnum):
     LISTENING = "undeclared-listening-socket"
     SECRET = "secret-in-environment"  # noqa: S105 - a rule's name
     HIDDEN_MODULE = "hidden-module"
+    LAYER_DIFFERS = "layer-differs-from-image"
 
     @property
     def severity(self) -> Severity:
@@ -99,6 +100,7 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.OUTGOING: (Severity.MEDIUM, "T1071", "A connection to a public address"),
     Rule.LISTENING: (Severity.LOW, "T1571", "A listening socket that the image does not declare"),
     Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
+    Rule.LAYER_DIFFERS: (Severity.HIGH, "T1525", "A layer on the node differs from its image"),
     Rule.HIDDEN_MODULE: (Severity.HIGH, "T1014", "A module of the node's kernel is hidden"),
 }
 

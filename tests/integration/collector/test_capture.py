@@ -53,6 +53,7 @@ STILL = {
     "logs/json-file.log",
     "inspect.json",
     "image.json",
+    "layers.json",
 }
 SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; echo again; exec sleep 1000")
 
@@ -101,6 +102,7 @@ async def test_a_running_container(
     assert row.container_id == f"docker://{container}"
     assert {a.method for a in bundle.capture.artifacts if a.container} == {
         "proc",
+        "layer-digests",
         "file",
         "engine-api",
         "tree",
@@ -214,8 +216,8 @@ async def test_several_containers_and_no_compression(
     }
     index = {"rootfs.index.jsonl.zst", "rootfs.lookup.jsonl.zst"}
     mounts = {"mounts.json", "mounts.tar", "mounts.index.jsonl.zst", "mounts.lookup.jsonl.zst"}
-    assert files(bundle) == {"rootfs.tar"} | index | mounts
-    assert (meter.artifacts_done, meter.artifacts_total) == (15, 15)
+    assert files(bundle) == {"rootfs.tar", "layers.json"} | index | mounts
+    assert (meter.artifacts_done, meter.artifacts_total) == (17, 17)
 
 
 async def test_another_containers_bundle_of_that_name_gets_nothing_added(

@@ -40,11 +40,11 @@ async def test_a_capture_says_where_it_is(docker: Engine, image: str, tmp_path: 
     *_, captured, digest = run.stdout.decode().splitlines()
     (folder,) = (tmp_path / "forensics").iterdir()
     assert "_docker_kf-lab-web_" in folder.name and is_of_attempt(folder.name, 1)
-    assert captured.startswith("Captured: 23 artifacts") and folder.as_uri() in captured
+    assert captured.startswith("Captured: 24 artifacts") and folder.as_uri() in captured
     assert digest.startswith("manifest sha256:")
     capture = Bundle(folder).capture
     assert capture.containers[0].container_id == f"docker://{container}"
-    assert b"Capturing: 23/23 artifacts" in run.stderr
+    assert b"Capturing: 24/24 artifacts" in run.stderr
 
 
 async def test_what_is_missing_makes_it_partial_in_json_too(

@@ -166,7 +166,7 @@ async def test_what_the_operator_checks_is_as_ordered(
     assert ended.words["manifestSHA256"] == hashlib.sha256(manifest).hexdigest()
     statement = Statement.from_bytes(manifest)
     assert list(disagreements(statement, job.order, job.digest)) == []
-    assert len(statement.predicate.artifacts) == 39
+    assert len(statement.predicate.artifacts) == 41
     assert [row.name for row in statement.predicate.containers] == ["a", "b"]
 
 

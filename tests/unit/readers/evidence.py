@@ -18,6 +18,7 @@ from tests.bundles import capture, listing
 WEB = "containers/web/"
 DIFF, PROCESSES = WEB + "diff.json", WEB + "processes.json"
 NETWORK, INSPECT = WEB + "network.json", WEB + "inspect.json"
+LAYERS = WEB + "layers.json"
 
 
 def change(path: str, kind: str = "A", **facts: Any) -> dict[str, Any]:
@@ -62,10 +63,14 @@ async def write_evidence(
     inspect: dict[str, Any] | None = None,
     packet: str = "",
     host: bool = False,
+    layers: list[dict[str, Any]] | None = None,
 ) -> Path:
     space = {"host": host, "sockets": sockets or [], "raw": {"packet": packet}}
     async with open_destination(str(folder)) as destination:
         bundle = BundleWriter(destination)
+        if layers is not None:  # first, so that none takes it for the changes
+            spec = ArtifactSpec(LAYERS, ArtifactKind.DIFF, "web")
+            await bundle.add(spec, streamed({"image": "x"}, "layers", _lines(layers)))
         spec = ArtifactSpec(DIFF, ArtifactKind.DIFF, "web")
         await bundle.add(spec, streamed({"method": "x"}, "changes", _lines(changes)))
         spec = ArtifactSpec(PROCESSES, ArtifactKind.PROCESSES, "web")

@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 
 from forensics_core.bundle.reader import open_bundle
+from forensics_core.readers.changes import find_changes
 from forensics_core.readers.findings import changes, find
 from forensics_core.readers.findings.finding import Rule, Severity
+from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.look import MOST, Findings
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
-from tests.unit.readers.evidence import DIFF, NETWORK, change, process, socket, write_evidence
+from tests.unit.readers.evidence import (
+    DIFF,
+    LAYERS,
+    NETWORK,
+    change,
+    process,
+    socket,
+    write_evidence,
+)
 
 ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens everywhere
 
@@ -67,6 +77,54 @@ def test_what_is_as_it_should_be_is_no_finding(row: dict[str, Any]) -> None:
     assert not list(changes.look(row))
 
 
+def test_layers_that_are_not_what_the_image_promises() -> None:
+    row = {
+        "diffId": "sha256:1",
+        "result": "differs",
+        "differences": [
+            {"path": "/bin/sh", "difference": "content", "sha256": {"image": "a", "node": "b"}},
+            {
+                "path": "/bin/su",
+                "difference": "metadata",
+                "mode": {"image": "0755", "node": "4755"},
+            },
+            {"path": "/kit", "difference": "extra", "mode": "nonsense"},
+            {"path": "/", "difference": "content"},
+            {"path": 7, "difference": []},
+            "nonsense",
+        ],
+    }
+    where = ", in the layer sha256:1"
+    assert list(look_at_layer(row)) == [
+        ("/bin/sh", f"other content than the image's, sha256 b, in the image a{where}"),
+        ("/bin/su", f"other details than the image's, mode 4755, in the image 0755{where}"),
+        ("/kit", f"not in the image{where}"),
+        ("", f"other content than the image's{where}"),
+        ("", f"different{where}"),
+    ]
+    assert not list(look_at_layer({"result": "proven"}))
+    blob = {"reason": "BlobDiffers", "message": "The blob\x1b differs", "diffId": ""}
+    told = "The blob\\x1b differs, of the layer between image and container"
+    assert list(look_at_layer(blob)) == [("", told)]
+
+
+async def test_a_bundle_whose_layers_differ(tmp_path: Path) -> None:
+    difference = {"path": "/bin/sh", "difference": "content"}
+    rows: list[dict[str, Any]] = [
+        {"diffId": "sha256:1", "result": "differs", "differences": [difference]},
+        {"diffId": "sha256:2", "result": "unproven", "reason": "BlobDiffers", "message": "It is x"},
+    ]
+    folder = await write_evidence(tmp_path / "bundle", [], layers=rows)
+    seen = [each for each in (await found(folder)).findings if each.rule is Rule.LAYER_DIFFERS]
+    assert [(each.subject, each.path) for each in seen] == [
+        ("/bin/sh", "/bin/sh"),
+        ("layer sha256:2", ""),
+    ]
+    assert {each.artifact for each in seen} == {LAYERS}
+    async with open_bundle(str(folder)) as bundle:
+        assert find_changes(bundle, "web").name == DIFF
+
+
 async def found(folder: Path, most: int = MOST) -> Findings:
     async with open_bundle(str(folder)) as bundle:
         return await find.find(bundle, most=most)
@@ -97,7 +155,7 @@ async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
 
 
 async def test_processes_that_are_hidden_or_came_from_outside(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         process(7, "/bin/x") | {"hiddenBy": ["listing"], "entered": False},
         process(8, "/bin/sh", "sh", "-i") | {"entered": True, "terminal": "pts/0"},
         process(9, "/bin/id") | {"entered": True, "terminal": None, "hiddenBy": "odd"},

@@ -106,7 +106,8 @@ def test_a_row_has_everything(layers: Stack) -> None:
         "size": 2,
         "mtime": "2020-09-13T12:26:40.000000000Z",
         "nlink": 1,
-        "notes": [],
+        "notes": ["setuid", "newExecutable"],
+        "program": "script",
         "sha256": hashlib.sha256(b"#!").hexdigest(),
     }
 
@@ -207,7 +208,91 @@ def test_content_that_stayed_in_the_image(layers: Stack) -> None:
     mark(layers.upper / "big", "metacopy", b"")
     row = layers.rows()["/big"]
     assert row["sha256"] == hashlib.sha256(b"content").hexdigest()
-    assert row["notes"] == ["metacopy"] and row["mode"] == "4755"
+    assert row["notes"] == ["metacopy", "setuid"] and row["mode"] == "4755"
+
+
+def program(path: Path, text: str = "#!/bin/sh", mode: int = 0o755, mtime: int = OLD) -> Path:
+    put(path, text, mtime).chmod(mode)
+    return path
+
+
+def test_executable_files_that_the_image_does_not_have_so(layers: Stack) -> None:
+    program(layers.upper / "new")
+    program(layers.upper / "elf", "\x7fELF...")
+    program(layers.upper / "data", "plain")
+    put(layers.upper / "script", "#!/bin/sh")
+    put(layers.lower / "enabled", "#!/bin/sh")
+    program(layers.upper / "enabled")
+    program(layers.lower / "edited")
+    program(layers.upper / "edited", "#!/bin/sh -x", mtime=OLD + 1)
+    program(layers.lower / "forged")
+    program(layers.upper / "forged", "#!/bin/ev")
+    program(layers.lower / "owned")
+    os.chown(program(layers.upper / "owned"), 7, 7)
+    rows = layers.rows()
+    marked = {path: (row.get("program"), row["notes"]) for path, row in rows.items()}
+    assert marked == {
+        "/new": ("script", ["newExecutable"]),
+        "/elf": ("ELF", ["newExecutable"]),
+        "/data": (None, []),
+        "/script": (None, []),
+        "/enabled": ("script", ["newExecutable"]),
+        "/edited": ("script", ["executableChanged"]),
+        "/forged": ("script", ["mtimeRestored", "executableChanged"]),
+        "/owned": ("script", []),
+    }
+
+
+def test_executable_files_whose_content_is_in_the_image(layers: Stack) -> None:
+    program(layers.lower / "enabled", mode=0o644)
+    program(layers.upper / "enabled")
+    mark(layers.upper / "enabled", "metacopy", b"")
+    program(layers.lower / "owned")
+    program(layers.upper / "owned", mtime=OLD + 1)
+    mark(layers.upper / "owned", "metacopy", b"")
+    program(layers.upper / "orphan")
+    mark(layers.upper / "orphan", "metacopy", b"")
+    notes = {path: row["notes"] for path, row in layers.rows().items()}
+    assert notes == {
+        "/enabled": ["metacopy", "newExecutable"],
+        "/owned": ["metacopy"],
+        "/orphan": ["metacopy", "notHashed"],
+    }
+
+
+def test_rights_that_the_image_does_not_give(layers: Stack) -> None:
+    for name in ("both", "more", "owner", "linked"):
+        put(layers.lower / name).chmod(0o4644)
+        put(layers.upper / name).chmod(0o4644)
+    (layers.upper / "more").chmod(0o6644)
+    os.chown(layers.upper / "owner", 7, 7)
+    (layers.upper / "owner").chmod(0o4644)
+    (layers.lower / "linked").unlink()
+    (layers.lower / "linked").symlink_to("both")
+    put(layers.upper / "new").chmod(0o2644)
+    notes = {path: row["notes"] for path, row in layers.rows().items()}
+    assert notes == {
+        "/both": ["identical"],
+        "/more": ["setgid"],
+        "/owner": ["setuid"],
+        "/linked": ["typeChanged", "setuid"],
+        "/new": ["setgid"],
+    }
+
+
+def test_capabilities_that_the_image_does_not_give(layers: Stack) -> None:
+    value = bytes.fromhex("0100000200200000" + "00" * 12)
+    for folder, names in ((layers.upper, ("new", "kept")), (layers.lower, ("kept", "gone"))):
+        for name in names:
+            os.setxattr(put(folder / name), "security.capability", value)
+    put(layers.upper / "gone")
+    rows = layers.rows()
+    marked = {path: (row.get("capabilities"), row["notes"]) for path, row in rows.items()}
+    assert marked == {
+        "/new": ("cap_net_raw=ep", ["capabilitiesAdded"]),
+        "/kept": ("cap_net_raw=ep", ["identical"]),
+        "/gone": (None, ["capabilitiesRemoved", "xattrsChanged"]),
+    }
 
 
 def test_content_that_stayed_in_the_image_under_another_name(layers: Stack) -> None:
@@ -438,12 +523,13 @@ def test_attributes_that_differ(layers: Stack) -> None:
     rows = layers.rows()
     told = base64.b64encode(CAPABILITY).decode()
     assert rows["/ping"]["xattrs"] == {"security.capability": told}
-    assert rows["/ping"]["notes"] == ["xattrsChanged"]
+    assert rows["/ping"]["notes"] == ["capabilitiesAdded", "xattrsChanged"]
     assert rows["/plain"]["xattrs"] == {"user.gone": None}
     assert rows["/dir"]["xattrs"] == {"user.kept": "/w=="}
     assert rows["/dir"]["notes"] == ["xattrsChanged"]
     assert rows["/same"]["notes"] == ["identical"] and "xattrs" not in rows["/same"]
-    assert rows["/new"]["xattrs"] == {"security.capability": told} and not rows["/new"]["notes"]
+    assert rows["/new"]["xattrs"] == {"security.capability": told}
+    assert rows["/new"]["notes"] == ["capabilitiesAdded"]
 
 
 def test_attributes_in_masses_are_only_counted(
