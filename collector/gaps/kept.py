@@ -18,6 +18,7 @@ from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
 from collector.node.threads import Apart
 from collector.node.unlisted import Kept, Unlisted
 from collector.runtimes.runtime import Unavailable
+from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
 
 _MEANINGS = {
@@ -37,6 +38,8 @@ _WHAT = {
     "files": "files in",
     "bytes": "unread in",
 }
+_WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
+"""Kinds with which the archive of mounts is made, later."""
 TIMEOUT = 60.0
 """Seconds that looking for each may take."""
 
@@ -58,8 +61,12 @@ async def account(
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
+    stored = not _WITH_MOUNTS.isdisjoint(capture.wanted)
     for kept in [*search.kept.values()]:
-        _record(capture, kept)
+        if kept.how == "mount" and kept.held and stored:
+            capture.held.kept.append(kept)
+        else:
+            _record(capture, kept)
     if search.streams:
         message = (
             f"Processes have sockets and terminals open, {search.streams} times. What nobody has "
@@ -75,6 +82,13 @@ async def account(
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
     await _record_memory(capture, everyone, found)
+
+
+def record_unstored(capture: ContainerCapture) -> None:
+    """Record the file systems that were to be stored with the mounts, which could not be."""
+    for kept in capture.held.kept:
+        _record(capture, kept)
+    capture.held.kept = []
 
 
 def _record(capture: ContainerCapture, kept: Kept) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from collector.files.safe_open import mount_number, opened
+from collector.node.deletedfiles import Held
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200
@@ -57,6 +58,10 @@ class Kept:
     """The entry of its folder in /proc."""
     count: int = 1
     """Files, or bytes."""
+    held: Held | None = None
+    """What it is, open without a right to read it: of a mount the place, of bytes the file."""
+    folder: bool = False
+    """Whether that place is a directory."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,14 @@ class Unlisted:
             except OSError:
                 continue
         self._judge_spaces()
+        self._drop_parts()
+
+    def _drop_parts(self) -> None:
+        """Of a file system that a directory leads to, forget the files: they are in it."""
+        whole = {key[1] for key, kept in self.kept.items() if kept.how == "mount" and kept.folder}
+        for key, kept in [*self.kept.items()]:
+            if kept.how == "mount" and not kept.folder and key[1].partition(b" ")[0] in whole:
+                del self.kept[key]
 
     def _pass_by_streams(self, process: Process, numbers: Sequence[int]) -> None:
         """Look into no pipe that leads to the runtime, which reads a container's output anyhow."""
@@ -196,7 +209,8 @@ class Unlisted:
             self._keep(Kept("bytes", link, process.pid, name, size), link)
 
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
-        if not number or number in self._mounts or ("mount", number) in self.kept:
+        known = ("mount", number), ("mount", number + b" " + link)
+        if not number or number in self._mounts or any(key in self.kept for key in known):
             return
         if self._is_confined(process):
             return
@@ -209,7 +223,9 @@ class Unlisted:
         if number not in self._mounts:
             self._read_all()
         if number not in self._mounts and not self._is_confined(process):
-            self._keep(Kept("mount", link, process.pid, name), number)
+            held, folder = _hold(process, name, number)
+            kept = Kept("mount", link, process.pid, name, held=held, folder=folder)
+            self._keep(kept, known[not folder][1])
 
     def _is_confined(self, process: Process) -> bool:
         """Whether all processes of its mount namespace have a directory for their root: what is
@@ -244,6 +260,16 @@ class Unlisted:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept
+
+
+def _hold(process: Process, name: str, number: bytes) -> tuple[Held | None, bool]:
+    """Open a place on a mount, and say whether it is a directory; None if it is elsewhere now."""
+    flags, folder = os.O_PATH | os.O_CLOEXEC, True
+    try:
+        held = Held(os.open(name, flags | os.O_DIRECTORY, dir_fd=process.folder))
+    except NotADirectoryError:
+        held, folder = Held(os.open(name, flags, dir_fd=process.folder)), False
+    return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
 
 
 def _unread(process: Process, name: str, link: bytes) -> int:
