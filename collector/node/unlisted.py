@@ -13,12 +13,8 @@ Source: umount(2) on MNT_DETACH, namespaces(7), unix(7) on SCM_RIGHTS, io_uring_
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import stat
-import sys
-import termios
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,13 +22,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from collector.files.safe_open import mount_number, opened
+from collector.node.borrowed import Sent, borrowed, peek
 from collector.node.deletedfiles import Held
+from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200
 """Things that are remembered; the rest are counted."""
 MAX_LINKS = 256 * 1024
 """Open files, of all processes, that are looked at."""
+MAX_UNREAD = 16 * 1024 * 1024
+"""Bytes that wait in pipes and sockets of one container which are kept; the rest are counted."""
 MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one table of mounts."""
 _LITTLE = 64 * 1024
@@ -59,9 +59,13 @@ class Kept:
     count: int = 1
     """Files, or bytes."""
     held: Held | None = None
-    """What it is, open without a right to read it: of a mount the place, of bytes the file."""
+    """Of a mount, the place on it, open without a right to read it."""
     folder: bool = False
     """Whether that place is a directory."""
+    data: bytes = b""
+    """Bytes that wait, as many as could be had, from the first on."""
+    files: tuple[Sent, ...] = ()
+    """Files in a socket, as many as could be had."""
 
 
 @dataclass(slots=True)
@@ -77,12 +81,15 @@ class Unlisted:
     """Processes that were not looked at wholly."""
     links: int = MAX_LINKS
     streams: int = 0
-    """Sockets and terminals that are open, each as often as it is: what waits in them is unseen."""
+    """Terminals, and sockets of which it is not known what waits in them, that are open."""
+    room: int = MAX_UNREAD
+    """Bytes that wait unread which are still kept."""
     _mounts: set[bytes] = field(default_factory=set)
     _tables: set[tuple[bytes, bytes]] = field(default_factory=set)
     _roots: dict[bytes, set[bytes]] = field(default_factory=dict)
     """The roots that processes of a mount namespace have."""
     _pipes: set[bytes] = field(default_factory=set)
+    """Pipes and sockets that were looked into."""
     _all: bool = False
     _spaces: dict[bytes, Kept] = field(default_factory=dict)
 
@@ -190,23 +197,47 @@ class Unlisted:
             return
         if link.startswith(b"pipe:["):
             self._open_pipe(process, name, link)
-            return
-        self.streams += link.startswith((b"socket:", b"/dev/pts/", b"/dev/ptmx"))
-        if not link.startswith((b"/", b"socket:", b"anon_inode:[io_uring]")):
-            return
-        said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
-        if link.startswith(b"/"):
+        elif link.startswith(b"socket:["):
+            self._open_socket(process, name, link)
+        elif link.startswith(b"/"):
+            self.streams += link.startswith((b"/dev/pts/", b"/dev/ptmx"))
+            said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
             match = _NUMBER.search(said)
             self._judge_mount(process, link, name, match[1] if match else b"")
-        elif match := _COUNT.search(said):
-            self._keep(Kept("files", link, process.pid, name, int(match[1])), link)
+        elif link.startswith(b"anon_inode:[io_uring]"):
+            self._note_files(process, name, link, [])
+
+    def _note_files(self, process: Process, name: str, link: bytes, files: list[Sent]) -> None:
+        said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
+        if match := _COUNT.search(said):
+            kept = Kept("files", link, process.pid, name, int(match[1]), files=tuple(files))
+            self._keep(kept, link)
 
     def _open_pipe(self, process: Process, name: str, link: bytes) -> None:
         if link in self._pipes:
             return
         self._pipes.add(link)
-        if size := _unread(process, name, link):
-            self._keep(Kept("bytes", link, process.pid, name, size), link)
+        with opened(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)) as place:
+            found = peek_pipe(place, _inode(link), self.room)
+        self._note_bytes(process, name, link, found.size, found.data)
+
+    def _open_socket(self, process: Process, name: str, link: bytes) -> None:
+        if link in self._pipes:
+            return
+        self._pipes.add(link)
+        found, files = None, list[Sent]()
+        with suppress(OSError), borrowed(process, name, _inode(link)) as socket:
+            found = peek(socket, self.room)
+        self.streams += found is None
+        if found:
+            files = found.files
+            self._note_bytes(process, name, link, found.size, found.data)
+        self._note_files(process, name, link, files)
+
+    def _note_bytes(self, process: Process, name: str, link: bytes, size: int, data: bytes) -> None:
+        if size:
+            self.room -= len(data)
+            self._keep(Kept("bytes", link, process.pid, name, size, data=data), link)
 
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         known = ("mount", number), ("mount", number + b" " + link)
@@ -272,20 +303,9 @@ def _hold(process: Process, name: str, number: bytes) -> tuple[Held | None, bool
     return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
 
 
-def _unread(process: Process, name: str, link: bytes) -> int:
-    """Return how many bytes wait in a pipe without a name; none is read.
-
-    One that has a name is not opened: whoever waits for a reader would go on.
-    """
-    place = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
-    with opened(place):
-        status = os.fstat(place)
-        if not stat.S_ISFIFO(status.st_mode) or link != b"pipe:[%d]" % status.st_ino:
-            return 0  # another file by now
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        with opened(os.open(f"/proc/self/fd/{place}", flags)) as pipe:
-            answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-            return int.from_bytes(answer, sys.byteorder)
+def _inode(link: bytes) -> int:
+    digits = link.partition(b"[")[2].rstrip(b"]")
+    return int(digits) if digits.isdigit() else 0
 
 
 def _memory_mount() -> bytes:
