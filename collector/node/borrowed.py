@@ -17,6 +17,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import stat
 import sys
@@ -35,8 +36,7 @@ _PIDFD_GETFD = 438
 _SO_PEEK_OFF, _TCP_ULP = 42, 31
 _MAX_FILES = 253
 """Files that one message may have with it."""
-_STREAMS = frozenset({0, socket.IPPROTO_TCP})
-_INET = frozenset({socket.AF_INET, socket.AF_INET6})
+_STREAMS = frozenset({socket.AF_UNIX, socket.AF_INET, socket.AF_INET6})
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -59,6 +59,8 @@ class Waiting:
     """Those of them that could be had, from the first on."""
     files: list[Sent] = field(default_factory=list)
     """Files that come with them."""
+    more: bool = False
+    """Whether there may be more behind them."""
 
 
 @contextmanager
@@ -84,37 +86,51 @@ def borrowed(process: Process, place: str, inode: int) -> Iterator[socket.socket
 
 
 def peek(found: socket.socket, room: int) -> Waiting | None:
-    """Return what waits in a stream, and leave it there; None where that cannot be told.
+    """Return what waits in a socket, and leave it there; None where that cannot be told.
 
-    Of a socket for datagrams a pending error would be taken away; of one with an offset for peeking
-    that would move; of one that decrypts, records would be taken apart. Raises `OSError`.
+    Of datagrams that is the first one. Where that would take a pending error away, move an offset
+    for peeking, or take records apart that are to be decrypted, nothing is done. Raises `OSError`.
     """
-    if not _may_be_peeked(found):
+    stream = found.type == socket.SOCK_STREAM
+    if not (_is_stream(found) if stream else _is_quiet(found)) or _has_offset(found):
         return None
     answer = fcntl.ioctl(found, termios.FIONREAD, bytes(4))
-    waiting = Waiting(int.from_bytes(answer, sys.byteorder))
-    if waiting.size and room > 0:
+    waiting = Waiting(int.from_bytes(answer, sys.byteorder), more=not stream)
+    if room > 0 and (waiting.size or not stream):
         local = found.family == socket.AF_UNIX
         space = socket.CMSG_SPACE(_MAX_FILES * 4) if local else 0
         flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        with suppress(BlockingIOError):  # it was read meanwhile
+        with suppress(BlockingIOError):  # there is nothing, or it was read meanwhile
             waiting.data, extras, *_ = found.recvmsg(min(waiting.size, room), space, flags)
             waiting.files = [_sent(number) for each in extras for number in _files(*each)]
     return waiting
 
 
-def _may_be_peeked(found: socket.socket) -> bool:
-    if found.type != socket.SOCK_STREAM or found.proto not in _STREAMS:
+def _is_stream(found: socket.socket) -> bool:
+    """Whether it is a connection of bytes as they were sent."""
+    if found.family not in _STREAMS or found.proto not in {0, socket.IPPROTO_TCP}:
         return False
     if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return False
-    with suppress(OSError):  # a kernel, or a family, without such an offset
-        if found.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF) >= 0:
-            return False
-    if found.family in _INET:
+    if found.family != socket.AF_UNIX:
         with suppress(OSError):
             return not found.getsockopt(socket.IPPROTO_TCP, _TCP_ULP, 16).strip(b"\0")
-    return found.family in {*_INET, socket.AF_UNIX}
+    return True
+
+
+def _is_quiet(found: socket.socket) -> bool:
+    """Whether it is for datagrams of this machine, and no error is pending, which would be told."""
+    if found.family != socket.AF_UNIX:
+        return False
+    poll = select.poll()
+    poll.register(found, select.POLLIN)
+    return all(event == select.POLLIN for _, event in poll.poll(0))
+
+
+def _has_offset(found: socket.socket) -> bool:
+    with suppress(OSError):  # a kernel, or a family, without such an offset
+        return found.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF) >= 0
+    return False
 
 
 def _sent(number: int) -> Sent:

@@ -228,7 +228,7 @@ class Unlisted:
         found, files = None, list[Sent]()
         with suppress(OSError), borrowed(process, name, _inode(link)) as socket:
             found = peek(socket, self.room)
-        self.streams += found is None
+        self.streams += found is None or (found.more and found.size > 0)
         if found:
             files = found.files
             self._note_bytes(process, name, link, found.size, found.data)
