@@ -35,7 +35,9 @@ _MEMORY = {0x01021994: b"tmpfs", 0x858458F6: b"ramfs"}
 _UP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-async def plan_kept(kept: Sequence[Kept], mounts: Sequence[Planned]) -> list[Planned]:
+async def plan_kept(
+    kept: Sequence[Kept], mounts: Sequence[Planned], seconds: float = SECONDS
+) -> list[Planned]:
     """Return what becomes of each; `mounts` are those in sight, which may be of the same ones."""
     # Where a part of one is mounted, its other parts are nowhere; of volumes nothing comes in here.
     known = {
@@ -52,7 +54,7 @@ async def plan_kept(kept: Sequence[Kept], mounts: Sequence[Planned]) -> list[Pla
         if stuck >= MAX_STUCK or each.held is None:
             continue
         try:
-            await run_abandonable(SECONDS, "a file system", _look, planned, each.held, known)
+            await run_abandonable(seconds, "a file system", _look, planned, each.held, known)
         except Unavailable as hung:
             stuck += 1
             planned.fate = Fate(State.MISSING, hung.reason, f"{_told(each)}. {hung}")

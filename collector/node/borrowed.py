@@ -92,6 +92,9 @@ def peek(found: socket.socket, room: int) -> Waiting | None:
     for peeking, or take records apart that are to be decrypted, nothing is done. Raises `OSError`.
     """
     stream = found.type == socket.SOCK_STREAM
+    if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        # Of a connection that nobody has taken yet, nobody can say what came with it.
+        return None if _events(found) else Waiting(0)
     if not (_is_stream(found) if stream else _is_quiet(found)) or _has_offset(found):
         return None
     answer = fcntl.ioctl(found, termios.FIONREAD, bytes(4))
@@ -110,8 +113,6 @@ def _is_stream(found: socket.socket) -> bool:
     """Whether it is a connection of bytes as they were sent."""
     if found.family not in _STREAMS or found.proto not in {0, socket.IPPROTO_TCP}:
         return False
-    if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return False
     if found.family != socket.AF_UNIX:
         with suppress(OSError):
             return not found.getsockopt(socket.IPPROTO_TCP, _TCP_ULP, 16).strip(b"\0")
@@ -120,11 +121,13 @@ def _is_stream(found: socket.socket) -> bool:
 
 def _is_quiet(found: socket.socket) -> bool:
     """Whether it is for datagrams of this machine, and no error is pending, which would be told."""
-    if found.family != socket.AF_UNIX:
-        return False
+    return found.family == socket.AF_UNIX and _events(found) in {0, select.POLLIN}
+
+
+def _events(found: socket.socket) -> int:
     poll = select.poll()
     poll.register(found, select.POLLIN)
-    return all(event == select.POLLIN for _, event in poll.poll(0))
+    return sum(event for _, event in poll.poll(0))
 
 
 def _has_offset(found: socket.socket) -> bool:
