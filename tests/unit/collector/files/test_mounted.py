@@ -86,7 +86,9 @@ def test_a_mount_is_opened_by_itself(tmp_path: Path) -> None:
         os.close(folder)
 
 
-def test_a_mount_that_is_covered_is_opened_apart_and_one_that_is_gone_is_not(tmp_path: Path) -> None:
+def test_a_mount_that_is_covered_is_opened_apart_and_one_that_is_gone_not(
+    tmp_path: Path,
+) -> None:
     below, gone = tmp_path / "below", tmp_path / "gone"
     below.mkdir()
     gone.mkdir()

@@ -108,3 +108,30 @@ for size in (5, 100000):
         found = await bring_home(tmp_path / "bundle", [pid])
     assert list(found.content.values()) == [b"xxxxx"]
     assert ", but for the first 1 of 2" in found.gaps[0].message
+
+
+async def test_a_queue_that_is_too_full_is_told(tmp_path: Path) -> None:
+    script = """
+libc = ctypes.CDLL(None); assert not libc.unshare(0x08000000)
+open("/proc/sys/kernel/msgmax", "w").write("65536")
+open("/proc/sys/kernel/msgmnb", "w").write("4000000")
+queue = libc.msgget(0xCAFE, 0o1600)
+for _ in range(18):
+    libc.msgsnd(queue, ctypes.create_string_buffer(b"\\1" + bytes(7) + b"x" * 65536), 65536, 0)
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert [len(data) for data in found.content.values()] == [16 * 65536]
+    assert ", but for the first 16 of 18" in found.gaps[0].message
+    assert found.gaps[0].size == 18 * 65536
+
+
+async def test_a_file_that_is_held_elsewhere_too_comes_once(tmp_path: Path) -> None:
+    script = """
+import socket
+file = gone("open", b"1234567"); a, b = socket.socketpair()
+socket.send_fds(a, [b"x"], [file.fileno()])
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert not found.gaps and sorted(found.content.values()) == [b"1234567", b"x"]
