@@ -17,6 +17,7 @@ from collector.files.deletedarchive import Plan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
+from collector.node.unlisted import Kept
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
 from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
@@ -43,6 +44,8 @@ class Held:
     """What the container wrote."""
     deleted: Plan | None = None
     """What only processes still have."""
+    kept: list[Kept] = field(default_factory=list)
+    """File systems that are mounted nowhere in sight, for the archive of mounts."""
 
 
 @dataclass(slots=True)

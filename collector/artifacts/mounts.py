@@ -23,14 +23,16 @@ from collector.artifacts import filesystem
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
+from collector.files.keptmounts import incomplete, kept_folders, plan_kept
 from collector.files.mountarchive import Loss, Top
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
-from collector.files.mountplan import Fate, Planned, State, plan
+from collector.files.mountplan import Fate, Planned, State, plan, shown_path
 from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
 from collector.files.volumes import Wishes
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.gaps import deleted
+from collector.gaps.kept import record_unstored
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.node.procfs import companions
@@ -59,9 +61,9 @@ MAX_GAPS = 400
 
 async def collect(capture: ContainerCapture) -> None:
     """Store the mounts, which go with the container's processes, and then its file system."""
-    await _collect(capture)
     if ArtifactKind.PROCESSES not in capture.wanted:
         await _capture_deleted(capture)
+    await _collect(capture)
     await filesystem.collect(capture)
 
 
@@ -84,6 +86,7 @@ async def _collect(capture: ContainerCapture) -> None:
         capture.record_gap("mounts", reason, message)
         if ArtifactKind.VOLUMES in capture.wanted:
             capture.record_gap(ArtifactKind.VOLUMES, reason, message)
+        record_unstored(capture)
 
 
 async def _capture_deleted(capture: ContainerCapture) -> None:
@@ -100,8 +103,9 @@ async def _capture_mounts(capture: ContainerCapture) -> None:
     planned = plan(seen, declared(container), state, remote=remote, wishes=wishes)
     archived = False
     with ExitStack() as stack:
+        planned += await plan_kept(capture.held.kept, planned)
         wanted = [each for each in planned if each.to_read]
-        points = frozenset(each.path for each in seen.mounts if each.space == seen.mounts[0].space)
+        points = frozenset(shown_path(each, seen.mounts[0].space) for each in seen.mounts)
         tops = await _open_wanted(stack, wanted, capture.runtime.machine, points)
         await _list_withheld(capture, tops)
         if tops := [(each, top) for each, top in tops if each.state is State.CAPTURED]:
@@ -113,6 +117,7 @@ async def _capture_mounts(capture: ContainerCapture) -> None:
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
     await capture.add_json(MOUNTS, kind, document, method=METHOD)
     _account(capture, seen, planned)
+    capture.held.kept = []
     if wishes.every and not archived:
         _account_volumes(capture, planned)
 
@@ -166,8 +171,10 @@ async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]
     order = sorted((top for _, top in tops), key=lambda top: top.volume)
     volumes = any(top.volume for top in order)
     kind = ArtifactKind.VOLUMES if volumes else ArtifactKind.FILESYSTEM
+    stream.folders = kept_folders(top.path for top in order)
     whole = await store(capture, stream, order, kind)
     for each, _ in tops:
+        each.fate = incomplete(each) or each.fate
         _judge(each, stream, whole)
     return volumes
 
@@ -223,7 +230,10 @@ def _open_all(
 @contextmanager
 def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[Top]:
     volume = each.volume is not None
-    if each.seen:
+    if each.place:
+        # Nothing is mounted in it that could be in the way.
+        yield Top(each.path, each.place.number, single=bool(each.kept and not each.kept.folder))
+    elif each.seen:
         with open_uncovered(each.seen) as place:
             yield Top(each.path, place, each.seen.is_file, points, volume)
     elif machine:

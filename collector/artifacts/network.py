@@ -21,13 +21,14 @@ from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
 from collector.documents import Names, portable, readable, streamed
 from collector.node.abandonable import run_abandonable
+from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
 from collector.node.threads import Apart
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from forensics_core.bundle.writer import SourceNotes
+from forensics_core.bundle.writer import SourceNotes, shortened
 
 TABLES = (
     *INET,
@@ -226,8 +227,19 @@ def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[Names, int]:
                 # A connection that ended meanwhile left its table, and is no secret.
                 if process.link(name) == b"socket:[%d]" % inode:
                     first = first or pid
-                    found.add(f"{_protocol(process, name)} (/proc/{pid}/{name})")
+                    address = _address(process, name, inode)
+                    found.add(f"{_protocol(process, name)}{address} (/proc/{pid}/{name})")
     return found, first
+
+
+def _address(process: Process, name: str, inode: int) -> str:
+    """Return where a socket is bound, and connected to, where that is to be had."""
+    ends = list[str]()
+    with suppress(OSError), borrowed(process, name, inode) as found:
+        for end in (found.getsockname, found.getpeername):
+            with suppress(OSError):
+                ends.append(shortened(readable(os.fsencode(str(end())))))
+    return "".join(f" {way} {end}" for way, end in zip(("at", "to"), ends, strict=False))
 
 
 def _protocol(process: Process, name: str) -> str:

@@ -10,7 +10,8 @@ All of it is what this node's kernel and programs say: who owns the node can hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -21,9 +22,11 @@ from collector.container import ContainerCapture
 from collector.documents import document
 from collector.node import ebpf, kernel, modules
 from collector.node.abandonable import run_abandonable
-from collector.node.holders import Holders, find_holders
+from collector.node.holders import find_holders
 from collector.node.modules import WAYS
+from collector.node.netlink_fields import Row
 from collector.node.network_tables import SYMBOLS
+from collector.node.procfs import companions
 from collector.node.tables import Tables
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind, PodRef
@@ -121,7 +124,7 @@ def _describe(node: NodeCapture) -> dict[str, Any]:
 async def write_ebpf(node: NodeCapture) -> None:
     """Store programs, maps and links of eBPF."""
     tables = Tables(node.limit)
-    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node.holders)
+    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node)
     cut = bool(tables.cut)
     parts = chain(tables.parts({"method": "bpf"}), "\n")
     await node.add(EBPF, ArtifactKind.PROCESSES, parts, "bpf", cut=cut)
@@ -131,10 +134,34 @@ async def write_ebpf(node: NodeCapture) -> None:
         node.lack(f"{EBPF}, {name}", why, message)
 
 
-def _read_ebpf(tables: Tables, holders: Holders) -> None:
+def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
+    ours, held, maps = _members(node), node.holders.objects, set[int]()
     for name, sort in _SORTS.items():
         word = "prog" if sort == "program" else sort
-        rows = (
-            row | {"pids": holders.objects.get((word, row["id"]), [])} for row in ebpf.objects(sort)
+        rows: Iterator[Row] = (
+            row | {"pids": held.get((word, row["id"]), [])}
+            for row in ebpf.objects(sort, with_values=maps)
         )
+        if sort == "program":
+            # Its maps come next, with values if one of the pod's processes has it, or them.
+            maps |= {
+                number for (kind, number), pids in held.items() if kind == "map" and ours & {*pids}
+            }
+            rows = _noting_maps(rows, ours, maps)
         tables.take(name, rows)
+
+
+def _noting_maps(rows: Iterator[Row], ours: Set[int], maps: set[int]) -> Iterator[Row]:
+    for row in rows:
+        if ours & {*row["pids"]}:
+            maps.update(row["maps"])
+        yield row
+
+
+def _members(node: NodeCapture) -> Set[int]:
+    """Return the processes of the pod."""
+    found = set[int]()
+    for capture in node.captures:
+        with suppress(OSError):
+            found.update(companions(capture.container.pid or 0, capture.container.key))
+    return found

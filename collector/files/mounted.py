@@ -13,9 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
+from collector.files.covered import open_covered
 from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
 from collector.files.safe_open import FOLDER, mount_number, open_in_root, opened
+from collector.node.deletedfiles import Held
 from collector.node.procfs import Process
 
 MAX_MOUNTS = 10_000
@@ -24,6 +26,8 @@ MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one mount table, and of all mounts of one container."""
 MAX_QUEUES = 100
 """Message queues that are counted."""
+MAX_COVERED = 32
+"""File systems beneath other mounts that are opened: each takes a copy of the namespace."""
 MAX_SPACES = 64
 """Mount namespaces and roots of one container that are looked into."""
 
@@ -47,6 +51,8 @@ class Seen:
     """Message queues in it, if it is of that kind; the first few are counted."""
     obstacle: str = ""
     """Why it cannot be read."""
+    covered: Held | None = None
+    """The mount itself, open, where another one covers it."""
 
 
 @dataclass(slots=True)
@@ -169,6 +175,16 @@ def open_uncovered(seen: Seen) -> Iterator[int]:
         yield view
 
 
+def uncover(seen: Seen) -> None:
+    """Open a file system in memory that another mount covers, if that is what is in the way."""
+    if seen.obstacle and seen.mount.kind in MEMORY and seen.mount.root == b"/":
+        with suppress(OSError):
+            seen.covered = Held(open_covered(seen.pid, seen.mount))
+            room = os.fstatvfs(seen.covered.number)
+            seen.size = (room.f_blocks - room.f_bfree) * room.f_frsize
+            seen.obstacle = ""
+
+
 def measure(seen: Seen) -> None:
     """Note what a mount is, and how much is in it. What may hang is not touched."""
     if not seen.mount.answers:
@@ -193,13 +209,15 @@ def measure(seen: Seen) -> None:
 
 def measure_all(mounts: Iterable[Seen]) -> None:
     """Measure what can be, but nothing whose path leads through what may hang."""
-    mounts = list(mounts)
+    mounts, covered = list(mounts), 0
     stuck = {(seen.space, seen.path) for seen in mounts if not seen.mount.answers}
     for seen in mounts:
         if any((seen.space, folder) in stuck for folder in _above(seen.path)):
             seen.obstacle = "its path leads through a file system that may hang"
         elif seen.mount.kind not in KERNEL - {QUEUES}:
             measure(seen)
+            if seen.obstacle and (covered := covered + 1) <= MAX_COVERED:
+                uncover(seen)
 
 
 def _above(path: bytes) -> Iterator[bytes]:

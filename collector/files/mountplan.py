@@ -13,14 +13,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from collector.documents import portable, readable
+from collector.files.mountarchive import COVERED
 from collector.files.mounted import Seen, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount, is_beneath
 from collector.files.volumes import Volume, Wishes, sort_of
+from collector.node.deletedfiles import Held
+from collector.node.unlisted import Kept
 from collector.runtimes.declared import RUNTIME_FILES, Declared
+from forensics_core.bundle.layout import KEPT_FOLDER
 from forensics_core.bundle.writer import shortened
 
 MAX_RUNTIME_FILE = 4 * 1024 * 1024
 """Bytes of a file that a runtime mounts; a container may have filled it up."""
+KEPT = KEPT_FOLDER
+"""The folder of file systems that only some processes see."""
 _DELETED = b"//deleted"
 """Ends the root of a mount that was deleted since: no path has two slashes otherwise."""
 _ALIVE = frozenset({"running", "paused", "restarting"})
@@ -72,7 +78,12 @@ class Planned:
     same_as: bytes = b""
     """The path in the container at which the same files are in sight, and archived."""
     seen: Seen | None = None
-    """None where only the runtime told of it."""
+    """None where only the runtime told of it, or a process keeps it."""
+    kept: Kept | None = None
+    """What a process keeps, where nothing in sight is mounted."""
+    place: Held | None = None
+    """That, or what another mount covers, open."""
+    device: bytes = b""
 
     @property
     def state(self) -> State:
@@ -111,6 +122,8 @@ class Planned:
             row |= {"volume": {"sort": str(self.volume.sort), "name": self.volume.shown}}
         if self.files is not None:
             row |= {"files": self.files}
+        if self.kept:
+            row |= {"device": readable(self.device), "pid": self.kept.pid}
         if self.seen:
             mount = self.seen.mount
             row |= {
@@ -178,6 +191,11 @@ def _fate_of_ended(row: Declared, state: str, remote: bool) -> Fate:
     return Fate(State.MISSING, "NotSupported", message)
 
 
+def shown_path(seen: Seen, main: bytes) -> bytes:
+    """Return where a mount is shown: those of other namespaces than `main` by their process."""
+    return seen.path if seen.space == main else KEPT + b"/%d/root" % seen.pid + seen.path
+
+
 def _turn(seen: Seen) -> int:
     if seen.path == b"/":
         return 0
@@ -203,6 +221,8 @@ class _Plan:
         self._root: Mount | None = None
         self._whole: dict[bytes, Planned] = {}
         """What is archived whole, by device."""
+        self._beneath: set[tuple[bytes, int]] = set()
+        """What is covered, by its path, and the how manieth there."""
         self._parts: list[Planned] = []
         """Volumes that are archived or listed, which may be parts of file systems."""
 
@@ -244,8 +264,7 @@ class _Plan:
         if mount.kind in KERNEL:
             return Fate(State.KERNEL)
         if seen.space != self._main:
-            message = f"Only process {seen.pid} and those of its mount namespace have it"
-            return Fate(State.MISSING, "OtherNamespace", message)
+            return self._elsewhere(seen, planned)
         if mount.point == b"/" and seen.path == b"/":
             return self._at_root(mount)
         volume = planned.volume
@@ -256,6 +275,14 @@ class _Plan:
         if volume:
             return self._volume(seen, planned, volume)
         return self._in_memory(seen, planned)
+
+    def _elsewhere(self, seen: Seen, planned: Planned) -> Fate:
+        """Judge what is mounted for some processes only: of volumes nothing comes in that way."""
+        if is_memory(seen) and seen.mount.device not in self._shared:
+            planned.path = shown_path(seen, self._main)
+            return self._in_memory(seen, planned)
+        message = f"Only process {seen.pid} and those of its mount namespace have it"
+        return Fate(State.MISSING, "OtherNamespace", message)
 
     def _volume(self, seen: Seen, planned: Planned, volume: Volume) -> Fate:
         if not self._wishes.wants(seen.path, volume):
@@ -274,6 +301,8 @@ class _Plan:
     def _in_memory(self, seen: Seen, planned: Planned) -> Fate:
         device, root = seen.mount.device, seen.mount.root
         if is_memory(seen) and device not in self._whole:
+            if seen.covered:
+                planned.path, planned.place = self._covered(planned.path), seen.covered
             self._whole[device] = planned
             return Fate(State.CAPTURED)
         if device in self._whole:
@@ -291,6 +320,12 @@ class _Plan:
             return self._volume(seen, planned, planned.volume)
         message = "It is mounted from outside of the container, and was not asked for"
         return Fate(State.MISSING, "NotRequested", message)
+
+    def _covered(self, path: bytes) -> bytes:
+        """Return what to call what lies beneath a mount; several may lie at one point."""
+        number = next(count for count in range(1, 99) if (path, count) not in self._beneath)
+        self._beneath.add((path, number))
+        return path + (COVERED if number == 1 else COVERED[:-1] + b" %d)" % number)
 
     def _at_root(self, mount: Mount) -> Fate:
         if self._root is None:

@@ -43,20 +43,20 @@ def open_mounted(path: Path, host: Host | None = None) -> int:
     if os.fsencode(path) not in mount_points(host.mountinfo()):
         raise FileNotFoundError(f"nothing is mounted on {path}")
     with suppress(PermissionError):
-        return _in_thread(lambda: _clone_mounted(os.fsencode(path), host))
+        return in_thread(lambda: _clone_mounted(os.fsencode(path), host))
     return host.open(os.fsencode(path), _DIRECTORY)
 
 
 def _clone_mounted(path: bytes, host: Host) -> int:
     if host.foreign:  # the kernel clones only what is of the thread's own mount namespace
         with opened(os.open(host.base / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)) as space:
-            _call("unshare", _CLONE_FS)
-            _call("setns", space, _CLONE_NEWNS)
+            call("unshare", _CLONE_FS)
+            call("setns", space, _CLONE_NEWNS)
         host = Host(Path("/proc/thread-self"))
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH
     with (
         opened(host.open(path, _DIRECTORY)) as place,
-        opened(_call("syscall", _OPEN_TREE, place, b"", flags)) as view,
+        opened(call("syscall", _OPEN_TREE, place, b"", flags)) as view,
     ):
         return os.open(".", _DIRECTORY, dir_fd=view)
 
@@ -91,18 +91,18 @@ def clone_root(pid: int, proof: str) -> int:
         root = os.stat("root", dir_fd=process.folder)
         space = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
         try:
-            return _in_thread(lambda: _clone_root(space, root))
+            return in_thread(lambda: _clone_root(space, root))
         finally:
             os.close(space)
 
 
 def _clone_root(space: int, root: os.stat_result) -> int:
-    _call("unshare", _CLONE_FS)
-    _call("setns", space, _CLONE_NEWNS)
+    call("unshare", _CLONE_FS)
+    call("setns", space, _CLONE_NEWNS)
     if not os.path.samestat(Path("/").stat(), root):
         raise PermissionError("the first process has changed its root")
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
-    return _call("syscall", _OPEN_TREE, _AT_FDCWD, b"/", flags)
+    return call("syscall", _OPEN_TREE, _AT_FDCWD, b"/", flags)
 
 
 def clone_mount(place: int, pid: int) -> int:
@@ -113,14 +113,14 @@ def clone_mount(place: int, pid: int) -> int:
     with Process.open(pid) as process:
         space = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     with opened(space):
-        return _in_thread(lambda: _clone_mount(space, place))
+        return in_thread(lambda: _clone_mount(space, place))
 
 
 def _clone_mount(space: int, place: int) -> int:
-    _call("unshare", _CLONE_FS)
-    _call("setns", space, _CLONE_NEWNS)
+    call("unshare", _CLONE_FS)
+    call("setns", space, _CLONE_NEWNS)
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_EMPTY_PATH
-    return _call("syscall", _OPEN_TREE, place, b"", flags)
+    return call("syscall", _OPEN_TREE, place, b"", flags)
 
 
 def mount_layers(layers: Layers, host: Host | None = None) -> int:
@@ -130,15 +130,15 @@ def mount_layers(layers: Layers, host: Host | None = None) -> int:
     """
     host = host or Host()
     if not host.foreign:
-        return _in_thread(lambda: _mount_layers(layers))
+        return in_thread(lambda: _mount_layers(layers))
     space = os.open(host.base / "ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     with opened(space):
-        return _in_thread(lambda: _mount_there(layers, space))
+        return in_thread(lambda: _mount_there(layers, space))
 
 
 def _mount_there(layers: Layers, space: int) -> int:
-    _call("unshare", _CLONE_FS)
-    _call("setns", space, _CLONE_NEWNS)
+    call("unshare", _CLONE_FS)
+    call("setns", space, _CLONE_NEWNS)
     return _mount_layers(layers)
 
 
@@ -148,8 +148,8 @@ def _mount_layers(layers: Layers) -> int:
     By descriptors there may be hundreds of layers: one page has to hold all the names. The kernel
     merges only what is of the thread's own mount namespace, so they are opened in it.
     """
-    _call("unshare", _CLONE_NEWNS)
-    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    call("unshare", _CLONE_NEWNS)
+    call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     with ExitStack() as stack:
         host, numbers = Host(Path("/proc/thread-self")), list[bytes]()
         for path in (layers.upper, *layers.lower_layers, *layers.data):
@@ -174,7 +174,7 @@ def _mount_overlay(options: bytes, marks: bytes) -> None:
         ways = [options + b",metacopy=on,redirect_dir=follow", options]
     for way in ways:
         try:
-            _call("mount", b"overlay", b"/proc", b"overlay", flags, way)
+            call("mount", b"overlay", b"/proc", b"overlay", flags, way)
             return
         except OSError as error:
             if error.errno != errno.EINVAL or way is ways[-1]:
@@ -186,20 +186,20 @@ def mount_queues() -> int:
 
     Raises `OSError`.
     """
-    _call("unshare", _CLONE_NEWNS)
-    _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    call("unshare", _CLONE_NEWNS)
+    call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
     flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV
-    _call("mount", b"mqueue", b"/proc", b"mqueue", flags, None)
+    call("mount", b"mqueue", b"/proc", b"mqueue", flags, None)
     return os.open("/proc", _DIRECTORY)
 
 
 def enter(space: int, kind: int) -> None:
     """Let this thread, which has to end soon, into a namespace. Raises `OSError`."""
-    _call("setns", space, kind)
+    call("setns", space, kind)
 
 
-def _in_thread(action: Callable[[], int]) -> int:
-    """Run `action` in a thread that ends with it: namespaces and directory are a thread's own."""
+def in_thread(action: Callable[[], int]) -> int:
+    """Return what `action` opens, in a thread that ends with it: namespaces are a thread's own."""
     with ThreadPoolExecutor(1, "view") as pool:
         return pool.submit(action).result()
 
@@ -209,7 +209,7 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _call(name: str, *arguments: bytes | int | None) -> int:
+def call(name: str, *arguments: bytes | int | None) -> int:
     """Call a function of the C library. Raises `OSError` where it returns a negative number."""
     wide = [ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments]
     result = int(getattr(_libc(), name)(*wide))

@@ -13,7 +13,8 @@ budgets of their own: a large volume must not cost what is gone with the contain
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import tarfile
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from collector.documents import Names
@@ -62,9 +63,13 @@ class MountStream:
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""
+    folders: Sequence[bytes] = ()
+    """Directories of no mount, which lead to some."""
 
     async def blocks(self, tops: Iterable[Top]) -> AsyncIterator[bytes]:
         """Yield the archive in blocks."""
+        for folder in self.folders:
+            yield pax.plain(b"." + folder, tarfile.DIRTYPE, mode=0o555)
         for top in tops:
             budget = self.volumes if top.volume else self.memory
             archive = MountArchive(budget.room, budget.members, budget.limits, self.losses)

@@ -9,15 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from anyio import to_thread
+
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.statx import statx
+from collector.gaps import unread
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, Search
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
 from collector.node.threads import Apart
 from collector.node.unlisted import Kept, Unlisted
 from collector.runtimes.runtime import Unavailable
+from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
 
 _MEANINGS = {
@@ -29,7 +33,7 @@ _MEANINGS = {
         "No process is in it, it is only kept alive. What is mounted or stored in it is not seen"
     ),
     "files": "Files are there that no process needs to have open; what they are is not in sight",
-    "bytes": "Bytes wait there that nobody has read yet, and that are in no artifact",
+    "bytes": "Bytes wait there that nobody has read yet, and that are not captured",
 }
 _WHAT = {
     "mount": "file system of",
@@ -37,6 +41,8 @@ _WHAT = {
     "files": "files in",
     "bytes": "unread in",
 }
+_WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
+"""Kinds with which the archive of mounts is made, later."""
 TIMEOUT = 60.0
 """Seconds that looking for each may take."""
 
@@ -58,12 +64,17 @@ async def account(
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
-    for kept in [*search.kept.values()]:
-        _record(capture, kept)
+    stored = not _WITH_MOUNTS.isdisjoint(capture.wanted)
+    there = [*search.kept.values()]
+    for kept in await to_thread.run_sync(unread.add_all, found, there):
+        if kept.how == "mount" and kept.held and stored:
+            capture.held.kept.append(kept)
+        else:
+            _record(capture, kept, stored=found is not None)
     if search.streams:
         message = (
-            f"Processes have sockets and terminals open, {search.streams} times. What nobody has "
-            "read from them yet is in no artifact"
+            "Processes have terminals open, and sockets into which nobody else may look, "
+            f"{search.streams} in all. What nobody has read from them yet is in no artifact"
         )
         capture.record_gap(
             "unread in sockets and terminals", "NotVisible", message, requested=False
@@ -77,15 +88,26 @@ async def account(
     await _record_memory(capture, everyone, found)
 
 
-def _record(capture: ContainerCapture, kept: Kept) -> None:
+def record_unstored(capture: ContainerCapture) -> None:
+    """Record the file systems that were to be stored with the mounts, which could not be."""
+    for kept in capture.held.kept:
+        _record(capture, kept)
+    capture.held.kept = []
+
+
+def _record(capture: ContainerCapture, kept: Kept, *, stored: bool = False) -> None:
+    """Record what is missing; `stored`: what could be had of it is in the deleted files."""
     name = shortened(readable(kept.name))
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
     if kept.how == "files":
         message += f", {kept.count} of them"
+        message += "".join(f"; {shortened(readable(name))}" for name, _ in kept.files[:8])
     what = f"{_WHAT[kept.how]} {name}"
     facts: dict[str, str | int] = {"path": name, "pid": kept.pid}
     if kept.how == "bytes":
         facts["size"] = kept.count
+        if stored and kept.data:
+            message += f". Only the first {len(kept.data)} of {kept.count} are stored"
     capture.record_gap(what, "NotVisible", message, requested=False, **facts)
 
 
@@ -109,6 +131,8 @@ async def _record_memory(
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
     _record_each(capture, "shared memory", shared, _record_segment)
     queues = [each for each in kept if isinstance(each, Queue)]
+    if found:
+        queues = await to_thread.run_sync(unread.add_queues, found, queues)
     _record_each(capture, "message queues", queues, _record_queue)
 
 
@@ -163,6 +187,8 @@ def _record_queue(capture: ContainerCapture, queue: Queue) -> None:
     name = shortened(queue.name)
     kind = "POSIX" if queue.posix else "System V"
     message = f"A {kind} message queue with {queue.size} bytes of messages, which are not captured"
+    if queue.messages:
+        message += f", but for the first {len(queue.messages)} of {queue.total}"
     facts = {"path": f"/{name}"} if queue.posix else {}
     capture.record_gap(
         f"message queue {name}",

@@ -106,6 +106,8 @@ class DeletedFile:
     """Where they do, the first of them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What else is known of it."""
+    folder: str = ""
+    """Where it is in an archive, ending in `/`; empty for the top."""
 
     @property
     def size(self) -> int:
@@ -120,7 +122,7 @@ class DeletedFile:
     @property
     def member(self) -> str:
         """What it is called in an archive."""
-        return f"{self.pid}/{self.place}"
+        return f"{self.folder}{self.pid}/{self.place}"
 
     @property
     def stored(self) -> int:

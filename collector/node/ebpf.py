@@ -15,7 +15,7 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from time import CLOCK_BOOTTIME, CLOCK_REALTIME, clock_gettime_ns
@@ -24,6 +24,7 @@ from typing import NamedTuple
 from collector.documents import portable
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.ebpf_links import link_fields
+from collector.node.ebpf_values import values
 from collector.node.ebpf_words import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES
 from collector.node.netlink_fields import Row
 
@@ -61,8 +62,12 @@ _SORTS = {
 }
 
 
-def objects(sort: str, ids: Iterable[int] | None = None) -> Iterator[Row]:
+def objects(
+    sort: str, ids: Iterable[int] | None = None, with_values: Container[int] = ()
+) -> Iterator[Row]:
     """Yield each `program`, `map` or `link`, or those of some ids.
+
+    Of the maps `with_values`, what is in them, too.
 
     Raises `OSError` where the kernel does not tell.
     """
@@ -73,7 +78,10 @@ def objects(sort: str, ids: Iterable[int] | None = None) -> Iterator[Row]:
         except FileNotFoundError:
             continue  # it went meanwhile
         with closing(os.fdopen(descriptor, "rb", buffering=0)):
-            yield _DESCRIBE[sort](descriptor)
+            row = _DESCRIBE[sort](descriptor)
+            if sort == "map" and number in with_values:
+                row |= values(_bpf, descriptor, row["type"], row["keySize"], row["valueSize"])
+            yield row
 
 
 def _ids(sort: _Sort) -> Iterator[int]:

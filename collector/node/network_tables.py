@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from collector.node.socket_tables import (
     parse_unix,
 )
 from collector.node.tables import Tables, reason
+from collector.node.vsock import vsock_rows
 
 _NFTABLES, _CONNTRACK = "nf_tables_newrule", "ctnetlink_dump_table"
 SYMBOLS = frozenset(
@@ -35,6 +37,7 @@ SYMBOLS = frozenset(
     | {name for each in diag.FAMILIES.values() for name in (each.symbol, each.creator) if name}
 )
 """Functions by which the kernel shows what it can tell without loading a module."""
+_INODE = re.compile(r'"inode": (\d+)')
 _NAMES = {"ip": "net/ip_tables_names", "ip6": "net/ip6_tables_names"}
 _LITTLE = 16 * 1024
 _NODE_TABLE = 256 * 1024 * 1024
@@ -91,6 +94,15 @@ def read_network(
             _read_proc(tables, process, name, holders)
         elif family.creator and not _has(family.creator, symbols):
             del tables.missing[part]  # there can be none
+    if "vsock sockets" in tables.missing:
+        _ask_each(tables, process, holders)
+
+
+def _ask_each(tables: Tables, process: Process, holders: Mapping[int, list[int]]) -> None:
+    """Add the vsock sockets that processes hold: no table has them."""
+    found = (_INODE.search(row) for row in tables.rows["sockets"])
+    listed = {int(match[1]) for match in found if match}
+    tables.add("sockets", vsock_rows(process, holders, listed), "vsock sockets")
 
 
 def _read_proc(

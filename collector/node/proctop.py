@@ -23,6 +23,7 @@ _STEP = 64 * 1024
 _CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
 _MACHINE = (
     *("uptime", "stat", "version", "modules", "loadavg", "meminfo", "cpuinfo", "cmdline"),
+    *("keys", "key-users"),
     *("filesystems", "devices", "sys/kernel/random/boot_id", "sys/kernel/osrelease"),
     *("sys/kernel/ostype", "sys/kernel/version", "sys/kernel/pid_max", "sys/kernel/tainted"),
 )

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import Held
+from collector.node.messages import Message, messages_of
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000
@@ -80,6 +81,14 @@ class Queue(NamedTuple):
     posix: bool
     size: int
     """Bytes of the messages in it."""
+    total: int = 0
+    """The messages, where the kernel counts them."""
+    messages: tuple[Message, ...] = ()
+    """Those that could be copied, from the first on; they are still in the queue."""
+    space: bytes = b""
+    """Its IPC namespace."""
+    pid: int = 0
+    """A process of that, as the node numbers it."""
 
 
 def segments(
@@ -111,8 +120,14 @@ def _read(
 ) -> list[Segment | Queue]:
     enter(space, _CLONE_NEWIPC)
     shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
-    queues = (Queue(row[1].decode(), False, int(row[3])) for row in _table("msg"))
+    queues = [_queue(row, link, pid) for row in _table("msg")]
     return [*shared, *queues, *_posix_queues()]
+
+
+def _queue(row: Sequence[bytes], link: bytes, pid: int) -> Queue:
+    size, count = int(row[3]), int(row[4])
+    messages = tuple(messages_of(int(row[1]), count))
+    return Queue(row[1].decode(), False, size, count, messages, link, pid)
 
 
 def _segment(row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]) -> Segment:

@@ -13,12 +13,8 @@ Source: umount(2) on MNT_DETACH, namespaces(7), unix(7) on SCM_RIGHTS, io_uring_
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import stat
-import sys
-import termios
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,12 +22,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from collector.files.safe_open import mount_number, opened
+from collector.node.borrowed import Sent, borrowed, peek
+from collector.node.deletedfiles import Held
+from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
 MAX_KEPT = 200
 """Things that are remembered; the rest are counted."""
 MAX_LINKS = 256 * 1024
 """Open files, of all processes, that are looked at."""
+MAX_UNREAD = 16 * 1024 * 1024
+"""Bytes that wait in pipes and sockets of one container which are kept; the rest are counted."""
 MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one table of mounts."""
 _LITTLE = 64 * 1024
@@ -57,6 +58,14 @@ class Kept:
     """The entry of its folder in /proc."""
     count: int = 1
     """Files, or bytes."""
+    held: Held | None = None
+    """Of a mount, the place on it, open without a right to read it."""
+    folder: bool = False
+    """Whether that place is a directory."""
+    data: bytes = b""
+    """Bytes that wait, as many as could be had, from the first on."""
+    files: tuple[Sent, ...] = ()
+    """Files in a socket, as many as could be had."""
 
 
 @dataclass(slots=True)
@@ -72,12 +81,15 @@ class Unlisted:
     """Processes that were not looked at wholly."""
     links: int = MAX_LINKS
     streams: int = 0
-    """Sockets and terminals that are open, each as often as it is: what waits in them is unseen."""
+    """Terminals, and sockets of which it is not known what waits in them, that are open."""
+    room: int = MAX_UNREAD
+    """Bytes that wait unread which are still kept."""
     _mounts: set[bytes] = field(default_factory=set)
     _tables: set[tuple[bytes, bytes]] = field(default_factory=set)
     _roots: dict[bytes, set[bytes]] = field(default_factory=dict)
     """The roots that processes of a mount namespace have."""
     _pipes: set[bytes] = field(default_factory=set)
+    """Pipes and sockets that were looked into."""
     _all: bool = False
     _spaces: dict[bytes, Kept] = field(default_factory=dict)
 
@@ -98,6 +110,14 @@ class Unlisted:
             except OSError:
                 continue
         self._judge_spaces()
+        self._drop_parts()
+
+    def _drop_parts(self) -> None:
+        """Of a file system that a directory leads to, forget the files: they are in it."""
+        whole = {key[1] for key, kept in self.kept.items() if kept.how == "mount" and kept.folder}
+        for key, kept in [*self.kept.items()]:
+            if kept.how == "mount" and not kept.folder and key[1].partition(b" ")[0] in whole:
+                del self.kept[key]
 
     def _pass_by_streams(self, process: Process, numbers: Sequence[int]) -> None:
         """Look into no pipe that leads to the runtime, which reads a container's output anyhow."""
@@ -177,26 +197,51 @@ class Unlisted:
             return
         if link.startswith(b"pipe:["):
             self._open_pipe(process, name, link)
-            return
-        self.streams += link.startswith((b"socket:", b"/dev/pts/", b"/dev/ptmx"))
-        if not link.startswith((b"/", b"socket:", b"anon_inode:[io_uring]")):
-            return
-        said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
-        if link.startswith(b"/"):
+        elif link.startswith(b"socket:["):
+            self._open_socket(process, name, link)
+        elif link.startswith(b"/"):
+            self.streams += link.startswith((b"/dev/pts/", b"/dev/ptmx"))
+            said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
             match = _NUMBER.search(said)
             self._judge_mount(process, link, name, match[1] if match else b"")
-        elif match := _COUNT.search(said):
-            self._keep(Kept("files", link, process.pid, name, int(match[1])), link)
+        elif link.startswith(b"anon_inode:[io_uring]"):
+            self._note_files(process, name, link, [])
+
+    def _note_files(self, process: Process, name: str, link: bytes, files: list[Sent]) -> None:
+        said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
+        if match := _COUNT.search(said):
+            kept = Kept("files", link, process.pid, name, int(match[1]), files=tuple(files))
+            self._keep(kept, link)
 
     def _open_pipe(self, process: Process, name: str, link: bytes) -> None:
         if link in self._pipes:
             return
         self._pipes.add(link)
-        if size := _unread(process, name, link):
-            self._keep(Kept("bytes", link, process.pid, name, size), link)
+        with opened(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)) as place:
+            found = peek_pipe(place, _inode(link), self.room)
+        self._note_bytes(process, name, link, found.size, found.data)
+
+    def _open_socket(self, process: Process, name: str, link: bytes) -> None:
+        if link in self._pipes:
+            return
+        self._pipes.add(link)
+        found, files = None, list[Sent]()
+        with suppress(OSError), borrowed(process, name, _inode(link)) as socket:
+            found = peek(socket, self.room)
+        self.streams += found is None or (found.more and found.size > 0)
+        if found:
+            files = found.files
+            self._note_bytes(process, name, link, found.size, found.data)
+        self._note_files(process, name, link, files)
+
+    def _note_bytes(self, process: Process, name: str, link: bytes, size: int, data: bytes) -> None:
+        if size:
+            self.room -= len(data)
+            self._keep(Kept("bytes", link, process.pid, name, size, data=data), link)
 
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
-        if not number or number in self._mounts or ("mount", number) in self.kept:
+        known = ("mount", number), ("mount", number + b" " + link)
+        if not number or number in self._mounts or any(key in self.kept for key in known):
             return
         if self._is_confined(process):
             return
@@ -209,7 +254,9 @@ class Unlisted:
         if number not in self._mounts:
             self._read_all()
         if number not in self._mounts and not self._is_confined(process):
-            self._keep(Kept("mount", link, process.pid, name), number)
+            held, folder = _hold(process, name, number)
+            kept = Kept("mount", link, process.pid, name, held=held, folder=folder)
+            self._keep(kept, known[not folder][1])
 
     def _is_confined(self, process: Process) -> bool:
         """Whether all processes of its mount namespace have a directory for their root: what is
@@ -246,20 +293,19 @@ class Unlisted:
             self.kept[kept.how, key] = kept
 
 
-def _unread(process: Process, name: str, link: bytes) -> int:
-    """Return how many bytes wait in a pipe without a name; none is read.
+def _hold(process: Process, name: str, number: bytes) -> tuple[Held | None, bool]:
+    """Open a place on a mount, and say whether it is a directory; None if it is elsewhere now."""
+    flags, folder = os.O_PATH | os.O_CLOEXEC, True
+    try:
+        held = Held(os.open(name, flags | os.O_DIRECTORY, dir_fd=process.folder))
+    except NotADirectoryError:
+        held, folder = Held(os.open(name, flags, dir_fd=process.folder)), False
+    return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
 
-    One that has a name is not opened: whoever waits for a reader would go on.
-    """
-    place = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
-    with opened(place):
-        status = os.fstat(place)
-        if not stat.S_ISFIFO(status.st_mode) or link != b"pipe:[%d]" % status.st_ino:
-            return 0  # another file by now
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        with opened(os.open(f"/proc/self/fd/{place}", flags)) as pipe:
-            answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-            return int.from_bytes(answer, sys.byteorder)
+
+def _inode(link: bytes) -> int:
+    digits = link.partition(b"[")[2].rstrip(b"]")
+    return int(digits) if digits.isdigit() else 0
 
 
 def _memory_mount() -> bytes:

@@ -6,8 +6,8 @@
 It shows one tree, as the container saw it: its file system, what it had written where that is kept
 apart since the container was removed meanwhile, and what was mounted on top. Only beneath `/proc`
 the numbers are the node's, and the processes above the container's are there. Files that have no
-name any more are in the folder `/(deleted)`, by the processes that held them. Each row says which
-archive it is from: `Row.layer`.
+name any more are in the folder `/(deleted)`, by the processes that held them, and file systems that
+only some processes saw in `/(kept)`. Each row says which archive it is from: `Row.layer`.
 
 Whatever it yields is verified: the manifest has the SHA-256 of the lookup table, the table that of
 each chunk of rows. What cannot be read hides nothing else: the error comes after all the rest.
@@ -30,7 +30,7 @@ from forensics_core.bundle.layer import (
     Names,
     open_layer,
 )
-from forensics_core.bundle.layout import DELETED_FOLDER, container_file
+from forensics_core.bundle.layout import DELETED_FOLDER, KEPT_FOLDER, container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
@@ -107,9 +107,8 @@ class FileIndex:
 
         Raises `VerificationError` where its row may be among what cannot be read.
         """
-        if self._layers.deleted and is_beneath(path, DELETED_FOLDER):
-            row = await self._layers.deleted.find(path)
-            if row:
+        for special, folder in self._special():
+            if is_beneath(path, folder) and (row := await special.find(path)):
                 return row
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
@@ -167,11 +166,11 @@ class FileIndex:
             for row in rows:
                 if row.kind != "directory" or row.path not in found:
                     found[row.path] = row
-        if directory == b"/" and (deleted := self._layers.deleted):
-            looked.append((deleted, None))
+        for special, top in self._special() if directory == b"/" else ():
+            looked.append((special, None))
             with suppress(VerificationError):  # it is raised once all is yielded
-                if top := await deleted.find(DELETED_FOLDER):
-                    found[DELETED_FOLDER] = top
+                if there := await special.find(top):
+                    found[top] = there
         return found, looked
 
     def _places(
@@ -185,8 +184,9 @@ class FileIndex:
         for layer in (layers.mounted,) if mount else (layers.rootfs, layers.upper):
             if layer:
                 yield layer, real
-        if layers.deleted and is_beneath(directory, DELETED_FOLDER):
-            yield layers.deleted, directory
+        for special, folder in self._special():
+            if is_beneath(directory, folder) and not (mount and special is layers.mounted):
+                yield special, directory
 
     async def _add_points(self, directory: bytes, found: dict[bytes, Row]) -> None:
         """Put what is mounted directly in a directory into the place of what lies beneath."""
@@ -220,6 +220,13 @@ class FileIndex:
         async with aclosing(self._merged(stubs=False)) as batches:
             async for batch in batches:
                 yield batch
+
+    def _special(self) -> Iterator[tuple[Layer, bytes]]:
+        """Yield the layers with a folder that the container had not, each with that folder."""
+        if self._layers.deleted:
+            yield self._layers.deleted, DELETED_FOLDER
+        if self._layers.mounted and self._mounts.within(KEPT_FOLDER):
+            yield self._layers.mounted, KEPT_FOLDER
 
     def _in_proc(self, path: bytes, mount: Mounted | None) -> Layer | None:
         """Return the archive of /proc where a path lies in that; None where it does not."""

@@ -75,6 +75,8 @@ DELETED_ARCHIVES = ("deleted.tar.zst", "deleted.tar")
 of /proc: `1234/exe`."""
 DELETED_FOLDER = b"/(deleted)"
 """Where readers show what is in it, among a container's files."""
+KEPT_FOLDER = b"/(kept)"
+"""Where the archive of mounts has what only some processes see: `/(kept)/1234/cwd`."""
 DELETED_INDEX = "deleted.index.jsonl.zst"
 DELETED_LOOKUP = "deleted.lookup.jsonl.zst"
 """As those of the file system."""

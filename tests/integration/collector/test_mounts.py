@@ -264,16 +264,29 @@ async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
     assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "two"]
 
 
-async def test_a_mount_that_another_one_covers_is_a_gap(
+async def test_mounts_that_others_cover_are_captured_apart(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    script = "echo 1 > /t/hidden; mount -t tmpfs none /t; echo 2 > /t/seen"
+    script = """
+        echo 1 > /t/lowest; mount -t tmpfs none /t; echo 2 > /t/lower; mount -t tmpfs none /t
+        echo 3 > /t/seen; mkdir -p /a/b; mount -t tmpfs none /a/b; echo 4 > /a/b/deep
+        mount -t tmpfs none /a; cat /proc/self/mountinfo > /before
+    """
     options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
     async with docker.container(image, **options) as container:  # type: ignore[arg-type]
         await docker.exec(container, script)
         _, name = await collect(bundle, container)
-    assert "another mount covers it" in gap(bundle, "mount /t").message
-    assert (await forensics("cat", str(bundle.folder), f"{name}:/t/seen")).stdout == "2\n"
+        # Nothing was unmounted in the container itself.
+        await docker.exec(container, "cat /proc/self/mountinfo | cmp - /before; test -e /t/seen")
+    assert bundle.gaps() == {}
+    for path, content in {
+        "/t/seen": "3",
+        "/t (covered)/lowest": "1",
+        "/t (covered 2)/lower": "2",
+        "/a/b (covered)/deep": "4",
+    }.items():
+        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
+        assert shown.stdout == f"{content}\n", path
 
 
 async def test_what_mounts_within_a_mount_cover_is_captured_apart(
@@ -331,18 +344,49 @@ async def test_message_queues_that_a_mount_covers_are_a_gap(
     assert gap(bundle, "message queue one").path == "/one"
 
 
-async def test_a_file_system_that_was_unmounted_while_in_use_is_a_gap(
+UNMOUNTED = """
+    mkdir /x; mount -t tmpfs none /x; mkdir -p /x/in/deep; echo secret > /x/secret
+    sh -c 'cd /x/in/deep; {}; umount -l /x; touch /ready; exec sleep 1000' \
+        > /dev/null 2>&1 &
+    while ! [ -e /ready ]; do sleep 0.1; done
+"""
+
+
+async def test_a_file_system_that_was_unmounted_while_in_use_is_captured(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    script = """
-        mkdir /x; mount -t tmpfs none /x; echo secret > /x/secret
-        sh -c 'cd /x; exec 3< /x/secret; umount -l /x; touch /ready; exec sleep 1000' \
-            > /dev/null 2>&1 &
-        while ! [ -e /ready ]; do sleep 0.1; done
-    """
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
-        await docker.exec(container, script)
-        await collect(bundle, container)
+        await docker.exec(container, UNMOUNTED.format("exec 3< /x/secret"))
+        _, name = await collect(bundle, container)
+    assert bundle.gaps() == {}
+    top = await forensics("ls", str(bundle.folder), f"{name}:/")
+    assert " (kept) " in top.stdout
+    (pid,) = (await forensics("ls", str(bundle.folder), f"{name}:/(kept)")).stdout.split()[6:7]
+    listed = await forensics("ls", str(bundle.folder), f"{name}:/(kept)/{pid}/cwd")
+    assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "secret"]
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/(kept)/{pid}/cwd/secret")
+    assert shown.stdout == "secret\n"
+
+
+async def test_a_file_is_all_that_is_in_sight_of_a_file_system_that_was_unmounted(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, UNMOUNTED.format("exec 3< /x/secret; cd /"))
+        _, name = await collect(bundle, container)
+    ((what, found),) = bundle.gaps().items()
+    assert found == "NotVisible" and what.startswith("mount /(kept)/") and what.endswith("/fd/3")
+    path = what.removeprefix("mount ")
+    shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
+    assert shown.stdout == "secret\n"
+
+
+async def test_a_file_system_that_was_unmounted_is_a_gap_where_no_files_are_asked_for(
+    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+) -> None:
+    async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
+        await docker.exec(container, UNMOUNTED.format("true"))
+        await collect(bundle, container, [ArtifactKind.PROCESSES])
     (found,) = (each for each in bundle.capture.not_captured if each.what.startswith("file system"))
     assert (found.reason, found.requested) == ("NotVisible", False) and found.pid
 
@@ -358,7 +402,7 @@ async def test_message_queues_are_a_gap(
     assert shown.returncode == 1 and "(mqueue) that was not captured" in shown.stderr
 
 
-async def test_a_mount_that_only_one_process_sees_is_a_gap(
+async def test_a_file_system_that_only_one_process_sees_is_captured_beneath_it(
     docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
@@ -369,8 +413,10 @@ async def test_a_mount_that_only_one_process_sees_is_a_gap(
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, script)
         _, name = await collect(bundle, container)
-    assert gap(bundle, "mount /srv").reason == "OtherNamespace"
-    assert set(bundle.gaps()) == {"mount /srv"}
+    assert bundle.gaps() == {}
+    (pid,) = (await forensics("ls", str(bundle.folder), f"{name}:/(kept)")).stdout.split()[6:7]
+    shown = await forensics("cat", str(bundle.folder), f"{name}:/(kept)/{pid}/root/srv/x")
+    assert shown.stdout == "x\n"
     # All others see the directory beneath.
     assert (await forensics("ls", str(bundle.folder), f"{name}:/srv")).returncode == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from collector.files.mounted import Seen, Survey, is_memory, measure_all
 from collector.files.mountplan import MAX_RUNTIME_FILE, Planned, State, plan
 from collector.files.mounttable import holder, parse_table
+from collector.node.deletedfiles import Held
 from collector.runtimes.declared import Declared, declared
 from collector.runtimes.runtime import ContainerInfo
 
@@ -166,3 +168,43 @@ def test_what_an_oci_specification_declares() -> None:
 @pytest.mark.parametrize("document", [[], {}, {"Mounts": 5}, {"info": {"info": []}}])
 def test_a_runtime_that_says_nothing(document: Any) -> None:
     assert declared(container(document)) == []
+
+
+ELSEWHERE = rb"""99 98 0:39 / / rw - overlay overlay rw
+100 99 0:90 / /srv rw - tmpfs tmpfs rw
+101 99 0:60 / /mnt rw - tmpfs tmpfs rw
+102 99 0:47 / /shm rw - tmpfs shm rw
+103 99 254:0 /data /data rw - ext4 /dev/vda rw
+"""
+
+
+def test_file_systems_in_memory_that_only_some_processes_see() -> None:
+    found = seen()
+    found.mounts += [Seen(mount, 9, mount.point, b"mnt:[2]") for mount in parse_table(ELSEWHERE)]
+    fates = planned(found, secret())
+    theirs = fates[b"/(kept)/9/root/srv"]
+    assert theirs.to_read and theirs.row()["namespace"] == "mnt:[2]"
+    # What all see is there already; of a Secret, and of what is no memory, nothing comes that way.
+    assert fates[b"/(kept)/9/root/shm"].same_as == b"/dev/shm"
+    for path in (b"/mnt", b"/data"):
+        (fate,) = (
+            each.fate
+            for each in plan(found, secret(), "running")
+            if each.path == path and each.seen and each.seen.space == b"mnt:[2]"
+        )
+        assert fate.reason == "OtherNamespace"
+
+
+def secret() -> tuple[Declared, ...]:
+    return (Declared("/secret", "bind", "/var/lib/kubelet/secret"),)
+
+
+def test_what_another_mount_covers_has_a_name_of_its_own() -> None:
+    table = b"".join(b"%d 72 0:%d / /t rw - tmpfs tmpfs rw\n" % (n, n) for n in (200, 201, 202))
+    found = seen(TABLE + table)
+    places = [Held(os.open("/", os.O_PATH)) for _ in range(2)]
+    for mount, place in zip(found.mounts[-3:], places, strict=False):
+        mount.covered = place
+    fates = planned(found)
+    assert [fates[path].place for path in (b"/t (covered)", b"/t (covered 2)")] == places
+    assert fates[b"/t"].to_read and fates[b"/t"].place is None

@@ -1,0 +1,127 @@
+"""File systems that are mounted nowhere in sight, and that only processes keep.
+
+One was unmounted while a process stood in it, or was never mounted. What is in memory is archived
+with the mounts, under the process that keeps it: `/(kept)/4711/cwd`. The rest is told::
+
+    planned = plan_kept(kept, mounts)
+
+Each is looked at in a thread of its own, since any of them may never answer.
+
+Source: umount(2) on MNT_DETACH, fsmount(2), statfs(2)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Sequence
+
+from collector.documents import readable
+from collector.files.mountplan import KEPT, Fate, Planned, State
+from collector.files.safe_open import mount_number
+from collector.node.abandonable import run_abandonable
+from collector.node.deletedfiles import Held
+from collector.node.unlisted import Kept
+from collector.runtimes.runtime import Unavailable
+
+SECONDS = 5.0
+"""For one of them to say what it is."""
+MAX_STUCK = 3
+"""File systems that do not answer, after which no other is looked at."""
+MAX_LEVELS = 4096
+"""Directories between a place and the top of its file system."""
+_MEMORY = {0x01021994: b"tmpfs", 0x858458F6: b"ramfs"}
+"""By the number that statfs(2) tells."""
+_UP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+async def plan_kept(
+    kept: Sequence[Kept], mounts: Sequence[Planned], seconds: float = SECONDS
+) -> list[Planned]:
+    """Return what becomes of each; `mounts` are those in sight, which may be of the same ones."""
+    # Where a part of one is mounted, its other parts are nowhere; of volumes nothing comes in here.
+    known = {
+        each.seen.mount.device: each
+        for each in reversed(mounts)
+        if each.seen and (each.seen.mount.root == b"/" or each.volume)
+    }
+    found, stuck = list[Planned](), 0
+    for each in kept:
+        path = KEPT + b"/%d/" % each.pid + each.where.encode()
+        missing = Fate(State.MISSING, "NotVisible", _told(each))
+        planned = Planned(path, b"", b"", missing, kept=each)
+        found.append(planned)
+        if stuck >= MAX_STUCK or each.held is None:
+            continue
+        try:
+            await run_abandonable(seconds, "a file system", _look, planned, each.held, known)
+        except Unavailable as hung:
+            stuck += 1
+            planned.fate = Fate(State.MISSING, hung.reason, f"{_told(each)}. {hung}")
+        except OSError as error:
+            planned.fate = Fate(State.MISSING, "Unreadable", f"{_told(each)}. {error.strerror}")
+    return found
+
+
+def _told(kept: Kept) -> str:
+    return (
+        "It is on a file system that is mounted nowhere in sight: unmounted while in use, or "
+        f"mounted by descriptor only. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where}, "
+        f"{readable(kept.name)})"
+    )
+
+
+def _look(planned: Planned, held: Held, known: dict[bytes, Planned]) -> None:
+    kind = _MEMORY.get(_statfs_type(held.number))
+    device = os.fstat(held.number).st_dev
+    planned.device = b"%d:%d" % (os.major(device), os.minor(device))
+    other = known.get(planned.device)
+    if other:
+        message = f"{planned.fate.message}. It is mounted at {readable(other.path)}, too"
+        planned.fate = Fate(State.MISSING, "MountedTwice", message)
+    elif not kind:
+        message = f"{planned.fate.message}. It is not in memory, and not captured"
+        planned.fate = Fate(State.MISSING, "NotRequested", message)
+    else:
+        planned.kind = planned.source = kind
+        planned.place = _top(held) if planned.kept and planned.kept.folder else held
+        planned.fate = Fate(State.CAPTURED)
+
+
+def _top(place: Held) -> Held:
+    """Return the top of the mount that a directory lies on."""
+    number = mount_number(place.number)
+    for _ in range(MAX_LEVELS):
+        above = Held(os.open("..", _UP, dir_fd=place.number))
+        there = os.path.samestat(os.fstat(above.number), os.fstat(place.number))
+        if there or mount_number(above.number) != number:
+            break
+        place = above
+    return place
+
+
+def _statfs_type(place: int) -> int:
+    """Return the number of a file system's type. Raises `OSError`."""
+    buffer = ctypes.create_string_buffer(256)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fstatfs(place, buffer):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def kept_folders(paths: Iterable[bytes]) -> list[bytes]:
+    """Return the directories that lead to what is kept, each before those in it."""
+    found = dict[bytes, None]()
+    for path in paths:
+        if path.startswith(KEPT + b"/"):
+            names = path.split(b"/")
+            found |= dict.fromkeys(b"/".join(names[:end]) for end in range(2, len(names)))
+    return list(found)
+
+
+def incomplete(planned: Planned) -> Fate | None:
+    """Return what to say of a file system of which a single file is all that is in sight."""
+    if planned.kept is None or planned.kept.folder or planned.state is not State.CAPTURED:
+        return None
+    message = f"{_told(planned.kept)}. That file is captured; what else is there is not in sight"
+    return Fate(State.PARTIAL, "NotVisible", message)

@@ -1,0 +1,93 @@
+"""What nobody has read yet, put among the deleted files: `unread/1234/fd/5` in `deleted.tar`.
+
+Bytes of pipes, of sockets and of message queues were copied when they were found, and wait in
+memory of this process; files that are on their way through a socket are held. What is whole needs
+no gap.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from collector.files.statx import statx
+from collector.node.deletedfiles import DeletedFile, Held, Search, memory_device
+from collector.node.sharedmemory import Queue
+from collector.node.unlisted import Kept
+
+FOLDER = "unread/"
+_DELETED = b" (deleted)"
+
+
+def add_all(found: Search | None, kept: Iterable[Kept]) -> list[Kept]:
+    """Add what can be; return what is missing, or not all there. It blocks."""
+    return [each for each in kept if not (found and _add_kept(found, each))]
+
+
+def _add_kept(found: Search, kept: Kept) -> bool:
+    """Add bytes, or files, that a process keeps; return whether nothing of it is missing."""
+    if kept.how == "bytes" and kept.data:
+        kind, _, rest = kept.name.partition(b":[")
+        how, inode = f"unread in {kind.decode()}", int(rest.rstrip(b"]"))
+        facts = {"waiting": kept.count}
+        _add(found, how, kept.name, kept.pid, kept.where, inode, kept.data, facts)
+        return len(kept.data) == kept.count
+    if kept.how == "files":
+        there = [_add_file(found, kept, number) for number in range(len(kept.files))]
+        return sum(there) >= kept.count
+    return False
+
+
+def add_queues(found: Search, queues: Iterable[Queue]) -> list[Queue]:
+    """Add the messages of queues; return those of which some are missing. It blocks."""
+    return [each for each in queues if not _add_queue(found, each)]
+
+
+def _add_queue(found: Search, queue: Queue) -> bool:
+    """Add the messages of a queue, one after the other; return whether none is missing."""
+    if not queue.messages:
+        return False
+    facts = {
+        "queue": queue.name,
+        "messages": [{"type": each.kind, "size": len(each.data)} for each in queue.messages],
+    }
+    data, number = b"".join(each.data for each in queue.messages), int(queue.name)
+    place, path = f"sysvipc/msg/{number}", b"/MSG%d" % number
+    _add(found, "messages", path, queue.pid, place, number, data, facts, queue.space)
+    return len(queue.messages) >= queue.total
+
+
+def _add(
+    found: Search,
+    how: str,
+    path: bytes,
+    pid: int,
+    place: str,
+    inode: int,
+    data: bytes,
+    facts: Mapping[str, Any],
+    space: bytes = b"",
+) -> None:
+    held = Held(os.memfd_create("unread", os.MFD_CLOEXEC))
+    os.write(held.number, data)
+    status = statx(held.number)._replace(inode=inode, birth=None)
+    file = DeletedFile(how, path, pid, place, status, held, facts={**facts}, folder=FOLDER)
+    found.files[memory_device(), inode, b"unread in " + (space or path)] = file
+
+
+def _add_file(found: Search, kept: Kept, number: int) -> bool:
+    """Add a file of a socket, if it has no name any more: others are where they are called."""
+    name, file = kept.files[number]
+    status = statx(file.number)
+    if not stat.S_ISREG(status.mode) or not name.endswith(_DELETED):
+        return False
+    path, place = name.removesuffix(_DELETED), f"{kept.where}/{number}"
+    key = status.device, status.inode, b""
+    if key not in found.files:
+        how = "file in a socket"
+        found.files[key] = DeletedFile(
+            how, path, kept.pid, place, status, file, holders=0, folder=FOLDER
+        )
+    return True

@@ -1,0 +1,137 @@
+"""What nobody has read yet comes home byte for byte, and is still there afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector.gaps import kept as beyond
+from collector.node import unlisted
+from tests.unit.collector.gaps.test_deleted import Evidence, bring_home
+from tests.unit.collector.node.test_deletedfiles import holding
+from tests.unit.collector.node.test_unlisted import QUEUES
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
+
+
+def unread(found: Evidence) -> dict[str, bytes]:
+    """Return what waited, by the kind of it."""
+    rows = found.rows
+    return {
+        rows[name]["deleted"]["how"]: data
+        for name, data in found.content.items()
+        if name.startswith("unread/")
+    }
+
+
+async def test_pipes_and_sockets_keep_what_was_copied_from_them(tmp_path: Path) -> None:
+    script = """
+import socket
+a = os.pipe(); os.write(a[1], b"in a pipe")
+b = socket.socketpair(); b[0].send(b"in a "); b[0].send(b"socket")
+l = socket.create_server(("127.0.0.1", 0)); c = socket.create_connection(l.getsockname())
+d, _ = l.accept(); c.send(b"over TCP")
+"""
+    with holding(tmp_path, script) as pid:
+        first = await bring_home(tmp_path / "1", [pid])
+        second = await bring_home(tmp_path / "2", [pid])
+    for found in (first, second):
+        assert not found.gaps
+        assert sorted(found.content.values()) == [b"in a pipe", b"in a socket", b"over TCP"]
+        assert set(unread(found)) == {"unread in pipe", "unread in socket"}
+    (row,) = (row for row in first.rows.values() if "pipe" in row["deleted"]["how"])
+    assert row["deleted"]["originalPath"].startswith("pipe:[")
+    assert row["deleted"]["waiting"] == 9 and row["inode"]
+
+
+async def test_a_file_on_its_way_through_a_socket(tmp_path: Path) -> None:
+    script = """
+import socket
+file = gone("open", b"1234567"); named = open(folder + "/named", "w")
+a, b = socket.socketpair(); c, d = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+e, f = socket.socketpair()
+socket.send_fds(a, [b"x"], [file.fileno()]); file.close()
+other = gone("other", b"other"); socket.send_fds(c, [b"y"], [other.fileno()]); other.close()
+socket.send_fds(e, [b"z"], [named.fileno()])
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    files = [row for row in found.rows.values() if row["deleted"]["how"] == "file in a socket"]
+    names = {row["deleted"]["originalPath"].rpartition("/")[2] for row in files}
+    assert names == {"open", "other"} and b"1234567" in found.content.values()
+    # One that has a name is where that is; behind the first datagram there may be more.
+    gaps = {gap.what.partition(":")[0]: gap.message for gap in found.gaps}
+    assert set(gaps) == {"files in socket", "unread in sockets and terminals"}
+    assert f"{tmp_path}/named" in gaps["files in socket"] and "1 in all" in "".join(gaps.values())
+
+
+async def test_bytes_past_what_there_is_room_for_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import socket\na = os.pipe(); os.write(a[1], b'0123456789')"
+    monkeypatch.setattr(beyond, "Unlisted", lambda until: unlisted.Unlisted(until, room=4))
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert unread(found) == {"unread in pipe": b"0123"}
+    (gap,) = found.gaps
+    assert gap.size == 10 and "Only the first 4 of 10 are stored" in gap.message
+
+
+async def test_messages_in_a_queue_are_copied_and_stay(tmp_path: Path) -> None:
+    more = """
+queue = libc.msgget(0xCAFE, 0)
+libc.msgsnd(queue, ctypes.create_string_buffer(b"\\7\\0\\0\\0\\0\\0\\0\\0!", 9), 1, 0)
+"""
+    with holding(tmp_path, QUEUES + more) as pid:
+        for number in "12":
+            found = await bring_home(tmp_path / number, [pid])
+            ((name, data),) = found.content.items()
+            # What is in a POSIX queue can only be taken out.
+            assert [gap.path for gap in found.gaps] == ["/hidden"] and data == b"secret!"
+    facts = found.rows[name]["deleted"]
+    assert name.startswith(f"unread/{pid}/sysvipc/msg/") and facts["how"] == "messages"
+    assert facts["messages"] == [{"type": 1, "size": 6}, {"type": 7, "size": 1}]
+
+
+async def test_a_message_that_is_too_long_is_told(tmp_path: Path) -> None:
+    script = """
+libc = ctypes.CDLL(None); assert not libc.unshare(0x08000000)
+open("/proc/sys/kernel/msgmax", "w").write("200000")
+open("/proc/sys/kernel/msgmnb", "w").write("400000")
+queue = libc.msgget(0xCAFE, 0o1600)
+for size in (5, 100000):
+    libc.msgsnd(queue, ctypes.create_string_buffer(b"\\1" + bytes(7) + b"x" * size), size, 0)
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert list(found.content.values()) == [b"xxxxx"]
+    assert ", but for the first 1 of 2" in found.gaps[0].message
+
+
+async def test_a_queue_that_is_too_full_is_told(tmp_path: Path) -> None:
+    script = """
+libc = ctypes.CDLL(None); assert not libc.unshare(0x08000000)
+open("/proc/sys/kernel/msgmax", "w").write("65536")
+open("/proc/sys/kernel/msgmnb", "w").write("4000000")
+queue = libc.msgget(0xCAFE, 0o1600)
+for _ in range(18):
+    libc.msgsnd(queue, ctypes.create_string_buffer(b"\\1" + bytes(7) + b"x" * 65536), 65536, 0)
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert [len(data) for data in found.content.values()] == [16 * 65536]
+    assert ", but for the first 16 of 18" in found.gaps[0].message
+    assert found.gaps[0].size == 18 * 65536
+
+
+async def test_a_file_that_is_held_elsewhere_too_comes_once(tmp_path: Path) -> None:
+    script = """
+import socket
+file = gone("open", b"1234567"); a, b = socket.socketpair()
+socket.send_fds(a, [b"x"], [file.fileno()])
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert not found.gaps and sorted(found.content.values()) == [b"1234567", b"x"]
