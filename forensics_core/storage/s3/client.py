@@ -6,20 +6,20 @@ Endpoint, region and credentials come from where every AWS tool takes them: `AWS
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
 from anyio import to_thread
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, PartialCredentialsError
 from botocore.handlers import add_expect_header
 
 from forensics_core._internal.units import parse_size
@@ -97,11 +97,11 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
     """
     try:
         session = await to_thread.run_sync(_session, access)
-        profile = await to_thread.run_sync(session._session.get_scoped_config)
+        profile = await to_thread.run_sync(session.get_scoped_config)
         config = _config(access, profile)
         await to_thread.run_sync(_require_authorities, access, profile)
-        opening = session.client(
-            "s3", endpoint_url=access.endpoint_url, config=config, verify=access.ca_bundle
+        opening = session.create_client(
+            "s3", endpoint_url=access.endpoint_url, config=config, verify=_trust(access)
         )
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
@@ -109,7 +109,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         bound_redirects(client)
         # Keys that were given in so many words have no file that could be read again.
         if access.access_key_id is None:
-            renew(client, await session.get_credentials(), session.profile_name)
+            renew(client, await session.get_credentials(), session.profile)
     except (ValueError, BotoCoreError) as error:
         if about_credentials(error):
             raise no_credentials(error, access.endpoint_url or "S3") from error
@@ -124,15 +124,16 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
 
 
 def _session(access: S3Access) -> Any:
-    """Make a session with its code and data read already: reading them would block the loop."""
-    importlib.import_module("aioboto3.s3.inject")
-    session = aioboto3.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        aws_session_token=access.session_token,
-        region_name=access.region,
-    )
-    loader = session._session.get_component("data_loader")
+    """Make a session with its data read already: reading them would block the loop."""
+    session = AioSession()
+    if access.region is not None:
+        session.set_config_variable("region", access.region)
+    key, secret = access.access_key_id, access.secret_access_key
+    if key and secret:
+        session.set_credentials(key, secret, access.session_token)
+    elif key or secret or access.session_token:
+        raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
+    loader = session.get_component("data_loader")
     loader.load_service_model("s3", "service-2")
     _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
@@ -195,6 +196,15 @@ def _require_authorities(access: S3Access, profile: dict[str, Any]) -> None:
             f"The authorities in '{path}' cannot be used: {error}",
             hint="Name a PEM file in AWS_CA_BUNDLE, or in the destination's settings",
         ) from error
+
+
+def _trust(access: S3Access) -> str | Literal[False] | None:
+    """Return whose certificates are believed; None: the usual ones, False: none is shown.
+
+    Without TLS, certificates would be read for nothing, which takes as long as twenty requests.
+    """
+    plain = urlsplit(endpoint_of(access)).scheme == "http" and "http" not in getproxies()
+    return False if plain else access.ca_bundle
 
 
 def endpoint_of(access: S3Access) -> str:
