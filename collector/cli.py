@@ -45,6 +45,8 @@ def _size(text: str) -> int:
 
 def _requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Hold an option to what a PodCheckpoint may say in its place."""
+    if not value:
+        return value
     from pydantic import ValidationError
 
     from forensics_core.api.podcheckpoint import PodCheckpointSpec
@@ -52,7 +54,7 @@ def _requestable(_: click.Context, parameter: click.Parameter, value: str | None
     name = str(parameter.name)
     field = {"encryption": {"kmsKeyId": value}} if name == "kms_key_id" else {name: value}
     try:
-        PodCheckpointSpec.model_validate({"pod": "any", **field} if value else {"pod": "any"})
+        PodCheckpointSpec.model_validate({"pod": "any", **field})
     except ValidationError as error:
         raise click.BadParameter(error.errors()[0]["msg"]) from error
     return value

@@ -6,7 +6,6 @@ Endpoint, region and credentials come from where every AWS tool takes them: `AWS
 
 from __future__ import annotations
 
-import json
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -17,9 +16,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
 from anyio import to_thread
-from botocore.exceptions import BotoCoreError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError
 from botocore.handlers import add_expect_header
 
 from forensics_core._internal.units import parse_size
@@ -29,6 +27,7 @@ from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
+from forensics_core.storage.s3.session import make_session
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
     name cannot be had.
     """
     try:
-        session = await to_thread.run_sync(_session, access)
+        session = await to_thread.run_sync(make_session, access)
         profile = await to_thread.run_sync(session.get_scoped_config)
         config = _config(access, profile)
         await to_thread.run_sync(_require_authorities, access, profile)
@@ -121,35 +120,6 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         yield client
     finally:
         await opening.__aexit__(None, None, None)
-
-
-def _session(access: S3Access) -> Any:
-    """Make a session with its data read already: reading them would block the loop."""
-    session = AioSession()
-    if access.region is not None:
-        session.set_config_variable("region", access.region)
-    key, secret = access.access_key_id, access.secret_access_key
-    if key and secret:
-        session.set_credentials(key, secret, access.session_token)
-    elif key or secret or access.session_token:
-        raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
-    loader = session.get_component("data_loader")
-    loader.load_service_model("s3", "service-2")
-    _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
-    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(name)
-    return session
-
-
-def _share_endpoints(rules: dict[str, Any]) -> None:
-    """Have botocore work out a bucket's endpoint once, not again for every object.
-
-    It remembers endpoints by all parameters of its rules, and the key is one that no rule looks at.
-    """
-    used = json.dumps(rules["rules"])
-    for name in ("Key", "Prefix"):
-        if f'"ref": "{name}"' not in used:
-            rules["parameters"].pop(name, None)
 
 
 def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
