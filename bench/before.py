@@ -1,8 +1,8 @@
 """`python -m bench.before COMMAND`: what a capture costs, beside another release's.
 
 COMMAND is the `forensics` of an installation of that release: `.venv/bin/forensics` of a worktree.
-Both capture the same containers by turns: two with almost nothing in it, and that of the comparisons
-with 50 processes.
+Both capture the same containers by turns: two with almost nothing in them, and that of the
+comparisons with 50 processes.
 """
 
 from __future__ import annotations
