@@ -100,7 +100,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         config = _config(access, profile)
         await to_thread.run_sync(_require_authorities, access, profile)
         opening = session.create_client(
-            "s3", endpoint_url=access.endpoint_url, config=config, verify=_trust(access)
+            "s3", endpoint_url=access.endpoint_url, config=config, verify=trust(access)
         )
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
@@ -168,7 +168,7 @@ def _require_authorities(access: S3Access, profile: dict[str, Any]) -> None:
         ) from error
 
 
-def _trust(access: S3Access) -> str | Literal[False] | None:
+def trust(access: S3Access) -> str | Literal[False] | None:
     """Return whose certificates are believed; None: the usual ones, False: none is shown.
 
     Without TLS, certificates would be read for nothing, which takes as long as twenty requests.
