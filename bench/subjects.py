@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import anyio
 
-from lab.docker import Engine
+from lab.docker import FOREVER, Engine
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
 
 BLOCK = 16 * MiB
@@ -112,7 +112,9 @@ QUICK = SUBJECTS["mixed"].scaled(SMALL_SCALE)
 
 
 @contextmanager
-def running_container(engine: Engine, contents: Contents, folder: Path) -> Iterator[str]:
+def running_container(
+    engine: Engine, contents: Contents, folder: Path, command: Sequence[str] = FOREVER
+) -> Iterator[str]:
     """Run a container with these contents for the block; `folder` is needed while it is made."""
     rootfs = folder / "rootfs"
     try:
@@ -120,7 +122,7 @@ def running_container(engine: Engine, contents: Contents, folder: Path) -> Itera
         image = anyio.run(engine.import_image, rootfs)
     finally:
         shutil.rmtree(rootfs, ignore_errors=True)
-    container = anyio.run(engine.run, image)
+    container = anyio.run(engine.run, image, command)
     try:
         anyio.run(engine.exec, container, contents.script())
         yield container

@@ -10,6 +10,9 @@ MAX_RECORD = 86400
 
 def requestable(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Hold an option to what a PodCheckpoint may say in its place."""
+    if not value:
+        return value
+    # Loaded only where an option needs it: all of the resource takes a while.
     from pydantic import ValidationError
 
     from forensics_core.api.podcheckpoint import PodCheckpointSpec
@@ -17,7 +20,7 @@ def requestable(_: click.Context, parameter: click.Parameter, value: str | None)
     name = str(parameter.name)
     field = {"encryption": {"kmsKeyId": value}} if name == "kms_key_id" else {name: value}
     try:
-        PodCheckpointSpec.model_validate({"pod": "any", **field} if value else {"pod": "any"})
+        PodCheckpointSpec.model_validate({"pod": "any", **field})
     except ValidationError as error:
         raise click.BadParameter(error.errors()[0]["msg"]) from error
     return value

@@ -15,7 +15,7 @@ import ctypes
 import errno
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,14 +41,17 @@ class Probe:
     def __post_init__(self) -> None:
         self._same = sees_same(self.proc)
 
-    def look(self, numbers: Iterable[int], listed: Collection[int]) -> Iterator[int]:
-        """Yield the numbers of processes and threads that are not among the `listed`."""
-        wanted = [number for number in numbers if number not in listed]
-        for start in range(0, len(wanted), STEP):
+    def look(self, numbers: Sequence[int], listed: Collection[int]) -> Iterator[int]:
+        """Yield the numbers of processes and threads that are not among the `listed`.
+
+        There are up to four million `numbers`, of which only some are held: a `range` is best.
+        """
+        for start in range(0, len(numbers), STEP):
             if time.monotonic() >= self.until:
-                self.left += len(wanted) - start
+                rest = numbers[start:]
+                self.left += len(rest) - sum(number in rest for number in listed)
                 return
-            part = wanted[start : start + STEP]
+            part = [number for number in numbers[start : start + STEP] if number not in listed]
             yield from self._alive(part) if self._same else self._there(part)
 
     def _there(self, numbers: list[int]) -> Iterator[int]:

@@ -19,16 +19,18 @@ from pydantic.alias_generators import to_camel
 from forensics_core._internal.arguments import PublicModel
 
 
-class Model(BaseModel):
+class Document(BaseModel):
     """A frozen model whose JSON is spelled in camelCase and refuses unknown fields."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
     )
+
+
+class Model(Document):
+    """One whose schema has what the source says of its fields: making it parses the source."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class ArtifactKind(StrEnum):
@@ -89,7 +91,7 @@ class Encryption(PublicModel, Model):
     """The key's id, alias or ARN."""
 
 
-class Target(Model):
+class Target(Document):
     """One container to capture, as its runtime knows it."""
 
     name: str
@@ -99,7 +101,7 @@ class Target(Model):
     image: str = ""
 
 
-class PodRef(Model):
+class PodRef(Document):
     """The pod that a capture is of."""
 
     namespace: str
@@ -107,7 +109,7 @@ class PodRef(Model):
     uid: str = ""
 
 
-class Requester(Model):
+class Requester(Document):
     """Who asked. `attested` is true where the cluster's admission vouched for the name.
 
     It rests on the admission policy, which holds the annotation to its author's own name.
@@ -117,7 +119,7 @@ class Requester(Model):
     attested: bool = False
 
 
-class ContextFile(Model):
+class ContextFile(Document):
     """A file of the context, uploaded by the operator before the Job began."""
 
     name: str
@@ -131,7 +133,7 @@ class ContextFile(Model):
     captured_at: datetime
 
 
-class WorkOrder(Model):
+class WorkOrder(Document):
     """Everything that the collector needs to know for one attempt."""
 
     version: Literal[1] = 1

@@ -2,4 +2,6 @@
 
 from forensics_core.cli import interrupt
 
-interrupt.exit_on_sigint()  # before anything that takes long is loaded
+# Before anything that takes long is loaded.
+interrupt.exit_on_sigint()
+interrupt.collect_garbage_rarely()

@@ -9,10 +9,11 @@ It is drawn on the standard error, from the `Meter` that the work counts in.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -51,12 +52,22 @@ async def progress(
     if quiet:
         yield
         return
+    if console is None and not _may_be_terminal():
+        async with _lines(meter, title, sys.stderr, interval):
+            yield
+        return
     # In a thread, because rich looks at the file system when it is loaded.
     screen: Console = console if console else await to_thread.run_sync(_standard_error)
     # A dumb terminal, as in Emacs, has no cursor that could go back to redraw anything.
-    shown = _bar if screen.is_terminal and not screen.is_dumb_terminal else _lines
-    async with shown(meter, title, screen, interval):
+    bar = screen.is_terminal and not screen.is_dumb_terminal
+    async with _bar(meter, title, screen) if bar else _lines(meter, title, screen.file, interval):
         yield
+
+
+def _may_be_terminal() -> bool:
+    """Whether it takes rich to find out, which takes a tenth of the command's start to load."""
+    told = os.environ.keys() & {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
+    return sys.stderr.isatty() or bool(told)
 
 
 def _standard_error() -> Console:
@@ -66,7 +77,7 @@ def _standard_error() -> Console:
 
 
 @asynccontextmanager
-async def _bar(meter: Meter, title: str, console: Console, interval: float) -> AsyncIterator[None]:
+async def _bar(meter: Meter, title: str, console: Console) -> AsyncIterator[None]:
     """Redraw in a thread of rich's own: a stopped terminal must not stop the capture."""
     live = await to_thread.run_sync(_live, meter, title, console)
     with live:
@@ -114,32 +125,30 @@ def _done_of_total(meter: Meter) -> tuple[float, float | None]:
 
 
 @asynccontextmanager
-async def _lines(
-    meter: Meter, title: str, console: Console, interval: float
-) -> AsyncIterator[None]:
+async def _lines(meter: Meter, title: str, out: IO[str], interval: float) -> AsyncIterator[None]:
     async with task_group() as tasks:
-        tasks.start_soon(_print_lines, meter, title, console, interval)
+        tasks.start_soon(_print_lines, meter, title, out, interval)
         yield
         tasks.cancel_scope.cancel()
     # Once more: the last one of the interval does not have the end.
-    await _print_line(meter, title, console)
+    await _print_line(meter, title, out)
 
 
-async def _print_lines(meter: Meter, title: str, console: Console, interval: float) -> None:
+async def _print_lines(meter: Meter, title: str, out: IO[str], interval: float) -> None:
     while True:
         await anyio.sleep(interval)
-        await _print_line(meter, title, console)
+        await _print_line(meter, title, out)
 
 
-async def _print_line(meter: Meter, title: str, console: Console) -> None:
+async def _print_line(meter: Meter, title: str, out: IO[str]) -> None:
     """Print in a thread that may be left behind: nobody may be reading the pipe."""
     line = f"{title}: {figures(meter)}  {current_work(meter)}".rstrip()
-    await to_thread.run_sync(_write_line, console, line, abandon_on_cancel=True)
+    await to_thread.run_sync(_write_line, out, line, abandon_on_cancel=True)
 
 
-def _write_line(console: Console, line: str) -> None:
-    console.file.write(line + "\n")
-    console.file.flush()
+def _write_line(out: IO[str], line: str) -> None:
+    out.write(line + "\n")
+    out.flush()
 
 
 def figures(meter: Meter) -> str:

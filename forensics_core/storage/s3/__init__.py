@@ -1,1 +1,1 @@
-"""S3 and whatever speaks its protocol, through aioboto3."""
+"""S3 and whatever speaks its protocol, through aiobotocore."""

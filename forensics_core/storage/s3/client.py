@@ -6,15 +6,14 @@ Endpoint, region and credentials come from where every AWS tool takes them: `AWS
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -29,6 +28,7 @@ from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
+from forensics_core.storage.s3.session import make_session
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
     name cannot be had.
     """
     try:
-        session = await to_thread.run_sync(_session, access)
-        profile = await to_thread.run_sync(session._session.get_scoped_config)
+        session = await to_thread.run_sync(make_session, access)
+        profile = await to_thread.run_sync(session.get_scoped_config)
         config = _config(access, profile)
         await to_thread.run_sync(_require_authorities, access, profile)
-        opening = session.client(
-            "s3", endpoint_url=access.endpoint_url, config=config, verify=access.ca_bundle
+        opening = aioboto3.Session(botocore_session=session).client(
+            "s3", endpoint_url=access.endpoint_url, config=config, verify=trust(access)
         )
         client = await opening.__aenter__()
         # Old proxies never send the `100 Continue` that this header asks for.
@@ -109,7 +109,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         bound_redirects(client)
         # Keys that were given in so many words have no file that could be read again.
         if access.access_key_id is None:
-            renew(client, await session.get_credentials(), session.profile_name)
+            renew(client, await session.get_credentials(), session.profile)
     except (ValueError, BotoCoreError) as error:
         if about_credentials(error):
             raise no_credentials(error, access.endpoint_url or "S3") from error
@@ -121,34 +121,6 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         yield client
     finally:
         await opening.__aexit__(None, None, None)
-
-
-def _session(access: S3Access) -> Any:
-    """Make a session with its code and data read already: reading them would block the loop."""
-    importlib.import_module("aioboto3.s3.inject")
-    session = aioboto3.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        aws_session_token=access.session_token,
-        region_name=access.region,
-    )
-    loader = session._session.get_component("data_loader")
-    loader.load_service_model("s3", "service-2")
-    _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
-    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(name)
-    return session
-
-
-def _share_endpoints(rules: dict[str, Any]) -> None:
-    """Have botocore work out a bucket's endpoint once, not again for every object.
-
-    It remembers endpoints by all parameters of its rules, and the key is one that no rule looks at.
-    """
-    used = json.dumps(rules["rules"])
-    for name in ("Key", "Prefix"):
-        if f'"ref": "{name}"' not in used:
-            rules["parameters"].pop(name, None)
 
 
 def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
@@ -195,6 +167,15 @@ def _require_authorities(access: S3Access, profile: dict[str, Any]) -> None:
             f"The authorities in '{path}' cannot be used: {error}",
             hint="Name a PEM file in AWS_CA_BUNDLE, or in the destination's settings",
         ) from error
+
+
+def trust(access: S3Access) -> str | Literal[False] | None:
+    """Return whose certificates are believed; None: the usual ones, False: none is shown.
+
+    Without TLS, certificates would be read for nothing, which takes as long as twenty requests.
+    """
+    plain = urlsplit(endpoint_of(access)).scheme == "http" and "http" not in getproxies()
+    return False if plain else access.ca_bundle
 
 
 def endpoint_of(access: S3Access) -> str:

@@ -184,6 +184,21 @@ def test_help_imports_nothing_heavy() -> None:
     assert "verify" in out
 
 
+@pytest.mark.parametrize(("program", "rarely"), [("forensics", True), ("python3", False)])
+def test_only_the_command_looks_for_garbage_rarely(program: str, rarely: bool) -> None:
+    process = in_a_process(
+        f"""
+        import gc, sys
+        usual = gc.get_threshold()[0]
+        sys.argv[0] = "/usr/bin/{program}"
+        import forensics_core.cli
+        print(gc.get_threshold()[0] > usual)
+        """
+    )
+    out, err = process.communicate(timeout=20)
+    assert (out, err) == (f"{rarely}\n", "")
+
+
 def test_a_reader_that_leaves_early_is_no_crash() -> None:
     process = in_a_process(
         """

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 
 import anyio
 import pytest
@@ -58,6 +61,29 @@ async def test_the_standard_error_is_where_it_goes(capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("Capturing: 0 artifacts  0 B")
+
+
+def test_a_pipe_needs_no_library_for_terminals() -> None:
+    script = """
+import anyio, os, sys
+from forensics_core.cli.progress import progress
+from forensics_core.pipeline.meter import Meter
+async def show():
+    async with progress(Meter(), "Capturing"):
+        pass
+anyio.run(show)
+assert ("rich" in sys.modules) == bool(os.environ.get("FORCE_COLOR")), sys.modules.keys()
+"""
+    for environ in ({}, {"FORCE_COLOR": "1", "TERM": "dumb"}):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PATH": os.defpath, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.startswith("Capturing: 0 artifacts")
 
 
 async def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_numbers_in_another_proc_by_looking(tmp_path: Path) -> None:
 def test_numbers_that_there_is_no_time_for_are_counted() -> None:
     late = probe(seconds=-1)
     assert [*late.look(range(1, 101), {5})] == [] and late.left == 99
+
+
+def test_four_million_numbers_are_not_held_at_once() -> None:
+    tracemalloc.start()
+    try:
+        assert [*probe(seconds=-1).look(range(1, 2**22), {5})] == []
+        assert tracemalloc.get_traced_memory()[1] < 1024**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_more_numbers_than_were_ever_given_out(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""What a client of S3 is made of, and what is not loaded for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import to_thread
+
+from forensics_core.errors import AccessDenied
+from forensics_core.storage.s3.client import S3Access, s3_client, trust
+from forensics_core.storage.s3.session import make_session
+
+KEY: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b", "session_token": "c"}
+VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "http_proxy", "HTTP_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_capture_loads_nothing_that_only_others_need() -> None:
+    script = """
+import sys
+import collector.cli, collector.local, collector.docker.opening
+from forensics_core.storage.s3.client import S3Access
+from forensics_core.storage.s3.session import make_session
+make_session(S3Access(region="eu-central-1", access_key_id="a", secret_access_key="b"))
+others = {"rich", "kubernetes_asyncio", "collector.memory"}
+assert not others & set(sys.modules), others & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_certificates_are_read_only_where_there_is_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trust(S3Access(endpoint_url="http://store:9000")) is False
+    assert trust(S3Access()) is None
+    assert trust(S3Access(endpoint_url="https://store", ca_bundle="/ca.pem")) == "/ca.pem"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store:9000")
+    assert trust(S3Access()) is False
+    monkeypatch.setenv("HTTP_PROXY", "https://proxy")
+    assert trust(S3Access()) is None
+
+
+@pytest.mark.parametrize("missing", ["access_key_id", "secret_access_key"])
+async def test_half_a_key_is_refused(missing: str) -> None:
+    with pytest.raises(AccessDenied):
+        async with s3_client(replace(S3Access(**KEY), **dict[str, Any]({missing: None}))):
+            pass
+
+
+def test_models_of_the_users_own_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models/own-service").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_DATA_PATH", "~/models:/none")
+    names = make_session(S3Access()).get_component("data_loader").list_available_services("x")
+    assert {"own-service", "s3", "sts"} <= {*names}
+
+
+async def test_keys_and_region_are_those_that_were_given() -> None:
+    access = S3Access(region="eu-west-3", **KEY)
+    session = await to_thread.run_sync(make_session, access)
+    keys = await session.get_credentials()
+    assert keys is not None
+    assert (keys.access_key, keys.secret_key, keys.token) == ("a", "b", "c")
+    async with s3_client(access) as client:
+        assert client.meta.region_name == "eu-west-3"
