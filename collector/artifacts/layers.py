@@ -30,8 +30,9 @@ from forensics_core.bundle.layout import LAYERS
 from forensics_core.errors import ContainerGone, ForensicsError
 
 METHOD = "layer-digests"
-SHARE, LEAST, MOST = 0.2, 2.0, 30.0
-"""Of the capture's time until then, in seconds at least and at most: it is to end soon."""
+SHARE, LEAST, MOST = 0.2, 0.3, 30.0
+"""Of the capture's time until then, in seconds at least and at most: somebody waits for its end to
+stop the pod, and layers stay on the node longer than that."""
 TURN = 0.2
 """Seconds of work after which it is looked whether there is time for more."""
 TIMEOUT = 60.0
