@@ -19,6 +19,7 @@ from forensics_core._internal.units import parse_size
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import Destination, DnsLabel, PodCheckpoint, PodName
 from forensics_core.service.settings import check_settings, read_settings
+from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
 
@@ -120,6 +121,8 @@ class DestinationRule(Model):
     """Whether the bucket is in the path or in the host's name. Default: the path, except on AWS."""
     part_size: Annotated[str, AfterValidator(_part)] = ""
     """Bytes of every part, such as `64MiB`, for stores that want all alike. Default: growing."""
+    max_objects: Annotated[int, Field(ge=1)] = MAX_ENTRIES
+    """Objects beneath a bundle's location that a listing may find: more are no bundle."""
     ca_config_map: PodName | None = None
     """A ConfigMap beside the Jobs whose key `ca.crt` is the store's own authority, in PEM."""
     ca_file: Path | None = None
@@ -156,6 +159,7 @@ class DestinationRule(Model):
             addressing_style=None if self.addressing_style == "auto" else self.addressing_style,
             part_size=parse_size(self.part_size) if self.part_size else None,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
+            max_objects=self.max_objects,
             patience=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
         )

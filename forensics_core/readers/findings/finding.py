@@ -128,6 +128,7 @@ _SEVERAL: dict[Rule, str] = {
     Rule.OUTGOING: "connections to public addresses",
     Rule.LISTENING: "listening sockets that the image does not declare",
     Rule.SECRET: "secrets in processes' environments",
+    Rule.LAYER_DIFFERS: "layers on the node differ from their image",
     Rule.HIDDEN_MODULE: "modules of the node's kernel are hidden",
 }
 """The summaries again, of more than one."""

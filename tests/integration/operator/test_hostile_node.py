@@ -94,7 +94,7 @@ async def test_what_nobody_asked_for_is_not_held_of_a_listing(versioned_stage: S
 
 
 async def test_a_place_that_is_filled_up_is_refused(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
 ) -> None:
     async def fills_up(pod: RunningPod) -> Outcome | None:
         order, _ = order_of(pod)
@@ -104,7 +104,9 @@ async def test_a_place_that_is_filled_up_is_refused(
                 await client.put_object(Body=b"x", Bucket=stage.bucket, Key=key)
         return None
 
-    monkeypatch.setattr("forensics_core.storage.s3.listing.MAX_ENTRIES", 20)
+    (rule,) = stage.settings.destinations
+    few = rule.model_copy(update={"max_objects": 20})
+    stage.settings = stage.settings.model_copy(update={"destinations": (few,)})
     stage.worker.before = fills_up
     failed = await refused(stage)
     assert failed["reason"] == "NotSealed" and "holds more than 20 objects" in failed["message"]

@@ -259,7 +259,9 @@ def test_a_blob_that_does_not_unpack_to_the_diff_id(layer: Layer) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(b"x" * 9999)[:-20] + b"\0" * 20, b"\x28\xb5\x2f\xfdnonsense"]
+    "data",
+    [gzip.compress(b"x" * 9999)[:-20] + b"\0" * 20, b"\x28\xb5\x2f\xfdnonsense"],
+    ids=["gzip", "zstd"],
 )
 def test_a_blob_that_cannot_be_decompressed(layer: Layer, data: bytes) -> None:
     damaged = layer.blob(data)
@@ -295,6 +297,7 @@ def test_an_empty_blob(layer: Layer) -> None:
         gzip.compress(b"{}\n" * 1000)[:-9],
         b"no gzip",
     ],
+    ids=["no JSON", "list", "payload", "cut", "no gzip"],
 )
 def test_what_docker_kept_is_damaged(layer: Layer, kept: bytes) -> None:
     data = ordinary(layer)
