@@ -136,9 +136,12 @@ def _show(several: list[Differences], notes: Notes) -> None:
             print_text(table(["SEVERITY", "HOW", "WHAT", "SUBJECT", "RULE", "DETAIL"], rows))
         total = found.totals.total()
         rest = total - len(rows)
-        print_text(
-            f"{counted(total, 'difference')}" + (f", {rest:,} not shown: -o json" if rest else "")
+        # "None" would be taken for an answer where not all was there to be compared.
+        partly = (
+            " in what could be compared" if not total and (found.notes or notes.missing) else ""
         )
+        more = f", {rest:,} not shown: -o json" if rest else ""
+        print_text(f"{counted(total, 'difference')}{partly}{more}")
         for note in found.notes:
             click.echo(f"Note: {clean_message(note)}", err=True)
     for line in notes.missing:

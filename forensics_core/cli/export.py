@@ -72,7 +72,8 @@ async def _export(
     write: Callable[[BundleReader, Sequence[str]], Awaitable[Sequence[ForensicsError]]],
 ) -> None:
     async with opened_bundle(location, owner) as bundle:
-        names = [bundle.check_container(name) for name in containers] or bundle.containers
+        named = dict.fromkeys(containers)
+        names = [bundle.check_container(name) for name in named] or bundle.containers
         failures = await write(bundle, names)
     _raise_for_failures(failures)
 

@@ -6,6 +6,7 @@ Exit codes: 1 failed, 2 wrong usage, 3 evidence does not verify, 4 captured in p
 
 from __future__ import annotations
 
+import errno
 import signal
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -93,5 +94,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
     # One with a path is about a file that the user named; one without is a mistake of ours.
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename!s}: {error.strerror}. Check the path, and your rights to it.", 1
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+        return f"The output could not be written: {error.strerror}. Write it elsewhere.", 1
     where = "Run it again as 'forensics --debug ...' to see where, and report it."
     return f"Unexpected {type(error).__name__}: {error}. {where}", 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
+
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 
 
 @click.command("timeline", short_help="Show all times of a bundle in one order.")
@@ -96,13 +100,15 @@ def _parse_time(text: str | None) -> int | None:
         return None
     # A day alone begins at midnight, for both ends: `--until` is before then.
     day = f"{text}T00:00:00Z" if len(text) == len("2026-08-01") else text
-    moment = from_stamp(day)
+    # The whole of it: what follows a time could be a zone that would go unheard.
+    moment = from_stamp(day) if _TIME.fullmatch(day) else None
     if moment is None:
         raise UsageError(f"'{text}' is not a valid time", hint="Write it as 2026-08-01T10:00:00Z")
     return moment
 
 
 async def _print(location: str, owner: str | None, layout: str, wanted: Filter) -> None:
+    from forensics_core.readers.clocks import skew_notes
     from forensics_core.readers.notes import Notes
 
     notes = Notes()
@@ -111,6 +117,7 @@ async def _print(location: str, owner: str | None, layout: str, wanted: Filter) 
             await _print_bodyfile(bundle, wanted, notes)
         else:
             await _print_entries(bundle, layout, wanted, notes)
+        notes.missing += skew_notes(bundle.statement.predicate.clocks)
     # At the end, as it shows while the entries are read.
     for line in notes.missing:
         click.echo(f"Note: {clean_message(line)}", err=True)

@@ -43,6 +43,8 @@ _BY_PATH: tuple[tuple[Rule, re.Pattern[str]], ...] = (
 )
 _PROGRAMS = _path(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+")
 _HISTORY = _path(r"/.*/\.[a-z_]*hist(ory|file)")
+_ROOT = re.compile(r"[ \t\v\f\r]*[+-]?0+")
+"""Root's number in every form that the C library reads as it."""
 _NOT_CONTENT = frozenset({"identical", "metacopy", "mountPlaceholder", "unreadable", "notListed"})
 """Notes of rows that say nothing of a changed content."""
 
@@ -57,9 +59,9 @@ def look(row: Row) -> Iterator[Seen]:
 
 def root_users(passwd: bytes, usual: Collection[str] = ("root",)) -> Iterator[str]:
     """Yield the users that a list of users gives root's number, but for the `usual` ones."""
-    for line in passwd.decode(errors="backslashreplace").splitlines():
+    for line in passwd.decode(errors="backslashreplace").split("\n"):
         user, *rest = line.split(":")
-        if len(rest) >= 2 and rest[1] == "0" and user not in usual:
+        if len(rest) >= 2 and _ROOT.fullmatch(rest[1]) and user not in usual:
             yield user[:200]
 
 
@@ -76,7 +78,10 @@ def _rights(row: Row) -> Iterator[Seen]:
     mode = _mode(row)
     if row.get("type") != "file":
         return
-    if mode & _SET_ID and mode & _EXECUTE and "identical" not in words(row.get("notes")):
+    notes = set(words(row.get("notes")))
+    # Of a program the collector says whether the image has it so; older ones say nothing of it.
+    as_in_image = row.get("kind") == "C" and "program" in row and not {"setuid", "setgid"} & notes
+    if mode & _SET_ID and mode & _EXECUTE and "identical" not in notes and not as_in_image:
         yield Rule.SETUID_ADDED, f"{_word(row)}, mode {mode:04o}, owner {number(row.get('uid'))}"
     attributes = row.get("xattrs")
     if isinstance(attributes, dict) and attributes.get("security.capability"):
@@ -96,13 +101,16 @@ def _traces(row: Row) -> Iterator[Seen]:
 
 def _programs(row: Row) -> Iterator[Seen]:
     path, mode = text(row.get("path")), _mode(row)
-    if row.get("type") != "file" or _NOT_CONTENT & set(words(row.get("notes"))):
+    notes = set(words(row.get("notes")))
+    if row.get("type") != "file" or _NOT_CONTENT & notes:
         return
     is_program = bool(mode & _EXECUTE) or ".so" in path.rpartition("/")[2]
-    if row.get("kind") == "C" and is_program and _PROGRAMS.fullmatch(path):
+    if row.get("kind") == "C" and (
+        "executableChanged" in notes or (is_program and _PROGRAMS.fullmatch(path))
+    ):
         yield Rule.PROGRAM_CHANGED, f"changed, {number(row.get('size'))} bytes{_digest(row)}"
-    elif row.get("kind") == "A" and mode & _EXECUTE:
-        yield Rule.NEW_EXECUTABLE, f"added, {number(row.get('size'))} bytes{_digest(row)}"
+    elif mode & _EXECUTE and (row.get("kind") == "A" or "newExecutable" in notes):
+        yield Rule.NEW_EXECUTABLE, f"{_word(row)}, {number(row.get('size'))} bytes{_digest(row)}"
 
 
 def _word(row: Row) -> str:

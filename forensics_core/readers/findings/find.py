@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
-from forensics_core.bundle.layout import LAYERS, container_file
+from forensics_core.bundle.layout import LAYERS, MOUNTS, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
 from forensics_core.readers.context import declared_ports, load_pod
@@ -107,6 +107,9 @@ class _Look:
         self._found.add(Finding(rule, self._container, path, detail, archive, path))
 
     async def at_processes(self) -> None:
+        mounts = container_file(self._container, MOUNTS)
+        if mounts in self._bundle.objects:
+            self._rules.look_at_mounts(await load(self._bundle, mounts))
         name = self._require("processes.json")
         async with aclosing(rows(self._bundle, name)) as batches:
             async for batch in batches:

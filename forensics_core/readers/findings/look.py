@@ -17,6 +17,9 @@ from forensics_core.readers.findings.finding import Finding, Rule
 MOST = 500
 """Findings of one rule in one container that are kept; all are counted."""
 
+MAX_MOUNTS = 10_000
+"""Mounts of a container that are looked at."""
+
 
 @dataclass(slots=True)
 class Findings:
@@ -57,6 +60,8 @@ class ContainerRules:
         self._found = found
         self._added: set[str] = set()
         """Executables that the image does not have so."""
+        self._mounted: set[str] = set()
+        """Where something is mounted that the image does not have."""
         self._secrets: set[str] = set()
 
     def look_at_change(self, row: Row, artifact: str) -> None:
@@ -67,10 +72,18 @@ class ContainerRules:
             if rule in {Rule.NEW_EXECUTABLE, Rule.PROGRAM_CHANGED}:
                 self._added.add(path)
 
+    def look_at_mounts(self, document: Any) -> None:
+        """Note what is mounted, as `mounts.json` has it: a program there is not the image's."""
+        mounts = document.get("mounts") if isinstance(document, dict) else None
+        for row in mounts[:MAX_MOUNTS] if isinstance(mounts, list) else ():
+            if isinstance(row, dict) and row.get("state") not in {"root", "kernel"}:
+                self._mounted.add(text(row.get("path")).rstrip("/"))
+        self._mounted.discard("")
+
     def look_at_process(self, row: Row, artifact: str) -> None:
         """Look at a row of `processes.json`."""
         pid = number(row.get("pid"))
-        for rule, detail in processes.look_at_process(row, self._added):
+        for rule, detail in processes.look_at_process(row, self._added, self._mounted):
             if rule is Rule.SECRET:
                 if detail in self._secrets:
                     continue  # a child has what its parent had

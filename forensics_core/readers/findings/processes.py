@@ -16,11 +16,17 @@ _SECRET = re.compile(
     r"([A-Z0-9_]*(PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|TOKEN|CREDENTIALS))=.+",
     re.IGNORECASE | re.DOTALL,
 )
+_LONGEST = 4096
 _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
-def look_at_process(row: Row, added: Collection[str]) -> Iterator[tuple[Rule, str]]:
-    """Yield what the rules see in one process; `added` are paths that the image does not have."""
+def look_at_process(
+    row: Row, added: Collection[str], mounted: Collection[str] = ()
+) -> Iterator[tuple[Rule, str]]:
+    """Yield what the rules see in one process.
+
+    `added` are paths that the image does not have, `mounted` those at which it has something else.
+    """
     program = text(row.get("exe"))
     command = " ".join(words(row.get("cmdline")))[:500]
     if program.startswith(_MEMFD):
@@ -29,12 +35,21 @@ def look_at_process(row: Row, added: Collection[str]) -> Iterator[tuple[Rule, st
         yield Rule.RUNS_DELETED, f"{program}, started as: {command}"
     elif program in added:
         yield Rule.RUNS_NOT_IN_IMAGE, f"{program}, started as: {command}"
+    elif mount := next((each for each in _above(program) if each in mounted), ""):
+        yield Rule.RUNS_NOT_IN_IMAGE, f"{program}, of what is mounted at {mount}: {command}"
     if by := words(row.get("hiddenBy")):
         yield Rule.HIDDEN, f"hidden by: {', '.join(by)[:200]}. Started as: {command}"
     if row.get("entered") is True:
         on = f" on {text(row.get('terminal'))[:50]}" if row.get("terminal") else ""
         yield Rule.ENTERED, f"{command}{on}, by process {number(row.get('ppid'))} of the node"
     yield from _environment(words(row.get("environ")))
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield a path of at most the kernel's length, and all directories above it."""
+    while path and len(path) <= _LONGEST:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:

@@ -11,14 +11,14 @@ from typing import Any
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
-from forensics_core.bundle.layout import container_file
+from forensics_core.bundle.layout import MOUNTS, container_file
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.context import POD, declared_ports, parse_pod
 from forensics_core.readers.findings.documents import Row, rows_in
 from forensics_core.readers.findings.look import ContainerRules, Findings, exposed_ports
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 
-FILES = ("diff.json", "processes.json", "network.json", "inspect.json")
+FILES = ("diff.json", "processes.json", "network.json", "inspect.json", MOUNTS)
 """The documents of a container that rules look into."""
 OF_THE_POD = (KERNEL, POD)
 """Those that are of no container."""
@@ -77,6 +77,9 @@ class _SmallLook:
             self._rules.look_at_change(row, name)
 
     def at_processes(self) -> None:
+        mounts = container_file(self._container, MOUNTS)
+        if mounts in self._documents:
+            self._rules.look_at_mounts(_document(self._documents, mounts))
         for row, name in self._rows("processes.json"):
             self._rules.look_at_process(row, name)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from forensics_core._internal.text import printable
+from forensics_core.readers.clocks import skew_notes
 from forensics_core.readers.findings.finding import Rule, Severity
 from forensics_core.readers.report.story import ContainerStory, Story
 
@@ -21,6 +22,7 @@ def summary(story: Story) -> Iterator[str]:
     yield seal_state(story)
     if story.findings.not_genuine:
         yield "Something is not what the manifest says: do not rely on what is named as such below."
+    yield from (f"{note}." for note in skew_notes(story.capture.clocks))
     yield _severities(story)
     yield from _runs(story)
     yield from _talks(story)

@@ -25,6 +25,9 @@ TIMES = (
 """Letter, field of the index, and name of each time of a file; the names are plaso's."""
 _KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 
+_NEVER_OF_THE_IMAGE = frozenset({"mounts", "upper", "deleted"})
+"""Layers of the tree whose files no image has."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileTimes:
@@ -62,7 +65,7 @@ async def file_times(
             yield [
                 FileTimes(row, changed.get(row.path, ""), dict(_times(row)))
                 for row in rows
-                if not changes_only or row.path in changed
+                if not changes_only or row.path in changed or row.layer in _NEVER_OF_THE_IMAGE
             ]
     if forged:
         raise forged

@@ -90,7 +90,8 @@ async def bodyfile(
 
 def containers_of(bundle: BundleReader, wanted: Filter) -> list[str]:
     """Return the containers to look at. Raises `UsageError` for one that is not there."""
-    return [bundle.check_container(name) for name in wanted.containers] or bundle.containers
+    named = dict.fromkeys(wanted.containers)
+    return [bundle.check_container(name) for name in named] or bundle.containers
 
 
 async def _all(

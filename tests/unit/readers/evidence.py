@@ -18,7 +18,7 @@ from tests.bundles import capture, listing
 WEB = "containers/web/"
 DIFF, PROCESSES = WEB + "diff.json", WEB + "processes.json"
 NETWORK, INSPECT = WEB + "network.json", WEB + "inspect.json"
-LAYERS = WEB + "layers.json"
+LAYERS, MOUNTS = WEB + "layers.json", WEB + "mounts.json"
 
 
 def change(path: str, kind: str = "A", **facts: Any) -> dict[str, Any]:
@@ -64,6 +64,7 @@ async def write_evidence(
     packet: str = "",
     host: bool = False,
     layers: list[dict[str, Any]] | None = None,
+    mounts: list[dict[str, Any]] | None = None,
 ) -> Path:
     space = {"host": host, "sockets": sockets or [], "raw": {"packet": packet}}
     async with open_destination(str(folder)) as destination:
@@ -79,6 +80,9 @@ async def write_evidence(
         await bundle.add(ArtifactSpec(NETWORK, ArtifactKind.NETWORK, "web"), one(data))
         data = json.dumps(inspect or {}).encode()
         await bundle.add(ArtifactSpec(INSPECT, ArtifactKind.INSPECT, "web"), one(data))
+        if mounts is not None:
+            data = json.dumps({"mounts": mounts}).encode()
+            await bundle.add(ArtifactSpec(MOUNTS, ArtifactKind.FILESYSTEM, "web"), one(data))
         bundle.record_gap(
             NotCaptured(
                 what="mount /dev/shm", container="web", reason="NotRead", message="<b>\x1b[2J",

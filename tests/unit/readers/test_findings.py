@@ -47,6 +47,16 @@ ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens ev
         (change("/root/.bash_history", type="symlink", target="/dev/null"), {Rule.HISTORY_LINKED}),
         (change("/var/log/wtmp", "C", size=0), {Rule.LOG_EMPTIED}),
         (change("/etc/cron.d/x\n"), {Rule.CRON}),
+        (
+            change("/app/server", "C", mode="0755", notes=["executableChanged"]),
+            {Rule.PROGRAM_CHANGED},
+        ),
+        (change("/opt/x", "C", mode="0755", notes=["newExecutable"]), {Rule.NEW_EXECUTABLE}),
+        (
+            change("/usr/bin/x", "C", mode="4755", program="elf", notes=["setuid"]),
+            {Rule.PROGRAM_CHANGED, Rule.SETUID_ADDED},
+        ),
+        (change("/usr/bin/x", "C", mode="4755", program="elf"), {Rule.PROGRAM_CHANGED}),
         (change("/etc/s6" + "/" * 200_000 + "\n"), {Rule.SERVICE}),
         (change("/a" + "/.hist" * 100_000 + "\n"), set()),
     ],
@@ -75,6 +85,13 @@ def test_traces_in_the_file_system(row: dict[str, Any], rules: set[Rule]) -> Non
 )
 def test_what_is_as_it_should_be_is_no_finding(row: dict[str, Any]) -> None:
     assert not list(changes.look(row))
+
+
+def test_roots_number_in_every_form_that_the_c_library_reads() -> None:
+    numbers = ["0", "00", "+0", " 0", "-0", "\t000", "10", "0x0", "", "0 "]
+    passwd = "".join(f"u{place}:x:{number}:0::/:/bin/sh\n" for place, number in enumerate(numbers))
+    passwd += "root:x:0:0::/:/bin/sh\na\u2028b:x:1:0\nno list\n"
+    assert list(changes.root_users(passwd.encode())) == [f"u{place}" for place in range(6)]
 
 
 def test_layers_that_are_not_what_the_image_promises() -> None:

@@ -19,6 +19,7 @@ from forensics_core.readers.findings.small import find_in
 from tests.unit.readers.evidence import (
     DIFF,
     INSPECT,
+    MOUNTS,
     NETWORK,
     PROCESSES,
     change,
@@ -38,9 +39,22 @@ async def traces(folder: Path) -> Path:
     return await write_evidence(
         folder,
         [change("/tmp/x", mode="0755"), change("/etc/cron.d/x")],
-        [process(7, "/tmp/x"), process(8, "/tmp/x", environ=("API_KEY=1",))],
+        [
+            process(7, "/tmp/x"),
+            process(8, "/tmp/x", environ=("API_KEY=1",)),
+            process(9, "/dev/shm/.x/miner"),
+            process(10, "/data"),
+            process(11, "/database/bin/postgres"),
+        ],
         [socket("LISTEN", (ANY, 4444), (ANY, 0), 7), socket("LISTEN", (ANY, 80), (ANY, 0), 8)],
         inspect={"Config": {"ExposedPorts": {"80/tcp": {}}}},
+        mounts=[
+            {"path": "/", "state": "root"},
+            {"path": "/proc", "state": "kernel"},
+            {"path": "/dev/shm", "state": "captured"},
+            {"path": "/data/", "state": "missing"},
+            {"path": 7},
+        ],
     )
 
 
@@ -48,7 +62,8 @@ async def documents(folder: Path) -> dict[str, bytes]:
     async with open_bundle(str(folder)) as bundle:
         return {
             name: await read_verified(bundle, bundle.objects[name], limit=1 << 20)
-            for name in (DIFF, PROCESSES, NETWORK, INSPECT)
+            for name in (DIFF, PROCESSES, NETWORK, INSPECT, MOUNTS)
+            if name in bundle.objects
         }
 
 
@@ -58,7 +73,7 @@ async def test_small_documents_tell_what_the_bundle_does(tmp_path: Path) -> None
         whole = await find(bundle)
     small = find_in(await documents(folder), ["web"], never)
     assert small.findings == whole.findings
-    assert small.totals["web", Rule.RUNS_NOT_IN_IMAGE] == 2
+    assert small.totals["web", Rule.RUNS_NOT_IN_IMAGE] == 4
     assert small.not_looked_at == []
 
 

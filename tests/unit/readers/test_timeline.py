@@ -378,6 +378,8 @@ def test_an_index_that_is_missing_is_no_failure(documents: Path) -> None:
     ("arguments", "why"),
     [
         (["--since", "yesterday"], "'yesterday' is not a valid time"),
+        (["--since", "2026-08-01T10:00:00+02"], "is not a valid time"),
+        (["--until", "2026-08-01T10:00:00 CET"], "is not a valid time"),
         (["--format", "bodyfile", "--since", "2026-08-01"], "cannot be cut by time"),
         (["-c", "nobody"], "no container 'nobody'"),
     ],
