@@ -9,6 +9,7 @@ process, even if its number is given to another one meanwhile::
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,8 +79,7 @@ class Process:
 
     def read(self, name: str, limit: int = MAX_BYTES) -> bytes:
         """Return the content of the file `name`, `limit` bytes of it at most."""
-        file = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
-        with os.fdopen(file, "rb", buffering=0) as stream:
+        with _opened(self.folder, name) as stream:
             content = bytearray()
             while len(content) < limit and (more := stream.read(min(_STEP, limit - len(content)))):
                 content += more
@@ -203,8 +203,13 @@ def _is_thread_of(folder: int, pid: int) -> bool:
 
 
 def _little(folder: int, name: str) -> bytes:
-    with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
+    with _opened(folder, name) as file:
         return file.read(_STEP)
+
+
+def _opened(folder: int, name: str) -> io.FileIO:
+    """Open a file of /proc. A directory is an `OSError`, and leaves no descriptor behind."""
+    return io.FileIO(name, "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=folder))
 
 
 def _each(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:

@@ -308,6 +308,7 @@ async def test_without_root_it_is_exported_and_the_losses_are_named(
     assert bundle.gaps() == {
         "processes": "NotPermitted",
         "details of the file system": "NotPermitted",
+        "image layers": "NotPermitted",
     }
     (artifact,) = (a for a in bundle.capture.artifacts if a.name.endswith("rootfs.tar.zst"))
     assert artifact.method == "engine-export" and artifact.flags == (Flag.REDUCED_FIDELITY,)
@@ -329,6 +330,7 @@ async def test_an_engine_across_the_network_is_exported(
     assert bundle.gaps() == {
         "network": "Remote",
         "details of the file system": "Remote",
+        "image layers": "Remote",
         "mount /etc/hosts": "Remote",
         "mount /etc/hostname": "Remote",
         "mount /etc/resolv.conf": "Remote",

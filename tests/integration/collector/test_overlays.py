@@ -191,5 +191,5 @@ def test_attributes_are_a_change_although_all_else_is_as_it_was(tmp_path: Path) 
     with overlay(tmp_path) as merged:
         os.setxattr(merged / "bin/ping", "security.capability", CAPABILITY)
     row = changes_of(layers_of(tmp_path))["/bin/ping"]
-    assert row["notes"] == ["xattrsChanged"]
+    assert row["notes"] == ["capabilitiesAdded", "xattrsChanged"]
     assert base64.b64decode(row["xattrs"]["security.capability"]) == CAPABILITY

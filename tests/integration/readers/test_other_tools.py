@@ -87,7 +87,7 @@ EXPECTED: dict[str, Callable[[Path, str], bool]] = {
     "forensics verify": said("Seal: valid", "Verified: "),
     "cosign verify": said("Verified OK"),
     "openssl dgst": said("Verified OK"),
-    "notCaptured": said("unread in sockets and terminals"),
+    "notCaptured": said("state of the kernel and the node: OutOfScope"),
     "rootfs.index": lambda _, output: output == "",
     "tar -tvf": in_file("files.txt", "etc/crontab", "root/.ssh/authorized_keys"),
     "cat tree/etc/hostname": said("shop-1"),
@@ -307,4 +307,4 @@ def test_uac_has_memory_bodyfile_and_deleted_files(case: Case, tmp_path: Path) -
     assert "live_response/process/processes.json" in names and "[root]/dev/shm/note" in names
     assert any(name.startswith("memory_dump/") and name.endswith(".core") for name in names)
     log = archive.with_suffix(".log").read_text()
-    assert f"SHA-256 of {archive.name}" in log and "Not captured: unread in sockets" in log
+    assert f"SHA-256 of {archive.name}" in log and "Not captured: state of the kernel" in log
