@@ -18,7 +18,7 @@ BLOCK = 256 * 1024
 MAX_WINDOW = 128 * 1024 * 1024
 """Bytes of memory that a blob of zstd may ask for: what its command line tool allows by itself."""
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 
 
 class _Hashed:

@@ -37,7 +37,7 @@ MAX_DIFFERENCES = 1000
 MAX_PATH = 4096
 """Bytes of a path that a row has."""
 PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOATIME
 
 _TOP = b"/"
 """Stands for the whole layer: the top itself is not compared."""

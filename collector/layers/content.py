@@ -26,7 +26,7 @@ MAX_DOCUMENT = 8 * 1024 * 1024
 MAX_MANIFESTS = 200
 """Manifests that are looked at, of one index and those in it."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ MAX_LINE = 64 * 1024 * 1024
 MAX_SUSPECTS = 10_000
 """Files whose content is looked at where the archive is another one: those changed last."""
 _FILE, _SEGMENT = 1, 2
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 _POLYNOMIAL = 0xD800000000000000
 """Of CRC-64/ISO, as Go has it."""
 _ALL = (1 << 64) - 1

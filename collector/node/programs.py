@@ -96,8 +96,11 @@ class Programs:
     def look(self, pid: int, until: float) -> str:
         """Do what `digest` does in this thread, which gives up at a time of the monotonic clock."""
         with Process.open(pid) as process:
-            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            with opened(os.open("exe", flags, dir_fd=process.folder)) as file:
+            link = os.O_PATH | os.O_CLOEXEC
+            with (
+                opened(os.open("exe", link, dir_fd=process.folder)) as place,
+                opened(open_data(place)) as file,  # which leaves its access time alone
+            ):
                 return self._of(file, until)
 
     def executables(self, pid: int, until: float) -> list[dict[str, Any]]:
@@ -162,9 +165,12 @@ def _open(process: Process, area: bytes, path: bytes, inode: bytes) -> int:
 
     Raises `OSError`, also where that is another file by now.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    with suppress(PermissionError, FileNotFoundError):
-        return os.open(b"map_files/" + area, flags, dir_fd=process.folder)
+    link = os.O_PATH | os.O_CLOEXEC
+    with (
+        suppress(PermissionError, FileNotFoundError),
+        opened(os.open(b"map_files/" + area, link, dir_fd=process.folder)) as place,
+    ):
+        return open_data(place)
     folder = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
     with (
         opened(os.open("root", folder, dir_fd=process.folder)) as root,
