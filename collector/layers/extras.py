@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import islice
 
-from collector.files.safe_open import PLACE, open_strictly, opened
+from collector.files.safe_open import FOLDER, PLACE, open_strictly, opened
 
 MAX_NAMES = 2_000_000
 """Names of a layer that are remembered, eight bytes each; with more, nothing is looked for."""
@@ -18,6 +18,9 @@ MAX_ENTRIES = 1_000_000
 MAX_WAITING = 200_000
 """Directories that may wait to be looked into."""
 _TURN = 256
+
+_LISTED = FOLDER | os.O_NOATIME
+"""Nothing on the node is to look as if somebody had read it."""
 
 
 class Expected:
@@ -65,7 +68,10 @@ def find_extras(
     waiting = [b""]
     while waiting:
         path = waiting.pop()
-        with opened(open_strictly(folder, path[1:])) as place, os.scandir(place) as entries:
+        with (
+            opened(open_strictly(folder, path[1:], _LISTED)) as place,
+            os.scandir(place) as entries,
+        ):
             for number, entry in enumerate(islice(entries, MAX_ENTRIES)):
                 if number % _TURN == 0:
                     yield None
