@@ -22,9 +22,9 @@ class Procedure:
     """Whether it leaves something in S3."""
 
 
+# Without a look at the image's layers, which no other procedure has: that moves access times of the
+# runtime's own directories, which the kernel counts as written.
 OURS = Procedure(
-    # Without a look at the image's layers, which no other procedure has: reading them moves access times
-    # of the runtime's own directories, which the kernel counts as written.
     "forensics",
     "`forensics collect`",
     'exec forensics collect "docker://$CONTAINER" --to "$TO" --layer-seconds 0',
