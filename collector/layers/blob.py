@@ -18,7 +18,6 @@ BLOCK = 256 * 1024
 MAX_WINDOW = 128 * 1024 * 1024
 """Bytes of memory that a blob of zstd may ask for: what its command line tool allows by itself."""
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 
 
 class _Hashed:
@@ -53,7 +52,7 @@ class Blob:
 
     def read(self, folder: int) -> Iterator[bytes]:
         """Yield the plain archive. Raises `Damaged`, and `OSError` where it is gone."""
-        with os.fdopen(self.host.open(self.path, _READ), "rb", buffering=0) as file:
+        with os.fdopen(self.host.open_data(self.path), "rb", buffering=0) as file:
             source, damage = _Hashed(file), ""
             try:
                 yield from _unpacked(source)

@@ -26,7 +26,6 @@ MAX_DOCUMENT = 8 * 1024 * 1024
 MAX_MANIFESTS = 200
 """Manifests that are looked at, of one index and those in it."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class ContentStore:
         if not _DIGEST.fullmatch(digest):
             raise Unavailable(f"'{digest[:100]}' is no SHA-256", reason="NotSupported")
         try:
-            with os.fdopen(self.host.open(self.path(digest), _READ), "rb") as file:
+            with os.fdopen(self.host.open_data(self.path(digest)), "rb") as file:
                 data = file.read(MAX_DOCUMENT)
         except FileNotFoundError as error:
             message = f"The content store has no {digest} any more"

@@ -31,7 +31,6 @@ MAX_LINE = 64 * 1024 * 1024
 MAX_SUSPECTS = 10_000
 """Files whose content is looked at where the archive is another one: those changed last."""
 _FILE, _SEGMENT = 1, 2
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOATIME
 _POLYNOMIAL = 0xD800000000000000
 """Of CRC-64/ISO, as Go has it."""
 _ALL = (1 << 64) - 1
@@ -90,7 +89,7 @@ class TarSplit:
 
     def _entries(self) -> Iterator[_Entry]:
         with (
-            os.fdopen(self.host.open(self.path, _READ), "rb") as packed,
+            os.fdopen(self.host.open_data(self.path), "rb") as packed,
             gzip.GzipFile(fileobj=packed) as lines,
         ):
             try:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from collector.files.safe_open import open_in_root, opened
+from collector.files.safe_open import open_data, open_in_root, opened
 from collector.node.procfs import host_proc
 from forensics_core.bundle.manifest import Node, Tool
 from forensics_core.version import __version__
@@ -48,14 +48,13 @@ class Host:
 
     def read(self, path: bytes | str) -> bytes:
         """Return the content of a small file there. Raises `OSError`."""
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            # What the runtime keeps is not to look as if somebody had read it.
-            place = self.open(path, flags | os.O_NOATIME)
-        except PermissionError:
-            place = self.open(path, flags)
-        with os.fdopen(place, "rb") as file:
+        with os.fdopen(self.open_data(path), "rb") as file:
             return file.read(MAX_FILE)
+
+    def open_data(self, path: bytes | str) -> int:
+        """Open a regular file there for reading, its access time left alone. Raises `OSError`."""
+        with opened(self.open(path)) as place:
+            return open_data(place)
 
     def matching(self, pattern: str) -> list[str]:
         """Return the paths there whose last part matches, sorted. Raises `OSError`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
-
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
 
 
 @click.command("timeline", short_help="Show all times of a bundle in one order.")
@@ -100,8 +96,7 @@ def _parse_time(text: str | None) -> int | None:
         return None
     # A day alone begins at midnight, for both ends: `--until` is before then.
     day = f"{text}T00:00:00Z" if len(text) == len("2026-08-01") else text
-    # The whole of it: what follows a time could be a zone that would go unheard.
-    moment = from_stamp(day) if _TIME.fullmatch(day) else None
+    moment = from_stamp(day, whole=True)
     if moment is None:
         raise UsageError(f"'{text}' is not a valid time", hint="Write it as 2026-08-01T10:00:00Z")
     return moment

@@ -13,7 +13,7 @@ from typing import Any
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.documents import load
-from forensics_core.readers.findings.documents import rows
+from forensics_core.readers.findings.documents import rows, text
 from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
 
 _ZERO = "0001-01-01T00:00:00"
@@ -51,8 +51,8 @@ async def process_entries(
 
 def _process(row: dict[str, Any]) -> str:
     words = row.get("cmdline")
-    command = " ".join(_text(word) for word in words) if isinstance(words, list) else ""
-    shown = command or f"[{_text(row.get('comm'))}]"
+    command = " ".join(text(word) for word in words) if isinstance(words, list) else ""
+    shown = command or f"[{text(row.get('comm'))}]"
     return f"process {row.get('pid')} (parent {row.get('ppid')}{_session(row)}): {shown[:2000]}"
 
 
@@ -60,7 +60,7 @@ def _session(row: dict[str, Any]) -> str:
     """Return what sets a process apart that was started in the container from outside."""
     if row.get("entered") is not True:
         return ""
-    terminal = _text(row.get("terminal") or "")[:50]
+    terminal = text(row.get("terminal") or "")[:50]
     return ", from outside" + (f" on {terminal}" if terminal else "")
 
 
@@ -85,7 +85,7 @@ def _event_times(event: dict[str, Any]) -> Iterator[tuple[int, str]]:
 def _event(event: dict[str, Any]) -> str:
     times = event.get("count")
     repeated = f" ({times} times)" if isinstance(times, int) and times > 1 else ""
-    return f"{_text(event.get('reason'))}: {_text(event.get('message'))}{repeated}"
+    return f"{text(event.get('reason'))}: {text(event.get('message'))}{repeated}"
 
 
 async def container_entries(bundle: BundleReader, container: str) -> list[Entry]:
@@ -127,10 +127,3 @@ def _objects(document: Any, name: str) -> list[dict[str, Any]]:
     """Return the objects of a list, or of the list `name` in an object."""
     rows = document.get(name) if isinstance(document, dict) else document
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _text(value: Any) -> str:
-    """Return a value of the collector's documents for people."""
-    if isinstance(value, dict):
-        value = value.get("text")
-    return value if isinstance(value, str) else ""

@@ -63,9 +63,12 @@ def from_decimal(seconds: str) -> int | None:
     return -value if sign else value
 
 
-def from_stamp(text: str) -> int | None:
-    """Return the nanoseconds of the RFC 3339 time that `text` begins with; UTC without a zone."""
-    match = _STAMP.match(text)
+def from_stamp(text: str, *, whole: bool = False) -> int | None:
+    """Return the nanoseconds of the RFC 3339 time that `text` begins with; UTC without a zone.
+
+    With `whole` nothing may follow: it could be a zone that would go unheard.
+    """
+    match = _STAMP.fullmatch(text) if whole else _STAMP.match(text)
     if not match:
         return None
     moment, fraction, zone = match.groups()

@@ -13,6 +13,7 @@ from forensics_core._internal import strict_json
 from forensics_core.bundle.layout import RECORDING, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.artifacts import lines, read_artifact
+from forensics_core.readers.findings.documents import text
 from forensics_core.readers.timeline.entry import Entry, Source, from_stamp
 
 WHAT = "Recorded Time"
@@ -42,7 +43,7 @@ def _entry(line: bytes, container: str) -> Entry | None:
         return None
     if not isinstance(row, dict):
         return None
-    time, message, path = from_stamp(_text(row.get("time"))), _message(row), _text(row.get("path"))
+    time, message, path = from_stamp(text(row.get("time"))), _message(row), text(row.get("path"))
     if time is None or not message:
         return None
     return Entry(time, Source.RECORDING, container, message, WHAT, path)
@@ -50,14 +51,14 @@ def _entry(line: bytes, container: str) -> Entry | None:
 
 def _message(row: dict[str, Any]) -> str:
     """Return what happened; nothing of a row that is about the recording itself."""
-    event = _text(row.get("event"))
+    event = text(row.get("event"))
     if event in _FILES:
-        return f"{_text(row.get('path'))} {_FILES[event]}{_by(row)}{_times(row)}"
+        return f"{text(row.get('path'))} {_FILES[event]}{_by(row)}{_times(row)}"
     if event in _PROCESSES:
         return f"{event} of process {row.get('pid')}{_parent(row)}{_command(row)}{_outcome(row)}"
     if event in _SOCKETS:
         ends = f"{_end(row.get('local'))} to {_end(row.get('remote'))}"
-        return f"{event}: {_text(row.get('protocol'))} {ends}, {_text(row.get('state'))}"
+        return f"{event}: {text(row.get('protocol'))} {ends}, {text(row.get('state'))}"
     return ""
 
 
@@ -77,7 +78,7 @@ def _parent(row: dict[str, Any]) -> str:
 
 def _command(row: dict[str, Any]) -> str:
     words = row.get("cmdline")
-    command = " ".join(_text(word) for word in words) if isinstance(words, list) else ""
+    command = " ".join(text(word) for word in words) if isinstance(words, list) else ""
     return f": {command[:_SHOWN]}" if command else ""
 
 
@@ -88,9 +89,3 @@ def _outcome(row: dict[str, Any]) -> str:
 
 def _end(end: Any) -> str:
     return f"{end.get('address')}:{end.get('port')}" if isinstance(end, dict) else "?"
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        value = value.get("text")
-    return value if isinstance(value, str) else ""
