@@ -48,6 +48,7 @@ NAMESPACE = "forensics-system"
 """Where PodCheckpoints are unless the operator is set otherwise."""
 _ARGUMENTS = {
     "destination": "to",
+    "record_seconds": "record",
     "active_deadline_seconds": "deadline",
     "ttl_seconds_after_finished": "ttl",
 }
@@ -93,6 +94,10 @@ class Cluster(connection.Cluster):
         incident: str = "",
         reason: str = "",
         pause: bool = False,
+        record: int = 0,
+        volumes: Sequence[str] = (),
+        deleted_budget: int | None = None,
+        freeze: bool = True,
         deadline: int | None = None,
         ttl: int | None = None,
         retention: Retention | None = None,
@@ -103,8 +108,12 @@ class Cluster(connection.Cluster):
 
         `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
         the operator's default; `containers` are all, `artifacts` all but volumes and memory.
-        `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
-        on. `name` is the request's own, made of the pod's unless given.
+        For `record` seconds at least it is recorded what the containers do; `volumes` are captured
+        with their content though it is secret, or though no others are, by name or by path. Of
+        files that only processes hold, `deleted_budget` bytes of each container are; `freeze` holds
+        each process still while its memory is read. `deadline`: seconds for all of it. `ttl`:
+        seconds that the request, not the evidence, lives on. `name` is the request's own, made of
+        the pod's unless given.
 
         Raises `UsageError` that names the argument which does not fit, `AlreadyExists`, and
         `Forbidden` or `Invalid` where admission says no.
@@ -119,6 +128,10 @@ class Cluster(connection.Cluster):
             "incident": incident or None,
             "reason": reason or None,
             "pause": pause or None,
+            "record_seconds": record or None,
+            "volumes": volumes or None,
+            "deleted_budget": deleted_budget,
+            "freeze": None if freeze else False,
             "active_deadline_seconds": deadline,
             "ttl_seconds_after_finished": ttl,
             "retention": retention,

@@ -125,7 +125,7 @@ def _root() -> Schema:
 def _spec() -> Schema:
     schema = _structural(PodCheckpointSpec)
     properties = schema["properties"]
-    for field in ("containers", "artifacts"):
+    for field in ("containers", "artifacts", "volumes"):
         properties[field]["x-kubernetes-list-type"] = "set"
     properties["destination"]["x-kubernetes-validations"] = [_no_dots("destination")]
     properties["subpath"]["x-kubernetes-validations"] = [_no_dots("subpath")]
@@ -133,6 +133,7 @@ def _spec() -> Schema:
     schema["x-kubernetes-validations"] = [
         *(_immutable(field) for field in properties if field not in _MUTABLE),
         _CANCEL,
+        _VOLUMES,
     ]
     return schema
 
@@ -158,6 +159,15 @@ _CANCEL = {
     "message": "cancel cannot be taken back: create another PodCheckpoint",
     "reason": "FieldValueForbidden",
     "fieldPath": ".cancel",
+}
+_VOLUMES = {
+    "rule": (
+        "!has(self.volumes) || self.volumes.size() == 0 || !has(self.artifacts)"
+        " || self.artifacts.exists(kind, kind == 'volumes' || kind == 'filesystem')"
+    ),
+    "message": "volumes are named: ask for the artifact volumes, or for filesystem",
+    "reason": "FieldValueInvalid",
+    "fieldPath": ".volumes",
 }
 _FINAL = {
     "rule": (
