@@ -70,14 +70,14 @@ async def connect(
         yield Cluster(connected, checkpoint_namespace)
 
 
-class Cluster(connection.Cluster):
+class Cluster(connection.ClusterConnection):
     """A cluster's API, as one identity; made by `connect`.
 
     All methods raise a `ClusterError` where the API says no: `Forbidden`, `Unauthorized`,
     `NotFound`, or `ApiUnavailable` if nobody answers.
     """
 
-    def __init__(self, connected: connection.Cluster, checkpoint_namespace: str) -> None:
+    def __init__(self, connected: connection.ClusterConnection, checkpoint_namespace: str) -> None:
         super().__init__(connected._sessions, connected.namespace)
         self._client = PodCheckpoints(self, checkpoint_namespace)
 

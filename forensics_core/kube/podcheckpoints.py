@@ -22,7 +22,7 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointStatus,
 )
 from forensics_core.errors import NotFound, UsageError
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, WatchSettings, listwatch
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import PODCHECKPOINTS
@@ -52,11 +52,11 @@ def captured(checkpoint: PodCheckpoint) -> bool:
 
 
 class PodCheckpoints:
-    """The PodCheckpoints of one namespace. Errors are those of `Cluster.request`."""
+    """The PodCheckpoints of one namespace. Errors are those of `ClusterConnection.request`."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterConnection,
         namespace: str | None = None,
         *,
         settings: WatchSettings | None = None,
