@@ -43,7 +43,8 @@ _SAYS_NOTHING: tuple[object, ...] = (None, "", [])
 """Values that need no place in the schema: above all empty defaults."""
 _CEL_RESERVED = frozenset({"namespace"})
 """Of our fields' names, those that rules must spell `__name__`."""
-_MUTABLE = frozenset({"cancel"})
+_ONE_WAY = ("cancel", "release")
+"""Fields that can be set to true, and then stay so; all others cannot be changed."""
 _MAP_KEYS = {"conditions": "type", "containers": "name"}
 _TERMINAL = ", ".join(f"'{phase}'" for phase in Phase if phase.terminal)
 
@@ -131,8 +132,8 @@ def _spec() -> Schema:
     properties["subpath"]["x-kubernetes-validations"] = [_no_dots("subpath")]
     properties["retention"]["x-kubernetes-validations"] = [_RETENTION]
     schema["x-kubernetes-validations"] = [
-        *(_immutable(field) for field in properties if field not in _MUTABLE),
-        _CANCEL,
+        *(_immutable(field) for field in properties if field not in _ONE_WAY),
+        *(_one_way(field) for field in _ONE_WAY),
     ]
     return schema
 
@@ -153,12 +154,6 @@ _RETENTION = {
     "message": "retention needs days, or legalHold: true",
     "reason": "FieldValueRequired",
 }
-_CANCEL = {
-    "rule": "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-    "message": "cancel cannot be taken back: create another PodCheckpoint",
-    "reason": "FieldValueForbidden",
-    "fieldPath": ".cancel",
-}
 _FINAL = {
     "rule": (
         f"!(has(oldSelf.phase) && oldSelf.phase in [{_TERMINAL}])"
@@ -175,6 +170,17 @@ def _no_dots(field: str) -> Schema:
         "rule": "self.split('/').all(part, part != '.' && part != '..')",
         "message": f"{field} must not contain the segments . and ..",
         "messageExpression": f"'{field} must not contain the segments . and ..: ' + self",
+    }
+
+
+def _one_way(field: str) -> Schema:
+    return {
+        "rule": (
+            f"!(has(oldSelf.{field}) && oldSelf.{field}) || (has(self.{field}) && self.{field})"
+        ),
+        "message": f"{field} cannot be taken back: create another PodCheckpoint",
+        "reason": "FieldValueForbidden",
+        "fieldPath": f".{field}",
     }
 
 

@@ -34,6 +34,7 @@ _MODULES = {
     "crd": "main",
     "get": "checkpoints",
     "list": "checkpoints",
+    "release": "checkpoints",
     "watch": "watching",
 }
 """Where a command is; the others have a module of their own name."""
