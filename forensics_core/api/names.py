@@ -21,6 +21,18 @@ SINGULAR = "podcheckpoint"
 SHORT_NAME = "pcp"
 CATEGORY = "forensics"
 
+RULE_KIND: Final = "CaptureRule"
+RULE_PLURAL = "capturerules"
+RULE_SINGULAR = "capturerule"
+RULE_SHORT_NAME = "crule"
+
+RULE_LABEL = f"{GROUP}/rule"
+"""On a checkpoint that a rule asked for: the rule's name, as `label_value` has it."""
+EVENT_LABEL = f"{GROUP}/event"
+"""On the same: what happened to the pod."""
+CAPTURE_ANNOTATION = f"{GROUP}/capture"
+"""On a pod: somebody wants it captured; the value says why."""
+
 INCIDENT_LABEL = f"{GROUP}/incident"
 """On the checkpoint: the incident's id."""
 CHECKPOINT_UID_LABEL = f"{GROUP}/checkpoint-uid"
