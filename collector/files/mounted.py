@@ -227,7 +227,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
+def processes_with_other_root(pids: Iterable[int], key: str, root: int) -> list[int]:
     """Return the processes of the container that see another root than its file system `root`.
 
     One that went into a directory of it, by chroot, does not count: that is in the archive.

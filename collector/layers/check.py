@@ -26,7 +26,7 @@ from collector.files.entries import EntryRow, spell
 from collector.files.hashing import Hashing
 from collector.files.safe_open import opened
 from collector.layers.extras import Expected, find_extras
-from collector.layers.member import MemberCheck, MemberDifference, Places, plain_path
+from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
 from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
 from forensics_core.bundle.writer import shortened
 from forensics_core.tarindex.member import Member
@@ -79,7 +79,7 @@ class LayerCheck:
                 folder = stack.enter_context(
                     opened(self.image.host.open(self.layer.folder, _FOLDER))
                 )
-                places = Places(folder)
+                places = LayerOpener(folder)
                 stack.callback(places.close)
                 yield from self._steps(source, folder, places)
         except FileNotFoundError as error:
@@ -94,7 +94,7 @@ class LayerCheck:
     def _fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
-    def _steps(self, source: LayerSource, folder: int, places: Places) -> Steps:
+    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> Steps:
         hashing = Hashing(until=self.until)
         check = MemberCheck(
             places,

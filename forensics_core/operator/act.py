@@ -73,7 +73,7 @@ class Executor:
             case CreateJob(order):
                 await self._create_job(self._checkpoint, order)
             case Relocate() | StepBack() | BackOff():
-                await self._give_way(action)
+                await self._retry_elsewhere(action)
             case _:
                 await self._watch_over(action)
 
@@ -182,7 +182,7 @@ class Executor:
         if over.why:
             self._event("AttemptFailed", over.why, warning=True)
 
-    async def _give_way(self, action: Relocate | StepBack | BackOff) -> None:
+    async def _retry_elsewhere(self, action: Relocate | StepBack | BackOff) -> None:
         """Leave a location or a place to others, and have the same tried again later."""
         checkpoint, error, now = self._checkpoint, action.error, self._do.now()
         if isinstance(action, Relocate):

@@ -179,7 +179,7 @@ class ClusterEffects:
         try:
             yield
         finally:
-            for waiting in cache.give_back(key, node):
+            for waiting in cache.release(key, node):
                 self._shared.queue.add(waiting)
 
     def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:

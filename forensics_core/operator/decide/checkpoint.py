@@ -47,9 +47,9 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.pods import (
     JobOutcome,
+    cannot_start,
     delay,
     ended_at,
-    hopeless,
     is_being_deleted,
     job_finished,
     outcome,
@@ -173,7 +173,7 @@ def _capturing(observed: Observed, settings: Settings) -> NextStep:
     if observed.worker is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
-    never = observed.worker is not None and hopeless(observed.worker)
+    never = observed.worker is not None and cannot_start(observed.worker)
     if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
     return _monitor(observed, settings, start_by)

@@ -189,7 +189,7 @@ class Cache:
         """Count a checkpoint as being captured on `node` though its status does not yet say so."""
         self._reserved.setdefault(node, set()).add(key)
 
-    def give_back(self, key: str, node: str) -> set[str]:
+    def release(self, key: str, node: str) -> set[str]:
         """End a reservation; return the keys that wait for the place if it was not taken."""
         held = self._reserved.get(node, set())
         held.discard(key)

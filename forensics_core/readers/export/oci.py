@@ -57,7 +57,7 @@ async def export_oci(
         layers = []
         for layer in archives:
             try:
-                await _bring(bundle, layer, _blob(folder, layer.sha256))
+                await _copy_layer(bundle, layer, _blob(folder, layer.sha256))
                 layers.append(layer)
             except NOT_AS_PROMISED as error:
                 failures.append(error)
@@ -88,7 +88,7 @@ def _prepare(folder: Path) -> None:
     (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
 
 
-async def _bring(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+async def _copy_layer(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
     """Verify the archive, and link or copy it to where the layout wants it."""
     if await to_thread.run_sync(blob.exists):
         return  # two containers with the same content

@@ -469,7 +469,7 @@ class World:
         try:
             yield
         finally:
-            self.cache.give_back(name_of(checkpoint), node)
+            self.cache.release(name_of(checkpoint), node)
 
     def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
         """Everything is heard anyway."""
