@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Unpack
 
 from forensics_core._internal.extras import needing
-from forensics_core.checkpoints.options import CaptureOptions, spec_of
+from forensics_core.checkpoints.options import CheckpointOptions, spec_of
 from forensics_core.errors import UsageError
 from forensics_core.models import IncidentSummary, PodRequest, Selection
 
@@ -74,7 +74,7 @@ class Incident:
         every: bool = False,
         limit: int = LIMIT,
         again: bool = False,
-        **options: Unpack[CaptureOptions],
+        **options: Unpack[CheckpointOptions],
     ) -> list[PodRequest]:
         """Ask for the capture of every pod that is meant; return what became of each request.
 

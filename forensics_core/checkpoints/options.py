@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from forensics_core._internal.arguments import checked_arguments
-from forensics_core.models import ArtifactKind, Encryption, PodCheckpointSpec, Retention
+from forensics_core.models import (
+    AfterCapture,
+    ArtifactKind,
+    Encryption,
+    PodCheckpointSpec,
+    Retention,
+)
 
 _ARGUMENTS = {
     "destination": "to",
@@ -16,7 +22,7 @@ _ARGUMENTS = {
 """What the resource's fields are called here."""
 
 
-class CaptureOptions(TypedDict, total=False):
+class CheckpointOptions(TypedDict, total=False):
     """How each of many pods is captured: as the arguments of `Cluster.checkpoint` say."""
 
     to: str | None
@@ -29,6 +35,8 @@ class CaptureOptions(TypedDict, total=False):
     ttl: int | None
     retention: Retention | None
     encryption: Encryption | None
+    isolate: bool
+    after_capture: AfterCapture | str | None
 
 
 def checked_spec(given: Mapping[str, Any]) -> PodCheckpointSpec:
@@ -39,7 +47,7 @@ def checked_spec(given: Mapping[str, Any]) -> PodCheckpointSpec:
         return PodCheckpointSpec.model_validate(fields)
 
 
-def spec_of(options: CaptureOptions, **more: Any) -> PodCheckpointSpec:
+def spec_of(options: CheckpointOptions, **more: Any) -> PodCheckpointSpec:
     """Return the spec that the options of a capture stand for. Raises as `checked_spec` does."""
     fields = {name: field for field, name in _ARGUMENTS.items()}
     # Empty is as good as not given, except for the folder: there it means none.

@@ -14,7 +14,7 @@ from contextlib import aclosing
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.selection import LIMIT, PodQuery, SelectedPod, Selection, controller_of
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import JOBS, PODS, REPLICA_SETS, Resource
 
@@ -34,7 +34,7 @@ _BETWEEN = (REPLICA_SETS, JOBS)
 
 
 async def select(
-    cluster: Cluster, query: PodQuery, *, limit: int = LIMIT, collectors_in: str = ""
+    cluster: ClusterConnection, query: PodQuery, *, limit: int = LIMIT, collectors_in: str = ""
 ) -> Selection:
     """Return the pods that are meant, the most urgent first; `limit` of them, and how many exist.
 
@@ -83,7 +83,7 @@ def _is_owner(reference: Mapping[str, str], query: PodQuery) -> bool:
     return (reference["kind"].lower(), reference["name"]) == query.owner_parts
 
 
-async def _owners(cluster: Cluster, query: PodQuery) -> frozenset[str]:
+async def _owners(cluster: ClusterConnection, query: PodQuery) -> frozenset[str]:
     """Return the UIDs of what the owner controls and what controls pods: ReplicaSets, Jobs."""
     if not query.owner:
         return frozenset()
@@ -94,7 +94,7 @@ async def _owners(cluster: Cluster, query: PodQuery) -> frozenset[str]:
     return frozenset(found)
 
 
-async def _controlled(cluster: Cluster, resource: Resource, query: PodQuery) -> set[str]:
+async def _controlled(cluster: ClusterConnection, resource: Resource, query: PodQuery) -> set[str]:
     found = Objects(cluster, resource).pages(query.namespace, metadata_only=True)
     uids: set[str] = set()
     async with aclosing(found) as pages:
