@@ -1,7 +1,7 @@
 """The decisions about the pod itself: when it is isolated, let go, deleted. Pure.
 
-None of them keeps a capture from going on: an isolation has so many seconds, then the capture
-begins without, and the condition `Isolated` says why.
+None of them keeps a capture from going on: an isolation that still fails after so many seconds is
+given up, the capture begins without, and the condition `Isolated` says why.
 """
 
 from __future__ import annotations
@@ -63,16 +63,13 @@ def isolate_first(observed: Observed, settings: Settings) -> _Step | None:
         return None
     if observed.pod is None:
         return Look.POD
-    pod, until = observed.pod.pod, isolate_by(observed, settings)
+    pod = observed.pod.pod
     why = obstacle(observed, pod)
     if why or pod is None:
         return GiveUpIsolation(why)
-    if until is not None and observed.now >= until:
-        seconds = settings.timings.isolation.total_seconds()
-        return GiveUpIsolation(f"It could not be done within {seconds:g} s.", pod)
     if observed.surroundings is None:
         return Look.SURROUNDINGS
-    return _isolate(observed, pod, observed.surroundings, until)
+    return _isolate(observed, pod, observed.surroundings, isolate_by(observed, settings))
 
 
 def _isolate(
@@ -220,6 +217,7 @@ def after_failure(observed: Observed, failure: Failure) -> _Step | None:
 
 def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | None) -> _Step:
     pod = observed.pod.pod if observed.pod else None
+    # One that could not be tried in time, for want of an operator, is tried once all the same.
     late = until is not None and observed.now >= until
     if _passes(error) and not late:
         return BackOff(error)
