@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.page import Finding, measured, table
+from bench.page import PartResult, measured, table
 from bench.procedures import OURS, OURS_PLAIN, TAR
-from bench.runs import Bench, Report, Run
+from bench.runs import Bench, ProcedureRun, RunListener
 from bench.subjects import Contents, room, running_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 
 SIZES = (GiB, 4 * GiB, 16 * GiB)
@@ -26,11 +26,11 @@ class Large:
 
     size: int
     """Bytes of the file."""
-    run: Run | None
+    run: ProcedureRun | None
 
 
 def measure_memory(
-    bench: Bench, engine: Engine, sizes: Sequence[int], folder: Path, report: Report
+    bench: Bench, engine: DockerEngine, sizes: Sequence[int], folder: Path, report: RunListener
 ) -> list[Large]:
     """Capture a container with a file of each size, in several ways; the file needs its disk."""
     done: list[Large] = []
@@ -46,10 +46,10 @@ def measure_memory(
     return done
 
 
-def finding(large: Sequence[Large]) -> Finding:
+def finding(large: Sequence[Large]) -> PartResult:
     """Return the table of what captures of large files cost."""
     text = f"{measured()}.\n\n{table(_COLUMNS, map(_cells, large))}"
-    return Finding("memory", text, dict(_goals(large)))
+    return PartResult("memory", text, dict(_goals(large)))
 
 
 def _goals(large: Sequence[Large]) -> Iterator[tuple[str, float | None]]:

@@ -152,7 +152,7 @@ MAX_NAMES = 50
 
 
 @dataclass(slots=True)
-class Names:
+class BoundedNames:
     """Some of many names, and how many there are."""
 
     first: list[str] = field(default_factory=list)

@@ -27,6 +27,7 @@ from forensics_core.api.names import INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import ObjectMeta
 from forensics_core.errors import NotFound
 from forensics_core.models import (
+    AfterCapture,
     ArtifactKind,
     Encryption,
     Evidence,
@@ -70,14 +71,14 @@ async def connect(
         yield Cluster(connected, checkpoint_namespace)
 
 
-class Cluster(connection.Cluster):
+class Cluster(connection.ClusterConnection):
     """A cluster's API, as one identity; made by `connect`.
 
     All methods raise a `ClusterError` where the API says no: `Forbidden`, `Unauthorized`,
     `NotFound`, or `ApiUnavailable` if nobody answers.
     """
 
-    def __init__(self, connected: connection.Cluster, checkpoint_namespace: str) -> None:
+    def __init__(self, connected: connection.ClusterConnection, checkpoint_namespace: str) -> None:
         super().__init__(connected._sessions, connected.namespace)
         self._client = PodCheckpoints(self, checkpoint_namespace)
 
@@ -97,6 +98,8 @@ class Cluster(connection.Cluster):
         ttl: int | None = None,
         retention: Retention | None = None,
         encryption: Encryption | None = None,
+        isolate: bool = False,
+        after_capture: AfterCapture | str | None = None,
         name: str | None = None,
     ) -> Checkpoint:
         """Ask for the capture of a pod; return as soon as the cluster has accepted the request.
@@ -104,7 +107,9 @@ class Cluster(connection.Cluster):
         `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
         the operator's default; `containers` are all, `artifacts` all but volumes and memory.
         `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
-        on. `name` is the request's own, made of the pod's unless given.
+        on. `isolate` cuts the pod off the network before the capture, until `Checkpoint.release`;
+        `after_capture` says what becomes of the pod: `Keep`, `Delete`, `DeleteEvenIfPartial`.
+        `name` is the request's own, made of the pod's unless given.
 
         Raises `UsageError` that names the argument which does not fit, `AlreadyExists`, and
         `Forbidden` or `Invalid` where admission says no.
@@ -123,6 +128,8 @@ class Cluster(connection.Cluster):
             "ttl_seconds_after_finished": ttl,
             "retention": retention,
             "encryption": encryption,
+            "isolate": isolate or None,
+            "after_capture": after_capture,
         }
         # What was not given is left to the cluster's defaults.
         fields = {field: value for field, value in given.items() if value is not None}
@@ -230,6 +237,10 @@ class Checkpoint:
     async def cancel(self) -> None:
         """Ask the capture to stop, and keep what there is by then. It cannot be taken back."""
         self._see(await self._client.cancel(self.name))
+
+    async def release(self) -> None:
+        """Ask for the isolation of the pod to be lifted. It cannot be taken back."""
+        self._see(await self._client.release(self.name))
 
     def _is_captured(self, resource: PodCheckpoint, *, sealed: bool) -> bool:
         self._see(resource)

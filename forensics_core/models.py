@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.api.podcheckpoint import (
+    AfterCapture,
     Phase,
     PodCheckpoint,
     PodCheckpointSpec,
@@ -31,6 +32,7 @@ from forensics_core.storage.s3.client import S3Access
 from forensics_core.tarindex.row import Row
 
 __all__ = [
+    "AfterCapture",
     "Artifact",
     "ArtifactKind",
     "Capture",

@@ -30,7 +30,7 @@ from forensics_core.errors import ForensicsError
 from lab.demo_cluster import Place, demo_cluster, install, operator, watch, write_request
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named
-from lab.seaweed import Identity, s3_server
+from lab.seaweed import S3Identity, s3_server
 from lab.tamper import VOLUME, tamper, tamper_off_disk
 
 BUCKET = "cases"
@@ -124,9 +124,9 @@ async def _by_hand(place: Place) -> None:
     title("1. One container, by hand")
     tell("Capture it, straight into a bucket that keeps every version, with a right to add only.")
     capture = ("collect", place.target.address, "--to", place.bucket, "--name", "inc-4711")
-    writer = place.s3.env(Identity.COLLECTOR) | place.target.env
+    writer = place.s3.env(S3Identity.COLLECTOR) | place.target.env
     await run("forensics", *capture, env=writer, fine=(0,) if _root() else (0, PARTIAL))
-    reader = place.s3.env(Identity.READER)
+    reader = place.s3.env(S3Identity.READER)
     tell("Read everything again, as somebody who may only read, and compare it with the manifest.")
     await run("forensics", "verify", bundle, env=reader)
     tell("What did the intruder change? Added, changed, deleted; hostile names are shown escaped.")
@@ -164,14 +164,16 @@ async def _in_a_cluster(place: Place) -> None:
             status = await watch(cluster, place)
             tell("The public key proves that this is what the operator sealed.")
             verify = ("verify", status["location"], "--key", "forensics.pub")
-            await run("forensics", *verify, env=place.s3.env(Identity.READER), folder=place.folder)
+            await run(
+                "forensics", *verify, env=place.s3.env(S3Identity.READER), folder=place.folder
+            )
             await _report(place, status["location"])
 
 
 async def _report(place: Place, bundle: str) -> None:
     """Make the page that an analyst opens first; it is all that stays of the demo."""
     title("3. What the evidence says")
-    reader = place.s3.env(Identity.READER)
+    reader = place.s3.env(S3Identity.READER)
     page = ("report", bundle, "--key", "forensics.pub", "-o", "report.html")
     await run("forensics", *page, env=reader, folder=place.folder)
     asked = await anyio.run_process(

@@ -20,9 +20,9 @@ import yaml
 from forensics_core.bundle.seal import generate_key
 from forensics_loopback import LoopbackCluster, ProcessRunner, User
 from lab.demo_screen import follow, run, tell
-from lab.demo_shop import CONTAINER, Target
+from lab.demo_shop import CONTAINER, DemoContainer
 from lab.process import LabError, daemon, in_thread, wait_until_ready
-from lab.seaweed import REGION, Identity, S3Server
+from lab.seaweed import REGION, S3Identity, S3Server
 
 ROOT = Path(__file__).parent.parent
 SYSTEM, OPERATOR = "forensics-system", "forensics-operator"
@@ -38,7 +38,7 @@ _OVER = re.compile(r"\s(Complete|Failed)\s")
 class Place:
     """Where the demo takes place."""
 
-    target: Target
+    target: DemoContainer
     s3: S3Server
     bucket: str
     """`s3://BUCKET`."""
@@ -87,7 +87,7 @@ async def install(cluster: LoopbackCluster, place: Place) -> None:
 
 
 def _secret() -> dict[str, Any]:
-    who = Identity.COLLECTOR
+    who = S3Identity.COLLECTOR
     keys = {"AWS_ACCESS_KEY_ID": who.access_key, "AWS_SECRET_ACCESS_KEY": who.secret_key}
     meta = {"name": SECRET, "namespace": SYSTEM}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}
@@ -127,7 +127,7 @@ def _operator(place: Place, settings: Path, config: Path) -> Iterator[None]:
     program = Path(sys.executable).with_name("forensics-operator")
     port, log = place.folder / "operator.port", place.folder / "operator.log"
     options = (f"--config={settings}", f"--kubeconfig={config}", f"--port-file={port}")
-    env = place.s3.env(Identity.ADMIN)
+    env = place.s3.env(S3Identity.ADMIN)
     with daemon([program, *options], log, env=env, grace=10) as process:
         wait_until_ready("The operator", port.exists, process, log)
         yield

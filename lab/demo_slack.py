@@ -26,12 +26,12 @@ from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, Place, demo_cluster, instal
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER
 from lab.process import LabError, daemon, in_thread, wait_until_ready
-from lab.seaweed import REGION, Identity
+from lab.seaweed import REGION, S3Identity
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
 from lab.slack_page.browser import browser_tab
 from lab.slack_page.server import running_page
-from lab.slack_page.story import Story
+from lab.slack_page.story import SlackStory
 
 CHANNEL = "C0INC"
 RESPONDERS = {"U0ALICE": "alice", "U0BOB": "bob"}
@@ -82,7 +82,7 @@ async def _scripted(
 ) -> None:
     title("The channel, in a browser without a window")
     async with browser_tab() as tab:
-        seen = await Story(tab, place.target.name, options.pictures).tell(url)
+        seen = await SlackStory(tab, place.target.name, options.pictures).tell(url)
     (checkpoint,) = cluster.list("podcheckpoints", SYSTEM)
     sha256 = checkpoint["status"]["manifestSHA256"]
     if sha256 not in seen.table:
@@ -165,7 +165,7 @@ def _process(place: Place, slack: SlackServer, settings: Path, config: Path) -> 
     program = Path(sys.executable).with_name("forensics-slackbot")
     log = place.folder / "slackbot.log"
     tokens = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN}
-    env = place.s3.env(Identity.READER) | tokens
+    env = place.s3.env(S3Identity.READER) | tokens
 
     def connected() -> bool:
         return any(call.method == "apps.connections.open" for call in slack.workspace.calls)

@@ -16,14 +16,14 @@ from bench.machine import describe_machine
 from bench.page import fill, measured
 from bench.recall.contestants import CONTESTANTS
 from bench.recall.installed import ACQUIRE, VARC
-from bench.recall.judge import Outcome, count
+from bench.recall.judge import TraceOutcome, count
 from bench.recall.measure import Round, measure
 from bench.recall.page import parts
 from bench.recall.plot import PICTURE, draw
 from bench.sink import ROOT
 from forensics_core.errors import ForensicsError
 from lab.containerd import Containerd, running_containerd
-from lab.docker import Engine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
 from lab.intruder.scene import CONTAINERD, DOCKER
 from lab.process import end_politely
 
@@ -55,7 +55,7 @@ def main(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | None) -
 def _measure(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | None) -> None:
     rounds, machine = [], ""
     for runtime in runtimes:
-        start: AbstractContextManager[Engine | Containerd]
+        start: AbstractContextManager[DockerEngine | Containerd]
         start = running_docker_engine() if runtime == DOCKER else running_containerd()
         with (
             start as engine,
@@ -70,8 +70,8 @@ def _measure(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | Non
         draw(rounds, docs / "images" / PICTURE)
 
 
-def _describe(engine: Engine | Containerd) -> str:
-    if isinstance(engine, Engine):
+def _describe(engine: DockerEngine | Containerd) -> str:
+    if isinstance(engine, DockerEngine):
         said = subprocess.run(
             ["containerd", "--version"], capture_output=True, text=True, check=False
         )
@@ -82,7 +82,7 @@ def _describe(engine: Engine | Containerd) -> str:
 def _say(found: Round) -> None:
     for name, verdicts in found.verdicts.items():
         counts = count(verdicts)
-        line = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        line = ", ".join(f"{counts[outcome]} {outcome}" for outcome in TraceOutcome)
         print(f"{found.runtime:12} {name:16} {line}", file=sys.stderr, flush=True)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.recall.installed import ACQUIRE, VARC, Tool, installed
-from bench.recall.judge import Remark
+from bench.recall.installed import ACQUIRE, VARC, PypiTool, installed
+from bench.recall.judge import GapRemark
 from lab.intruder.scene import DOCKER, Scene
 from lab.process import LabError, stop
 
@@ -31,7 +31,7 @@ _SEALED = {"manifest.json", "SHA256SUMS", "order.json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ToolResult:
     """What a tool did."""
 
     folder: Path
@@ -56,16 +56,16 @@ class Contestant:
     name: str
     title: str
     """For tables, in Markdown."""
-    run: Callable[[Scene, Path], Result]
+    run: Callable[[Scene, Path], ToolResult]
     runtimes: Sequence[str] = ()
     """Where it works; empty: everywhere."""
 
-    def remarks(self, result: Result) -> Iterator[Remark]:
+    def remarks(self, result: ToolResult) -> Iterator[GapRemark]:
         """Yield what it says that it does not have: gaps of ours, complaints of others."""
         manifests = [*result.folder.rglob("manifest.json")] if self.ours else []
         for manifest in manifests:
             for gap in json.loads(manifest.read_bytes())["predicate"]["notCaptured"]:
-                yield Remark(_gap(gap))
+                yield GapRemark(_gap(gap))
         if not self.ours:
             logs = [
                 result.said,
@@ -73,7 +73,7 @@ class Contestant:
             ]
             for line in "\n".join(logs).splitlines():
                 if _COMPLAINT.search(line):
-                    yield Remark(line)
+                    yield GapRemark(line)
 
     def is_evidence(self, path: str) -> bool:
         """Whether a file that it left is to be searched."""
@@ -117,21 +117,21 @@ def _execute(command: Sequence[str | Path], scene: Scene, folder: Path) -> str:
     return said
 
 
-def _whole(scene: Scene, folder: Path, steps: Sequence[Sequence[str | Path]]) -> Result:
+def _whole(scene: Scene, folder: Path, steps: Sequence[Sequence[str | Path]]) -> ToolResult:
     """Run one command after the other, until one fails."""
     said, failed, started = list[str](), "", time.perf_counter()
     try:
         said += (_execute(step, scene, folder) for step in steps)
     except LabError as error:
         failed = str(error)
-    return Result(folder, "\n".join(said), failed, time.perf_counter() - started)
+    return ToolResult(folder, "\n".join(said), failed, time.perf_counter() - started)
 
 
 def _forensics() -> str:
     return str(Path(sys.executable).with_name("forensics"))
 
 
-def capture(scene: Scene, folder: Path, *options: str) -> Result:
+def capture(scene: Scene, folder: Path, *options: str) -> ToolResult:
     """Capture with this tool."""
     command = [_forensics(), "collect", scene.address, "--to", str(folder), *options]
     return _whole(scene, folder, [command])
@@ -146,11 +146,11 @@ def everything() -> list[str]:
     return [part for kind in kinds for part in ("--artifact", kind)]
 
 
-def _capture_all(scene: Scene, folder: Path) -> Result:
+def _capture_all(scene: Scene, folder: Path) -> ToolResult:
     return capture(scene, folder, *everything())
 
 
-def _seeds(scene: Scene, folder: Path) -> Result:
+def _seeds(scene: Scene, folder: Path) -> ToolResult:
     """Inspect, diff and export, as the project that this one follows did it."""
     steps = [
         ["sh", "-c", 'docker inspect "$0" > inspect.json', scene.id],
@@ -160,17 +160,17 @@ def _seeds(scene: Scene, folder: Path) -> Result:
     return _whole(scene, folder, steps)
 
 
-def _export(scene: Scene, folder: Path) -> Result:
+def _export(scene: Scene, folder: Path) -> ToolResult:
     return _whole(scene, folder, [["docker", "export", "--output", "export.tar", scene.id]])
 
 
 def _with(
-    tool: Tool, scene: Scene, folder: Path, commands: Callable[[Path], list[list[str]]]
-) -> Result:
+    tool: PypiTool, scene: Scene, folder: Path, commands: Callable[[Path], list[list[str]]]
+) -> ToolResult:
     try:
         place = installed(tool)
     except LabError as error:
-        return Result(folder, "", str(error))
+        return ToolResult(folder, "", str(error))
     return _whole(scene, folder, commands(place))
 
 
@@ -180,7 +180,7 @@ def _inside(scene: Scene) -> list[str]:
     return [*enter, "unshare", "--mount", "--mount-proc"]
 
 
-def _varc(scene: Scene, folder: Path) -> Result:
+def _varc(scene: Scene, folder: Path) -> ToolResult:
     """Run varc; it ends with an error if a process ends meanwhile, and is run again then."""
     for _ in range(ATTEMPTS - 1):
         result = _varc_once(scene, folder)
@@ -189,7 +189,7 @@ def _varc(scene: Scene, folder: Path) -> Result:
     return _varc_once(scene, folder)
 
 
-def _varc_once(scene: Scene, folder: Path) -> Result:
+def _varc_once(scene: Scene, folder: Path) -> ToolResult:
     def commands(place: Path) -> list[list[str]]:
         return [[*_inside(scene), str(place / "python"), "-m", "varc"]]
 
@@ -200,7 +200,7 @@ _NO_MODULES = ("--profile", "none", "--volatile-profile", "none")
 _ALL_PROCESSES = (*_NO_MODULES, "--full-proc", "--proc", "--proc-net")
 
 
-def _acquire(scene: Scene, folder: Path) -> Result:
+def _acquire(scene: Scene, folder: Path) -> ToolResult:
     """Take every file of the container, then all that /proc shows of its processes."""
 
     def commands(place: Path) -> list[list[str]]:

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 
 from anyio import to_thread
 
-from bench.recall.contestants import CONTESTANTS, Contestant, Result
-from bench.recall.judge import Verdict, judge
+from bench.recall.contestants import CONTESTANTS, Contestant, ToolResult
+from bench.recall.judge import TraceVerdict, judge
 from bench.recall.outputs import streams
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.intruder.scene import Scene, intruded
 
 
@@ -25,7 +25,7 @@ class Round:
     runtime: str
     refused: dict[str, str]
     """What could not be planted here, and why."""
-    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    verdicts: dict[str, list[TraceVerdict]] = field(default_factory=dict)
     """By the contestants' names."""
     seconds: dict[str, float] = field(default_factory=dict)
     """That each of them took."""
@@ -35,14 +35,14 @@ class Round:
     """Who brought nothing home, or not all that it could, and why."""
 
 
-Report = Callable[[str], None]
+LineWriter = Callable[[str], None]
 
 
 async def measure(
     runtime: str,
     folder: Path,
     names: Collection[str] = (),
-    engine: Engine | Containerd | None = None,
+    engine: DockerEngine | Containerd | None = None,
 ) -> Round:
     """Plant the traces on a runtime, and let the contestants of these names, or all, look for them.
 
@@ -70,7 +70,7 @@ def _run(contestant: Contestant, scene: Scene, folder: Path, found: Round) -> No
             found.verdicts[contestant.name] = judged(contestant, scene, result)
 
 
-def judged(contestant: Contestant, scene: Scene, result: Result) -> list[Verdict]:
+def judged(contestant: Contestant, scene: Scene, result: ToolResult) -> list[TraceVerdict]:
     """Return what became of each trace in what a contestant left."""
     outputs = (
         (name, source) for name, source in streams(result.folder) if contestant.is_evidence(name)

@@ -28,7 +28,7 @@ MAX_TOLD = 200
 
 
 @dataclass
-class Found:
+class FoundProcesses:
     """What was found."""
 
     members: MemberSearch
@@ -84,7 +84,7 @@ def _hidden(capture: ContainerCapture, what: str, message: str, **facts: str | i
     capture.record_gap(what, "Hidden", message, requested=False, **facts)
 
 
-async def search(capture: ContainerCapture) -> Found | None:
+async def search(capture: ContainerCapture) -> FoundProcesses | None:
     """Find the container's processes; where there are none to see, record why they are missing."""
     kind, found, why = ArtifactKind.PROCESSES, None, None
     try:
@@ -120,12 +120,12 @@ async def _told(capture: ContainerCapture) -> ToldProcesses:
         return ToldProcesses()
 
 
-def _look(first: int, key: str, told: ToldProcesses) -> Found:
+def _look(first: int, key: str, told: ToldProcesses) -> FoundProcesses:
     members = MemberSearch(first, key, told=told.pids)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)
-    return Found(members, family, told, covers(pids), family.rows())
+    return FoundProcesses(members, family, told, covers(pids), family.rows())
 
 
 def lack(capture: ContainerCapture, kind: ArtifactKind, why: Unavailable | None = None) -> None:

@@ -55,7 +55,7 @@ async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
         for capture in wanted:
             _lack(capture, capture.stop.reason, "The capture ended before they were compared")
         return
-    work, meter = _Work(anyio.current_time() + seconds), wanted[0].bundle.meter
+    work, meter = _LayerWork(anyio.current_time() + seconds), wanted[0].bundle.meter
     meter.artifacts_total += len(wanted)
     for capture in wanted:
         await work.plan(capture)
@@ -72,7 +72,7 @@ def _kind(capture: ContainerCapture) -> ArtifactKind | None:
 
 
 @dataclass(slots=True)
-class _Work:
+class _LayerWork:
     """The layers of all containers, each once."""
 
     until: float

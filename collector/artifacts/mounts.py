@@ -19,20 +19,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from collector.artifacts import filesystem
+from collector.artifacts import deleted, filesystem
+from collector.artifacts.kept import record_unstored
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mountarchive import Loss, Top
+from collector.files.mountarchive import MountLoss, Top
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
 from collector.files.mountplan import Fate, Planned, State, plan, shown_path
 from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
 from collector.files.volumes import Wishes
 from collector.files.withheld import ALGORITHM, WithheldList
-from collector.gaps import deleted
-from collector.gaps.kept import record_unstored
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.node.procfs import companions
@@ -270,7 +269,7 @@ async def store(
 
 def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
     """Take back what was promised of a mount that was not read, or not all of it."""
-    loss = archive.losses.get(each.path, Loss())
+    loss = archive.losses.get(each.path, MountLoss())
     if not whole and each.path not in archive.done:
         each.fate = Fate(State.PARTIAL, "Deadline", "There was no time for all of it")
     elif loss.missing.total:

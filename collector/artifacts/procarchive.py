@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
-from collector.documents import Names
+from collector.documents import BoundedNames
 from collector.files import pax
 from collector.files.indexing import indexed
 from collector.node.abandonable import Patience, run_abandonable
@@ -34,14 +34,14 @@ BATCH = 256 * 1024
 
 
 @dataclass
-class _Archive:
+class _ProcArchive:
     """The archive under way."""
 
     capture: ContainerCapture
     tree: ProcTree
     patience: Patience
     notes: SourceNotes = field(default_factory=SourceNotes)
-    hung: Names = field(default_factory=Names)
+    hung: BoundedNames = field(default_factory=BoundedNames)
     left_out: int = 0
     """Processes that are too many."""
     late: bool = False
@@ -124,7 +124,7 @@ async def store(
     patience: Patience,
 ) -> None:
     """Store the archive of these processes and of those above them, and its index."""
-    archive = _Archive(capture, tree, patience)
+    archive = _ProcArchive(capture, tree, patience)
     names = PROC_INDEX, PROC_LOOKUP
     async with indexed(capture, archive.notes, names=names, kind=ArtifactKind.PROCESSES) as index:
         await capture.add(

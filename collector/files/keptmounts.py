@@ -20,8 +20,8 @@ from collector.documents import readable
 from collector.files.mountplan import KEPT, Fate, Planned, State
 from collector.files.safe_open import mount_number
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import Held
-from collector.node.unlisted import Kept
+from collector.node.deletedfiles import SharedDescriptor
+from collector.node.unlisted import KeptReference
 from collector.runtimes.runtime import Unavailable
 
 SECONDS = 5.0
@@ -36,7 +36,7 @@ _UP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 async def plan_kept(
-    kept: Sequence[Kept], mounts: Sequence[Planned], seconds: float = SECONDS
+    kept: Sequence[KeptReference], mounts: Sequence[Planned], seconds: float = SECONDS
 ) -> list[Planned]:
     """Return what becomes of each; `mounts` are those in sight, which may be of the same ones."""
     # Where a part of one is mounted, its other parts are nowhere; of volumes nothing comes in here.
@@ -63,7 +63,7 @@ async def plan_kept(
     return found
 
 
-def _told(kept: Kept) -> str:
+def _told(kept: KeptReference) -> str:
     return (
         "It is on a file system that is mounted nowhere in sight: unmounted while in use, or "
         f"mounted by descriptor only. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where}, "
@@ -71,7 +71,7 @@ def _told(kept: Kept) -> str:
     )
 
 
-def _look(planned: Planned, held: Held, known: dict[bytes, Planned]) -> None:
+def _look(planned: Planned, held: SharedDescriptor, known: dict[bytes, Planned]) -> None:
     kind = _MEMORY.get(_statfs_type(held.number))
     device = os.fstat(held.number).st_dev
     planned.device = b"%d:%d" % (os.major(device), os.minor(device))
@@ -88,11 +88,11 @@ def _look(planned: Planned, held: Held, known: dict[bytes, Planned]) -> None:
         planned.fate = Fate(State.CAPTURED)
 
 
-def _top(place: Held) -> Held:
+def _top(place: SharedDescriptor) -> SharedDescriptor:
     """Return the top of the mount that a directory lies on."""
     number = mount_number(place.number)
     for _ in range(MAX_LEVELS):
-        above = Held(os.open("..", _UP, dir_fd=place.number))
+        above = SharedDescriptor(os.open("..", _UP, dir_fd=place.number))
         there = os.path.samestat(os.fstat(above.number), os.fstat(place.number))
         if there or mount_number(above.number) != number:
             break

@@ -14,11 +14,11 @@ from enum import StrEnum
 
 from collector.documents import portable, readable
 from collector.files.mountarchive import COVERED
-from collector.files.mounted import Seen, Survey, is_memory
+from collector.files.mounted import SeenMount, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount, is_beneath
 from collector.files.volumes import Volume, Wishes, sort_of
-from collector.node.deletedfiles import Held
-from collector.node.unlisted import Kept
+from collector.node.deletedfiles import SharedDescriptor
+from collector.node.unlisted import KeptReference
 from collector.runtimes.declared import RUNTIME_FILES, Declared
 from forensics_core.bundle.layout import KEPT_FOLDER
 from forensics_core.bundle.writer import shortened
@@ -77,11 +77,11 @@ class Planned:
     """What is in it, where only that is said."""
     same_as: bytes = b""
     """The path in the container at which the same files are in sight, and archived."""
-    seen: Seen | None = None
+    seen: SeenMount | None = None
     """None where only the runtime told of it, or a process keeps it."""
-    kept: Kept | None = None
+    kept: KeptReference | None = None
     """What a process keeps, where nothing in sight is mounted."""
-    place: Held | None = None
+    place: SharedDescriptor | None = None
     """That, or what another mount covers, open."""
     device: bytes = b""
 
@@ -151,7 +151,7 @@ def plan(
     wishes = wishes or Wishes()
     if not seen.spaces:
         return [_ended(row, state, remote, wishes) for row in told]
-    return list(_Plan(seen, told, wishes).all())
+    return list(_MountPlanner(seen, told, wishes).all())
 
 
 def _ended(row: Declared, state: str, remote: bool, wishes: Wishes) -> Planned:
@@ -191,18 +191,18 @@ def _fate_of_ended(row: Declared, state: str, remote: bool) -> Fate:
     return Fate(State.MISSING, "NotSupported", message)
 
 
-def shown_path(seen: Seen, main: bytes) -> bytes:
+def shown_path(seen: SeenMount, main: bytes) -> bytes:
     """Return where a mount is shown: those of other namespaces than `main` by their process."""
     return seen.path if seen.space == main else KEPT + b"/%d/root" % seen.pid + seen.path
 
 
-def _turn(seen: Seen) -> int:
+def _turn(seen: SeenMount) -> int:
     if seen.path == b"/":
         return 0
     return 1 if is_memory(seen) else 2
 
 
-class _Plan:
+class _MountPlanner:
     """The rules, for the mounts of one container."""
 
     def __init__(self, seen: Survey, told: Sequence[Declared], wishes: Wishes) -> None:
@@ -237,7 +237,7 @@ class _Plan:
             planned[number] = self._one(self._mounts[number])
         yield from (planned[number] for number in range(len(self._mounts)))
 
-    def _one(self, seen: Seen) -> Planned:
+    def _one(self, seen: SeenMount) -> Planned:
         mount = seen.mount
         told, volume = self._told.get(seen.path), None
         if seen.path in self._volumes or mount.device in self._shared:
@@ -256,7 +256,7 @@ class _Plan:
             planned.size = None  # of the machine's whole disk, as a rule
         return planned
 
-    def _fate(self, seen: Seen, planned: Planned) -> Fate:
+    def _fate(self, seen: SeenMount, planned: Planned) -> Fate:
         mount = seen.mount
         if seen.names:
             message = f"There are {seen.names} POSIX message queues, whose content is not captured"
@@ -276,7 +276,7 @@ class _Plan:
             return self._volume(seen, planned, volume)
         return self._in_memory(seen, planned)
 
-    def _elsewhere(self, seen: Seen, planned: Planned) -> Fate:
+    def _elsewhere(self, seen: SeenMount, planned: Planned) -> Fate:
         """Judge what is mounted for some processes only: of volumes nothing comes in that way."""
         if is_memory(seen) and seen.mount.device not in self._shared:
             planned.path = shown_path(seen, self._main)
@@ -284,7 +284,7 @@ class _Plan:
         message = f"Only process {seen.pid} and those of its mount namespace have it"
         return Fate(State.MISSING, "OtherNamespace", message)
 
-    def _volume(self, seen: Seen, planned: Planned, volume: Volume) -> Fate:
+    def _volume(self, seen: SeenMount, planned: Planned, volume: Volume) -> Fate:
         if not self._wishes.wants(seen.path, volume):
             message = f"It is a volume of the sort {volume.sort}, and these were not asked for"
             return Fate(State.MISSING, "NotRequested", message)
@@ -298,7 +298,7 @@ class _Plan:
         self._parts.append(planned)
         return fate
 
-    def _in_memory(self, seen: Seen, planned: Planned) -> Fate:
+    def _in_memory(self, seen: SeenMount, planned: Planned) -> Fate:
         device, root = seen.mount.device, seen.mount.root
         if is_memory(seen) and device not in self._whole:
             if seen.covered:
@@ -336,7 +336,7 @@ class _Plan:
         )
         return Fate(State.MISSING, "Stacked", message)
 
-    def _runtime_file(self, seen: Seen) -> Fate:
+    def _runtime_file(self, seen: SeenMount) -> Fate:
         if (seen.size or 0) <= MAX_RUNTIME_FILE:
             return Fate(State.CAPTURED)
         message = f"It is longer than {MAX_RUNTIME_FILE} bytes"

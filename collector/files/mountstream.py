@@ -17,9 +17,9 @@ import tarfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from collector.documents import Names
+from collector.documents import BoundedNames
 from collector.files import pax
-from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, Loss, MountArchive, Top
+from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountArchive, MountLoss, Top
 from collector.node.abandonable import run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import Flag
@@ -55,11 +55,11 @@ class MountStream:
     volumes: Budget = field(default_factory=lambda: Budget(VOLUME_BYTES, VOLUME_ENTRIES))
     seconds: float = PATIENCE
     notes: SourceNotes = field(default_factory=SourceNotes)
-    losses: dict[bytes, Loss] = field(default_factory=dict)
+    losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
     """Mounts that have been read to their end, or are given up."""
-    changed: Names = field(default_factory=Names)
+    changed: BoundedNames = field(default_factory=BoundedNames)
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""

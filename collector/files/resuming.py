@@ -29,7 +29,7 @@ MANY = 100_000
 
 
 @dataclass(slots=True)
-class Loss:
+class TarLoss:
     """What tar gave up in."""
 
     path: bytes
@@ -46,7 +46,7 @@ class Resumption:
 
     root: int
     runs: int = 1
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[TarLoss] = field(default_factory=list)
     culprits: list[bytes] = field(default_factory=list)
     done: list[bytes] = field(default_factory=list)
     repeated: frozenset[bytes] = frozenset()
@@ -80,7 +80,7 @@ class Resumption:
 
     def _blame(self, name: bytes, why: str, *, cut: bool = False) -> None:
         self.culprits.append(name)
-        self.losses.append(Loss(name[1:] or b"/", why, cut))
+        self.losses.append(TarLoss(name[1:] or b"/", why, cut))
 
     def _leave_out(self, last: bytes) -> None:
         parts = last.split(b"/")

@@ -38,7 +38,7 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Message(NamedTuple):
+class NetlinkMessage(NamedTuple):
     """One message of an answer."""
 
     kind: int
@@ -85,7 +85,7 @@ class Netlink:
             yield message.body
 
 
-def messages(kernel: socket.socket) -> Iterator[Message]:
+def messages(kernel: socket.socket) -> Iterator[NetlinkMessage]:
     """Yield the messages of one answer. Raises `OSError` where it is an error."""
     while True:
         raise_if_abandoned()
@@ -97,7 +97,7 @@ def messages(kernel: socket.socket) -> Iterator[Message]:
                 _raise_error(body)
                 return
             if kind not in (_NOOP, _OVERRUN):
-                yield Message(kind, flags, body)
+                yield NetlinkMessage(kind, flags, body)
             start += aligned(max(length, _HEADER.size))
 
 

@@ -21,8 +21,8 @@ from anyio import to_thread
 from collector.container import ContainerCapture
 from collector.node.abandonable import run_abandonable
 from collector.node.tables import reason
-from collector.recording.limits import Limits
-from collector.recording.opening import Sources, open_sources
+from collector.recording.limits import RecordingLimits
+from collector.recording.opening import RecordingSources, open_sources
 from collector.recording.packets import Packets
 from collector.recording.watch import shown
 from collector.runtimes.runtime import Unavailable
@@ -47,7 +47,7 @@ _END = float("inf")
 
 @asynccontextmanager
 async def recorded(
-    captures: Sequence[ContainerCapture], seconds: float, limits: Limits | None = None
+    captures: Sequence[ContainerCapture], seconds: float, limits: RecordingLimits | None = None
 ) -> AsyncIterator[None]:
     """Record what running containers do until the block ends, and `seconds` at least.
 
@@ -57,7 +57,7 @@ async def recorded(
     async with task_group() as tasks:
         recorders = list[_Recorder]()
         for capture in captures if seconds else ():
-            recorder = _Recorder(capture, limits or Limits(), taken)
+            recorder = _Recorder(capture, limits or RecordingLimits(), taken)
             if await recorder.open():
                 recorders.append(recorder)
                 tasks.start_soon(recorder.run, over.is_set)
@@ -76,10 +76,10 @@ class _Recorder:
     """The recording of one container."""
 
     capture: ContainerCapture
-    limits: Limits
+    limits: RecordingLimits
     taken: dict[bytes, str]
     """The file with the packets of each network namespace, of all containers."""
-    sources: Sources = field(init=False)
+    sources: RecordingSources = field(init=False)
     notes: SourceNotes = field(default_factory=SourceNotes)
 
     async def open(self) -> bool:

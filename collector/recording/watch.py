@@ -21,8 +21,8 @@ from collector.files.safe_open import mount_number, open_in_root, opened
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 from collector.recording.fanotify import Event, Fanotify
-from collector.recording.journal import Journal
-from collector.recording.members import Members
+from collector.recording.journal import EventJournal
+from collector.recording.members import ContainerProcesses
 from collector.recording.proc_events import ProcEvent, ProcEvents, What
 from collector.recording.sockets import SocketWatch
 from collector.recording.writes import Writes
@@ -41,11 +41,11 @@ _WAIT = 100
 
 
 @dataclass(slots=True)
-class Watch:
+class ContainerWatch:
     """One container under watch; it blocks."""
 
-    members: Members
-    journal: Journal
+    members: ContainerProcesses
+    journal: EventJournal
     writes: Writes
     interval: float
     files: Fanotify | None = None

@@ -54,7 +54,7 @@ async def chosen_runtime(
         await anyio.sleep(_PAUSE)
 
 
-class Search(Generic[R]):
+class RuntimeSearch(Generic[R]):
     """One look at all places where a runtime of one kind may listen."""
 
     def __init__(self, scheme: str, program: str) -> None:

@@ -26,8 +26,8 @@ from forensics_core.bundle.layer import (
     PROC,
     ROOTFS,
     UPPER,
+    ArchiveNames,
     Layer,
-    Names,
     open_layer,
 )
 from forensics_core.bundle.layout import DELETED_FOLDER, KEPT_FOLDER, container_file
@@ -41,7 +41,7 @@ MAX_UPPER = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class TreeIndexes:
     """The indexes of the archives that make up one tree; None is what the bundle does not have."""
 
     rootfs: Layer | None
@@ -60,7 +60,7 @@ class Layers:
 class FileIndex:
     """The index of one container's files; made by `open_index`."""
 
-    def __init__(self, container: str, layers: Layers, mounts: Mounts, flaws: Flaws) -> None:
+    def __init__(self, container: str, layers: TreeIndexes, mounts: Mounts, flaws: Flaws) -> None:
         self.container = container
         self._layers = layers
         self._mounts = mounts
@@ -300,7 +300,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
         layer = await open_layer(bundle, container, UPPER)
         if layer is None:
             raise _no_index(bundle, container, UPPER)
-        return FileIndex(container, Layers(layer), Mounts([], known=True), flaws)
+        return FileIndex(container, TreeIndexes(layer), Mounts([], known=True), flaws)
     rootfs = await open_layer(bundle, container, ROOTFS)
     if rootfs is None and _archive_of(bundle, container, ROOTFS):
         raise _no_index(bundle, container, ROOTFS)
@@ -314,7 +314,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
         others.append(layer)
     if rootfs is None and not any(others):
         raise _no_index(bundle, container, ROOTFS)
-    return FileIndex(container, Layers(rootfs, *others), mounts, flaws)
+    return FileIndex(container, TreeIndexes(rootfs, *others), mounts, flaws)
 
 
 def is_beneath(path: bytes, folder: bytes) -> bool:
@@ -322,11 +322,11 @@ def is_beneath(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder + b"/")
 
 
-def _archive_of(bundle: BundleReader, container: str, names: Names) -> bool:
+def _archive_of(bundle: BundleReader, container: str, names: ArchiveNames) -> bool:
     return any(container_file(container, name) in bundle.objects for name in names.archives)
 
 
-def _no_index(bundle: BundleReader, container: str, names: Names) -> ForensicsError:
+def _no_index(bundle: BundleReader, container: str, names: ArchiveNames) -> ForensicsError:
     if names is UPPER and not _archive_of(bundle, container, names):
         return ForensicsError(
             f"The bundle has nothing beside the file system of '{container}'",

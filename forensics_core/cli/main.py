@@ -18,6 +18,7 @@ import click
 
 from forensics_core._internal.extras import how_to_install, needing
 from forensics_core._internal.startup import leave_out_pydantic_plugins
+from forensics_core.api.names import PLURAL, RULE_PLURAL
 from forensics_core.cli.interrupt import ignore_sigint
 from forensics_core.cli.program import exit_on_error
 from forensics_core.cli.render import print_json
@@ -36,6 +37,7 @@ _MODULES = {
     "crd": "main",
     "get": "checkpoints",
     "list": "checkpoints",
+    "release": "checkpoints",
     "watch": "watching",
 }
 """Where a command is; the others have a module of their own name."""
@@ -95,17 +97,22 @@ def forensics(debug: bool) -> None:
     show_default=True,
     help="How to print it.",
 )
-def crd_command(output: str) -> None:
+@click.argument("resource", type=click.Choice([PLURAL, RULE_PLURAL]), default=PLURAL)
+def crd_command(output: str, resource: str) -> None:
     """Print the CustomResourceDefinition of PodCheckpoint, as this release knows it.
 
     It is what `kubectl apply -k deploy` installs: forensics crd | kubectl apply -f -
+
+    `forensics crd capturerules` prints that of CaptureRule.
     """
     with needing("operator", "Printing it"):
+        from forensics_core.api.capturerule_crd import capturerule_crd, capturerule_crd_yaml
         from forensics_core.api.crd import crd, crd_yaml
+    rules = resource == RULE_PLURAL
     if output == "json":
-        print_json(crd())
+        print_json(capturerule_crd() if rules else crd())
     else:
-        click.echo(crd_yaml(), nl=False)
+        click.echo(capturerule_crd_yaml() if rules else crd_yaml(), nl=False)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ClusterError, NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import EVENTS
 
@@ -37,7 +37,7 @@ NOTE_LIMIT = 1024
 """Bytes, by the API's own rule, which calls them characters."""
 
 
-Subject: TypeAlias = tuple[tuple[str, str], ...]
+EventSubject: TypeAlias = tuple[tuple[str, str], ...]
 """An object reference, as something that can be a key."""
 
 
@@ -59,7 +59,7 @@ class EventLimits:
 class Happening:
     """What is the same when it happens again."""
 
-    regarding: Subject
+    regarding: EventSubject
     kind: Literal["Normal", "Warning"]
     reason: str
     action: str
@@ -86,7 +86,7 @@ def reference(checkpoint: PodCheckpoint) -> dict[str, str]:
 
 @asynccontextmanager
 async def event_recorder(
-    cluster: Cluster, controller: str, instance: str, limits: EventLimits | None = None
+    cluster: ClusterConnection, controller: str, instance: str, limits: EventLimits | None = None
 ) -> AsyncIterator[EventRecorder]:
     """Open a recorder; at its end, what waits is written, for at most `limits.flush` seconds.
 
@@ -121,7 +121,7 @@ class EventRecorder:
     writing: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
     """Shielded, so that the last events of work that was cancelled are written too."""
     _known: OrderedDict[Happening, _Series] = field(default_factory=OrderedDict)
-    _per_object: Counter[Subject] = field(default_factory=Counter)
+    _per_object: Counter[EventSubject] = field(default_factory=Counter)
 
     def record(
         self,

@@ -41,7 +41,7 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.order import build_order
 from forensics_core.operator.attempt.pods import job_finished, never_created, node_of
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import Observed
 from forensics_core.operator.shared.cache import fields_of, name_of
 
@@ -262,7 +262,7 @@ class Executor:
         self._do.event(written, action.reason, note, warning=True)
 
     async def _write_captured(
-        self, checkpoint: PodCheckpoint, evidence: Evidence, by: str = ""
+        self, checkpoint: PodCheckpoint, evidence: BundleFacts, by: str = ""
     ) -> PodCheckpoint:
         """Say that the pod may go; `checkpoint` is as it was at the attempt that captured it."""
         try:

@@ -15,7 +15,7 @@ from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 from forensics_core.readers.findings.small_documents import SmallDocuments
 
@@ -135,7 +135,7 @@ class BackOff:
 class SetCaptured:
     """Take the bundle of this or an earlier attempt: the pod may go. What follows is sealing."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     over: AttemptOver = NO_ATTEMPT
 
 
@@ -143,7 +143,7 @@ class SetCaptured:
 class Finish:
     """Say that the pod may go unless that was said, seal the bundle, and end in `Complete`."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     manifest: bytes
     seal: bool
     """Whether there is a key."""

@@ -14,7 +14,7 @@ import click
 
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core.errors import UsageError
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
@@ -30,7 +30,7 @@ RECENT = 15.0
 
 
 async def operate(
-    cluster: Cluster,
+    cluster: ClusterConnection,
     settings: Settings,
     *,
     port_file: Path | None = None,

@@ -23,8 +23,8 @@ from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
-    Evidence,
-    Found,
+    BundleFacts,
+    StoredManifest,
     UnreadableManifest,
     evidence_of,
 )
@@ -211,7 +211,7 @@ class Observer:
         return replace(observed, manifest=seen, order=order)
 
     async def _compared(
-        self, checkpoint: PodCheckpoint, found: Found, order: Ordered | OrderLost
+        self, checkpoint: PodCheckpoint, found: StoredManifest, order: Ordered | OrderLost
     ) -> ManifestSeen:
         if isinstance(order, OrderLost):
             return Unchecked(evidence_of(found.bundle), found.data)
@@ -222,7 +222,7 @@ class Observer:
         return Contradicting(wrong) if wrong else Good(evidence, found.data)
 
     async def _differences(
-        self, checkpoint: PodCheckpoint, found: Found, order: Ordered
+        self, checkpoint: PodCheckpoint, found: StoredManifest, order: Ordered
     ) -> list[str]:
         """Return each way in which an attempt's bundle is not what was ordered, or what it says.
 
@@ -252,7 +252,7 @@ class Observer:
         status = observed.checkpoint.status
         # The current attempt's was looked at already, or it is one of the others.
         last = status.attempt - (observed.manifest is not None)
-        found: list[Evidence] = []
+        found: list[BundleFacts] = []
         try:
             for attempt in range(last, 0, -1):
                 evidence = await self._of_attempt(observed.checkpoint, attempt)
@@ -261,7 +261,7 @@ class Observer:
             return replace(observed, bundles=Unreachable(error))
         return replace(observed, bundles=tuple(found))
 
-    async def _of_attempt(self, checkpoint: PodCheckpoint, attempt: int) -> Evidence | None:
+    async def _of_attempt(self, checkpoint: PodCheckpoint, attempt: int) -> BundleFacts | None:
         """Return what an attempt stored, if it is what was ordered."""
         ordered = await self._shared.order(checkpoint, attempt)
         if isinstance(ordered, OrderLost) or not _is_ours(ordered, checkpoint, attempt):
@@ -280,7 +280,7 @@ class Observer:
             return None
 
 
-def _foreign(found: Found, order: Ordered | OrderLost) -> ManifestSeen:
+def _foreign(found: StoredManifest, order: Ordered | OrderLost) -> ManifestSeen:
     if isinstance(order, OrderLost):
         return Unchecked(evidence_of(found.bundle), found.data)
     return Foreign()

@@ -66,7 +66,7 @@ HttpUrl = Annotated[str, Field(pattern=r"^https?://[!-~]{1,2000}$")]
 """A URL as it goes into an environment and a request: no blanks, no control characters."""
 
 
-class Credentials(Model):
+class CollectorCredentials(Model):
     """Where the collector's credentials for a destination come from: exactly one of these."""
 
     secret: PodName | None = None
@@ -127,7 +127,7 @@ class DestinationRule(Model):
     """A ConfigMap beside the Jobs whose key `ca.crt` is the store's own authority, in PEM."""
     ca_file: Path | None = None
     """The same as a file of the operator's. Default: `AWS_CA_BUNDLE`, or the usual authorities."""
-    credentials: Credentials
+    credentials: CollectorCredentials
     """The collector's. The operator's own come from its environment, and have to let it read."""
 
     @model_validator(mode="after")

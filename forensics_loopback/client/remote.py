@@ -15,12 +15,19 @@ import anyio
 
 from forensics_core.errors import ApiUnavailable, Conflict, NotFound
 from forensics_core.kube.backoff import Backoff
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Objects as Store
 from forensics_core.kube.resources import PODS, Resource
 from forensics_loopback.client.api import Changed
-from forensics_loopback.kinds.objects import Obj, Objects, metadata, name_of, namespace_of, uid_of
+from forensics_loopback.kinds.objects import (
+    Obj,
+    Objs,
+    metadata,
+    name_of,
+    namespace_of,
+    uid_of,
+)
 
 T = TypeVar("T")
 _LONGEST = 10.0
@@ -40,7 +47,7 @@ async def _insist(call: Callable[[], Awaitable[T]]) -> T:
 class RemoteApi:
     """An `Api` by way of a connection that `forensics_core.kube.connection.connect` opened."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterConnection) -> None:
         self._cluster = cluster
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
@@ -51,7 +58,7 @@ class RemoteApi:
         except NotFound:
             return None
 
-    async def list(self, resource: Resource, namespace: str = "") -> Objects:
+    async def list(self, resource: Resource, namespace: str = "") -> Objs:
         """All objects, ordered by name: the API server's own order."""
         store = Store(self._cluster, resource)
         return (await _insist(lambda: store.list(namespace or None))).items

@@ -21,7 +21,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
-from lab.docker import FOREVER, Engine, running_docker_engine
+from lab.docker import FOREVER, DockerEngine, running_docker_engine
 from lab.images import busybox_rootfs
 from lab.intruder import in_kernel, in_processes, on_disk
 from lab.intruder.tool import build_tool
@@ -64,7 +64,7 @@ class Scene:
     planted: tuple[Planted, ...]
     refused: Mapping[str, str]
     """What could not be planted here, by the traces' titles: why."""
-    engine: Engine | Containerd
+    engine: DockerEngine | Containerd
 
 
 def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
@@ -85,7 +85,7 @@ def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
 
 @asynccontextmanager
 async def intruded(
-    runtime: str, folder: Path, engine: Engine | Containerd | None = None
+    runtime: str, folder: Path, engine: DockerEngine | Containerd | None = None
 ) -> AsyncIterator[Scene]:
     """Run the container and plant the traces, for the block. Raises `LabError`.
 
@@ -115,12 +115,12 @@ async def intruded(
 
 @asynccontextmanager
 async def _on(
-    runtime: str, engine: Engine | Containerd | None
-) -> AsyncIterator[Engine | Containerd]:
+    runtime: str, engine: DockerEngine | Containerd | None
+) -> AsyncIterator[DockerEngine | Containerd]:
     if engine is not None:
         yield engine
         return
-    start: AbstractAsyncContextManager[Engine | Containerd]
+    start: AbstractAsyncContextManager[DockerEngine | Containerd]
     start = in_thread(running_containerd() if runtime == CONTAINERD else running_docker_engine())
     async with start as running:
         yield running
@@ -128,7 +128,7 @@ async def _on(
 
 @asynccontextmanager
 async def _container(
-    engine: Engine | Containerd, rootfs: Path, folder: Path
+    engine: DockerEngine | Containerd, rootfs: Path, folder: Path
 ) -> AsyncIterator[tuple[str, str]]:
     """Run the container; yield its ID, and its address."""
     name, binds = f"intruded-{secrets.token_hex(4)}", _volumes(folder)
@@ -189,7 +189,7 @@ def _make_mutable(path: Path) -> None:
 
 
 async def _plant(
-    engine: Engine | Containerd, container: str, pid: int, tool: Path, traces: list[Trace]
+    engine: DockerEngine | Containerd, container: str, pid: int, tool: Path, traces: list[Trace]
 ) -> dict[str, tuple[str, ...]]:
     """Let the tool do its work in the container; return what it said of each trace."""
     root = Path(f"/proc/{pid}/root")
@@ -220,7 +220,9 @@ def _fill_pipe(path: Path, content: bytes) -> int:
     return pipe
 
 
-async def _execute(engine: Engine | Containerd, container: str, mark: str, *, stays: bool) -> None:
+async def _execute(
+    engine: DockerEngine | Containerd, container: str, mark: str, *, stays: bool
+) -> None:
     """Start a session whose command has the mark."""
     command = ["/bin/sh", "-c", f"{'sleep 86400' if stays else ':'}; : {mark}"]
     if isinstance(engine, Containerd):

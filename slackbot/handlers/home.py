@@ -17,7 +17,7 @@ from slackbot.blocks.limits import Block
 from slackbot.bot import Bot
 from slackbot.catalogue import phrase
 from slackbot.errors import Refused
-from slackbot.handlers.payload import Body
+from slackbot.handlers.payload import Payload
 from slackbot.report_state import ReportState
 from slackbot.slack import Reply
 
@@ -31,7 +31,7 @@ def register(app: AsyncApp, bot: Bot) -> None:
     """Register the event; Bolt acknowledges events by itself."""
 
     @app.event("app_home_opened")
-    async def opened(body: Body) -> None:
+    async def opened(body: Payload) -> None:
         event = body["event"]
         if event.get("tab", "home") != "home":
             return

@@ -32,7 +32,7 @@ from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt.pods import STATUS_LISTS
-from forensics_core.operator.attempt.reads import Listing, Reads, read_each
+from forensics_core.operator.attempt.reads import BoundedListing, Reads, read_each
 from forensics_core.operator.evidence.storage import digest_of
 from forensics_core.operator.observed import ForeignObject
 from forensics_core.storage.s3.storage import S3Storage
@@ -134,7 +134,7 @@ async def _events(reads: Reads, pod: Object, cut: list[str]) -> Any:
     return _whole(found, "events", cut)
 
 
-def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
+def _whole(listing: BoundedListing, what: str, cut: list[str]) -> list[Object]:
     """Return what was read, and note it where that is not all."""
     if listing.cut:
         cut.append(f"TooLarge: only the first {len(listing.items)} {what} were read")
@@ -143,7 +143,7 @@ def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
 
 async def _owners(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the chain of controllers above the pod, the nearest first."""
-    chain = Listing()
+    chain = BoundedListing()
     current = pod
     while len(chain.items) < MAX_OWNERS:
         reference = _controller(current)

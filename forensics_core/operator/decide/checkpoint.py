@@ -46,7 +46,7 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.pods import (
-    Outcome,
+    JobOutcome,
     delay,
     ended_at,
     hopeless,
@@ -58,7 +58,7 @@ from forensics_core.operator.attempt.pods import (
 )
 from forensics_core.operator.decide.attempt import (
     ORDER_LOST,
-    Step,
+    NextStep,
     collect,
     fail,
     judge,
@@ -95,7 +95,7 @@ _OVERDUE = {
 }
 
 
-def decide(observed: Observed, settings: Settings) -> Step:
+def decide(observed: Observed, settings: Settings) -> NextStep:
     """Return the next action for a checkpoint, or what has to be looked at first."""
     checkpoint = observed.checkpoint
     if observed.failure is not None:
@@ -118,14 +118,14 @@ def decide(observed: Observed, settings: Settings) -> Step:
     return _pending(observed, settings)
 
 
-def _overdue(observed: Observed, settings: Settings, phase: Phase) -> Step:
+def _overdue(observed: Observed, settings: Settings, phase: Phase) -> NextStep:
     if phase is Phase.CAPTURING and (thaw := thaw_first(observed)):
         return thaw
     over = AttemptOver(stop_job=observed.may_run)
     return fail(observed, settings, "DeadlineExceeded", _OVERDUE[phase], over)
 
 
-def _pending(observed: Observed, settings: Settings) -> Step:
+def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
@@ -136,7 +136,7 @@ def _pending(observed: Observed, settings: Settings) -> Step:
     return start(observed, settings, checkpoint.status.attempt + 1)
 
 
-def _without_children(observed: Observed, settings: Settings) -> Step:
+def _without_children(observed: Observed, settings: Settings) -> NextStep:
     """Make what a crash, or somebody's hand, left unmade of an attempt that has begun."""
     if observed.order is None:
         return Look.ORDER
@@ -158,7 +158,7 @@ def _without_children(observed: Observed, settings: Settings) -> Step:
 # While a worker is at it
 
 
-def _capturing(observed: Observed, settings: Settings) -> Step:
+def _capturing(observed: Observed, settings: Settings) -> NextStep:
     checkpoint, timings = observed.checkpoint, settings.timings
     if checkpoint.spec.cancel:
         return _cancelling(observed, settings)
@@ -179,7 +179,7 @@ def _capturing(observed: Observed, settings: Settings) -> Step:
     return _monitor(observed, settings, start_by)
 
 
-def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> Step:
+def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> NextStep:
     """Tell the progress of a worker that has started, and the delay of one that has not."""
     checkpoint, worker = observed.checkpoint, observed.worker
     late_at = observed.late_at(settings)
@@ -202,13 +202,13 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
     return ReportDelay(why.reason, why.message, until)
 
 
-def _why_not_started(observed: Observed) -> Outcome:
+def _why_not_started(observed: Observed) -> JobOutcome:
     if observed.worker is not None:
         return delay(observed.worker, observed.checkpoint.status.node)
     return observed.delay or outcome(observed.job, None)
 
 
-def _abandon(observed: Observed, settings: Settings) -> Step:
+def _abandon(observed: Observed, settings: Settings) -> NextStep:
     """End an attempt whose worker does not start, and say why."""
     if observed.worker is None and observed.delay is None:
         return Look.DELAY
@@ -218,7 +218,7 @@ def _abandon(observed: Observed, settings: Settings) -> Step:
     return without_evidence(observed, settings, late, retry=retry)
 
 
-def _cancelling(observed: Observed, settings: Settings) -> Step:
+def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     """Stop the Job, wait for the collector to end, then take what it left."""
     job, worker = observed.job, observed.worker
     if job is not None and not job_finished(job) and not is_being_deleted(job):
@@ -233,7 +233,7 @@ def _cancelling(observed: Observed, settings: Settings) -> Step:
 # After that
 
 
-def _sealing(observed: Observed, settings: Settings) -> Step:
+def _sealing(observed: Observed, settings: Settings) -> NextStep:
     """Seal what was compared before, unless it has become something else since."""
     match observed.manifest:
         case None:
@@ -249,7 +249,7 @@ def _sealing(observed: Observed, settings: Settings) -> Step:
             return judge(observed, settings, found)
 
 
-def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> Step:
+def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> NextStep:
     """Go on after a crash between the order's end and the status: our seal says it was checked.
 
     It has to be over the manifest of this very attempt: whoever can write there may have put a
@@ -264,7 +264,7 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
     return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
-def _finished(observed: Observed) -> Step:
+def _finished(observed: Observed) -> NextStep:
     checkpoint = observed.checkpoint
     lifetime = checkpoint.spec.ttl_seconds_after_finished
     if lifetime is None or checkpoint.status.completion_time is None:
@@ -273,7 +273,7 @@ def _finished(observed: Observed) -> Step:
     return Expire() if observed.now >= end else RequeueAfter(end)
 
 
-def _deleted(observed: Observed, settings: Settings) -> Step:
+def _deleted(observed: Observed, settings: Settings) -> NextStep:
     """The resource is being deleted: what is captured is sealed, and no child goes on unseen."""
     checkpoint = observed.checkpoint
     if FINALIZER not in checkpoint.metadata.finalizers:
@@ -292,7 +292,7 @@ def _deleted(observed: Observed, settings: Settings) -> Step:
     return Release()
 
 
-def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> Step:
+def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> NextStep:
     """Decide on what an action met; what the next observation shows by itself is left to that."""
     action, error = failure.action, failure.error
     phase = observed.checkpoint.status.phase
@@ -314,7 +314,7 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
     return BackOff(error)
 
 
-def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> Step:
+def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> NextStep:
     """Leave out evidence of which the API server does not take a status."""
     if isinstance(action, Finish):
         said = " ".join(str(error).split())[:300]

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.expected import contradictions
 from forensics_core.bundle.layout import (
     CONTAINERS,
@@ -127,7 +127,7 @@ _Parts = set[tuple[str, str | None]]
 """Kinds of evidence, each with its container; without one: of all containers."""
 
 
-def _told(kind: ArtifactKind, target: Target, there: _Parts, missing: _Parts) -> bool:
+def _told(kind: ArtifactKind, target: ContainerTarget, there: _Parts, missing: _Parts) -> bool:
     gaps = {(kind, target.name), (WHOLE, target.name), (kind, None)}
     return (kind, target.name) in there or not missing.isdisjoint(gaps)
 

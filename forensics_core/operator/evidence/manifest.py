@@ -44,7 +44,7 @@ class UnreadableManifest(VerificationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredManifest:
     """A manifest as it lies in the bucket."""
 
     data: bytes
@@ -62,7 +62,7 @@ INTERRUPTED = "Interrupted"
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class BundleFacts:
     """What a decision or a status needs to know of a bundle: little, however large its manifest."""
 
     uid: str
@@ -88,7 +88,7 @@ class Evidence:
     """What of it is small enough for findings that a status tells."""
 
 
-def evidence_of(bundle: FinishedBundle) -> Evidence:
+def evidence_of(bundle: FinishedBundle) -> BundleFacts:
     """Return what a bundle holds, as its manifest tells."""
     capture, order = bundle.statement.predicate, bundle.statement.predicate.order
     gaps = [gap for gap in capture.not_captured if gap.requested]
@@ -97,7 +97,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
         for gap in gaps[:SHOWN]
     ]
-    return Evidence(
+    return BundleFacts(
         uid=str(order.uid),
         attempt=order.attempt,
         location=f"{order.destination.rstrip('/')}/{order.bundle}/",
@@ -116,7 +116,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
 
 
 def container_statuses(
-    evidence: Evidence, before: Sequence[ContainerStatus] = ()
+    evidence: BundleFacts, before: Sequence[ContainerStatus] = ()
 ) -> tuple[ContainerStatus, ...]:
     """Return what the manifest says became of each container, and those that were skipped."""
     told = {container.name for container in evidence.containers}
@@ -148,7 +148,9 @@ class Manifests:
         self._large = anyio.Lock()
 
     @asynccontextmanager
-    async def find(self, store: ReadableStorage, sha256: str = "") -> AsyncIterator[Found | None]:
+    async def find(
+        self, store: ReadableStorage, sha256: str = ""
+    ) -> AsyncIterator[StoredManifest | None]:
         """Yield the manifest, or None if there is none: the bundle is unfinished.
 
         Of several versions it is the one with this SHA-256, or else the first.
@@ -194,7 +196,7 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
         raise UnreadableManifest(error.message, hint=_HINT) from error
 
 
-def understand(data: bytes) -> Found:
+def understand(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
     check_shape(data, MOST_PARTS, MOST_VALUES)
     try:
@@ -206,7 +208,7 @@ def understand(data: bytes) -> Found:
     if twice:
         raise UnreadableManifest(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
     stored = StoredObject(MANIFEST, len(data))
-    return Found(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
+    return StoredManifest(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
 
 
 def check_shape(data: bytes, parts: int, values: int) -> None:

@@ -14,7 +14,7 @@ from forensics_core.api.names import child_name
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.bundle.seal import public_key_of
 from forensics_core.errors import DestinationError, NotFound, UsageError
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.events import EventRecorder
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.podcheckpoints import PodCheckpoints
@@ -44,7 +44,7 @@ REMEMBERED = 2000
 class OperatorContext:
     """One operator's; shared by all reconcilers."""
 
-    cluster: Cluster
+    cluster: ClusterConnection
     settings: Settings
     storage: DestinationClients
     cache: Cache

@@ -34,7 +34,7 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     found = Findings(most=most)
     ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
-        look = _Look(bundle, container, found, ports)
+        look = _ContainerDocuments(bundle, container, found, ports)
         parts = (look.at_changes, look.at_layers, look.at_users, look.at_processes, look.at_sockets)
         for part in parts:
             try:
@@ -59,8 +59,8 @@ async def _of_the_pod(bundle: BundleReader, found: Findings) -> set[int]:
     return set()
 
 
-class _Look:
-    """The rules' look at one container."""
+class _ContainerDocuments:
+    """Hands the documents of one container to its rules."""
 
     def __init__(
         self, bundle: BundleReader, container: str, found: Findings, ports: set[int]

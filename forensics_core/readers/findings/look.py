@@ -11,7 +11,7 @@ from typing import Any
 
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings import changes, processes
-from forensics_core.readers.findings.documents import Row, number, text
+from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Finding, Rule
 
 MOST = 500
@@ -64,7 +64,7 @@ class ContainerRules:
         """Where something is mounted that the image does not have."""
         self._secrets: set[str] = set()
 
-    def look_at_change(self, row: Row, artifact: str) -> None:
+    def look_at_change(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `diff.json`."""
         path = text(row.get("path"))
         for rule, detail in changes.look(row):
@@ -80,7 +80,7 @@ class ContainerRules:
                 self._mounted.add(text(row.get("path")).rstrip("/"))
         self._mounted.discard("")
 
-    def look_at_process(self, row: Row, artifact: str) -> None:
+    def look_at_process(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `processes.json`."""
         pid = number(row.get("pid"))
         for rule, detail in processes.look_at_process(row, self._added, self._mounted):
@@ -91,7 +91,7 @@ class ContainerRules:
             subject = f"process {pid} {text(row.get('comm'))}"
             self._found.add(Finding(rule, self._container, subject, detail, artifact, pid=pid))
 
-    def look_at_namespace(self, row: Row, artifact: str, declared: set[int] | None) -> None:
+    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: set[int] | None) -> None:
         """Look at a network namespace of `network.json`; `declared` as `exposed_ports` has it."""
         for seen in processes.look_at_sockets(row, declared):
             self._found.add(Finding(container=self._container, artifact=artifact, **seen))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from forensics_core.readers.findings.documents import Row, number, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
 
 _DELETED = " (deleted)"
@@ -21,7 +21,7 @@ _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
 def look_at_process(
-    row: Row, added: Collection[str], mounted: Collection[str] = ()
+    row: DocumentRow, added: Collection[str], mounted: Collection[str] = ()
 ) -> Iterator[tuple[Rule, str]]:
     """Yield what the rules see in one process.
 
@@ -62,7 +62,9 @@ def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
             yield Rule.SECRET, f"the variable {name[:200]}"
 
 
-def look_at_sockets(namespace: Row, declared: Collection[int] | None) -> Iterator[Row]:
+def look_at_sockets(
+    namespace: DocumentRow, declared: Collection[int] | None
+) -> Iterator[DocumentRow]:
     """Yield what the rules see in one network namespace: `rule`, `subject`, `detail`.
 
     `declared` are the ports that the image or the pod declares; None where nobody knows.
@@ -83,27 +85,27 @@ def look_at_sockets(namespace: Row, declared: Collection[int] | None) -> Iterato
         yield {"rule": Rule.RAW_SOCKET, "subject": "packet sockets", "detail": "open", "pid": 0}
 
 
-def _seen(rule: Rule, row: Row, detail: str) -> Row:
+def _seen(rule: Rule, row: DocumentRow, detail: str) -> DocumentRow:
     pids = row.get("pids")
     pid = number(pids[0]) if isinstance(pids, list) and pids else 0
     return {"rule": rule, "subject": _end(row, "local"), "detail": detail, "pid": pid}
 
 
-def _listens(row: Row) -> bool:
+def _listens(row: DocumentRow) -> bool:
     return row.get("state") == "LISTEN"
 
 
-def _undeclared(row: Row, declared: Collection[int]) -> bool:
+def _undeclared(row: DocumentRow, declared: Collection[int]) -> bool:
     ip = _ip(row, "local")
     return _port(row, "local") not in declared and ip is not None and not ip.is_loopback
 
 
-def _goes_out(row: Row) -> bool:
+def _goes_out(row: DocumentRow) -> bool:
     ip = _ip(row, "remote")
     return row.get("state") in _CONNECTED and ip is not None and ip.is_global
 
 
-def _ip(row: Row, end: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip(row: DocumentRow, end: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         ip = ipaddress.ip_address(text(_side(row, end).get("address")))
     except ValueError:
@@ -112,14 +114,14 @@ def _ip(row: Row, end: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | N
     return mapped or ip
 
 
-def _port(row: Row, end: str) -> int:
+def _port(row: DocumentRow, end: str) -> int:
     return number(_side(row, end).get("port"))
 
 
-def _end(row: Row, end: str) -> str:
+def _end(row: DocumentRow, end: str) -> str:
     return f"{text(row.get('protocol'))} {_ip(row, end)}:{_port(row, end)}"
 
 
-def _side(row: Row, end: str) -> dict[str, Any]:
+def _side(row: DocumentRow, end: str) -> dict[str, Any]:
     side = row.get(end)
     return side if isinstance(side, dict) else {}

@@ -30,7 +30,7 @@ _NO_VERSIONS = {_REFUSED, 400, 405, 501}
 """Answers that mean: list what is current instead."""
 
 
-class Listing:
+class PrefixListing:
     """One look at what lies beneath a prefix."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Listing:
     async def _pages(
         self, call: Any, parse: Any, begin: str, only: Set[str] | None
     ) -> list[StoredObject]:
-        found, seen = _Wanted(only), 0
+        found, seen = _HeldEntries(only), 0
         prefix = self._place.key("")
         where = {"Bucket": self._place.bucket, "Prefix": prefix + begin, **self._owner}
         following: dict[str, str] | None = {}
@@ -97,7 +97,7 @@ class Listing:
         return found.entries()
 
 
-class _Wanted:
+class _HeldEntries:
     """The entries of a listing that are held; of those that matter no more than some versions.
 
     Whoever may add objects may add as many as they like: what nobody asked for takes no memory.

@@ -19,7 +19,7 @@ from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.download import Download, explain_reading
 from forensics_core.storage.s3.failures import explain, lacking, status_of
-from forensics_core.storage.s3.listing import Listing
+from forensics_core.storage.s3.listing import PrefixListing
 from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
 from forensics_core.storage.s3.retries import Repeated, with_retries
@@ -207,4 +207,6 @@ class S3Storage:
         self, begin: str = "", *, only: Set[str] | None = None
     ) -> builtins.list[StoredObject]:
         """Return all versions, or what is current where versions may not be listed."""
-        return await Listing(self._client, self._place, self._access, self._owner).all(begin, only)
+        return await PrefixListing(self._client, self._place, self._access, self._owner).all(
+            begin, only
+        )

@@ -133,7 +133,7 @@ async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cu
         (proc / number / "cmdline").write_bytes(b"ab\0" * 20_000)
     capture = capture_for(bundle)
     monkeypatch.setattr(
-        process.Room, "limit", lambda room, most: 100 if room.left < 2**28 else most
+        process.RowBudget, "limit", lambda room, most: 100 if room.left < 2**28 else most
     )
     await processes.collect(capture)
     rows = bundle.json("containers/web/processes.json")["processes"]

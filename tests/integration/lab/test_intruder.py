@@ -12,7 +12,7 @@ import anyio
 import pytest
 from aiodocker import DockerError
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.intruder.scene import Scene, intruded
 from lab.intruder.trace import WORD
 from lab.process import LabError
@@ -54,7 +54,7 @@ def processes(scene: Scene) -> list[int]:
 
 
 async def test_what_is_not_in_memory_by_its_nature_is_in_no_process(
-    docker: Engine, tmp_path: Path
+    docker: DockerEngine, tmp_path: Path
 ) -> None:
     async with intruded("docker", tmp_path, docker) as scene:
         numbers = processes(scene)
@@ -70,7 +70,7 @@ async def test_what_is_not_in_memory_by_its_nature_is_in_no_process(
 
 
 async def test_tool_and_plan_are_gone_when_the_traces_are_there(
-    docker: Engine, tmp_path: Path
+    docker: DockerEngine, tmp_path: Path
 ) -> None:
     async with intruded("docker", tmp_path, docker) as scene:
         left = {path.name for path in Path(f"/proc/{scene.pid}/root/tmp").iterdir()}
@@ -83,7 +83,7 @@ async def test_tool_and_plan_are_gone_when_the_traces_are_there(
 
 
 async def test_without_a_compiler_it_is_said_what_to_install(
-    docker: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "busybox").symlink_to("/bin/busybox")

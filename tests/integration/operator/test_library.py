@@ -14,7 +14,7 @@ from forensics_core.bundles import open_bundle
 from forensics_core.checkpoints import Checkpoint, Cluster, connect
 from forensics_core.errors import CheckpointFailed, NotFound, UsageError
 from forensics_core.models import Phase, Progress
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from tests.docstrings import run_example
 from tests.integration.operator.stage import NAMESPACE, Stage
 
@@ -132,7 +132,7 @@ async def test_evidence_that_is_not_sealed_yet_is_returned_where_that_is_enough(
 async def test_a_cancelled_capture_comes_to_an_end(stage: Stage, cluster: Cluster) -> None:
     begun = anyio.Event()
 
-    async def wait(pod: RunningPod) -> Outcome | None:
+    async def wait(pod: RunningPod) -> ContainerExit | None:
         begun.set()
         await anyio.sleep_forever()
         return None

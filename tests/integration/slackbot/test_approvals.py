@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from forensics_loopback import Fault as ClusterFault
-from lab.slack.faults import Fault
-from lab.slack.workspace import Message, buttons
+from lab.slack.faults import SlackFault
+from lab.slack.workspace import PostedMessage, buttons
 from tests.integration.slackbot.scene import Scene
 
 
-async def asked(scene: Scene) -> Message:
+async def asked(scene: Scene) -> PostedMessage:
     """Let Alice ask for a pod in a protected namespace."""
     answer = await scene.alice.ask('prod/api-0 --reason "odd traffic"')
     assert "approve" in answer.text
@@ -134,7 +134,7 @@ async def test_a_request_keeps_waiting_when_an_access_review_fails(scene: Scene)
 
 async def test_a_slack_error_at_expiry_does_not_end_the_bot(scene: Scene) -> None:
     async with scene.bot(approvalSeconds=0.2):
-        scene.slack.faults.add(Fault("chat.update", error="internal_error"))
+        scene.slack.faults.add(SlackFault("chat.update", error="internal_error"))
         await scene.alice.ask("prod/api-0")
         await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
         answer = await scene.alice.ask("whoami")

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from forensics_loopback import Fault as ClusterFault
-from lab.slack.faults import Fault
+from lab.slack.faults import SlackFault
 from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import NAMESPACE, OTHER, Scene, captured, running
 
@@ -136,7 +136,7 @@ async def test_audits_as_allowed_what_was_done_though_the_answer_failed(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scene.bot():
-        scene.slack.faults.add(Fault("response_url", status=404))
+        scene.slack.faults.add(SlackFault("response_url", status=404))
         await scene.alice.type("web-0 -n shop")
         await scene.slack.workspace.until(lambda: not scene.slack.faults.waiting)
         await scene.alice.ask("whoami")
@@ -229,7 +229,7 @@ async def test_refuses_when_the_access_review_fails(scene: Scene) -> None:
 
 
 async def test_caches_what_slack_says_of_users(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("usergroups.users.list", skip=1, error="internal_error"))
+    scene.slack.faults.add(SlackFault("usergroups.users.list", skip=1, error="internal_error"))
     async with scene.bot(cacheSeconds=60):
         first = await scene.alice.ask("whoami")
         again = await scene.alice.ask("whoami")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.slack_page.browser import Tab, browser_tab
 from lab.slack_page.server import running_page
-from lab.slack_page.story import EPHEMERAL, THREAD, Story, check_rendering
+from lab.slack_page.story import EPHEMERAL, THREAD, SlackStory, check_rendering
 from lab.slack_page.story import ROOT as MESSAGE
 from tests.integration.slackbot.scene import INCIDENT, Scene, captured, condition, failed, running
 
@@ -36,12 +36,12 @@ def page() -> None:
 
 
 @pytest.fixture
-async def story(scene: Scene) -> AsyncIterator[Story]:
+async def story(scene: Scene) -> AsyncIterator[SlackStory]:
     """The page of the scene's channel, in a browser; whoever types is Alice."""
     async with running_page(scene.slack, INCIDENT) as url, browser_tab() as tab:
         await tab.open(url)
         await tab.shows("#composer")
-        yield Story(tab, "web-0")
+        yield SlackStory(tab, "web-0")
 
 
 async def blocks_shown(tab: Tab) -> list[str]:
@@ -77,7 +77,7 @@ async def missing_texts(scene: Scene, tab: Tab) -> list[str]:
 
 @pytest.mark.docker
 @pytest.mark.s3
-async def test_demo_from_command_to_verified_evidence(docker: Engine, tmp_path: Path) -> None:
+async def test_demo_from_command_to_verified_evidence(docker: DockerEngine, tmp_path: Path) -> None:
     pictures = os.environ.get(PICTURES)
     options = ["--pictures", pictures] if pictures else []
     demo = subprocess.run(  # noqa: ASYNC221  # nothing else runs in this loop
@@ -96,7 +96,7 @@ async def test_demo_from_command_to_verified_evidence(docker: Engine, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_renders_every_message(scene: Scene, story: Story) -> None:
+async def test_renders_every_message(scene: Scene, story: SlackStory) -> None:
     async with scene.bot():
         for text in ("help", "whoami", "list", "prod/api-0 --dry-run", "web-0 -n shop"):
             await story.command(text)
@@ -123,7 +123,7 @@ async def test_renders_every_message(scene: Scene, story: Story) -> None:
     await check_rendering(story.tab)
 
 
-async def test_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> None:
+async def test_form_is_filled_in_and_submitted(scene: Scene, story: SlackStory) -> None:
     async with scene.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
@@ -138,7 +138,7 @@ async def test_form_is_filled_in_and_submitted(scene: Scene, story: Story) -> No
     await check_rendering(story.tab)
 
 
-async def test_cancel_asks_for_confirmation(scene: Scene, story: Story) -> None:
+async def test_cancel_asks_for_confirmation(scene: Scene, story: SlackStory) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         (made,) = await scene.made()
@@ -152,7 +152,7 @@ async def test_cancel_asks_for_confirmation(scene: Scene, story: Story) -> None:
     assert scene.checkpoints()[0]["spec"]["cancel"] is True
 
 
-async def test_renders_home_and_shortcut(scene: Scene, story: Story) -> None:
+async def test_renders_home_and_shortcut(scene: Scene, story: SlackStory) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(EPHEMERAL, "Asked for")
@@ -167,7 +167,7 @@ async def test_renders_home_and_shortcut(scene: Scene, story: Story) -> None:
     await check_rendering(story.tab)
 
 
-async def test_another_user_approves_in_the_browser(scene: Scene, story: Story) -> None:
+async def test_another_user_approves_in_the_browser(scene: Scene, story: SlackStory) -> None:
     choose = """(user) => {
         const list = document.querySelector("header select");
         Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(list, user);
@@ -184,7 +184,7 @@ async def test_another_user_approves_in_the_browser(scene: Scene, story: Story) 
     assert made["metadata"]["annotations"]["forensics.orkaproj.io/requested-by"] == "alice"
 
 
-async def test_detects_blocks_that_cannot_be_rendered(scene: Scene, story: Story) -> None:
+async def test_detects_blocks_that_cannot_be_rendered(scene: Scene, story: SlackStory) -> None:
     async with scene.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(MESSAGE, "shop/web-0")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.slack.workspace import EphemeralMessage, Message
+from lab.slack.workspace import EphemeralMessage, PostedMessage
 from slackbot.blocks.limits import message_problems
 from tests.integration.slackbot.scene import Scene, condition
 
@@ -160,6 +160,9 @@ async def test_everything_sent_is_within_slacks_limits(scene: Scene) -> None:
         await scene.alice.ask("list")
         await scene.alice.ask("status " + "x" * 63)
     workspace = scene.slack.workspace
-    everything: list[Message | EphemeralMessage] = [*workspace.messages, *workspace.ephemerals]
+    everything: list[PostedMessage | EphemeralMessage] = [
+        *workspace.messages,
+        *workspace.ephemerals,
+    ]
     assert [message_problems(one.blocks) for one in everything] == [[]] * len(everything)
     assert len(everything) == 6

@@ -16,11 +16,11 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import VerificationError
 from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
-from forensics_loopback import Outcome, RunningPod
-from lab.seaweed import Identity, S3Server, collector_policy
+from forensics_loopback import ContainerExit, RunningPod
+from lab.seaweed import S3Identity, S3Server, collector_policy
 from lab.slack.server import running_slack
-from slackbot.evidence import Evidence
-from slackbot.settings import Reader
+from slackbot.evidence import EvidenceReader
+from slackbot.settings import ReaderSettings
 from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
 from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
@@ -28,7 +28,7 @@ from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_peop
 
 @pytest.fixture
 def admin(s3: S3Server, use_env: Callable[[Mapping[str, str]], None]) -> S3Access:
-    env = s3.env(Identity.ADMIN)
+    env = s3.env(S3Identity.ADMIN)
     use_env(env)
     return S3Access(
         endpoint_url=s3.endpoint,
@@ -234,7 +234,7 @@ async def test_verifies_one_bundle_at_a_time(stage: Stage, tmp_path: Path) -> No
 async def test_cancels_a_real_capture(stage: Stage, tmp_path: Path) -> None:
     started = anyio.Event()
 
-    async def forever(pod: RunningPod) -> Outcome | None:
+    async def forever(pod: RunningPod) -> ContainerExit | None:
         started.set()
         await anyio.sleep_forever()
         return None
@@ -251,21 +251,21 @@ async def test_cancels_a_real_capture(stage: Stage, tmp_path: Path) -> None:
 async def test_links_lead_to_the_sealed_version_without_the_right_to_list_versions(
     s3: S3Server, locked_bucket: str, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
-    use_env(s3.env(Identity.ADMIN))
+    use_env(s3.env(S3Identity.ADMIN))
     location = f"s3://{locked_bucket}/cases/one/"
     sealable = await write_bundle(location.rstrip("/"))
     rules = collector_policy(locked_bucket)
     denied = {
         "Effect": "Deny",
-        "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{Identity.READER}"},
+        "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{S3Identity.READER}"},
         "Action": ["s3:ListBucketVersions"],
         "Resource": [f"arn:aws:s3:::{locked_bucket}"],
     }
     rules["Statement"].append(denied)
     async with s3.client() as client:
         await client.put_bucket_policy(Bucket=locked_bucket, Policy=json.dumps(rules))
-    use_env(s3.env(Identity.READER))
-    bot = Evidence(Reader(endpoint=s3.endpoint))
+    use_env(s3.env(S3Identity.READER))
+    bot = EvidenceReader(ReaderSettings(endpoint=s3.endpoint))
     status = {"location": location, "manifestSHA256": sealable.manifest_sha256}
     checkpoint = PodCheckpoint.parse({"spec": {"pod": "web-0"}, "status": status})
     links = await bot.links(checkpoint)

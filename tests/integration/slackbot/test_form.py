@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from forensics_loopback import Fault as ClusterFault
-from lab.slack.faults import Fault
-from lab.slack.workspace import Message
+from lab.slack.faults import SlackFault
+from lab.slack.workspace import PostedMessage
 from slackbot.blocks.form import FormContext, form_view
 from tests.integration.slackbot.scene import INCIDENT, OTHER, Scene
 
@@ -208,7 +208,7 @@ ALERTS: list[dict[str, Any]] = [
 async def test_reads_the_reason_from_any_part_of_an_alert(
     scene: Scene, alert: dict[str, Any]
 ) -> None:
-    message = Message(INCIDENT, "1.000001", "", [])
+    message = PostedMessage(INCIDENT, "1.000001", "", [])
     scene.slack.workspace.messages.append(message)
     async with scene.bot():
         await scene.alice.use_shortcut(message, **alert)
@@ -217,7 +217,7 @@ async def test_reads_the_reason_from_any_part_of_an_alert(
 
 
 async def test_a_form_that_cannot_be_opened_is_an_error_message(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("views.open", error="expired_trigger_id"))
+    scene.slack.faults.add(SlackFault("views.open", error="expired_trigger_id"))
     async with scene.bot():
         answer = await scene.alice.ask("")
         again = await scene.alice.ask("whoami")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lab.slack.faults import Fault
+from lab.slack.faults import SlackFault
 from lab.slack.rates import BURST, Rates
-from lab.slack.workspace import Message
+from lab.slack.workspace import PostedMessage
 from tests.integration.slackbot.scene import (
     INCIDENT,
     Scene,
@@ -171,7 +171,7 @@ async def test_drops_plan_blocks_when_the_first_message_is_refused(scene: Scene)
     assert "plan" not in [block["type"] for block in root.blocks]
 
 
-async def edited(scene: Scene, message: Message, before: int) -> None:
+async def edited(scene: Scene, message: PostedMessage, before: int) -> None:
     """Wait until a message has more than `before` edits."""
     await scene.slack.workspace.until(lambda: len(message.edited) > before)
 
@@ -199,15 +199,15 @@ async def test_edits_are_at_least_edit_seconds_apart(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault("chat.postMessage", status=429, retry_after=0),
-        Fault("chat.postMessage", status=503, skip=1),
-        Fault("chat.update", times=2, status=500),
-        Fault("chat.update", error="internal_error"),
-        Fault("chat.postMessage", error="missing_scope", skip=1),
+        SlackFault("chat.postMessage", status=429, retry_after=0),
+        SlackFault("chat.postMessage", status=503, skip=1),
+        SlackFault("chat.update", times=2, status=500),
+        SlackFault("chat.update", error="internal_error"),
+        SlackFault("chat.postMessage", error="missing_scope", skip=1),
     ],
     ids=lambda fault: f"{fault.method} {fault.status} {fault.error}",
 )
-async def test_milestones_survive_slack_errors_in_order(scene: Scene, fault: Fault) -> None:
+async def test_milestones_survive_slack_errors_in_order(scene: Scene, fault: SlackFault) -> None:
     scene.slack.faults.add(fault)
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
@@ -245,7 +245,7 @@ async def test_a_deleted_message_is_posted_again(scene: Scene) -> None:
 
 
 async def test_a_milestone_with_refused_blocks_is_posted_as_text(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("chat.postMessage", error="msg_blocks_too_long", skip=3))
+    scene.slack.faults.add(SlackFault("chat.postMessage", error="msg_blocks_too_long", skip=3))
     async with scene.bot():
         await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()

@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.errors import ClusterError
 from forensics_loopback import Fault as ClusterFault
-from lab.slack.faults import Fault
+from lab.slack.faults import SlackFault
 from slackbot.report_state import MESSAGE_ANNOTATION
 from tests.integration.slackbot.scene import (
     INCIDENT,
@@ -156,7 +156,7 @@ async def test_gives_up_the_report_of_a_deleted_checkpoint_after_a_permanent_err
         scene.kubectl_create(incident="INC-1")
         scene.finish("by-hand")
         await scene.posted("attempt-1,captured,complete")
-        fault = Fault("chat.update", error="is_archived", times=99)
+        fault = SlackFault("chat.update", error="is_archived", times=99)
         scene.slack.faults.add(fault)
         scene.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
         await scene.slack.workspace.until(lambda: fault.times < 99)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from forensics_loopback import Fault as ClusterFault
-from lab.slack.faults import Fault
+from lab.slack.faults import SlackFault
 from tests.integration.slackbot.scene import (
     INCIDENT,
     Scene,
@@ -15,7 +15,7 @@ from tests.integration.slackbot.scene import (
 
 
 async def test_captures_do_not_wait_for_slack(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("chat.postMessage", times=2, status=503))
+    scene.slack.faults.add(SlackFault("chat.postMessage", times=2, status=503))
     async with scene.bot():
         answer = await scene.alice.ask("web-0 -n shop")
         (made,) = await scene.made()
@@ -95,9 +95,9 @@ async def test_an_unexpected_error_is_logged_and_answered(
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault("response_url", status=429), Fault("response_url", status=500)]
+    "fault", [SlackFault("response_url", status=429), SlackFault("response_url", status=500)]
 )
-async def test_retries_an_answer(scene: Scene, fault: Fault) -> None:
+async def test_retries_an_answer(scene: Scene, fault: SlackFault) -> None:
     scene.slack.faults.add(fault)
     async with scene.bot():
         answer = await scene.alice.ask("whoami")
@@ -107,8 +107,8 @@ async def test_retries_an_answer(scene: Scene, fault: Fault) -> None:
 async def test_an_undeliverable_answer_does_not_end_the_bot(scene: Scene) -> None:
     async with scene.bot():
         for fault in (
-            Fault("response_url", times=3, status=500),
-            Fault("response_url", status=404),
+            SlackFault("response_url", times=3, status=500),
+            SlackFault("response_url", status=404),
         ):
             scene.slack.faults.add(fault)
             await scene.alice.type("web-0 -n nowhere")

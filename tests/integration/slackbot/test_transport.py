@@ -14,7 +14,7 @@ import anyio
 import pytest
 from multidict import CIMultiDict
 
-from lab.slack.faults import Fault
+from lab.slack.faults import SlackFault
 from slackbot.errors import SlackError
 from slackbot.transport import SeenKeys
 from tests.integration.slackbot.scene import (
@@ -158,7 +158,7 @@ async def test_a_wrong_app_token_is_an_error_at_start(scene: Scene) -> None:
 
 
 async def test_retries_the_first_socket_while_slack_is_unavailable(scene: Scene) -> None:
-    scene.slack.faults.add(Fault("apps.connections.open", status=503))
+    scene.slack.faults.add(SlackFault("apps.connections.open", status=503))
     async with scene.bot():
         assert "alice" in (await scene.alice.ask("whoami")).text
 

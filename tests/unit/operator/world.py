@@ -23,9 +23,9 @@ from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job, thaw_name
 from forensics_core.operator.attempt.order import build_secret
-from forensics_core.operator.attempt.pods import Outcome
+from forensics_core.operator.attempt.pods import JobOutcome
 from forensics_core.operator.controller import reconcile
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -291,7 +291,7 @@ class World:
         ):
             self.cache.drop_job(observed.job)
             return {"job": None}
-        return {"delay": Outcome("NoWorker", "m", retry=True)}
+        return {"delay": JobOutcome("NoWorker", "m", retry=True)}
 
     def _look_at_manifest(self, observed: Observed) -> Document:
         status = observed.checkpoint.status
@@ -317,13 +317,13 @@ class World:
         self.compared.add(status.location)
         return (Interrupted if bundle.kind == "interrupted" else Good)(evidence, b"m")
 
-    def _evidence(self, location: str, bundle: Bundle) -> Evidence:
+    def _evidence(self, location: str, bundle: Bundle) -> BundleFacts:
         assert bundle.collector is not None
         digest = hashlib.sha256(f"{location}{bundle.forged}".encode()).hexdigest()
         collector = bundle.collector
         interrupted = bundle.kind == "interrupted"
         uid = str(collector.order.uid)
-        return Evidence(
+        return BundleFacts(
             uid,
             collector.attempt,
             location,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from collector.files.mounted import Seen, Survey, is_memory, measure_all
+from collector.files.mounted import SeenMount, Survey, is_memory, measure_all
 from collector.files.mountplan import MAX_RUNTIME_FILE, Planned, State, plan
 from collector.files.mounttable import holder, parse_table
-from collector.node.deletedfiles import Held
+from collector.node.deletedfiles import SharedDescriptor
 from collector.runtimes.declared import Declared, declared
 from collector.runtimes.runtime import ContainerInfo
 
@@ -31,7 +31,7 @@ cut
 
 
 def seen(table: bytes = TABLE, space: bytes = b"mnt:[1]") -> Survey:
-    mounts = [Seen(mount, 7, mount.point, space) for mount in parse_table(table)]
+    mounts = [SeenMount(mount, 7, mount.point, space) for mount in parse_table(table)]
     return Survey(mounts, spaces={(space, b"/"): 7})
 
 
@@ -180,7 +180,9 @@ ELSEWHERE = rb"""99 98 0:39 / / rw - overlay overlay rw
 
 def test_file_systems_in_memory_that_only_some_processes_see() -> None:
     found = seen()
-    found.mounts += [Seen(mount, 9, mount.point, b"mnt:[2]") for mount in parse_table(ELSEWHERE)]
+    found.mounts += [
+        SeenMount(mount, 9, mount.point, b"mnt:[2]") for mount in parse_table(ELSEWHERE)
+    ]
     fates = planned(found, secret())
     theirs = fates[b"/(kept)/9/root/srv"]
     assert theirs.to_read and theirs.row()["namespace"] == "mnt:[2]"
@@ -202,7 +204,7 @@ def secret() -> tuple[Declared, ...]:
 def test_what_another_mount_covers_has_a_name_of_its_own() -> None:
     table = b"".join(b"%d 72 0:%d / /t rw - tmpfs tmpfs rw\n" % (n, n) for n in (200, 201, 202))
     found = seen(TABLE + table)
-    places = [Held(os.open("/", os.O_PATH)) for _ in range(2)]
+    places = [SharedDescriptor(os.open("/", os.O_PATH)) for _ in range(2)]
     for mount, place in zip(found.mounts[-3:], places, strict=False):
         mount.covered = place
     fates = planned(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from forensics_core.api.order import ArtifactKind
-from forensics_core.bundle.manifest import Container, Digest, Remark, Statement, Subject
+from forensics_core.bundle.manifest import Container, DigestSet, Remark, Statement, Subject
 from forensics_core.bundle.writer import (
     MAX_REMARKS,
     ArtifactSpec,
@@ -69,7 +69,7 @@ def largest(containers: int) -> Statement:
             "containers": tuple(Container(name=name, container_id=name) for name in names),
         }
     )
-    subject = [Subject(name=row.name, digest=Digest(sha256=DIGEST)) for row in rows]
+    subject = [Subject(name=row.name, digest=DigestSet(sha256=DIGEST)) for row in rows]
     return Statement(subject=tuple(subject), predicate=capture)
 
 

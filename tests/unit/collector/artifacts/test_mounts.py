@@ -14,7 +14,7 @@ import pytest
 from collector.artifacts import mounts
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
-from collector.documents import Names
+from collector.documents import BoundedNames
 from collector.files.mountarchive import Top
 from collector.files.mounted import Survey
 from collector.files.mountplan import Fate, State, plan
@@ -102,7 +102,7 @@ async def test_sockets_and_what_changes_are_said(
         server.bind(str(tmp_path / "shm/s"))
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     place = os.open(tmp_path / "shm", os.O_PATH)
-    archive = MountStream(changed=Names(["/shm/x"], 1))
+    archive = MountStream(changed=BoundedNames(["/shm/x"], 1))
     assert await store(capture, archive, [Top(b"/shm", place)])
     os.close(place)
     (gap,) = capture.bundle.not_captured

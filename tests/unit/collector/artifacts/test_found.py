@@ -7,7 +7,7 @@ from typing import cast
 
 import anyio
 
-from collector.artifacts.found import Found, search
+from collector.artifacts.found import FoundProcesses, search
 from collector.artifacts.procarchive import store
 from collector.container import ContainerCapture
 from collector.node.abandonable import Patience
@@ -41,7 +41,7 @@ async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_pat
     members = MemberSearch(7, "4f2a", found={7: {"listing"}, 8: {"cgroup", "number"}})
     members.hidden, members.covered = [8], [7]
     mounts = [Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)]
-    found = Found(members, Ancestry(7, parents={7: 1, 8: 7}), ToldProcesses(), mounts)
+    found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), ToldProcesses(), mounts)
     capture = capture_for(tmp_path)
     found.account(capture)
     told = gaps(capture)
