@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
-from collector.files.overlay import Layers, mount_points, parse_mountinfo
+from collector.files.overlay import OverlayDirectories, mount_points, parse_mountinfo
 from collector.files.safe_open import opened
 from collector.node.host import Host
 from collector.node.procfs import Process
@@ -86,7 +86,7 @@ def _clone(place: int, path: bytes, flags: int = 0) -> int:
     return view
 
 
-def mounted_layers(path: Path, host: Host) -> Layers | None:
+def mounted_layers(path: Path, host: Host) -> OverlayDirectories | None:
     """Return the layers of the overlay that the runtime's machine has mounted on `path`.
 
     The container's own table says the same in its own words, and those are not to be believed.
@@ -146,7 +146,7 @@ def _clone_mount(space: int, place: int) -> int:
     return _clone(place, b"", _AT_EMPTY_PATH)
 
 
-def mount_layers(layers: Layers, host: Host | None = None) -> int:
+def mount_layers(layers: OverlayDirectories, host: Host | None = None) -> int:
     """Merge overlay layers of the runtime's machine read-only, and open the result.
 
     Raises `OSError`.
@@ -159,13 +159,13 @@ def mount_layers(layers: Layers, host: Host | None = None) -> int:
         return in_thread(lambda: _mount_there(layers, space))
 
 
-def _mount_there(layers: Layers, space: int) -> int:
+def _mount_there(layers: OverlayDirectories, space: int) -> int:
     call("unshare", _CLONE_FS)
     call("setns", space, _CLONE_NEWNS)
     return _mount_layers(layers)
 
 
-def _mount_layers(layers: Layers) -> int:
+def _mount_layers(layers: OverlayDirectories) -> int:
     """Mount on /proc: it is everywhere, and the layers are named by its numbers before.
 
     By descriptors there may be hundreds of layers: one page has to hold all the names. The kernel

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from anyio import CancelScope, to_thread
 
-from collector.documents import Names, readable
+from collector.documents import BoundedNames, readable
 from collector.files import pax
 from collector.files.lower_layers import join
 from collector.files.safe_open import PLACE, open_data, open_folder, opened
@@ -57,9 +57,9 @@ class HeldUpper:
     """Paths, relative to the top, and descriptors."""
     complete: bool
     """Whether these are all that there were."""
-    unread: Names = field(default_factory=Names)
+    unread: BoundedNames = field(default_factory=BoundedNames)
     """Files of which the archive has zeros, at least at the end: they could not be read."""
-    sockets: Names = field(default_factory=Names)
+    sockets: BoundedNames = field(default_factory=BoundedNames)
     """Sockets, which the archive cannot have."""
 
     def socket_members(self) -> Iterator[Member]:

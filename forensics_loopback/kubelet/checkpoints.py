@@ -27,7 +27,7 @@ from forensics_loopback.cluster import LoopbackCluster
 from forensics_loopback.kinds.objects import Obj
 from forensics_loopback.kinds.status import ApiError
 from forensics_loopback.kubelet.logs import application
-from forensics_loopback.server.access import Attributes
+from forensics_loopback.server.access import AccessAttributes
 from forensics_loopback.server.podlogs import SCHEME
 
 Checkpointer = Callable[[Obj, str], Awaitable[str]]
@@ -72,7 +72,7 @@ class _Api:
         user = server.tokens.get(token)
         if user is None:
             return web.Response(status=401, text="Unauthorized")
-        wanted = Attributes("create", "nodes", subresource="checkpoint", name=self.node)
+        wanted = AccessAttributes("create", "nodes", subresource="checkpoint", name=self.node)
         if server.policy(user, wanted):
             return None
         return web.Response(

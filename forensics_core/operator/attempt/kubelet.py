@@ -27,7 +27,7 @@ from anyio import to_thread
 from forensics_core._internal.text import printable
 from forensics_core.api.order import ARCHIVE, KubeletCheckpoint
 from forensics_core.errors import ClusterError, Forbidden, NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import STATUS_LISTS
 from forensics_core.operator.settings import KubeletSettings
@@ -50,7 +50,7 @@ _UNIMPLEMENTED = re.compile(r"unimplemented|not implemented|not enabled|not supp
 class KubeletClient:
     """Asks kubelets, each request as the ServiceAccount that the settings name."""
 
-    cluster: Cluster
+    cluster: ClusterConnection
     settings: KubeletSettings
 
     async def take(
@@ -134,7 +134,7 @@ def judge(name: str, status: int, body: str) -> KubeletCheckpoint:
     return _refused([name], reason, f"The kubelet says ({status}): {told}")[0]
 
 
-async def served(cluster: Cluster) -> str:
+async def served(cluster: ClusterConnection) -> str:
     """Return the group and version of Kubernetes' own PodCheckpoint, or nothing."""
     for group in _NATIVE:
         try:

@@ -13,7 +13,7 @@ from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.changes import MAX_CHANGES, change_batches
-from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_decimal
 from forensics_core.tarindex.row import Row
 
 TIMES = (
@@ -100,13 +100,13 @@ def _times(row: Row) -> Iterator[tuple[str, int]]:
             yield letter, time
 
 
-def entries(file: FileTimes, container: str) -> Iterator[Entry]:
+def entries(file: FileTimes, container: str) -> Iterator[TimelineEntry]:
     """Yield one entry for each moment at which the file has a time; equal times share one."""
     message = _message(file)
     for moment in set(file.times.values()):
         marks, what = _described("".join(k for k, time in file.times.items() if time == moment))
-        yield Entry(
-            moment, Source.FILE, container, message, what, file.path, marks, file.row.sha256
+        yield TimelineEntry(
+            moment, EntrySource.FILE, container, message, what, file.path, marks, file.row.sha256
         )
 
 

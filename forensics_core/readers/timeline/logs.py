@@ -13,7 +13,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.artifacts import gunzipped, lines, read_artifact
-from forensics_core.readers.timeline.entry import Entry, Source, from_stamp
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_stamp
 
 WHAT = "Logged Time"
 
@@ -31,7 +31,7 @@ def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
 
 async def log_entries(
     bundle: BundleReader, artifact: Artifact
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[TimelineEntry], None]:
     """Yield entries, one for each line that has a time, with the line as it is.
 
     A line without one belongs to the line before it, and gets its time.
@@ -47,7 +47,11 @@ async def log_entries(
                     time = _time(line) or time
                     if time is not None:
                         text = line.decode(errors="surrogateescape")
-                        found.append(Entry(time, Source.LOG, container, text, WHAT, artifact.name))
+                        found.append(
+                            TimelineEntry(
+                                time, EntrySource.LOG, container, text, WHAT, artifact.name
+                            )
+                        )
                 yield found
 
 

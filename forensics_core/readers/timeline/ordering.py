@@ -16,7 +16,7 @@ from typing import IO
 
 from anyio import to_thread
 
-from forensics_core.readers.timeline.entry import Entry, Source
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry
 
 PART = 50_000
 """Entries that are held in memory at once."""
@@ -24,12 +24,12 @@ _BATCH = 1_000
 
 
 async def in_order(
-    batches: AsyncIterable[list[Entry]], part: int = PART
-) -> AsyncIterator[list[Entry]]:
+    batches: AsyncIterable[list[TimelineEntry]], part: int = PART
+) -> AsyncIterator[list[TimelineEntry]]:
     """Yield the entries by time; those of one time by source, container and message."""
     with ExitStack() as stack:
-        parts: list[Iterator[Entry]] = []
-        held: list[Entry] = []
+        parts: list[Iterator[TimelineEntry]] = []
+        held: list[TimelineEntry] = []
         async for batch in batches:
             held += batch
             if len(held) >= part:
@@ -40,11 +40,11 @@ async def in_order(
             yield batch
 
 
-def _take(merged: Iterator[Entry]) -> list[Entry]:
+def _take(merged: Iterator[TimelineEntry]) -> list[TimelineEntry]:
     return list(islice(merged, _BATCH))
 
 
-def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
+def _spill(entries: list[TimelineEntry], stack: ExitStack) -> Iterator[TimelineEntry]:
     """Sort the entries into a file; return how to read them back."""
     # Closed with the stack: what is in it is read until then.
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -57,9 +57,9 @@ def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
     return _read(file, len(entries))
 
 
-def _read(file: IO[bytes], count: int) -> Iterator[Entry]:
+def _read(file: IO[bytes], count: int) -> Iterator[TimelineEntry]:
     while count:
         batch = marshal.load(file)  # noqa: S302 - a file without a name, written above
         count -= len(batch)
         for time, source, *rest in batch:
-            yield Entry(time, Source(source), *rest)
+            yield TimelineEntry(time, EntrySource(source), *rest)

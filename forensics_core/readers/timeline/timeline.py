@@ -21,13 +21,13 @@ from forensics_core.readers.timeline.documents import (
     event_entries,
     process_entries,
 )
-from forensics_core.readers.timeline.entry import SECOND, Entry
+from forensics_core.readers.timeline.entry import SECOND, TimelineEntry
 from forensics_core.readers.timeline.files import FileTimes
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.recording import recorded_entries
 
-_Entries = AsyncGenerator[list[Entry], None]
+_Entries = AsyncGenerator[list[TimelineEntry], None]
 
 WINDOW = 300 * SECOND
 """How far from a time of the file that `around` names an entry may lie."""
@@ -52,7 +52,7 @@ class Filter:
 
 async def timeline(
     bundle: BundleReader, wanted: Filter | None = None, notes: Notes | None = None
-) -> AsyncIterator[list[Entry]]:
+) -> AsyncIterator[list[TimelineEntry]]:
     """Yield the entries by time, in batches.
 
     A source that is missing or not genuine is noted, and left out.
@@ -68,7 +68,7 @@ async def timeline(
 
 async def bodyfile(
     bundle: BundleReader, wanted: Filter, notes: Notes
-) -> AsyncGenerator[tuple[str, FileTimes | Entry], None]:
+) -> AsyncGenerator[tuple[str, FileTimes | TimelineEntry], None]:
     """Yield files with all their times, and entries of what is no file, each with its container.
 
     They are in no order: who reads a bodyfile sorts it.
@@ -133,8 +133,8 @@ async def _files(bundle: BundleReader, name: str, wanted: Filter) -> _Entries:
 
 
 async def _within(
-    batches: AsyncIterator[list[Entry]], wanted: Filter, moments: list[int] | None
-) -> AsyncIterator[list[Entry]]:
+    batches: AsyncIterator[list[TimelineEntry]], wanted: Filter, moments: list[int] | None
+) -> AsyncIterator[list[TimelineEntry]]:
     async for batch in batches:
         yield [entry for entry in batch if _is_wanted(entry.time, wanted, moments)]
 

@@ -18,7 +18,7 @@ from collector.files.overlay import parse_mountinfo
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
@@ -38,7 +38,7 @@ class Place:
     """A runtime with an image, and a directory of the node that the container has as /data."""
 
     scheme: str
-    engine: Engine | Containerd
+    engine: DockerEngine | Containerd
     image: str
     volume: Path
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from forensics_core.operator.settings import (
+    CollectorCredentials,
     CollectorSettings,
-    Credentials,
     DestinationRule,
     KubeletSettings,
     Settings,
@@ -48,7 +48,15 @@ NOT_REASONS = {
 
 
 @pytest.mark.parametrize(
-    "model", [Settings, DestinationRule, Credentials, CollectorSettings, KubeletSettings, Timings]
+    "model",
+    [
+        Settings,
+        DestinationRule,
+        CollectorCredentials,
+        CollectorSettings,
+        KubeletSettings,
+        Timings,
+    ],
 )
 def test_every_setting_is_told(model: type[Settings]) -> None:
     for name, field in model.model_fields.items():

@@ -19,10 +19,10 @@ import zstandard
 from collector.artifacts.checkpoint import WHAT
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
-from forensics_core.api.order import ArtifactKind, KubeletCheckpoint, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, KubeletCheckpoint, WorkOrder
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.storage.local import LocalStorage
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a kubelet's folder is root's")
@@ -72,7 +72,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def collect(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> Callable[..., Any]:
     async def run(told: KubeletCheckpoint, **options: Any) -> None:
         async with docker.container(image) as container:
@@ -80,7 +80,7 @@ async def collect(
                 destination=f"file://{bundle.folder.parent}",
                 bundle=bundle.folder.name,
                 uid=uuid4(),
-                targets=(Target(name="app", container_id=f"docker://{container}"),),
+                targets=(ContainerTarget(name="app", container_id=f"docker://{container}"),),
                 artifacts=(ArtifactKind.MEMORY,),
                 kubelet_checkpoints=(told,),
                 **options,
