@@ -105,4 +105,4 @@ def _document(documents: Mapping[str, bytes], name: str) -> Any:
     try:
         return strict_json.loads_document(documents[name])
     except ValueError as error:
-        raise VerificationError(f"{name} is no JSON: {error}") from error
+        raise VerificationError(f"{name} is not JSON: {error}") from error
