@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from collector.artifacts import filesystem
+from collector.artifacts import deleted, filesystem
+from collector.artifacts.kept import record_unstored
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
@@ -31,8 +32,6 @@ from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
-from collector.gaps import deleted
-from collector.gaps.kept import record_unstored
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.node.procfs import companions

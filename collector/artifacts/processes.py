@@ -25,11 +25,10 @@ from typing import Any
 
 from anyio import to_thread
 
-from collector.artifacts import execs, procarchive
+from collector.artifacts import deleted, execs, procarchive
 from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
-from collector.gaps import deleted
 from collector.node.abandonable import HangTimeouts, run_abandonable
 from collector.node.process_row import ProcessRow, RowBudget, describe
 from collector.node.procfs import Process, companions

@@ -22,9 +22,9 @@ from collector.documents import BoundedNames, readable
 from collector.files import pax, sparse
 from collector.files.mounted import entries
 from collector.files.safe_open import (
-    FOLDER,
     mount_number,
     open_data,
+    open_folder,
     open_member,
     open_strictly,
     opened,
@@ -273,7 +273,7 @@ def _uncovered(path: bytes, place: int) -> bytes:
     """
     found = os.fstat(place)
     if stat.S_ISDIR(found.st_mode):
-        with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+        with opened(open_folder(place)) as folder:
             used = bool(entries(folder, 1))
     else:
         used = found.st_size > 0 or not stat.S_ISREG(found.st_mode)

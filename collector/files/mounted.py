@@ -16,7 +16,7 @@ from itertools import islice
 from collector.files.covered import open_covered
 from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
-from collector.files.safe_open import FOLDER, mount_number, open_in_root, opened
+from collector.files.safe_open import mount_number, open_folder, open_in_root, opened
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
@@ -193,7 +193,7 @@ def measure(seen: SeenMount) -> None:
     try:
         with open_mount(seen) as place:
             if seen.mount.kind == QUEUES:
-                with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+                with opened(open_folder(place)) as folder:
                     seen.names = len(entries(folder, MAX_QUEUES))
                 return
             status = os.fstat(place)

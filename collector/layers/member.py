@@ -57,7 +57,7 @@ class LayerOpener:
         except OSError:
             # Unpacked through a link, which leads to where it did then only within the layer.
             place = open_in_root(self.folder, parent, FOLDER)
-            self.detour = _path(place).removeprefix(_path(self.folder))
+            self.detour = _path(place).removeprefix(_path(self.folder).rstrip(b"/"))
             return place
 
     def close(self) -> None:

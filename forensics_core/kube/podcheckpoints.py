@@ -164,6 +164,10 @@ class PodCheckpoints:
         """Ask the capture to stop and keep what there is. Once asked, it stays asked."""
         return await self.patch(name, {"spec": {"cancel": True}})
 
+    async def release(self, name: str) -> PodCheckpoint:
+        """Ask for the pod's isolation to be lifted. Once asked, it stays asked."""
+        return await self.patch(name, {"spec": {"release": True}})
+
     async def patch(self, name: str, patch: Mapping[str, Any]) -> PodCheckpoint:
         """Change metadata or spec by a JSON merge patch; `status` in it is ignored."""
         return PodCheckpoint.parse(await self._objects.patch(name, self.namespace, dict(patch)))

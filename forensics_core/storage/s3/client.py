@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import aioboto3
 from aiobotocore.config import AioConfig
 from anyio import to_thread
 from botocore.exceptions import BotoCoreError
@@ -100,7 +99,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         profile = await to_thread.run_sync(session.get_scoped_config)
         config = _config(access, profile)
         await to_thread.run_sync(_require_authorities, access, profile)
-        opening = aioboto3.Session(botocore_session=session).client(
+        opening = session.create_client(
             "s3", endpoint_url=access.endpoint_url, config=config, verify=trust(access)
         )
         client = await opening.__aenter__()

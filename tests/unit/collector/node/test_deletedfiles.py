@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.gaps import deleted
-from collector.gaps.deleted import account
+from collector.artifacts import deleted
+from collector.artifacts.deleted import account
 from collector.node import programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.programs import Programs

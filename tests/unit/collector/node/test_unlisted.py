@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.artifacts import kept as beyond
 from collector.files.mounted import survey
-from collector.gaps import kept as beyond
 from collector.node import threads, unlisted
 from collector.node.process_row import describe
 from collector.node.procfs import Process, companions

@@ -1,4 +1,4 @@
-"""What a container keeps without any file that could be looked at: a gap for each.
+"""What a container keeps without any file that could be looked at: stored, or a gap for each.
 
 Shared memory and message queues, file systems and namespaces that only an open descriptor keeps
 alive, files on their way through a socket.
@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from anyio import to_thread
 
+from collector.artifacts import unread
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.statx import statx
-from collector.gaps import unread
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments

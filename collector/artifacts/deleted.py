@@ -15,11 +15,11 @@ from contextlib import suppress
 
 from anyio import to_thread
 
+from collector.artifacts import kept as beyond
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.deletedarchive import DeletedArchive, DeletedFileLoss, DeletedFilesPlan
 from collector.files.indexing import indexed
-from collector.gaps import kept as beyond
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.procfs import companions

@@ -18,11 +18,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from collector.artifacts import deleted
 from collector.container import ContainerCapture
 from collector.files import sparse
 from collector.files.deletedarchive import DeletedArchive
 from collector.files.statx import statx
-from collector.gaps import deleted
 from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from forensics_core.api.order import ArtifactKind
