@@ -24,7 +24,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -186,7 +186,7 @@ class Observed:
     failure: Failure | None = None
 
     pod: PodSeen | None = None
-    surroundings: Surroundings | None = None
+    surroundings: NamespaceSurroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
     order: Ordered | OrderLost | None = None
     manifest: ManifestSeen | None = None
