@@ -67,14 +67,14 @@ class Observer:
         checkpoint = cache.checkpoint(key)
         if checkpoint is None:
             return None
-        worker = cache.worker(checkpoint)
+        collector_pod = cache.collector_pod(checkpoint)
         return self._counted(
             Observed(
                 checkpoint=checkpoint,
                 now=datetime.now(UTC),
                 job=cache.job(checkpoint),
-                worker=worker,
-                progress=self._shared.followers.latest(worker) if worker else None,
+                collector_pod=collector_pod,
+                progress=self._shared.followers.latest(collector_pod) if collector_pod else None,
                 context_stored=checkpoint.status.location in self._shared.stored,
                 thawed=self._is_thawed(checkpoint),
             )
