@@ -1,4 +1,4 @@
-"""What pods and Jobs say: which containers there are, whether a collector has started, how it ended.
+"""What pods and Jobs say: which containers there are, whether a collector started, how it ended.
 
 Pure: data in, data out. All of it is what others wrote, so nothing here relies on its form.
 """
