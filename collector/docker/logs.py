@@ -146,7 +146,7 @@ def nanoseconds(text: str) -> int:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{text}' is no time")
+        raise ValueError(f"'{text}' is not a valid time")
     seconds, fraction, zone = match.groups(default="")
     whole = int(datetime.fromisoformat(seconds + zone).timestamp())
     return whole * 10**9 + int(fraction.ljust(9, "0")[:9])

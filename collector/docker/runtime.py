@@ -299,7 +299,7 @@ class DockerRuntime:
             if not isinstance(error, (*_NONSENSE, *nonsense)):
                 raise
             raise RuntimeUnavailable(
-                f"What answers at {self.host} is no Docker Engine",
+                f"What answers at {self.host} is not a Docker Engine",
                 hint="See whether DOCKER_HOST is right",
             ) from error
 

@@ -124,7 +124,7 @@ class MountArchive:
             loss = self.losses[top.path] = MountLoss()
             kind = stat.S_IFMT(os.fstat(top.place).st_mode)
             if top.single and kind != stat.S_IFREG:
-                loss.add(top.path, 0, "it is no regular file")
+                loss.add(top.path, 0, "it is not a regular file")
             else:
                 yield from self._member(top.path, top.place, loss)
             if not top.single and kind == stat.S_IFDIR:

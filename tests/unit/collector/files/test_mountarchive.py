@@ -86,7 +86,7 @@ def test_a_single_file_has_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     archive = MountArchive()
     assert members(archived(tmp_path, archive, single=True)) == {}
-    assert archive.losses[b"/t"].why == "it is no regular file"
+    assert archive.losses[b"/t"].why == "it is not a regular file"
     assert set(members(archived(tmp_path / "file", single=True))) == {b"/t"}
 
 
