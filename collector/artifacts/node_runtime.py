@@ -2,8 +2,8 @@
 
 Shape: `{"method": "logs", "events": [...], "nodeLog": [...], "kernelLog": {...}}`. Events are those
 that the runtime remembers of the last minutes; lines of the node's logs are those that name the pod
-or a container of it; the kernel's log is whole, or what those logs have of it. What cannot be had is
-null, and a gap.
+or a container of it; the kernel's log is whole, or what those logs have of it. What cannot be had
+is null, and a gap.
 """
 
 from __future__ import annotations
