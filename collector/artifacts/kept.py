@@ -17,6 +17,7 @@ from collector.documents import readable
 from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.kernel_look import InKernel, look
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
 from collector.node.threads import SeparateThreads
 from collector.node.unlisted import KeptReference, Unlisted
@@ -71,11 +72,13 @@ async def account(
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    if search.streams:
+    kernel = await _look_into_kernel(capture, search, everyone, found)
+    if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "
-            f"{search.streams} in all. What nobody has read from them yet is in no artifact"
+            f"{streams} in all. What nobody has read from them yet is in no artifact"
         )
+        message += f". The kernel's memory is not to be read: {kernel.why}" if kernel.why else ""
         capture.record_gap(
             "unread in sockets and terminals", "NotVisible", message, requested=False
         )
@@ -86,6 +89,28 @@ async def account(
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
     await _record_memory(capture, everyone, found)
+
+
+async def _look_into_kernel(
+    capture: ContainerCapture,
+    search: Unlisted,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+) -> InKernel:
+    """Add what is to be had in the kernel's memory only, and record which keys are not."""
+    terminals = search.terminals
+    if found is None:
+        return InKernel(unseen=len(terminals))
+    try:
+        kernel = await run_abandonable(TIMEOUT, "terminals and keys", look, terminals, numbers)
+    except Unavailable as hung:
+        kernel = InKernel(unseen=len(terminals), why=str(hung))
+    await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
+    await to_thread.run_sync(unread.add_keys, found, kernel.keys.values())
+    if missing := kernel.hidden + kernel.more:
+        message = f"The payloads of {missing} keys in keyrings are not in sight. {kernel.why}"
+        capture.record_gap("payloads of keys", "NotVisible", message.rstrip(), requested=False)
+    return kernel
 
 
 def record_unstored(capture: ContainerCapture) -> None:
