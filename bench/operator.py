@@ -24,9 +24,8 @@ import click
 import yaml
 from anyio import to_thread
 
-from bench.goals import Goal
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, fill, goal, table
 from bench.processes import cpu_seconds
 from bench.sink import ROOT, RemoteSink, remote_sink
 from forensics_core.bundle.seal import generate_key

@@ -22,8 +22,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from bench.goals import Goal
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, fill, goal, table
 from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container

@@ -24,8 +24,7 @@ import anyio
 import click
 import yaml
 
-from bench.goals import Goal
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, fill, goal, table
 from bench.sink import ROOT
 from forensics_core.api.crd import crd
 from forensics_core.errors import ForensicsError

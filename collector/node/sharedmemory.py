@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +27,6 @@ from typing import Any, NamedTuple
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.messages import QueuedMessage, messages_of
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000
@@ -189,3 +189,38 @@ def _posix_queues() -> Iterator[Queue]:
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
             yield Queue(entry.name, True, size)
+
+
+MAX_MESSAGES = 256
+"""Messages of one queue that are copied."""
+MAX_MESSAGE = 64 * 1024
+"""Bytes of one; most kernels take 8192 at the most."""
+MAX_QUEUE = 1024 * 1024
+"""Bytes of one queue."""
+_IPC_NOWAIT, _MSG_NOERROR, _MSG_COPY = 0o4000, 0o10000, 0o40000
+_WORD = ctypes.sizeof(ctypes.c_long)
+
+
+class QueuedMessage(NamedTuple):
+    """One message."""
+
+    kind: int
+    """What its sender says that it is; receivers choose by it."""
+    data: bytes
+
+
+def messages_of(queue: int, count: int) -> Iterator[QueuedMessage]:
+    """Yield the first of the messages in a queue of `count`, as far as they can be copied."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.msgrcv.restype = ctypes.c_ssize_t
+    size, flags = ctypes.c_size_t(MAX_MESSAGE), _IPC_NOWAIT | _MSG_NOERROR | _MSG_COPY
+    buffer, room = ctypes.create_string_buffer(_WORD + MAX_MESSAGE), MAX_QUEUE
+    for number in range(min(count, MAX_MESSAGES)):
+        got = libc.msgrcv(queue, buffer, size, ctypes.c_long(number), flags)
+        if got < 0:
+            continue  # it is too long, or gone
+        if got > room:
+            return
+        room -= got
+        kind = int.from_bytes(buffer.raw[:_WORD], sys.byteorder, signed=True)
+        yield QueuedMessage(kind, buffer.raw[_WORD : _WORD + got])

@@ -10,8 +10,8 @@ import pytest
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.changes import find_changes
 from forensics_core.readers.findings import changes, find
+from forensics_core.readers.findings.changes import look_at_layer
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.look import MOST, Findings
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
