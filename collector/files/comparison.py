@@ -8,7 +8,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from collector.documents import readable
-from collector.files.entries import Attributes, Row, attributes, same_status, spell_attributes
+from collector.files.entries import (
+    MAX_XATTRS,
+    Attributes,
+    Row,
+    attributes,
+    same_status,
+    spell_attributes,
+)
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
 from collector.files.lower_layers import Node, open_node
@@ -27,6 +34,7 @@ class Comparison:
     marks: bytes
     """How overlayfs's own attributes begin."""
     hashing: Hashing
+    max_xattrs: int = MAX_XATTRS
 
     def compare(self, row: Row, place: int, was: Node | None, below: Node | None) -> Work:
         """Add hash, target and attributes of the file at `place`, and how they differ from `was`.
@@ -80,7 +88,7 @@ class Comparison:
         if was:
             with opened(open_node(was)) as lower:
                 before, old = attributes(lower, self.marks), read_flags(lower, self.marks)
-        row |= spell_attributes(now, before) | flags.row()
+        row |= spell_attributes(now, before, self.max_xattrs) | flags.row()
         _note_capabilities(row, now, before)
         if was and now != before:
             row["notes"].append("xattrsChanged")

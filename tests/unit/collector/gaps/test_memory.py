@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.unit.collector.artifacts.test_mounts import LocalRuntime, scene_of
 
 from collector.container import ContainerCapture
 from collector.gaps.memory import _LOSSES, Losses
 from collector.runtimes.runtime import Runtime
+from tests.unit.collector.artifacts.test_mounts import LocalRuntime, scene_of
 
 
 class PodRuntime(LocalRuntime):
