@@ -3,7 +3,7 @@
 ::
 
     archive = MountArchive()
-    for block in archive.blocks([Top(b"/dev/shm", descriptor)]): ...
+    for block in archive.blocks([OpenMount(b"/dev/shm", descriptor)]): ...
 
 It blocks, and is meant for a thread. Each mount is read through a descriptor of its own; what is
 mounted within it is left out here, being a mount itself, and can therefore not make us wait. What
@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from collector.documents import Names, readable
+from collector.documents import BoundedNames, readable
 from collector.files import pax, sparse
 from collector.files.mounted import entries
 from collector.files.safe_open import (
@@ -44,7 +44,7 @@ BATCH = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class OpenMount:
     """A mount, open."""
 
     path: bytes
@@ -59,10 +59,10 @@ class Top:
 
 
 @dataclass(slots=True)
-class Loss:
+class MountLoss:
     """What of one mount is not in the archive."""
 
-    missing: Names = field(default_factory=Names)
+    missing: BoundedNames = field(default_factory=BoundedNames)
     size: int = 0
     """Bytes of the files that are missing."""
     why: str = ""
@@ -87,11 +87,11 @@ class MountArchive:
     """What both were at the beginning, for messages."""
     max_path: int = MAX_PATH
     batch: int = BATCH
-    losses: dict[bytes, Loss] = field(default_factory=dict)
+    losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
     """Mounts that have been read to their end."""
-    changed: Names = field(default_factory=Names)
+    changed: BoundedNames = field(default_factory=BoundedNames)
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""
@@ -100,7 +100,7 @@ class MountArchive:
     _owed: int = 0
     """Bytes that the member which is being read still lacks."""
 
-    def blocks(self, tops: Iterable[Top], end: bytes = pax.END) -> Iterator[bytes]:
+    def blocks(self, tops: Iterable[OpenMount], end: bytes = pax.END) -> Iterator[bytes]:
         """Yield the archive in blocks; `end` is what ends it."""
         for part in self._parts(tops):
             self._waiting += part
@@ -112,17 +112,17 @@ class MountArchive:
 
     def abandon(self, path: bytes, why: str) -> Iterator[bytes]:
         """Yield what brings the member under way to its end, once a mount does not answer."""
-        loss = self.losses.setdefault(path, Loss())
+        loss = self.losses.setdefault(path, MountLoss())
         loss.add(path, 0, why)
         loss.hung = True
         yield bytes(self._waiting)
         for done in range(0, self._owed, BATCH):
             yield bytes(min(BATCH, self._owed - done))
 
-    def _parts(self, tops: Iterable[Top]) -> Iterator[bytes]:
+    def _parts(self, tops: Iterable[OpenMount]) -> Iterator[bytes]:
         for top in tops:
             self._links = {}
-            loss = self.losses[top.path] = Loss()
+            loss = self.losses[top.path] = MountLoss()
             kind = stat.S_IFMT(os.fstat(top.place).st_mode)
             if top.single and kind != stat.S_IFREG:
                 loss.add(top.path, 0, "it is no regular file")
@@ -132,7 +132,7 @@ class MountArchive:
                 yield from self._tree(top, loss)
             self.done.add(top.path)
 
-    def _tree(self, top: Top, loss: Loss) -> Iterator[bytes]:
+    def _tree(self, top: OpenMount, loss: MountLoss) -> Iterator[bytes]:
         number = mount_number(top.place)
         waiting = [(b"", top.path)]
         while waiting:
@@ -157,7 +157,9 @@ class MountArchive:
                         waiting.append((inner + b"/" + name if inner else name, shown))
                     yield from self._member(shown, place, loss)
 
-    def _folder(self, path: bytes, folder: int, loss: Loss) -> Iterator[tuple[bytes, bytes, int]]:
+    def _folder(
+        self, path: bytes, folder: int, loss: MountLoss
+    ) -> Iterator[tuple[bytes, bytes, int]]:
         """Yield what is in a directory: each with its path, its name, and open."""
         names = entries(folder, self.members + 1)
         if len(names) > self.members:
@@ -172,7 +174,7 @@ class MountArchive:
             with opened(place):
                 yield full, name, place
 
-    def _member(self, path: bytes, place: int, loss: Loss) -> Iterator[bytes]:
+    def _member(self, path: bytes, place: int, loss: MountLoss) -> Iterator[bytes]:
         """Yield one member, if there is room for it."""
         found = os.fstat(place)
         if stat.S_ISSOCK(found.st_mode):
@@ -190,7 +192,7 @@ class MountArchive:
             yield from self._file(path, found, place, loss)
 
     def _headers(
-        self, path: bytes, found: os.stat_result, place: int, loss: Loss, target: bytes = b""
+        self, path: bytes, found: os.stat_result, place: int, loss: MountLoss, target: bytes = b""
     ) -> bytes:
         self.members -= 1
         try:
@@ -199,7 +201,9 @@ class MountArchive:
             loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
             return pax.headers(b"." + path, found, place, target, bare=True)
 
-    def _file(self, path: bytes, found: os.stat_result, place: int, loss: Loss) -> Iterator[bytes]:
+    def _file(
+        self, path: bytes, found: os.stat_result, place: int, loss: MountLoss
+    ) -> Iterator[bytes]:
         try:
             file = open_data(place)
         except OSError as error:
@@ -234,7 +238,7 @@ class MountArchive:
         path: bytes,
         found: os.stat_result,
         place: int,
-        loss: Loss,
+        loss: MountLoss,
         pieces: list[sparse.Piece],
     ) -> bytes:
         self.members -= 1
@@ -255,7 +259,7 @@ class MountArchive:
         yield padding
 
 
-def _lose(loss: Loss, path: bytes, error: OSError) -> None:
+def _lose(loss: MountLoss, path: bytes, error: OSError) -> None:
     """Note what cannot be opened, but not what is gone by now."""
     if error.errno == errno.EXDEV:
         loss.add(path, 0, "another mount covers it")

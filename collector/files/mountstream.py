@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from collector.documents import Names
+from collector.documents import BoundedNames
 from collector.files import pax
 from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, Loss, MountArchive, Top
 from collector.node.abandonable import run_abandonable
@@ -29,7 +29,7 @@ VOLUME_BYTES = 16 * 1024**3
 """Bytes of data of all volumes of a container."""
 VOLUME_ENTRIES = 500_000
 """Members of them."""
-PATIENCE = 30.0
+STEP_TIMEOUT = 30.0
 """Seconds that a mount may take for the next quarter of a megabyte."""
 
 
@@ -53,13 +53,13 @@ class MountStream:
 
     memory: Budget = field(default_factory=lambda: Budget(MAX_BYTES, MAX_ENTRIES))
     volumes: Budget = field(default_factory=lambda: Budget(VOLUME_BYTES, VOLUME_ENTRIES))
-    seconds: float = PATIENCE
+    seconds: float = STEP_TIMEOUT
     notes: SourceNotes = field(default_factory=SourceNotes)
     losses: dict[bytes, Loss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
     """Mounts that have been read to their end, or are given up."""
-    changed: Names = field(default_factory=Names)
+    changed: BoundedNames = field(default_factory=BoundedNames)
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""

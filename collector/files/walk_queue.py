@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from collector.documents import readable
-from collector.files.entries import Row
+from collector.files.entries import EntryRow
 from collector.files.lower_layers import Folder, Node, Piece, join
 
 MAX_PATH = 16 * 1024
@@ -40,7 +40,7 @@ class PendingDirectory:
         """Return where a member was, if it was not at its path."""
         return None if self.origin is None else join(self.origin, name)
 
-    def home_of(self, name: bytes) -> bytes:
+    def path_in_image(self, name: bytes) -> bytes:
         """Return where a member of that name lies in the image."""
         return join(self.path if self.origin is None else self.origin, name)
 
@@ -116,7 +116,7 @@ class UpperEntry:
         )
 
 
-def note_origin(row: Row, origin: bytes | None) -> Row:
+def note_origin(row: EntryRow, origin: bytes | None) -> EntryRow:
     """Say in a row that its path was another one in the image."""
     if origin is not None:
         row["notes"].append("moved")
