@@ -126,6 +126,10 @@ class Attempt:
             volumes=self.order.volumes,
             digest_key=self.digest_key,
             freeze=self.order.freeze,
+            kubelet_checkpoint=next(
+                (told for told in self.order.kubelet_checkpoints if told.container == target.name),
+                None,
+            ),
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(self._files(kind) for kind in self.order.artifacts)

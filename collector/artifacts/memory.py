@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.artifacts import checkpoint
 from collector.artifacts.processes import members
 from collector.container import ContainerCapture
 from collector.documents import portable
@@ -237,6 +238,8 @@ def _smallest_first(pids: Iterable[int]) -> list[int]:
 
 async def collect(capture: ContainerCapture, limits: CoreLimits | None = None) -> None:
     """Store a core of each process; one that ends before its turn has no memory any more."""
+    # First: it is of the earlier moment.
+    await checkpoint.collect(capture)
     pids = await members(capture, ArtifactKind.MEMORY)
     if not pids:
         return

@@ -195,6 +195,22 @@ class CollectorSettings(Model):
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
 
 
+class KubeletSettings(Model):
+    """Asking kubelets for checkpoints by CRIU. The rights: deploy/overlays/kubelet-checkpoint."""
+
+    service_account: DnsLabel = "forensics-kubelet-checkpoint"
+    """As whom: it may do nothing but that, as nodes get to see its tokens."""
+    namespace: DnsLabel = "forensics-operator"
+    """The ServiceAccount's."""
+    seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    """How long the kubelet may take for one pod, which waits in the meantime."""
+    ca_file: Path | None = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+    """Who signs the kubelets' certificates. Default: the cluster's authority."""
+    verify: bool = True
+    """Whether the certificate is checked. kubeadm's kubelets sign their own unless they have
+    `serverTLSBootstrap`: without the check, who stands in between gets a token for checkpoints."""
+
+
 class Settings(Model):
     """Everything that can be set."""
 
@@ -210,6 +226,8 @@ class Settings(Model):
     findings: bool = True
     """Tell in the status what rules find in the evidence's small documents. It takes reading them,
     which the operator otherwise does not."""
+    kubelet_checkpoint: KubeletSettings | None = None
+    """Have the kubelet write a checkpoint, too, where `memory` is asked for. Default: not."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
     """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is

@@ -12,6 +12,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[3]
 DEPLOY = REPOSITORY / "deploy"
+CHECKPOINTS = DEPLOY / "overlays" / "kubelet-checkpoint"
 STAMPING = DEPLOY / "overlays" / "stamping"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
