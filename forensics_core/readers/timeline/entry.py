@@ -25,6 +25,9 @@ class Source(StrEnum):
 
     FILE = "file"
     PROCESS = "process"
+    EXEC = "exec"
+    """A session that somebody began in the container from outside."""
+    CONNECTION = "connection"
     LOG = "log"
     EVENT = "event"
     """Of the cluster."""

@@ -57,8 +57,11 @@ def bodyfile_entry(entry: Entry) -> str:
     )
 
 
-def timesketch_line(entry: Entry) -> str:
-    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more."""
+def timesketch_line(entry: Entry, ahead: int = 0) -> str:
+    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more.
+
+    `ahead`: nanoseconds by which times that the node's clock gave were moved back.
+    """
     return json.dumps(
         {
             "message": _portable(entry.message),
@@ -68,6 +71,7 @@ def timesketch_line(entry: Entry) -> str:
             "data_type": f"kube_forensics:{entry.source}",
             "container": entry.container,
             **({"filename": _portable(entry.path)} if entry.path else {}),
+            **({"node_clock_ahead_seconds": ahead // SECOND} if ahead else {}),
             **({"sha256_hash": entry.sha256} if entry.sha256 else {}),
         }
     )

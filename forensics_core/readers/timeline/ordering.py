@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import ExitStack
 from itertools import islice
+from operator import itemgetter
 from typing import IO
 
 from anyio import to_thread
@@ -21,12 +22,13 @@ from forensics_core.readers.timeline.entry import Entry, Source
 PART = 50_000
 """Entries that are held in memory at once."""
 _BATCH = 1_000
+_TIME = itemgetter(0)
 
 
 async def in_order(
     batches: AsyncIterable[list[Entry]], part: int = PART
 ) -> AsyncIterator[list[Entry]]:
-    """Yield the entries by time; those of one time by source, container and message."""
+    """Yield the entries by time; those of one time as they came: a log's lines stay in order."""
     with ExitStack() as stack:
         parts: list[Iterator[Entry]] = []
         held: list[Entry] = []
@@ -35,7 +37,7 @@ async def in_order(
             if len(held) >= part:
                 parts.append(await to_thread.run_sync(_spill, held, stack))
                 held = []
-        merged = heapq.merge(*parts, sorted(held))
+        merged = heapq.merge(*parts, iter(sorted(held, key=_TIME)), key=_TIME)
         while batch := await to_thread.run_sync(_take, merged):
             yield batch
 
@@ -48,7 +50,7 @@ def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
     """Sort the entries into a file; return how to read them back."""
     # Closed with the stack: what is in it is read until then.
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-    entries.sort()
+    entries.sort(key=_TIME)
     for start in range(0, len(entries), _BATCH):
         # Only this process reads it back: the fastest there is for plain tuples will do.
         plain = [(entry[0], str(entry[1]), *entry[2:]) for entry in entries[start : start + _BATCH]]
