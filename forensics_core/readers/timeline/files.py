@@ -120,12 +120,13 @@ def _times(row: Row, ahead: int, *, as_in_image: bool) -> Iterator[tuple[str, in
 
 def entries(file: FileTimes, container: str) -> Iterator[Entry]:
     """Yield one entry for each moment at which the file has a time; equal times share one."""
-    message = _message(file)
-    for moment in set(file.times.values()):
-        marks, what = _described("".join(k for k, time in file.times.items() if time == moment))
-        yield Entry(
-            moment, Source.FILE, container, message, what, file.path, marks, file.row.sha256
-        )
+    message, path, sha256 = _message(file), file.path, file.row.sha256
+    alike = dict[int, str]()
+    for letter, time in file.times.items():
+        alike[time] = alike.get(time, "") + letter
+    for moment, letters in alike.items():
+        marks, what = _described(letters)
+        yield Entry(moment, Source.FILE, container, message, what, path, marks, sha256)
 
 
 @cache

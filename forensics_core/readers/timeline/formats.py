@@ -125,4 +125,6 @@ def _field(text: str) -> str:
 
 def _portable(text: str) -> str:
     r"""Return text as UTF-8 can hold it: a byte that is none is spelled `\xNN`."""
+    if text.isascii():
+        return text
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -23,6 +23,9 @@ PART = 50_000
 """Entries that are held in memory at once."""
 _BATCH = 1_000
 _TIME = itemgetter(0)
+_SIZE = 8
+"""Bytes that say how long what follows is."""
+_SOURCES = {str(source): source for source in Source}
 
 
 async def in_order(
@@ -54,14 +57,18 @@ def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
     for start in range(0, len(entries), _BATCH):
         # Only this process reads it back: the fastest there is for plain tuples will do.
         plain = [(entry[0], str(entry[1]), *entry[2:]) for entry in entries[start : start + _BATCH]]
-        marshal.dump(plain, file)
+        data = marshal.dumps(plain)
+        # Read back as a whole: `marshal.load` asks a file for a few bytes at a time.
+        file.write(len(data).to_bytes(_SIZE))
+        file.write(data)
     file.seek(0)
     return _read(file, len(entries))
 
 
 def _read(file: IO[bytes], count: int) -> Iterator[Entry]:
     while count:
-        batch = marshal.load(file)  # noqa: S302 - a file without a name, written above
+        size = int.from_bytes(file.read(_SIZE))
+        batch = marshal.loads(file.read(size))  # noqa: S302 - a file without a name, written above
         count -= len(batch)
         for time, source, *rest in batch:
-            yield Entry(time, Source(source), *rest)
+            yield Entry(time, _SOURCES[source], *rest)
