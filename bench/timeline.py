@@ -18,7 +18,7 @@ import anyio
 import click
 
 from bench.goals import Goal
-from bench.measure import Cost, measure
+from bench.measure import ScriptCost, measure
 from bench.page import GOAL_COLUMNS, fill, goal, measured, table
 from bench.report import bundle_of
 from bench.sink import ROOT
@@ -48,7 +48,7 @@ class Measured:
     """What was found out."""
 
     entries: int
-    costs: dict[str, Cost]
+    costs: dict[str, ScriptCost]
     """By format."""
 
 

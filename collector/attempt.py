@@ -22,7 +22,7 @@ from collector.pausing.pause import LIMIT, Pause, paused
 from collector.recording.recorder import recorded
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core._internal.tasks import task_group
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Clocks, Container, NotCaptured
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import (
@@ -108,7 +108,7 @@ class Attempt:
         if failure and not self.captures:
             raise failure
 
-    def _enter(self, target: Target, container: ContainerInfo) -> ContainerCapture:
+    def _enter(self, target: ContainerTarget, container: ContainerInfo) -> ContainerCapture:
         capture = ContainerCapture(
             target.name,
             container,
@@ -129,7 +129,7 @@ class Attempt:
         self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
         return capture
 
-    def _lose(self, target: Target, error: ForensicsError) -> None:
+    def _lose(self, target: ContainerTarget, error: ForensicsError) -> None:
         gap = NotCaptured(
             what="container", container=target.name, reason="Gone", message=str(error)
         )
@@ -222,7 +222,7 @@ class Attempt:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
-            capture.record_gap(kind, _reason(error), _told(error))
+            capture.record_gap(kind, _reason(error), _message_of(error))
         self.bundle.meter.artifacts_total -= _files(kind) - (capture.added - before)
 
     async def _in_time(self, capture: ContainerCapture, kind: ArtifactKind) -> bool:
@@ -275,7 +275,7 @@ def _reason(error: Exception) -> str:
             return "Unexpected"
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     expected = isinstance(error, ForensicsError | OSError)
     return str(error) if expected else f"{type(error).__name__}: {error}"
 

@@ -27,7 +27,7 @@ from forensics_core.storage.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CaptureResult:
     """A finished bundle."""
 
     location: str
@@ -56,7 +56,7 @@ async def capture(
     stop: Stop | None = None,
     at_once: int = 1,
     rate: int = 0,
-) -> Result:
+) -> CaptureResult:
     """Capture the order's containers into `destination`, the bundle's own folder.
 
     `order_document` is the order as it was read, where it was read; `stop` ends it early with what
@@ -88,7 +88,7 @@ async def capture(
         ),
         order.context,
     )
-    return Result(destination.url, finished.statement, finished.manifest_sha256)
+    return CaptureResult(destination.url, finished.statement, finished.manifest_sha256)
 
 
 def _require_possible(order: WorkOrder) -> None:

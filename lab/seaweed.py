@@ -42,7 +42,7 @@ ATTEMPTS = 3
 """How often a start is tried."""
 
 
-class Identity(StrEnum):
+class S3Identity(StrEnum):
     """Who speaks to the server."""
 
     ADMIN = "admin"
@@ -63,10 +63,10 @@ class Identity(StrEnum):
         return f"lab-{self.value}-secret"
 
 
-_ACTIONS: dict[Identity, list[str]] = {
-    Identity.ADMIN: ["Admin"],
-    Identity.COLLECTOR: [],
-    Identity.READER: ["Read", "List"],
+_ACTIONS: dict[S3Identity, list[str]] = {
+    S3Identity.ADMIN: ["Admin"],
+    S3Identity.COLLECTOR: [],
+    S3Identity.READER: ["Read", "List"],
 }
 
 
@@ -77,7 +77,7 @@ class S3Server:
     endpoint: str
     """`http://127.0.0.1:PORT`."""
 
-    def env(self, identity: Identity = Identity.ADMIN) -> dict[str, str]:
+    def env(self, identity: S3Identity = S3Identity.ADMIN) -> dict[str, str]:
         """Return the standard AWS variables that lead a client here."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -88,7 +88,9 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, identity: Identity = Identity.ADMIN) -> AbstractAsyncContextManager[S3Client]:
+    def client(
+        self, identity: S3Identity = S3Identity.ADMIN
+    ) -> AbstractAsyncContextManager[S3Client]:
         """Return a client of the server, to be used in `async with`."""
         session = aioboto3.Session(
             aws_access_key_id=identity.access_key,
@@ -116,7 +118,7 @@ class S3Server:
 
 def collector_policy(bucket: str) -> dict[str, Any]:
     """Return the bucket policy that lets the collector add objects, and nothing else."""
-    who = {"AWS": f"arn:aws:iam::000000000000:user/{Identity.COLLECTOR}"}
+    who = {"AWS": f"arn:aws:iam::000000000000:user/{S3Identity.COLLECTOR}"}
     objects = f"arn:aws:s3:::{bucket}/*"
     added = ["PutObject", "PutObjectRetention", "PutObjectLegalHold", "PutObjectAcl"]
     upload = ["AbortMultipartUpload", "ListMultipartUploadParts"]
@@ -199,7 +201,7 @@ def _command(folder: Path, ports: _Ports) -> list[str | Path]:
     """Build the command line; every bucket takes several of the volumes, which begin empty."""
     data, config = folder / "data", folder / "s3.json"
     data.mkdir()
-    config.write_text(json.dumps({"identities": [_identity(each) for each in Identity]}))
+    config.write_text(json.dumps({"identities": [_identity(each) for each in S3Identity]}))
     fixed = "-ip=127.0.0.1 -ip.bind=127.0.0.1 -filer -s3 -volume.preStopSeconds=0 -volume.max=5000"
     idle = "-master.volumeSizeLimitMB=1024 -s3.port.iceberg=0 -s3.port.lance=0"
     own = [f"-dir={data}", f"-s3.config={config}"]
@@ -216,7 +218,7 @@ def _command(folder: Path, ports: _Ports) -> list[str | Path]:
     ]
 
 
-def _identity(identity: Identity) -> dict[str, Any]:
+def _identity(identity: S3Identity) -> dict[str, Any]:
     keys = {"accessKey": identity.access_key, "secretKey": identity.secret_key}
     return {"name": identity.value, "credentials": [keys], "actions": _ACTIONS[identity]}
 

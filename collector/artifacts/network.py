@@ -19,12 +19,12 @@ from typing import Any
 
 from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
-from collector.documents import Names, portable, readable, streamed
+from collector.documents import BoundedNames, portable, readable, streamed
 from collector.node.abandonable import run_abandonable
 from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -47,7 +47,7 @@ MAX_LINKS = 256 * 1024
 TIMEOUT = 120.0
 """Seconds that finding the namespaces, and then reading each, may take."""
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
-Holders = dict[int, list[int]]
+SocketHolders = dict[int, list[int]]
 """The processes that have a socket open, by its inode."""
 
 
@@ -56,7 +56,7 @@ class _Spaces:
     """The network namespaces of a container, and who holds its sockets."""
 
     members: dict[bytes, list[int]] = field(default_factory=dict)
-    holders: Holders = field(default_factory=dict)
+    holders: SocketHolders = field(default_factory=dict)
     places: dict[int, tuple[int, str]] = field(default_factory=dict)
     """A process that has a socket open, and the entry of its folder in /proc; by its inode."""
     links: int = 0
@@ -70,7 +70,7 @@ class _Spaces:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _NetworkRound:
     """One round through the namespaces."""
 
     capture: ContainerCapture
@@ -165,7 +165,7 @@ async def store(capture: ContainerCapture, numbers: list[int]) -> None:
     """Store the tables of every network namespace that these processes are in."""
     spaces = await run_abandonable(TIMEOUT, "the network's namespaces", _find_spaces, numbers)
     capture.namespaces = spaces.members
-    reading = _Reading(capture, spaces)
+    reading = _NetworkRound(capture, spaces)
     await capture.add(
         "network.json",
         ArtifactKind.NETWORK,
@@ -180,7 +180,7 @@ async def store(capture: ContainerCapture, numbers: list[int]) -> None:
 
 
 def _find_spaces(numbers: list[int]) -> _Spaces:
-    spaces, apart = _Spaces(), Apart()
+    spaces, apart = _Spaces(), SeparateThreads()
     apart.look(numbers)
     for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:
@@ -218,9 +218,9 @@ def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
                     holders.append(process.pid)
 
 
-def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[Names, int]:
+def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[BoundedNames, int]:
     """Return the sockets that are in no table though still held, and the first one's process."""
-    found, first = Names(), 0
+    found, first = BoundedNames(), 0
     for inode, (pid, name) in spaces.places.items():
         if inode not in listed:
             with suppress(OSError), Process.open(pid) as process:
@@ -249,7 +249,7 @@ def _protocol(process: Process, name: str) -> str:
 
 
 def _spelled(
-    space: bytes, within: list[int], holders: Holders
+    space: bytes, within: list[int], holders: SocketHolders
 ) -> tuple[str, set[str], set[int]] | None:
     """Return a namespace as JSON, what of it was cut, and the inodes of its sockets."""
     found = _namespace(space, within, holders)
@@ -260,7 +260,7 @@ def _spelled(
 
 
 def _namespace(
-    space: bytes, within: list[int], holders: Holders
+    space: bytes, within: list[int], holders: SocketHolders
 ) -> tuple[dict[str, Any], set[int]] | None:
     """Return the tables as the first process sees them that has not ended, and their inodes."""
     for number in within:

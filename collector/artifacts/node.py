@@ -24,7 +24,7 @@ from collector.node import ebpf, kernel, modules
 from collector.node.abandonable import run_abandonable
 from collector.node.holders import find_holders
 from collector.node.modules import WAYS
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.network_tables import SYMBOLS
 from collector.node.procfs import companions
 from collector.node.tables import Tables
@@ -138,7 +138,7 @@ def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
     ours, held, maps = _members(node), node.holders.objects, set[int]()
     for name, sort in _SORTS.items():
         word = "prog" if sort == "program" else sort
-        rows: Iterator[Row] = (
+        rows: Iterator[NetlinkRow] = (
             row | {"pids": held.get((word, row["id"]), [])}
             for row in ebpf.objects(sort, with_values=maps)
         )
@@ -151,7 +151,9 @@ def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
         tables.take(name, rows)
 
 
-def _noting_maps(rows: Iterator[Row], ours: Set[int], maps: set[int]) -> Iterator[Row]:
+def _noting_maps(
+    rows: Iterator[NetlinkRow], ours: Set[int], maps: set[int]
+) -> Iterator[NetlinkRow]:
     for row in rows:
         if ours & {*row["pids"]}:
             maps.update(row["maps"])

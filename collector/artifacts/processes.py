@@ -25,13 +25,12 @@ from typing import Any
 
 from anyio import to_thread
 
-from collector.artifacts import execs, procarchive
-from collector.artifacts.found import Found, lack, search
+from collector.artifacts import deleted, execs, procarchive
+from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
-from collector.documents import Names, streamed
-from collector.gaps import deleted
-from collector.node.abandonable import Patience, run_abandonable
-from collector.node.process_row import Room, Row, describe
+from collector.documents import BoundedNames, streamed
+from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.process_row import ProcessRow, RowBudget, describe
 from collector.node.procfs import Process, companions
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
@@ -53,25 +52,25 @@ MAX_ENTERED = 500
 
 
 @dataclass(slots=True)
-class _Reading:
+class _ProcessRound:
     """One round through a container's processes."""
 
     capture: ContainerCapture
-    found: Found
+    found: FoundProcesses
     notes: SourceNotes = field(default_factory=SourceNotes)
-    room: Room = field(default_factory=Room)
-    hung: Names = field(default_factory=Names)
+    room: RowBudget = field(default_factory=RowBudget)
+    hung: BoundedNames = field(default_factory=BoundedNames)
     programs: Programs = field(default_factory=Programs)
     cut: list[tuple[int, str, int | None]] = field(default_factory=list)
     """Files of processes that are not here as a whole, each with its size if it is known."""
     cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
-    refused: Names = field(default_factory=Names)
+    refused: BoundedNames = field(default_factory=BoundedNames)
     """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
-    patience: Patience = field(default_factory=lambda: Patience(TIMEOUT, LEAST, HANGING))
+    timeouts: HangTimeouts = field(default_factory=lambda: HangTimeouts(TIMEOUT, LEAST, HANGING))
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -95,12 +94,12 @@ class _Reading:
         if self.missed or self.hung.total or self.cut_total:
             self.notes.flags.add(Flag.TRUNCATED)
 
-    async def _row(self, number: int) -> Row | None:
+    async def _row(self, number: int) -> ProcessRow | None:
         try:
-            what, seconds = f"process {number}", self.patience.now
+            what, seconds = f"process {number}", self.timeouts.now
             row = await run_abandonable(seconds, what, read_row, number, self.room)
         except Unavailable as hung:
-            self.patience.lost()
+            self.timeouts.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         if row and "refused" in row:
@@ -145,7 +144,7 @@ async def collect(capture: ContainerCapture) -> None:
     if found is None:
         return
     numbers = sorted(found.members.found)
-    reading = _Reading(capture, found)
+    reading = _ProcessRound(capture, found)
     await deleted.account(capture, numbers, reading.programs)
     head = {
         "method": METHOD,
@@ -167,7 +166,7 @@ async def collect(capture: ContainerCapture) -> None:
     found.account(capture)
     await execs.store(capture, found.told, reading.entered)
     tree = ProcTree(reading.room.contents)
-    await procarchive.store(capture, tree, found.family, numbers, reading.patience)
+    await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
@@ -181,14 +180,14 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
             found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        lack(capture, kind, why)
+        record_missing(capture, kind, why)
         return []
     if not found:
-        lack(capture, kind)
+        record_missing(capture, kind)
     return sorted({*found, *capture.hidden}) if found else []
 
 
-def read_row(number: int, room: Room | None = None) -> Row | None:
+def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:
     """Return what /proc tells; of one that tells nonsense, only that."""
     try:
         with Process.open(number) as process:

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from anyio import to_thread
 
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.channel import Channel, Unimplemented, open_channel
+from collector.cri.channel import GrpcChannel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
 from collector.runtimes.endpoints import Endpoint, look, named
-from collector.runtimes.search import Search, chosen_runtime
+from collector.runtimes.search import RuntimeSearch, chosen_runtime
 from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
@@ -34,7 +34,7 @@ def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[Cr
     async def choose(stack: AsyncExitStack, container: str) -> CriRuntime:
         endpoint = await to_thread.run_sync(named)
         places = [endpoint] if endpoint else await to_thread.run_sync(look, PROGRAMS[scheme])
-        search = Search[CriRuntime](scheme, PROGRAMS[scheme])
+        search = RuntimeSearch[CriRuntime](scheme, PROGRAMS[scheme])
         for place in places:
             runtime = await _try(stack, scheme, place, search)
             alone = len(places) == 1 or not container
@@ -46,7 +46,7 @@ def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[Cr
 
 
 async def _try(
-    stack: AsyncExitStack, scheme: str, place: Endpoint, search: Search[CriRuntime]
+    stack: AsyncExitStack, scheme: str, place: Endpoint, search: RuntimeSearch[CriRuntime]
 ) -> CriRuntime | None:
     """Open the runtime at one place; where that fails, note why."""
     async with AsyncExitStack() as opening:
@@ -76,6 +76,6 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRunti
     return CriRuntime(channel, scheme, place.host, name)
 
 
-async def _version(channel: Channel) -> cri.VersionResponse:
+async def _version(channel: GrpcChannel) -> cri.VersionResponse:
     method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
     return await channel.call(method, request, cri.VersionResponse, seconds=TIMEOUT)

@@ -9,7 +9,7 @@ from typing import Any
 from collector.docker.storage import log_driver
 from collector.runtimes.runtime import (
     ContainerInfo,
-    Listed,
+    ListedContainer,
     LogStream,
     Unavailable,
     shortened_words,
@@ -25,12 +25,12 @@ def _pod(labels: dict[str, str]) -> str:
     return "/".join(part for part in parts if part)
 
 
-def listed(row: dict[str, Any]) -> Listed:
+def listed(row: dict[str, Any]) -> ListedContainer:
     """Return a container from a row of the engine's list."""
     labels = row.get("Labels") or {}
     names = [name.removeprefix("/") for name in row.get("Names") or ()]
     name = labels.get(_NAME) or next(iter(names), row["Id"][:12])
-    return Listed(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
+    return ListedContainer(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
 
 
 def described(document: bytes) -> ContainerInfo:

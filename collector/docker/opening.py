@@ -11,7 +11,7 @@ from anyio import to_thread
 from collector.docker.runtime import DockerRuntime, open_docker, open_docker_at
 from collector.runtimes.endpoints import Endpoint, look, named, same_place
 from collector.runtimes.programs import PROGRAMS
-from collector.runtimes.search import Search, chosen_runtime
+from collector.runtimes.search import RuntimeSearch, chosen_runtime
 from forensics_core.errors import RuntimeUnavailable, SourceError
 
 TIMEOUT = 10.0
@@ -34,7 +34,7 @@ async def _choose(stack: AsyncExitStack, container: str) -> DockerRuntime:
     endpoint = await to_thread.run_sync(named)
     if endpoint:
         return await stack.enter_async_context(open_docker_at(endpoint))
-    search = Search[DockerRuntime]("docker", "dockerd")
+    search = RuntimeSearch[DockerRuntime]("docker", "dockerd")
     places = await to_thread.run_sync(_places)
     for place in places:
         runtime = await _try(stack, place, search)
@@ -51,7 +51,7 @@ def _places() -> list[Endpoint]:
 
 
 async def _try(
-    stack: AsyncExitStack, place: Endpoint, search: Search[DockerRuntime]
+    stack: AsyncExitStack, place: Endpoint, search: RuntimeSearch[DockerRuntime]
 ) -> DockerRuntime | None:
     """Open the engine at one place; where it does not answer, note why."""
     async with AsyncExitStack() as opening:

@@ -37,11 +37,11 @@ from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.runtimes.endpoints import Endpoint
 from collector.runtimes.runtime import (
-    Change,
     ContainerInfo,
-    Listed,
+    ListedContainer,
     LogStream,
-    ToldProcesses,
+    RuntimeChange,
+    RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
     split_reference,
@@ -132,7 +132,7 @@ class DockerRuntime:
         with self._understanding(ContainerGone):
             return f"docker {json.loads(await self._read('version'))['Version']}"
 
-    async def list(self) -> list[Listed]:
+    async def list(self) -> list[ListedContainer]:
         """Return every container, those of pods with the pod's name."""
         with self._understanding(ContainerGone):
             return [listed(row) for row in json.loads(await self._read(_ALL))]
@@ -164,11 +164,13 @@ class DockerRuntime:
         return await self._read(f"images/{quote(container.image_id, safe=':')}/json")
 
     @asynccontextmanager
-    async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(
+        self, container: ContainerInfo
+    ) -> AsyncIterator[AsyncIterator[RuntimeChange]]:
         """Read the engine's list of differences, as `docker diff` shows it."""
         async with self._get(f"containers/{container.key}/changes", WALKING) as blocks:
             yield (
-                Change(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
+                RuntimeChange(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
                 async for row in rows(blocks)
             )
 
@@ -241,11 +243,11 @@ class DockerRuntime:
         with self._understanding():
             return await images.promised(container, image, place, self._machine)
 
-    async def _storage(self, container: ContainerInfo) -> view.Storage:
+    async def _storage(self, container: ContainerInfo) -> view.RuntimeStorage:
         self._require_local()
         return await to_thread.run_sync(storage, container, self._machine)
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return the engine's exec sessions; it forgets those that ended some minutes ago."""
         with self._understanding():
             said = json.loads(await self._read(f"containers/{container.key}/json"))
@@ -254,7 +256,7 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return ToldProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found))
 
     async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
         """Return what the engine remembers, which is its last 256 events, of all containers."""

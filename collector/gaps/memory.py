@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
-from collector.documents import Names
+from collector.documents import BoundedNames
 
 _LEFT_OUT = {
     "unmodified": "are as in the files that are mapped there, which it lists",
@@ -59,8 +59,8 @@ _CHECKPOINT = (
 
 
 @dataclass(slots=True)
-class _Loss:
-    processes: Names = field(default_factory=Names)
+class _MemoryLoss:
+    processes: BoundedNames = field(default_factory=BoundedNames)
     size: int = 0
     why: str = ""
     """Why it was so for the first."""
@@ -72,11 +72,11 @@ class Losses:
 
     omitted: Counter[str] = field(default_factory=Counter)
     """Bytes of address space that belong in no core, by why."""
-    _losses: dict[str, _Loss] = field(default_factory=dict)
+    _losses: dict[str, _MemoryLoss] = field(default_factory=dict)
 
     def add(self, what: str, pid: int, size: int = 0, why: str = "") -> None:
         """Note that the core of a process lacks something; `what` is a key of `_LOSSES`."""
-        loss = self._losses.setdefault(what, _Loss())
+        loss = self._losses.setdefault(what, _MemoryLoss())
         loss.processes.add(str(pid))
         loss.size += size
         loss.why = loss.why or why
@@ -101,7 +101,7 @@ class Losses:
             capture.record_gap("memory, digests of files", "NotHashed", message, requested=False)
 
 
-def _record(capture: ContainerCapture, what: str, loss: _Loss) -> None:
+def _record(capture: ContainerCapture, what: str, loss: _MemoryLoss) -> None:
     name, reason, message, requested = _LOSSES[what]
     if what in _OF_HOLDING and not capture.freeze:
         reason, requested = "NotRequested", False

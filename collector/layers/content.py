@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collector.layers.blob import Blob
+from collector.layers.blob import PackedSource
 from collector.layers.promised import Lost, Promised, paired
 from collector.node.host import Host
 from collector.runtimes.runtime import Unavailable
@@ -82,7 +82,7 @@ class ContentStore:
 
         return paired(image.diff_ids, folders, make)
 
-    def _source(self, digest: str) -> Blob | Lost:
+    def _source(self, digest: str) -> PackedSource | Lost:
         path = self.path(digest)
         try:
             os.close(self.host.open(path))
@@ -90,7 +90,7 @@ class ContentStore:
             return Lost("NotFound", "The content store has no longer what it was unpacked from")
         except OSError as error:
             return Lost("Unreadable", f"The content store cannot be read: {error}")
-        return Blob(self.host, path, digest)
+        return PackedSource(self.host, path, digest)
 
     def _manifests(self, target: str) -> Iterator[str]:
         waiting, seen = [target], 0

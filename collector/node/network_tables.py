@@ -19,7 +19,7 @@ from collector.node import conntrack, diag, nftables, routing, xtables
 from collector.node.conntrack import NETLINK_NETFILTER
 from collector.node.listening import NETLINK_SOCK_DIAG
 from collector.node.netlink import Netlink, enter
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.procfs import Process
 from collector.node.socket_tables import (
     INET,
@@ -45,11 +45,11 @@ _NODE_TABLE = 256 * 1024 * 1024
 _BLOCK = 256 * 1024
 
 
-def _unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+def _unix(table: bytes, holders: Mapping[int, list[int]]) -> list[NetlinkRow]:
     return [{"protocol": "unix", **row} for row in parse_unix(table, holders)]
 
 
-def _inet(name: str) -> Callable[[bytes, Mapping[int, list[int]]], list[Row]]:
+def _inet(name: str) -> Callable[[bytes, Mapping[int, list[int]]], list[NetlinkRow]]:
     return lambda table, holders: parse_inet(name, {name: table}, holders)
 
 
@@ -176,7 +176,7 @@ def read_connections(
     return "proc"
 
 
-def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
+def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[NetlinkRow]:
     """Yield the connections of a namespace; of some addresses, if there are any."""
     packed = [ipaddress.ip_address(each).packed for each in addresses]
     for body in kernel.dump(conntrack.GET, bytes(conntrack.HEAD)):
@@ -187,7 +187,7 @@ def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
                 yield row
 
 
-def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[Row]:
+def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[NetlinkRow]:
     wanted = [str(each).encode() for each in addresses]
     for line in lines_of(process, "net/nf_conntrack"):
         # IPv6 is spelled in full there: what is found by its value only is compared as a row.

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from forensics_core._internal.arguments import PublicModel
 
 
-class Document(BaseModel):
+class OrderModel(BaseModel):
     """A frozen model whose JSON is spelled in camelCase and refuses unknown fields."""
 
     model_config = ConfigDict(
@@ -27,10 +27,8 @@ class Document(BaseModel):
     )
 
 
-class Model(Document):
-    """One whose schema has what the source says of its fields: making it parses the source."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class Model(OrderModel):
+    """One of which a schema is made, with what the source says of its fields (`api.schema`)."""
 
 
 class ArtifactKind(StrEnum):
@@ -91,7 +89,7 @@ class Encryption(PublicModel, Model):
     """The key's id, alias or ARN."""
 
 
-class Target(Document):
+class ContainerTarget(OrderModel):
     """One container to capture, as its runtime knows it."""
 
     name: str
@@ -101,7 +99,7 @@ class Target(Document):
     image: str = ""
 
 
-class PodRef(Document):
+class PodRef(OrderModel):
     """The pod that a capture is of."""
 
     namespace: str
@@ -109,7 +107,7 @@ class PodRef(Document):
     uid: str = ""
 
 
-class Requester(Document):
+class Requester(OrderModel):
     """Who asked. `attested` is true where the cluster's admission vouched for the name.
 
     It rests on the admission policy, which holds the annotation to its author's own name.
@@ -119,7 +117,7 @@ class Requester(Document):
     attested: bool = False
 
 
-class ContextFile(Document):
+class ContextFile(OrderModel):
     """A file of the context, uploaded by the operator before the Job began."""
 
     name: str
@@ -133,7 +131,7 @@ class ContextFile(Document):
     captured_at: datetime
 
 
-class WorkOrder(Document):
+class WorkOrder(OrderModel):
     """Everything that the collector needs to know for one attempt."""
 
     version: Literal[1] = 1
@@ -146,7 +144,7 @@ class WorkOrder(Document):
     attempt: Annotated[int, Field(ge=1)] = 1
     pod: PodRef | None = None
     """None for a capture by hand."""
-    targets: Annotated[tuple[Target, ...], FailFast()] = ()
+    targets: Annotated[tuple[ContainerTarget, ...], FailFast()] = ()
     artifacts: Annotated[tuple[ArtifactKind, ...], FailFast()] = DEFAULT_ARTIFACTS
     compression: Compression = Compression.ZSTD
     pause: bool = False

@@ -66,8 +66,16 @@ Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_
 Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]
 
 
+class AfterCapture(StrEnum):
+    """What becomes of the pod once its evidence is safe."""
+
+    KEEP = "Keep"
+    DELETE = "Delete"
+    DELETE_EVEN_IF_PARTIAL = "DeleteEvenIfPartial"
+
+
 class PodCheckpointSpec(PublicModel, Model):
-    """What to capture and where to. It cannot be changed, except that `cancel` can be set."""
+    """What to capture and where to. It cannot be changed, but `cancel` and `release` can be set."""
 
     pod: PodName
     """The name of the pod to capture."""
@@ -104,6 +112,13 @@ class PodCheckpointSpec(PublicModel, Model):
     stays. Default: never."""
     cancel: bool = False
     """Stop, and keep what there is. Once true it stays true."""
+    isolate: bool = False
+    """Cut the pod off the network before the capture begins, until it is released."""
+    after_capture: AfterCapture = AfterCapture.KEEP
+    """What becomes of the pod once it is captured: Keep; Delete, unless evidence is missing; or
+    DeleteEvenIfPartial."""
+    release: bool = False
+    """Lift the isolation. Once true it stays true."""
 
 
 class Phase(StrEnum):

@@ -39,7 +39,7 @@ _HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 MAX_CONTAINERS = 4096
 """Containers of one bundle: readers look for each among all artifacts."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=0)]
+ByteCount = Annotated[int, Field(ge=0)]
 VersionId = Annotated[
     Annotated[str, Field(max_length=1024, pattern=r"^[!-~]+$")] | None,
     # No version at all, for every reader alike; as a parameter it would mean the current one.
@@ -89,11 +89,11 @@ class Artifact(PublicModel, Record):
     compression: Compression = Compression.NONE
     sha256: Sha256
     """Of the bytes as stored."""
-    size: Size
+    size: ByteCount
     """Bytes as stored."""
     original_sha256: Sha256
     """Of the bytes before compression."""
-    original_size: Size
+    original_size: ByteCount
     """Bytes before compression."""
     started_at: datetime
     finished_at: datetime
@@ -111,7 +111,7 @@ class Artifact(PublicModel, Record):
     flags: Annotated[tuple[Flag, ...], FailFast()] = ()
     remarks: Annotated[tuple[Remark, ...], FailFast()] = ()
     """The first of them; `remarks_total` counts all."""
-    remarks_total: Size = 0
+    remarks_total: ByteCount = 0
 
 
 class NotCaptured(PublicModel, Record):
@@ -129,7 +129,7 @@ class NotCaptured(PublicModel, Record):
     """Where a reader would look for it in the container: a mount point, a deleted file's name."""
     pid: int | None = None
     """The process that holds it, as the node numbers it."""
-    size: Size | None = None
+    size: ByteCount | None = None
     """Its bytes, where they are known."""
     sha256: Sha256 | None = None
     """Of those bytes, where they were read but not kept."""
@@ -265,7 +265,7 @@ class Capture(PublicModel, Record):
         return any(gap.requested for gap in self.not_captured)
 
 
-class Digest(Record):
+class DigestSet(Record):
     """A subject's digest set."""
 
     sha256: Sha256
@@ -275,7 +275,7 @@ class Subject(Record):
     """One object that the statement is about."""
 
     name: str
-    digest: Digest
+    digest: DigestSet
 
 
 class Statement(PublicModel, Record):

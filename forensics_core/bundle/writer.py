@@ -25,7 +25,7 @@ from forensics_core.bundle.layout import MANIFEST, SHA256SUMS
 from forensics_core.bundle.manifest import (
     Artifact,
     Capture,
-    Digest,
+    DigestSet,
     Flag,
     NotCaptured,
     Remark,
@@ -213,7 +213,7 @@ class BundleWriter:
         sums[SHA256SUMS] = hashlib.sha256(listing).hexdigest()
         statement = Statement(
             subject=tuple(
-                Subject(name=name, digest=Digest(sha256=digest))
+                Subject(name=name, digest=DigestSet(sha256=digest))
                 for name, digest in sorted(sums.items())
             ),
             predicate=capture.model_copy(

@@ -30,6 +30,12 @@ ARTIFACTS = (
 )
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
 COMPRESSIONS = ("zstd", "none")
+AFTER_CAPTURE = {
+    "keep": "Keep",
+    "delete": "Delete",
+    "delete-even-if-partial": "DeleteEvenIfPartial",
+}
+"""What `--after-capture` takes, and what the resource calls it."""
 
 
 @click.command("checkpoint", short_help="Capture a pod of the cluster.")
@@ -60,6 +66,12 @@ COMPRESSIONS = ("zstd", "none")
     help="How the file system is stored.  [default: zstd]",
 )
 @click.option("--pause", is_flag=True, help="Freeze the containers meanwhile.")
+@click.option("--isolate", is_flag=True, help="Cut the pod off the network first.")
+@click.option(
+    "--after-capture",
+    type=click.Choice(tuple(AFTER_CAPTURE)),
+    help="What becomes of the pod once it is captured.  [default: keep]",
+)
 @click.option("--incident", metavar="ID", help="The incident it belongs to.")
 @click.option("--reason", metavar="TEXT", help="Why it is captured; goes into the manifest.")
 @object_lock_options
@@ -182,6 +194,8 @@ def build_spec(pod: str, namespace: str, given: Mapping[str, Any]) -> PodCheckpo
         "reason": given.get("reason"),
         "incident": given.get("incident"),
         "retention": _retention(given),
+        "isolate": given.get("isolate") or None,
+        "afterCapture": AFTER_CAPTURE.get(given.get("after_capture") or ""),
         "encryption": {"kmsKeyId": given["kms_key_id"]} if given.get("kms_key_id") else None,
         "activeDeadlineSeconds": given.get("deadline"),
         "ttlSecondsAfterFinished": given.get("ttl"),

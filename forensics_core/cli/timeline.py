@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from forensics_core.bundle.manifest import Clocks
     from forensics_core.bundle.reader import BundleReader
     from forensics_core.readers.notes import Notes
-    from forensics_core.readers.timeline.entry import Entry
+    from forensics_core.readers.timeline.entry import TimelineEntry
     from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
@@ -149,7 +149,7 @@ async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, note
     from forensics_core.readers.timeline import formats
     from forensics_core.readers.timeline.timeline import timeline
 
-    writers: dict[str, Callable[[Entry], str]] = {
+    writers: dict[str, Callable[[TimelineEntry], str]] = {
         "table": formats.table_line,
         "timesketch": partial(formats.timesketch_line, ahead=wanted.ahead),
         "csv": lambda entry: formats.csv_line(formats.csv_cells(entry)),

@@ -15,7 +15,8 @@ from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.containment.actions import ContainmentAction, ContainmentEffects
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 from forensics_core.readers.findings.small_documents import SmallDocuments
 
@@ -64,6 +65,8 @@ class StartAttempt:
     attempt: int
     pod: Object
     over: AttemptOver = NO_ATTEMPT
+    isolate: bool = False
+    """Whether the pod is isolated first: then the Job is made after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class ResumeAttempt:
     """Go on with an attempt that has begun and has no order yet: context, order, Job."""
 
     pod: Object
+    isolate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class BackOff:
 class SetCaptured:
     """Take the bundle of this or an earlier attempt: the pod may go. What follows is sealing."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     over: AttemptOver = NO_ATTEMPT
 
 
@@ -143,7 +147,7 @@ class SetCaptured:
 class Finish:
     """Say that the pod may go unless that was said, seal the bundle, and end in `Complete`."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     manifest: bytes
     seal: bool
     """Whether there is a key."""
@@ -196,6 +200,7 @@ Action = (
     | Release
     | Expire
     | RequeueAfter
+    | ContainmentAction
 )
 
 
@@ -209,6 +214,11 @@ class StoredContext:
 
 class Effects(Protocol):
     """What actions do to the cluster and to the bundle; each is safe to do twice."""
+
+    @property
+    def containment(self) -> ContainmentEffects:
+        """What is done to the pod itself."""
+        ...
 
     @property
     def settings(self) -> Settings:
@@ -308,4 +318,8 @@ class Effects(Protocol):
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
+        ...
+
+    def count_containment(self, checkpoint: PodCheckpoint, what: str, reason: str) -> None:
+        """Count what became of an isolation or a deletion of the pod: a condition's reason."""
         ...

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import Phase
 from forensics_core.errors import Conflict, ForensicsError, NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.events import event_recorder
 from forensics_core.kube.listwatch import EventType, listwatch
 from forensics_core.kube.objects import Object
@@ -93,11 +93,13 @@ async def _decided(
 class Controller:
     """Acts on the PodCheckpoints of the namespaces that the settings name."""
 
-    def __init__(self, cluster: Cluster, settings: Settings, metrics: Metrics, me: str) -> None:
+    def __init__(
+        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, identity: str
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._metrics = metrics
-        self._me = me
+        self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue()
         self._unsynced = {
@@ -138,7 +140,9 @@ class Controller:
         timings = self._settings.timings
         async with (
             DestinationClients(timings) as storage,
-            event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
+            event_recorder(
+                self._cluster, "forensics.orkaproj.io/operator", self._identity
+            ) as events,
             task_group() as tasks,
         ):
             followers = Followers(

@@ -15,7 +15,7 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
-    Outcome,
+    JobOutcome,
     created_at,
     ended_at,
     gone_at,
@@ -24,7 +24,8 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
 
@@ -53,6 +54,8 @@ class Look(Enum):
     """Whether there is a key to seal with."""
     DELAY = auto()
     """Why the current attempt's Job has made no pod; or that there is no such Job."""
+    SURROUNDINGS = auto()
+    """What selects the pod, and whether network policies are enforced."""
     BUNDLES = auto()
     """What other attempts have stored, and this one if its manifest was not looked at."""
 
@@ -120,7 +123,7 @@ class Contradicting:
 class Unchecked:
     """Without its order nobody can tell whether it is what was ordered."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     manifest: bytes
 
 
@@ -128,7 +131,7 @@ class Unchecked:
 class Interrupted:
     """Its collector was told to end before it had everything; it holds if it has no differences."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     manifest: bytes = b""
     differences: tuple[str, ...] = ()
 
@@ -137,7 +140,7 @@ class Interrupted:
 class Good:
     """It is what was ordered, and everything that it names is stored."""
 
-    evidence: Evidence
+    evidence: BundleFacts
     manifest: bytes = b""
 
 
@@ -183,16 +186,17 @@ class Observed:
     failure: Failure | None = None
 
     pod: PodSeen | None = None
+    surroundings: Surroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
     order: Ordered | OrderLost | None = None
     manifest: ManifestSeen | None = None
     seal: SealSeen | None = None
     signing_key: bool | None = None
-    delay: Outcome | None = None
-    bundles: tuple[Evidence, ...] | Unreachable | None = None
+    delay: JobOutcome | None = None
+    bundles: tuple[BundleFacts, ...] | Unreachable | None = None
 
     @property
-    def own(self) -> tuple[Evidence, ...]:
+    def own(self) -> tuple[BundleFacts, ...]:
         """What the current attempt has stored that can be taken, if its manifest was looked at."""
         match self.manifest:
             case Good(evidence) | Interrupted(evidence, differences=()):

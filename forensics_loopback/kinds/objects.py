@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 Obj = dict[str, Any]
 """A JSON object."""
 
-Objects = list[Obj]
+Objs = list[Obj]
 """Several of them, for classes whose own `list` hides the built-in one."""
 T = TypeVar("T")
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

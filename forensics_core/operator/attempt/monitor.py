@@ -17,11 +17,11 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.units import human_size
 from forensics_core.api.podcheckpoint import Progress
 from forensics_core.errors import ClusterError
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.logs import LINE_LIMIT, follow_log
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
-from forensics_core.operator.attempt.pods import COLLECTOR, Outcome, delay_of_job
+from forensics_core.operator.attempt.pods import COLLECTOR, JobOutcome, delay_of_job
 from forensics_core.operator.attempt.reads import Reads
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Followers:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterConnection,
         wake: Callable[[str, float], None],
         tasks: TaskGroup,
         interval: float,
@@ -117,7 +117,7 @@ def _running(worker: Object) -> bool:
     )
 
 
-async def why_no_pod(reads: Reads, job: Object) -> Outcome:
+async def why_no_pod(reads: Reads, job: Object) -> JobOutcome:
     """Return why a Job has made no pod, from the events about it."""
     metadata = job.get("metadata", {})
     events = await reads.list_now(

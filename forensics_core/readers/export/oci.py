@@ -65,7 +65,7 @@ async def _layout(
         layers = []
         for layer in archives:
             try:
-                await _bring(bundle, layer, _blob(folder, layer.sha256))
+                await _copy_layer(bundle, layer, _blob(folder, layer.sha256))
                 layers.append(layer)
             except NOT_AS_PROMISED as error:
                 failures.append(error)
@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> None:
     write_small(folder / "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
 
 
-async def _bring(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+async def _copy_layer(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
     """Verify the archive, and link or copy it to where the layout wants it."""
     if await to_thread.run_sync(blob.exists):
         return  # two containers with the same content

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from forensics_core.readers.findings.documents import Row, number, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.paths import is_history, rule_of
 
-Seen = tuple[Rule, str]
+SeenByRule = tuple[Rule, str]
 """A rule, and what it saw."""
 
 _EXECUTE, _SET_ID = 0o111, 0o6000
@@ -22,7 +22,7 @@ _NOT_CONTENT = frozenset({"identical", "metacopy", "mountPlaceholder", "unreadab
 """Notes of rows that say nothing of a changed content."""
 
 
-def look(row: Row, key_files: Iterable[re.Pattern[str]] = ()) -> Iterator[Seen]:
+def look(row: DocumentRow, key_files: Iterable[re.Pattern[str]] = ()) -> Iterator[SeenByRule]:
     """Yield what the rules see in one row.
 
     `key_files` match paths at which the container's own SSH server takes keys.
@@ -42,7 +42,7 @@ def root_users(passwd: bytes, usual: Collection[str] = ("root",)) -> Iterator[st
             yield user[:200]
 
 
-def _known_paths(row: Row, key_files: Iterable[re.Pattern[str]]) -> Iterator[Seen]:
+def _known_paths(row: DocumentRow, key_files: Iterable[re.Pattern[str]]) -> Iterator[SeenByRule]:
     path, size = text(row.get("path")), number(row.get("size"))
     if row.get("type") == "directory" or "identical" in words(row.get("notes")):
         return
@@ -52,7 +52,7 @@ def _known_paths(row: Row, key_files: Iterable[re.Pattern[str]]) -> Iterator[See
         yield Rule.AUTHORIZED_KEYS, f"{_word(row)}, {size} bytes, named in sshd_config"
 
 
-def _rights(row: Row) -> Iterator[Seen]:
+def _rights(row: DocumentRow) -> Iterator[SeenByRule]:
     mode = _mode(row)
     if row.get("type") != "file":
         return
@@ -66,7 +66,7 @@ def _rights(row: Row) -> Iterator[Seen]:
         yield Rule.CAPABILITY_ADDED, f"{_word(row)}, with security.capability"
 
 
-def _traces(row: Row) -> Iterator[Seen]:
+def _traces(row: DocumentRow) -> Iterator[SeenByRule]:
     path, kind = text(row.get("path")), row.get("type")
     if "mtimeRestored" in words(row.get("notes")):
         yield Rule.TIME_PUT_BACK, f"other content, but the image's time {text(row.get('mtime'))}"
@@ -77,7 +77,7 @@ def _traces(row: Row) -> Iterator[Seen]:
         yield Rule.LOG_EMPTIED, "changed, 0 bytes"
 
 
-def _history(row: Row) -> Iterator[Seen]:
+def _history(row: DocumentRow) -> Iterator[SeenByRule]:
     kind, size = text(row.get("type")), number(row.get("size"))
     if kind != "file":
         target = text(row.get("target"))
@@ -88,7 +88,7 @@ def _history(row: Row) -> Iterator[Seen]:
         yield rule, f"{_word(row)}, {size} bytes"
 
 
-def _programs(row: Row) -> Iterator[Seen]:
+def _programs(row: DocumentRow) -> Iterator[SeenByRule]:
     path, mode = text(row.get("path")), _mode(row)
     notes = set(words(row.get("notes")))
     if row.get("type") != "file" or _NOT_CONTENT & notes:
@@ -102,16 +102,16 @@ def _programs(row: Row) -> Iterator[Seen]:
         yield Rule.NEW_EXECUTABLE, f"{_word(row)}, {number(row.get('size'))} bytes{_digest(row)}"
 
 
-def _word(row: Row) -> str:
+def _word(row: DocumentRow) -> str:
     return "added" if row.get("kind") == "A" else "changed"
 
 
-def _digest(row: Row) -> str:
+def _digest(row: DocumentRow) -> str:
     digest = text(row.get("sha256"))
     return f", SHA-256 {digest}" if digest else ""
 
 
-def _mode(row: Row) -> int:
+def _mode(row: DocumentRow) -> int:
     try:
         return int(text(row.get("mode")), 8)
     except ValueError:

@@ -46,7 +46,7 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     found = Findings(most=most)
     ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
-        look = _Look(bundle, container, found, ports)
+        look = _ContainerDocuments(bundle, container, found, ports)
         files = (look.at_ssh, look.at_changes, look.at_mounts, look.at_layers, look.at_users)
         for part in (*files, look.at_processes, look.at_sockets):
             try:
@@ -71,8 +71,8 @@ async def _of_the_pod(bundle: BundleReader, found: Findings) -> Ports:
     return Ports()
 
 
-class _Look:
-    """The rules' look at one container."""
+class _ContainerDocuments:
+    """Hands the documents of one container to its rules."""
 
     def __init__(self, bundle: BundleReader, container: str, found: Findings, ports: Ports) -> None:
         self._bundle = bundle

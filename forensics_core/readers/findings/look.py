@@ -13,7 +13,7 @@ from typing import Any
 
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings import changes, processes
-from forensics_core.readers.findings.documents import Row, number, text
+from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.mounted import as_change
 from forensics_core.readers.findings.ports import Ports
@@ -75,7 +75,7 @@ class ContainerRules:
         """Note the paths at which the container's own SSH server takes keys."""
         self._key_files += patterns
 
-    def look_at_change(self, row: Row, artifact: str) -> None:
+    def look_at_change(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `diff.json`."""
         path = text(row.get("path"))
         for rule, detail in changes.look(row, self._key_files):
@@ -99,7 +99,7 @@ class ContainerRules:
             on = f"{detail}, on a mount"
             self._found.add(Finding(rule, self._container, path, on, artifact, path))
 
-    def look_at_process(self, row: Row, artifact: str) -> None:
+    def look_at_process(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `processes.json`."""
         pid = number(row.get("pid"))
         for rule, detail in processes.look_at_process(row, self._added, self._mounted):
@@ -110,7 +110,7 @@ class ContainerRules:
             subject = f"process {pid} {text(row.get('comm'))}"
             self._found.add(Finding(rule, self._container, subject, detail, artifact, pid=pid))
 
-    def look_at_namespace(self, row: Row, artifact: str, declared: Ports | None) -> None:
+    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: Ports | None) -> None:
         """Look at a network namespace of `network.json`; `declared` as `declared_by` has it."""
         for seen in processes.look_at_sockets(row, declared):
             self._found.add(Finding(container=self._container, artifact=artifact, **seen))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from forensics_core.readers.findings.documents import Row
+from forensics_core.readers.findings.documents import DocumentRow
 from forensics_core.tarindex.row import Row as IndexRow
 
 _KINDS = {"char": "character", "hardlink": "file"}
 """What the changes of a container call what the index calls otherwise."""
 
 
-def as_change(row: IndexRow) -> Row:
+def as_change(row: IndexRow) -> DocumentRow:
     """Return a row of the index of mounts as a row of `diff.json` would have it."""
     return {
         "kind": "A",

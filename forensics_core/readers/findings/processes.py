@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from forensics_core.readers.findings.documents import Row, number, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.ports import Ports
 
@@ -25,7 +25,7 @@ _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
 
 def look_at_process(
-    row: Row, added: Collection[str], mounted: Collection[str] = ()
+    row: DocumentRow, added: Collection[str], mounted: Collection[str] = ()
 ) -> Iterator[tuple[Rule, str]]:
     """Yield what the rules see in one process.
 
@@ -68,7 +68,7 @@ def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
             yield Rule.SECRET, f"the variable {name[:200]}"
 
 
-def look_at_sockets(namespace: Row, declared: Ports | None) -> Iterator[Row]:
+def look_at_sockets(namespace: DocumentRow, declared: Ports | None) -> Iterator[DocumentRow]:
     """Yield what the rules see in one network namespace: `rule`, `subject`, `detail`.
 
     `declared` are the ports that the image or the pod declares; None where nobody knows.
@@ -98,7 +98,7 @@ _Listeners = dict[tuple[str, int], list[_Address]]
 """The addresses at which somebody waits, by protocol and port."""
 
 
-def _listeners(rows: list[Row]) -> _Listeners:
+def _listeners(rows: list[DocumentRow]) -> _Listeners:
     found = _Listeners()
     for row in rows:
         ip = _ip(row, "local")
@@ -107,7 +107,7 @@ def _listeners(rows: list[Row]) -> _Listeners:
     return found
 
 
-def _who_began(row: Row, listening: _Listeners) -> str | None:
+def _who_began(row: DocumentRow, listening: _Listeners) -> str | None:
     """Return what to say of a connection that the container may have begun; None if it did not.
 
     One from a port at which somebody waits was most likely accepted. Clients seldom call from
@@ -122,35 +122,35 @@ def _who_began(row: Row, listening: _Listeners) -> str | None:
     return f", from port {port}, which also listens" if _port(row, "remote") < 1024 else None
 
 
-def _seen(rule: Rule, row: Row, detail: str) -> Row:
+def _seen(rule: Rule, row: DocumentRow, detail: str) -> DocumentRow:
     pids = row.get("pids")
     pid = number(pids[0]) if isinstance(pids, list) and pids else 0
     return {"rule": rule, "subject": _end(row, "local"), "detail": detail, "pid": pid}
 
 
-def _listens(row: Row) -> bool:
+def _listens(row: DocumentRow) -> bool:
     """Whether a socket takes what others send: TCP says so, UDP has no peer then."""
     unconnected = _protocol(row) == "udp" and not _port(row, "remote") and _port(row, "local") > 0
     return row.get("state") == "LISTEN" or unconnected
 
 
-def _protocol(row: Row) -> str:
+def _protocol(row: DocumentRow) -> str:
     """Return `tcp` or `udp`, whatever the version of IP."""
     return text(row.get("protocol")).removesuffix("6").removesuffix("lite")
 
 
-def _undeclared(row: Row, declared: Ports) -> bool:
+def _undeclared(row: DocumentRow, declared: Ports) -> bool:
     ip = _ip(row, "local")
     known = (_protocol(row), _port(row, "local")) in declared
     return not known and ip is not None and not ip.is_loopback
 
 
-def _goes_out(row: Row) -> bool:
+def _goes_out(row: DocumentRow) -> bool:
     ip = _ip(row, "remote")
     return row.get("state") in _CONNECTED and ip is not None and ip.is_global
 
 
-def _ip(row: Row, end: str) -> _Address | None:
+def _ip(row: DocumentRow, end: str) -> _Address | None:
     try:
         ip = ipaddress.ip_address(text(_side(row, end).get("address")))
     except ValueError:
@@ -159,14 +159,14 @@ def _ip(row: Row, end: str) -> _Address | None:
     return mapped or ip
 
 
-def _port(row: Row, end: str) -> int:
+def _port(row: DocumentRow, end: str) -> int:
     return number(_side(row, end).get("port"))
 
 
-def _end(row: Row, end: str) -> str:
+def _end(row: DocumentRow, end: str) -> str:
     return f"{text(row.get('protocol'))} {_ip(row, end)}:{_port(row, end)}"
 
 
-def _side(row: Row, end: str) -> dict[str, Any]:
+def _side(row: DocumentRow, end: str) -> dict[str, Any]:
     side = row.get(end)
     return side if isinstance(side, dict) else {}

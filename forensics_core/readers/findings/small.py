@@ -14,7 +14,7 @@ from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.layout import MOUNTS, container_file
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.context import POD, parse_pod
-from forensics_core.readers.findings.documents import Row, rows_in
+from forensics_core.readers.findings.documents import DocumentRow, rows_in
 from forensics_core.readers.findings.look import ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 from forensics_core.readers.findings.ports import Ports, declared_by, of_the_pod
@@ -91,7 +91,7 @@ class _SmallLook:
         for row, name in self._rows("network.json"):
             self._rules.look_at_namespace(row, name, declared)
 
-    def _rows(self, file: str) -> Iterator[tuple[Row, str]]:
+    def _rows(self, file: str) -> Iterator[tuple[DocumentRow, str]]:
         name = container_file(self._container, file)
         if name not in self._documents:
             raise ForensicsError(f"{name} was not captured, or is not small")

@@ -15,7 +15,7 @@ from importlib.resources import files
 from forensics_core._internal.units import human_size
 from forensics_core.readers.report.cards import cards, safe
 from forensics_core.readers.report.data import page_data
-from forensics_core.readers.report.story import ContainerStory, Story
+from forensics_core.readers.report.story import ContainerStory, ReportContent
 from forensics_core.readers.report.summary import summary
 
 _SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")
@@ -34,7 +34,7 @@ _MOST_ROWS = 5_000
 """Rows of a table that come from the manifest, which may have very many."""
 
 
-def page(story: Story) -> Iterator[str]:
+def page(story: ReportContent) -> Iterator[str]:
     """Yield the page, a piece at a time."""
     style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
     policy = (
@@ -98,7 +98,7 @@ def _section(name: str, heading: str) -> str:
     )
 
 
-def _summary(story: Story) -> Iterator[str]:
+def _summary(story: ReportContent) -> Iterator[str]:
     yield _section("summary", "Summary")
     yield _list(summary(story))
     yield "<noscript><p class=warning>Without scripts this page shows summary, findings, "
@@ -131,7 +131,7 @@ def _processes(containers: Iterable[ContainerStory]) -> Iterator[str]:
     yield "</section>"
 
 
-def _timeline(story: Story) -> Iterator[str]:
+def _timeline(story: ReportContent) -> Iterator[str]:
     moments = story.moments
     yield _section("timeline", "Timeline")
     yield "<p>When changed files were modified and their metadata changed, processes and "
@@ -145,7 +145,7 @@ def _timeline(story: Story) -> Iterator[str]:
     yield "<div id=graph></div></section>"
 
 
-def _surroundings(story: Story) -> Iterator[str]:
+def _surroundings(story: ReportContent) -> Iterator[str]:
     found, node = story.surroundings, story.node
     yield _section("surroundings", "Surroundings")
     if not found.known:
@@ -178,7 +178,7 @@ def _lines(text: str) -> str:
     return "\n".join(safe(line) for line in text.splitlines())
 
 
-def _missing(story: Story) -> Iterator[str]:
+def _missing(story: ReportContent) -> Iterator[str]:
     gaps = story.capture.not_captured
     yield _section("missing", f"Not captured ({len(gaps):,})")
     head = ["Container", "What", "Asked for", "Reason", "Message"]
@@ -193,7 +193,7 @@ def _missing(story: Story) -> Iterator[str]:
     yield "</section>"
 
 
-def _artifacts(story: Story) -> Iterator[str]:
+def _artifacts(story: ReportContent) -> Iterator[str]:
     artifacts = story.capture.artifacts
     yield _section("artifacts", f"Artifacts ({len(artifacts):,})")
     yield from _table(

@@ -8,7 +8,7 @@ from typing import Any
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding
-from forensics_core.readers.report.story import Story
+from forensics_core.readers.report.story import ReportContent
 from forensics_core.readers.report.summary import summary
 from forensics_core.readers.report.surroundings import Surroundings
 
@@ -16,12 +16,12 @@ _KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 
 
-def markdown(story: Story) -> str:
+def markdown(story: ReportContent) -> str:
     """Return the report as Markdown; nothing in it is markup that a container chose."""
     return "\n".join(_lines(story)) + "\n"
 
 
-def _lines(story: Story) -> Iterator[str]:
+def _lines(story: ReportContent) -> Iterator[str]:
     yield "# Report\n"
     for sentence in summary(story):
         yield f"- {_plain(sentence)}"
@@ -46,7 +46,7 @@ def _lines(story: Story) -> Iterator[str]:
     yield from _surroundings(story)
 
 
-def _surroundings(story: Story) -> Iterator[str]:
+def _surroundings(story: ReportContent) -> Iterator[str]:
     found = story.surroundings
     groups = (
         ("Rights that lead further", found.powerful),
@@ -76,7 +76,7 @@ def _plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", printable(text, 2000))
 
 
-def as_json(story: Story) -> dict[str, Any]:
+def as_json(story: ReportContent) -> dict[str, Any]:
     """Return the findings and what is missing, for programs."""
     return {
         "location": story.location,
@@ -102,7 +102,7 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def _seal(story: Story) -> str:
+def _seal(story: ReportContent) -> str:
     if story.seal_checked:
         return "invalid" if story.seal_problem else "valid"
     return "unchecked" if story.sealed else "absent"

@@ -20,7 +20,7 @@ _STAMP = re.compile(
 )
 
 
-class Source(StrEnum):
+class EntrySource(StrEnum):
     """Where an entry comes from."""
 
     FILE = "file"
@@ -38,12 +38,12 @@ class Source(StrEnum):
     """The capture itself, so that nobody takes its traces for the intruder's."""
 
 
-class Entry(NamedTuple):
+class TimelineEntry(NamedTuple):
     """Something that happened at one time. A tuple, so that a million of them sort fast."""
 
     time: int
     """Nanoseconds since 1970."""
-    source: Source
+    source: EntrySource
     container: str
     """Empty where it concerns the whole pod."""
     message: str

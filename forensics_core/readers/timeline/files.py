@@ -13,7 +13,7 @@ from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.changes import MAX_CHANGES, change_batches
-from forensics_core.readers.timeline.entry import Entry, Source, from_decimal
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_decimal
 from forensics_core.tarindex.row import Row
 
 TIMES = (
@@ -118,7 +118,7 @@ def _times(row: Row, ahead: int, *, as_in_image: bool) -> Iterator[tuple[str, in
             yield letter, time if by_others else time - ahead
 
 
-def entries(file: FileTimes, container: str) -> Iterator[Entry]:
+def entries(file: FileTimes, container: str) -> Iterator[TimelineEntry]:
     """Yield one entry for each moment at which the file has a time; equal times share one."""
     message, path, sha256 = _message(file), file.path, file.row.sha256
     alike = dict[int, str]()
@@ -126,7 +126,7 @@ def entries(file: FileTimes, container: str) -> Iterator[Entry]:
         alike[time] = alike.get(time, "") + letter
     for moment, letters in alike.items():
         marks, what = _described(letters)
-        yield Entry(moment, Source.FILE, container, message, what, path, marks, sha256)
+        yield TimelineEntry(moment, EntrySource.FILE, container, message, what, path, marks, sha256)
 
 
 @cache

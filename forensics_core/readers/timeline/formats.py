@@ -15,7 +15,7 @@ import json
 import stat
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.timeline.entry import SECOND, Entry, to_stamp
+from forensics_core.readers.timeline.entry import SECOND, TimelineEntry, to_stamp
 from forensics_core.readers.timeline.files import FileTimes
 
 CSV_HEAD = ("datetime", "timestamp_desc", "source", "container", "message", "path", "sha256")
@@ -27,9 +27,11 @@ _YEARS = (-62_135_596_800, 253_402_300_800)
 """Seconds since 1970 at which the years that Timesketch's datetime can hold begin and end."""
 
 
-def bodyfile_row(each: FileTimes | Entry, container: str) -> str:
+def bodyfile_row(each: FileTimes | TimelineEntry, container: str) -> str:
     """Return the line of a file, or of what is none."""
-    return bodyfile_entry(each) if isinstance(each, Entry) else bodyfile_line(each, container)
+    return (
+        bodyfile_entry(each) if isinstance(each, TimelineEntry) else bodyfile_line(each, container)
+    )
 
 
 def bodyfile_line(file: FileTimes, container: str) -> str:
@@ -48,7 +50,7 @@ def bodyfile_line(file: FileTimes, container: str) -> str:
     return "|".join(["0", name.replace("|", "\\x7c"), *(str(each) for each in [*numbers, *times])])
 
 
-def bodyfile_entry(entry: Entry) -> str:
+def bodyfile_entry(entry: TimelineEntry) -> str:
     """Return the same for what is no file: all of its times are the one that it has."""
     name = _field(f"[{entry.container or 'pod'}] ({entry.source}) {entry.message}")
     moment = str(entry.time // SECOND)
@@ -57,7 +59,7 @@ def bodyfile_entry(entry: Entry) -> str:
     )
 
 
-def timesketch_line(entry: Entry, ahead: int = 0) -> str:
+def timesketch_line(entry: TimelineEntry, ahead: int = 0) -> str:
     """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more.
 
     `ahead`: nanoseconds by which times that the node's clock gave were moved back.
@@ -92,7 +94,7 @@ def csv_line(cells: tuple[str, ...]) -> str:
     return out.getvalue()
 
 
-def csv_cells(entry: Entry) -> tuple[str, ...]:
+def csv_cells(entry: TimelineEntry) -> tuple[str, ...]:
     """Return an entry's cells, in the order of `CSV_HEAD`."""
     moment = to_stamp(entry.time)
     return (
@@ -111,7 +113,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def table_line(entry: Entry) -> str:
+def table_line(entry: TimelineEntry) -> str:
     """Return a line for people, safe on a terminal."""
     kind = entry.marks or entry.source
     return (

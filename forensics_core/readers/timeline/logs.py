@@ -1,6 +1,6 @@
 """The times in logs: Docker's json-file, the CRI's own lines, and the engine's rendering.
 
-Source: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
+EntrySource: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import VerificationError
 from forensics_core.readers.artifacts import gunzipped, lines, read_artifact
-from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
+from forensics_core.readers.timeline.entry import (
+    EntrySource,
+    TimelineEntry,
+    from_datetime,
+    from_stamp,
+)
 
 WHAT = "Logged Time"
 NEAREST = "Logged Time of the Nearest Line"
@@ -39,12 +44,12 @@ def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
 
 async def log_entries(
     bundle: BundleReader, artifact: Artifact
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[TimelineEntry], None]:
     """Yield an entry for each line, with the line as it is.
 
     A line without a time belongs to the one before it, and gets its time; those at the beginning
     get the first that there is; where there is none, all get the time at which the log was
-    captured. What such a time is of, `Entry.what`, says so.
+    captured. What such a time is of, `TimelineEntry.what`, says so.
     """
     log = _Log(artifact)
     async with aclosing(read_artifact(bundle, artifact.name)) as stored:
@@ -72,7 +77,7 @@ class _Log:
         """Lines without a time; None once nobody waits any more."""
         self._size = 0
 
-    def take(self, line: bytes) -> Iterator[Entry]:
+    def take(self, line: bytes) -> Iterator[TimelineEntry]:
         """Yield the entries that are known once this line is."""
         own = _time(line)
         if own is not None:
@@ -87,19 +92,19 @@ class _Log:
             if len(self._waiting) >= MOST_WAITING or self._size > _MOST_BYTES:
                 yield from self.end()
 
-    def end(self) -> Iterator[Entry]:
+    def end(self) -> Iterator[TimelineEntry]:
         """Yield those that have waited: there is no nearer time to come."""
         waiting, self._waiting = self._waiting or [], None
         yield from (self._without_time(line) for line in waiting)
 
-    def _without_time(self, line: bytes) -> Entry:
+    def _without_time(self, line: bytes) -> TimelineEntry:
         if self._time is None:
             return self._entry(line, self._captured, CAPTURED)
         return self._entry(line, self._time, NEAREST)
 
-    def _entry(self, line: bytes, time: int, what: str) -> Entry:
+    def _entry(self, line: bytes, time: int, what: str) -> TimelineEntry:
         text = line.decode(errors="surrogateescape")
-        return Entry(time, Source.LOG, self._container, text, what, self._name)
+        return TimelineEntry(time, EntrySource.LOG, self._container, text, what, self._name)
 
 
 def _time(line: bytes) -> int | None:

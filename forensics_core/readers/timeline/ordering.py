@@ -17,7 +17,7 @@ from typing import IO
 
 from anyio import to_thread
 
-from forensics_core.readers.timeline.entry import Entry, Source
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry
 
 PART = 50_000
 """Entries that are held in memory at once."""
@@ -25,16 +25,16 @@ _BATCH = 1_000
 _TIME = itemgetter(0)
 _SIZE = 8
 """Bytes that say how long what follows is."""
-_SOURCES = {str(source): source for source in Source}
+_SOURCES = {str(source): source for source in EntrySource}
 
 
 async def in_order(
-    batches: AsyncIterable[list[Entry]], part: int = PART
-) -> AsyncIterator[list[Entry]]:
+    batches: AsyncIterable[list[TimelineEntry]], part: int = PART
+) -> AsyncIterator[list[TimelineEntry]]:
     """Yield the entries by time; those of one time as they came: a log's lines stay in order."""
     with ExitStack() as stack:
-        parts: list[Iterator[Entry]] = []
-        held: list[Entry] = []
+        parts: list[Iterator[TimelineEntry]] = []
+        held: list[TimelineEntry] = []
         async for batch in batches:
             held += batch
             if len(held) >= part:
@@ -45,11 +45,11 @@ async def in_order(
             yield batch
 
 
-def _take(merged: Iterator[Entry]) -> list[Entry]:
+def _take(merged: Iterator[TimelineEntry]) -> list[TimelineEntry]:
     return list(islice(merged, _BATCH))
 
 
-def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
+def _spill(entries: list[TimelineEntry], stack: ExitStack) -> Iterator[TimelineEntry]:
     """Sort the entries into a file; return how to read them back."""
     # Closed with the stack: what is in it is read until then.
     file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
@@ -65,10 +65,10 @@ def _spill(entries: list[Entry], stack: ExitStack) -> Iterator[Entry]:
     return _read(file, len(entries))
 
 
-def _read(file: IO[bytes], count: int) -> Iterator[Entry]:
+def _read(file: IO[bytes], count: int) -> Iterator[TimelineEntry]:
     while count:
         size = int.from_bytes(file.read(_SIZE))
         batch = marshal.loads(file.read(size))  # noqa: S302 - a file without a name, written above
         count -= len(batch)
         for time, source, *rest in batch:
-            yield Entry(time, _SOURCES[source], *rest)
+            yield TimelineEntry(time, _SOURCES[source], *rest)

@@ -14,8 +14,13 @@ from forensics_core.bundle.layout import EXECS, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.context import part
 from forensics_core.readers.documents import load
-from forensics_core.readers.findings.documents import Row, rows, text, words
-from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
+from forensics_core.readers.findings.documents import DocumentRow, rows, text, words
+from forensics_core.readers.timeline.entry import (
+    EntrySource,
+    TimelineEntry,
+    from_datetime,
+    from_stamp,
+)
 
 SEEN = "Time Seen"
 """When the capture looked: it may have been there for long."""
@@ -25,21 +30,21 @@ _SHOWN = 2000
 
 async def connection_entries(
     bundle: BundleReader, container: str
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[TimelineEntry], None]:
     """Yield the sockets that were open, as of when they were looked at; not the node's own."""
     name = container_file(container, "network.json")
     time = _looked(bundle, name)
     async with aclosing(rows(bundle, name)) as batches:
         async for batch in batches:
             yield [
-                Entry(time, Source.CONNECTION, container, _socket(row), SEEN)
+                TimelineEntry(time, EntrySource.CONNECTION, container, _socket(row), SEEN)
                 for space in batch
                 if space.get("host") is not True
                 for row in _objects(space.get("sockets"))
             ]
 
 
-async def exec_entries(bundle: BundleReader, container: str) -> list[Entry]:
+async def exec_entries(bundle: BundleReader, container: str) -> list[TimelineEntry]:
     """Return the sessions that somebody began in the container from outside."""
     name = container_file(container, EXECS)
     seen = _looked(bundle, name)
@@ -48,7 +53,7 @@ async def exec_entries(bundle: BundleReader, container: str) -> list[Entry]:
     for row in _objects(document.get("execs") if isinstance(document, dict) else None):
         began = from_stamp(text(part(row, "process").get("startTime")))
         time, what = (seen, SEEN) if began is None else (began, "Session Start Time")
-        found.append(Entry(time, Source.EXEC, container, _session(row), what))
+        found.append(TimelineEntry(time, EntrySource.EXEC, container, _session(row), what))
     return found
 
 
@@ -58,13 +63,13 @@ def _looked(bundle: BundleReader, name: str) -> int:
     return from_datetime(next(several, capture.started_at))
 
 
-def _objects(value: Any) -> Iterator[Row]:
+def _objects(value: Any) -> Iterator[DocumentRow]:
     return (
         (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
     )
 
 
-def _socket(row: Row) -> str:
+def _socket(row: DocumentRow) -> str:
     local, remote = part(row, "local"), part(row, "remote")
     # One that waits has no peer: the kernel says port 0 of it.
     ends = f"{_end(local)} to {_end(remote)}" if remote.get("port") else _end(local)
@@ -74,11 +79,11 @@ def _socket(row: Row) -> str:
     return f"{text(row.get('protocol'))} {ends}, {text(row.get('state'))}{by}"
 
 
-def _end(end: Row) -> str:
+def _end(end: DocumentRow) -> str:
     return f"{text(end.get('address'))}:{end.get('port')}"
 
 
-def _session(row: Row) -> str:
+def _session(row: DocumentRow) -> str:
     """Return who did what: the runtime knows the command, /proc that of the first process."""
     command = " ".join(words(row.get("command")) or words(part(row, "process").get("cmdline")))
     state = "running" if row.get("running") is True else "ended"

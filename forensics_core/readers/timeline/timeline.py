@@ -21,14 +21,14 @@ from forensics_core.readers.timeline.documents import (
     event_entries,
     process_entries,
 )
-from forensics_core.readers.timeline.entry import SECOND, Entry, Source
+from forensics_core.readers.timeline.entry import SECOND, EntrySource, TimelineEntry
 from forensics_core.readers.timeline.files import FileTimes
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.recording import recorded_entries
 from forensics_core.readers.timeline.seen import connection_entries, exec_entries
 
-_Entries = AsyncGenerator[list[Entry], None]
+_Entries = AsyncGenerator[list[TimelineEntry], None]
 
 WINDOW = 300 * SECOND
 """How far from a time of the file that `around` names an entry may lie."""
@@ -56,7 +56,7 @@ class Filter:
 
 async def timeline(
     bundle: BundleReader, wanted: Filter | None = None, notes: Notes | None = None
-) -> AsyncIterator[list[Entry]]:
+) -> AsyncIterator[list[TimelineEntry]]:
     """Yield the entries by time, in batches.
 
     A source that is missing or not genuine is noted, and left out.
@@ -72,7 +72,7 @@ async def timeline(
 
 async def bodyfile(
     bundle: BundleReader, wanted: Filter, notes: Notes
-) -> AsyncGenerator[tuple[str, FileTimes | Entry], None]:
+) -> AsyncGenerator[tuple[str, FileTimes | TimelineEntry], None]:
     """Yield files with all their times, and entries of what is no file, each with its container.
 
     They are in no order: who reads a bodyfile sorts it.
@@ -115,9 +115,9 @@ async def _all(
             notes.add(error)
 
 
-def _moved(entry: Entry, ahead: int) -> Entry:
+def _moved(entry: TimelineEntry, ahead: int) -> TimelineEntry:
     """Return it by the store's clock; files know by themselves which of their times are so."""
-    if entry.source in {Source.EVENT, Source.FILE}:
+    if entry.source in {EntrySource.EVENT, EntrySource.FILE}:
         return entry
     return entry._replace(time=entry.time - ahead)
 
@@ -154,8 +154,8 @@ async def _files(bundle: BundleReader, name: str, wanted: Filter) -> _Entries:
 
 
 async def _within(
-    batches: AsyncIterator[list[Entry]], wanted: Filter, moments: list[int] | None
-) -> AsyncIterator[list[Entry]]:
+    batches: AsyncIterator[list[TimelineEntry]], wanted: Filter, moments: list[int] | None
+) -> AsyncIterator[list[TimelineEntry]]:
     async for batch in batches:
         yield [entry for entry in batch if _is_wanted(entry.time, wanted, moments)]
 

@@ -15,11 +15,11 @@ from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
 from collector.files.changes import ChangeSet, Rows
 from collector.limits import Stop
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers are read by root only")
@@ -36,7 +36,7 @@ async def diff_of(
         destination="file:///unused",
         bundle="case",
         uid=uuid4(),
-        targets=(Target(name="web", container_id=f"docker://{container}"),),
+        targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
     )
     await capture(order, runtime, destination or LocalStorage(bundle.folder), stop=stop)
@@ -45,7 +45,7 @@ async def diff_of(
 
 
 async def test_a_list_that_is_too_long(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -72,7 +72,7 @@ class Disturbed(ChangeSet):
 
 
 async def test_a_directory_that_went_away(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -101,7 +101,7 @@ RELEASE = threading.Event()
 
 
 async def test_storage_that_hangs(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -130,7 +130,7 @@ class Broken(ChangeSet):
 
 
 async def test_what_the_list_lacks_is_said(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -170,7 +170,7 @@ class StopAtDiff(LocalStorage):
 
 
 async def test_a_list_that_is_told_to_end_is_json_all_the_same(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -190,7 +190,7 @@ async def test_a_list_that_is_told_to_end_is_json_all_the_same(
 
 
 async def test_a_list_whose_part_of_the_time_is_over_is_json_all_the_same(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,

@@ -14,7 +14,7 @@ from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.look import Findings
 from lab.clean import Clean, clean_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="processes are read by root only"),
@@ -87,7 +87,7 @@ def told() -> dict[str, Findings]:
 
 @pytest.fixture
 async def visit(
-    docker: Engine,
+    docker: DockerEngine,
     use_env: Callable[[Mapping[str, str]], None],
     tmp_path: Path,
     told: dict[str, Findings],

@@ -200,6 +200,9 @@ FULL = {
     "activeDeadlineSeconds": 60,
     "ttlSecondsAfterFinished": 60,
     "cancel": False,
+    "isolate": True,
+    "afterCapture": "Delete",
+    "release": False,
 }
 
 
@@ -216,7 +219,7 @@ def test_an_unchanged_spec_breaks_no_rule() -> None:
     assert violated({"pod": "web-0"}, {"pod": "web-0"}) == []
 
 
-@pytest.mark.parametrize("field", sorted(set(FULL) - {"cancel"}))
+@pytest.mark.parametrize("field", sorted(set(FULL) - {"cancel", "release"}))
 def test_no_field_can_be_changed_added_or_removed(field: str) -> None:
     without = {name: value for name, value in FULL.items() if name != field}
     assert violated(FULL | {field: "other"}, FULL) == [f".{field}"]
@@ -224,11 +227,12 @@ def test_no_field_can_be_changed_added_or_removed(field: str) -> None:
     assert violated(FULL, without) == [f".{field}"]
 
 
-def test_cancel_goes_one_way() -> None:
-    cancelled = FULL | {"cancel": True}
-    assert violated(cancelled, FULL) == []
-    assert violated(FULL, cancelled) == [".cancel"]
-    assert violated({"pod": "web-0"}, {"pod": "web-0", "cancel": True}) == [".cancel"]
+@pytest.mark.parametrize("field", ["cancel", "release"])
+def test_cancel_and_release_go_one_way(field: str) -> None:
+    asked = FULL | {field: True}
+    assert violated(asked, FULL) == []
+    assert violated(FULL, asked) == [f".{field}"]
+    assert violated({"pod": "web-0"}, {"pod": "web-0", field: True}) == [f".{field}"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from forensics_core.operator.settings import (
+    CollectorCredentials,
     CollectorSettings,
-    Credentials,
     DestinationRule,
     Settings,
     Timings,
@@ -47,7 +47,7 @@ NOT_REASONS = {
 
 
 @pytest.mark.parametrize(
-    "model", [Settings, DestinationRule, Credentials, CollectorSettings, Timings]
+    "model", [Settings, DestinationRule, CollectorCredentials, CollectorSettings, Timings]
 )
 def test_every_setting_is_told(model: type[Settings]) -> None:
     for name, field in model.model_fields.items():

@@ -14,7 +14,7 @@ from collector.artifacts import filesystem
 from collector.artifacts import mounts as mount_archive
 from collector.container import ContainerCapture
 from collector.documents import streamed
-from collector.files.mountarchive import Top
+from collector.files.mountarchive import OpenMount
 from collector.files.mountstream import MountStream
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, Compression
@@ -114,7 +114,7 @@ async def _files(bundle: BundleWriter, tree: Path | None, mounted: Path | None) 
     capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
     if mounted:
         place = os.open(mounted, os.O_PATH)
-        await mount_archive.store(capture, MountStream(), [Top(b"/mnt", place)])
+        await mount_archive.store(capture, MountStream(), [OpenMount(b"/mnt", place)])
         os.close(place)
     if tree:
         await filesystem.collect(capture)

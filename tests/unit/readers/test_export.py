@@ -344,8 +344,8 @@ def test_nothing_half_done_is_left_where_the_disk_is_full(
     out = tmp_path / "out"
     if there and option != "--tar":
         out.mkdir()
-    program = Path(sys.executable).with_name("forensics")
-    command = [str(each) for each in (program, "export", bundle, option, out)]
+    command: list[str | Path] = [Path(sys.executable).with_name("forensics")]
+    command += ["export", bundle, option, out]
     done = subprocess.run(
         ["prlimit", "--fsize=300", *command], capture_output=True, text=True, check=False
     )

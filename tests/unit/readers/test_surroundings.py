@@ -17,7 +17,7 @@ from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.ports import of_the_pod
 from forensics_core.readers.report.node import read_node
-from forensics_core.readers.report.story import Story, tell
+from forensics_core.readers.report.story import ReportContent, tell
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings, selects
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
@@ -105,7 +105,7 @@ async def written(folder: Path, **documents: Any) -> Path:
     return folder
 
 
-async def whole(folder: Path) -> Story:
+async def whole(folder: Path) -> ReportContent:
     await written(
         folder,
         context__pod=POD,

@@ -22,8 +22,8 @@ from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.cli.main import forensics
 from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline.entry import (
-    Entry,
-    Source,
+    EntrySource,
+    TimelineEntry,
     from_decimal,
     from_stamp,
     to_stamp,
@@ -144,7 +144,7 @@ async def tree(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-async def entries(folder: Path, wanted: Filter | None = None) -> list[Entry]:
+async def entries(folder: Path, wanted: Filter | None = None) -> list[TimelineEntry]:
     async with open_bundle(str(folder)) as bundle:
         return [entry async for batch in timeline(bundle, wanted) for entry in batch]
 
@@ -194,7 +194,7 @@ async def test_each_source_has_its_entries_in_order(documents: Path) -> None:
     found = [
         (to_stamp(one.time)[11:23], one.source, one.message) for one in await entries(documents)
     ]
-    told = [row for row in found if row[1] is not Source.CAPTURE]
+    told = [row for row in found if row[1] is not EntrySource.CAPTURE]
     assert told == [
         ("07:00:00.000", "log", "2026-08-01T07:00:00Z old"),
         ("07:00:00.000", "log", "2026-08-01T07:00:00Z old"),
@@ -249,7 +249,7 @@ async def test_what_was_recorded_is_in_the_timeline(tmp_path: Path) -> None:
         spec = ArtifactSpec(name, ArtifactKind.PROCESSES, "web", compression=Compression.ZSTD)
         await bundle.add(spec, one(data))
         await bundle.finish(capture())
-    found = [one for one in await entries(tmp_path / "case") if one.source is Source.RECORDING]
+    found = [one for one in await entries(tmp_path / "case") if one.source is EntrySource.RECORDING]
     assert [(row.message, row.path) for row in found] == [
         ("fork of process 8 (parent 7)", ""),
         ("exec of process 8 (parent 7): nc -e\\xff", ""),
@@ -264,7 +264,7 @@ async def test_what_was_recorded_is_in_the_timeline(tmp_path: Path) -> None:
 async def test_times_of_a_cri_runtime_are_nanoseconds(tmp_path: Path) -> None:
     data = json.dumps(CRI).encode()
     folder = await write(tmp_path / "cri", {WEB + "inspect.json": (ArtifactKind.INSPECT, data)})
-    found = [one for one in await entries(folder) if one.source is Source.CONTAINER]
+    found = [one for one in await entries(folder) if one.source is EntrySource.CONTAINER]
     assert [to_stamp(one.time)[11:19] for one in found] == ["09:00:00", "09:00:01", "09:00:02"]
     assert found[-1].message == "The container web ended with exit code 137"
 
@@ -281,21 +281,25 @@ async def test_files_have_one_entry_for_each_of_their_moments(tree: Path) -> Non
 async def test_the_order_is_kept_however_many_parts_there_are() -> None:
     times = [(n * 7919) % 1000 for n in range(1000)]
 
-    async def some() -> AsyncIterator[list[Entry]]:
+    async def some() -> AsyncIterator[list[TimelineEntry]]:
         for time in times:
             yield [
-                Entry(time, Source.LOG, "web", f"line \udcff {time}", "t", "p", "m...", "0" * 64)
+                TimelineEntry(
+                    time, EntrySource.LOG, "web", f"line \udcff {time}", "t", "p", "m...", "0" * 64
+                )
             ]
 
     found = [entry async for batch in in_order(some(), part=64) for entry in batch]
     assert [entry.time for entry in found] == sorted(times)
-    assert found[3] == Entry(3, Source.LOG, "web", "line \udcff 3", "t", "p", "m...", "0" * 64)
+    assert found[3] == TimelineEntry(
+        3, EntrySource.LOG, "web", "line \udcff 3", "t", "p", "m...", "0" * 64
+    )
 
 
 async def logged(folder: Path, *lines: bytes) -> list[tuple[str, str, str]]:
     data = b"\n".join(lines) + b"\n"
     await write(folder, {WEB + "logs/0.log": (ArtifactKind.LOGS, data)})
-    found = [each for each in await entries(folder) if each.source is Source.LOG]
+    found = [each for each in await entries(folder) if each.source is EntrySource.LOG]
     return [(to_stamp(each.time)[:19], each.what, each.message) for each in found]
 
 
@@ -374,7 +378,9 @@ async def test_sessions_and_connections_are_there(tmp_path: Path) -> None:
         },
     )
     seen = [
-        each for each in await entries(folder) if each.source in {Source.EXEC, Source.CONNECTION}
+        each
+        for each in await entries(folder)
+        if each.source in {EntrySource.EXEC, EntrySource.CONNECTION}
     ]
     assert {(each.what, each.message) for each in seen} == {
         ("Session Start Time", "session of process 7 as root on a terminal, running: sh -i"),
@@ -392,7 +398,7 @@ async def test_sessions_that_are_no_list_are_none(tmp_path: Path) -> None:
     for number, data in enumerate((b"[]", b'{"execs": 7}')):
         folder = tmp_path / str(number)
         await write(folder, {WEB + "execs.json": (ArtifactKind.PROCESSES, data)})
-        assert {each.source for each in await entries(folder)} == {Source.CAPTURE}
+        assert {each.source for each in await entries(folder)} == {EntrySource.CAPTURE}
 
 
 def set_ahead(folder: Path, seconds: int) -> None:
@@ -447,7 +453,7 @@ async def test_only_what_is_wanted(documents: Path) -> None:
     wanted = Filter(
         since=from_stamp("2026-08-01T09:30:00Z"), until=from_stamp("2026-08-01T10:00:00Z")
     )
-    assert {one.source for one in await entries(documents, wanted)} == {Source.EVENT}
+    assert {one.source for one in await entries(documents, wanted)} == {EntrySource.EVENT}
 
 
 def test_around_a_file_is_what_happened_about_its_times(tree: Path) -> None:
@@ -480,12 +486,12 @@ def test_timesketch_takes_every_line(tree: Path) -> None:
 def test_no_cell_is_a_formula(tree: Path) -> None:
     rows = list(csv.reader(io.StringIO(invoke(tree, "--format", "csv").stdout)))
     assert rows[0][:3] == ["datetime", "timestamp_desc", "source"]
-    line = csv_line(csv_cells(Entry(0, Source.LOG, "web", "=1+1", "t", "-x")))
+    line = csv_line(csv_cells(TimelineEntry(0, EntrySource.LOG, "web", "=1+1", "t", "-x")))
     assert line == "1970-01-01T00:00:00.000000000Z,t,log,web,'=1+1,'-x,"
 
 
 def test_lines_of_what_is_no_file_fit_into_a_bodyfile_too() -> None:
-    row = bodyfile_row(Entry(10**9, Source.LOG, "", "a|b\x1b", "t"), "")
+    row = bodyfile_row(TimelineEntry(10**9, EntrySource.LOG, "", "a|b\x1b", "t"), "")
     assert row == "0|[pod] (log) a\\x7cb\\x1b|0|-/----------|0|0|0|1|1|1|1"
 
 

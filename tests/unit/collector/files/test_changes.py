@@ -20,7 +20,7 @@ import pytest
 from collector.files import entries
 from collector.files import walk_queue as visits
 from collector.files.changes import ChangeSet, OpenLayers
-from collector.files.hashing import Digest, Hashing
+from collector.files.hashing import Hashing, HashingSteps
 from collector.files.safe_open import FOLDER, PLACE, opened
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an overlay's marks")
@@ -500,7 +500,7 @@ def test_a_file_that_grows_for_ever(layers: Stack) -> None:
         assert _last(hashing.digest(place, 1)) is None
 
 
-def _last(digest: Digest) -> str | None:
+def _last(digest: HashingSteps) -> str | None:
     while True:
         try:
             next(digest)

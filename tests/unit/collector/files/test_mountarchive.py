@@ -15,18 +15,19 @@ from pathlib import Path
 import pytest
 
 from collector.files import mountarchive, mounted, pax, sparse
-from collector.files.mountarchive import MountArchive, Top
+from collector.files.mountarchive import MountArchive, OpenMount
 from forensics_core.tarindex.member import Member
+from forensics_core.tarindex.sparse import Piece
 from forensics_core.tarindex.walk import TarWalk
 
 NAME = b"odd\xff\n=%"
 
 
 @contextmanager
-def opened(path: Path, at: bytes = b"/t", *, single: bool = False) -> Iterator[Top]:
+def opened(path: Path, at: bytes = b"/t", *, single: bool = False) -> Iterator[OpenMount]:
     place = os.open(path, os.O_PATH)
     try:
-        yield Top(at, place, single)
+        yield OpenMount(at, place, single)
     finally:
         os.close(place)
 
@@ -172,7 +173,7 @@ def test_a_file_that_shrinks_or_grows_is_padded_or_cut_and_flagged(
     file, real = tmp_path / "log", sparse.steps
     file.write_bytes(b"x" * 5000)
 
-    def steps(pieces: Sequence[sparse.Piece]) -> Iterator[sparse.Piece]:
+    def steps(pieces: Sequence[Piece]) -> Iterator[Piece]:
         file.write_bytes(b"y" * 100)
         yield from real(pieces)
 

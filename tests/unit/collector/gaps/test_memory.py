@@ -10,7 +10,7 @@ import pytest
 from collector.container import ContainerCapture
 from collector.gaps.memory import _LOSSES, Losses
 from collector.runtimes.runtime import Runtime
-from tests.unit.collector.test_mounts_artifact import LocalRuntime, scene_of
+from tests.unit.collector.artifacts.test_mounts import LocalRuntime, scene_of
 
 
 class PodRuntime(LocalRuntime):

@@ -21,9 +21,9 @@ import zstandard
 
 from collector.layers import check as checking
 from collector.layers import extras, tarsplit
-from collector.layers.blob import Blob
+from collector.layers.blob import PackedSource
 from collector.layers.check import LayerCheck
-from collector.layers.promised import ImageLayers, Lost, Promised, Source
+from collector.layers.promised import ImageLayers, LayerSource, Lost, Promised
 from collector.layers.tarsplit import TarSplit, crc64
 from collector.node.host import Host
 
@@ -84,9 +84,9 @@ class Layer:
         os.utime(path, (OLD, OLD))
         return path
 
-    def blob(self, data: bytes) -> Blob:
+    def blob(self, data: bytes) -> PackedSource:
         self.store.write_bytes(data)
-        return Blob(Host(), str(self.store), sha256(data))
+        return PackedSource(Host(), str(self.store), sha256(data))
 
     def split(self, data: bytes) -> TarSplit:
         """Keep of an archive what Docker does."""
@@ -103,13 +103,13 @@ class Layer:
         self.store.write_bytes(gzip.compress(b"".join(map(_line, lines))))
         return TarSplit(Host(), str(self.store))
 
-    def check(self, source: Source | Lost, data: bytes, **facts: Any) -> LayerCheck:
+    def check(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> LayerCheck:
         layer = Promised(sha256(data), os.fsencode(self.folder), source)
         image = ImageLayers("sha256:image", (), Host(), b"user.overlay.")
         until = facts.pop("until", math.inf)
         return LayerCheck(replace(layer, **facts), image, until)
 
-    def row(self, source: Source | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
+    def row(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
         check = self.check(source, data, **facts)
         assert all(step >= 0 for step in check.steps())
         return check.row()

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.gaps import deleted
-from collector.gaps.deleted import account
+from collector.artifacts import deleted
+from collector.artifacts.deleted import account
 from collector.node import programs, sharedmemory
-from collector.node.deletedfiles import DeletedFile, Search
+from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
@@ -56,13 +56,13 @@ def holding(folder: Path, script: str, *, program: str = sys.executable) -> Iter
             process.kill()
 
 
-def search(*pids: int) -> Search:
-    found = Search(math.inf)
+def search(*pids: int) -> DeletedFileSearch:
+    found = DeletedFileSearch(math.inf)
     found.look(pids)
     return found
 
 
-def kinds(found: Search) -> dict[tuple[str, str], DeletedFile]:
+def kinds(found: DeletedFileSearch) -> dict[tuple[str, str], DeletedFile]:
     return {(each.how, os.fsdecode(each.path)): each for each in found.files.values()}
 
 
@@ -120,20 +120,20 @@ print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
 def test_there_are_limits(tmp_path: Path) -> None:
     script = 'a = [gone(str(n), b"x") for n in range(5)]'
     with holding(tmp_path, script) as pid:
-        found = Search(math.inf, max_files=3)
+        found = DeletedFileSearch(math.inf, max_files=3)
         found.look([pid])
         assert (len(found.files), found.more) == (3, 2)
-        few = Search(math.inf, links=2)
+        few = DeletedFileSearch(math.inf, links=2)
         few.look([pid, pid])
         assert few.unseen == [pid, pid] and not few.links
-        late = Search(time.monotonic() - 1)
+        late = DeletedFileSearch(time.monotonic() - 1)
         late.look([pid])
         assert late.unseen == [pid] and not late.files
-        cut = Search(math.inf, max_maps=100)
+        cut = DeletedFileSearch(math.inf, max_maps=100)
         cut.look([pid])
         assert cut.unseen == [pid]
         # As if all descriptors but a few were in use: what is read meanwhile needs those.
-        none = Search(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        none = DeletedFileSearch(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         none.look([pid])
         assert (len(none.files), none.more) == (0, 5)
 
@@ -149,7 +149,7 @@ def test_a_process_that_may_not_be_looked_at_is_said(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(Search, "_process", refuse)
+    monkeypatch.setattr(DeletedFileSearch, "_process", refuse)
     assert search(os.getpid()).unseen == [os.getpid()]
 
 
@@ -162,7 +162,7 @@ number = ctypes.CDLL(None).shmget(0xCAFE, 8192, 0o1600)
 def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> None:
     with holding(tmp_path, SEGMENT) as pid:
         (segment,) = sharedmemory.segments([pid, os.getpid()])
-        assert isinstance(segment, sharedmemory.Segment)
+        assert isinstance(segment, sharedmemory.SharedSegment)
     assert (segment.key, segment.size, segment.attached) == (0xCAFE, 8192, 0)
     assert sharedmemory.segments([pid, os.getpid()]) == []
 
@@ -188,7 +188,9 @@ async def test_very_many_files_are_listed_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(deleted, "Search", lambda until: Search(until, max_files=4))
+    monkeypatch.setattr(
+        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, max_files=4)
+    )
     gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
     assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
     assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
@@ -197,7 +199,9 @@ async def test_very_many_files_are_listed_to_a_limit(
 async def test_what_was_not_looked_at_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleted, "Search", lambda until: Search(until, links=0))
+    monkeypatch.setattr(
+        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, links=0)
+    )
     (gap,) = await gaps_of(tmp_path, "")
     assert gap.what == "deleted files, of some processes"
 
@@ -209,7 +213,7 @@ async def test_a_search_that_hangs_or_fails_is_a_gap(
         raise error
 
     error: Exception = Unavailable("It hangs", reason="Hung")
-    monkeypatch.setattr(Search, "look", fail)
+    monkeypatch.setattr(DeletedFileSearch, "look", fail)
     (gap,) = await gaps_of(tmp_path, "")
     assert (gap.what, gap.reason, gap.requested) == ("deleted files", "Hung", False)
     error = ValueError("odd")

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from forensics_core.operator.attempt.pods import (
-    Outcome,
+    JobOutcome,
+    cannot_start,
     delay,
     delay_of_job,
-    hopeless,
     outcome,
     started,
 )
@@ -58,7 +58,7 @@ def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: s
 )
 def test_last_words_that_could_be_read_in_two_ways_or_never_end_are_not_read(message: str) -> None:
     seen = outcome(None, worker(ended(1, "Error", message)))
-    assert seen == Outcome("Error", "The collector ended with code 1 (Error)", retry=True)
+    assert seen == JobOutcome("Error", "The collector ended with code 1 (Error)", retry=True)
 
 
 def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:
@@ -69,7 +69,7 @@ def test_who_claims_a_manifest_that_is_not_there_is_not_believed() -> None:
 
 def test_without_a_pod_the_job_tells_and_without_both_nobody() -> None:
     assert outcome(job("Failed"), None).reason == "BackoffLimitExceeded"
-    assert outcome(None, None) == Outcome(
+    assert outcome(None, None) == JobOutcome(
         "WorkerLost", "The collector's pod is gone without a word", retry=True
     )
 
@@ -77,7 +77,9 @@ def test_without_a_pod_the_job_tells_and_without_both_nobody() -> None:
 def test_why_a_worker_has_not_started() -> None:
     said = {"reason": "ErrImagePull", "message": "pull access denied."}
     pulling = worker({"waiting": said})
-    assert delay(pulling, "node1") == Outcome("ImagePullBackOff", "pull access denied", retry=True)
+    assert delay(pulling, "node1") == JobOutcome(
+        "ImagePullBackOff", "pull access denied", retry=True
+    )
     creating = delay(worker({"waiting": {"reason": "ContainerCreating"}}), "node1")
     assert creating.message == "The collector's container waits: ContainerCreating"
     unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
@@ -89,10 +91,10 @@ def test_why_a_worker_has_not_started() -> None:
 @pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
 def test_an_image_that_no_attempt_can_start(reason: str) -> None:
     waits = worker({"waiting": {"reason": reason, "message": "no"}})
-    assert delay(waits, "node1") == Outcome(reason, "no", retry=False)
-    assert hopeless(waits) == (reason == "InvalidImageName")
-    assert not hopeless(worker({"waiting": {"reason": "ErrImagePull"}}))
-    assert not hopeless(worker())
+    assert delay(waits, "node1") == JobOutcome(reason, "no", retry=False)
+    assert cannot_start(waits) == (reason == "InvalidImageName")
+    assert not cannot_start(worker({"waiting": {"reason": "ErrImagePull"}}))
+    assert not cannot_start(worker())
 
 
 def test_what_has_run_has_started() -> None:
@@ -114,4 +116,4 @@ def test_why_a_job_has_made_no_pod() -> None:
         },
         {"type": "Normal", "reason": "Suspended", "lastTimestamp": "2026-08-01T10:00:02Z"},
     ]
-    assert delay_of_job(said) == Outcome("FailedCreate", "exceeded quota", retry=True)
+    assert delay_of_job(said) == JobOutcome("FailedCreate", "exceeded quota", retry=True)

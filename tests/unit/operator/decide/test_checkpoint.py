@@ -41,10 +41,10 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.order import build_order
-from forensics_core.operator.attempt.pods import Outcome
-from forensics_core.operator.decide.attempt import Step
+from forensics_core.operator.attempt.pods import JobOutcome
+from forensics_core.operator.decide.attempt import NextStep
 from forensics_core.operator.decide.checkpoint import decide
-from forensics_core.operator.evidence.manifest import Evidence
+from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -91,13 +91,13 @@ ORDERED = Ordered(ORDER, "0" * 64)
 AWAY = DestinationUnreachable("s3://cases does not answer")
 
 
-def step(it: Any, *, after: timedelta = timedelta(0), **seen: Any) -> Step:
+def step(it: Any, *, after: timedelta = timedelta(0), **seen: Any) -> NextStep:
     return decide(Observed(it, NOW + after, **seen), settings(maxAttempts=3))
 
 
-def evidence(attempt: int = 1, gaps: int = 0) -> Evidence:
+def evidence(attempt: int = 1, gaps: int = 0) -> BundleFacts:
     location = checkpoint("Capturing").status.location
-    return Evidence(UID, attempt, location, "a" * 64, gaps=gaps, interrupted=bool(gaps))
+    return BundleFacts(UID, attempt, location, "a" * 64, gaps=gaps, interrupted=bool(gaps))
 
 
 # Before an attempt
@@ -264,7 +264,7 @@ def test_a_pod_that_never_ends_because_its_node_is_cut_off_is_given_up() -> None
 def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None) -> None:
     young = job()
     young["metadata"]["creationTimestamp"] = NOW.isoformat()
-    seen: Document = {"job": young, "worker": unstarted, "delay": Outcome("Quota", "none", True)}
+    seen: Document = {"job": young, "worker": unstarted, "delay": JobOutcome("Quota", "none", True)}
     it = checkpoint("Capturing")
     assert step(it, **seen) == Monitor(until=NOW + TIMES.late_start)
     start_by = timedelta(seconds=300)
@@ -539,7 +539,7 @@ START, FINISH = StartAttempt(1, pod()), Finish(evidence(), b"m", seal=True)
 FOREIGN = ForeignObject("written by somebody else")
 
 
-def after(action: Any, error: Any, phase: str = "Capturing", **seen: Any) -> Step:
+def after(action: Any, error: Any, phase: str = "Capturing", **seen: Any) -> NextStep:
     """Return the step once an action failed, where no other attempt left anything."""
     return step(checkpoint(phase), failure=Failure(action, error), **{"bundles": (), **seen})
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.gaps import kept as beyond
+from collector.artifacts import kept as beyond
 from collector.node import unlisted
-from tests.unit.collector.gaps.test_deleted import Evidence, bring_home
+from tests.unit.collector.artifacts.test_deleted import Evidence, bring_home
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unit.collector.node.test_unlisted import QUEUES
 

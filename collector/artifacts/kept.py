@@ -1,4 +1,4 @@
-"""What a container keeps without any file that could be looked at: a gap for each.
+"""What a container keeps without any file that could be looked at: stored, or a gap for each.
 
 Shared memory and message queues, file systems and namespaces that only an open descriptor keeps
 alive, files on their way through a socket.
@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 
 from anyio import to_thread
 
+from collector.artifacts import unread
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.statx import statx
-from collector.gaps import unread
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import DeletedFile, Search
-from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
-from collector.node.threads import Apart
-from collector.node.unlisted import Kept, Unlisted
+from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
+from collector.node.threads import SeparateThreads
+from collector.node.unlisted import KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -48,14 +48,14 @@ TIMEOUT = 60.0
 
 
 async def account(
-    capture: ContainerCapture, numbers: Sequence[int], found: Search | None = None
+    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None = None
 ) -> None:
     """Record what these processes, and their threads, keep.
 
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = Unlisted(time.monotonic() + TIMEOUT), Apart()
+    search, apart = Unlisted(time.monotonic() + TIMEOUT), SeparateThreads()
     try:
         await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
@@ -95,7 +95,7 @@ def record_unstored(capture: ContainerCapture) -> None:
     capture.held.kept = []
 
 
-def _record(capture: ContainerCapture, kept: Kept, *, stored: bool = False) -> None:
+def _record(capture: ContainerCapture, kept: KeptReference, *, stored: bool = False) -> None:
     """Record what is missing; `stored`: what could be had of it is in the deleted files."""
     name = shortened(readable(kept.name))
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
@@ -112,7 +112,7 @@ def _record(capture: ContainerCapture, kept: Kept, *, stored: bool = False) -> N
 
 
 async def _record_memory(
-    capture: ContainerCapture, numbers: Sequence[int], found: Search | None
+    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
@@ -124,7 +124,7 @@ async def _record_memory(
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
-    shared = [each for each in kept if isinstance(each, Segment)]
+    shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
         for each in shared[:MAX_SEGMENTS]:
             _add(found, each)
@@ -136,7 +136,7 @@ async def _record_memory(
     _record_each(capture, "message queues", queues, _record_queue)
 
 
-def _add(found: Search, segment: Segment) -> None:
+def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
     """Count a segment among the deleted files, or say more of the file that is one of them."""
     for key, file in found.files.items():
         if key[1:] == (segment.number, segment.space):
@@ -167,7 +167,7 @@ def _record_each(
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 
-def _record_segment(capture: ContainerCapture, segment: Segment) -> None:
+def _record_segment(capture: ContainerCapture, segment: SharedSegment) -> None:
     name = f"/SYSV{segment.key:08x}"
     message = (
         f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "

@@ -18,12 +18,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from collector.artifacts import deleted
 from collector.container import ContainerCapture
 from collector.files import sparse
 from collector.files.deletedarchive import DeletedArchive
 from collector.files.statx import statx
-from collector.gaps import deleted
-from collector.node.deletedfiles import DeletedFile, Held
+from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -250,7 +250,7 @@ def unnamed(folder: Path, content: bytes) -> DeletedFile:
 
 def held(path: Path) -> DeletedFile:
     """Delete a file, and hold it."""
-    file = Held(os.open(path, os.O_PATH))
+    file = SharedDescriptor(os.open(path, os.O_PATH))
     path.unlink()
     found, place = statx(file.number), f"fd/{file.number}"
     return DeletedFile("deleted file", os.fsencode(path), os.getpid(), place, found, file)
@@ -294,7 +294,7 @@ async def test_a_file_that_cannot_be_opened_is_a_loss(tmp_path: Path) -> None:
     gone = unnamed(tmp_path, b"x")
     gone.file = None
     folder = unnamed(tmp_path, b"x")
-    folder.file = Held(os.open(tmp_path, os.O_PATH))
+    folder.file = SharedDescriptor(os.open(tmp_path, os.O_PATH))
     archive = DeletedArchive(10**9)
     blocks = [block async for block in archive.blocks([gone, folder])]
     assert extracted(b"".join(blocks)) == {}
@@ -329,7 +329,7 @@ async def test_what_nobody_foresaw_costs_the_archive_and_no_other_evidence(
         error = UsageError("The destination is gone")
         with pytest.raises(UsageError):
             await bring_home(tmp_path / "2", [pid])
-    monkeypatch.setattr(deleted, "Search", fail)
+    monkeypatch.setattr(deleted, "DeletedFileSearch", fail)
     with pytest.raises(UsageError):
         await bring_home(tmp_path / "3", [1])
     await deleted.store(capturing(tmp_path / "4"))  # nothing was looked for
