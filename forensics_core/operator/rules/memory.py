@@ -47,15 +47,25 @@ class Captured:
     failed: bool = False
     """Whether it yielded nothing: then it keeps nobody from another try."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """By what it is known: two rules make one capture, but each tells of its dry run."""
+        return place_of(self.name, self.rule, dry=self.dry)
+
+
+def place_of(name: str, rule: str, *, dry: bool) -> tuple[str, str]:
+    """Return by what a capture is known."""
+    return name, rule if dry else ""
+
 
 class Memory:
     """The captures that rules asked for."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:
         self._limit = limit
-        self._all: OrderedDict[tuple[str, bool], Captured] = OrderedDict()
-        self._by_pod: dict[str, set[tuple[str, bool]]] = {}
-        self._by_rule: dict[str, set[tuple[str, bool]]] = {}
+        self._all: OrderedDict[tuple[str, str], Captured] = OrderedDict()
+        self._by_pod: dict[str, set[tuple[str, str]]] = {}
+        self._by_rule: dict[str, set[tuple[str, str]]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -83,22 +93,20 @@ class Memory:
     def recall(self, rule: CaptureRule) -> None:
         """Take what a rule's status says of captures whose PodCheckpoints may be gone."""
         for one in rule.status.last_captures:
-            if (one.checkpoint, one.dry_run) in self._all:
-                continue
-            self.note(
-                Captured(
-                    name=one.checkpoint,
-                    rule=rule_id(rule.metadata.namespace, rule.metadata.name),
-                    pod_uid=one.pod_uid,
-                    at=one.time.timestamp(),
-                    dry=one.dry_run,
-                    over=True,
-                )
+            captured = Captured(
+                name=one.checkpoint,
+                rule=rule_id(rule.metadata.namespace, rule.metadata.name),
+                pod_uid=one.pod_uid,
+                at=one.time.timestamp(),
+                dry=one.dry_run,
+                over=True,
             )
+            if captured.place not in self._all:
+                self.note(captured)
 
     def note(self, captured: Captured) -> None:
         """Remember a capture; what is known of it already is replaced, but never its key."""
-        place = captured.name, captured.dry
+        place = captured.place
         known = self._all.get(place)
         if known is not None:
             captured = replace(captured, key=captured.key or known.key)
@@ -109,14 +117,15 @@ class Memory:
         if len(self._all) > self._limit:
             self._drop(next(iter(self._all)))
 
-    def withdraw(self, name: str, *, dry: bool = False) -> None:
+    def withdraw(self, name: str) -> None:
         """Forget a capture that could not be asked for."""
-        if (name, dry) in self._all:
-            self._drop((name, dry))
+        place = place_of(name, "", dry=False)
+        if place in self._all:
+            self._drop(place)
 
-    def knows(self, name: str, *, dry: bool) -> bool:
+    def knows(self, name: str, rule: str, *, dry: bool) -> bool:
         """Return whether the very same was captured before."""
-        return (name, dry) in self._all
+        return place_of(name, rule, dry=dry) in self._all
 
     def count_of_pod(self, rule: str, pod_uid: str, *, dry: bool) -> int:
         """Count the captures of a pod by a rule."""
@@ -153,10 +162,10 @@ class Memory:
     def _of_rule(self, rule: str) -> Iterator[Captured]:
         return self._some(self._by_rule.get(rule, ()))
 
-    def _some(self, places: Iterable[tuple[str, bool]]) -> Iterator[Captured]:
+    def _some(self, places: Iterable[tuple[str, str]]) -> Iterator[Captured]:
         return (self._all[place] for place in places)
 
-    def _drop(self, place: tuple[str, bool]) -> None:
+    def _drop(self, place: tuple[str, str]) -> None:
         captured = self._all.pop(place)
         for index, key in ((self._by_pod, captured.pod_uid), (self._by_rule, captured.rule)):
             there = index[key]

@@ -158,7 +158,7 @@ def judge(
             continue
         trigger = _trigger(rule, pod, wanted, alert)
         dry = rule.rule.spec.dry_run
-        if memory.knows(trigger.name, dry=dry):
+        if memory.knows(trigger.name, rule.id, dry=dry):
             # The very same, as it is found again after a restart: nothing new, nothing to tell.
             continue
         held = _held(trigger, None if dry else taken, memory, now)

@@ -17,7 +17,7 @@ from tests.integration.operator.rules.acting import (
     reasons,
 )
 
-OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u", "controller": True}
+OWNER = {"apiVersion": "example.com/v1", "kind": "Loop", "uid": "u", "controller": True}
 
 
 def seed(acting: Acting, *names: str, owner: str = "") -> None:
