@@ -11,19 +11,26 @@ from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_loopback import Fault
 from tests.integration.operator.rules.acting import (
     Acting,
+    Document,
     active,
     crashed,
     open_acting,
     reasons,
 )
 
-OWNER = {"apiVersion": "example.com/v1", "kind": "Loop", "uid": "u", "controller": True}
 
-
-def seed(acting: Acting, *names: str, owner: str = "") -> None:
-    metadata = {"ownerReferences": [OWNER | {"name": owner}]} if owner else {}
-    for name in names:
-        acting.cluster.seed_pod(name, metadata=metadata)
+def owner(acting: Acting) -> Document:
+    """Create what pods can be of, and return their metadata."""
+    made = acting.cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {"name": "loop", "namespace": "default"},
+            "spec": {"replicas": 0},
+        }
+    )
+    reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "loop", "controller": True}
+    return {"ownerReferences": [reference | {"uid": made["metadata"]["uid"]}]}
 
 
 async def test_one_pod_is_captured_once_however_often_it_crashes(acting: Acting) -> None:
@@ -44,13 +51,15 @@ async def test_of_pods_recreated_faster_than_captured_one_is_captured(acting: Ac
     acting.rule("dying", "CrashLoop")
     async with acting.working() as rules:
         await acting.begun(rules)
+        metadata = owner(acting)
         for number in range(10):
-            seed(acting, f"job-{number}", owner="job")
+            acting.cluster.seed_pod(f"job-{number}", metadata=metadata)
             crashed(acting.cluster, f"job-{number}")
             acting.cluster.delete("pods", f"job-{number}", "default")
-        seed(acting, "job-last", owner="job")
+        acting.cluster.seed_pod("job-last", metadata=metadata)
         crashed(acting.cluster, "job-last")
-        status = await acting.told(lambda found: reasons(found).get("Duplicate", 0) >= 1)
+        await acting.told(lambda found: reasons(found).get("Duplicate", 0) >= 1)
+        status = await acting.captured(1)
     assert len(acting.cluster.list("podcheckpoints")) == 1
     assert status["captured"] == 1
 
@@ -59,7 +68,9 @@ async def test_a_capture_that_came_to_nothing_keeps_nobody_from_another(acting: 
     acting.rule("dying", "CrashLoop")
     async with acting.working() as rules:
         await acting.begun(rules)
-        seed(acting, "job-0", "job-1", owner="job")
+        metadata = owner(acting)
+        for name in ("job-0", "job-1"):
+            acting.cluster.seed_pod(name, metadata=metadata)
         crashed(acting.cluster, "job-0")
         (first,) = await acting.captures(1)
         await acting.captured(1)
@@ -82,7 +93,7 @@ async def test_a_flood_of_pods_is_bounded_by_the_hour(acting: Acting) -> None:
     async with acting.working() as rules:
         await acting.begun(rules)
         for number in range(1, 31):
-            seed(acting, f"web-{number}")
+            acting.cluster.seed_pod(f"web-{number}")
             crashed(acting.cluster, f"web-{number}")
         status = await acting.told(lambda found: reasons(found).get("PerHour", 0) == 27)
     assert len(acting.cluster.list("podcheckpoints")) == 3
