@@ -92,7 +92,7 @@ class NodeCapture:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a node can tell must not cost the other evidence
-            self.lack(name, *_told(error))
+            self.lack(name, *_reason_and_message(error))
         else:
             if not in_time:
                 message = "The capture's time was over before this was read"
@@ -112,7 +112,7 @@ async def _blocks(parts: Iterable[str]) -> AsyncIterator[bytes]:
         yield part.encode(errors="backslashreplace")
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _reason_and_message(error: Exception) -> tuple[str, str]:
     match error:
         case Unavailable():
             return error.reason, str(error)

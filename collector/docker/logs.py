@@ -102,7 +102,7 @@ class Tally:
         """The same as the engine's API takes it."""
         return stamp(self.nanoseconds)
 
-    def hear(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Take in a line."""
         try:
             entry = json.loads(line.strip(b"\0"))
@@ -125,7 +125,7 @@ def tally(files: Iterable[LogFile]) -> Tally:
                 raise TooMuch
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                found.hear(line)
+                found.add_line(line)
     return found
 
 

@@ -103,7 +103,7 @@ def _open_all(stack: ExitStack, layers: OverlayDirectories, host: Host) -> Seque
     paths = (layers.upper, *layers.lower_layers)
     _allow_descriptors(5 * len(paths) + 256)
     try:
-        return [stack.enter_context(opened(host.open(path, _FOLDER))) for path in paths]
+        return [stack.enter_context(opened(mounts.open_view(path, host))) for path in paths]
     except OSError as error:
         raise _unavailable([error]) from error
 

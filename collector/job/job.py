@@ -200,7 +200,7 @@ async def until_stopped(
         async with task_group() as tasks:
             if early.heard:
                 stop.request()
-            tasks.start_soon(_heed, signals, stop, seconds, tasks.cancel_scope)
+            tasks.start_soon(_stop_on_signals, signals, stop, seconds, tasks.cancel_scope)
             results.append(await work(stop))
             tasks.cancel_scope.cancel()
     if not results:
@@ -208,7 +208,7 @@ async def until_stopped(
     return results[0]
 
 
-async def _heed(
+async def _stop_on_signals(
     signals: AsyncIterator[signal.Signals],
     stop: Stop,
     seconds: float,

@@ -113,7 +113,7 @@ def look(*names: str) -> list[Endpoint]:
     return [*once.values()]
 
 
-def strangers(*names: str) -> list[str]:
+def unusable_namesakes(*names: str) -> list[str]:
     """Return which processes are called like the programs and do not count, and why, for people."""
     said = []
     for name in names:

@@ -49,7 +49,7 @@ class Mounted:
         """Whether files of it are in the archive of mounts."""
         return self.state in {"captured", "partial"}
 
-    def told(self, path: bytes) -> str:
+    def why_not_archived(self, path: bytes) -> str:
         """Return why a path on it is in no archive."""
         which = repr(self.path.decode(errors="surrogateescape"))
         what = f"{which} is a mount ({self.kind}) that was not captured"

@@ -159,7 +159,7 @@ async def open_bundle(
     """
     async with locate(location, sha256=sha256, access=access, limit=limit) as located:
         require_sha256(located, sha256)
-        yield await understand(located)
+        yield await read_located(located)
 
 
 def require_sha256(located: Located, sha256: str) -> None:
@@ -172,7 +172,7 @@ def require_sha256(located: Located, sha256: str) -> None:
         )
 
 
-async def understand(located: Located) -> BundleReader:
+async def read_located(located: Located) -> BundleReader:
     """Parse the manifest, in a thread. Raises `VerificationError`."""
     statement = await to_thread.run_sync(Statement.from_bytes, located.manifest)
     return BundleReader(

@@ -193,7 +193,7 @@ class _ListWatch:
         try:
             async with self._stream(version) as chunks:
                 async for line in lines(chunks, self.settings.line_limit):
-                    event = self._understand(line)
+                    event = self._parse(line)
                     heard = True
                     self.backoff.reset()
                     if event is not None:
@@ -220,7 +220,7 @@ class _ListWatch:
         async with self.cluster.stream(path, query=query, idle=self.settings.idle) as chunks:
             yield chunks
 
-    def _understand(self, line: bytes) -> WatchEvent | None:
+    def _parse(self, line: bytes) -> WatchEvent | None:
         """Return the event that a line bears, None for a bookmark; keep `known` up to date."""
         what = f"WATCH {self.resource.plural}"
         try:

@@ -15,6 +15,7 @@ from forensics_core.api.order import ContextFile, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
+from forensics_core.operator.containment.actions import ContainmentAction, ContainmentEffects
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 from forensics_core.readers.findings.small_documents import SmallDocuments
@@ -64,6 +65,8 @@ class StartAttempt:
     attempt: int
     pod: Object
     over: AttemptOver = NO_ATTEMPT
+    isolate: bool = False
+    """Whether the pod is isolated first: then the Job is made after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class ResumeAttempt:
     """Go on with an attempt that has begun and has no order yet: context, order, Job."""
 
     pod: Object
+    isolate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ Action = (
     | Release
     | Expire
     | RequeueAfter
+    | ContainmentAction
 )
 
 
@@ -209,6 +214,11 @@ class StoredContext:
 
 class Effects(Protocol):
     """What actions do to the cluster and to the bundle; each is safe to do twice."""
+
+    @property
+    def containment(self) -> ContainmentEffects:
+        """What is done to the pod itself."""
+        ...
 
     @property
     def settings(self) -> Settings:
@@ -308,4 +318,8 @@ class Effects(Protocol):
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
+        ...
+
+    def count_containment(self, checkpoint: PodCheckpoint, what: str, reason: str) -> None:
+        """Count what became of an isolation or a deletion of the pod: a condition's reason."""
         ...

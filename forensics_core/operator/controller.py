@@ -96,12 +96,12 @@ class Controller:
     """Acts on the PodCheckpoints of the namespaces that the settings name."""
 
     def __init__(
-        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, me: str
+        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, identity: str
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._metrics = metrics
-        self._me = me
+        self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue()
         self._captured = Memory()
@@ -148,7 +148,9 @@ class Controller:
         timings = self._settings.timings
         async with (
             DestinationClients(timings) as storage,
-            event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
+            event_recorder(
+                self._cluster, "forensics.orkaproj.io/operator", self._identity
+            ) as events,
             task_group() as tasks,
         ):
             followers = Followers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 
 from forensics_core._internal.text import printable
 from forensics_core.api.findings import FindingsStatus
@@ -18,6 +19,8 @@ from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.containment.effects import ClusterContainment
+from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.evidence.seal import seal_bundle
 from forensics_core.operator.observed import NameTaken
 from forensics_core.operator.settings import Settings
@@ -39,6 +42,11 @@ class ClusterEffects:
     def settings(self) -> Settings:
         """The operator's settings."""
         return self._shared.settings
+
+    @cached_property
+    def containment(self) -> ClusterContainment:
+        """What is done to the pod itself."""
+        return ClusterContainment(self._shared.cluster, self.settings.timings.isolation)
 
     def now(self) -> datetime:
         """Return the time."""
@@ -143,7 +151,7 @@ class ClusterEffects:
         """Gather and store the context at the attempt's location, unless that is done."""
         shared, location = self._shared, checkpoint.status.location
         if location not in shared.stored:
-            gathered = await context.gather(shared.reads, checkpoint, pod)
+            gathered = await context.gather(shared.reads, checkpoint, pod, before=as_it_was(pod))
             writer, reader = await shared.writer(checkpoint), await shared.reader(checkpoint)
             with shared.sparing(checkpoint):
                 files = await context.upload(gathered, writer, reader)
@@ -179,7 +187,7 @@ class ClusterEffects:
         try:
             yield
         finally:
-            for waiting in cache.give_back(key, node):
+            for waiting in cache.release(key, node):
                 self._shared.queue.add(waiting)
 
     def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
@@ -216,3 +224,7 @@ class ClusterEffects:
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
         self._shared.count_end(checkpoint, reason)
+
+    def count_containment(self, checkpoint: PodCheckpoint, what: str, reason: str) -> None:
+        """Count what became of an isolation or a deletion of the pod."""
+        self._shared.metrics.containment.labels(condition=what, reason=reason).inc()

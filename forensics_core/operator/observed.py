@@ -24,6 +24,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
+from forensics_core.operator.containment.surroundings import Surroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -53,6 +54,8 @@ class Look(Enum):
     """Whether there is a key to seal with."""
     DELAY = auto()
     """Why the current attempt's Job has made no pod; or that there is no such Job."""
+    SURROUNDINGS = auto()
+    """What selects the pod, and whether network policies are enforced."""
     BUNDLES = auto()
     """What other attempts have stored, and this one if its manifest was not looked at."""
 
@@ -183,6 +186,7 @@ class Observed:
     failure: Failure | None = None
 
     pod: PodSeen | None = None
+    surroundings: Surroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
     order: Ordered | OrderLost | None = None
     manifest: ManifestSeen | None = None

@@ -53,6 +53,11 @@ class Timings(Model):
     comes again after a pause."""
     store_pause: timedelta = timedelta(seconds=5)
     """For which a store that did not answer is left alone."""
+    isolation: timedelta = timedelta(seconds=10)
+    """How long a capture waits for its pod to be isolated; and each request about that."""
+    isolated_recheck: timedelta = timedelta(minutes=10)
+    """Until it is looked again whether the pod is still there whose isolation keeps a checkpoint
+    that has outlived its time."""
     findings: timedelta = timedelta(seconds=5)
     """How long the end of a capture that is sealed may wait for its findings."""
     overlay: timedelta = timedelta(minutes=1)
@@ -164,7 +169,7 @@ class DestinationRule(Model):
             part_size=parse_size(self.part_size) if self.part_size else None,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
             max_objects=self.max_objects,
-            patience=timings.store_timeout.total_seconds(),
+            progress_timeout=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
         )
 
@@ -239,6 +244,9 @@ class Settings(Model):
     """How long a pod that has not been scheduled yet is waited for."""
     progress_seconds: Annotated[float, Field(gt=0)] = 2.0
     """The shortest time between two updates of `status.progress`."""
+    network_policies: Literal["detect", "enforced"] = "detect"
+    """Whether to look for a network plugin that enforces network policies, or to rely on that one
+    does: no field of the API tells."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
     alerts: AlertSettings | None = None

@@ -69,7 +69,7 @@ def reason_word(text: str, default: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
 
 
-_LAST_WORDS = 16 * 1024
+_MAX_TERMINATION_MESSAGE = 16 * 1024
 """Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
 
 
@@ -143,7 +143,7 @@ def started(worker: Object) -> bool:
     return any("running" in state or "terminated" in state for state in states)
 
 
-def hopeless(worker: Object) -> bool:
+def cannot_start(worker: Object) -> bool:
     """Return whether the collector cannot start, however long it is waited for."""
     return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
 
@@ -217,7 +217,7 @@ def _of_container(ended: Mapping[str, Any]) -> JobOutcome:
 def _hint(message: str) -> JobOutcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = strict_json.loads(message.encode(), limit=_LAST_WORDS)
+        words = strict_json.loads(message.encode(), limit=_MAX_TERMINATION_MESSAGE)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):

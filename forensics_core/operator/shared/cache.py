@@ -13,6 +13,7 @@ from typing import Any
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.kube.objects import Object
+from forensics_core.operator.containment.conditions import anything_due
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 KEPT = (
@@ -189,7 +190,7 @@ class Cache:
         """Count a checkpoint as being captured on `node` though its status does not yet say so."""
         self._reserved.setdefault(node, set()).add(key)
 
-    def give_back(self, key: str, node: str) -> set[str]:
+    def release(self, key: str, node: str) -> set[str]:
         """End a reservation; return the keys that wait for the place if it was not taken."""
         held = self._reserved.get(node, set())
         held.discard(key)
@@ -263,7 +264,9 @@ def _place(checkpoint: PodCheckpoint) -> tuple[str, Phase]:
 def _settled(checkpoint: PodCheckpoint) -> bool:
     """Whether nothing is left to do, now or later: a deletion would be another version."""
     lifetime = checkpoint.spec.ttl_seconds_after_finished
-    return checkpoint.finished and lifetime is None and not checkpoint.metadata.deletion_timestamp
+    if anything_due(checkpoint) or checkpoint.metadata.deletion_timestamp:
+        return False
+    return checkpoint.finished and lifetime is None
 
 
 def _newer(checkpoint: PodCheckpoint, known: tuple[str, str] | None) -> bool:

@@ -64,6 +64,12 @@ class Metrics:
             buckets=(1, 5, 15, 60, 300, 900, 3600, 14400),
             registry=registry,
         )
+        self.containment = Counter(
+            "forensics_containment_total",
+            "What became of isolations and deletions of pods, by condition and reason.",
+            ["condition", "reason"],
+            registry=registry,
+        )
         self.leading = Gauge(
             "leader_election_master_status",
             "Whether this replica holds the Lease.",

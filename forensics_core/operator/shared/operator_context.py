@@ -24,6 +24,7 @@ from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.order import read_order
 from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.attempt.reads import Reads
+from forensics_core.operator.containment.enforcement import Enforcers
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
@@ -71,6 +72,11 @@ class OperatorContext:
     def secrets(self) -> Objects:
         """The cluster's Secrets."""
         return Objects(self.cluster, SECRETS)
+
+    @cached_property
+    def enforcers(self) -> Enforcers:
+        """What enforces network policies in the cluster."""
+        return Enforcers(self.reads, self.settings.network_policies)
 
     def checkpoints(self, checkpoint: PodCheckpoint) -> PodCheckpoints:
         """Return the client for the checkpoint's namespace."""

@@ -80,7 +80,7 @@ class WorkQueue:
 
     async def _next(self) -> str:
         while True:
-            self._ripen()
+            self._make_due_ready()
             if self._ready:
                 return self._ready.popitem(last=False)[0]
             self._news = news = self._news if not self._news.is_set() else anyio.Event()
@@ -88,7 +88,7 @@ class WorkQueue:
             with anyio.CancelScope(deadline=until):
                 await news.wait()
 
-    def _ripen(self) -> None:
+    def _make_due_ready(self) -> None:
         """Make ready what is due."""
         now = anyio.current_time()
         while self._later and self._later[0][0] <= now:

@@ -1,6 +1,6 @@
 """The members of an archive, moved into a folder of another one while they pass::
 
-    mover = Mover(b"[root]/")
+    mover = PathRewriter(b"[root]/")
     for block in blocks:
         out.write(mover.feed(block))
 
@@ -40,7 +40,7 @@ async def moved(
 
     `blocks` are whole records without the archive's end. Raises `VerificationError` for `name`.
     """
-    mover = Mover(folder)
+    mover = PathRewriter(folder)
     async for block in blocks:
         try:
             yield await to_thread.run_sync(partial(mover.feed, block))
@@ -48,7 +48,7 @@ async def moved(
             raise VerificationError(f"{name} is no tar archive: {error}") from error
 
 
-class Mover:
+class PathRewriter:
     """Takes an archive's records, and gives them back with other paths."""
 
     def __init__(self, folder: bytes) -> None:

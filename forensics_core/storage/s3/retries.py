@@ -1,7 +1,7 @@
 """Trying a request again, with jitter, as long as the failure may pass.
 
-A request that makes no progress for `S3Access.patience` seconds counts as failed: a server may
-accept a connection and then never read nor answer.
+A request that makes no progress for `S3Access.progress_timeout` seconds counts as failed: a server
+may accept a connection and then never read nor answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def with_retries(
     unsure = False
     for number in range(1, access.attempts + 1):
         try:
-            return await _patiently(call, access.patience, body)
+            return await _until_no_progress(call, access.progress_timeout, body)
         except FAILURES as error:
             if number == access.attempts or not passing(error):
                 raise Repeated(error, unsure=unsure) from error
@@ -55,11 +55,13 @@ async def with_retries(
     raise AssertionError("unreachable")
 
 
-async def _patiently(call: Callable[[], Awaitable[T]], patience: float, body: PartBody | None) -> T:
-    with anyio.fail_after(patience) as scope:
+async def _until_no_progress(
+    call: Callable[[], Awaitable[T]], progress_timeout: float, body: PartBody | None
+) -> T:
+    with anyio.fail_after(progress_timeout) as scope:
 
         def put_off() -> None:
-            scope.deadline = anyio.current_time() + patience
+            scope.deadline = anyio.current_time() + progress_timeout
 
         if body is not None:
             body.on_progress = put_off

@@ -8,9 +8,9 @@ import pytest
 
 from forensics_core.operator.attempt.pods import (
     JobOutcome,
+    cannot_start,
     delay,
     delay_of_job,
-    hopeless,
     outcome,
     started,
 )
@@ -92,9 +92,9 @@ def test_why_a_worker_has_not_started() -> None:
 def test_an_image_that_no_attempt_can_start(reason: str) -> None:
     waits = worker({"waiting": {"reason": reason, "message": "no"}})
     assert delay(waits, "node1") == JobOutcome(reason, "no", retry=False)
-    assert hopeless(waits) == (reason == "InvalidImageName")
-    assert not hopeless(worker({"waiting": {"reason": "ErrImagePull"}}))
-    assert not hopeless(worker())
+    assert cannot_start(waits) == (reason == "InvalidImageName")
+    assert not cannot_start(worker({"waiting": {"reason": "ErrImagePull"}}))
+    assert not cannot_start(worker())
 
 
 def test_what_has_run_has_started() -> None:

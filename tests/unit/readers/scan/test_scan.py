@@ -341,3 +341,17 @@ def test_a_match_in_a_known_file_says_so(tree: Path, rules: Path, tmp_path: Path
         'Marker (evil, test): $a at 0x0 "M4RK" [known good]'
         in invoke(tree, rules, "--known", good).stdout
     )
+
+
+@pytest.mark.parametrize("name", ["sha256", "sha1", "md5"])
+@pytest.mark.parametrize("form", ["{0}\n", "{0}  /var/run/empty\n", "hash,name\n{0},empty\n"])
+@pytest.mark.parametrize("with_rules", [True, False])
+def test_an_empty_file_is_known_by_every_hash(
+    tree: Path, rules: Path, tmp_path: Path, name: str, form: str, with_rules: bool
+) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(form.format(hashlib.new(name, b"").hexdigest()))
+    told = scanned(tree, *([rules] if with_rules else []), "--known", f"good={listed}", "--files")
+    known = {row["path"] for row in told["results"] if row.get("known") == "known good"}
+    assert known == {"/empty"}
+    assert told["known"]["known good"] == 1
