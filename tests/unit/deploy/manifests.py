@@ -12,6 +12,8 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[3]
 DEPLOY = REPOSITORY / "deploy"
+RULES = DEPLOY / "overlays" / "rules"
+ALERTS = DEPLOY / "overlays" / "alerts"
 STAMPING = DEPLOY / "overlays" / "stamping"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 
