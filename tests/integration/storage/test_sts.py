@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from forensics_core.errors import AccessDenied, DestinationUnreachable, UsageError
+from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.sts import (
     SessionCredentials,
     SessionRequest,
@@ -18,6 +19,9 @@ from forensics_core.storage.s3.sts import (
     assume_role,
     session_policy,
 )
+from forensics_core.storage.storage import Storage, open_storage
+from lab import seaweed
+from lab.seaweed import s3_server
 from tests.integration.storage.sts_server import ROLE, Sts, sts_server
 
 REQUEST = SessionRequest("s3://cases/forensics/one_1/", "forensics-5df8120f-1", 4020)
@@ -120,3 +124,34 @@ async def test_a_service_that_is_away_is_unreachable(sts: Sts) -> None:
     nobody = replace(access(sts), endpoint_url="http://127.0.0.1:9")
     with pytest.raises(DestinationUnreachable, match="Check stsEndpoint"):
         await assume_role(nobody, REQUEST)
+
+
+async def test_on_a_real_store_they_add_to_one_folder_and_do_nothing_else(
+    use_env: Callable[[Mapping[str, str]], None],
+) -> None:
+    async with s3_server(roles=True) as server:
+        use_env(server.env())
+        await server.create_bucket("cases", policy={})
+        service = StsAccess(seaweed.ROLE, endpoint_url=server.endpoint, region="us-east-1")
+        made = await assume_role(service, replace(REQUEST, location="s3://cases/a/one_1/"))
+        keys = S3Access(
+            endpoint_url=server.endpoint,
+            access_key_id=made.access_key_id,
+            secret_access_key=made.secret_access_key,
+            session_token=made.session_token,
+        )
+        async with open_storage("s3://cases/a/one_1", access=keys) as own:
+            await put(own, 3 * 1024**2)
+            await put(own, 20 * 1024**2)
+            with pytest.raises(AccessDenied):
+                await own.stat("3145728")
+        for other in ("s3://cases/a/two_1", "s3://cases/a/one_10", "s3://cases"):
+            async with open_storage(other, access=keys) as elsewhere:
+                with pytest.raises(AccessDenied):
+                    await put(elsewhere, 10)
+
+
+async def put(destination: Storage, size: int) -> None:
+    async with destination.create(str(size)) as writer:
+        await writer.write(b"x" * size)
+        await writer.commit()
