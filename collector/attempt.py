@@ -222,7 +222,7 @@ class Attempt:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
-            capture.record_gap(kind, _reason(error), _told(error))
+            capture.record_gap(kind, _reason(error), _message_of(error))
         self.bundle.meter.artifacts_total -= _files(kind) - (capture.added - before)
 
     async def _in_time(self, capture: ContainerCapture, kind: ArtifactKind) -> bool:
@@ -275,7 +275,7 @@ def _reason(error: Exception) -> str:
             return "Unexpected"
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     expected = isinstance(error, ForensicsError | OSError)
     return str(error) if expected else f"{type(error).__name__}: {error}"
 

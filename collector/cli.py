@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from collector.limits import lower_priorities
 from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
+from forensics_core._internal.startup import load_aiohttp
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import object_lock_options, output_option, owner_option, size_type
 from forensics_core.cli.program import Terminated, run
@@ -30,7 +31,7 @@ PARTIAL = 4
 """The exit code where something that was asked for is missing."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
+    "Stopped before the end: uploads were aborted, and what has no manifest.json is not a bundle. "
     "Capture again."
 )
 
@@ -179,6 +180,7 @@ def collect(
     and in the manifest.
     """
     use_one_arena()
+    load_aiohttp()
     if gentle:
         lower_priorities()
     if order:

@@ -153,7 +153,7 @@ class ContainerCapture:
             compression,
         )
         notes = notes if notes is not None else SourceNotes()
-        source = _Until(self, aiter(blocks), notes)
+        source = _UntilDeadline(self, aiter(blocks), notes)
         await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
         self.added += 1
         if source.cut:
@@ -211,13 +211,13 @@ async def _held(
         yield opened
 
 
-class _Until:
+class _UntilDeadline:
     """Passes blocks on, and ends by itself when time is up before the next one."""
 
     def __init__(
         self, capture: ContainerCapture, source: AsyncIterator[Buffer], notes: SourceNotes
     ) -> None:
-        self._scene = capture
+        self._capture = capture
         self._source = source
         self._findings = notes
         self.cut = False
@@ -227,11 +227,11 @@ class _Until:
         return self
 
     async def __anext__(self) -> Buffer:
-        with self._scene.stop.scope(self._scene.deadline) as scope:
-            await self._scene.rate_limit.turn()
+        with self._capture.stop.scope(self._capture.deadline) as scope:
+            await self._capture.rate_limit.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
-            self._scene.rate_limit.spent(len(block))
+            self._capture.rate_limit.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

@@ -17,7 +17,7 @@ from collector.documents import readable
 from collector.files.details import detailed
 from collector.files.gnu_tar import read_tree
 from collector.files.indexing import indexed
-from collector.files.mounted import strangers
+from collector.files.mounted import processes_with_other_root
 from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
@@ -112,7 +112,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
     with suppress(Unavailable, OSError):
         first = await capture.runtime.process(capture.container)
         others = await run_abandonable(
-            TIMEOUT, "roots", _strangers, first, capture.container.key, root
+            TIMEOUT, "roots", _with_other_root, first, capture.container.key, root
         )
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
@@ -125,8 +125,8 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
             )
 
 
-def _strangers(first: int, key: str, root: int) -> list[int]:
-    return strangers(companions(first, key), key, root)
+def _with_other_root(first: int, key: str, root: int) -> list[int]:
+    return processes_with_other_root(companions(first, key), key, root)
 
 
 async def _store(

@@ -18,7 +18,7 @@ from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.node.unlisted import KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -55,7 +55,7 @@ async def account(
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = Unlisted(time.monotonic() + TIMEOUT), Apart()
+    search, apart = Unlisted(time.monotonic() + TIMEOUT), SeparateThreads()
     try:
         await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]

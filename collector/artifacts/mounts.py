@@ -25,17 +25,17 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mountarchive import MountLoss, Top
+from collector.files.mountarchive import MountLoss, OpenMount
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
-from collector.files.mountplan import Fate, Planned, State, plan, shown_path
+from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_path
 from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
-from collector.files.volumes import Wishes
+from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.node.procfs import companions
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -49,7 +49,7 @@ MAX_TOPS = 256
 """Mounts in the archive: each is open all the time, so that nobody can replace it."""
 TIMEOUT = 30.0
 """Seconds that looking at all mounts may take."""
-PATIENCE = 10.0
+OPEN_TIMEOUT = 10.0
 """Seconds that opening one volume may take."""
 _KINDS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 _LACKING = frozenset({State.MISSING, State.PARTIAL, State.LISTED})
@@ -98,8 +98,8 @@ async def _capture_deleted(capture: ContainerCapture) -> None:
 async def _capture_mounts(capture: ContainerCapture) -> None:
     seen, state = await _survey(capture)
     container, remote = capture.container, capture.runtime.machine is None
-    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
-    planned = plan(seen, declared(container), state, remote=remote, wishes=wishes)
+    selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    planned = plan(seen, declared(container), state, remote=remote, selection=selection)
     archived = False
     with ExitStack() as stack:
         planned += await plan_kept(capture.held.kept, planned)
@@ -117,30 +117,34 @@ async def _capture_mounts(capture: ContainerCapture) -> None:
     await capture.add_json(MOUNTS, kind, document, method=METHOD)
     _account(capture, seen, planned)
     capture.held.kept = []
-    if wishes.every and not archived:
+    if selection.every and not archived:
         _account_volumes(capture, planned)
 
 
 async def _open_wanted(
     stack: ExitStack, wanted: Sequence[Planned], machine: Host | None, points: frozenset[bytes]
-) -> list[tuple[Planned, Top]]:
+) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be read: volumes one by one, since any of them may never answer."""
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
-    tops: list[tuple[Planned, Top]] = []
+    tops: list[tuple[Planned, OpenMount]] = []
     for step in filter(None, steps):
-        limit = TIMEOUT if step is plain else PATIENCE
+        limit = TIMEOUT if step is plain else OPEN_TIMEOUT
         opening = (stack, step, machine, points, MAX_TOPS - len(tops))
         try:
             tops += await run_abandonable(limit, "mounts", _open_all, *opening)
         except Unavailable as hung:
             if step is plain:
                 raise
-            step[0].fate = Fate(State.MISSING, hung.reason, f"It could not be opened: {hung}")
+            step[0].outcome = MountOutcome(
+                State.MISSING, hung.reason, f"It could not be opened: {hung}"
+            )
     return tops
 
 
-async def _list_withheld(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]]) -> None:
+async def _list_withheld(
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]]
+) -> None:
     """List what is in volumes whose content stays out of the bundle."""
     listing = WithheldList(key=capture.digest_key)
     for each, top in tops:
@@ -148,22 +152,24 @@ async def _list_withheld(capture: ContainerCapture, tops: Sequence[tuple[Planned
             continue
         begin = len(listing.rows)
         try:
-            await run_abandonable(TIMEOUT, "a volume", _exhaust, listing, top)
+            await run_abandonable(TIMEOUT, "a volume", _read_all, listing, top)
         except Unavailable as hung:
             listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
-            each.fate = Fate(State.MISSING, hung.reason, f"It could not be listed: {hung}")
+            each.outcome = MountOutcome(
+                State.MISSING, hung.reason, f"It could not be listed: {hung}"
+            )
         each.files = list(listing.rows[begin:])
         if (loss := listing.losses.get(top.path)) and loss.missing.total:
-            message = f"{each.fate.message}. Not all of it was read: {loss.why}"
-            each.fate = Fate(State.LISTED, each.fate.reason, message)
+            message = f"{each.outcome.message}. Not all of it was read: {loss.why}"
+            each.outcome = MountOutcome(State.LISTED, each.outcome.reason, message)
 
 
-def _exhaust(listing: WithheldList, top: Top) -> None:
+def _read_all(listing: WithheldList, top: OpenMount) -> None:
     for _ in listing.blocks([top]):
         pass
 
 
-async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]]) -> bool:
+async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]]) -> bool:
     """Store what is open; return whether a volume is in it."""
     stream = MountStream()
     # What is gone with the container comes first.
@@ -173,7 +179,7 @@ async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]
     stream.folders = kept_folders(top.path for top in order)
     whole = await store(capture, stream, order, kind)
     for each, _ in tops:
-        each.fate = incomplete(each) or each.fate
+        each.outcome = incomplete(each) or each.outcome
         _judge(each, stream, whole)
     return volumes
 
@@ -197,7 +203,7 @@ async def _survey(capture: ContainerCapture) -> tuple[Survey, str]:
 
 def _look(first: int, key: str) -> Survey:
     pids = companions(first, key)
-    apart = Apart()
+    apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)
     seen.unseen += apart.unseen
@@ -211,33 +217,39 @@ def _open_all(
     machine: Host | None,
     points: frozenset[bytes],
     most: int = MAX_TOPS,
-) -> list[tuple[Planned, Top]]:
+) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`."""
-    tops: list[tuple[Planned, Top]] = []
+    tops: list[tuple[Planned, OpenMount]] = []
     for each in wanted:
         if len(tops) >= most:
-            each.fate = Fate(State.MISSING, "TooMany", f"{MAX_TOPS} mounts are archived at most")
+            each.outcome = MountOutcome(
+                State.MISSING, "TooMany", f"{MAX_TOPS} mounts are archived at most"
+            )
             continue
         try:
             tops.append((each, stack.enter_context(_open(each, machine, points))))
         except OSError as error:
             why = error.strerror or str(error)
-            each.fate = Fate(State.MISSING, "Unreadable", f"It could not be opened: {why}")
+            each.outcome = MountOutcome(
+                State.MISSING, "Unreadable", f"It could not be opened: {why}"
+            )
     return tops
 
 
 @contextmanager
-def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[Top]:
+def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[OpenMount]:
     volume = each.volume is not None
     if each.place:
         # Nothing is mounted in it that could be in the way.
-        yield Top(each.path, each.place.number, single=bool(each.kept and not each.kept.folder))
+        yield OpenMount(
+            each.path, each.place.number, single=bool(each.kept and not each.kept.folder)
+        )
     elif each.seen:
         with open_uncovered(each.seen) as place:
-            yield Top(each.path, place, each.seen.is_file, points, volume)
+            yield OpenMount(each.path, place, each.seen.is_file, points, volume)
     elif machine:
         with opened(machine.open(each.source)) as place:
-            yield Top(each.path, place, single=not volume, volume=volume)
+            yield OpenMount(each.path, place, single=not volume, volume=volume)
     else:
         raise OSError("the runtime's machine is not in reach")
 
@@ -245,7 +257,7 @@ def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iter
 async def store(
     capture: ContainerCapture,
     stream: MountStream,
-    tops: Sequence[Top],
+    tops: Sequence[OpenMount],
     kind: ArtifactKind = ArtifactKind.FILESYSTEM,
 ) -> bool:
     """Store the archive and its index; return whether there was time for all of it."""
@@ -271,11 +283,11 @@ def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
     """Take back what was promised of a mount that was not read, or not all of it."""
     loss = archive.losses.get(each.path, MountLoss())
     if not whole and each.path not in archive.done:
-        each.fate = Fate(State.PARTIAL, "Deadline", "There was no time for all of it")
+        each.outcome = MountOutcome(State.PARTIAL, "Deadline", "There was no time for all of it")
     elif loss.missing.total:
         message = f"Not all of it was read: {loss.why}. Missing: {loss.missing}"
         reason = "TooLarge" if loss.size else "Unreadable"
-        each.fate = Fate(State.PARTIAL, "Hung" if loss.hung else reason, message)
+        each.outcome = MountOutcome(State.PARTIAL, "Hung" if loss.hung else reason, message)
         each.size = loss.size or None
 
 
@@ -285,17 +297,17 @@ def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
 
 def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
     """Whether something that was asked for is missing, and no rule has it so."""
-    if each.volume is None or each.fate.state is State.LISTED:
+    if each.volume is None or each.outcome.state is State.LISTED:
         return False
-    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
-    return wishes.wants(each.path, each.volume)
+    selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    return selection.wants(each.path, each.volume)
 
 
 def _account_names(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
     """Record which of the volumes that were asked for by name there are not."""
     found = [(each.path, each.volume) for each in planned if each.volume]
     for name in dict.fromkeys(capture.volumes):
-        if not any(Wishes(named=frozenset({name})).names(*each) for each in found):
+        if not any(VolumeSelection(named=frozenset({name})).names(*each) for each in found):
             message = "No volume of the container has this name, or lies at this path"
             capture.record_gap(f"volume {shortened(name)}", "NotFound", message)
 
@@ -306,7 +318,7 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
     if not volumes:
         message = "Nothing is mounted in the container that is a volume"
         capture.record_gap(ArtifactKind.VOLUMES, "NoVolume", message, requested=False)
-    elif all(each.fate.state is State.LISTED for each in volumes):
+    elif all(each.outcome.state is State.LISTED for each in volumes):
         message = f"Every volume of the container is listed in {MOUNTS}, without its content"
         capture.record_gap(ArtifactKind.VOLUMES, "Withheld", message, requested=False)
     else:
@@ -316,13 +328,13 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
 
 def _account(capture: ContainerCapture, seen: Survey, planned: Sequence[Planned]) -> None:
     """List what is not in an archive, one gap a mount."""
-    missing = [each for each in planned if each.fate.state in _LACKING]
+    missing = [each for each in planned if each.outcome.state in _LACKING]
     for each in missing[:MAX_GAPS]:
         capture.record_gap(
             f"mount {shortened(readable(each.path))}",
-            each.fate.reason,
-            each.fate.message,
-            requested=each.fate.asked or _is_partial(capture, each),
+            each.outcome.reason,
+            each.outcome.message,
+            requested=each.outcome.asked or _is_partial(capture, each),
             **each.facts(),
         )
     if more := len(missing) - MAX_GAPS + seen.more if len(missing) > MAX_GAPS else seen.more:

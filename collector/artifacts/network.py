@@ -24,7 +24,7 @@ from collector.node.abandonable import run_abandonable
 from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -180,7 +180,7 @@ async def store(capture: ContainerCapture, numbers: list[int]) -> None:
 
 
 def _find_spaces(numbers: list[int]) -> _Spaces:
-    spaces, apart = _Spaces(), Apart()
+    spaces, apart = _Spaces(), SeparateThreads()
     apart.look(numbers)
     for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:

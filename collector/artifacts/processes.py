@@ -26,10 +26,10 @@ from typing import Any
 from anyio import to_thread
 
 from collector.artifacts import deleted, execs, procarchive
-from collector.artifacts.found import FoundProcesses, lack, search
+from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
-from collector.node.abandonable import Patience, run_abandonable
+from collector.node.abandonable import HangTimeouts, run_abandonable
 from collector.node.process_row import ProcessRow, RowBudget, describe
 from collector.node.procfs import Process, companions
 from collector.node.proctree import ProcTree
@@ -70,7 +70,7 @@ class _ProcessRound:
     """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
-    patience: Patience = field(default_factory=lambda: Patience(TIMEOUT, LEAST, HANGING))
+    timeouts: HangTimeouts = field(default_factory=lambda: HangTimeouts(TIMEOUT, LEAST, HANGING))
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -96,10 +96,10 @@ class _ProcessRound:
 
     async def _row(self, number: int) -> ProcessRow | None:
         try:
-            what, seconds = f"process {number}", self.patience.now
+            what, seconds = f"process {number}", self.timeouts.now
             row = await run_abandonable(seconds, what, read_row, number, self.room)
         except Unavailable as hung:
-            self.patience.lost()
+            self.timeouts.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         if row and "refused" in row:
@@ -166,7 +166,7 @@ async def collect(capture: ContainerCapture) -> None:
     found.account(capture)
     await execs.store(capture, found.told, reading.entered)
     tree = ProcTree(reading.room.contents)
-    await procarchive.store(capture, tree, found.family, numbers, reading.patience)
+    await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
@@ -180,10 +180,10 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
             found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        lack(capture, kind, why)
+        record_missing(capture, kind, why)
         return []
     if not found:
-        lack(capture, kind)
+        record_missing(capture, kind)
     return sorted({*found, *capture.hidden}) if found else []
 
 

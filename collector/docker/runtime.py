@@ -41,7 +41,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
-    ToldProcesses,
+    RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
     split_reference,
@@ -247,7 +247,7 @@ class DockerRuntime:
         self._require_local()
         return await to_thread.run_sync(storage, container, self._machine)
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return the engine's exec sessions; it forgets those that ended some minutes ago."""
         with self._understanding():
             said = json.loads(await self._read(f"containers/{container.key}/json"))
@@ -256,7 +256,7 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return ToldProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found))
 
     async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
         """Return what the engine remembers, which is its last 256 events, of all containers."""
@@ -299,7 +299,7 @@ class DockerRuntime:
             if not isinstance(error, (*_NONSENSE, *nonsense)):
                 raise
             raise RuntimeUnavailable(
-                f"What answers at {self.host} is no Docker Engine",
+                f"What answers at {self.host} is not a Docker Engine",
                 hint="See whether DOCKER_HOST is right",
             ) from error
 

@@ -243,7 +243,7 @@ class ChangeSet:
         if not {b".", b".."}.isdisjoint(redirect.split(b"/")):
             return None, redirect
         if not redirect.startswith(b"/"):
-            return member.image.find(redirect), member.pending.home_of(redirect)
+            return member.image.find(redirect), member.pending.path_in_image(redirect)
         top = tuple((root, b"") for root in self.layers.lower_layers)
         return descend(top, redirect, self.layers.marks), redirect.strip(b"/")
 
@@ -268,7 +268,7 @@ class ChangeSet:
             if name not in kept and now is None:
                 yield _deleted(path, was, None)
             elif name not in kept and now and was.folder:
-                origin = pending.home_of(name)
+                origin = pending.path_in_image(name)
                 self._enter(
                     PendingDirectory(path, now.folder, True, origin, was.folder, False), deeper
                 )

@@ -16,7 +16,7 @@ from itertools import islice
 from collector.files.covered import open_covered
 from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
-from collector.files.safe_open import FOLDER, mount_number, open_in_root, opened
+from collector.files.safe_open import mount_number, open_folder, open_in_root, opened
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
@@ -193,7 +193,7 @@ def measure(seen: SeenMount) -> None:
     try:
         with open_mount(seen) as place:
             if seen.mount.kind == QUEUES:
-                with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+                with opened(open_folder(place)) as folder:
                     seen.names = len(entries(folder, MAX_QUEUES))
                 return
             status = os.fstat(place)
@@ -227,7 +227,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
+def processes_with_other_root(pids: Iterable[int], key: str, root: int) -> list[int]:
     """Return the processes of the container that see another root than its file system `root`.
 
     One that went into a directory of it, by chroot, does not count: that is in the archive.

@@ -40,7 +40,7 @@ class PendingDirectory:
         """Return where a member was, if it was not at its path."""
         return None if self.origin is None else join(self.origin, name)
 
-    def home_of(self, name: bytes) -> bytes:
+    def path_in_image(self, name: bytes) -> bytes:
         """Return where a member of that name lies in the image."""
         return join(self.path if self.origin is None else self.origin, name)
 

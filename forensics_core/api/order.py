@@ -28,9 +28,7 @@ class OrderModel(BaseModel):
 
 
 class Model(OrderModel):
-    """One whose schema has what the source says of its fields: making it parses the source."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    """One of which a schema is made, with what the source says of its fields (`api.schema`)."""
 
 
 class ArtifactKind(StrEnum):

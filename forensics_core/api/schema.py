@@ -9,7 +9,15 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
+import ast
+import inspect
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from forensics_core.api.order import Model
 
@@ -44,8 +52,39 @@ def column(
 
 def structural(model: type[Model]) -> Schema:
     """Return the model's JSON schema with references and optional alternatives resolved."""
-    schema = model.model_json_schema(by_alias=True, mode="validation")
+    schema = model.model_json_schema(
+        by_alias=True, mode="validation", schema_generator=_DescribingSchema
+    )
     return _resolve(schema, schema.get("$defs", {}))
+
+
+class _DescribingSchema(GenerateJsonSchema):
+    """Takes what the source says of each field, which pydantic would do whenever one is loaded."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        """Add the fields' docstrings to what there is."""
+        made = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        for base in reversed(model.__mro__):
+            if issubclass(base, Model) and base is not Model:
+                for name, text in _field_docstrings(base).items():
+                    made["properties"][model.model_fields[name].alias]["description"] = text
+        return made
+
+
+def _field_docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Return the strings that follow fields in the class, by the fields' names."""
+    (node,) = ast.parse(dedent(inspect.getsource(model))).body
+    told = pairwise(node.body if isinstance(node, ast.ClassDef) else [])
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in told
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _resolve(node: Schema, definitions: Schema) -> Schema:

@@ -10,13 +10,14 @@ import importlib
 import logging
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from forensics_core._internal.extras import how_to_install, needing
+from forensics_core._internal.startup import leave_out_pydantic_plugins
 from forensics_core.api.names import PLURAL, RULE_PLURAL
 from forensics_core.cli.interrupt import ignore_sigint
 from forensics_core.cli.program import exit_on_error
@@ -25,6 +26,7 @@ from forensics_core.errors import ForensicsError
 from forensics_core.version import __version__
 
 PLUGINS = "forensics.commands"
+DISTRIBUTION = "kube-forensics"
 
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
@@ -59,7 +61,7 @@ class Forensics(click.Group):
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        plugin = _plugins().get(cmd_name)
+        plugin = _own_plugin(cmd_name) or _plugins().get(cmd_name)
         return _load(plugin) if plugin else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -115,6 +117,7 @@ def crd_command(output: str, resource: str) -> None:
 
 def main() -> None:
     """Run the command line; called by the console scripts. It ends the process."""
+    leave_out_pydantic_plugins()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
@@ -130,6 +133,15 @@ def _program_name() -> str | None:
     return "kubectl forensics" if plugin else None
 
 
+def _own_plugin(name: str) -> EntryPoint | None:
+    """Return a command of this distribution, without a look at all others that are installed."""
+    try:
+        own = distribution(DISTRIBUTION).entry_points
+    except PackageNotFoundError:
+        return None
+    return next((each for each in own if (each.group, each.name) == (PLUGINS, name)), None)
+
+
 @cache
 def _plugins() -> dict[str, EntryPoint]:
     return {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
@@ -143,7 +155,7 @@ def _load(plugin: EntryPoint) -> click.Command:
         return _broken(plugin.name, f"{type(error).__name__}: {error}")
     if isinstance(command, click.Command):
         return command
-    return _broken(plugin.name, f"{plugin.value} is no click command")
+    return _broken(plugin.name, f"{plugin.value} is not a click command")
 
 
 def _broken(name: str, why: str) -> click.Command:

@@ -76,7 +76,7 @@ class Executor:
             case CreateJob(order):
                 await self._create_job(self._checkpoint, order)
             case Relocate() | StepBack() | BackOff():
-                await self._give_way(action)
+                await self._retry_elsewhere(action)
             case _ if isinstance(action, ContainmentAction):
                 await ContainmentExecutor(self._observed, self._do).execute(action)
             case _:
@@ -186,14 +186,14 @@ class Executor:
 
     async def _attempt_over(self, over: AttemptOver) -> None:
         """See to it that nothing of an attempt that is over goes on."""
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         # Before the status names another attempt: afterwards nobody would look at this Job again.
         if over.stop_job:
             await self._do.delete_job(self._checkpoint)
         if over.why:
             self._event("AttemptFailed", over.why, warning=True)
 
-    async def _give_way(self, action: Relocate | StepBack | BackOff) -> None:
+    async def _retry_elsewhere(self, action: Relocate | StepBack | BackOff) -> None:
         """Leave a location or a place to others, and have the same tried again later."""
         checkpoint, error, now = self._checkpoint, action.error, self._do.now()
         if isinstance(action, Relocate):
@@ -210,7 +210,7 @@ class Executor:
 
     async def _monitor(self, action: Monitor) -> None:
         self._requeue(action.until)
-        self._do.follow(self._checkpoint, self._observed.worker)
+        self._do.follow(self._checkpoint, self._observed.collector_pod)
         if action.progress is not None:
             status = to.set_progress(self._checkpoint, action.progress, self._observed.now)
             await self._do.write_status(self._checkpoint, status)
@@ -283,7 +283,7 @@ class Executor:
         except ValueError as error:
             raise Invalid(f"No status can hold it: {error}") from error
         written = await self._do.write_status(checkpoint, status)
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         self._do.event(written, "Captured", f"{status.size} stored{by}: the pod may be killed.")
         self._do.count_captured(written)
         return written

@@ -26,7 +26,7 @@ class AttemptOver:
     """What is left to do about an attempt that is over, before anything else follows."""
 
     stop_job: bool = False
-    """Whether its Job may still start a worker, or has one."""
+    """Whether its Job may still start a collector, or has one."""
     why: str = ""
     """Why it failed, where another attempt follows."""
 
@@ -86,7 +86,7 @@ class CreateJob:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """A worker is at it: follow what it says, and look again at `until`."""
+    """A collector is at it: follow what it says, and look again at `until`."""
 
     until: datetime | None = None
     progress: Progress | None = None
@@ -95,7 +95,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class ReportDelay:
-    """Say why a worker has not started."""
+    """Say why a collector has not started."""
 
     reason: str
     message: str
@@ -298,11 +298,11 @@ class Effects(Protocol):
         """
         ...
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
-        """Follow what a worker says."""
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
+        """Follow what a collector says."""
         ...
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following it."""
         ...
 

@@ -74,7 +74,7 @@ async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
                 observed,
                 checkpoint=now.checkpoint,
                 job=now.job,
-                worker=now.worker,
+                collector_pod=now.collector_pod,
                 failure=Failure(action, error),
             )
             remedy, failed = await _decided(observer, failed, effects.settings, held)
@@ -94,12 +94,12 @@ class Controller:
     """Acts on the PodCheckpoints of the namespaces that the settings name."""
 
     def __init__(
-        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, me: str
+        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, identity: str
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._metrics = metrics
-        self._me = me
+        self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue()
         self._unsynced = {
@@ -126,7 +126,11 @@ class Controller:
                     self._watch, JOBS, namespace, self._cache.put_job, self._cache.drop_job
                 )
                 tasks.start_soon(
-                    self._watch, PODS, namespace, self._cache.put_worker, self._cache.drop_worker
+                    self._watch,
+                    PODS,
+                    namespace,
+                    self._cache.put_collector_pod,
+                    self._cache.drop_collector_pod,
                 )
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
@@ -140,7 +144,9 @@ class Controller:
         timings = self._settings.timings
         async with (
             DestinationClients(timings) as storage,
-            event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
+            event_recorder(
+                self._cluster, "forensics.orkaproj.io/operator", self._identity
+            ) as events,
             task_group() as tasks,
         ):
             followers = Followers(

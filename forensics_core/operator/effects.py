@@ -208,17 +208,17 @@ class ClusterEffects:
         try:
             yield
         finally:
-            for waiting in cache.give_back(key, node):
+            for waiting in cache.release(key, node):
                 self._shared.queue.add(waiting)
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
-        """Follow what a worker says, once it runs."""
-        if worker is not None:
-            self._shared.followers.follow(name_of(checkpoint), worker)
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
+        """Follow what a collector says, once it runs."""
+        if collector_pod is not None:
+            self._shared.followers.follow(name_of(checkpoint), collector_pod)
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following it."""
-        self._shared.followers.forget(worker)
+        self._shared.followers.forget(collector_pod)
 
     def event(
         self, checkpoint: PodCheckpoint, reason: str, note: str, *, warning: bool = False

@@ -175,7 +175,7 @@ class DestinationRule(Model):
             part_size=parse_size(self.part_size) if self.part_size else None,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
             max_objects=self.max_objects,
-            patience=timings.store_timeout.total_seconds(),
+            progress_timeout=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
         )
 

@@ -115,8 +115,8 @@ class Operations:
         if self.store.get(resource.qualified, namespace, name_of(obj)) is not None:
             raise already_exists(resource, name_of(obj))
         if options.manager:
-            me = self._me(resource, options, "Update", "")
-            ownership.record_update(None, obj, me, _schema(resource))
+            manager = self._manager(resource, options, "Update", "")
+            ownership.record_update(None, obj, manager, _schema(resource))
         written.created = True
         if not options.dry_run:
             self.store.put(resource.qualified, obj)
@@ -231,10 +231,10 @@ class Operations:
         written = self._admit(target.resource, new, current, options)
         updates.check_finalizers(target, current, new)
         if options.manager:
-            me = self._me(target.resource, options, "Update", target.subresource)
+            manager = self._manager(target.resource, options, "Update", target.subresource)
             metadata(new)["managedFields"] = metadata(current).get("managedFields", [])
             if updates.without_managers(current) != updates.without_managers(new):
-                ownership.record_update(current, new, me, _schema(target.resource))
+                ownership.record_update(current, new, manager, _schema(target.resource))
         return self._store_update(target, current, written, options)
 
     def _check_version(self, target: RequestTarget, current: Obj, new: Obj) -> None:
@@ -266,7 +266,7 @@ class Operations:
         self._commit(resource.qualified, new)
         return written
 
-    def _me(
+    def _manager(
         self, resource: ServedResource, options: WriteOptions, operation: str, subresource: str
     ) -> ownership.Manager:
         shown = subresource if subresource == "status" else ""
@@ -281,22 +281,22 @@ class Operations:
         _check_kind(resource, body)
         wanted = updates.applied_part(target, body)
         live = self.store.get(resource.qualified, target.namespace, target.name)
-        me = self._me(resource, options, "Apply", target.subresource)
+        manager = self._manager(resource, options, "Apply", target.subresource)
         rules = _schema(resource)
         if live is None:
-            return self._apply_new(target, wanted, me, options)
+            return self._apply_new(target, wanted, manager, options)
         self._check_version(target, live, {"metadata": body.get("metadata") or {}})
-        result = clone(apply(live, wanted, me, rules, force=options.force))
+        result = clone(apply(live, wanted, manager, rules, force=options.force))
         written = self._admit(resource, updates.carry_over(target, live, result), live, options)
         updates.check_finalizers(target, live, written.object)
         return self._store_update(target, live, written, options)
 
     def _apply_new(
-        self, target: RequestTarget, wanted: Obj, me: ownership.Manager, options: WriteOptions
+        self, target: RequestTarget, wanted: Obj, manager: ownership.Manager, options: WriteOptions
     ) -> Written:
         if target.subresource:
             raise not_found(target.resource, target.name)
-        applied = apply(None, wanted, me, _schema(target.resource), force=True)
+        applied = apply(None, wanted, manager, _schema(target.resource), force=True)
         entries = applied["metadata"].get("managedFields")
         metadata(applied)["name"] = target.name
         silent = WriteOptions(dry_run=True, validation=options.validation)

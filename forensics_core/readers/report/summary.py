@@ -25,7 +25,7 @@ def summary(story: ReportContent) -> Iterator[str]:
     yield from (f"{note}." for note in skew_notes(story.capture.clocks))
     yield _severities(story)
     yield from _runs(story)
-    yield from _talks(story)
+    yield from _connections_line(story)
     for container in story.containers:
         yield from _changes(container)
     yield _missing(story)
@@ -67,7 +67,7 @@ def _runs(story: ReportContent) -> Iterator[str]:
         yield f"{told} a program that is not in the image, or has no file any more: {which}."
 
 
-def _talks(story: ReportContent) -> Iterator[str]:
+def _connections_line(story: ReportContent) -> Iterator[str]:
     found = [each for each in story.findings.findings if each.rule is Rule.OUTGOING]
     total = sum(
         count for (_, rule), count in story.findings.totals.items() if rule is Rule.OUTGOING

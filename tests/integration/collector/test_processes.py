@@ -15,7 +15,7 @@ from collector.container import ContainerCapture
 from collector.node import process_row as process
 from collector.node.process_row import MAX_STRINGS
 from collector.node.procfs import HOST_PROC, MAX_BYTES
-from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses
+from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
@@ -33,8 +33,8 @@ class Numbered:
     async def process(self, container: ContainerInfo) -> int:
         return 7
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
-        return ToldProcesses()
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses()
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (f"{MINE}:nothing", "has no attribute 'nothing'"),
         ("no.such.module:x", "No module named"),
-        (f"{MINE}:wrong", "is no click command"),
+        (f"{MINE}:wrong", "is not a click command"),
     ],
 )
 def test_a_broken_plugin_says_why(monkeypatch: pytest.MonkeyPatch, value: str, why: str) -> None:
@@ -257,3 +257,22 @@ def test_credentials_that_cannot_be_had_are_one_line(profile: str, tmp_path: Pat
 def test_plugins_are_found_by_their_entry_points() -> None:
     context = click.Context(cli.forensics)
     assert "collect" in cli.forensics.list_commands(context)
+
+
+def test_an_own_command_is_found_without_a_look_at_other_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def look() -> dict[str, EntryPoint]:
+        raise AssertionError("all packages were looked at")
+
+    monkeypatch.setattr(cli, "_plugins", look)
+    command = cli.forensics.get_command(click.Context(cli.forensics), "collect")
+    assert command is not None and command.name == "collect"
+
+
+def test_a_copy_that_is_not_installed_looks_at_all_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "DISTRIBUTION", "no-such-distribution")
+    assert "collect" in cli.forensics.list_commands(click.Context(cli.forensics))
+    assert cli.forensics.get_command(click.Context(cli.forensics), "collect") is not None

@@ -130,7 +130,9 @@ class Collector:
     def pod_object(self) -> Document:
         """Return the pod as the API shows it."""
         state: Document = {"running": {}} if self.started else {"waiting": {}}
-        pod = samples.worker(state if self.ended is None else samples.ended(self.ended, "Error"))
+        pod = samples.collector_pod(
+            state if self.ended is None else samples.ended(self.ended, "Error")
+        )
         name = self.job["metadata"]["name"]
         labels = self.job["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}
         pod["metadata"] |= {"name": f"{name}-x", "uid": f"pod-{id(self)}", "labels": labels}
@@ -220,7 +222,9 @@ class World:
                 put_or_drop = self.cache.put_job if one.job_there else self.cache.drop_job
                 put_or_drop(one.job_object())
             if "pods" in kinds:
-                heard = self.cache.put_worker if one.pod_there else self.cache.drop_worker
+                heard = (
+                    self.cache.put_collector_pod if one.pod_there else self.cache.drop_collector_pod
+                )
                 heard(one.pod_object())
         if "jobs" in kinds:
             self._see_thaw_jobs()
@@ -247,7 +251,7 @@ class World:
                 seen,
                 self.time,
                 self.cache.job(seen),
-                self.cache.worker(seen),
+                self.cache.collector_pod(seen),
                 progress=self._progress(seen),
                 context_stored=seen.status.location in self.stored,
                 thawed=self.cache.job_named(seen, thaw_name(seen)) is not None,
@@ -478,12 +482,12 @@ class World:
         try:
             yield
         finally:
-            self.cache.give_back(name_of(checkpoint), node)
+            self.cache.release(name_of(checkpoint), node)
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
         """Everything is heard anyway."""
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Nothing is remembered."""
 
     def event(

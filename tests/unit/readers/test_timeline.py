@@ -351,10 +351,10 @@ def test_what_is_not_genuine_is_named_and_the_rest_is_shown(documents: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("processes.json", b"{", "processes.json is no JSON"),
+        ("processes.json", b"{", "processes.json is not JSON"),
         ("processes.json", b'{"processes": [', "its list has no end"),
-        ("inspect.json", b"{", "is no JSON"),
-        ("logs/0.log.1.gz", b"plain", "is no gzip file"),
+        ("inspect.json", b"{", "is not JSON"),
+        ("logs/0.log.1.gz", b"plain", "is not a gzip file"),
     ],
 )
 def test_documents_that_are_none(documents: Path, name: str, data: bytes, why: str) -> None:

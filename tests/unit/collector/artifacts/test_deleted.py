@@ -329,7 +329,7 @@ async def test_what_nobody_foresaw_costs_the_archive_and_no_other_evidence(
         error = UsageError("The destination is gone")
         with pytest.raises(UsageError):
             await bring_home(tmp_path / "2", [pid])
-    monkeypatch.setattr(deleted, "Search", fail)
+    monkeypatch.setattr(deleted, "DeletedFileSearch", fail)
     with pytest.raises(UsageError):
         await bring_home(tmp_path / "3", [1])
     await deleted.store(capturing(tmp_path / "4"))  # nothing was looked for

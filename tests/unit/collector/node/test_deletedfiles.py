@@ -188,7 +188,9 @@ async def test_very_many_files_are_listed_to_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(deleted, "Search", lambda until: DeletedFileSearch(until, max_files=4))
+    monkeypatch.setattr(
+        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, max_files=4)
+    )
     gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
     assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
     assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
@@ -197,7 +199,9 @@ async def test_very_many_files_are_listed_to_a_limit(
 async def test_what_was_not_looked_at_is_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deleted, "Search", lambda until: DeletedFileSearch(until, links=0))
+    monkeypatch.setattr(
+        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, links=0)
+    )
     (gap,) = await gaps_of(tmp_path, "")
     assert gap.what == "deleted files, of some processes"
 

@@ -16,7 +16,7 @@ from collector.node import threads, unlisted
 from collector.node.process_row import describe
 from collector.node.procfs import Process, companions
 from collector.node.programs import Programs
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.node.unlisted import Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
@@ -91,7 +91,7 @@ def test_a_process_that_has_ended_is_no_other() -> None:
 def test_a_thread_with_a_mount_namespace_of_its_own(tmp_path: Path) -> None:
     script = THREAD + PRIVATE + "start(lambda: (private(), tmpfs()))"
     with holding(tmp_path, script) as pid:
-        apart = Apart()
+        apart = SeparateThreads()
         apart.look([pid, 2**22 + 1])
         (thread,) = apart.threads
         assert thread != pid and not apart.unseen
@@ -103,7 +103,7 @@ def test_very_many_threads_are_not_all_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with holding(tmp_path, THREAD + "start(lambda: None)") as pid:
-        apart = Apart(left=1)
+        apart = SeparateThreads(left=1)
         apart.look([pid])
         assert (apart.threads, apart.unseen) == ([], 1)
 
@@ -359,7 +359,7 @@ async def told(pid: int, tmp_path: Path) -> list[NotCaptured]:
 async def test_what_is_too_much_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unlisted, "MAX_KEPT", 1)
     monkeypatch.setattr(beyond, "MAX_SEGMENTS", 1)
-    monkeypatch.setattr(threads.Apart, "look", lambda self, _: setattr(self, "unseen", 3))
+    monkeypatch.setattr(threads.SeparateThreads, "look", lambda self, _: setattr(self, "unseen", 3))
     script = IN_FLIGHT + IN_FLIGHT.replace("a, b", "c, d").replace("(a,", "(c,") + QUEUES
     with holding(tmp_path, script) as pid:
         gaps = {each.what: each.message for each in await told(pid, tmp_path)}
