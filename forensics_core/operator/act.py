@@ -172,7 +172,7 @@ class Executor:
             await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
-        await self._do.create_order(checkpoint, order)
+        order = await self._do.create_order(checkpoint, order)
         if isolate:
             # The context shows the pod as it was: it is stored, and the order has its digests.
             self._requeue(self._do.now())

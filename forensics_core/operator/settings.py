@@ -22,6 +22,7 @@ from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
+from forensics_core.storage.s3.sts import StsAccess
 
 
 class Timings(Model):
@@ -87,12 +88,21 @@ class CollectorCredentials(Model):
     audience: str = "sts.amazonaws.com"
     node: bool = False
     """The node's own role: the Job then runs in the host's network."""
+    assume_role: Annotated[str, Field(pattern="^(arn:[!-~]{1,2000})?$")] = ""
+    """A role that the operator assumes for each attempt: its credentials lie beside the work order,
+    are good for adding to that one bundle, and end with the capture."""
+    web_identity: bool = False
+    """Whether the operator's own token is exchanged for that role; else its credentials are."""
+    sts_endpoint: HttpUrl | None = None
+    """The token service's URL as the operator sees it. Default: AWS's own for the region."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [bool(self.secret), bool(self.service_account), self.node]
-        if sum(given) != 1:
-            raise ValueError("name exactly one of secret, serviceAccount and node")
+        sources = (self.secret, self.service_account, self.node, self.assume_role)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("name exactly one of secret, serviceAccount, node and assumeRole")
+        if not self.assume_role and (self.web_identity or self.sts_endpoint):
+            raise ValueError("webIdentity and stsEndpoint are for assumeRole")
         if self.service_account and not self.role_arn:
             raise ValueError("serviceAccount needs roleArn")
         return self
@@ -171,6 +181,17 @@ class DestinationRule(Model):
             max_objects=self.max_objects,
             progress_timeout=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
+        )
+
+    def sts_access(self, timings: Timings) -> StsAccess:
+        """Return how the operator gets credentials for collectors."""
+        return StsAccess(
+            role_arn=self.credentials.assume_role,
+            web_identity=self.credentials.web_identity,
+            endpoint_url=self.credentials.sts_endpoint,
+            region=self.region,
+            ca_bundle=str(self.ca_file) if self.ca_file else None,
+            patience=timings.store_timeout.total_seconds(),
         )
 
 

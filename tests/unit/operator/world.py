@@ -426,11 +426,12 @@ class World:
         """Ask nobody."""
         return ()
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""
         name = build_secret(checkpoint, order)["metadata"]["name"]
-        self.orders.setdefault(name, Ordered(order, "0" * 64))
+        there = self.orders.setdefault(name, Ordered(order, "0" * 64))
         self.note_write()
+        return there.order
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete it."""
