@@ -76,7 +76,7 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
         deadline=60, ttl=5, name="mine",
     )  # fmt: skip
     spec = stage.get("mine")["spec"]
-    defaults = {"cancel": False, "compression": "zstd"}
+    defaults = {"cancel": False, "compression": "auto"}
     assert spec == defaults | {
         "pod": "web-0", "namespace": "default", "subpath": "inc", "containers": ["web"],
         "artifacts": ["diff"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
