@@ -96,7 +96,7 @@ class PodCheckpointSpec(PublicModel, Model):
         DEFAULT_ARTIFACTS
     )
     """The kinds of evidence to capture. Default: all but volumes and memory."""
-    compression: Compression = Compression.ZSTD
+    compression: Compression = Compression.AUTO
     """How large artifacts are stored."""
     pause: bool = False
     """Freeze the containers while they are being captured."""
