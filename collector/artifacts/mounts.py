@@ -16,7 +16,7 @@ this file only with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -126,7 +126,7 @@ async def _capture_mounts(capture: ContainerCapture, limits: Limits) -> None:
     document: dict[str, object] = {"method": "mountinfo" if seen.spaces else "runtime"}
     if any(each.files is not None for each in planned):
         document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
-    document["mounts"] = _rows(planned)
+    document["mounts"] = [each.row() for each in planned]
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
     await capture.add_json(MOUNTS, kind, document, method=METHOD)
     _account(capture, seen, planned, limits)
@@ -313,10 +313,6 @@ def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
         reason = "TooLarge" if loss.size else "Unreadable"
         each.outcome = MountOutcome(State.PARTIAL, "Hung" if loss.hung else reason, message)
         each.size = loss.size or None
-
-
-def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
-    return [each.row() for each in planned]
 
 
 def _is_partial(capture: ContainerCapture, each: Planned) -> bool:

@@ -30,7 +30,8 @@ from forensics_loopback.server.requests import Recorded, Records, parse
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import Operations, Written
+from forensics_loopback.storage.operations import Operations
+from forensics_loopback.storage.writes import Written
 
 _OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
