@@ -78,7 +78,10 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
         volumes=["tls"], deleted_budget=7, freeze=False,
     )  # fmt: skip
     spec = stage.get("mine")["spec"]
-    defaults = {"cancel": False, "compression": "auto"}
+    defaults = {
+        "cancel": False, "compression": "auto", "afterCapture": "Keep", "isolate": False,
+        "release": False,
+    }  # fmt: skip
     assert spec == defaults | {
         "pod": "web-0", "namespace": "default", "subpath": "inc", "containers": ["web"],
         "artifacts": ["filesystem"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
