@@ -12,7 +12,7 @@ import pytest
 from forensics_core.api.order import KubeletCheckpoint
 from forensics_core.operator.settings import KubeletSettings
 from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.server.kubelet_checkpoints import (
+from forensics_loopback.kubelet_api import (
     Checkpointer,
     CheckpointError,
     checkpoint_api,
