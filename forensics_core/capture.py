@@ -51,7 +51,7 @@ async def capture_container(
     deleted_budget: int = DELETED_BUDGET,
     layer_seconds: float | None = None,
     deadline: int = 3600,
-    compression: Compression = Compression.ZSTD,
+    compression: Compression = Compression.AUTO,
     retention: Retention | None = None,
     encryption: Encryption | None = None,
     access: S3Access | None = None,

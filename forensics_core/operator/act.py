@@ -169,9 +169,10 @@ class Executor:
             [*context.gaps, *(f"container {name}: it was never created" for name in missing)],
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
+            await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
-        await self._do.create_order(checkpoint, order)
+        order = await self._do.create_order(checkpoint, order)
         if isolate:
             # The context shows the pod as it was: it is stored, and the order has its digests.
             self._requeue(self._do.now())

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from forensics_core.api.findings import FindingsStatus
-from forensics_core.api.order import ContextFile, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
@@ -258,8 +258,21 @@ class Effects(Protocol):
         """
         ...
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order. Raises `NameTaken`."""
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, where memory is asked for and that is set.
+
+        Once for an attempt; raises nothing.
+        """
+        ...
+
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, and return it as it is.
+
+        Where its credentials last no longer, it has less time. Raises `NameTaken`,
+        `DestinationError` if there are no credentials.
+        """
         ...
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
