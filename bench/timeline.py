@@ -17,9 +17,8 @@ from tempfile import TemporaryDirectory
 import anyio
 import click
 
-from bench.goals import Goal
 from bench.measure import ScriptCost, measure
-from bench.page import GOAL_COLUMNS, fill, goal, measured, table
+from bench.page import GOAL_COLUMNS, Goal, fill, goal, measured, table
 from bench.report import bundle_of
 from bench.sink import ROOT
 from collector.documents import streamed

@@ -47,6 +47,8 @@ _AREA = re.compile(
     re.MULTILINE,
 )
 
+MAX_AREAS = 16 * 1024
+"""Areas of one process that are listed; the kernel's own table is in the archive of /proc."""
 ProcessRow = dict[str, Any]
 
 
@@ -285,8 +287,6 @@ _MAP_AREA = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *([^\n]*)\n",
     re.MULTILINE,
 )
-MAX_AREAS = 16 * 1024
-"""Areas of one process that are listed; the kernel's own table is in the archive of /proc."""
 
 
 def areas(content: bytes, limit: int = MAX_AREAS) -> list[dict[str, Any]]:
