@@ -38,7 +38,7 @@ from tests.bundles import ARCHIVE, capture
 pytestmark = [pytest.mark.s3, pytest.mark.timeout(300)]
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @dataclass

@@ -336,6 +336,6 @@ def test_every_rule_has_a_place_in_attack() -> None:
 
 
 def test_the_page_about_the_report_has_every_rule() -> None:
-    page = (Path(__file__).parents[3] / "docs/report.md").read_text()
+    page = (Path(__file__).parents[4] / "docs/report.md").read_text()
     for rule in Rule:
         assert f"| `{rule}` | {rule.severity.name.lower()} | {rule.attack} | " in page, rule

@@ -15,7 +15,7 @@ from forensics_core.readers.report.story import ReportContent, ReportLimits, tel
 from forensics_core.readers.report.text import as_json, markdown
 from tests.bundles import edit_manifest
 from tests.unit.readers.evidence import PROCESSES, change, process, socket, write_evidence
-from tests.unit.readers.test_surroundings import whole
+from tests.unit.readers.report.test_surroundings import whole
 
 
 async def story_of(folder: Path, limits: ReportLimits | None = None) -> ReportContent:

@@ -19,7 +19,7 @@ from forensics_core.storage.blocks import one
 from forensics_core.storage.s3.client import from_environ, s3_client
 from forensics_core.storage.storage import open_destination, open_storage
 from tests.bundles import ARCHIVE, capture
-from tests.integration.storage.odd_store import OddStore, error, odd_store, refuses
+from tests.integration.storage.s3.odd_store import OddStore, error, odd_store, refuses
 
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
 NOT_THERE = "A header you provided implies functionality that is not implemented"

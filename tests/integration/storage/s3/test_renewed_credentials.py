@@ -13,7 +13,7 @@ from blockbuster import BlockBuster
 from forensics_core.errors import AccessDenied
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import open_destination, open_storage
-from tests.integration.storage.odd_store import OddStore, error, odd_store
+from tests.integration.storage.s3.odd_store import OddStore, error, odd_store
 
 MIB = 1024 * 1024
 PLACE = "s3://cases/one"

@@ -20,7 +20,7 @@ from forensics_core.errors import (
 from forensics_core.storage.s3.answers import LONGEST
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_destination, open_storage
-from tests.integration.storage.odd_store import OddStore, error, odd_store
+from tests.integration.storage.s3.odd_store import OddStore, error, odd_store
 
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
 HTML = "<html><body><h1>Sign in</h1><br></body></html>"

@@ -20,7 +20,7 @@ from forensics_core.cli.main import forensics
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
 from tests.bundles import CONTEXT, POD, capture, context_file, of_order, replace_object
-from tests.unit.readers.test_export import blob, images, tar
+from tests.unit.readers.export.test_export import blob, images, tar
 
 WEB = "containers/web/"
 ROOTFS, MOUNTS = tar(**{"./etc/passwd": b"root"}), tar(**{"./dev/shm/x": b"memory"})

@@ -26,7 +26,7 @@ from forensics_core.storage.storage import open_destination, open_storage
 from lab.certificate import make_certificate
 from lab.sink import running_sink
 from tests.bundles import capture
-from tests.integration.storage.odd_store import OddStore, error, odd_store
+from tests.integration.storage.s3.odd_store import OddStore, error, odd_store
 
 LARGE = random.Random(1).randbytes(1024 * 1024) * 20  # noqa: S311  # more than one part
 

@@ -22,7 +22,7 @@ from forensics_core.storage.s3.sts import (
 from forensics_core.storage.storage import Storage, open_storage
 from lab import seaweed
 from lab.seaweed import s3_server
-from tests.integration.storage.sts_server import ROLE, Sts, sts_server
+from tests.integration.storage.s3.sts_server import ROLE, Sts, sts_server
 
 REQUEST = SessionRequest("s3://cases/forensics/one_1/", "forensics-5df8120f-1", 4020)
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
