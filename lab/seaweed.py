@@ -16,7 +16,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,18 +140,18 @@ def s3_server() -> AbstractAsyncContextManager[S3Server]:
 
 
 @contextmanager
-def running_s3_server() -> Iterator[S3Server]:
-    """Do the same as `s3_server`, for callers without an event loop."""
+def running_s3_server(ports: Callable[[int], list[int]] = free_ports) -> Iterator[S3Server]:
+    """Do the same as `s3_server`, for callers without an event loop; `ports` returns free ones."""
     with ExitStack() as stack:
-        yield S3Server(_start(stack))
+        yield S3Server(_start(stack, ports))
 
 
-def _start(stack: ExitStack) -> str:
+def _start(stack: ExitStack, ports: Callable[[int], list[int]]) -> str:
     """Start a server that `stack` will stop; another process may have taken a port: try again."""
     for _ in range(ATTEMPTS - 1):
         with suppress(LabError):
-            return stack.enter_context(_serve())
-    return stack.enter_context(_serve())
+            return stack.enter_context(_serve(ports))
+    return stack.enter_context(_serve(ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,8 @@ class _Ports:
 
 
 @contextmanager
-def _serve() -> Iterator[str]:
-    ports = _Ports(*free_ports(8))
+def _serve(offer: Callable[[int], list[int]]) -> Iterator[str]:
+    ports = _Ports(*offer(8))
     endpoint = f"http://127.0.0.1:{ports.s3}"
     env = {"WEED_S3_SSE_KEY": "lab"}
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:

@@ -43,6 +43,8 @@ class Sink(Store):
     """What it shows to clients that come by TLS; None for plain HTTP."""
     faults: Faults = field(default_factory=Faults)
     stopping: threading.Event = field(default_factory=threading.Event)
+    date: str = ""
+    """What its clock says in every answer; the true date if it is empty."""
 
     @property
     def endpoint(self) -> str:
@@ -89,6 +91,8 @@ class Sink(Store):
             connection.reset()
             return False
         request.status = answer.status
+        if self.date:
+            answer.headers["Date"] = self.date
         connection.send(answer.encode(head_only=head.method == "HEAD"))
         return True
 

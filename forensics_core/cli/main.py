@@ -48,7 +48,7 @@ class Forensics(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, plugins included."""
-        return sorted({*_COMMANDS, *_plugins()})
+        return sorted({*_COMMANDS, *plugins()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command; a plugin that cannot be loaded says so when it is used."""
@@ -57,7 +57,7 @@ class Forensics(click.Group):
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        plugin = _plugins().get(cmd_name)
+        plugin = plugins().get(cmd_name)
         return _load(plugin) if plugin else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -124,7 +124,8 @@ def _program_name() -> str | None:
 
 
 @cache
-def _plugins() -> dict[str, EntryPoint]:
+def plugins() -> dict[str, EntryPoint]:
+    """Return the commands that installed packages add, by name."""
     return {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
 
 
