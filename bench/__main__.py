@@ -16,17 +16,17 @@ from tempfile import TemporaryDirectory
 import click
 
 from bench import cases, cat, memory, profile, scan
-from bench.cases import Case, Comparison, compare, select
+from bench.cases import Case, CaseResult, compare, select
 from bench.links import LINKS, open_link
 from bench.machine import describe_machine
-from bench.page import Finding, publish
+from bench.page import PartResult, publish
 from bench.plot import draw, picture
 from bench.procedures import PROCEDURES
-from bench.runs import Bench, Run
+from bench.runs import Bench, ProcedureRun
 from bench.sink import ROOT
 from bench.subjects import SMALL_SCALE, SUBJECTS, Contents, running_container
 from forensics_core.errors import ForensicsError
-from lab.docker import Engine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
 from lab.images import MiB
 from lab.process import end_politely
 
@@ -118,7 +118,7 @@ class Laboratory:
     """Everything that it takes to measure."""
 
     choice: Choice
-    engine: Engine
+    engine: DockerEngine
     ways: dict[str, Bench]
     """To S3, by the names of links."""
     folder: Path
@@ -127,11 +127,11 @@ class Laboratory:
         """Measure what was chosen; each result is published as soon as it is there."""
         _compile()
         machine = f"Measured on {describe_machine(self.engine)}."
-        _publish(docs, Finding("setting", machine))
+        _publish(docs, PartResult("setting", machine))
         for finding in self._findings(docs):
             _publish(docs, finding)
 
-    def _findings(self, docs: Path | None) -> Iterator[Finding]:
+    def _findings(self, docs: Path | None) -> Iterator[PartResult]:
         parts = self.choice.parts
         if "cases" in parts or "profile" in parts:
             yield from self._on_subjects(docs)
@@ -144,10 +144,10 @@ class Laboratory:
         if "memory" in parts:
             sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
             bench = self.ways["http"]
-            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _say)
+            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _print_run)
             yield memory.finding(large)
 
-    def _on_subjects(self, docs: Path | None) -> Iterator[Finding]:
+    def _on_subjects(self, docs: Path | None) -> Iterator[PartResult]:
         """Measure all that concerns one subject while there is a container with it."""
         chosen = self.choice.cases if "cases" in self.choice.parts else cases.CASES[:1]
         for subject, group in groupby(chosen, attrgetter("subject")):
@@ -160,12 +160,12 @@ class Laboratory:
 
     def _compared(
         self, chosen: Sequence[Case], container: str, contents: Contents, docs: Path | None
-    ) -> Iterator[Finding]:
+    ) -> Iterator[PartResult]:
         for case in chosen:
             print(f"\n{case.name}", file=sys.stderr)
             bench, names = self.ways[case.link], self.choice.procedures
-            rounds = compare(case, bench, container, names, self.choice.runs, _say)
-            comparison = Comparison(case, contents.words, rounds)
+            rounds = compare(case, bench, container, names, self.choice.runs, _print_run)
+            comparison = CaseResult(case, contents.words, rounds)
             if docs:
                 draw(comparison.rows, docs / "images" / picture(case.name))
             yield cases.finding(comparison)
@@ -177,7 +177,7 @@ class Laboratory:
         return profiler.measure(container, contents)
 
 
-def _publish(docs: Path | None, finding: Finding) -> None:
+def _publish(docs: Path | None, finding: PartResult) -> None:
     print(f"\n{finding.text}", flush=True)
     if docs:
         publish(docs / "performance.md", finding)
@@ -189,7 +189,7 @@ def _compile() -> None:
         compileall.compile_dir(ROOT / package, quiet=2)
 
 
-def _say(run: Run) -> None:
+def _print_run(run: ProcedureRun) -> None:
     cost = run.cost
     print(
         f"{run.procedure.name:16} {cost.wall:8.2f} s  {cost.cpu:7.2f} CPU s"

@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 import click
 
 from bench.links import LINKS, open_link
-from bench.page import Finding, measured, number, publish, table
+from bench.page import PartResult, measured, number, publish, table
 from bench.procedures import OURS, Procedure
-from bench.runs import Bench, Run
+from bench.runs import Bench, ProcedureRun
 from bench.subjects import SMALL_SCALE, SUBJECTS, Contents, running_container
 from forensics_core.errors import ForensicsError
-from lab.docker import FOREVER, Engine, running_docker_engine
+from lab.docker import FOREVER, DockerEngine, running_docker_engine
 from lab.process import end_politely
 
 PROCESSES = 50
@@ -32,7 +32,7 @@ WAITING = "i=1; while [ $i -lt {} ]; do sleep 1000000 & i=$((i + 1)); done; "
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ComparedContent:
     """A container that both capture."""
 
     title: str
@@ -46,17 +46,17 @@ class Subject:
         return (*FOREVER[:-1], WAITING.format(more) + FOREVER[-1])
 
 
-NOTHING = Subject("almost nothing", Contents())
-BUSY = Subject("almost nothing, 50 processes", Contents(), PROCESSES)
-WHOLE = Subject("60,000 files and zeros, 50 processes", SUBJECTS["mixed"], PROCESSES)
+NOTHING = ComparedContent("almost nothing", Contents())
+BUSY = ComparedContent("almost nothing, 50 processes", Contents(), PROCESSES)
+WHOLE = ComparedContent("60,000 files and zeros, 50 processes", SUBJECTS["mixed"], PROCESSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """Runs of one container, each of this release with one of the other."""
 
-    subject: Subject
-    rounds: Sequence[Sequence[Run]]
+    subject: ComparedContent
+    rounds: Sequence[Sequence[ProcedureRun]]
     """This release's first."""
     load: float
     """Processes that wanted a processor, on average of the last minute; the capture's too."""
@@ -90,11 +90,11 @@ _COLUMNS = (
 )
 
 
-def finding(pairs: Sequence[Pairs], release: str) -> Finding:
+def finding(pairs: Sequence[Pairs], release: str) -> PartResult:
     """Return the table."""
     rounds = measured(len(pairs[0].rounds))
     about = f"{rounds}, beside {release}, over HTTP on loopback, on {os.cpu_count()} processors."
-    return Finding("before", f"{about}\n\n{table(_COLUMNS, (each.cells for each in pairs))}")
+    return PartResult("before", f"{about}\n\n{table(_COLUMNS, (each.cells for each in pairs))}")
 
 
 @click.command()
@@ -128,7 +128,7 @@ def main(command: Path, runs: int, quick: bool, release: str, docs: Path | None)
 
 
 @contextmanager
-def _bench() -> Iterator[tuple[Engine, Bench, Path]]:
+def _bench() -> Iterator[tuple[DockerEngine, Bench, Path]]:
     with (
         TemporaryDirectory("", "bench-", os.environ.get("TMPDIR", "/var/tmp")) as name,  # noqa: S108  # on a disk
         running_docker_engine() as engine,
@@ -142,28 +142,28 @@ def _other(command: Path) -> Procedure:
     return Procedure("before", "another release", script)
 
 
-def _sized(subject: Subject, quick: bool) -> Subject:
+def _sized(subject: ComparedContent, quick: bool) -> ComparedContent:
     if not quick:
         return subject
-    return Subject(subject.title, subject.contents.scaled(SMALL_SCALE), subject.processes)
+    return ComparedContent(subject.title, subject.contents.scaled(SMALL_SCALE), subject.processes)
 
 
 def _pairs(
-    engine: Engine,
+    engine: DockerEngine,
     bench: Bench,
     folder: Path,
-    subject: Subject,
+    subject: ComparedContent,
     procedures: Sequence[Procedure],
     runs: int,
 ) -> Pairs:
     with running_container(engine, subject.contents, folder, subject.command) as container:
         for procedure in procedures:  # Nobody is the first to read anything.
             bench.run(procedure, container)
-        rounds = bench.rounds(procedures, container, runs, _say)
+        rounds = bench.rounds(procedures, container, runs, _print_run)
         return Pairs(subject, rounds, os.getloadavg()[0])
 
 
-def _say(run: Run) -> None:
+def _print_run(run: ProcedureRun) -> None:
     click.echo(
         f"{run.procedure.name:10} {run.cost.cpu:6.2f} CPU s {run.cost.wall:6.2f} s", err=True
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.links import LINKS, Link
-from bench.page import Finding, measured, number, table
+from bench.links import LINKS, EndpointLink
+from bench.page import PartResult, measured, number, table
 from bench.plot import picture
 from bench.procedures import (
     COMPARED,
@@ -19,9 +19,9 @@ from bench.procedures import (
     TAR,
     Procedure,
 )
-from bench.runs import Bench, Report, Run
+from bench.runs import Bench, ProcedureRun, RunListener
 from bench.subjects import SUBJECTS, Contents
-from bench.summary import Row, ratio, summarize
+from bench.summary import SummaryRow, ratio, summarize
 from lab.images import MiB
 
 
@@ -43,7 +43,7 @@ class Case:
         return SUBJECTS[self.subject]
 
     @property
-    def way(self) -> Link:
+    def way(self) -> EndpointLink:
         return LINKS[self.link]
 
 
@@ -67,29 +67,29 @@ def select(subjects: Collection[str], links: Collection[str]) -> list[Case]:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CaseResult:
     """Everything that was found out about a case."""
 
     case: Case
     words: str
     """What the container held."""
-    rounds: Sequence[Sequence[Run]]
+    rounds: Sequence[Sequence[ProcedureRun]]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SummaryRow]:
         return summarize(self.rounds)
 
 
 def compare(
-    case: Case, bench: Bench, container: str, only: Collection[str], runs: int, report: Report
-) -> list[list[Run]]:
+    case: Case, bench: Bench, container: str, only: Collection[str], runs: int, report: RunListener
+) -> list[list[ProcedureRun]]:
     """Run the case's procedures, or those named in `only`, for `runs` rounds."""
     chosen = [each for each in case.procedures if not only or each.name in only]
     bench.run(NOWHERE, container)  # Everything is read once before anybody is measured.
     return bench.rounds(chosen, container, runs, report)
 
 
-def finding(comparison: Comparison) -> Finding:
+def finding(comparison: CaseResult) -> PartResult:
     """Return a case's table, with its picture."""
     case = comparison.case
     when = measured(len(comparison.rounds))
@@ -97,10 +97,10 @@ def finding(comparison: Comparison) -> Finding:
     shown = f"![Wall time, CPU time, memory and scratch space](images/{picture(case.name)})"
     text = f"{about}\n\n{table(_COLUMNS, map(_cells, comparison.rows))}\n\n{shown}"
     aims = dict(_goals(comparison.rounds)) if case == MAIN else {}
-    return Finding(case.name, text, aims)
+    return PartResult(case.name, text, aims)
 
 
-def _goals(rounds: Sequence[Sequence[Run]]) -> Iterator[tuple[str, float | None]]:
+def _goals(rounds: Sequence[Sequence[ProcedureRun]]) -> Iterator[tuple[str, float | None]]:
     for name, ours, other in _RATIOS:
         yield name, ratio(rounds, ours, other)
     own = [run for runs in rounds for run in runs if run.procedure in {OURS, OURS_PLAIN}]
@@ -133,7 +133,7 @@ _COLUMNS = (
 )
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: SummaryRow) -> list[str]:
     return [
         row.procedure.title,
         f"{row.wall:.2f} ({row.fastest:.2f} to {row.slowest:.2f})",

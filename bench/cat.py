@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from bench.measure import measure
-from bench.page import Finding, measured, table
+from bench.page import PartResult, measured, table
 from bench.runs import environment
 from bench.subjects import Contents, room, running_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 from lab.process import LabError
 from lab.seaweed import S3Server, running_s3_server
@@ -32,7 +32,7 @@ CAT = f'exec forensics cat s3://{BUCKET}/forensics/cat/ "$FILE"'
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CatReading:
     """One file read by one command."""
 
     wall: float
@@ -49,11 +49,11 @@ class Readings:
     """What the container held."""
     stored: int
     """Bytes of the archive, as it lies in S3."""
-    each: tuple[Reading, ...]
+    each: tuple[CatReading, ...]
 
 
 def measure_cat(
-    engine: Engine, contents: Contents, folder: Path, count: int = COUNT
+    engine: DockerEngine, contents: Contents, folder: Path, count: int = COUNT
 ) -> Readings | None:
     """Capture a container into a real S3 server and read files back; None if there is no room."""
     if room(engine) < 2 * contents.size + GiB:
@@ -91,10 +91,10 @@ def _run(script: str, folder: Path, env: Mapping[str, str]) -> float:
         return measure(script, folder=Path(scratch), env={**env, "TMPDIR": scratch}).wall
 
 
-def _read(tap: Tap, folder: Path, env: Mapping[str, str]) -> Reading:
+def _read(tap: Tap, folder: Path, env: Mapping[str, str]) -> CatReading:
     before = tap.passed
     wall = _run(f"[ $({CAT} | wc -c) = {SIZE} ]", folder, env)
-    return Reading(wall, tap.passed - before)
+    return CatReading(wall, tap.passed - before)
 
 
 async def _stored(s3: S3Server) -> int:
@@ -106,10 +106,10 @@ async def _stored(s3: S3Server) -> int:
     return sizes[0]
 
 
-def finding(readings: Readings | None) -> Finding:
+def finding(readings: Readings | None) -> PartResult:
     """Return the table of what reading one file costs."""
     if readings is None:
-        return Finding("cat", "Not measured: no room on the disk.")
+        return PartResult("cat", "Not measured: no room on the disk.")
     walls = [reading.wall for reading in readings.each]
     fetched = [reading.fetched / MiB for reading in readings.each]
     about = (
@@ -119,7 +119,7 @@ def finding(readings: Readings | None) -> Finding:
     rows = [_row("seconds", walls), _row("MiB fetched", fetched)]
     columns = ["for one file", "least", "median", "most"]
     goals = {"cat-fetched": max(fetched), "cat-wall": max(walls)}
-    return Finding("cat", f"{about}\n\n{table(columns, rows)}", goals)
+    return PartResult("cat", f"{about}\n\n{table(columns, rows)}", goals)
 
 
 def _row(what: str, values: list[float]) -> list[str]:

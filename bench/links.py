@@ -12,7 +12,7 @@ from lab.certificate import make_certificate
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class EndpointLink:
     """A way to the endpoint."""
 
     words: str
@@ -23,15 +23,15 @@ class Link:
 
 
 LINKS = {
-    "http": Link("HTTP on loopback"),
-    "https": Link("HTTPS on loopback", tls=True),
-    "gigabit": Link("HTTP at 1 Gbit/s", rate=125e6),
+    "http": EndpointLink("HTTP on loopback"),
+    "https": EndpointLink("HTTPS on loopback", tls=True),
+    "gigabit": EndpointLink("HTTP at 1 Gbit/s", rate=125e6),
 }
 """By the names for `--link`."""
 
 
 @contextmanager
-def open_link(link: Link, folder: Path) -> Iterator[RemoteSink]:
+def open_link(link: EndpointLink, folder: Path) -> Iterator[RemoteSink]:
     """Run an endpoint at the other end for the block; `folder` is for its certificate."""
     certificate = make_certificate(folder) if link.tls else None
     with remote_sink(tls=certificate, rate=link.rate) as sink:

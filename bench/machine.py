@@ -12,10 +12,10 @@ from pathlib import Path
 import anyio
 
 from bench.runs import search_path
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 
-def describe_machine(engine: Engine) -> str:
+def describe_machine(engine: DockerEngine) -> str:
     """Return processor, memory, kernel, engine and the versions of what is compared."""
     cpus = os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
@@ -32,7 +32,7 @@ def _processor() -> str:
     return " ".join(found[1].split()) if found else platform.machine()
 
 
-async def _engine(engine: Engine) -> str:
+async def _engine(engine: DockerEngine) -> str:
     async with engine.client() as client:
         said = await client.system.info()
     below = dict(said.get("DriverStatus") or ()).get("Backing Filesystem", "an unnamed file system")

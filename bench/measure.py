@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.processes import ProcessTree
+from bench.processes import PeakMemory
 from lab.process import LabError, stop
 
 INTERVAL_MS = 20
@@ -24,7 +24,7 @@ METADATA = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class ScriptCost:
     """What a script and all its processes took."""
 
     wall: float
@@ -34,12 +34,12 @@ class Cost:
     peak: int
     """Bytes: the memory of its largest process."""
     peak_together: int
-    """Bytes: the memory of all its processes that lived at the same time; see `ProcessTree`."""
+    """Bytes: the memory of all its processes that lived at the same time; see `PeakMemory`."""
     written: int
     """Bytes written to files, deleted ones included."""
 
 
-def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> Cost:
+def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> ScriptCost:
     """Run `script` with bash in `folder`, which is to be empty. Raises `LabError` if it fails.
 
     Its output goes to memory: a file would count as written, and nobody empties a pipe.
@@ -55,7 +55,7 @@ def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> Cost:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        tree = ProcessTree(process.pid)
+        tree = PeakMemory(process.pid)
         try:
             used = _watch(process, tree)
         except BaseException:
@@ -64,10 +64,10 @@ def measure(script: str, *, folder: Path, env: Mapping[str, str]) -> Cost:
         wall = time.perf_counter() - started
         _require_success(process, output)
     cpu = used.ru_utime + used.ru_stime
-    return Cost(wall, cpu, tree.largest, tree.together, _written(used, folder))
+    return ScriptCost(wall, cpu, tree.largest, tree.together, _written(used, folder))
 
 
-def _watch(process: subprocess.Popen[bytes], tree: ProcessTree) -> resource.struct_rusage:
+def _watch(process: subprocess.Popen[bytes], tree: PeakMemory) -> resource.struct_rusage:
     """Look at the memory until the process ends; return what it and its children used."""
     handle = os.pidfd_open(process.pid)
     try:

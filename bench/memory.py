@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.page import Finding, measured, table
+from bench.page import PartResult, measured, table
 from bench.procedures import OURS, OURS_PLAIN, TAR
-from bench.runs import Bench, Report, Run
+from bench.runs import Bench, ProcedureRun, RunListener
 from bench.subjects import Contents, room, running_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 
 SIZES = (GiB, 4 * GiB, 16 * GiB)
@@ -21,38 +21,38 @@ PROCEDURES = (OURS, OURS_PLAIN, TAR)
 
 
 @dataclass(frozen=True, slots=True)
-class Large:
+class LargeFileCapture:
     """A capture of a container with one large file; `run` is None where there was no room."""
 
     size: int
     """Bytes of the file."""
-    run: Run | None
+    run: ProcedureRun | None
 
 
 def measure_memory(
-    bench: Bench, engine: Engine, sizes: Sequence[int], folder: Path, report: Report
-) -> list[Large]:
+    bench: Bench, engine: DockerEngine, sizes: Sequence[int], folder: Path, report: RunListener
+) -> list[LargeFileCapture]:
     """Capture a container with a file of each size, in several ways; the file needs its disk."""
-    done: list[Large] = []
+    done: list[LargeFileCapture] = []
     for size in sizes:
         if room(engine) < size + SPARE:
-            done.append(Large(size, None))
+            done.append(LargeFileCapture(size, None))
             continue
         with running_container(engine, Contents(noise=size), folder) as container:
             for procedure in PROCEDURES:
                 run = bench.run(procedure, container)
                 report(run)
-                done.append(Large(size, run))
+                done.append(LargeFileCapture(size, run))
     return done
 
 
-def finding(large: Sequence[Large]) -> Finding:
+def finding(large: Sequence[LargeFileCapture]) -> PartResult:
     """Return the table of what captures of large files cost."""
     text = f"{measured()}.\n\n{table(_COLUMNS, map(_cells, large))}"
-    return Finding("memory", text, dict(_goals(large)))
+    return PartResult("memory", text, dict(_goals(large)))
 
 
-def _goals(large: Sequence[Large]) -> Iterator[tuple[str, float | None]]:
+def _goals(large: Sequence[LargeFileCapture]) -> Iterator[tuple[str, float | None]]:
     for size in sorted({each.size for each in large} & set(SIZES)):
         runs = [each.run for each in large if each.size == size and each.run]
         own = [run.cost.peak_together for run in runs if run.procedure in {OURS, OURS_PLAIN}]
@@ -72,7 +72,7 @@ _COLUMNS = (
 )
 
 
-def _cells(large: Large) -> list[str]:
+def _cells(large: LargeFileCapture) -> list[str]:
     if large.run is None:
         return [_size(large.size), "not measured: no room on the disk", *[""] * 7]
     cost = large.run.cost

@@ -25,7 +25,7 @@ import yaml
 from anyio import to_thread
 
 from bench.goals import Goal
-from bench.operator_world import NAMESPACE, PODS_PER_NODE, Document, checkpoint, world
+from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
 from bench.page import GOAL_COLUMNS, fill, goal, table
 from bench.processes import cpu_seconds
 from bench.sink import ROOT, RemoteSink, remote_sink
@@ -43,7 +43,7 @@ SETTLED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class OperatorLoad:
     """How much is measured."""
 
     busy: int = 1000
@@ -54,7 +54,7 @@ class Size:
     """Seconds at rest."""
 
 
-QUICK = Size(busy=20, finished=100, rest=3.0)
+QUICK = OperatorLoad(busy=20, finished=100, rest=3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class IdleMeasurement:
     """Many finished PodCheckpoints, and nothing to do."""
 
     count: int
@@ -109,7 +109,7 @@ def main(quick: bool, docs: Path | None) -> None:
         docs = ROOT / "docs"
     try:
         with remote_sink(KEEP) as sink, TemporaryDirectory(prefix="bench-") as folder:
-            busy, rest = anyio.run(_measure, sink, Path(folder), QUICK if quick else Size())
+            busy, rest = anyio.run(_measure, sink, Path(folder), QUICK if quick else OperatorLoad())
     except ForensicsError as error:
         raise click.ClickException(str(error)) from error
     found = blocks(busy, rest)
@@ -118,7 +118,7 @@ def main(quick: bool, docs: Path | None) -> None:
         fill(docs / "performance.md", found)
 
 
-def blocks(busy: Busy, rest: Rest) -> dict[str, str]:
+def blocks(busy: Busy, rest: IdleMeasurement) -> dict[str, str]:
     """Return the generated parts of the page by the names of their markers."""
     cpus = len(os.sched_getaffinity(0))
     return {
@@ -132,7 +132,7 @@ def blocks(busy: Busy, rest: Rest) -> dict[str, str]:
     }
 
 
-def _goals(busy: Busy, rest: Rest) -> Iterator[list[str]]:
+def _goals(busy: Busy, rest: IdleMeasurement) -> Iterator[list[str]]:
     yield goal(Goal("API writes a checkpoint", 10), busy.count_of(reads=False) / busy.count)
     rate = Goal("checkpoints a second", 20, at_least=True)
     yield goal(rate, busy.count / busy.seconds)
@@ -151,7 +151,9 @@ def _costs(busy: Busy) -> Iterator[list[str]]:
             yield [f"`{what}`", f"{count / busy.count:.2f}"]
 
 
-async def _measure(sink: RemoteSink, folder: Path, size: Size) -> tuple[Busy, Rest]:
+async def _measure(
+    sink: RemoteSink, folder: Path, size: OperatorLoad
+) -> tuple[Busy, IdleMeasurement]:
     access = S3Access(
         endpoint_url=sink.endpoint,
         region="us-east-1",
@@ -220,16 +222,16 @@ def _add_finished(cluster: LoopbackCluster, count: int) -> None:
         body = checkpoint(number)
         body["metadata"] |= {"name": f"old-{number}", "finalizers": done["metadata"]["finalizers"]}
         cluster.create(body)
-        change: Document = {"status": done["status"]}
+        change: JsonObject = {"status": done["status"]}
         cluster.patch("podcheckpoints", f"old-{number}", change, NAMESPACE)
 
 
-async def _rest(cluster: LoopbackCluster, pid: int, size: Size) -> Rest:
+async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleMeasurement:
     await _settle(cluster)
     cluster.records.clear()
     await anyio.sleep(size.rest)
     made = {what: n for what, n in _requests(cluster).items() if what.split(" ")[0] != "watch"}
-    return Rest(
+    return IdleMeasurement(
         count=len(cluster.list("podcheckpoints")),
         seconds=size.rest,
         requests=sum(made.values()),

@@ -13,12 +13,12 @@ from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.storage import S3Storage
-from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import ContainerExit, LoopbackCluster, RunningPod
 from lab.idle import idle_capture, order_of
 
 NAMESPACE = "forensics-system"
 PODS_PER_NODE = 10
-Document = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def world(access: S3Access, pods: int) -> AsyncIterator[LoopbackCluster]:
         yield cluster
 
 
-def checkpoint(number: int) -> Document:
+def checkpoint(number: int) -> JsonObject:
     """Return a PodCheckpoint of a pod of `world`, as `kubectl create` would send it."""
     return {
         "apiVersion": "forensics.orkaproj.io/v1alpha1",
@@ -59,14 +59,14 @@ def checkpoint(number: int) -> Document:
 def _owners(cluster: LoopbackCluster, node: str) -> None:
     template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
     spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}, "template": template}
-    owner: list[Document] = []
+    owner: list[JsonObject] = []
     for kind in ("Deployment", "ReplicaSet"):
         metadata = {"name": f"web-{node}", "namespace": "default", "ownerReferences": owner}
         body = {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
         owner = [_owner(cluster.create(body))]
 
 
-def _owner(item: Document) -> Document:
+def _owner(item: JsonObject) -> JsonObject:
     named = {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
     return {"apiVersion": item["apiVersion"], "kind": item["kind"], "controller": True, **named}
 
@@ -77,7 +77,7 @@ def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
     cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
 
 
-def _container() -> Document:
+def _container() -> JsonObject:
     return {"name": "app", "image": "registry.example/app:1"}
 
 
@@ -89,7 +89,7 @@ class IdleWorker:
     access: S3Access
     budget: ByteBudget
 
-    async def __call__(self, pod: RunningPod) -> Outcome:
+    async def __call__(self, pod: RunningPod) -> ContainerExit:
         """Finish the bundle that the pod's order asks for."""
         order, sha256 = order_of(pod)
         place = parse_location(f"{order.destination}/{order.bundle}")
@@ -99,4 +99,4 @@ class IdleWorker:
             S3Storage(self.client, place, self.access, budget=self.budget),
         )
         await bundle.finish(idle_capture(order, sha256), order.context)
-        return Outcome()
+        return ContainerExit()

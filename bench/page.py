@@ -15,7 +15,7 @@ END = "<!-- /bench -->"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PartResult:
     """What one part of the benchmark found out."""
 
     name: str
@@ -26,7 +26,7 @@ class Finding:
     """What was measured of what was aimed at, by the names in `GOALS`."""
 
 
-def publish(page: Path, *findings: Finding) -> None:
+def publish(page: Path, *findings: PartResult) -> None:
     """Put findings into their own places, and into the table of goals.
 
     Everything else stays as it is. Raises `LabError` if a marker is missing.

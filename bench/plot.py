@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.summary import Row
+from bench.summary import SummaryRow
 from lab.images import MiB
 
 OURS, OTHERS, ENGINE = "#1b6ca8", "#9aa5b1", "#d6dbe1"
@@ -20,7 +20,7 @@ def picture(case: str) -> str:
     return f"bench-{case}.png"
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def draw(rows: Sequence[SummaryRow], path: Path) -> None:
     """Draw wall time, CPU time, peak memory and scratch space of each procedure as a PNG."""
     figure = Figure(figsize=(11, 1.1 + 0.85 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)

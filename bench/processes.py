@@ -20,7 +20,7 @@ _FORKNOEXEC = 0x40
 """Of the flags: forked, but not executed anything yet; linux/sched.h."""
 
 
-class ProcessTree:
+class PeakMemory:
     """The peak memory of a process and all its descendants, by sampling.
 
     The kernel keeps each process's own peak, so only what the last interval of its life added can

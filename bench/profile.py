@@ -14,13 +14,13 @@ from statistics import median
 
 import anyio
 
-from bench.page import Finding, measured, number, table
+from bench.page import PartResult, measured, number, table
 from bench.procedures import OURS
 from bench.runs import Bench, environment
 from bench.sink import ROOT
-from bench.steps import Cost, tar_command
+from bench.steps import StepCost, tar_command
 from bench.subjects import Contents, running_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 
 UPLOAD = 2 * GiB
@@ -37,10 +37,10 @@ class Profile:
     words: str
     """What the container held."""
     runs: int
-    steps: Mapping[str, Cost]
+    steps: Mapping[str, StepCost]
     """By name, as in `_limits`; without the cold read where caches cannot be dropped."""
-    whole: Cost
-    nothing: Cost
+    whole: StepCost
+    nothing: StepCost
     """A capture of almost nothing."""
 
 
@@ -48,14 +48,14 @@ class Profile:
 class Profiler:
     """What it takes to measure."""
 
-    engine: Engine
+    engine: DockerEngine
     ways: Mapping[str, Bench]
     """To S3, by their names: `http` and `https`."""
     folder: Path
     """On a disk, with room for the archive."""
     runs: int
     upload: int = UPLOAD
-    _costs: dict[str, list[Cost]] = field(default_factory=dict)
+    _costs: dict[str, list[StepCost]] = field(default_factory=dict)
 
     def measure(self, container: str, contents: Contents) -> Profile:
         """Measure every step on what a container holds."""
@@ -93,16 +93,16 @@ class Profiler:
             check=True,
             stdout=subprocess.PIPE,
         )
-        self._costs.setdefault(name, []).append(Cost(**json.loads(said.stdout)))
+        self._costs.setdefault(name, []).append(StepCost(**json.loads(said.stdout)))
 
-    def _capture_nothing(self) -> Cost:
+    def _capture_nothing(self) -> StepCost:
         with running_container(self.engine, Contents(), self.folder) as container:
             return self._capture(container)
 
-    def _capture(self, container: str) -> Cost:
+    def _capture(self, container: str) -> StepCost:
         bench = self.ways["http"]
         costs = [bench.run(OURS, container) for _ in range(self.runs)]
-        return _median([Cost(0, run.cost.wall, run.cost.cpu, run.stored) for run in costs])
+        return _median([StepCost(0, run.cost.wall, run.cost.cpu, run.stored) for run in costs])
 
 
 def _archive(root: str, path: Path) -> None:
@@ -121,8 +121,8 @@ def _forget_reads() -> bool:
     return False
 
 
-def _median(costs: Sequence[Cost]) -> Cost:
-    return Cost(
+def _median(costs: Sequence[StepCost]) -> StepCost:
+    return StepCost(
         costs[0].bytes,
         median(cost.wall for cost in costs),
         median(cost.cpu for cost in costs),
@@ -130,7 +130,7 @@ def _median(costs: Sequence[Cost]) -> Cost:
     )
 
 
-def finding(profile: Profile) -> Finding:
+def finding(profile: Profile) -> PartResult:
     """Return the table of the steps, and what they come to."""
     about = (
         f"{measured(profile.runs)}: a container with {profile.words}, of which "
@@ -139,7 +139,7 @@ def finding(profile: Profile) -> Finding:
     )
     steps = table(_COLUMNS, _rows(profile))
     goals = {"upload": _per_gib(profile.steps["http"])}
-    return Finding("profile", f"{about}\n\n{steps}\n\n{_sum(profile)}", goals)
+    return PartResult("profile", f"{about}\n\n{steps}\n\n{_sum(profile)}", goals)
 
 
 _COLUMNS = ("step", "CPU s", "CPU s a GiB", "MB/s", "what limits it")
@@ -193,7 +193,7 @@ def _instructions() -> str:
     return f"{'with' if has else 'without'} the processor's SHA instructions"
 
 
-def _per_gib(cost: Cost) -> float:
+def _per_gib(cost: StepCost) -> float:
     return cost.cpu / (cost.bytes / GiB)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ from forensics_core.errors import ForensicsError
 from forensics_core.readers.findings.find import find
 from forensics_core.storage.storage import open_destination
 from lab.clean import CLEAN, clean_container
-from lab.docker import Engine, docker_engine
+from lab.docker import DockerEngine, docker_engine
 from lab.images import busybox_rootfs
 from lab.process import LabError, end_politely
 from lab.slack_page.browser import Tab, browser_tab
@@ -48,7 +49,7 @@ _LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportCost:
     """What one report took."""
 
     seconds: float
@@ -61,12 +62,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class ReportMeasurement:
     """What was found out."""
 
     changes: int
-    large: Report
-    small: Report
+    large: ReportCost
+    small: ReportCost
     """Of a container like the demo's."""
     findings: dict[str, int]
     """In clean containers, by kind."""
@@ -95,7 +96,7 @@ def main(quick: bool, docs: Path | None) -> None:
         fill(docs / "performance.md", {"report": found})
 
 
-def block(measured: Measured) -> str:
+def block(measured: ReportMeasurement) -> str:
     """Return the generated part of the page."""
     cpus = len(os.sched_getaffinity(0))
     setting = (
@@ -106,7 +107,7 @@ def block(measured: Measured) -> str:
     return f"{setting}\n\n{table(GOAL_COLUMNS, _goals(measured))}"
 
 
-def _goals(measured: Measured) -> Iterator[list[str]]:
+def _goals(measured: ReportMeasurement) -> Iterator[list[str]]:
     large, small = measured.large, measured.small
     yield goal(Goal("seconds to make it, of many changes", 30), large.seconds)
     yield goal(Goal("its size in MiB", 25), large.size / MiB)
@@ -117,7 +118,7 @@ def _goals(measured: Measured) -> Iterator[list[str]]:
     yield goal(Goal("findings in clean containers", 0), sum(measured.findings.values()))
 
 
-async def _measure(folder: Path, quick: bool) -> Measured:
+async def _measure(folder: Path, quick: bool) -> ReportMeasurement:
     await to_thread.run_sync(_install)
     changes = QUICK_LARGE if quick else LARGE
     findings: dict[str, int] = {}
@@ -129,7 +130,7 @@ async def _measure(folder: Path, quick: bool) -> Measured:
         large = await _report(folder / "many")
         for name in QUICK_KINDS if quick else CLEAN:
             findings[name] = await _findings(engine, name)
-    return Measured(changes, large, small, findings)
+    return ReportMeasurement(changes, large, small, findings)
 
 
 def _install() -> None:
@@ -140,16 +141,22 @@ def _install() -> None:
 
 async def _write_many(folder: Path, changes: int) -> None:
     """Write a bundle with so many changes."""
-    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
-    async with open_destination(str(folder)) as destination:
-        bundle = BundleWriter(destination)
+    async with bundle_of(folder) as bundle:
         spec = ArtifactSpec("containers/web/diff.json", ArtifactKind.DIFF, "web")
         await bundle.add(spec, streamed({"method": "bench"}, "changes", _rows(changes)))
+
+
+@asynccontextmanager
+async def bundle_of(folder: Path) -> AsyncIterator[BundleWriter]:
+    """Open a new bundle of one container, `web`, for the block."""
+    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
+    order = OrderFacts(uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle="")
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        yield bundle
         await bundle.finish(
             Capture(
-                order=OrderFacts(
-                    uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""
-                ),
+                order=order,
                 tool=Tool(version="bench"),
                 node=Node(),
                 started_at=when,
@@ -178,7 +185,7 @@ async def _rows(changes: int) -> AsyncIterator[list[str]]:
         yield [json.dumps(row)]
 
 
-async def _break_in(engine: Engine, folder: Path) -> None:
+async def _break_in(engine: DockerEngine, folder: Path) -> None:
     """Capture a container like the demo's."""
     image = await engine.import_image(await to_thread.run_sync(busybox_rootfs, folder / "rootfs"))
     async with engine.container(image) as container:
@@ -191,7 +198,7 @@ async def _capture(container: str, folder: Path, name: str) -> None:
     await capture_container(f"docker://{container}", to=str(folder), options=options)
 
 
-async def _report(bundle: Path) -> Report:
+async def _report(bundle: Path) -> ReportCost:
     page = bundle.with_suffix(".html")
     program = str(Path(sys.executable).with_name("forensics"))
     command = [program, "report", str(bundle), "-o", str(page)]
@@ -203,7 +210,7 @@ async def _report(bundle: Path) -> Report:
     size = (await anyio.Path(page).stat()).st_size
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     async with browser_tab() as tab:
-        return Report(seconds, size, await _open(tab, page), peak)
+        return ReportCost(seconds, size, await _open(tab, page), peak)
 
 
 async def _open(tab: Tab, page: Path) -> float:
@@ -212,7 +219,7 @@ async def _open(tab: Tab, page: Path) -> float:
     return float(await tab.js(_LOADED)) / 1000
 
 
-async def _findings(engine: Engine, name: str) -> int:
+async def _findings(engine: DockerEngine, name: str) -> int:
     with TemporaryDirectory(prefix="bench-clean-") as place:
         folder = Path(place)
         async with clean_container(engine, CLEAN[name], folder) as container:

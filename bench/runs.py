@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.measure import Cost, measure
+from bench.measure import ScriptCost, measure
 from bench.procedures import Procedure
 from bench.processes import cpu_seconds, daemon_behind
 from bench.sink import RemoteSink
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.process import LabError
 
 TOOLS = ("bash", "docker", "aws", "forensics", "s5cmd", "tar", "zstd")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ProcedureRun:
     """One run of one procedure."""
 
     procedure: Procedure
-    cost: Cost
+    cost: ScriptCost
     stored: int
     """Bytes of the objects that it left in S3."""
     engine_cpu: float | None
     """Seconds of CPU that the engine used meanwhile; None if its process cannot be found."""
 
 
-Report = Callable[[Run], None]
+RunListener = Callable[[ProcedureRun], None]
 
 
 class Bench:
     """A place to run procedures in: an engine, an S3 endpoint, and a folder for scratch files."""
 
-    def __init__(self, engine: Engine, sink: RemoteSink, folder: Path) -> None:
+    def __init__(self, engine: DockerEngine, sink: RemoteSink, folder: Path) -> None:
         self._engine = engine
         self.sink = sink
         self._folder = folder
@@ -46,7 +46,7 @@ class Bench:
         self._daemon = daemon_behind(engine.host, "dockerd")
         self._env = environment(engine, sink.env)
 
-    def run(self, procedure: Procedure, container: str) -> Run:
+    def run(self, procedure: Procedure, container: str) -> ProcedureRun:
         """Run a procedure once. Raises `LabError` if it fails or leaves the wrong things in S3."""
         self._runs += 1
         os.sync()  # Nobody is to wait for what others wrote.
@@ -62,11 +62,11 @@ class Bench:
         if after.uploads or (after.objects > before.objects) != procedure.stores:
             raise LabError(f"'{procedure.name}' did not leave in S3 what it should: {after}")
         spent = None if used is None or busy is None else used - busy
-        return Run(procedure, cost, after.stored - before.stored, spent)
+        return ProcedureRun(procedure, cost, after.stored - before.stored, spent)
 
     def rounds(
-        self, procedures: Sequence[Procedure], container: str, runs: int, report: Report
-    ) -> list[list[Run]]:
+        self, procedures: Sequence[Procedure], container: str, runs: int, report: RunListener
+    ) -> list[list[ProcedureRun]]:
         """Run each procedure once a round; return rounds of runs in the order of `procedures`.
 
         Runs of a round are compared with each other, because what else the machine does changes
@@ -91,7 +91,7 @@ def search_path() -> str:
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
-def environment(engine: Engine, storage: Mapping[str, str]) -> dict[str, str]:
+def environment(engine: DockerEngine, storage: Mapping[str, str]) -> dict[str, str]:
     """Return the scripts' variables, without the user's own cloud accounts.
 
     `storage` has those that lead to S3. Raises `LabError` if a tool is missing.

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench.measure import Cost, measure
-from bench.page import Finding, measured, table
+from bench.measure import ScriptCost, measure
+from bench.page import PartResult, measured, table
 from bench.runs import environment
 from bench.subjects import Contents, room, running_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 
 CONTENTS = Contents(files=20_000, small=400 * MiB, text=300 * MiB, noise=324 * MiB, large=4)
@@ -41,13 +41,13 @@ class Scans:
 
     words: str
     """What the container held."""
-    extract: Cost
+    extract: ScriptCost
     """What it took to have a tree for `yara`."""
-    yara: tuple[Cost, ...]
-    ours: tuple[Cost, ...]
+    yara: tuple[ScriptCost, ...]
+    ours: tuple[ScriptCost, ...]
 
 
-def measure_scan(engine: Engine, contents: Contents, folder: Path, runs: int) -> Scans | None:
+def measure_scan(engine: DockerEngine, contents: Contents, folder: Path, runs: int) -> Scans | None:
     """Capture a container and scan it both ways; None without `yara`, or room for the tree."""
     if shutil.which("yara") is None or room(engine) < 4 * contents.size + GiB:
         return None
@@ -63,15 +63,15 @@ def measure_scan(engine: Engine, contents: Contents, folder: Path, runs: int) ->
         return Scans(contents.words, extract, yara, ours)
 
 
-def _run(script: str, folder: Path, env: Mapping[str, str]) -> Cost:
+def _run(script: str, folder: Path, env: Mapping[str, str]) -> ScriptCost:
     with TemporaryDirectory(dir=folder) as scratch:
         return measure(script, folder=Path(scratch), env={**env, "TMPDIR": scratch})
 
 
-def finding(scans: Scans | None) -> Finding:
+def finding(scans: Scans | None) -> PartResult:
     """Return the table of what a scan costs."""
     if scans is None:
-        return Finding("scan", "Not measured: `yara` is not installed, or there is no room.")
+        return PartResult("scan", "Not measured: `yara` is not installed, or there is no room.")
     rounds = zip(scans.yara, scans.ours, strict=True)
     goals = {
         "scan-wall": median(ours.wall / yara.wall for yara, ours in rounds),
@@ -83,17 +83,17 @@ def finding(scans: Scans | None) -> Finding:
         _row("`forensics scan` on the bundle", scans.ours),
         _row("extracting the tree, for `yara` only", [scans.extract]),
     ]
-    return Finding("scan", f"{about}\n\n{table(_COLUMNS, rows)}", goals)
+    return PartResult("scan", f"{about}\n\n{table(_COLUMNS, rows)}", goals)
 
 
 _COLUMNS = ("", "wall s", "CPU s", "peak MiB, all processes", "scratch MiB")
 
 
-def _row(name: str, costs: Sequence[Cost]) -> list[str]:
+def _row(name: str, costs: Sequence[ScriptCost]) -> list[str]:
     return [name, *_cells(costs)]
 
 
-def _cells(costs: Sequence[Cost]) -> Iterator[str]:
+def _cells(costs: Sequence[ScriptCost]) -> Iterator[str]:
     yield f"{median(cost.wall for cost in costs):.2f}"
     yield f"{median(cost.cpu for cost in costs):.2f}"
     yield f"{max(cost.peak_together for cost in costs) / MiB:.0f}"

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 from lab.certificate import Certificate
 from lab.process import LabError, stop
-from lab.sink import STATISTICS, Sink
+from lab.sink import STATISTICS, StoreSink
 
 ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class SinkCounts:
     """What the endpoint has counted since it started."""
 
     objects: int
@@ -43,18 +43,18 @@ class RemoteSink:
     def env(self) -> dict[str, str]:
         """The AWS variables that lead a client here, and keep its user's own settings out."""
         return {
-            **Sink(port=urlsplit(self.endpoint).port or 0, certificate=self.certificate).env,
+            **StoreSink(port=urlsplit(self.endpoint).port or 0, certificate=self.certificate).env,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         }
 
-    def counts(self) -> Counts:
+    def counts(self) -> SinkCounts:
         """Ask it what it has counted."""
         trust = self.certificate.client() if self.certificate else None
         url = self.endpoint + STATISTICS
         with urllib.request.urlopen(url, timeout=30, context=trust) as answer:  # noqa: S310  # loopback
             said = json.load(answer)
-        return Counts(len(said["objects"]), sum(said["objects"].values()), said["uploads"])
+        return SinkCounts(len(said["objects"]), sum(said["objects"].values()), said["uploads"])
 
 
 @contextmanager

@@ -31,9 +31,9 @@ from forensics_core.api.crd import crd
 from forensics_core.errors import ForensicsError
 from forensics_loopback import LoopbackCluster
 from lab.process import LabError, end_politely, stop, tail
-from lab.slack.person import Person
+from lab.slack.person import ChannelMember
 from lab.slack.server import SlackServer, running_slack
-from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, Message
+from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, PostedMessage
 
 NAMESPACE, SHOP, USER = "forensics-system", "shop", "U0ALICE"
 CHANNELS = [f"C0INC{number}" for number in range(5)]
@@ -49,11 +49,11 @@ ASKED = (
 WAIT_SECONDS = 120.0
 """Seconds to wait for what is not measured."""
 MiB = 2**20
-Document = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class SlackLoad:
     """How much is measured."""
 
     watched: int = 100
@@ -61,14 +61,14 @@ class Size:
     rounds: int = 10
 
 
-QUICK = Size(watched=5, commands=10, rounds=1)
+QUICK = SlackLoad(watched=5, commands=10, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SlackMeasurement:
     """What was found out. Seconds, where nothing else is said."""
 
-    size: Size
+    size: SlackLoad
     acknowledged: list[float]
     late: int
     """Commands that were not acknowledged within three seconds."""
@@ -96,7 +96,7 @@ def main(quick: bool, docs: Path | None) -> None:
         docs = ROOT / "docs"
     try:
         with TemporaryDirectory(prefix="bench-") as folder:
-            measured = anyio.run(_measure, Path(folder), QUICK if quick else Size())
+            measured = anyio.run(_measure, Path(folder), QUICK if quick else SlackLoad())
     except ForensicsError as error:
         raise click.ClickException(str(error)) from error
     found = block(measured)
@@ -105,7 +105,7 @@ def main(quick: bool, docs: Path | None) -> None:
         fill(docs / "slack.md", {"slack": found})
 
 
-def block(measured: Measured) -> str:
+def block(measured: SlackMeasurement) -> str:
     """Return the generated part of the page."""
     size, cpus = measured.size, len(os.sched_getaffinity(0))
     setting = (
@@ -116,7 +116,7 @@ def block(measured: Measured) -> str:
     return f"{setting}\n\n{table(GOAL_COLUMNS, _goals(measured))}"
 
 
-def _goals(measured: Measured) -> Iterator[list[str]]:
+def _goals(measured: SlackMeasurement) -> Iterator[list[str]]:
     milliseconds = [1000 * one for one in measured.acknowledged]
     yield goal(Goal("acknowledgement, median, ms", 500), median(milliseconds))
     yield goal(Goal("acknowledgement, 99th percentile, ms", 500), _percentile(milliseconds))
@@ -131,10 +131,10 @@ def _percentile(values: list[float]) -> float:
     return quantiles(values, n=100, method="inclusive")[98]
 
 
-async def _measure(folder: Path, size: Size) -> Measured:
+async def _measure(folder: Path, size: SlackLoad) -> SlackMeasurement:
     namespaces = (SHOP, NAMESPACE)
     async with running_slack() as slack, LoopbackCluster(namespaces=namespaces) as cluster:
-        bench = Bench(slack, cluster, folder, size)
+        bench = SlackBench(slack, cluster, folder, size)
         await bench.prepare()
         async with bench.bot():
             await bench.until(lambda: len(slack.workspace.roots()) >= size.watched)
@@ -142,7 +142,7 @@ async def _measure(folder: Path, size: Size) -> Measured:
         edits = [list(message.edited) for message in slack.workspace.messages]
         resumed = await bench.resume()
     gaps = [later - sooner for one in edits for sooner, later in pairwise(one)]
-    return Measured(
+    return SlackMeasurement(
         size=size,
         acknowledged=bench.acknowledged,
         late=bench.late,
@@ -154,13 +154,13 @@ async def _measure(folder: Path, size: Size) -> Measured:
 
 
 @dataclass
-class Bench:
+class SlackBench:
     """The stand-ins, and the bot between them."""
 
     slack: SlackServer
     cluster: LoopbackCluster
     folder: Path
-    size: Size
+    size: SlackLoad
     acknowledged: list[float] = field(default_factory=list)
     late: int = 0
     peak: int = 0
@@ -179,7 +179,7 @@ class Bench:
         (self.folder / "settings.yaml").write_text(yaml.safe_dump(self._settings()))
         await self.cluster.kubeconfig(self.folder / "kubeconfig")
 
-    def _settings(self) -> Document:
+    def _settings(self) -> JsonObject:
         channels = [
             {"id": channel, "incidents": [f"INC-{number}"]}
             for number, channel in enumerate(CHANNELS)
@@ -225,7 +225,7 @@ class Bench:
     async def _type(self, number: int) -> None:
         text = ASKED[number % len(ASKED)].format(n=number % self.size.watched)
         try:
-            await Person(self.slack, USER, CHANNELS[number % len(CHANNELS)]).type(text)
+            await ChannelMember(self.slack, USER, CHANNELS[number % len(CHANNELS)]).type(text)
         except TimeoutError:
             self.late += 1
 
@@ -247,7 +247,7 @@ class Bench:
             await self.until(lambda: [one for one in self._lines() if "Captured" in one.text])
             return time.monotonic() - began
 
-    def _lines(self) -> list[Message]:
+    def _lines(self) -> list[PostedMessage]:
         return [one for one in self.slack.workspace.messages if one.thread]
 
     @asynccontextmanager
@@ -290,7 +290,7 @@ class Bench:
             stop(process)
 
 
-def _checkpoint(number: int) -> Document:
+def _checkpoint(number: int) -> JsonObject:
     incident = f"INC-{number % len(CHANNELS)}"
     return {
         "apiVersion": "forensics.orkaproj.io/v1alpha1",

@@ -30,7 +30,7 @@ from forensics_core.tarindex.stage import TarIndex
 
 
 @dataclass(slots=True)
-class Cost:
+class StepCost:
     """What a step took."""
 
     bytes: int = 0
@@ -48,7 +48,7 @@ def tar_command(root: str) -> list[str]:
     return ["tar", *OPTIONS, "--one-file-system", f"--directory={root}", "."]
 
 
-def read_tree(root: str) -> Cost:
+def read_tree(root: str) -> StepCost:
     """Archive a folder with GNU tar, and throw the archive away; the CPU time is that of `tar`."""
     started = time.perf_counter()
     outlet, inlet = socket.socketpair()
@@ -62,29 +62,29 @@ def read_tree(root: str) -> Cost:
             size += got
     _, _, used = os.wait4(tar.pid, 0)
     tar.returncode = 0  # It complains of sockets, and of what is gone, by its code.
-    return Cost(size, time.perf_counter() - started, used.ru_utime + used.ru_stime)
+    return StepCost(size, time.perf_counter() - started, used.ru_utime + used.ru_stime)
 
 
-async def sha256(archive: str) -> Cost:
+async def sha256(archive: str) -> StepCost:
     """Hash an archive."""
     return await _through(Digest(), archive)
 
 
-async def zstd(archive: str) -> Cost:
+async def zstd(archive: str) -> StepCost:
     """Compress an archive, one block after the other."""
     return await _through(Zstd(workers=1), archive)
 
 
-async def sha256_stored(archive: str) -> Cost:
+async def sha256_stored(archive: str) -> StepCost:
     """Hash what an archive is compressed to."""
     digest, compress = Digest(), Zstd(workers=1)
-    cost = Cost()
+    cost = StepCost()
     for block in _blocks(archive):
         await to_thread.run_sync(_timed, digest.process, compress.process(block), cost)
     return cost
 
 
-async def index(archive: str) -> Cost:
+async def index(archive: str) -> StepCost:
     """Index an archive: parse it, hash each file, make rows."""
 
     async def drop(chunk: Chunk) -> None:
@@ -97,9 +97,9 @@ async def index(archive: str) -> Cost:
     return cost
 
 
-async def upload(size: str) -> Cost:
+async def upload(size: str) -> StepCost:
     """Upload so many bytes of noise to the endpoint that the AWS variables name."""
-    block, cost = os.urandom(BLOCK_SIZE), Cost()
+    block, cost = os.urandom(BLOCK_SIZE), StepCost()
     async with open_destination(f"s3://bench/upload-{os.getpid()}") as destination:
         await destination.check()
         started, used = time.perf_counter(), time.process_time()
@@ -112,14 +112,14 @@ async def upload(size: str) -> Cost:
     return cost
 
 
-async def _through(stage: Stage, archive: str) -> Cost:
-    cost = Cost()
+async def _through(stage: Stage, archive: str) -> StepCost:
+    cost = StepCost()
     for block in _blocks(archive):
         await to_thread.run_sync(_timed, stage.process, block, cost)
     return cost
 
 
-def _timed(process: Callable[[Buffer], Buffer], block: Buffer, cost: Cost) -> None:
+def _timed(process: Callable[[Buffer], Buffer], block: Buffer, cost: StepCost) -> None:
     started, used = time.perf_counter(), time.thread_time()
     after = process(block)
     cost.cpu += time.thread_time() - used

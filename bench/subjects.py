@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from lab.docker import FOREVER, Engine
+from lab.docker import FOREVER, DockerEngine
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
 
 BLOCK = 16 * MiB
@@ -113,7 +113,7 @@ QUICK = SUBJECTS["mixed"].scaled(SMALL_SCALE)
 
 @contextmanager
 def running_container(
-    engine: Engine, contents: Contents, folder: Path, command: Sequence[str] = FOREVER
+    engine: DockerEngine, contents: Contents, folder: Path, command: Sequence[str] = FOREVER
 ) -> Iterator[str]:
     """Run a container with these contents for the block; `folder` is needed while it is made."""
     rootfs = folder / "rootfs"
@@ -130,7 +130,7 @@ def running_container(
         anyio.run(engine.remove, container)
 
 
-def room(engine: Engine) -> int:
+def room(engine: DockerEngine) -> int:
     """Return how many bytes are free where the engine keeps its containers."""
 
     async def folder() -> str:

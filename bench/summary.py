@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.procedures import NOWHERE, SCRIPT, TAR, Procedure
-from bench.runs import Run
+from bench.runs import ProcedureRun
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SummaryRow:
     """What is said of a procedure: medians over the rounds, peaks over all runs."""
 
     procedure: Procedure
@@ -34,31 +34,33 @@ class Row:
     stored: int
 
 
-def summarize(rounds: Sequence[Sequence[Run]]) -> list[Row]:
+def summarize(rounds: Sequence[Sequence[ProcedureRun]]) -> list[SummaryRow]:
     """Return a row for each procedure, from rounds that have the same procedures in each place."""
     return [_row(runs, rounds) for runs in zip(*rounds, strict=True)]
 
 
-def ratio(rounds: Sequence[Sequence[Run]], procedure: Procedure, base: Procedure) -> float | None:
+def ratio(
+    rounds: Sequence[Sequence[ProcedureRun]], procedure: Procedure, base: Procedure
+) -> float | None:
     """Return the median of a procedure's wall time over another's of the same round.
 
     None if either was not run.
     """
-    ours, others = _walls(rounds, procedure), _walls(rounds, base)
+    ours, others = _wall_times(rounds, procedure), _wall_times(rounds, base)
     return median(a / b for a, b in zip(ours, others, strict=True)) if ours and others else None
 
 
-def _walls(rounds: Sequence[Sequence[Run]], procedure: Procedure) -> list[float]:
+def _wall_times(rounds: Sequence[Sequence[ProcedureRun]], procedure: Procedure) -> list[float]:
     return [run.cost.wall for runs in rounds for run in runs if run.procedure == procedure]
 
 
-def _row(runs: Sequence[Run], rounds: Sequence[Sequence[Run]]) -> Row:
+def _row(runs: Sequence[ProcedureRun], rounds: Sequence[Sequence[ProcedureRun]]) -> SummaryRow:
     procedure, walls = runs[0].procedure, [run.cost.wall for run in runs]
     of_script, of_nowhere, of_tar = (
         ratio(rounds, procedure, base) for base in (SCRIPT, NOWHERE, TAR)
     )
     engine = [run.engine_cpu for run in runs if run.engine_cpu is not None]
-    return Row(
+    return SummaryRow(
         procedure=procedure,
         wall=median(walls),
         fastest=min(walls),

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collector.capture import Result
+    from collector.capture import CaptureResult
     from collector.local import CaptureOptions, capture_container
 
-__all__ = ["CaptureOptions", "Result", "capture_container"]
+__all__ = ["CaptureOptions", "CaptureResult", "capture_container"]
 
 _HOMES = {
-    "Result": "collector.capture",
+    "CaptureResult": "collector.capture",
     "CaptureOptions": "collector.local",
     "capture_container": "collector.local",
 }

@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 
 from collector.artifacts import layers, node
-from collector.artifacts.kinds import KINDS, Kind
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
 from collector.holding import MAX_DESCRIPTORS, Holding, holding
@@ -22,7 +22,7 @@ from collector.pausing.pause import LIMIT, Pause, paused
 from collector.recording.recorder import recorded
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core._internal.tasks import task_group
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Clocks, Container, NotCaptured
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import (
@@ -60,7 +60,7 @@ class Attempt:
     """How fast they are read, all together."""
     digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made."""
-    kinds: Mapping[ArtifactKind, Kind] = field(default_factory=lambda: KINDS)
+    kinds: Mapping[ArtifactKind, KindCapture] = field(default_factory=lambda: KINDS)
     """How each kind is captured, in order of volatility."""
     max_held: int = MAX_DESCRIPTORS
     """Descriptors that may be held open."""
@@ -112,7 +112,7 @@ class Attempt:
         if failure and not self.captures:
             raise failure
 
-    def _enter(self, target: Target, container: ContainerInfo) -> ContainerCapture:
+    def _enter(self, target: ContainerTarget, container: ContainerInfo) -> ContainerCapture:
         capture = ContainerCapture(
             target.name,
             container,
@@ -128,12 +128,16 @@ class Attempt:
             volumes=self.order.volumes,
             digest_key=self.digest_key,
             freeze=self.order.freeze,
+            kubelet_checkpoint=next(
+                (told for told in self.order.kubelet_checkpoints if told.container == target.name),
+                None,
+            ),
         )
         self.captures.append(capture)
         self.bundle.meter.artifacts_total += sum(self._files(kind) for kind in self.order.artifacts)
         return capture
 
-    def _lose(self, target: Target, error: ForensicsError) -> None:
+    def _lose(self, target: ContainerTarget, error: ForensicsError) -> None:
         gap = NotCaptured(
             what="container", container=target.name, reason="Gone", message=str(error)
         )
@@ -226,7 +230,7 @@ class Attempt:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
-            capture.record_gap(kind, _reason(error), _told(error))
+            capture.record_gap(kind, _reason(error), _message_of(error))
         self.bundle.meter.artifacts_total -= self._files(kind) - (capture.added - before)
 
     async def _in_time(self, capture: ContainerCapture, kind: ArtifactKind) -> bool:
@@ -278,7 +282,7 @@ def _reason(error: Exception) -> str:
             return "Unexpected"
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     expected = isinstance(error, ForensicsError | OSError)
     return str(error) if expected else f"{type(error).__name__}: {error}"
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collector.artifacts.kinds import KINDS, Kind
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.attempt import Attempt
 from collector.limits import RateLimit, Stop
 from collector.node.host import describe_node, describe_tool
@@ -29,7 +29,7 @@ from forensics_core.storage.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CaptureResult:
     """A finished bundle."""
 
     location: str
@@ -58,8 +58,8 @@ async def capture(
     stop: Stop | None = None,
     at_once: int = 1,
     rate: int = 0,
-    kinds: Mapping[ArtifactKind, Kind] = KINDS,
-) -> Result:
+    kinds: Mapping[ArtifactKind, KindCapture] = KINDS,
+) -> CaptureResult:
     """Capture the order's containers into `destination`, the bundle's own folder.
 
     `order_document` is the order as it was read, where it was read; `stop` ends it early with what
@@ -92,7 +92,7 @@ async def capture(
         ),
         order.context,
     )
-    return Result(destination.url, finished.statement, finished.manifest_sha256)
+    return CaptureResult(destination.url, finished.statement, finished.manifest_sha256)
 
 
 def _require_possible(order: WorkOrder) -> None:

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from collector.limits import lower_priorities
 from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
+from forensics_core._internal.startup import load_aiohttp
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import object_lock_options, output_option, owner_option, size_type
 from forensics_core.cli.program import Terminated, run
@@ -23,14 +24,14 @@ from forensics_core.cli.render import clean_message, counted, print_json, print_
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collector.capture import Result
+    from collector.capture import CaptureResult
     from collector.local import CaptureOptions
 
 PARTIAL = 4
 """The exit code where something that was asked for is missing."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
+    "Stopped before the end: uploads were aborted, and what has no manifest.json is not a bundle. "
     "Capture again."
 )
 
@@ -78,7 +79,7 @@ class _GivenOptions(TypedDict):
 @click.option(
     "--compression",
     type=click.Choice([way.value for way in Compression]),
-    default=Compression.ZSTD.value,
+    default=Compression.AUTO.value,
     show_default=True,
     help="How the file system is stored.",
 )
@@ -179,6 +180,7 @@ def collect(
     and in the manifest.
     """
     use_one_arena()
+    load_aiohttp()
     if gentle:
         lower_priorities()
     if order:
@@ -243,9 +245,9 @@ def _carry_out(order: Path, rate: int) -> NoReturn:
 def _list(scheme: str, output: str) -> None:
     """Print the containers of a runtime, those of pods by pod and name."""
     from collector.runtimes.opening import open_runtime
-    from collector.runtimes.runtime import Listed
+    from collector.runtimes.runtime import ListedContainer
 
-    async def work() -> list[Listed]:
+    async def work() -> list[ListedContainer]:
         async with open_runtime(scheme) as runtime:
             return sorted(await runtime.list(), key=lambda row: (row.pod, row.name))
 
@@ -270,12 +272,12 @@ def _require(**given: object) -> None:
 
 def _capture(
     containers: tuple[str, ...], to: str, options: CaptureOptions, owner: str | None, *, quiet: bool
-) -> Result:
+) -> CaptureResult:
     from collector.local import prepared
     from forensics_core.pipeline.meter import Meter
     from forensics_core.storage.s3.client import S3Access
 
-    finished: list[Result] = []
+    finished: list[CaptureResult] = []
 
     async def work() -> None:
         meter, access = Meter(), S3Access(expected_bucket_owner=owner)
@@ -294,7 +296,7 @@ def _capture(
     return finished[0]
 
 
-def _show(result: Result, output: str) -> None:
+def _show(result: CaptureResult, output: str) -> None:
     if output == "json":
         print_json(_summary(result))
         return
@@ -315,7 +317,7 @@ def _show(result: Result, output: str) -> None:
     print_text(f"manifest sha256:{result.manifest_sha256}")
 
 
-def _summary(result: Result) -> dict[str, object]:
+def _summary(result: CaptureResult) -> dict[str, object]:
     capture = result.statement.predicate.model_dump(mode="json", by_alias=True)
     return {
         "location": result.location,

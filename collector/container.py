@@ -13,14 +13,14 @@ import anyio
 
 from collector.documents import document
 from collector.files.changes import OpenLayers
-from collector.files.deletedarchive import Plan
+from collector.files.deletedarchive import DeletedFilesPlan
 from collector.files.logfiles import LogFiles
 from collector.files.upper import HeldUpper
 from collector.limits import RateLimit, Stop
-from collector.node.unlisted import Kept
+from collector.node.unlisted import KeptReference
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
+from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression, KubeletCheckpoint
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Held:
+class OpenedAtStart:
     """What of a container is open from the beginning of the capture on; None is what is not."""
 
     logs: LogFiles | None = None
@@ -42,9 +42,9 @@ class Held:
     """A descriptor of the merged file system."""
     upper: HeldUpper | None = None
     """What the container wrote."""
-    deleted: Plan | None = None
+    deleted: DeletedFilesPlan | None = None
     """What only processes still have."""
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[KeptReference] = field(default_factory=list)
     """File systems that are mounted nowhere in sight, for the archive of mounts."""
 
 
@@ -70,7 +70,7 @@ class ContainerCapture:
     """How fast all of them are read."""
     peers: int = 1
     """Containers that share the time until the deadline."""
-    held: Held = field(default_factory=Held)
+    held: OpenedAtStart = field(default_factory=OpenedAtStart)
     """What was opened before anything was read."""
     hidden: list[int] = field(default_factory=list)
     """Processes that are its, though no listing of /proc has them."""
@@ -84,6 +84,8 @@ class ContainerCapture:
     """With which digests of secrets are made: of all containers the same."""
     freeze: bool = True
     """Whether a process is held still while its memory is read."""
+    kubelet_checkpoint: KubeletCheckpoint | None = None
+    """What came of asking the kubelet for its memory; None where nobody asked."""
     writes: Writes | None = None
     """Which of its files are written meanwhile, where that is recorded."""
     namespaces: dict[bytes, list[int]] = field(default_factory=dict)
@@ -143,7 +145,7 @@ class ContainerCapture:
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
         deadline themselves. Returns whether there was time for all of them.
         """
-        zstd = compression is Compression.ZSTD
+        zstd = compression.compresses
         spec = ArtifactSpec(
             container_file(self.name, f"{name}.zst" if zstd else name),
             kind,
@@ -153,7 +155,7 @@ class ContainerCapture:
             compression,
         )
         notes = notes if notes is not None else SourceNotes()
-        source = _Until(self, aiter(blocks), notes)
+        source = _UntilDeadline(self, aiter(blocks), notes)
         await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
         self.added += 1
         if source.cut:
@@ -211,13 +213,13 @@ async def _held(
         yield opened
 
 
-class _Until:
+class _UntilDeadline:
     """Passes blocks on, and ends by itself when time is up before the next one."""
 
     def __init__(
         self, capture: ContainerCapture, source: AsyncIterator[Buffer], notes: SourceNotes
     ) -> None:
-        self._scene = capture
+        self._capture = capture
         self._source = source
         self._findings = notes
         self.cut = False
@@ -227,11 +229,11 @@ class _Until:
         return self
 
     async def __anext__(self) -> Buffer:
-        with self._scene.stop.scope(self._scene.deadline) as scope:
-            await self._scene.rate_limit.turn()
+        with self._capture.stop.scope(self._capture.deadline) as scope:
+            await self._capture.rate_limit.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
-            self._scene.rate_limit.spent(len(block))
+            self._capture.rate_limit.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

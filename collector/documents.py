@@ -22,6 +22,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from forensics_core.bundle.writer import shortened
 from forensics_core.errors import SourceError
 
@@ -52,7 +54,11 @@ def readable(data: bytes) -> str:
 
 def document(content: Any) -> bytes:
     """Return `content` as indented UTF-8 JSON, ending in a newline."""
-    return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+    # Python's own encoder is a generator of every value as soon as it is to indent.
+    try:
+        return to_json(content, indent=1, inf_nan_mode="constants") + b"\n"
+    except PydanticSerializationError:  # nested deeper than it goes
+        return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 MAX_STRINGS = 16 * 1024
@@ -147,7 +153,7 @@ MAX_NAMES = 50
 
 
 @dataclass(slots=True)
-class Names:
+class BoundedNames:
     """Some of many names, and how many there are."""
 
     first: list[str] = field(default_factory=list)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from collector.capture import Result, bundle_url, capture
+from collector.capture import CaptureResult, bundle_url, capture
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import Runtime, split_reference
 from forensics_core.api.order import (
@@ -23,9 +23,9 @@ from forensics_core.api.order import (
     DELETED_BUDGET,
     ArtifactKind,
     Compression,
+    ContainerTarget,
     Encryption,
     Retention,
-    Target,
     WorkOrder,
 )
 from forensics_core.bundle.layout import bundle_name, fit
@@ -46,7 +46,7 @@ class CaptureOptions:
     """What a capture by hand is to be like."""
 
     artifacts: Sequence[ArtifactKind] = ARTIFACTS
-    compression: Compression = Compression.ZSTD
+    compression: Compression = Compression.AUTO
     name: str = ""
     """The bundle's folder; made of time, container and a random number if empty."""
     subpath: str = "forensics"
@@ -83,7 +83,7 @@ async def capture_container(
     options: CaptureOptions | None = None,
     access: S3Access | None = None,
     meter: Meter | None = None,
-) -> Result:
+) -> CaptureResult:
     """Capture the containers that `references` name (`docker://web`) to the URL `to`.
 
     `access` is how to reach S3 where the standard AWS variables do not say it, `meter` counts what
@@ -97,7 +97,7 @@ async def capture_container(
 @asynccontextmanager
 async def prepared(
     *references: str, to: str, options: CaptureOptions | None = None, access: S3Access | None = None
-) -> AsyncIterator[Callable[[Meter | None], Awaitable[Result]]]:
+) -> AsyncIterator[Callable[[Meter | None], Awaitable[CaptureResult]]]:
     """Look the containers up and open the destination; yield what captures the ones to the other.
 
     For callers that must know of a whole bundle even where leaving the block fails or is cancelled.
@@ -149,9 +149,9 @@ async def make_order(
     )
 
 
-async def _target(runtime: Runtime, reference: str) -> Target:
+async def _target(runtime: Runtime, reference: str) -> ContainerTarget:
     found = await runtime.find(reference)
-    return Target(name=fit(found.name), container_id=found.container_id, image=found.image)
+    return ContainerTarget(name=fit(found.name), container_id=found.container_id, image=found.image)
 
 
 def single_scheme(references: Sequence[str]) -> str:
@@ -165,7 +165,7 @@ def single_scheme(references: Sequence[str]) -> str:
     return schemes.pop()
 
 
-def _bundle(options: CaptureOptions, targets: Sequence[Target], uid: UUID) -> str:
+def _bundle(options: CaptureOptions, targets: Sequence[ContainerTarget], uid: UUID) -> str:
     scheme = split_reference(targets[0].container_id)[0]
     named = options.name or bundle_name(datetime.now(UTC), scheme, targets[0].name, uid, 1)
     parts = [*(part for part in options.subpath.split("/") if part), named]
@@ -184,7 +184,7 @@ async def capture_for_library(
     options: Mapping[str, Any],
     access: S3Access | None = None,
     meter: Meter | None = None,
-) -> Result:
+) -> CaptureResult:
     """Capture as `forensics_core.capture` asks for it, which finds this by its entry point.
 
     `options` are fields of `CaptureOptions`.

@@ -34,8 +34,15 @@ with needing("loopback", "The loopback cluster"):
     from forensics_loopback.kinds.status import ApiError
     from forensics_loopback.kubelet.logs import LogOptions
     from forensics_loopback.kubelet.process import ProcessRunner
-    from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod, succeed
-    from forensics_loopback.server.access import ADMIN, Attributes, Policy, User, allow_all, rbac
+    from forensics_loopback.kubelet.runner import ContainerExit, JobRunner, RunningPod, succeed
+    from forensics_loopback.server.access import (
+        ADMIN,
+        AccessAttributes,
+        Policy,
+        User,
+        allow_all,
+        rbac,
+    )
     from forensics_loopback.server.faults import WRITES, Fault, FaultQueue, Faults
     from forensics_loopback.server.requests import READS, WATCHES, Recorded, Records
     from forensics_loopback.server.server import TOKEN
@@ -46,15 +53,15 @@ __all__ = [
     "TOKEN",
     "WATCHES",
     "WRITES",
+    "AccessAttributes",
     "ApiError",
-    "Attributes",
+    "ContainerExit",
     "Fault",
     "FaultQueue",
     "Faults",
     "JobRunner",
     "LogOptions",
     "LoopbackCluster",
-    "Outcome",
     "Policy",
     "ProcessRunner",
     "Recorded",

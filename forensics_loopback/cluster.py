@@ -19,8 +19,8 @@ from forensics_loopback.controllers.jobs import JobController
 from forensics_loopback.controllers.scheduler import Scheduler
 from forensics_loopback.direct import DirectApi
 from forensics_loopback.kinds import pods
-from forensics_loopback.kinds.objects import Obj, Objects, clone, uid_of
-from forensics_loopback.kinds.resources import Registry, Resource, Target
+from forensics_loopback.kinds.objects import Obj, Objs, clone, uid_of
+from forensics_loopback.kinds.resources import Registry, RequestTarget, ServedResource
 from forensics_loopback.kinds.seeds import node, running_pod
 from forensics_loopback.kubelet.kubelet import Kubelet
 from forensics_loopback.kubelet.logs import Logs
@@ -33,7 +33,7 @@ from forensics_loopback.storage.deletion import delete
 from forensics_loopback.storage.garbage import GarbageCollector
 from forensics_loopback.storage.operations import Operations
 from forensics_loopback.storage.patch import merge_patch
-from forensics_loopback.storage.store import Change, Store
+from forensics_loopback.storage.store import Store, StoredChange
 
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
@@ -88,22 +88,22 @@ class LoopbackCluster:
         self._seed(nodes, namespaces)
 
     def _seed(self, nodes: Iterable[str], namespaces: Iterable[str]) -> None:
-        self.store.listeners.append(self._give_account)
+        self.store.listeners.append(self._create_default_account)
         for name in namespaces:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         for name in nodes:
             self.seed_node(name)
 
-    def _give_account(self, change: Change) -> None:
+    def _create_default_account(self, change: StoredChange) -> None:
         if change.key == "namespaces" and change.type == "ADDED":
             meta = {"name": "default", "namespace": change.object["metadata"]["name"]}
             self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
 
-    def _forget_logs(self, change: Change) -> None:
+    def _forget_logs(self, change: StoredChange) -> None:
         if change.key == "pods" and change.type == "DELETED":
             self.logs.forget(uid_of(change.object))
 
-    def _serve_definitions(self, change: Change) -> None:
+    def _serve_definitions(self, change: StoredChange) -> None:
         if change.key != _DEFINITIONS:
             return
         if change.type == "DELETED":
@@ -237,13 +237,13 @@ class LoopbackCluster:
         """
         return self.operations.get(self._target(resource, name, namespace))
 
-    def list(self, resource: str, namespace: str = "") -> Objects:
+    def list(self, resource: str, namespace: str = "") -> Objs:
         """The objects in one namespace, or in all."""
         return self.store.objects(self.registry.named(resource).qualified, namespace)
 
     async def until(
-        self, resource: str, met: Callable[[Objects], object], namespace: str = ""
-    ) -> Objects:
+        self, resource: str, met: Callable[[Objs], object], namespace: str = ""
+    ) -> Objs:
         """Wait until `met` says yes to the resource's objects, and return them. No polling."""
         key = self.registry.named(resource).qualified
         while True:
@@ -268,9 +268,9 @@ class LoopbackCluster:
         """Delete an object; `options` as in DeleteOptions: `propagationPolicy="Background"`."""
         delete(self.operations, self._target(resource, name, namespace), dict(options))
 
-    def _target(self, resource: str, name: str, namespace: str) -> Target:
-        found: Resource = self.registry.named(resource)
-        return Target(found, namespace if found.namespaced else "", name)
+    def _target(self, resource: str, name: str, namespace: str) -> RequestTarget:
+        found: ServedResource = self.registry.named(resource)
+        return RequestTarget(found, namespace if found.namespaced else "", name)
 
     def seed_node(self, name: str = "node1", **changes: Obj) -> Obj:
         """Add a node that is ready; `changes` are merged into it: `metadata={...}`."""

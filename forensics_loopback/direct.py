@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
-from forensics_core.kube.listwatch import EventType, Known, WatchEvent, difference
+from forensics_core.kube.listwatch import EventType, KnownObjects, WatchEvent, difference
 from forensics_core.kube.resources import PODS, Resource
 from forensics_loopback.client.api import Changed
-from forensics_loopback.kinds.objects import Obj, Objects, name_of, namespace_of, uid_of
-from forensics_loopback.kinds.resources import Target
+from forensics_loopback.kinds.objects import Obj, Objs, name_of, namespace_of, uid_of
+from forensics_loopback.kinds.resources import RequestTarget
 from forensics_loopback.kinds.status import ApiError
 from forensics_loopback.storage.deletion import delete
 from forensics_loopback.storage.operations import Operations
@@ -27,15 +27,15 @@ class DirectApi:
         self._operations = operations
         self._store = operations.store
 
-    def _target(self, resource: Resource, obj: Obj, subresource: str = "") -> Target:
+    def _target(self, resource: Resource, obj: Obj, subresource: str = "") -> RequestTarget:
         found = self._operations.registry.named(_key(resource))
-        return Target(found, namespace_of(obj), name_of(obj), subresource)
+        return RequestTarget(found, namespace_of(obj), name_of(obj), subresource)
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         """The object, not to be changed, or None."""
         return self._store.get(_key(resource), namespace, name)
 
-    async def list(self, resource: Resource, namespace: str = "") -> Objects:
+    async def list(self, resource: Resource, namespace: str = "") -> Objs:
         """All objects, ordered by name."""
         return self._store.objects(_key(resource), namespace)
 
@@ -75,7 +75,7 @@ class DirectApi:
             yield events
 
     async def _events(self, key: str, namespace: str) -> AsyncGenerator[WatchEvent, None]:
-        known: Known = {}
+        known: KnownObjects = {}
         while True:
             position = self._store.position(key, self._store.revision)
             for event in self._listed(key, namespace, known):
@@ -84,7 +84,7 @@ class DirectApi:
                 async for event in changes:
                     yield event
 
-    def _listed(self, key: str, namespace: str, known: Known) -> Sequence[WatchEvent]:
+    def _listed(self, key: str, namespace: str, known: KnownObjects) -> Sequence[WatchEvent]:
         there = self._store.objects(key, namespace)
         events = list(difference(known, there))
         known.clear()
@@ -92,7 +92,7 @@ class DirectApi:
         return [*events, WatchEvent(EventType.SYNCED)]
 
     async def _changes(
-        self, key: str, namespace: str, known: Known, position: int
+        self, key: str, namespace: str, known: KnownObjects, position: int
     ) -> AsyncGenerator[WatchEvent, None]:
         """The changes from a position in the history on, until it is forgotten."""
         while True:

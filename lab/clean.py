@@ -14,7 +14,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import busybox_rootfs
 from lab.packages import debian_rootfs
 from lab.process import LabError
@@ -96,11 +96,11 @@ CLEAN: dict[str, Clean] = {
 
 @asynccontextmanager
 async def clean_container(
-    engine: Engine, kind: Clean, folder: Path, **options: Any
+    engine: DockerEngine, kind: Clean, folder: Path, **options: Any
 ) -> AsyncIterator[str]:
     """Run such a container for the block, once it works; `folder` is for its image's files.
 
-    `options` are those of `Engine.create`. Raises `LabError`.
+    `options` are those of `DockerEngine.create`. Raises `LabError`.
     """
     rootfs = await to_thread.run_sync(_rootfs, kind, folder / "rootfs")
     image = await engine.import_image(rootfs)

@@ -25,7 +25,7 @@ CONTAINER = "shop"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DemoContainer:
     """A running container."""
 
     engine: Shop
@@ -57,7 +57,7 @@ def runtime_named(text: str) -> str:
 
 
 @asynccontextmanager
-async def running_shop(runtime: str, folder: Path) -> AsyncIterator[Target]:
+async def running_shop(runtime: str, folder: Path) -> AsyncIterator[DemoContainer]:
     """Run the container for the block, on a runtime of `RUNTIMES`. Raises `LabError`."""
     start = _in_a_pod if runtime == CONTAINERD else _on_docker
     volume = folder / "volume"
@@ -67,18 +67,18 @@ async def running_shop(runtime: str, folder: Path) -> AsyncIterator[Target]:
 
 
 @asynccontextmanager
-async def _on_docker(rootfs: Path, volume: Path) -> AsyncIterator[Target]:
+async def _on_docker(rootfs: Path, volume: Path) -> AsyncIterator[DemoContainer]:
     async with docker_engine() as engine:
         image = await engine.import_image(rootfs)
         name = f"shop-{engine.run_id}"
         binds = [f"{volume}:{VOLUME}"]
         async with engine.container(image, name=name, binds=binds) as container:
             scheme = f"{DOCKER}://"
-            yield Target(engine, scheme + container, scheme + name, name, name, engine.env)
+            yield DemoContainer(engine, scheme + container, scheme + name, name, name, engine.env)
 
 
 @asynccontextmanager
-async def _in_a_pod(rootfs: Path, volume: Path) -> AsyncIterator[Target]:
+async def _in_a_pod(rootfs: Path, volume: Path) -> AsyncIterator[DemoContainer]:
     async with in_thread(running_containerd()) as engine:
         image = await engine.import_image(rootfs)
         name = f"shop-{engine.run_id}"
@@ -86,4 +86,4 @@ async def _in_a_pod(rootfs: Path, volume: Path) -> AsyncIterator[Target]:
         async with pod as container:
             scheme = f"{CONTAINERD}://"
             address = f"{scheme}{POD_NAMESPACE}/{name}/{CONTAINER}"
-            yield Target(engine, scheme + container, address, name, CONTAINER, engine.env)
+            yield DemoContainer(engine, scheme + container, address, name, CONTAINER, engine.env)

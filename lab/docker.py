@@ -41,7 +41,7 @@ FOREVER = ("/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class DockerEngine:
     """A Docker Engine that answers. It is tied to no event loop: each call opens a connection."""
 
     host: str
@@ -214,32 +214,38 @@ class Engine:
             yield client.containers.container(container)
 
 
-def docker_engine() -> AbstractAsyncContextManager[Engine]:
+def docker_engine() -> AbstractAsyncContextManager[DockerEngine]:
     """Use the engine of this machine for the block, or a private one. Raises `LabError`."""
     return in_thread(running_docker_engine())
 
 
 @contextmanager
-def running_docker_engine() -> Iterator[Engine]:
+def running_docker_engine() -> Iterator[DockerEngine]:
     """Do the same as `docker_engine`, for callers without an event loop."""
     host = find_engine()
     if host:
-        with _tidy(Engine(host, secrets.token_hex(4), private=False)) as engine:
+        with _tidy(DockerEngine(host, secrets.token_hex(4), private=False)) as engine:
             yield engine
     else:
-        with private_engine() as own, _tidy(Engine(own, secrets.token_hex(4), True)) as engine:
+        with (
+            private_engine() as own,
+            _tidy(DockerEngine(own, secrets.token_hex(4), True)) as engine,
+        ):
             yield engine
 
 
 @contextmanager
-def running_own_engine(*options: str) -> Iterator[Engine]:
+def running_own_engine(*options: str) -> Iterator[DockerEngine]:
     """Run a private engine with these options of dockerd for the block. Raises `LabError`."""
-    with private_engine(*options) as own, _tidy(Engine(own, secrets.token_hex(4), True)) as engine:
+    with (
+        private_engine(*options) as own,
+        _tidy(DockerEngine(own, secrets.token_hex(4), True)) as engine,
+    ):
         yield engine
 
 
 @contextmanager
-def _tidy(engine: Engine) -> Iterator[Engine]:
+def _tidy(engine: DockerEngine) -> Iterator[DockerEngine]:
     try:
         yield engine
     finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Action(StrEnum):
+class Misbehaviour(StrEnum):
     """The ways to misbehave."""
 
     REFUSE = "refuse"
@@ -28,10 +28,10 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class StoreFault:
     """A rule: which requests are treated badly, how, and how often."""
 
-    action: Action
+    action: Misbehaviour
     operation: str = ""
     """As S3 calls it: `UploadPart`, `CompleteMultipartUpload`, `PutObject`; empty for any."""
     key: str = ""
@@ -54,15 +54,15 @@ class Fault:
         return self.operation in {"", operation} and self.key in key and self.part in {None, part}
 
 
-class Faults:
+class StoreFaults:
     """The rules in force; the first that concerns a request and is not used up applies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rules: list[Fault] = []
+        self._rules: list[StoreFault] = []
         self._used: Counter[int] = Counter()
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: StoreFault) -> None:
         """Put a rule in force, behind those that are."""
         with self._lock:
             self._rules.append(fault)
@@ -73,7 +73,7 @@ class Faults:
             self._rules.clear()
             self._used.clear()
 
-    def pick(self, operation: str, key: str, part: int | None) -> Fault | None:
+    def pick(self, operation: str, key: str, part: int | None) -> StoreFault | None:
         """Return the rule for a request, and count it."""
         with self._lock:
             for index, fault in enumerate(self._rules):

@@ -36,7 +36,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A response."""
 
     status: int = 200
@@ -57,7 +57,7 @@ class Answer:
         return head if head_only else head + self.body
 
 
-class Link:
+class NetworkLink:
     """A network's speed, shared by all connections over it."""
 
     def __init__(self, rate: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -78,7 +78,7 @@ class Connection:
     """One connection of a client, served by one thread."""
 
     def __init__(
-        self, sock: socket.socket, stopping: threading.Event, link: Link | None = None
+        self, sock: socket.socket, stopping: threading.Event, link: NetworkLink | None = None
     ) -> None:
         self._socket = sock
         self._stopping = stopping
@@ -101,11 +101,11 @@ class Connection:
             {name.strip().lower(): value.strip() for name, _, value in pairs},
         )
 
-    def body(self, head: Head) -> Body:
+    def body(self, head: Head) -> RequestBody:
         """Return what reads this request's body; the next request comes after it."""
         if head.headers.get("expect", "").lower() == "100-continue":
-            return Body(self, head, b"HTTP/1.1 100 Continue\r\n\r\n")
-        return Body(self, head, b"")
+            return RequestBody(self, head, b"HTTP/1.1 100 Continue\r\n\r\n")
+        return RequestBody(self, head, b"")
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -169,7 +169,7 @@ class Connection:
             self.pause(self._link.occupy(size))
 
 
-class Body:
+class RequestBody:
     """A request's body, of known length or chunked."""
 
     def __init__(self, connection: Connection, head: Head, go_ahead: bytes) -> None:
@@ -203,25 +203,25 @@ class Body:
                 data += part
         return bytes(data)
 
-    def _count(self, piece: _Piece, taken: int) -> None:
+    def _count(self, piece: _BodyRun, taken: int) -> None:
         piece.left -= taken
         self.size += taken
 
-    def _pieces(self) -> Iterator[_Piece]:
+    def _pieces(self) -> Iterator[_BodyRun]:
         if self._go_ahead:
             self._connection.send(self._go_ahead)
         if self.length is not None:
-            yield _Piece(self.length)
+            yield _BodyRun(self.length)
             return
         while size := int(self._connection.read_line().split(b";")[0], 16):
-            yield _Piece(size)
+            yield _BodyRun(size)
             self._connection.read_line()
         while self._connection.read_line():
             pass  # trailers
 
 
 @dataclass(slots=True)
-class _Piece:
+class _BodyRun:
     """A run of body bytes without framing in between."""
 
     left: int

@@ -27,7 +27,7 @@ _BLOCK = re.compile(r"<!-- (run|not run): (\S+) -->\n\n((?:    .*\n|\n(?=    ))+
 
 
 @dataclass(frozen=True)
-class Block:
+class CommandBlock:
     """The commands that the page has for a tool."""
 
     tool: str
@@ -36,11 +36,11 @@ class Block:
     script: str
 
 
-def blocks(page: Path) -> list[Block]:
+def blocks(page: Path) -> list[CommandBlock]:
     """Return the page's commands, in its order."""
     found = _BLOCK.findall(page.read_text())
     return [
-        Block(tool, how == "run", re.sub("^    ", "", script, flags=re.MULTILINE))
+        CommandBlock(tool, how == "run", re.sub("^    ", "", script, flags=re.MULTILINE))
         for how, tool, script in found
     ]
 

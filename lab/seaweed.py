@@ -10,6 +10,7 @@ It verifies signatures and checksums, enforces Object Lock and knows bucket poli
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 REGION = "us-east-1"
+ROLE = "arn:aws:iam::111122223333:role/collector"
+"""The role of servers with `roles`."""
 ATTEMPTS = 3
 """How often a start is tried."""
 
 
-class Identity(StrEnum):
+class S3Identity(StrEnum):
     """Who speaks to the server."""
 
     ADMIN = "admin"
@@ -63,10 +66,10 @@ class Identity(StrEnum):
         return f"lab-{self.value}-secret"
 
 
-_ACTIONS: dict[Identity, list[str]] = {
-    Identity.ADMIN: ["Admin"],
-    Identity.COLLECTOR: [],
-    Identity.READER: ["Read", "List"],
+_ACTIONS: dict[S3Identity, list[str]] = {
+    S3Identity.ADMIN: ["Admin"],
+    S3Identity.COLLECTOR: [],
+    S3Identity.READER: ["Read", "List"],
 }
 
 
@@ -77,7 +80,7 @@ class S3Server:
     endpoint: str
     """`http://127.0.0.1:PORT`."""
 
-    def env(self, identity: Identity = Identity.ADMIN) -> dict[str, str]:
+    def env(self, identity: S3Identity = S3Identity.ADMIN) -> dict[str, str]:
         """Return the standard AWS variables that lead a client here."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -88,7 +91,9 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, identity: Identity = Identity.ADMIN) -> AbstractAsyncContextManager[S3Client]:
+    def client(
+        self, identity: S3Identity = S3Identity.ADMIN
+    ) -> AbstractAsyncContextManager[S3Client]:
         """Return a client of the server, to be used in `async with`."""
         session = aioboto3.Session(
             aws_access_key_id=identity.access_key,
@@ -116,7 +121,7 @@ class S3Server:
 
 def collector_policy(bucket: str) -> dict[str, Any]:
     """Return the bucket policy that lets the collector add objects, and nothing else."""
-    who = {"AWS": f"arn:aws:iam::000000000000:user/{Identity.COLLECTOR}"}
+    who = {"AWS": f"arn:aws:iam::000000000000:user/{S3Identity.COLLECTOR}"}
     objects = f"arn:aws:s3:::{bucket}/*"
     added = ["PutObject", "PutObjectRetention", "PutObjectLegalHold", "PutObjectAcl"]
     upload = ["AbortMultipartUpload", "ListMultipartUploadParts"]
@@ -134,24 +139,29 @@ def _statement(effect: str, who: dict[str, str], actions: list[str], on: str) ->
     return {"Effect": effect, "Principal": who, "Action": names, "Resource": [on]}
 
 
-def s3_server() -> AbstractAsyncContextManager[S3Server]:
-    """Start a server for the block. Raises `LabError` if it does not come up."""
-    return in_thread(running_s3_server())
+def s3_server(*, roles: bool = False) -> AbstractAsyncContextManager[S3Server]:
+    """Start a server for the block. Raises `LabError` if it does not come up.
+
+    With `roles` its token service lets every identity assume `ROLE`, which may do everything.
+    """
+    return in_thread(running_s3_server(roles=roles))
 
 
 @contextmanager
-def running_s3_server(ports: Callable[[int], list[int]] = free_ports) -> Iterator[S3Server]:
+def running_s3_server(
+    *, roles: bool = False, ports: Callable[[int], list[int]] = free_ports
+) -> Iterator[S3Server]:
     """Do the same as `s3_server`, for callers without an event loop; `ports` returns free ones."""
     with ExitStack() as stack:
-        yield S3Server(_start(stack, ports))
+        yield S3Server(_start(stack, roles, ports))
 
 
-def _start(stack: ExitStack, ports: Callable[[int], list[int]]) -> str:
+def _start(stack: ExitStack, roles: bool, ports: Callable[[int], list[int]]) -> str:
     """Start a server that `stack` will stop; another process may have taken a port: try again."""
     for _ in range(ATTEMPTS - 1):
         with suppress(LabError):
-            return stack.enter_context(_serve(ports))
-    return stack.enter_context(_serve(ports))
+            return stack.enter_context(_serve(roles, ports))
+    return stack.enter_context(_serve(roles, ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +190,15 @@ class _Ports:
 
 
 @contextmanager
-def _serve(offer: Callable[[int], list[int]]) -> Iterator[str]:
+def _serve(roles: bool, offer: Callable[[int], list[int]]) -> Iterator[str]:
     ports = _Ports(*offer(8))
     endpoint = f"http://127.0.0.1:{ports.s3}"
     env = {"WEED_S3_SSE_KEY": "lab"}
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:
         log = Path(name) / "log"
         try:
-            with daemon(_command(Path(name), ports), log, env=env) as process:
+            command = _command(Path(name), ports) + (_roles(Path(name)) if roles else [])
+            with daemon(command, log, env=env) as process:
                 wait_until_ready("weed", lambda: _ready(endpoint, ports, process.pid), process, log)
                 yield endpoint
         finally:
@@ -199,7 +210,7 @@ def _command(folder: Path, ports: _Ports) -> list[str | Path]:
     """Build the command line; every bucket takes several of the volumes, which begin empty."""
     data, config = folder / "data", folder / "s3.json"
     data.mkdir()
-    config.write_text(json.dumps({"identities": [_identity(each) for each in Identity]}))
+    config.write_text(json.dumps({"identities": [_identity(each) for each in S3Identity]}))
     fixed = "-ip=127.0.0.1 -ip.bind=127.0.0.1 -filer -s3 -volume.preStopSeconds=0 -volume.max=5000"
     idle = "-master.volumeSizeLimitMB=1024 -s3.port.iceberg=0 -s3.port.lance=0"
     own = [f"-dir={data}", f"-s3.config={config}"]
@@ -216,7 +227,35 @@ def _command(folder: Path, ports: _Ports) -> list[str | Path]:
     ]
 
 
-def _identity(identity: Identity) -> dict[str, Any]:
+def _roles(folder: Path) -> list[str | Path]:
+    """Write the settings of the token service, and return the flag that names them."""
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
+    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+    role = {
+        "roleName": "collector",
+        "roleArn": ROLE,
+        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+        "attachedPolicies": ["Everything"],
+    }
+    document = {"Version": "2012-10-17", "Statement": [everything]}
+    key = base64.b64encode(b"lab-" * 8).decode()
+    settings = {
+        "sts": {
+            "tokenDuration": "1h",
+            "maxSessionLength": "12h",
+            "issuer": "lab",
+            "signingKey": key,
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "roles": [role],
+        "policies": [{"name": "Everything", "document": document}],
+    }
+    file = folder / "iam.json"
+    file.write_text(json.dumps(settings))
+    return [f"-s3.iam.config={file}"]
+
+
+def _identity(identity: S3Identity) -> dict[str, Any]:
     keys = {"accessKey": identity.access_key, "secretKey": identity.secret_key}
     return {"name": identity.value, "credentials": [keys], "actions": _ACTIONS[identity]}
 

@@ -25,23 +25,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.certificate import Certificate
-from lab.faults import Action, Fault, Faults
-from lab.http import Answer, Body, Closed, Connection, Link
+from lab.faults import Misbehaviour, StoreFault, StoreFaults
+from lab.http import Closed, Connection, HttpResponse, NetworkLink, RequestBody
 from lab.process import in_thread
-from lab.store import Request, Store, error
+from lab.store import DiscardingStore, StoreRequest, error
 
 STATISTICS = "/-/statistics"
 """Where a sink in another process says what it counted; `-` is not a bucket's name."""
 
 
 @dataclass
-class Sink(Store):
+class StoreSink(DiscardingStore):
     """A running sink: the store it keeps, its address, and its faults."""
 
     port: int = 0
     certificate: Certificate | None = None
     """What it shows to clients that come by TLS; None for plain HTTP."""
-    faults: Faults = field(default_factory=Faults)
+    faults: StoreFaults = field(default_factory=StoreFaults)
     stopping: threading.Event = field(default_factory=threading.Event)
     date: str = ""
     """What its clock says in every answer; the true date if it is empty."""
@@ -64,7 +64,7 @@ class Sink(Store):
             **(self.certificate.env if self.certificate else {}),
         }
 
-    def keeps(self, body: Body) -> bool:
+    def keeps(self, body: RequestBody) -> bool:
         """Return whether an object with this body can be read back."""
         return body.length is not None and body.length <= self.keep
 
@@ -79,7 +79,7 @@ class Sink(Store):
         head = connection.read_head()
         body = connection.body(head)
         if head.path == STATISTICS:
-            connection.send(Answer(body=json.dumps(self.statistics()).encode()).encode())
+            connection.send(HttpResponse(body=json.dumps(self.statistics()).encode()).encode())
             return True
         request = self.begin(head)
         fault = self.faults.pick(request.operation, request.key, request.part)
@@ -97,25 +97,31 @@ class Sink(Store):
         return True
 
     def _handle(
-        self, connection: Connection, request: Request, body: Body, fault: Fault | None
-    ) -> Answer | None:
+        self,
+        connection: Connection,
+        request: StoreRequest,
+        body: RequestBody,
+        fault: StoreFault | None,
+    ) -> HttpResponse | None:
         """Read the body and return the answer, or None where the connection is to be reset."""
         action = fault.action if fault else None
-        if fault and action in {Action.RESET, Action.HANG}:
+        if fault and action in {Misbehaviour.RESET, Misbehaviour.HANG}:
             if fault.after != 0:
                 body.discard(fault.after)
-            while action is Action.HANG:
+            while action is Misbehaviour.HANG:
                 connection.pause(60)
             return None
         self._read(connection, request, body, fault.rate if fault else 0)
-        if fault and action in {Action.REFUSE, Action.ERROR_IN_200}:
-            return error(fault.status if action is Action.REFUSE else 200, fault.code)
+        if fault and action in {Misbehaviour.REFUSE, Misbehaviour.ERROR_IN_200}:
+            return error(fault.status if action is Misbehaviour.REFUSE else 200, fault.code)
         answer = self.answer(request, body.size)
-        if fault and action is Action.LATE:
+        if fault and action is Misbehaviour.LATE:
             connection.pause(fault.delay)
-        return None if action is Action.LOSE_ANSWER else answer
+        return None if action is Misbehaviour.LOSE_ANSWER else answer
 
-    def _read(self, connection: Connection, request: Request, body: Body, rate: int) -> None:
+    def _read(
+        self, connection: Connection, request: StoreRequest, body: RequestBody, rate: int
+    ) -> None:
         """Keep the bodies that say something, such as a Complete's; throw away the others."""
         if request.method == "POST" or (request.operation == "PutObject" and self.keeps(body)):
             request.body = body.read()
@@ -125,7 +131,7 @@ class Sink(Store):
         body.discard(rate=rate)
 
 
-def sink_server() -> AbstractAsyncContextManager[Sink]:
+def sink_server() -> AbstractAsyncContextManager[StoreSink]:
     """Run a sink in this process for the block, on threads of its own."""
     return in_thread(running_sink())
 
@@ -133,14 +139,14 @@ def sink_server() -> AbstractAsyncContextManager[Sink]:
 @contextmanager
 def running_sink(
     port: int = 0, keep: int = 0, tls: Certificate | None = None, rate: float = 0
-) -> Iterator[Sink]:
+) -> Iterator[StoreSink]:
     """Do the same as `sink_server`, for callers without an event loop.
 
     It speaks TLS with a certificate, and takes `rate` bytes per second of all clients together.
     """
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
-        sink = Sink(port=listener.getsockname()[1], keep=keep, certificate=tls)
-        clients = _Clients(sink, Link(rate) if rate else None)
+        sink = StoreSink(port=listener.getsockname()[1], keep=keep, certificate=tls)
+        clients = _Clients(sink, NetworkLink(rate) if rate else None)
         accepting = threading.Thread(target=clients.accept, args=[listener], name="sink")
         accepting.start()
         try:
@@ -155,7 +161,7 @@ def running_sink(
 class _Clients:
     """The connections, with a thread each."""
 
-    def __init__(self, sink: Sink, link: Link | None) -> None:
+    def __init__(self, sink: StoreSink, link: NetworkLink | None) -> None:
         self._sink = sink
         self._link = link
         self._tls = sink.certificate.server() if sink.certificate else None

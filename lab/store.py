@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
 
-from lab.http import Answer, Head
+from lab.http import Head, HttpResponse
 
 CHECKSUM = "x-amz-checksum-"
 DECODED = "x-amz-decoded-content-length"
@@ -20,7 +20,7 @@ _XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
 @dataclass
-class Request:
+class StoreRequest:
     """A request as it came in, for assertions."""
 
     method: str
@@ -57,14 +57,14 @@ class Upload:
 
 
 @dataclass
-class Store:
+class DiscardingStore:
     """Objects without content. Buckets need not be made; every one exists but `missing`."""
 
     objects: dict[str, int] = field(default_factory=dict)
     """Sizes in bytes, by `bucket/key`."""
     uploads: dict[str, Upload] = field(default_factory=dict)
     """Open multipart uploads, by ID."""
-    requests: list[Request] = field(default_factory=list)
+    requests: list[StoreRequest] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     """Buckets that do not exist."""
     keep: int = 0
@@ -75,11 +75,11 @@ class Store:
     """Whether buckets are versioned and have Object Lock."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def begin(self, head: Head) -> Request:
+    def begin(self, head: Head) -> StoreRequest:
         """Note a request that is about to be read."""
         bucket, _, key = head.path.lstrip("/").partition("/")
         name = operation_of(head.method, key, head.query, head.headers)
-        request = Request(head.method, name, bucket, key, head.query, head.headers)
+        request = StoreRequest(head.method, name, bucket, key, head.query, head.headers)
         with self._lock:
             self.requests.append(request)
         return request
@@ -88,7 +88,7 @@ class Store:
         """Return how many requests of that kind came in, whatever became of them."""
         return len(self.sent(operation, key))
 
-    def sent(self, operation: str, key: str = "") -> list[Request]:
+    def sent(self, operation: str, key: str = "") -> list[StoreRequest]:
         """Return the requests of that kind, in order; `key` is a piece of the object's key."""
         with self._lock:
             return [r for r in self.requests if r.operation == operation and key in r.key]
@@ -103,7 +103,7 @@ class Store:
                 "bytes": sum(request.size for request in self.requests),
             }
 
-    def answer(self, request: Request, size: int) -> Answer:
+    def answer(self, request: StoreRequest, size: int) -> HttpResponse:
         """Carry a request out, and return S3's answer."""
         if request.bucket in self.missing:
             return error(404, "NoSuchBucket")
@@ -148,22 +148,22 @@ _NAMES = {
 }
 
 
-def error(status: int, code: str) -> Answer:
+def error(status: int, code: str) -> HttpResponse:
     """Return an error the way S3 spells it."""
     return xml(f"<Error><Code>{code}</Code><Message>{code}, says the lab</Message></Error>", status)
 
 
-def xml(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def xml(text: str, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     """Return an answer whose body is XML."""
     declared = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-    return Answer(status, declared, {"Content-Type": "application/xml", **(headers or {})})
+    return HttpResponse(status, declared, {"Content-Type": "application/xml", **(headers or {})})
 
 
-def _name(request: Request) -> str:
+def _name(request: StoreRequest) -> str:
     return f"{request.bucket}/{request.key}"
 
 
-def _taken(store: Store, request: Request) -> Answer | None:
+def _taken(store: DiscardingStore, request: StoreRequest) -> HttpResponse | None:
     """Refuse what `If-None-Match: *` forbids."""
     wants_new = request.headers.get("if-none-match") == "*"
     return (
@@ -171,7 +171,7 @@ def _taken(store: Store, request: Request) -> Answer | None:
     )
 
 
-def _checksums(request: Request) -> dict[str, str]:
+def _checksums(request: StoreRequest) -> dict[str, str]:
     """Return the checksum headers of a request, for S3 repeats them."""
     return {name: value for name, value in request.headers.items() if name.startswith(CHECKSUM)}
 
@@ -180,7 +180,7 @@ def _etag() -> dict[str, str]:
     return {"ETag": f'"{secrets.token_hex(16)}"'}
 
 
-def _put(store: Store, request: Request, size: int) -> Answer:
+def _put(store: DiscardingStore, request: StoreRequest, size: int) -> HttpResponse:
     if refused := _taken(store, request):
         return refused
     store.objects[_name(request)] = size
@@ -188,10 +188,10 @@ def _put(store: Store, request: Request, size: int) -> Answer:
     if size <= store.keep:
         store.contents[_name(request)] = (request.body, headers)
         request.body = b""
-    return Answer(headers=headers)
+    return HttpResponse(headers=headers)
 
 
-def _create(store: Store, request: Request, _: int) -> Answer:
+def _create(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     upload = secrets.token_hex(16)
     store.uploads[upload] = Upload(request.bucket, request.key, request.headers)
     where = f"<Bucket>{request.bucket}</Bucket><Key>{escape(request.key)}</Key>"
@@ -201,15 +201,15 @@ def _create(store: Store, request: Request, _: int) -> Answer:
     )
 
 
-def _part(store: Store, request: Request, size: int) -> Answer:
+def _part(store: DiscardingStore, request: StoreRequest, size: int) -> HttpResponse:
     upload = store.uploads.get(request.query["uploadId"])
     if upload is None or request.part is None:
         return error(404, "NoSuchUpload")
     upload.parts[request.part] = size
-    return Answer(headers={**_etag(), **_checksums(request)})
+    return HttpResponse(headers={**_etag(), **_checksums(request)})
 
 
-def _complete(store: Store, request: Request, _: int) -> Answer:
+def _complete(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     if refused := _taken(store, request):
         return refused
     upload = store.uploads.pop(request.query["uploadId"], None)
@@ -228,39 +228,39 @@ def _complete(store: Store, request: Request, _: int) -> Answer:
     return xml(f"<{name} {_XMLNS}>{where}{tag}{said}</{name}>", headers=store.version())
 
 
-def _abort(store: Store, request: Request, _: int) -> Answer:
+def _abort(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     gone = store.uploads.pop(request.query["uploadId"], None)
-    return Answer(204) if gone else error(404, "NoSuchUpload")
+    return HttpResponse(204) if gone else error(404, "NoSuchUpload")
 
 
-def _head_bucket(store: Store, request: Request, _: int) -> Answer:
-    return Answer(headers={"x-amz-bucket-region": "us-east-1"})
+def _head_bucket(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
+    return HttpResponse(headers={"x-amz-bucket-region": "us-east-1"})
 
 
-def _location(store: Store, request: Request, _: int) -> Answer:
+def _location(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     return xml(f"<LocationConstraint {_XMLNS}/>")
 
 
-def _lock_configuration(store: Store, request: Request, _: int) -> Answer:
+def _lock_configuration(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     if not store.object_lock:
         return error(404, "ObjectLockConfigurationNotFoundError")
     on = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>"
     return xml(f"<ObjectLockConfiguration {_XMLNS}>{on}</ObjectLockConfiguration>")
 
 
-def _versioning(store: Store, request: Request, _: int) -> Answer:
+def _versioning(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     on = "<Status>Enabled</Status>" if store.object_lock else ""
     return xml(f"<VersioningConfiguration {_XMLNS}>{on}</VersioningConfiguration>")
 
 
-def _list_uploads(store: Store, request: Request, _: int) -> Answer:
+def _list_uploads(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     mine = ((i, u) for i, u in store.uploads.items() if u.bucket == request.bucket)
     rows = (f"<Upload><Key>{escape(u.key)}</Key><UploadId>{i}</UploadId></Upload>" for i, u in mine)
     name = "ListMultipartUploadsResult"
     return xml(f"<{name} {_XMLNS}><IsTruncated>false</IsTruncated>{''.join(rows)}</{name}>")
 
 
-def _list_parts(store: Store, request: Request, _: int) -> Answer:
+def _list_parts(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     upload = store.uploads.get(request.query["uploadId"])
     if upload is None:
         return error(404, "NoSuchUpload")
@@ -272,7 +272,7 @@ def _list_parts(store: Store, request: Request, _: int) -> Answer:
     return xml(f"<{name} {_XMLNS}><IsTruncated>false</IsTruncated>{''.join(rows)}</{name}>")
 
 
-def _list_versions(store: Store, request: Request, _: int) -> Answer:
+def _list_versions(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     """List as a bucket that was never versioned does; all on one page."""
     prefix = f"{request.bucket}/{request.query.get('prefix', '')}"
     rows = (
@@ -286,26 +286,26 @@ def _list_versions(store: Store, request: Request, _: int) -> Answer:
     return xml(f"<{name} {_XMLNS}><IsTruncated>false</IsTruncated>{''.join(rows)}</{name}>")
 
 
-def _tag(store: Store, name: str) -> str:
+def _tag(store: DiscardingStore, name: str) -> str:
     headers = store.contents[name][1] if name in store.contents else _etag()
     return f"<ETag>{escape(headers['ETag'])}</ETag>"
 
 
-def _head(store: Store, request: Request, _: int) -> Answer:
+def _head(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     size = store.objects.get(_name(request))
     if size is None:
-        return Answer(404)
+        return HttpResponse(404)
     headers = store.contents[_name(request)][1] if _name(request) in store.contents else _etag()
-    return Answer(headers={**headers, "Content-Length": str(size)})
+    return HttpResponse(headers={**headers, "Content-Length": str(size)})
 
 
-def _get(store: Store, request: Request, _: int) -> Answer:
+def _get(store: DiscardingStore, request: StoreRequest, _: int) -> HttpResponse:
     if _name(request) not in store.objects:
         return error(404, "NoSuchKey")
     if _name(request) not in store.contents:
         return error(501, "NotImplemented")
     body, headers = store.contents[_name(request)]
-    return Answer(body=body, headers=headers)
+    return HttpResponse(body=body, headers=headers)
 
 
 _OPERATIONS = {

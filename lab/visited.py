@@ -16,7 +16,7 @@ import anyio
 
 from forensics_core.bundle.layout import SEAL
 from forensics_core.seals import generate_key, sign
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import busybox_rootfs
 from lab.process import LabError
 
@@ -53,7 +53,7 @@ exec sleep 4747
 
 
 @dataclass(frozen=True)
-class Case:
+class VisitedBundle:
     """A sealed bundle in a folder."""
 
     bundle: Path
@@ -66,7 +66,7 @@ class Case:
         return found
 
 
-async def captured_visit(engine: Engine, folder: Path) -> Case:
+async def captured_visit(engine: DockerEngine, folder: Path) -> VisitedBundle:
     """Let somebody into a container, and capture it with its memory, sealed. Raises `LabError`."""
     rootfs = busybox_rootfs(folder / "rootfs")
     for name, text in _FILES.items():
@@ -83,10 +83,10 @@ async def captured_visit(engine: Engine, folder: Path) -> Case:
     (folder / "forensics.pub").write_bytes(public)
     manifest = (bundle / "manifest.json").read_bytes()
     (bundle / SEAL).write_bytes(sign(manifest, private))
-    return Case(bundle, folder / "forensics.pub")
+    return VisitedBundle(bundle, folder / "forensics.pub")
 
 
-async def _collect(engine: Engine, container: str, folder: Path) -> Path:
+async def _collect(engine: DockerEngine, container: str, folder: Path) -> Path:
     """Run `forensics collect`; return the bundle."""
     kinds = ("inspect", "diff", "filesystem", "logs", "processes", "network", "memory")
     asked = [word for kind in kinds for word in ("--artifact", kind)]

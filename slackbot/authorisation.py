@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import anyio
 
 from forensics_core.errors import ClusterError
-from forensics_core.kube.access import Action, allowed
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.access import AccessRequest, allowed
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.resources import PODS
 from slackbot import audit
 from slackbot.catalogue import language_of
@@ -61,7 +61,7 @@ class Authorisation:
     """All checks; each notes for the audit what it checks."""
 
     def __init__(
-        self, cluster: Cluster, directory: Directory, settings: Settings, team: str
+        self, cluster: ClusterConnection, directory: Directory, settings: Settings, team: str
     ) -> None:
         self._cluster = cluster
         self._directory = directory
@@ -156,7 +156,7 @@ class Authorisation:
     async def _may(
         self, identity: Identity, verb: str, subresource: str, scope: AccessScope
     ) -> bool:
-        action = Action(verb, PODS, scope.namespace, subresource, scope.pod)
+        action = AccessRequest(verb, PODS, scope.namespace, subresource, scope.pod)
         # The API server adds this group at a login; a review knows only what it is given.
         groups = (*identity.groups, EVERYBODY)
         try:

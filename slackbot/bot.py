@@ -18,7 +18,7 @@ from slackbot.blocks.thread import verification_message
 from slackbot.catalogue import phrase
 from slackbot.decisions import Decisions
 from slackbot.errors import SlackError, UserMessage
-from slackbot.evidence import Evidence
+from slackbot.evidence import EvidenceReader
 from slackbot.finder import Finder
 from slackbot.pods import Pods
 from slackbot.report_state import ReportState
@@ -44,7 +44,7 @@ class Bot:
     approvals: Approvals
     pods: Pods
     reporter: Reporter
-    evidence: Evidence | None
+    evidence: EvidenceReader | None
     tasks: TaskGroup
 
     def start(self, work: Callable[[], Awaitable[None]], actor: Actor, reply: Reply) -> None:

@@ -10,7 +10,7 @@ import anyio
 T = TypeVar("T")
 
 
-class Cache(Generic[T]):
+class SharedAnswers(Generic[T]):
     """Keeps `limit` answers by key; whoever asks for the same at once waits for one answer.
 
     An error is nobody's answer: it is raised, and the next one asks again.

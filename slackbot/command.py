@@ -75,7 +75,7 @@ class CaptureRequest:
 
 
 @dataclass(slots=True)
-class _Words:
+class _CommandWords:
     names: list[str] = field(default_factory=list)
     options: dict[str, list[str]] = field(default_factory=dict)
     flags: set[str] = field(default_factory=set)
@@ -157,8 +157,8 @@ def _subcommand(verb: Verb, rest: list[str]) -> Subcommand:
     return Subcommand(verb, rest[0])
 
 
-def _sort(words: list[str]) -> _Words:
-    sorted_words, rest = _Words(), iter(words)
+def _sort(words: list[str]) -> _CommandWords:
+    sorted_words, rest = _CommandWords(), iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
         if word in _FLAGS:
@@ -180,7 +180,7 @@ def _next(rest: Iterator[str], option: str) -> str:
     return value
 
 
-def _parse_capture(words: _Words, default_namespace: str | None) -> CaptureRequest:
+def _parse_capture(words: _CommandWords, default_namespace: str | None) -> CaptureRequest:
     if not words.names:
         raise problem("error.pod")
     if len(words.names) > 1:
@@ -198,7 +198,7 @@ def _parse_capture(words: _Words, default_namespace: str | None) -> CaptureReque
     )
 
 
-def _namespace_and_pod(words: _Words, default: str | None) -> tuple[str, str]:
+def _namespace_and_pod(words: _CommandWords, default: str | None) -> tuple[str, str]:
     """Return namespace and pod; `shop/web-0` is understood too."""
     namespace, slash, pod = words.names[0].partition("/")
     if not slash:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slackbot.cache import Cache
+from slackbot.cache import SharedAnswers
 from slackbot.settings import Identity, Settings
 from slackbot.slack import Slack
 
@@ -45,9 +45,9 @@ class Directory:
     def __init__(self, slack: Slack, settings: Settings) -> None:
         self._slack = slack
         self._settings = settings
-        self._users: Cache[SlackUser] = Cache(settings.cache_seconds)
-        self._groups: Cache[frozenset[str]] = Cache(settings.cache_seconds)
-        self._channels: Cache[ChannelInfo] = Cache(settings.cache_seconds)
+        self._users: SharedAnswers[SlackUser] = SharedAnswers(settings.cache_seconds)
+        self._groups: SharedAnswers[frozenset[str]] = SharedAnswers(settings.cache_seconds)
+        self._channels: SharedAnswers[ChannelInfo] = SharedAnswers(settings.cache_seconds)
 
     async def user(self, user_id: str) -> SlackUser:
         """Return a user as Slack knows it."""

@@ -21,15 +21,15 @@ from forensics_core.errors import UsageError, VerificationError
 from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.storage import S3Storage
-from slackbot.blocks.answers import Link
+from slackbot.blocks.answers import DownloadLink
 from slackbot.errors import UserMessage
-from slackbot.settings import Reader
+from slackbot.settings import ReaderSettings
 
 
-class Evidence:
+class EvidenceReader:
     """Reads bundles. Errors are `DestinationError` and the like."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ReaderSettings) -> None:
         self._reader = reader
         self._access = S3Access(endpoint_url=reader.endpoint, region=reader.region)
         # Verification reads all of a bundle, which takes bandwidth and a processor for minutes.
@@ -48,7 +48,7 @@ class Evidence:
         async with self._open(checkpoint) as bundle:
             return bundle.statement.predicate.artifacts
 
-    async def links(self, checkpoint: PodCheckpoint) -> list[Link]:
+    async def links(self, checkpoint: PodCheckpoint) -> list[DownloadLink]:
         """Return an address for every artifact, of the version that was sealed, good for
         `link_seconds`."""
         location = parse_location(checkpoint.status.location)
@@ -59,7 +59,7 @@ class Evidence:
 
     async def _link(
         self, client: Any, location: S3Location, bundle: BundleReader, name: str
-    ) -> Link:
+    ) -> DownloadLink:
         expected = bundle.objects[name]
         where = {"Bucket": location.bucket, "Key": location.key(name)}
         version = bundle.sealed_version(name)
@@ -71,7 +71,7 @@ class Evidence:
         url = await client.generate_presigned_url(
             "get_object", Params=where, ExpiresIn=self._reader.link_seconds
         )
-        return Link(name, bundle.stored_size(expected), expected.sha256, url)
+        return DownloadLink(name, bundle.stored_size(expected), expected.sha256, url)
 
     @property
     def link_minutes(self) -> int:
@@ -103,7 +103,7 @@ class Evidence:
             self._verifying.release()
 
 
-async def read_key(reader: Reader | None) -> bytes | None:
+async def read_key(reader: ReaderSettings | None) -> bytes | None:
     """Return the public key that seals are checked with, None if none is set.
 
     Raises `UsageError` where it cannot be read, or is none.

@@ -15,7 +15,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
 
 from forensics_core._internal.tasks import task_group
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.service.health import health_server
 from forensics_core.service.logs import log_as_json
@@ -26,7 +26,7 @@ from slackbot.blocks.root import MessageOptions
 from slackbot.bot import Bot
 from slackbot.decisions import Decisions
 from slackbot.directory import Directory
-from slackbot.evidence import Evidence, read_key
+from slackbot.evidence import EvidenceReader, read_key
 from slackbot.finder import Finder
 from slackbot.handlers import buttons, command, form, home
 from slackbot.pods import Pods
@@ -56,7 +56,7 @@ async def _connect_and_serve(settings: Settings, kubeconfig: str | None) -> None
 
 
 async def serve(
-    cluster: Cluster, settings: Settings, *, started: Callable[[int], None] | None = None
+    cluster: ClusterConnection, settings: Settings, *, started: Callable[[int], None] | None = None
 ) -> None:
     """Run the bot until cancelled; `started` gets the health server's port once all is up.
 
@@ -82,7 +82,11 @@ async def serve(
 
 
 def build(
-    cluster: Cluster, slack: Slack, settings: Settings, identity: BotIdentity, tasks: TaskGroup
+    cluster: ClusterConnection,
+    slack: Slack,
+    settings: Settings,
+    identity: BotIdentity,
+    tasks: TaskGroup,
 ) -> Bot:
     """Put the parts together."""
     checkpoints = PodCheckpoints(cluster, settings.namespace)
@@ -92,7 +96,7 @@ def build(
     requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
     # After the requests, which know how to tell that one has expired.
     approvals = Approvals(tasks, settings, requests.expire)
-    evidence = Evidence(settings.reader) if settings.reader else None
+    evidence = EvidenceReader(settings.reader) if settings.reader else None
     options = MessageOptions(settings.cluster, settings.language, evidence is not None)
     reports = ReportContext(slack, directory, checkpoints, options, settings.edit_seconds, evidence)
     return Bot(

@@ -7,10 +7,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from forensics_core.errors import NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, ObjectList, Objects
 from forensics_core.kube.resources import PODS
-from slackbot.cache import Cache
+from slackbot.cache import SharedAnswers
 
 FRESH = 30.0
 """Seconds that names are believed, for suggestions while somebody types."""
@@ -31,11 +31,11 @@ class Pod:
 
 
 class Pods:
-    """Reads pods. Errors are those of `Cluster.request`."""
+    """Reads pods. Errors are those of `ClusterConnection.request`."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterConnection) -> None:
         self._objects = Objects(cluster, PODS)
-        self._names: Cache[dict[str, list[str]]] = Cache(FRESH)
+        self._names: SharedAnswers[dict[str, list[str]]] = SharedAnswers(FRESH)
 
     async def get(self, namespace: str, name: str) -> Pod | None:
         """Return a pod, or None where there is none."""

@@ -14,17 +14,17 @@ from typing import Any
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.errors import ClusterError, ForensicsError, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from slackbot.blocks.elements import Message, sentence
 from slackbot.blocks.root import MessageOptions, root_message
 from slackbot.blocks.thread import link_message, milestone_message
 from slackbot.directory import Directory
 from slackbot.errors import SlackError
-from slackbot.evidence import Evidence
+from slackbot.evidence import EvidenceReader
 from slackbot.report_state import COMPLETE, ENDS, LAST, LINKED, ReportState, milestones
 from slackbot.slack import ORDINARY, URGENT, Slack
 
@@ -36,7 +36,7 @@ DELETED_MESSAGE = {"message_not_found", "thread_not_found", "cannot_reply_to_mes
 """Its errors for a message that has no thread: somebody deleted it."""
 REFUSED_BLOCKS = ("invalid_blocks", "msg_blocks_too_long")
 """How its errors begin for blocks that it will never show."""
-Step = Callable[[], Awaitable[None]]
+ReportStep = Callable[[], Awaitable[None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between tries while Slack or the cluster does not do it."""
 ELAPSED_SECONDS = 60.0
@@ -52,7 +52,7 @@ class ReportContext:
     checkpoints: PodCheckpoints
     options: MessageOptions
     edit_seconds: float
-    evidence: Evidence | None = None
+    evidence: EvidenceReader | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def post(
@@ -113,7 +113,7 @@ class Report:
                 tasks.start_soon(self._repeat, self._edit)
                 tasks.start_soon(self._repeat, self._post_next)
 
-    async def _repeat(self, step: Step) -> None:
+    async def _repeat(self, step: ReportStep) -> None:
         while not self._finished():
             await self._retry(step)
 
@@ -123,7 +123,7 @@ class Report:
             return bool(self.state.message) and not (self._next_milestone() or self._outdated())
         return bool(LAST & set(self._saved.posted))
 
-    async def _retry(self, step: Step) -> None:
+    async def _retry(self, step: ReportStep) -> None:
         """Do a step; after an error of Slack or the cluster, again until it succeeds."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:

@@ -15,7 +15,7 @@ from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
 from slackbot import audit
 from slackbot.approvals import Approvals, PendingRequest
 from slackbot.authorisation import AccessScope, Authorisation, Person
-from slackbot.blocks.answers import Preview
+from slackbot.blocks.answers import RequestPreview
 from slackbot.blocks.approval import approval_message, ended_message
 from slackbot.catalogue import phrase
 from slackbot.command import CaptureRequest
@@ -81,12 +81,12 @@ class Requests:
         }
         return PodCheckpointSpec.model_validate({key: one for key, one in fields.items() if one})
 
-    async def preview(self, person: Person, spec: PodCheckpointSpec) -> Preview:
+    async def preview(self, person: Person, spec: PodCheckpointSpec) -> RequestPreview:
         """Return what would happen, without doing any of it."""
         pod = await self._check(person, spec)
         # The API server's dry run: admission answers as it would for the real one.
         await self._checkpoints.create(spec, name=_name(spec.pod), dry_run=True)
-        return Preview(
+        return RequestPreview(
             namespace=pod.namespace,
             pod=pod.name,
             uid=pod.uid,

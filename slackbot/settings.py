@@ -29,7 +29,7 @@ TOKENS = {
 """Settings that are secret, and the environment variables that hold them."""
 
 
-class Channel(Model):
+class ChannelSettings(Model):
     """A channel in which the bot listens."""
 
     id: Annotated[str, Field(pattern="^[CG][A-Z0-9]{2,}$")]
@@ -56,7 +56,7 @@ class EmailRule(Model):
     """The groups of everybody known in this way."""
 
 
-class Reader(Model):
+class ReaderSettings(Model):
     """The identity that may read the evidence; its credentials come from the AWS environment."""
 
     endpoint: str | None = None
@@ -82,7 +82,7 @@ class Settings(Model):
     port: Annotated[int, Field(ge=0, le=65535)] = 3000
     """For HTTP: where `/slack/events` is served."""
     api_url: str = "https://slack.com/api/"
-    channels: tuple[Channel, ...] = ()
+    channels: tuple[ChannelSettings, ...] = ()
     """Where the command may be used; nowhere else."""
     user_groups: tuple[str, ...] = ()
     """Slack's user groups whose members may use it."""
@@ -107,7 +107,7 @@ class Settings(Model):
     """What to call the cluster in messages."""
     language: Literal["en", "de"] = "en"
     """For messages about checkpoints that nobody asked for in Slack."""
-    reader: Reader | None = None
+    reader: ReaderSettings | None = None
     """None: no downloads and no verification from Slack."""
     edit_seconds: Annotated[float, Field(ge=0)] = 3.0
     """The shortest time between two edits of one message."""
@@ -130,11 +130,11 @@ class Settings(Model):
             raise ValueError("HTTP needs SLACK_SIGNING_SECRET")
         return self
 
-    def channel(self, channel: str) -> Channel | None:
+    def channel(self, channel: str) -> ChannelSettings | None:
         """Return what is set for a channel, or None: it is not on the list."""
         return next((one for one in self.channels if one.id == channel), None)
 
-    def channel_for(self, incident: str) -> Channel | None:
+    def channel_for(self, incident: str) -> ChannelSettings | None:
         """Return the channel in which an incident is at home, or None."""
         # The first that matches: the order of the file decides.
         for channel in self.channels:

@@ -13,11 +13,11 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from lab.containerd import Containerd, running_containerd
-from lab.docker import Engine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
 from lab.images import busybox_rootfs
 from lab.process import end_politely
 from lab.seaweed import S3Server, running_s3_server
-from lab.sink import Sink, running_sink
+from lab.sink import StoreSink, running_sink
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -82,14 +82,14 @@ def use_env(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str]], No
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Engine]:
+def docker() -> Iterator[DockerEngine]:
     """A Docker Engine: this machine's, or a private one."""
     with running_docker_engine() as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
-def image(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(docker: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of an image with `busybox_rootfs` in it."""
     rootfs: Path = busybox_rootfs(tmp_path_factory.mktemp("image") / "rootfs")
     return anyio.run(docker.import_image, rootfs)
@@ -129,7 +129,7 @@ async def locked_bucket(s3: S3Server) -> str:
 
 
 @pytest.fixture
-def sink() -> Iterator[Sink]:
+def sink() -> Iterator[StoreSink]:
     """An S3 endpoint that discards everything, and misbehaves on demand."""
     with running_sink() as server:
         yield server

@@ -16,15 +16,15 @@ from bench.machine import describe_machine
 from bench.page import fill, measured
 from bench.recall.contestants import CONTESTANTS
 from bench.recall.installed import ACQUIRE, VARC
-from bench.recall.judge import Outcome, count
+from bench.recall.judge import TraceOutcome, count
 from bench.recall.measure import Round, measure
 from bench.recall.page import parts
 from bench.recall.plot import PICTURE, draw
 from bench.sink import ROOT
 from forensics_core.errors import ForensicsError
 from lab.containerd import Containerd, running_containerd
-from lab.docker import Engine, running_docker_engine
-from lab.intruder.scene import CONTAINERD, DOCKER
+from lab.docker import DockerEngine, running_docker_engine
+from lab.intruder.container import CONTAINERD, DOCKER
 from lab.process import end_politely
 
 DISK = "/var/tmp"  # noqa: S108  # on a disk, where /tmp may be memory; only folders of our own
@@ -55,7 +55,7 @@ def main(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | None) -
 def _measure(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | None) -> None:
     rounds, machine = [], ""
     for runtime in runtimes:
-        start: AbstractContextManager[Engine | Containerd]
+        start: AbstractContextManager[DockerEngine | Containerd]
         start = running_docker_engine() if runtime == DOCKER else running_containerd()
         with (
             start as engine,
@@ -63,15 +63,15 @@ def _measure(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | Non
         ):
             machine = machine or _describe(engine)
             rounds.append(anyio.run(measure, runtime, Path(name), tools, engine))
-            _say(rounds[-1])
+            _print_round(rounds[-1])
     if docs:
         setting = f"{measured()}, {machine}; {VARC.packages[0]}, {ACQUIRE.packages[0]}."
         fill(docs / "recall.md", parts(rounds, setting))
         draw(rounds, docs / "images" / PICTURE)
 
 
-def _describe(engine: Engine | Containerd) -> str:
-    if isinstance(engine, Engine):
+def _describe(engine: DockerEngine | Containerd) -> str:
+    if isinstance(engine, DockerEngine):
         said = subprocess.run(
             ["containerd", "--version"], capture_output=True, text=True, check=False
         )
@@ -79,10 +79,10 @@ def _describe(engine: Engine | Containerd) -> str:
     return "on containerd"
 
 
-def _say(found: Round) -> None:
+def _print_round(found: Round) -> None:
     for name, verdicts in found.verdicts.items():
         counts = count(verdicts)
-        line = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        line = ", ".join(f"{counts[outcome]} {outcome}" for outcome in TraceOutcome)
         print(f"{found.runtime:12} {name:16} {line}", file=sys.stderr, flush=True)
 
 

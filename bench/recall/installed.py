@@ -15,7 +15,7 @@ FOLDER = ROOT / ".lab" / "recall"
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
+class PypiTool:
     """A tool from PyPI."""
 
     name: str
@@ -23,12 +23,12 @@ class Tool:
     """With their versions; the tool's own is the first."""
 
 
-VARC = Tool("varc", ("varc==1.0.9", "lz4==4.4.5"))
+VARC = PypiTool("varc", ("varc==1.0.9", "lz4==4.4.5"))
 """It needs lz4, and does not say so."""
-ACQUIRE = Tool("acquire", ("acquire==3.22",))
+ACQUIRE = PypiTool("acquire", ("acquire==3.22",))
 
 
-def installed(tool: Tool, folder: Path = FOLDER) -> Path:
+def installed(tool: PypiTool, folder: Path = FOLDER) -> Path:
     """Install a tool unless it is there; return where its programs are. Raises `LabError`."""
     place = folder / tool.name
     mark = place / ".installed"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bench.recall.outputs import Source, chunks
-from lab.intruder.scene import Planted
+from bench.recall.outputs import OutputStream, chunks
+from lab.intruder.container import Planted
 from lab.intruder.trace import WORD, Clue
 
 AROUND = 400
@@ -16,7 +16,7 @@ AROUND = 400
 _OVERLAP = 4 * AROUND
 
 
-class Outcome(StrEnum):
+class TraceOutcome(StrEnum):
     """What became of a trace, the best first."""
 
     BYTES = "bytes"
@@ -26,11 +26,11 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TraceVerdict:
     """What became of one trace."""
 
     planted: Planted
-    outcome: Outcome
+    outcome: TraceOutcome
     told: bool
     """Whether the tool said that it does not have it, also where its name was found."""
     where: str = ""
@@ -38,14 +38,14 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class GapRemark:
     """One line in which a tool says what it does not have."""
 
     text: str
 
 
 @dataclass(slots=True)
-class Search:
+class ClueSearch:
     """A search for the clues of many traces in many streams, each read once."""
 
     planted: Sequence[Planted]
@@ -63,7 +63,7 @@ class Search:
                 else:
                     self._others.setdefault(anchor, []).append(clue)
 
-    def read(self, name: str, source: Source) -> None:
+    def read(self, name: str, source: OutputStream) -> None:
         """Look through one stream."""
         for block in chunks(source, _OVERLAP):
             for word in WORD.finditer(block):
@@ -102,27 +102,27 @@ def _occurrences(anchor: bytes, block: bytes) -> Iterator[int]:
 
 def judge(
     planted: Sequence[Planted],
-    outputs: Iterable[tuple[str, Source]],
-    remarks: Iterable[Remark],
-) -> list[Verdict]:
+    outputs: Iterable[tuple[str, OutputStream]],
+    remarks: Iterable[GapRemark],
+) -> list[TraceVerdict]:
     """Return what became of each trace, in order.
 
     `outputs` are read once; `remarks` are what the tool says that it does not have.
     """
-    search = Search(planted)
+    search = ClueSearch(planted)
     for name, source in outputs:
         search.read(name, source)
     said = [remark.text for remark in remarks]
     return [_verdict(each, search, said) for each in planted]
 
 
-def _verdict(planted: Planted, search: Search, said: Sequence[str]) -> Verdict:
+def _verdict(planted: Planted, search: ClueSearch, said: Sequence[str]) -> TraceVerdict:
     told = any(_tells(text, planted) for text in said)
     if where := search.where(planted.content):
-        return Verdict(planted, Outcome.BYTES, told, where)
+        return TraceVerdict(planted, TraceOutcome.BYTES, told, where)
     if where := search.where(planted.known):
-        return Verdict(planted, Outcome.NAME, told, where)
-    return Verdict(planted, Outcome.TOLD if told else Outcome.SILENT, told)
+        return TraceVerdict(planted, TraceOutcome.NAME, told, where)
+    return TraceVerdict(planted, TraceOutcome.TOLD if told else TraceOutcome.SILENT, told)
 
 
 def _tells(text: str, planted: Planted) -> bool:
@@ -132,7 +132,7 @@ def _tells(text: str, planted: Planted) -> bool:
     return bool(planted.gap and re.search(planted.gap, text, re.IGNORECASE | re.DOTALL))
 
 
-def count(verdicts: Iterable[Verdict]) -> Mapping[Outcome, int]:
+def count(verdicts: Iterable[TraceVerdict]) -> Mapping[TraceOutcome, int]:
     """Return how many traces ended how."""
     outcomes = [verdict.outcome for verdict in verdicts]
-    return {outcome: outcomes.count(outcome) for outcome in Outcome}
+    return {outcome: outcomes.count(outcome) for outcome in TraceOutcome}

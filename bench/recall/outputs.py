@@ -19,13 +19,13 @@ MAX_DEPTH = 4
 _ZSTD, _GZIP, _BZ2, _XZ, _ZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4"
 
 
-class Source(Protocol):
+class OutputStream(Protocol):
     """Something to read from, once."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-def streams(folder: Path) -> Iterator[tuple[str, Source]]:
+def streams(folder: Path) -> Iterator[tuple[str, OutputStream]]:
     """Yield every file below a folder, by its path there, each to be read before the next one.
 
     Members of a tar archive follow each other in its own stream, where they are found as well.
@@ -36,7 +36,7 @@ def streams(folder: Path) -> Iterator[tuple[str, Source]]:
                 yield from _opened(str(path.relative_to(folder)), file, 0)
 
 
-def _opened(name: str, file: IO[bytes], depth: int) -> Iterator[tuple[str, Source]]:
+def _opened(name: str, file: IO[bytes], depth: int) -> Iterator[tuple[str, OutputStream]]:
     """Yield what a seekable file holds."""
     head = file.read(8)
     file.seek(0)
@@ -51,7 +51,7 @@ def _opened(name: str, file: IO[bytes], depth: int) -> Iterator[tuple[str, Sourc
         yield name, _unpacked(head, file)
 
 
-def _unpacked(head: bytes, file: IO[bytes]) -> Source:
+def _unpacked(head: bytes, file: IO[bytes]) -> OutputStream:
     if head.startswith(_ZSTD):
         return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     if head.startswith(_GZIP):
@@ -63,7 +63,7 @@ def _unpacked(head: bytes, file: IO[bytes]) -> Source:
     return file
 
 
-def chunks(source: Source, overlap: int) -> Iterator[bytes]:
+def chunks(source: OutputStream, overlap: int) -> Iterator[bytes]:
     """Yield all of a stream in pieces, each of which begins with the end of the one before."""
     kept = b""
     while block := source.read(CHUNK):
@@ -71,6 +71,6 @@ def chunks(source: Source, overlap: int) -> Iterator[bytes]:
         kept = (kept + block)[-overlap:]
 
 
-def text(content: str) -> Source:
+def text(content: str) -> OutputStream:
     """Return a stream of a text."""
     return io.BytesIO(content.encode())

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from bench.page import table
 from bench.recall.contestants import CONTESTANTS, Contestant
-from bench.recall.judge import Outcome, Verdict, count
+from bench.recall.judge import TraceOutcome, TraceVerdict, count
 from bench.recall.measure import Round
 from lab.images import MiB
 
 MISSING = "**silent**"
 _WORDS = {
-    Outcome.BYTES: "bytes",
-    Outcome.NAME: "name",
-    Outcome.TOLD: "told",
-    Outcome.SILENT: MISSING,
+    TraceOutcome.BYTES: "bytes",
+    TraceOutcome.NAME: "name",
+    TraceOutcome.TOLD: "told",
+    TraceOutcome.SILENT: MISSING,
 }
 
 
@@ -23,7 +23,7 @@ def parts(rounds: Sequence[Round], setting: str) -> dict[str, str]:
     """Return what goes between the markers, by their names."""
     return {
         "recall-setting": setting,
-        "recall-sum": table(("tool", "runtime", *Outcome, "s", "MiB"), _sums(rounds)),
+        "recall-sum": table(("tool", "runtime", *TraceOutcome, "s", "MiB"), _sums(rounds)),
         "recall-traces": _traces(rounds),
         "recall-failed": _failures(rounds),
     }
@@ -34,7 +34,7 @@ def _sums(rounds: Sequence[Round]) -> Iterator[list[str]]:
         for found in rounds:
             if verdicts := found.verdicts.get(contestant.name):
                 counts = count(verdicts)
-                cells = [str(counts[outcome]) for outcome in Outcome]
+                cells = [str(counts[outcome]) for outcome in TraceOutcome]
                 seconds, size = found.seconds[contestant.name], found.size[contestant.name]
                 cost = [f"{seconds:.1f}", f"{size / MiB:.1f}"]
                 yield [contestant.title, found.runtime, *cells, *cost]
@@ -69,8 +69,8 @@ def _cell(contestant: Contestant, title: str, rounds: Sequence[Round]) -> str:
     return next(iter(said.values()), "")
 
 
-def _word(verdict: Verdict) -> str:
-    told = verdict.told and verdict.outcome is Outcome.NAME
+def _word(verdict: TraceVerdict) -> str:
+    told = verdict.told and verdict.outcome is TraceOutcome.NAME
     return _WORDS[verdict.outcome] + (", told" if told else "")
 
 

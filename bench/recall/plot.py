@@ -9,15 +9,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.recall.contestants import CONTESTANTS
-from bench.recall.judge import Outcome, count
+from bench.recall.judge import TraceOutcome, count
 from bench.recall.measure import Round
 
 PICTURE = "recall.png"
 COLORS = {
-    Outcome.BYTES: "#1b6ca8",
-    Outcome.NAME: "#8fb8d8",
-    Outcome.TOLD: "#d6dbe1",
-    Outcome.SILENT: "#c0392b",
+    TraceOutcome.BYTES: "#1b6ca8",
+    TraceOutcome.NAME: "#8fb8d8",
+    TraceOutcome.TOLD: "#d6dbe1",
+    TraceOutcome.SILENT: "#c0392b",
 }
 
 
@@ -33,7 +33,7 @@ def draw(rounds: Sequence[Round], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     names, left = [name for name, _ in bars], [0] * len(bars)
-    for outcome in Outcome:
+    for outcome in TraceOutcome:
         widths = [counts[outcome] for _, counts in bars]
         drawn = axes.barh(names, widths, left=left, color=COLORS[outcome], label=str(outcome))
         axes.bar_label(drawn, [str(width or "") for width in widths], label_type="center")
@@ -41,6 +41,6 @@ def draw(rounds: Sequence[Round], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("traces")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=len(Outcome), frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(TraceOutcome), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, metadata={"Software": ""})

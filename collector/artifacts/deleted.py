@@ -19,10 +19,10 @@ from anyio import to_thread
 from collector.artifacts import kept
 from collector.container import ContainerCapture
 from collector.documents import readable
-from collector.files.deletedarchive import DeletedArchive, Loss, Plan
+from collector.files.deletedarchive import DeletedArchive, DeletedFileLoss, DeletedFilesPlan
 from collector.files.indexing import indexed
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import MAX_FILES, MAX_LINKS, DeletedFile, Search
+from collector.node.deletedfiles import MAX_FILES, MAX_LINKS, DeletedFile, DeletedFileSearch
 from collector.node.procfs import companions
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -81,7 +81,7 @@ async def _account(
     capture: ContainerCapture, numbers: Sequence[int], programs: Programs, limits: Limits
 ) -> None:
     until = time.monotonic() + limits.seconds
-    search = Search(until, links=limits.links, max_files=limits.files)
+    search = DeletedFileSearch(until, links=limits.links, max_files=limits.files)
     try:
         await run_abandonable(limits.seconds * 1.1, "deleted files", search.look, numbers)
     except Unavailable as hung:
@@ -98,9 +98,9 @@ async def _account(
     _record_unknown(capture, search)
 
 
-def _plan(search: Search, room: int, programs: Programs) -> Plan:
+def _plan(search: DeletedFileSearch, room: int, programs: Programs) -> DeletedFilesPlan:
     """Choose what is archived: the smallest first."""
-    plan = Plan(programs=programs)
+    plan = DeletedFilesPlan(programs=programs)
     for file in sorted(search.files.values(), key=lambda file: file.stored):
         room -= file.stored
         (plan.archived if room >= 0 else plan.over).append(file)
@@ -132,13 +132,13 @@ async def store(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
         capture.record_gap("deleted files", "Unexpected", message, requested=False)
 
 
-async def _store_planned(capture: ContainerCapture, plan: Plan, most: int) -> None:
+async def _store_planned(capture: ContainerCapture, plan: DeletedFilesPlan, most: int) -> None:
     archive = DeletedArchive(capture.deleted_budget)
     if plan.archived:
         await _store(capture, archive, plan.archived)
     too_large = f"{NAME} takes {capture.deleted_budget} bytes at most, the smallest files first"
-    late = Loss(capture.stop.reason, f"There was no time for it in {NAME}")
-    missing = [(file, Loss("TooLarge", too_large)) for file in plan.over]
+    late = DeletedFileLoss(capture.stop.reason, f"There was no time for it in {NAME}")
+    missing = [(file, DeletedFileLoss("TooLarge", too_large)) for file in plan.over]
     for file in plan.archived:
         if file.member in archive.losses:
             missing.append((file, archive.losses[file.member]))
@@ -170,17 +170,21 @@ async def _store(
 
 
 async def _record_all(
-    capture: ContainerCapture, search: Search, programs: Programs, most: int
+    capture: ContainerCapture, search: DeletedFileSearch, programs: Programs, most: int
 ) -> None:
     """Record every file: there will be no archive of them."""
     found = list(search.files.values())
-    loss = Loss("Deleted", "Its bytes are captured with 'processes', which was not asked for")
+    loss = DeletedFileLoss(
+        "Deleted", "Its bytes are captured with 'processes', which was not asked for"
+    )
     for file in found[:most]:
         _record(capture, file, loss, await programs.digest(file.pid) if file.runs else "")
     _record_rest(capture, found[most:])
 
 
-def _record(capture: ContainerCapture, file: DeletedFile, loss: Loss, digest: str) -> None:
+def _record(
+    capture: ContainerCapture, file: DeletedFile, loss: DeletedFileLoss, digest: str
+) -> None:
     path, command = shortened(readable(file.path)), readable(file.command)
     message = f"Process {file.pid} ({command}) {'runs' if file.runs else 'holds'} it; "
     message += "it has no name any more"
@@ -200,7 +204,7 @@ def _record_rest(capture: ContainerCapture, rest: Sequence[DeletedFile]) -> None
         capture.record_gap(what, "Deleted", message, requested=False, size=size)
 
 
-def _record_unknown(capture: ContainerCapture, search: Search) -> None:
+def _record_unknown(capture: ContainerCapture, search: DeletedFileSearch) -> None:
     """Record what the search does not know."""
     if search.more:
         message = (

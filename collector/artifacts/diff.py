@@ -23,7 +23,7 @@ from collector.files.changes import MAX_ROWS, TURN, ChangeSet, OpenLayers
 from collector.files.hashing import Hashing
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import Process
-from collector.runtimes.runtime import Change, Unavailable
+from collector.runtimes.runtime import RuntimeChange, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
@@ -156,7 +156,9 @@ async def _list(capture: ContainerCapture) -> None:
         await _store(capture, document, ENGINE_METHOD, notes)
 
 
-async def _listed(changes: AsyncIterator[Change], notes: SourceNotes) -> AsyncIterator[list[str]]:
+async def _listed(
+    changes: AsyncIterator[RuntimeChange], notes: SourceNotes
+) -> AsyncIterator[list[str]]:
     async for change in changes:
         if "\ufffd" in change.path:
             notes.remark(change.path, "The runtime's list replaces bytes that are not UTF-8")

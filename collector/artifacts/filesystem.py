@@ -17,8 +17,8 @@ from collector.documents import readable
 from collector.files.details import detailed
 from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, read_tree
 from collector.files.indexing import indexed
-from collector.files.mounted import strangers
-from collector.files.resuming import Loss
+from collector.files.mounted import processes_with_other_root
+from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
@@ -55,7 +55,7 @@ async def collect(capture: ContainerCapture, limits: TreeLimits = TREE_LIMITS) -
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptArchive:
     """An archive of which all that was read is kept, also where its source breaks off."""
 
     source: AsyncIterator[Buffer]
@@ -86,7 +86,7 @@ async def _from_the_node(capture: ContainerCapture, limits: TreeLimits) -> None:
         if doubt:
             reading.tar_stderr.notes.flags.add(Flag.REDUCED_FIDELITY)
         await _compare_roots(capture, root)
-        kept = _Kept(reading.blocks)
+        kept = _KeptArchive(reading.blocks)
         blocks = noting_writes(capture, reading.tar_stderr.notes, kept.blocks())
         await _store(capture, blocks, "tree", reading.tar_stderr.notes, index)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
@@ -112,7 +112,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
     with suppress(Unavailable, OSError):
         first = await capture.runtime.process(capture.container)
         others = await run_abandonable(
-            TIMEOUT, "roots", _strangers, first, capture.container.key, root
+            TIMEOUT, "roots", _with_other_root, first, capture.container.key, root
         )
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
@@ -125,8 +125,8 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
             )
 
 
-def _strangers(first: int, key: str, root: int) -> list[int]:
-    return strangers(companions(first, key), key, root)
+def _with_other_root(first: int, key: str, root: int) -> list[int]:
+    return processes_with_other_root(companions(first, key), key, root)
 
 
 async def _store(
@@ -169,7 +169,7 @@ def _account(capture: ContainerCapture, tar_stderr: TarStderr, listed: int) -> N
         capture.record_gap(what, "Unreadable", message)
 
 
-def _account_loss(capture: ContainerCapture, loss: Loss) -> None:
+def _account_loss(capture: ContainerCapture, loss: TarLoss) -> None:
     """Record what tar died in."""
     path = shortened(readable(loss.path))
     brief = path if len(path) <= _BRIEF else path[:_BRIEF] + "…"

@@ -17,10 +17,10 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import DeletedFile, Search
-from collector.node.sharedmemory import MAX_SEGMENTS, Queue, Segment, segments
-from collector.node.threads import MAX_THREADS, Apart
-from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, Kept, Unlisted
+from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
+from collector.node.threads import MAX_THREADS, SeparateThreads
+from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -69,7 +69,7 @@ LIMITS = Limits()
 async def account(
     capture: ContainerCapture,
     numbers: Sequence[int],
-    found: Search | None = None,
+    found: DeletedFileSearch | None = None,
     limits: Limits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
@@ -77,7 +77,7 @@ async def account(
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = _search(limits), Apart(left=limits.threads)
+    search, apart = _search(limits), SeparateThreads(left=limits.threads)
     try:
         await run_abandonable(limits.seconds, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
@@ -123,7 +123,7 @@ def record_unstored(capture: ContainerCapture) -> None:
     capture.held.kept = []
 
 
-def _record(capture: ContainerCapture, kept: Kept, *, stored: bool = False) -> None:
+def _record(capture: ContainerCapture, kept: KeptReference, *, stored: bool = False) -> None:
     """Record what is missing; `stored`: what could be had of it is in the deleted files."""
     name = shortened(readable(kept.name))
     message = f"{_MEANINGS[kept.how]}. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where})"
@@ -140,7 +140,10 @@ def _record(capture: ContainerCapture, kept: Kept, *, stored: bool = False) -> N
 
 
 async def _record_memory(
-    capture: ContainerCapture, numbers: Sequence[int], found: Search | None, limits: Limits
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    limits: Limits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
@@ -153,7 +156,7 @@ async def _record_memory(
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
-    shared = [each for each in kept if isinstance(each, Segment)]
+    shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
         for each in shared[:most]:
             _add(found, each)
@@ -165,7 +168,7 @@ async def _record_memory(
     _record_each(capture, "message queues", queues, _record_queue, most)
 
 
-def _add(found: Search, segment: Segment) -> None:
+def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
     """Count a segment among the deleted files, or say more of the file that is one of them."""
     for key, file in found.files.items():
         if key[1:] == (segment.number, segment.space):
@@ -200,7 +203,7 @@ def _record_each(
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 
-def _record_segment(capture: ContainerCapture, segment: Segment) -> None:
+def _record_segment(capture: ContainerCapture, segment: SharedSegment) -> None:
     name = f"/SYSV{segment.key:08x}"
     message = (
         f"Segment {segment.number} of System V shared memory, made by process {segment.creator} "

@@ -18,7 +18,7 @@ from forensics_core.api.order import ArtifactKind
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindCapture:
     """How one kind is captured."""
 
     collect: Callable[[ContainerCapture], Awaitable[None]]
@@ -41,17 +41,17 @@ async def _memory(capture: ContainerCapture) -> None:
     await collect(capture)
 
 
-KINDS: dict[ArtifactKind, Kind] = {
-    ArtifactKind.PROCESSES: Kind(processes.collect, files=4, cuttable=True),
-    ArtifactKind.NETWORK: Kind(network.collect),
+KINDS: dict[ArtifactKind, KindCapture] = {
+    ArtifactKind.PROCESSES: KindCapture(processes.collect, files=4, cuttable=True),
+    ArtifactKind.NETWORK: KindCapture(network.collect),
     # After the tables, which are read in a moment and gone as soon.
-    ArtifactKind.MEMORY: Kind(_memory, files=2, cuttable=True),
-    ArtifactKind.DIFF: Kind(diff.collect, cuttable=True),
+    ArtifactKind.MEMORY: KindCapture(_memory, files=2, cuttable=True),
+    ArtifactKind.DIFF: KindCapture(diff.collect, cuttable=True),
     # With all that is mounted on top: one tree.
-    ArtifactKind.FILESYSTEM: Kind(mounts.collect, files=7, cuttable=True),
+    ArtifactKind.FILESYSTEM: KindCapture(mounts.collect, files=7, cuttable=True),
     # With the file system, where that is captured.
-    ArtifactKind.VOLUMES: Kind(mounts.collect_volumes, files=0, cuttable=True),
-    ArtifactKind.LOGS: Kind(logs.collect, cuttable=True),
-    ArtifactKind.INSPECT: Kind(inspect.collect, files=2),
+    ArtifactKind.VOLUMES: KindCapture(mounts.collect_volumes, files=0, cuttable=True),
+    ArtifactKind.LOGS: KindCapture(logs.collect, cuttable=True),
+    ArtifactKind.INSPECT: KindCapture(inspect.collect, files=2),
 }
 """In the order in which they are captured."""

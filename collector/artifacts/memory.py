@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.artifacts import checkpoint
 from collector.artifacts.processes import members
 from collector.container import ContainerCapture
 from collector.documents import portable
 from collector.gaps.memory import Losses
 from collector.memory.core import Core, Shared, prepared
 from collector.memory.files import MappedFiles
-from collector.memory.freeze import SECONDS, Freezer, Held, How, freezing
+from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, freezing
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
-from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from forensics_core.errors import DestinationError, ForensicsError, UsageError
@@ -41,7 +42,7 @@ SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CoreLimits:
     """What cores of one container may cost."""
 
     process: int = 4 * 1024**3
@@ -59,7 +60,7 @@ class _Cores:
 
     capture: ContainerCapture
     freezer: Freezer
-    limits: Limits
+    limits: CoreLimits
     until: float
     """When memory has had its part of the time."""
     left: int
@@ -95,7 +96,7 @@ class _Cores:
                 why = str(error) if told else f"{type(error).__name__}: {error}"
                 self.losses.add("unread", pid, why=why)
 
-    async def _add_held(self, process: Process, held: Held, stack: ExitStack) -> None:
+    async def _add_held(self, process: Process, held: Standstill, stack: ExitStack) -> None:
         limit = min(self.limits.process, self.left)
         preparing = prepared(process, held.threads, limit, self.shared)
         core = await run_abandonable(
@@ -106,7 +107,7 @@ class _Cores:
             f"{FOLDER}/{process.pid}.core",
             ArtifactKind.MEMORY,
             self._blocks(process, core, held, notes),
-            method=held.how if held.how is not How.NOTHING else METHOD,
+            method=held.how if held.how is not HoldMethod.NOTHING else METHOD,
             media_type="application/x-coredump",
             notes=notes,
             compression=self.capture.compression,
@@ -117,7 +118,7 @@ class _Cores:
         await self._add_row(process, core, held)
 
     async def _blocks(
-        self, process: Process, core: Core, held: Held, notes: SourceNotes
+        self, process: Process, core: Core, held: Standstill, notes: SourceNotes
     ) -> AsyncIterator[Buffer]:
         """Yield the core in whole blocks: what is joined to others later is copied once more."""
         pool, head = BlockPool(), memoryview(core.head)
@@ -152,7 +153,7 @@ class _Cores:
             self.losses.add("unread", pid, core.plan.size - core.reader.done, str(error))
             return 0
 
-    def _note(self, pid: int, core: Core, held: Held) -> None:
+    def _note(self, pid: int, core: Core, held: Standstill) -> None:
         """Add up what this core lacks."""
         plan, reader = core.plan, core.reader
         self.losses.omitted.update(core.omitted, unmodified=core.unmodified)
@@ -169,17 +170,17 @@ class _Cores:
                 self.losses.add(what, pid, size, held.why if what == "registers" else "")
         if held.expired:
             self.losses.add("expired", pid)
-        if held.how is How.NOTHING:
+        if held.how is HoldMethod.NOTHING:
             self.losses.add("moving", pid, why=held.why)
 
-    async def _add_row(self, process: Process, core: Core, held: Held) -> None:
+    async def _add_row(self, process: Process, core: Core, held: Standstill) -> None:
         files, comm = list[int](), b""
         try:
             looking = _look, self.files, process, core
             comm, files = await run_abandonable(TIMEOUT, "mapped files", *looking)
         except (Unavailable, OSError):
             self.files.unhashed += 1
-        zstd = self.capture.compression is Compression.ZSTD
+        zstd = self.capture.compression.compresses
         row = {
             "pid": process.pid,
             "command": portable(comm),
@@ -235,12 +236,14 @@ def _smallest_first(pids: Iterable[int]) -> list[int]:
     return sorted(sizes, key=lambda pid: sizes[pid])
 
 
-async def collect(capture: ContainerCapture, limits: Limits | None = None) -> None:
+async def collect(capture: ContainerCapture, limits: CoreLimits | None = None) -> None:
     """Store a core of each process; one that ends before its turn has no memory any more."""
+    # First: it is of the earlier moment.
+    await checkpoint.collect(capture)
     pids = await members(capture, ArtifactKind.MEMORY)
     if not pids:
         return
-    limits = limits or Limits()
+    limits = limits or CoreLimits()
     pids = await run_abandonable(TIMEOUT, "sizes of processes", _smallest_first, pids)
     container = await capture.runtime.inspect(capture.container)
     seconds = limits.seconds if capture.freeze else 0

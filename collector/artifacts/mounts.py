@@ -16,7 +16,7 @@ this file only with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -26,17 +26,17 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, Loss, Top
+from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountLoss, OpenMount
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
-from collector.files.mountplan import Fate, Planned, State, plan, shown_path
+from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_path
 from collector.files.mountstream import VOLUME_BYTES, VOLUME_ENTRIES, Budget, MountStream
 from collector.files.safe_open import opened
-from collector.files.volumes import Wishes
+from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.node.procfs import companions
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -112,8 +112,8 @@ async def _capture_deleted(capture: ContainerCapture) -> None:
 async def _capture_mounts(capture: ContainerCapture, limits: Limits) -> None:
     seen, state = await _survey(capture, limits)
     container, remote = capture.container, capture.runtime.machine is None
-    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
-    planned = plan(seen, declared(container), state, remote=remote, wishes=wishes)
+    selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    planned = plan(seen, declared(container), state, remote=remote, selection=selection)
     archived = False
     with ExitStack() as stack:
         planned += await plan_kept(capture.held.kept, planned)
@@ -126,12 +126,12 @@ async def _capture_mounts(capture: ContainerCapture, limits: Limits) -> None:
     document: dict[str, object] = {"method": "mountinfo" if seen.spaces else "runtime"}
     if any(each.files is not None for each in planned):
         document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
-    document["mounts"] = _rows(planned)
+    document["mounts"] = [each.row() for each in planned]
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
     await capture.add_json(MOUNTS, kind, document, method=METHOD)
     _account(capture, seen, planned, limits)
     capture.held.kept = []
-    if wishes.every and not archived:
+    if selection.every and not archived:
         _account_volumes(capture, planned)
 
 
@@ -141,11 +141,11 @@ async def _open_wanted(
     machine: Host | None,
     points: frozenset[bytes],
     limits: Limits,
-) -> list[tuple[Planned, Top]]:
+) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be read: volumes one by one, since any of them may never answer."""
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
-    tops: list[tuple[Planned, Top]] = []
+    tops: list[tuple[Planned, OpenMount]] = []
     for step in filter(None, steps):
         seconds = limits.seconds if step is plain else limits.volume_seconds
         opening = (stack, step, machine, points, limits.tops - len(tops), limits.tops)
@@ -154,12 +154,14 @@ async def _open_wanted(
         except Unavailable as hung:
             if step is plain:
                 raise
-            step[0].fate = Fate(State.MISSING, hung.reason, f"It could not be opened: {hung}")
+            step[0].outcome = MountOutcome(
+                State.MISSING, hung.reason, f"It could not be opened: {hung}"
+            )
     return tops
 
 
 async def _list_withheld(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]], limits: Limits
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: Limits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
     listing = WithheldList(key=capture.digest_key)
@@ -168,23 +170,25 @@ async def _list_withheld(
             continue
         begin = len(listing.rows)
         try:
-            await run_abandonable(limits.seconds, "a volume", _exhaust, listing, top)
+            await run_abandonable(limits.seconds, "a volume", _read_all, listing, top)
         except Unavailable as hung:
             listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
-            each.fate = Fate(State.MISSING, hung.reason, f"It could not be listed: {hung}")
+            each.outcome = MountOutcome(
+                State.MISSING, hung.reason, f"It could not be listed: {hung}"
+            )
         each.files = list(listing.rows[begin:])
         if (loss := listing.losses.get(top.path)) and loss.missing.total:
-            message = f"{each.fate.message}. Not all of it was read: {loss.why}"
-            each.fate = Fate(State.LISTED, each.fate.reason, message)
+            message = f"{each.outcome.message}. Not all of it was read: {loss.why}"
+            each.outcome = MountOutcome(State.LISTED, each.outcome.reason, message)
 
 
-def _exhaust(listing: WithheldList, top: Top) -> None:
+def _read_all(listing: WithheldList, top: OpenMount) -> None:
     for _ in listing.blocks([top]):
         pass
 
 
 async def _archive(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, Top]], limits: Limits
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: Limits
 ) -> bool:
     """Store what is open; return whether a volume is in it."""
     stream = MountStream(Budget(*limits.memory), Budget(*limits.volumes))
@@ -195,7 +199,7 @@ async def _archive(
     stream.folders = kept_folders(top.path for top in order)
     whole = await store(capture, stream, order, kind)
     for each, _ in tops:
-        each.fate = incomplete(each) or each.fate
+        each.outcome = incomplete(each) or each.outcome
         _judge(each, stream, whole)
     return volumes
 
@@ -219,7 +223,7 @@ async def _survey(capture: ContainerCapture, limits: Limits) -> tuple[Survey, st
 
 def _look(first: int, key: str) -> Survey:
     pids = companions(first, key)
-    apart = Apart()
+    apart = SeparateThreads()
     apart.look(pids)
     seen = survey([first, *(pid for pid in pids if pid != first), *apart.threads], key)
     seen.unseen += apart.unseen
@@ -234,36 +238,42 @@ def _open_all(
     points: frozenset[bytes],
     room: int,
     most: int,
-) -> list[tuple[Planned, Top]]:
+) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`.
 
     There is `room` for so many more, of `most` in all.
     """
-    tops: list[tuple[Planned, Top]] = []
+    tops: list[tuple[Planned, OpenMount]] = []
     for each in wanted:
         if len(tops) >= room:
-            each.fate = Fate(State.MISSING, "TooMany", f"{most} mounts are archived at most")
+            each.outcome = MountOutcome(
+                State.MISSING, "TooMany", f"{most} mounts are archived at most"
+            )
             continue
         try:
             tops.append((each, stack.enter_context(_open(each, machine, points))))
         except OSError as error:
             why = error.strerror or str(error)
-            each.fate = Fate(State.MISSING, "Unreadable", f"It could not be opened: {why}")
+            each.outcome = MountOutcome(
+                State.MISSING, "Unreadable", f"It could not be opened: {why}"
+            )
     return tops
 
 
 @contextmanager
-def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[Top]:
+def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[OpenMount]:
     volume = each.volume is not None
     if each.place:
         # Nothing is mounted in it that could be in the way.
-        yield Top(each.path, each.place.number, single=bool(each.kept and not each.kept.folder))
+        yield OpenMount(
+            each.path, each.place.number, single=bool(each.kept and not each.kept.folder)
+        )
     elif each.seen:
         with open_uncovered(each.seen) as place:
-            yield Top(each.path, place, each.seen.is_file, points, volume)
+            yield OpenMount(each.path, place, each.seen.is_file, points, volume)
     elif machine:
         with opened(machine.open(each.source)) as place:
-            yield Top(each.path, place, single=not volume, volume=volume)
+            yield OpenMount(each.path, place, single=not volume, volume=volume)
     else:
         raise OSError("the runtime's machine is not in reach")
 
@@ -271,7 +281,7 @@ def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iter
 async def store(
     capture: ContainerCapture,
     stream: MountStream,
-    tops: Sequence[Top],
+    tops: Sequence[OpenMount],
     kind: ArtifactKind = ArtifactKind.FILESYSTEM,
 ) -> bool:
     """Store the archive and its index; return whether there was time for all of it."""
@@ -295,33 +305,29 @@ async def store(
 
 def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
     """Take back what was promised of a mount that was not read, or not all of it."""
-    loss = archive.losses.get(each.path, Loss())
+    loss = archive.losses.get(each.path, MountLoss())
     if not whole and each.path not in archive.done:
-        each.fate = Fate(State.PARTIAL, "Deadline", "There was no time for all of it")
+        each.outcome = MountOutcome(State.PARTIAL, "Deadline", "There was no time for all of it")
     elif loss.missing.total:
         message = f"Not all of it was read: {loss.why}. Missing: {loss.missing}"
         reason = "TooLarge" if loss.size else "Unreadable"
-        each.fate = Fate(State.PARTIAL, "Hung" if loss.hung else reason, message)
+        each.outcome = MountOutcome(State.PARTIAL, "Hung" if loss.hung else reason, message)
         each.size = loss.size or None
-
-
-def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
-    return [each.row() for each in planned]
 
 
 def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
     """Whether something that was asked for is missing, and no rule has it so."""
-    if each.volume is None or each.fate.state is State.LISTED:
+    if each.volume is None or each.outcome.state is State.LISTED:
         return False
-    wishes = Wishes(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
-    return wishes.wants(each.path, each.volume)
+    selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
+    return selection.wants(each.path, each.volume)
 
 
 def _account_names(capture: ContainerCapture, planned: Sequence[Planned]) -> None:
     """Record which of the volumes that were asked for by name there are not."""
     found = [(each.path, each.volume) for each in planned if each.volume]
     for name in dict.fromkeys(capture.volumes):
-        if not any(Wishes(named=frozenset({name})).names(*each) for each in found):
+        if not any(VolumeSelection(named=frozenset({name})).names(*each) for each in found):
             message = "No volume of the container has this name, or lies at this path"
             capture.record_gap(f"volume {shortened(name)}", "NotFound", message)
 
@@ -332,7 +338,7 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
     if not volumes:
         message = "Nothing is mounted in the container that is a volume"
         capture.record_gap(ArtifactKind.VOLUMES, "NoVolume", message, requested=False)
-    elif all(each.fate.state is State.LISTED for each in volumes):
+    elif all(each.outcome.state is State.LISTED for each in volumes):
         message = f"Every volume of the container is listed in {MOUNTS}, without its content"
         capture.record_gap(ArtifactKind.VOLUMES, "Withheld", message, requested=False)
     else:
@@ -344,13 +350,13 @@ def _account(
     capture: ContainerCapture, seen: Survey, planned: Sequence[Planned], limits: Limits
 ) -> None:
     """List what is not in an archive, one gap a mount."""
-    missing = [each for each in planned if each.fate.state in _LACKING]
+    missing = [each for each in planned if each.outcome.state in _LACKING]
     for each in missing[: limits.gaps]:
         capture.record_gap(
             f"mount {shortened(readable(each.path))}",
-            each.fate.reason,
-            each.fate.message,
-            requested=each.fate.asked or _is_partial(capture, each),
+            each.outcome.reason,
+            each.outcome.message,
+            requested=each.outcome.asked or _is_partial(capture, each),
             **each.facts(),
         )
     if more := max(len(missing) - limits.gaps, 0) + seen.more:

@@ -19,12 +19,12 @@ from typing import Any
 
 from collector.artifacts.processes import METHOD, members
 from collector.container import ContainerCapture
-from collector.documents import Names, portable, readable, streamed
+from collector.documents import BoundedNames, portable, readable, streamed
 from collector.node.abandonable import run_abandonable
 from collector.node.borrowed import borrowed
 from collector.node.procfs import MAX_BYTES, Process, machine_network
 from collector.node.socket_tables import INET, inodes, parse_inet, parse_unix
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -39,7 +39,7 @@ TABLES = (
 """Files beneath /proc/PID/net; which of them exist depends on the kernel."""
 
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
-Holders = dict[int, list[int]]
+SocketHolders = dict[int, list[int]]
 """The processes that have a socket open, by its inode."""
 
 
@@ -69,7 +69,7 @@ class _Spaces:
     most: int
     """Open files to look at."""
     members: dict[bytes, list[int]] = field(default_factory=dict)
-    holders: Holders = field(default_factory=dict)
+    holders: SocketHolders = field(default_factory=dict)
     places: dict[int, tuple[int, str]] = field(default_factory=dict)
     """A process that has a socket open, and the entry of its folder in /proc; by its inode."""
     links: int = 0
@@ -83,7 +83,7 @@ class _Spaces:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _NetworkRound:
     """One round through the namespaces."""
 
     capture: ContainerCapture
@@ -184,7 +184,7 @@ async def store(capture: ContainerCapture, numbers: list[int], limits: Limits = 
     finding = "the network's namespaces"
     spaces = await run_abandonable(limits.seconds, finding, _find_spaces, numbers, limits.links)
     capture.namespaces = spaces.members
-    reading = _Reading(capture, spaces, limits)
+    reading = _NetworkRound(capture, spaces, limits)
     await capture.add(
         "network.json",
         ArtifactKind.NETWORK,
@@ -199,7 +199,7 @@ async def store(capture: ContainerCapture, numbers: list[int], limits: Limits = 
 
 
 def _find_spaces(numbers: list[int], links: int) -> _Spaces:
-    spaces, apart = _Spaces(links), Apart()
+    spaces, apart = _Spaces(links), SeparateThreads()
     apart.look(numbers)
     for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:
@@ -237,9 +237,9 @@ def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
                     holders.append(process.pid)
 
 
-def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[Names, int]:
+def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[BoundedNames, int]:
     """Return the sockets that are in no table though still held, and the first one's process."""
-    found, first = Names(), 0
+    found, first = BoundedNames(), 0
     for inode, (pid, name) in spaces.places.items():
         if inode not in listed:
             with suppress(OSError), Process.open(pid) as process:
@@ -268,7 +268,7 @@ def _protocol(process: Process, name: str) -> str:
 
 
 def _spelled(
-    space: bytes, within: list[int], reading: _Reading
+    space: bytes, within: list[int], reading: _NetworkRound
 ) -> tuple[str, set[str], set[int]] | None:
     """Return a namespace as JSON, what of it was cut, and the inodes of its sockets."""
     found = _namespace(space, within, reading.spaces.holders, reading.limits)
@@ -279,7 +279,7 @@ def _spelled(
 
 
 def _namespace(
-    space: bytes, within: list[int], holders: Holders, limits: Limits
+    space: bytes, within: list[int], holders: SocketHolders, limits: Limits
 ) -> tuple[dict[str, Any], set[int]] | None:
     """Return the tables as the first process sees them that has not ended, and their inodes."""
     for number in within:

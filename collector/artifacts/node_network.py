@@ -38,7 +38,7 @@ MAX_NAMESPACES = 64
 _GLOBAL = 0
 """The scope of an address that others can reach."""
 _ENDED = (FileNotFoundError, ProcessLookupError, WrongNamespace)
-Reader = Callable[[Tables, Process], dict[str, Any]]
+TablesReader = Callable[[Tables, Process], dict[str, Any]]
 """Reads tables in a namespace, and returns what else is to be said of it."""
 
 
@@ -49,15 +49,15 @@ async def collect(node: NodeCapture) -> None:
     """
     if not any(capture.namespaces for capture in node.captures):
         message = "No network namespace that a process of the pod is in could be found"
-        node.lack("network", "NotVisible", message)
+        node.record_gap("network", "NotVisible", message)
         return
-    reading = _Reading(node)
+    reading = _NodeNetworkRound(node)
     await node.attempt(NETWORK, reading.network)
     await node.attempt(CONNTRACK, reading.connections)
     await node.attempt(FIREWALL, reading.firewall)
 
 
-class _Reading:
+class _NodeNetworkRound:
     """One round through the namespaces of a pod."""
 
     def __init__(self, node: NodeCapture) -> None:
@@ -70,7 +70,7 @@ class _Reading:
 
     async def network(self, node: NodeCapture) -> None:
         """Store links, addresses, routes, rules, neighbours, traffic control and sockets."""
-        file = File(node, NETWORK, "netlink")
+        file = NamespacesFile(node, NETWORK, "netlink")
 
         def read(tables: Tables, process: Process) -> dict[str, Any]:
             read_network(tables, process, node.holders.sockets, node.symbols)
@@ -85,7 +85,7 @@ class _Reading:
 
     async def connections(self, node: NodeCapture) -> None:
         """Store the connections that are kept track of, and the node's that are of the pod."""
-        file = File(node, CONNTRACK, "conntrack")
+        file = NamespacesFile(node, CONNTRACK, "conntrack")
 
         def read(tables: Tables, process: Process) -> dict[str, Any]:
             return {"source": read_connections(tables, process, node.symbols)}
@@ -103,7 +103,7 @@ class _Reading:
 
     async def firewall(self, node: NodeCapture) -> None:
         """Store the rules, also as the node's own programs spell them where these can be run."""
-        file = File(node, FIREWALL, "netlink")
+        file = NamespacesFile(node, FIREWALL, "netlink")
 
         def read(tables: Tables, process: Process) -> dict[str, Any]:
             return {"nftables": read_firewall(tables, process, node.symbols)}
@@ -117,15 +117,17 @@ class _Reading:
                 file.heads[space]["saved"] = await saved_rules(space, members, filled)
         await file.store()
 
-    async def _each(self, file: File, read: Reader) -> None:
+    async def _each(self, file: NamespacesFile, read: TablesReader) -> None:
         for space, containers in [*self._spaces.items()][:MAX_NAMESPACES]:
             members = [*chain.from_iterable(containers.values())]
             await file.read(space, containers, members, read)
         if (more := len(self._spaces) - MAX_NAMESPACES) > 0:
-            self._node.lack(f"{file.name}, namespaces", "TooMany", f"{more} more are not here")
+            self._node.record_gap(
+                f"{file.name}, namespaces", "TooMany", f"{more} more are not here"
+            )
 
 
-class File:
+class NamespacesFile:
     """One file about several namespaces."""
 
     def __init__(self, node: NodeCapture, name: str, method: str) -> None:
@@ -137,19 +139,19 @@ class File:
         self._room = node.limit
 
     async def read(
-        self, space: bytes, containers: dict[str, list[int]], members: list[int], read: Reader
+        self, space: bytes, containers: dict[str, list[int]], members: list[int], read: TablesReader
     ) -> None:
         """Read tables in a namespace that these processes are in."""
         tables, what = Tables(self._room), f"{self.name}, namespace {readable(space)}"
         try:
             told = await run_abandonable(TIMEOUT, what, _inside, space, members, tables, read)
         except Unavailable as hung:
-            self._node.lack(what, hung.reason, str(hung))
+            self._node.record_gap(what, hung.reason, str(hung))
         except OSError as error:
-            self._node.lack(what, reason(error), str(error))
+            self._node.record_gap(what, reason(error), str(error))
         else:
             if told is None:
-                self._node.lack(what, "Gone", "No process that was in it is there any more")
+                self._node.record_gap(what, "Gone", "No process that was in it is there any more")
                 return
             self.heads[space] = {**told, "containers": containers}
             self.tables[space], self._room = tables, tables.room
@@ -173,17 +175,17 @@ class File:
     def _account(self, tables: Tables) -> None:
         if tables.cut:
             message = f"Cut, the file would have become too long: {', '.join(tables.cut)}"
-            self._node.lack(f"{self.name}, its rest", "TooLarge", message)
+            self._node.record_gap(f"{self.name}, its rest", "TooLarge", message)
         if tables.changed:
             message = f"Changed while they were read: {', '.join(tables.changed)}"
-            self._node.lack(f"{self.name}, its order", "ChangedWhileRead", message)
+            self._node.record_gap(f"{self.name}, its order", "ChangedWhileRead", message)
         for why in dict.fromkeys(tables.missing.values()):
             names = ", ".join(name for name, each in tables.missing.items() if each == why)
-            self._node.lack(f"{self.name}, {names}", *why)
+            self._node.record_gap(f"{self.name}, {names}", *why)
 
 
 def _inside(
-    space: bytes, members: list[int], tables: Tables, read: Reader
+    space: bytes, members: list[int], tables: Tables, read: TablesReader
 ) -> dict[str, Any] | None:
     """Read in a thread that ends in the namespace; by the first process that is still there."""
     refused: PermissionError | None = None

@@ -26,11 +26,11 @@ from typing import Any
 from anyio import to_thread
 
 from collector.artifacts import deleted, execs, procarchive
-from collector.artifacts.found import Found, lack, search
+from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
-from collector.documents import Names, streamed
-from collector.node.abandonable import Patience, run_abandonable
-from collector.node.process_row import ROW_LIMITS, Room, Row, RowLimits, describe
+from collector.documents import BoundedNames, streamed
+from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
 from collector.node.procfs import Process, companions
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
@@ -64,31 +64,31 @@ LIMITS = Limits()
 
 
 @dataclass(slots=True)
-class _Reading:
+class _ProcessRound:
     """One round through a container's processes."""
 
     capture: ContainerCapture
-    found: Found
+    found: FoundProcesses
     limits: Limits = LIMITS
     notes: SourceNotes = field(default_factory=SourceNotes)
-    room: Room = field(init=False)
-    hung: Names = field(default_factory=Names)
+    room: RowBudget = field(init=False)
+    hung: BoundedNames = field(default_factory=BoundedNames)
     programs: Programs = field(default_factory=Programs)
     cut: list[tuple[int, str, int | None]] = field(default_factory=list)
     """Files of processes that are not here as a whole, each with its size if it is known."""
     cut_total: int = 0
     missed: int = 0
     """Processes for which there was no time."""
-    refused: Names = field(default_factory=Names)
+    refused: BoundedNames = field(default_factory=BoundedNames)
     """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
-    patience: Patience = field(init=False)
+    timeouts: HangTimeouts = field(init=False)
 
     def __post_init__(self) -> None:
         limits = self.limits
-        self.room = Room(limits.rows)
-        self.patience = Patience(limits.seconds, limits.least, limits.hanging)
+        self.room = RowBudget(limits.rows)
+        self.timeouts = HangTimeouts(limits.seconds, limits.least, limits.hanging)
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -112,12 +112,12 @@ class _Reading:
         if self.missed or self.hung.total or self.cut_total:
             self.notes.flags.add(Flag.TRUNCATED)
 
-    async def _row(self, number: int) -> Row | None:
+    async def _row(self, number: int) -> ProcessRow | None:
         try:
-            what, seconds = f"process {number}", self.patience.now
+            what, seconds = f"process {number}", self.timeouts.now
             row = await run_abandonable(seconds, what, read_row, number, self.room)
         except Unavailable as hung:
-            self.patience.lost()
+            self.timeouts.lost()
             self.hung.add(str(number))
             return {"pid": number, "unreadable": hung.reason}
         if row and "refused" in row:
@@ -162,7 +162,7 @@ async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
     if found is None:
         return
     numbers = sorted(found.members.found)
-    reading = _Reading(capture, found, limits)
+    reading = _ProcessRound(capture, found, limits)
     await deleted.account(capture, numbers, reading.programs)
     head = {
         "method": METHOD,
@@ -184,7 +184,7 @@ async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
     found.account(capture)
     await execs.store(capture, found.told, reading.entered)
     tree = ProcTree(reading.room.contents)
-    await procarchive.store(capture, tree, found.family, numbers, reading.patience)
+    await procarchive.store(capture, tree, found.family, numbers, reading.timeouts)
 
 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
@@ -198,14 +198,14 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
             found = await to_thread.run_sync(companions, first, capture.container.key)
     except Unavailable as why:
-        lack(capture, kind, why)
+        record_missing(capture, kind, why)
         return []
     if not found:
-        lack(capture, kind)
+        record_missing(capture, kind)
     return sorted({*found, *capture.hidden}) if found else []
 
 
-def read_row(number: int, room: Room | None = None) -> Row | None:
+def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:
     """Return what /proc tells; of one that tells nonsense, only that."""
     try:
         with Process.open(number) as process:

@@ -13,20 +13,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from collector.files.statx import statx
-from collector.node.deletedfiles import DeletedFile, Held, Search, memory_device
+from collector.node.deletedfiles import (
+    DeletedFile,
+    DeletedFileSearch,
+    SharedDescriptor,
+    memory_device,
+)
 from collector.node.sharedmemory import Queue
-from collector.node.unlisted import Kept
+from collector.node.unlisted import KeptReference
 
 FOLDER = "unread/"
 _DELETED = b" (deleted)"
 
 
-def add_all(found: Search | None, kept: Iterable[Kept]) -> list[Kept]:
+def add_all(found: DeletedFileSearch | None, kept: Iterable[KeptReference]) -> list[KeptReference]:
     """Add what can be; return what is missing, or not all there. It blocks."""
     return [each for each in kept if not (found and _add_kept(found, each))]
 
 
-def _add_kept(found: Search, kept: Kept) -> bool:
+def _add_kept(found: DeletedFileSearch, kept: KeptReference) -> bool:
     """Add bytes, or files, that a process keeps; return whether nothing of it is missing."""
     if kept.how == "bytes" and kept.data:
         kind, _, rest = kept.name.partition(b":[")
@@ -40,12 +45,12 @@ def _add_kept(found: Search, kept: Kept) -> bool:
     return False
 
 
-def add_queues(found: Search, queues: Iterable[Queue]) -> list[Queue]:
+def add_queues(found: DeletedFileSearch, queues: Iterable[Queue]) -> list[Queue]:
     """Add the messages of queues; return those of which some are missing. It blocks."""
     return [each for each in queues if not _add_queue(found, each)]
 
 
-def _add_queue(found: Search, queue: Queue) -> bool:
+def _add_queue(found: DeletedFileSearch, queue: Queue) -> bool:
     """Add the messages of a queue, one after the other; return whether none is missing."""
     if not queue.messages:
         return False
@@ -60,7 +65,7 @@ def _add_queue(found: Search, queue: Queue) -> bool:
 
 
 def _add(
-    found: Search,
+    found: DeletedFileSearch,
     how: str,
     path: bytes,
     pid: int,
@@ -70,14 +75,14 @@ def _add(
     facts: Mapping[str, Any],
     space: bytes = b"",
 ) -> None:
-    held = Held(os.memfd_create("unread", os.MFD_CLOEXEC))
+    held = SharedDescriptor(os.memfd_create("unread", os.MFD_CLOEXEC))
     os.write(held.number, data)
     status = statx(held.number)._replace(inode=inode, birth=None)
     file = DeletedFile(how, path, pid, place, status, held, facts={**facts}, folder=FOLDER)
     found.files[memory_device(), inode, b"unread in " + (space or path)] = file
 
 
-def _add_file(found: Search, kept: Kept, number: int) -> bool:
+def _add_file(found: DeletedFileSearch, kept: KeptReference, number: int) -> bool:
     """Add a file of a socket, if it has no name any more: others are where they are called."""
     name, file = kept.files[number]
     status = statx(file.number)

@@ -33,7 +33,7 @@ class Unimplemented(RuntimeUnavailable):
     """The runtime does not know the method: it speaks another version of the interface."""
 
 
-class Channel:
+class GrpcChannel:
     """A connection that is opened with the first call, and again after it broke."""
 
     def __init__(self, channel: client.Channel, where: str) -> None:
@@ -110,10 +110,10 @@ def _uncancelled() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_channel(path: str, where: str = "") -> AsyncIterator[Channel]:
+async def open_channel(path: str, where: str = "") -> AsyncIterator[GrpcChannel]:
     """Connect to the Unix socket at `path`; messages name it `where`."""
     channel = client.Channel(path=path)
     try:
-        yield Channel(channel, where or path)
+        yield GrpcChannel(channel, where or path)
     finally:
         channel.close()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from anyio import to_thread
 
 from collector.cri._proto import containerd_pb2 as containerd
-from collector.cri.channel import Channel
-from collector.files.overlay import Layers
+from collector.cri.channel import GrpcChannel
+from collector.files.overlay import OverlayDirectories
 from collector.layers.content import ContentStore, ImageContent
 from collector.layers.promised import ImageLayers
 from collector.node.host import Host
@@ -21,7 +21,7 @@ _INTROSPECTION = "containerd.services.introspection.v1.Introspection"
 _CONTENT = "io.containerd.content.v1"
 
 
-async def target(channel: Channel, names: Sequence[str], namespace: str) -> str:
+async def target(channel: GrpcChannel, names: Sequence[str], namespace: str) -> str:
     """Return the digest of the manifest, or index, that one of the names stands for.
 
     Raises `Unavailable` where containerd knows none of them any more.
@@ -38,7 +38,7 @@ async def target(channel: Channel, names: Sequence[str], namespace: str) -> str:
     raise Unavailable("containerd has the container's image no longer", reason="NotFound")
 
 
-async def image_name(channel: Channel, container: str, namespace: str) -> str:
+async def image_name(channel: GrpcChannel, container: str, namespace: str) -> str:
     """Return what the container's image was called when it was made."""
     request = containerd.GetContainerRequest(id=container)
     said = await channel.call(
@@ -47,7 +47,7 @@ async def image_name(channel: Channel, container: str, namespace: str) -> str:
     return said.container.image
 
 
-async def content_store(channel: Channel, host: Host) -> ContentStore:
+async def content_store(channel: GrpcChannel, host: Host) -> ContentStore:
     """Return containerd's store. Raises `Unavailable` where it does not say where it is."""
     request = containerd.PluginsRequest(filters=[f"type=={_CONTENT}"])
     said = await channel.call(f"{_INTROSPECTION}/Plugins", request, containerd.PluginsResponse)
@@ -58,7 +58,7 @@ async def content_store(channel: Channel, host: Host) -> ContentStore:
 
 
 async def unpacked_layers(
-    store: ContentStore, digest: str, config: str, layers: Layers
+    store: ContentStore, digest: str, config: str, layers: OverlayDirectories
 ) -> ImageLayers:
     """Return the layers of the image with that configuration, beneath the manifest or index."""
 

@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from anyio import to_thread
 
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.channel import Channel, Unimplemented, open_channel
+from collector.cri.channel import GrpcChannel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
 from collector.runtimes.endpoints import Endpoint, named
-from collector.runtimes.search import FINDING, Finding, Search, chosen_runtime
+from collector.runtimes.search import FINDING, Finding, RuntimeSearch, chosen_runtime
 from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
@@ -36,7 +36,7 @@ def open_cri(
         places = (
             [endpoint] if endpoint else await to_thread.run_sync(finding.look, PROGRAMS[scheme])
         )
-        search = Search[CriRuntime](scheme, PROGRAMS[scheme])
+        search = RuntimeSearch[CriRuntime](scheme, PROGRAMS[scheme])
         for place in places:
             runtime = await _try(stack, scheme, place, search, finding.seconds)
             alone = len(places) == 1 or not container
@@ -51,7 +51,7 @@ async def _try(
     stack: AsyncExitStack,
     scheme: str,
     place: Endpoint,
-    search: Search[CriRuntime],
+    search: RuntimeSearch[CriRuntime],
     seconds: float,
 ) -> CriRuntime | None:
     """Open the runtime at one place; where that fails, note why."""
@@ -82,6 +82,6 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint, seconds: fl
     return CriRuntime(channel, scheme, place.host, name)
 
 
-async def _version(channel: Channel, seconds: float) -> cri.VersionResponse:
+async def _version(channel: GrpcChannel, seconds: float) -> cri.VersionResponse:
     method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
     return await channel.call(method, request, cri.VersionResponse, seconds=seconds)

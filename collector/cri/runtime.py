@@ -16,21 +16,21 @@ from anyio import to_thread
 from collector.cri import images, inspection
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri._proto import runtime_pb2 as cri
-from collector.cri.channel import Channel
+from collector.cri.channel import GrpcChannel
 from collector.cri.storage import log_names, storage
 from collector.files import view
 from collector.files.changes import OpenLayers
 from collector.files.logfiles import TIMEOUT, LogFiles, open_logs
-from collector.files.view import Storage
+from collector.files.view import RuntimeStorage
 from collector.layers.promised import ImageLayers
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.runtimes.runtime import (
-    Change,
     ContainerInfo,
-    Listed,
+    ListedContainer,
     LogStream,
-    ToldProcesses,
+    RuntimeChange,
+    RuntimeProcesses,
     Unavailable,
     split_reference,
 )
@@ -49,7 +49,7 @@ NAMESPACE = "k8s.io"
 class CriRuntime:
     """A runtime that speaks version 1 of the CRI, open for reading."""
 
-    def __init__(self, channel: Channel, scheme: str, host: Host, name: str) -> None:
+    def __init__(self, channel: GrpcChannel, scheme: str, host: Host, name: str) -> None:
         self._channel = channel
         self._scheme = scheme
         self._host = host
@@ -70,11 +70,11 @@ class CriRuntime:
         """Return the runtime's name and version, as it was when it was opened."""
         return self._name
 
-    async def list(self) -> list[Listed]:
+    async def list(self) -> list[ListedContainer]:
         """Return every container of every pod, the pods' own ones left out."""
         pods = await self._pods()
         return [
-            Listed(
+            ListedContainer(
                 f"{self.scheme}://{row.id}",
                 _pod_name(pods.get(row.pod_sandbox_id)),
                 row.metadata.name,
@@ -121,7 +121,7 @@ class CriRuntime:
 
     def changes(
         self, container: ContainerInfo
-    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[RuntimeChange]]:
         """Raise `Unavailable`: the CRI has no such list."""
         raise Unavailable(
             f"{self.scheme} itself lists no changes of '{container.name}'", reason="NotSupported"
@@ -186,10 +186,10 @@ class CriRuntime:
         """Return nothing: there is nothing to compare with."""
         return ""
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return what containerd says of the container's processes; CRI-O says nothing."""
         if not self._containerd:
-            return ToldProcesses()
+            return RuntimeProcesses()
         request = containerd.ListPidsRequest(container_id=container.key)
         said = await self._channel.call(
             f"{_TASKS}/ListPids", request, containerd.ListPidsResponse, namespace=NAMESPACE
@@ -198,7 +198,7 @@ class CriRuntime:
         for pid, key in inspection.exec_sessions(said)[:MAX_EXECS]:
             if task := await self._task(container.key, key):
                 execs.append(inspection.exec_session(pid, task))
-        return ToldProcesses(tuple(each.pid for each in said.processes), tuple(execs))
+        return RuntimeProcesses(tuple(each.pid for each in said.processes), tuple(execs))
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""
@@ -240,7 +240,7 @@ class CriRuntime:
             return None
         return said.process
 
-    async def _storage(self, container: ContainerInfo) -> Storage:
+    async def _storage(self, container: ContainerInfo) -> RuntimeStorage:
         mounts = await self._mounts(container) if self._containerd else ()
         return await to_thread.run_sync(storage, container, mounts, self._host)
 

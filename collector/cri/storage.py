@@ -19,15 +19,17 @@ from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.inspection import destinations, details, specification
 from collector.files.logfiles import LogName
 from collector.files.mounts import mounted_beneath, mounted_layers
-from collector.files.overlay import Layers, layers_beside, parse_options
+from collector.files.overlay import OverlayDirectories, layers_beside, parse_options
 from collector.files.safe_open import FOLDER, opened
-from collector.files.view import Storage
+from collector.files.view import RuntimeStorage
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.bundle.layout import fit
 
 
-def storage(container: ContainerInfo, mounts: Iterable[containerd.Mount], host: Host) -> Storage:
+def storage(
+    container: ContainerInfo, mounts: Iterable[containerd.Mount], host: Host
+) -> RuntimeStorage:
     """Return where the files are: by containerd's `mounts`, by CRI-O's folders, by the kernel."""
     info = details(container)
     spec = specification(info)
@@ -41,10 +43,12 @@ def storage(container: ContainerInfo, mounts: Iterable[containerd.Mount], host: 
         layers = _beside(os.fsencode(path), host)
     if layers is None and merged:
         layers = mounted_layers(merged, host)
-    return Storage(merged, layers, destinations(spec), str(info.get("snapshotter") or ""), plain)
+    return RuntimeStorage(
+        merged, layers, destinations(spec), str(info.get("snapshotter") or ""), plain
+    )
 
 
-def _by_mounts(mounts: Iterable[containerd.Mount]) -> tuple[Layers | None, Path | None]:
+def _by_mounts(mounts: Iterable[containerd.Mount]) -> tuple[OverlayDirectories | None, Path | None]:
     """Return the layers of an overlay, or the folder of a snapshot that is a whole copy."""
     for mount in mounts:
         if mount.type == "overlay":
@@ -54,7 +58,7 @@ def _by_mounts(mounts: Iterable[containerd.Mount]) -> tuple[Layers | None, Path 
     return None, None
 
 
-def _beside(merged: bytes, host: Host) -> Layers | None:
+def _beside(merged: bytes, host: Host) -> OverlayDirectories | None:
     with suppress(OSError):
         return layers_beside(merged, host.read(merged.rpartition(b"/")[0] + b"/lower"))
     return None

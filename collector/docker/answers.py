@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+import aiohttp
 
 from collector.docker.storage import log_driver
 from collector.runtimes.runtime import (
     ContainerInfo,
-    Listed,
+    ListedContainer,
     LogStream,
     Unavailable,
     shortened_words,
@@ -25,12 +28,12 @@ def _pod(labels: dict[str, str]) -> str:
     return "/".join(part for part in parts if part)
 
 
-def listed(row: dict[str, Any]) -> Listed:
+def listed(row: dict[str, Any]) -> ListedContainer:
     """Return a container from a row of the engine's list."""
     labels = row.get("Labels") or {}
     names = [name.removeprefix("/") for name in row.get("Names") or ()]
     name = labels.get(_NAME) or next(iter(names), row["Id"][:12])
-    return Listed(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
+    return ListedContainer(f"docker://{row['Id']}", _pod(labels), name, row["Image"], row["State"])
 
 
 def described(document: bytes) -> ContainerInfo:
@@ -109,3 +112,15 @@ def unreachable(error: Exception, host: str) -> RuntimeUnavailable:
         f"The Docker Engine at {host} does not answer: {str(error) or type(error).__name__}",
         hint="See whether it runs, and whether DOCKER_HOST is right",
     )
+
+
+async def streamed(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the body of an answer. Raises `SourceError` where the engine breaks it off."""
+    try:
+        async for block in answer.content.iter_any():
+            yield block
+    except (aiohttp.ClientError, OSError) as error:
+        raise SourceError(
+            f"The Docker Engine broke off its answer: {error}",
+            hint="See whether it still runs, then capture again",
+        ) from error

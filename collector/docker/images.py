@@ -18,7 +18,7 @@ from typing import Any
 from anyio import to_thread
 
 from collector.files import view
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.layers.content import ContentStore, ImageContent, parsed
 from collector.layers.promised import ImageLayers, Lost, Promised
 from collector.layers.tarsplit import TarSplit
@@ -41,7 +41,7 @@ _CACHE_ID = re.compile(r"[0-9a-z-]{1,100}")
 
 
 async def promised(
-    container: ContainerInfo, image: bytes, place: view.Storage, host: Host
+    container: ContainerInfo, image: bytes, place: view.RuntimeStorage, host: Host
 ) -> ImageLayers:
     """Return the layers by what the engine says of the container and of its `image`.
 
@@ -51,7 +51,9 @@ async def promised(
     return await to_thread.run_sync(_promised, container, image, view.overlay_of(place), host)
 
 
-def _promised(container: ContainerInfo, image: bytes, layers: Layers, host: Host) -> ImageLayers:
+def _promised(
+    container: ContainerInfo, image: bytes, layers: OverlayDirectories, host: Host
+) -> ImageLayers:
     said, told = json.loads(container.document), json.loads(image)
     key = str(told.get("Id") or "")
     ids = tuple(str(each) for each in (told.get("RootFS") or {}).get("Layers") or ())
@@ -67,7 +69,7 @@ def _promised(container: ContainerInfo, image: bytes, layers: Layers, host: Host
 
 
 def _of_containerd(
-    store: ContentStore, key: str, ids: tuple[str, ...], layers: Layers
+    store: ContentStore, key: str, ids: tuple[str, ...], layers: OverlayDirectories
 ) -> ImageLayers:
     def wanted(image: ImageContent) -> bool:
         return image.diff_ids == ids
@@ -81,7 +83,7 @@ def _of_containerd(
     return ImageLayers(image.config, unpacked + own, store.host, layers.marks, image.manifest)
 
 
-def _of_overlay2(root: str, key: str, layers: Layers, host: Host) -> ImageLayers:
+def _of_overlay2(root: str, key: str, layers: OverlayDirectories, host: Host) -> ImageLayers:
     ids = _diff_ids(f"{root}/image/overlay2/imagedb/content", key, host)
     folders = layers.lower_layers[::-1]
     between, image = folders[len(ids) :], folders[: len(ids)]

@@ -102,7 +102,7 @@ class Tally:
         """The same as the engine's API takes it."""
         return stamp(self.nanoseconds)
 
-    def hear(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         """Take in a line."""
         try:
             entry = json.loads(line.strip(b"\0"))
@@ -128,7 +128,7 @@ def tally(files: Iterable[LogFile], limit: int = LIMIT) -> Tally:
                 raise TooMuch
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                found.hear(line)
+                found.add_line(line)
     return found
 
 
@@ -149,7 +149,7 @@ def nanoseconds(text: str) -> int:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{text}' is no time")
+        raise ValueError(f"'{text}' is not a valid time")
     seconds, fraction, zone = match.groups(default="")
     whole = int(datetime.fromisoformat(seconds + zone).timestamp())
     return whole * 10**9 + int(fraction.ljust(9, "0")[:9])

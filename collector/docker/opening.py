@@ -12,7 +12,7 @@ from anyio import to_thread
 from collector.docker.runtime import DockerRuntime, open_docker, open_docker_at
 from collector.runtimes.endpoints import Endpoint, named, same_place
 from collector.runtimes.programs import PROGRAMS
-from collector.runtimes.search import FINDING, Finding, Search, chosen_runtime
+from collector.runtimes.search import FINDING, Finding, RuntimeSearch, chosen_runtime
 from forensics_core.errors import RuntimeUnavailable, SourceError
 
 
@@ -34,7 +34,7 @@ async def _choose(stack: AsyncExitStack, container: str, *, finding: Finding) ->
     endpoint = await to_thread.run_sync(named)
     if endpoint:
         return await stack.enter_async_context(open_docker_at(endpoint))
-    search = Search[DockerRuntime]("docker", "dockerd")
+    search = RuntimeSearch[DockerRuntime]("docker", "dockerd")
     places = await to_thread.run_sync(_places, finding)
     for place in places:
         runtime = await _try(stack, place, search, finding.seconds)
@@ -51,7 +51,7 @@ def _places(finding: Finding) -> list[Endpoint]:
 
 
 async def _try(
-    stack: AsyncExitStack, place: Endpoint, search: Search[DockerRuntime], seconds: float
+    stack: AsyncExitStack, place: Endpoint, search: RuntimeSearch[DockerRuntime], seconds: float
 ) -> DockerRuntime | None:
     """Open the engine at one place; where it does not answer, note why."""
     async with AsyncExitStack() as opening:

@@ -24,7 +24,7 @@ from anyio import to_thread
 
 from collector.docker import images
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, exec_session, listed, refusal, unreachable
+from collector.docker.answers import described, exec_session, listed, refusal, streamed, unreachable
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -37,11 +37,11 @@ from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
 from collector.runtimes.endpoints import Endpoint
 from collector.runtimes.runtime import (
-    Change,
     ContainerInfo,
-    Listed,
+    ListedContainer,
     LogStream,
-    ToldProcesses,
+    RuntimeChange,
+    RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
     split_reference,
@@ -50,7 +50,6 @@ from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
     RuntimeUnavailable,
-    SourceError,
     UsageError,
 )
 
@@ -132,7 +131,7 @@ class DockerRuntime:
         with self._understanding(ContainerGone):
             return f"docker {json.loads(await self._read('version'))['Version']}"
 
-    async def list(self) -> list[Listed]:
+    async def list(self) -> list[ListedContainer]:
         """Return every container, those of pods with the pod's name."""
         with self._understanding(ContainerGone):
             return [listed(row) for row in json.loads(await self._read(_ALL))]
@@ -164,11 +163,13 @@ class DockerRuntime:
         return await self._read(f"images/{quote(container.image_id, safe=':')}/json")
 
     @asynccontextmanager
-    async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(
+        self, container: ContainerInfo
+    ) -> AsyncIterator[AsyncIterator[RuntimeChange]]:
         """Read the engine's list of differences, as `docker diff` shows it."""
         async with self._get(f"containers/{container.key}/changes", WALKING) as blocks:
             yield (
-                Change(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
+                RuntimeChange(_KINDS[row["Kind"]], row["Path"])  # type: ignore[arg-type]  # three literals
                 async for row in rows(blocks)
             )
 
@@ -241,11 +242,11 @@ class DockerRuntime:
         with self._understanding():
             return await images.promised(container, image, place, self._machine)
 
-    async def _storage(self, container: ContainerInfo) -> view.Storage:
+    async def _storage(self, container: ContainerInfo) -> view.RuntimeStorage:
         self._require_local()
         return await to_thread.run_sync(storage, container, self._machine)
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return the engine's exec sessions; it forgets those that ended some minutes ago."""
         with self._understanding():
             said = json.loads(await self._read(f"containers/{container.key}/json"))
@@ -254,7 +255,7 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return ToldProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found))
 
     async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
         """Return what the engine remembers, which is its last 256 events, of all containers."""
@@ -297,7 +298,7 @@ class DockerRuntime:
             if not isinstance(error, (*_NONSENSE, *nonsense)):
                 raise
             raise RuntimeUnavailable(
-                f"What answers at {self.host} is no Docker Engine",
+                f"What answers at {self.host} is not a Docker Engine",
                 hint="See whether DOCKER_HOST is right",
             ) from error
 
@@ -326,7 +327,7 @@ class DockerRuntime:
         async with answer:
             if answer.status >= 400:
                 raise refusal(answer.status, await answer.read())
-            yield _blocks(answer)
+            yield streamed(answer)
 
     async def _unknown(self, key: str) -> ContainerNotFound:
         with self._understanding(ContainerGone):
@@ -337,14 +338,3 @@ class DockerRuntime:
             f"The Docker Engine knows no container '{key}'",
             hint=f"It has {', '.join(near)}" if near else "It has no containers at all",
         )
-
-
-async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for block in answer.content.iter_any():
-            yield block
-    except (aiohttp.ClientError, OSError) as error:
-        raise SourceError(
-            f"The Docker Engine broke off its answer: {error}",
-            hint="See whether it still runs, then capture again",
-        ) from error

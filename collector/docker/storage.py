@@ -19,9 +19,9 @@ from typing import Any
 
 from collector.files.logfiles import LogName
 from collector.files.mounts import mounted_beneath, mounted_layers
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.files.safe_open import FOLDER, opened
-from collector.files.view import PLACEHOLDERS, Storage
+from collector.files.view import PLACEHOLDERS, RuntimeStorage
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 
@@ -32,7 +32,7 @@ _MOUNTED = {"zfs": "graph/{}", "fuse-overlayfs": "{}/merged"}
 _KEY = re.compile(r"[0-9a-z-]{1,100}")
 
 
-def storage(container: ContainerInfo, host: Host) -> Storage:
+def storage(container: ContainerInfo, host: Host) -> RuntimeStorage:
     """Return where the files are: by what the engine says of overlay2, else by what is mounted.
 
     With containerd's image store, the default since Docker 29, the engine says nothing; while the
@@ -45,32 +45,32 @@ def storage(container: ContainerInfo, host: Host) -> Storage:
     places = PLACEHOLDERS | {str(row.get("Destination")) for row in said.get("Mounts") or ()}
     if name == "overlay2" and data.keys() >= {"LowerDir", "UpperDir", "MergedDir"}:
         merged: Path | None = Path(data["MergedDir"])
-        layers: Layers | None = _overlay2(data, host)
+        layers: OverlayDirectories | None = _overlay2(data, host)
     else:
         merged = mounted_beneath(f"/{container.key}", host) if container.pid else None
         layers = mounted_layers(merged, host) if merged else None
     if layers is None:
         return replace(_whole_copy(said, name, host), destinations=places, driver=name)
-    return Storage(merged, layers, places, name)
+    return RuntimeStorage(merged, layers, places, name)
 
 
-def _whole_copy(said: dict[str, Any], driver: str, host: Host) -> Storage:
+def _whole_copy(said: dict[str, Any], driver: str, host: Host) -> RuntimeStorage:
     """Return where a driver without layers keeps a container, by its ID for the container.
 
     The engine's API does not say; a file beneath its data folder does.
     """
     root = _data_root(said)
     if not root or driver not in {*_WHOLE, *_MOUNTED}:
-        return Storage()
+        return RuntimeStorage()
     try:
         key = host.read(f"{root}/image/{driver}/layerdb/mounts/{said['Id']}/mount-id").decode()
     except (OSError, UnicodeDecodeError):
-        return Storage()
+        return RuntimeStorage()
     if not _KEY.fullmatch(key):
-        return Storage()
+        return RuntimeStorage()
     if driver in _WHOLE:
-        return Storage(plain=Path(f"{root}/{driver}/{_WHOLE[driver]}/{key}"))
-    return Storage(merged=Path(f"{root}/{driver}/{_MOUNTED[driver].format(key)}"))
+        return RuntimeStorage(plain=Path(f"{root}/{driver}/{_WHOLE[driver]}/{key}"))
+    return RuntimeStorage(merged=Path(f"{root}/{driver}/{_MOUNTED[driver].format(key)}"))
 
 
 def _data_root(said: dict[str, Any]) -> str:
@@ -82,10 +82,10 @@ def _data_root(said: dict[str, Any]) -> str:
     return ""
 
 
-def _overlay2(data: dict[str, str], host: Host) -> Layers:
+def _overlay2(data: dict[str, str], host: Host) -> OverlayDirectories:
     """Return the layers; only the kernel says how a rootless engine marks what is deleted."""
     lower_layers = tuple(os.fsencode(path) for path in data["LowerDir"].split(":"))
-    layers = Layers(os.fsencode(data["UpperDir"]), lower_layers)
+    layers = OverlayDirectories(os.fsencode(data["UpperDir"]), lower_layers)
     seen = mounted_layers(Path(data["MergedDir"]), host)
     return replace(layers, marks=seen.marks) if seen else layers
 

@@ -30,11 +30,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from collector.documents import Names, readable
-from collector.files.comparison import Comparison
-from collector.files.entries import MAX_XATTRS, Row, describe, kind_of, same_status, spell
+from collector.documents import BoundedNames, readable
+from collector.files.comparison import FileComparer
+from collector.files.entries import MAX_XATTRS, EntryRow, describe, kind_of, same_status, spell
 from collector.files.hashing import Hashing
-from collector.files.lower_layers import Folder, Node, descend, is_opaque, is_whiteout, join
+from collector.files.lower_layers import (
+    LowerDirectory,
+    LowerEntry,
+    descend,
+    is_opaque,
+    is_whiteout,
+    join,
+)
 from collector.files.safe_open import PLACE, attribute, open_strictly, opened
 from collector.files.walk_queue import PendingDirectory, UpperEntry, WalkQueue, note_origin
 
@@ -45,7 +52,7 @@ MAX_BYTES = 256 * 1024 * 1024
 TURN, _BATCH = 64, 1024 * 1024
 """Steps of work, and letters, after which others have a turn."""
 
-Rows = Generator[Row | None, None, None]
+Rows = Generator[EntryRow | None, None, None]
 """Rows, and None after every other step of work."""
 
 _PLACEHOLDERS = frozenset({b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
@@ -82,10 +89,10 @@ class ChangeSet:
     """The directories that are still to be looked into, and how many there may be."""
     cut: str = field(default="", init=False)
     """Why it ended before its end, in the manifest's word."""
-    changed: Names = field(default_factory=Names, init=False)
+    changed: BoundedNames = field(default_factory=BoundedNames, init=False)
     """What was something else a moment later."""
-    unreadable: Names = field(default_factory=Names, init=False)
-    unlisted: Names = field(default_factory=Names, init=False)
+    unreadable: BoundedNames = field(default_factory=BoundedNames, init=False)
+    unlisted: BoundedNames = field(default_factory=BoundedNames, init=False)
     """Directories that were not looked into, being too deep or too many."""
 
     def batches(self) -> Iterator[list[str]]:
@@ -131,8 +138,8 @@ class ChangeSet:
     def _compare(self, pending: PendingDirectory) -> Rows:
         deeper, marks = list[PendingDirectory](), self.layers.marks
         with ExitStack() as stack:
-            image = stack.enter_context(Folder(pending.image, marks))
-            covered = stack.enter_context(Folder(pending.covered, marks))
+            image = stack.enter_context(LowerDirectory(pending.image, marks))
+            covered = stack.enter_context(LowerDirectory(pending.covered, marks))
             names = list[bytes]()
             try:
                 if pending.written:
@@ -162,8 +169,8 @@ class ChangeSet:
         pending: PendingDirectory,
         upper: int,
         name: bytes,
-        image: Folder,
-        covered: Folder,
+        image: LowerDirectory,
+        covered: LowerDirectory,
         deeper: list[PendingDirectory],
     ) -> Rows:
         yield None
@@ -190,7 +197,7 @@ class ChangeSet:
 
     def _folder(
         self, member: UpperEntry, status: os.stat_result, deeper: list[PendingDirectory]
-    ) -> Row:
+    ) -> EntryRow:
         row = self._describe(member, status)
         inside = self._inside(member)
         note_origin(row, inside.origin)
@@ -230,7 +237,7 @@ class ChangeSet:
         node, origin = redirected
         return PendingDirectory(member.path, node.folder if node else (), True, origin, member.own)
 
-    def _redirected(self, member: UpperEntry) -> tuple[Node | None, bytes] | None:
+    def _redirected(self, member: UpperEntry) -> tuple[LowerEntry | None, bytes] | None:
         """Return what a renamed directory, or file without content, was in the image, and where.
 
         A path is one of the whole image, a mere name one of the directory that it lay in before.
@@ -241,15 +248,15 @@ class ChangeSet:
         if not {b".", b".."}.isdisjoint(redirect.split(b"/")):
             return None, redirect
         if not redirect.startswith(b"/"):
-            return member.image.find(redirect), member.pending.home_of(redirect)
+            return member.image.find(redirect), member.pending.path_in_image(redirect)
         top = tuple((root, b"") for root in self.layers.lower_layers)
         return descend(top, redirect, self.layers.marks), redirect.strip(b"/")
 
     def _lost(
         self,
         pending: PendingDirectory,
-        image: Folder,
-        covered: Folder,
+        image: LowerDirectory,
+        covered: LowerDirectory,
         kept: set[bytes],
         deeper: list[PendingDirectory],
     ) -> Rows:
@@ -266,7 +273,7 @@ class ChangeSet:
             if name not in kept and now is None:
                 yield _deleted(path, was, None)
             elif name not in kept and now and was.folder:
-                origin = pending.home_of(name)
+                origin = pending.path_in_image(name)
                 self._enter(
                     PendingDirectory(path, now.folder, True, origin, was.folder, False), deeper
                 )
@@ -287,10 +294,10 @@ class ChangeSet:
         yield row
 
     @property
-    def _comparison(self) -> Comparison:
-        return Comparison(self.layers.marks, self.hashing, self.max_xattrs)
+    def _comparison(self) -> FileComparer:
+        return FileComparer(self.layers.marks, self.hashing, self.max_xattrs)
 
-    def _describe(self, member: UpperEntry, status: os.stat_result) -> Row:
+    def _describe(self, member: UpperEntry, status: os.stat_result) -> EntryRow:
         path, was = member.path, member.before
         row = {"kind": "C" if was else "A", **spell(path), **describe(status), "notes": []}
         if was and stat.S_IFMT(was.status.st_mode) != stat.S_IFMT(status.st_mode):
@@ -304,6 +311,6 @@ class ChangeSet:
         return row
 
 
-def _deleted(path: bytes, was: Node, origin: bytes | None) -> Row:
-    row: Row = {"kind": "D", **spell(path), **describe(was.status), "notes": []}
+def _deleted(path: bytes, was: LowerEntry, origin: bytes | None) -> EntryRow:
+    row: EntryRow = {"kind": "D", **spell(path), **describe(was.status), "notes": []}
     return note_origin(row, origin)

@@ -11,24 +11,24 @@ from collector.documents import readable
 from collector.files.entries import (
     MAX_XATTRS,
     Attributes,
-    Row,
+    EntryRow,
     attributes,
     same_status,
     spell_attributes,
 )
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
-from collector.files.lower_layers import Node, open_node
+from collector.files.lower_layers import LowerEntry, open_node
 from collector.files.privileges import SET_ID, is_executable, program_format
 from collector.files.safe_open import attribute, opened
 from forensics_core.tarindex import filecaps
 
-Work = Generator[None, None, None]
+ComparisonSteps = Generator[None, None, None]
 """Yields now and then, so that others have a turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class FileComparer:
     """How files are compared; everything adds to a row, and raises `OSError`."""
 
     marks: bytes
@@ -36,7 +36,9 @@ class Comparison:
     hashing: Hashing
     max_xattrs: int = MAX_XATTRS
 
-    def compare(self, row: Row, place: int, was: Node | None, below: Node | None) -> Work:
+    def compare(
+        self, row: EntryRow, place: int, was: LowerEntry | None, below: LowerEntry | None
+    ) -> ComparisonSteps:
         """Add hash, target and attributes of the file at `place`, and how they differ from `was`.
 
         `below` is the file of the image that has the content, where the layer itself has none.
@@ -59,7 +61,12 @@ class Comparison:
             self._note_program(row, place, was, below, alike)
 
     def _note_program(
-        self, row: Row, place: int, was: Node | None, below: Node | None, alike: bool
+        self,
+        row: EntryRow,
+        place: int,
+        was: LowerEntry | None,
+        below: LowerEntry | None,
+        alike: bool,
     ) -> None:
         """Say what an executable file is, and whether the image has one there, of that content."""
         if not is_executable(os.fstat(place)):
@@ -73,7 +80,7 @@ class Comparison:
         elif not alike:
             row["notes"].append("executableChanged")
 
-    def _format(self, row: Row, place: int, below: Node | None) -> str:
+    def _format(self, row: EntryRow, place: int, below: LowerEntry | None) -> str:
         if "metacopy" not in row["notes"]:
             return program_format(place)
         if below is None or not stat.S_ISREG(below.status.st_mode):
@@ -81,7 +88,7 @@ class Comparison:
         with opened(open_node(below)) as lower:
             return program_format(lower)
 
-    def note_attributes(self, row: Row, place: int, was: Node | None) -> bool:
+    def note_attributes(self, row: EntryRow, place: int, was: LowerEntry | None) -> bool:
         """Add its attributes, extended ones the image does not have so; return if all are alike."""
         now, before = attributes(place, self.marks), Attributes()
         flags, old = read_flags(place, self.marks), Flags()
@@ -96,7 +103,7 @@ class Comparison:
             row["notes"].append("attributesChanged")
         return now == before and not flags.differ(old)
 
-    def _hash(self, row: Row, place: int, below: Node | None) -> Work:
+    def _hash(self, row: EntryRow, place: int, below: LowerEntry | None) -> ComparisonSteps:
         if "metacopy" not in row["notes"]:
             digest = yield from self.hashing.digest(place, row["size"])
         elif below and stat.S_ISREG(below.status.st_mode):
@@ -108,13 +115,13 @@ class Comparison:
         else:
             row["sha256"] = digest
 
-    def _digest_of(self, node: Node) -> Generator[None, None, str | None]:
+    def _digest_of(self, node: LowerEntry) -> Generator[None, None, str | None]:
         with opened(open_node(node)) as lower:
             if attribute(lower, self.marks + b"metacopy") is not None:
                 return None  # the content is in a layer still further below
             return (yield from self.hashing.digest(lower, node.status.st_size))
 
-    def _same_content(self, row: Row, was: Node) -> Generator[None, None, bool | None]:
+    def _same_content(self, row: EntryRow, was: LowerEntry) -> Generator[None, None, bool | None]:
         """Return whether file or link hold what the image has; None where nobody knows."""
         if row["type"] == "symlink":
             with opened(open_node(was)) as lower:
@@ -125,7 +132,7 @@ class Comparison:
         return bool(before == row["sha256"]) if before else None
 
 
-def _note_capabilities(row: Row, now: Attributes, before: Attributes) -> None:
+def _note_capabilities(row: EntryRow, now: Attributes, before: Attributes) -> None:
     granted = now.get(filecaps.ATTRIBUTE)
     if granted is not None:
         row["capabilities"] = filecaps.decode(granted)
@@ -133,7 +140,7 @@ def _note_capabilities(row: Row, now: Attributes, before: Attributes) -> None:
         row["notes"].append("capabilitiesAdded" if granted else "capabilitiesRemoved")
 
 
-def _note_set_id(row: Row, status: os.stat_result, was: Node | None) -> None:
+def _note_set_id(row: EntryRow, status: os.stat_result, was: LowerEntry | None) -> None:
     """Note the bits that let a program run with its owner's or group's rights, where they are new,
     or where what is there is new."""
     before = was.status.st_mode if was and _same_owner(status, was.status) else 0

@@ -29,19 +29,20 @@ from collector.files import pax, sparse
 from collector.files.safe_open import open_data
 from collector.files.sockets import decimal
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import DeletedFile, Held
+from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from forensics_core.tarindex.member import Member
+from forensics_core.tarindex.sparse import Piece
 
-PATIENCE = 10.0
+STEP_TIMEOUT = 10.0
 """Seconds that one step, a megabyte at most, may take."""
 
 
 @dataclass(slots=True)
-class Plan:
+class DeletedFilesPlan:
     """What becomes of the deleted files that the processes of one container hold."""
 
     archived: list[DeletedFile] = field(default_factory=list)
@@ -55,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class DeletedFileLoss:
     """Why a file is not in the archive, or not as it was."""
 
     reason: str
@@ -63,12 +64,12 @@ class Loss:
 
 
 @dataclass(slots=True)
-class _Member:
+class _OpenFile:
     """One file, open."""
 
-    file: Held
+    file: SharedDescriptor
     found: os.stat_result
-    pieces: list[sparse.Piece]
+    pieces: list[Piece]
     head: bytes
     body: bytes | None = None
     """All of its data, of a small file: read in the same step, for there may be thousands."""
@@ -82,10 +83,10 @@ class DeletedArchive:
 
     room: int
     """Bytes of data that it may still take."""
-    seconds: float = PATIENCE
+    seconds: float = STEP_TIMEOUT
     small: int = pax.STEP
     """Bytes up to which a file is read in the same step that opens it."""
-    losses: dict[str, Loss] = field(default_factory=dict)
+    losses: dict[str, DeletedFileLoss] = field(default_factory=dict)
     """Files that are missing, or zeros in part, by their names in the archive."""
     notes: SourceNotes = field(default_factory=SourceNotes)
     """Members that were written to while they were read, or end in zeros."""
@@ -139,7 +140,7 @@ class DeletedArchive:
             how = f"it grew by {more} bytes" if more > 0 else f"it became {-more} bytes shorter"
             self.notes.remark(file.member, how if more else "it was written to")
 
-    async def _begin(self, file: DeletedFile) -> _Member | None:
+    async def _begin(self, file: DeletedFile) -> _OpenFile | None:
         """Open a file; note why if it is not to be."""
         if file.status.device in self._stuck:
             self._lose(file, "Hung", "its file system does not answer")
@@ -154,11 +155,11 @@ class DeletedArchive:
             return None
         return member
 
-    def _open(self, file: DeletedFile) -> _Member:
+    def _open(self, file: DeletedFile) -> _OpenFile:
         """Do it in this thread. Raises `OSError`."""
         if file.file is None:
             raise FileNotFoundError(file.member)
-        data = Held(open_data(file.file.number))
+        data = SharedDescriptor(open_data(file.file.number))
         found = os.fstat(data.number)
         pieces = sparse.data_pieces(data.number, found.st_size)
         facts = describe(file)
@@ -169,14 +170,14 @@ class DeletedArchive:
             head = sparse.member(path, found, data.number, pieces, more)
         except OSError:
             head = sparse.member(path, found, data.number, pieces, more, bare=True)
-        member = _Member(data, found, pieces, head)
+        member = _OpenFile(data, found, pieces, head)
         if sparse.total(pieces) <= min(self.small, self.room):
             with suppress(OSError):  # then as much of it as can be read is read step by step
                 parts = (sparse.read(data.number, *piece) for piece in pieces)
                 member.body, member.after = b"".join(parts), os.fstat(data.number)
         return member
 
-    async def _read(self, file: DeletedFile, member: _Member, offset: int, length: int) -> bytes:
+    async def _read(self, file: DeletedFile, member: _OpenFile, offset: int, length: int) -> bytes:
         """Return that many bytes, zeros in the place of what cannot be read."""
         block = b""
         # Of one that failed, nothing more is asked for.
@@ -191,7 +192,7 @@ class DeletedArchive:
                 self.notes.remark(file.member, f"zeros from byte {offset} on: {error}")
         return block.ljust(length, b"\0")
 
-    async def _look_again(self, file: DeletedFile, member: _Member) -> None:
+    async def _look_again(self, file: DeletedFile, member: _OpenFile) -> None:
         if file.member not in self.losses:
             with suppress(Unavailable, OSError):
                 number = member.file.number
@@ -205,7 +206,7 @@ class DeletedArchive:
             self._lose(file, "Unreadable", str(error))
 
     def _lose(self, file: DeletedFile, reason: str, message: str) -> None:
-        self.losses[file.member] = Loss(reason, message)
+        self.losses[file.member] = DeletedFileLoss(reason, message)
 
     def enrich(self, member: Member) -> None:
         """Add to a member of the index what no archive holds."""

@@ -13,7 +13,7 @@ from typing import Any
 from collector.documents import readable
 from collector.files.safe_open import attribute
 
-Row = dict[str, Any]
+EntryRow = dict[str, Any]
 Attributes = dict[bytes, bytes]
 """Extended attributes, values by names."""
 
@@ -32,9 +32,9 @@ _TYPES: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def describe(status: os.stat_result) -> Row:
+def describe(status: os.stat_result) -> EntryRow:
     """Return what stat(2) says."""
-    row: Row = {
+    row: EntryRow = {
         "type": kind_of(status),
         "mode": f"{stat.S_IMODE(status.st_mode):04o}",
         "uid": status.st_uid,
@@ -54,7 +54,7 @@ def kind_of(status: os.stat_result) -> str:
     return next((word for test, word in _TYPES if test(status.st_mode)), "unknown")
 
 
-def spell(path: bytes) -> Row:
+def spell(path: bytes) -> EntryRow:
     """Return `path`, and `raw` where it is no UTF-8; both with the slash in front."""
     whole = b"/" + path
     text = readable(whole)
@@ -86,7 +86,7 @@ def attributes(place: int, marks: bytes) -> Attributes:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def spell_attributes(now: Attributes, before: Attributes, most: int = MAX_XATTRS) -> Row:
+def spell_attributes(now: Attributes, before: Attributes, most: int = MAX_XATTRS) -> EntryRow:
     """Return the attributes that differ from `before`: base64, or null where one is gone.
 
     Of more than `most` bytes there is only how many they are.

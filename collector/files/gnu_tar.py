@@ -25,7 +25,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
-from collector.files.resuming import MANY, Loss, Resumption
+from collector.files.resuming import MANY, Resumption, TarLoss
 from collector.files.sockets import MAX_NAMES_SIZE, SocketNames
 from collector.files.splice import Splice
 from collector.files.tar_stderr import Lines, TarStderr, unquote
@@ -87,7 +87,7 @@ class TreeReading:
     """Complete once `blocks` has ended."""
     sockets: SocketNames = field(default_factory=SocketNames)
     """The names of sockets, which are not in the archive."""
-    losses: list[Loss] = field(default_factory=list)
+    losses: list[TarLoss] = field(default_factory=list)
     """What tar died in: what it had not read of it is missing."""
     runs: int = 0
     """How many tars it took."""

@@ -26,7 +26,7 @@ MAX_TOTAL = 64 * 1024**3
 _BLOCK = 1024 * 1024
 _ZEROS = bytes(_BLOCK)
 
-Digest = Generator[None, None, str | None]
+HashingSteps = Generator[None, None, str | None]
 """Yields after each block, so that others have a turn; returns hexadecimal digits or None."""
 
 
@@ -44,7 +44,7 @@ class Hashing:
     """Files that were not hashed because the budget was spent."""
     _spent: int = field(default=0, init=False)
 
-    def digest(self, place: int, size: int) -> Digest:
+    def digest(self, place: int, size: int) -> HashingSteps:
         """Return the SHA-256 of the regular file at `place`; None if that costs too much.
 
         Raises `OSError`.

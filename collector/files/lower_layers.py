@@ -21,7 +21,7 @@ from collector.files.safe_open import PLACE, attribute, open_strictly, opened
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What the kernel says of what is not there; everything else leaves it open what is."""
 
-Piece = tuple[int, bytes]
+LayerPath = tuple[int, bytes]
 """A directory of one layer: the layer's root, and the path in it."""
 
 
@@ -39,29 +39,29 @@ def is_opaque(place: int, marks: bytes) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class LowerEntry:
     """What the image has under one name."""
 
     status: os.stat_result
-    piece: Piece
+    piece: LayerPath
     """Where it is; of a directory, the topmost part."""
-    folder: tuple[Piece, ...] = ()
+    folder: tuple[LayerPath, ...] = ()
     """All parts of a directory, topmost first."""
 
 
-class Folder:
+class LowerDirectory:
     """A directory of the image, as the layers in `pieces` make it up; none of them may be there.
 
     What cannot be read raises `OSError` only where the answer depends on it.
     """
 
-    def __init__(self, pieces: tuple[Piece, ...], marks: bytes) -> None:
+    def __init__(self, pieces: tuple[LayerPath, ...], marks: bytes) -> None:
         self._pieces = pieces
         self._marks = marks
         self._stack = ExitStack()
-        self._parts: list[tuple[int | OSError, Piece]] = []
+        self._parts: list[tuple[int | OSError, LayerPath]] = []
 
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> LowerDirectory:
         for root, path in self._pieces:
             try:
                 part = self._stack.enter_context(opened(open_strictly(root, path)))
@@ -74,9 +74,9 @@ class Folder:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def find(self, name: bytes) -> Node | None:
+    def find(self, name: bytes) -> LowerEntry | None:
         """Return what the image has under `name`, or None."""
-        found: list[tuple[os.stat_result, Piece]] = []
+        found: list[tuple[os.stat_result, LayerPath]] = []
         for part, (root, path) in self._parts:
             place = _place(part, name)
             if place is None:
@@ -94,9 +94,9 @@ class Folder:
             return None
         status, piece = found[0]
         pieces = tuple(each for _, each in found) if stat.S_ISDIR(status.st_mode) else ()
-        return Node(status, piece, pieces)
+        return LowerEntry(status, piece, pieces)
 
-    def members(self, limit: int) -> Iterator[tuple[bytes, Node]]:
+    def members(self, limit: int) -> Iterator[tuple[bytes, LowerEntry]]:
         """Yield what the image has here, by names, `limit` of them at most."""
         seen = set[bytes]()
         for part, _ in self._parts:
@@ -123,11 +123,11 @@ def _place(part: int | OSError, name: bytes) -> int | None:
         raise
 
 
-def descend(pieces: tuple[Piece, ...], path: bytes, marks: bytes) -> Node | None:
+def descend(pieces: tuple[LayerPath, ...], path: bytes, marks: bytes) -> LowerEntry | None:
     """Return what the image has at `path`, relative to the directory that `pieces` make up."""
     node = None
     for name in (part for part in path.split(b"/") if part):
-        with Folder(pieces, marks) as folder:
+        with LowerDirectory(pieces, marks) as folder:
             node = folder.find(name)
         if node is None:
             return None
@@ -135,7 +135,7 @@ def descend(pieces: tuple[Piece, ...], path: bytes, marks: bytes) -> Node | None
     return node
 
 
-def open_node(node: Node) -> int:
+def open_node(node: LowerEntry) -> int:
     """Open the place of a node. Raises `OSError` if it is not there any more."""
     root, path = node.piece
     return open_strictly(root, path, PLACE)

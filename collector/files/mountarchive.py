@@ -3,7 +3,7 @@
 ::
 
     archive = MountArchive()
-    for block in archive.blocks([Top(b"/dev/shm", descriptor)]): ...
+    for block in archive.blocks([OpenMount(b"/dev/shm", descriptor)]): ...
 
 It blocks, and is meant for a thread. Each mount is read through a descriptor of its own; what is
 mounted within it is left out here, being a mount itself, and can therefore not make us wait. What
@@ -18,18 +18,19 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from collector.documents import Names, readable
+from collector.documents import BoundedNames, readable
 from collector.files import pax, sparse
 from collector.files.mounted import entries
 from collector.files.safe_open import (
-    FOLDER,
     mount_number,
     open_data,
+    open_folder,
     open_member,
     open_strictly,
     opened,
 )
 from collector.node.abandonable import raise_if_abandoned
+from forensics_core.tarindex.sparse import Piece
 
 MAX_BYTES = 1024 * 1024 * 1024
 """Bytes of data in one archive, all mounts together."""
@@ -44,7 +45,7 @@ BATCH = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class OpenMount:
     """A mount, open."""
 
     path: bytes
@@ -59,10 +60,10 @@ class Top:
 
 
 @dataclass(slots=True)
-class Loss:
+class MountLoss:
     """What of one mount is not in the archive."""
 
-    missing: Names = field(default_factory=Names)
+    missing: BoundedNames = field(default_factory=BoundedNames)
     size: int = 0
     """Bytes of the files that are missing."""
     why: str = ""
@@ -87,11 +88,11 @@ class MountArchive:
     """What both were at the beginning, for messages."""
     max_path: int = MAX_PATH
     batch: int = BATCH
-    losses: dict[bytes, Loss] = field(default_factory=dict)
+    losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
     """Mounts that have been read to their end."""
-    changed: Names = field(default_factory=Names)
+    changed: BoundedNames = field(default_factory=BoundedNames)
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""
@@ -100,7 +101,7 @@ class MountArchive:
     _owed: int = 0
     """Bytes that the member which is being read still lacks."""
 
-    def blocks(self, tops: Iterable[Top], end: bytes = pax.END) -> Iterator[bytes]:
+    def blocks(self, tops: Iterable[OpenMount], end: bytes = pax.END) -> Iterator[bytes]:
         """Yield the archive in blocks; `end` is what ends it."""
         for part in self._parts(tops):
             self._waiting += part
@@ -112,27 +113,27 @@ class MountArchive:
 
     def abandon(self, path: bytes, why: str) -> Iterator[bytes]:
         """Yield what brings the member under way to its end, once a mount does not answer."""
-        loss = self.losses.setdefault(path, Loss())
+        loss = self.losses.setdefault(path, MountLoss())
         loss.add(path, 0, why)
         loss.hung = True
         yield bytes(self._waiting)
         for done in range(0, self._owed, BATCH):
             yield bytes(min(BATCH, self._owed - done))
 
-    def _parts(self, tops: Iterable[Top]) -> Iterator[bytes]:
+    def _parts(self, tops: Iterable[OpenMount]) -> Iterator[bytes]:
         for top in tops:
             self._links = {}
-            loss = self.losses[top.path] = Loss()
+            loss = self.losses[top.path] = MountLoss()
             kind = stat.S_IFMT(os.fstat(top.place).st_mode)
             if top.single and kind != stat.S_IFREG:
-                loss.add(top.path, 0, "it is no regular file")
+                loss.add(top.path, 0, "it is not a regular file")
             else:
                 yield from self._member(top.path, top.place, loss)
             if not top.single and kind == stat.S_IFDIR:
                 yield from self._tree(top, loss)
             self.done.add(top.path)
 
-    def _tree(self, top: Top, loss: Loss) -> Iterator[bytes]:
+    def _tree(self, top: OpenMount, loss: MountLoss) -> Iterator[bytes]:
         number = mount_number(top.place)
         waiting = [(b"", top.path)]
         while waiting:
@@ -157,7 +158,9 @@ class MountArchive:
                         waiting.append((inner + b"/" + name if inner else name, shown))
                     yield from self._member(shown, place, loss)
 
-    def _folder(self, path: bytes, folder: int, loss: Loss) -> Iterator[tuple[bytes, bytes, int]]:
+    def _folder(
+        self, path: bytes, folder: int, loss: MountLoss
+    ) -> Iterator[tuple[bytes, bytes, int]]:
         """Yield what is in a directory: each with its path, its name, and open."""
         names = entries(folder, self.members + 1)
         if len(names) > self.members:
@@ -172,7 +175,7 @@ class MountArchive:
             with opened(place):
                 yield full, name, place
 
-    def _member(self, path: bytes, place: int, loss: Loss) -> Iterator[bytes]:
+    def _member(self, path: bytes, place: int, loss: MountLoss) -> Iterator[bytes]:
         """Yield one member, if there is room for it."""
         found = os.fstat(place)
         if stat.S_ISSOCK(found.st_mode):
@@ -190,7 +193,7 @@ class MountArchive:
             yield from self._file(path, found, place, loss)
 
     def _headers(
-        self, path: bytes, found: os.stat_result, place: int, loss: Loss, target: bytes = b""
+        self, path: bytes, found: os.stat_result, place: int, loss: MountLoss, target: bytes = b""
     ) -> bytes:
         self.members -= 1
         try:
@@ -199,7 +202,9 @@ class MountArchive:
             loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
             return pax.headers(b"." + path, found, place, target, bare=True)
 
-    def _file(self, path: bytes, found: os.stat_result, place: int, loss: Loss) -> Iterator[bytes]:
+    def _file(
+        self, path: bytes, found: os.stat_result, place: int, loss: MountLoss
+    ) -> Iterator[bytes]:
         try:
             file = open_data(place)
         except OSError as error:
@@ -219,7 +224,7 @@ class MountArchive:
             if (after.st_size, after.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
                 self.changed.add(readable(path))
 
-    def _pieces(self, file: int, size: int) -> tuple[list[sparse.Piece], str]:
+    def _pieces(self, file: int, size: int) -> tuple[list[Piece], str]:
         """Return where a file has data, or why it is not to be read."""
         try:
             pieces = sparse.data_pieces(file, size)
@@ -234,8 +239,8 @@ class MountArchive:
         path: bytes,
         found: os.stat_result,
         place: int,
-        loss: Loss,
-        pieces: list[sparse.Piece],
+        loss: MountLoss,
+        pieces: list[Piece],
     ) -> bytes:
         self.members -= 1
         try:
@@ -244,7 +249,7 @@ class MountArchive:
             loss.add(path, 0, f"it is stored without its attributes: {error.strerror}")
             return sparse.member(b"." + path, found, place, pieces, bare=True)
 
-    def _content(self, file: int, pieces: list[sparse.Piece]) -> Iterator[bytes]:
+    def _content(self, file: int, pieces: list[Piece]) -> Iterator[bytes]:
         padding = pax.padding(sparse.total(pieces))
         self._owed = sparse.total(pieces) + len(padding)
         for offset, length in sparse.steps(pieces):
@@ -255,7 +260,7 @@ class MountArchive:
         yield padding
 
 
-def _lose(loss: Loss, path: bytes, error: OSError) -> None:
+def _lose(loss: MountLoss, path: bytes, error: OSError) -> None:
     """Note what cannot be opened, but not what is gone by now."""
     if error.errno == errno.EXDEV:
         loss.add(path, 0, "another mount covers it")
@@ -270,7 +275,7 @@ def _uncovered(path: bytes, place: int) -> bytes:
     """
     found = os.fstat(place)
     if stat.S_ISDIR(found.st_mode):
-        with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+        with opened(open_folder(place)) as folder:
             used = bool(entries(folder, 1))
     else:
         used = found.st_size > 0 or not stat.S_ISREG(found.st_mode)

@@ -16,8 +16,8 @@ from itertools import islice
 from collector.files.covered import open_covered
 from collector.files.mounts import clone_mount
 from collector.files.mounttable import KERNEL, MEMORY, QUEUES, Mount, parse_table
-from collector.files.safe_open import FOLDER, mount_number, open_in_root, opened
-from collector.node.deletedfiles import Held
+from collector.files.safe_open import mount_number, open_folder, open_in_root, opened
+from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
 MAX_QUEUES = 100
@@ -42,7 +42,7 @@ SURVEY_LIMITS = SurveyLimits()
 
 
 @dataclass(slots=True)
-class Seen:
+class SeenMount:
     """A mount as one of the container's processes sees it."""
 
     mount: Mount
@@ -60,7 +60,7 @@ class Seen:
     """Message queues in it, if it is of that kind; the first few are counted."""
     obstacle: str = ""
     """Why it cannot be read."""
-    covered: Held | None = None
+    covered: SharedDescriptor | None = None
     """The mount itself, open, where another one covers it."""
 
 
@@ -68,7 +68,7 @@ class Seen:
 class Survey:
     """All mounts of a container."""
 
-    mounts: list[Seen] = field(default_factory=list)
+    mounts: list[SeenMount] = field(default_factory=list)
     more: int = 0
     """Mounts past the limit."""
     spaces: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Survey:
     chrooted: list[bytes] = field(default_factory=list)
     """Roots of namespaces of which nothing outside is in sight."""
 
-    def of(self, space: bytes) -> Iterator[Seen]:
+    def of(self, space: bytes) -> Iterator[SeenMount]:
         """Yield the mounts of one namespace."""
         return (seen for seen in self.mounts if seen.space == space)
 
@@ -88,7 +88,7 @@ def survey(pids: Iterable[int], key: str, limits: SurveyLimits = SURVEY_LIMITS) 
 
     Of other containers, which may share a PID namespace with it, `key` tells them apart.
     """
-    found, known = Survey(), _Known(limits.table)
+    found, known = Survey(), _KnownMounts(limits.table)
     for pid in pids:
         try:
             with Process.open(pid) as process:
@@ -119,7 +119,7 @@ def _is_there(pid: int) -> bool:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownMounts:
     """What was seen before: a new namespace begins as a copy of another one."""
 
     room: int
@@ -137,7 +137,7 @@ class _Known:
         return True
 
 
-def _look(process: Process, found: Survey, known: _Known, limits: SurveyLimits) -> None:
+def _look(process: Process, found: Survey, known: _KnownMounts, limits: SurveyLimits) -> None:
     space, root = process.link("ns/mnt"), process.link("root")
     if (space, root) in found.spaces:
         return
@@ -153,12 +153,12 @@ def _look(process: Process, found: Survey, known: _Known, limits: SurveyLimits) 
         if len(found.mounts) >= limits.mounts or known.room < 0:
             found.more += 1
         else:
-            found.mounts.append(Seen(mount, process.pid, path, space))
+            found.mounts.append(SeenMount(mount, process.pid, path, space))
     found.unseen += "mountinfo" in process.cut
 
 
 @contextmanager
-def open_mount(seen: Seen) -> Iterator[int]:
+def open_mount(seen: SeenMount) -> Iterator[int]:
     """Open the place where a mount lies. Raises `OSError`, also where another one covers it."""
     with Process.open(seen.pid) as process:
         root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process.folder)
@@ -170,7 +170,7 @@ def open_mount(seen: Seen) -> Iterator[int]:
 
 
 @contextmanager
-def open_uncovered(seen: Seen) -> Iterator[int]:
+def open_uncovered(seen: SeenMount) -> Iterator[int]:
     """Open a mount without what is mounted within it, so that what that covers is in sight.
 
     Where the kernel does not grant such a view, it is what `open_mount` opens. Raises `OSError`.
@@ -185,17 +185,17 @@ def open_uncovered(seen: Seen) -> Iterator[int]:
         yield view
 
 
-def uncover(seen: Seen) -> None:
+def uncover(seen: SeenMount) -> None:
     """Open a file system in memory that another mount covers, if that is what is in the way."""
     if seen.obstacle and seen.mount.kind in MEMORY and seen.mount.root == b"/":
         with suppress(OSError):
-            seen.covered = Held(open_covered(seen.pid, seen.mount))
+            seen.covered = SharedDescriptor(open_covered(seen.pid, seen.mount))
             room = os.fstatvfs(seen.covered.number)
             seen.size = (room.f_blocks - room.f_bfree) * room.f_frsize
             seen.obstacle = ""
 
 
-def measure(seen: Seen) -> None:
+def measure(seen: SeenMount) -> None:
     """Note what a mount is, and how much is in it. What may hang is not touched."""
     if not seen.mount.answers:
         seen.obstacle = f"a file system of type {seen.mount.kind.decode(errors='replace')} may hang"
@@ -203,7 +203,7 @@ def measure(seen: Seen) -> None:
     try:
         with open_mount(seen) as place:
             if seen.mount.kind == QUEUES:
-                with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+                with opened(open_folder(place)) as folder:
                     seen.names = len(entries(folder, MAX_QUEUES))
                 return
             status = os.fstat(place)
@@ -217,7 +217,7 @@ def measure(seen: Seen) -> None:
         seen.obstacle = error.strerror or str(error)
 
 
-def measure_all(mounts: Iterable[Seen]) -> None:
+def measure_all(mounts: Iterable[SeenMount]) -> None:
     """Measure what can be, but nothing whose path leads through what may hang."""
     mounts, covered = list(mounts), 0
     stuck = {(seen.space, seen.path) for seen in mounts if not seen.mount.answers}
@@ -237,7 +237,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
+def processes_with_other_root(pids: Iterable[int], key: str, root: int) -> list[int]:
     """Return the processes of the container that see another root than its file system `root`.
 
     One that went into a directory of it, by chroot, does not count: that is in the archive.
@@ -252,7 +252,7 @@ def strangers(pids: Iterable[int], key: str, root: int) -> list[int]:
     return found
 
 
-def is_memory(seen: Seen) -> bool:
+def is_memory(seen: SeenMount) -> bool:
     """Whether it is the whole of a file system in memory."""
     return seen.mount.kind in MEMORY and seen.mount.root == b"/" and not seen.obstacle
 

@@ -19,7 +19,7 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class OverlayDirectories:
     """The directories of one overlay, by their paths on the runtime's machine."""
 
     upper: bytes
@@ -38,7 +38,7 @@ class Layers:
         return all(path.startswith(b"/") for path in (self.upper, *self.lower_layers, *self.data))
 
 
-def parse_options(options: Iterable[bytes]) -> Layers | None:
+def parse_options(options: Iterable[bytes]) -> OverlayDirectories | None:
     """Return the layers that mount options, unescaped, name; None without upper or lower."""
     upper, lower_layers, data, marks = b"", list[bytes](), list[bytes](), b"trusted.overlay."
     for option in options:
@@ -52,7 +52,9 @@ def parse_options(options: Iterable[bytes]) -> Layers | None:
         elif name == b"userxattr":
             marks = b"user.overlay."
     return (
-        Layers(upper, tuple(lower_layers), marks, tuple(data)) if upper and lower_layers else None
+        OverlayDirectories(upper, tuple(lower_layers), marks, tuple(data))
+        if upper and lower_layers
+        else None
     )
 
 
@@ -66,7 +68,7 @@ def _split(value: bytes) -> tuple[list[bytes], list[bytes]]:
     return lower_layers, data
 
 
-def parse_mountinfo(table: bytes, point: bytes = b"/") -> Layers | None:
+def parse_mountinfo(table: bytes, point: bytes = b"/") -> OverlayDirectories | None:
     """Return the layers of the overlay that is mounted on `point`; None if there is none."""
     found = None
     for line in table.split(b"\n"):
@@ -89,7 +91,7 @@ def unescape(text: bytes) -> bytes:
     return _OCTAL.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), text)
 
 
-def layers_beside(root: bytes, lower: bytes) -> Layers:
+def layers_beside(root: bytes, lower: bytes) -> OverlayDirectories:
     """Return the layers of a driver that keeps them as Docker's overlay2 and CRI-O do.
 
     `root` is the folder `merged`; `lower` the content of the file beside it, relative to the folder
@@ -98,4 +100,4 @@ def layers_beside(root: bytes, lower: bytes) -> Layers:
     layer = root.rpartition(b"/")[0]
     folder = layer.rpartition(b"/")[0]
     names = [name for name in lower.strip().split(b":") if name]
-    return Layers(layer + b"/diff", tuple(folder + b"/" + name for name in names))
+    return OverlayDirectories(layer + b"/diff", tuple(folder + b"/" + name for name in names))

@@ -29,7 +29,7 @@ MANY = 100_000
 
 
 @dataclass(slots=True)
-class Loss:
+class TarLoss:
     """What tar gave up in."""
 
     path: bytes
@@ -46,8 +46,8 @@ class Resumption:
 
     root: int
     runs: int = 1
-    losses: list[Loss] = field(default_factory=list)
-    culprits: list[bytes] = field(default_factory=list)
+    losses: list[TarLoss] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
     done: list[bytes] = field(default_factory=list)
     repeated: frozenset[bytes] = frozenset()
     """Directories that tar has to pass again."""
@@ -70,21 +70,21 @@ class Resumption:
         parts = last.split(b"/")
         if len(parts) > DEEP + 1:
             last = b"/".join(parts[: DEEP + 1])
-            self._blame(last, why)
+            self._record_loss(last, why)
         elif cut:
-            self._blame(last, why, cut=True)
+            self._record_loss(last, why, cut=True)
         elif last == self._before:
-            culprit = self._next_culprit(last)
-            if culprit is None:
+            unreadable = self._next_unreadable(last)
+            if unreadable is None:
                 return False
-            self._blame(culprit, why)
+            self._record_loss(unreadable, why)
         self._before = last
         self._leave_out(last)
         return True
 
-    def _blame(self, name: bytes, why: str, *, cut: bool = False) -> None:
-        self.culprits.append(name)
-        self.losses.append(Loss(name[1:] or b"/", why, cut))
+    def _record_loss(self, name: bytes, why: str, *, cut: bool = False) -> None:
+        self.unreadable.append(name)
+        self.losses.append(TarLoss(name[1:] or b"/", why, cut))
 
     def _leave_out(self, last: bytes) -> None:
         parts = last.split(b"/")
@@ -129,7 +129,7 @@ class Resumption:
         except OSError:
             return False
 
-    def _next_culprit(self, last: bytes) -> bytes | None:
+    def _next_unreadable(self, last: bytes) -> bytes | None:
         """Return which of the next members it must be that tar died in before it wrote it."""
         near = list(islice(self._following(last), _NEAR))
         folders = (name for name in near if self._is_folder(name))
@@ -141,8 +141,8 @@ class Resumption:
 
     def _following(self, last: bytes) -> Iterator[bytes]:
         """Yield what tar visits after `last`, in its order, without what is left out."""
-        out = {*self.culprits}
-        yield from self._beneath(last, out, 0)
+        out = {*self.unreadable}
+        yield from self._descend(last, out, 0)
         while b"/" in last:
             parent, _, name = last.rpartition(b"/")
             names = self._names(parent)
@@ -153,7 +153,7 @@ class Resumption:
                 yield from self._visited(parent + b"/" + found, out, 0)
             last = parent
 
-    def _beneath(self, folder: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
+    def _descend(self, folder: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
         if depth < _NEAR:
             for name in self._names(folder):
                 yield from self._visited(folder + b"/" + name, out, depth + 1)
@@ -161,7 +161,7 @@ class Resumption:
     def _visited(self, name: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
         if name not in out:
             yield name
-            yield from self._beneath(name, out, depth)
+            yield from self._descend(name, out, depth)
 
     @property
     def excluded(self) -> tuple[list[bytes], bytes]:
@@ -170,7 +170,7 @@ class Resumption:
         A line of the file ends at a line break, and blanks at its ends would be cut off.
         """
         arguments, lines, room = list[bytes](), list[bytes](), _MAX_ARGUMENTS
-        for name in (*self.culprits, *self.done):
+        for name in (*self.unreadable, *self.done):
             if b"\n" not in name and name == name.strip():
                 lines.append(name + b"\n")
             elif len(name) < _MAX_ARGUMENT and room > 0:

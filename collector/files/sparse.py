@@ -17,13 +17,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from collector.files import pax
+from forensics_core.tarindex.sparse import Piece
 
 MAX_PIECES = 100_000
 """Pieces of one file that are told apart; what lies behind the last of them is read with its
 holes."""
-
-Piece = tuple[int, int]
-"""Where a run of data begins in the file, and its length in bytes."""
 
 
 def data_pieces(file: int, size: int, most: int = MAX_PIECES) -> list[Piece]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collector.documents import MAX_NAMES, Names, readable
+from collector.documents import MAX_NAMES, BoundedNames, readable
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes, shortened
 from forensics_core.errors import SourceError
@@ -42,11 +42,11 @@ class TarStderr:
     """Everything that one run of tar complained about."""
 
     notes: SourceNotes = field(default_factory=SourceNotes)
-    sockets: Names = field(default_factory=Names)
+    sockets: BoundedNames = field(default_factory=BoundedNames)
     """Which a tar archive cannot hold."""
-    unreadable: Names = field(default_factory=Names)
+    unreadable: BoundedNames = field(default_factory=BoundedNames)
     """Members that are missing, or cut and padded with zeros, though they should be there."""
-    bare: Names = field(default_factory=Names)
+    bare: BoundedNames = field(default_factory=BoundedNames)
     """Members whose extended attributes or lists of access are missing."""
     unheard: int = 0
     """Lines that were too long to be looked at."""

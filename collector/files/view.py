@@ -14,7 +14,7 @@ from anyio import CancelScope, to_thread
 
 from collector.files import mounts
 from collector.files.changes import OpenLayers
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.files.safe_open import opened
 from collector.node.abandonable import run_abandonable
 from collector.node.host import Host
@@ -50,12 +50,12 @@ class Root(int):
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class RuntimeStorage:
     """Where a runtime says that it keeps a container's files."""
 
     merged: Path | None = None
     """The merged file system, while it is mounted."""
-    layers: Layers | None = None
+    layers: OverlayDirectories | None = None
     destinations: frozenset[str] = PLACEHOLDERS
     """Paths in the container that something is mounted on."""
     driver: str = ""
@@ -65,7 +65,9 @@ class Storage:
 
 
 @asynccontextmanager
-async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> AsyncIterator[Root]:
+async def open_root(
+    container: ContainerInfo, storage: RuntimeStorage, host: Host
+) -> AsyncIterator[Root]:
     """Open the container's merged file system as a directory. Raises `Unavailable`."""
     require_root()
     descriptor = await run_abandonable(TIMEOUT, "the file system", _open, container, storage, host)
@@ -77,7 +79,7 @@ async def open_root(container: ContainerInfo, storage: Storage, host: Host) -> A
 
 
 @asynccontextmanager
-async def open_layers(storage: Storage, host: Host) -> AsyncIterator[OpenLayers]:
+async def open_layers(storage: RuntimeStorage, host: Host) -> AsyncIterator[OpenLayers]:
     """Open the directories of the container's overlay. Raises `Unavailable` where it has none."""
     require_root()
     layers = overlay_of(storage)
@@ -88,20 +90,22 @@ async def open_layers(storage: Storage, host: Host) -> AsyncIterator[OpenLayers]
         yield OpenLayers(places[0], tuple(places[1:]), layers.marks, names)
 
 
-def overlay_of(storage: Storage) -> Layers:
+def overlay_of(storage: RuntimeStorage) -> OverlayDirectories:
     """Return the directories of an overlay. Raises `Unavailable` where it is none."""
     layers = storage.layers
     if layers is None or not layers.complete:
         driver = f"The storage driver {storage.driver or '(unnamed)'}"
-        raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
+        raise Unavailable(
+            f"{driver} is not an overlay whose layers are known", reason="NotSupported"
+        )
     return layers
 
 
-def _open_all(stack: ExitStack, layers: Layers, host: Host) -> Sequence[int]:
+def _open_all(stack: ExitStack, layers: OverlayDirectories, host: Host) -> Sequence[int]:
     paths = (layers.upper, *layers.lower_layers)
     _allow_descriptors(5 * len(paths) + 256)
     try:
-        return [stack.enter_context(opened(host.open(path, _FOLDER))) for path in paths]
+        return [stack.enter_context(opened(mounts.open_view(path, host))) for path in paths]
     except OSError as error:
         raise _unavailable([error]) from error
 
@@ -141,7 +145,7 @@ def _is_ours(pid: int, key: str) -> bool:
         return False
 
 
-def _open(container: ContainerInfo, storage: Storage, host: Host) -> Root:
+def _open(container: ContainerInfo, storage: RuntimeStorage, host: Host) -> Root:
     """Try each way to the file system, the nearest to the disk first."""
     obstacles = []
     for way in _ways(container, storage, host):
@@ -152,7 +156,9 @@ def _open(container: ContainerInfo, storage: Storage, host: Host) -> Root:
     raise _unavailable(obstacles)
 
 
-def _ways(container: ContainerInfo, storage: Storage, host: Host) -> Iterator[Callable[[], Root]]:
+def _ways(
+    container: ContainerInfo, storage: RuntimeStorage, host: Host
+) -> Iterator[Callable[[], Root]]:
     """Yield the ways, those first that the container has no part in.
 
     Its own mount namespace is the last: with SYS_ADMIN it may have mounted anything over its root.

@@ -19,7 +19,7 @@ from collector.files.mounttable import MEMORY
 from collector.runtimes.declared import Declared
 
 
-class Sort(StrEnum):
+class VolumeOrigin(StrEnum):
     """Where what is in a volume comes from."""
 
     SECRET = "secret"  # noqa: S105  # the name of a sort
@@ -36,14 +36,21 @@ class Sort(StrEnum):
     """Mounted from somewhere by somebody: the runtime does not know of it."""
 
 
-WITHHELD = frozenset({Sort.SECRET, Sort.CONFIG_MAP, Sort.PROJECTED, Sort.DOWNWARD_API})
+WITHHELD = frozenset(
+    {
+        VolumeOrigin.SECRET,
+        VolumeOrigin.CONFIG_MAP,
+        VolumeOrigin.PROJECTED,
+        VolumeOrigin.DOWNWARD_API,
+    }
+)
 """Sorts that the cluster made of its own objects, as a rule of secrets."""
 _PLUGINS = {
-    b"secret": Sort.SECRET,
-    b"configmap": Sort.CONFIG_MAP,
-    b"projected": Sort.PROJECTED,
-    b"downward-api": Sort.DOWNWARD_API,
-    b"empty-dir": Sort.EMPTY_DIR,
+    b"secret": VolumeOrigin.SECRET,
+    b"configmap": VolumeOrigin.CONFIG_MAP,
+    b"projected": VolumeOrigin.PROJECTED,
+    b"downward-api": VolumeOrigin.DOWNWARD_API,
+    b"empty-dir": VolumeOrigin.EMPTY_DIR,
 }
 _KUBELETS = re.compile(rb"/pods/[^/]+/volumes/kubernetes\.io~([^/]+)/([^/]+)(?:/|$)")
 _SUBPATH = re.compile(rb"/pods/[^/]+/volume-subpaths/([^/]+)/")
@@ -55,7 +62,7 @@ _SWARMS = (b"/run/secrets/", b"/var/run/secrets/")
 class Volume:
     """A volume, as far as it is known."""
 
-    sort: Sort
+    sort: VolumeOrigin
     name: str
     """Its name in the pod, or Docker's; else where it lies on the node."""
 
@@ -78,20 +85,20 @@ def sort_of(path: bytes, kind: bytes, root: bytes, told: Declared | None) -> Vol
     source = told.source.encode(errors="surrogateescape") if told else b""
     found = _KUBELETS.search(source) or _KUBELETS.search(root)
     if found:
-        sort = _PLUGINS.get(found[1], Sort.CLAIM)
+        sort = _PLUGINS.get(found[1], VolumeOrigin.CLAIM)
         # A driver that hands secrets out does so in memory.
-        sort = Sort.SECRET if sort is Sort.CLAIM and kind in MEMORY else sort
+        sort = VolumeOrigin.SECRET if sort is VolumeOrigin.CLAIM and kind in MEMORY else sort
         return Volume(sort, _text(found[2]))
     name = _SUBPATH.search(source)
     if kind in MEMORY or path.startswith(_SWARMS):
-        return Volume(Sort.SECRET, _text(name[1] if name else path))
+        return Volume(VolumeOrigin.SECRET, _text(name[1] if name else path))
     if name:
-        return Volume(Sort.CLAIM, _text(name[1]))
+        return Volume(VolumeOrigin.CLAIM, _text(name[1]))
     if docker := _DOCKERS.search(source) or _DOCKERS.search(root):
-        return Volume(Sort.VOLUME, _text(docker[1]))
+        return Volume(VolumeOrigin.VOLUME, _text(docker[1]))
     if told is None:
-        return Volume(Sort.OTHER, _text(root))
-    return Volume(Sort.BIND, told.source)
+        return Volume(VolumeOrigin.OTHER, _text(root))
+    return Volume(VolumeOrigin.BIND, told.source)
 
 
 def _text(data: bytes) -> str:
@@ -99,7 +106,7 @@ def _text(data: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class VolumeSelection:
     """Which volumes are to be captured."""
 
     every: bool = False

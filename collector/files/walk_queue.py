@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from collector.documents import readable
-from collector.files.entries import Row
-from collector.files.lower_layers import Folder, Node, Piece, join
+from collector.files.entries import EntryRow
+from collector.files.lower_layers import LayerPath, LowerDirectory, LowerEntry, join
 
 MAX_PATH = 16 * 1024
 """Bytes of the path of a directory that is looked into."""
@@ -19,13 +19,13 @@ class PendingDirectory:
     """A directory, and what it is compared with."""
 
     path: bytes
-    image: tuple[Piece, ...] = ()
+    image: tuple[LayerPath, ...] = ()
     """The same directory in the image, or the one that it was renamed from."""
     shows: bool = True
     """Whether that shows through where the upper layer has nothing."""
     origin: bytes | None = None
     """Where `image` lies in the image, if it is not at `path`."""
-    covered: tuple[Piece, ...] = ()
+    covered: tuple[LayerPath, ...] = ()
     """What the image has at `path` itself, where a renamed directory took its place."""
     written: bool = True
     """Whether the upper layer has the directory at all."""
@@ -40,7 +40,7 @@ class PendingDirectory:
         """Return where a member was, if it was not at its path."""
         return None if self.origin is None else join(self.origin, name)
 
-    def home_of(self, name: bytes) -> bytes:
+    def path_in_image(self, name: bytes) -> bytes:
         """Return where a member of that name lies in the image."""
         return join(self.path if self.origin is None else self.origin, name)
 
@@ -78,11 +78,11 @@ class UpperEntry:
     pending: PendingDirectory
     name: bytes
     place: int
-    image: Folder
+    image: LowerDirectory
     """The directory that `pending` is compared with."""
-    was: Node | None
+    was: LowerEntry | None
     """What that has under the name."""
-    covered: Node | None
+    covered: LowerEntry | None
     """What the image has at the path itself, under a renamed directory."""
 
     @property
@@ -91,7 +91,7 @@ class UpperEntry:
         return join(self.pending.path, self.name)
 
     @property
-    def before(self) -> Node | None:
+    def before(self) -> LowerEntry | None:
         """What it is compared with."""
         return self.was or self.covered
 
@@ -101,7 +101,7 @@ class UpperEntry:
         return self.pending.origin_of(self.name) if self.was else None
 
     @property
-    def own(self) -> tuple[Piece, ...]:
+    def own(self) -> tuple[LayerPath, ...]:
         """The directory that the image has at `path`."""
         node = self.was if self.pending.origin is None else self.covered
         return node.folder if node else ()
@@ -116,7 +116,7 @@ class UpperEntry:
         )
 
 
-def note_origin(row: Row, origin: bytes | None) -> Row:
+def note_origin(row: EntryRow, origin: bytes | None) -> EntryRow:
     """Say in a row that its path was another one in the image."""
     if origin is not None:
         row["notes"].append("moved")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from collector.documents import portable
-from collector.files.mountarchive import Loss, MountArchive
+from collector.files.mountarchive import MountArchive, MountLoss
 from collector.files.safe_open import open_data, opened
 
 ALGORITHM = "HMAC-SHA256"
@@ -42,7 +42,7 @@ class WithheldList(MountArchive):
     rows: list[dict[str, Any]] = field(default_factory=list)
     """One of each file, directory and link."""
 
-    def _member(self, path: bytes, place: int, loss: Loss) -> Iterator[bytes]:
+    def _member(self, path: bytes, place: int, loss: MountLoss) -> Iterator[bytes]:
         found = os.fstat(place)
         if len(self.rows) >= self.most:
             loss.add(path, 0, f"{self.most} such files are listed at most")
@@ -60,7 +60,7 @@ class WithheldList(MountArchive):
         self.rows.append(row)
         yield b""
 
-    def _digest(self, path: bytes, place: int, size: int, loss: Loss) -> str | None:
+    def _digest(self, path: bytes, place: int, size: int, loss: MountLoss) -> str | None:
         if size > MAX_FILE:
             loss.add(path, size, f"files of {MAX_FILE} bytes at most are read")
             return None

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from collector.container import ContainerCapture
-from collector.documents import Names
+from collector.documents import BoundedNames
 
 _LEFT_OUT = {
     "unmodified": "are as in the files that are mapped there, which it lists",
@@ -52,15 +52,10 @@ _LOSSES = {
 }
 """What a gap says, and whether what it names was asked for."""
 
-_CHECKPOINT = (
-    "This release does not call the kubelet's checkpoint API, by which CRIU writes an archive on "
-    "the node: it has the cores instead. Only that archive has what is in pipes and sockets"
-)
-
 
 @dataclass(slots=True)
-class _Loss:
-    processes: Names = field(default_factory=Names)
+class _MemoryLoss:
+    processes: BoundedNames = field(default_factory=BoundedNames)
     size: int = 0
     why: str = ""
     """Why it was so for the first."""
@@ -72,11 +67,11 @@ class Losses:
 
     omitted: Counter[str] = field(default_factory=Counter)
     """Bytes of address space that belong in no core, by why."""
-    _losses: dict[str, _Loss] = field(default_factory=dict)
+    _losses: dict[str, _MemoryLoss] = field(default_factory=dict)
 
     def add(self, what: str, pid: int, size: int = 0, why: str = "") -> None:
         """Note that the core of a process lacks something; `what` is a key of `_LOSSES`."""
-        loss = self._losses.setdefault(what, _Loss())
+        loss = self._losses.setdefault(what, _MemoryLoss())
         loss.processes.add(str(pid))
         loss.size += size
         loss.why = loss.why or why
@@ -90,9 +85,6 @@ class Losses:
             parts = ", ".join(f"{size} bytes {_LEFT_OUT[what]}" for what, size in sizes)
             message = f"Of address space, all processes together: {parts}. memory.json has more"
             capture.record_gap("memory, left out of cores", "NotStored", message, requested=False)
-        if capture.runtime.scheme != "docker":
-            what = "memory by the kubelet's checkpoint"
-            capture.record_gap(what, "NotSupported", _CHECKPOINT, requested=False)
         if unhashed or unlisted:
             message = (
                 f"{unhashed} mapped files have no SHA-256: they cannot be read, or that would take "
@@ -101,7 +93,7 @@ class Losses:
             capture.record_gap("memory, digests of files", "NotHashed", message, requested=False)
 
 
-def _record(capture: ContainerCapture, what: str, loss: _Loss) -> None:
+def _record(capture: ContainerCapture, what: str, loss: _MemoryLoss) -> None:
     name, reason, message, requested = _LOSSES[what]
     if what in _OF_HOLDING and not capture.freeze:
         reason, requested = "NotRequested", False

@@ -21,7 +21,7 @@ import anyio
 from anyio import to_thread
 from pydantic import ValidationError
 
-from collector.capture import Result, bundle_url, capture
+from collector.capture import CaptureResult, bundle_url, capture
 from collector.job.progress_log import progress_logged, write_line
 from collector.job.sigterm import SigtermLatch
 from collector.job.termination_message import of_error, of_result, write_message
@@ -45,8 +45,8 @@ ABORTING = 15.0
 """Seconds of the grace period that are kept for giving up uploads and ending."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is no "
-    "bundle."
+    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is not "
+    "a bundle."
 )
 
 
@@ -78,7 +78,7 @@ class JobSettings:
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise UsageError(f"{name}='{text}' is no positive number", hint="Give a whole number")
+        raise UsageError(f"{name}='{text}' is not a positive number", hint="Give a whole number")
     return int(text)
 
 
@@ -89,7 +89,9 @@ def _rate(environ: Mapping[str, str]) -> int:
         raise UsageError(f"FORENSICS_RATE: {error}", hint="Give a size, such as 100MiB") from error
 
 
-def run_job(path: Path, environ: Mapping[str, str], early: SigtermLatch | None = None) -> Result:
+def run_job(
+    path: Path, environ: Mapping[str, str], early: SigtermLatch | None = None
+) -> CaptureResult:
     """Carry out the order in the file `path`, and leave a message of how it ended.
 
     `early` may have heard a SIGTERM before; then the bundle says of everything that it is missing.
@@ -111,11 +113,11 @@ def _end(words: bytes, environ: Mapping[str, str]) -> None:
     write_line(b'{"event":"ended",' + words[1:] + b"\n")
 
 
-def _run(path: Path, environ: Mapping[str, str], early: SigtermLatch) -> Result:
+def _run(path: Path, environ: Mapping[str, str], early: SigtermLatch) -> CaptureResult:
     settings = JobSettings.from_environ(environ)
     order, document = load_order(path)
 
-    async def work(stop: Stop) -> Result:
+    async def work(stop: Stop) -> CaptureResult:
         meter = Meter()
         async with progress_logged(meter):
             return await carry_out(order, document, settings, stop, meter)
@@ -138,7 +140,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
         raise _misfit(path, error) from error
     except ValueError as error:
         raise UsageError(
-            f"{path} is no work order: the document: {error}",
+            f"{path} is not a valid work order: the document: {error}",
             hint="Name the file that the operator mounts into the Job",
         ) from error
     parse_location(order.destination)
@@ -154,14 +156,14 @@ def _misfit(path: Path, error: ValidationError) -> UsageError:
         )
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     return UsageError(
-        f"{path} is no work order: {where}: {first['msg']}",
+        f"{path} is not a valid work order: {where}: {first['msg']}",
         hint="Give it the JSON that the operator makes",
     )
 
 
 async def carry_out(
     order: WorkOrder, document: bytes, settings: JobSettings, stop: Stop, meter: Meter
-) -> Result:
+) -> CaptureResult:
     """Capture what the order names, from the runtime that its targets are of."""
     scheme = single_scheme([target.container_id for target in order.targets])
     async with (
@@ -198,7 +200,7 @@ async def until_stopped(
         async with task_group() as tasks:
             if early.heard:
                 stop.request()
-            tasks.start_soon(_heed, signals, stop, seconds, tasks.cancel_scope)
+            tasks.start_soon(_stop_on_signals, signals, stop, seconds, tasks.cancel_scope)
             results.append(await work(stop))
             tasks.cancel_scope.cancel()
     if not results:
@@ -206,7 +208,7 @@ async def until_stopped(
     return results[0]
 
 
-async def _heed(
+async def _stop_on_signals(
     signals: AsyncIterator[signal.Signals],
     stop: Stop,
     seconds: float,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from collector.capture import Result
+from collector.capture import CaptureResult
 from forensics_core.errors import (
     AccessDenied,
     BucketNotFound,
@@ -42,7 +42,7 @@ DEFINITE = (
 """Another attempt, with its own prefix and perhaps more luck, would fail in the same way."""
 
 
-def of_result(result: Result) -> bytes:
+def of_result(result: CaptureResult) -> bytes:
     """Return the message after a bundle was finished, whole or in part."""
     capture = result.statement.predicate
     gaps = sum(gap.requested for gap in capture.not_captured)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from collector.layers.promised import Damaged
+from collector.layers.promised import DamagedSource
 from collector.node.host import Host
 
 BLOCK = 256 * 1024
@@ -38,8 +38,8 @@ class _Hashed:
 
 
 @dataclass(slots=True)
-class Blob:
-    """A `Source`: plain, or packed by gzip or zstd, whatever its media type says."""
+class PackedSource:
+    """A `LayerSource`: plain, or packed by gzip or zstd, whatever its media type says."""
 
     host: Host
     path: str
@@ -51,7 +51,7 @@ class Blob:
     _seen: str = field(default="", init=False)
 
     def read(self, folder: int) -> Iterator[bytes]:
-        """Yield the plain archive. Raises `Damaged`, and `OSError` where it is gone."""
+        """Yield the plain archive. Raises `DamagedSource`, and `OSError` where it is gone."""
         with os.fdopen(self.host.open_data(self.path), "rb", buffering=0) as file:
             source, damage = _Hashed(file), ""
             try:
@@ -63,7 +63,7 @@ class Blob:
                 yield b""
             self._seen = f"sha256:{source.digest.hexdigest()}"
         if damage:
-            raise Damaged(damage)
+            raise DamagedSource(damage)
 
     def flaw(self) -> str:
         """Return what is wrong where its digest is not the promised one."""

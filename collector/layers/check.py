@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from collector.documents import readable
-from collector.files.entries import Row, spell
+from collector.files.entries import EntryRow, spell
 from collector.files.hashing import Hashing
+from collector.files.mounts import open_view
 from collector.files.safe_open import opened
 from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
-from collector.layers.member import Difference, MemberCheck, Places, plain_path
-from collector.layers.promised import Damaged, ImageLayers, Lost, Promised, Source
+from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
+from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
 from forensics_core.bundle.writer import shortened
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
@@ -37,7 +37,6 @@ MAX_DIFFERENCES = 1000
 MAX_PATH = 4096
 """Bytes of a path that a row has."""
 PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOATIME
 
 _TOP = b"/"
 """Stands for the whole layer: the top itself is not compared."""
@@ -66,7 +65,7 @@ class LayerCheck:
     total: int = field(default=0, init=False)
     """Differences."""
     _unhashed: int = field(default=0, init=False)
-    _found: dict[bytes, Difference] = field(default_factory=dict, init=False)
+    _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
     _expected: Expected = field(init=False)
 
@@ -81,10 +80,9 @@ class LayerCheck:
             return
         try:
             with ExitStack() as stack:
-                folder = stack.enter_context(
-                    opened(self.image.host.open(self.layer.folder, _FOLDER))
-                )
-                places = Places(folder)
+                view = open_view(self.layer.folder, self.image.host)
+                folder = stack.enter_context(opened(view))
+                places = LayerOpener(folder)
                 stack.callback(places.close)
                 yield from self._steps(source, folder, places)
         except FileNotFoundError as error:
@@ -99,7 +97,7 @@ class LayerCheck:
     def _fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
-    def _steps(self, source: Source, folder: int, places: Places) -> Steps:
+    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> Steps:
         hashing = Hashing(until=self.until)
         check = MemberCheck(
             places,
@@ -117,7 +115,7 @@ class LayerCheck:
         self._conclude()
 
     def _archive(
-        self, source: Source, folder: int, check: MemberCheck
+        self, source: LayerSource, folder: int, check: MemberCheck
     ) -> Generator[int, None, bool]:
         """Read the archive, comparing its members; return whether it is the image's."""
         digest, walk, damage = hashlib.sha256(), TarWalk(self._waiting.append), ""
@@ -129,7 +127,7 @@ class LayerCheck:
                 damage = damage or self._feed(walk, block)
                 yield len(block)
                 yield from self._compare_waiting(check)
-        except Damaged as error:
+        except DamagedSource as error:
             damage = damage or str(error)
         found = f"sha256:{digest.hexdigest()}"
         flaw = source.flaw()
@@ -156,7 +154,7 @@ class LayerCheck:
             self.members += 1
             if path := check.named(member):
                 self._expected.add(path)
-            difference: Difference | None = None
+            difference: MemberDifference | None = None
             for step in check.compare(member):
                 if isinstance(step, int):
                     yield step
@@ -167,7 +165,7 @@ class LayerCheck:
                 self._expected.add(check.places.detour + path[path.rindex(b"/") :])
         self._waiting.clear()
 
-    def _note(self, path: bytes, difference: Difference | None) -> None:
+    def _note(self, path: bytes, difference: MemberDifference | None) -> None:
         """Keep a difference, if there is room; of members of one name the last one counts."""
         if path in self._found:
             del self._found[path]
@@ -177,7 +175,7 @@ class LayerCheck:
             if len(self._found) < self.max_differences:
                 self._found[path] = difference
 
-    def _search(self, source: Source, folder: int, found: str) -> Steps:
+    def _search(self, source: LayerSource, folder: int, found: str) -> Steps:
         """Look for the files whose content makes the archive another one.
 
         That it is another one is known already. Which file it is may not be found: a checksum of
@@ -216,10 +214,10 @@ class LayerCheck:
         else:
             self.result = PROVEN
 
-    def row(self) -> Row:
+    def row(self) -> EntryRow:
         """Return what is known of the layer by now."""
         layer = self.layer
-        row: Row = {
+        row: EntryRow = {
             "diffId": layer.diff_id,
             "folder": readable(layer.folder),
             "blob": layer.blob,

@@ -14,9 +14,6 @@ from collector.files.safe_open import FOLDER, PLACE, open_strictly, opened
 
 _TURN = 256
 
-_LISTED = FOLDER | os.O_NOATIME
-"""Nothing on the node is to look as if somebody had read it."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExtrasLimits:
@@ -83,7 +80,7 @@ def find_extras(
     while waiting:
         path = waiting.pop()
         with (
-            opened(open_strictly(folder, path[1:], _LISTED)) as place,
+            opened(open_strictly(folder, path[1:], FOLDER)) as place,
             os.scandir(place) as entries,
         ):
             for number, entry in enumerate(islice(entries, limits.entries)):

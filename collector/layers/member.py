@@ -22,7 +22,7 @@ _WHITEOUT, _OPAQUE, _AUFS = b".wh.", b".wh..wh..opq", b".wh..wh."
 _TYPES = {"char": "character", "hardlink": "file"}
 """Words of the index that are others in what `describe` says."""
 
-Difference = dict[str, Any]
+MemberDifference = dict[str, Any]
 """`difference`: `missing`, `type`, `content`, `metadata`; of the others than the first `image` and
 `node`, what either has."""
 
@@ -33,7 +33,7 @@ def plain_path(path: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Places:
+class LayerOpener:
     """Opens names in a layer's directory; that of the last one stays open. To be closed."""
 
     folder: int
@@ -57,7 +57,7 @@ class Places:
         except OSError:
             # Unpacked through a link, which leads to where it did then only within the layer.
             place = open_in_root(self.folder, parent, FOLDER)
-            self.detour = _path(place).removeprefix(_path(self.folder))
+            self.detour = _path(place).removeprefix(_path(self.folder).rstrip(b"/"))
             return place
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Places:
 class MemberCheck:
     """Compares members; each comparison yields the bytes it has read, now and then."""
 
-    places: Places
+    places: LayerOpener
     marks: bytes
     hashing: Hashing
     content: bool
@@ -89,7 +89,7 @@ class MemberCheck:
             return None
         return path[: -len(name)] + name.removeprefix(_WHITEOUT)
 
-    def compare(self, member: Member) -> Iterator[int | Difference]:
+    def compare(self, member: Member) -> Iterator[int | MemberDifference]:
         """Yield a difference, if there is one."""
         path = plain_path(member.path)
         parent, _, name = path.rpartition(b"/")
@@ -100,7 +100,7 @@ class MemberCheck:
         elif name and not name.startswith(_AUFS):
             yield from self._file(member, path)
 
-    def _opaque(self, parent: bytes) -> Iterator[Difference]:
+    def _opaque(self, parent: bytes) -> Iterator[MemberDifference]:
         """Expect a directory that hides what lower layers have there."""
         if self.bottom:
             return
@@ -112,7 +112,7 @@ class MemberCheck:
             pass
         yield {"difference": "type", "image": "opaque directory", "node": "none"}
 
-    def _whiteout(self, path: bytes) -> Iterator[Difference]:
+    def _whiteout(self, path: bytes) -> Iterator[MemberDifference]:
         """Expect what says that a name of lower layers is deleted."""
         try:
             with opened(self.places.open(path)) as place:
@@ -127,7 +127,7 @@ class MemberCheck:
             return
         yield {"difference": "type", "image": "whiteout", "node": found}
 
-    def _file(self, member: Member, path: bytes) -> Iterator[int | Difference]:
+    def _file(self, member: Member, path: bytes) -> Iterator[int | MemberDifference]:
         try:
             with opened(self.places.open(path)) as place:
                 status = os.fstat(place)
@@ -144,8 +144,8 @@ class MemberCheck:
             yield {"difference": "missing", "image": member.kind}
 
     def _content(
-        self, member: Member, place: int, status: os.stat_result, differing: Difference
-    ) -> Iterator[int | Difference]:
+        self, member: Member, place: int, status: os.stat_result, differing: MemberDifference
+    ) -> Iterator[int | MemberDifference]:
         digest = yield from self._digest(place, status.st_size)
         if digest and member.sha256 and digest != member.sha256:
             both = {"image": member.sha256, "node": digest}
@@ -164,7 +164,7 @@ class MemberCheck:
                 return end.value
             yield min(size, 1024 * 1024)
 
-    def _metadata(self, member: Member, place: int, status: os.stat_result) -> Difference:
+    def _metadata(self, member: Member, place: int, status: os.stat_result) -> MemberDifference:
         """Return what differs, each with both values."""
         if member.kind == "hardlink":
             return self._link(member, status)
@@ -194,7 +194,7 @@ class MemberCheck:
             if image[name] != node[name]
         }
 
-    def _link(self, member: Member, status: os.stat_result) -> Difference:
+    def _link(self, member: Member, status: os.stat_result) -> MemberDifference:
         """Compare a hard link with what it is another name of."""
         try:
             with opened(self.places.open(plain_path(member.target))) as place:

@@ -1,7 +1,7 @@
 """What an image promises of its layers, and where the node has them.
 
 A layer is known by its diff ID: the SHA-256 of the tar archive that it was unpacked from. That
-archive comes from a `Source`: the content store still has it, or it can be put together again.
+archive comes from a `LayerSource`: the content store still has it, or it can be put together again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 from collector.node.host import Host
 
 
-class Source(Protocol):
+class LayerSource(Protocol):
     """Where a layer's archive comes from. Everything here blocks, and raises `OSError`."""
 
     @property
@@ -29,7 +29,7 @@ class Source(Protocol):
     def read(self, folder: int) -> Iterator[bytes]:
         """Yield the plain archive, in blocks; `folder` is the layer's directory.
 
-        Raises `Damaged`.
+        Raises `DamagedSource`.
         """
         ...
 
@@ -43,7 +43,7 @@ class Source(Protocol):
         ...
 
 
-class Damaged(Exception):
+class DamagedSource(Exception):
     """A source that cannot be understood any further."""
 
 
@@ -64,7 +64,7 @@ class Promised:
     """`sha256:...`; empty of the directory that Docker puts between image and container."""
     folder: bytes
     """Where it is unpacked, on the runtime's machine."""
-    source: Source | Lost
+    source: LayerSource | Lost
     size: int = 0
     """Bytes to read, as far as that is known."""
     blob: str = ""

@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any, BinaryIO, NamedTuple
 
 from collector.files.safe_open import PLACE, open_data, open_in_root, open_strictly, opened
-from collector.layers.promised import Damaged
+from collector.layers.promised import DamagedSource
 from collector.node.host import Host
 
 BLOCK = 256 * 1024
@@ -36,7 +36,7 @@ _POLYNOMIAL = 0xD800000000000000
 _ALL = (1 << 64) - 1
 
 
-class _Entry(NamedTuple):
+class _SplitEntry(NamedTuple):
     """A file's content that belongs here, or, with no name, bytes of the archive."""
 
     name: bytes
@@ -56,7 +56,7 @@ class _Suspect(NamedTuple):
 
 @dataclass(slots=True)
 class TarSplit:
-    """A `Source`: it reads the files of the layer's directory itself."""
+    """A `LayerSource`: it reads the files of the layer's directory itself."""
 
     host: Host
     path: str
@@ -66,7 +66,7 @@ class TarSplit:
     independent: bool = field(default=False, init=False)
 
     def read(self, folder: int) -> Iterator[bytes]:
-        """Yield the archive; what is missing of a file is zeros there. Raises `Damaged`."""
+        """Yield the archive; what is missing of a file is zeros there. Raises `DamagedSource`."""
         for entry in self._entries():
             if entry.name:
                 yield from _content(folder, entry)
@@ -88,7 +88,7 @@ class TarSplit:
         for each in sorted(newest, reverse=True):
             yield from _checked(folder, each)
 
-    def _entries(self) -> Iterator[_Entry]:
+    def _entries(self) -> Iterator[_SplitEntry]:
         with (
             os.fdopen(self.host.open_data(self.path), "rb") as packed,
             gzip.GzipFile(fileobj=packed) as lines,
@@ -97,21 +97,21 @@ class TarSplit:
                 while line := lines.readline(MAX_LINE):
                     yield _entry(line)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise Damaged(f"what the engine kept of it is damaged: {error}") from error
+                raise DamagedSource(f"what the engine kept of it is damaged: {error}") from error
 
 
-def _entry(line: bytes) -> _Entry:
+def _entry(line: bytes) -> _SplitEntry:
     try:
         said: dict[str, Any] = json.loads(line)
         payload = base64.b64decode(said.get("payload") or "")
         if said["type"] == _SEGMENT:
-            return _Entry(b"", 0, payload)
+            return _SplitEntry(b"", 0, payload)
         raw = said.get("name_raw")
         name = base64.b64decode(raw) if raw else str(said.get("name") or "").encode()
         size = int(said.get("size") or 0)
     except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
-        raise Damaged("what the engine kept of it is no tar-split") from error
-    return _Entry(name if size > 0 else b"", size, payload if size > 0 else b"")
+        raise DamagedSource("what the engine kept of it is not a tar-split") from error
+    return _SplitEntry(name if size > 0 else b"", size, payload if size > 0 else b"")
 
 
 def _open(folder: int, name: bytes) -> int:
@@ -125,7 +125,7 @@ def _open(folder: int, name: bytes) -> int:
             return os.open(last, PLACE, dir_fd=place)
 
 
-def _content(folder: int, entry: _Entry) -> Iterator[bytes]:
+def _content(folder: int, entry: _SplitEntry) -> Iterator[bytes]:
     """Yield as many bytes as the file had when it was packed."""
     left = entry.size
     try:
@@ -147,7 +147,7 @@ def _blocks(file: BinaryIO, most: int) -> Iterator[bytes]:
         yield block
 
 
-def _suspect(folder: int, entry: _Entry) -> _Suspect | None:
+def _suspect(folder: int, entry: _SplitEntry) -> _Suspect | None:
     try:
         with opened(_open(folder, entry.name)) as place:
             changed = os.fstat(place).st_ctime_ns
@@ -159,7 +159,7 @@ def _suspect(folder: int, entry: _Entry) -> _Suspect | None:
 def _checked(folder: int, suspect: _Suspect) -> Iterator[bytes]:
     """Yield the file's name if its content has another checksum, and nothing meanwhile."""
     crc = _ALL
-    for block in _content(folder, _Entry(suspect.name, suspect.size, b"")):
+    for block in _content(folder, _SplitEntry(suspect.name, suspect.size, b"")):
         for start in range(0, len(block), 16 * 1024):
             crc = crc64(block[start : start + 16 * 1024], crc)
             yield b""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from collector.files.safe_open import opened
 from collector.memory import elf
 from collector.memory.freeze import MAX_THREADS
-from collector.memory.mappings import Mapping, Sort, mappings
+from collector.memory.mappings import Mapping, MappingKind, mappings
 from collector.memory.pages import Pages
-from collector.memory.reading import Reader
-from collector.memory.regions import Plan
+from collector.memory.reading import CoreReader
+from collector.memory.regions import CorePlan
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
@@ -34,8 +34,8 @@ class Core:
     """A core to be written."""
 
     head: bytes
-    reader: Reader
-    plan: Plan
+    reader: CoreReader
+    plan: CorePlan
     rows: list[Mapping]
     """All mappings that were looked at."""
     unlisted: int
@@ -77,8 +77,8 @@ def prepared(
         opened(os.open("pagemap", flags, dir_fd=process.folder)) as pagemap,
     ):
         found = mappings(process)
-        plan = Plan(limit)
-        core = Core(b"", Reader(process, memory, plan), plan, found.rows, found.more, 0, 0, 0)
+        plan = CorePlan(limit)
+        core = Core(b"", CoreReader(process, memory, plan), plan, found.rows, found.more, 0, 0, 0)
         _plan(core, process, Pages(pagemap), shared)
         core.head = elf.head(machine, plan.sorted_segments(), _notes(core, process, machine, held))
         try:
@@ -92,22 +92,22 @@ def _plan(core: Core, process: Process, pages: Pages, shared: Shared) -> None:
     for mapping in sorted(core.rows, key=lambda each: each.size):
         raise_if_abandoned()
         sort = mapping.sort
-        if sort in {Sort.DEVICE, Sort.KERNEL}:
+        if sort in {MappingKind.DEVICE, MappingKind.KERNEL}:
             core.omitted[sort.value] += mapping.size
             continue
         if _is_elsewhere(core, mapping, process.pid, shared):
             core.plan.omit(mapping)
             continue
-        stored = 0 if sort is Sort.SHARED else core.plan.add(process, mapping, pages)
-        if sort is Sort.SHARED:
+        stored = 0 if sort is MappingKind.SHARED else core.plan.add(process, mapping, pages)
+        if sort is MappingKind.SHARED:
             core.plan.omit(mapping)
-        if sort in {Sort.SHARED, Sort.MODIFIED}:
+        if sort in {MappingKind.SHARED, MappingKind.MODIFIED}:
             core.unmodified += mapping.size - stored
 
 
 def _is_elsewhere(core: Core, mapping: Mapping, pid: int, shared: Shared) -> bool:
     """Whether another process's core has it: shared memory may be as large as all the rest."""
-    if not (mapping.shared and mapping.sort is Sort.NAMELESS and mapping.size >= LARGE):
+    if not (mapping.shared and mapping.sort is MappingKind.NAMELESS and mapping.size >= LARGE):
         return False
     key = mapping.device, mapping.inode, mapping.offset, mapping.size
     holder = shared.setdefault(key, pid)
@@ -175,7 +175,7 @@ def _info(process: Process) -> elf.Info:
     own = (int(status[name].split()[-1]) for name in (b"NSpgid", b"NSsid"))
     return elf.Info(
         pid=int(status[b"NSpid"].split()[-1]),
-        family=elf.Family(int(stat[1]), *own),
+        family=elf.ProcessGroup(int(stat[1]), *own),
         state=stat[0].decode(),
         nice=int(stat[16]),
         uid=int(status[b"Uid"].split()[0]),

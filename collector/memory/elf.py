@@ -73,7 +73,7 @@ class Thread:
     floating: bytes = b""
 
 
-class Family(NamedTuple):
+class ProcessGroup(NamedTuple):
     """Numbers that every thread of a process shares."""
 
     parent: int
@@ -86,7 +86,7 @@ class Info:
     """What is known of the process as a whole."""
 
     pid: int
-    family: Family
+    family: ProcessGroup
     state: str
     nice: int
     uid: int
@@ -101,7 +101,7 @@ def note(kind: int, body: bytes) -> bytes:
     return _NHDR.pack(5, len(body), kind) + b"CORE\0\0\0\0" + padded
 
 
-def thread_notes(machine: Machine, thread: Thread, family: Family) -> bytes:
+def thread_notes(machine: Machine, thread: Thread, family: ProcessGroup) -> bytes:
     """Return `NT_PRSTATUS`, and `NT_FPREGSET` where its registers are known."""
     general = thread.general[: machine.registers].ljust(machine.registers, b"\0")
     fields = (0, 0, 0, 0, 0, 0, thread.number, *family, *(0,) * 8)

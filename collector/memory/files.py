@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from collector.documents import portable
 from collector.files.hashing import Hashing
 from collector.files.safe_open import opened
-from collector.memory.mappings import Mapping, Sort
+from collector.memory.mappings import Mapping, MappingKind
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 
@@ -25,7 +25,7 @@ MAX_TOTAL = 4 * 1024**3
 SECONDS = 60.0
 """For which they are."""
 
-Identity = tuple[int | bytes, ...]
+MappedFileIdentity = tuple[int | bytes, ...]
 """Device, inode, size, and when it was changed; where it cannot be opened, what the map tells."""
 
 
@@ -38,7 +38,7 @@ class MappedFiles:
     """Files whose digest could not be had, or would have cost too much."""
     more: int = 0
     """Times that a process has one mapped past `MAX_FILES`."""
-    _known: dict[Identity, int] = field(default_factory=dict)
+    _known: dict[MappedFileIdentity, int] = field(default_factory=dict)
     _hashing: Hashing = field(
         default_factory=lambda: Hashing(max_total=MAX_TOTAL, until=time.monotonic() + SECONDS)
     )
@@ -49,7 +49,7 @@ class MappedFiles:
         for mapping in mappings:
             raise_if_abandoned()
             key = mapping.device, mapping.inode, mapping.path
-            if mapping.sort in {Sort.MODIFIED, Sort.SHARED} and key not in found:
+            if mapping.sort in {MappingKind.MODIFIED, MappingKind.SHARED} and key not in found:
                 row = self._row(process, mapping)
                 if row is not None:
                     found[key] = row
@@ -76,7 +76,9 @@ class MappedFiles:
         digest = self._digest(place, status) if len(self.rows) < MAX_FILES else None
         return self._add(identity, row, digest)
 
-    def _add(self, identity: Identity, row: dict[str, object], digest: str | None) -> int | None:
+    def _add(
+        self, identity: MappedFileIdentity, row: dict[str, object], digest: str | None
+    ) -> int | None:
         if identity in self._known:
             return self._known[identity]
         if len(self.rows) >= MAX_FILES:

@@ -43,7 +43,7 @@ _ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OS
 """What says that it has ended."""
 
 
-class How(StrEnum):
+class HoldMethod(StrEnum):
     """What holds a process still."""
 
     PTRACE = "ptrace"
@@ -60,7 +60,7 @@ class Tracer:
         self._process: anyio.abc.Process | None = None
         self._answers: BufferedByteReceiveStream | None = None
 
-    async def hold(self, pid: int, seconds: float) -> Answer:
+    async def hold(self, pid: int, seconds: float) -> TracerReport:
         """Stop the threads of a process. Raises `Unavailable` where that cannot be.
 
         At most `seconds` later they go on, whatever becomes of us.
@@ -76,7 +76,7 @@ class Tracer:
             await self.stop()
             raise
 
-    async def _ask(self, line: bytes) -> Answer:
+    async def _ask(self, line: bytes) -> TracerReport:
         if self._process is None:
             # -P: what lies in the folder that we were started in is not to be imported.
             command = [sys.executable, "-P", "-m", "collector.memory.tracer", str(self._proc)]
@@ -90,7 +90,7 @@ class Tracer:
         head = await self._answers.receive_exactly(HEAD.size)
         total, stopped, code, size = HEAD.unpack(head)
         body = await self._answers.receive_exactly(size) if size else b""
-        return Answer(total, stopped, code, _threads(body), self._process.pid)
+        return TracerReport(total, stopped, code, _threads(body), self._process.pid)
 
     async def release(self) -> bool:
         """Let the process go on; return whether it was held until now."""
@@ -116,7 +116,7 @@ class Tracer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TracerReport:
     """What a tracer says of a process."""
 
     total: int
@@ -139,10 +139,10 @@ def _threads(body: bytes) -> list[Thread]:
 
 
 @dataclass(slots=True)
-class Held:
+class Standstill:
     """How a process is held, and, after that, how it was."""
 
-    how: How = How.NOTHING
+    how: HoldMethod = HoldMethod.NOTHING
     threads: list[Thread] = field(default_factory=list)
     """Those whose registers are known."""
     why: str = ""
@@ -167,13 +167,13 @@ class Held:
         if self.tracer:
             self.expired = not await self.tracer.release()
         spent = time.monotonic() - self.since
-        self.expired |= self.how is How.PAUSE and spent >= self.limit
+        self.expired |= self.how is HoldMethod.PAUSE and spent >= self.limit
         self.seconds = min(spent, self.limit)
 
     @property
     def whole(self) -> bool:
         """Whether all of it stood still until all was read; known after that."""
-        return self.how is not How.NOTHING and not self.expired and not self.loose
+        return self.how is not HoldMethod.NOTHING and not self.expired and not self.loose
 
 
 @dataclass(slots=True)
@@ -193,14 +193,14 @@ class Freezer:
     """Seconds that the container may still be paused."""
 
     @asynccontextmanager
-    async def held(self, process: Process) -> AsyncIterator[Held]:
+    async def held(self, process: Process) -> AsyncIterator[Standstill]:
         """Hold a process for the block, or for as long as is allowed."""
         if not self.seconds:
-            yield Held(How.PAUSE if self.standing else How.NOTHING)
+            yield Standstill(HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING)
             return
         held = await self._trace(process)
         try:
-            if held.how is How.PTRACE or self.standing:
+            if held.how is HoldMethod.PTRACE or self.standing:
                 yield held
             else:
                 async with self._paused(held):
@@ -209,42 +209,42 @@ class Freezer:
             with anyio.CancelScope(shield=True):
                 await held.release()
 
-    async def _trace(self, process: Process) -> Held:
-        how = How.PAUSE if self.standing else How.NOTHING
+    async def _trace(self, process: Process) -> Standstill:
+        how = HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING
         if self.why:
-            return Held(how, why=self.why)
-        held = Held(How.PTRACE, limit=self.seconds, tracer=self.tracer)
+            return Standstill(how, why=self.why)
+        held = Standstill(HoldMethod.PTRACE, limit=self.seconds, tracer=self.tracer)
         try:
             answer = await self.tracer.hold(process.pid, self.seconds)
         except Unavailable as error:
-            return Held(how, why=str(error))
+            return Standstill(how, why=str(error))
         held.threads, held.loose = answer.threads, answer.total - answer.stopped
         try:
             await to_thread.run_sync(_require_ours, process, answer)
         except (Unavailable, OSError) as error:
             await held.release()
             self.why = str(error) if self.standing else ""
-            return Held(how, why=str(error))
+            return Standstill(how, why=str(error))
         if self.standing:
-            held.how, held.limit = How.PAUSE, math.inf
+            held.how, held.limit = HoldMethod.PAUSE, math.inf
         return held
 
     @asynccontextmanager
-    async def _paused(self, held: Held) -> AsyncIterator[None]:
+    async def _paused(self, held: Standstill) -> AsyncIterator[None]:
         seconds = min(self.seconds, self.room)
         if seconds <= 0:
             yield
             return
         async with paused(self.runtime, [self.container], seconds) as pause:
             if not pause.failures and not pause.ended_early:
-                held.how, held.limit, held.since = How.PAUSE, seconds, time.monotonic()
+                held.how, held.limit, held.since = HoldMethod.PAUSE, seconds, time.monotonic()
             elif pause.failures:
                 self.room = 0  # it would fail for the next process, too
             yield
         self.room -= min(time.monotonic() - held.since, seconds)
 
 
-def _require_ours(process: Process, answer: Answer) -> None:
+def _require_ours(process: Process, answer: TracerReport) -> None:
     """Raise where it is another process, or none at all, that stands still."""
     lines = process.read("status").split(b"\n")
     tracer = next(int(line.split()[1]) for line in lines if line.startswith(b"TracerPid:"))

@@ -25,7 +25,7 @@ _KERNEL = (b"[vvar", b"[vsyscall]", b"[uprobes]")
 _MEMORY = (b"/dev/zero", b"/dev/shm/")
 
 
-class Sort(StrEnum):
+class MappingKind(StrEnum):
     """What a mapping is; the value is the word of `memory.json` for it."""
 
     PRIVATE = "private"
@@ -66,21 +66,21 @@ class Mapping(NamedTuple):
         return f"map_files/{self.start:x}-{self.end:x}"
 
     @property
-    def sort(self) -> Sort:
+    def sort(self) -> MappingKind:
         """What is taken of it follows from this."""
         if self.path.startswith(_KERNEL):
-            return Sort.KERNEL
+            return MappingKind.KERNEL
         if self.path.startswith(b"[anon_shmem:"):
-            return Sort.NAMELESS
+            return MappingKind.NAMELESS
         if not self.inode or not self.path.startswith((b"/", b"anon_inode:", b"socket:")):
-            return Sort.PRIVATE
+            return MappingKind.PRIVATE
         if self._is_device:
-            return Sort.DEVICE
+            return MappingKind.DEVICE
         if self.path.endswith(_DELETED):
-            return Sort.NAMELESS
+            return MappingKind.NAMELESS
         if self.path == b"/dev/zero":
-            return Sort.PRIVATE
-        return Sort.SHARED if self.shared else Sort.MODIFIED
+            return MappingKind.PRIVATE
+        return MappingKind.SHARED if self.shared else MappingKind.MODIFIED
 
     @property
     def _is_device(self) -> bool:

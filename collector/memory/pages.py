@@ -35,7 +35,7 @@ MAX_MAP = 1024 * 1024 * 1024
 """Bytes of the page map that are read of one process: of 512 GiB of its address space."""
 
 
-class Run(NamedTuple):
+class PageRun(NamedTuple):
     """Pages in a row that hold something."""
 
     start: int
@@ -58,7 +58,7 @@ class Pages:
         self._left = left
         self._vector = ctypes.create_string_buffer(_REGION.size * _VECTOR)
 
-    def runs(self, start: int, end: int) -> Iterator[Run]:
+    def runs(self, start: int, end: int) -> Iterator[PageRun]:
         """Yield the runs in a part of the address space, in order.
 
         Raises `OSError`, and `TooSparse` where the kernel knows no ranges and the part is huge.
@@ -72,7 +72,7 @@ class Pages:
             if found is not None:
                 for index in range(found):
                     first, start, sort = _REGION.unpack_from(self._vector, index * _REGION.size)
-                    yield Run(first, start, bool(sort & _FILE))
+                    yield PageRun(first, start, bool(sort & _FILE))
                 # Where the kernel says it came to may be of an earlier step of its own.
                 if found < _VECTOR:
                     return
@@ -91,20 +91,20 @@ class Pages:
             self._scans, self._bad = self._bad != _ZERO and error.errno == errno.EINVAL, _ZERO
             return None
 
-    def _read(self, start: int, end: int) -> Iterator[Run]:
+    def _read(self, start: int, end: int) -> Iterator[PageRun]:
         """Yield the runs as the words of single pages tell them."""
-        run: Run | None = None
+        run: PageRun | None = None
         for address, word in self._words(start, end):
             held = word & (_IN_MEMORY | _IN_SWAP) and not word & _IS_GUARD
             if not held:
                 continue
             of_file = bool(word & _OF_FILE)
             if run and (run.end, run.of_file) == (address, of_file):
-                run = Run(run.start, address + PAGE, of_file)
+                run = PageRun(run.start, address + PAGE, of_file)
                 continue
             if run:
                 yield run
-            run = Run(address, address + PAGE, of_file)
+            run = PageRun(address, address + PAGE, of_file)
         if run:
             yield run
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from collector.memory.elf import PAGE
 from collector.memory.mappings import Mapping
-from collector.memory.regions import Piece, Plan, Source
+from collector.memory.regions import CorePiece, CorePlan, PieceSource
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 
@@ -27,13 +27,13 @@ _ZEROS = bytes(STEP)
 
 
 @dataclass(slots=True)
-class Reader:
+class CoreReader:
     """The reading of one core."""
 
     process: Process
     memory: int
     """A descriptor of its memory."""
-    plan: Plan
+    plan: CorePlan
     done: int = 0
     """Bytes so far."""
     unreadable: int = 0
@@ -42,8 +42,8 @@ class Reader:
     """Whether the process ended, or began another program, before the end."""
     first: int | None = None
     """The first address that could not be read."""
-    _pieces: Iterator[tuple[Piece, Mapping]] = field(init=False)
-    _piece: tuple[Piece, Mapping] | None = None
+    _pieces: Iterator[tuple[CorePiece, Mapping]] = field(init=False)
+    _piece: tuple[CorePiece, Mapping] | None = None
     _file: tuple[Mapping, int] | None = None
 
     def __post_init__(self) -> None:
@@ -72,13 +72,13 @@ class Reader:
             os.close(self._file[1])
         self._file = None
 
-    def _read(self, piece: Piece, mapping: Mapping, part: memoryview) -> int:
+    def _read(self, piece: CorePiece, mapping: Mapping, part: memoryview) -> int:
         """Read the beginning of a piece; return how much, which is 0 only at the end of all."""
-        if piece.source is Source.ZEROS:
+        if piece.source is PieceSource.ZEROS:
             part[:] = _ZEROS[: len(part)]
             return len(part)
         try:
-            if piece.source is Source.FILE:
+            if piece.source is PieceSource.FILE:
                 return self._from_file(piece, mapping, part)
             size = os.preadv(self.memory, [part], piece.start)
         except OSError:
@@ -86,7 +86,7 @@ class Reader:
         self.gone = not size
         return size
 
-    def _from_file(self, piece: Piece, mapping: Mapping, part: memoryview) -> int:
+    def _from_file(self, piece: CorePiece, mapping: Mapping, part: memoryview) -> int:
         """Read what lies in a file; its last page ends in zeros, as when it is mapped."""
         if self._file is None or self._file[0] is not mapping:
             self.close()
@@ -104,7 +104,7 @@ class Reader:
             return os.open(mapping.place, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.process.folder)
         return -1
 
-    def _skip(self, piece: Piece, part: memoryview) -> int:
+    def _skip(self, piece: CorePiece, part: memoryview) -> int:
         """Have zeros for a page that cannot be read."""
         size = min(len(part), PAGE - piece.start % PAGE)
         part[:size] = _ZEROS[:size]

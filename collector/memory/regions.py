@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from collector.files.safe_open import opened
 from collector.memory.elf import PAGE, Segment
-from collector.memory.mappings import Mapping, Sort
-from collector.memory.pages import Pages, Run, TooSparse
+from collector.memory.mappings import Mapping, MappingKind
+from collector.memory.pages import PageRun, Pages, TooSparse
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
 
@@ -35,7 +35,7 @@ MAX_PIECES = 1_048_576
 _FIELDS = len(Segment._fields)
 
 
-class Source(IntEnum):
+class PieceSource(IntEnum):
     """Where the bytes of a piece come from."""
 
     MEMORY = 0
@@ -44,16 +44,16 @@ class Source(IntEnum):
     """The file that is mapped there: what nobody touched yet is not in the process's memory."""
 
 
-class Piece(NamedTuple):
+class CorePiece(NamedTuple):
     """Bytes in a row, of one source."""
 
     start: int
     end: int
-    source: Source
+    source: PieceSource
 
 
 @dataclass(slots=True)
-class Plan:
+class CorePlan:
     """A core to be: its segments, and in the same order the pieces that their bytes come from."""
 
     limit: int
@@ -71,7 +71,7 @@ class Plan:
 
     def add(self, process: Process, mapping: Mapping, pages: Pages) -> int:
         """Plan one mapping; return how many bytes of it will be stored. Raises `OSError`."""
-        before, whole = self.size, mapping.sort is not Sort.MODIFIED
+        before, whole = self.size, mapping.sort is not MappingKind.MODIFIED
         at = _Mapped(self, mapping, zeros=whole)
         try:
             for piece in pieces(process, mapping, pages):
@@ -100,7 +100,7 @@ class Plan:
             or len(self._pieces) >= MAX_PIECES * 3
         )
 
-    def piece(self, piece: Piece, mapping: Mapping) -> None:
+    def piece(self, piece: CorePiece, mapping: Mapping) -> None:
         """Add a piece; it has been counted."""
         if not self._mappings or self._mappings[-1] is not mapping:
             self._mappings.append(mapping)
@@ -108,11 +108,11 @@ class Plan:
         self._pieces.extend((piece.start, piece.end, code))
         self.size += piece.end - piece.start
 
-    def pieces(self) -> Iterator[tuple[Piece, Mapping]]:
+    def pieces(self) -> Iterator[tuple[CorePiece, Mapping]]:
         """Yield the pieces, in the order of the file."""
         for at in range(0, len(self._pieces), 3):
             start, end, code = self._pieces[at : at + 3]
-            yield Piece(start, end, Source(code % 4)), self._mappings[code // 4]
+            yield CorePiece(start, end, PieceSource(code % 4)), self._mappings[code // 4]
 
     def sorted_segments(self) -> list[Segment]:
         """Return the segments in order of address."""
@@ -124,14 +124,14 @@ class Plan:
 class _Mapped:
     """One mapping on its way into a plan."""
 
-    def __init__(self, plan: Plan, mapping: Mapping, *, zeros: bool) -> None:
+    def __init__(self, plan: CorePlan, mapping: Mapping, *, zeros: bool) -> None:
         self._plan, self._mapping = plan, mapping
         self._zeros = zeros
         """Whether what is between pieces is zeros."""
         self._start = self._end = mapping.start
         """Of the segment that is open; before the first piece it is empty."""
 
-    def take(self, piece: Piece) -> bool:
+    def take(self, piece: CorePiece) -> bool:
         """Add a piece, or what there is room for; return whether there may be room for more."""
         plan, gap = self._plan, piece.start - self._end
         if plan.full:
@@ -142,7 +142,7 @@ class _Mapped:
             self.close(piece.start)
             self._start = self._end = piece.start
         elif gap:
-            plan.piece(Piece(self._end, piece.start, Source.ZEROS), self._mapping)
+            plan.piece(CorePiece(self._end, piece.start, PieceSource.ZEROS), self._mapping)
         room = max(plan.limit - plan.size, 0) // PAGE * PAGE
         end = min(piece.end, piece.start + room)
         plan.cut += piece.end - end
@@ -160,25 +160,25 @@ class _Mapped:
             self._plan.segment(self._end, 0, until - self._end, flags)
 
 
-def pieces(process: Process, mapping: Mapping, pages: Pages) -> Iterator[Piece]:
+def pieces(process: Process, mapping: Mapping, pages: Pages) -> Iterator[CorePiece]:
     """Yield what a core holds of a mapping, in order. Raises `OSError`, `TooSparse`."""
     runs = pages.runs(mapping.start, mapping.end)
     match mapping.sort:
-        case Sort.PRIVATE:
+        case MappingKind.PRIVATE:
             return (_of_memory(run) for run in runs)
-        case Sort.MODIFIED:
+        case MappingKind.MODIFIED:
             return (_of_memory(run) for run in modified(mapping, runs))
-        case Sort.NAMELESS:
-            return _nameless(process, mapping, runs)
+        case MappingKind.NAMELESS:
+            return _anonymous(process, mapping, runs)
         case _:
             return iter(())
 
 
-def _of_memory(run: Run) -> Piece:
-    return Piece(run.start, run.end, Source.MEMORY)
+def _of_memory(run: PageRun) -> CorePiece:
+    return CorePiece(run.start, run.end, PieceSource.MEMORY)
 
 
-def modified(mapping: Mapping, runs: Iterable[Run]) -> Iterator[Run]:
+def modified(mapping: Mapping, runs: Iterable[PageRun]) -> Iterator[PageRun]:
     """Yield what was written, what little lies between, and the first page of a file.
 
     By that page debuggers know which file it is.
@@ -198,11 +198,11 @@ def modified(mapping: Mapping, runs: Iterable[Run]) -> Iterator[Run]:
             between = _small(run)
 
 
-def _small(run: Run) -> Run | None:
+def _small(run: PageRun) -> PageRun | None:
     return run if 0 < run.end - run.start <= FILL else None
 
 
-def _nameless(process: Process, mapping: Mapping, runs: Iterator[Run]) -> Iterator[Piece]:
+def _anonymous(process: Process, mapping: Mapping, runs: Iterator[PageRun]) -> Iterator[CorePiece]:
     try:
         file = os.open(mapping.place, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     except OSError:
@@ -235,17 +235,17 @@ def file_data(file: int, mapping: Mapping) -> Iterator[tuple[int, int]]:
         offset = max(end, offset + PAGE)
 
 
-def overlaid(data: Iterable[tuple[int, int]], runs: Iterator[Run]) -> Iterator[Piece]:
+def overlaid(data: Iterable[tuple[int, int]], runs: Iterator[PageRun]) -> Iterator[CorePiece]:
     """Yield a file's bytes, but for the pages that the process has changed for itself."""
     run = next(runs, None)
     for start, end in data:
         while run and run.start < end:
             if start < run.start:
-                yield Piece(start, run.start, Source.FILE)
+                yield CorePiece(start, run.start, PieceSource.FILE)
             yield _of_memory(run)
             start, run = max(start, run.end), next(runs, None)
         if start < end:
-            yield Piece(start, end, Source.FILE)
+            yield CorePiece(start, end, PieceSource.FILE)
     while run:
         yield _of_memory(run)
         run = next(runs, None)

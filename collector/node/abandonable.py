@@ -31,7 +31,7 @@ _given_up = threading.local()
 
 
 @dataclass(slots=True)
-class Patience:
+class HangTimeouts:
     """How long many reads of one sort are waited for, of which some may hang."""
 
     seconds: float

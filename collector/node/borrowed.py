@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collector.files.safe_open import opened
-from collector.node.deletedfiles import Held
+from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
 _PIDFD_GETFD = 438
@@ -45,12 +45,12 @@ class Sent(NamedTuple):
 
     name: bytes
     """What /proc calls it."""
-    place: Held
+    place: SharedDescriptor
     """Where it is: not the open file itself, which may have a lock, or a position."""
 
 
 @dataclass(slots=True)
-class Waiting:
+class UnreadSocket:
     """What nobody has read from a socket yet."""
 
     size: int
@@ -85,7 +85,7 @@ def borrowed(process: Process, place: str, inode: int) -> Iterator[socket.socket
         yield found
 
 
-def peek(found: socket.socket, room: int) -> Waiting | None:
+def peek(found: socket.socket, room: int) -> UnreadSocket | None:
     """Return what waits in a socket, and leave it there; None where that cannot be told.
 
     Of datagrams that is the first one. Where that would take a pending error away, move an offset
@@ -94,11 +94,11 @@ def peek(found: socket.socket, room: int) -> Waiting | None:
     stream = found.type == socket.SOCK_STREAM
     if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         # Of a connection that nobody has taken yet, nobody can say what came with it.
-        return None if _events(found) else Waiting(0)
+        return None if _events(found) else UnreadSocket(0)
     if not (_is_stream(found) if stream else _is_quiet(found)) or _has_offset(found):
         return None
     answer = fcntl.ioctl(found, termios.FIONREAD, bytes(4))
-    waiting = Waiting(int.from_bytes(answer, sys.byteorder), more=not stream)
+    waiting = UnreadSocket(int.from_bytes(answer, sys.byteorder), more=not stream)
     if room > 0 and (waiting.size or not stream):
         local = found.family == socket.AF_UNIX
         space = socket.CMSG_SPACE(_MAX_FILES * 4) if local else 0
@@ -140,7 +140,7 @@ def _sent(number: int) -> Sent:
     with opened(number):
         link = f"/proc/self/fd/{number}"
         name = os.fsencode(Path(link).readlink())
-        return Sent(name, Held(os.open(link, os.O_PATH | os.O_CLOEXEC)))
+        return Sent(name, SharedDescriptor(os.open(link, os.O_PATH | os.O_CLOEXEC)))
 
 
 def _files(level: int, kind: int, data: bytes) -> array.array[int]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from collector.documents import portable
 from collector.node.netlink_fields import (
-    Row,
-    Schema,
+    NetlinkRow,
+    NetlinkSchema,
     address,
     digits,
     fields,
@@ -41,13 +41,13 @@ _STATUS = (
     *("srcNatDone", "dstNatDone", "dying", "fixedTimeout", "template", "untracked", "helper"),
     *("offload", "hardwareOffload"),
 )
-_IP: Schema = {
+_IP: NetlinkSchema = {
     1: ("source", address),
     2: ("destination", address),
     3: ("source", address),
     4: ("destination", address),
 }
-_PROTO: Schema = {
+_PROTO: NetlinkSchema = {
     1: ("protocol", word(PROTOCOLS)),
     2: ("sourcePort", network_number),
     3: ("destinationPort", network_number),
@@ -58,27 +58,27 @@ _PROTO: Schema = {
     8: ("icmpType", network_number),
     9: ("icmpCode", network_number),
 }
-_TUPLE: Schema = {
+_TUPLE: NetlinkSchema = {
     1: ("ip", nested(_IP)),
     2: ("proto", nested(_PROTO)),
     3: ("zone", network_number),
 }
-_COUNTERS: Schema = {
+_COUNTERS: NetlinkSchema = {
     1: ("packets", network_number),
     2: ("bytes", network_number),
     3: ("packets", network_number),
     4: ("bytes", network_number),
     5: ("padding", digits),
 }
-_TIMES: Schema = {
+_TIMES: NetlinkSchema = {
     1: ("start", network_number),
     2: ("stop", network_number),
     3: ("padding", digits),
 }
-_STATE: Schema = {
+_STATE: NetlinkSchema = {
     1: ("tcp", nested({1: ("state", word(_TCP)), 4: ("flags", digits), 5: ("flags", digits)})),
 }
-_ENTRY: Schema = {
+_ENTRY: NetlinkSchema = {
     1: ("original", nested(_TUPLE)),
     2: ("reply", nested(_TUPLE)),
     3: ("status", flags(_STATUS)),
@@ -98,7 +98,7 @@ _ENTRY: Schema = {
 }
 
 
-def decode(body: bytes) -> Row:
+def decode(body: bytes) -> NetlinkRow:
     """Return one connection: `times` are nanoseconds since 1970, where the kernel keeps them."""
     row = fields(body[HEAD:], _ENTRY)
     for name in ("original", "reply", "master"):
@@ -107,7 +107,7 @@ def decode(body: bytes) -> Row:
     return row
 
 
-def _flat(found: Row) -> Row:
+def _flat(found: NetlinkRow) -> NetlinkRow:
     parts = (found.pop(name, {}) for name in ("ip", "proto"))
     return {**{k: v for part in parts if isinstance(part, dict) for k, v in part.items()}, **found}
 
@@ -125,13 +125,13 @@ _WORDS = {
 _COUNTED = (b"packets", b"bytes")
 
 
-def parse(line: bytes) -> Row | None:
+def parse(line: bytes) -> NetlinkRow | None:
     """Return one line of /proc/net/nf_conntrack in the same form; None for what is no such line."""
     words = line.split()
     if len(words) < 6 or not (words[3].isdigit() and words[4].isdigit()):
         return None
     protocol = PROTOCOLS.get(int(words[3]), portable(words[2]))
-    row: Row = {"original": {"protocol": protocol}, "timeout": int(words[4])}
+    row: NetlinkRow = {"original": {"protocol": protocol}, "timeout": int(words[4])}
     if b"=" not in words[5] and words[2] == b"tcp":
         row["info"] = {"tcp": {"state": portable(words[5])}}
     marks = re.findall(rb"\[(\w+)\]", line)
@@ -141,7 +141,7 @@ def parse(line: bytes) -> Row | None:
     return row
 
 
-def _place(row: Row, name: bytes, value: bytes, protocol: Any) -> None:
+def _place(row: NetlinkRow, name: bytes, value: bytes, protocol: Any) -> None:
     """Put `src=1.2.3.4` where it belongs: what comes a second time is of the reply."""
     if name not in _WORDS and name not in _COUNTED:
         row[name.decode()] = _value(value)
@@ -167,7 +167,7 @@ def _value(value: bytes) -> Any:
     return int(value) if value.isdigit() and len(value) < 20 else portable(value)
 
 
-def is_of(row: Row, addresses: frozenset[str]) -> bool:
+def is_of(row: NetlinkRow, addresses: frozenset[str]) -> bool:
     """Whether a connection is from or to one of these addresses, before or after translation."""
     sides = (row.get("original"), row.get("reply"))
     return any(

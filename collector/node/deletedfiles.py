@@ -55,12 +55,12 @@ _AREA = re.compile(
 
 _POSITION = re.compile(rb"^(pos|flags):\t(\d+)$", re.MULTILINE)
 
-Key = tuple[tuple[int, int], int, bytes]
+FileKey = tuple[tuple[int, int], int, bytes]
 """Device and inode; of System V shared memory, whose inodes are numbered anew in each IPC
 namespace, that namespace too."""
 
 
-class Held:
+class SharedDescriptor:
     """A descriptor that is closed with its last user, whatever becomes of the capture."""
 
     def __init__(self, number: int) -> None:
@@ -96,7 +96,7 @@ class DeletedFile:
     place: str
     """Where that does, in its folder of /proc."""
     status: Status
-    file: Held | None = None
+    file: SharedDescriptor | None = None
     """The file itself, for whoever wants to read it."""
     command: bytes = b""
     """What the process is called."""
@@ -131,12 +131,12 @@ class DeletedFile:
 
 
 @dataclass(slots=True)
-class Search:
+class DeletedFileSearch:
     """A search through a container's processes; it blocks, and is meant for a thread."""
 
     until: float
     """When it gives up, by the monotonic clock."""
-    files: dict[Key, DeletedFile] = field(default_factory=dict)
+    files: dict[FileKey, DeletedFile] = field(default_factory=dict)
     more: int = 0
     """Times that a process holds one that is not remembered."""
     unseen: list[int] = field(default_factory=list)
@@ -145,7 +145,7 @@ class Search:
     max_files: int = MAX_FILES
     max_maps: int = MAX_MAPS
     spare: int = SPARE
-    members: dict[int, dict[str, Key]] = field(default_factory=dict)
+    members: dict[int, dict[str, FileKey]] = field(default_factory=dict)
     """What each process holds, by place."""
     _members: int = 0
 
@@ -168,7 +168,7 @@ class Search:
 
     def _process(self, process: Process) -> None:
         """Note what it holds, each file once: what it runs is mapped as well."""
-        known: set[Key] = set()
+        known: set[FileKey] = set()
         for step in (lambda _: [("executable", "exe")], self._open_files, self._mapped):
             for how, name in step(process):
                 if self._over():
@@ -208,7 +208,7 @@ class Search:
                         found.setdefault((match[3], match[4]), place)
         return list(found.values())
 
-    def _note(self, process: Process, how: str, name: str, known: set[Key]) -> None:
+    def _note(self, process: Process, how: str, name: str, known: set[FileKey]) -> None:
         link = process.link(name)
         if not link.endswith(_DELETED):
             return
@@ -226,11 +226,11 @@ class Search:
         known.add(key)
         self._add(key, process, name, held, path, found, how, again)
 
-    def _open(self, process: Process, name: str) -> Held:
+    def _open(self, process: Process, name: str) -> SharedDescriptor:
         """Hold a file. Raises `FileNotFoundError` also where there are no descriptors left for it:
         what is captured at the same time needs some, too."""
         try:
-            held = Held(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder))
+            held = SharedDescriptor(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder))
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 raise
@@ -242,10 +242,10 @@ class Search:
 
     def _add(
         self,
-        key: Key,
+        key: FileKey,
         process: Process,
         name: str,
-        held: Held,
+        held: SharedDescriptor,
         path: bytes,
         found: Status,
         how: str,
@@ -269,7 +269,7 @@ class Search:
             self.members.setdefault(process.pid, {})[name] = key
 
 
-def _key(process: Process, path: bytes, found: Status) -> Key:
+def _key(process: Process, path: bytes, found: Status) -> FileKey:
     shared = found.device == memory_device() and path.startswith(_SYSV)
     return found.device, found.inode, process.link("ns/ipc") if shared else b""
 

@@ -18,8 +18,8 @@ from collector.documents import portable
 from collector.node.listening import BY_FAMILY
 from collector.node.netlink import Netlink
 from collector.node.netlink_fields import (
-    Row,
-    Schema,
+    NetlinkRow,
+    NetlinkSchema,
     address,
     bits,
     digits,
@@ -32,14 +32,14 @@ from collector.node.socket_tables import NETLINK_PROTOCOLS, TYPES, TcpState
 
 _EVERY = 0xFFFFFFFF
 """All states, or any number."""
-_INET_EXTRAS: Schema = {
+_INET_EXTRAS: NetlinkSchema = {
     8: ("shutdown", number),
     15: ("mark", number),
     17: ("cgroupClass", number),
     21: ("cgroup", number),
     22: ("options", digits),
 }
-_UNIX_EXTRAS: Schema = {
+_UNIX_EXTRAS: NetlinkSchema = {
     1: ("file", digits),
     2: ("peer", number),
     3: ("waiting", digits),
@@ -48,7 +48,7 @@ _UNIX_EXTRAS: Schema = {
     7: ("uid", number),
 }
 _PACKET_FLAGS = ("running", "auxData", "origDev", "vnetHeader", "loss")
-_PACKET_EXTRAS: Schema = {
+_PACKET_EXTRAS: NetlinkSchema = {
     0: ("info", bytes),
     1: ("multicast", digits),
     2: ("receiveRing", digits),
@@ -58,7 +58,7 @@ _PACKET_EXTRAS: Schema = {
     7: ("filter", digits),
 }
 _PACKET_INFO = struct.Struct("=IIIIII")
-_NETLINK_EXTRAS: Schema = {
+_NETLINK_EXTRAS: NetlinkSchema = {
     1: ("groups", digits),
     4: (
         "flags",
@@ -69,13 +69,13 @@ _NETLINK_EXTRAS: Schema = {
 }
 
 
-class _Family(NamedTuple):
+class _SocketFamily(NamedTuple):
     """A sort of sockets, by the request for it."""
 
     question: bytes
     least: int
     """Bytes in front of a row's attributes."""
-    decode: Callable[[bytes], Row]
+    decode: Callable[[bytes], NetlinkRow]
     symbol: str
     """A function that the kernel has where it can tell, without loading a module for it."""
     creator: str = ""
@@ -86,8 +86,8 @@ def _inet(family: int, protocol: int) -> bytes:
     return struct.pack("=BBBxI48x", family, protocol, 0, _EVERY)
 
 
-def _of_inet(protocol: str) -> Callable[[bytes], Row]:
-    def decode(body: bytes) -> Row:
+def _of_inet(protocol: str) -> Callable[[bytes], NetlinkRow]:
+    def decode(body: bytes) -> NetlinkRow:
         family, state = body[0], body[1]
         ports = struct.unpack_from("!HH", body, 4)
         width = 4 if family == socket.AF_INET else 16
@@ -109,7 +109,7 @@ def _of_inet(protocol: str) -> Callable[[bytes], Row]:
     return decode
 
 
-def _unix(body: bytes) -> Row:
+def _unix(body: bytes) -> NetlinkRow:
     _, kind, state, _, inode = struct.unpack_from("=BBBBI", body)
     rest = fields(body[16:], {0: ("path", bytes)} | dict(_UNIX_EXTRAS))
     if isinstance(path := rest.get("path"), bytes):
@@ -119,7 +119,7 @@ def _unix(body: bytes) -> Row:
     return head | {"listening": state == TcpState.LISTEN, "state": state} | rest
 
 
-def _packet(body: bytes) -> Row:
+def _packet(body: bytes) -> NetlinkRow:
     _, kind, protocol, inode = struct.unpack_from("=BBHI", body)
     rest = fields(body[16:], _PACKET_EXTRAS)
     info = rest.pop("info", b"")
@@ -134,7 +134,7 @@ def _packet(body: bytes) -> Row:
     } | rest
 
 
-def _netlink(body: bytes) -> Row:
+def _netlink(body: bytes) -> NetlinkRow:
     _, kind, protocol, state, port, remote, group, inode = struct.unpack_from("=BBBBIIII", body)
     return {
         "protocol": "netlink",
@@ -148,7 +148,7 @@ def _netlink(body: bytes) -> Row:
     } | fields(body[28:], _NETLINK_EXTRAS)
 
 
-def _vsock(body: bytes) -> Row:
+def _vsock(body: bytes) -> NetlinkRow:
     _, kind, state, shutdown, cid, port, remote, remote_port, inode = struct.unpack_from(
         "=BBBBIIIII", body
     )
@@ -168,21 +168,25 @@ def _other(family: int, protocol: int, show: int) -> bytes:
 
 
 _AF_VSOCK = 40
-FAMILIES: dict[str, _Family] = {
-    f"{name}{suffix}": _Family(_inet(family, number_), 72, _of_inet(name), f"{name}_diag_dump")
+FAMILIES: dict[str, _SocketFamily] = {
+    f"{name}{suffix}": _SocketFamily(
+        _inet(family, number_), 72, _of_inet(name), f"{name}_diag_dump"
+    )
     for name, number_ in (("tcp", 6), ("udp", 17), ("udplite", 136), ("raw", 255))
     for family, suffix in ((socket.AF_INET, ""), (socket.AF_INET6, "6"))
 } | {
-    "packet": _Family(_other(socket.AF_PACKET, 0, 0x2F), 16, _packet, "packet_diag_dump"),
-    "netlink": _Family(_other(socket.AF_NETLINK, 255, 0xA), 28, _netlink, "netlink_diag_dump"),
-    "vsock": _Family(
+    "packet": _SocketFamily(_other(socket.AF_PACKET, 0, 0x2F), 16, _packet, "packet_diag_dump"),
+    "netlink": _SocketFamily(
+        _other(socket.AF_NETLINK, 255, 0xA), 28, _netlink, "netlink_diag_dump"
+    ),
+    "vsock": _SocketFamily(
         struct.pack("=BBHIIIII", _AF_VSOCK, 0, 0, _EVERY, 0, 0, _EVERY, _EVERY),
         32,
         _vsock,
         "vsock_diag_dump",
         "vsock_create",
     ),
-    "unix": _Family(
+    "unix": _SocketFamily(
         struct.pack("=BBHIIIII", socket.AF_UNIX, 0, 0, _EVERY, 0, 0x5F, _EVERY, _EVERY),
         16,
         _unix,
@@ -192,7 +196,7 @@ FAMILIES: dict[str, _Family] = {
 """By the name of the protocol, the largest table last."""
 
 
-def rows(kernel: Netlink, name: str, holders: Mapping[int, list[int]]) -> Iterator[Row]:
+def rows(kernel: Netlink, name: str, holders: Mapping[int, list[int]]) -> Iterator[NetlinkRow]:
     """Yield the sockets of one of the `FAMILIES`, each with the processes that have it open."""
     family = FAMILIES[name]
     for body in kernel.dump(BY_FAMILY, family.question):

@@ -26,7 +26,7 @@ from collector.node.abandonable import raise_if_abandoned
 from collector.node.ebpf_links import link_fields
 from collector.node.ebpf_values import values
 from collector.node.ebpf_words import LINK_TYPES, MAP_TYPES, PROGRAM_TYPES
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 _CALL = {
     "x86_64": 321,
@@ -46,7 +46,7 @@ MAX_MAPS = 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class _Sort(NamedTuple):
+class _BpfKind(NamedTuple):
     """One sort of object, by the commands for it."""
 
     following: int
@@ -56,15 +56,15 @@ class _Sort(NamedTuple):
 
 
 _SORTS = {
-    "program": _Sort(11, 13, 232),
-    "map": _Sort(12, 14, 88),
-    "link": _Sort(31, 30, 64),
+    "program": _BpfKind(11, 13, 232),
+    "map": _BpfKind(12, 14, 88),
+    "link": _BpfKind(31, 30, 64),
 }
 
 
 def objects(
     sort: str, ids: Iterable[int] | None = None, with_values: Container[int] = ()
-) -> Iterator[Row]:
+) -> Iterator[NetlinkRow]:
     """Yield each `program`, `map` or `link`, or those of some ids.
 
     Of the maps `with_values`, what is in them, too.
@@ -84,7 +84,7 @@ def objects(
             yield row
 
 
-def _ids(sort: _Sort) -> Iterator[int]:
+def _ids(sort: _BpfKind) -> Iterator[int]:
     number = 0
     while True:
         try:
@@ -117,7 +117,7 @@ _PROGRAM = struct.Struct("=II8sIIQQQIIQ16sI4xQQ")
 _STATISTICS = struct.Struct("=QQQ")
 
 
-def _program(descriptor: int) -> Row:
+def _program(descriptor: int) -> NetlinkRow:
     """Return what is told of a program; twice asked, the second time for its maps."""
     size = _SORTS["program"].size
     info = ctypes.create_string_buffer(size)
@@ -154,7 +154,7 @@ def _program(descriptor: int) -> Row:
 _MAP = struct.Struct("=IIIIII16sIIQQ")
 
 
-def _map(descriptor: int) -> Row:
+def _map(descriptor: int) -> NetlinkRow:
     info = ctypes.create_string_buffer(_SORTS["map"].size)
     _info(descriptor, info)
     kind, number, key, value, most, flags, name, link, _, device, inode = _MAP.unpack_from(info.raw)
@@ -172,7 +172,7 @@ def _map(descriptor: int) -> Row:
     }
 
 
-def _link(descriptor: int) -> Row:
+def _link(descriptor: int) -> NetlinkRow:
     """Return what is told of a link: what hangs where."""
     name = ctypes.create_string_buffer(_NAME)
     info = ctypes.create_string_buffer(_SORTS["link"].size)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from collector.documents import portable
 from collector.node.ebpf_words import ATTACH_TYPES, PERF_EVENTS
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 _UNION = 16
 """Where what differs by type begins."""
 
 
-def link_fields(kind: str, info: bytes, name: bytes) -> Row:
+def link_fields(kind: str, info: bytes, name: bytes) -> NetlinkRow:
     """Return what is told of a link of this type; `name` is what it wrote of its target."""
     decoder = _BY_TYPE.get(kind)
     return decoder(info, name) if decoder else {}
@@ -27,55 +27,55 @@ def _attached(info: bytes, offset: int) -> object:
     return ATTACH_TYPES.get(number, number)
 
 
-def _tracing(info: bytes, _: bytes) -> Row:
+def _tracing(info: bytes, _: bytes) -> NetlinkRow:
     target, btf = struct.unpack_from("=II", info, _UNION + 4)
     return {"attachType": _attached(info, _UNION), "targetObject": target, "targetBtf": btf}
 
 
-def _cgroup(info: bytes, _: bytes) -> Row:
+def _cgroup(info: bytes, _: bytes) -> NetlinkRow:
     cgroup = struct.unpack_from("=Q", info, _UNION)[0]
     return {"cgroup": cgroup, "attachType": _attached(info, _UNION + 8)}
 
 
-def _on_network(info: bytes, _: bytes) -> Row:
+def _on_network(info: bytes, _: bytes) -> NetlinkRow:
     inode = struct.unpack_from("=I", info, _UNION)[0]
     return {"netnsInode": inode, "attachType": _attached(info, _UNION + 4)}
 
 
-def _on_interface(info: bytes, _: bytes) -> Row:
-    row: Row = {"interface": struct.unpack_from("=I", info, _UNION)[0]}
+def _on_interface(info: bytes, _: bytes) -> NetlinkRow:
+    row: NetlinkRow = {"interface": struct.unpack_from("=I", info, _UNION)[0]}
     return row | {"attachType": _attached(info, _UNION + 4)}
 
 
-def _xdp(info: bytes, _: bytes) -> Row:
+def _xdp(info: bytes, _: bytes) -> NetlinkRow:
     return {"interface": struct.unpack_from("=I", info, _UNION)[0]}
 
 
-def _named(_: bytes, name: bytes) -> Row:
+def _named(_: bytes, name: bytes) -> NetlinkRow:
     return {"target": portable(name)}
 
 
-def _perf_event(info: bytes, name: bytes) -> Row:
+def _perf_event(info: bytes, name: bytes) -> NetlinkRow:
     kind = struct.unpack_from("=I", info, _UNION)[0]
     offset = struct.unpack_from("=I", info, _UNION + 20)[0]
-    row: Row = {"event": PERF_EVENTS.get(kind, kind), "target": portable(name)}
+    row: NetlinkRow = {"event": PERF_EVENTS.get(kind, kind), "target": portable(name)}
     return row | ({"offset": offset} if row["event"] not in ("tracepoint", "event") else {})
 
 
-def _netfilter(info: bytes, _: bytes) -> Row:
+def _netfilter(info: bytes, _: bytes) -> NetlinkRow:
     family, hook, priority, flags = struct.unpack_from("=IIiI", info, _UNION)
     return {"family": family, "hook": hook, "priority": priority, "flags": flags}
 
 
-def _on_map(info: bytes, _: bytes) -> Row:
+def _on_map(info: bytes, _: bytes) -> NetlinkRow:
     return {"map": struct.unpack_from("=I", info, _UNION)[0]}
 
 
-def _several(info: bytes, _: bytes) -> Row:
+def _several(info: bytes, _: bytes) -> NetlinkRow:
     return {"count": struct.unpack_from("=I", info, _UNION + 8)[0]}
 
 
-_BY_TYPE: dict[str, Callable[[bytes, bytes], Row]] = {
+_BY_TYPE: dict[str, Callable[[bytes, bytes], NetlinkRow]] = {
     "raw_tracepoint": _named,
     "tracing": _tracing,
     "cgroup": _cgroup,

@@ -26,11 +26,11 @@ MAX_MAP = 64 * 1024
 """Bytes of one map, keys and values."""
 _LOOKUP, _NEXT_KEY = 1, 4
 _READABLE = frozenset({"hash", "array", "lru_hash", "lpm_trie"})
-Call = Callable[[int, bytes], tuple[int, bytes]]
+BpfCall = Callable[[int, bytes], tuple[int, bytes]]
 
 
 def values(
-    bpf: Call, descriptor: int, kind: object, key_size: int, value_size: int
+    bpf: BpfCall, descriptor: int, kind: object, key_size: int, value_size: int
 ) -> dict[str, Any]:
     """Return `values`, each with its key in hexadecimal, and `valuesCut` where there are more.
 
@@ -50,7 +50,7 @@ def values(
     return {"values": found}
 
 
-def _keys(bpf: Call, descriptor: int, size: int) -> Iterator[bytes]:
+def _keys(bpf: BpfCall, descriptor: int, size: int) -> Iterator[bytes]:
     """Yield keys; of a map that changes meanwhile, some may come again."""
     key, following = ctypes.create_string_buffer(size), ctypes.create_string_buffer(size)
     before = 0
@@ -65,7 +65,7 @@ def _keys(bpf: Call, descriptor: int, size: int) -> Iterator[bytes]:
         yield key.raw
 
 
-def _lookup(bpf: Call, descriptor: int, key: bytes, size: int) -> bytes | None:
+def _lookup(bpf: BpfCall, descriptor: int, key: bytes, size: int) -> bytes | None:
     asked, value = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(size)
     places = ctypes.addressof(asked), ctypes.addressof(value)
     try:

@@ -1,8 +1,8 @@
 """The newest entries of a journal of systemd, read without systemd's own programs.
 
 A journal is being written while it is read. What does not fit together is left out; what is no
-journal at all raises `Damaged`. Fields that lz4 compressed are not read: the standard library has
-no lz4. systemd uses zstd by default since its version 246.
+journal at all raises `DamagedJournal`. Fields that lz4 compressed are not read: the standard
+library has no lz4. systemd uses zstd by default since its version 246.
 
 Source: https://systemd.io/JOURNAL_FILE_FORMAT/
 """
@@ -20,7 +20,7 @@ import zstandard
 
 from collector.documents import portable
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 MAX_ENTRIES = 20_000
 """Entries at the end of a journal that are looked at."""
@@ -45,17 +45,17 @@ _KEPT = (
 )
 
 
-class Damaged(ValueError):
+class DamagedJournal(ValueError):
     """What is no journal, or none that can be read."""
 
 
 def find_entries(
     file: int, words: Sequence[bytes], last: int = MAX_ENTRIES, most: int = MAX_FOUND
-) -> Row:
+) -> NetlinkRow:
     """Return the newest entries that have one of these words in a field; it looks at the `last`,
-    and keeps so many bytes at `most`. Raises `Damaged`."""
-    journal = _Journal(file)
-    found, looked, first = list[Row](), 0, None
+    and keeps so many bytes at `most`. Raises `DamagedJournal`."""
+    journal = _SystemdJournal(file)
+    found, looked, first = list[NetlinkRow](), 0, None
     for offset in journal.newest(last):
         raise_if_abandoned()
         entry = journal.entry(offset)
@@ -73,19 +73,19 @@ def find_entries(
     return {"entries": journal.entries, "looked": looked, "since": first, "lines": found}
 
 
-def _spelled(values: dict[bytes, bytes]) -> Row:
+def _spelled(values: dict[bytes, bytes]) -> NetlinkRow:
     named = {name: values.get(name.encode()) for name in _KEPT}
     return {name: portable(value) for name, value in named.items() if value is not None}
 
 
-class _Journal:
+class _SystemdJournal:
     """One file, open for reading."""
 
     def __init__(self, file: int) -> None:
         self._file = file
         header = os.pread(file, 256, 0)
         if len(header) < 208 or header[:8] != _SIGNATURE:
-            raise Damaged("This is no journal of systemd")
+            raise DamagedJournal("This is not a journal of systemd")
         incompatible = struct.unpack_from("<I", header, 12)[0]
         self._compact = bool(incompatible & _COMPACT)
         self.entries, self._arrays = (
@@ -130,7 +130,7 @@ class _Journal:
         whole = len(data) // width
         return [*struct.unpack_from(f"<{whole}{'I' if self._compact else 'Q'}", data)]
 
-    def entry(self, place: int) -> Row | None:
+    def entry(self, place: int) -> NetlinkRow | None:
         """Return an entry with its fields; None for what is none."""
         content = self._object(place, _ENTRY)
         if content is None or len(content) < 64:

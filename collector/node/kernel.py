@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from collector.documents import portable
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.procfs import host_proc
 
 SECURITYFS = Path("/sys/kernel/security")
@@ -44,7 +44,7 @@ HOOKS = {
 _STATUS = re.compile(rb"\[(\w+)\]")
 
 
-def describe_kernel(security: Path = SECURITYFS) -> Row:
+def describe_kernel(security: Path = SECURITYFS) -> NetlinkRow:
     """Return what can be read; a file that is not there, or refuses, is null. It blocks."""
     proc = host_proc()
     lockdown = _read(security / "lockdown")
@@ -72,7 +72,7 @@ def taint(proc: Path | None = None) -> int:
     return int(told) if told.strip().isdigit() else 0
 
 
-def decode_taint(value: int) -> Row:
+def decode_taint(value: int) -> NetlinkRow:
     """Return a taint with the letter and the words of each of its bits."""
     places = [place for place in range(value.bit_length()) if value >> place & 1]
     return {

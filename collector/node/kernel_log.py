@@ -19,7 +19,7 @@ from pathlib import Path
 from collector.documents import portable
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.ebpf import since_boot
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 DEVICE = Path("/dev/kmsg")
 MAX_BYTES = 1024 * 1024
@@ -29,13 +29,13 @@ _READ_ALL, _SIZE = 3, 10
 _HEAD = re.compile(rb"(\d+),(\d+),(\d+),[^;]*;")
 _LINE = re.compile(rb"<(\d+)>(?:\[ *(\d+)\.(\d{6})\] ?)?(.*)")
 _LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-Reader = Callable[[int, int], bytes]
+KernelLogCall = Callable[[int, int], bytes]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def kernel_log(
-    device: Path = DEVICE, limit: int = MAX_BYTES, read: Reader = os.read
-) -> tuple[str, list[Row]]:
+    device: Path = DEVICE, limit: int = MAX_BYTES, read: KernelLogCall = os.read
+) -> tuple[str, list[NetlinkRow]]:
     """Return how the buffer was read, and its lines, the oldest first. Raises `OSError`."""
     try:
         return "kmsg", list(_records(device, limit, read))
@@ -43,7 +43,7 @@ def kernel_log(
         return "syslog", [row for line in _buffer().split(b"\n") if (row := parse_line(line))]
 
 
-def _records(device: Path, limit: int, read: Reader) -> Iterator[Row]:
+def _records(device: Path, limit: int, read: KernelLogCall) -> Iterator[NetlinkRow]:
     """Read to the end, and keep the newest."""
     kept, size = deque[bytes](), 0
     descriptor = os.open(device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -59,14 +59,14 @@ def _records(device: Path, limit: int, read: Reader) -> Iterator[Row]:
             yield row
 
 
-def _record(descriptor: int, read: Reader) -> bytes:
+def _record(descriptor: int, read: KernelLogCall) -> bytes:
     """Return the next record that was not overwritten before it was read."""
     while True:
         with suppress(BrokenPipeError):
             return read(descriptor, _RECORD)
 
 
-def parse_record(record: bytes) -> Row | None:
+def parse_record(record: bytes) -> NetlinkRow | None:
     """Return one record of /dev/kmsg; None for what is none."""
     match = _HEAD.match(record)
     if not match:
@@ -77,7 +77,7 @@ def parse_record(record: bytes) -> Row | None:
     return row | ({"details": portable(more.rstrip(b"\n"))} if more.strip() else {})
 
 
-def parse_line(line: bytes) -> Row | None:
+def parse_line(line: bytes) -> NetlinkRow | None:
     """Return one line of syslog(2)'s answer; None for what is none."""
     match = _LINE.fullmatch(line)
     if not match:
@@ -87,7 +87,7 @@ def parse_line(line: bytes) -> Row | None:
     return _row(int(priority), moment, message)
 
 
-def _row(priority: int, moment: int | None, message: bytes) -> Row:
+def _row(priority: int, moment: int | None, message: bytes) -> NetlinkRow:
     return {
         "time": None if moment is None else moment_of(moment),
         "sinceBoot": None if moment is None else moment / 1e6,

@@ -25,7 +25,7 @@ _IPC_NOWAIT, _MSG_NOERROR, _MSG_COPY = 0o4000, 0o10000, 0o40000
 _WORD = ctypes.sizeof(ctypes.c_long)
 
 
-class Message(NamedTuple):
+class QueuedMessage(NamedTuple):
     """One message."""
 
     kind: int
@@ -33,7 +33,7 @@ class Message(NamedTuple):
     data: bytes
 
 
-def messages_of(queue: int, count: int) -> Iterator[Message]:
+def messages_of(queue: int, count: int) -> Iterator[QueuedMessage]:
     """Yield the first of the messages in a queue of `count`, as far as they can be copied."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.msgrcv.restype = ctypes.c_ssize_t
@@ -47,4 +47,4 @@ def messages_of(queue: int, count: int) -> Iterator[Message]:
             return
         room -= got
         kind = int.from_bytes(buffer.raw[:_WORD], sys.byteorder, signed=True)
-        yield Message(kind, buffer.raw[_WORD : _WORD + got])
+        yield QueuedMessage(kind, buffer.raw[_WORD : _WORD + got])

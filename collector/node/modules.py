@@ -20,7 +20,7 @@ from pathlib import Path
 
 from collector.documents import readable
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.procfs import host_proc
 
 SYSFS = Path("/sys/module")
@@ -41,7 +41,7 @@ WAYS = ("proc", "sysfs", "kallsyms")
 class Modules:
     """What is loaded, as each way tells it."""
 
-    listed: list[Row] = field(default_factory=list)
+    listed: list[NetlinkRow] = field(default_factory=list)
     """The rows of /proc/modules."""
     found: dict[str, set[str]] = field(default_factory=dict)
     """Names, by the way that tells them; a way that cannot be asked is not there."""
@@ -53,7 +53,7 @@ class Modules:
     """Whether kallsyms was read to its end."""
 
     @property
-    def disagreements(self) -> list[Row]:
+    def disagreements(self) -> list[NetlinkRow]:
         """Each module that not all ways tell which can be asked."""
         every = set[str]().union(*self.found.values())
         rows = []
@@ -100,7 +100,7 @@ def read_modules(
     return modules
 
 
-def _of_proc(place: Path) -> Iterator[Row]:
+def _of_proc(place: Path) -> Iterator[NetlinkRow]:
     with place.open("rb") as file:
         for line, _ in zip(file, range(MAX_MODULES), strict=False):
             if match := _LINE.match(line):
@@ -141,7 +141,7 @@ def _of_kallsyms(place: Path, modules: Modules, wanted: Iterable[bytes], most: i
     return {readable(name) for name in names if not _NO_MODULES.fullmatch(name)}
 
 
-def details(listed: Iterable[Row], sysfs: Path = SYSFS) -> None:
+def details(listed: Iterable[NetlinkRow], sysfs: Path = SYSFS) -> None:
     """Add to rows of modules what /sys/module says: version, source's version, where it came in."""
     for row in listed:
         for name in ("srcversion", "version", "coresize"):

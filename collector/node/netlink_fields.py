@@ -19,16 +19,16 @@ from typing import Any
 from collector.documents import portable
 from collector.node.netlink import attributes
 
-Row = dict[str, Any]
+NetlinkRow = dict[str, Any]
 Decoder = Callable[[bytes], Any]
-Schema = Mapping[int, tuple[str, Decoder]]
+NetlinkSchema = Mapping[int, tuple[str, Decoder]]
 _LARGEST = 8
 """Bytes of a number; a longer value is something else."""
 
 
-def fields(data: bytes, schema: Schema) -> Row:
+def fields(data: bytes, schema: NetlinkSchema) -> NetlinkRow:
     """Return the attributes in `data`; one that comes again makes a list of its values."""
-    row: Row = {}
+    row: NetlinkRow = {}
     repeated: set[str] = set()
     for kind, value in attributes(data):
         name, decoder = schema.get(kind, (f"attribute {kind}", digits))
@@ -86,7 +86,7 @@ def flag(_: bytes) -> bool:
     return True
 
 
-def nested(schema: Schema) -> Decoder:
+def nested(schema: NetlinkSchema) -> Decoder:
     """Return what decodes attributes within an attribute."""
     return lambda value: fields(value, schema)
 

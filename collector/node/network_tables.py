@@ -19,7 +19,7 @@ from collector.node import conntrack, diag, nftables, routing, xtables
 from collector.node.conntrack import NETLINK_NETFILTER
 from collector.node.listening import NETLINK_SOCK_DIAG
 from collector.node.netlink import Netlink, enter
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.procfs import Process
 from collector.node.socket_tables import (
     INET,
@@ -45,11 +45,11 @@ _NODE_TABLE = 256 * 1024 * 1024
 _BLOCK = 256 * 1024
 
 
-def _unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+def _unix(table: bytes, holders: Mapping[int, list[int]]) -> list[NetlinkRow]:
     return [{"protocol": "unix", **row} for row in parse_unix(table, holders)]
 
 
-def _inet(name: str) -> Callable[[bytes, Mapping[int, list[int]]], list[Row]]:
+def _inet(name: str) -> Callable[[bytes, Mapping[int, list[int]]], list[NetlinkRow]]:
     return lambda table, holders: parse_inet(name, {name: table}, holders)
 
 
@@ -87,7 +87,7 @@ def read_network(
         part = f"{name} sockets"
         source = partial(diag.rows, name=name, holders=holders)
         if not _has(family.symbol, symbols):
-            tables.lack(part, "NotSupported", "The kernel has no sock_diag for them")
+            tables.note_missing(part, "NotSupported", "The kernel has no sock_diag for them")
         elif tables.read("sockets", NETLINK_SOCK_DIAG, source, part):
             continue
         if name in _IN_PROC:
@@ -143,7 +143,7 @@ def _read_legacy(tables: Tables, process: Process) -> None:
             tables.add("legacyTables", [table.head])
             tables.add("legacy", table.entries())
     except OSError as error:
-        tables.lack("legacy", reason(error), str(error.strerror or error))
+        tables.note_missing("legacy", reason(error), str(error.strerror or error))
 
 
 def _lines(process: Process, file: str) -> list[str]:
@@ -170,13 +170,13 @@ def read_connections(
         tables.add("entries", _from_proc(process, addresses))
     except OSError as error:
         why = tables.missing.pop("entries", (reason(error), str(error.strerror or error)))
-        tables.lack("entries", *why)
+        tables.note_missing("entries", *why)
         return "none"
     tables.missing.pop("entries", None)
     return "proc"
 
 
-def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
+def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[NetlinkRow]:
     """Yield the connections of a namespace; of some addresses, if there are any."""
     packed = [ipaddress.ip_address(each).packed for each in addresses]
     for body in kernel.dump(conntrack.GET, bytes(conntrack.HEAD)):
@@ -187,7 +187,7 @@ def from_kernel(kernel: Netlink, addresses: frozenset[str]) -> Iterator[Row]:
                 yield row
 
 
-def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[Row]:
+def _from_proc(process: Process, addresses: frozenset[str]) -> Iterator[NetlinkRow]:
     wanted = [str(each).encode() for each in addresses]
     for line in lines_of(process, "net/nf_conntrack"):
         # IPv6 is spelled in full there: what is found by its value only is compared as a row.

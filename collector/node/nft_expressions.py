@@ -9,8 +9,8 @@ Source: include/uapi/linux/netfilter/nf_tables.h, nf_tables_compat.h
 from __future__ import annotations
 
 from collector.node.netlink_fields import (
-    Row,
-    Schema,
+    NetlinkRow,
+    NetlinkSchema,
     digits,
     fields,
     flags,
@@ -34,12 +34,12 @@ _VERDICTS = {
     -4: "goto",
     -5: "return",
 }
-_VERDICT: Schema = {
+_VERDICT: NetlinkSchema = {
     1: ("code", word(_VERDICTS, signed)),
     2: ("chain", text),
     3: ("chainId", network_number),
 }
-DATA: Schema = {1: ("value", digits), 2: ("verdict", nested(_VERDICT))}
+DATA: NetlinkSchema = {1: ("value", digits), 2: ("verdict", nested(_VERDICT))}
 _FROM, _INTO = ("from", network_number), ("into", network_number)
 _COMPARISONS = word(("==", "!=", "<", "<=", ">", ">="))
 _META = (
@@ -55,7 +55,7 @@ _CT = (
     *("bytes", "averagePacket", "zone", "events", "sourceIp", "destinationIp", "sourceIp6"),
     *("destinationIp6", "id"),
 )
-_NAT: Schema = {
+_NAT: NetlinkSchema = {
     1: ("type", word(("snat", "dnat"))),
     2: ("family", network_number),
     3: ("addressMin", network_number),
@@ -64,13 +64,17 @@ _NAT: Schema = {
     6: ("portMax", network_number),
     7: ("flags", network_number),
 }
-_PORTS: Schema = {
+_PORTS: NetlinkSchema = {
     1: ("flags", network_number),
     2: ("portMin", network_number),
     3: ("portMax", network_number),
 }
-_COMPATIBLE: Schema = {1: ("name", text), 2: ("revision", network_number), 3: ("info", digits)}
-_EXPRESSIONS: dict[str, Schema] = {
+_COMPATIBLE: NetlinkSchema = {
+    1: ("name", text),
+    2: ("revision", network_number),
+    3: ("info", digits),
+}
+_EXPRESSIONS: dict[str, NetlinkSchema] = {
     "bitwise": {
         1: _FROM,
         2: _INTO,
@@ -137,7 +141,7 @@ _EXPRESSIONS: dict[str, Schema] = {
 }
 
 
-def expression(data: bytes) -> Row:
+def expression(data: bytes) -> NetlinkRow:
     """Return an expression; of one that is not known here, the numbers of its attributes."""
     outer = fields(data, {1: ("expression", text), 2: ("data", bytes)})
     name, inner = outer.get("expression"), outer.get("data")

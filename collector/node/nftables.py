@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from collector.node.netlink import Netlink, attributes
 from collector.node.netlink_fields import (
-    Row,
-    Schema,
+    NetlinkRow,
+    NetlinkSchema,
     digits,
     fields,
     flags,
@@ -41,12 +41,12 @@ _HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 _NAME, _TABLE, _CHAIN = ("name", text), ("table", text), ("chain", text)
 _HANDLE, _USE = ("handle", network_number), ("use", network_number)
 _COMMENT, _PADDING = ("userData", digits), ("padding", digits)
-_COUNTERS: Schema = {1: ("bytes", network_number), 2: ("packets", network_number)}
+_COUNTERS: NetlinkSchema = {1: ("bytes", network_number), 2: ("packets", network_number)}
 _SET_FLAGS = (
     *("anonymous", "constant", "interval", "map", "timeout", "dynamic", "object", "concatenated"),
     "expression",
 )
-_ELEMENT: Schema = {
+_ELEMENT: NetlinkSchema = {
     1: ("key", nested(DATA)),
     2: ("data", nested(DATA)),
     3: ("flags", flags(("intervalEnd", "catchAll"))),
@@ -61,15 +61,15 @@ _ELEMENT: Schema = {
 }
 
 
-class _Table(NamedTuple):
+class _NftTable(NamedTuple):
     """A table, by the message that asks for it."""
 
     kind: int
-    schema: Schema
+    schema: NetlinkSchema
 
 
 _TABLES = {
-    "tables": _Table(
+    "tables": _NftTable(
         1,
         {
             1: _NAME,
@@ -81,7 +81,7 @@ _TABLES = {
             7: ("owner", network_number),
         },
     ),
-    "chains": _Table(
+    "chains": _NftTable(
         4,
         {
             1: _TABLE,
@@ -107,7 +107,7 @@ _TABLES = {
             12: _COMMENT,
         },
     ),
-    "rules": _Table(
+    "rules": _NftTable(
         7,
         {
             1: _TABLE,
@@ -120,7 +120,7 @@ _TABLES = {
             8: _PADDING,
         },
     ),
-    "sets": _Table(
+    "sets": _NftTable(
         10,
         {
             1: _TABLE,
@@ -141,10 +141,10 @@ _TABLES = {
             20: ("count", network_number),
         },
     ),
-    "elements": _Table(
+    "elements": _NftTable(
         13, {1: _TABLE, 2: ("set", text), 3: ("elements", several(nested(_ELEMENT)))}
     ),
-    "objects": _Table(
+    "objects": _NftTable(
         19,
         {
             1: _TABLE,
@@ -157,12 +157,12 @@ _TABLES = {
             8: _COMMENT,
         },
     ),
-    "flowtables": _Table(23, {1: _TABLE, 2: _NAME, 3: ("hook", digits), 4: _USE, 5: _HANDLE}),
+    "flowtables": _NftTable(23, {1: _TABLE, 2: _NAME, 3: ("hook", digits), 4: _USE, 5: _HANDLE}),
 }
 TABLES = tuple(_TABLES)
 
 
-def rows(kernel: Netlink, name: str) -> Iterator[Row]:
+def rows(kernel: Netlink, name: str) -> Iterator[NetlinkRow]:
     """Yield the rows of one of the `TABLES`. Raises `OSError`."""
     bodies = _elements(kernel) if name == "elements" else _dump(kernel, name)
     for body in bodies:
@@ -195,7 +195,7 @@ def _attribute(kind: int, named: Mapping[int, bytes]) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def decode(name: str, body: bytes) -> Row:
+def decode(name: str, body: bytes) -> NetlinkRow:
     """Return a row of a table."""
     family = body[0] if body else socket.AF_UNSPEC
     row = {"family": _FAMILIES.get(family, family)}

@@ -22,7 +22,7 @@ from collector.documents import portable
 from collector.files.safe_open import opened
 from collector.node import journal
 from collector.node.host import Host
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 TEXT_FILES = (
     *("/var/log/syslog", "/var/log/messages", "/var/log/daemon.log", "/var/log/kubelet.log"),
@@ -46,7 +46,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 class NodeLog:
     """What was found, and where it was looked for."""
 
-    files: list[Row] = field(default_factory=list)
+    files: list[NetlinkRow] = field(default_factory=list)
     """Each file that was read, with its lines, and from when on it was read."""
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -82,11 +82,11 @@ def _look(found: NodeLog, host: Host, path: str, words: Sequence[bytes]) -> None
             found.files.append({"path": path, **row})
     except (FileNotFoundError, NotADirectoryError):
         return
-    except (OSError, journal.Damaged) as error:
+    except (OSError, journal.DamagedJournal) as error:
         found.unreadable[path] = str(error)
 
 
-def _tail(file: int, words: Sequence[bytes]) -> Row:
+def _tail(file: int, words: Sequence[bytes]) -> NetlinkRow:
     told = os.fstat(file)
     start = max(told.st_size - MAX_TAIL, 0)
     with os.fdopen(os.dup(file), "rb") as stream:

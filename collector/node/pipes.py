@@ -28,7 +28,7 @@ _SPLICE_F_NONBLOCK = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class UnreadPipe:
     """What nobody has read from a pipe yet."""
 
     size: int
@@ -36,14 +36,14 @@ class Waiting:
     """Those bytes of it that could be had, from the first on."""
 
 
-def peek_pipe(place: int, inode: int, room: int) -> Waiting:
+def peek_pipe(place: int, inode: int, room: int) -> UnreadPipe:
     """Return what waits in the pipe that `place` stands for, `room` bytes of it at most.
 
     Nothing where it is not the pipe of that inode. Raises `OSError`.
     """
     status = os.fstat(place)
     if not stat.S_ISFIFO(status.st_mode) or status.st_ino != inode:
-        return Waiting(0)
+        return UnreadPipe(0)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     with opened(os.open(f"/proc/self/fd/{place}", flags)) as pipe:
         answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
@@ -51,7 +51,7 @@ def peek_pipe(place: int, inode: int, room: int) -> Waiting:
         if size and room > 0:
             with suppress(OSError):  # then its size is told
                 data = _copied(pipe, min(room, MAX_PIPE))
-        return Waiting(size, data[:room])
+        return UnreadPipe(size, data[:room])
 
 
 def _copied(pipe: int, most: int) -> bytes:

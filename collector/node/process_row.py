@@ -48,7 +48,7 @@ _AREA = re.compile(
     re.MULTILINE,
 )
 
-Row = dict[str, Any]
+ProcessRow = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ ROW_LIMITS = RowLimits()
 
 
 @dataclass(slots=True)
-class Room:
+class RowBudget:
     """What the rows of one container's processes may hold."""
 
     limits: RowLimits = ROW_LIMITS
@@ -105,13 +105,13 @@ class Room:
         self.contents_left -= sum(map(len, (process.kept or {}).values()))
 
 
-def describe(process: Process, room: Room | None = None) -> Row:
+def describe(process: Process, room: RowBudget | None = None) -> ProcessRow:
     """Return everything worth knowing of `process`. Raises `OSError` once it has ended.
 
     A part that cannot be read, such as the memory map of a kernel thread or of a zombie, is null;
     what this process may not read is in `process.refused`.
     """
-    room = room or Room()
+    room = room or RowBudget()
     room.keep(process)
     status, stat = parse_status(process.read("status")), _fields(process.read("stat"))
     return {
@@ -158,7 +158,7 @@ def capabilities(mask: str) -> list[str]:
     ]
 
 
-def summarise_maps(content: bytes) -> list[Row]:
+def summarise_maps(content: bytes) -> list[ProcessRow]:
     """Return one row for each file and permission in `/proc/PID/maps`, with counts and bytes.
 
     A line that was cut is left out.
@@ -181,12 +181,12 @@ def summarise_maps(content: bytes) -> list[Row]:
     ]
 
 
-def _descriptors(process: Process, room: Room) -> list[Row]:
+def _descriptors(process: Process, room: RowBudget) -> list[ProcessRow]:
     devices = _or_none(_devices, process, room) or {}
     return open_files(process, devices, room.limits.descriptors)
 
 
-def _devices(process: Process, room: Room) -> dict[int, str]:
+def _devices(process: Process, room: RowBudget) -> dict[int, str]:
     return room.devices.get((process.link("ns/mnt"), process.link("root")), {})
 
 
@@ -198,7 +198,7 @@ def _count(process: Process, name: str, limit: int) -> int:
     return total
 
 
-def _maps(process: Process, room: Room) -> Row:
+def _maps(process: Process, room: RowBudget) -> ProcessRow:
     """Return the summary of the memory map, and its areas while there is room."""
     content, most = process.read("maps"), room.limits.areas
     rows = summarise_maps(content)
@@ -208,7 +208,7 @@ def _maps(process: Process, room: Room) -> Row:
     return {"maps": rows[:most], "areas": listed}
 
 
-def _mounts(process: Process, room: Room) -> Row:
+def _mounts(process: Process, room: RowBudget) -> ProcessRow:
     """Return the table of mounts; a long one is in one row only of those who all see the same."""
     seen = process.link("ns/mnt"), process.link("root")
     if seen in room.mounts:
@@ -226,7 +226,7 @@ def _fields(stat: bytes) -> list[bytes]:
     return stat.rpartition(b")")[2].split()
 
 
-def _times(fields: list[bytes]) -> Row:
+def _times(fields: list[bytes]) -> ProcessRow:
     """Return when the process started."""
     ticks = int(fields[19])
     started = _boot_time() + ticks / os.sysconf("SC_CLK_TCK")
@@ -248,7 +248,7 @@ def _numbers(status: dict[str, str], name: str) -> list[int]:
     return [int(number) for number in status.get(name, "").split()]
 
 
-def _strings(process: Process, name: str, ends: list[bytes], room: Room) -> Strings:
+def _strings(process: Process, name: str, ends: list[bytes], room: RowBudget) -> Strings:
     """Return a list of strings; the kernel says where it begins and ends in the memory."""
     cuts = len(process.cut)
     content = process.read(name, room.limit(MAX_STRINGS))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from collector.documents import Names
+from collector.documents import BoundedNames
 from collector.files import pax
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.openfiles import MAX_DESCRIPTORS, MAX_INFO
@@ -65,11 +65,11 @@ class ProcTree:
     entries: int = MAX_ENTRIES
     refused: dict[str, dict[str, None]] = field(default_factory=dict)
     """Sorts of files that could not be read, by why; in order."""
-    refusing: Names = field(default_factory=Names)
+    refusing: BoundedNames = field(default_factory=BoundedNames)
     """Processes of which some could not."""
-    cut: Names = field(default_factory=Names)
+    cut: BoundedNames = field(default_factory=BoundedNames)
     """Files that are not there as a whole."""
-    crowded: Names = field(default_factory=Names)
+    crowded: BoundedNames = field(default_factory=BoundedNames)
     """Folders of which not all entries are there."""
     _networks: dict[bytes, int] = field(default_factory=dict)
     """The process that has the tables of a network namespace."""
@@ -110,7 +110,7 @@ class ProcTree:
             if process and known and not _is_same(process, known):
                 process = None
             if process or known:
-                yield from _Folder(self, pid, process, known).members(self._networks)
+                yield from _ProcessFolder(self, pid, process, known).members(self._networks)
 
     def refuse(self, name: str, error: OSError, whose: str) -> None:
         """Note what of whom could not be read, unless it is not there."""
@@ -128,7 +128,7 @@ class ProcTree:
         readers of a whole /proc stumble.
         """
         with suppress(OSError), Process.open(pid) as process:
-            folder = _Folder(self, pid, process, {})
+            folder = _ProcessFolder(self, pid, process, {})
             yield self.folder(str(pid))
             for name in _ANCESTORS_FILES:
                 yield from folder.file(name)
@@ -146,7 +146,7 @@ def _start(stat: bytes) -> bytes:
     return stat.rpartition(b")")[2].split()[19]
 
 
-class _Folder:
+class _ProcessFolder:
     """The folder of one process."""
 
     def __init__(

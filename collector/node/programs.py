@@ -44,7 +44,7 @@ _CODE = re.compile(
 _DELETED = b" (deleted)"
 
 T = TypeVar("T")
-Identity = tuple[int, int, int, int]
+ProgramIdentity = tuple[int, int, int, int]
 """Device, inode, size, and when it was changed: another one of the same number is another file."""
 
 
@@ -58,7 +58,7 @@ class Programs:
     """Files that rows may still list."""
     skipped: int = 0
     """Times that something was not hashed."""
-    _digests: dict[Identity, str] = field(default_factory=dict)
+    _digests: dict[ProgramIdentity, str] = field(default_factory=dict)
 
     async def digest(self, pid: int) -> str:
         """Return the SHA-256 of what a process runs; nothing where it cannot be had."""

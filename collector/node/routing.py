@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from collector.node.netlink import Netlink
 from collector.node.netlink_fields import (
-    Row,
-    Schema,
+    NetlinkRow,
+    NetlinkSchema,
     address,
     bits,
     digits,
@@ -39,7 +39,7 @@ FAMILIES = {
     128: "ipmr",
     129: "ip6mr",
 }
-_XDP: Schema = {
+_XDP: NetlinkSchema = {
     1: ("fd", number),
     2: ("attached", word(("none", "driver", "generic", "hardware", "multiple"), number)),
     3: ("flags", number),
@@ -48,7 +48,7 @@ _XDP: Schema = {
     6: ("genericProgram", number),
     7: ("hardwareProgram", number),
 }
-_LINK: Schema = {
+_LINK: NetlinkSchema = {
     1: ("address", hardware),
     2: ("broadcast", hardware),
     3: ("name", text),
@@ -83,7 +83,7 @@ _LINK: Schema = {
     52: ("otherNames", several(text)),
     54: ("permanentAddress", hardware),
 }
-_ADDRESS: Schema = {
+_ADDRESS: NetlinkSchema = {
     1: ("address", address),
     2: ("local", address),
     3: ("label", text),
@@ -93,7 +93,7 @@ _ADDRESS: Schema = {
     8: ("flags", number),
     9: ("priority", number),
 }
-_ROUTE: Schema = {
+_ROUTE: NetlinkSchema = {
     1: ("destination", address),
     2: ("source", address),
     3: ("input", number),
@@ -112,7 +112,7 @@ _ROUTE: Schema = {
     25: ("uid", number),
     30: ("nextHop", number),
 }
-_RULE: Schema = {
+_RULE: NetlinkSchema = {
     1: ("destination", address),
     2: ("source", address),
     3: ("inputName", text),
@@ -130,7 +130,7 @@ _RULE: Schema = {
     23: ("sourcePorts", digits),
     24: ("destinationPorts", digits),
 }
-_NEIGHBOUR: Schema = {
+_NEIGHBOUR: NetlinkSchema = {
     1: ("address", address),
     2: ("hardware", hardware),
     3: ("cache", digits),
@@ -141,7 +141,7 @@ _NEIGHBOUR: Schema = {
 _NEIGHBOUR_STATES = (
     *("incomplete", "reachable", "stale", "delay", "probe", "failed", "noarp", "permanent"),
 )
-_BPF: Schema = {
+_BPF: NetlinkSchema = {
     3: ("class", number),
     4: ("length", digits),
     5: ("instructions", digits),
@@ -150,7 +150,7 @@ _BPF: Schema = {
     10: ("tag", digits),
     11: ("program", number),
 }
-_CONTROL: Schema = {
+_CONTROL: NetlinkSchema = {
     1: ("kind", text),
     2: ("options", digits),
     3: ("stats", digits),
@@ -161,43 +161,45 @@ _CONTROL: Schema = {
     13: ("ingressBlock", number),
     14: ("egressBlock", number),
 }
-_OF_BPF: Schema = {**_CONTROL, 2: ("options", nested(_BPF))}
+_OF_BPF: NetlinkSchema = {**_CONTROL, 2: ("options", nested(_BPF))}
 
 
-class _Table(NamedTuple):
+class _RoutingTable(NamedTuple):
     """A table, by the message that asks for it, and what its rows begin with."""
 
     kind: int
     head: struct.Struct
     names: tuple[str, ...]
     """Of the head's fields; those without a name say nothing."""
-    schema: Schema
+    schema: NetlinkSchema
 
 
 _TABLES = {
-    "links": _Table(18, struct.Struct("=BxHiI4x"), ("family", "type", "index", "flags"), _LINK),
-    "addresses": _Table(
+    "links": _RoutingTable(
+        18, struct.Struct("=BxHiI4x"), ("family", "type", "index", "flags"), _LINK
+    ),
+    "addresses": _RoutingTable(
         22, struct.Struct("=BBBBI"), ("family", "prefix", "", "scope", "index"), _ADDRESS
     ),
-    "routes": _Table(
+    "routes": _RoutingTable(
         26,
         struct.Struct("=8BI"),
         ("family", "prefix", "sourcePrefix", "tos", "table", "madeBy", "scope", "type", "flags"),
         _ROUTE,
     ),
-    "rules": _Table(
+    "rules": _RoutingTable(
         34,
         struct.Struct("=8BI"),
         ("family", "prefix", "sourcePrefix", "tos", "table", "", "", "action", "flags"),
         _RULE,
     ),
-    "neighbours": _Table(
+    "neighbours": _RoutingTable(
         30, struct.Struct("=B3xiHBB"), ("family", "index", "state", "flags", "type"), _NEIGHBOUR
     ),
-    "qdiscs": _Table(
+    "qdiscs": _RoutingTable(
         38, struct.Struct("=B3xiIII"), ("", "index", "handle", "parent", "info"), _CONTROL
     ),
-    "filters": _Table(
+    "filters": _RoutingTable(
         46, struct.Struct("=B3xiIII"), ("", "index", "handle", "parent", "info"), _CONTROL
     ),
 }
@@ -209,7 +211,7 @@ _HOOKS = (0xFFFFFFF2, 0xFFFFFFF3)
 """Where filters hang at both ends of a `clsact` queue."""
 
 
-def rows(kernel: Netlink, name: str) -> Iterator[Row]:
+def rows(kernel: Netlink, name: str) -> Iterator[NetlinkRow]:
     """Yield the rows of one of the `TABLES`. Raises `OSError`."""
     if name == "filters":
         yield from _filters(kernel)
@@ -220,7 +222,7 @@ def rows(kernel: Netlink, name: str) -> Iterator[Row]:
             yield decode(name, body)
 
 
-def _filters(kernel: Netlink) -> Iterator[Row]:
+def _filters(kernel: Netlink) -> Iterator[NetlinkRow]:
     """Yield the filters of each queue: the kernel tells those of one place at a time."""
     table, places = _TABLES["filters"], dict[tuple[int, int], None]()
     for queue in rows(kernel, "qdiscs"):
@@ -234,11 +236,11 @@ def _filters(kernel: Netlink) -> Iterator[Row]:
                 yield decode("filters", body)
 
 
-def decode(name: str, body: bytes) -> Row:
+def decode(name: str, body: bytes) -> NetlinkRow:
     """Return a row of a table; `body` is at least as long as its head."""
     table = _TABLES[name]
     head = zip(table.names, table.head.unpack_from(body), strict=True)
-    row: Row = {field: value for field, value in head if field}
+    row: NetlinkRow = {field: value for field, value in head if field}
     rest, schema = body[table.head.size :], table.schema
     if "family" in row:
         row["family"] = FAMILIES.get(row["family"], row["family"])

@@ -5,7 +5,8 @@ queues are there whether their file system is mounted in the container or not.
 
 A segment that no process has attached is attached for a moment, read-only, to hold the file that it
 is of: reading that file makes no page of a hole, as reading the memory would. Its times of the last
-attach and detach, and who did that, are those of this moment then; what they were is in `Segment`.
+attach and detach, and who did that, are those of this moment then; what they were is in
+`SharedSegment`.
 
 Source: sysvipc(7), proc_sysvipc(5), mq_overview(7), shmat(2)
 """
@@ -24,8 +25,8 @@ from typing import Any, NamedTuple
 
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
-from collector.node.deletedfiles import Held
-from collector.node.messages import Message, messages_of
+from collector.node.deletedfiles import SharedDescriptor
+from collector.node.messages import QueuedMessage, messages_of
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000
@@ -36,7 +37,7 @@ MAX_SEGMENTS = 200
 MAX_SPACES = 16
 
 
-class Segment(NamedTuple):
+class SharedSegment(NamedTuple):
     """One segment."""
 
     number: int
@@ -56,7 +57,7 @@ class Segment(NamedTuple):
     """Its IPC namespace."""
     pid: int = 0
     """A process of that, as the node numbers it."""
-    file: Held | None = None
+    file: SharedDescriptor | None = None
     """The file that it is of, where it was asked for."""
 
     def facts(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class Queue(NamedTuple):
     """Bytes of the messages in it."""
     total: int = 0
     """The messages, where the kernel counts them."""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[QueuedMessage, ...] = ()
     """Those that could be copied, from the first on; they are still in the queue."""
     space: bytes = b""
     """Its IPC namespace."""
@@ -93,7 +94,7 @@ class Queue(NamedTuple):
 
 def segments(
     pids: Sequence[int], wanted: Callable[[bytes, int], bool] = lambda *_: False
-) -> list[Segment | Queue]:
+) -> list[SharedSegment | Queue]:
     """Return the segments and queues of the IPC namespaces of these processes.
 
     Those of the machine's own are left out. `wanted` says by namespace and number of which segments
@@ -106,7 +107,7 @@ def segments(
         with suppress(OSError), Process.open(pid) as process:
             spaces.setdefault(process.link("ns/ipc"), pid)
     spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None)
-    found: list[Segment | Queue] = []
+    found: list[SharedSegment | Queue] = []
     for link, pid in islice(spaces.items(), MAX_SPACES):
         with Process.open(pid) as process:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
@@ -117,7 +118,7 @@ def segments(
 
 def _read(
     space: int, link: bytes, pid: int, wanted: Callable[[int], bool]
-) -> list[Segment | Queue]:
+) -> list[SharedSegment | Queue]:
     enter(space, _CLONE_NEWIPC)
     shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
     queues = [_queue(row, link, pid) for row in _table("msg")]
@@ -130,13 +131,15 @@ def _queue(row: Sequence[bytes], link: bytes, pid: int) -> Queue:
     return Queue(row[1].decode(), False, size, count, messages, link, pid)
 
 
-def _segment(row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]) -> Segment:
+def _segment(
+    row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]
+) -> SharedSegment:
     key, number, _, size, creator, last, attached, uid, gid, _, _, *times = map(int, row[:14])
     mode = int(row[2], 8)
     file = None
     with suppress(OSError):
         file = _hold(number) if wanted(number) else None
-    return Segment(
+    return SharedSegment(
         number,
         key & 0xFFFFFFFF,
         size,
@@ -152,7 +155,7 @@ def _segment(row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int]
     )
 
 
-def _hold(number: int) -> Held:
+def _hold(number: int) -> SharedDescriptor:
     """Open the file that a segment is of. Raises `OSError`."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.shmat.restype = ctypes.c_void_p
@@ -166,7 +169,7 @@ def _hold(number: int) -> Held:
         with Path("/proc/self/maps").open("rb") as lines:
             areas = [line.split()[0] for line in lines if line.startswith(begin)]
         flags = os.O_PATH | os.O_CLOEXEC
-        return Held(os.open(b"/proc/self/map_files/" + areas[0], flags))
+        return SharedDescriptor(os.open(b"/proc/self/map_files/" + areas[0], flags))
     finally:
         libc.shmdt(address)
 

@@ -49,12 +49,12 @@ NETLINK_PROTOCOLS = {
 }
 _LISTENING = 0x10000
 
-Row = dict[str, Any]
+SocketRow = dict[str, Any]
 
 
 def parse_inet(
     name: str, tables: Mapping[str, bytes], holders: Mapping[int, list[int]]
-) -> list[Row]:
+) -> list[SocketRow]:
     """Return the rows of the table `name` (`tcp`, `udp6`, ...), addresses decoded.
 
     `holders` says which processes have a socket's inode open. A line that is no row, because the
@@ -65,7 +65,7 @@ def parse_inet(
     return [_inet(name, match, holders) for match in matches if match]
 
 
-def _inet(name: str, match: re.Match[bytes], holders: Mapping[int, list[int]]) -> Row:
+def _inet(name: str, match: re.Match[bytes], holders: Mapping[int, list[int]]) -> SocketRow:
     local, remote, told, uid, node = (part.decode() for part in match.groups())
     inode, state = int(node), int(told, 16)
     return {
@@ -94,7 +94,7 @@ def inodes(tables: Mapping[str, bytes]) -> set[int]:
     return found
 
 
-def address(text: str) -> Row:
+def address(text: str) -> SocketRow:
     """Return address and port of `0100007F:1F90`: words of 32 bits as this machine orders them."""
     digits, _, port = text.partition(":")
     words = [int(digits[start : start + 8], 16) for start in range(0, len(digits), 8)]
@@ -102,7 +102,7 @@ def address(text: str) -> Row:
     return {"address": str(ipaddress.ip_address(packed)), "port": int(port, 16)}
 
 
-def parse_unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+def parse_unix(table: bytes, holders: Mapping[int, list[int]]) -> list[SocketRow]:
     """Return the rows of the table of Unix sockets; an abstract name begins with `@`.
 
     A line that is no row is the rest of a name with a line break in it, and is left to the raw
@@ -112,7 +112,7 @@ def parse_unix(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
     return [_unix(match, holders) for match in matches if match]
 
 
-def _unix(match: re.Match[bytes], holders: Mapping[int, list[int]]) -> Row:
+def _unix(match: re.Match[bytes], holders: Mapping[int, list[int]]) -> SocketRow:
     kind, inode = int(match[2], 16), int(match[4])
     return {
         "type": TYPES.get(kind, str(kind)),
@@ -128,13 +128,13 @@ _PACKET = re.compile(rb"\S+ +\d+ +(\d+) +([0-9a-f]{4}) +(-?\d+) +(\d) +\d+ +(\d+
 _NETLINK = re.compile(rb"\S+ +(\d+) +(-?\d+) +([0-9a-f]{8}) +.* (\d+) *")
 
 
-def parse_packet(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+def parse_packet(table: bytes, holders: Mapping[int, list[int]]) -> list[SocketRow]:
     """Return the rows of the table of packet sockets."""
     matches = (_PACKET.fullmatch(line) for line in table.split(b"\n"))
     return [_packet([*match.groups()], holders) for match in matches if match]
 
 
-def _packet(words: list[bytes], holders: Mapping[int, list[int]]) -> Row:
+def _packet(words: list[bytes], holders: Mapping[int, list[int]]) -> SocketRow:
     kind, protocol, interface, running, uid, inode = words
     return {
         "protocol": "packet",
@@ -148,13 +148,13 @@ def _packet(words: list[bytes], holders: Mapping[int, list[int]]) -> Row:
     }
 
 
-def parse_netlink(table: bytes, holders: Mapping[int, list[int]]) -> list[Row]:
+def parse_netlink(table: bytes, holders: Mapping[int, list[int]]) -> list[SocketRow]:
     """Return the rows of the table of netlink sockets."""
     matches = (_NETLINK.fullmatch(line) for line in table.split(b"\n"))
     return [_netlink([*match.groups()], holders) for match in matches if match]
 
 
-def _netlink(words: list[bytes], holders: Mapping[int, list[int]]) -> Row:
+def _netlink(words: list[bytes], holders: Mapping[int, list[int]]) -> SocketRow:
     protocol, port, groups, inode = words
     return {
         "protocol": "netlink",

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.netlink import Netlink
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 _BATCH = 256
 """Rows that are handed on at once."""
@@ -55,7 +55,7 @@ class Tables:
         self,
         name: str,
         protocol: int,
-        source: Callable[[Netlink], Iterator[Row]],
+        source: Callable[[Netlink], Iterator[NetlinkRow]],
         part: str = "",
     ) -> bool:
         """Read what a family of netlink tells; return whether it told.
@@ -69,11 +69,11 @@ class Tables:
                 if kernel.interrupted:
                     self.changed.append(part or name)
         except OSError as error:
-            self.lack(part or name, reason(error), str(error.strerror or error))
+            self.note_missing(part or name, reason(error), str(error.strerror or error))
             return False
         return True
 
-    def add(self, name: str, rows: Iterable[Row], part: str = "") -> None:
+    def add(self, name: str, rows: Iterable[NetlinkRow], part: str = "") -> None:
         """Spell rows of a table, until there is no more room."""
         kept = self.rows.setdefault(name, [])
         for row in rows:
@@ -85,14 +85,14 @@ class Tables:
             self.room -= len(text)
             kept.append(text)
 
-    def take(self, name: str, rows: Iterable[Row]) -> None:
+    def take(self, name: str, rows: Iterable[NetlinkRow]) -> None:
         """Spell rows of a table that may fail at any of them: what came before is kept."""
         try:
             self.add(name, rows)
         except OSError as error:
-            self.lack(name, reason(error), str(error.strerror or error))
+            self.note_missing(name, reason(error), str(error.strerror or error))
 
-    def lack(self, name: str, why: str, message: str) -> None:
+    def note_missing(self, name: str, why: str, message: str) -> None:
         """Note that a table could not be read."""
         self.missing[name] = why, message
 

@@ -23,7 +23,7 @@ from itertools import chain
 
 from collector.files.safe_open import mount_number, opened
 from collector.node.borrowed import Sent, borrowed, peek
-from collector.node.deletedfiles import Held
+from collector.node.deletedfiles import SharedDescriptor
 from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
@@ -46,7 +46,7 @@ _ROW = re.compile(rb"^(\d+) \d+ \S+ (\S+) .* - (\S+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptReference:
     """One thing that a process keeps."""
 
     how: str
@@ -58,7 +58,7 @@ class Kept:
     """The entry of its folder in /proc."""
     count: int = 1
     """Files, or bytes."""
-    held: Held | None = None
+    held: SharedDescriptor | None = None
     """Of a mount, the place on it, open without a right to read it."""
     folder: bool = False
     """Whether that place is a directory."""
@@ -74,7 +74,7 @@ class Unlisted:
 
     until: float
     """When it gives up, by the monotonic clock."""
-    kept: dict[tuple[str, bytes], Kept] = field(default_factory=dict)
+    kept: dict[tuple[str, bytes], KeptReference] = field(default_factory=dict)
     more: int = 0
     """Things past `most`."""
     unseen: list[int] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Unlisted:
     _pipes: set[bytes] = field(default_factory=set)
     """Pipes and sockets that were looked into."""
     _all: bool = False
-    _spaces: dict[bytes, Kept] = field(default_factory=dict)
+    _spaces: dict[bytes, KeptReference] = field(default_factory=dict)
 
     def look(self, numbers: Iterable[int]) -> None:
         """Look at these processes, and threads; one that ends meanwhile keeps nothing."""
@@ -140,7 +140,9 @@ class Unlisted:
             self._mounts.add(number)
             # Of a network nobody is in there are settings only.
             if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
-                self._spaces.setdefault(root, Kept("namespace", root, process.pid, "mountinfo"))
+                self._spaces.setdefault(
+                    root, KeptReference("namespace", root, process.pid, "mountinfo")
+                )
 
     def _process(self, process: Process) -> None:
         for name in ("cwd", "root", "exe"):
@@ -196,7 +198,7 @@ class Unlisted:
     def _open_file(self, process: Process, name: str) -> None:
         link = process.link(name)
         if _SPACE.fullmatch(link):
-            self._spaces.setdefault(link, Kept("namespace", link, process.pid, name))
+            self._spaces.setdefault(link, KeptReference("namespace", link, process.pid, name))
             return
         if link.startswith(b"pipe:["):
             self._open_pipe(process, name, link)
@@ -213,7 +215,9 @@ class Unlisted:
     def _note_files(self, process: Process, name: str, link: bytes, files: list[Sent]) -> None:
         said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
         if match := _COUNT.search(said):
-            kept = Kept("files", link, process.pid, name, int(match[1]), files=tuple(files))
+            kept = KeptReference(
+                "files", link, process.pid, name, int(match[1]), files=tuple(files)
+            )
             self._keep(kept, link)
 
     def _open_pipe(self, process: Process, name: str, link: bytes) -> None:
@@ -240,7 +244,7 @@ class Unlisted:
     def _note_bytes(self, process: Process, name: str, link: bytes, size: int, data: bytes) -> None:
         if size:
             self.room -= len(data)
-            self._keep(Kept("bytes", link, process.pid, name, size, data=data), link)
+            self._keep(KeptReference("bytes", link, process.pid, name, size, data=data), link)
 
     def _judge_mount(self, process: Process, link: bytes, name: str, number: bytes) -> None:
         known = ("mount", number), ("mount", number + b" " + link)
@@ -258,7 +262,7 @@ class Unlisted:
             self._read_all()
         if number not in self._mounts and not self._is_confined(process):
             held, folder = _hold(process, name, number)
-            kept = Kept("mount", link, process.pid, name, held=held, folder=folder)
+            kept = KeptReference("mount", link, process.pid, name, held=held, folder=folder)
             self._keep(kept, known[not folder][1])
 
     def _is_confined(self, process: Process) -> bool:
@@ -287,7 +291,7 @@ class Unlisted:
             if space not in lived:
                 self._keep(kept, space)
 
-    def _keep(self, kept: Kept, key: bytes) -> None:
+    def _keep(self, kept: KeptReference, key: bytes) -> None:
         if (kept.how, key) in self.kept:
             return
         if len(self.kept) >= self.most:
@@ -296,13 +300,13 @@ class Unlisted:
             self.kept[kept.how, key] = kept
 
 
-def _hold(process: Process, name: str, number: bytes) -> tuple[Held | None, bool]:
+def _hold(process: Process, name: str, number: bytes) -> tuple[SharedDescriptor | None, bool]:
     """Open a place on a mount, and say whether it is a directory; None if it is elsewhere now."""
     flags, folder = os.O_PATH | os.O_CLOEXEC, True
     try:
-        held = Held(os.open(name, flags | os.O_DIRECTORY, dir_fd=process.folder))
+        held = SharedDescriptor(os.open(name, flags | os.O_DIRECTORY, dir_fd=process.folder))
     except NotADirectoryError:
-        held, folder = Held(os.open(name, flags, dir_fd=process.folder)), False
+        held, folder = SharedDescriptor(os.open(name, flags, dir_fd=process.folder)), False
     return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.borrowed import borrowed
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 from collector.node.procfs import Process
 from collector.node.socket_tables import TYPES
 
@@ -30,7 +30,7 @@ def vsock_rows(
     holders: Mapping[int, list[int]],
     listed: Container[int],
     most: int = MAX_ASKED,
-) -> Iterator[Row]:
+) -> Iterator[NetlinkRow]:
     """Yield those that processes of a process's network namespace hold.
 
     `listed` are the inodes of sockets of other families; `most` others are looked at.
@@ -57,9 +57,9 @@ def _place(process: Process, inode: int) -> str:
     return ""
 
 
-def _row(found: socket.socket, inode: int) -> Row:
+def _row(found: socket.socket, inode: int) -> NetlinkRow:
     listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    row: Row = {
+    row: NetlinkRow = {
         "protocol": "vsock",
         "type": TYPES.get(found.type, str(found.type)),
         "state": "listen" if listens else "",

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from collector.documents import portable
-from collector.node.netlink_fields import Row
+from collector.node.netlink_fields import NetlinkRow
 
 _GET_INFO, _GET_ENTRIES = 64, 65
 _NAME, _INFO, _ENTRIES = 32, 84, 40
@@ -36,7 +36,7 @@ _PART = struct.Struct("=H29sB")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class _Family(NamedTuple):
+class _XtablesFamily(NamedTuple):
     name: str
     family: int
     level: int
@@ -49,8 +49,10 @@ class _Family(NamedTuple):
 
 
 FAMILIES = (
-    _Family("ip", socket.AF_INET, socket.SOL_IP, struct.Struct("=4s4s4s4s16s16s32xHBB"), 112, 88),
-    _Family(
+    _XtablesFamily(
+        "ip", socket.AF_INET, socket.SOL_IP, struct.Struct("=4s4s4s4s16s16s32xHBB"), 112, 88
+    ),
+    _XtablesFamily(
         "ip6",
         socket.AF_INET6,
         socket.IPPROTO_IPV6,
@@ -61,16 +63,16 @@ FAMILIES = (
 )
 
 
-class Table(NamedTuple):
+class RuleTable(NamedTuple):
     """A table, as the kernel keeps it."""
 
-    family: _Family
+    family: _XtablesFamily
     name: str
     info: bytes
     blob: bytes
 
     @property
-    def head(self) -> Row:
+    def head(self) -> NetlinkRow:
         """Return what it is called, where its chains begin, and, unless it is long, all of it."""
         valid, *entries = struct.unpack_from("=I5I", self.info, _NAME)
         raw = base64.b64encode(self.blob).decode() if len(self.blob) <= MAX_RAW else None
@@ -81,7 +83,7 @@ class Table(NamedTuple):
             "raw": raw,
         }
 
-    def entries(self) -> Iterator[Row]:
+    def entries(self) -> Iterator[NetlinkRow]:
         """Yield its rules. What is no entry ends the list."""
         start, family = 0, self.family
         named = {"family": family.name, "table": self.name}
@@ -94,16 +96,18 @@ class Table(NamedTuple):
             start += following
 
 
-def tables(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[Table]:
+def tables(names: dict[str, list[str]], limit: int = MAX_TABLE) -> Iterator[RuleTable]:
     """Yield the tables of these names, by their family (`ip`, `ip6`). Raises `OSError`."""
     for family in FAMILIES:
         if names.get(family.name):
             with socket.socket(family.family, socket.SOCK_RAW, socket.IPPROTO_RAW) as kernel:
                 for name in names[family.name]:
-                    yield Table(family, name, *_table(kernel, family, name, limit))
+                    yield RuleTable(family, name, *_table(kernel, family, name, limit))
 
 
-def _table(kernel: socket.socket, family: _Family, name: str, limit: int) -> tuple[bytes, bytes]:
+def _table(
+    kernel: socket.socket, family: _XtablesFamily, name: str, limit: int
+) -> tuple[bytes, bytes]:
     info = _ask(kernel, family, _GET_INFO, name.encode()[:_NAME], _INFO)
     size = struct.unpack_from("=I", info, _INFO - 4)[0]
     if size > limit:
@@ -112,7 +116,9 @@ def _table(kernel: socket.socket, family: _Family, name: str, limit: int) -> tup
     return info, _ask(kernel, family, _GET_ENTRIES, question, _ENTRIES + size)[_ENTRIES:]
 
 
-def _ask(kernel: socket.socket, family: _Family, option: int, question: bytes, size: int) -> bytes:
+def _ask(
+    kernel: socket.socket, family: _XtablesFamily, option: int, question: bytes, size: int
+) -> bytes:
     """Return what an option of a socket is; unlike Python's own call, the kernel is told more."""
     buffer = ctypes.create_string_buffer(question, size)
     length = ctypes.c_uint32(size)
@@ -122,7 +128,7 @@ def _ask(kernel: socket.socket, family: _Family, option: int, question: bytes, s
     return buffer.raw[: length.value]
 
 
-def _entry(family: _Family, entry: bytes, target: int) -> Row:
+def _entry(family: _XtablesFamily, entry: bytes, target: int) -> NetlinkRow:
     source, destination, source_mask, mask, inside, outside, protocol, flags, inverted = (
         family.head.unpack_from(entry)
     )
@@ -157,11 +163,11 @@ def _parts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         start += size
 
 
-def _row(name: bytes, rest: bytes) -> Row:
+def _row(name: bytes, rest: bytes) -> NetlinkRow:
     return {"name": portable(name), "info": rest.hex()}
 
 
-def _target(name: bytes, rest: bytes) -> Row:
+def _target(name: bytes, rest: bytes) -> NetlinkRow:
     """Return a target: where it leads to, or the name of the chain that begins here."""
     if name == b"ERROR":
         return {"chain": portable(rest.split(b"\0")[0])}

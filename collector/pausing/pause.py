@@ -36,7 +36,7 @@ LIMIT = 60.0
 _NEEDED = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", ENDPOINT, HOST_PROC)
 """What leads the supervisor to the same runtime."""
 
-Words = dict[str, str]
+SupervisorLine = dict[str, str]
 """One line of the supervisor's."""
 
 
@@ -93,7 +93,7 @@ async def _stand_in(
     pause.failures |= await thaw(runtime, running)
 
 
-async def _listen(said: AsyncIterator[Words], pause: Pause) -> None:
+async def _listen(said: AsyncIterator[SupervisorLine], pause: Pause) -> None:
     """Wait until everything that can be paused is."""
     async for words in said:
         if words["event"] == "ready":
@@ -105,7 +105,7 @@ async def _listen(said: AsyncIterator[Words], pause: Pause) -> None:
     pause.failures[""] = "The supervisor of the pause ended at once"
 
 
-async def _end(process: Process, said: AsyncIterator[Words], pause: Pause) -> None:
+async def _end(process: Process, said: AsyncIterator[SupervisorLine], pause: Pause) -> None:
     """Let the supervisor resume, and find out whether it had to do so before."""
     pause.ended_early |= process.returncode is not None
     if process.stdin:
@@ -115,7 +115,7 @@ async def _end(process: Process, said: AsyncIterator[Words], pause: Pause) -> No
     await process.aclose()
 
 
-async def _words(process: Process) -> AsyncIterator[Words]:
+async def _words(process: Process) -> AsyncIterator[SupervisorLine]:
     if process.stdout is None:
         return
     rest = ""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from collector.recording.limits import Limits
+from collector.recording.limits import RecordingLimits
 
 _FRAME = 200
 """Bytes that are counted for a row beside its facts."""
@@ -27,7 +27,7 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
-class _Row:
+class _EventRow:
     event: str
     facts: Mapping[str, Any]
     first: float
@@ -36,10 +36,10 @@ class _Row:
 
 
 @dataclass(slots=True)
-class Journal:
+class EventJournal:
     """The events of one container; all of it may be called in any thread."""
 
-    limits: Limits
+    limits: RecordingLimits
     lost: Counter[str] = field(default_factory=Counter)
     """Events that there was no room for, by their names."""
     unknown: Counter[str] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class Journal:
     size: int = 0
     begun: float = field(default_factory=time.monotonic)
     _offset: float = field(default_factory=lambda: time.time() - time.monotonic())
-    _waiting: dict[Hashable, _Row] = field(default_factory=dict)
+    _waiting: dict[Hashable, _EventRow] = field(default_factory=dict)
     _weight: int = 0
     _sequence: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,7 +72,7 @@ class Journal:
                 self.lost[event] += 1
                 return
             self._weight += weight
-            self._waiting[whole] = _Row(event, facts, now, now)
+            self._waiting[whole] = _EventRow(event, facts, now, now)
 
     def _is_over(self) -> bool:
         return self.rows + len(self._waiting) >= self.limits.rows or self.size >= self.limits.size
@@ -90,9 +90,9 @@ class Journal:
     def spell(self, event: str, **facts: Any) -> bytes:
         """Return a row that is about the recording itself: it always has room."""
         now = time.monotonic()
-        return self._spelled(_Row(event, facts, now, now))
+        return self._spelled(_EventRow(event, facts, now, now))
 
-    def _spelled(self, row: _Row) -> bytes:
+    def _spelled(self, row: _EventRow) -> bytes:
         head: dict[str, Any] = {
             "time": self._wall(row.first),
             "monotonic": round(row.first - self.begun, 6),

@@ -19,7 +19,7 @@ MAX_ENDED = 8192
 """Processes of which it is remembered that they were the container's."""
 
 
-class Members:
+class ContainerProcesses:
     """The processes of the container `key` whose first one is `first`; it blocks.
 
     Raises `OSError` where that one has ended.

@@ -19,13 +19,13 @@ from collector.node.numbers import sees_same
 from collector.node.procfs import Process, host_proc, machine_network
 from collector.node.tables import reason
 from collector.recording.fanotify import Fanotify
-from collector.recording.journal import Journal
-from collector.recording.limits import Limits
-from collector.recording.members import Members
+from collector.recording.journal import EventJournal
+from collector.recording.limits import RecordingLimits
+from collector.recording.members import ContainerProcesses
 from collector.recording.packets import Packets
 from collector.recording.proc_events import ProcEvents
 from collector.recording.sockets import Notices, SocketWatch, open_diag
-from collector.recording.watch import Watch
+from collector.recording.watch import ContainerWatch
 from collector.recording.writes import Writes
 
 MAX_SPACES = 16
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Sources:
+class RecordingSources:
     """What is open for one container, and what could not be had."""
 
-    watch: Watch
+    watch: ContainerWatch
     packets: list[Packets] = field(default_factory=list)
     packets_in: dict[str, str] = field(default_factory=dict)
     """By network namespace the file that its packets are in."""
@@ -84,8 +84,8 @@ class Sources:
 
 
 def open_sources(
-    first: int, key: str, limits: Limits, taken: dict[bytes, str], own: str
-) -> Sources:
+    first: int, key: str, limits: RecordingLimits, taken: dict[bytes, str], own: str
+) -> RecordingSources:
     """Open what there is for the container `key` with the first process `first`.
 
     `taken` says of network namespaces in which file their packets are; it is added to, with `own`.
@@ -100,15 +100,15 @@ def open_sources(
         processes = ProcEvents.open()
     except OSError as error:
         lacks.append(("processes", reason(error), f"{error}. They are looked for instead"))
-    watch = Watch(
-        Members(first, key),
-        Journal(limits),
+    watch = ContainerWatch(
+        ContainerProcesses(first, key),
+        EventJournal(limits),
         Writes(limits.names),
         limits.interval,
         processes=processes,
         sees_same=sees_same(host_proc()),
     )
-    sources = Sources(watch, lacks=lacks)
+    sources = RecordingSources(watch, lacks=lacks)
     try:
         watch.files = sources.attempt("writes", Fanotify.open)
         watch.mark()
@@ -123,7 +123,9 @@ def open_sources(
     return sources
 
 
-def _open_networks(sources: Sources, limits: Limits, taken: dict[bytes, str], own: str) -> None:
+def _open_networks(
+    sources: RecordingSources, limits: RecordingLimits, taken: dict[bytes, str], own: str
+) -> None:
     machine, seen = machine_network(), set[bytes]()
     for pid in sorted(sources.watch.members.known):
         with suppress(FileNotFoundError, ProcessLookupError), Process.open(pid) as process:
@@ -131,17 +133,19 @@ def _open_networks(sources: Sources, limits: Limits, taken: dict[bytes, str], ow
             if space not in seen and len(seen) < MAX_SPACES:
                 seen.add(space)
                 name = readable(space)
-                if sources.attempt("network", partial(_go_into, process)):
+                if sources.attempt("network", partial(_enter_namespace, process)):
                     _watch_sockets(sources, limits, name, space == machine)
                     _watch_packets(sources, limits, space, taken, own, space == machine)
 
 
-def _go_into(process: Process) -> bool:
+def _enter_namespace(process: Process) -> bool:
     enter(process)
     return True
 
 
-def _watch_sockets(sources: Sources, limits: Limits, name: str, is_machines: bool) -> None:
+def _watch_sockets(
+    sources: RecordingSources, limits: RecordingLimits, name: str, is_machines: bool
+) -> None:
     if kernel := sources.attempt("sockets", open_diag):
         watch, notices = sources.watch, sources.attempt("ends of sockets", Notices)
         watch.sockets.append(
@@ -152,8 +156,8 @@ def _watch_sockets(sources: Sources, limits: Limits, name: str, is_machines: boo
 
 
 def _watch_packets(
-    sources: Sources,
-    limits: Limits,
+    sources: RecordingSources,
+    limits: RecordingLimits,
     space: bytes,
     taken: dict[bytes, str],
     own: str,

@@ -16,7 +16,7 @@ from select import POLLIN, poll
 
 from collector.node.abandonable import raise_if_abandoned
 from collector.recording import pcapng
-from collector.recording.limits import Limits
+from collector.recording.limits import RecordingLimits
 from collector.recording.pcapng import Direction
 
 _ALL = 0x0003
@@ -42,7 +42,7 @@ class Packets:
     """A packet socket, and what is made of it until somebody drains it."""
 
     kernel: socket.socket
-    limits: Limits
+    limits: RecordingLimits
     lost: int = 0
     """Packets that there was no room for, the kernel's own included."""
     stored: int = 0
@@ -53,7 +53,7 @@ class Packets:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, limits: Limits) -> Packets:
+    def open(cls, limits: RecordingLimits) -> Packets:
         """Open it in the network namespace of this thread. Raises `OSError`."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         kernel = socket.socket(socket.AF_PACKET, kind, socket.htons(_ALL))

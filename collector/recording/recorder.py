@@ -21,8 +21,8 @@ from anyio import to_thread
 from collector.container import ContainerCapture
 from collector.node.abandonable import run_abandonable
 from collector.node.tables import reason
-from collector.recording.limits import Limits
-from collector.recording.opening import Sources, open_sources
+from collector.recording.limits import RecordingLimits
+from collector.recording.opening import RecordingSources, open_sources
 from collector.recording.packets import Packets
 from collector.recording.watch import shown
 from collector.runtimes.runtime import Unavailable
@@ -47,7 +47,7 @@ _END = float("inf")
 
 @asynccontextmanager
 async def recorded(
-    captures: Sequence[ContainerCapture], seconds: float, limits: Limits | None = None
+    captures: Sequence[ContainerCapture], seconds: float, limits: RecordingLimits | None = None
 ) -> AsyncIterator[None]:
     """Record what running containers do until the block ends, and `seconds` at least.
 
@@ -57,7 +57,7 @@ async def recorded(
     async with task_group() as tasks:
         recorders = list[_Recorder]()
         for capture in captures if seconds else ():
-            recorder = _Recorder(capture, limits or Limits(), taken)
+            recorder = _Recorder(capture, limits or RecordingLimits(), taken)
             if await recorder.open():
                 recorders.append(recorder)
                 tasks.start_soon(recorder.run, over.is_set)
@@ -76,10 +76,10 @@ class _Recorder:
     """The recording of one container."""
 
     capture: ContainerCapture
-    limits: Limits
+    limits: RecordingLimits
     taken: dict[bytes, str]
     """The file with the packets of each network namespace, of all containers."""
-    sources: Sources = field(init=False)
+    sources: RecordingSources = field(init=False)
     notes: SourceNotes = field(default_factory=SourceNotes)
 
     async def open(self) -> bool:
@@ -97,7 +97,7 @@ class _Recorder:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the evidence
-            why, message = _told(error)
+            why, message = _reason_and_message(error)
             capture.record_gap(WHAT, why, message, requested=why != "NotRunning")
             return False
         capture.writes = self.sources.watch.writes
@@ -136,7 +136,7 @@ class _Recorder:
         try:
             await run_abandonable(_END, name, run, is_over)
         except Exception as error:  # what a container can provoke must not cost the evidence
-            self.capture.record_gap(f"{name}, its rest", *_told(error))
+            self.capture.record_gap(f"{name}, its rest", *_reason_and_message(error))
         finally:
             done.set()
 
@@ -215,7 +215,7 @@ async def _blocks(drain: Callable[[], bytes], done: anyio.Event) -> AsyncIterato
             await done.wait()
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _reason_and_message(error: Exception) -> tuple[str, str]:
     match error:
         case Unavailable():
             return error.reason, str(error)

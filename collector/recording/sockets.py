@@ -21,7 +21,7 @@ from collector.node.diag import FAMILIES
 from collector.node.holders import find_holders
 from collector.node.listening import BY_FAMILY
 from collector.node.netlink import Netlink, attributes
-from collector.recording.journal import Journal
+from collector.recording.journal import EventJournal
 
 TABLES = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6")
 DIAG = 4
@@ -42,7 +42,7 @@ _BURST = 512
 """Notices that are read before something else has its turn."""
 _LONGEST = 8192
 _NAMES = {6: "tcp", 17: "udp"}
-Key = tuple[str, bytes]
+AddressKey = tuple[str, bytes]
 
 
 def open_diag() -> Netlink:
@@ -90,7 +90,7 @@ class SocketWatch:
     """The sockets of one namespace, of which changes are noted."""
 
     kernel: Netlink
-    journal: Journal
+    journal: EventJournal
     space: str
     """The namespace's name."""
     only_held: bool
@@ -101,11 +101,11 @@ class SocketWatch:
     notices: Notices | None = None
     next: float = 0.0
     """When to look again, by the monotonic clock."""
-    seen: dict[Key, dict[str, Any]] | None = None
+    seen: dict[AddressKey, dict[str, Any]] | None = None
     more: int = 0
     """Sockets past the limit, of the fullest look."""
-    _states: dict[Key, int] = field(default_factory=dict)
-    _ended: set[Key] = field(default_factory=set)
+    _states: dict[AddressKey, int] = field(default_factory=dict)
+    _ended: set[AddressKey] = field(default_factory=set)
     """Which are known to have ended since the last look."""
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class SocketWatch:
         if self.notices:
             self.notices.close()
 
-    def hear(self) -> None:
+    def read_events(self) -> None:
         """Take the notices that there are by now. Raises `OSError`."""
         try:
             for name, body in self.notices.read() if self.notices else ():
@@ -131,8 +131,8 @@ class SocketWatch:
     def look(self, members: Iterable[int]) -> None:
         """Ask, and note what is different. Raises `OSError`."""
         begun = time.monotonic()
-        found, told, before = dict[Key, int](), dict[Key, dict[str, Any]](), self.seen
-        known, new = before or {}, list[Key]()
+        found, told, before = dict[AddressKey, int](), dict[AddressKey, dict[str, Any]](), self.seen
+        known, new = before or {}, list[AddressKey]()
         more = 0
         for name, body in self._bodies():
             key = (name, body[_PORTS])
@@ -166,9 +166,9 @@ class SocketWatch:
 
     def _note(
         self,
-        new: list[Key],
-        told: dict[Key, dict[str, Any]],
-        before: dict[Key, dict[str, Any]],
+        new: list[AddressKey],
+        told: dict[AddressKey, dict[str, Any]],
+        before: dict[AddressKey, dict[str, Any]],
         members: Iterable[int],
     ) -> None:
         if new:

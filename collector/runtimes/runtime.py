@@ -32,7 +32,7 @@ class LogStream(StrEnum):
     """Both in one, of a container with a terminal."""
 
 
-class Change(NamedTuple):
+class RuntimeChange(NamedTuple):
     """One difference between a container and its image."""
 
     kind: Literal["A", "C", "D"]
@@ -40,7 +40,7 @@ class Change(NamedTuple):
     path: str
 
 
-class Listed(NamedTuple):
+class ListedContainer(NamedTuple):
     """A container in a list."""
 
     container_id: str
@@ -52,7 +52,7 @@ class Listed(NamedTuple):
     state: str
 
 
-class ToldProcesses(NamedTuple):
+class RuntimeProcesses(NamedTuple):
     """What a runtime says of the processes in a container."""
 
     pids: tuple[int, ...] = ()
@@ -133,7 +133,7 @@ class Runtime(Protocol):
         """Return the runtime's name and version: `docker 28.2.2`."""
         ...
 
-    async def list(self) -> list[Listed]:
+    async def list(self) -> list[ListedContainer]:
         """Return every container that there is, in any state."""
         ...
 
@@ -154,7 +154,7 @@ class Runtime(Protocol):
 
     def changes(
         self, container: ContainerInfo
-    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[RuntimeChange]]:
         """Read the runtime's own list of differences from the image.
 
         Raises `Unavailable` where the runtime keeps none.
@@ -220,7 +220,7 @@ class Runtime(Protocol):
         """Let the container's processes go on."""
         ...
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return what the runtime says of the container's processes, and of its exec sessions."""
         ...
 

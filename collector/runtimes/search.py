@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import anyio
 from anyio import to_thread
 
-from collector.runtimes.endpoints import ENDPOINT, Endpoint, in_job, look, strangers, usual
+from collector.runtimes.endpoints import ENDPOINT, Endpoint, in_job, look, unusable_namesakes, usual
 from collector.runtimes.runtime import Runtime
 from forensics_core.errors import (
     ContainerGone,
@@ -70,7 +70,7 @@ async def chosen_runtime(
         await anyio.sleep(_PAUSE)
 
 
-class Search(Generic[R]):
+class RuntimeSearch(Generic[R]):
     """One look at all places where a runtime of one kind may listen."""
 
     def __init__(self, scheme: str, program: str) -> None:
@@ -106,7 +106,7 @@ class Search(Generic[R]):
         """
         if self._strangers and not self._doubtful:
             return self._strangers[0]
-        others = await to_thread.run_sync(strangers, self._program)
+        others = await to_thread.run_sync(unusable_namesakes, self._program)
         if self._said:
             kind = RuntimeUnavailable if self._doubtful else RuntimeNotFound
             whose = " that knows the container" if self._strangers else ""

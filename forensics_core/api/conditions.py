@@ -52,6 +52,10 @@ class ConditionType:
     """Given up. Final."""
     PARTIAL = "Partial"
     """Complete, but something that was asked for is missing."""
+    ISOLATED = "Isolated"
+    """The pod is cut off the network. Reasons: Enforced, Unverified, NotPossible, Released."""
+    POD_DELETED = "PodDeleted"
+    """The pod was deleted after its capture, as `afterCapture` asked for."""
 
 
 class ConditionStatus(StrEnum):

@@ -10,40 +10,21 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
 import yaml
 
 from forensics_core.api import names
-from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import (
     Phase,
     PodCheckpoint,
     PodCheckpointSpec,
     PodCheckpointStatus,
 )
+from forensics_core.api.schema import Schema, column, structural, without_defaults
 
-Schema: TypeAlias = dict[str, Any]
-
-_KEPT = (
-    "description",
-    "type",
-    "format",
-    "enum",
-    "pattern",
-    "minLength",
-    "maxLength",
-    "minimum",
-    "maximum",
-    "minItems",
-    "maxItems",
-    "default",
-)
-_SAYS_NOTHING: tuple[object, ...] = (None, "", [])
-"""Values that need no place in the schema: above all empty defaults."""
 _CEL_RESERVED = frozenset({"namespace"})
 """Of our fields' names, those that rules must spell `__name__`."""
-_MUTABLE = frozenset({"cancel"})
+_ONE_WAY = ("cancel", "release")
+"""Fields that can be set to true, and then stay so; all others cannot be changed."""
 _MAP_KEYS = {"conditions": "type", "containers": "name"}
 _TERMINAL = ", ".join(f"'{phase}'" for phase in Phase if phase.terminal)
 
@@ -89,22 +70,15 @@ def _version() -> Schema:
 
 def _columns() -> list[Schema]:
     return [
-        _column("Pod", ".spec.pod", "The pod to capture"),
-        _column("Target-NS", ".spec.namespace", "Its namespace, where it is another one"),
-        _column("Phase", ".status.phase", "How far it has come"),
-        _column("Progress", ".status.progress.summary", "What the current attempt has done"),
-        _column("Size", ".status.size", "What the evidence weighs"),
-        _column("Age", ".metadata.creationTimestamp", "How old the request is", kind="date"),
-        _column("Node", ".status.node", "The pod's node", wide=True),
-        _column("Location", ".status.location", "Where the evidence is", wide=True),
+        column("Pod", ".spec.pod", "The pod to capture"),
+        column("Target-NS", ".spec.namespace", "Its namespace, where it is another one"),
+        column("Phase", ".status.phase", "How far it has come"),
+        column("Progress", ".status.progress.summary", "What the current attempt has done"),
+        column("Size", ".status.size", "What the evidence weighs"),
+        column("Age", ".metadata.creationTimestamp", "How old the request is", kind="date"),
+        column("Node", ".status.node", "The pod's node", wide=True),
+        column("Location", ".status.location", "Where the evidence is", wide=True),
     ]
-
-
-def _column(
-    name: str, path: str, description: str, *, kind: str = "string", wide: bool = False
-) -> Schema:
-    column = {"name": name, "type": kind, "jsonPath": path, "description": description}
-    return column | ({"priority": 1} if wide else {})
 
 
 def _root() -> Schema:
@@ -122,23 +96,31 @@ def _root() -> Schema:
     }
 
 
-def _spec() -> Schema:
-    schema = _structural(PodCheckpointSpec)
+def spec_schema() -> Schema:
+    """Return the schema of a PodCheckpoint's spec without what holds it to its first version."""
+    schema = structural(PodCheckpointSpec)
     properties = schema["properties"]
-    for field in ("containers", "artifacts"):
+    for field in ("containers", "artifacts", "volumes"):
         properties[field]["x-kubernetes-list-type"] = "set"
     properties["destination"]["x-kubernetes-validations"] = [_no_dots("destination")]
     properties["subpath"]["x-kubernetes-validations"] = [_no_dots("subpath")]
     properties["retention"]["x-kubernetes-validations"] = [_RETENTION]
+    return schema
+
+
+def _spec() -> Schema:
+    schema = spec_schema()
+    properties = schema["properties"]
     schema["x-kubernetes-validations"] = [
-        *(_immutable(field) for field in properties if field not in _MUTABLE),
-        _CANCEL,
+        *(_immutable(field) for field in properties if field not in _ONE_WAY),
+        *(_one_way(field) for field in _ONE_WAY),
+        _VOLUMES,
     ]
     return schema
 
 
 def _status() -> Schema:
-    schema = _without_defaults(_structural(PodCheckpointStatus))
+    schema = without_defaults(structural(PodCheckpointStatus))
     for field, key in _MAP_KEYS.items():
         schema["properties"][field] |= {
             "x-kubernetes-list-type": "map",
@@ -153,11 +135,14 @@ _RETENTION = {
     "message": "retention needs days, or legalHold: true",
     "reason": "FieldValueRequired",
 }
-_CANCEL = {
-    "rule": "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-    "message": "cancel cannot be taken back: create another PodCheckpoint",
-    "reason": "FieldValueForbidden",
-    "fieldPath": ".cancel",
+_VOLUMES = {
+    "rule": (
+        "!has(self.volumes) || self.volumes.size() == 0 || !has(self.artifacts)"
+        " || self.artifacts.exists(kind, kind == 'volumes' || kind == 'filesystem')"
+    ),
+    "message": "volumes are named: ask for the artifact volumes, or for filesystem",
+    "reason": "FieldValueInvalid",
+    "fieldPath": ".volumes",
 }
 _FINAL = {
     "rule": (
@@ -178,6 +163,17 @@ def _no_dots(field: str) -> Schema:
     }
 
 
+def _one_way(field: str) -> Schema:
+    return {
+        "rule": (
+            f"!(has(oldSelf.{field}) && oldSelf.{field}) || (has(self.{field}) && self.{field})"
+        ),
+        "message": f"{field} cannot be taken back: create another PodCheckpoint",
+        "reason": "FieldValueForbidden",
+        "fieldPath": f".{field}",
+    }
+
+
 def _immutable(field: str) -> Schema:
     name = f"__{field}__" if field in _CEL_RESERVED else field
     return {
@@ -189,46 +185,3 @@ def _immutable(field: str) -> Schema:
         "reason": "FieldValueForbidden",
         "fieldPath": f".{field}",
     }
-
-
-def _structural(model: type[Model]) -> Schema:
-    """Return the model's JSON schema with references and optional alternatives resolved."""
-    schema = model.model_json_schema(by_alias=True, mode="validation")
-    return _resolve(schema, schema.get("$defs", {}))
-
-
-def _resolve(node: Schema, definitions: Schema) -> Schema:
-    node = _flatten(node, definitions)
-    kept = {key: node[key] for key in _KEPT if node.get(key) not in _SAYS_NOTHING}
-    if "description" in kept:
-        kept["description"] = " ".join(kept["description"].split())
-    if "properties" in node:
-        kept |= {"required": node["required"]} if "required" in node else {}
-        kept["properties"] = {
-            name: _resolve(child, definitions) for name, child in node["properties"].items()
-        }
-    if "items" in node:
-        kept["items"] = _resolve(node["items"], definitions)
-    return kept
-
-
-def _flatten(node: Schema, definitions: Schema) -> Schema:
-    """Merge what a node refers to into the node; its own words come first."""
-    alternatives = [choice for choice in node.get("anyOf", ()) if choice.get("type") != "null"]
-    for choice in alternatives:
-        node = _flatten(choice, definitions) | node
-    if "$ref" in node:
-        node = _flatten(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions) | node
-    return node
-
-
-def _without_defaults(node: Schema) -> Schema:
-    """Leave the defaults out: a status says only what was observed."""
-    kept = {key: value for key, value in node.items() if key != "default"}
-    if "properties" in kept:
-        kept["properties"] = {
-            name: _without_defaults(child) for name, child in kept["properties"].items()
-        }
-    if "items" in kept:
-        kept["items"] = _without_defaults(kept["items"])
-    return kept

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from forensics_core._internal.arguments import PublicModel
 
 
-class Document(BaseModel):
+class OrderModel(BaseModel):
     """A frozen model whose JSON is spelled in camelCase and refuses unknown fields."""
 
     model_config = ConfigDict(
@@ -27,10 +27,8 @@ class Document(BaseModel):
     )
 
 
-class Model(Document):
-    """One whose schema has what the source says of its fields: making it parses the source."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
+class Model(OrderModel):
+    """One of which a schema is made, with what the source says of its fields (`api.schema`)."""
 
 
 class ArtifactKind(StrEnum):
@@ -60,8 +58,15 @@ DELETED_BUDGET = 1024**3
 class Compression(StrEnum):
     """How large artifacts are stored."""
 
+    AUTO = "auto"
+    """With zstd, at whichever level the slower of processor and network calls for."""
     ZSTD = "zstd"
     NONE = "none"
+
+    @property
+    def compresses(self) -> bool:
+        """Whether zstd frames are stored, at whatever level."""
+        return self is not Compression.NONE
 
 
 class RetentionMode(StrEnum):
@@ -91,7 +96,14 @@ class Encryption(PublicModel, Model):
     """The key's id, alias or ARN."""
 
 
-class Target(Document):
+ARCHIVE = (
+    r"^((/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+/checkpoints/checkpoint-[A-Za-z0-9._:+-]{1,255}\.tar)?$"
+)
+"""The path of an archive as kubelets name them: of a path that may lead elsewhere, nothing is read
+and nothing removed."""
+
+
+class ContainerTarget(OrderModel):
     """One container to capture, as its runtime knows it."""
 
     name: str
@@ -101,7 +113,7 @@ class Target(Document):
     image: str = ""
 
 
-class PodRef(Document):
+class PodRef(OrderModel):
     """The pod that a capture is of."""
 
     namespace: str
@@ -109,7 +121,7 @@ class PodRef(Document):
     uid: str = ""
 
 
-class Requester(Document):
+class Requester(OrderModel):
     """Who asked. `attested` is true where the cluster's admission vouched for the name.
 
     It rests on the admission policy, which holds the annotation to its author's own name.
@@ -119,7 +131,7 @@ class Requester(Document):
     attested: bool = False
 
 
-class ContextFile(Document):
+class ContextFile(OrderModel):
     """A file of the context, uploaded by the operator before the Job began."""
 
     name: str
@@ -133,7 +145,18 @@ class ContextFile(Document):
     captured_at: datetime
 
 
-class WorkOrder(Document):
+class KubeletCheckpoint(OrderModel):
+    """What came of asking the kubelet for a checkpoint of one container."""
+
+    container: str
+    archive: Annotated[str, Field(max_length=1024, pattern=ARCHIVE)] = ""
+    """Where on the node the archive is; nothing where there is none."""
+    reason: str = ""
+    """Why there is none, in the manifest's word."""
+    message: str = ""
+
+
+class WorkOrder(OrderModel):
     """Everything that the collector needs to know for one attempt."""
 
     version: Literal[1] = 1
@@ -146,7 +169,7 @@ class WorkOrder(Document):
     attempt: Annotated[int, Field(ge=1)] = 1
     pod: PodRef | None = None
     """None for a capture by hand."""
-    targets: Annotated[tuple[Target, ...], FailFast()] = ()
+    targets: Annotated[tuple[ContainerTarget, ...], FailFast()] = ()
     artifacts: Annotated[tuple[ArtifactKind, ...], FailFast()] = DEFAULT_ARTIFACTS
     compression: Compression = Compression.ZSTD
     pause: bool = False
@@ -169,5 +192,8 @@ class WorkOrder(Document):
     encryption: Encryption | None = None
     active_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
     context: Annotated[tuple[ContextFile, ...], FailFast()] = ()
+    kubelet_checkpoints: Annotated[tuple[KubeletCheckpoint, ...], FailFast()] = ()
+    """Of the containers of which the kubelet was asked for one: see `kubeletCheckpoint` of the
+    operator's settings."""
     not_captured: Annotated[tuple[str, ...], FailFast()] = ()
     """What the operator already knows that it could not gather, one line each."""

@@ -28,6 +28,7 @@ from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import API_VERSION, KIND
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
+    DELETED_BUDGET,
     ArtifactKind,
     Compression,
     Encryption,
@@ -58,6 +59,9 @@ Subpath = Annotated[str, Field(max_length=200, pattern=rf"^({_SEGMENT}(/{_SEGMEN
 LabelValue = Annotated[
     str, Field(max_length=63, pattern="^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 ]
+VolumeName = Annotated[
+    str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]+$"})
+]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
 """As large as JSON numbers are exact."""
@@ -66,8 +70,16 @@ Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_
 Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]
 
 
+class AfterCapture(StrEnum):
+    """What becomes of the pod once its evidence is safe."""
+
+    KEEP = "Keep"
+    DELETE = "Delete"
+    DELETE_EVEN_IF_PARTIAL = "DeleteEvenIfPartial"
+
+
 class PodCheckpointSpec(PublicModel, Model):
-    """What to capture and where to. It cannot be changed, except that `cancel` can be set."""
+    """What to capture and where to. It cannot be changed, but `cancel` and `release` can be set."""
 
     pod: PodName
     """The name of the pod to capture."""
@@ -84,10 +96,19 @@ class PodCheckpointSpec(PublicModel, Model):
         DEFAULT_ARTIFACTS
     )
     """The kinds of evidence to capture. Default: all but volumes and memory."""
-    compression: Compression = Compression.ZSTD
+    compression: Compression = Compression.AUTO
     """How large artifacts are stored."""
     pause: bool = False
     """Freeze the containers while they are being captured."""
+    record_seconds: Annotated[int, Field(ge=0, le=86400)] = 0
+    """Seconds for which it is recorded, at least, what the containers do. Default: not at all."""
+    volumes: Annotated[tuple[VolumeName, ...], Field(max_length=64)] = ()
+    """Volumes, by name or by path in the container, whose content is captured though it is secret,
+    or though no other volumes are. It takes 'filesystem' or 'volumes' among the artifacts."""
+    deleted_budget: Annotated[int, Field(ge=0, le=2**40)] = DELETED_BUDGET
+    """Bytes that are captured, of each container, of files that only processes still hold."""
+    freeze: bool = True
+    """With memory: hold each process still, for two seconds at most, while it is read."""
     reason: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": _TEXT})] = ""
     """Why the capture is wanted; goes into the manifest."""
     incident: LabelValue = ""
@@ -104,6 +125,13 @@ class PodCheckpointSpec(PublicModel, Model):
     stays. Default: never."""
     cancel: bool = False
     """Stop, and keep what there is. Once true it stays true."""
+    isolate: bool = False
+    """Cut the pod off the network before the capture begins, until it is released."""
+    after_capture: AfterCapture = AfterCapture.KEEP
+    """What becomes of the pod once it is captured: Keep; Delete, unless evidence is missing; or
+    DeleteEvenIfPartial."""
+    release: bool = False
+    """Lift the isolation. Once true it stays true."""
 
 
 class Phase(StrEnum):

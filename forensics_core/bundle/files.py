@@ -26,8 +26,8 @@ from forensics_core.bundle.layer import (
     PROC,
     ROOTFS,
     UPPER,
+    ArchiveNames,
     Layer,
-    Names,
     open_layer,
 )
 from forensics_core.bundle.layout import DELETED_FOLDER, KEPT_FOLDER, container_file
@@ -41,7 +41,7 @@ MAX_UPPER = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class TreeIndexes:
     """The indexes of the archives that make up one tree; None is what the bundle does not have."""
 
     rootfs: Layer | None
@@ -60,7 +60,7 @@ class Layers:
 class FileIndex:
     """The index of one container's files; made by `open_index`."""
 
-    def __init__(self, container: str, layers: Layers, mounts: Mounts, flaws: Flaws) -> None:
+    def __init__(self, container: str, layers: TreeIndexes, mounts: Mounts, flaws: Flaws) -> None:
         self.container = container
         self._layers = layers
         self._mounts = mounts
@@ -93,7 +93,7 @@ class FileIndex:
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
         if mount and not mount.archived and not self._in_proc(real, mount):
-            return mount.told(real)
+            return mount.why_not_archived(real)
         stub = not self._mounts.known and row is not None and not row.size
         if stub and path in PLACEHOLDERS:
             return (
@@ -242,7 +242,7 @@ class FileIndex:
             async with aclosing(layer.batches()) as batches:
                 async for batch in batches:
                     rows = (each for each in batch if each.path not in other)
-                    yield [row for each in rows if (row := self._beneath(each, stubs))]
+                    yield [row for each in rows if (row := self._visible_row(each, stubs))]
         if layers.mounted:
             async with aclosing(layers.mounted.batches()) as batches:
                 async for batch in batches:
@@ -267,13 +267,13 @@ class FileIndex:
                         return frozenset()  # then both are shown
         return frozenset(paths)
 
-    def _beneath(self, row: Row, stubs: bool) -> Row | None:
+    def _visible_row(self, row: Row, stubs: bool) -> Row | None:
         """Return a row of the file system if no mount hides it."""
         mount = self._mounts.holder(row.path)
         if mount is None:
             return row
         stub = stubs and mount.path == row.path and not mount.archived
-        return replace(row, hidden=mount.told(row.path)) if stub else None
+        return replace(row, hidden=mount.why_not_archived(row.path)) if stub else None
 
     def _is_archived(self, row: Row) -> bool:
         mount = self._mounts.holder(row.path)
@@ -282,7 +282,7 @@ class FileIndex:
     async def _stub(self, mount: Mounted) -> Row | None:
         """Return the row of what lies beneath a mount that is in no archive."""
         row = await self._find_own(mount.path)
-        return replace(row, hidden=mount.told(mount.path)) if row else None
+        return replace(row, hidden=mount.why_not_archived(mount.path)) if row else None
 
 
 async def open_index(bundle: BundleReader, container: str, *, upper: bool = False) -> FileIndex:
@@ -300,7 +300,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
         layer = await open_layer(bundle, container, UPPER)
         if layer is None:
             raise _no_index(bundle, container, UPPER)
-        return FileIndex(container, Layers(layer), Mounts([], known=True), flaws)
+        return FileIndex(container, TreeIndexes(layer), Mounts([], known=True), flaws)
     rootfs = await open_layer(bundle, container, ROOTFS)
     if rootfs is None and _archive_of(bundle, container, ROOTFS):
         raise _no_index(bundle, container, ROOTFS)
@@ -314,7 +314,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
         others.append(layer)
     if rootfs is None and not any(others):
         raise _no_index(bundle, container, ROOTFS)
-    return FileIndex(container, Layers(rootfs, *others), mounts, flaws)
+    return FileIndex(container, TreeIndexes(rootfs, *others), mounts, flaws)
 
 
 def is_beneath(path: bytes, folder: bytes) -> bool:
@@ -322,11 +322,11 @@ def is_beneath(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder + b"/")
 
 
-def _archive_of(bundle: BundleReader, container: str, names: Names) -> bool:
+def _archive_of(bundle: BundleReader, container: str, names: ArchiveNames) -> bool:
     return any(container_file(container, name) in bundle.objects for name in names.archives)
 
 
-def _no_index(bundle: BundleReader, container: str, names: Names) -> ForensicsError:
+def _no_index(bundle: BundleReader, container: str, names: ArchiveNames) -> ForensicsError:
     if names is UPPER and not _archive_of(bundle, container, names):
         return ForensicsError(
             f"The bundle has nothing beside the file system of '{container}'",

@@ -49,7 +49,7 @@ LOOKUP_LIMIT = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ChunkEntry:
     """What the lookup table says of one chunk of rows."""
 
     sha256: str
@@ -62,7 +62,7 @@ class Layer:
     def __init__(
         self,
         rows: Archive,
-        chunks: Sequence[Chunk | None],
+        chunks: Sequence[ChunkEntry | None],
         archives: tuple[str, ...],
         gap: str,
         flaws: Flaws,
@@ -154,7 +154,7 @@ class Layer:
         return replace(row, path=self.folder + row.path.rstrip(b"/"))
 
 
-class Names(NamedTuple):
+class ArchiveNames(NamedTuple):
     """What an archive and its index are called, in a container's folder."""
 
     archives: tuple[str, ...]
@@ -164,21 +164,21 @@ class Names(NamedTuple):
     """Where its root is in sight."""
 
 
-ROOTFS = Names(ROOTFS_ARCHIVES, ROOTFS_INDEX, ROOTFS_LOOKUP)
-MOUNTS = Names(MOUNTS_ARCHIVES, MOUNTS_INDEX, MOUNTS_LOOKUP)
-PROC = Names(PROC_ARCHIVES, PROC_INDEX, PROC_LOOKUP)
-DELETED = Names(DELETED_ARCHIVES, DELETED_INDEX, DELETED_LOOKUP, DELETED_FOLDER)
-UPPER = Names(UPPER_ARCHIVES, UPPER_INDEX, UPPER_LOOKUP)
+ROOTFS = ArchiveNames(ROOTFS_ARCHIVES, ROOTFS_INDEX, ROOTFS_LOOKUP)
+MOUNTS = ArchiveNames(MOUNTS_ARCHIVES, MOUNTS_INDEX, MOUNTS_LOOKUP)
+PROC = ArchiveNames(PROC_ARCHIVES, PROC_INDEX, PROC_LOOKUP)
+DELETED = ArchiveNames(DELETED_ARCHIVES, DELETED_INDEX, DELETED_LOOKUP, DELETED_FOLDER)
+UPPER = ArchiveNames(UPPER_ARCHIVES, UPPER_INDEX, UPPER_LOOKUP)
 
 
-async def open_layer(bundle: BundleReader, container: str, names: Names) -> Layer | None:
+async def open_layer(bundle: BundleReader, container: str, names: ArchiveNames) -> Layer | None:
     """Open the index of one archive; None where there is none."""
     name, table = (container_file(container, each) for each in (names.rows, names.lookup))
     if not {name, table} <= bundle.objects.keys():
         return None
     rows = await open_archive(bundle, bundle.objects[name])
     sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
-    flaws = Flaws(f"The index {name}", "holds a row that is none")
+    flaws = Flaws(f"The index {name}", "holds a row that is not valid")
     chunks = await _read_lookup(bundle, table, sizes, flaws)
     gap = _gap(bundle, container, (*names.archives, names.rows))
     return Layer(rows, chunks, names.archives, gap, flaws, names.folder)
@@ -191,20 +191,20 @@ def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
     return "the archive was cut, or damaged, before its end" if cut else ""
 
 
-def _verify(data: bytes, chunk: Chunk, name: str) -> None:
+def _verify(data: bytes, chunk: ChunkEntry, name: str) -> None:
     if hashlib.sha256(data).hexdigest() != chunk.sha256:
         raise VerificationError(f"a part of {name} is not what its lookup table says")
 
 
 async def _read_lookup(
     bundle: BundleReader, table: str, sizes: Sequence[int], flaws: Flaws
-) -> list[Chunk | None]:
+) -> list[ChunkEntry | None]:
     """Return what the table says of each frame of the index; None where it says nothing legible.
 
     `sizes` are those of the frames.
     """
     expected = bundle.objects[table]
-    chunks = list[Chunk | None]()
+    chunks = list[ChunkEntry | None]()
     with flaws.passing():
         stored = await read_stored(bundle, expected, LOOKUP_LIMIT)
         await to_thread.run_sync(_parse, unpacked(stored, expected), chunks, sizes, flaws)
@@ -214,7 +214,7 @@ async def _read_lookup(
 
 
 def _parse(
-    pieces: Iterator[bytes], chunks: list[Chunk | None], sizes: Sequence[int], flaws: Flaws
+    pieces: Iterator[bytes], chunks: list[ChunkEntry | None], sizes: Sequence[int], flaws: Flaws
 ) -> None:
     """Parse a line for each size. All of the table is read, which verifies it."""
     rest = b""
@@ -230,13 +230,13 @@ def _parse(
             chunks.append(chunk)
 
 
-def _chunk(line: bytes, size: int) -> Chunk:
+def _chunk(line: bytes, size: int) -> ChunkEntry:
     try:
         said = strict_json.loads_row(line)
         bits = base64.b64decode(said["filter"], validate=True)
-        chunk, promised = Chunk(str(said["sha256"]), PathFilter(bits)), int(said["size"])
+        chunk, promised = ChunkEntry(str(said["sha256"]), PathFilter(bits)), int(said["size"])
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(f"a line is no lookup table: {error}") from error
+        raise ValueError(f"a line is not a lookup table: {error}") from error
     if promised != size:
         raise ValueError("its lookup table does not fit")
     return chunk

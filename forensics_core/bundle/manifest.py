@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -39,13 +40,15 @@ _HINT = "Fetch it again; if it stays so, treat the bundle as tampered with"
 MAX_CONTAINERS = 4096
 """Containers of one bundle: readers look for each among all artifacts."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=0)]
+ByteCount = Annotated[int, Field(ge=0)]
 VersionId = Annotated[
     Annotated[str, Field(max_length=1024, pattern=r"^[!-~]+$")] | None,
     # No version at all, for every reader alike; as a parameter it would mean the current one.
     BeforeValidator(lambda version: None if version == "" else version),
 ]
 """A version in S3, which goes into requests."""
+Level = Annotated[str, Field(pattern=r"^-?[0-9]{1,3}$")]
+"""One of zstd's levels, in decimal."""
 # Every list of rows has `FailFast`: an error takes a kilobyte, and a hostile list is all errors.
 
 
@@ -77,6 +80,12 @@ class Remark(Record):
     message: str
 
 
+def _stored_compression(value: Compression) -> Compression:
+    if value is Compression.AUTO:
+        raise ValueError("'auto' is no way to store an artifact")
+    return value
+
+
 class Artifact(PublicModel, Record):
     """One object of the bundle: what it is of, and what it weighed on its way."""
 
@@ -86,14 +95,19 @@ class Artifact(PublicModel, Record):
     media_type: str = "application/octet-stream"
     method: str = ""
     """How it was read: `engine-api`, `engine-export`, `tree`."""
-    compression: Compression = Compression.NONE
+    compression: Annotated[Compression, AfterValidator(_stored_compression)] = Compression.NONE
+    """As it is stored: `zstd` or `none`, and never what was asked for, `auto`."""
+    frames_by_level: Annotated[dict[Level, ByteCount], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    """How many of its zstd frames were made at which of zstd's levels."""
     sha256: Sha256
     """Of the bytes as stored."""
-    size: Size
+    size: ByteCount
     """Bytes as stored."""
     original_sha256: Sha256
     """Of the bytes before compression."""
-    original_size: Size
+    original_size: ByteCount
     """Bytes before compression."""
     started_at: datetime
     finished_at: datetime
@@ -111,7 +125,7 @@ class Artifact(PublicModel, Record):
     flags: Annotated[tuple[Flag, ...], FailFast()] = ()
     remarks: Annotated[tuple[Remark, ...], FailFast()] = ()
     """The first of them; `remarks_total` counts all."""
-    remarks_total: Size = 0
+    remarks_total: ByteCount = 0
 
 
 class NotCaptured(PublicModel, Record):
@@ -129,7 +143,7 @@ class NotCaptured(PublicModel, Record):
     """Where a reader would look for it in the container: a mount point, a deleted file's name."""
     pid: int | None = None
     """The process that holds it, as the node numbers it."""
-    size: Size | None = None
+    size: ByteCount | None = None
     """Its bytes, where they are known."""
     sha256: Sha256 | None = None
     """Of those bytes, where they were read but not kept."""
@@ -265,7 +279,7 @@ class Capture(PublicModel, Record):
         return any(gap.requested for gap in self.not_captured)
 
 
-class Digest(Record):
+class DigestSet(Record):
     """A subject's digest set."""
 
     sha256: Sha256
@@ -275,7 +289,7 @@ class Subject(Record):
     """One object that the statement is about."""
 
     name: str
-    digest: Digest
+    digest: DigestSet
 
 
 class Statement(PublicModel, Record):

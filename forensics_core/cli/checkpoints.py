@@ -1,4 +1,4 @@
-"""The PodCheckpoints of a cluster: `forensics get`, `list` and `cancel`, and how each is shown."""
+"""The PodCheckpoints of a cluster: `get`, `list`, `cancel`, `release`, and how each is shown."""
 
 from __future__ import annotations
 
@@ -117,6 +117,34 @@ def _cancel_message(checkpoint: PodCheckpoint) -> str:
     if checkpoint.finished:
         return f"The checkpoint {name} had ended before: {checkpoint.status.phase}"
     return f"The checkpoint {name} is told to stop. Follow it with: {command_name()} watch {name}"
+
+
+@click.command("release", short_help="Lift a pod's isolation.")
+@click.argument("name")
+@cluster_options
+@object_output_option
+def release_command(name: str, access: ClusterAccess, output: str) -> None:
+    """Lift the isolation of the pod that the capture NAME is of; this cannot be taken back.
+
+    The pod gets its labels back, and so its Services, if it is still there.
+    """
+    checkpoint = run(partial(_release, name, access))
+    if output == "text":
+        print_text(_release_message(checkpoint))
+    else:
+        print_data(checkpoint.to_dict(), output)
+
+
+async def _release(name: str, access: ClusterAccess) -> PodCheckpoint:
+    async with access.checkpoints() as checkpoints:
+        return await checkpoints.release(name)
+
+
+def _release_message(checkpoint: PodCheckpoint) -> str:
+    name = clean(checkpoint.metadata.name)
+    if not checkpoint.spec.isolate:
+        return f"The checkpoint {name} has isolated nothing"
+    return f"The pod of the checkpoint {name} is being released. See: {command_name()} get {name}"
 
 
 def _print_checkpoint(checkpoint: PodCheckpoint, output: str) -> None:

@@ -15,7 +15,7 @@ from forensics_core._internal.extras import needing
 from forensics_core.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
 
 if TYPE_CHECKING:
-    from forensics_core.kube import Cluster, PodCheckpoints
+    from forensics_core.kube import ClusterConnection, PodCheckpoints
 
 NAMESPACE = "forensics-system"
 """Where PodCheckpoints live unless the operator is set otherwise."""
@@ -36,7 +36,7 @@ class ClusterAccess:
     context: str | None = None
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[Cluster]:
+    async def connect(self) -> AsyncIterator[ClusterConnection]:
         """Connect. What the API server refuses in the block is told as people need it."""
         # Its client is an extra: reading bundles needs none.
         with needing("operator", "Talking to a cluster"):
@@ -51,7 +51,7 @@ class ClusterAccess:
         async with self.connect() as cluster:
             yield self.client(cluster)
 
-    def client(self, cluster: Cluster) -> PodCheckpoints:
+    def client(self, cluster: ClusterConnection) -> PodCheckpoints:
         """Return the client of the PodCheckpoints."""
         from forensics_core.kube import PodCheckpoints
 

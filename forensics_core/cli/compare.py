@@ -103,7 +103,7 @@ def _split(location: str) -> tuple[str, str]:
 async def _with_image(
     bundle: BundleReader, name: str, path: Path, notes: Notes
 ) -> list[Differences]:
-    from forensics_core.readers.compare.compare import Container, compare
+    from forensics_core.readers.compare.compare import ComparedContainer, compare
     from forensics_core.readers.compare.image import open_image
 
     names = [bundle.check_container(name)] if name else bundle.containers
@@ -111,7 +111,7 @@ async def _with_image(
         raise UsageError(
             f"The bundle has {len(names)} containers", hint="Name one: LOCATION:CONTAINER"
         )
-    container = Container(bundle, names[0])
+    container = ComparedContainer(bundle, names[0])
     return [await compare(container, await open_image(path, container.image_id), notes)]
 
 

@@ -10,13 +10,15 @@ import importlib
 import logging
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from forensics_core._internal.extras import how_to_install, needing
+from forensics_core._internal.startup import leave_out_pydantic_plugins
+from forensics_core.api.names import PLURAL, RULE_PLURAL
 from forensics_core.cli.interrupt import ignore_sigint
 from forensics_core.cli.program import exit_on_error
 from forensics_core.cli.render import print_json
@@ -24,6 +26,7 @@ from forensics_core.errors import ForensicsError
 from forensics_core.version import __version__
 
 PLUGINS = "forensics.commands"
+DISTRIBUTION = "kube-forensics"
 
 _CHATTY = ("botocore", "aiobotocore")
 """They log tracebacks of what they raise as well."""
@@ -34,10 +37,22 @@ _MODULES = {
     "crd": "main",
     "get": "checkpoints",
     "list": "checkpoints",
+    "release": "checkpoints",
     "watch": "watching",
 }
 """Where a command is; the others have a module of their own name."""
-_NAMES = (*_MODULES, "compare", "export", "fetch", "ls", "report", "scan", "timeline", "verify")
+_NAMES = (
+    *_MODULES,
+    "compare",
+    "export",
+    "fetch",
+    "incident",
+    "ls",
+    "report",
+    "scan",
+    "timeline",
+    "verify",
+)
 _COMMANDS = {
     name: f"forensics_core.cli.{_MODULES.get(name, name)}:{name}_command" for name in _NAMES
 }
@@ -57,7 +72,7 @@ class Forensics(click.Group):
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        plugin = plugins().get(cmd_name)
+        plugin = own_plugin(cmd_name) or plugins().get(cmd_name)
         return _load(plugin) if plugin else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -93,21 +108,27 @@ def forensics(debug: bool) -> None:
     show_default=True,
     help="How to print it.",
 )
-def crd_command(output: str) -> None:
+@click.argument("resource", type=click.Choice([PLURAL, RULE_PLURAL]), default=PLURAL)
+def crd_command(output: str, resource: str) -> None:
     """Print the CustomResourceDefinition of PodCheckpoint, as this release knows it.
 
     It is what `kubectl apply -k deploy` installs: forensics crd | kubectl apply -f -
+
+    `forensics crd capturerules` prints that of CaptureRule.
     """
     with needing("operator", "Printing it"):
+        from forensics_core.api.capturerule_crd import capturerule_crd, capturerule_crd_yaml
         from forensics_core.api.crd import crd, crd_yaml
+    rules = resource == RULE_PLURAL
     if output == "json":
-        print_json(crd())
+        print_json(capturerule_crd() if rules else crd())
     else:
-        click.echo(crd_yaml(), nl=False)
+        click.echo(capturerule_crd_yaml() if rules else crd_yaml(), nl=False)
 
 
 def main() -> None:
     """Run the command line; called by the console scripts. It ends the process."""
+    leave_out_pydantic_plugins()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character is no reason to fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # TextIO lacks it
@@ -121,6 +142,15 @@ def _program_name() -> str | None:
     """Return the name that people typed: kubectl finds its plugins by their files' names."""
     plugin = Path(sys.argv[0]).stem == "kubectl-forensics"
     return "kubectl forensics" if plugin else None
+
+
+def own_plugin(name: str, installed: str = DISTRIBUTION) -> EntryPoint | None:
+    """Return a command of one distribution, without a look at all others that are installed."""
+    try:
+        own = distribution(installed).entry_points
+    except PackageNotFoundError:
+        return None
+    return next((each for each in own if (each.group, each.name) == (PLUGINS, name)), None)
 
 
 @cache
@@ -137,7 +167,7 @@ def _load(plugin: EntryPoint) -> click.Command:
         return _broken(plugin.name, f"{type(error).__name__}: {error}")
     if isinstance(command, click.Command):
         return command
-    return _broken(plugin.name, f"{plugin.value} is no click command")
+    return _broken(plugin.name, f"{plugin.value} is not a click command")
 
 
 def _broken(name: str, why: str) -> click.Command:

@@ -15,7 +15,7 @@ from forensics_core.errors import NotFound
 
 if TYPE_CHECKING:
     from forensics_core.api.podcheckpoint import PodCheckpoint
-    from forensics_core.kube import Cluster
+    from forensics_core.kube import ClusterConnection
     from forensics_core.kube.objects import Object
 
 _KINDS = (
@@ -91,7 +91,7 @@ async def _dry_run(
     return found
 
 
-async def _pod(cluster: Cluster, checkpoint: PodCheckpoint) -> Object:
+async def _pod(cluster: ClusterConnection, checkpoint: PodCheckpoint) -> Object:
     from forensics_core.kube.objects import Objects
     from forensics_core.kube.resources import PODS
 

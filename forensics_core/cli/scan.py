@@ -19,11 +19,13 @@ from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
     from forensics_core.readers.notes import Notes
-    from forensics_core.readers.scan.results import Counts, Result
-    from forensics_core.readers.scan.rules import Found
+    from forensics_core.readers.scan.results import ScanCounts, ScanResult
+    from forensics_core.readers.scan.rules import RuleMatch
 
 _SHOWN = 3
 """Matches of a rule in one file that a line shows."""
+_NOUNS = {"memory": "core"}
+"""What one of a kind is called where its word cannot be counted."""
 
 
 @click.command("scan", short_help="Look for YARA rules and known hashes in a bundle.")
@@ -76,14 +78,14 @@ def scan_command(
     """
     if not rules and not known:
         raise UsageError("There is nothing to look for", hint="Name files of rules, or --known")
-    request = _Request(rules, known, containers, every_file, timeout)
+    request = _ScanRequest(rules, known, containers, every_file, timeout)
     found = run(partial(_scan, location, expected_bucket_owner, request, output))
     if found and fail_on_match:
         raise click.exceptions.Exit(1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _ScanRequest:
     """What was asked for."""
 
     rules: tuple[Path, ...]
@@ -93,16 +95,16 @@ class _Request:
     timeout: int
 
 
-async def _scan(location: str, owner: str | None, request: _Request, output: str) -> int:
+async def _scan(location: str, owner: str | None, request: _ScanRequest, output: str) -> int:
     """Print what is found; return how much."""
     from anyio import to_thread
 
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.known import Standing, read_known
-    from forensics_core.readers.scan.scan import Wanted, scan
+    from forensics_core.readers.scan.scan import ScanTargets, scan
 
     known = await to_thread.run_sync(read_known, request.known) if request.known else None
-    wanted = Wanted(request.rules, known, request.every_file, request.timeout)
+    wanted = ScanTargets(request.rules, known, request.every_file, request.timeout)
     notes = Notes()
     async with opened_bundle(location, owner) as bundle:
         printer = _JsonPrinter(bundle.url) if output == "json" else _TextPrinter()
@@ -119,11 +121,11 @@ async def _scan(location: str, owner: str | None, request: _Request, output: str
 class _TextPrinter:
     """A line for each result; the rest goes to the standard error."""
 
-    def tell(self, results: Sequence[Result]) -> None:
+    def tell(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         sys.stdout.write("".join(f"{_line(result)}\n" for result in results))
 
-    def end(self, counts: Counts, notes: Notes) -> None:
+    def end(self, counts: ScanCounts, notes: Notes) -> None:
         """Print what there is to say of them all."""
         for line in notes.missing:
             click.echo(f"Note: {clean_message(line)}", err=True)
@@ -139,13 +141,13 @@ class _JsonPrinter:
     def __init__(self, location: str) -> None:
         self._before = f'{{"location": {json.dumps(location)}, "results": [\n'
 
-    def tell(self, results: Sequence[Result]) -> None:
+    def tell(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         for result in results:
             sys.stdout.write(self._before + json.dumps(result.as_json()))
             self._before = ",\n"
 
-    def end(self, counts: Counts, notes: Notes) -> None:
+    def end(self, counts: ScanCounts, notes: Notes) -> None:
         """Print what there is to say of them all."""
         rest: dict[str, Any] = {
             **counts.as_json(),
@@ -156,7 +158,7 @@ class _JsonPrinter:
         sys.stdout.write(f"{begun}\n], {json.dumps(rest)[1:]}\n")
 
 
-def _line(result: Result) -> str:
+def _line(result: ScanResult) -> str:
     """Return the line of a result: where, which rule, what was there."""
     subject = result.subject
     where = subject.artifact.removeprefix("containers/")
@@ -172,7 +174,7 @@ def _line(result: Result) -> str:
     return f"{clean(where)}: {clean_message(_matched(result.found))}{clean_message(known)}"
 
 
-def _matched(found: Found) -> str:
+def _matched(found: RuleMatch) -> str:
     namespace, rule = found.name
     tags = f" ({', '.join(found.tags)})" if found.tags else ""
     places = [f'{hit.pattern} at {hit.offset:#x} "{hit.excerpt}"' for hit in found.hits[:_SHOWN]]
@@ -181,8 +183,9 @@ def _matched(found: Found) -> str:
     return f"{namespace}.{rule}{tags}" + (f": {', '.join(places)}" if places else "")
 
 
-def _summary(counts: Counts) -> list[str]:
-    what = ", ".join(f"{counted(counts.scanned[kind], kind)}" for kind in sorted(counts.scanned))
+def _summary(counts: ScanCounts) -> list[str]:
+    kinds = sorted(counts.scanned)
+    what = ", ".join(counted(counts.scanned[kind], _NOUNS.get(kind, kind)) for kind in kinds)
     found = "1 match" if counts.matches == 1 else f"{counts.matches:,} matches"
     lines = [f"{found}; scanned: {what or 'nothing'}, {size(counts.size)}"]
     if counts.windowed:

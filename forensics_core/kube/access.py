@@ -12,13 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forensics_core.kube.connection import Cluster
+from forensics_core.errors import ClusterError
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
-from forensics_core.kube.resources import ACCESS_REVIEWS, OWN_ACCESS_REVIEWS, Resource
+from forensics_core.kube.resources import (
+    ACCESS_REVIEWS,
+    OWN_ACCESS_REVIEWS,
+    OWN_IDENTITY,
+    Resource,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class AccessRequest:
     """A verb on a kind of objects."""
 
     verb: str
@@ -43,7 +49,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AccessVerdict:
     """What the cluster says."""
 
     allowed: bool
@@ -52,14 +58,17 @@ class Verdict:
 
 
 async def allowed(
-    cluster: Cluster,
+    cluster: ClusterConnection,
     user: str,
     groups: Sequence[str],
-    action: Action,
+    action: AccessRequest,
     *,
     extra: Mapping[str, Sequence[str]] | None = None,
-) -> Verdict:
-    """Ask whether `user`, a member of `groups`, may do it. Errors as in `Cluster.request`."""
+) -> AccessVerdict:
+    """Ask whether `user`, a member of `groups`, may do it.
+
+    Errors are those of `ClusterConnection.request`.
+    """
     spec: dict[str, Any] = {"user": user, "groups": list(groups)}
     if extra:
         spec["extra"] = {key: list(values) for key, values in extra.items()}
@@ -67,14 +76,23 @@ async def allowed(
     return await _review(reviews, spec | {"resourceAttributes": action.attributes()})
 
 
-async def allowed_to_me(cluster: Cluster, action: Action) -> Verdict:
+async def allowed_to_me(cluster: ClusterConnection, action: AccessRequest) -> AccessVerdict:
     """Ask whether the connection's own identity may do it."""
     reviews = Objects(cluster, OWN_ACCESS_REVIEWS)
     return await _review(reviews, {"resourceAttributes": action.attributes()})
 
 
-async def _review(reviews: Objects, spec: dict[str, Any]) -> Verdict:
+async def _review(reviews: Objects, spec: dict[str, Any]) -> AccessVerdict:
     answer = await reviews.create({"metadata": {}, "spec": spec})
     status = answer.get("status", {})
     granted = status.get("allowed") is True and status.get("denied") is not True
-    return Verdict(granted, status.get("reason") or status.get("evaluationError") or "")
+    return AccessVerdict(granted, status.get("reason") or status.get("evaluationError") or "")
+
+
+async def own_name(cluster: ClusterConnection) -> str:
+    """Return the user name that the cluster knows this connection by; empty if it does not say."""
+    try:
+        answer = await Objects(cluster, OWN_IDENTITY).create({"metadata": {}})
+        return str(answer["status"]["userInfo"]["username"])
+    except (ClusterError, KeyError, TypeError):
+        return ""

@@ -22,9 +22,9 @@ import aiohttp
 import anyio
 import anyio.to_thread
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import AnswerTooLarge, ApiUnavailable, StreamIdle
 from forensics_core.kube.answers import failure
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.credentials import CredentialSource
 from forensics_core.kube.sessions import RECHECK, Session, Sessions
 
@@ -42,7 +42,7 @@ ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """One request, as it can be made again."""
 
     method: str
@@ -75,7 +75,7 @@ class Request:
         return response
 
 
-class Cluster:
+class ClusterConnection:
     """A cluster's API, as one identity. Made by `connect`."""
 
     def __init__(self, sessions: Sessions, namespace: str, *, pause: float = PAUSE) -> None:
@@ -100,7 +100,7 @@ class Cluster:
         `most`: bytes that the answer may have; no more are read, and `AnswerTooLarge` is raised.
         Raises the `ClusterError` that the answer stands for, `ApiUnavailable` if there is none.
         """
-        request = Request(method, path, query or {}, body, content_type, accept, most=most)
+        request = ApiRequest(method, path, query or {}, body, content_type, accept, most=most)
         backoff = Backoff(self._pause)
         while True:
             try:
@@ -121,13 +121,13 @@ class Cluster:
         the connection breaks. A clean end just ends the chunks.
         """
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=idle)
-        request = Request("GET", path, query, accept=accept, timeout=timeout)
+        request = ApiRequest("GET", path, query, accept=accept, timeout=timeout)
         async with self._answer(request) as response:
             if response.status >= 400:
                 raise await _refusal(request, response)
             yield _chunks(request, response)
 
-    async def _exchange(self, request: Request) -> Any:
+    async def _exchange(self, request: ApiRequest) -> Any:
         async with self._answer(request) as response:
             if response.status >= 400:
                 raise await _refusal(request, response)
@@ -141,16 +141,16 @@ class Cluster:
             ) from error
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[Cluster]:
+    async def apart(self) -> AsyncIterator[ClusterConnection]:
         """Open connections of one's own, as the same identity: no other requests delay them."""
         sessions = Sessions(self._sessions.source)
         try:
-            yield Cluster(sessions, self.namespace)
+            yield ClusterConnection(sessions, self.namespace)
         finally:
             await sessions.aclose()
 
     @asynccontextmanager
-    async def _answer(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, request: ApiRequest) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer; once, with fresh credentials, if the first ones were refused."""
         async with AsyncExitStack() as stack:
             with _network_errors(request):
@@ -163,7 +163,7 @@ class Cluster:
             yield response
 
     async def _first_answer(
-        self, stack: AsyncExitStack, request: Request
+        self, stack: AsyncExitStack, request: ApiRequest
     ) -> aiohttp.ClientResponse | None:
         session = await stack.enter_async_context(self._sessions.lend())
         try:
@@ -185,7 +185,7 @@ async def connect(
     context: str | None = None,
     pause: float = PAUSE,
     recheck: float = RECHECK,
-) -> AsyncIterator[Cluster]:
+) -> AsyncIterator[ClusterConnection]:
     """Open a connection by the kubeconfig, or from inside a pod.
 
     `pause` is in seconds, before a request is made a second time; after `recheck` seconds the files
@@ -195,12 +195,12 @@ async def connect(
     sessions = Sessions(await anyio.to_thread.run_sync(find), recheck)
     session = await sessions.current()
     try:
-        yield Cluster(sessions, session.credentials.namespace, pause=pause)
+        yield ClusterConnection(sessions, session.credentials.namespace, pause=pause)
     finally:
         await sessions.aclose()
 
 
-async def _body(request: Request, response: aiohttp.ClientResponse) -> bytes:
+async def _body(request: ApiRequest, response: aiohttp.ClientResponse) -> bytes:
     """Read the answer, up to what the request allows of it."""
     with _network_errors(request):
         if request.most is None:
@@ -216,20 +216,20 @@ async def _body(request: Request, response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-async def _refusal(request: Request, response: aiohttp.ClientResponse) -> Exception:
+async def _refusal(request: ApiRequest, response: aiohttp.ClientResponse) -> Exception:
     with _network_errors(request):
         body = await response.read()
     return failure(request.what, response.status, response.headers, body)
 
 
-async def _chunks(request: Request, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(request: ApiRequest, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     with _network_errors(request):
         async for chunk in response.content.iter_any():
             yield chunk
 
 
 @contextmanager
-def _network_errors(request: Request) -> Iterator[None]:
+def _network_errors(request: ApiRequest) -> Iterator[None]:
     hint = "See whether the API server is up and reachable from here"
     try:
         yield

@@ -23,7 +23,7 @@ _HINT = "Set KUBECONFIG, or run in a pod that has a service account"
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ClusterCredentials:
     """Everything that a client is made from."""
 
     configuration: Configuration
@@ -68,7 +68,7 @@ class CredentialSource:
             )
         raise ClusterNotConfigured("Nothing says which cluster to talk to", hint=_HINT)
 
-    async def load(self) -> Credentials:
+    async def load(self) -> ClusterCredentials:
         """Read the files, and run the credential plugin that they may name, in a thread.
 
         Raises `ClusterNotConfigured`.
@@ -78,7 +78,9 @@ class CredentialSource:
         return await _from_kubeconfig(self.kubeconfig, self.context)
 
 
-def from_service_account(folder: Path, environment: Mapping[str, str] = os.environ) -> Credentials:
+def from_service_account(
+    folder: Path, environment: Mapping[str, str] = os.environ
+) -> ClusterCredentials:
     """Read a pod's own credentials. Raises `ClusterNotConfigured`. Blocks."""
     files = (folder / "token", folder / "ca.crt")
     host = environment.get("KUBERNETES_SERVICE_HOST", "")
@@ -93,7 +95,7 @@ def from_service_account(folder: Path, environment: Mapping[str, str] = os.envir
     configuration = _configuration(f"https://{f'[{host}]' if ':' in host else host}:{port}")
     configuration.api_key["BearerToken"] = f"Bearer {token}"
     configuration.ssl_ca_cert = str(files[1])
-    return Credentials(configuration, namespace, files)
+    return ClusterCredentials(configuration, namespace, files)
 
 
 def _configuration(host: str | None = None) -> Configuration:
@@ -104,7 +106,7 @@ def _configuration(host: str | None = None) -> Configuration:
     return configuration
 
 
-async def _from_kubeconfig(paths: str, context: str | None) -> Credentials:
+async def _from_kubeconfig(paths: str, context: str | None) -> ClusterCredentials:
     files = files_of(paths)
     merged = await anyio.to_thread.run_sync(merge, files)
     if not any(merged[name] for name in LISTS):
@@ -134,7 +136,7 @@ async def _from_kubeconfig(paths: str, context: str | None) -> Credentials:
     own = users.get(chosen.get("user"), {})
     named = [configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file]
     used = [Path(name) for name in (*named, own.get("tokenFile")) if name]
-    return Credentials(configuration, chosen.get("namespace") or "default", (*files, *used))
+    return ClusterCredentials(configuration, chosen.get("namespace") or "default", (*files, *used))
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

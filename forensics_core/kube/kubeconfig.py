@@ -18,7 +18,7 @@ import yaml
 
 from forensics_core.errors import ClusterNotConfigured
 
-Document = dict[str, Any]
+KubeconfigContent = dict[str, Any]
 LISTS = {"clusters": "cluster", "users": "user", "contexts": "context"}
 """The lists of a kubeconfig, and under which name each entry has its content."""
 _PATHS = {
@@ -35,9 +35,9 @@ def files_of(paths: str) -> list[Path]:
     return [Path(name) for name in dict.fromkeys(paths.split(os.pathsep)) if name]
 
 
-def merge(files: list[Path]) -> Document:
+def merge(files: list[Path]) -> KubeconfigContent:
     """Return one kubeconfig with absolute paths. Raises `ClusterNotConfigured`. Blocks."""
-    merged: Document = {"apiVersion": "v1", "kind": "Config", "current-context": ""}
+    merged: KubeconfigContent = {"apiVersion": "v1", "kind": "Config", "current-context": ""}
     merged |= {name: [] for name in LISTS}
     for file in files:
         if (document := _read(file)) is not None:
@@ -51,7 +51,7 @@ def merge(files: list[Path]) -> Document:
     return merged
 
 
-def _read(file: Path) -> Document | None:
+def _read(file: Path) -> KubeconfigContent | None:
     """Return what a file holds; nothing where it is missing or empty."""
     try:
         document = yaml.safe_load(file.read_text())
@@ -61,20 +61,22 @@ def _read(file: Path) -> Document | None:
         said = " ".join(str(error).split())
         raise ClusterNotConfigured(f"{file} cannot be read: {said}", hint=_HINT) from error
     if document is not None and not isinstance(document, dict):
-        raise ClusterNotConfigured(f"{file} is no kubeconfig", hint=_HINT)
+        raise ClusterNotConfigured(f"{file} is not a kubeconfig", hint=_HINT)
     return document
 
 
-def _current(document: Document) -> str:
+def _current(document: KubeconfigContent) -> str:
     current = document.get("current-context")
     return current if isinstance(current, str) else ""
 
 
-def _entries(document: Document, name: str, kind: str, file: Path) -> Iterator[Document]:
+def _entries(
+    document: KubeconfigContent, name: str, kind: str, file: Path
+) -> Iterator[KubeconfigContent]:
     """Yield a list's entries; what is no entry, or bears another's name, is refused."""
     entries = document.get(name) or []
     if not isinstance(entries, list):
-        raise ClusterNotConfigured(f"{file}: {name} is no list", hint=_HINT)
+        raise ClusterNotConfigured(f"{file}: {name} is not a list", hint=_HINT)
     seen: set[str] = set()
     for entry in entries:
         named = entry.get("name") if isinstance(entry, dict) else None
@@ -88,7 +90,7 @@ def _entries(document: Document, name: str, kind: str, file: Path) -> Iterator[D
         yield {"name": named, kind: located}
 
 
-def _located(content: Document, kind: str, file: Path) -> Document:
+def _located(content: KubeconfigContent, kind: str, file: Path) -> KubeconfigContent:
     """Return an entry's content with its paths made absolute."""
     folder = file.absolute().parent
     located = dict(content)

@@ -21,7 +21,7 @@ import anyio
 
 from forensics_core._internal.tasks import task_group
 from forensics_core.errors import ClusterError, LeaseLost, NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import LEASES
 
@@ -49,7 +49,7 @@ class LeaseName:
 
 
 async def lead(
-    cluster: Cluster,
+    cluster: ClusterConnection,
     lease: LeaseName,
     identity: str,
     body: Callable[[], Awaitable[None]],

@@ -22,10 +22,10 @@ from random import SystemRandom
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Expired, StreamIdle
 from forensics_core.kube.answers import failure_in_stream
-from forensics_core.kube.backoff import Backoff
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Object, Objects, selectors
 from forensics_core.kube.resources import Resource
@@ -69,7 +69,7 @@ class WatchSettings:
 
 @asynccontextmanager
 async def listwatch(
-    cluster: Cluster,
+    cluster: ClusterConnection,
     resource: Resource,
     *,
     namespace: str | None = None,
@@ -99,11 +99,11 @@ async def listwatch(
         yield events
 
 
-Known = dict[tuple[str, str], Object]
+KnownObjects = dict[tuple[str, str], Object]
 """The last known objects, by namespace and name."""
 
 
-def difference(known: Known, items: Iterable[Object]) -> Iterator[WatchEvent]:
+def difference(known: KnownObjects, items: Iterable[Object]) -> Iterator[WatchEvent]:
     """Yield what turns `known` into `items`. An object made anew is a deletion and an addition."""
     there = {_key(item): item for item in items}
     for key, old in known.items():
@@ -119,14 +119,14 @@ def difference(known: Known, items: Iterable[Object]) -> Iterator[WatchEvent]:
 
 @dataclass(slots=True)
 class _ListWatch:
-    cluster: Cluster
+    cluster: ClusterConnection
     resource: Resource
     namespace: str | None
     label_selector: str
     field_selector: str
     settings: WatchSettings
     remember: Callable[[Object], Object]
-    known: Known = field(default_factory=dict)
+    known: KnownObjects = field(default_factory=dict)
     version: str | None = None
     """Where the next watch begins; None: list first."""
     synced: bool = False
@@ -193,7 +193,7 @@ class _ListWatch:
         try:
             async with self._stream(version) as chunks:
                 async for line in lines(chunks, self.settings.line_limit):
-                    event = self._understand(line)
+                    event = self._parse(line)
                     heard = True
                     self.backoff.reset()
                     if event is not None:
@@ -220,7 +220,7 @@ class _ListWatch:
         async with self.cluster.stream(path, query=query, idle=self.settings.idle) as chunks:
             yield chunks
 
-    def _understand(self, line: bytes) -> WatchEvent | None:
+    def _parse(self, line: bytes) -> WatchEvent | None:
         """Return the event that a line bears, None for a bookmark; keep `known` up to date."""
         what = f"WATCH {self.resource.plural}"
         try:
@@ -233,7 +233,7 @@ class _ListWatch:
             return None if kind == "BOOKMARK" else self._change(EventType(kind), _slim(item))
         except (ValueError, KeyError, TypeError) as error:
             self.version = None
-            raise ApiUnavailable(f"{what}: this is no event: {line[:200]!r}") from error
+            raise ApiUnavailable(f"{what}: this is not an event: {line[:200]!r}") from error
 
     def _change(self, kind: EventType, item: Object) -> WatchEvent:
         if kind is EventType.DELETED:

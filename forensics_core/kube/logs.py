@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Invalid, NotFound
-from forensics_core.kube.backoff import Backoff
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import PODS
@@ -45,7 +45,7 @@ class LogLine:
 
 @asynccontextmanager
 async def follow_log(
-    cluster: Cluster,
+    cluster: ClusterConnection,
     namespace: str,
     pod: str,
     container: str,
@@ -69,7 +69,7 @@ async def follow_log(
 
 @dataclass(slots=True)
 class _Follower:
-    cluster: Cluster
+    cluster: ClusterConnection
     namespace: str
     pod: str
     container: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from forensics_core.errors import AnswerTooLarge, NotFound
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.resources import Resource
 
 Object: TypeAlias = dict[str, Any]
@@ -41,10 +41,10 @@ class ObjectList:
 
 
 class Objects:
-    """The objects of one kind. Errors are those of `Cluster.request`."""
+    """The objects of one kind. Errors are those of `ClusterConnection.request`."""
 
     def __init__(
-        self, cluster: Cluster, resource: Resource, *, metadata_page: int = METADATA_PAGE
+        self, cluster: ClusterConnection, resource: Resource, *, metadata_page: int = METADATA_PAGE
     ) -> None:
         self._cluster = cluster
         self._metadata_page = metadata_page

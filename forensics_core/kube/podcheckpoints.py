@@ -22,7 +22,7 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointStatus,
 )
 from forensics_core.errors import NotFound, UsageError
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, WatchSettings, listwatch
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import PODCHECKPOINTS
@@ -52,11 +52,11 @@ def captured(checkpoint: PodCheckpoint) -> bool:
 
 
 class PodCheckpoints:
-    """The PodCheckpoints of one namespace. Errors are those of `Cluster.request`."""
+    """The PodCheckpoints of one namespace. Errors are those of `ClusterConnection.request`."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterConnection,
         namespace: str | None = None,
         *,
         settings: WatchSettings | None = None,
@@ -163,6 +163,10 @@ class PodCheckpoints:
     async def cancel(self, name: str) -> PodCheckpoint:
         """Ask the capture to stop and keep what there is. Once asked, it stays asked."""
         return await self.patch(name, {"spec": {"cancel": True}})
+
+    async def release(self, name: str) -> PodCheckpoint:
+        """Ask for the pod's isolation to be lifted. Once asked, it stays asked."""
+        return await self.patch(name, {"spec": {"release": True}})
 
     async def patch(self, name: str, patch: Mapping[str, Any]) -> PodCheckpoint:
         """Change metadata or spec by a JSON merge patch; `status` in it is ignored."""

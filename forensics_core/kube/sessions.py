@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 from kubernetes_asyncio.client import ApiClient
 
-from forensics_core.kube.credentials import Credentials, CredentialSource
+from forensics_core.kube.credentials import ClusterCredentials, CredentialSource
 from forensics_core.version import __version__
 
 RECHECK = 60.0
@@ -25,7 +25,7 @@ class Session:
     """One client, with the number of those who use it."""
 
     client: ApiClient
-    credentials: Credentials
+    credentials: ClusterCredentials
     fingerprint: object
     checked: float
     users: int = 0

@@ -28,7 +28,7 @@ from forensics_core.operator.attempt.pods import never_created, reason_word
 from forensics_core.operator.evidence.manifest import (
     INTERRUPTED,
     MAX_CONTAINERS,
-    Evidence,
+    BundleFacts,
     container_statuses,
 )
 
@@ -171,7 +171,7 @@ def at_attempt(checkpoint: PodCheckpoint, attempt: int, location: str) -> PodChe
 def set_progress(
     checkpoint: PodCheckpoint, progress: Progress, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the status with what the worker last said of its progress."""
+    """Return the status with what the collector last said of its progress."""
     conditions = checkpoint.status.conditions
     if is_delayed(checkpoint):
         message = f"Attempt {checkpoint.status.attempt} is under way."
@@ -182,7 +182,7 @@ def set_progress(
 def set_delayed(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the status with why the current attempt's worker has not started."""
+    """Return the status with why the current attempt's collector has not started."""
     told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
     if told is not None and told.reason == reason:
         return checkpoint.status
@@ -196,13 +196,13 @@ def set_delayed(
 
 
 def is_delayed(checkpoint: PodCheckpoint) -> bool:
-    """Whether it was told that the current attempt's worker does not start."""
+    """Whether it was told that the current attempt's collector does not start."""
     told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
     return told is not None and told.reason != CAPTURING
 
 
 def set_captured(
-    checkpoint: PodCheckpoint, evidence: Evidence, now: datetime
+    checkpoint: PodCheckpoint, evidence: BundleFacts, now: datetime
 ) -> PodCheckpointStatus:
     """Return the status once a manifest is found and compared: the pod may be killed.
 
@@ -225,7 +225,7 @@ def set_captured(
     return PodCheckpointStatus.model_validate(status.to_dict())
 
 
-def is_of(checkpoint: PodCheckpoint, evidence: Evidence) -> bool:
+def is_of(checkpoint: PodCheckpoint, evidence: BundleFacts) -> bool:
     """Whether a manifest is the one that was found, and says that it is of the current attempt."""
     status = checkpoint.status
     return (
@@ -236,7 +236,7 @@ def is_of(checkpoint: PodCheckpoint, evidence: Evidence) -> bool:
     )
 
 
-def _all_done(evidence: Evidence) -> Progress:
+def _all_done(evidence: BundleFacts) -> Progress:
     # Not by the constructor: the numbers are a node's word, and no argument of ours.
     return Progress.model_validate(
         {
@@ -258,7 +258,7 @@ def skipped(pod: Object, wanted: Sequence[str]) -> tuple[ContainerStatus, ...]:
 
 
 def set_complete(
-    checkpoint: PodCheckpoint, evidence: Evidence, sealed: bool, now: datetime
+    checkpoint: PodCheckpoint, evidence: BundleFacts, sealed: bool, now: datetime
 ) -> PodCheckpointStatus:
     """Return the final status of a checkpoint that has its evidence."""
     message = "The bundle is sealed." if sealed else "No signing key is set: it is not sealed."
@@ -288,7 +288,7 @@ def set_complete(
     )
 
 
-def _listed(evidence: Evidence) -> str:
+def _listed(evidence: BundleFacts) -> str:
     """Return the first gaps in words, and how many more there are."""
     more = evidence.gaps - len(evidence.gap_lines)
     left = f"; and {more} more" if more else ""

@@ -22,13 +22,18 @@ from forensics_core.tarindex.member import Member, make_member
 from forensics_core.tarindex.sparse import SparseMap
 
 
-class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
+class Hash(Protocol):
+    """What of a `hashlib` object is used."""
 
-    def hexdigest(self) -> str: ...
+    def update(self, data: memoryview, /) -> None:
+        """Add bytes to what is hashed."""
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far."""
+        ...
 
 
-class Sink(Protocol):
+class MemberSink(Protocol):
     """Takes the data of members while it passes."""
 
     def begin(self, member: Member, places: SparseMap | None) -> None:
@@ -46,7 +51,7 @@ class Sink(Protocol):
 class TarWalk:
     """Calls `found` with each member as soon as all of its data has passed."""
 
-    def __init__(self, found: Callable[[Member], None], sink: Sink | None = None) -> None:
+    def __init__(self, found: Callable[[Member], None], sink: MemberSink | None = None) -> None:
         self._found = found
         self._sink = sink
         self._position = 0
@@ -59,8 +64,8 @@ class TarWalk:
         self._defaults: dict[bytes, bytes] = {}
         self._member: Member | None = None
         self._map: SparseMap | None = None
-        self._content: _Hash | None = None
-        self._stored: _Hash | None = None
+        self._content: Hash | None = None
+        self._stored: Hash | None = None
         self._holes = MAX_HOLES
         self._left = 0
         self._padding = 0

@@ -13,7 +13,14 @@ import anyio.abc
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.listwatch import WatchEvent
 from forensics_core.kube.resources import Resource
-from forensics_loopback.kinds.objects import Obj, Objects, clone, name_of, namespace_of, uid_of
+from forensics_loopback.kinds.objects import (
+    Obj,
+    Objs,
+    clone,
+    name_of,
+    namespace_of,
+    uid_of,
+)
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 
@@ -28,7 +35,7 @@ class Api(Protocol):
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         """The object, not to be changed, or None."""
 
-    async def list(self, resource: Resource, namespace: str = "") -> Objects:
+    async def list(self, resource: Resource, namespace: str = "") -> Objs:
         """All objects, in one namespace or everywhere, ordered by name."""
 
     async def create(self, resource: Resource, obj: Obj) -> Obj:

@@ -13,7 +13,7 @@ _CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create",
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ServedResource:
     """One kind of object under one group and version."""
 
     group: str
@@ -67,18 +67,20 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """The object that a request is about."""
 
-    resource: Resource
+    resource: ServedResource
     namespace: str
     name: str
     subresource: str = ""
 
 
-def _builtin(group_version: str, plural: str, kind: str, *traits: str, **more: Any) -> Resource:
+def _builtin(
+    group_version: str, plural: str, kind: str, *traits: str, **more: Any
+) -> ServedResource:
     group, _, version = group_version.rpartition("/")
-    return Resource(
+    return ServedResource(
         group,
         version,
         plural,
@@ -95,7 +97,7 @@ _REVIEW: Any = {"verbs": ("create",)}
 _RBAC = "rbac.authorization.k8s.io/v1"
 _ADMISSION = "admissionregistration.k8s.io/v1"
 
-BUILTINS: tuple[Resource, ...] = (
+BUILTINS: tuple[ServedResource, ...] = (
     _builtin("v1", "namespaces", "Namespace", "cluster", "status", short_names=("ns",)),
     _builtin("v1", "nodes", "Node", "cluster", "status", short_names=("no",)),
     _builtin(
@@ -161,6 +163,13 @@ BUILTINS: tuple[Resource, ...] = (
         short_names=("crd", "crds"),
     ),
     _builtin(
+        "authentication.k8s.io/v1",
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+        "cluster",
+        **_REVIEW,
+    ),
+    _builtin(
         "authorization.k8s.io/v1",
         "selfsubjectaccessreviews",
         "SelfSubjectAccessReview",
@@ -183,7 +192,7 @@ BUILTINS: tuple[Resource, ...] = (
 )
 
 
-def resources_of(definition: Obj) -> Iterator[Resource]:
+def resources_of(definition: Obj) -> Iterator[ServedResource]:
     """The resources that a CustomResourceDefinition declares, one for each served version."""
     spec = definition["spec"]
     names = spec["names"]
@@ -191,7 +200,7 @@ def resources_of(definition: Obj) -> Iterator[Resource]:
         if not version.get("served", False):
             continue
         subresources = version.get("subresources") or {}
-        yield Resource(
+        yield ServedResource(
             spec["group"],
             version["name"],
             names["plural"],
@@ -216,14 +225,14 @@ class Registry:
         ordered = sorted(BUILTINS, key=lambda r: (r.group, r.version, r.plural))
         self._resources = {(r.group, r.version, r.plural): r for r in ordered}
 
-    def __iter__(self) -> Iterator[Resource]:
+    def __iter__(self) -> Iterator[ServedResource]:
         return iter(self._resources.values())
 
-    def find(self, group: str, version: str, plural: str) -> Resource | None:
+    def find(self, group: str, version: str, plural: str) -> ServedResource | None:
         """The resource at that place of the URL, or None."""
         return self._resources.get((group, version, plural))
 
-    def of(self, obj: Obj) -> Resource:
+    def of(self, obj: Obj) -> ServedResource:
         """The resource of an object, by its apiVersion and kind; raises LookupError."""
         wanted = (obj.get("apiVersion"), obj.get("kind"))
         for resource in self:
@@ -231,7 +240,7 @@ class Registry:
                 return resource
         raise LookupError(f"no matches for kind {wanted[1]!r} in version {wanted[0]!r}")
 
-    def named(self, name: str) -> Resource:
+    def named(self, name: str) -> ServedResource:
         """The resource of a plural name, with its group or without; raises LookupError."""
         for resource in self:
             if name in (resource.qualified, resource.plural):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forensics_core.errors import ForensicsError
 from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 
 
 class ApiError(ForensicsError):
@@ -53,24 +53,24 @@ class Cause:
         return {"reason": self.reason, "message": self.message, "field": self.field}
 
 
-def _details(resource: Resource, name: str, kind: str) -> Obj:
+def _details(resource: ServedResource, name: str, kind: str) -> Obj:
     details = {"name": name, "group": resource.storage_group, "kind": kind}
     return {key: value for key, value in details.items() if value}
 
 
-def not_found(resource: Resource, name: str) -> ApiError:
+def not_found(resource: ServedResource, name: str) -> ApiError:
     """404: no object of that name."""
     message = f'{resource.qualified} "{name}" not found'
     return ApiError(404, "NotFound", message, _details(resource, name, resource.plural))
 
 
-def already_exists(resource: Resource, name: str) -> ApiError:
+def already_exists(resource: ServedResource, name: str) -> ApiError:
     """409: the name is taken."""
     message = f'{resource.qualified} "{name}" already exists'
     return ApiError(409, "AlreadyExists", message, _details(resource, name, resource.plural))
 
 
-def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
+def conflict(resource: ServedResource, name: str, why: str = "") -> ApiError:
     """409: the object changed since the caller read it."""
     why = why or (
         "the object has been modified; please apply your changes to the latest version and "
@@ -80,7 +80,9 @@ def conflict(resource: Resource, name: str, why: str = "") -> ApiError:
     return ApiError(409, "Conflict", message, _details(resource, name, resource.plural))
 
 
-def precondition_failed(resource: Resource, name: str, expected: str, actual: str) -> ApiError:
+def precondition_failed(
+    resource: ServedResource, name: str, expected: str, actual: str
+) -> ApiError:
     """409: the UID that the caller insisted on is another object's."""
     message = (
         f'Operation cannot be fulfilled on {resource.qualified_kind} "{name}": the UID in the '
@@ -90,7 +92,7 @@ def precondition_failed(resource: Resource, name: str, expected: str, actual: st
     return ApiError(409, "Conflict", message, _details(resource, name, resource.kind))
 
 
-def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
+def invalid(resource: ServedResource, name: str, causes: Sequence[Cause]) -> ApiError:
     """422: the object breaks a rule of its type."""
     texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
@@ -133,7 +135,7 @@ def too_large_revision(revision: int, current: int) -> ApiError:
     return ApiError(504, "Timeout", message, details, headers={"Retry-After": "1"})
 
 
-def success(resource: Resource, name: str, uid: str) -> Obj:
+def success(resource: ServedResource, name: str, uid: str) -> Obj:
     """The `Status` that answers a deletion."""
     details = {**_details(resource, name, resource.plural), "uid": uid}
     body: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}

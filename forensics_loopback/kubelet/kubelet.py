@@ -28,10 +28,10 @@ from forensics_loopback.kinds.objects import (
 from forensics_loopback.kinds.pods import has_ended, owner_job
 from forensics_loopback.kubelet import podstatus
 from forensics_loopback.kubelet.logs import Logs
-from forensics_loopback.kubelet.runner import JobRunner, Outcome, RunningPod
+from forensics_loopback.kubelet.runner import ContainerExit, JobRunner, RunningPod
 
 _log = logging.getLogger(__name__)
-Sources = dict[tuple[str, str], Mapping[str, bytes]]
+VolumeSources = dict[tuple[str, str], Mapping[str, bytes]]
 """The decoded data of Secrets and ConfigMaps, by plural and name."""
 
 
@@ -92,7 +92,7 @@ class Kubelet:
 
     async def _lose(self, pod: Obj) -> None:
         text = "The container could not be located when the kubelet started"
-        outcome = Outcome(137, text, "ContainerStatusUnknown")
+        outcome = ContainerExit(137, text, "ContainerStatusUnknown")
         await amend(self._api, PODS, pod, partial(podstatus.ended, outcome=outcome))
 
     async def _finish(self, pod: Obj) -> None:
@@ -100,13 +100,13 @@ class Kubelet:
 
         def settle(latest: Obj) -> None:
             if is_deleting(latest) and not has_ended(latest):
-                podstatus.ended(latest, Outcome(137, reason="Error", message=""))
+                podstatus.ended(latest, ContainerExit(137, reason="Error", message=""))
 
         latest = await amend(self._api, PODS, pod, settle)
         if latest is not None and is_deleting(latest):
             await self._api.delete(PODS, latest, gracePeriodSeconds=0)
 
-    async def _sources(self, pod: Obj) -> Sources:
+    async def _sources(self, pod: Obj) -> VolumeSources:
         """Wait for the Secrets without which the container cannot start; returns what there is."""
         found, missing = await self._read(pod)
         if not missing:
@@ -127,9 +127,9 @@ class Kubelet:
         wait = partial(podstatus.waiting, reason="CreateContainerConfigError", message=text)
         await amend(self._api, PODS, pod, wait)
 
-    async def _read(self, pod: Obj) -> tuple[Sources, str]:
+    async def _read(self, pod: Obj) -> tuple[VolumeSources, str]:
         """What the pod refers to, and the first Secret that it needs and that is not there."""
-        found: Sources = {}
+        found: VolumeSources = {}
         missing = ""
         for resource, reference in _references(pod):
             name = reference.get("name") or reference["secretName"]
@@ -140,7 +140,7 @@ class Kubelet:
                 missing = missing or name
         return found, missing
 
-    async def _execute(self, pod: Obj, sources: Sources) -> None:
+    async def _execute(self, pod: Obj, sources: VolumeSources) -> None:
         current = await amend(self._api, PODS, pod, podstatus.running)
         if current is None:
             return
@@ -151,7 +151,7 @@ class Kubelet:
             )
         except Exception as error:
             _log.exception("The runner failed on pod %s", name_of(pod))
-            outcome = Outcome(128, str(error), "StartError")
+            outcome = ContainerExit(128, str(error), "StartError")
         log.close()
         await amend(self._api, PODS, pod, partial(podstatus.ended, outcome=outcome))
 

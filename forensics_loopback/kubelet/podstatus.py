@@ -7,7 +7,7 @@ from typing import Any
 
 from forensics_loopback.kinds.objects import Obj, lookup, metadata, now, uid_of
 from forensics_loopback.kinds.pods import disrupted
-from forensics_loopback.kubelet.runner import Outcome
+from forensics_loopback.kubelet.runner import ContainerExit
 
 _TYPES = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 MESSAGE_LIMIT = 4096
@@ -89,7 +89,7 @@ def running(pod: Obj) -> None:
     _status(pod, "Running", {}, containerStatuses=_containers(pod, state, ready=True))
 
 
-def ended(pod: Obj, outcome: Outcome) -> None:
+def ended(pod: Obj, outcome: ContainerExit) -> None:
     """The containers ended."""
     good = outcome.exit_code == 0 and not outcome.pod_reason
     began = lookup(pod, "status.containerStatuses") or [{}]

@@ -19,7 +19,7 @@ import anyio.abc
 
 from forensics_core._internal import children
 from forensics_loopback.kinds.objects import Obj, lookup
-from forensics_loopback.kubelet.runner import Outcome, RunningPod
+from forensics_loopback.kubelet.runner import ContainerExit, RunningPod
 from forensics_loopback.kubelet.volumes import materialise
 
 _BLOCK = 64 * 1024
@@ -45,7 +45,7 @@ class ProcessRunner:
     grace: float | None = None
     """Seconds between SIGTERM and SIGKILL; None takes the pod's own."""
 
-    async def __call__(self, pod: RunningPod) -> Outcome:
+    async def __call__(self, pod: RunningPod) -> ContainerExit:
         """Run to the end; kills the whole process group when cancelled."""
         folder = Path(await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="pod-")))
         try:
@@ -54,7 +54,7 @@ class ProcessRunner:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
-    async def _run(self, pod: RunningPod, folder: Path) -> Outcome:
+    async def _run(self, pod: RunningPod, folder: Path) -> ContainerExit:
         places = await anyio.to_thread.run_sync(materialise, pod, folder)
         message = folder / "termination-log"
         places[pod.container.get("terminationMessagePath", "/dev/termination-log")] = str(message)
@@ -63,8 +63,8 @@ class ProcessRunner:
         try:
             code = await self._execute(pod, command, environment, folder)
         except OSError as error:
-            return Outcome(128, f"failed to start {command[:1]}: {error}", "StartError")
-        return Outcome(code, await anyio.to_thread.run_sync(_read_message, message))
+            return ContainerExit(128, f"failed to start {command[:1]}: {error}", "StartError")
+        return ContainerExit(code, await anyio.to_thread.run_sync(_read_message, message))
 
     def _environment(
         self, pod: RunningPod, places: Mapping[str, str], message: Path

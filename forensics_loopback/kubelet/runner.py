@@ -18,7 +18,7 @@ from forensics_loopback.kubelet.logs import ContainerLog
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ContainerExit:
     """How a container ended."""
 
     exit_code: int = 0
@@ -64,11 +64,11 @@ class RunningPod:
 class JobRunner(Protocol):
     """Runs the pods of Jobs."""
 
-    async def __call__(self, pod: RunningPod, /) -> Outcome:
+    async def __call__(self, pod: RunningPod, /) -> ContainerExit:
         """Run the pod's container to its end. Cancellation means SIGTERM: the pod is deleted."""
         ...
 
 
-async def succeed(pod: RunningPod) -> Outcome:
+async def succeed(pod: RunningPod) -> ContainerExit:
     """The runner that does nothing, at once and with success."""
-    return Outcome()
+    return ContainerExit()

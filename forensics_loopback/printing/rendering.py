@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable
 
 from forensics_loopback.kinds.events import to_modern
 from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 from forensics_loopback.printing.tables import partial_metadata, table
 
 _TABLE, _PARTIAL = "as=Table", "as=PartialObjectMetadata"
 
 
-def converted(resource: Resource, obj: Obj) -> Obj:
+def converted(resource: ServedResource, obj: Obj) -> Obj:
     """A stored object as this group and version shows it."""
     if resource.group == "events.k8s.io":
         obj = to_modern(obj)
     return {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
 
 
-def one(resource: Resource, obj: Obj, accept: str, include: str = "") -> Obj:
+def one(resource: ServedResource, obj: Obj, accept: str, include: str = "") -> Obj:
     """A single object: whole, as a table of one row, or its metadata."""
     shown = converted(resource, obj)
     version = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
@@ -29,7 +29,7 @@ def one(resource: Resource, obj: Obj, accept: str, include: str = "") -> Obj:
 
 
 def several(
-    resource: Resource, objects: Iterable[Obj], meta: Obj, accept: str, include: str = ""
+    resource: ServedResource, objects: Iterable[Obj], meta: Obj, accept: str, include: str = ""
 ) -> Obj:
     """A list in the form that was asked for."""
     shown = [converted(resource, obj) for obj in objects]
@@ -46,7 +46,7 @@ def several(
     return {**frame, "metadata": meta, "items": shown}
 
 
-def stream(resource: Resource, accept: str, include: str = "") -> Callable[[Obj], Obj]:
+def stream(resource: ServedResource, accept: str, include: str = "") -> Callable[[Obj], Obj]:
     """How a watch shows its objects; only the first table names its columns."""
     first = True
 

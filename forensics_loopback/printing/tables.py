@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from forensics_loopback.kinds.objects import Obj, lookup, metadata, name_of, parse_time
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 
 _NAME_HELP = (
     "Name must be unique within a namespace. Is required when creating resources, although some "
@@ -50,7 +50,7 @@ class _Column:
         }
 
 
-def table(resource: Resource, objects: Iterable[Obj], meta: Obj, *, include: str = "") -> Obj:
+def table(resource: ServedResource, objects: Iterable[Obj], meta: Obj, *, include: str = "") -> Obj:
     """A Table of the objects; `include` is the query's `includeObject`."""
     columns = _columns(resource)
     rows = []
@@ -73,7 +73,7 @@ def partial_metadata(obj: Obj) -> Obj:
     return {**kind, "metadata": metadata(obj)}
 
 
-def _columns(resource: Resource) -> list[_Column]:
+def _columns(resource: ServedResource) -> list[_Column]:
     name = _Column("Name", name_of, description=_NAME_HELP)
     if not resource.custom:
         return [name, *_BUILTIN.get(resource.plural, ()), _AGE]

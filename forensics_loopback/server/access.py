@@ -31,7 +31,7 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
+class AccessAttributes:
     """What somebody wants to do."""
 
     verb: str
@@ -42,17 +42,17 @@ class Attributes:
     name: str = ""
 
 
-Policy = Callable[[User, Attributes], bool]
+Policy = Callable[[User, AccessAttributes], bool]
 
 
-def allow_all(user: User, attributes: Attributes) -> bool:
+def allow_all(user: User, attributes: AccessAttributes) -> bool:
     """The policy that lets everybody do everything."""
     return True
 
 
 def check(policy: Policy, user: User, info: RequestInfo) -> None:
     """Raise the 403 of the API server where the policy forbids a request."""
-    attributes = Attributes(
+    attributes = AccessAttributes(
         info.verb, info.plural, info.group, info.subresource, info.namespace, info.name
     )
     if policy(user, attributes):
@@ -68,6 +68,13 @@ def check(policy: Policy, user: User, info: RequestInfo) -> None:
     raise ApiError(403, "Forbidden", message, {k: v for k, v in details.items() if v})
 
 
+def identity(user: User, body: Obj) -> Obj:
+    """The answer to `user`'s SelfSubjectReview."""
+    info = {"username": user.name, "groups": list(user.groups)}
+    answered: Obj = clone(body) | {"status": {"userInfo": info}}
+    return answered
+
+
 def review(policy: Policy, user: User, body: Obj) -> Obj:
     """The answer to a SubjectAccessReview, or to `user`'s SelfSubjectAccessReview."""
     answer: Obj = clone(body)
@@ -79,7 +86,7 @@ def review(policy: Policy, user: User, body: Obj) -> Obj:
     if "groups" in spec and not spec["groups"]:
         del spec["groups"]
     asked = spec.get("resourceAttributes") or spec.get("nonResourceAttributes") or {}
-    attributes = Attributes(
+    attributes = AccessAttributes(
         asked.get("verb", ""),
         asked.get("resource", asked.get("path", "")),
         asked.get("group", ""),
@@ -94,7 +101,7 @@ def review(policy: Policy, user: User, body: Obj) -> Obj:
 def rbac(store: Store) -> Policy:
     """A policy that reads the store at each question. `system:masters` may do everything."""
 
-    def allowed(user: User, asked: Attributes) -> bool:
+    def allowed(user: User, asked: AccessAttributes) -> bool:
         if _MASTERS in user.groups:
             return True
         return any(_grants(rule, asked) for rule in _rules(store, user, asked.namespace))
@@ -133,7 +140,7 @@ def _binds(binding: Obj, user: User) -> bool:
     return False
 
 
-def _grants(rule: Obj, asked: Attributes) -> bool:
+def _grants(rule: Obj, asked: AccessAttributes) -> bool:
     if not _listed(rule.get("verbs"), asked.verb):
         return False
     if asked.resource.startswith("/"):

@@ -11,21 +11,22 @@ import yaml
 from aiohttp import web
 
 from forensics_loopback.kinds.objects import is_set
-from forensics_loopback.kinds.resources import Resource, Target
+from forensics_loopback.kinds.resources import RequestTarget, ServedResource
 from forensics_loopback.kinds.status import bad_request
 from forensics_loopback.server import protobuf
 from forensics_loopback.server.access import User
 from forensics_loopback.server.requests import RequestInfo
-from forensics_loopback.storage.operations import APPLY, WriteOptions
+from forensics_loopback.storage.operations import APPLY
+from forensics_loopback.storage.writes import WriteOptions
 
 
 @dataclass(slots=True)
-class Call:
+class ApiCall:
     """A request that is being answered."""
 
     request: web.Request
     info: RequestInfo
-    resource: Resource
+    resource: ServedResource
     user: User
 
     @property
@@ -39,10 +40,10 @@ class Call:
         return self.request.headers.get("Accept", "")
 
     @property
-    def target(self) -> Target:
+    def target(self) -> RequestTarget:
         """The object that is meant."""
         info = self.info
-        return Target(self.resource, info.namespace, info.name, info.subresource)
+        return RequestTarget(self.resource, info.namespace, info.name, info.subresource)
 
     def options(self) -> WriteOptions:
         """The parameters of a write; the manager's default is the client's name."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from aiohttp import web
 
 from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kinds.resources import Registry, Resource
+from forensics_loopback.kinds.resources import Registry, ServedResource
 from forensics_loopback.server import openapi
 
 VERSION: Obj = {
@@ -122,7 +122,7 @@ def single_group(registry: Registry, name: str) -> Obj | None:
     return {"kind": "APIGroup", "apiVersion": "v1", **group(name, versions)} if versions else None
 
 
-def _of(registry: Registry, name: str, version: str) -> list[Resource]:
+def _of(registry: Registry, name: str, version: str) -> list[ServedResource]:
     return [r for r in registry if (r.group, r.version) == (name, version)]
 
 
@@ -136,7 +136,7 @@ def resource_list(registry: Registry, name: str, version: str) -> Obj | None:
     return {**found, "groupVersion": resources[0].api_version, "resources": listed}
 
 
-def _plain(resource: Resource) -> list[Obj]:
+def _plain(resource: ServedResource) -> list[Obj]:
     common = {"namespaced": resource.namespaced, "kind": resource.kind}
     entry: Obj = {
         "name": resource.plural,
@@ -153,12 +153,12 @@ def _plain(resource: Resource) -> list[Obj]:
     return entries
 
 
-def _nicknames(resource: Resource) -> Obj:
+def _nicknames(resource: ServedResource) -> Obj:
     found = {"shortNames": list(resource.short_names), "categories": list(resource.categories)}
     return {key: value for key, value in found.items() if value}
 
 
-def _subresources(resource: Resource) -> dict[str, list[str]]:
+def _subresources(resource: ServedResource) -> dict[str, list[str]]:
     found = {name: _SUBRESOURCE_VERBS[name] for name in resource.subresources}
     return {**found, "status": _STATUS_VERBS} if resource.status else found
 
@@ -186,7 +186,7 @@ def _aggregated_group(registry: Registry, name: str, versions: Iterable[str]) ->
     return {"metadata": {"name": name} if name else {}, "versions": listed}
 
 
-def _aggregated_resource(resource: Resource) -> Obj:
+def _aggregated_resource(resource: ServedResource) -> Obj:
     kind: Obj = {"group": "", "version": "", "kind": resource.kind}
     if resource.custom:
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}

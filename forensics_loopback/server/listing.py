@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forensics_loopback.kinds.objects import Obj, name_of, namespace_of
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 from forensics_loopback.kinds.status import ApiError, bad_request, too_large_revision
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListPage:
     """A part of a list."""
 
     objects: list[Obj]
@@ -36,11 +36,11 @@ def revision_of(text: str) -> int:
 
 def page(
     store: Store,
-    resource: Resource,
+    resource: ServedResource,
     namespace: str,
     query: Mapping[str, str],
     frozen: list[Obj] | None = None,
-) -> Page:
+) -> ListPage:
     """The page that a list request asks for; raises 400, 500 or 504.
 
     Later pages show the present, not the first page's revision. `frozen` replaces what is stored.
@@ -65,7 +65,7 @@ def page(
         found = found[:limit]
     elif resource.custom:
         meta["continue"] = ""
-    return Page(found, meta)
+    return ListPage(found, meta)
 
 
 def _encode(revision: int, last: Obj) -> str:

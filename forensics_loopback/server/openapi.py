@@ -9,7 +9,7 @@ import hashlib
 import json
 
 from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kinds.resources import Registry, Resource
+from forensics_loopback.kinds.resources import Registry, ServedResource
 
 SECOND = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 """The media type of OpenAPI v2, which kubectl asks for about kinds that it cannot merge."""
@@ -18,7 +18,7 @@ _VERSION_HELP = "APIVersion defines the versioned schema of this representation 
 _KIND_HELP = "Kind is a string value representing the REST resource this object represents."
 
 
-def _base(resource: Resource) -> str:
+def _base(resource: ServedResource) -> str:
     return f"apis/{resource.api_version}" if resource.group else f"api/{resource.version}"
 
 
@@ -50,7 +50,7 @@ def document(registry: Registry, base: str) -> Obj | None:
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
 
-def _name(resource: Resource) -> str:
+def _name(resource: ServedResource) -> str:
     if resource.custom:
         reverse = ".".join(reversed(resource.group.split(".")))
         return f"{reverse}.{resource.version}.{resource.kind}"
@@ -62,7 +62,7 @@ def _reference(name: str) -> Obj:
     return {"allOf": [{"$ref": f"#/components/schemas/{name}"}]}
 
 
-def _kind(resource: Resource, suffix: str = "") -> Obj:
+def _kind(resource: ServedResource, suffix: str = "") -> Obj:
     return {"group": resource.group, "kind": resource.kind + suffix, "version": resource.version}
 
 
@@ -74,14 +74,14 @@ def _frame(meta: str) -> Obj:
     }
 
 
-def _schema(resource: Resource) -> Obj:
+def _schema(resource: ServedResource) -> Obj:
     schema = resource.schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     properties = {**(schema.get("properties") or {}), **_frame("ObjectMeta")}
     gvk = {"x-kubernetes-group-version-kind": [_kind(resource)]}
     return {**schema, "properties": properties, **gvk}
 
 
-def _list_schema(resource: Resource) -> Obj:
+def _list_schema(resource: ServedResource) -> Obj:
     reference = {"$ref": f"#/components/schemas/{_name(resource)}"}
     items = {"description": f"List of {resource.plural}.", "type": "array", "items": reference}
     return {
@@ -93,7 +93,7 @@ def _list_schema(resource: Resource) -> Obj:
     }
 
 
-def _paths(resource: Resource, base: str) -> Obj:
+def _paths(resource: ServedResource, base: str) -> Obj:
     place = "/namespaces/{namespace}" if resource.namespaced else ""
     collection = f"{base}{place}/{resource.plural}"
     return {
@@ -107,7 +107,7 @@ def _paths(resource: Resource, base: str) -> Obj:
     }
 
 
-def _operation(resource: Resource, action: str) -> Obj:
+def _operation(resource: ServedResource, action: str) -> Obj:
     names = ("dryRun", "fieldManager", "fieldValidation")
     parameters = [{"name": n, "in": "query", "schema": {"type": "string"}} for n in names]
     operation: Obj = {

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import anyio
 
 from forensics_loopback.kinds.objects import Obj, clone, metadata, namespace_of
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 from forensics_loopback.kinds.status import expired
 from forensics_loopback.server.faults import Faults
 from forensics_loopback.server.selectors import Predicate
-from forensics_loopback.storage.store import Change, Store
+from forensics_loopback.storage.store import Store, StoredChange
 
 _FOREVER = 1800.0
 _INITIAL_END = "k8s.io/initial-events-end"
@@ -38,7 +38,7 @@ class Watch:
         self,
         store: Store,
         faults: Faults,
-        resource: Resource,
+        resource: ServedResource,
         namespace: str,
         selected: Predicate,
         *,
@@ -107,7 +107,7 @@ class Watch:
         revision = self._store.revision
         return not self._faults.idle and (revision > self._told if is_over else revision >= start)
 
-    def _event(self, change: Change) -> bytes | None:
+    def _event(self, change: StoredChange) -> bytes | None:
         if self._namespace and namespace_of(change.object) != self._namespace:
             return None
         is_in = change.type != "DELETED" and self._selected(change.object)

@@ -11,7 +11,7 @@ from forensics_loopback.kinds.objects import (
     now,
     uid_of,
 )
-from forensics_loopback.kinds.resources import Resource, Target
+from forensics_loopback.kinds.resources import RequestTarget, ServedResource
 from forensics_loopback.kinds.status import bad_request, conflict, precondition_failed
 from forensics_loopback.storage.operations import Operations
 
@@ -19,7 +19,9 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _POLICIES = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": ""}
 
 
-def delete(operations: Operations, target: Target, options: Obj | None = None) -> tuple[Obj, bool]:
+def delete(
+    operations: Operations, target: RequestTarget, options: Obj | None = None
+) -> tuple[Obj, bool]:
     """Delete an object; returns its last state and whether it is gone already.
 
     `options` are DeleteOptions: `propagationPolicy`, `preconditions`, `gracePeriodSeconds`,
@@ -41,11 +43,12 @@ def delete(operations: Operations, target: Target, options: Obj | None = None) -
 
 
 def _mark(
-    operations: Operations, resource: Resource, obj: Obj, finalizers: list[str], grace: int
+    operations: Operations, resource: ServedResource, obj: Obj, finalizers: list[str], grace: int
 ) -> Obj:
     meta = metadata(obj)
     if not is_deleting(obj):
-        meta["deletionTimestamp"] = now()
+        # When the grace period will be over, not when the deletion was asked for.
+        meta["deletionTimestamp"] = now(grace)
         meta["deletionGracePeriodSeconds"] = grace
         # A pod's generation follows its spec alone.
         if resource.generation and resource.qualified != "pods":
@@ -57,7 +60,7 @@ def _mark(
     return operations.store.put(resource.qualified, obj)
 
 
-def _finalizers(resource: Resource, current: Obj, options: Obj) -> list[str]:
+def _finalizers(resource: ServedResource, current: Obj, options: Obj) -> list[str]:
     finalizers = list(metadata(current).get("finalizers") or [])
     # batch/v1 alone has kept the old default.
     default = "Orphan" if resource.qualified == "jobs.batch" else "Background"
@@ -69,7 +72,7 @@ def _finalizers(resource: Resource, current: Obj, options: Obj) -> list[str]:
     return finalizers
 
 
-def _grace(operations: Operations, resource: Resource, current: Obj, options: Obj) -> int:
+def _grace(operations: Operations, resource: ServedResource, current: Obj, options: Obj) -> int:
     if resource.qualified != "pods" or not operations.graceful(current):
         return 0
     asked = options.get("gracePeriodSeconds")
@@ -78,7 +81,7 @@ def _grace(operations: Operations, resource: Resource, current: Obj, options: Ob
     )
 
 
-def _check_preconditions(target: Target, current: Obj, preconditions: Obj) -> None:
+def _check_preconditions(target: RequestTarget, current: Obj, preconditions: Obj) -> None:
     uid, version = preconditions.get("uid"), preconditions.get("resourceVersion")
     if uid and uid != uid_of(current):
         raise precondition_failed(target.resource, target.name, uid, uid_of(current))

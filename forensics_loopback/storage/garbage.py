@@ -15,10 +15,10 @@ from forensics_loopback.kinds.objects import (
     uid_of,
 )
 from forensics_loopback.kinds.pods import untrack
-from forensics_loopback.kinds.resources import Target
+from forensics_loopback.kinds.resources import RequestTarget
 from forensics_loopback.storage.deletion import FOREGROUND, ORPHAN, delete
 from forensics_loopback.storage.operations import Operations
-from forensics_loopback.storage.store import Change
+from forensics_loopback.storage.store import StoredChange
 
 
 class GarbageCollector:
@@ -32,7 +32,7 @@ class GarbageCollector:
         self._wake = anyio.Event()
         self._store.listeners.append(self._note)
 
-    def _note(self, change: Change) -> None:
+    def _note(self, change: StoredChange) -> None:
         obj, uid = change.object, uid_of(change.object)
         owners = [ref["uid"] for ref in metadata(obj).get("ownerReferences") or ()]
         if change.type == "DELETED":
@@ -80,7 +80,7 @@ class GarbageCollector:
 
     def _delete(self, key: str, obj: Obj, policy: str) -> None:
         resource = self._operations.registry.named(key)
-        target = Target(resource, namespace_of(obj), name_of(obj))
+        target = RequestTarget(resource, namespace_of(obj), name_of(obj))
         delete(self._operations, target, {"propagationPolicy": policy})
 
     def _children(self, uid: str) -> list[tuple[str, Obj]]:

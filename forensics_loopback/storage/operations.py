@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,10 +21,9 @@ from forensics_loopback.kinds.objects import (
     name_of,
     namespace_of,
     now,
-    random_suffix,
     uid_of,
 )
-from forensics_loopback.kinds.resources import Registry, Resource, Target
+from forensics_loopback.kinds.resources import Registry, RequestTarget, ServedResource
 from forensics_loopback.kinds.status import (
     Cause,
     already_exists,
@@ -37,34 +35,20 @@ from forensics_loopback.kinds.status import (
 )
 from forensics_loopback.storage import ownership, patch, updates
 from forensics_loopback.storage.apply import apply
-from forensics_loopback.storage.store import Change, Store
-from forensics_loopback.validation import admission, names, schema
+from forensics_loopback.storage.store import Store, StoredChange
+from forensics_loopback.storage.writes import (
+    WriteOptions,
+    Written,
+    admit,
+    check_kind,
+    give_name,
+    schema_of,
+)
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """The query parameters of a write."""
-
-    manager: str = ""
-    """The field manager; nobody's fields are tracked where it is empty."""
-    dry_run: bool = False
-    validation: str = "Warn"
-    """`Strict` refuses unknown fields, `Warn` reports them, `Ignore` drops them silently."""
-    force: bool = False
-
-
-@dataclass(slots=True)
-class Written:
-    """What a write gave."""
-
-    object: Obj
-    created: bool = False
-    warnings: list[str] = field(default_factory=list)
 
 
 class Operations:
@@ -76,7 +60,7 @@ class Operations:
         self._bound: set[str] = set()
         store.listeners.append(self._forget)
 
-    def _forget(self, change: Change) -> None:
+    def _forget(self, change: StoredChange) -> None:
         if change.type == "DELETED":
             self._bound.discard(uid_of(change.object))
 
@@ -88,7 +72,7 @@ class Operations:
         """
         return uid_of(obj) in self._bound and not pods.has_ended(obj)
 
-    def get(self, target: Target) -> Obj:
+    def get(self, target: RequestTarget) -> Obj:
         """The stored object, not to be changed; raises 404."""
         found = self.store.get(target.resource.qualified, target.namespace, target.name)
         if found is None:
@@ -96,30 +80,34 @@ class Operations:
         return found
 
     def create(
-        self, resource: Resource, namespace: str, body: Obj, options: WriteOptions | None = None
+        self,
+        resource: ServedResource,
+        namespace: str,
+        body: Obj,
+        options: WriteOptions | None = None,
     ) -> Written:
         """Store a new object; raises 404 for its namespace, 409, 422 or 400."""
         options = options or WriteOptions()
         obj = self._incoming(resource, namespace, body)
-        _name(obj, resource)
+        give_name(obj, resource)
         metadata(obj).update(uid=str(uuid.uuid4()), creationTimestamp=now())
         if resource.generation:
             metadata(obj)["generation"] = 1
         if resource.custom and resource.status:
             obj.pop("status", None)
-        written = self._admit(resource, obj, None, options)
+        written = admit(resource, obj, None, options)
         if self.store.get(resource.qualified, namespace, name_of(obj)) is not None:
             raise already_exists(resource, name_of(obj))
         if options.manager:
-            me = self._me(resource, options, "Update", "")
-            ownership.record_update(None, obj, me, _schema(resource))
+            manager = self._manager(resource, options, "Update", "")
+            ownership.record_update(None, obj, manager, schema_of(resource))
         written.created = True
         if not options.dry_run:
             self.store.put(resource.qualified, obj)
         return written
 
-    def _incoming(self, resource: Resource, namespace: str, body: Obj) -> Obj:
-        _check_kind(resource, body)
+    def _incoming(self, resource: ServedResource, namespace: str, body: Obj) -> Obj:
+        check_kind(resource, body)
         given = (body.get("metadata") or {}).get("namespace")
         if given and resource.namespaced and given != namespace:
             raise bad_request(
@@ -140,44 +128,13 @@ class Operations:
             del meta["namespace"]
         return obj
 
-    def _admit(
-        self, resource: Resource, obj: Obj, old: Obj | None, options: WriteOptions
+    def replace(
+        self, target: RequestTarget, body: Obj, options: WriteOptions | None = None
     ) -> Written:
-        """Default, prune and validate an object in place."""
-        written = Written(obj)
-        if resource.custom:
-            rules = resource.schema or {}
-            self._report_unknown(resource, schema.prune(obj, rules), options, written)
-            schema.fill_defaults(obj, rules)
-            causes = [*names.check(obj, resource), *schema.validate(obj, old, rules)]
-        else:
-            if resource.qualified == "secrets":
-                admission.fold_string_data(obj)
-            causes = [*names.check(obj, resource), *updates.immutable(resource, obj, old)]
-            causes += admission.check(obj, resource)
-        if causes:
-            raise invalid(resource, name_of(obj), causes)
-        if not resource.custom and old is None:
-            admission.fill_in(obj, resource)
-        return written
-
-    def _report_unknown(
-        self, resource: Resource, pruned: list[str], options: WriteOptions, written: Written
-    ) -> None:
-        unknown = [f'unknown field "{path}"' for path in pruned]
-        if unknown and options.validation == "Strict":
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                f"{resource.kind}: strict decoding error: " + ", ".join(unknown)
-            )
-        if options.validation == "Warn":
-            written.warnings = unknown
-
-    def replace(self, target: Target, body: Obj, options: WriteOptions | None = None) -> Written:
         """PUT: the whole object, or its status; raises 404, 409 or 422."""
         options = options or WriteOptions()
         current = self.get(target)
-        _check_kind(target.resource, body)
+        check_kind(target.resource, body)
         resource = target.resource
         new: Obj = clone(to_core(body) if resource.qualified == "events" else body)
         meta = new.setdefault("metadata", {})
@@ -192,7 +149,11 @@ class Operations:
         return self._update(target, current, new, options)
 
     def patch(
-        self, target: Target, content_type: str, body: Any, options: WriteOptions | None = None
+        self,
+        target: RequestTarget,
+        content_type: str,
+        body: Any,
+        options: WriteOptions | None = None,
     ) -> Written:
         """PATCH in any of the four ways; raises 404, 409, 415 or 422."""
         options = options or WriteOptions()
@@ -213,19 +174,21 @@ class Operations:
         new: Obj = clone(patched[content_type](current, body))
         return self._update(target, current, new, options)
 
-    def _update(self, target: Target, current: Obj, new: Obj, options: WriteOptions) -> Written:
+    def _update(
+        self, target: RequestTarget, current: Obj, new: Obj, options: WriteOptions
+    ) -> Written:
         self._check_version(target, current, new)
         new = updates.carry_over(target, current, new)
-        written = self._admit(target.resource, new, current, options)
+        written = admit(target.resource, new, current, options)
         updates.check_finalizers(target, current, new)
         if options.manager:
-            me = self._me(target.resource, options, "Update", target.subresource)
+            manager = self._manager(target.resource, options, "Update", target.subresource)
             metadata(new)["managedFields"] = metadata(current).get("managedFields", [])
             if updates.without_managers(current) != updates.without_managers(new):
-                ownership.record_update(current, new, me, _schema(target.resource))
+                ownership.record_update(current, new, manager, schema_of(target.resource))
         return self._store_update(target, current, written, options)
 
-    def _check_version(self, target: Target, current: Obj, new: Obj) -> None:
+    def _check_version(self, target: RequestTarget, current: Obj, new: Obj) -> None:
         meta = metadata(new)
         version = meta.get("resourceVersion")
         if version and version != metadata(current)["resourceVersion"]:
@@ -238,7 +201,7 @@ class Operations:
             raise conflict(target.resource, target.name, why)
 
     def _store_update(
-        self, target: Target, current: Obj, written: Written, options: WriteOptions
+        self, target: RequestTarget, current: Obj, written: Written, options: WriteOptions
     ) -> Written:
         new = written.object
         metadata(new)["resourceVersion"] = metadata(current)["resourceVersion"]
@@ -254,37 +217,37 @@ class Operations:
         self._commit(resource.qualified, new)
         return written
 
-    def _me(
-        self, resource: Resource, options: WriteOptions, operation: str, subresource: str
+    def _manager(
+        self, resource: ServedResource, options: WriteOptions, operation: str, subresource: str
     ) -> ownership.Manager:
         shown = subresource if subresource == "status" else ""
         return ownership.Manager(options.manager, operation, resource.api_version, shown)
 
-    def _apply(self, target: Target, body: Any, options: WriteOptions) -> Written:
+    def _apply(self, target: RequestTarget, body: Any, options: WriteOptions) -> Written:
         resource = target.resource
         if not options.manager:
             raise updates.manager_required()
         if not isinstance(body, dict) or not {"apiVersion", "kind"} <= body.keys():
             raise bad_request("error decoding YAML: an applied object names apiVersion and kind")
-        _check_kind(resource, body)
+        check_kind(resource, body)
         wanted = updates.applied_part(target, body)
         live = self.store.get(resource.qualified, target.namespace, target.name)
-        me = self._me(resource, options, "Apply", target.subresource)
-        rules = _schema(resource)
+        manager = self._manager(resource, options, "Apply", target.subresource)
+        rules = schema_of(resource)
         if live is None:
-            return self._apply_new(target, wanted, me, options)
+            return self._apply_new(target, wanted, manager, options)
         self._check_version(target, live, {"metadata": body.get("metadata") or {}})
-        result = clone(apply(live, wanted, me, rules, force=options.force))
-        written = self._admit(resource, updates.carry_over(target, live, result), live, options)
+        result = clone(apply(live, wanted, manager, rules, force=options.force))
+        written = admit(resource, updates.carry_over(target, live, result), live, options)
         updates.check_finalizers(target, live, written.object)
         return self._store_update(target, live, written, options)
 
     def _apply_new(
-        self, target: Target, wanted: Obj, me: ownership.Manager, options: WriteOptions
+        self, target: RequestTarget, wanted: Obj, manager: ownership.Manager, options: WriteOptions
     ) -> Written:
         if target.subresource:
             raise not_found(target.resource, target.name)
-        applied = apply(None, wanted, me, _schema(target.resource), force=True)
+        applied = apply(None, wanted, manager, schema_of(target.resource), force=True)
         entries = applied["metadata"].get("managedFields")
         metadata(applied)["name"] = target.name
         silent = WriteOptions(dry_run=True, validation=options.validation)
@@ -295,7 +258,7 @@ class Operations:
             self.store.put(target.resource.qualified, written.object)
         return written
 
-    def bind(self, target: Target, node: str, uid: str = "") -> None:
+    def bind(self, target: RequestTarget, node: str, uid: str = "") -> None:
         """Put a pod on a node; raises 404, or 409 where it has one or is another one than `uid`."""
         pod = self.get(target)
         if uid not in {"", uid_of(pod)} or lookup(pod, "spec.nodeName"):
@@ -325,27 +288,5 @@ class Operations:
         return is_deleting(obj) and not metadata(obj).get("finalizers") and not self.graceful(obj)
 
 
-def _name(obj: Obj, resource: Resource) -> None:
-    meta = metadata(obj)
-    if not meta.get("name") and meta.get("generateName"):
-        # The server cuts every prefix so that the name fits a label.
-        meta["name"] = meta["generateName"][:58] + random_suffix()
-
-
-def _schema(resource: Resource) -> Obj | None:
-    return (resource.schema or {}) if resource.custom else None
-
-
-def _check_kind(resource: Resource, body: Obj) -> None:
-    kind, version = body.get("kind", resource.kind), body.get("apiVersion", resource.api_version)
-    if (kind, version) != (resource.kind, resource.api_version):
-        raise bad_request(
-            f"the API version in the data ({version}, Kind={kind}) does not match the expected API "
-            f"version ({resource.api_version}, Kind={resource.kind})"
-        )
-    body.setdefault("kind", resource.kind)
-    body.setdefault("apiVersion", resource.api_version)
-
-
-def _needs_version(resource: Resource) -> bool:
+def _needs_version(resource: ServedResource) -> bool:
     return resource.custom or resource.plural == "leases"

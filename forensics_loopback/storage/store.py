@@ -22,7 +22,7 @@ FIRST_REVISION = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StoredChange:
     """One committed write."""
 
     type: ChangeType
@@ -37,7 +37,7 @@ class Change:
 class _Log:
     """The changes of one resource; `dropped` older ones are forgotten."""
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[StoredChange] = field(default_factory=list)
     dropped: int = 0
     oldest: int = FIRST_REVISION
     pulse: anyio.Event = field(default_factory=anyio.Event)
@@ -49,7 +49,7 @@ class Store:
     def __init__(self, *, history: int = 10_000) -> None:
         """`history` is how many changes of each resource are kept for watches."""
         self.revision = FIRST_REVISION
-        self.listeners: list[Callable[[Change], None]] = []
+        self.listeners: list[Callable[[StoredChange], None]] = []
         self._history = history
         self._touched: dict[str, anyio.Event] = {}
         self._floor = FIRST_REVISION
@@ -96,7 +96,7 @@ class Store:
 
     def _commit(self, kind: ChangeType, key: str, obj: Obj, previous: Obj | None) -> None:
         self.revision += 1
-        change = Change(kind, key, obj, previous, self.revision)
+        change = StoredChange(kind, key, obj, previous, self.revision)
         log = self._logs[key]
         log.changes.append(change)
         if len(log.changes) >= 2 * self._history:
@@ -131,7 +131,7 @@ class Store:
         log = self._logs[key]
         return log.dropped + bisect.bisect_right(log.changes, revision, key=lambda c: c.revision)
 
-    def since(self, key: str, position: int) -> list[Change] | None:
+    def since(self, key: str, position: int) -> list[StoredChange] | None:
         """The changes from a position on, or None where they are forgotten."""
         log = self._logs[key]
         return None if position < log.dropped else log.changes[position - log.dropped :]

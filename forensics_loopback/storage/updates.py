@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forensics_loopback.kinds.objects import Obj, clone, is_deleting, lookup, metadata, namespace_of
-from forensics_loopback.kinds.resources import Resource, Target
+from forensics_loopback.kinds.resources import RequestTarget, ServedResource
 from forensics_loopback.kinds.status import ApiError, Cause, bad_request, invalid
 
 _KEPT = (
@@ -15,7 +15,7 @@ _KEPT = (
 )
 
 
-def carry_over(target: Target, current: Obj, new: Obj) -> Obj:
+def carry_over(target: RequestTarget, current: Obj, new: Obj) -> Obj:
     """What the caller cannot change through this URL stays as it is."""
     resource, meta, before = target.resource, metadata(new), metadata(current)
     for key in _KEPT:
@@ -34,7 +34,7 @@ def carry_over(target: Target, current: Obj, new: Obj) -> Obj:
     return {**new, "status": clone(current["status"])} if "status" in current else new
 
 
-def applied_part(target: Target, body: Obj) -> Obj:
+def applied_part(target: RequestTarget, body: Obj) -> Obj:
     """The part of an applied configuration that this URL takes; raises 400 for another name."""
     wanted: Obj = clone(body)
     meta = wanted.setdefault("metadata", {})
@@ -49,7 +49,7 @@ def applied_part(target: Target, body: Obj) -> Obj:
     return {key: value for key, value in wanted.items() if key != "status"}
 
 
-def immutable(resource: Resource, obj: Obj, old: Obj | None) -> list[Cause]:
+def immutable(resource: ServedResource, obj: Obj, old: Obj | None) -> list[Cause]:
     """What an update changed and may not."""
     if old is None or resource.qualified != "jobs.batch":
         return []
@@ -58,7 +58,7 @@ def immutable(resource: Resource, obj: Obj, old: Obj | None) -> list[Cause]:
     return [Cause("spec.template", "Invalid value: field is immutable")]
 
 
-def check_finalizers(target: Target, current: Obj, new: Obj) -> None:
+def check_finalizers(target: RequestTarget, current: Obj, new: Obj) -> None:
     """Raise 422 where a finalizer is added to an object that is being deleted."""
     before = metadata(current).get("finalizers") or []
     added = [f for f in metadata(new).get("finalizers") or [] if f not in before]
@@ -80,7 +80,7 @@ def without_managers(obj: Obj) -> Obj:
     return {**obj, "metadata": meta}
 
 
-def generation_part(resource: Resource, obj: Obj) -> Obj:
+def generation_part(resource: ServedResource, obj: Obj) -> Obj:
     """What the generation counts the changes of: all but metadata and status."""
     ignored = {"metadata", "apiVersion", "kind", "status"}
     return {key: value for key, value in obj.items() if key not in ignored}

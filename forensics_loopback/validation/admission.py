@@ -9,21 +9,21 @@ from typing import Any
 
 from forensics_loopback.kinds.events import check_event, default_event
 from forensics_loopback.kinds.objects import Obj, lookup, metadata, name_of, now, uid_of
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 from forensics_loopback.kinds.status import Cause, bad_request
 
 SECRET_LIMIT = 1024 * 1024
 """Bytes of decoded data that a Secret or a ConfigMap may hold."""
 
 
-def fill_in(obj: Obj, resource: Resource) -> None:
+def fill_in(obj: Obj, resource: ServedResource) -> None:
     """Set, in place, the defaults of a built-in object about to be created."""
     default = _DEFAULTS.get(resource.qualified)
     if default:
         default(obj)
 
 
-def check(obj: Obj, resource: Resource) -> Iterator[Cause]:
+def check(obj: Obj, resource: ServedResource) -> Iterator[Cause]:
     """What is wrong with a built-in object."""
     checker = _CHECKS.get(resource.qualified)
     if checker:

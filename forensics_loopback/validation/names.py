@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from forensics_loopback.kinds.objects import Obj, metadata
-from forensics_loopback.kinds.resources import Resource
+from forensics_loopback.kinds.resources import ServedResource
 from forensics_loopback.kinds.status import Cause
 
 _LABEL_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -25,7 +25,7 @@ _VALUE_HELP = (
 )
 
 
-def check(obj: Obj, resource: Resource) -> Iterator[Cause]:
+def check(obj: Obj, resource: ServedResource) -> Iterator[Cause]:
     """What is wrong with an object's name and labels."""
     name = metadata(obj).get("name", "")
     if not name:
@@ -37,7 +37,7 @@ def check(obj: Obj, resource: Resource) -> Iterator[Cause]:
         yield from _check_label(key, value)
 
 
-def _longest(resource: Resource) -> int:
+def _longest(resource: ServedResource) -> int:
     # A Job's name becomes the value of a label on its pods.
     return 63 if resource.qualified in {"namespaces", "jobs.batch", "services"} else 253
 

@@ -64,7 +64,7 @@ def address_clues(address: str) -> tuple[Clue, ...]:
     return words(address, raw[::-1].hex().upper(), raw[::-1].hex(), raw.hex())
 
 
-Step = tuple[str, ...]
+ToolStep = tuple[str, ...]
 """A kind that the tool knows, and its arguments."""
 
 
@@ -76,7 +76,7 @@ class Trace:
     group: str
     title: str
     """For the table."""
-    steps: tuple[Step, ...]
+    steps: tuple[ToolStep, ...]
     """How it gets there; `exec` steps are the engine's."""
     content: tuple[Clue, ...]
     """Any of them: the evidence itself came home."""

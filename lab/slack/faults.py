@@ -8,7 +8,7 @@ from forensics_loopback.server.faults import FaultQueue
 
 
 @dataclass
-class Fault:
+class SlackFault:
     """What happens to the next calls of a method."""
 
     method: str
@@ -23,9 +23,9 @@ class Fault:
     """How many calls pass unharmed first."""
 
 
-class Faults(FaultQueue[Fault]):
+class SlackFaults(FaultQueue[SlackFault]):
     """The faults of a workspace."""
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str) -> SlackFault | None:
         """Return the fault that a call meets, if any."""
         return self.first(lambda fault: fault.method == method)

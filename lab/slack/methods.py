@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lab.slack.limits import message_refusal, view_refusal
-from lab.slack.workspace import BOT_USER, TEAM, Data, EphemeralMessage, Message, Workspace
+from lab.slack.limits import Data, message_refusal, view_refusal
+from lab.slack.workspace import BOT_USER, TEAM, EphemeralMessage, PostedMessage, Workspace
 
 TRIGGER_SECONDS = 3.0
 """How long a trigger may be used."""
 
 
-class Refusal(Exception):  # never leaves the lab
+class MethodError(Exception):  # never leaves the lab
     """An answer with `ok: false`."""
 
 
 class Methods:
-    """Answers calls out of a workspace. Raises `Refusal` with Slack's word for the error."""
+    """Answers calls out of a workspace. Raises `MethodError` with Slack's word for the error."""
 
     def __init__(self, workspace: Workspace, base: Callable[[], str]) -> None:
         self._workspace = workspace
@@ -43,9 +43,9 @@ class Methods:
     def answer(self, method: str, arguments: Data) -> Data:
         """Carry a call out."""
         if method not in self._known:
-            raise Refusal("unknown_method")
+            raise MethodError("unknown_method")
         if method in self._workspace.missing_scopes:
-            raise Refusal("missing_scope")
+            raise MethodError("missing_scope")
         return self._known[method](arguments)
 
     def _auth_test(self, _: Data) -> Data:
@@ -57,13 +57,13 @@ class Methods:
     def _post(self, call: Data) -> Data:
         channel, thread = self._channel(call), str(call.get("thread_ts", ""))
         if not self._workspace.channels[channel].get("is_member", True):
-            raise Refusal("not_in_channel")
+            raise MethodError("not_in_channel")
         if thread and self._workspace.message(channel, thread) is None:
-            raise Refusal("thread_not_found")
+            raise MethodError("thread_not_found")
         self._check(call)
         ts = self._workspace.next_ts()
         broadcast = bool(call.get("reply_broadcast"))
-        message = Message(channel, ts, call["text"], call["blocks"], thread, broadcast)
+        message = PostedMessage(channel, ts, call["text"], call["blocks"], thread, broadcast)
         self._workspace.messages.append(message)
         return {"channel": channel, "ts": ts}
 
@@ -71,7 +71,7 @@ class Methods:
         self._check(call)
         message = self._workspace.message(self._channel(call), call["ts"])
         if message is None:
-            raise Refusal("message_not_found")
+            raise MethodError("message_not_found")
         message.text, message.blocks = call["text"], call["blocks"]
         message.edited.append(time.monotonic())
         return {"channel": message.channel, "ts": message.ts}
@@ -91,14 +91,14 @@ class Methods:
     def _open_view(self, call: Data) -> Data:
         made = self.triggers.pop(call["trigger_id"], None)
         if made is None or time.monotonic() - made > TRIGGER_SECONDS:
-            raise Refusal("expired_trigger_id")
+            raise MethodError("expired_trigger_id")
         view = self._checked(call) | {"id": f"V{self._workspace.next_ts()}"}
         self._workspace.views[view["id"]] = view
         return {"view": view}
 
     def _update_view(self, call: Data) -> Data:
         if call["view_id"] not in self._workspace.views:
-            raise Refusal("not_found")
+            raise MethodError("not_found")
         view = self._checked(call) | {"id": call["view_id"]}
         self._workspace.views[view["id"]] = view
         return {"view": view}
@@ -110,12 +110,12 @@ class Methods:
     def _user(self, call: Data) -> Data:
         found = self._workspace.users.get(call["user"])
         if found is None:
-            raise Refusal("user_not_found")
+            raise MethodError("user_not_found")
         return {"user": found}
 
     def _group(self, call: Data) -> Data:
         if call["usergroup"] not in self._workspace.groups:
-            raise Refusal("no_such_subteam")
+            raise MethodError("no_such_subteam")
         return {"users": self._workspace.groups[call["usergroup"]]}
 
     def _channel_info(self, call: Data) -> Data:
@@ -124,20 +124,20 @@ class Methods:
     def _channel(self, call: Data) -> str:
         channel = str(call["channel"])
         if channel not in self._workspace.channels:
-            raise Refusal("channel_not_found")
+            raise MethodError("channel_not_found")
         return channel
 
     def _check(self, call: Data) -> None:
         blocks: list[Any] = call.get("blocks") or []
         refusal = message_refusal(call.get("text", ""), blocks)
         if refusal:
-            raise Refusal(refusal)
+            raise MethodError(refusal)
         if not self._workspace.plans and any(block["type"] == "plan" for block in blocks):
-            raise Refusal("invalid_blocks")
+            raise MethodError("invalid_blocks")
 
     def _checked(self, call: Data) -> Data:
         view: Data = call["view"]
         refusal = view_refusal(view)
         if refusal:
-            raise Refusal(refusal)
+            raise MethodError(refusal)
         return view

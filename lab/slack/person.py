@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lab.slack.limits import Data
 from lab.slack.server import SlackServer
-from lab.slack.workspace import TEAM, Data, EphemeralMessage, Message
+from lab.slack.workspace import TEAM, EphemeralMessage, PostedMessage
 
 
 @dataclass
-class Person:
+class ChannelMember:
     """One member, in one channel."""
 
     slack: SlackServer
@@ -50,7 +51,7 @@ class Person:
         await self.slack.workspace.until(lambda: len(self.ephemerals()) > before, within)
         return self.ephemerals()[before]
 
-    async def press(self, message: Message | EphemeralMessage, action: str) -> None:
+    async def press(self, message: PostedMessage | EphemeralMessage, action: str) -> None:
         """Click a button."""
         button = message.buttons()[action]
         await self.press_value(action, button.get("value", ""))
@@ -65,13 +66,15 @@ class Person:
         }
         await self.slack.deliver("interactive", payload)
 
-    async def click(self, message: Message | EphemeralMessage, action: str) -> EphemeralMessage:
+    async def click(
+        self, message: PostedMessage | EphemeralMessage, action: str
+    ) -> EphemeralMessage:
         """Click a button, and wait for the answer."""
         before = len(self.ephemerals())
         await self.press(message, action)
         return await self.next_ephemeral(before)
 
-    async def use_shortcut(self, message: Message, **more: Any) -> None:
+    async def use_shortcut(self, message: PostedMessage, **more: Any) -> None:
         """Choose `Checkpoint pod...` from the menu of a message, which may hold `more`."""
         payload = self._payload("message_action") | {
             "callback_id": "checkpoint_message",

@@ -18,17 +18,16 @@ import aiohttp
 import anyio
 from aiohttp import WSMsgType, web
 
-from lab.slack.faults import Fault, Faults
-from lab.slack.limits import message_refusal, options_refused
-from lab.slack.methods import Methods, Refusal
+from lab.slack.faults import SlackFault, SlackFaults
+from lab.slack.limits import Data, message_refusal, options_refused
+from lab.slack.methods import MethodError, Methods
 from lab.slack.rates import Rates
 from lab.slack.workspace import (
     APP_TOKEN,
     BOT_TOKEN,
     SIGNING_SECRET,
-    Call,
-    Data,
     EphemeralMessage,
+    SlackCall,
     Workspace,
 )
 
@@ -60,7 +59,7 @@ class SlackServer:
     """A running stand-in."""
 
     workspace: Workspace = field(default_factory=Workspace)
-    faults: Faults = field(default_factory=Faults)
+    faults: SlackFaults = field(default_factory=SlackFaults)
     port: int = 0
     events_url: str = ""
     """Where to send by HTTP instead of over the socket."""
@@ -184,18 +183,18 @@ class SlackServer:
         if fault and fault.status != 200:
             return _failing(fault)
         arguments = await _arguments(request)
-        self.workspace.calls.append(Call(method, arguments, time.monotonic()))
+        self.workspace.calls.append(SlackCall(method, arguments, time.monotonic()))
         try:
             if fault:
-                raise Refusal(fault.error)
+                raise MethodError(fault.error)
             token = APP_TOKEN if method == "apps.connections.open" else BOT_TOKEN
             if request.headers.get("Authorization") != f"Bearer {token}":
-                raise Refusal("invalid_auth")
+                raise MethodError("invalid_auth")
             wait = self.rates.take(method, arguments.get("channel", "")) if self.rates else 0
             if wait:
-                return _failing(Fault(method, status=429, retry_after=wait))
+                return _failing(SlackFault(method, status=429, retry_after=wait))
             answer: Data = {"ok": True} | self.methods.answer(method, arguments)
-        except Refusal as refusal:
+        except MethodError as refusal:
             answer = {"ok": False, "error": str(refusal)}
         self.workspace.tell()
         return web.json_response(answer)
@@ -233,7 +232,7 @@ async def running_slack(port: int = 0) -> AsyncIterator[SlackServer]:
         await runner.cleanup()
 
 
-def _failing(fault: Fault) -> web.Response:
+def _failing(fault: SlackFault) -> web.Response:
     headers = {"Retry-After": str(fault.retry_after)} if fault.status == 429 else {}
     answer = {"ok": False, "error": fault.error or "ratelimited"}
     return web.json_response(answer, status=fault.status, headers=headers)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import anyio
 
-Data = dict[str, Any]
+from lab.slack.limits import Data
+
 T = TypeVar("T")
 TEAM = "T0LAB"
 BOT_USER = "U0BOT"
@@ -20,7 +21,7 @@ SIGNING_SECRET = "lab-signing-secret"  # noqa: S105
 
 
 @dataclass
-class Message:
+class PostedMessage:
     """A message in a channel, and all that it has been."""
 
     channel: str
@@ -80,7 +81,7 @@ def words(data: object) -> str:
 
 
 @dataclass
-class Call:
+class SlackCall:
     """A call of the Web API."""
 
     method: str
@@ -95,11 +96,11 @@ class Workspace:
     users: dict[str, Data] = field(default_factory=dict)
     channels: dict[str, Data] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
+    messages: list[PostedMessage] = field(default_factory=list)
     ephemerals: list[EphemeralMessage] = field(default_factory=list)
     views: dict[str, Data] = field(default_factory=dict)
     homes: dict[str, Data] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[SlackCall] = field(default_factory=list)
     acknowledged: list[float] = field(default_factory=list)
     """Seconds until each envelope was acknowledged."""
     missing_scopes: set[str] = field(default_factory=set)
@@ -138,16 +139,16 @@ class Workspace:
                 await self._changed.wait()
         return found
 
-    def roots(self, channel: str = "") -> list[Message]:
+    def roots(self, channel: str = "") -> list[PostedMessage]:
         """Return the messages that are in no thread."""
         found = [one for one in self.messages if not one.thread]
         return [one for one in found if channel in {"", one.channel}]
 
-    def thread(self, message: Message) -> list[Message]:
+    def thread(self, message: PostedMessage) -> list[PostedMessage]:
         """Return the lines below a message."""
         return [one for one in self.messages if one.thread == message.ts]
 
-    def message(self, channel: str, ts: str) -> Message | None:
+    def message(self, channel: str, ts: str) -> PostedMessage | None:
         """Return a message."""
         found = [one for one in self.messages if (one.channel, one.ts) == (channel, ts)]
         return found[0] if found else None

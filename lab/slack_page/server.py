@@ -17,9 +17,10 @@ from typing import Any
 from aiohttp import web
 
 from lab.process import LabError
-from lab.slack.person import Person
+from lab.slack.limits import Data
+from lab.slack.person import ChannelMember
 from lab.slack.server import SlackServer
-from lab.slack.workspace import Data, EphemeralMessage, Message
+from lab.slack.workspace import EphemeralMessage, PostedMessage
 
 HERE = Path(__file__).parent
 BUNDLE = HERE.parents[1] / ".lab" / "node" / "bundle"
@@ -30,11 +31,11 @@ FILES = {
     "/page.css": BUNDLE / "page.css",
 }
 POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-Action = Callable[[Person, Data], Awaitable[object]]
+PageAction = Callable[[ChannelMember, Data], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ChannelPage:
     """The page of one channel."""
 
     slack: SlackServer
@@ -96,12 +97,12 @@ class Page:
         if action is None:
             raise web.HTTPNotFound
         try:
-            answer = await action(Person(self.slack, body["user"], self.channel), body)
+            answer = await action(ChannelMember(self.slack, body["user"], self.channel), body)
         except TimeoutError:
             return web.Response(status=504, text="The bot does not answer")
         return web.json_response(answer or {})
 
-    def _actions(self) -> dict[str, Action]:
+    def _actions(self) -> dict[str, PageAction]:
         return {
             "command": lambda person, body: person.type(body["text"]),
             "press": lambda person, body: person.press(self._pressed(body), body["action"]),
@@ -114,16 +115,16 @@ class Page:
             "home": lambda person, body: person.open_home(),
         }
 
-    async def _suggest(self, person: Person, body: Data) -> Data:
+    async def _suggest(self, person: ChannelMember, body: Data) -> Data:
         names = await person.suggestions(self._view(body), body["field"], body["typed"])
         return {"options": names}
 
-    def _pressed(self, body: Data) -> Message | EphemeralMessage:
+    def _pressed(self, body: Data) -> PostedMessage | EphemeralMessage:
         if "ephemeral" in body:
             return self.slack.workspace.ephemerals[body["ephemeral"]]
         return self._at(body["ts"])
 
-    def _at(self, ts: str) -> Message:
+    def _at(self, ts: str) -> PostedMessage:
         found = self.slack.workspace.message(self.channel, ts)
         if found is None:
             raise web.HTTPNotFound
@@ -132,7 +133,7 @@ class Page:
     def _view(self, body: Data) -> Data:
         return self.slack.workspace.views[body["view"]]
 
-    def _here(self, message: Message) -> bool:
+    def _here(self, message: PostedMessage) -> bool:
         return message.channel == self.channel
 
 
@@ -145,7 +146,7 @@ async def running_page(slack: SlackServer, channel: str, port: int = 0) -> Async
     missing = [path.name for path in FILES.values() if not path.exists()]
     if missing:
         raise LabError(f"The page lacks {', '.join(missing)}", hint="Run lab/install.sh slack")
-    app = Page(slack, channel).application()
+    app = ChannelPage(slack, channel).application()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -160,7 +161,7 @@ async def _file(request: web.Request) -> web.FileResponse:
     return web.FileResponse(FILES[request.path], headers=headers)
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: PostedMessage) -> dict[str, Any]:
     return {
         "ts": message.ts,
         "blocks": message.blocks,

@@ -25,7 +25,7 @@ _CHANGED = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ChannelView:
     """What the channel showed at the end."""
 
     table: str
@@ -35,7 +35,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class SlackStory:
     """The story about one pod in the namespace `default`. Raises `LabError` where it goes wrong."""
 
     tab: Tab
@@ -43,7 +43,7 @@ class Story:
     pictures: Path | None = None
     """A folder for screenshots; None: none are made."""
 
-    async def tell(self, url: str) -> Seen:
+    async def tell(self, url: str) -> ChannelView:
         """Tell it from the start to the end."""
         await self.tab.open(url)
         await self._ask()
@@ -80,7 +80,7 @@ class Story:
         await self.tab.shows(THREAD, "Captured: you may kill the pod now", CAPTURE)
         await self.tab.shows(f"{ROOT} .slack_blocks_to_jsx__plan", "complete", CAPTURE)
 
-    async def _evidence(self) -> Seen:
+    async def _evidence(self) -> ChannelView:
         tell("At the end the thread has a table of what was kept, with every SHA-256.")
         table = await self.tab.shows(".thread .slack_blocks_to_jsx__table", "manifest.json")
         await self._picture("evidence")
@@ -88,7 +88,7 @@ class Story:
             "[...document.querySelectorAll('.thread .message')]"
             ".map(one => Number(one.dataset.edits))"
         )
-        return Seen(table, roots[0])
+        return ChannelView(table, roots[0])
 
     async def _buttons(self) -> None:
         tell("Buttons: the evidence is read again and compared, and there are links for minutes.")

@@ -29,7 +29,7 @@ PAGE = MESSAGE_CHARACTERS - 1500
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DownloadLink:
     """An artifact, and an address that is good for a few minutes."""
 
     name: str
@@ -40,7 +40,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class RequestPreview:
     """What a request would lead to."""
 
     namespace: str
@@ -92,7 +92,7 @@ def row(checkpoint: PodCheckpoint, language: str) -> str:
     )
 
 
-def preview_message(preview: Preview, language: str) -> Message:
+def preview_message(preview: RequestPreview, language: str) -> Message:
     """Return the answer to a dry run."""
     title = phrase(language, "answer.dryrun")
     names = {"namespace": preview.namespace, "pod": preview.pod}
@@ -107,7 +107,7 @@ def preview_message(preview: Preview, language: str) -> Message:
 
 
 def links_messages(
-    name: str, location: str, links: Sequence[Link], minutes: int, language: str
+    name: str, location: str, links: Sequence[DownloadLink], minutes: int, language: str
 ) -> list[Message]:
     """Return the links of a bundle, each as a button: the addresses are secrets, and long."""
     title = phrase(language, "answer.download", name=name, minutes=minutes)
@@ -129,7 +129,7 @@ def links_messages(
     return [Message(title, blocks) for blocks in pages]
 
 
-def _link(link: Link, number: int, language: str) -> Block:
+def _link(link: DownloadLink, number: int, language: str) -> Block:
     opener = link_button(str(number), link.url, language)
     name = clean(link.name, 300)
     return section(f"{name} · {human_size(link.size)} · SHA-256 {link.sha256}", opener)

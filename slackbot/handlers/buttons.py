@@ -17,7 +17,7 @@ from slackbot.bot import Bot, Handler
 from slackbot.catalogue import phrase
 from slackbot.errors import UserMessage
 from slackbot.finder import evidence_of
-from slackbot.handlers.payload import Body, actor_of, reply_to
+from slackbot.handlers.payload import Payload, actor_of, reply_to
 from slackbot.slack import Reply
 
 
@@ -32,7 +32,7 @@ def register(app: AsyncApp, bot: Bot) -> None:
         await ack()
 
 
-async def _handle(bot: Bot, handler: Handler, ack: AsyncAck, body: Body) -> None:
+async def _handle(bot: Bot, handler: Handler, ack: AsyncAck, body: Payload) -> None:
     await ack()
     actor = actor_of(body)
     reply = reply_to(bot.slack, body, actor)

@@ -15,7 +15,7 @@ from slackbot.catalogue import phrase
 from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, parse
 from slackbot.finder import evidence_of
 from slackbot.handlers.form import open_form
-from slackbot.handlers.payload import Body, command_actor, reply_to
+from slackbot.handlers.payload import Payload, command_actor, reply_to
 from slackbot.report_state import phase_word
 from slackbot.slack import Reply
 
@@ -26,14 +26,14 @@ def register(app: AsyncApp, bot: Bot) -> None:
     """Register the command."""
 
     @app.command(COMMAND)
-    async def typed(ack: AsyncAck, body: Body) -> None:
+    async def typed(ack: AsyncAck, body: Payload) -> None:
         await ack()
         actor = command_actor(body)
         reply = reply_to(bot.slack, body, actor)
         bot.start(partial(handle, bot, actor, reply, body), actor, reply)
 
 
-async def handle(bot: Bot, actor: Actor, reply: Reply, body: Body) -> None:
+async def handle(bot: Bot, actor: Actor, reply: Reply, body: Payload) -> None:
     """Do what was typed. Raises `UserMessage`."""
     parsed = parse(body.get("text") or "", bot.settings.default_namespace)
     if isinstance(parsed, OpenForm):

@@ -27,7 +27,7 @@ from slackbot.blocks.form import (
 from slackbot.bot import Bot
 from slackbot.command import REASON_LIMIT, CaptureRequest, is_name
 from slackbot.errors import Refused, SlackError, UserMessage
-from slackbot.handlers.payload import Body, actor_of, form_actor, reply_to, text_of
+from slackbot.handlers.payload import Payload, actor_of, form_actor, reply_to, text_of
 from slackbot.slack import Reply
 from slackbot.text import clean
 
@@ -44,7 +44,7 @@ def register(app: AsyncApp, bot: Bot) -> None:
     """Register the shortcut, the suggestions and the submission."""
 
     @app.shortcut(SHORTCUT)
-    async def picked(ack: AsyncAck, body: Body) -> None:
+    async def picked(ack: AsyncAck, body: Payload) -> None:
         await ack()
         actor = actor_of(body)
         message = body["message"]
@@ -61,7 +61,7 @@ def register(app: AsyncApp, bot: Bot) -> None:
         app.action(name)(partial(_choose, bot, locks))
 
     @app.view(FORM)
-    async def submitted(ack: AsyncAck, body: Body) -> None:
+    async def submitted(ack: AsyncAck, body: Payload) -> None:
         actor, context = form_actor(body)
         try:
             request = filled_in(body["view"])
@@ -102,7 +102,7 @@ async def _submit(
 
 
 async def _choose(
-    bot: Bot, locks: WeakValueDictionary[str, anyio.Lock], ack: AsyncAck, body: Body
+    bot: Bot, locks: WeakValueDictionary[str, anyio.Lock], ack: AsyncAck, body: Payload
 ) -> None:
     await ack()
     actor, _ = form_actor(body)
@@ -110,7 +110,7 @@ async def _choose(
     bot.start(partial(_update_form, bot, lock, body), actor, reply_to(bot.slack, {}, actor))
 
 
-async def _update_form(bot: Bot, lock: anyio.Lock, body: Body) -> None:
+async def _update_form(bot: Bot, lock: anyio.Lock, body: Payload) -> None:
     """Write a choice into the form: Slack leaves it out when it asks for suggestions."""
     view = body["view"]
     async with lock:
@@ -127,7 +127,7 @@ async def _update_form(bot: Bot, lock: anyio.Lock, body: Body) -> None:
             log.info("The form of %s was not updated: %s", actor.user, error)
 
 
-async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
+async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Payload) -> None:
     """Answer in time; a slower look-up goes on, so that the next answer has its result."""
     found: list[str] = []
     done = anyio.Event()
@@ -152,7 +152,7 @@ async def _suggest(bot: Bot, field: str, ack: AsyncAck, body: Body) -> None:
     await ack(options=options(found))
 
 
-async def _names(bot: Bot, actor: Actor, field: str, body: Body) -> list[str]:
+async def _names(bot: Bot, actor: Actor, field: str, body: Payload) -> list[str]:
     person = await bot.authorisation.admit(actor, "suggest")
     typed = clean(body.get("value") or "", 100).lower()
     if field == "namespace":

@@ -9,15 +9,15 @@ from slackbot.blocks.form import FormContext
 from slackbot.slack import Reply, Slack
 from slackbot.text import unmarked
 
-Body = dict[str, Any]
+Payload = dict[str, Any]
 
 
-def command_actor(body: Body) -> Actor:
+def command_actor(body: Payload) -> Actor:
     """Return who typed a command."""
     return Actor(body["user_id"], body["team_id"], body["channel_id"])
 
 
-def actor_of(body: Body, channel: str = "") -> Actor:
+def actor_of(body: Payload, channel: str = "") -> Actor:
     """Return who clicked, typed or submitted; `channel` where the payload has none itself."""
     user, there = body["user"], body.get("channel") or {}
     # On Enterprise Grid the user's own may be the organisation instead of the workspace.
@@ -25,13 +25,13 @@ def actor_of(body: Body, channel: str = "") -> Actor:
     return Actor(user["id"], team, there.get("id") or channel)
 
 
-def form_actor(body: Body) -> tuple[Actor, FormContext]:
+def form_actor(body: Payload) -> tuple[Actor, FormContext]:
     """Return who uses a form, and where it was opened: forms have no channel of their own."""
     context = FormContext.decode(body["view"].get("private_metadata", ""))
     return actor_of(body, context.channel), context
 
 
-def text_of(message: Body) -> str:
+def text_of(message: Payload) -> str:
     """Return a message's text: alerts often have it in attachments or blocks alone."""
     if message.get("text"):
         return unmarked(message["text"])
@@ -54,6 +54,6 @@ def _words(blocks: Any) -> str:
     return " ".join(filter(None, [*inside, *map(_words, blocks.values())]))
 
 
-def reply_to(slack: Slack, body: Body, actor: Actor) -> Reply:
+def reply_to(slack: Slack, body: Payload, actor: Actor) -> Reply:
     """Return how to reply to a call."""
     return Reply(slack, actor.channel, actor.user, body.get("response_url", ""))

@@ -18,6 +18,7 @@ import anyio
 import yaml
 from anyio import to_thread
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -28,11 +29,10 @@ from forensics_core.errors import (
     ObjectExists,
 )
 from forensics_core.kube import resources
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt.pods import STATUS_LISTS
-from forensics_core.operator.attempt.reads import Listing, Reads, read_each
+from forensics_core.operator.attempt.reads import BoundedListing, Reads, read_each
 from forensics_core.operator.evidence.storage import digest_of
 from forensics_core.operator.observed import ForeignObject
 from forensics_core.storage.s3.storage import S3Storage
@@ -69,8 +69,13 @@ class Context:
     captured_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Context:
-    """Return the surroundings of `pod`. Never raises because something cannot be read."""
+async def gather(
+    reads: Reads, checkpoint: PodCheckpoint, pod: Object, *, before: Object | None = None
+) -> Context:
+    """Return the surroundings of `pod`. Never raises because something cannot be read.
+
+    Of a pod that was isolated, they are those that it had `before`.
+    """
     context = Context()
     found: dict[str, Any] = {"checkpoint": checkpoint.to_dict()}
     parts: dict[str, _Part] = {
@@ -85,7 +90,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
     # At once: the pod, and what is around it, may be gone a moment later.
     async with task_group() as tasks:
         for name, part in parts.items():
-            tasks.start_soon(_gather_part, context, found, name, part, reads, pod)
+            tasks.start_soon(_gather_part, context, found, name, part, reads, before or pod)
     context.files = await to_thread.run_sync(_render, pod, found)
     return context
 
@@ -134,7 +139,7 @@ async def _events(reads: Reads, pod: Object, cut: list[str]) -> Any:
     return _whole(found, "events", cut)
 
 
-def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
+def _whole(listing: BoundedListing, what: str, cut: list[str]) -> list[Object]:
     """Return what was read, and note it where that is not all."""
     if listing.cut:
         cut.append(f"TooLarge: only the first {len(listing.items)} {what} were read")
@@ -143,7 +148,7 @@ def _whole(listing: Listing, what: str, cut: list[str]) -> list[Object]:
 
 async def _owners(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the chain of controllers above the pod, the nearest first."""
-    chain = Listing()
+    chain = BoundedListing()
     current = pod
     while len(chain.items) < MAX_OWNERS:
         reference = _controller(current)

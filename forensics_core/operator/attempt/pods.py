@@ -1,4 +1,4 @@
-"""What pods and Jobs say: which containers there are, whether a worker has started, how it ended.
+"""What pods and Jobs say: which containers there are, whether a collector started, how it ended.
 
 Pure: data in, data out. All of it is what others wrote, so nothing here relies on its form.
 """
@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from forensics_core._internal import strict_json
-from forensics_core.api.order import Target
+from forensics_core.api.order import ContainerTarget
 from forensics_core.kube.objects import Object
 
 LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
@@ -34,12 +34,12 @@ def container_names(pod: Object) -> list[str]:
     return [one["name"] for group, _ in STATUS_LISTS for one in spec.get(group) or []]
 
 
-def targets(pod: Object, wanted: Sequence[str]) -> tuple[Target, ...]:
+def targets(pod: Object, wanted: Sequence[str]) -> tuple[ContainerTarget, ...]:
     """Return the containers to capture that a runtime knows; those never created are left out."""
     status = pod.get("status", {})
     found = [one for _, group in STATUS_LISTS for one in status.get(group) or []]
     return tuple(
-        Target(
+        ContainerTarget(
             name=one["name"],
             container_id=one["containerID"],
             image=one.get("image", ""),
@@ -69,12 +69,12 @@ def reason_word(text: str, default: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
 
 
-_LAST_WORDS = 16 * 1024
+_MAX_TERMINATION_MESSAGE = 16 * 1024
 """Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """How an attempt's Job ended, as far as the cluster knows: a hint, never the result."""
 
     reason: str
@@ -118,61 +118,61 @@ def is_being_deleted(item: Object) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 
 
-def gone_at(worker: Object | None) -> datetime | None:
+def gone_at(collector_pod: Object | None) -> datetime | None:
     """Return by when a pod that is being deleted has to be gone, or None if it is not."""
-    deadline = (worker or {}).get("metadata", {}).get("deletionTimestamp")
+    deadline = (collector_pod or {}).get("metadata", {}).get("deletionTimestamp")
     return datetime.fromisoformat(deadline) if deadline else None
 
 
-def terminated(worker: Object) -> dict[str, Any] | None:
+def terminated(collector_pod: Object) -> dict[str, Any] | None:
     """Return the state of the collector in its pod, if it has ended."""
-    for status in worker.get("status", {}).get("containerStatuses") or []:
+    for status in collector_pod.get("status", {}).get("containerStatuses") or []:
         ended = status.get("state", {}).get("terminated")
         if status.get("name") == COLLECTOR and ended:
             return dict(ended)
     return None
 
 
-def started(worker: Object) -> bool:
+def started(collector_pod: Object) -> bool:
     """Return whether the collector runs in its pod, or has run."""
     states = [
         status.get("state", {})
-        for status in worker.get("status", {}).get("containerStatuses") or []
+        for status in collector_pod.get("status", {}).get("containerStatuses") or []
         if status.get("name") == COLLECTOR
     ]
     return any("running" in state or "terminated" in state for state in states)
 
 
-def hopeless(worker: Object) -> bool:
+def cannot_start(collector_pod: Object) -> bool:
     """Return whether the collector cannot start, however long it is waited for."""
-    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
+    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(collector_pod))
 
 
-def _waiting(worker: Object) -> list[Mapping[str, Any]]:
-    statuses = worker.get("status", {}).get("containerStatuses") or []
+def _waiting(collector_pod: Object) -> list[Mapping[str, Any]]:
+    statuses = collector_pod.get("status", {}).get("containerStatuses") or []
     found = (status.get("state", {}).get("waiting") for status in statuses)
     return [waiting for waiting in found if waiting]
 
 
-def delay(worker: Object, node: str) -> Outcome:
+def delay(collector_pod: Object, node: str) -> JobOutcome:
     """Return why the collector has not started in its pod, which is to be on `node`."""
-    for waiting in _waiting(worker):
+    for waiting in _waiting(collector_pod):
         return _delay(waiting)
-    for condition in worker.get("status", {}).get("conditions") or []:
+    for condition in collector_pod.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _delay(condition)
-    return Outcome("NotStarted", f"The node '{node}' has not started the collector", retry=True)
+    return JobOutcome("NotStarted", f"The node '{node}' has not started the collector", retry=True)
 
 
-def delay_of_job(events: Sequence[Object]) -> Outcome:
+def delay_of_job(events: Sequence[Object]) -> JobOutcome:
     """Return why a Job has made no pod, from the events about it."""
     warnings = [event for event in events if event.get("type") == "Warning"]
     if warnings:
         return _delay(max(warnings, key=lambda one: str(one.get("lastTimestamp") or "")))
-    return Outcome("NoWorker", "The Job has not made a pod", retry=True)
+    return JobOutcome("NoWorker", "The Job has not made a pod", retry=True)
 
 
-def _delay(said: Mapping[str, Any]) -> Outcome:
+def _delay(said: Mapping[str, Any]) -> JobOutcome:
     """Read the reason and message of a state, a condition or an event.
 
     The kubelet alternates between two words for an image that does not come.
@@ -182,49 +182,51 @@ def _delay(said: Mapping[str, Any]) -> Outcome:
     if reason == "ErrImagePull":
         reason = "ImagePullBackOff"
     message = message or f"The collector's container waits: {reason}"
-    return Outcome(reason, message, retry=reason not in NEVER_STARTS)
+    return JobOutcome(reason, message, retry=reason not in NEVER_STARTS)
 
 
-def outcome(job: Object | None, worker: Object | None) -> Outcome:
+def outcome(job: Object | None, collector_pod: Object | None) -> JobOutcome:
     """Return why an attempt left no manifest, from whatever the cluster still remembers."""
-    ended = terminated(worker) if worker else None
+    ended = terminated(collector_pod) if collector_pod else None
     hint = _hint(str(ended.get("message") or "")) if ended else None
     if hint:
         return hint
-    pod_reason = str((worker or {}).get("status", {}).get("reason") or "")
+    pod_reason = str((collector_pod or {}).get("status", {}).get("reason") or "")
     if pod_reason:
-        said = str((worker or {}).get("status", {}).get("message") or "")
+        said = str((collector_pod or {}).get("status", {}).get("message") or "")
         said = said or f"The collector's pod ended: {pod_reason}"
-        return Outcome(reason_word(pod_reason, "PodFailed"), said, retry=True)
+        return JobOutcome(reason_word(pod_reason, "PodFailed"), said, retry=True)
     if ended:
         return _of_container(ended)
     for condition in (job or {}).get("status", {}).get("conditions") or []:
         if condition.get("type") == "Failed" and condition.get("status") == "True":
             message = str(condition.get("message") or "The Job failed")
             reason = reason_word(str(condition.get("reason") or ""), "JobFailed")
-            return Outcome(reason, message, retry=True)
-    return Outcome("WorkerLost", "The collector's pod is gone without a word", retry=True)
+            return JobOutcome(reason, message, retry=True)
+    return JobOutcome("WorkerLost", "The collector's pod is gone without a word", retry=True)
 
 
-def _of_container(ended: Mapping[str, Any]) -> Outcome:
+def _of_container(ended: Mapping[str, Any]) -> JobOutcome:
     reason, code = str(ended.get("reason") or "Error"), int(ended.get("exitCode", 1))
     if reason == "Completed":
-        return Outcome("NoManifest", "The collector ended well but left no manifest", retry=True)
+        return JobOutcome("NoManifest", "The collector ended well but left no manifest", retry=True)
     message = f"The collector ended with code {code} ({reason})"
-    return Outcome(reason_word(reason, "Error"), message, retry=True)
+    return JobOutcome(reason_word(reason, "Error"), message, retry=True)
 
 
-def _hint(message: str) -> Outcome | None:
+def _hint(message: str) -> JobOutcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = strict_json.loads(message.encode(), limit=_LAST_WORDS)
+        words = strict_json.loads(message.encode(), limit=_MAX_TERMINATION_MESSAGE)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):
         return None
     if "manifestSHA256" in words:
         # It claims a manifest that nobody can find: that is a reason for doubt, not for success.
-        return Outcome("NoManifest", "The collector says it left a manifest; there is none", True)
+        return JobOutcome(
+            "NoManifest", "The collector says it left a manifest; there is none", True
+        )
     said = str(words.get("message", ""))[:1024]
     reason = reason_word(words["reason"], "Error")
-    return Outcome(reason, said, retry=words.get("retry") is not False)
+    return JobOutcome(reason, said, retry=words.get("retry") is not False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import Resource
 
@@ -34,7 +34,7 @@ OBJECT = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Listing:
+class BoundedListing:
     """What was read of a listing, or one by one: as much as there is room for."""
 
     items: list[Object] = field(default_factory=list)
@@ -52,9 +52,11 @@ class Listing:
         return not self.cut
 
 
-async def read_each(read: Callable[[Any], Awaitable[Object]], names: Iterable[Any]) -> Listing:
+async def read_each(
+    read: Callable[[Any], Awaitable[Object]], names: Iterable[Any]
+) -> BoundedListing:
     """Return what `names` name, as much as there is room for: tenants decide how much that is."""
-    found = Listing()
+    found = BoundedListing()
     for name in names:
         if len(found.items) == ONE_BY_ONE:
             found.cut = True
@@ -68,7 +70,7 @@ def _size(item: Object) -> int:
 
 
 @dataclass(slots=True)
-class _Answer:
+class _ReadResult:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     value: Any = None
     at: float = float("-inf")
@@ -80,7 +82,7 @@ class Reads:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterConnection,
         fresh: timedelta,
         retry_after: timedelta,
         kept_bytes: int = KEPT_BYTES,
@@ -90,7 +92,7 @@ class Reads:
         self._fresh = fresh.total_seconds()
         self.retry_after = retry_after.total_seconds()
         """Seconds before what failed for a moment is asked for a second time."""
-        self._answers: OrderedDict[tuple[str, ...], _Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, ...], _ReadResult] = OrderedDict()
         self._listing = anyio.Lock()
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
@@ -101,13 +103,15 @@ class Reads:
         found: Object = await self._shared(key, read)
         return found
 
-    async def all(self, resource: Resource, namespace: str | None = None) -> Listing:
+    async def all(self, resource: Resource, namespace: str | None = None) -> BoundedListing:
         """Return all objects, in a namespace or everywhere, as many as fit into `LISTING` bytes."""
         key = (resource.api_version, resource.plural, namespace or "")
-        found: Listing = await self._shared(key, lambda: self._list(resource, namespace))
+        found: BoundedListing = await self._shared(key, lambda: self._list(resource, namespace))
         return found
 
-    async def list_now(self, resource: Resource, namespace: str, *, field_selector: str) -> Listing:
+    async def list_now(
+        self, resource: Resource, namespace: str, *, field_selector: str
+    ) -> BoundedListing:
         """Return objects that only one checkpoint asks for: never shared."""
         return await self._list(resource, namespace, field_selector)
 
@@ -117,9 +121,9 @@ class Reads:
 
     async def _list(
         self, resource: Resource, namespace: str | None, field_selector: str = ""
-    ) -> Listing:
+    ) -> BoundedListing:
         """Read page by page, one listing at a time: tenants decide how large their objects are."""
-        found = Listing()
+        found = BoundedListing()
         objects = Objects(self._cluster, resource)
         pages = objects.pages(namespace, field_selector=field_selector, most=ANSWER)
         async with self._listing, aclosing(pages) as read:
@@ -130,7 +134,7 @@ class Reads:
         return found
 
     async def _shared(self, key: tuple[str, ...], read: Callable[[], Awaitable[Any]]) -> Any:
-        answer = self._answers.setdefault(key, _Answer())
+        answer = self._answers.setdefault(key, _ReadResult())
         self._answers.move_to_end(key)
         self._let_go(key)
         async with answer.lock:
@@ -138,7 +142,7 @@ class Reads:
                 answer.value = await read()
                 answer.at = time.monotonic()
                 found = answer.value
-                answer.size = found.size if isinstance(found, Listing) else _size(found)
+                answer.size = found.size if isinstance(found, BoundedListing) else _size(found)
             value = answer.value
         self._let_go(key)
         return value

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import ForensicsError
 from forensics_core.operator.actions import (
     NO_ATTEMPT,
     Action,
@@ -19,17 +20,19 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.pods import (
-    Outcome,
+    JobOutcome,
     node_of,
     outcome,
 )
+from forensics_core.operator.containment.conditions import isolation_due
 from forensics_core.operator.decide.checks import (
     NotYet,
     Refusal,
     check,
     inside_another,
 )
-from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, Evidence
+from forensics_core.operator.decide.containment import isolate_first
+from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
@@ -46,7 +49,7 @@ from forensics_core.operator.observed import (
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.status import waiting_since
 
-Step: TypeAlias = Action | Look
+NextStep: TypeAlias = Action | Look
 
 UNREACHABLE = "DestinationUnreachable"
 REPLACED = "the manifest is not the one that was found first"
@@ -57,7 +60,7 @@ SHOWN = 5
 
 def start(
     observed: Observed, settings: Settings, attempt: int, over: AttemptOver = NO_ATTEMPT
-) -> Step:
+) -> NextStep:
     """Begin an attempt if the pod can be captured now; else wait, or refuse."""
     if observed.pod is None:
         return Look.POD
@@ -68,15 +71,14 @@ def start(
         if observed.destination is None:
             return Look.DESTINATION
         if isinstance(observed.destination, Unreachable):
-            error = observed.destination.error
-            return Wait(attempt, pod or {}, UNREACHABLE, str(error), error=error, over=over)
+            return _wait_for_store(observed, settings, attempt, observed.destination.error, over)
         if observed.destination.inside_bundle:
             verdict = _inside_another(observed.checkpoint, settings)
     if verdict is not None:
         return _not_now(observed, settings, attempt, verdict, over)
     if observed.busy >= settings.captures_per_node:
         return _wait_for_place(observed, settings, attempt, over)
-    return StartAttempt(attempt, pod or {}, over)
+    return StartAttempt(attempt, pod or {}, over, isolate=isolation_due(observed.checkpoint))
 
 
 def _not_now(
@@ -85,7 +87,7 @@ def _not_now(
     attempt: int,
     verdict: Refusal | NotYet,
     over: AttemptOver,
-) -> Step:
+) -> NextStep:
     if isinstance(verdict, Refusal):
         return fail(observed, settings, verdict.reason, verdict.message, over)
     return _wait_for_pod(observed, settings, attempt, verdict, over)
@@ -98,7 +100,7 @@ def _inside_another(checkpoint: PodCheckpoint, settings: Settings) -> Refusal:
 
 def _wait_for_pod(
     observed: Observed, settings: Settings, attempt: int, why: NotYet, over: AttemptOver
-) -> Step:
+) -> NextStep:
     """Wait for a pod or its node; give up on one that takes too long."""
     since = waiting_since(observed.checkpoint, why.reason, observed.now)
     waited = (observed.now - since).total_seconds()
@@ -116,9 +118,19 @@ def _wait_for_pod(
     )
 
 
+def _wait_for_store(
+    observed: Observed, settings: Settings, attempt: int, error: ForensicsError, over: AttemptOver
+) -> NextStep:
+    # While the store is away, the pod is still there to be cut off: once its UID is pinned.
+    if observed.checkpoint.status.pod_uid and (isolate := isolate_first(observed, settings)):
+        return isolate
+    pod = (observed.pod and observed.pod.pod) or {}
+    return Wait(attempt, pod, UNREACHABLE, str(error), error=error, over=over)
+
+
 def _wait_for_place(
     observed: Observed, settings: Settings, attempt: int, over: AttemptOver
-) -> Step:
+) -> NextStep:
     pod = (observed.pod and observed.pod.pod) or {}
     node = node_of(pod)
     return Wait(
@@ -133,7 +145,7 @@ def _wait_for_place(
     )
 
 
-def collect(observed: Observed, settings: Settings, *, retry: bool) -> Step:
+def collect(observed: Observed, settings: Settings, *, retry: bool) -> NextStep:
     """Take what an attempt left; the manifest is the result, or its absence."""
     match observed.manifest:
         case None:
@@ -150,7 +162,7 @@ def collect(observed: Observed, settings: Settings, *, retry: bool) -> Step:
             return judge(observed, settings, found)
 
 
-def judge(observed: Observed, settings: Settings, found: object) -> Step:
+def judge(observed: Observed, settings: Settings, found: object) -> NextStep:
     """Decide on a manifest that is there and legible."""
     match found:
         case Unreachable(error):
@@ -165,7 +177,7 @@ def judge(observed: Observed, settings: Settings, found: object) -> Step:
             return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
-def _refuse(observed: Observed, settings: Settings, wrong: tuple[str, ...]) -> Step:
+def _refuse(observed: Observed, settings: Settings, wrong: tuple[str, ...]) -> NextStep:
     more = f"; and {len(wrong) - SHOWN} more" if wrong[SHOWN:] else ""
     message = f"The evidence is not as ordered: {'; '.join(wrong[:SHOWN])}{more}."
     reason = refusal(wrong, cancelled=observed.checkpoint.spec.cancel)
@@ -179,31 +191,33 @@ def refusal(wrong: Sequence[str], *, cancelled: bool) -> str:
     return "Cancelled" if cancelled else "NothingCaptured"
 
 
-def _finish(observed: Observed, settings: Settings, evidence: Evidence, manifest: bytes) -> Step:
+def _finish(
+    observed: Observed, settings: Settings, evidence: BundleFacts, manifest: bytes
+) -> NextStep:
     if observed.signing_key is None:
         return Look.SIGNING_KEY
     findings = tell_findings(observed, settings, evidence)
     return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
 
 
-def tell_findings(observed: Observed, settings: Settings, evidence: Evidence) -> bool:
+def tell_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
     """Whether to look for findings: where there is something to look at, and anybody to tell."""
     deleted = observed.checkpoint.metadata.deletion_timestamp is not None
     return settings.findings and not deleted and bool(evidence.documents.objects)
 
 
-def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Step:
+def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> NextStep:
     # Before the next attempt: it would find the containers paused, and leave them so.
     if thaw := thaw_first(observed):
         return thaw
     if observed.checkpoint.spec.cancel:
         message = "Cancelled before anything was stored whole."
         return fail(observed, settings, "Cancelled", message)
-    ended = outcome(observed.job, observed.worker)
+    ended = outcome(observed.job, observed.collector_pod)
     return without_evidence(observed, settings, ended, retry=retry and ended.retry)
 
 
-def thaw_first(observed: Observed) -> Step | None:
+def thaw_first(observed: Observed) -> NextStep | None:
     """Return what resumes containers that may stand still, if the attempt was to pause any.
 
     A collector resumes what it paused, and its supervisor does when it is killed. Where their whole
@@ -220,8 +234,8 @@ def thaw_first(observed: Observed) -> Step | None:
 
 
 def without_evidence(
-    observed: Observed, settings: Settings, ended: Outcome, *, retry: bool
-) -> Step:
+    observed: Observed, settings: Settings, ended: JobOutcome, *, retry: bool
+) -> NextStep:
     """Begin another attempt, or give up."""
     attempts, stop = observed.checkpoint.status.attempt, observed.may_run
     if retry:
@@ -231,7 +245,7 @@ def without_evidence(
     return fail(observed, settings, ended.reason, message, AttemptOver(stop))
 
 
-def _after_interruption(observed: Observed, settings: Settings) -> Step:
+def _after_interruption(observed: Observed, settings: Settings) -> NextStep:
     """Capture the pod again if it is still there: another attempt may have more."""
     status = observed.checkpoint.status
     if observed.pod is None:
@@ -243,7 +257,7 @@ def _after_interruption(observed: Observed, settings: Settings) -> Step:
     return start(observed, settings, status.attempt + 1, AttemptOver(why=why))
 
 
-def _take_best(observed: Observed, settings: Settings, own: Interrupted) -> Step:
+def _take_best(observed: Observed, settings: Settings, own: Interrupted) -> NextStep:
     """Take the best of what this attempt and earlier ones have stored."""
     # There is nothing that it could be compared with.
     if observed.checkpoint.status.attempt == 1:
@@ -255,7 +269,7 @@ def _take_best(observed: Observed, settings: Settings, own: Interrupted) -> Step
     return SetCaptured(_best([own.evidence, *observed.bundles]))
 
 
-def _best(bundles: list[Evidence]) -> Evidence:
+def _best(bundles: list[BundleFacts]) -> BundleFacts:
     """Return the most complete of several bundles, and of those the latest."""
     return min(bundles, key=lambda bundle: (bundle.gaps, -bundle.attempt))
 
@@ -266,7 +280,7 @@ def fail(
     reason: str,
     message: str,
     over: AttemptOver = NO_ATTEMPT,
-) -> Step:
+) -> NextStep:
     """Give up, for good, unless an attempt left something to take after all."""
     checkpoint = observed.checkpoint
     # What was captured, and cannot be sealed now, is taken back: another bundle in its place would

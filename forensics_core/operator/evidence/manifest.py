@@ -44,7 +44,7 @@ class UnreadableManifest(VerificationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredManifest:
     """A manifest as it lies in the bucket."""
 
     data: bytes
@@ -62,7 +62,7 @@ INTERRUPTED = "Interrupted"
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class BundleFacts:
     """What a decision or a status needs to know of a bundle: little, however large its manifest."""
 
     uid: str
@@ -74,7 +74,7 @@ class Evidence:
     bytes_read: int = 0
     bytes_stored: int = 0
     containers: tuple[Container, ...] = ()
-    lacking: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     """Which of those lack something that was asked for."""
     gaps: int = 0
     """How much of what was asked for is missing."""
@@ -88,7 +88,7 @@ class Evidence:
     """What of it is small enough for findings that a status tells."""
 
 
-def evidence_of(bundle: FinishedBundle) -> Evidence:
+def evidence_of(bundle: FinishedBundle) -> BundleFacts:
     """Return what a bundle holds, as its manifest tells."""
     capture, order = bundle.statement.predicate, bundle.statement.predicate.order
     gaps = [gap for gap in capture.not_captured if gap.requested]
@@ -97,7 +97,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
         f"{gap.container + ': ' if gap.container else ''}{gap.what} ({gap.message})"
         for gap in gaps[:SHOWN]
     ]
-    return Evidence(
+    return BundleFacts(
         uid=str(order.uid),
         attempt=order.attempt,
         location=f"{order.destination.rstrip('/')}/{order.bundle}/",
@@ -106,7 +106,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
         bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
         bytes_stored=sum(artifact.size for artifact in capture.artifacts),
         containers=capture.containers,
-        lacking=names.intersection(gap.container for gap in gaps),
+        incomplete=names.intersection(gap.container for gap in gaps),
         gaps=len(gaps),
         gap_reason=gaps[0].reason if gaps else "",
         gap_lines=tuple(shown),
@@ -116,7 +116,7 @@ def evidence_of(bundle: FinishedBundle) -> Evidence:
 
 
 def container_statuses(
-    evidence: Evidence, before: Sequence[ContainerStatus] = ()
+    evidence: BundleFacts, before: Sequence[ContainerStatus] = ()
 ) -> tuple[ContainerStatus, ...]:
     """Return what the manifest says became of each container, and those that were skipped."""
     told = {container.name for container in evidence.containers}
@@ -127,7 +127,7 @@ def container_statuses(
             container_id=container.container_id,
             runtime=container.runtime,
             image=container.image,
-            state=_state(container.result, container.name in evidence.lacking),
+            state=_state(container.result, container.name in evidence.incomplete),
             reason=container.reason,
         )
         for container in evidence.containers
@@ -148,7 +148,9 @@ class Manifests:
         self._large = anyio.Lock()
 
     @asynccontextmanager
-    async def find(self, store: ReadableStorage, sha256: str = "") -> AsyncIterator[Found | None]:
+    async def find(
+        self, store: ReadableStorage, sha256: str = ""
+    ) -> AsyncIterator[StoredManifest | None]:
         """Yield the manifest, or None if there is none: the bundle is unfinished.
 
         Of several versions it is the one with this SHA-256, or else the first.
@@ -167,7 +169,7 @@ class Manifests:
                 data = None
             except TooManyObjects as error:
                 raise UnreadableManifest(error.message, hint=_HINT) from error
-            yield None if data is None else await to_thread.run_sync(understand, data)
+            yield None if data is None else await to_thread.run_sync(parse_manifest, data)
 
 
 async def _version(store: ReadableStorage, sha256: str) -> str | None:
@@ -194,7 +196,7 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
         raise UnreadableManifest(error.message, hint=_HINT) from error
 
 
-def understand(data: bytes) -> Found:
+def parse_manifest(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
     check_shape(data, MOST_PARTS, MOST_VALUES)
     try:
@@ -206,7 +208,7 @@ def understand(data: bytes) -> Found:
     if twice:
         raise UnreadableManifest(f"{MANIFEST} names the container '{twice[0]}' twice", hint=_HINT)
     stored = StoredObject(MANIFEST, len(data))
-    return Found(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
+    return StoredManifest(data, FinishedBundle(statement, hashlib.sha256(data).hexdigest(), stored))
 
 
 def check_shape(data: bytes, parts: int, values: int) -> None:

@@ -12,7 +12,7 @@ from forensics_core.bundle.files import FileIndex, open_index
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
 from forensics_core.readers.compare import packages
-from forensics_core.readers.compare.files import File, own_attributes
+from forensics_core.readers.compare.files import ComparedFile, own_attributes
 from forensics_core.tarindex.row import Row, exact_bytes
 
 
@@ -33,7 +33,7 @@ class BundleSide:
         """Where something was mounted."""
         return self._index.mount_points
 
-    async def files(self) -> AsyncGenerator[Sequence[File], None]:
+    async def files(self) -> AsyncGenerator[Sequence[ComparedFile], None]:
         """Yield its files. Raises `VerificationError` after the last where some are not genuine."""
         async with aclosing(self._index.batches()) as batches:
             async for batch in batches:
@@ -76,9 +76,9 @@ async def open_side(bundle: BundleReader, container: str) -> BundleSide:
     return BundleSide(bundle, await open_index(bundle, container))
 
 
-def _file(row: Row) -> File:
+def _file(row: Row) -> ComparedFile:
     device = row.document.get("device")
-    return File(
+    return ComparedFile(
         row.path,
         row.kind,
         row.mode,

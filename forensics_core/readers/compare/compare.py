@@ -17,7 +17,7 @@ from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.readers.compare import facts
 from forensics_core.readers.compare.bundle import BundleSide, open_side
-from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
+from forensics_core.readers.compare.difference import Area, Difference, DifferenceKind, Differences
 from forensics_core.readers.compare.facts import Facts
 from forensics_core.readers.compare.files import PASSWD, compare_files
 from forensics_core.readers.compare.image import ImageSide
@@ -28,7 +28,7 @@ from forensics_core.readers.notes import Notes
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class ComparedContainer:
     """One container of an open bundle."""
 
     bundle: BundleReader
@@ -43,7 +43,7 @@ class Container:
 
 def pairs(
     suspect: BundleReader, healthy: BundleReader, first: str = "", second: str = ""
-) -> list[tuple[Container, Container]]:
+) -> list[tuple[ComparedContainer, ComparedContainer]]:
     """Return which containers are compared: the ones that are named, or else those of one name.
 
     Bundles of a single container each are compared whatever it is called. Raises `UsageError` where
@@ -63,17 +63,21 @@ def pairs(
             "The bundles have no container of the same name",
             hint=f"Name them: LOCATION:{_one_of(ours)} LOCATION:{_one_of(theirs)}",
         )
-    return [(Container(suspect, one), Container(healthy, other)) for one, other in names]
+    return [
+        (ComparedContainer(suspect, one), ComparedContainer(healthy, other)) for one, other in names
+    ]
 
 
 def _one_of(names: Sequence[str]) -> str:
     return names[0] if names else "NAME"
 
 
-async def compare(suspect: Container, healthy: Container | ImageSide, notes: Notes) -> Differences:
+async def compare(
+    suspect: ComparedContainer, healthy: ComparedContainer | ImageSide, notes: Notes
+) -> Differences:
     """Return all that differs, ranked by `Differences.ranked`."""
     found = Differences(suspect.name, healthy.name)
-    comparison = _Comparison(suspect, found, notes)
+    comparison = _ContainerComparison(suspect, found, notes)
     if isinstance(healthy, ImageSide):
         await comparison.with_image(healthy)
         found.notes.append("An image has no processes, sockets and mounts: those are not compared")
@@ -84,10 +88,10 @@ async def compare(suspect: Container, healthy: Container | ImageSide, notes: Not
     return found
 
 
-class _Comparison:
+class _ContainerComparison:
     """One comparison under way."""
 
-    def __init__(self, suspect: Container, found: Differences, notes: Notes) -> None:
+    def __init__(self, suspect: ComparedContainer, found: Differences, notes: Notes) -> None:
         self._suspect = suspect
         self._found = found
         self._notes = notes
@@ -96,7 +100,7 @@ class _Comparison:
     async def with_image(self, image: ImageSide) -> None:
         await self._noting(lambda: self._files(lambda: _itself(image)))
 
-    async def with_container(self, healthy: Container) -> None:
+    async def with_container(self, healthy: ComparedContainer) -> None:
         await self._noting(lambda: self._files(lambda: open_side(healthy.bundle, healthy.name)))
         for compare_area in (self._processes, self._sockets, self._mounts):
             await self._noting(lambda area=compare_area: area(healthy))  # type: ignore[misc]
@@ -126,22 +130,24 @@ class _Comparison:
         for user in sorted({*root_users(here, ())} - {*root_users(there, ())}):
             detail = f"the user {user} has the uid 0"
             self._found.add(
-                Difference(Area.FILE, Kind.DIFFERENT, PASSWD.decode(), detail, Rule.ROOT_USER)
+                Difference(
+                    Area.FILE, DifferenceKind.DIFFERENT, PASSWD.decode(), detail, Rule.ROOT_USER
+                )
             )
 
-    async def _processes(self, healthy: Container) -> None:
+    async def _processes(self, healthy: ComparedContainer) -> None:
         read = facts.processes
         (running, here), (others, there) = await self._both(read, healthy, "processes.json")
         facts.compare_processes(running, others, self._added, self._found)
         facts.compare_facts(Area.ENVIRONMENT, here, there, self._found)
 
-    async def _sockets(self, healthy: Container) -> None:
+    async def _sockets(self, healthy: ComparedContainer) -> None:
         both = await self._both(facts.sockets, healthy, "network.json")
         (waiting, connected), (others, elsewhere) = both
         facts.compare_facts(Area.SOCKET, waiting, others, self._found)
         facts.compare_facts(Area.CONNECTION, connected, elsewhere, self._found)
 
-    async def _mounts(self, healthy: Container) -> None:
+    async def _mounts(self, healthy: ComparedContainer) -> None:
         async def read(bundle: BundleReader, name: str) -> tuple[Facts, Facts]:
             return await facts.mounts(bundle, name), {}
 
@@ -151,7 +157,7 @@ class _Comparison:
     async def _both(
         self,
         read: Callable[[BundleReader, str], Awaitable[tuple[Facts, Facts]]],
-        healthy: Container,
+        healthy: ComparedContainer,
         file: str,
     ) -> list[tuple[Facts, Facts]]:
         """Read a document of both. Raises `ForensicsError` where one has none."""

@@ -31,7 +31,7 @@ class Area(StrEnum):
     MOUNT = "mount"
 
 
-class Kind(StrEnum):
+class DifferenceKind(StrEnum):
     """How it differs, seen from the suspect."""
 
     ONLY = "only in the suspect"
@@ -44,7 +44,7 @@ class Difference:
     """One thing that the suspect has alone, has otherwise, or lacks."""
 
     area: Area
-    kind: Kind
+    kind: DifferenceKind
     subject: str
     """A path, a package's name, a command line. Hostile: escape it where it is shown."""
     detail: str = ""
@@ -62,7 +62,13 @@ class Difference:
         """Sorts the differences that want a look first to the front."""
         rank = self.rule.severity if self.rule else _UNRANKED
         which = [*Rule].index(self.rule) if self.rule else 0
-        return rank, which, [*Kind].index(self.kind), [*Area].index(self.area), self.subject
+        return (
+            rank,
+            which,
+            [*DifferenceKind].index(self.kind),
+            [*Area].index(self.area),
+            self.subject,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `-o json` shows it."""
@@ -89,10 +95,10 @@ class Differences:
     healthy: str
     """The name of what it is compared with."""
     found: list[Difference] = field(default_factory=list)
-    totals: Counter[tuple[Area, Kind]] = field(default_factory=Counter)
+    totals: Counter[tuple[Area, DifferenceKind]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     """What was not compared, or not as well as it could be, each with its reason."""
-    _kept: Counter[tuple[Area, Kind, Rule | None]] = field(default_factory=Counter)
+    _kept: Counter[tuple[Area, DifferenceKind, Rule | None]] = field(default_factory=Counter)
 
     def add(self, difference: Difference) -> None:
         """Keep a difference, if there are not too many of its kind."""

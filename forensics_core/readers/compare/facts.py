@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from forensics_core.bundle.layout import MOUNTS, container_file
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
+from forensics_core.readers.compare.difference import Area, Difference, DifferenceKind, Differences
 from forensics_core.readers.documents import load
-from forensics_core.readers.findings.documents import Row, number, rows, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.findings.ports import PortSet
 from forensics_core.readers.findings.processes import look_at_process, look_at_sockets
 
 MAX_FACTS = 200_000
@@ -33,7 +34,7 @@ class Fact:
     """One thing that is so in a container."""
 
     detail: str
-    row: Row = field(default_factory=dict)
+    row: DocumentRow = field(default_factory=dict)
     """What a rule of the report looks at."""
 
 
@@ -52,7 +53,7 @@ async def processes(bundle: BundleReader, container: str) -> tuple[Facts, Facts]
     return running, variables
 
 
-def _process(row: Row, running: Facts, variables: Facts) -> None:
+def _process(row: DocumentRow, running: Facts, variables: Facts) -> None:
     program, command = text(row.get("exe")), " ".join(words(row.get("cmdline")))[:_LONGEST]
     who = f"process {number(row.get('pid'))} {text(row.get('comm'))}"
     if program or command:
@@ -73,7 +74,7 @@ async def sockets(bundle: BundleReader, container: str) -> tuple[Facts, Facts]:
     return waiting, connected
 
 
-def _sockets(space: Row, waiting: Facts, connected: Facts) -> None:
+def _sockets(space: DocumentRow, waiting: Facts, connected: Facts) -> None:
     several = _objects(space.get("sockets"))
     own = {port for row in several if _waits(row) for port in [_port(row, "local")]}
     for row in several:
@@ -105,9 +106,9 @@ def compare_facts(area: Area, suspect: Facts, healthy: Facts, found: Differences
     """Add what only one side has."""
     for key in suspect.keys() - healthy.keys():
         fact = suspect[key]
-        found.add(Difference(area, Kind.ONLY, key, fact.detail, _rule(area, fact)))
+        found.add(Difference(area, DifferenceKind.ONLY, key, fact.detail, _rule(area, fact)))
     for key in healthy.keys() - suspect.keys():
-        found.add(Difference(area, Kind.MISSING, key, healthy[key].detail))
+        found.add(Difference(area, DifferenceKind.MISSING, key, healthy[key].detail))
 
 
 def compare_mounts(suspect: Facts, healthy: Facts, found: Differences) -> None:
@@ -116,7 +117,7 @@ def compare_mounts(suspect: Facts, healthy: Facts, found: Differences) -> None:
     for key in suspect.keys() & healthy.keys():
         here, there = suspect[key].detail, healthy[key].detail
         if here != there:
-            found.add(Difference(Area.MOUNT, Kind.DIFFERENT, key, f"{here}, was {there}"))
+            found.add(Difference(Area.MOUNT, DifferenceKind.DIFFERENT, key, f"{here}, was {there}"))
 
 
 def compare_processes(
@@ -126,18 +127,18 @@ def compare_processes(
     programs = {*added}
     for key in suspect.keys() - healthy.keys():
         fact = suspect[key]
-        bare: Row = {name: fact.row.get(name) for name in ("exe", "cmdline")}
+        bare: DocumentRow = {name: fact.row.get(name) for name in ("exe", "cmdline")}
         rule = next((rule for rule, _ in look_at_process(bare, programs)), None)
-        found.add(Difference(Area.PROCESS, Kind.ONLY, key, fact.detail, rule))
+        found.add(Difference(Area.PROCESS, DifferenceKind.ONLY, key, fact.detail, rule))
     for key in healthy.keys() - suspect.keys():
-        found.add(Difference(Area.PROCESS, Kind.MISSING, key, healthy[key].detail))
+        found.add(Difference(Area.PROCESS, DifferenceKind.MISSING, key, healthy[key].detail))
 
 
 def _rule(area: Area, fact: Fact) -> Rule | None:
     if area is Area.ENVIRONMENT:
         seen = (rule for rule, _ in look_at_process(fact.row, ()))
     elif area in {Area.SOCKET, Area.CONNECTION}:
-        seen = (each["rule"] for each in look_at_sockets({"sockets": [fact.row]}, set()))
+        seen = (each["rule"] for each in look_at_sockets({"sockets": [fact.row]}, PortSet()))
     else:
         return None
     return next(seen, None)
@@ -148,11 +149,11 @@ def _put(facts: Facts, key: str, fact: Fact) -> None:
         facts[key] = fact
 
 
-def _objects(value: object) -> list[Row]:
+def _objects(value: object) -> list[DocumentRow]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _waits(row: Row) -> bool:
+def _waits(row: DocumentRow) -> bool:
     """Whether a socket takes what others send: TCP says so, UDP has no peer then."""
     unconnected = text(row.get("protocol")).startswith("udp") and not _port(row, "remote")
     return row.get("state") == "LISTEN" or unconnected
@@ -167,11 +168,11 @@ def _own(address: str) -> str:
     return address if ip.is_unspecified or ip.is_loopback else "its own address"
 
 
-def _address(row: Row, end: str) -> str:
+def _address(row: DocumentRow, end: str) -> str:
     side = row.get(end)
     return text(side.get("address")) if isinstance(side, dict) else ""
 
 
-def _port(row: Row, end: str) -> int:
+def _port(row: DocumentRow, end: str) -> int:
     side = row.get(end)
     return number(side.get("port")) if isinstance(side, dict) else 0

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from anyio import to_thread
 
 from forensics_core.bundle.layout import DELETED_FOLDER
-from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
+from forensics_core.readers.compare.difference import Area, Difference, DifferenceKind, Differences
 from forensics_core.readers.digests import DigestTable
 from forensics_core.readers.findings import changes
 from forensics_core.readers.findings.finding import Rule
@@ -48,7 +48,7 @@ _KINDS = {"char": "character", "hardlink": "file"}
 """What the changes of a container call what the index calls otherwise."""
 
 
-class File(NamedTuple):
+class ComparedFile(NamedTuple):
     """One file of one side."""
 
     path: bytes
@@ -70,7 +70,7 @@ class File(NamedTuple):
 class FileSource(Protocol):
     """One side."""
 
-    def files(self) -> AsyncGenerator[Sequence[File], None]:
+    def files(self) -> AsyncGenerator[Sequence[ComparedFile], None]:
         """Yield its files, in batches; each time from the beginning."""
         ...
 
@@ -93,7 +93,7 @@ async def compare_files(
     Directories that something is `mounted` on are the runtime's, and no difference. Of more changed
     files than `most_changed` only the suspect's side is told.
     """
-    comparison = _Comparison(found, mounted, most_changed)
+    comparison = _FileComparison(found, mounted, most_changed)
     for source, step in (
         (healthy, comparison.remember),
         (suspect, comparison.compare),
@@ -106,7 +106,7 @@ async def compare_files(
     return comparison.added
 
 
-class _Comparison:
+class _FileComparison:
     """The three passes."""
 
     def __init__(self, found: Differences, mounted: Container[bytes], most_changed: int) -> None:
@@ -116,41 +116,43 @@ class _Comparison:
         self._secret = token_bytes(16)
         self._healthy = DigestTable(_WIDTH)
         self._suspect = DigestTable(_WIDTH)
-        self._changed: dict[bytes, File] = {}
+        self._changed: dict[bytes, ComparedFile] = {}
         self.added: set[str] = set()
 
-    def remember(self, batch: Sequence[File]) -> None:
+    def remember(self, batch: Sequence[ComparedFile]) -> None:
         for file in self._wanted(batch):
             self._healthy.put(_key(file), self._fingerprint(file, self._healthy))
 
-    def compare(self, batch: Sequence[File]) -> None:
+    def compare(self, batch: Sequence[ComparedFile]) -> None:
         for file in self._wanted(batch):
             mark = self._fingerprint(file, self._suspect)
             if not self._suspect.add(_key(file), mark):
                 continue
             other = self._healthy.get(_key(file))
             if other is None:
-                self._add(file, None, Kind.ONLY)
+                self._add(file, None, DifferenceKind.ONLY)
             elif other != mark and len(self._changed) < self._most_changed:
                 self._changed[file.path] = file
             elif other != mark:
-                self._add(file, None, Kind.DIFFERENT)
+                self._add(file, None, DifferenceKind.DIFFERENT)
 
-    def look_back(self, batch: Sequence[File]) -> None:
+    def look_back(self, batch: Sequence[ComparedFile]) -> None:
         for file in self._wanted(batch):
             changed = self._changed.pop(file.path, None)
             if changed:
-                self._add(changed, file, Kind.DIFFERENT)
+                self._add(changed, file, DifferenceKind.DIFFERENT)
             elif file.path not in self._suspect and not _is_deleted(file):
                 detail = _described(file)
-                self._found.add(Difference(Area.FILE, Kind.MISSING, _text(file.path), detail))
+                self._found.add(
+                    Difference(Area.FILE, DifferenceKind.MISSING, _text(file.path), detail)
+                )
 
     def end(self) -> None:
         """Tell of those whose other side did not come a second time."""
         for file in self._changed.values():
-            self._add(file, None, Kind.DIFFERENT)
+            self._add(file, None, DifferenceKind.DIFFERENT)
 
-    def _add(self, file: File, other: File | None, kind: Kind) -> None:
+    def _add(self, file: ComparedFile, other: ComparedFile | None, kind: DifferenceKind) -> None:
         detail = "; ".join(_contrasts(file, other)) if other else _described(file)
         rule = _rule(file, other, kind)
         program = file.kind in _PROGRAMS and file.mode & _EXECUTE
@@ -158,7 +160,7 @@ class _Comparison:
             self.added.add(_text(file.path))
         self._found.add(Difference(Area.FILE, kind, _text(file.path), detail, rule))
 
-    def _wanted(self, batch: Sequence[File]) -> Iterator[File]:
+    def _wanted(self, batch: Sequence[ComparedFile]) -> Iterator[ComparedFile]:
         for file in batch:
             by_runtime = file.path in _MADE_BY_RUNTIMES or file.path.startswith(_KERNEL)
             mounted = file.kind == "directory" and file.path in self._mounted
@@ -166,7 +168,7 @@ class _Comparison:
             if not by_runtime and not mounted and not nameless:
                 yield file
 
-    def _fingerprint(self, file: File, side: DigestTable) -> bytes:
+    def _fingerprint(self, file: ComparedFile, side: DigestTable) -> bytes:
         """Return what tells two files apart. A hard link is what it is another name of: which name
         comes first in an archive is up to whoever wrote it."""
         if _is_deleted(file):
@@ -179,12 +181,12 @@ class _Comparison:
         return blake2b(data, digest_size=_WIDTH, key=self._secret).digest()
 
 
-def _is_deleted(file: File) -> bool:
+def _is_deleted(file: ComparedFile) -> bool:
     """Whether only a process still held it."""
     return file.path == DELETED_FOLDER or file.path.startswith(DELETED_FOLDER + b"/")
 
 
-def _key(file: File) -> bytes:
+def _key(file: ComparedFile) -> bytes:
     """Return what makes files comparable: the path, or the content of one that has none any more,
     whose path in the bundle has the number of a process."""
     return b"deleted " + file.sha256.encode() if _is_deleted(file) else file.path
@@ -194,7 +196,7 @@ def _text(path: bytes) -> str:
     return os.fsdecode(path)
 
 
-def _rule(file: File, other: File | None, kind: Kind) -> Rule | None:
+def _rule(file: ComparedFile, other: ComparedFile | None, kind: DifferenceKind) -> Rule | None:
     """Return the most severe rule that sees something in the file."""
     notes = []
     same_content = other is not None and (file.kind, file.sha256) == (other.kind, other.sha256)
@@ -203,7 +205,7 @@ def _rule(file: File, other: File | None, kind: Kind) -> Rule | None:
     elif other and file.kind == "file" and same_moment(file.mtime, other.mtime):
         notes.append("mtimeRestored")
     row = {
-        "kind": "A" if kind is Kind.ONLY else "C",
+        "kind": "A" if kind is DifferenceKind.ONLY else "C",
         "path": _text(file.path),
         "type": _KINDS.get(file.kind, file.kind),
         "mode": f"{file.mode:04o}",
@@ -228,14 +230,14 @@ def same_moment(one: str, other: str) -> bool:
     return first // 10**9 == second // 10**9 if whole else first == second
 
 
-def _described(file: File) -> str:
+def _described(file: ComparedFile) -> str:
     what = f"{file.kind}, mode {file.mode:04o}, owner {file.uid}:{file.gid}"
     if file.kind == "file":
         what += f", {file.size} bytes" + (f", SHA-256 {file.sha256}" if file.sha256 else "")
     return what + (f", to {_text(file.target)}" if file.target else "")
 
 
-def _contrasts(file: File, other: File) -> Iterator[str]:
+def _contrasts(file: ComparedFile, other: ComparedFile) -> Iterator[str]:
     """Yield what differs, the suspect's first."""
     if file.kind != other.kind:
         yield f"{_described(file)}; was {_described(other)}"

@@ -24,7 +24,7 @@ from anyio import to_thread
 from forensics_core._internal import strict_json
 from forensics_core.errors import UsageError, VerificationError
 from forensics_core.readers.compare import packages
-from forensics_core.readers.compare.files import PASSWD, File
+from forensics_core.readers.compare.files import PASSWD, ComparedFile
 from forensics_core.readers.compare.layers import LayerReader, Merge
 from forensics_core.tarindex.archive import MAX_FRAME
 from forensics_core.tarindex.member import Member
@@ -40,7 +40,7 @@ _HINT = "Make it with 'docker save IMAGE -o FILE', or 'skopeo copy ... oci-archi
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class ImageBlob:
     """A file in the outer archive."""
 
     offset: int
@@ -54,14 +54,14 @@ class ImageSide:
     gap = ""
     """An image has all its files."""
 
-    def __init__(self, path: Path, layers: Sequence[tuple[Blob, str]], name: str) -> None:
+    def __init__(self, path: Path, layers: Sequence[tuple[ImageBlob, str]], name: str) -> None:
         self._path = path
         self._layers = layers
         self.name = name
         """What it is called in the archive, or its configuration's digest."""
         self._lists: dict[bytes, bytes] = {}
 
-    async def files(self) -> AsyncGenerator[Sequence[File], None]:
+    async def files(self) -> AsyncGenerator[Sequence[ComparedFile], None]:
         """Yield its files. Raises `VerificationError` for layers that are not the image's."""
         batches = self._batches()
         while (batch := await to_thread.run_sync(next, batches, None)) is not None:
@@ -78,7 +78,7 @@ class ImageSide:
         """Return one of the lists of users and packages, once `files` came to its end."""
         return self._lists.get(path)
 
-    def _batches(self) -> Iterator[list[File]]:
+    def _batches(self) -> Iterator[list[ComparedFile]]:
         merge, self._lists = Merge(), {}
         with self._path.open("rb") as file:
             for blob, digest in reversed(self._layers):
@@ -93,8 +93,8 @@ def _is_kept(path: bytes) -> bool:
 
 
 def _read_layer(
-    file: BinaryIO, blob: Blob, digest: str, layer: LayerReader, path: Path
-) -> Iterator[list[File]]:
+    file: BinaryIO, blob: ImageBlob, digest: str, layer: LayerReader, path: Path
+) -> Iterator[list[ComparedFile]]:
     walk, sha256 = TarWalk(layer, layer), hashlib.sha256()
     try:
         for piece in _plain(file, blob):
@@ -112,7 +112,7 @@ def _read_layer(
         )
 
 
-def _plain(file: BinaryIO, blob: Blob) -> Iterator[bytes]:
+def _plain(file: BinaryIO, blob: ImageBlob) -> Iterator[bytes]:
     """Yield what is in a layer, decompressed, in pieces of bounded size."""
     stored = _stored(file, blob)
     first = next(stored, b"")
@@ -125,7 +125,7 @@ def _plain(file: BinaryIO, blob: Blob) -> Iterator[bytes]:
         yield from stored
 
 
-def _stored(file: BinaryIO, blob: Blob) -> Iterator[bytes]:
+def _stored(file: BinaryIO, blob: ImageBlob) -> Iterator[bytes]:
     # Sought anew for each: whoever takes them may read elsewhere meanwhile.
     for start in range(0, blob.size, _BLOCK):
         file.seek(blob.offset + start)
@@ -144,7 +144,7 @@ def _gunzipped(first: bytes, stored: Iterator[bytes]) -> Iterator[bytes]:
         block = next(stored, None)
 
 
-def _unzstd(file: BinaryIO, blob: Blob) -> Iterator[bytes]:
+def _unzstd(file: BinaryIO, blob: ImageBlob) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
     source = _Stored(_stored(file, blob))
     stream = decompressor.stream_reader(source, read_across_frames=True)  # type: ignore[arg-type]
@@ -205,14 +205,14 @@ class _Outer:
             while not walk.ended and (block := file.read(_BLOCK)):
                 walk.feed(block)
         except ValueError as error:
-            raise UsageError(f"{path} is no tar archive: {error}", hint=_HINT) from error
+            raise UsageError(f"{path} is not a tar archive: {error}", hint=_HINT) from error
 
     def _found(self, member: Member) -> None:
         if len(self._members) >= self._most:
             raise ValueError(f"it has more than {self._most} members")
         self._members[member.path.decode(errors="surrogateescape").lstrip("/")] = member
 
-    def blob(self, name: str) -> Blob:
+    def blob(self, name: str) -> ImageBlob:
         """Return where a member lies. One that is named for its digest has it."""
         member = self._members.get(name)
         if member and member.kind == "symlink":
@@ -226,7 +226,7 @@ class _Outer:
                 f"{self._path}: {name[:200]!r} has the SHA-256 {member.sha256}",
                 hint="Fetch the image again; do not compare with this one",
             )
-        return Blob(member.data, member.stored, member.sha256)
+        return ImageBlob(member.data, member.stored, member.sha256)
 
     def document(self, name: str) -> Any:
         """Return a JSON document."""
@@ -248,7 +248,7 @@ class _Outer:
                 index = self.document("index.json")
                 images = [*self._laid_out(index["manifests"])]
         except (TypeError, LookupError, AttributeError) as error:
-            raise UsageError(f"{self._path} is no image: {error}", hint=_HINT) from error
+            raise UsageError(f"{self._path} is not an image: {error}", hint=_HINT) from error
         wanted = image_id.rpartition(":")[2]
         those = [one for one in images if wanted and wanted in one[0]] or images
         if len(those) != 1:

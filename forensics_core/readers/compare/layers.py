@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Iterator
 
 from forensics_core.errors import UsageError
-from forensics_core.readers.compare.files import File, own_attributes
+from forensics_core.readers.compare.files import ComparedFile, own_attributes
 from forensics_core.readers.digests import DigestTable
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import SparseMap
@@ -99,11 +99,11 @@ class LayerReader:
         self._merge = merge
         self._wanted = wanted
         self._limit = limit
-        self._files: list[File] = []
+        self._files: list[ComparedFile] = []
         self._content: bytearray | None = None
         self.kept: dict[bytes, bytes] = {}
 
-    def take(self) -> list[File]:
+    def take(self) -> list[ComparedFile]:
         """Return the files since the last time."""
         files, self._files = self._files, []
         return files
@@ -128,12 +128,12 @@ class LayerReader:
         self._files.append(_file(member))
 
 
-def _file(member: Member) -> File:
+def _file(member: Member) -> ComparedFile:
     named = {
         name.decode(errors="backslashreplace"): base64.b64encode(value).decode()
         for name, value in (member.xattrs or {}).items()
     }
-    return File(
+    return ComparedFile(
         member.path,
         member.kind,
         member.mode,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from forensics_core.readers.compare.difference import Area, Difference, Differences, Kind
+from forensics_core.readers.compare.difference import Area, Difference, DifferenceKind, Differences
 
 DPKG = b"/var/lib/dpkg/status"
 DPKG_FOLDER = b"/var/lib/dpkg/status.d"
@@ -58,9 +58,9 @@ def compare_packages(
     for name in sorted({*suspect, *healthy}):
         here, there = suspect.get(name), healthy.get(name)
         if there is None:
-            found.add(Difference(Area.PACKAGE, Kind.ONLY, name, f"version {here}"))
+            found.add(Difference(Area.PACKAGE, DifferenceKind.ONLY, name, f"version {here}"))
         elif here is None:
-            found.add(Difference(Area.PACKAGE, Kind.MISSING, name, f"version {there}"))
+            found.add(Difference(Area.PACKAGE, DifferenceKind.MISSING, name, f"version {there}"))
         elif here != there:
             detail = f"version {here}, was {there}"
-            found.add(Difference(Area.PACKAGE, Kind.DIFFERENT, name, detail))
+            found.add(Difference(Area.PACKAGE, DifferenceKind.DIFFERENT, name, detail))

@@ -20,7 +20,7 @@ from forensics_core.errors import ForensicsError
 from forensics_core.readers.artifacts import lines, read_artifact
 from forensics_core.readers.documents import load
 
-Row = dict[str, Any]
+DocumentRow = dict[str, Any]
 MAX_ROW = 32 * 1024 * 1024
 """Bytes of a row: a network namespace with tables of 16 MiB, and what was read from them."""
 MAX_WHOLE = 32 * 1024 * 1024
@@ -30,7 +30,7 @@ LISTS = ("changes", "processes", "namespaces", "layers")
 _END = b"]}"
 
 
-async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], None]:
+async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[DocumentRow], None]:
     """Yield the rows of a list in `name`, in batches; nothing where the bundle has none so called.
 
     A row that is none is passed over. Raises `VerificationError` after the last where there was
@@ -58,7 +58,7 @@ async def rows(bundle: BundleReader, name: str) -> AsyncGenerator[list[Row], Non
     flaws.check()
 
 
-async def _whole(bundle: BundleReader, name: str, flaws: Flaws) -> list[Row]:
+async def _whole(bundle: BundleReader, name: str, flaws: Flaws) -> list[DocumentRow]:
     """Return the rows of a document that was not written line by line.
 
     Raises `ForensicsError` where it is too long: that alone does not make it less genuine.
@@ -69,22 +69,22 @@ async def _whole(bundle: BundleReader, name: str, flaws: Flaws) -> list[Row]:
             hint="'forensics fetch' gets it for other tools",
         )
     document = await load(bundle, name)
-    found = list[Row]()
+    found = list[DocumentRow]()
     with flaws.passing():
         found += _several(document)
     return found
 
 
-def _several(document: Any) -> Iterator[Row]:
+def _several(document: Any) -> Iterator[DocumentRow]:
     """Yield the rows of a whole document. Raises `TypeError` and the like after the last."""
     (several,) = (document[each] for each in LISTS if each in document)
     found = [row for row in several if isinstance(row, dict)]
     yield from found
     if len(found) < len(several):
-        raise TypeError("a row is no object")
+        raise TypeError("a row is not an object")
 
 
-def rows_in(data: bytes, flaws: Flaws) -> Iterator[Row]:
+def rows_in(data: bytes, flaws: Flaws) -> Iterator[DocumentRow]:
     """Yield the rows of a list in a small document that is in memory; `flaws` gets what is none.
 
     The same as `rows`, for who holds all of it and does not wait.
@@ -102,8 +102,8 @@ def rows_in(data: bytes, flaws: Flaws) -> Iterator[Row]:
         flaws.add("its list has no end")
 
 
-def _parsed(batch: list[bytes], flaws: Flaws) -> list[Row]:
-    found = list[Row]()
+def _parsed(batch: list[bytes], flaws: Flaws) -> list[DocumentRow]:
+    found = list[DocumentRow]()
     for line in batch:
         if line in {_END, b""}:
             continue
@@ -112,10 +112,10 @@ def _parsed(batch: list[bytes], flaws: Flaws) -> list[Row]:
     return found
 
 
-def _row(line: bytes) -> Row:
+def _row(line: bytes) -> DocumentRow:
     row = strict_json.loads_row(line.removesuffix(b","))
     if not isinstance(row, dict):
-        raise TypeError("a row is no object")
+        raise TypeError("a row is not an object")
     return row
 
 

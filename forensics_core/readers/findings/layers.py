@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.findings.documents import Row, text
+from forensics_core.readers.findings.documents import DocumentRow, text
 
 _WORDS = {
     "content": "other content than the image's",
@@ -20,7 +20,7 @@ _MOST = 200
 """Letters of a value that are shown."""
 
 
-def look_at_layer(row: Row) -> Iterator[tuple[str, str]]:
+def look_at_layer(row: DocumentRow) -> Iterator[tuple[str, str]]:
     """Yield path and detail of each difference; without a path, what is about the whole layer."""
     layer = printable(text(row.get("diffId")), 80) or "between image and container"
     if row.get("reason") == "BlobDiffers":

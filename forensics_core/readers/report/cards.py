@@ -9,7 +9,7 @@ from itertools import groupby
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.report.story import Story
+from forensics_core.readers.report.story import ReportContent
 from forensics_core.readers.report.summary import counted
 
 _MOST = 100
@@ -23,7 +23,7 @@ def safe(value: str) -> str:
     return escape(printable(value, 4096))
 
 
-def cards(story: Story) -> Iterator[str]:
+def cards(story: ReportContent) -> Iterator[str]:
     """Yield all findings."""
     findings = story.findings
     numbers = {name: number for number, name in enumerate(c.name for c in story.containers)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.readers.findings.documents import Row, number, rows, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 from forensics_core.readers.timeline.entry import from_stamp
 
 MOST_CHANGES = 150_000
@@ -22,7 +22,7 @@ _ROW = 48
 _MILLISECOND = 1_000_000
 
 
-class Change(NamedTuple):
+class ShownChange(NamedTuple):
     """One path that differs from the image, fit to be shown. A tuple, as there are very many."""
 
     kind: str
@@ -45,13 +45,13 @@ class Change(NamedTuple):
 
 
 @dataclass(slots=True)
-class Room:
+class PageBudget:
     """What is left of the room for changes in a page."""
 
     changes: int = MOST_CHANGES
     bytes: int = MOST_BYTES
 
-    def take(self, change: Change) -> bool:
+    def take(self, change: ShownChange) -> bool:
         """Take the room of a change; return whether there was enough."""
         self.changes -= 1
         self.bytes -= change.weight
@@ -62,7 +62,7 @@ class Room:
 class Changes:
     """What differs from the image."""
 
-    first: list[Change] = field(default_factory=list)
+    first: list[ShownChange] = field(default_factory=list)
     totals: Counter[str] = field(default_factory=Counter)
     """How many there are, by kind."""
     deleted: list[str] = field(default_factory=list)
@@ -74,7 +74,9 @@ class Changes:
         return sum(self.totals.values())
 
 
-async def read_changes(bundle: BundleReader, container: str, room: Room, into: Changes) -> None:
+async def read_changes(
+    bundle: BundleReader, container: str, room: PageBudget, into: Changes
+) -> None:
     """Add a container's changes, as many as there is room for. Raises `ForensicsError`."""
     async with aclosing(rows(bundle, container_file(container, "diff.json"))) as batches:
         async for batch in batches:
@@ -82,7 +84,7 @@ async def read_changes(bundle: BundleReader, container: str, room: Room, into: C
                 _add(row, room, into)
 
 
-def _add(row: Row, room: Room, into: Changes) -> None:
+def _add(row: DocumentRow, room: PageBudget, into: Changes) -> None:
     kind = text(row.get("kind"))
     kind = kind if kind in {"A", "C", "D"} else "C"
     into.totals[kind] += 1
@@ -95,9 +97,9 @@ def _add(row: Row, room: Room, into: Changes) -> None:
         into.first.append(change)
 
 
-def _change(row: Row, kind: str) -> Change:
+def _change(row: DocumentRow, kind: str) -> ShownChange:
     owner = f"{number(row.get('uid'))}:{number(row.get('gid'))}" if "uid" in row else ""
-    return Change(
+    return ShownChange(
         kind,
         printable(text(row.get("path")), 1024),
         printable(text(row.get("type")), 20),

@@ -18,16 +18,16 @@ from itertools import islice
 from typing import Any
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.report.changes import Change, milliseconds
-from forensics_core.readers.report.processes import Process
-from forensics_core.readers.report.story import ContainerStory, Story
-from forensics_core.readers.timeline.entry import Entry, from_datetime
+from forensics_core.readers.report.changes import ShownChange, milliseconds
+from forensics_core.readers.report.processes import ProcessNode
+from forensics_core.readers.report.story import ContainerStory, ReportContent
+from forensics_core.readers.timeline.entry import TimelineEntry, from_datetime
 
 _MILLISECOND = 1_000_000
 _BATCH = 2_000
 
 
-def page_data(story: Story) -> Iterator[str]:
+def page_data(story: ReportContent) -> Iterator[str]:
     """Yield the JSON, a piece at a time; nothing in it ends the element that it stands in."""
     yield f'{{"captured":{from_datetime(story.capture.finished_at) // _MILLISECOND},"containers":['
     for number, container in enumerate(story.containers):
@@ -53,7 +53,7 @@ def _container(container: ContainerStory) -> Iterator[str]:
     yield f'],"processesTotal":{container.tree.total}}}'
 
 
-def _changes(changes: Iterable[Change]) -> Iterator[list[Any]]:
+def _changes(changes: Iterable[ShownChange]) -> Iterator[list[Any]]:
     before = ""
     for each in changes:
         # Of ASCII only: the script counts other characters otherwise.
@@ -71,7 +71,7 @@ def _shared(one: str, other: str) -> int:
     return next((place for place in range(least) if one[place] != other[place]), least)
 
 
-def _process(process: Process, depth: int) -> list[Any]:
+def _process(process: ProcessNode, depth: int) -> list[Any]:
     return [
         process.pid,
         process.parent,
@@ -87,7 +87,7 @@ def _process(process: Process, depth: int) -> list[Any]:
     ]
 
 
-def _entry(entry: Entry) -> list[Any]:
+def _entry(entry: TimelineEntry) -> list[Any]:
     time = entry.time // _MILLISECOND
     return [time, entry.source.value, printable(entry.container, 200), entry.message]
 

@@ -11,8 +11,9 @@ from forensics_core._internal.text import printable
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
+from forensics_core.readers.clocks import correction
 from forensics_core.readers.timeline.documents import container_entries, event_entries
-from forensics_core.readers.timeline.entry import Entry, Source, from_datetime
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_datetime
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 
 _MOST_EVENTS = 2_000
@@ -38,8 +39,8 @@ class Bounds:
 class Moments:
     """What happened, and how much more of it there is in the bundle."""
 
-    entries: list[Entry] = field(default_factory=list)
-    lines: list[Entry] = field(default_factory=list)
+    entries: list[TimelineEntry] = field(default_factory=list)
+    lines: list[TimelineEntry] = field(default_factory=list)
     """The last lines of each log."""
     lines_total: int = 0
     not_read: list[str] = field(default_factory=list)
@@ -54,9 +55,16 @@ async def read_moments(
     capture = bundle.statement.predicate
     for time, word in ((capture.started_at, "began"), (capture.finished_at, "ended")):
         message = f"The capture {word}"
-        moments.entries.append(Entry(from_datetime(time), Source.CAPTURE, "", message, ""))
+        moments.entries.append(
+            TimelineEntry(from_datetime(time), EntrySource.CAPTURE, "", message, "")
+        )
     try:
-        moments.entries += [_shown(each) for each in (await event_entries(bundle))[:_MOST_EVENTS]]
+        # All else is by the node's clock: what happened first is seen where these are as well.
+        ahead = correction(capture.clocks)
+        moments.entries += [
+            _shown(each._replace(time=each.time + ahead))
+            for each in (await event_entries(bundle))[:_MOST_EVENTS]
+        ]
     except ForensicsError as error:
         missed(error)
     for container in bundle.containers:
@@ -86,7 +94,7 @@ async def _of_container(
 async def _last_lines(
     bundle: BundleReader, artifact: Artifact, moments: Moments, most: int
 ) -> None:
-    last: deque[Entry] = deque(maxlen=most)
+    last: deque[TimelineEntry] = deque(maxlen=most)
     try:
         async with aclosing(log_entries(bundle, artifact)) as batches:
             async for batch in batches:
@@ -97,6 +105,6 @@ async def _last_lines(
         moments.lines += [_shown(each) for each in last]
 
 
-def _shown(entry: Entry) -> Entry:
+def _shown(entry: TimelineEntry) -> TimelineEntry:
     """Return an entry with a message that is fit to be shown, and no longer than a page takes."""
     return entry._replace(message=printable(entry.message, _LINE))

@@ -15,7 +15,7 @@ from importlib.resources import files
 from forensics_core._internal.units import human_size
 from forensics_core.readers.report.cards import cards, safe
 from forensics_core.readers.report.data import page_data
-from forensics_core.readers.report.story import ContainerStory, Story
+from forensics_core.readers.report.story import ContainerStory, ReportContent
 from forensics_core.readers.report.summary import summary
 
 _SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")
@@ -34,11 +34,11 @@ _MOST_ROWS = 5_000
 """Rows of a table that come from the manifest, which may have very many."""
 
 
-def page(story: Story) -> Iterator[str]:
+def page(story: ReportContent) -> Iterator[str]:
     """Yield the page, a piece at a time."""
-    style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
+    style, script = asset("report.css"), "".join(asset(name) for name in _SCRIPTS)
     policy = (
-        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     capture = story.capture
@@ -74,11 +74,13 @@ def page(story: Story) -> Iterator[str]:
     yield f"</script><script>{script}</script></body></html>\n"
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or a script of the page."""
     return (files("forensics_core.readers.report") / "assets" / name).read_text("utf-8")
 
 
-def _digest(content: str) -> str:
+def digest(content: str) -> str:
+    """Return how a content security policy names a style sheet or a script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
@@ -98,7 +100,7 @@ def _section(name: str, heading: str) -> str:
     )
 
 
-def _summary(story: Story) -> Iterator[str]:
+def _summary(story: ReportContent) -> Iterator[str]:
     yield _section("summary", "Summary")
     yield _list(summary(story))
     yield "<noscript><p class=warning>Without scripts this page shows summary, findings, "
@@ -131,7 +133,7 @@ def _processes(containers: Iterable[ContainerStory]) -> Iterator[str]:
     yield "</section>"
 
 
-def _timeline(story: Story) -> Iterator[str]:
+def _timeline(story: ReportContent) -> Iterator[str]:
     moments = story.moments
     yield _section("timeline", "Timeline")
     yield "<p>When changed files were modified and their metadata changed, processes and "
@@ -145,7 +147,7 @@ def _timeline(story: Story) -> Iterator[str]:
     yield "<div id=graph></div></section>"
 
 
-def _surroundings(story: Story) -> Iterator[str]:
+def _surroundings(story: ReportContent) -> Iterator[str]:
     found, node = story.surroundings, story.node
     yield _section("surroundings", "Surroundings")
     if not found.known:
@@ -178,7 +180,7 @@ def _lines(text: str) -> str:
     return "\n".join(safe(line) for line in text.splitlines())
 
 
-def _missing(story: Story) -> Iterator[str]:
+def _missing(story: ReportContent) -> Iterator[str]:
     gaps = story.capture.not_captured
     yield _section("missing", f"Not captured ({len(gaps):,})")
     head = ["Container", "What", "Asked for", "Reason", "Message"]
@@ -193,7 +195,7 @@ def _missing(story: Story) -> Iterator[str]:
     yield "</section>"
 
 
-def _artifacts(story: Story) -> Iterator[str]:
+def _artifacts(story: ReportContent) -> Iterator[str]:
     artifacts = story.capture.artifacts
     yield _section("artifacts", f"Artifacts ({len(artifacts):,})")
     yield from _table(

@@ -8,7 +8,7 @@ from typing import Any
 
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.readers.findings.documents import Row, number, rows, text, words
+from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 
 MOST_PROCESSES = 5_000
 """Processes of one container that a report shows; all are counted."""
@@ -18,7 +18,7 @@ _COMMAND = 2000
 
 
 @dataclass(slots=True)
-class Process:
+class ProcessNode:
     """One process of a container."""
 
     pid: int
@@ -40,7 +40,7 @@ class Process:
 class ProcessTree:
     """The processes, children behind their parents, and how deep each of them stands."""
 
-    processes: list[Process] = field(default_factory=list)
+    processes: list[ProcessNode] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     total: int = 0
     """How many there are, shown or not."""
@@ -49,7 +49,7 @@ class ProcessTree:
 async def read_processes(bundle: BundleReader, container: str, most: int) -> ProcessTree:
     """Return the processes of a container. Raises `ForensicsError`."""
     connections = await _connections(bundle, container)
-    found: list[Process] = []
+    found: list[ProcessNode] = []
     total = 0
     async with aclosing(rows(bundle, container_file(container, "processes.json"))) as batches:
         async for batch in batches:
@@ -61,9 +61,9 @@ async def read_processes(bundle: BundleReader, container: str, most: int) -> Pro
     return tree
 
 
-def _process(row: Row, connections: dict[int, list[str]]) -> Process:
+def _process(row: DocumentRow, connections: dict[int, list[str]]) -> ProcessNode:
     pid = number(row.get("pid"))
-    return Process(
+    return ProcessNode(
         pid,
         number(row.get("ppid")),
         text(row.get("exe")),
@@ -82,10 +82,10 @@ def _user(uids: Any) -> str:
     return str(number(uids[1])) if isinstance(uids, list) and len(uids) > 1 else ""
 
 
-def arrange(found: list[Process]) -> ProcessTree:
+def arrange(found: list[ProcessNode]) -> ProcessTree:
     """Put children behind their parents. A table that contradicts itself is shown all the same."""
     tree = ProcessTree()
-    children: dict[int, list[Process]] = {}
+    children: dict[int, list[ProcessNode]] = {}
     known = {each.pid for each in found}
     for each in found:
         parent = each.parent if each.parent in known and each.parent != each.pid else 0

@@ -11,7 +11,7 @@ from forensics_core.bundle.verify import require_seal
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.look import Findings
-from forensics_core.readers.report.changes import Changes, Room, read_changes
+from forensics_core.readers.report.changes import Changes, PageBudget, read_changes
 from forensics_core.readers.report.moments import Moments, read_moments
 from forensics_core.readers.report.node import NodeStory, read_node
 from forensics_core.readers.report.processes import MOST_PROCESSES, ProcessTree, read_processes
@@ -19,12 +19,12 @@ from forensics_core.readers.report.surroundings import Surroundings, read_surrou
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReportLimits:
     """How much of a bundle a report shows. All of it is counted."""
 
-    changes: int = Room().changes
+    changes: int = PageBudget().changes
     """Of all containers."""
-    bytes: int = Room().bytes
+    bytes: int = PageBudget().bytes
     """What these changes may take in a page, about."""
     processes: int = MOST_PROCESSES
     """Of one container."""
@@ -43,7 +43,7 @@ class ContainerStory:
 
 
 @dataclass(slots=True)
-class Story:
+class ReportContent:
     """Everything that a report shows."""
 
     location: str
@@ -68,16 +68,16 @@ class Story:
 
 
 async def tell(
-    bundle: BundleReader, key: bytes | None = None, limits: Limits | None = None
-) -> Story:
+    bundle: BundleReader, key: bytes | None = None, limits: ReportLimits | None = None
+) -> ReportContent:
     """Read what a report needs. What cannot be read is named in `findings.not_looked_at`.
 
     `key`: the public key, in PEM, that the seal is checked with. Raises `UsageError` for one that
     is none.
     """
-    limits = limits or Limits()
+    limits = limits or ReportLimits()
     findings = await find(bundle)
-    room = Room(limits.changes, limits.bytes)
+    room = PageBudget(limits.changes, limits.bytes)
     missed: list[ForensicsError] = []
     containers = [
         await _container(bundle, name, room, limits, missed) for name in bundle.containers
@@ -88,7 +88,7 @@ async def tell(
     for error in missed:
         if error.message not in findings.not_looked_at:
             findings.missed(error)
-    return Story(
+    return ReportContent(
         location=bundle.url,
         manifest_sha256=bundle.manifest_sha256,
         capture=bundle.statement.predicate,
@@ -112,7 +112,11 @@ async def _seal_problem(bundle: BundleReader, key: bytes) -> str:
 
 
 async def _container(
-    bundle: BundleReader, name: str, room: Room, limits: Limits, missed: list[ForensicsError]
+    bundle: BundleReader,
+    name: str,
+    room: PageBudget,
+    limits: ReportLimits,
+    missed: list[ForensicsError],
 ) -> ContainerStory:
     row = next(each for each in bundle.statement.predicate.containers if each.name == name)
     story = ContainerStory(name, row.image, row.state, row.result)

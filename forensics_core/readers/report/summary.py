@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.clocks import skew_notes
+from forensics_core.readers.clocks import disagreement
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.report.story import ContainerStory, Story
+from forensics_core.readers.report.story import ContainerStory, ReportContent
 
 _RUNS = (Rule.RUNS_NOT_IN_IMAGE, Rule.RUNS_DELETED, Rule.RUNS_MEMFD)
 _NAMED = 3
@@ -16,16 +16,20 @@ _NAMED = 3
 _NONE = "No rule found anything: that does not prove that nothing is there."
 
 
-def summary(story: Story) -> Iterator[str]:
+def summary(story: ReportContent) -> Iterator[str]:
     """Yield one sentence after the other."""
     yield _of_what(story)
     yield seal_state(story)
     if story.findings.not_genuine:
         yield "Something is not what the manifest says: do not rely on what is named as such below."
-    yield from (f"{note}." for note in skew_notes(story.capture.clocks))
+    if told := disagreement(story.capture.clocks):
+        yield (
+            f"{told}: times that the node gave are told as its clock had them, and those of the "
+            "cluster's events are moved to it."
+        )
     yield _severities(story)
     yield from _runs(story)
-    yield from _talks(story)
+    yield from _connections_line(story)
     for container in story.containers:
         yield from _changes(container)
     yield _missing(story)
@@ -34,7 +38,7 @@ def summary(story: Story) -> Iterator[str]:
         yield f"{counted(count, 'source', 'sources')} could not be looked at: see below."
 
 
-def _of_what(story: Story) -> str:
+def _of_what(story: ReportContent) -> str:
     capture, order = story.capture, story.capture.order
     names = ", ".join(printable(each.name, 80) for each in story.containers[:20])
     more = f" and {len(story.containers) - 20} more" if len(story.containers) > 20 else ""
@@ -47,7 +51,7 @@ def _of_what(story: Story) -> str:
     return f"This is {of_what}, captured at {when}{incident}."
 
 
-def _severities(story: Story) -> str:
+def _severities(story: ReportContent) -> str:
     counts: Counter[Severity] = Counter()
     for (_, rule), count in story.findings.totals.items():
         counts[rule.severity] += count
@@ -57,7 +61,7 @@ def _severities(story: Story) -> str:
     return f"Findings: {told}."
 
 
-def _runs(story: Story) -> Iterator[str]:
+def _runs(story: ReportContent) -> Iterator[str]:
     total = sum(story.findings.totals[c.name, rule] for c in story.containers for rule in _RUNS)
     if total:
         # A process is told once of each, however it came to be there.
@@ -67,7 +71,7 @@ def _runs(story: Story) -> Iterator[str]:
         yield f"{told} a program that is not in the image, or has no file any more: {which}."
 
 
-def _talks(story: Story) -> Iterator[str]:
+def _connections_line(story: ReportContent) -> Iterator[str]:
     found = [each for each in story.findings.findings if each.rule is Rule.OUTGOING]
     total = sum(
         count for (_, rule), count in story.findings.totals.items() if rule is Rule.OUTGOING
@@ -88,7 +92,7 @@ def _changes(container: ContainerStory) -> Iterator[str]:
     yield f"Against its image, {name} has {told}.{gone if totals['D'] else ''}"
 
 
-def _missing(story: Story) -> str:
+def _missing(story: ReportContent) -> str:
     gaps = story.capture.not_captured
     if not gaps:
         return "Everything was captured: nothing is told as missing."
@@ -101,7 +105,7 @@ def _missing(story: Story) -> str:
     return f"{told}, {asked} of them asked for: each is listed below with its reason ({why})."
 
 
-def seal_state(story: Story) -> str:
+def seal_state(story: ReportContent) -> str:
     """Return what is known of the seal."""
     if story.seal_problem:
         return f"The seal does not hold: {printable(story.seal_problem, 500)}."

@@ -8,7 +8,7 @@ from typing import Any
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding
-from forensics_core.readers.report.story import Story
+from forensics_core.readers.report.story import ReportContent
 from forensics_core.readers.report.summary import summary
 from forensics_core.readers.report.surroundings import Surroundings
 
@@ -16,16 +16,16 @@ _KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
 
 
-def markdown(story: Story) -> str:
+def markdown(story: ReportContent) -> str:
     """Return the report as Markdown; nothing in it is markup that a container chose."""
     return "\n".join(_lines(story)) + "\n"
 
 
-def _lines(story: Story) -> Iterator[str]:
+def _lines(story: ReportContent) -> Iterator[str]:
     yield "# Report\n"
     for sentence in summary(story):
-        yield f"- {_plain(sentence)}"
-    yield f"\nBundle: {_plain(story.location)}  \nManifest: sha256:{story.manifest_sha256}\n"
+        yield f"- {plain(sentence)}"
+    yield f"\nBundle: {plain(story.location)}  \nManifest: sha256:{story.manifest_sha256}\n"
     yield "## Findings\n"
     found = [
         [
@@ -34,19 +34,19 @@ def _lines(story: Story) -> Iterator[str]:
         ]
         for each in story.findings.findings
     ]
-    yield from _table(
+    yield from markdown_table(
         ["Severity", "Seen", "Container", "What", "Detail", "ATT&CK", "Evidence"], found
     )
     if story.findings.not_looked_at:
         yield "\n## Not looked at\n"
-        yield from (f"- {_plain(line)}" for line in story.findings.not_looked_at)
+        yield from (f"- {plain(line)}" for line in story.findings.not_looked_at)
     yield "\n## Not captured\n"
     gaps = [[g.container or "", g.what, g.reason, g.message] for g in story.capture.not_captured]
-    yield from _table(["Container", "What", "Reason", "Message"], gaps)
+    yield from markdown_table(["Container", "What", "Reason", "Message"], gaps)
     yield from _surroundings(story)
 
 
-def _surroundings(story: Story) -> Iterator[str]:
+def _surroundings(story: ReportContent) -> Iterator[str]:
     found = story.surroundings
     groups = (
         ("Rights that lead further", found.powerful),
@@ -59,24 +59,26 @@ def _surroundings(story: Story) -> Iterator[str]:
     for heading, lines in groups:
         if lines:
             yield f"\n## {heading}\n"
-            yield from (f"- {_plain(line)}" for line in lines)
+            yield from (f"- {plain(line)}" for line in lines)
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table, its cells made fit by `plain`."""
     if not body:
         yield "None."
         return
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     for row in body:
-        yield "| " + " | ".join(_plain(cell) for cell in row) + " |"
+        yield "| " + " | ".join(plain(cell) for cell in row) + " |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return text of anybody as Markdown: on one line, nothing invisible, no markup."""
     return _MARKUP.sub(r"\\\1", printable(text, 2000))
 
 
-def as_json(story: Story) -> dict[str, Any]:
+def as_json(story: ReportContent) -> dict[str, Any]:
     """Return the findings and what is missing, for programs."""
     return {
         "location": story.location,
@@ -102,7 +104,7 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def _seal(story: Story) -> str:
+def _seal(story: ReportContent) -> str:
     if story.seal_checked:
         return "invalid" if story.seal_problem else "valid"
     return "unchecked" if story.sealed else "absent"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from forensics_core.errors import ForensicsError, UsageError
-from forensics_core.readers.scan.rules import Found, Hit, Matcher, TimedOut, compile_rules
+from forensics_core.readers.scan.rules import Hit, Matcher, RuleMatch, TimedOut, compile_rules
 from forensics_core.readers.scan.windows import Windows
 
 HEAD = struct.Struct("<cQ")
@@ -37,7 +37,7 @@ DROP = b"X"
 
 def serve(source: BinaryIO, answers: BinaryIO, matcher: Matcher) -> None:
     """Scan what comes until `source` ends."""
-    file = _File(Windows(matcher))
+    file = _PassingFile(Windows(matcher))
     while len(head := source.read(HEAD.size)) == HEAD.size:
         kind, value = HEAD.unpack(head)
         if kind == DATA:
@@ -51,7 +51,7 @@ def serve(source: BinaryIO, answers: BinaryIO, matcher: Matcher) -> None:
                 _answer(answers, found, timed_out=timed_out)
 
 
-class _File:
+class _PassingFile:
     """The file that is passing."""
 
     def __init__(self, windows: Windows) -> None:
@@ -67,7 +67,7 @@ class _File:
         except TimedOut:
             self._timed_out = True
 
-    def end(self, *, scan: bool) -> tuple[list[Found], bool]:
+    def end(self, *, scan: bool) -> tuple[list[RuleMatch], bool]:
         """Return what was found, and whether the rules took too long; the next file may come."""
         if scan:
             self.step(self.windows.scan_rest)
@@ -75,7 +75,7 @@ class _File:
         return self.windows.drop(), timed_out
 
 
-def _answer(answers: BinaryIO, found: list[Found], *, timed_out: bool) -> None:
+def _answer(answers: BinaryIO, found: list[RuleMatch], *, timed_out: bool) -> None:
     line: dict[str, Any] = {"timedOut": timed_out}
     line["found"] = [
         [*one.name, one.tags, one.total, [dataclasses.astuple(hit) for hit in one.hits]]
@@ -85,7 +85,7 @@ def _answer(answers: BinaryIO, found: list[Found], *, timed_out: bool) -> None:
     answers.flush()
 
 
-def parse_answer(line: bytes) -> tuple[list[Found], bool]:
+def parse_answer(line: bytes) -> tuple[list[RuleMatch], bool]:
     """Return what was found, and whether the rules took too long.
 
     Raises `ValueError` and its like for a line that is no answer.
@@ -98,9 +98,9 @@ def parse_answer(line: bytes) -> tuple[list[Found], bool]:
 
 def _found(
     namespace: str, rule: str, tags: Sequence[str], total: int, hits: Sequence[Sequence[Any]]
-) -> Found:
+) -> RuleMatch:
     kept = [Hit(str(hit[0]), int(hit[1]), int(hit[2]), str(hit[3])) for hit in hits]
-    return Found((str(namespace), str(rule)), tuple(map(str, tags)), kept, int(total))
+    return RuleMatch((str(namespace), str(rule)), tuple(map(str, tags)), kept, int(total))
 
 
 def main(arguments: Sequence[str], source: BinaryIO, answers: BinaryIO) -> None:

@@ -40,7 +40,7 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Entry(NamedTuple):
+class HashEntry(NamedTuple):
     """One hash of a list."""
 
     algorithm: str
@@ -51,10 +51,10 @@ class Entry(NamedTuple):
     """What the list calls it."""
 
 
-Listed = Iterator[tuple[Standing, Entry]]
+ListedHashes = Iterator[tuple[Standing, HashEntry]]
 
 
-def read_list(path: Path) -> Listed:
+def read_list(path: Path) -> ListedHashes:
     """Yield the hashes of one file.
 
     Raises `UsageError` where nobody can tell its form.
@@ -77,7 +77,7 @@ def read_list(path: Path) -> Listed:
 
 def _unknown(path: Path, why: str) -> UsageError:
     return UsageError(
-        f"{path} is no list of hashes of a form that is known here: {why}",
+        f"{path} is not a list of hashes of a known form: {why}",
         hint="Give NSRL's CSV, any CSV with hashes, one hash a line, STIX 2.1 or MISP",
     )
 
@@ -89,13 +89,13 @@ def _lines(file: TextIO) -> Iterator[str]:
             yield line
 
 
-def _of_lines(lines: Iterable[str]) -> Listed:
+def _of_lines(lines: Iterable[str]) -> ListedHashes:
     for line in lines:
         if found := _PLAIN.fullmatch(line.strip()):
             yield Standing.GOOD, _entry(found[1], found[2] or "")
 
 
-def _of_table(first: str, lines: Iterator[str]) -> Listed:
+def _of_table(first: str, lines: Iterator[str]) -> ListedHashes:
     separator = next(mark for mark in ",;\t" if mark in first)
     rows = csv.reader(chain([first], lines), delimiter=separator, skipinitialspace=True)
     head = next(rows)
@@ -122,18 +122,18 @@ def _algorithm_of(column: str) -> str:
     return "any" if column in _UNSPECIFIC else ""
 
 
-def _strongest(row: list[str], columns: Iterable[int]) -> Entry | None:
+def _strongest(row: list[str], columns: Iterable[int]) -> HashEntry | None:
     """Return the longest hash that is in these columns."""
     cells = (row[number].strip().strip("\"'") for number in columns if number < len(row))
     hashes = [cell for cell in cells if len(cell) in _LENGTHS and _HEX.fullmatch(cell)]
     return _entry(max(hashes, key=len), "") if hashes else None
 
 
-def _entry(digest: str, label: str) -> Entry:
-    return Entry(_LENGTHS[len(digest)], digest.lower(), label)
+def _entry(digest: str, label: str) -> HashEntry:
+    return HashEntry(_LENGTHS[len(digest)], digest.lower(), label)
 
 
-def _of_document(path: Path) -> Listed:
+def _of_document(path: Path) -> ListedHashes:
     with path.open("rb") as file:
         data = file.read(MAX_DOCUMENT + 1)
     if len(data) > MAX_DOCUMENT:
@@ -144,7 +144,7 @@ def _of_document(path: Path) -> Listed:
     try:
         document = strict_json.loads_document(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}", hint="Export the list again") from error
+        raise UsageError(f"{path} is not JSON: {error}", hint="Export the list again") from error
     for digest, label in chain(_stix(document), _misp(document)):
         if len(digest) in _LENGTHS and _HEX.fullmatch(digest):
             yield Standing.IOC, _entry(digest, label)

@@ -22,18 +22,18 @@ from pathlib import Path
 
 from forensics_core.errors import UsageError
 from forensics_core.readers.digests import DigestTable
-from forensics_core.readers.scan.hashlists import Entry, Standing, read_list
+from forensics_core.readers.scan.hashlists import HashEntry, Standing, read_list
 
 MAX_HASHES = 8_000_000
 """Of all lists together: what fits into some 70 MiB."""
 MAX_LABELS = 50_000
 """Hashes whose lists say what they are of, and of which that is kept."""
 
-__all__ = ["Known", "Standing", "read_known"]
+__all__ = ["KnownHashes", "Standing", "read_known"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HashVerdict:
     """What the lists say of one file."""
 
     standing: Standing
@@ -41,11 +41,11 @@ class Verdict:
     """What a list calls it, where that is kept. Hostile: escape it where it is shown."""
 
 
-NOT_KNOWN = Verdict(Standing.UNKNOWN)
+NOT_KNOWN = HashVerdict(Standing.UNKNOWN)
 """Of a file that is in no list."""
 
 
-class Known:
+class KnownHashes:
     """All lists, read; `most` hashes of them."""
 
     def __init__(self, most: int = MAX_HASHES) -> None:
@@ -55,7 +55,7 @@ class Known:
         self.total = 0
         """Different hashes."""
 
-    def add(self, standing: Standing, entry: Entry) -> None:
+    def add(self, standing: Standing, entry: HashEntry) -> None:
         """Add a hash. Raises `UsageError` where there are too many."""
         table = self._tables.get((standing, entry.algorithm))
         if table is None:
@@ -76,7 +76,7 @@ class Known:
         """The hashes that a file has to have for all lists: of `sha256`, `sha1`, `md5`."""
         return {algorithm for _, algorithm in self._tables}
 
-    def verdict(self, digests: Mapping[str, str]) -> Verdict:
+    def verdict(self, digests: Mapping[str, str]) -> HashVerdict:
         """Return what the lists say of a file with these hashes, in hexadecimal, by algorithm.
 
         A file in lists of both kinds is an IOC.
@@ -85,16 +85,16 @@ class Known:
             for algorithm, digest in digests.items():
                 table = self._tables.get((standing, algorithm))
                 if table and digest and bytes.fromhex(digest) in table:
-                    return Verdict(standing, self._labels.get(digest, ""))
+                    return HashVerdict(standing, self._labels.get(digest, ""))
         return NOT_KNOWN
 
 
-def read_known(lists: Iterable[str], most: int = MAX_HASHES) -> Known:
+def read_known(lists: Iterable[str], most: int = MAX_HASHES) -> KnownHashes:
     """Read lists, each a path, or `good=PATH` or `ioc=PATH`.
 
     Raises `UsageError` for one that has no hashes, or that nobody can tell the form of.
     """
-    known = Known(most)
+    known = KnownHashes(most)
     for given in lists:
         word, _, path = given.rpartition("=") if given.startswith(("good=", "ioc=")) else ("",) * 3
         forced = {"good": Standing.GOOD, "ioc": Standing.IOC}.get(word)

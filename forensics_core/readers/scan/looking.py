@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
-from forensics_core.readers.scan.known import NOT_KNOWN, Known, Standing
-from forensics_core.readers.scan.results import Counts, Kind, Result, Subject
-from forensics_core.readers.scan.rules import Found
-from forensics_core.readers.scan.session import Answer, Asked, Engine
+from forensics_core.readers.scan.known import NOT_KNOWN, KnownHashes, Standing
+from forensics_core.readers.scan.results import ScanCounts, ScannedKind, ScannedObject, ScanResult
+from forensics_core.readers.scan.rules import RuleMatch
+from forensics_core.readers.scan.session import Asked, ScanAnswer, ScanEngine
 from forensics_core.readers.scan.windows import WINDOW
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import SparseMap
+from forensics_core.tarindex.walk import Hash
 
 MAX_TIMED_OUT = 100
 """Names of what the rules took too long for that are kept; all are counted."""
 
 
-class Look:
+class FileScanner:
     """Hands on what it is given to the rules, and collects what is worth telling.
 
     With `every_file` that is every file; else those with a match, and those that are an IOC.
@@ -27,9 +27,9 @@ class Look:
 
     def __init__(
         self,
-        engine: Engine | None,
-        known: Known | None,
-        counts: Counts,
+        engine: ScanEngine | None,
+        known: KnownHashes | None,
+        counts: ScanCounts,
         *,
         every_file: bool = False,
     ) -> None:
@@ -38,7 +38,7 @@ class Look:
         self.known = known
         self.counts = counts
         self._every_file = every_file
-        self._results: list[Result] = []
+        self._results: list[ScanResult] = []
         self._size = 0
 
     @property
@@ -47,7 +47,7 @@ class Look:
         of_index = self.known is not None and self.known.algorithms <= {"sha256"}
         return of_index and self.engine is None
 
-    def take(self) -> list[Result]:
+    def take(self) -> list[ScanResult]:
         """Return what was found since the last time."""
         results, self._results = self._results, []
         return results
@@ -63,14 +63,14 @@ class Look:
         if self.engine:
             self.engine.skip_to(offset)
 
-    def finish(self, subject: Subject, digests: Mapping[str, str] | None = None) -> None:
+    def finish(self, subject: ScannedObject, digests: Mapping[str, str] | None = None) -> None:
         """Tell of what passed, which was all of `subject`; `digests` are a file's, by algorithm."""
         asked = Asked(subject, digests or {}, self._size)
         self._size = 0
         if self.engine:
             self.engine.end(asked)
         else:
-            self.answer(Answer(asked, [], timed_out=False))
+            self.answer(ScanAnswer(asked, [], timed_out=False))
 
     def flush(self) -> None:
         """Let the rules see all that was fed."""
@@ -83,7 +83,7 @@ class Look:
         if self.engine:
             self.engine.drop()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: ScanAnswer) -> None:
         """Take what is known of something by now."""
         asked, counts = answer.asked, self.counts
         counts.scanned[asked.subject.kind] += 1
@@ -96,34 +96,28 @@ class Look:
                 counts.timed_out.append(asked.subject.shown)
         self._tell(asked, answer.found)
 
-    def _tell(self, asked: Asked, found: list[Found]) -> None:
+    def _tell(self, asked: Asked, found: list[RuleMatch]) -> None:
         subject, verdict = asked.subject, NOT_KNOWN
-        if self.known and subject.kind is Kind.FILE:
+        if self.known and subject.kind is ScannedKind.FILE:
             verdict = self.known.verdict(asked.digests)
             self.counts.standings[verdict.standing] += 1
         sha256 = asked.digests.get("sha256", "")
-        self._results += [Result(subject, one, sha256, verdict) for one in found]
+        self._results += [ScanResult(subject, one, sha256, verdict) for one in found]
         worth_it = verdict.standing is Standing.IOC or self._every_file
-        if worth_it and not found and subject.kind is Kind.FILE:
-            self._results.append(Result(subject, None, sha256, verdict))
+        if worth_it and not found and subject.kind is ScannedKind.FILE:
+            self._results.append(ScanResult(subject, None, sha256, verdict))
 
 
-class _Hash(Protocol):
-    def update(self, data: memoryview, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
-
-
-class Members:
+class ArchiveScanner:
     """Takes what passes of an archive: see `TarWalk`."""
 
-    def __init__(self, look: Look, container: str, artifact: str) -> None:
+    def __init__(self, look: FileScanner, container: str, artifact: str) -> None:
         self._look = look
         self._container = container
         self._artifact = artifact
         wanted = look.known.algorithms if look.known else set[str]()
         self._algorithms = sorted(wanted - {"sha256"})
-        self._hashes: dict[str, _Hash] = {}
+        self._hashes: dict[str, Hash] = {}
         self._pieces: Iterator[tuple[int, int]] | None = None
         self._left = self._end = 0
 
@@ -132,8 +126,10 @@ class Members:
         self._pieces = places.pieces() if places else None
         self._left = self._end = 0
         # Holes are part of what a hash is over, and can be exabytes: only the index knows that one.
-        algorithms = [] if member.sparse else self._algorithms
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        self._hashes = {} if member.sparse else self._new_hashes()
+
+    def _new_hashes(self) -> dict[str, Hash]:
+        return {name: hashlib.new(name, usedforsecurity=False) for name in self._algorithms}
 
     def data(self, piece: memoryview) -> None:
         """Take some of it."""
@@ -160,6 +156,8 @@ class Members:
     def __call__(self, member: Member) -> None:
         """Tell of a member, whose data has passed."""
         if member.kind == "file":
+            if not member.stored:
+                self._hashes = self._new_hashes()  # nobody expects the data of an empty file
             digests = {"sha256": member.sha256}
             digests |= {name: digest.hexdigest() for name, digest in self._hashes.items()}
             subject = file_in(self._container, self._artifact, member.path)
@@ -167,6 +165,6 @@ class Members:
         self._hashes = {}
 
 
-def file_in(container: str, artifact: str, path: bytes) -> Subject:
+def file_in(container: str, artifact: str, path: bytes) -> ScannedObject:
     """Return a member of an archive as something that is scanned."""
-    return Subject(Kind.FILE, container, artifact, os.fsdecode(path))
+    return ScannedObject(ScannedKind.FILE, container, artifact, os.fsdecode(path))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from forensics_core.readers.scan.known import NOT_KNOWN, Standing, Verdict
-from forensics_core.readers.scan.rules import Found
+from forensics_core.readers.scan.known import NOT_KNOWN, HashVerdict, Standing
+from forensics_core.readers.scan.rules import RuleMatch
 
 
-class Kind(StrEnum):
+class ScannedKind(StrEnum):
     """What sort of thing was scanned."""
 
     FILE = "file"
@@ -24,10 +24,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ScannedObject:
     """One thing that was scanned."""
 
-    kind: Kind
+    kind: ScannedKind
     container: str
     artifact: str
     """The object of the bundle that holds it."""
@@ -42,15 +42,15 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ScanResult:
     """What is worth a line: a rule that matched, or the standing of a file."""
 
-    subject: Subject
-    found: Found | None
+    subject: ScannedObject
+    found: RuleMatch | None
     """None: it is about the file's standing alone."""
     sha256: str = ""
     """Of the file; empty where nobody hashed it."""
-    verdict: Verdict = NOT_KNOWN
+    verdict: HashVerdict = NOT_KNOWN
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `-o json` shows it."""
@@ -69,7 +69,7 @@ class Result:
         return row | (_found(found) if found else {})
 
 
-def _found(found: Found) -> dict[str, Any]:
+def _found(found: RuleMatch) -> dict[str, Any]:
     namespace, rule = found.name
     hits = [
         {"pattern": hit.pattern, "offset": hit.offset, "length": hit.length, "excerpt": hit.excerpt}
@@ -85,10 +85,10 @@ def _found(found: Found) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Counts:
+class ScanCounts:
     """How much was looked at, and how much was found."""
 
-    scanned: Counter[Kind] = field(default_factory=Counter)
+    scanned: Counter[ScannedKind] = field(default_factory=Counter)
     size: int = 0
     """Bytes, before compression."""
     windowed: int = 0

@@ -44,7 +44,7 @@ class Hit:
 
 
 @dataclass(slots=True)
-class Found:
+class RuleMatch:
     """What one rule found in one file."""
 
     name: RuleName
@@ -70,7 +70,7 @@ class Matcher:
 
     def scan(
         self, data: bytes, start: int, seen: int, reported: Container[RuleName]
-    ) -> Iterator[Found]:
+    ) -> Iterator[RuleMatch]:
         """Yield what the rules find in `data`, which begins at `start` of its file.
 
         Of rules that were `reported` before, the matches within the first `seen` bytes are left
@@ -84,7 +84,7 @@ class Matcher:
             raise TimedOut from error
         for rule in result.matching_rules:
             name = rule.namespace, rule.identifier
-            found = Found(name, rule.tags, [], 0)
+            found = RuleMatch(name, rule.tags, [], 0)
             known = seen if name in reported else 0
             for pattern in rule.patterns:
                 fresh = [one for one in pattern.matches if one.offset + one.length > known]
@@ -148,6 +148,6 @@ def _source(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-8: {error}",
+            f"{path} is not text in UTF-8: {error}",
             hint="Name the source of the rules: compiled rules are not read",
         ) from error

@@ -25,18 +25,18 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ArtifactKind
-from forensics_core.bundle.layer import Names, open_layer
+from forensics_core.bundle.layer import ArchiveNames, open_layer
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.artifacts import gunzipped, read_artifact
-from forensics_core.readers.findings.documents import Row, number, rows, text
+from forensics_core.readers.findings.documents import DocumentRow, number, rows, text
 from forensics_core.readers.notes import Notes
-from forensics_core.readers.scan.known import Known
-from forensics_core.readers.scan.looking import Look, Members, file_in
-from forensics_core.readers.scan.results import Counts, Kind, Result, Subject
-from forensics_core.readers.scan.session import Engine, EngineFailed, running_engine
+from forensics_core.readers.scan.known import KnownHashes
+from forensics_core.readers.scan.looking import ArchiveScanner, FileScanner, file_in
+from forensics_core.readers.scan.results import ScanCounts, ScannedKind, ScannedObject, ScanResult
+from forensics_core.readers.scan.session import EngineFailed, ScanEngine, running_engine
 from forensics_core.tarindex.row import exact_bytes
 from forensics_core.tarindex.walk import TarWalk
 
@@ -45,7 +45,7 @@ def _do_nothing() -> None:
     pass
 
 
-Tell = Callable[[Sequence[Result]], object]
+ScanListener = Callable[[Sequence[ScanResult]], object]
 """Takes what was found, some at a time."""
 
 T = TypeVar("T")
@@ -55,11 +55,11 @@ _AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ScanTargets:
     """What a scan looks for."""
 
     rules: tuple[Path, ...] = ()
-    known: Known | None = None
+    known: KnownHashes | None = None
     every_file: bool = False
     """Whether to tell of every file what the lists say of it."""
     seconds: int = 60
@@ -67,8 +67,12 @@ class Wanted:
 
 
 async def scan(
-    bundle: BundleReader, containers: Sequence[str], wanted: Wanted, notes: Notes, tell: Tell
-) -> Counts:
+    bundle: BundleReader,
+    containers: Sequence[str],
+    wanted: ScanTargets,
+    notes: Notes,
+    tell: ScanListener,
+) -> ScanCounts:
     """Look at everything of these containers, and `tell` what was found; return how much there was.
 
     Without rules, and with SHA-256 in the lists only, indexes are read in place of archives. What
@@ -82,16 +86,16 @@ async def scan(
         for artifact in bundle.statement.predicate.artifacts
         if artifact.container == name and artifact.name in bundle.objects
     )
-    counts = Counts()
+    counts = ScanCounts()
     while waiting:
         async with _engine(wanted) as engine:
-            look = Look(engine, wanted.known, counts, every_file=wanted.every_file)
+            look = FileScanner(engine, wanted.known, counts, every_file=wanted.every_file)
             await _until_failure(bundle, waiting, look, notes, tell)
     return counts
 
 
 @asynccontextmanager
-async def _engine(wanted: Wanted) -> AsyncIterator[Engine | None]:
+async def _engine(wanted: ScanTargets) -> AsyncIterator[ScanEngine | None]:
     if not wanted.rules:
         yield None
         return
@@ -100,7 +104,11 @@ async def _engine(wanted: Wanted) -> AsyncIterator[Engine | None]:
 
 
 async def _until_failure(
-    bundle: BundleReader, waiting: deque[Artifact], look: Look, notes: Notes, tell: Tell
+    bundle: BundleReader,
+    waiting: deque[Artifact],
+    look: FileScanner,
+    notes: Notes,
+    tell: ScanListener,
 ) -> None:
     """Take artifacts from `waiting`, until there are no more or the engine fails over one."""
     while waiting:
@@ -124,7 +132,9 @@ async def _until_failure(
 class _Scan:
     """One artifact under the rules."""
 
-    def __init__(self, bundle: BundleReader, artifact: Artifact, look: Look, tell: Tell) -> None:
+    def __init__(
+        self, bundle: BundleReader, artifact: Artifact, look: FileScanner, tell: ScanListener
+    ) -> None:
         self._bundle = bundle
         self._container = artifact.container or ""
         self._artifact = artifact
@@ -140,14 +150,14 @@ class _Scan:
         elif not self._look.engine:
             return
         elif kind in {ArtifactKind.LOGS, ArtifactKind.MEMORY}:
-            await self._stream(Kind.LOG if kind is ArtifactKind.LOGS else Kind.MEMORY)
+            await self._stream(ScannedKind.LOG if kind is ArtifactKind.LOGS else ScannedKind.MEMORY)
         elif self._name == container_file(self._container, "processes.json"):
             await self._processes()
 
     async def _archive(self) -> None:
         if self._look.index_suffices and await self._index():
             return
-        members = Members(self._look, self._container, self._name)
+        members = ArchiveScanner(self._look, self._container, self._name)
         walk = TarWalk(members, members)
         blocks = read_artifact(self._bundle, self._name)
         await self._pass(blocks, partial(self._feed, walk), walk.finish)
@@ -156,13 +166,13 @@ class _Scan:
         try:
             walk.feed(block)
         except ValueError as error:
-            raise VerificationError(f"{self._name} is no tar archive: {error}") from error
+            raise VerificationError(f"{self._name} is not a tar archive: {error}") from error
 
     async def _index(self) -> bool:
         """Take the hashes from the archive's index; return whether it has one."""
         file = self._name.rpartition("/")[2]
         stem = file.removesuffix(".zst").removesuffix(".tar")
-        names = Names((file,), f"{stem}.index.jsonl.zst", f"{stem}.lookup.jsonl.zst")
+        names = ArchiveNames((file,), f"{stem}.index.jsonl.zst", f"{stem}.lookup.jsonl.zst")
         layer = await open_layer(self._bundle, self._container, names)
         if layer is None:
             return False
@@ -176,11 +186,11 @@ class _Scan:
         layer.check()
         return True
 
-    async def _stream(self, kind: Kind) -> None:
+    async def _stream(self, kind: ScannedKind) -> None:
         blocks = read_artifact(self._bundle, self._name)
         if self._name.endswith(".gz"):
             blocks = gunzipped(blocks, self._name)
-        subject = Subject(kind, self._container, self._name, "")
+        subject = ScannedObject(kind, self._container, self._name, "")
         await self._pass(blocks, self._feed_block, partial(self._look.finish, subject))
 
     def _feed_block(self, block: bytes) -> None:
@@ -189,13 +199,16 @@ class _Scan:
     async def _processes(self) -> None:
         await self._pass(rows(self._bundle, self._name), self._several)
 
-    def _several(self, batch: list[Row]) -> None:
+    def _several(self, batch: list[DocumentRow]) -> None:
         for row in batch:
             path = f"process {number(row.get('pid'))} {text(row.get('comm'))}"
-            for kind, field in ((Kind.ENVIRONMENT, "environ"), (Kind.COMMAND, "cmdline")):
+            for kind, field in (
+                (ScannedKind.ENVIRONMENT, "environ"),
+                (ScannedKind.COMMAND, "cmdline"),
+            ):
                 if data := _joined(row.get(field)):
                     self._look.feed(memoryview(data))
-                    subject = Subject(kind, self._container, self._name, path)
+                    subject = ScannedObject(kind, self._container, self._name, path)
                     self._look.finish(subject)
 
     async def abandon(self) -> None:

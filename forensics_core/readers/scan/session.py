@@ -21,8 +21,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from forensics_core._internal import children
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.readers.scan import engine
-from forensics_core.readers.scan.results import Subject
-from forensics_core.readers.scan.rules import Found
+from forensics_core.readers.scan.results import ScannedObject
+from forensics_core.readers.scan.rules import RuleMatch
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer: thousands of rules that match at once."""
@@ -38,23 +38,23 @@ class EngineFailed(ForensicsError):
 class Asked:
     """Something that the engine has not answered for yet."""
 
-    subject: Subject
+    subject: ScannedObject
     digests: Mapping[str, str]
     size: int
     """Bytes of it that passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScanAnswer:
     """What the engine says of it."""
 
     asked: Asked
-    found: list[Found]
+    found: list[RuleMatch]
     timed_out: bool
     """Whether the rules took too long, and did not see all of it."""
 
 
-class Engine:
+class ScanEngine:
     """One process that scans; made by `running_engine`.
 
     `data`, `skip_to`, `end` and `drop` block, and are called in a thread; `answers` is awaited at
@@ -98,12 +98,12 @@ class Engine:
             kind = UsageError if said["usage"] else ForensicsError
             raise kind(said["error"], hint=said["hint"])
 
-    async def answers(self, take: Callable[[Answer], None]) -> None:
+    async def answers(self, take: Callable[[ScanAnswer], None]) -> None:
         """Hand on each answer as it comes, until this is cancelled. Raises `EngineFailed`."""
         while True:
             line = await self._line()
             found, timed_out = engine.parse_answer(line)
-            take(Answer(self._asked.popleft(), found, timed_out))
+            take(ScanAnswer(self._asked.popleft(), found, timed_out))
             self._answered.set()
 
     async def all_answered(self) -> None:
@@ -126,7 +126,7 @@ class Engine:
 
 
 @asynccontextmanager
-async def running_engine(files: Sequence[Path], seconds: int) -> AsyncIterator[Engine]:
+async def running_engine(files: Sequence[Path], seconds: int) -> AsyncIterator[ScanEngine]:
     """Run an engine with these rules for the block; they may take `seconds` over one window.
 
     Raises `UsageError` for rules that are none, `ForensicsError` where YARA-X is not installed.
@@ -149,7 +149,7 @@ async def running_engine(files: Sequence[Path], seconds: int) -> AsyncIterator[E
         finally:
             os.close(theirs)
         try:
-            made = Engine(process, pipe)
+            made = ScanEngine(process, pipe)
             await made.ready()
             yield made
         finally:

@@ -7,7 +7,7 @@ rule loses then is documented for users in `docs/cli.md`.
 
 from __future__ import annotations
 
-from forensics_core.readers.scan.rules import MAX_HITS, Found, Matcher, RuleName
+from forensics_core.readers.scan.rules import MAX_HITS, Matcher, RuleMatch, RuleName
 
 WINDOW = 32 * 1024 * 1024
 """Bytes that are scanned at once."""
@@ -24,7 +24,7 @@ class Windows:
         self._overlap = overlap
         self._pieces: list[bytes] = []
         self._held = self._seen = self._start = self._scanned = 0
-        self._found: dict[RuleName, Found] = {}
+        self._found: dict[RuleName, RuleMatch] = {}
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises `TimedOut`."""
@@ -51,7 +51,7 @@ class Windows:
         if self._held > self._seen or not self._scanned:
             self._scan(keep=0)
 
-    def drop(self) -> list[Found]:
+    def drop(self) -> list[RuleMatch]:
         """Forget the file; return what was found in it. Another may come."""
         found = [*self._found.values()]
         self._clear()

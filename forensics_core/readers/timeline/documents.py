@@ -14,13 +14,18 @@ from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.documents import rows, text
-from forensics_core.readers.timeline.entry import Entry, Source, from_datetime, from_stamp
+from forensics_core.readers.timeline.entry import (
+    EntrySource,
+    TimelineEntry,
+    from_datetime,
+    from_stamp,
+)
 
 _ZERO = "0001-01-01T00:00:00"
 """What Go writes for a time that is not set."""
 
 
-def capture_entries(bundle: BundleReader) -> Iterator[Entry]:
+def capture_entries(bundle: BundleReader) -> Iterator[TimelineEntry]:
     """Yield when the capture and each of its artifacts began and ended."""
     capture = bundle.statement.predicate
     for moment, word in ((capture.started_at, "began"), (capture.finished_at, "ended")):
@@ -31,19 +36,21 @@ def capture_entries(bundle: BundleReader) -> Iterator[Entry]:
             yield _capture(from_datetime(moment), word, artifact.container or "", message)
 
 
-def _capture(time: int, word: str, container: str, message: str) -> Entry:
+def _capture(time: int, word: str, container: str, message: str) -> TimelineEntry:
     what = {"began": "Capture Start Time", "ended": "Capture End Time"}[word]
-    return Entry(time, Source.CAPTURE, container, message, what)
+    return TimelineEntry(time, EntrySource.CAPTURE, container, message, what)
 
 
 async def process_entries(
     bundle: BundleReader, container: str
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[TimelineEntry], None]:
     """Yield when each process began that was there to be captured."""
     async with aclosing(rows(bundle, container_file(container, "processes.json"))) as batches:
         async for batch in batches:
             yield [
-                Entry(time, Source.PROCESS, container, _process(row), "Process Start Time")
+                TimelineEntry(
+                    time, EntrySource.PROCESS, container, _process(row), "Process Start Time"
+                )
                 for row in batch
                 if (time := _stamp(row.get("startTime"))) is not None
             ]
@@ -64,10 +71,10 @@ def _session(row: dict[str, Any]) -> str:
     return ", from outside" + (f" on {terminal}" if terminal else "")
 
 
-async def event_entries(bundle: BundleReader) -> list[Entry]:
+async def event_entries(bundle: BundleReader) -> list[TimelineEntry]:
     """Return the events that the cluster had of the pod."""
     return [
-        Entry(time, Source.EVENT, "", _event(event), what)
+        TimelineEntry(time, EntrySource.EVENT, "", _event(event), what)
         for event in _objects(await load(bundle, "context/events.json"), "items")
         for time, what in _event_times(event)
     ]
@@ -88,11 +95,13 @@ def _event(event: dict[str, Any]) -> str:
     return f"{text(event.get('reason'))}: {text(event.get('message'))}{repeated}"
 
 
-async def container_entries(bundle: BundleReader, container: str) -> list[Entry]:
+async def container_entries(bundle: BundleReader, container: str) -> list[TimelineEntry]:
     """Return when the runtime made, started and ended the container."""
     document = await load(bundle, container_file(container, "inspect.json"))
     return [
-        Entry(time, Source.CONTAINER, container, f"The container {container} {word}", what)
+        TimelineEntry(
+            time, EntrySource.CONTAINER, container, f"The container {container} {word}", what
+        )
         for value, what, word in _moments(document if isinstance(document, dict) else {})
         if (time := _runtime_time(value)) is not None
     ]

@@ -15,7 +15,7 @@ import json
 import stat
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.timeline.entry import SECOND, Entry, to_stamp
+from forensics_core.readers.timeline.entry import SECOND, TimelineEntry, to_stamp
 from forensics_core.readers.timeline.files import FileTimes
 
 CSV_HEAD = ("datetime", "timestamp_desc", "source", "container", "message", "path", "sha256")
@@ -27,9 +27,11 @@ _YEARS = (-62_135_596_800, 253_402_300_800)
 """Seconds since 1970 at which the years that Timesketch's datetime can hold begin and end."""
 
 
-def bodyfile_row(each: FileTimes | Entry, container: str) -> str:
+def bodyfile_row(each: FileTimes | TimelineEntry, container: str) -> str:
     """Return the line of a file, or of what is none."""
-    return bodyfile_entry(each) if isinstance(each, Entry) else bodyfile_line(each, container)
+    return (
+        bodyfile_entry(each) if isinstance(each, TimelineEntry) else bodyfile_line(each, container)
+    )
 
 
 def bodyfile_line(file: FileTimes, container: str) -> str:
@@ -48,7 +50,7 @@ def bodyfile_line(file: FileTimes, container: str) -> str:
     return "|".join(["0", name.replace("|", "\\x7c"), *(str(each) for each in [*numbers, *times])])
 
 
-def bodyfile_entry(entry: Entry) -> str:
+def bodyfile_entry(entry: TimelineEntry) -> str:
     """Return the same for what is no file: all of its times are the one that it has."""
     name = _field(f"[{entry.container or 'pod'}] ({entry.source}) {entry.message}")
     moment = str(entry.time // SECOND)
@@ -57,8 +59,11 @@ def bodyfile_entry(entry: Entry) -> str:
     )
 
 
-def timesketch_line(entry: Entry) -> str:
-    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more."""
+def timesketch_line(entry: TimelineEntry, ahead: int = 0) -> str:
+    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more.
+
+    `ahead`: nanoseconds by which times that the node's clock gave were moved back.
+    """
     return json.dumps(
         {
             "message": _portable(entry.message),
@@ -68,6 +73,7 @@ def timesketch_line(entry: Entry) -> str:
             "data_type": f"kube_forensics:{entry.source}",
             "container": entry.container,
             **({"filename": _portable(entry.path)} if entry.path else {}),
+            **({"node_clock_ahead_seconds": ahead // SECOND} if ahead else {}),
             **({"sha256_hash": entry.sha256} if entry.sha256 else {}),
         }
     )
@@ -88,7 +94,7 @@ def csv_line(cells: tuple[str, ...]) -> str:
     return out.getvalue()
 
 
-def csv_cells(entry: Entry) -> tuple[str, ...]:
+def csv_cells(entry: TimelineEntry) -> tuple[str, ...]:
     """Return an entry's cells, in the order of `CSV_HEAD`."""
     moment = to_stamp(entry.time)
     return (
@@ -107,7 +113,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def table_line(entry: Entry) -> str:
+def table_line(entry: TimelineEntry) -> str:
     """Return a line for people, safe on a terminal."""
     kind = entry.marks or entry.source
     return (
@@ -121,4 +127,6 @@ def _field(text: str) -> str:
 
 def _portable(text: str) -> str:
     r"""Return text as UTF-8 can hold it: a byte that is none is spelled `\xNN`."""
+    if text.isascii():
+        return text
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

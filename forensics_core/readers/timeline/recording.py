@@ -14,7 +14,7 @@ from forensics_core.bundle.layout import RECORDING, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.readers.artifacts import lines, read_artifact
 from forensics_core.readers.findings.documents import text
-from forensics_core.readers.timeline.entry import Entry, Source, from_stamp
+from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_stamp
 
 WHAT = "Recorded Time"
 _FILES = {"write": "written", "closeWrite": "closed after writing", "openExec": "opened to be run"}
@@ -26,7 +26,7 @@ _SHOWN = 2000
 
 async def recorded_entries(
     bundle: BundleReader, container: str
-) -> AsyncGenerator[list[Entry], None]:
+) -> AsyncGenerator[list[TimelineEntry], None]:
     """Yield what the recording of a container has, where there is one."""
     name = container_file(container, RECORDING)
     if name not in bundle.objects:
@@ -36,7 +36,7 @@ async def recorded_entries(
             yield [entry for line in batch if (entry := _entry(line, container))]
 
 
-def _entry(line: bytes, container: str) -> Entry | None:
+def _entry(line: bytes, container: str) -> TimelineEntry | None:
     try:
         row = strict_json.loads_row(line)
     except ValueError:
@@ -46,7 +46,7 @@ def _entry(line: bytes, container: str) -> Entry | None:
     time, message, path = from_stamp(text(row.get("time"))), _message(row), text(row.get("path"))
     if time is None or not message:
         return None
-    return Entry(time, Source.RECORDING, container, message, WHAT, path)
+    return TimelineEntry(time, EntrySource.RECORDING, container, message, WHAT, path)
 
 
 def _message(row: dict[str, Any]) -> str:

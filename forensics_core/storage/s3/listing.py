@@ -22,7 +22,7 @@ from forensics_core.storage.s3.retries import Repeated, with_retries
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
+LISTING_TIMEOUT, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
 _REFUSED = 403
@@ -30,7 +30,7 @@ _NO_VERSIONS = {_REFUSED, 400, 405, 501}
 """Answers that mean: list what is current instead."""
 
 
-class Listing:
+class PrefixListing:
     """One look at what lies beneath a prefix."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Listing:
         self._owner = owner
         self._access = replace(
             access,
-            patience=min(access.patience, LOOK_PATIENCE),
+            progress_timeout=min(access.progress_timeout, LISTING_TIMEOUT),
             attempts=min(access.attempts, LOOK_ATTEMPTS),
         )
 
@@ -75,7 +75,7 @@ class Listing:
     async def _pages(
         self, call: Any, parse: Any, begin: str, only: Set[str] | None
     ) -> list[StoredObject]:
-        found, seen = _Wanted(only), 0
+        found, seen = _HeldEntries(only), 0
         prefix = self._place.key("")
         where = {"Bucket": self._place.bucket, "Prefix": prefix + begin, **self._owner}
         following: dict[str, str] | None = {}
@@ -97,7 +97,7 @@ class Listing:
         return found.entries()
 
 
-class _Wanted:
+class _HeldEntries:
     """The entries of a listing that are held; of those that matter no more than some versions.
 
     Whoever may add objects may add as many as they like: what nobody asked for takes no memory.

@@ -26,7 +26,7 @@ _MOST = 3
 """Times that one request is signed anew."""
 _SIGNED_WITH = "forensics-signed-with"
 
-Key = tuple[str, str, str | None]
+RenewalKey = tuple[str, str, str | None]
 Load = Callable[[], Any]
 
 
@@ -81,7 +81,7 @@ class Renewal:
         return None if signed_with in {None, _key(self._credentials)} else 0
 
 
-def _key(credentials: Any) -> Key:
+def _key(credentials: Any) -> RenewalKey:
     return credentials.access_key, credentials.secret_key, credentials.token
 
 

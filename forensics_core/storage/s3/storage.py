@@ -18,8 +18,8 @@ from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject,
 from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.download import Download, explain_reading
-from forensics_core.storage.s3.failures import explain, lacking, status_of
-from forensics_core.storage.s3.listing import Listing
+from forensics_core.storage.s3.failures import explain, incomplete_answer, status_of
+from forensics_core.storage.s3.listing import PrefixListing
 from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
 from forensics_core.storage.s3.retries import Repeated, with_retries
@@ -29,7 +29,7 @@ from forensics_core.storage.s3.upload import put_once, upload, version_of
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-_LOOK_PATIENCE = 10.0
+_PROBE_TIMEOUT = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
 _REFUSALS = {400, 401, 403}
 _BEYOND_THE_END = 416
@@ -73,6 +73,7 @@ class S3Storage:
         self._traits = Traits.of(self._access, client.meta.endpoint_url)
         self._extra = extra or {}
         self._budget = budget or ByteBudget()
+        self._waits = 0
         self._clock = clock
         owner = access.expected_bucket_owner
         self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
@@ -86,6 +87,16 @@ class S3Storage:
     def store(self) -> dict[str, object]:
         """What the store has shown to be able to do: `Traits.shown`."""
         return self._traits.shown
+
+    def fullness(self) -> float:
+        """Return the share of the budget that waits for the network, from 0 to 1.
+
+        It is 1 where somebody had to wait since this was asked last: with large parts the budget
+        goes from full to half empty in one step.
+        """
+        waited = self._budget.waits > self._waits
+        self._waits = self._budget.waits
+        return 1.0 if waited else min(self._budget.leaving / self._budget.total, 1.0)
 
     @property
     def answered(self) -> Sequence[Answered]:
@@ -101,7 +112,7 @@ class S3Storage:
         try:
             await with_retries(
                 lambda: self._client.head_bucket(Bucket=self._place.bucket, **self._owner),
-                replace(self._access, patience=_LOOK_PATIENCE, attempts=2),
+                replace(self._access, progress_timeout=_PROBE_TIMEOUT, attempts=2),
             )
         except Repeated as failure:
             if status_of(failure.cause) not in _REFUSALS:
@@ -182,7 +193,7 @@ class S3Storage:
         except Repeated as failure:
             raise explain_reading(failure.cause, self.url + name) from failure.cause
         if answer.get("ContentLength") is None:
-            raise lacking(self.url + name, "Content-Length")
+            raise incomplete_answer(self.url + name, "Content-Length")
         return StoredObject(
             name,
             answer["ContentLength"],
@@ -207,4 +218,6 @@ class S3Storage:
         self, begin: str = "", *, only: Set[str] | None = None
     ) -> builtins.list[StoredObject]:
         """Return all versions, or what is current where versions may not be listed."""
-        return await Listing(self._client, self._place, self._access, self._owner).all(begin, only)
+        return await PrefixListing(self._client, self._place, self._access, self._owner).all(
+            begin, only
+        )

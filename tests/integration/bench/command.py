@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.goals import GOALS
 from bench.page import block
 from bench.sink import ROOT
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 
-def python(*arguments: str | Path, docker: Engine) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str | Path, docker: DockerEngine) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,

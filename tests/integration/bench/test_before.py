@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench.page import block
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.bench.command import measured, python
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.mark.timeout(300)
-def test_a_release_is_measured_beside_another(docker: Engine, docs: Path) -> None:
+def test_a_release_is_measured_beside_another(docker: DockerEngine, docs: Path) -> None:
     other = Path(sys.executable).with_name("forensics")
     options = ("--quick", "--release", "itself", "--docs", docs)
     done = python("bench.before", other, *options, docker=docker)
@@ -34,7 +34,7 @@ def test_a_release_is_measured_beside_another(docker: Engine, docs: Path) -> Non
         assert all(float(cell) > 0 for cell in row[1:7])
 
 
-def test_what_is_no_command_is_refused(docker: Engine, docs: Path) -> None:
+def test_what_is_no_command_is_refused(docker: DockerEngine, docs: Path) -> None:
     done = python("bench.before", docs / "nothing", docker=docker)
     assert done.returncode == 2
     assert "does not exist" in done.stderr

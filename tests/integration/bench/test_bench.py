@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from bench.goals import GOALS
-from bench.memory import Large, measure_memory
+from bench.memory import LargeFileCapture, measure_memory
 from bench.page import block
 from bench.procedures import PROCEDURES, Procedure
-from bench.runs import Bench, Run
+from bench.runs import Bench, ProcedureRun
 from bench.sink import RemoteSink, remote_sink
 from bench.subjects import room
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.process import LabError
 from tests.integration.bench.command import goals, measured, python
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.timeout(240)
-def test_every_procedure_on_a_tiny_container(docker: Engine, docs: Path) -> None:
+def test_every_procedure_on_a_tiny_container(docker: DockerEngine, docs: Path) -> None:
     options = ("--only", "cases", "--only", "memory", "--subject", "mixed", "--link", "http")
     done = python("bench", "--quick", *options, "--docs", docs, docker=docker)
     assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def test_every_procedure_on_a_tiny_container(docker: Engine, docs: Path) -> None
     assert found.keys() == GOALS.keys()
 
 
-def test_what_is_not_compared_is_wrong_usage(docker: Engine) -> None:
+def test_what_is_not_compared_is_wrong_usage(docker: DockerEngine) -> None:
     done = python("bench", "--subject", "text", "--link", "gigabit", docker=docker)
     assert done.returncode == 2
     assert "There is no comparison of this subject over this link" in done.stderr
@@ -53,7 +53,7 @@ def sink() -> Iterator[RemoteSink]:
 
 
 @pytest.fixture
-def bench(docker: Engine, sink: RemoteSink, tmp_path: Path) -> Bench:
+def bench(docker: DockerEngine, sink: RemoteSink, tmp_path: Path) -> Bench:
     return Bench(docker, sink, tmp_path)
 
 
@@ -74,31 +74,33 @@ def test_a_procedure_that_leaves_the_wrong_things_is_no_result(
 
 
 def test_rounds_are_in_order_and_begin_with_another_procedure_each(
-    docker: Engine, bench: Bench
+    docker: DockerEngine, bench: Bench
 ) -> None:
     one, two = (Procedure(name, name, "true", stores=False) for name in ("one", "two"))
-    order: list[Run] = []
+    order: list[ProcedureRun] = []
     rounds = bench.rounds([one, two], "none", 2, order.append)
     assert [run.procedure for run in order] == [one, two, two, one]
     assert [[run.procedure for run in runs] for runs in rounds] == [[one, two], [one, two]]
 
 
 def test_what_has_no_room_is_not_measured_and_said_so(
-    docker: Engine, bench: Bench, tmp_path: Path
+    docker: DockerEngine, bench: Bench, tmp_path: Path
 ) -> None:
     size = room(docker) * 2
-    assert measure_memory(bench, docker, [size], tmp_path, lambda _: None) == [Large(size, None)]
+    assert measure_memory(bench, docker, [size], tmp_path, lambda _: None) == [
+        LargeFileCapture(size, None)
+    ]
 
 
 def test_a_missing_tool_is_named(
-    docker: Engine, sink: RemoteSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    docker: DockerEngine, sink: RemoteSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(LabError, match="Not installed: bash, docker"):
         Bench(docker, sink, tmp_path)
 
 
-def test_what_goes_wrong_is_one_line(docker: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_one_line(docker: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     done = python("bench", "--quick", docker=docker)
     assert done.returncode == 1

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.measure import measure
-from bench.processes import ProcessTree, children, cpu_seconds, daemon_behind
-from lab.docker import Engine
+from bench.processes import PeakMemory, children, cpu_seconds, daemon_behind
+from lab.docker import DockerEngine
 from lab.images import MiB
 from lab.process import LabError
 
@@ -59,7 +59,7 @@ def holding(then: str) -> Iterator[int]:
 
 def test_a_process_that_was_seen_only_once_counts() -> None:
     with holding('subprocess.Popen(["sleep", "60"])') as pid:
-        tree = ProcessTree(pid)
+        tree = PeakMemory(pid)
         tree.sample()
         once = tree.together
         os.kill(children(pid)[0], signal.SIGKILL)
@@ -69,7 +69,7 @@ def test_a_process_that_was_seen_only_once_counts() -> None:
 
 def test_a_child_that_is_still_its_parent_counts_only_if_it_stays_so() -> None:
     with holding("if not os.fork(): time.sleep(60)") as pid:
-        tree = ProcessTree(pid)
+        tree = PeakMemory(pid)
         tree.sample()
         assert 60 * MiB < tree.together < 100 * MiB
         tree.sample()
@@ -125,7 +125,7 @@ def test_an_interrupted_measurement_leaves_no_process(tmp_path: Path) -> None:
     assert children(os.getpid()) == before
 
 
-def test_the_engines_process_is_found_by_its_socket(docker: Engine) -> None:
+def test_the_engines_process_is_found_by_its_socket(docker: DockerEngine) -> None:
     pid = daemon_behind(docker.host, "dockerd")
     assert pid
     assert cpu_seconds(pid) > 0

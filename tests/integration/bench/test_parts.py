@@ -11,7 +11,7 @@ from bench.cases import CASES
 from bench.page import block
 from bench.procedures import NOWHERE, OURS
 from bench.subjects import Contents, room
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import MiB
 from tests.integration.bench.command import goals, measured, python
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.timeout(240)
-def test_every_case_fills_its_own_place(docker: Engine, docs: Path) -> None:
+def test_every_case_fills_its_own_place(docker: DockerEngine, docs: Path) -> None:
     options = ("--procedure", "forensics", "--docs", docs)
     done = python("bench", "--quick", *options, docker=docker)
     assert done.returncode == 0, done.stderr
@@ -33,7 +33,7 @@ def test_every_case_fills_its_own_place(docker: Engine, docs: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_each_step_of_a_capture_is_timed(docker: Engine, docs: Path) -> None:
+def test_each_step_of_a_capture_is_timed(docker: DockerEngine, docs: Path) -> None:
     done = python("bench", "--quick", "--only", "profile", "--docs", docs, docker=docker)
     assert done.returncode == 0, done.stderr
     page = docs / "performance.md"
@@ -52,7 +52,7 @@ def test_each_step_of_a_capture_is_timed(docker: Engine, docs: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_one_file_of_a_large_archive_takes_little(docker: Engine, tmp_path: Path) -> None:
+def test_one_file_of_a_large_archive_takes_little(docker: DockerEngine, tmp_path: Path) -> None:
     contents = Contents(files=500, small=5 * MiB, noise=8 * MiB)
     readings = cat.measure_cat(docker, contents, tmp_path, count=3)
     assert readings
@@ -64,6 +64,6 @@ def test_one_file_of_a_large_archive_takes_little(docker: Engine, tmp_path: Path
     )
 
 
-def test_without_room_nothing_is_read_back(docker: Engine, tmp_path: Path) -> None:
+def test_without_room_nothing_is_read_back(docker: DockerEngine, tmp_path: Path) -> None:
     assert cat.measure_cat(docker, Contents(noise=room(docker)), tmp_path) is None
     assert cat.finding(None).goals == {}

@@ -9,11 +9,11 @@ import pytest
 
 from bench.page import block
 from bench.recall.contestants import OURS, OURS_ALL
-from bench.recall.judge import Outcome, Verdict
+from bench.recall.judge import TraceOutcome, TraceVerdict
 from bench.recall.measure import Round, measure
 from bench.sink import ROOT
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.bench.command import python
 
 pytestmark = [
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-def of(verdicts: list[Verdict], *outcomes: Outcome) -> set[str]:
+def of(verdicts: list[TraceVerdict], *outcomes: TraceOutcome) -> set[str]:
     """Return the traces that ended so."""
     return {each.planted.trace.id for each in verdicts if each.outcome in outcomes}
 
@@ -31,13 +31,13 @@ def check(found: Round) -> None:
     assert not found.failed
     for name in (OURS, OURS_ALL):
         assert len(found.verdicts[name]) >= 40, "not every kernel has everything"
-        assert of(found.verdicts[name], Outcome.SILENT) == set(), name
+        assert of(found.verdicts[name], TraceOutcome.SILENT) == set(), name
         # A name alone could be anything: what is not home is told as well.
-        lost = [each for each in found.verdicts[name] if each.outcome is not Outcome.BYTES]
+        lost = [each for each in found.verdicts[name] if each.outcome is not TraceOutcome.BYTES]
         assert {each.planted.trace.id for each in lost if not each.told} == set(), name
 
 
-async def test_no_trace_is_silently_missing_on_docker(docker: Engine, tmp_path: Path) -> None:
+async def test_no_trace_is_silently_missing_on_docker(docker: DockerEngine, tmp_path: Path) -> None:
     check(await measure("docker", tmp_path, (OURS, OURS_ALL), docker))
 
 
@@ -47,15 +47,17 @@ async def test_no_trace_is_silently_missing_on_containerd(
     check(await measure("containerd", tmp_path, (OURS, OURS_ALL), containerd))
 
 
-async def test_an_export_loses_what_never_was_on_the_disk(docker: Engine, tmp_path: Path) -> None:
+async def test_an_export_loses_what_never_was_on_the_disk(
+    docker: DockerEngine, tmp_path: Path
+) -> None:
     found = (await measure("docker", tmp_path, ("export",), docker)).verdicts["export"]
-    assert {"file", "cron", "beneath", "bind-over"} <= of(found, Outcome.BYTES)
-    assert {"xattr", "timestomp"} <= of(found, Outcome.NAME)
+    assert {"file", "cron", "beneath", "bind-over"} <= of(found, TraceOutcome.BYTES)
+    assert {"xattr", "timestomp"} <= of(found, TraceOutcome.NAME)
     lost = {"heap", "memfd", "deleted-program", "environment", "tcp", "shm-file", "host-path"}
-    assert lost <= of(found, Outcome.SILENT)
+    assert lost <= of(found, TraceOutcome.SILENT)
 
 
-def test_the_page_has_tables_and_a_picture(docker: Engine, tmp_path: Path) -> None:
+def test_the_page_has_tables_and_a_picture(docker: DockerEngine, tmp_path: Path) -> None:
     page = tmp_path / "recall.md"
     page.write_text((ROOT / "docs" / "recall.md").read_text())
     options = ("--runtime", "docker", "--tool", "export", "--docs", tmp_path)

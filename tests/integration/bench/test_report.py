@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import Measured, MiB, Report, block
+from bench.report import MiB, ReportCost, ReportMeasurement, block
 from bench.sink import ROOT
 
 
@@ -34,10 +34,10 @@ def test_the_reports_benchmark_with_a_little_of_all(tmp_path: Path) -> None:
 
 def test_goals_are_judged() -> None:
     found = block(
-        Measured(
+        ReportMeasurement(
             100_000,
-            Report(31, 20 * MiB, 1.5, 300 * MiB),
-            Report(1, MiB, 0.2, 100 * MiB),
+            ReportCost(31, 20 * MiB, 1.5, 300 * MiB),
+            ReportCost(1, MiB, 0.2, 100 * MiB),
             {"busybox": 0, "nginx": 2},
         )
     )

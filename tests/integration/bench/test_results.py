@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 
 from bench import cases, cat, memory, profile
-from bench.cases import CASES, MAIN, Case, Comparison
-from bench.cat import Reading, Readings
+from bench.cases import CASES, MAIN, Case, CaseResult
+from bench.cat import CatReading, Readings
 from bench.goals import GOALS, Goal
 from bench.machine import describe_machine
-from bench.measure import Cost as RunCost
-from bench.memory import Large
-from bench.page import Finding, block, goal, publish, table
+from bench.measure import ScriptCost
+from bench.memory import LargeFileCapture
+from bench.page import PartResult, block, goal, publish, table
 from bench.plot import draw
 from bench.procedures import NOWHERE, OURS, OURS_PLAIN, SCRIPT, TAR, Procedure
 from bench.profile import Profile
-from bench.runs import Run
-from bench.steps import Cost
+from bench.runs import ProcedureRun
+from bench.steps import StepCost
 from bench.summary import ratio, summarize
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import GiB, MiB
 from lab.process import LabError
 
@@ -27,8 +27,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "performance.md"
 
 def run(
     procedure: Procedure, wall: float, *, peak: int = 0, written: int = 0, engine: float | None = 1
-) -> Run:
-    return Run(procedure, RunCost(wall, 2 * wall, peak, peak, written), 5 * MiB, engine)
+) -> ProcedureRun:
+    return ProcedureRun(procedure, ScriptCost(wall, 2 * wall, peak, peak, written), 5 * MiB, engine)
 
 
 ROUNDS = [
@@ -37,15 +37,15 @@ ROUNDS = [
     [run(OURS, 9, peak=95 * MiB), run(SCRIPT, 10, written=7 * MiB), run(NOWHERE, 3)],
 ]
 LARGE = [
-    Large(GiB, run(OURS, 2, peak=201 * MiB)),
-    Large(GiB, run(OURS_PLAIN, 1, peak=90 * MiB)),
-    Large(GiB, run(TAR, 1, peak=900 * MiB)),
-    Large(16 * GiB, None),
+    LargeFileCapture(GiB, run(OURS, 2, peak=201 * MiB)),
+    LargeFileCapture(GiB, run(OURS_PLAIN, 1, peak=90 * MiB)),
+    LargeFileCapture(GiB, run(TAR, 1, peak=900 * MiB)),
+    LargeFileCapture(16 * GiB, None),
 ]
 
 
-def compared(case: Case = MAIN) -> Finding:
-    return cases.finding(Comparison(case, "5 files", ROUNDS))
+def compared(case: Case = MAIN) -> PartResult:
+    return cases.finding(CaseResult(case, "5 files", ROUNDS))
 
 
 def test_ratios_are_those_of_the_same_round() -> None:
@@ -61,7 +61,7 @@ def test_without_its_base_there_is_no_ratio() -> None:
     rounds = [[run(OURS, 3, engine=None)]]
     (row,) = summarize(rounds)
     assert (row.of_script, row.of_nowhere, row.of_tar, row.engine_cpu) == (None,) * 4
-    found = cases.finding(Comparison(MAIN, "", rounds)).goals
+    found = cases.finding(CaseResult(MAIN, "", rounds)).goals
     assert {name: value for name, value in found.items() if value is not None} == {"scratch": 0}
     assert ratio(rounds, SCRIPT, OURS) is None
 
@@ -82,7 +82,7 @@ def test_goals_are_about_the_main_case_only() -> None:
 
 def test_the_memory_goal_is_about_us_and_the_worse_of_our_ways() -> None:
     assert memory.finding(LARGE).goals == {"memory-1": 201, "memory-16": None}
-    assert memory.finding([Large(8 * MiB, run(OURS, 1))]).goals == {}
+    assert memory.finding([LargeFileCapture(8 * MiB, run(OURS, 1))]).goals == {}
 
 
 def test_goals_say_what_was_met_and_what_was_not() -> None:
@@ -94,14 +94,14 @@ def test_goals_say_what_was_met_and_what_was_not() -> None:
     assert goal(few, None) == ["few", "200", "not measured", ""]
 
 
-def cost(seconds: float, out: int = 0) -> Cost:
-    return Cost(GiB, seconds, seconds, out)
+def cost(seconds: float, out: int = 0) -> StepCost:
+    return StepCost(GiB, seconds, seconds, out)
 
 
-def profiled() -> Finding:
+def profiled() -> PartResult:
     names = ("tree", "zstd", "sha256", "sha256_stored", "http", "https")
     steps = {name: cost(1) for name in names} | {"index": cost(2, out=100_000)}
-    whole, nothing = Cost(0, 5, 9, GiB // 2), Cost(0, 1, 0.5, 0)
+    whole, nothing = StepCost(0, 5, 9, GiB // 2), StepCost(0, 1, 0.5, 0)
     return profile.finding(Profile("5 files", 3, steps, whole, nothing))
 
 
@@ -117,8 +117,8 @@ def test_the_profile_adds_up_what_a_capture_has() -> None:
     assert profiled().goals == {"upload": 1}
 
 
-def read_back() -> Finding:
-    each = tuple(Reading(wall, wall * MiB) for wall in (3, 1, 2))
+def read_back() -> PartResult:
+    each = tuple(CatReading(wall, wall * MiB) for wall in (3, 1, 2))
     return cat.finding(Readings("5 files", 9 * MiB, each))
 
 
@@ -130,7 +130,7 @@ def test_the_slowest_and_the_largest_reading_is_the_one_that_counts() -> None:
 @pytest.mark.parametrize(
     "finding", [compared(), memory.finding(LARGE), profiled(), read_back()], ids=lambda f: f.name
 )
-def test_tables_are_tables(finding: Finding) -> None:
+def test_tables_are_tables(finding: PartResult) -> None:
     lines = [line for line in finding.text.splitlines() if line.startswith("|")]
     assert len(lines) > 3
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
@@ -160,8 +160,8 @@ def test_each_finding_has_its_place_on_the_page(tmp_path: Path) -> None:
 def test_goals_that_were_measured_before_stay_until_they_change(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text("<!-- bench:goals -->\n<!-- /bench -->\n<!-- bench:a -->\n<!-- /bench -->\n")
-    publish(page, Finding("a", "", {"scratch": 7, "tar": 0.9}))
-    publish(page, Finding("a", "", {"scratch": 0, "script": None}))
+    publish(page, PartResult("a", "", {"scratch": 7, "tar": 0.9}))
+    publish(page, PartResult("a", "", {"scratch": 0, "script": None}))
     rows = block(page, "goals").splitlines()[2:]
     assert len(rows) == len(GOALS)
     assert f"| {GOALS['scratch'].what} | 0 | 0 | met |" in rows
@@ -193,7 +193,7 @@ def test_the_picture_is_a_png_and_the_same_again(tmp_path: Path) -> None:
     assert one == two
 
 
-def test_the_machine_is_described_without_its_name(docker: Engine) -> None:
+def test_the_machine_is_described_without_its_name(docker: DockerEngine) -> None:
     said = describe_machine(docker)
     assert "GiB of memory, Linux " in said
     assert "Docker Engine " in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.sink import ROOT
-from bench.slack import Measured, MiB, Size, block
+from bench.slack import MiB, SlackLoad, SlackMeasurement, block
 
 
 @pytest.mark.timeout(240)
@@ -31,7 +31,7 @@ def test_the_bots_benchmark_with_a_few_commands(tmp_path: Path) -> None:
 
 def test_goals_are_judged() -> None:
     acknowledged = [0.1] * 95 + [0.7] * 5
-    measured = Measured(Size(), acknowledged, 1, 0, 2.9, 1.5, 100 * MiB)
+    measured = SlackMeasurement(SlackLoad(), acknowledged, 1, 0, 2.9, 1.5, 100 * MiB)
     found = block(measured)
     assert "| acknowledgement, median, ms | 500 | 100 | met |" in found
     assert "| acknowledgement, 99th percentile, ms | 500 | 700 | **not met** |" in found

@@ -12,10 +12,10 @@ from anyio import to_thread
 
 from bench.sink import ROOT, RemoteSink
 from bench.soak import GROWTH, Sample, capture_repeatedly, leaks, summary
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import MiB
 from lab.process import LabError
-from lab.sink import Sink
+from lab.sink import StoreSink
 
 SOUND = Sample(
     cancelled=False,
@@ -60,7 +60,7 @@ def test_the_summary_has_the_time_of_whole_captures() -> None:
 
 
 @pytest.mark.timeout(240)
-def test_a_short_soak_leaves_nothing(docker: Engine) -> None:
+def test_a_short_soak_leaves_nothing(docker: DockerEngine) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.soak", "--quick"],
         cwd=ROOT,
@@ -75,7 +75,7 @@ def test_a_short_soak_leaves_nothing(docker: Engine) -> None:
 
 
 async def test_a_partial_capture_ends_it(
-    docker: Engine, image: str, sink: Sink, use_env: Callable[[Mapping[str, str]], None]
+    docker: DockerEngine, image: str, sink: StoreSink, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     use_env({**docker.env, **sink.env})
     async with docker.container(image) as container:

@@ -9,13 +9,13 @@ from forensics_core.bundle.writer import BundleWriter, FinishedBundle
 from forensics_core.storage.locate import S3Location
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.storage import open_s3
-from lab.faults import Action, Fault
-from lab.sink import Sink
+from lab.faults import Misbehaviour, StoreFault
+from lab.sink import StoreSink
 from tests.bundles import capture
 from tests.waiting import time_passes
 
 
-def access(sink: Sink) -> S3Access:
+def access(sink: StoreSink) -> S3Access:
     return S3Access(
         endpoint_url=sink.endpoint,
         region=sink.env["AWS_REGION"],
@@ -25,7 +25,7 @@ def access(sink: Sink) -> S3Access:
 
 
 async def finish_cancelled(
-    sink: Sink, finished: list[FinishedBundle], *, closing: float = 30.0
+    sink: StoreSink, finished: list[FinishedBundle], *, closing: float = 30.0
 ) -> bool:
     """Finish a bundle, cancelled once its manifest is on the way; return whether that was heard."""
     async with (
@@ -46,8 +46,8 @@ async def finish_cancelled(
     return tasks.cancel_scope.cancelled_caught
 
 
-async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: Sink) -> None:
-    sink.faults.add(Fault(Action.LATE, "PutObject", key="manifest.json", delay=1.0))
+async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: StoreSink) -> None:
+    sink.faults.add(StoreFault(Misbehaviour.LATE, "PutObject", key="manifest.json", delay=1.0))
     finished: list[FinishedBundle] = []
     assert await finish_cancelled(sink, finished)
     assert [one.manifest.name for one in finished] == ["manifest.json"]
@@ -55,9 +55,9 @@ async def test_a_manifest_that_is_on_its_way_makes_the_bundle_whole(sink: Sink) 
 
 
 async def test_a_manifest_that_does_not_arrive_is_given_up(
-    sink: Sink,
+    sink: StoreSink,
 ) -> None:
-    sink.faults.add(Fault(Action.HANG, "PutObject", key="manifest.json"))
+    sink.faults.add(StoreFault(Misbehaviour.HANG, "PutObject", key="manifest.json"))
     finished: list[FinishedBundle] = []
     assert await finish_cancelled(sink, finished, closing=0.3)
     assert not finished and "cases/p/manifest.json" not in sink.objects

@@ -37,7 +37,7 @@ from forensics_core.storage.locate import S3Location
 from forensics_core.storage.s3.client import S3Access, s3_client
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_storage
-from lab.seaweed import REGION, Identity, S3Server, collector_policy
+from lab.seaweed import REGION, S3Identity, S3Server, collector_policy
 from tests.bundles import ARCHIVE, DIFF, INSPECT, ROOTFS, of_order, write_bundle
 from tests.integration.bundle.cutting import cutting_proxy
 
@@ -47,8 +47,8 @@ def reader(s3: S3Server) -> S3Access:
     return S3Access(
         endpoint_url=s3.endpoint,
         region=REGION,
-        access_key_id=Identity.READER.access_key,
-        secret_access_key=Identity.READER.secret_key,
+        access_key_id=S3Identity.READER.access_key,
+        secret_access_key=S3Identity.READER.secret_key,
     )
 
 
@@ -489,7 +489,7 @@ async def forbid(s3: S3Server, bucket: str, *actions: str) -> None:
     rules["Statement"].append(
         {
             "Effect": "Deny",
-            "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{Identity.READER}"},
+            "Principal": {"AWS": f"arn:aws:iam::000000000000:user/{S3Identity.READER}"},
             "Action": actions,
             "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
         }

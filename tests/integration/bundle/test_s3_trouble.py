@@ -16,18 +16,20 @@ from forensics_core.bundle.verification import SealState
 from forensics_core.bundle.verify import verify
 from forensics_core.errors import DestinationUnreachable
 from forensics_core.storage.s3.client import S3Access
-from lab.faults import Action, Fault
-from lab.sink import Sink
+from lab.faults import Misbehaviour, StoreFault
+from lab.sink import StoreSink
 from tests.bundles import write_bundle
 
 BUNDLE = "s3://cases/one"
 SEAL = "manifest.sigstore.json"
-REFUSED = Fault(Action.REFUSE, "GetObject", SEAL, status=403, code="AccessDenied", times=None)
+REFUSED = StoreFault(
+    Misbehaviour.REFUSE, "GetObject", SEAL, status=403, code="AccessDenied", times=None
+)
 """What an identity that may not list is told of an object that is not there."""
 
 
 @pytest.fixture
-async def kept(sink: Sink, use_env: Callable[[Mapping[str, str]], None]) -> Sink:
+async def kept(sink: StoreSink, use_env: Callable[[Mapping[str, str]], None]) -> StoreSink:
     """A sink that holds a bundle; the standard variables lead to it."""
     use_env(sink.env)
     sink.keep = 1024 * 1024
@@ -35,7 +37,7 @@ async def kept(sink: Sink, use_env: Callable[[Mapping[str, str]], None]) -> Sink
     return sink
 
 
-def access(sink: Sink) -> S3Access:
+def access(sink: StoreSink) -> S3Access:
     return S3Access(
         endpoint_url=sink.endpoint,
         region=sink.env["AWS_REGION"],
@@ -44,20 +46,24 @@ def access(sink: Sink) -> S3Access:
     )
 
 
-async def test_a_place_that_does_not_answer_is_given_up_sooner_than_an_upload(sink: Sink) -> None:
-    sink.faults.add(Fault(Action.REFUSE, "ListObjectVersions", times=None))
+async def test_a_place_that_does_not_answer_is_given_up_sooner_than_an_upload(
+    sink: StoreSink,
+) -> None:
+    sink.faults.add(StoreFault(Misbehaviour.REFUSE, "ListObjectVersions", times=None))
     with pytest.raises(DestinationUnreachable, match="answered 503"):
         await verify("s3://cases/one", access=access(sink))
     assert sink.count("ListObjectVersions") == 3 < access(sink).attempts
 
 
-async def test_a_seal_that_the_network_keeps_away_is_no_finding(kept: Sink) -> None:
-    kept.faults.add(Fault(Action.REFUSE, "GetObject", SEAL, times=None))
+async def test_a_seal_that_the_network_keeps_away_is_no_finding(kept: StoreSink) -> None:
+    kept.faults.add(StoreFault(Misbehaviour.REFUSE, "GetObject", SEAL, times=None))
     with pytest.raises(DestinationUnreachable, match=f"{SEAL} answered 503"):
         await verify(BUNDLE)
 
 
-async def test_a_seal_that_may_not_be_read_is_a_problem_only_to_who_has_a_key(kept: Sink) -> None:
+async def test_a_seal_that_may_not_be_read_is_a_problem_only_to_who_has_a_key(
+    kept: StoreSink,
+) -> None:
     kept.faults.add(REFUSED)
     without = await verify(BUNDLE)
     assert without.ok and without.seal is SealState.UNCHECKED
@@ -68,7 +74,7 @@ async def test_a_seal_that_may_not_be_read_is_a_problem_only_to_who_has_a_key(ke
 
 
 async def test_a_seal_that_may_not_be_read_does_not_keep_the_bundle_away(
-    kept: Sink, tmp_path: Path
+    kept: StoreSink, tmp_path: Path
 ) -> None:
     kept.faults.add(REFUSED)
     fetched = await fetch(BUNDLE, tmp_path / "home")
@@ -76,14 +82,14 @@ async def test_a_seal_that_may_not_be_read_does_not_keep_the_bundle_away(
     assert (await verify(str(tmp_path / "home"))).ok
 
 
-async def test_the_checksums_are_compared_as_they_were_read_the_first_time(kept: Sink) -> None:
+async def test_the_checksums_are_compared_as_they_were_read_the_first_time(kept: StoreSink) -> None:
     assert (await verify(BUNDLE)).ok
     assert kept.count("GetObject", "SHA256SUMS") == 1
 
 
 @pytest.mark.parametrize("command", ["verify", "ls", "cat", "fetch"])
 def test_who_reads_can_make_sure_of_the_bucket_as_well(
-    sink: Sink, command: str, tmp_path: Path
+    sink: StoreSink, command: str, tmp_path: Path
 ) -> None:
     more = {"cat": ["web:/etc/passwd"], "fetch": [str(tmp_path / "home")]}.get(command, [])
     script = str(Path(sys.executable).with_name("forensics"))

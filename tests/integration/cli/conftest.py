@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from forensics_core.cli.main import forensics
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import User
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import S3Identity, S3Server
 from tests.integration.operator.stage import Document, Stage, open_stage
 
 
@@ -58,7 +58,7 @@ def remote(
     s3: S3Server, bucket: str, tmp_path: Path, use_env: Callable[[Mapping[str, str]], None]
 ) -> Iterator[Remote]:
     """A cluster with the pod `default/web-0`, and KUBECONFIG set to it."""
-    env = s3.env(Identity.ADMIN)
+    env = s3.env(S3Identity.ADMIN)
     access = S3Access(
         endpoint_url=s3.endpoint,
         region="us-east-1",

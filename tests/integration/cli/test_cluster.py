@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from forensics_core.bundle.manifest import Capture, NotCaptured
-from forensics_loopback import ADMIN, Fault, Outcome, RunningPod, User
+from forensics_loopback import ADMIN, ContainerExit, Fault, RunningPod, User
 from tests.integration.cli.conftest import Remote, invoke, invoke_json
 from tests.integration.operator.stage import NAMESPACE
 
@@ -25,7 +25,7 @@ PLUGIN = str(Path(sys.executable).with_name("kubectl-forensics"))
 GAP = NotCaptured(what="memory", container="app", reason="NotSupported", message="Not yet")
 
 
-async def stay(pod: RunningPod) -> Outcome | None:
+async def stay(pod: RunningPod) -> ContainerExit | None:
     """Capture until the end of time."""
     await anyio.sleep_forever()
     return None

@@ -17,12 +17,12 @@ from collector.docker.runtime import DockerRuntime, open_docker
 from collector.gaps.standing import KERNEL, MEMORY
 from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 
 @pytest.fixture
 async def runtime(
-    docker: Engine, use_env: Callable[[Mapping[str, str]], None]
+    docker: DockerEngine, use_env: Callable[[Mapping[str, str]], None]
 ) -> AsyncIterator[DockerRuntime]:
     """The engine, open; `DOCKER_HOST` leads to it as well."""
     use_env(docker.env)

@@ -12,8 +12,8 @@ import anyio
 from anyio import to_thread
 
 from collector.files.changes import ChangeSet
-from collector.files.overlay import Layers
-from collector.files.view import Storage, open_layers
+from collector.files.overlay import OverlayDirectories
+from collector.files.view import RuntimeStorage, open_layers
 from collector.node.host import Host
 
 
@@ -31,15 +31,15 @@ def overlay(folder: Path, options: str = "") -> Iterator[Path]:
         subprocess.run(["umount", str(merged)], check=True)
 
 
-def layers_of(folder: Path) -> Layers:
-    return Layers(bytes(folder / "upper"), (bytes(folder / "lower"),))
+def layers_of(folder: Path) -> OverlayDirectories:
+    return OverlayDirectories(bytes(folder / "upper"), (bytes(folder / "lower"),))
 
 
-def changes_of(layers: Layers) -> dict[str, dict[str, Any]]:
+def changes_of(layers: OverlayDirectories) -> dict[str, dict[str, Any]]:
     """Return the rows of the change set, by path."""
 
     async def read() -> list[dict[str, Any]]:
-        async with open_layers(Storage(layers=layers), Host()) as opened:
+        async with open_layers(RuntimeStorage(layers=layers), Host()) as opened:
             return await to_thread.run_sync(
                 lambda: [row for row in ChangeSet(opened).rows() if row]
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(engine: Engine) -> AsyncIterator[Proxy]:
+async def proxy(engine: DockerEngine) -> AsyncIterator[Proxy]:
     """Make the engine's socket reachable over TCP for the block."""
 
     async def serve(client: SocketStream) -> None:

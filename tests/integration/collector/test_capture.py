@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from collector.attempt import Attempt
-from collector.capture import Result, capture
+from collector.capture import CaptureResult, capture
 from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
 from collector.local import ARTIFACTS, CaptureOptions, capture_container
-from forensics_core.api.order import ArtifactKind, Compression, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, Compression, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import (
@@ -29,8 +29,8 @@ from forensics_core.errors import (
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
-from lab.docker import FOREVER, Engine
-from lab.sink import Sink
+from lab.docker import FOREVER, DockerEngine
+from lab.sink import StoreSink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle
 
@@ -63,7 +63,7 @@ pytestmark = root_only
 
 async def collect(
     bundle: Bundle, *containers: str, options: CaptureOptions | None = None
-) -> Result:
+) -> CaptureResult:
     """Capture into `bundle`, by the containers' IDs."""
     references = [f"docker://{container}" for container in containers]
     options = options or CaptureOptions()
@@ -83,7 +83,7 @@ def files(bundle: Bundle) -> set[str]:
 
 
 async def test_a_running_container(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, SPEAK, name=f"web-{uuid4().hex[:6]}") as container:
         await docker.exec(container, "echo hello > /tmp/greeting")
@@ -113,11 +113,11 @@ async def test_a_running_container(
 
 
 async def test_the_clocks_of_node_and_service_are_recorded(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
-    sink: Sink,
+    sink: StoreSink,
     use_env: Callable[[Mapping[str, str]], None],
 ) -> None:
     use_env(sink.env)
@@ -136,7 +136,7 @@ async def test_the_clocks_of_node_and_service_are_recorded(
 
 
 async def test_a_paused_container_with_processes_and_sockets(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     listen = ("/bin/sh", "-c", "sleep 999 & exec nc -l -p 4444")
     async with docker.container(image, listen) as container:
@@ -159,7 +159,7 @@ async def test_a_paused_container_with_processes_and_sockets(
 
 @pytest.mark.parametrize("state", ["exited", "created"])
 async def test_a_container_that_does_not_run(
-    state: str, docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    state: str, docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await docker.create(image, ("/bin/sh", "-c", "echo done > /last; rm /etc/passwd"))
     if state == "exited":
@@ -183,7 +183,7 @@ async def test_a_container_that_does_not_run(
 
 
 async def test_an_intruders_traces(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await tamper(docker, container)
@@ -202,7 +202,7 @@ async def test_an_intruders_traces(
 
 
 async def test_several_containers_and_no_compression(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     meter = Meter()
     async with docker.container(image) as one, docker.container(image) as two:
@@ -221,7 +221,7 @@ async def test_several_containers_and_no_compression(
 
 
 async def test_another_containers_bundle_of_that_name_gets_nothing_added(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as first, docker.container(image) as second:
         await collect(bundle, first)
@@ -232,7 +232,7 @@ async def test_another_containers_bundle_of_that_name_gets_nothing_added(
 
 
 async def test_an_existing_bundle_stays_as_it_is(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await collect(bundle, container)
@@ -249,7 +249,7 @@ def order_for(bundle: Bundle, *containers: str, **more: object) -> WorkOrder:
             "bundle": bundle.folder.name,
             "uid": uuid4(),
             "targets": [
-                Target(name=f"c{number}", container_id=f"docker://{container}")
+                ContainerTarget(name=f"c{number}", container_id=f"docker://{container}")
                 for number, container in enumerate(containers)
             ],
             "artifacts": ARTIFACTS,
@@ -261,7 +261,7 @@ def order_for(bundle: Bundle, *containers: str, **more: object) -> WorkOrder:
 class Interfering(LocalStorage):
     """A folder that removes a container while its file system is being stored."""
 
-    def __init__(self, path: Path, engine: Engine, container: str) -> None:
+    def __init__(self, path: Path, engine: DockerEngine, container: str) -> None:
         super().__init__(path)
         self._engine, self._container = engine, container
 
@@ -279,7 +279,7 @@ class Interfering(LocalStorage):
 
 
 async def test_a_container_removed_in_the_middle(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await docker.run(image)
     order = order_for(bundle, container)
@@ -292,7 +292,7 @@ async def test_a_container_removed_in_the_middle(
 
 
 async def test_one_of_two_targets_is_gone(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         order = order_for(bundle, container, "0" * 64, artifacts=[ArtifactKind.INSPECT])
@@ -310,7 +310,7 @@ async def test_nothing_but_unknown_containers_is_an_error(
 
 
 async def test_what_this_release_lacks_is_named(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         kinds = [ArtifactKind.INSPECT, ArtifactKind.VOLUMES]
@@ -325,7 +325,7 @@ async def test_what_this_release_lacks_is_named(
     ("change", "said"),
     [
         ({"targets": []}, "names no container"),
-        ({"targets": [Target(name="a", container_id="docker://b")] * 2}, "same name"),
+        ({"targets": [ContainerTarget(name="a", container_id="docker://b")] * 2}, "same name"),
     ],
 )
 async def test_orders_that_cannot_be_carried_out(
@@ -337,7 +337,7 @@ async def test_orders_that_cannot_be_carried_out(
 
 
 async def test_after_the_deadline_nothing_more_is_read(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         writer = BundleWriter(LocalStorage(bundle.folder))
@@ -352,7 +352,7 @@ async def test_after_the_deadline_nothing_more_is_read(
 
 
 async def test_a_stream_is_cut_at_the_deadline_and_kept(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -372,7 +372,7 @@ async def test_a_stream_is_cut_at_the_deadline_and_kept(
 
 
 async def test_a_full_disk_ends_it_without_a_manifest(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
     small.mkdir()
@@ -391,7 +391,7 @@ async def test_a_full_disk_ends_it_without_a_manifest(
 
 
 async def test_a_hostile_environment_costs_no_evidence(
-    docker: Engine, image: str, bundle: Bundle, use_env: Callable[[Mapping[str, str]], None]
+    docker: DockerEngine, image: str, bundle: Bundle, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     use_env({**docker.env, "TAR_OPTIONS": "--exclude-vcs --remove-files", "TZ": "Asia/Tokyo"})
     async with docker.container(image) as container:

@@ -16,10 +16,10 @@ import pytest
 from anyio.abc import Process
 
 from forensics_core.bundle.layout import is_of_attempt
-from lab.docker import Engine
-from lab.faults import Action, Fault
-from lab.seaweed import Identity, S3Server
-from lab.sink import Sink
+from lab.docker import DockerEngine
+from lab.faults import Misbehaviour, StoreFault
+from lab.seaweed import S3Identity, S3Server
+from lab.sink import StoreSink
 from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
@@ -33,7 +33,7 @@ async def forensics(*arguments: str, env: Mapping[str, str]) -> subprocess.Compl
     return await anyio.run_process(command, check=False, env={**os.environ, **env})
 
 
-async def test_a_capture_says_where_it_is(docker: Engine, image: str, tmp_path: Path) -> None:
+async def test_a_capture_says_where_it_is(docker: DockerEngine, image: str, tmp_path: Path) -> None:
     async with docker.container(image, name="kf-lab-web") as container:
         run = await forensics("docker://kf-lab-web", "--to", str(tmp_path), env=docker.env)
     assert run.returncode == 0, run.stderr
@@ -48,7 +48,7 @@ async def test_a_capture_says_where_it_is(docker: Engine, image: str, tmp_path: 
 
 
 async def test_what_is_missing_makes_it_partial_in_json_too(
-    docker: Engine, image: str, tmp_path: Path
+    docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
         options = [
@@ -75,7 +75,7 @@ async def test_what_is_missing_makes_it_partial_in_json_too(
 @pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 @pytest.mark.parametrize(("option", "held"), [("--freeze", "ptrace"), ("--no-freeze", "nothing")])
 async def test_memory_on_request(
-    option: str, held: str, docker: Engine, image: str, tmp_path: Path
+    option: str, held: str, docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
         options = ["--artifact", "memory", option, "--name", "case", "--subpath", ""]
@@ -89,7 +89,7 @@ async def test_memory_on_request(
     assert all((document.parent / row["core"]).exists() for row in rows)
 
 
-async def test_what_is_missing_is_printed(docker: Engine, image: str, tmp_path: Path) -> None:
+async def test_what_is_missing_is_printed(docker: DockerEngine, image: str, tmp_path: Path) -> None:
     async with docker.container(image) as container:
         run = await forensics(
             *(f"docker://{container}", "--to", str(tmp_path), "--artifact", "volumes"),
@@ -102,7 +102,9 @@ async def test_what_is_missing_is_printed(docker: Engine, image: str, tmp_path: 
     assert "Captured in part: " in run.stdout.decode() and "sha256:" in last
 
 
-async def test_a_budget_and_a_volume_by_name(docker: Engine, image: str, tmp_path: Path) -> None:
+async def test_a_budget_and_a_volume_by_name(
+    docker: DockerEngine, image: str, tmp_path: Path
+) -> None:
     script = """
         exec 7> /tmp/large; head -c 9000 /dev/urandom >&7; rm /tmp/large; echo inside > /data/in
         touch /ready; sleep 1000
@@ -122,14 +124,14 @@ async def test_a_budget_and_a_volume_by_name(docker: Engine, image: str, tmp_pat
 
 
 async def test_into_a_locked_bucket(
-    docker: Engine, image: str, s3: S3Server, locked_bucket: str
+    docker: DockerEngine, image: str, s3: S3Server, locked_bucket: str
 ) -> None:
     options = ["--retention-days", "1", "--retention-mode", "governance", "--legal-hold"]
     async with docker.container(image) as container:
         run = await forensics(
             f"docker://{container}",
             *("--to", f"s3://{locked_bucket}/a", *options),
-            env={**docker.env, **s3.env(Identity.COLLECTOR)},
+            env={**docker.env, **s3.env(S3Identity.COLLECTOR)},
         )
     assert run.returncode == 0, run.stderr
     assert f"s3://{locked_bucket}/a/forensics/" in run.stdout.decode()
@@ -140,7 +142,7 @@ async def test_into_a_locked_bucket(
     [
         (["docker://no-such-container", "--to", "TMP"], 1, "knows no container"),
         (["web", "--to", "TMP"], 2, "docker://NAME"),
-        (["podman://web", "--to", "TMP"], 2, "no container runtime"),
+        (["podman://web", "--to", "TMP"], 2, "not a container runtime"),
         (["docker://web", "docker2://web", "--to", "TMP"], 2, "of one runtime"),
         (["docker://web", "--to", "ftp://x"], 2, "s3://bucket"),
         (["docker://web", "--to", "TMP", "--retention-mode", "Compliance"], 2, "--retention-days"),
@@ -149,7 +151,7 @@ async def test_into_a_locked_bucket(
     ],
 )
 async def test_mistakes_are_explained_in_one_line(
-    arguments: list[str], code: int, said: str, docker: Engine, image: str, tmp_path: Path
+    arguments: list[str], code: int, said: str, docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     container = await docker.create(image)
     filled = [a.replace("TMP", str(tmp_path)).replace("CONTAINER", container) for a in arguments]
@@ -170,9 +172,9 @@ async def test_no_engine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_signal_in_the_middle_of_an_upload(
-    number: signal.Signals, code: int, docker: Engine, image: str, sink: Sink
+    number: signal.Signals, code: int, docker: DockerEngine, image: str, sink: StoreSink
 ) -> None:
-    sink.faults.add(Fault(Action.SLOW, "UploadPart", rate=200_000, times=None))
+    sink.faults.add(StoreFault(Misbehaviour.SLOW, "UploadPart", rate=200_000, times=None))
     async with docker.container(image, ("/bin/sh", "-c", f"{NOISE}; exec sleep 999")) as container:
         await docker.exec(
             container, "until [ $(stat -c %s /noise) = 50331648 ]; do sleep 0.1; done"
@@ -197,9 +199,9 @@ async def test_a_signal_in_the_middle_of_an_upload(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_while_the_manifest_is_being_stored_comes_too_late(
-    number: signal.Signals, docker: Engine, image: str, sink: Sink
+    number: signal.Signals, docker: DockerEngine, image: str, sink: StoreSink
 ) -> None:
-    sink.faults.add(Fault(Action.LATE, "PutObject", key="manifest.json", delay=2.0))
+    sink.faults.add(StoreFault(Misbehaviour.LATE, "PutObject", key="manifest.json", delay=2.0))
     async with docker.container(image) as container:
         options = ["--to", "s3://cases", "--name", "case", "--artifact", "inspect"]
         command = [FORENSICS, "collect", f"docker://{container}", *options]

@@ -15,11 +15,11 @@ import pytest
 import zstandard
 from anyio import to_thread
 
-from collector.capture import Result
+from collector.capture import CaptureResult
 from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import FORENSICS, forensics, gap
 
@@ -39,7 +39,7 @@ PROGRAM = """
 
 async def collect(
     bundle: Bundle, container: str, *kinds: ArtifactKind, budget: int = 1024**3
-) -> Result:
+) -> CaptureResult:
     options = CaptureOptions([*kinds], name=bundle.folder.name, subpath="", deleted_budget=budget)
     to = str(bundle.folder.parent)
     result = await capture_container(f"docker://{container}", to=to, options=options)
@@ -79,7 +79,7 @@ def rows_of(bundle: Bundle) -> dict[int, dict[str, Any]]:
 
 
 async def test_a_deleted_program_that_runs(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         digest = (await docker.exec(container, PROGRAM)).strip()
@@ -125,7 +125,7 @@ async def see_it(bundle: Bundle, container: str, name: str, data: bytes) -> None
 
 
 async def test_where_only_files_are_asked_for_a_deleted_program_is_a_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         digest = (await docker.exec(container, PROGRAM)).strip()
@@ -138,7 +138,7 @@ async def test_where_only_files_are_asked_for_a_deleted_program_is_a_gap(
 
 
 async def test_a_deleted_program_of_the_image(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     """The overlay still counts one name then: that in the image."""
     async with docker.container(image, ("/bin/busybox", "sleep", "1000")) as container:
@@ -150,7 +150,7 @@ async def test_a_deleted_program_of_the_image(
 
 
 async def test_deleted_files_that_are_open_with_their_flags_and_positions(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     command = """
         exec 7>> /tmp/log 8> "/tmp/kept (deleted)" 9> /dev/shm/posix
@@ -176,7 +176,7 @@ async def test_deleted_files_that_are_open_with_their_flags_and_positions(
 
 
 async def test_a_file_that_was_replaced_while_it_runs(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         cp /bin/busybox /tmp/sleep; cp /bin/busybox /tmp/innocent
@@ -193,7 +193,7 @@ async def test_a_file_that_was_replaced_while_it_runs(
 
 
 async def test_what_exceeds_the_budget_is_a_gap_with_its_hash(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     command = """
         exec 7> /tmp/large 8> /tmp/small; head -c 300000 /dev/urandom >&7; echo small >&8
@@ -210,7 +210,7 @@ async def test_what_exceeds_the_budget_is_a_gap_with_its_hash(
 
 
 async def test_a_budget_of_nothing_makes_each_file_a_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         digest = (await docker.exec(container, PROGRAM)).strip()
@@ -220,7 +220,7 @@ async def test_a_budget_of_nothing_makes_each_file_a_gap(
 
 
 async def test_a_container_without_such_files_has_no_archive_and_no_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, ("/bin/busybox", "sleep", "1000")) as container:
         await collect(bundle, container, ArtifactKind.PROCESSES)

@@ -13,18 +13,18 @@ from uuid import uuid4
 import pytest
 
 from collector.artifacts import diff
-from collector.artifacts.kinds import KINDS, Kind
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
 from collector.files.changes import ChangeSet, OpenLayers, Rows
 from collector.files.safe_open import FOLDER, opened
 from collector.limits import Stop
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import FolderRuntime
 from tests.integration.collector.stuck import stuck
@@ -47,10 +47,10 @@ async def diff_of(
         destination="file:///unused",
         bundle="case",
         uid=uuid4(),
-        targets=(Target(name="web", container_id=f"docker://{container}"),),
+        targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
     )
-    kind = Kind(partial(diff.collect, limits=limits, walk=walk), cuttable=True)
+    kind = KindCapture(partial(diff.collect, limits=limits, walk=walk), cuttable=True)
     to = destination or LocalStorage(bundle.folder)
     await capture(order, runtime, to, stop=stop, kinds={**KINDS, ArtifactKind.DIFF: kind})
     (artifact,) = [each for each in bundle.capture.artifacts if each.name.endswith("diff.json")]
@@ -58,7 +58,7 @@ async def diff_of(
 
 
 async def test_a_list_that_is_too_long(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/1 /tmp/2 /tmp/3 /tmp/4")
@@ -80,7 +80,7 @@ class Disturbed(ChangeSet):
 
 
 async def test_a_directory_that_went_away(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "mkdir /tmp/a; touch /tmp/a/inside")
@@ -129,7 +129,7 @@ class Broken(ChangeSet):
 
 
 async def test_what_the_list_lacks_is_said(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         artifact = await diff_of(runtime, container, bundle, walk=Broken)
@@ -155,7 +155,7 @@ class StopAtDiff(LocalStorage):
 
 
 async def test_a_list_that_is_told_to_end_is_json_all_the_same(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     destination = StopAtDiff(bundle.folder)
     destination.stop = stop = Stop()
@@ -172,7 +172,7 @@ async def test_a_list_that_is_told_to_end_is_json_all_the_same(
 
 
 async def test_a_list_whose_part_of_the_time_is_over_is_json_all_the_same(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     """The deadline of the capture itself is far."""
     async with docker.container(image) as container:

@@ -30,7 +30,7 @@ from forensics_core.errors import (
     SourceError,
     UsageError,
 )
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy
 
@@ -38,7 +38,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 async def test_a_container_is_found_by_name_by_id_and_by_the_beginning_of_its_id(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     name = f"web-{uuid4().hex[:8]}"
     async with docker.container(image, name=name) as container:
@@ -51,7 +51,7 @@ async def test_a_container_is_found_by_name_by_id_and_by_the_beginning_of_its_id
 
 
 async def test_an_unknown_container_brings_similar_names_to_mind(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     name = f"payments-{uuid4().hex[:8]}"
     async with docker.container(image, name=name):
@@ -61,7 +61,7 @@ async def test_an_unknown_container_brings_similar_names_to_mind(
 
 
 async def test_the_beginning_of_two_ids_is_ambiguous(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     # Seventeen IDs in hexadecimal: two of them begin alike.
     made = [await docker.create(image) for _ in range(17)]
@@ -73,7 +73,9 @@ async def test_the_beginning_of_two_ids_is_ambiguous(
         await docker.remove(container)
 
 
-async def test_a_container_that_is_gone(docker: Engine, image: str, runtime: DockerRuntime) -> None:
+async def test_a_container_that_is_gone(
+    docker: DockerEngine, image: str, runtime: DockerRuntime
+) -> None:
     async with docker.container(image) as container:
         found = await runtime.find(f"docker://{container}")
     with pytest.raises(ContainerGone):
@@ -182,12 +184,12 @@ async def test_a_server_that_is_no_engine(tmp_path: Path, body: str, status: int
         return web.Response(status=status, text=body)
 
     async with odd_engine(tmp_path, answer) as runtime:
-        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+        with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
             await runtime.version()
         if (status, body) != (200, "[]"):  # which is no container at all
-            with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+            with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
                 await runtime.list()
-        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+        with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
             await runtime.find("docker://web")
 
 
@@ -212,7 +214,7 @@ async def test_a_container_in_a_sandbox_is_refused(tmp_path: Path) -> None:
 
 @root_only
 async def test_a_running_container_without_a_merged_folder_is_read_through_its_process(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "echo here > /tmp/mark")
@@ -226,7 +228,7 @@ async def test_a_running_container_without_a_merged_folder_is_read_through_its_p
 
 @root_only
 async def test_a_process_that_left_its_root_is_not_trusted(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     jail = "mkdir -p /jail/bin; cp /bin/busybox /jail/bin; exec chroot /jail /bin/busybox sleep 999"
     async with docker.container(image, ("/bin/sh", "-c", jail)) as container:
@@ -246,7 +248,7 @@ async def test_a_process_that_left_its_root_is_not_trusted(
 
 @root_only
 async def test_a_process_number_that_means_another_process_now(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     async with docker.container(image) as container:
         found = await runtime.find(f"docker://{container}")
@@ -260,7 +262,7 @@ async def test_a_process_number_that_means_another_process_now(
 
 @root_only
 async def test_a_stopped_container_of_another_storage_driver(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     container = await docker.create(image)
     found = await runtime.find(f"docker://{container}")
@@ -278,7 +280,7 @@ def test_a_folder_that_nothing_is_mounted_on(tmp_path: Path) -> None:
 
 @root_only
 async def test_processes_started_by_exec_belong_to_the_container(
-    docker: Engine, image: str, runtime: DockerRuntime
+    docker: DockerEngine, image: str, runtime: DockerRuntime
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "sleep 987 >/dev/null 2>&1 &")
@@ -292,7 +294,7 @@ async def test_processes_started_by_exec_belong_to_the_container(
 
 
 async def test_without_root_it_is_exported_and_the_losses_are_named(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -316,7 +318,7 @@ async def test_without_root_it_is_exported_and_the_losses_are_named(
 
 
 async def test_an_engine_across_the_network_is_exported(
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,

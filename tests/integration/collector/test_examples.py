@@ -13,8 +13,8 @@ import pytest
 
 from forensics_core.bundle.seal import generate_key, sign
 from forensics_core.bundles import open_bundle
-from lab.docker import Engine
-from lab.seaweed import Identity, S3Server
+from lab.docker import DockerEngine
+from lab.seaweed import S3Identity, S3Server
 from tests.bundles import CONTEXT, DIFF, write_bundle
 from tests.docstrings import run_example
 
@@ -40,9 +40,9 @@ def test_an_example_is_short(script: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 async def test_a_container_is_captured(
-    docker: Engine, image: str, s3: S3Server, bucket: str
+    docker: DockerEngine, image: str, s3: S3Server, bucket: str
 ) -> None:
-    env = {**docker.env, **s3.env(Identity.COLLECTOR)}
+    env = {**docker.env, **s3.env(S3Identity.COLLECTOR)}
     async with docker.container(image) as container:
         code, (said,) = await run(
             "01_capture_container.py", f"docker://{container}", f"s3://{bucket}", env=env
@@ -54,7 +54,7 @@ async def test_a_container_is_captured(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 async def test_a_container_is_captured_into_a_folder_and_a_file_of_it_read(
-    docker: Engine, image: str, tmp_path: Path
+    docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/new")
@@ -72,7 +72,7 @@ async def test_a_container_is_captured_into_a_folder_and_a_file_of_it_read(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 async def test_the_examples_that_capture_and_bundles_open_with_run(
-    docker: Engine, image: str, tmp_path: Path, use_env: Callable[[Mapping[str, str]], None]
+    docker: DockerEngine, image: str, tmp_path: Path, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     use_env(docker.env)
     async with docker.container(image) as container:

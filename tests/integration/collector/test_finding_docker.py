@@ -17,7 +17,7 @@ from collector.runtimes.endpoints import ENDPOINT, Endpoint, look
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.search import Finding
 from forensics_core.errors import ContainerNotFound, RuntimeNotFound, RuntimeUnavailable
-from lab.docker import Engine, running_own_engine
+from lab.docker import DockerEngine, running_own_engine
 from lab.images import busybox_rootfs
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,7 +30,7 @@ def nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def another() -> Iterator[Engine]:
+def another() -> Iterator[DockerEngine]:
     with running_own_engine() as engine:
         yield engine
 
@@ -55,7 +55,11 @@ def silent(stack: ExitStack, path: Path, *, listening: bool) -> Endpoint:
 
 @pytest.mark.parametrize("in_job", [False, True])
 async def test_of_several_the_one_that_knows_the_container_is_opened(
-    in_job: bool, docker: Engine, image: str, another: Engine, monkeypatch: pytest.MonkeyPatch
+    in_job: bool,
+    docker: DockerEngine,
+    image: str,
+    another: DockerEngine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if in_job:
         monkeypatch.setenv(HOST_PROC, "/proc")
@@ -70,7 +74,7 @@ async def test_of_several_the_one_that_knows_the_container_is_opened(
 
 
 async def test_sockets_that_do_not_answer_do_not_stand_in_the_way(
-    docker: Engine, image: str, only: list[Endpoint], tmp_path: Path
+    docker: DockerEngine, image: str, only: list[Endpoint], tmp_path: Path
 ) -> None:
     here = Endpoint(docker.host.removeprefix("unix://"))
     with ExitStack() as stack:
@@ -99,7 +103,7 @@ async def test_why_each_was_not_it_is_told(only: list[Endpoint], tmp_path: Path)
     assert "unix://@docker does not answer" in said and "abstract" in said
 
 
-async def test_a_container_that_none_knows(docker: Engine, only: list[Endpoint]) -> None:
+async def test_a_container_that_none_knows(docker: DockerEngine, only: list[Endpoint]) -> None:
     only += [Endpoint(docker.host.removeprefix("unix://"))] * 2
     async with open_engine("docker://nobody", among(only)) as runtime:
         with pytest.raises(ContainerNotFound):
@@ -116,13 +120,13 @@ async def test_no_engine_at_all_in_a_job(
             pass
 
 
-def test_what_an_engine_needs_for_itself_is_no_candidate(another: Engine) -> None:
+def test_what_an_engine_needs_for_itself_is_no_candidate(another: DockerEngine) -> None:
     folder = str(Path(another.host.removeprefix("unix://")).parent)
     mine = [each.socket for each in look("dockerd") if each.socket.startswith(folder)]
     assert mine == [another.host.removeprefix("unix://")]
 
 
-async def test_the_containerd_of_an_engine_speaks_no_cri(another: Engine) -> None:
+async def test_the_containerd_of_an_engine_speaks_no_cri(another: DockerEngine) -> None:
     """Docker's own, alone on a machine: no further attempt finds another."""
     folder = str(Path(another.host.removeprefix("unix://")).parent)
     found = await to_thread.run_sync(look, "containerd")

@@ -17,7 +17,7 @@ from collector.local import CaptureOptions, capture_container
 from collector.node.members import MemberSearch
 from collector.node.procfs import HOST_PROC, pids
 from forensics_core.api.order import ArtifactKind
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import FORENSICS, gap
 
@@ -27,12 +27,12 @@ WORK = ("/bin/sh", "-c", "sleep 5151 & exec sleep 6161")
 
 
 @pytest.fixture
-def node(docker: Engine, use_env: Callable[[Mapping[str, str]], None]) -> Engine:
+def node(docker: DockerEngine, use_env: Callable[[Mapping[str, str]], None]) -> DockerEngine:
     use_env(docker.env)
     return docker
 
 
-async def worker(engine: Engine, container: str) -> tuple[int, int]:
+async def worker(engine: DockerEngine, container: str) -> tuple[int, int]:
     """Return the first process of the container, and the other one once it is there."""
     await engine.exec(container, "until ps | grep -q '[s]leep 5151'; do sleep 0.1; done")
     first = await engine.pid(container)
@@ -52,7 +52,7 @@ async def rows_of(bundle: Bundle, container: str) -> dict[int, dict[str, Any]]:
 
 
 async def test_a_mount_over_a_process_in_the_container_is_told(
-    node: Engine, image: str, bundle: Bundle
+    node: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     """As attackers do: ps in the container shows nothing of the process any more."""
     async with node.container(image, WORK, capabilities=["SYS_ADMIN"]) as container:
@@ -88,7 +88,7 @@ def mount_over(place: Path, source: Path) -> None:
 
 @pytest.mark.parametrize("cover", ["an empty folder", "another process"])
 async def test_a_mount_over_a_process_on_the_node_hides_nothing(
-    node: Engine,
+    node: DockerEngine,
     image: str,
     bundle: Bundle,
     tmp_path: Path,
@@ -110,7 +110,7 @@ async def test_a_mount_over_a_process_on_the_node_hides_nothing(
 
 
 async def test_a_process_that_a_listing_leaves_out_is_found_by_all_other_ways(
-    node: Engine, image: str
+    node: DockerEngine, image: str
 ) -> None:
     async with node.container(image, WORK) as container:
         first, hidden = await worker(node, container)
@@ -154,7 +154,7 @@ def hidepid(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_processes_that_hidepid_keeps_from_us_are_not_called_ended(
-    node: Engine, image: str, bundle: Bundle, hidepid: Path
+    node: DockerEngine, image: str, bundle: Bundle, hidepid: Path
 ) -> None:
     async with node.container(image, WORK, User="1000") as container:
         await collect_without_ptrace(bundle, container, hidepid)
@@ -163,7 +163,7 @@ async def test_processes_that_hidepid_keeps_from_us_are_not_called_ended(
 
 
 async def test_some_processes_that_hidepid_keeps_from_us(
-    node: Engine, image: str, bundle: Bundle, hidepid: Path
+    node: DockerEngine, image: str, bundle: Bundle, hidepid: Path
 ) -> None:
     async with node.container(image, WORK, User="0:65534") as container:
         await collect_without_ptrace(bundle, container, hidepid)
@@ -171,7 +171,7 @@ async def test_some_processes_that_hidepid_keeps_from_us(
 
 
 async def test_parts_of_processes_that_we_may_not_read(
-    node: Engine, image: str, bundle: Bundle
+    node: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     async with node.container(image, WORK, User="1000") as container:
         first = await node.pid(container)

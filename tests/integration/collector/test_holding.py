@@ -24,7 +24,7 @@ from collector.docker.runtime import DockerRuntime
 from collector.holding import Holding, holding
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import FileIndex, open_index
 from forensics_core.bundle.manifest import Container
@@ -33,7 +33,7 @@ from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ForensicsError
 from forensics_core.storage.local import LocalStorage
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.bundles import capture as predicate
 from tests.integration.collector.conftest import Bundle
 
@@ -47,7 +47,7 @@ STAY = ("/bin/sh", "-c", "echo found > /srv/trace; echo said; exec sleep 1000")
 @pytest.fixture(params=["docker", "containerd"])
 def place(
     request: pytest.FixtureRequest, use_env: Callable[[Mapping[str, str]], None]
-) -> tuple[str, Engine | Containerd, str]:
+) -> tuple[str, DockerEngine | Containerd, str]:
     """A runtime's scheme, the lab's engine, and an image."""
     image = {"docker": "image", "containerd": "cri_image"}[request.param]
     engine = request.getfixturevalue(request.param)
@@ -69,7 +69,7 @@ async def attempt(
         bundle=bundle.folder.name,
         uid=uuid4(),
         targets=tuple(
-            Target(name=f"c{number}", container_id=reference)
+            ContainerTarget(name=f"c{number}", container_id=reference)
             for number, reference in enumerate(references)
         ),
         artifacts=tuple(kinds),
@@ -84,8 +84,8 @@ async def attempt(
     await writer.finish(predicate().model_copy(update={"containers": containers}))
 
 
-async def log_of(engine: Engine | Containerd, container: str) -> Path:
-    if isinstance(engine, Engine):
+async def log_of(engine: DockerEngine | Containerd, container: str) -> Path:
+    if isinstance(engine, DockerEngine):
         return Path((await engine.inspect(container))["LogPath"])
     return Path((await engine.status(container)).status.log_path)
 
@@ -109,7 +109,7 @@ def logs(bundle: Bundle) -> list[bytes]:
 
 @pytest.mark.parametrize("command", [WORK, STAY])
 async def test_a_log_that_is_removed_with_its_container_comes_home_whole(
-    command: tuple[str, ...], place: tuple[str, Engine | Containerd, str], bundle: Bundle
+    command: tuple[str, ...], place: tuple[str, DockerEngine | Containerd, str], bundle: Bundle
 ) -> None:
     scheme, engine, image = place
     container = await engine.run(image, command)
@@ -163,7 +163,7 @@ async def see_one_tree(index: FileIndex, *, deleted: bool) -> None:
 
 
 async def test_the_files_of_a_container_that_ends_meanwhile_come_home_whole(
-    place: tuple[str, Engine | Containerd, str], bundle: Bundle
+    place: tuple[str, DockerEngine | Containerd, str], bundle: Bundle
 ) -> None:
     """It ends, and its file system is unmounted: so it goes when it crashes."""
     scheme, engine, image = place
@@ -181,7 +181,7 @@ async def test_the_files_of_a_container_that_ends_meanwhile_come_home_whole(
 
 
 async def test_what_is_held_does_not_keep_a_runtime_from_removing_a_container(
-    place: tuple[str, Engine | Containerd, str], bundle: Bundle
+    place: tuple[str, DockerEngine | Containerd, str], bundle: Bundle
 ) -> None:
     scheme, engine, image = place
     container = await engine.run(image, STAY)
@@ -199,7 +199,7 @@ async def test_what_is_held_does_not_keep_a_runtime_from_removing_a_container(
 
 
 async def test_a_container_that_docker_restarts_again_and_again(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     host = {"NetworkMode": "none", "RestartPolicy": {"Name": "always"}}
     crash = ("/bin/sh", "-c", "echo found > /srv/trace; echo said; exit 1")
@@ -220,7 +220,7 @@ async def test_a_container_that_docker_restarts_again_and_again(
 class Vanishing:
     """A runtime one of whose containers is removed between its being found and being opened."""
 
-    def __init__(self, runtime: Runtime, engine: Engine | Containerd, container: str) -> None:
+    def __init__(self, runtime: Runtime, engine: DockerEngine | Containerd, container: str) -> None:
         self._runtime, self._engine, self._container = runtime, engine, container
 
     def __getattr__(self, name: str) -> Any:
@@ -234,7 +234,7 @@ class Vanishing:
 
 
 async def test_a_container_that_is_removed_between_finding_and_opening_is_told(
-    place: tuple[str, Engine | Containerd, str], bundle: Bundle
+    place: tuple[str, DockerEngine | Containerd, str], bundle: Bundle
 ) -> None:
     scheme, engine, image = place
     gone = await engine.run(image, STAY)
@@ -253,7 +253,7 @@ async def test_a_container_that_is_removed_between_finding_and_opening_is_told(
 
 
 async def test_only_what_is_wanted_is_held(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         reference = f"docker://{container}"
@@ -263,7 +263,7 @@ async def test_only_what_is_wanted_is_held(
 
 
 async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with (
         docker.container(image, STAY) as container,
@@ -295,7 +295,7 @@ class Stuck:
 
 
 async def test_a_storage_that_hangs_is_tried_once_only(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as one, docker.container(image) as two:
         stuck: Any = Stuck(runtime)
@@ -304,7 +304,7 @@ async def test_a_storage_that_hangs_is_tried_once_only(
 
 
 async def test_no_descriptor_is_left_open(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with (
         docker.container(image) as container,

@@ -20,15 +20,15 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from forensics_core.api.order import ContextFile, PodRef, Requester, Target, WorkOrder
+from forensics_core.api.order import ContainerTarget, ContextFile, PodRef, Requester, WorkOrder
 from forensics_core.bundle.layout import LAYERS, NODE
 from forensics_core.bundle.manifest import Flag, Statement
 from forensics_core.operator.attempt.monitor import parse_progress
 from forensics_core.operator.evidence.comparison import disagreements
-from lab.docker import Engine
-from lab.faults import Action, Fault
-from lab.seaweed import Identity, S3Server
-from lab.sink import Sink
+from lab.docker import DockerEngine
+from lab.faults import Misbehaviour, StoreFault
+from lab.seaweed import S3Identity, S3Server
+from lab.sink import StoreSink
 from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
@@ -80,7 +80,7 @@ class Job:
             "bundle": "web-1",
             "uid": uuid4(),
             "pod": PodRef(namespace="shop", name="web", uid="u1"),
-            "targets": [Target(name=name, container_id=where) for name, where in named],
+            "targets": [ContainerTarget(name=name, container_id=where) for name, where in named],
             **more,
         }
         self.order = WorkOrder.model_validate(asked)
@@ -111,7 +111,7 @@ class Job:
 
 
 @pytest.fixture
-def job(docker: Engine, tmp_path: Path) -> Job:
+def job(docker: DockerEngine, tmp_path: Path) -> Job:
     return Job(tmp_path, docker.env)
 
 
@@ -135,7 +135,7 @@ async def hold(process: Process, held: set[int]) -> None:
 
 
 @asynccontextmanager
-async def noisy(docker: Engine, image: str) -> AsyncIterator[str]:
+async def noisy(docker: DockerEngine, image: str) -> AsyncIterator[str]:
     """Run a container whose files take a moment to read."""
     async with docker.container(image, NOISY) as container:
         await docker.exec(container, f"until [ $(stat -c %s /noise) = {SIZE} ]; do sleep 0.1; done")
@@ -143,9 +143,9 @@ async def noisy(docker: Engine, image: str) -> AsyncIterator[str]:
 
 
 async def test_what_the_operator_checks_is_as_ordered(
-    docker: Engine, image: str, s3: S3Server, bucket: str, job: Job
+    docker: DockerEngine, image: str, s3: S3Server, bucket: str, job: Job
 ) -> None:
-    job.env = {**job.env, **s3.env(Identity.COLLECTOR)}
+    job.env = {**job.env, **s3.env(S3Identity.COLLECTOR)}
     context = ContextFile(
         name="context/pod.yaml", sha256="0" * 64, size=1, captured_at=datetime.now(UTC)
     )
@@ -171,12 +171,14 @@ async def test_what_the_operator_checks_is_as_ordered(
 
 
 async def read(s3: S3Server, bucket: str, key: str) -> bytes:
-    async with s3.client(Identity.READER) as client:
+    async with s3.client(S3Identity.READER) as client:
         answer = await client.get_object(Bucket=bucket, Key=key)
         return await answer["Body"].read()
 
 
-async def test_every_line_of_the_output_is_an_event(docker: Engine, image: str, job: Job) -> None:
+async def test_every_line_of_the_output_is_an_event(
+    docker: DockerEngine, image: str, job: Job
+) -> None:
     async with docker.container(image) as container:
         job.ask(f"docker://{container}")
         ended = await job.run()
@@ -188,7 +190,7 @@ async def test_every_line_of_the_output_is_an_event(docker: Engine, image: str, 
     assert json.loads(last) == {"event": "ended", **ended.words}
 
 
-async def test_nobody_reads_the_output(docker: Engine, image: str, job: Job) -> None:
+async def test_nobody_reads_the_output(docker: DockerEngine, image: str, job: Job) -> None:
     outlet, inlet = os.pipe()
     os.set_blocking(inlet, False)
     with suppress(BlockingIOError):
@@ -206,7 +208,7 @@ async def test_nobody_reads_the_output(docker: Engine, image: str, job: Job) -> 
 
 
 async def test_kinds_follow_their_volatility_containers_their_concurrency(
-    docker: Engine, image: str, job: Job
+    docker: DockerEngine, image: str, job: Job
 ) -> None:
     async with noisy(docker, image) as one, noisy(docker, image) as two:
         job.ask(one, two, one)
@@ -227,7 +229,9 @@ async def test_kinds_follow_their_volatility_containers_their_concurrency(
         assert max(a.finished_at for a in before) <= min(a.started_at for a in after)
 
 
-async def test_one_at_a_time_where_the_job_says_so(docker: Engine, image: str, job: Job) -> None:
+async def test_one_at_a_time_where_the_job_says_so(
+    docker: DockerEngine, image: str, job: Job
+) -> None:
     async with docker.container(image) as one, docker.container(image) as two:
         job.ask(f"docker://{one}", f"docker://{two}")
         ended = await job.run(FORENSICS_CONCURRENT_CONTAINERS="1")
@@ -239,7 +243,9 @@ async def test_one_at_a_time_where_the_job_says_so(docker: Engine, image: str, j
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
-async def test_a_signal_ends_it_with_what_it_has(docker: Engine, image: str, job: Job) -> None:
+async def test_a_signal_ends_it_with_what_it_has(
+    docker: DockerEngine, image: str, job: Job
+) -> None:
     async with noisy(docker, image) as container:
         job.ask(container)
         async with job.started() as process:
@@ -257,7 +263,7 @@ async def test_a_signal_ends_it_with_what_it_has(docker: Engine, image: str, job
     assert_whole(job.bundle)
 
 
-async def test_the_deadline_ends_it_likewise(docker: Engine, image: str, job: Job) -> None:
+async def test_the_deadline_ends_it_likewise(docker: DockerEngine, image: str, job: Job) -> None:
     async with noisy(docker, image) as container:
         job.ask(container, artifacts=["filesystem", "logs"], active_deadline_seconds=8)
         async with job.started() as process:
@@ -269,7 +275,7 @@ async def test_the_deadline_ends_it_likewise(docker: Engine, image: str, job: Jo
 
 
 async def test_the_settings_rate_slows_the_reading_down(
-    docker: Engine, image: str, job: Job
+    docker: DockerEngine, image: str, job: Job
 ) -> None:
     """All of it would take 96 seconds at least."""
     async with noisy(docker, image) as container:
@@ -292,10 +298,10 @@ def assert_whole(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("how", ["a second signal", "no time left"])
 async def test_a_destination_that_hangs_is_given_up(
-    how: str, docker: Engine, image: str, sink: Sink, job: Job
+    how: str, docker: DockerEngine, image: str, sink: StoreSink, job: Job
 ) -> None:
     job.env = {**job.env, **sink.env}
-    sink.faults.add(Fault(Action.HANG, "PutObject", key="manifest.json", times=None))
+    sink.faults.add(StoreFault(Misbehaviour.HANG, "PutObject", key="manifest.json", times=None))
     grace = "60" if how == "a second signal" else "1"
     async with docker.container(image) as container:
         job.ask(f"docker://{container}", destination="s3://cases")
@@ -320,7 +326,7 @@ async def until_said(process: Process, line: bytes) -> None:
 
 
 async def test_containers_that_are_gone_leave_the_others(
-    docker: Engine, image: str, job: Job
+    docker: DockerEngine, image: str, job: Job
 ) -> None:
     async with docker.container(image) as container:
         job.ask(GONE, f"docker://{container}", not_captured=["events: forbidden"])
@@ -334,9 +340,14 @@ async def test_containers_that_are_gone_leave_the_others(
 @pytest.mark.parametrize(
     ("change", "code", "reason", "retry"),
     [
-        ({"targets": [Target(name="a", container_id=GONE)]}, 1, "ContainerNotFound", False),
+        (
+            {"targets": [ContainerTarget(name="a", container_id=GONE)]},
+            1,
+            "ContainerNotFound",
+            False,
+        ),
         ({"targets": []}, 2, "UsageError", False),
-        ({"targets": [Target(name="a", container_id="moon://1")]}, 2, "UsageError", False),
+        ({"targets": [ContainerTarget(name="a", container_id="moon://1")]}, 2, "UsageError", False),
         ({"destination": "s3://nowhere"}, 1, "BucketNotFound", False),
         ({"destination": "gs://cases"}, 2, "UsageError", False),
     ],
@@ -346,9 +357,9 @@ async def test_why_there_is_no_bundle(
     code: int,
     reason: str,
     retry: bool,
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
-    sink: Sink,
+    sink: StoreSink,
     job: Job,
 ) -> None:
     sink.missing.add("nowhere")
@@ -361,7 +372,7 @@ async def test_why_there_is_no_bundle(
     assert not sink.objects and not job.bundle.folder.exists()
 
 
-async def test_no_runtime_is_worth_another_attempt(docker: Engine, tmp_path: Path) -> None:
+async def test_no_runtime_is_worth_another_attempt(docker: DockerEngine, tmp_path: Path) -> None:
     job = Job(tmp_path, {"DOCKER_HOST": f"unix://{tmp_path}/none"})
     job.ask(GONE)
     ended = await job.run()

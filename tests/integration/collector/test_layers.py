@@ -19,14 +19,14 @@ import zstandard
 from anyio import to_thread
 
 from collector.artifacts import layers
-from collector.layers.blob import Blob
+from collector.layers.blob import PackedSource
 from collector.layers.promised import ImageLayers
 from collector.layers.tarsplit import TarSplit
 from collector.local import CaptureOptions, capture_container
 from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd, write_image
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle
 
@@ -40,7 +40,7 @@ class Place:
     """A runtime, and an image of two layers that nobody else has."""
 
     scheme: str
-    engine: Engine | Containerd
+    engine: DockerEngine | Containerd
     image: str
 
     async def layers(self, container: str) -> ImageLayers:
@@ -88,14 +88,14 @@ def second_layer(folder: Path) -> Path:
 @pytest.fixture(params=["docker", "containerd"])
 def engine(
     request: pytest.FixtureRequest, use_env: Callable[[Mapping[str, str]], None]
-) -> Engine | Containerd:
-    found: Engine | Containerd = request.getfixturevalue(request.param)
+) -> DockerEngine | Containerd:
+    found: DockerEngine | Containerd = request.getfixturevalue(request.param)
     use_env(found.env)
     return found
 
 
 @pytest.fixture
-async def place(engine: Engine | Containerd, tmp_path: Path) -> Place:
+async def place(engine: DockerEngine | Containerd, tmp_path: Path) -> Place:
     base = await to_thread.run_sync(busybox_rootfs, tmp_path / "base")
     (base / ".unique").write_text(secrets.token_hex(8))
     layers = [base, await to_thread.run_sync(second_layer, tmp_path / "second")]
@@ -182,7 +182,7 @@ async def test_where_the_content_was_removed_the_layer_is_unproven(
 ) -> None:
     async with place.engine.container(place.image) as container:
         source = (await place.layers(container)).layers[0].source
-        assert isinstance(source, Blob | TarSplit)
+        assert isinstance(source, PackedSource | TarSplit)
         Path(source.path).rename(f"{source.path}.gone")
         rows = await place.capture(container, bundle)
         Path(f"{source.path}.gone").rename(source.path)
@@ -293,7 +293,10 @@ async def test_an_image_that_was_removed(
 
 
 async def test_layers_that_containers_share_are_read_once(
-    docker: Engine, use_env: Callable[[Mapping[str, str]], None], tmp_path: Path, bundle: Bundle
+    docker: DockerEngine,
+    use_env: Callable[[Mapping[str, str]], None],
+    tmp_path: Path,
+    bundle: Bundle,
 ) -> None:
     use_env(docker.env)
     base = await to_thread.run_sync(busybox_rootfs, tmp_path / "base")

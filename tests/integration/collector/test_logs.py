@@ -19,7 +19,7 @@ from collector.runtimes.runtime import LogStream
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy
 from tests.integration.collector.test_holding import attempt
@@ -38,7 +38,7 @@ async def collect(bundle: Bundle, reference: str) -> bool:
     ).partial
 
 
-async def ended(docker: Engine, image: str, command: tuple[str, ...], **options: Any) -> str:
+async def ended(docker: DockerEngine, image: str, command: tuple[str, ...], **options: Any) -> str:
     """Run a container to its end."""
     container = await docker.run(image, command, **options)
     await docker.wait(container)
@@ -55,12 +55,12 @@ def texts(log: bytes) -> list[str]:
     return [json.loads(line.strip(b"\0"))["log"] for line in log.splitlines()]
 
 
-async def log_path(docker: Engine, container: str) -> Path:
+async def log_path(docker: DockerEngine, container: str) -> Path:
     return Path((await docker.inspect(container))["LogPath"])
 
 
 async def test_a_run_of_nuls_cuts_nothing_and_is_flagged(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await ended(docker, image, COUNT)
     path = await log_path(docker, container)
@@ -77,7 +77,7 @@ async def test_a_run_of_nuls_cuts_nothing_and_is_flagged(
 
 
 async def test_a_line_that_is_longer_than_the_engines_buffer_is_whole(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     command = ("/bin/sh", "-c", "head -c 50000 /dev/zero | tr '\\0' x; echo; printf end")
     container = await ended(docker, image, command)
@@ -89,7 +89,7 @@ async def test_a_line_that_is_longer_than_the_engines_buffer_is_whole(
 
 @pytest.mark.parametrize("terminal", [False, True])
 async def test_engine_and_file_agree_on_an_ordinary_log(
-    terminal: bool, docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    terminal: bool, docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await ended(docker, image, SPEAK, Tty=terminal)
     whole = (await log_path(docker, container)).read_bytes()
@@ -100,7 +100,7 @@ async def test_engine_and_file_agree_on_an_ordinary_log(
 
 
 async def test_rotated_logs_come_too(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     config = {"max-size": "4k", "max-file": "3", "compress": "true"}
     container = await docker.create(
@@ -121,7 +121,7 @@ async def test_rotated_logs_come_too(
 
 
 async def test_the_files_of_the_driver_local(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     host = {"NetworkMode": "none", "LogConfig": {"Type": "local"}}
     container = await ended(docker, image, SPEAK, HostConfig=host)
@@ -132,7 +132,7 @@ async def test_the_files_of_the_driver_local(
 
 
 async def test_what_the_engine_keeps_of_a_log_that_goes_elsewhere(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     config = {"syslog-address": "udp://127.0.0.1:9"}
     host = {"NetworkMode": "none", "LogConfig": {"Type": "syslog", "Config": config}}
@@ -143,7 +143,7 @@ async def test_what_the_engine_keeps_of_a_log_that_goes_elsewhere(
 
 
 async def test_without_a_file_the_engine_is_asked(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     config = {"syslog-address": "udp://127.0.0.1:9", "cache-disabled": "true"}
     host = {"NetworkMode": "none", "LogConfig": {"Type": "syslog", "Config": config}}
@@ -158,7 +158,7 @@ async def test_without_a_file_the_engine_is_asked(
 
 
 async def test_a_driver_that_keeps_nothing_has_no_log(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     host = {"NetworkMode": "none", "LogConfig": {"Type": "none"}}
     container = await ended(docker, image, SPEAK, HostConfig=host)
@@ -169,7 +169,7 @@ async def test_a_driver_that_keeps_nothing_has_no_log(
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "", "/dev/zero"])
 async def test_a_log_that_was_replaced_or_removed_is_told(
-    target: str, docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    target: str, docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await ended(docker, image, SPEAK)
     path = await log_path(docker, container)
@@ -183,7 +183,7 @@ async def test_a_log_that_was_replaced_or_removed_is_told(
 
 
 async def test_a_remote_engine_is_asked_and_that_is_told(
-    docker: Engine, image: str, bundle: Bundle, use_env: Callable[[Mapping[str, str]], None]
+    docker: DockerEngine, image: str, bundle: Bundle, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     container = await ended(docker, image, SPEAK)
     async with proxy(docker) as way:
@@ -200,7 +200,7 @@ async def test_a_remote_engine_is_asked_and_that_is_told(
     assert flags == (Flag.REDUCED_FIDELITY,)
 
 
-async def test_a_log_that_goes_on_forever_ends_by_itself(docker: Engine, image: str) -> None:
+async def test_a_log_that_goes_on_forever_ends_by_itself(docker: DockerEngine, image: str) -> None:
     forever = ("/bin/sh", "-c", "while :; do echo line; done")
     async with docker.container(image, forever) as container:
         async with proxy(docker) as way, open_docker(way.host) as runtime:

@@ -12,7 +12,7 @@ import pytest
 
 from collector.artifacts import mounts
 from collector.artifacts.kinds import KINDS
-from collector.capture import Result, bundle_url, capture
+from collector.capture import CaptureResult, bundle_url, capture
 from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions, capture_container, make_order
 from collector.runtimes.opening import open_runtime
@@ -23,7 +23,7 @@ from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError, UsageError
 from forensics_core.storage.storage import open_destination
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import (
     FORENSICS,
@@ -41,7 +41,7 @@ FILES = [ArtifactKind.FILESYSTEM]
 
 async def collect(
     bundle: Bundle, container: str, kinds: list[ArtifactKind] | None = None
-) -> tuple[Result, str]:
+) -> tuple[CaptureResult, str]:
     """Capture into `bundle`; return what came of it, and the container's name in it."""
     options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
     result = await capture_container(
@@ -55,7 +55,7 @@ async def collect_within(
     container: str,
     limits: mounts.Limits,
     kinds: list[ArtifactKind] | None = None,
-) -> tuple[Result, str]:
+) -> tuple[CaptureResult, str]:
     """The same within limits of the test's own."""
     options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
     collects = {
@@ -75,7 +75,7 @@ async def collect_within(
 
 
 async def test_files_that_the_runtime_mounts_are_captured_as_the_container_sees_them(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "echo 6.6.6.6 update.example >> /etc/hosts")
@@ -95,7 +95,7 @@ async def test_files_that_the_runtime_mounts_are_captured_as_the_container_sees_
 
 
 async def test_file_systems_in_memory_are_captured(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         echo loot > /dev/shm/loot; mkdir -p /cache/a/b; echo deep > /cache/a/b/c
@@ -122,7 +122,7 @@ async def test_file_systems_in_memory_are_captured(
 
 
 async def test_each_volume_is_a_gap_and_readers_say_so(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "host").mkdir()
     (tmp_path / "host/secret").write_text("not asked for")
@@ -154,7 +154,7 @@ VOLUMES = [*FILES, ArtifactKind.VOLUMES]
 
 
 async def test_volumes_that_were_asked_for_come_home(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "host/sub").mkdir(parents=True)
     (tmp_path / "host/sub/loot").write_text("loot")
@@ -184,7 +184,7 @@ async def test_volumes_that_were_asked_for_come_home(
 
 
 async def test_volumes_without_the_file_system(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "echo inside > /data/inside")
@@ -196,7 +196,7 @@ async def test_volumes_without_the_file_system(
 
 
 async def test_volumes_of_a_container_that_has_none(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         result, _ = await collect(bundle, container, VOLUMES)
@@ -204,7 +204,7 @@ async def test_volumes_of_a_container_that_has_none(
 
 
 async def test_one_volume_that_was_named_comes_home_and_others_do_not(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     options = CaptureOptions(
         FILES, name=bundle.folder.name, subpath="", volumes=["/data", "nowhere"]
@@ -221,7 +221,7 @@ async def test_one_volume_that_was_named_comes_home_and_others_do_not(
 
 
 async def test_a_name_of_a_volume_goes_with_files_or_volumes_only(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     options = CaptureOptions([ArtifactKind.PROCESSES], volumes=["/data"])
     async with docker.container(image) as container:
@@ -231,7 +231,7 @@ async def test_a_name_of_a_volume_goes_with_files_or_volumes_only(
 
 
 async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
@@ -244,7 +244,7 @@ async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
 
 
 async def test_volumes_of_an_ended_container(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     command = ("/bin/sh", "-c", "echo kept > /data/kept")
     container = await docker.run(image, command, Volumes={"/data": {}})
@@ -257,7 +257,7 @@ async def test_volumes_of_an_ended_container(
 
 
 async def test_a_mount_that_the_container_made_over_a_directory(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         mkdir /evil; echo fake > /evil/passwd; mount -t tmpfs none /var; echo x > /var/x
@@ -276,7 +276,7 @@ async def test_a_mount_that_the_container_made_over_a_directory(
 
 
 async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         mkdir /t/in; mount -t tmpfs none /t/in; echo 1 > /t/in/one; echo 2 > /t/two
@@ -296,7 +296,7 @@ async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
 
 
 async def test_mounts_that_others_cover_are_captured_apart(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         echo 1 > /t/lowest; mount -t tmpfs none /t; echo 2 > /t/lower; mount -t tmpfs none /t
@@ -321,7 +321,7 @@ async def test_mounts_that_others_cover_are_captured_apart(
 
 
 async def test_what_mounts_within_a_mount_cover_is_captured_apart(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         mkdir /t/in /t/in/deep /t/stub; echo 1 > /t/in/deep/one; echo 2 > /t/two; touch /t/empty
@@ -347,7 +347,7 @@ async def test_what_mounts_within_a_mount_cover_is_captured_apart(
 
 
 async def test_what_is_covered_is_told_where_it_cannot_be_seen(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     """A Job without `SYS_ADMIN` may not look beneath."""
     script = "mkdir /t/in; echo 1 > /t/in/one; echo 2 > /t/two; mount -t tmpfs none /t/in"
@@ -365,7 +365,7 @@ async def test_what_is_covered_is_told_where_it_cannot_be_seen(
 
 
 async def test_message_queues_that_a_mount_covers_are_a_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, "touch /dev/mqueue/one; mount -t tmpfs none /dev/mqueue")
@@ -382,7 +382,7 @@ UNMOUNTED = """
 
 
 async def test_a_file_system_that_was_unmounted_while_in_use_is_captured(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, UNMOUNTED.format("exec 3< /x/secret"))
@@ -398,7 +398,7 @@ async def test_a_file_system_that_was_unmounted_while_in_use_is_captured(
 
 
 async def test_a_file_is_all_that_is_in_sight_of_a_file_system_that_was_unmounted(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, UNMOUNTED.format("exec 3< /x/secret; cd /"))
@@ -411,7 +411,7 @@ async def test_a_file_is_all_that_is_in_sight_of_a_file_system_that_was_unmounte
 
 
 async def test_a_file_system_that_was_unmounted_is_a_gap_where_no_files_are_asked_for(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, UNMOUNTED.format("true"))
@@ -421,7 +421,7 @@ async def test_a_file_system_that_was_unmounted_is_a_gap_where_no_files_are_aske
 
 
 async def test_message_queues_are_a_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "touch /dev/mqueue/one /dev/mqueue/two")
@@ -432,7 +432,7 @@ async def test_message_queues_are_a_gap(
 
 
 async def test_a_file_system_that_only_one_process_sees_is_captured_beneath_it(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
         unshare -m sh -c 'mount -t tmpfs none /srv; echo x > /srv/x; touch /ready; sleep 1000' \
@@ -451,7 +451,7 @@ async def test_a_file_system_that_only_one_process_sees_is_captured_beneath_it(
 
 
 async def test_what_does_not_fit_is_cut_and_said(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, tmpfs={"/cache": ""}) as container:
         await docker.exec(
@@ -469,7 +469,7 @@ async def test_what_does_not_fit_is_cut_and_said(
 
 
 async def test_very_many_mounts_are_listed_to_a_limit(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
@@ -482,7 +482,7 @@ async def test_very_many_mounts_are_listed_to_a_limit(
 
 
 async def test_an_ended_container_keeps_the_files_of_its_runtime(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     options = {"tmpfs": {"/cache": ""}, "Volumes": {"/data": {}}}
     command = ("/bin/sh", "-c", "echo 6.6.6.6 evil >> /etc/hosts; echo 1 > /cache/gone")

@@ -37,7 +37,7 @@ from forensics_core.bundle.verify import verify
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import DestinationFull, SourceError
 from forensics_core.storage.local import LocalStorage
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import CONTAINER
 from tests.integration.collector.test_capture import collect
@@ -89,7 +89,7 @@ def lacking(bundle: Bundle) -> dict[str, str]:
 
 @pytest.mark.skipif(not MAKES_RULES, reason="makes firewall rules")
 async def test_what_an_intruder_did_to_the_network_of_two_containers_is_there_once(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     name = f"web-{uuid4().hex[:6]}"
     async with docker.container(image, name=name) as one:
@@ -118,7 +118,7 @@ async def test_what_an_intruder_did_to_the_network_of_two_containers_is_there_on
 
 
 async def test_what_the_kernel_and_the_runtime_say(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await collect(bundle, container, options=VOLATILE)
@@ -138,7 +138,7 @@ async def test_what_the_kernel_and_the_runtime_say(
 
 @pytest.mark.skipif(not bpf_is_permitted(), reason="this kernel makes no such objects for us")
 async def test_a_program_of_ebpf_with_who_holds_it(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         with new_map(b"loot") as room, program(b"evil", uses=room):
@@ -161,7 +161,7 @@ async def test_a_program_of_ebpf_with_who_holds_it(
 async def test_only_what_was_asked_for(
     kinds: tuple[ArtifactKind, ...],
     names: set[str],
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     runtime: DockerRuntime,
     bundle: Bundle,
@@ -172,7 +172,7 @@ async def test_only_what_was_asked_for(
 
 
 async def test_nothing_of_the_node_where_nothing_runs(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.stop(container)
@@ -189,7 +189,7 @@ class Remote(DockerRuntime):
 
 
 async def test_a_node_that_is_another_machine_is_a_gap(
-    docker: Engine, image: str, bundle: Bundle
+    docker: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container, docker.client() as client:
         order = order_for(container, ArtifactKind.PROCESSES)
@@ -199,7 +199,7 @@ async def test_a_node_that_is_another_machine_is_a_gap(
 
 
 async def test_a_capture_whose_time_is_over_names_each_file(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         writer = BundleWriter(LocalStorage(bundle.folder))
@@ -213,7 +213,7 @@ async def test_a_capture_whose_time_is_over_names_each_file(
 
 
 async def test_a_bundle_with_files_of_the_node_is_read_like_any_other(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
         await collect(bundle, container, options=VOLATILE)
@@ -327,11 +327,11 @@ async def test_connections_of_the_node_that_are_the_pods(
 
 
 async def test_a_table_that_changed_and_objects_that_are_refused(scene: NodeCapture) -> None:
-    file = node_network.File(scene, "network.json", "netlink")
+    file = node_network.NamespacesFile(scene, "network.json", "netlink")
     space = b"net:[1]"
     file.heads[space], file.tables[space] = {"namespace": "net:[1]"}, Tables(10)
     file.tables[space].changed.append("routes")
-    file.tables[space].lack("rules", "NotPermitted", "not you")
+    file.tables[space].note_missing("rules", "NotPermitted", "not you")
     await file.store()
     assert gaps(scene) == {
         "node/network.json, its order": "ChangedWhileRead",
@@ -417,7 +417,7 @@ async def test_a_namespace_that_cannot_be_read(
     def refuse(_: Tables, __: Process) -> dict[str, Any]:
         raise error
 
-    file, own = node_network.File(scene, "network.json", "netlink"), space_of(os.getpid())
+    file, own = node_network.NamespacesFile(scene, "network.json", "netlink"), space_of(os.getpid())
     await file.read(own, {}, [os.getpid()], refuse)
     assert gaps(scene) == {f"node/network.json, namespace {own.decode()}": reason}
 

@@ -18,7 +18,7 @@ from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
 from lab.dissect import install_dissect, target_query, target_text
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import forensics
 
@@ -33,7 +33,7 @@ class Place:
     """A runtime with an image."""
 
     scheme: str
-    engine: Engine | Containerd
+    engine: DockerEngine | Containerd
     image: str
 
 

@@ -14,7 +14,7 @@ from collector.artifacts import network, processes
 from collector.container import ContainerCapture
 from collector.node.process_row import MAX_STRINGS, RowLimits
 from collector.node.procfs import HOST_PROC, MAX_BYTES
-from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses
+from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
@@ -32,8 +32,8 @@ class Numbered:
     async def process(self, container: ContainerInfo) -> int:
         return 7
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
-        return ToldProcesses()
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses()
 
 
 @pytest.fixture

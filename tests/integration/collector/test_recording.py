@@ -23,7 +23,7 @@ from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
 from collector.limits import Stop
 from collector.local import CaptureOptions, capture_container
-from collector.recording.limits import Limits
+from collector.recording.limits import RecordingLimits
 from collector.recording.recorder import recorded
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import PACKETS, RECORDING
@@ -31,7 +31,7 @@ from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.storage.local import LocalStorage
 from lab.containerd import Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_command import FORENSICS, forensics
 
@@ -69,7 +69,7 @@ async def capture_of(runtime: DockerRuntime, container: str, bundle: Bundle) -> 
 
 @asynccontextmanager
 async def recording(
-    runtime: DockerRuntime, container: str, bundle: Bundle, limits: Limits | None = None
+    runtime: DockerRuntime, container: str, bundle: Bundle, limits: RecordingLimits | None = None
 ) -> AsyncIterator[ContainerCapture]:
     capture = await capture_of(runtime, container, bundle)
     async with recorded([capture], SECONDS, limits):
@@ -81,7 +81,7 @@ def gaps(capture: ContainerCapture) -> dict[str, str]:
 
 
 async def test_an_exec_and_a_write_within_the_window_are_recorded(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "echo early > /tmp/early; cp /bin/busybox /tmp/tool")
@@ -107,7 +107,7 @@ async def test_an_exec_and_a_write_within_the_window_are_recorded(
 
 
 async def test_what_the_collector_reads_is_not_recorded_as_the_containers(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with (
         docker.container(image, ("/bin/sleep", "1000")) as container,
@@ -118,7 +118,7 @@ async def test_what_the_collector_reads_is_not_recorded_as_the_containers(
 
 
 async def test_a_connection_and_its_packets_are_recorded(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     async with (
         docker.container(image) as container,
@@ -139,7 +139,7 @@ async def test_a_connection_and_its_packets_are_recorded(
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="needs tshark")
 async def test_packets_are_read_by_tshark_and_capinfos(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container, recording(runtime, container, bundle):
         await docker.exec(container, CONNECTION)
@@ -158,7 +158,7 @@ async def _run(*command: str) -> str:
 
 
 async def test_a_socket_that_a_process_listens_on_is_recorded_with_the_process(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         capture = await capture_of(runtime, container, bundle)
@@ -169,7 +169,7 @@ async def test_a_socket_that_a_process_listens_on_is_recorded_with_the_process(
 
 
 async def test_of_the_nodes_own_network_there_are_no_packets_and_only_the_containers_sockets(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, HostConfig={"NetworkMode": "host"}) as container:
         capture = await capture_of(runtime, container, bundle)
@@ -184,7 +184,7 @@ async def test_of_the_nodes_own_network_there_are_no_packets_and_only_the_contai
 
 
 async def test_packets_of_a_shared_network_are_recorded_once(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         first = await capture_of(runtime, container, bundle)
@@ -199,11 +199,11 @@ async def test_packets_of_a_shared_network_are_recorded_once(
 
 
 async def test_writes_without_end_are_bounded_and_counted(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     flood = "i=0; while [ $i -lt 3000 ]; do : > /tmp/$i; rm /tmp/$i; i=$((i+1)); done"
     async with docker.container(image) as container:
-        limits = Limits(rows=500, waiting=100, names=50)
+        limits = RecordingLimits(rows=500, waiting=100, names=50)
         async with recording(runtime, container, bundle, limits) as capture:
             await docker.exec(container, flood)
     found = rows(bundle.folder)
@@ -214,7 +214,7 @@ async def test_writes_without_end_are_bounded_and_counted(
 
 
 async def test_the_same_again_and_again_is_one_row_with_a_count(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     writing = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done > /tmp/log"
     async with docker.container(image) as container, recording(runtime, container, bundle):
@@ -224,10 +224,10 @@ async def test_the_same_again_and_again_is_one_row_with_a_count(
 
 
 async def test_packets_past_their_limit_are_counted(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
-        limits = Limits(packets=600, snaplen=64)
+        limits = RecordingLimits(packets=600, snaplen=64)
         async with recording(runtime, container, bundle, limits) as capture:
             await docker.exec(container, CONNECTION)
     end = rows(bundle.folder)[-1]
@@ -236,7 +236,7 @@ async def test_packets_past_their_limit_are_counted(
 
 
 async def test_files_written_while_the_archive_is_read_are_named(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     """It goes on being written, and its times are put back: tar alone would not notice."""
     busy = "while :; do echo 1 > /tmp/busy; touch -d '2020-01-01' /tmp/busy; done"
@@ -255,7 +255,7 @@ async def test_files_written_while_the_archive_is_read_are_named(
 
 
 async def test_a_container_without_a_process_has_nothing_to_record(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image, ("/bin/true",)) as container:
         await docker.wait(container)
@@ -267,7 +267,7 @@ async def test_a_container_without_a_process_has_nothing_to_record(
 
 
 async def test_a_recording_that_is_cancelled_leaves_nothing_behind(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         with anyio.CancelScope() as scope:
@@ -290,7 +290,7 @@ def watching() -> list[str]:
 
 
 async def test_a_capture_that_is_told_to_end_ends_its_recording(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container:
         capture = await capture_of(runtime, container, bundle)
@@ -300,7 +300,7 @@ async def test_a_capture_that_is_told_to_end_ends_its_recording(
 
 
 async def test_a_capture_is_recorded_from_before_its_first_artifact_to_its_end(
-    docker: Engine, image: str, tmp_path: Path
+    docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     async with docker.container(image) as container:
         options = ["--record", "1", "--name", "case", "--subpath", "", "--artifact", "processes"]
@@ -349,7 +349,7 @@ async def test_what_rights_do_not_allow_is_a_gap_and_the_rest_is_recorded(
     place: tuple[str, ...],
     bounds: str,
     expected: dict[str, str],
-    docker: Engine,
+    docker: DockerEngine,
     image: str,
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
-from lab.docker import Engine, running_own_engine
+from lab.docker import DockerEngine, running_own_engine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.mounting import gap
@@ -36,14 +36,14 @@ PIVOT = """
 
 
 @pytest.fixture(scope="module")
-def vfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, str]]:
+def vfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DockerEngine, str]]:
     """An engine without overlays, and an image on it."""
     rootfs = busybox_rootfs(tmp_path_factory.mktemp("image") / "rootfs")
     with running_own_engine("--storage-driver=vfs") as engine:
         yield engine, anyio.run(engine.import_image, rootfs)
 
 
-async def collect(bundle: Bundle, engine: Engine, container: str) -> str:
+async def collect(bundle: Bundle, engine: DockerEngine, container: str) -> str:
     """Capture the file system; return the container's name in the bundle."""
     options = CaptureOptions([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
     await capture_container(f"docker://{container}", to=str(bundle.folder.parent), options=options)
@@ -55,7 +55,7 @@ def rootfs_flags(bundle: Bundle) -> tuple[str, tuple[Flag, ...]]:
     return found.method, found.flags
 
 
-async def wait_for_mark(engine: Engine, container: str) -> None:
+async def wait_for_mark(engine: DockerEngine, container: str) -> None:
     """Wait until there is a file `mark` in the root of the container's first process."""
     place = Path(f"/proc/{await engine.pid(container)}/root/mark")
     with anyio.fail_after(60):
@@ -65,7 +65,7 @@ async def wait_for_mark(engine: Engine, container: str) -> None:
 
 @pytest.mark.parametrize("inside", [False, True])
 async def test_a_decoy_mounted_over_the_root_of_a_whole_copy(
-    inside: bool, vfs: tuple[Engine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    inside: bool, vfs: tuple[DockerEngine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, image = vfs
     monkeypatch.setenv("DOCKER_HOST", engine.host)
@@ -86,7 +86,7 @@ async def test_a_decoy_mounted_over_the_root_of_a_whole_copy(
 
 
 async def test_a_whole_copy_of_an_ended_container_is_read_from_the_node(
-    vfs: tuple[Engine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    vfs: tuple[DockerEngine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, image = vfs
     monkeypatch.setenv("DOCKER_HOST", engine.host)
@@ -101,7 +101,7 @@ async def test_a_whole_copy_of_an_ended_container_is_read_from_the_node(
 
 
 async def test_a_root_that_only_the_container_shows_is_not_certain(
-    vfs: tuple[Engine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    vfs: tuple[DockerEngine, str], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it is with a storage driver that this release does not know, and where a note is gone."""
     engine, image = vfs
@@ -127,7 +127,7 @@ async def test_a_root_that_only_the_container_shows_is_not_certain(
     ids=["bind", "pivot"],
 )
 async def test_an_overlay_is_read_whatever_its_first_process_has_as_root(
-    script: str, docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    script: str, docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     # Docker's own filter lets nobody pivot.
     security = {"CapAdd": ["SYS_ADMIN"], "SecurityOpt": ["seccomp=unconfined"]}
@@ -141,7 +141,7 @@ async def test_an_overlay_is_read_whatever_its_first_process_has_as_root(
 
 
 async def test_a_process_in_a_directory_of_the_container_is_no_gap(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = (
         "mkdir /jail; cp -a /bin /jail; touch /jail/mark; mount -t tmpfs none /srv;"
@@ -155,5 +155,5 @@ async def test_a_process_in_a_directory_of_the_container_is_no_gap(
     assert set(bundle.gaps()) == {"mounts, outside of a root"}
 
 
-def test_the_lab_names_a_driver(vfs: tuple[Engine, str]) -> None:
+def test_the_lab_names_a_driver(vfs: tuple[DockerEngine, str]) -> None:
     assert vfs[0].private and Path(vfs[0].host.removeprefix("unix://")).is_socket()

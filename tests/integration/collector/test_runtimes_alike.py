@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 from anyio import to_thread
 
-from collector.capture import Result
+from collector.capture import CaptureResult
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.gnu_tar import read_tree
 from collector.local import CaptureOptions, capture_container
@@ -173,7 +173,7 @@ def _comparable(bundle: Bundle, name: str) -> list[Any]:
     return rows
 
 
-async def collect(bundle: Bundle, reference: str, **options: Any) -> Result:
+async def collect(bundle: Bundle, reference: str, **options: Any) -> CaptureResult:
     named = CaptureOptions(name=bundle.folder.name, subpath="", **options)
     return await capture_container(reference, to=str(bundle.folder.parent), options=named)
 

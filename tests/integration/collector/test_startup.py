@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.docker import Engine
-from lab.seaweed import Identity, S3Server
+from lab.docker import DockerEngine
+from lab.seaweed import S3Identity, S3Server
 from tests.programs import UNREACHABLE, program, start
 
 COLLECT = (program("forensics"), "collect", "--no-gentle")
@@ -23,12 +23,12 @@ TO = ("--to", "TMP/cases")
         ([*TO], "Missing argument 'RUNTIME://ID...'"),
         (["docker://web"], "Missing option '--to'"),
         (["docker://web", "--to", ""], "Missing option '--to'"),
-        (["docker://web", "--to", "ftp://x/y"], "is no location that evidence can go to"),
+        (["docker://web", "--to", "ftp://x/y"], "is not a location that evidence can go to"),
         (["docker://web", "--to", "s3://"], "names no S3 bucket"),
         (["docker://web", "--to", "s3://cases/../x"], "no '.' or '..'"),
         (["docker://web", "--to", "s3://cases/a\nb"], "has a prefix that cannot be used"),
         (["web", *TO], "does not say which container of which runtime"),
-        (["podman://web", *TO], "is no container runtime that this release can read"),
+        (["podman://web", *TO], "is not a container runtime that this release can read"),
         (["docker://a", "containerd://b", *TO], "must be of one runtime"),
         (["docker://a", *TO, "--rate", "fast"], "'fast' is not a valid size"),
         (["docker://a", *TO, "--rate", "-1"], "'-1' is not a valid size"),
@@ -41,12 +41,12 @@ TO = ("--to", "TMP/cases")
         (["docker://a", *TO, "--kms-key-id", "a\r\nX: y"], "Invalid value for '--kms-key-id'"),
         (["docker://a", *TO, "--incident", "a\nb"], "Invalid value for '--incident'"),
         (["docker://a", *TO, "--reason", "x" * 1025], "Invalid value for '--reason'"),
-        (["docker://a", *TO, "--expected-bucket-owner", "a\r\nX: y"], "is no account of AWS"),
+        (["docker://a", *TO, "--expected-bucket-owner", "a\r\nX: y"], "is not an account of AWS"),
         (["docker://a", *TO, "-o", "xml"], "'xml' is not one of"),
         (["docker://a", *TO, "--order", "x"], "--order goes with nothing else"),
         (
             ["docker://a", *TO, "--runtime-endpoint", "tcp://127.0.0.1:1"],
-            "='tcp://127.0.0.1:1' is no Unix socket",
+            "='tcp://127.0.0.1:1' is not a Unix socket",
         ),
     ],
 )
@@ -66,7 +66,9 @@ async def test_a_runtime_that_does_not_run(tmp_path: Path, scheme: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-async def test_a_container_that_the_engine_does_not_know(docker: Engine, tmp_path: Path) -> None:
+async def test_a_container_that_the_engine_does_not_know(
+    docker: DockerEngine, tmp_path: Path
+) -> None:
     command = [*COLLECT, "docker://nobody", "--to", str(tmp_path)]
     (await start(command, **docker.env)).assert_one_line(1, "knows no container")
     assert not list(tmp_path.iterdir())
@@ -81,7 +83,7 @@ async def test_a_container_that_the_engine_does_not_know(docker: Engine, tmp_pat
     ],
 )
 async def test_a_folder_that_cannot_be_written(
-    docker: Engine, image: str, tmp_path: Path, folder: str, said: str
+    docker: DockerEngine, image: str, tmp_path: Path, folder: str, said: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     command = [*COLLECT, "docker://CONTAINER", "--to", folder.replace("TMP", str(tmp_path))]
@@ -89,13 +91,13 @@ async def test_a_folder_that_cannot_be_written(
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-async def test_a_name_that_is_no_path(docker: Engine, image: str, tmp_path: Path) -> None:
+async def test_a_name_that_is_no_path(docker: DockerEngine, image: str, tmp_path: Path) -> None:
     command = [*COLLECT, "docker://CONTAINER", "--to", str(tmp_path), "--name", "../x"]
     await refused(docker, image, command, 2, "cannot be part of a bundle's path")
 
 
 async def test_a_lock_that_a_folder_does_not_have(
-    docker: Engine, image: str, tmp_path: Path
+    docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
     command = [*COLLECT, "docker://CONTAINER", "--to", str(tmp_path), "--legal-hold"]
     await refused(docker, image, command, 2, "it has neither Object Lock nor KMS")
@@ -111,18 +113,18 @@ async def test_a_lock_that_a_folder_does_not_have(
     ],
 )
 async def test_a_store_that_cannot_be_used(
-    docker: Engine, image: str, env: dict[str, str], code: int, said: str
+    docker: DockerEngine, image: str, env: dict[str, str], code: int, said: str
 ) -> None:
     command = [*COLLECT, "docker://CONTAINER", "--to", "s3://cases"]
     await refused(docker, image, command, code, said, **NO_METADATA, **env)
 
 
-async def test_a_bucket_that_does_not_exist(docker: Engine, image: str, s3: S3Server) -> None:
+async def test_a_bucket_that_does_not_exist(docker: DockerEngine, image: str, s3: S3Server) -> None:
     command = [*COLLECT, "docker://CONTAINER", "--to", "s3://no-such-bucket"]
-    await refused(docker, image, command, 1, "no-such-bucket", **s3.env(Identity.COLLECTOR))
+    await refused(docker, image, command, 1, "no-such-bucket", **s3.env(S3Identity.COLLECTOR))
 
 
-async def test_a_name_that_is_taken(docker: Engine, image: str, tmp_path: Path) -> None:
+async def test_a_name_that_is_taken(docker: DockerEngine, image: str, tmp_path: Path) -> None:
     command = [*COLLECT, "docker://CONTAINER", "--to", str(tmp_path), "--name", "case"]
     command += ["--artifact", "inspect", "-o", "json"]
     container = await docker.create(image)
@@ -137,7 +139,7 @@ async def test_a_name_that_is_taken(docker: Engine, image: str, tmp_path: Path) 
 
 
 async def refused(
-    docker: Engine, image: str, command: list[str], code: int, said: str, **env: str
+    docker: DockerEngine, image: str, command: list[str], code: int, said: str, **env: str
 ) -> None:
     """See that a capture of a container that exists is refused in one line."""
     container = await docker.create(image)

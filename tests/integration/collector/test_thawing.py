@@ -10,23 +10,23 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lab.docker import FOREVER, Engine
+from lab.docker import FOREVER, DockerEngine
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an engine of ours runs as root")
 
 
-async def thaw(docker: Engine, *references: str) -> subprocess.CompletedProcess[bytes]:
+async def thaw(docker: DockerEngine, *references: str) -> subprocess.CompletedProcess[bytes]:
     command = [FORENSICS, "thaw", *references]
     return await anyio.run_process(command, env=os.environ | docker.env, check=False)
 
 
-async def state(docker: Engine, container: str) -> str:
+async def state(docker: DockerEngine, container: str) -> str:
     return str((await docker.inspect(container))["State"]["Status"])
 
 
 async def test_what_is_paused_goes_on_and_the_rest_is_left_alone(
-    docker: Engine, image: str
+    docker: DockerEngine, image: str
 ) -> None:
     async with docker.container(image, FOREVER) as frozen, docker.container(image) as running:
         await docker.pause(frozen)
@@ -36,7 +36,7 @@ async def test_what_is_paused_goes_on_and_the_rest_is_left_alone(
         assert await state(docker, frozen) == await state(docker, running) == "running"
 
 
-async def test_an_engine_that_is_not_there_is_one_clear_line(docker: Engine) -> None:
+async def test_an_engine_that_is_not_there_is_one_clear_line(docker: DockerEngine) -> None:
     nowhere = {"DOCKER_HOST": "unix:///nowhere.sock"}
     command = [FORENSICS, "thaw", "docker://x"]
     run = await anyio.run_process(command, env=os.environ | nowhere, check=False)

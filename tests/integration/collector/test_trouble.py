@@ -19,15 +19,15 @@ from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files import mounts
 from collector.files.changes import OpenLayers
 from collector.files.gnu_tar import read_tree
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.local import ARTIFACTS
-from collector.runtimes.runtime import Change, ContainerInfo, Unavailable
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from collector.runtimes.runtime import ContainerInfo, RuntimeChange, Unavailable
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import ContainerGone, ObjectTooLarge, RuntimeUnavailable, SourceError
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.images import busybox_rootfs
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy
@@ -42,14 +42,14 @@ def order_for(container: str, *artifacts: ArtifactKind) -> WorkOrder:
         destination="file:///unused",
         bundle="case",
         uid=uuid4(),
-        targets=(Target(name="web", container_id=f"docker://{container}"),),
+        targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=artifacts or ARTIFACTS,
     )
 
 
 @root_only
 async def test_an_image_that_was_removed(
-    docker: Engine, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     rootfs = await to_thread.run_sync(busybox_rootfs, tmp_path / "rootfs")
     image = await docker.import_image(rootfs)
@@ -78,7 +78,7 @@ class Acting(LocalStorage):
 
 
 async def test_an_engine_that_dies_in_the_middle(
-    docker: Engine, image: str, bundle: Bundle
+    docker: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     kinds = (ArtifactKind.DIFF, ArtifactKind.LOGS, ArtifactKind.INSPECT)
     async with (
@@ -95,7 +95,7 @@ async def test_an_engine_that_dies_in_the_middle(
 
 
 async def test_what_does_not_fit_one_object_is_left_out_and_the_rest_goes_on(
-    docker: Engine, runtime: DockerRuntime, image: str, bundle: Bundle
+    docker: DockerEngine, runtime: DockerRuntime, image: str, bundle: Bundle
 ) -> None:
     def refuse() -> None:
         raise ObjectTooLarge("diff.json is longer than 1 MiB", hint="Capture less")
@@ -153,7 +153,7 @@ class Elsewhere(DockerRuntime):
 
 @root_only
 async def test_members_that_cannot_be_read_are_named(
-    docker: Engine, image: str, bundle: Bundle
+    docker: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container, docker.client() as client:
         runtime = Elsewhere(client, docker.host)
@@ -178,7 +178,9 @@ class Failing(DockerRuntime):
             yield layers
 
     @asynccontextmanager
-    async def changes(self, container: ContainerInfo) -> AsyncIterator[AsyncIterator[Change]]:
+    async def changes(
+        self, container: ContainerInfo
+    ) -> AsyncIterator[AsyncIterator[RuntimeChange]]:
         async with super().changes(container) as changes:
             if self.error:
                 raise self.error
@@ -201,7 +203,7 @@ class Failing(DockerRuntime):
     ],
 )
 async def test_each_failure_has_its_reason_in_the_manifest(
-    error: Exception, reason: str, docker: Engine, image: str, bundle: Bundle
+    error: Exception, reason: str, docker: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container, docker.client() as client:
         runtime = Failing(client, docker.host)
@@ -212,7 +214,7 @@ async def test_each_failure_has_its_reason_in_the_manifest(
 
 
 async def test_a_container_that_ends_before_its_processes_are_read(
-    docker: Engine, image: str, bundle: Bundle
+    docker: DockerEngine, image: str, bundle: Bundle
 ) -> None:
     async with docker.container(image) as container, docker.client() as client:
         order = order_for(container, ArtifactKind.PROCESSES)
@@ -224,7 +226,9 @@ async def test_a_container_that_ends_before_its_processes_are_read(
 @root_only
 async def test_layers_that_cannot_be_merged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="/no/such/layer"):
-        await to_thread.run_sync(mounts.mount_layers, Layers(bytes(tmp_path), (b"/no/such/layer",)))
+        await to_thread.run_sync(
+            mounts.mount_layers, OverlayDirectories(bytes(tmp_path), (b"/no/such/layer",))
+        )
 
 
 async def test_a_directory_that_is_none(tmp_path: Path) -> None:

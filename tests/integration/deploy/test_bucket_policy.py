@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import S3Identity, S3Server
 from tests.unit.deploy.manifests import DEPLOY
 
 AWS = DEPLOY / "aws"
@@ -47,7 +47,7 @@ async def cases(s3: S3Server) -> str:
 
 async def test_the_collector_adds_with_lock_and_in_parts(s3: S3Server, cases: str) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
-    async with s3.client(Identity.COLLECTOR) as collector:
+    async with s3.client(S3Identity.COLLECTOR) as collector:
         await collector.put_object(
             Bucket=cases,
             Key="a",
@@ -67,7 +67,7 @@ async def test_the_collector_adds_with_lock_and_in_parts(s3: S3Server, cases: st
 
 
 async def test_the_collector_neither_reads_nor_removes(s3: S3Server, cases: str) -> None:
-    async with s3.client(Identity.COLLECTOR) as collector:
+    async with s3.client(S3Identity.COLLECTOR) as collector:
         stored = await collector.put_object(Bucket=cases, Key="a", Body=b"evidence")
         for forbidden in (
             collector.get_object(Bucket=cases, Key="a"),
@@ -83,10 +83,10 @@ async def test_the_collector_neither_reads_nor_removes(s3: S3Server, cases: str)
 async def test_an_overwrite_leaves_the_first_version_to_the_reader(
     s3: S3Server, cases: str
 ) -> None:
-    async with s3.client(Identity.COLLECTOR) as collector:
+    async with s3.client(S3Identity.COLLECTOR) as collector:
         first = await collector.put_object(Bucket=cases, Key="a", Body=b"one")
         await collector.put_object(Bucket=cases, Key="a", Body=b"two")
-    async with s3.client(Identity.READER) as reader:
+    async with s3.client(S3Identity.READER) as reader:
         kept = await reader.get_object(Bucket=cases, Key="a", VersionId=first["VersionId"])
         assert await kept["Body"].read() == b"one"
         assert (await reader.list_objects_v2(Bucket=cases))["KeyCount"] == 1

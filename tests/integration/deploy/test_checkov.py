@@ -12,7 +12,11 @@ import yaml
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.attempt.jobs import build_job
-from forensics_core.operator.settings import CollectorSettings, Credentials, DestinationRule
+from forensics_core.operator.settings import (
+    CollectorCredentials,
+    CollectorSettings,
+    DestinationRule,
+)
 from tests.unit.deploy.manifests import DEPLOY, REPOSITORY, rendered
 
 CHECKOV = REPOSITORY / ".lab" / "checkov" / "bin" / "checkov"
@@ -31,7 +35,7 @@ def job() -> str:
             "status": {"jobName": "web-5df8120f-1", "attempt": 1, "node": "node-1"},
         }
     )
-    keys = Credentials.model_validate({"secret": "collector-s3"})
+    keys = CollectorCredentials.model_validate({"secret": "collector-s3"})
     rule = DestinationRule(prefix="s3://my-bucket", credentials=keys)
     return yaml.safe_dump(build_job(checkpoint, rule, CollectorSettings(image="tool:1.0"), 3600))
 

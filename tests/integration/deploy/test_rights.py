@@ -14,8 +14,8 @@ import pytest
 
 from forensics_core.operator.attempt.context import OWNERS
 from forensics_core.storage.s3.client import S3Access
-from forensics_loopback import Attributes, Fault, Recorded, RunningPod, User, rbac
-from lab.seaweed import Identity, S3Server
+from forensics_loopback import AccessAttributes, Fault, Recorded, RunningPod, User, rbac
+from lab.seaweed import S3Identity, S3Server
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, open_stage
 from tests.unit.deploy.manifests import manifests
 
@@ -33,7 +33,7 @@ async def stage(
     use_env: Callable[[Mapping[str, str]], None],
 ) -> AsyncIterator[Stage]:
     """A cluster with the roles and bindings of the manifests."""
-    use_env(s3.env(Identity.ADMIN))
+    use_env(s3.env(S3Identity.ADMIN))
     access = S3Access(endpoint_url=s3.endpoint, region="us-east-1")
     async with open_stage(bucket, access, tmp_path) as opened:
         for manifest in manifests():
@@ -44,7 +44,7 @@ async def stage(
 
 def may(stage: Stage, verb: str, resource: str, namespace: str = "") -> bool:
     group, _, plural = resource.rpartition("/")
-    asked = Attributes(verb, plural, group, namespace=namespace)
+    asked = AccessAttributes(verb, plural, group, namespace=namespace)
     return rbac(stage.cluster.store)(OPERATOR, asked)
 
 
@@ -58,9 +58,9 @@ def refused(stage: Stage) -> set[str]:
     }
 
 
-def _attributes(recorded: Recorded) -> Attributes:
+def _attributes(recorded: Recorded) -> AccessAttributes:
     info = recorded.info
-    return Attributes(
+    return AccessAttributes(
         info.verb, info.plural, info.group, info.subresource, info.namespace, info.name
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from aiohttp import web
 
-from forensics_loopback import ADMIN, Attributes, LoopbackCluster, User, rbac
+from forensics_loopback import ADMIN, AccessAttributes, LoopbackCluster, User, rbac
 from tests.unit.deploy.admission import Policy, Review, Right
 from tests.unit.deploy.manifests import one
 
@@ -51,10 +51,10 @@ class Front:
     def _rights(self, user: User, asked: dict[str, Any]) -> Iterator[Right]:
         decide = rbac(self.cluster.store)
         target, here = asked["spec"]["namespace"], asked["metadata"]["namespace"]
-        exec_ = Attributes("create", "pods", subresource="exec", namespace=target)
+        exec_ = AccessAttributes("create", "pods", subresource="exec", namespace=target)
         if decide(user, exec_):
             yield Right("create", "pods/exec", target)
-        if decide(user, Attributes("delegate", "podcheckpoints", GROUP, namespace=here)):
+        if decide(user, AccessAttributes("delegate", "podcheckpoints", GROUP, namespace=here)):
             yield Right("delegate", f"{GROUP}/podcheckpoints", here)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from forensics_loopback import LoopbackCluster
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.e2e.pods import CONTAINERS
 
 Document = dict[str, Any]
@@ -22,7 +22,7 @@ class DockerKubelet:
     """Runs the pods of one namespace, all but those that ask for a special node."""
 
     cluster: LoopbackCluster
-    engine: Engine
+    engine: DockerEngine
     image: str
     """For every container, whatever it asks for."""
     namespace: str

@@ -13,8 +13,8 @@ import pytest
 
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import ProcessRunner
-from lab.docker import Engine
-from lab.seaweed import REGION, Identity, S3Server
+from lab.docker import DockerEngine
+from lab.seaweed import REGION, S3Identity, S3Server
 from tests.e2e.pods import PENDING
 from tests.integration.e2e.front import admitting
 from tests.integration.e2e.kubelet import DockerKubelet
@@ -38,8 +38,8 @@ async def stage(
     use_env: Callable[[Mapping[str, str]], None],
 ) -> AsyncIterator[Stage]:
     """A cluster, an operator's settings, and the operator's key where an installation has it."""
-    use_env(s3.env(Identity.ADMIN))
-    identity = Identity.ADMIN
+    use_env(s3.env(S3Identity.ADMIN))
+    identity = S3Identity.ADMIN
     access = S3Access(
         endpoint_url=s3.endpoint,
         region=REGION,
@@ -60,7 +60,7 @@ async def stage(
 
 
 async def test_the_story_is_true(
-    stage: Stage, docker: Engine, image: str, s3: S3Server, tmp_path: Path
+    stage: Stage, docker: DockerEngine, image: str, s3: S3Server, tmp_path: Path
 ) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     stage.cluster.use_runner(ProcessRunner(env=docker.env | {"PATH": path}))
@@ -70,8 +70,8 @@ async def test_the_story_is_true(
         "E2E_TARGET_NAMESPACE": TARGETS,
         "E2E_S3_ENDPOINT_PODS": s3.endpoint,
         "E2E_BUCKET": stage.bucket,
-        "E2E_AWS_ACCESS_KEY_ID": Identity.ADMIN.access_key,
-        "E2E_AWS_SECRET_ACCESS_KEY": Identity.ADMIN.secret_key,
+        "E2E_AWS_ACCESS_KEY_ID": S3Identity.ADMIN.access_key,
+        "E2E_AWS_SECRET_ACCESS_KEY": S3Identity.ADMIN.secret_key,
         "E2E_TIMEOUT": "60",
     }
     kubelet = DockerKubelet(stage.cluster, docker, image, TARGETS)

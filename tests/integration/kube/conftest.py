@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from tests.integration.kube.scripted import ScriptedApi, scripted_api
 
 
@@ -18,6 +18,6 @@ async def api() -> AsyncIterator[ScriptedApi]:
 
 
 @pytest.fixture
-async def cluster(api: ScriptedApi, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(api: ScriptedApi, tmp_path: Path) -> AsyncIterator[ClusterConnection]:
     async with connect(api.kubeconfig(tmp_path / "config", {"token": "secret"})) as connection:
         yield connection

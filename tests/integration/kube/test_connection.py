@@ -21,7 +21,7 @@ from forensics_core.errors import (
     StreamIdle,
     Unauthorized,
 )
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from tests.integration.kube.scripted import (
     ScriptedApi,
     answer,
@@ -32,7 +32,7 @@ from tests.integration.kube.scripted import (
 )
 
 
-async def test_json_comes_back(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_json_comes_back(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("GET", "/version", answer({"major": "1"}))
     assert await cluster.request("GET", "/version") == {"major": "1"}
     assert api.seen[0].headers["Authorization"] == "Bearer secret"
@@ -40,7 +40,7 @@ async def test_json_comes_back(api: ScriptedApi, cluster: Cluster) -> None:
     assert cluster.namespace == "forensics-system"
 
 
-async def test_bodies_go_out_as_they_are(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_bodies_go_out_as_they_are(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("PATCH", "/x", answer({}))
     body = {"spec": {"cancel": True, "list": []}}
     await cluster.request(
@@ -68,7 +68,11 @@ async def test_bodies_go_out_as_they_are(api: ScriptedApi, cluster: Cluster) -> 
     ],
 )
 async def test_refusals_become_errors_that_say_what_to_do(
-    api: ScriptedApi, cluster: Cluster, code: int, reason: str, expected: type[ClusterError]
+    api: ScriptedApi,
+    cluster: ClusterConnection,
+    code: int,
+    reason: str,
+    expected: type[ClusterError],
 ) -> None:
     api.on("GET", "/x", refusal(code, reason, "the server's own words"))
     with pytest.raises(expected, match=r"GET /x: the server's own words\. \w+") as caught:
@@ -77,7 +81,7 @@ async def test_refusals_become_errors_that_say_what_to_do(
 
 
 async def test_a_refusal_without_a_status_is_told_as_it_came(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", "/x", text("404 page not found\n", 404))
     with pytest.raises(NotFound, match="HTTP 404 Not Found: 404 page not found"):
@@ -86,14 +90,16 @@ async def test_a_refusal_without_a_status_is_told_as_it_came(
 
 @pytest.mark.parametrize("body", ["", "<html>", "[1, 2"])
 async def test_an_answer_that_is_no_json_counts_as_no_answer(
-    api: ScriptedApi, cluster: Cluster, body: str
+    api: ScriptedApi, cluster: ClusterConnection, body: str
 ) -> None:
     api.on("GET", "/x", text(body))
     with pytest.raises(ApiUnavailable, match="is not JSON"):
         await cluster.request("GET", "/x")
 
 
-async def test_a_broken_connection_is_an_outage(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_broken_connection_is_an_outage(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("POST", "/x", reset())
     with pytest.raises(ApiUnavailable):
         await cluster.request("POST", "/x", body={})
@@ -109,7 +115,7 @@ async def test_nobody_there_is_an_outage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [429, 503])
 async def test_who_is_asked_to_come_again_does(
-    api: ScriptedApi, cluster: Cluster, code: int
+    api: ScriptedApi, cluster: ClusterConnection, code: int
 ) -> None:
     busy = refusal(code, "TooManyRequests", Retry_After="0")
     api.on("POST", "/x", busy, busy, answer({"done": True}))
@@ -127,7 +133,9 @@ async def test_a_server_that_stays_busy_is_given_up(api: ScriptedApi, tmp_path: 
     assert len(api.seen) == 4
 
 
-async def test_without_retry_after_nothing_is_repeated(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_without_retry_after_nothing_is_repeated(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("POST", "/x", refusal(500, "InternalError"))
     with pytest.raises(ApiUnavailable):
         await cluster.request("POST", "/x", body={})
@@ -185,20 +193,24 @@ async def test_a_kubeconfig_that_is_none_is_named(tmp_path: Path, content: str) 
             pass
 
 
-async def test_a_stream_yields_its_bytes_and_ends(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_stream_yields_its_bytes_and_ends(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("GET", "/log", stream(b"one\n", b"two\n"))
     async with cluster.stream("/log", query={}, idle=5) as chunks:
         assert b"".join([chunk async for chunk in chunks]) == b"one\ntwo\n"
 
 
-async def test_a_refused_stream_is_an_error(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_refused_stream_is_an_error(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("GET", "/log", refusal(404, "NotFound"))
     with pytest.raises(NotFound):
         async with cluster.stream("/log", query={}, idle=5):
             pass
 
 
-async def test_a_stream_that_breaks_is_an_outage(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_stream_that_breaks_is_an_outage(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("GET", "/log", stream(b"one\n", then="reset"))
     with pytest.raises(ApiUnavailable):
         async with cluster.stream("/log", query={}, idle=5) as chunks:
@@ -206,7 +218,7 @@ async def test_a_stream_that_breaks_is_an_outage(api: ScriptedApi, cluster: Clus
                 assert chunk == b"one\n"
 
 
-async def test_a_silent_stream_is_given_up(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_silent_stream_is_given_up(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("GET", "/log", stream(b"one\n", then="hang"))
     with pytest.raises(StreamIdle):
         async with cluster.stream("/log", query={}, idle=0.5) as chunks:
@@ -233,7 +245,7 @@ async def test_a_stream_outlives_the_renewal_of_its_session(
 
 
 async def test_streams_by_the_hundred_leave_room_for_requests(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", "/log", stream(b"x", then="hang"))
     api.on("GET", "/version", answer({"major": "1"}))
@@ -257,7 +269,7 @@ async def test_streams_by_the_hundred_leave_room_for_requests(
 
 
 async def test_connections_of_ones_own_are_the_same_identity(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", "/version", answer({"major": "1"}))
     async with cluster.apart() as own:

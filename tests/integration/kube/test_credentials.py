@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from forensics_core.errors import ApiUnavailable, ClusterNotConfigured
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.credentials import CredentialSource
 from forensics_core.kube.sessions import Sessions
 from tests.integration.kube.scripted import answer, scripted_api
@@ -128,7 +128,7 @@ async def test_a_rotated_authority_and_token_are_read_again(
     async with scripted_api(certify(account, "old")) as api:
         port = port_of(api.url)
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
-        cluster = Cluster(sessions, "default")
+        cluster = ClusterConnection(sessions, "default")
         api.on("GET", "/x", answer({}))
         await cluster.request("GET", "/x")
         assert api.seen[0].headers["Authorization"] == "Bearer first"
@@ -149,7 +149,7 @@ async def test_a_server_that_nobody_vouches_for_is_refused(
     async with scripted_api(server) as api:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
         with pytest.raises(ApiUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            await Cluster(sessions, "default").request("GET", "/x")
+            await ClusterConnection(sessions, "default").request("GET", "/x")
         assert api.seen == []
     await sessions.aclose()
 
@@ -196,7 +196,7 @@ async def test_an_authority_that_says_little_of_itself_is_trusted_as_kubectl_doe
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
         named = None if inside else str(kubeconfig(account, api.url))
         sessions = Sessions(CredentialSource(kubeconfig=named, service_account=account))
-        assert await Cluster(sessions, "default").request("GET", "/x") == {}
+        assert await ClusterConnection(sessions, "default").request("GET", "/x") == {}
         await sessions.aclose()
 
 
@@ -216,7 +216,7 @@ async def test_but_names_and_dates_are_checked(
     async with scripted_api(server) as api:
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port_of(api.url)))
         with pytest.raises(ApiUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-            await Cluster(sessions, "default").request("GET", "/x")
+            await ClusterConnection(sessions, "default").request("GET", "/x")
         assert api.seen == []
     await sessions.aclose()
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.events import EventLimits, EventRecorder, event_recorder, reference
 from tests.integration.kube.scripted import ScriptedApi, answer, refusal, reset
 
@@ -28,7 +28,9 @@ def tell(recorder: EventRecorder, note: str = "begun", **more: Any) -> None:
     recorder.record(regarding, reason="CaptureStarted", action="Capture", note=note, **more)
 
 
-async def record(cluster: Cluster, *notes: str, limits: EventLimits | None = None) -> EventRecorder:
+async def record(
+    cluster: ClusterConnection, *notes: str, limits: EventLimits | None = None
+) -> EventRecorder:
     controller = "forensics.orkaproj.io/operator"
     async with event_recorder(cluster, controller, "op-1", limits) as recorder:
         for note in notes:
@@ -36,7 +38,9 @@ async def record(cluster: Cluster, *notes: str, limits: EventLimits | None = Non
     return recorder
 
 
-async def test_an_event_has_what_the_api_asks_for(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_an_event_has_what_the_api_asks_for(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("POST", PATH, answer({}, 201))
     await record(cluster, "x" * 2000)
     body = api.seen[0].body
@@ -60,14 +64,14 @@ async def test_an_event_has_what_the_api_asks_for(api: ScriptedApi, cluster: Clu
     ],
 )
 async def test_a_note_has_so_many_bytes_at_most(
-    api: ScriptedApi, cluster: Cluster, note: str, kept: str
+    api: ScriptedApi, cluster: ClusterConnection, note: str, kept: str
 ) -> None:
     api.on("POST", PATH, answer({}, 201))
     await record(cluster, note)
     assert api.seen[0].body["note"] == kept
 
 
-async def test_repetition_becomes_a_series(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_repetition_becomes_a_series(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("POST", PATH, answer({}, 201))
     async with event_recorder(cluster, "c/o", "op-1") as recorder:
         tell(recorder)
@@ -83,7 +87,7 @@ async def test_repetition_becomes_a_series(api: ScriptedApi, cluster: Cluster) -
 
 
 async def test_an_event_that_the_server_forgot_is_written_anew(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("POST", PATH, answer({}, 201))
     async with event_recorder(cluster, "c/o", "op-1") as recorder:
@@ -96,7 +100,7 @@ async def test_an_event_that_the_server_forgot_is_written_anew(
 
 
 async def test_a_server_that_is_away_is_counted_and_not_raised(
-    api: ScriptedApi, cluster: Cluster, caplog: pytest.LogCaptureFixture
+    api: ScriptedApi, cluster: ClusterConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.on("POST", PATH, reset(), answer({}, 201))
     recorder = await record(cluster, "one", "two")
@@ -105,7 +109,7 @@ async def test_a_server_that_is_away_is_counted_and_not_raised(
 
 
 async def test_events_of_work_that_failed_are_still_written(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("POST", PATH, answer({}, 201))
     with pytest.raises(LookupError):
@@ -116,7 +120,7 @@ async def test_events_of_work_that_failed_are_still_written(
 
 
 async def test_events_of_work_that_was_cancelled_are_still_written(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("POST", PATH, answer({}, 201))
     with anyio.CancelScope() as scope:
@@ -127,7 +131,7 @@ async def test_events_of_work_that_was_cancelled_are_still_written(
     assert len(api.seen) == 1
 
 
-async def test_the_end_does_not_wait_for_ever(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_the_end_does_not_wait_for_ever(api: ScriptedApi, cluster: ClusterConnection) -> None:
 
     async def never(api: ScriptedApi, request: object) -> Any:
         await api.closing.wait()
@@ -138,7 +142,7 @@ async def test_the_end_does_not_wait_for_ever(api: ScriptedApi, cluster: Cluster
     assert len(api.seen) == 1
 
 
-async def test_the_queue_is_bounded(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_the_queue_is_bounded(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("POST", PATH, answer({}, 201))
     recorder = await record(cluster, *"abcdefgh", limits=EventLimits(waiting=3))
     assert len(api.seen) + recorder.dropped == 8
@@ -147,7 +151,7 @@ async def test_the_queue_is_bounded(api: ScriptedApi, cluster: Cluster) -> None:
     assert recorder.dropped >= 5, "after the end nothing is taken"
 
 
-async def test_one_object_cannot_flood(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_one_object_cannot_flood(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("POST", PATH, answer({}, 201))
     api.on("POST", "/apis/events.k8s.io/v1/namespaces/default/events", answer({}, 201))
     async with event_recorder(cluster, "c/o", "op-1", EventLimits(per_object=2)) as recorder:
@@ -158,7 +162,7 @@ async def test_one_object_cannot_flood(api: ScriptedApi, cluster: Cluster) -> No
     assert recorder.dropped == 1
 
 
-async def test_the_memory_is_bounded(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_the_memory_is_bounded(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("POST", PATH, answer({}, 201))
     await record(cluster, "a", "b", "a", limits=EventLimits(known=1))
     assert [seen.body["note"] for seen in api.seen] == ["a", "b", "a"]

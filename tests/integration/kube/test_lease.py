@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from forensics_core.errors import LeaseLost
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from tests.integration.kube.scripted import Answer, ScriptedApi, answer, refusal
 
@@ -69,7 +69,9 @@ class Store:
         return await answer(self.lease)(api, request)
 
 
-async def test_a_new_lease_is_made_and_given_back(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_new_lease_is_made_and_given_back(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     store = Store(api)
     held: list[dict[str, Any]] = []
 
@@ -84,7 +86,7 @@ async def test_a_new_lease_is_made_and_given_back(api: ScriptedApi, cluster: Clu
     assert store.spec["leaseDurationSeconds"] == 1
 
 
-async def test_a_free_lease_is_taken_over(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_free_lease_is_taken_over(api: ScriptedApi, cluster: ClusterConnection) -> None:
     store = Store(api, holder="")
     transitions: list[int] = []
 
@@ -95,7 +97,9 @@ async def test_a_free_lease_is_taken_over(api: ScriptedApi, cluster: Cluster) ->
     assert transitions == [4]
 
 
-async def test_a_lease_that_nobody_renews_is_taken_over(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_lease_that_nobody_renews_is_taken_over(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     store = Store(api, holder="dead")
 
     async def body() -> None:
@@ -105,7 +109,9 @@ async def test_a_lease_that_nobody_renews_is_taken_over(api: ScriptedApi, cluste
     assert len(api.asked("GET", ONE)) > 2, "it waited for the term to pass"
 
 
-async def test_while_one_leads_the_other_stands_by(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_while_one_leads_the_other_stands_by(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     store = Store(api)
     order: list[str] = []
     leads, enough = anyio.Event(), anyio.Event()
@@ -129,7 +135,7 @@ async def test_while_one_leads_the_other_stands_by(api: ScriptedApi, cluster: Cl
 
 
 async def test_cancelling_the_leader_gives_the_lease_back(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     store = Store(api)
     leads = anyio.Event()
@@ -146,7 +152,7 @@ async def test_cancelling_the_leader_gives_the_lease_back(
 
 
 async def test_what_the_work_raises_comes_out_and_the_lease_goes_back(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     store = Store(api)
 
@@ -159,7 +165,7 @@ async def test_what_the_work_raises_comes_out_and_the_lease_goes_back(
 
 
 async def test_an_outage_longer_than_the_term_stops_the_work(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     store = Store(api)
     stopped = anyio.Event()
@@ -176,7 +182,7 @@ async def test_an_outage_longer_than_the_term_stops_the_work(
     assert stopped.is_set()
 
 
-async def test_a_short_outage_is_waited_out(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_short_outage_is_waited_out(api: ScriptedApi, cluster: ClusterConnection) -> None:
     store = Store(api)
 
     async def body() -> None:
@@ -192,7 +198,7 @@ async def test_a_short_outage_is_waited_out(api: ScriptedApi, cluster: Cluster) 
 
 
 async def test_a_lease_that_somebody_took_stops_the_work(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     store = Store(api)
 
@@ -206,7 +212,7 @@ async def test_a_lease_that_somebody_took_stops_the_work(
 
 
 async def test_a_lease_that_was_taken_away_and_made_anew_is_held(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     """Whoever held it is forgotten, not taken for a usurper at the first renewal."""
     store = Store(api)
@@ -223,7 +229,9 @@ async def test_a_lease_that_was_taken_away_and_made_anew_is_held(
     assert store.spec["holderIdentity"] == ""
 
 
-async def test_the_first_try_waits_for_the_server(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_the_first_try_waits_for_the_server(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     store = Store(api)
     api.on("GET", ONE, refusal(500, "InternalError"), refusal(403, "Forbidden"), store.get)
 
@@ -233,7 +241,7 @@ async def test_the_first_try_waits_for_the_server(api: ScriptedApi, cluster: Clu
     await lead(cluster, LEASE, "a", body, timing=QUICK)
 
 
-async def test_a_lost_race_is_no_lead(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_lost_race_is_no_lead(api: ScriptedApi, cluster: ClusterConnection) -> None:
     store = Store(api, holder="")
     api.on("PUT", ONE, refusal(409, "Conflict"), store.write)
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import Forbidden
-from forensics_core.kube.connection import Cluster
+from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import WatchEvent, WatchSettings, listwatch
 from forensics_core.kube.resources import PODS
 from tests.integration.kube.scripted import (
@@ -30,7 +30,7 @@ QUICK = WatchSettings(idle=30, initial_pause=0.01, longest_pause=0.02)
 RESTLESS = WatchSettings(idle=1, initial_pause=0.01, longest_pause=0.02)
 
 
-async def take(cluster: Cluster, count: int, **more: Any) -> list[WatchEvent]:
+async def take(cluster: ClusterConnection, count: int, **more: Any) -> list[WatchEvent]:
     """Return the first `count` events."""
     found: list[WatchEvent] = []
     settings = more.pop("settings", QUICK)
@@ -48,7 +48,9 @@ def versions(api: ScriptedApi) -> list[str]:
     return [seen.query["resourceVersion"] for seen in api.asked("WATCH")]
 
 
-async def test_what_is_there_then_every_change(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_what_is_there_then_every_change(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("GET", PATH, listing(10, pod("a", 1), pod("b", 2)))
     changes = [
         event("ADDED", pod("c", 11)),
@@ -69,7 +71,7 @@ async def test_what_is_there_then_every_change(api: ScriptedApi, cluster: Cluste
 
 
 async def test_objects_come_with_their_kind_and_without_managed_fields(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10, pod("a", 1)))
     api.on("WATCH", PATH, stream(event("ADDED", pod("b", 11)), then="hang"))
@@ -79,7 +81,7 @@ async def test_objects_come_with_their_kind_and_without_managed_fields(
 
 
 async def test_selectors_bookmarks_and_a_limited_life_are_asked_for(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10))
     api.on("WATCH", PATH, stream(event("ADDED", pod("a", 11)), then="hang"))
@@ -92,7 +94,7 @@ async def test_selectors_bookmarks_and_a_limited_life_are_asked_for(
     assert 300 <= int(watch.query["timeoutSeconds"]) < 600
 
 
-async def test_a_long_list_comes_in_pages(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_long_list_comes_in_pages(api: ScriptedApi, cluster: ClusterConnection) -> None:
     api.on("GET", PATH, listing(10, pod("a", 1), more="t&1"), listing(10, pod("b", 2)))
     api.on("WATCH", PATH, stream(then="hang"))
     assert told(await take(cluster, 3)) == [("ADDED", "a"), ("ADDED", "b"), ("SYNCED", "")]
@@ -100,7 +102,7 @@ async def test_a_long_list_comes_in_pages(api: ScriptedApi, cluster: Cluster) ->
 
 
 async def test_after_a_bookmark_the_watch_goes_on_from_there(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10))
     api.on("WATCH", PATH, stream(bookmark(50)), stream(event("ADDED", pod("a", 51)), then="hang"))
@@ -136,14 +138,16 @@ async def test_after_a_bookmark_the_watch_goes_on_from_there(
         "403",
     ],
 )
-async def test_a_watch_survives(api: ScriptedApi, cluster: Cluster, fault: Answer) -> None:
+async def test_a_watch_survives(
+    api: ScriptedApi, cluster: ClusterConnection, fault: Answer
+) -> None:
     api.on("GET", PATH, listing(10))
     api.on("WATCH", PATH, fault, fault, fault, stream(event("ADDED", pod("a", 11)), then="hang"))
     events = [found for found in await take_until(cluster, "a") if found.object]
     assert told(events) == [("ADDED", "a")]
 
 
-async def take_until(cluster: Cluster, name: str) -> list[WatchEvent]:
+async def take_until(cluster: ClusterConnection, name: str) -> list[WatchEvent]:
     found: list[WatchEvent] = []
     async with listwatch(cluster, PODS, namespace="prod", settings=QUICK) as events:
         async for change in events:
@@ -165,7 +169,7 @@ async def take_until(cluster: Cluster, name: str) -> list[WatchEvent]:
     ids=["410", "410-in-stream", "unknown-error", "garbage", "unknown-type"],
 )
 async def test_after_a_gap_the_difference_is_told(
-    api: ScriptedApi, cluster: Cluster, gone: Answer
+    api: ScriptedApi, cluster: ClusterConnection, gone: Answer
 ) -> None:
     api.on(
         "GET",
@@ -188,7 +192,7 @@ async def test_after_a_gap_the_difference_is_told(
 
 
 async def test_changes_from_the_watch_count_in_the_difference(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10, pod("a", 1)), listing(20, pod("b", 11)))
     api.on(
@@ -203,7 +207,7 @@ async def test_changes_from_the_watch_count_in_the_difference(
 
 
 async def test_a_stream_without_even_a_bookmark_is_listed_again(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     """A version from before a restore lies in the future: a watch from there is silent."""
     api.on("GET", PATH, listing(999, pod("a", 998)), listing(10, pod("a", 9)))
@@ -213,7 +217,7 @@ async def test_a_stream_without_even_a_bookmark_is_listed_again(
 
 
 async def test_an_idle_stream_that_was_alive_goes_on_where_it_was(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10))
     api.on(
@@ -228,7 +232,7 @@ async def test_an_idle_stream_that_was_alive_goes_on_where_it_was(
 
 
 async def test_an_event_over_the_limit_comes_by_the_list(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     huge = pod("huge", 11, message="x" * 5000)
     api.on("GET", PATH, listing(10), listing(11, huge))
@@ -248,21 +252,23 @@ async def test_an_event_over_the_limit_comes_by_the_list(
     ],
 )
 async def test_the_first_list_waits_for_the_server(
-    api: ScriptedApi, cluster: Cluster, fault: Answer
+    api: ScriptedApi, cluster: ClusterConnection, fault: Answer
 ) -> None:
     api.on("GET", PATH, fault, fault, listing(10, pod("a", 1)))
     api.on("WATCH", PATH, stream(then="hang"))
     assert told(await take(cluster, 2)) == [("ADDED", "a"), ("SYNCED", "")]
 
 
-async def test_a_first_list_that_is_forbidden_says_so(api: ScriptedApi, cluster: Cluster) -> None:
+async def test_a_first_list_that_is_forbidden_says_so(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
     api.on("GET", PATH, refusal(403, "Forbidden", "pods is forbidden"))
     with pytest.raises(Forbidden, match="pods is forbidden"):
         await take(cluster, 1)
 
 
 async def test_a_server_that_ends_every_stream_is_not_hammered(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     api.on("GET", PATH, listing(10))
     api.on("WATCH", PATH, stream())

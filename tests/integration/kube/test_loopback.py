@@ -20,8 +20,8 @@ from forensics_core.api.podcheckpoint import (
     Progress,
 )
 from forensics_core.errors import AlreadyExists, Conflict, Invalid, NotFound
-from forensics_core.kube import Cluster, PodCheckpoints, connect
-from forensics_core.kube.access import Action, allowed
+from forensics_core.kube import ClusterConnection, PodCheckpoints, connect
+from forensics_core.kube.access import AccessRequest, allowed
 from forensics_core.kube.events import event_recorder, reference
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
 from forensics_core.kube.listwatch import EventType, WatchSettings, listwatch
@@ -29,7 +29,7 @@ from forensics_core.kube.logs import follow_log
 from forensics_core.kube.objects import JSON_PATCH, Objects
 from forensics_core.kube.podcheckpoints import captured
 from forensics_core.kube.resources import EVENTS, JOBS, PODCHECKPOINTS, PODS, SECRETS
-from forensics_loopback import Fault, LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import ContainerExit, Fault, LoopbackCluster, RunningPod
 from tests.waiting import time_passes
 
 SPEC = PodCheckpointSpec(pod="web", namespace="default", destination="s3://cases")
@@ -37,11 +37,11 @@ QUICK = WatchSettings(initial_pause=0.01, longest_pause=0.05)
 NS = "forensics-system"
 
 
-async def talk(pod: RunningPod) -> Outcome:
+async def talk(pod: RunningPod) -> ContainerExit:
     for number in range(5):
         pod.log.write(f"line {number}\n".encode())
         await anyio.lowlevel.checkpoint()
-    return Outcome(message="done")
+    return ContainerExit(message="done")
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ async def loopback() -> AsyncIterator[LoopbackCluster]:
 
 
 @pytest.fixture
-async def cluster(loopback: LoopbackCluster, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(loopback: LoopbackCluster, tmp_path: Path) -> AsyncIterator[ClusterConnection]:
     async with connect(await loopback.kubeconfig(tmp_path / "config", namespace=NS)) as connection:
         yield connection
 
 
 async def test_lists_of_metadata_leave_out_the_rest(
-    loopback: LoopbackCluster, cluster: Cluster
+    loopback: LoopbackCluster, cluster: ClusterConnection
 ) -> None:
     for number in range(4):
         loopback.seed_pod(f"web-{number}")
@@ -73,7 +73,7 @@ async def test_lists_of_metadata_leave_out_the_rest(
 
 
 @pytest.fixture
-def checkpoints(cluster: Cluster) -> PodCheckpoints:
+def checkpoints(cluster: ClusterConnection) -> PodCheckpoints:
     return PodCheckpoints(cluster, settings=QUICK)
 
 
@@ -146,7 +146,7 @@ async def test_a_name_is_taken_once(checkpoints: PodCheckpoints) -> None:
         await checkpoints.create(SPEC, name="one")
 
 
-async def test_a_wrong_field_is_refused_by_the_server(cluster: Cluster) -> None:
+async def test_a_wrong_field_is_refused_by_the_server(cluster: ClusterConnection) -> None:
     made = PodCheckpoint(spec=SPEC).to_dict() | {"metadata": {"name": "x", "namespace": NS}}
     made["spec"]["poed"] = "typo"
     with pytest.raises(Invalid, match="poed"):
@@ -182,7 +182,7 @@ async def test_changes_go_on_after_the_streams_broke(
 
 
 async def test_a_job_runs_its_log_is_followed_and_it_goes_with_its_pod(
-    loopback: LoopbackCluster, cluster: Cluster
+    loopback: LoopbackCluster, cluster: ClusterConnection
 ) -> None:
     jobs = Objects(cluster, JOBS)
     await jobs.create(job())
@@ -215,7 +215,7 @@ def job() -> dict[str, Any]:
     return {"metadata": {"name": "talk", "namespace": NS}, "spec": spec}
 
 
-async def test_secrets_are_made_replaced_patched_and_deleted(cluster: Cluster) -> None:
+async def test_secrets_are_made_replaced_patched_and_deleted(cluster: ClusterConnection) -> None:
     secrets = Objects(cluster, SECRETS)
     made = await secrets.create({"metadata": {"name": "s", "namespace": NS}, "data": {"a": "YQ=="}})
     changed = await secrets.replace(made | {"data": {"b": "Yg=="}})
@@ -235,7 +235,9 @@ async def test_secrets_are_made_replaced_patched_and_deleted(cluster: Cluster) -
     await secrets.delete("s", NS, missing_ok=True)
 
 
-async def test_events_reach_the_server(checkpoints: PodCheckpoints, cluster: Cluster) -> None:
+async def test_events_reach_the_server(
+    checkpoints: PodCheckpoints, cluster: ClusterConnection
+) -> None:
     made = await checkpoints.create(SPEC, name="one")
     async with event_recorder(cluster, "forensics.orkaproj.io/operator", "op-1") as recorder:
         for _ in range(4):
@@ -245,7 +247,7 @@ async def test_events_reach_the_server(checkpoints: PodCheckpoints, cluster: Clu
     assert recorder.dropped == 0
 
 
-async def test_two_replicas_take_turns(cluster: Cluster) -> None:
+async def test_two_replicas_take_turns(cluster: ClusterConnection) -> None:
     turns: list[str] = []
     timing = LeaseTiming(retry=0.05)
 
@@ -263,7 +265,7 @@ async def test_two_replicas_take_turns(cluster: Cluster) -> None:
     assert turns in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
 
 
-async def test_an_access_review(cluster: Cluster) -> None:
+async def test_an_access_review(cluster: ClusterConnection) -> None:
     assert (
-        await allowed(cluster, "alice", ["ir"], Action("create", PODS, "default", "exec"))
+        await allowed(cluster, "alice", ["ir"], AccessRequest("create", PODS, "default", "exec"))
     ).allowed

@@ -14,7 +14,7 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointStatus,
 )
 from forensics_core.errors import CheckpointFailed, Conflict, NotFound, UsageError
-from forensics_core.kube import Cluster, PodCheckpoints
+from forensics_core.kube import ClusterConnection, PodCheckpoints
 from forensics_core.kube.listwatch import EventType, WatchSettings
 from forensics_core.kube.podcheckpoints import captured, finished
 from tests.integration.kube.scripted import (
@@ -51,7 +51,7 @@ def listing(version: int, *items: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def checkpoints(cluster: Cluster) -> PodCheckpoints:
+def checkpoints(cluster: ClusterConnection) -> PodCheckpoints:
     return PodCheckpoints(cluster, settings=WatchSettings(initial_pause=0.01))
 
 

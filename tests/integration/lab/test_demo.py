@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.tamper import HOSTS_LINE, LOOT
 
 ROOT = Path(__file__).parents[3]
@@ -101,7 +101,7 @@ def check_nothing_stays(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-async def leftovers(docker: Engine, said: str) -> list[str]:
+async def leftovers(docker: DockerEngine, said: str) -> list[str]:
     """Return the demo's own containers that are still there: other tests may use the engine too."""
     names = {f"/{name}" for name in re.findall(r"\bshop-[0-9a-f]+\b", said)}
     assert names, "the demo names its container"
@@ -120,7 +120,7 @@ def running_in(folder: Path) -> list[bytes]:
 
 
 async def test_it_ends_with_verified_evidence_and_leaves_nothing(
-    docker: Engine, tmp_path: Path
+    docker: DockerEngine, tmp_path: Path
 ) -> None:
     said = story(env=environment(tmp_path) | docker.env)
     check_story(said)
@@ -134,7 +134,7 @@ async def test_it_ends_with_verified_evidence_and_leaves_nothing(
     reason="nobody may make a user namespace here",
 )
 async def test_without_root_it_says_what_is_missing_and_comes_to_its_end(
-    docker: Engine, tmp_path: Path
+    docker: DockerEngine, tmp_path: Path
 ) -> None:
     """In a namespace without a root, everybody has only the rights of a file's owner."""
     rootless = ("unshare", "--user")
@@ -146,7 +146,7 @@ async def test_without_root_it_says_what_is_missing_and_comes_to_its_end(
 
 
 @pytest.mark.parametrize("moment", ["somebody breaks in", "$ forensics collect", "Capturing   "])
-async def test_it_can_be_interrupted(docker: Engine, tmp_path: Path, moment: str) -> None:
+async def test_it_can_be_interrupted(docker: DockerEngine, tmp_path: Path, moment: str) -> None:
     said = interrupted(env=environment(tmp_path) | docker.env, moment=moment)
     assert "Stopping, and cleaning up" in said
     assert "Traceback" not in said

@@ -5,26 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from lab.docker import LABEL, Engine
+from lab.docker import LABEL, DockerEngine
 from lab.dockerd import answers
 from lab.images import bench_rootfs
 from lab.process import LabError
 from lab.tamper import XATTR, XATTR_VALUE, tamper
 
 
-async def test_a_container_runs_without_a_network(docker: Engine, image: str) -> None:
+async def test_a_container_runs_without_a_network(docker: DockerEngine, image: str) -> None:
     async with docker.container(image) as container:
         links = await docker.exec(container, "ls /sys/class/net")
     assert links.split() == ["lo"]
 
 
-async def test_a_failing_script_is_an_error(docker: Engine, image: str) -> None:
+async def test_a_failing_script_is_an_error(docker: DockerEngine, image: str) -> None:
     async with docker.container(image) as container:
         with pytest.raises(LabError, match="ended with 3: oops"):
             await docker.exec(container, "echo oops; exit 3")
 
 
-async def test_no_script_runs_outside_its_container(docker: Engine, image: str) -> None:
+async def test_no_script_runs_outside_its_container(docker: DockerEngine, image: str) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "echo elsewhere > /etc/hostname")
         with pytest.raises(LabError, match="not in the container"):
@@ -32,7 +32,7 @@ async def test_no_script_runs_outside_its_container(docker: Engine, image: str) 
 
 
 async def test_containers_can_be_paused_stopped_and_never_started(
-    docker: Engine, image: str
+    docker: DockerEngine, image: str
 ) -> None:
     created = await docker.create(image)
     async with docker.container(image) as container:
@@ -47,9 +47,9 @@ async def test_containers_can_be_paused_stopped_and_never_started(
 
 
 async def test_cleaning_up_removes_what_was_made_here_and_nothing_else(
-    docker: Engine, image: str, tmp_path: Path
+    docker: DockerEngine, image: str, tmp_path: Path
 ) -> None:
-    other = Engine(docker.host, "somebody-else", private=False)
+    other = DockerEngine(docker.host, "somebody-else", private=False)
     rootfs = bench_rootfs(tmp_path / "rootfs", files=3, small=3000, big=1000)
     container = await other.create(await other.import_image(rootfs))
     kept = await docker.create(image)
@@ -63,7 +63,7 @@ async def test_cleaning_up_removes_what_was_made_here_and_nothing_else(
     await docker.remove(kept)
 
 
-async def test_the_intruder_does_what_the_list_says(docker: Engine, image: str) -> None:
+async def test_the_intruder_does_what_the_list_says(docker: DockerEngine, image: str) -> None:
     async with docker.container(image) as container:
         done = await tamper(docker, container)
         root = f"/proc/{await docker.pid(container)}/root".encode()

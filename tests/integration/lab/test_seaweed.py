@@ -6,11 +6,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lab.process import free_ports
-from lab.seaweed import Identity, S3Server, _Ports, running_s3_server
+from lab.seaweed import S3Identity, S3Server, _Ports, running_s3_server
 
 
 async def test_the_collector_may_only_add(s3: S3Server, bucket: str) -> None:
-    async with s3.client(Identity.COLLECTOR) as collector:
+    async with s3.client(S3Identity.COLLECTOR) as collector:
         await collector.put_object(Bucket=bucket, Key="a", Body=b"evidence")
         for forbidden in (
             collector.get_object(Bucket=bucket, Key="a"),
@@ -19,7 +19,7 @@ async def test_the_collector_may_only_add(s3: S3Server, bucket: str) -> None:
         ):
             with pytest.raises(ClientError, match="AccessDenied"):
                 await forbidden
-    async with s3.client(Identity.READER) as reader:
+    async with s3.client(S3Identity.READER) as reader:
         stored = await reader.get_object(Bucket=bucket, Key="a")
         assert await stored["Body"].read() == b"evidence"
         with pytest.raises(ClientError, match="AccessDenied"):
@@ -29,10 +29,10 @@ async def test_the_collector_may_only_add(s3: S3Server, bucket: str) -> None:
 async def test_an_overwrite_in_a_locked_bucket_only_adds_a_version(
     s3: S3Server, locked_bucket: str
 ) -> None:
-    async with s3.client(Identity.COLLECTOR) as collector:
+    async with s3.client(S3Identity.COLLECTOR) as collector:
         first = await collector.put_object(Bucket=locked_bucket, Key="a", Body=b"one")
         await collector.put_object(Bucket=locked_bucket, Key="a", Body=b"two")
-    async with s3.client(Identity.READER) as reader:
+    async with s3.client(S3Identity.READER) as reader:
         kept = await reader.get_object(Bucket=locked_bucket, Key="a", VersionId=first["VersionId"])
         assert await kept["Body"].read() == b"one"
 
@@ -58,5 +58,5 @@ def test_where_another_server_has_its_port_it_is_started_again(s3: S3Server) -> 
         offered.append(ports)
         return ports
 
-    with running_s3_server(offer) as other:
+    with running_s3_server(ports=offer) as other:
         assert other.endpoint != s3.endpoint and len(offered) == 2

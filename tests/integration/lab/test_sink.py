@@ -24,9 +24,9 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from bench.sink import remote_sink
 from forensics_core.storage.storage import open_destination
 from lab.certificate import Certificate, make_certificate
-from lab.faults import Action, Fault
-from lab.http import Link
-from lab.sink import STATISTICS, Sink, running_sink
+from lab.faults import Misbehaviour, StoreFault
+from lab.http import NetworkLink
+from lab.sink import STATISTICS, StoreSink, running_sink
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-async def client(sink: Sink) -> AsyncIterator[S3Client]:
+async def client(sink: StoreSink) -> AsyncIterator[S3Client]:
     session = aioboto3.Session(
         aws_access_key_id="lab",
         aws_secret_access_key="lab",  # noqa: S106
@@ -66,7 +66,7 @@ async def upload(client: S3Client, key: str, parts: int = 2) -> None:
     )
 
 
-async def test_an_upload_is_counted_and_forgotten(sink: Sink, client: S3Client) -> None:
+async def test_an_upload_is_counted_and_forgotten(sink: StoreSink, client: S3Client) -> None:
     await upload(client, "a/b c")
     assert sink.objects == {"cases/a/b c": 2 * len(BLOCK)}
     assert sink.uploads == {}
@@ -76,7 +76,7 @@ async def test_an_upload_is_counted_and_forgotten(sink: Sink, client: S3Client) 
 
 
 async def test_nothing_is_overwritten_if_the_client_forbids_it(
-    sink: Sink, client: S3Client
+    sink: StoreSink, client: S3Client
 ) -> None:
     await upload(client, "a")
     with pytest.raises(ClientError, match="PreconditionFailed"):
@@ -85,7 +85,7 @@ async def test_nothing_is_overwritten_if_the_client_forbids_it(
         await client.put_object(Bucket="cases", Key="a", Body=b"", IfNoneMatch="*")
 
 
-async def test_an_abort_leaves_nothing_open(sink: Sink, client: S3Client) -> None:
+async def test_an_abort_leaves_nothing_open(sink: StoreSink, client: S3Client) -> None:
     made = await client.create_multipart_upload(Bucket="cases", Key="a")
     listed = await client.list_multipart_uploads(Bucket="cases")
     assert [each["UploadId"] for each in listed["Uploads"]] == [made["UploadId"]]
@@ -93,7 +93,7 @@ async def test_an_abort_leaves_nothing_open(sink: Sink, client: S3Client) -> Non
     assert sink.uploads == {}
 
 
-async def test_a_missing_bucket_and_object_lock(sink: Sink, client: S3Client) -> None:
+async def test_a_missing_bucket_and_object_lock(sink: StoreSink, client: S3Client) -> None:
     sink.missing.add("gone")
     await client.head_bucket(Bucket="cases")
     with pytest.raises(ClientError, match="404"):
@@ -108,21 +108,27 @@ async def test_a_missing_bucket_and_object_lock(sink: Sink, client: S3Client) ->
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault(Action.REFUSE, "UploadPart", part=2), ClientError),
+        (StoreFault(Misbehaviour.REFUSE, "UploadPart", part=2), ClientError),
         # Twice, because aiohttp repeats a PUT once by itself on a connection that it reuses.
         (
-            Fault(Action.RESET, "UploadPart", after=1000, times=2),
+            StoreFault(Misbehaviour.RESET, "UploadPart", after=1000, times=2),
             (ConnectionError, HTTPClientError),
         ),
-        (Fault(Action.HANG, "UploadPart", after=0), TimeoutError),
-        (Fault(Action.HANG, "CompleteMultipartUpload"), TimeoutError),
-        (Fault(Action.ERROR_IN_200, "CompleteMultipartUpload", code="InternalError"), ClientError),
-        (Fault(Action.REFUSE, "CompleteMultipartUpload", status=409, code="Again"), ClientError),
+        (StoreFault(Misbehaviour.HANG, "UploadPart", after=0), TimeoutError),
+        (StoreFault(Misbehaviour.HANG, "CompleteMultipartUpload"), TimeoutError),
+        (
+            StoreFault(Misbehaviour.ERROR_IN_200, "CompleteMultipartUpload", code="InternalError"),
+            ClientError,
+        ),
+        (
+            StoreFault(Misbehaviour.REFUSE, "CompleteMultipartUpload", status=409, code="Again"),
+            ClientError,
+        ),
     ],
-    ids=lambda value: value.action if isinstance(value, Fault) else "",
+    ids=lambda value: value.action if isinstance(value, StoreFault) else "",
 )
 async def test_a_fault_happens_as_often_as_was_said(
-    sink: Sink, client: S3Client, fault: Fault, error: type[Exception]
+    sink: StoreSink, client: S3Client, fault: StoreFault, error: type[Exception]
 ) -> None:
     sink.faults.add(fault)
     with pytest.raises(error), anyio.fail_after(2):
@@ -132,15 +138,15 @@ async def test_a_fault_happens_as_often_as_was_said(
     assert sink.objects == {"cases/a": 2 * len(BLOCK)}
 
 
-async def test_an_answer_can_be_lost(sink: Sink, client: S3Client) -> None:
-    sink.faults.add(Fault(Action.LOSE_ANSWER, "CompleteMultipartUpload"))
+async def test_an_answer_can_be_lost(sink: StoreSink, client: S3Client) -> None:
+    sink.faults.add(StoreFault(Misbehaviour.LOSE_ANSWER, "CompleteMultipartUpload"))
     with pytest.raises((ConnectionError, HTTPClientError)):
         await upload(client, "a")
     assert sink.objects == {"cases/a": 2 * len(BLOCK)}
 
 
-async def test_faults_are_for_whom_they_concern(sink: Sink, client: S3Client) -> None:
-    sink.faults.add(Fault(Action.REFUSE, "PutObject", key="manifest", times=None))
+async def test_faults_are_for_whom_they_concern(sink: StoreSink, client: S3Client) -> None:
+    sink.faults.add(StoreFault(Misbehaviour.REFUSE, "PutObject", key="manifest", times=None))
     await client.put_object(Bucket="cases", Key="log", Body=b"")
     for _ in range(2):
         with pytest.raises(ClientError):
@@ -149,8 +155,8 @@ async def test_faults_are_for_whom_they_concern(sink: Sink, client: S3Client) ->
     await client.put_object(Bucket="cases", Key="manifest.json", Body=b"")
 
 
-def test_a_slow_reader_makes_the_sender_wait(sink: Sink) -> None:
-    sink.faults.add(Fault(Action.SLOW, "PutObject", rate=1000))
+def test_a_slow_reader_makes_the_sender_wait(sink: StoreSink) -> None:
+    sink.faults.add(StoreFault(Misbehaviour.SLOW, "PutObject", rate=1000))
     host, port = sink.endpoint.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sender:
         sender.sendall(b"PUT /cases/a HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
@@ -165,14 +171,14 @@ def certificate(tmp_path: Path) -> Certificate:
 
 
 def test_a_slow_link_is_slow_for_all_who_share_it() -> None:
-    link = Link(rate=1)
+    link = NetworkLink(rate=1)
     first, second = link.occupy(1_000_000), link.occupy(1_000_000)
     assert first == pytest.approx(1_000_000, abs=60)
     assert second == pytest.approx(2_000_000, abs=60)
 
 
 def test_what_lay_idle_is_no_credit() -> None:
-    link = Link(rate=1, now=lambda: 1e9)
+    link = NetworkLink(rate=1, now=lambda: 1e9)
     assert link.occupy(1_000) == pytest.approx(1_000, abs=1)
 
 
@@ -234,7 +240,7 @@ def test_nobody_is_trusted_who_shows_another_certificate(
             assert answer.status == 200
 
 
-def test_chunked_bodies_are_counted_without_their_framing(sink: Sink) -> None:
+def test_chunked_bodies_are_counted_without_their_framing(sink: StoreSink) -> None:
     pieces = (bytes(1000) for _ in range(3))
     request = urllib.request.Request(f"{sink.endpoint}/cases/a", data=pieces, method="PUT")  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
@@ -242,7 +248,7 @@ def test_chunked_bodies_are_counted_without_their_framing(sink: Sink) -> None:
     assert sink.objects == {"cases/a": 3000}
 
 
-async def test_small_objects_can_be_kept_and_read_back(sink: Sink, client: S3Client) -> None:
+async def test_small_objects_can_be_kept_and_read_back(sink: StoreSink, client: S3Client) -> None:
     sink.keep = 3
     total = base64.b64encode(crc64nvme(b"abc").to_bytes(8, "big")).decode()
     put = await client.put_object(Bucket="cases", Key="a", Body=b"abc", ChecksumCRC64NVME=total)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from kubernetes_asyncio import client, config, watch
 
-from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import ContainerExit, LoopbackCluster, RunningPod
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[LoopbackCluster]:
-    async def runner(pod: RunningPod) -> Outcome:
+    async def runner(pod: RunningPod) -> ContainerExit:
         pod.log.write(b"hello\n")
-        return Outcome(message="done")
+        return ContainerExit(message="done")
 
     async with LoopbackCluster(runner=runner) as cluster:
         yield cluster

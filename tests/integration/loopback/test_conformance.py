@@ -14,7 +14,7 @@ import aiohttp
 import anyio
 import pytest
 
-from forensics_loopback import TOKEN, Attributes, LoopbackCluster, ProcessRunner, User
+from forensics_loopback import TOKEN, AccessAttributes, LoopbackCluster, ProcessRunner, User
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "kubernetes"
 Json = Any
@@ -159,7 +159,7 @@ def _is_local(key: str, value: Json) -> bool:
 
 @pytest.fixture
 async def replay(definition: dict[str, Json]) -> AsyncIterator[Replay]:
-    def masters_only(user: User, attributes: Attributes) -> bool:
+    def masters_only(user: User, attributes: AccessAttributes) -> bool:
         return "system:masters" in user.groups
 
     async with (

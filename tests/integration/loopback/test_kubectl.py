@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_loopback import LoopbackCluster, Outcome, ProcessRunner, RunningPod, User
+from forensics_loopback import ContainerExit, LoopbackCluster, ProcessRunner, RunningPod, User
 
 KUBECTL = Path(sys.executable).parent / "kubectl"
 Kubectl = Callable[..., Coroutine[Any, Any, str]]
@@ -228,7 +228,7 @@ async def test_jobs_and_their_logs(kubectl: Kubectl, cluster: LoopbackCluster) -
 
 
 async def test_strategic_merge_of_a_built_in(kubectl: Kubectl, cluster: LoopbackCluster) -> None:
-    async def forever(pod: RunningPod) -> Outcome:
+    async def forever(pod: RunningPod) -> ContainerExit:
         await anyio.sleep_forever()
         raise AssertionError("never reached")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from forensics_loopback import TOKEN, Attributes, LoopbackCluster, User
+from forensics_loopback import TOKEN, AccessAttributes, LoopbackCluster, User
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "kubernetes" / "kubectl-requests.txt"
 SAMPLE = {
@@ -102,6 +102,6 @@ async def test_every_request_of_kubectl_is_answered(definition: dict[str, Any]) 
             assert status == asked.status, f"{number}: {asked.method} {asked.path}"
 
 
-def masters_and_basic_users(user: User, asked: Attributes) -> bool:
+def masters_and_basic_users(user: User, asked: AccessAttributes) -> bool:
     """Anybody may ask what they themselves may."""
     return "system:masters" in user.groups or asked.resource == "selfsubjectaccessreviews"

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from forensics_core.storage.s3.client import S3Access
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import S3Identity, S3Server
 from tests.integration.operator.stage import Stage, open_stage
 
 
 @pytest.fixture
 def admin(s3: S3Server, use_env: Callable[[Mapping[str, str]], None]) -> S3Access:
     """The identity that may do everything, in the environment, too."""
-    env = s3.env(Identity.ADMIN)
+    env = s3.env(S3Identity.ADMIN)
     use_env(env)
     return S3Access(
         endpoint_url=s3.endpoint,

@@ -24,7 +24,7 @@ from forensics_core.bundle.manifest import (
 )
 from forensics_core.bundle.seal import generate_key
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.lease import LeaseTiming
 from forensics_core.operator.attempt.reads import KEPT_BYTES, Reads
 from forensics_core.operator.main import operate
@@ -32,7 +32,7 @@ from forensics_core.operator.settings import Settings, Timings
 from forensics_core.storage.blocks import one
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import open_destination
-from forensics_loopback import LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import ContainerExit, LoopbackCluster, RunningPod
 from lab.idle import idle_capture, order_of
 
 NAMESPACE = "forensics-system"
@@ -59,7 +59,7 @@ class Worker:
     runs: list[WorkOrder] = field(default_factory=list)
     thawed: list[list[str]] = field(default_factory=list)
     """The containers that each thaw Job was to resume."""
-    before: Callable[[RunningPod], Awaitable[Outcome | None]] | None = None
+    before: Callable[[RunningPod], Awaitable[ContainerExit | None]] | None = None
     """Called first; what it returns ends the worker there."""
     gaps: tuple[NotCaptured, ...] = ()
     leaves_out: ArtifactKind | None = None
@@ -71,11 +71,11 @@ class Worker:
     alter_row: Callable[[Artifact], Artifact] = unchanged_row
     """Makes it say something else of each artifact."""
 
-    async def __call__(self, pod: RunningPod) -> Outcome:
+    async def __call__(self, pod: RunningPod) -> ContainerExit:
         command = list(pod.container["command"])
         if "thaw" in command:
             self.thawed.append(command[command.index("thaw") + 1 :])
-            return Outcome()
+            return ContainerExit()
         order, digest = order_of(pod)
         self.runs.append(order)
         if self.before is not None:
@@ -83,7 +83,7 @@ class Worker:
             if ended is not None:
                 return ended
         await self.store(order, digest, pod)
-        return Outcome()
+        return ContainerExit()
 
     async def store(
         self,
@@ -227,7 +227,7 @@ async def open_stage(
     async with LoopbackCluster(
         runner=worker, namespaces=("default", NAMESPACE, "forensics-operator")
     ) as cluster:
-        cluster.create(crd())
+        cluster.create(await anyio.to_thread.run_sync(crd))
         cluster.seed_pod("web-0")
         cluster.create(collector_secret(access))
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
@@ -281,7 +281,9 @@ def timed(stage: Stage, **seconds: float) -> Settings:
     return stage.settings.model_copy(update={"timings": timings})
 
 
-def reads_of(cluster: Cluster, kept_bytes: int = KEPT_BYTES, retry_read: float = 0.5) -> Reads:
+def reads_of(
+    cluster: ClusterConnection, kept_bytes: int = KEPT_BYTES, retry_read: float = 0.5
+) -> Reads:
     """Return an operator's reads of a cluster."""
     return Reads(cluster, Timings().fresh, timedelta(seconds=retry_read), kept_bytes)
 

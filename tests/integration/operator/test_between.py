@@ -15,7 +15,7 @@ from forensics_core.storage.locate import S3Location, parse_location
 from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_storage, read_small
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 from tests.integration.operator.test_trouble import after_storing, remove, store
 
@@ -141,7 +141,7 @@ async def fetched(stage: Stage, status: Document, name: str) -> bytes:
 async def test_a_cancelled_capture_that_left_nothing_says_so(stage: Stage) -> None:
     started = anyio.Event()
 
-    async def stopped(pod: RunningPod) -> Outcome | None:
+    async def stopped(pod: RunningPod) -> ContainerExit | None:
         started.set()
         await anyio.sleep_forever()
         return None

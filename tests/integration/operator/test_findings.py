@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.api.order import ArtifactKind
 from forensics_core.storage.s3.client import s3_client
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from lab.idle import order_of
 from tests.integration.operator.stage import Document, Stage, timed
 from tests.integration.operator.test_crashes import WRITES_OF_A_CHECKPOINT, crash_after, whole
@@ -77,7 +77,7 @@ async def test_another_version_of_a_document_forges_no_findings(versioned_stage:
     stage = versioned_stage
     stage.worker.contents = TRACES
 
-    async def forge(pod: RunningPod) -> Outcome:
+    async def forge(pod: RunningPod) -> ContainerExit:
         order, digest = order_of(pod)
         await stage.worker.store(order, digest, pod)
         url = urlsplit(f"{order.destination}/{order.bundle}/containers/app/processes.json")
@@ -85,7 +85,7 @@ async def test_another_version_of_a_document_forges_no_findings(versioned_stage:
             await client.put_object(
                 Bucket=url.netloc, Key=url.path.lstrip("/"), Body=b'{"processes":[\n]}\n'
             )
-        return Outcome()
+        return ContainerExit()
 
     stage.worker.before = forge
     stage.request()

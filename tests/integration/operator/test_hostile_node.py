@@ -9,7 +9,7 @@ from forensics_core.bundle.manifest import Artifact, NotCaptured
 from forensics_core.storage.objects import MAX_VERSIONS
 from forensics_core.storage.s3.client import s3_client
 from forensics_core.storage.storage import open_storage
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from lab.idle import order_of
 from tests.integration.operator.stage import Document, Stage, condition
 from tests.integration.operator.test_trust import put
@@ -34,7 +34,7 @@ async def refused(stage: Stage) -> Document:
 async def test_a_seal_that_the_node_wrote_stops_the_operator_before_the_pod_may_go(
     stage: Stage,
 ) -> None:
-    async def sealed_by_the_node(pod: RunningPod) -> Outcome | None:
+    async def sealed_by_the_node(pod: RunningPod) -> ContainerExit | None:
         order, _ = order_of(pod)
         await put(stage, f"{order.destination}/{order.bundle}", SEAL, b"{}")
         return None
@@ -96,7 +96,7 @@ async def test_what_nobody_asked_for_is_not_held_of_a_listing(versioned_stage: S
 async def test_a_place_that_is_filled_up_is_refused(
     stage: Stage,
 ) -> None:
-    async def fills_up(pod: RunningPod) -> Outcome | None:
+    async def fills_up(pod: RunningPod) -> ContainerExit | None:
         order, _ = order_of(pod)
         async with s3_client(stage.access) as client:
             for number in range(20):

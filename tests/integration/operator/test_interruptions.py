@@ -10,7 +10,7 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from lab.idle import order_of
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, timed
 from tests.integration.operator.test_crashes import crash_after
@@ -19,17 +19,17 @@ from tests.integration.operator.test_trouble import said
 STOPPED = NotCaptured(what="filesystem", container="app", reason="Interrupted", message="Stopped")
 
 
-async def ends_early(stage: Stage, pod: RunningPod) -> Outcome:
+async def ends_early(stage: Stage, pod: RunningPod) -> ContainerExit:
     """Do what the collector does on SIGTERM: store what there is, and say what is missing."""
     # Given to this run alone: the next attempt may run at the same time.
     await stage.worker.store(*order_of(pod), gaps=(STOPPED,))
-    return Outcome(exit_code=4)
+    return ContainerExit(exit_code=4)
 
 
 def interrupting(stage: Stage, *attempts: int) -> None:
     """Have these attempts interrupted."""
 
-    async def worker(pod: RunningPod) -> Outcome | None:
+    async def worker(pod: RunningPod) -> ContainerExit | None:
         return await ends_early(stage, pod) if len(stage.worker.runs) in attempts else None
 
     stage.worker.before = worker
@@ -64,7 +64,7 @@ async def test_a_drained_worker_is_an_interruption(stage: Stage) -> None:
     """Its pod is gone by then, so the operator waits a while for what it had to say."""
     started = anyio.Event()
 
-    async def until_told(pod: RunningPod) -> Outcome | None:
+    async def until_told(pod: RunningPod) -> ContainerExit | None:
         if len(stage.worker.runs) > 1:
             return None
         started.set()
@@ -98,7 +98,7 @@ async def test_the_last_attempt_takes_what_there_is(stage: Stage) -> None:
 
 
 async def test_without_the_pod_what_was_interrupted_is_taken(stage: Stage) -> None:
-    async def drained(pod: RunningPod) -> Outcome:
+    async def drained(pod: RunningPod) -> ContainerExit:
         stage.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
         return await ends_early(stage, pod)
 
@@ -114,12 +114,12 @@ async def test_without_the_pod_what_was_interrupted_is_taken(stage: Stage) -> No
 async def test_what_was_interrupted_is_taken_if_nothing_better_comes(
     stage: Stage, then: str
 ) -> None:
-    async def worker(pod: RunningPod) -> Outcome:
+    async def worker(pod: RunningPod) -> ContainerExit:
         if len(stage.worker.runs) == 1:
             return await ends_early(stage, pod)
         if then == "its pod goes":
             stage.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
-        return Outcome(exit_code=137, reason="OOMKilled")
+        return ContainerExit(exit_code=137, reason="OOMKilled")
 
     stage.worker.before = worker
     stage.request()
@@ -134,10 +134,10 @@ async def test_what_was_interrupted_is_taken_if_nothing_better_comes(
 
 
 async def test_what_was_interrupted_and_is_not_there_any_more_is_no_result(stage: Stage) -> None:
-    async def worker(pod: RunningPod) -> Outcome:
+    async def worker(pod: RunningPod) -> ContainerExit:
         if len(stage.worker.runs) > 1:
             stage.cluster.delete("secrets", f"{stage.get()['status']['jobName'][:-1]}1", NAMESPACE)
-            return Outcome(exit_code=1)
+            return ContainerExit(exit_code=1)
         return await ends_early(stage, pod)
 
     stage.worker.before = worker
@@ -170,10 +170,10 @@ async def test_deleted_before_its_seal_a_capture_is_sealed_first(
 async def test_an_operator_killed_on_the_way_through_an_interruption_loses_nothing(
     stage: Stage, write: int
 ) -> None:
-    async def worker(pod: RunningPod) -> Outcome:
+    async def worker(pod: RunningPod) -> ContainerExit:
         if order_of(pod)[0].attempt == 1:
             return await ends_early(stage, pod)
-        return Outcome(exit_code=137, reason="OOMKilled")
+        return ContainerExit(exit_code=137, reason="OOMKilled")
 
     stage.worker.before = worker
     settings = stage.settings.model_copy(update={"max_attempts": 2})

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from forensics_core.errors import CheckpointFailed
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from tests.integration.operator.stage import Stage
 
 ROOT = Path(__file__).parents[3]
@@ -69,8 +69,8 @@ async def test_the_example_ends_with_the_reason_and_names_no_location(
 ) -> None:
     """Its pod goes while it is captured: by then the attempt has a location."""
 
-    async def fail(pod: RunningPod) -> Outcome | None:
-        return Outcome(exit_code=1)
+    async def fail(pod: RunningPod) -> ContainerExit | None:
+        return ContainerExit(exit_code=1)
 
     stage.worker.before = fail
     key = tmp_path / "forensics.pub"

@@ -13,8 +13,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from forensics_core.bundle.verify import verify
 from forensics_loopback import RunningPod
-from lab.faults import Action, Fault
-from lab.sink import Sink
+from lab.faults import Misbehaviour, StoreFault
+from lab.sink import StoreSink
 from tests.integration.operator.stage import NAMESPACE, Stage, timed
 
 
@@ -71,10 +71,10 @@ class Way:
 
 
 async def test_a_destination_that_never_answers_does_not_hold_up_the_others(
-    stage: Stage, sink: Sink
+    stage: Stage, sink: StoreSink
 ) -> None:
     """More checkpoints than there are workers go to where nobody answers."""
-    sink.faults.add(Fault(Action.HANG, "PutObject", times=None))
+    sink.faults.add(StoreFault(Misbehaviour.HANG, "PutObject", times=None))
     deaf = stage.settings.destinations[0].model_copy(
         update={"prefix": "s3://deaf", "operator_endpoint": sink.endpoint}
     )

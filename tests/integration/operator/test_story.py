@@ -8,7 +8,7 @@ import pytest
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from lab.idle import order_of
 from tests.bundles import of_order
 from tests.integration.operator.stage import NAMESPACE, Stage, condition
@@ -124,16 +124,16 @@ async def test_containers_that_were_never_created_are_gaps(stage: Stage) -> None
     assert any("late" in line for line in stage.worker.runs[0].not_captured)
 
 
-async def oom(pod: RunningPod) -> Outcome:
-    return Outcome(exit_code=137, reason="OOMKilled")
+async def oom(pod: RunningPod) -> ContainerExit:
+    return ContainerExit(exit_code=137, reason="OOMKilled")
 
 
-async def evicted(pod: RunningPod) -> Outcome:
-    return Outcome(exit_code=137, pod_reason="Evicted")
+async def evicted(pod: RunningPod) -> ContainerExit:
+    return ContainerExit(exit_code=137, pod_reason="Evicted")
 
 
-async def silent(pod: RunningPod) -> Outcome:
-    return Outcome(exit_code=0)
+async def silent(pod: RunningPod) -> ContainerExit:
+    return ContainerExit(exit_code=0)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,12 @@ async def test_an_attempt_that_dies_is_followed_by_another_at_most_twice(
 
 
 async def test_the_second_attempt_may_do(stage: Stage) -> None:
-    async def first_dies(pod: RunningPod) -> Outcome | None:
-        return Outcome(exit_code=137, reason="OOMKilled") if len(stage.worker.runs) == 1 else None
+    async def first_dies(pod: RunningPod) -> ContainerExit | None:
+        return (
+            ContainerExit(exit_code=137, reason="OOMKilled")
+            if len(stage.worker.runs) == 1
+            else None
+        )
 
     stage.worker.before = first_dies
     stage.request()
@@ -166,9 +170,9 @@ async def test_the_second_attempt_may_do(stage: Stage) -> None:
 
 
 async def test_an_error_that_will_not_pass_is_not_tried_again(stage: Stage) -> None:
-    async def refused(pod: RunningPod) -> Outcome:
+    async def refused(pod: RunningPod) -> ContainerExit:
         said = '{"reason": "AccessDenied", "message": "The bucket says no", "retry": false}'
-        return Outcome(exit_code=1, message=said)
+        return ContainerExit(exit_code=1, message=said)
 
     stage.worker.before = refused
     stage.request()
@@ -180,10 +184,10 @@ async def test_an_error_that_will_not_pass_is_not_tried_again(stage: Stage) -> N
 
 
 async def test_a_pod_replaced_between_attempts_is_not_captured(stage: Stage) -> None:
-    async def replaced(pod: RunningPod) -> Outcome:
+    async def replaced(pod: RunningPod) -> ContainerExit:
         stage.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
         stage.cluster.seed_pod("web-0")
-        return Outcome(exit_code=1)
+        return ContainerExit(exit_code=1)
 
     stage.worker.before = replaced
     stage.request()
@@ -230,7 +234,7 @@ async def test_a_cancelled_capture_keeps_what_there_is(stage: Stage) -> None:
 async def test_deleting_the_resource_stops_the_job_and_keeps_the_evidence(stage: Stage) -> None:
     started = anyio.Event()
 
-    async def forever(pod: RunningPod) -> Outcome | None:
+    async def forever(pod: RunningPod) -> ContainerExit | None:
         started.set()
         await anyio.sleep_forever()
         return None
@@ -306,8 +310,12 @@ async def test_the_longest_names_there_are(stage: Stage) -> None:
 
 
 async def test_what_a_killed_pod_left_paused_is_resumed(stage: Stage) -> None:
-    async def first_dies(pod: RunningPod) -> Outcome | None:
-        return Outcome(exit_code=137, reason="OOMKilled") if len(stage.worker.runs) == 1 else None
+    async def first_dies(pod: RunningPod) -> ContainerExit | None:
+        return (
+            ContainerExit(exit_code=137, reason="OOMKilled")
+            if len(stage.worker.runs) == 1
+            else None
+        )
 
     stage.worker.before = first_dies
     stage.request(pause=True)

@@ -18,9 +18,9 @@ from forensics_core.bundle.verify import verify
 from forensics_core.operator.evidence.manifest import LIMIT, SMALL
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
-from forensics_loopback import Fault, Outcome, RunningPod
+from forensics_loopback import ContainerExit, Fault, RunningPod
 from lab.idle import order_of
-from lab.sink import Sink
+from lab.sink import StoreSink
 from tests.bundles import of_order
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
@@ -73,10 +73,10 @@ async def remove(stage: Stage, status: Document, name: str) -> None:
 def after_storing(stage: Stage, tamper: Callable[[Document], Any]) -> None:
     """Have the worker's bundle tampered with before the operator looks."""
 
-    async def worker(pod: RunningPod) -> Outcome:
+    async def worker(pod: RunningPod) -> ContainerExit:
         await stage.worker.store(*order_of(pod))
         await tamper(stage.get()["status"])
-        return Outcome()
+        return ContainerExit()
 
     stage.worker.before = worker
 
@@ -257,7 +257,9 @@ async def test_with_a_broken_key_it_waits_for_a_good_one_and_says_so(
     assert verification.problems == ()
 
 
-async def test_a_bucket_that_is_not_there_is_an_answer_at_once(stage: Stage, sink: Sink) -> None:
+async def test_a_bucket_that_is_not_there_is_an_answer_at_once(
+    stage: Stage, sink: StoreSink
+) -> None:
     sink.missing.add(stage.bucket)
     elsewhere = {"operator_endpoint": sink.endpoint}
     rule = stage.settings.destinations[0].model_copy(update=elsewhere)

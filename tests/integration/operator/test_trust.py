@@ -11,7 +11,7 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Capture
 from forensics_core.bundle.verify import verify
 from forensics_core.storage.storage import open_destination, open_storage, read_small
-from forensics_loopback import Outcome, RunningPod
+from forensics_loopback import ContainerExit, RunningPod
 from tests.bundles import of_order
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
 
@@ -56,9 +56,9 @@ async def test_context_that_somebody_else_wrote_is_never_taken(stage: Stage) -> 
 async def test_the_next_location_cannot_be_known_from_the_last(stage: Stage) -> None:
     seen = []
 
-    async def first_dies(pod: RunningPod) -> Outcome | None:
+    async def first_dies(pod: RunningPod) -> ContainerExit | None:
         seen.append(stage.get()["status"]["location"])
-        return Outcome(exit_code=1) if len(seen) == 1 else None
+        return ContainerExit(exit_code=1) if len(seen) == 1 else None
 
     stage.worker.before = first_dies
     stage.request()

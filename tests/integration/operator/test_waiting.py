@@ -11,11 +11,11 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.verify import verify
 from forensics_core.kube.connection import connect
 from forensics_core.operator.attempt.monitor import why_no_pod
-from forensics_core.operator.attempt.pods import Outcome as Ended
+from forensics_core.operator.attempt.pods import JobOutcome as Ended
 from forensics_core.operator.settings import Settings
 from forensics_core.storage.s3.client import s3_client
 from forensics_loopback import RunningPod
-from lab.sink import Sink
+from lab.sink import StoreSink
 from tests.integration.operator.stage import (
     NAMESPACE,
     Document,
@@ -111,7 +111,7 @@ async def test_context_stays_though_the_pod_goes_while_it_waits(stage: Stage) ->
 
 
 async def test_a_destination_that_refuses_is_an_answer_also_while_it_waits(
-    stage: Stage, sink: Sink
+    stage: Stage, sink: StoreSink
 ) -> None:
     sink.missing.add("gone")
     go_on = held(stage)

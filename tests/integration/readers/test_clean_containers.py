@@ -12,7 +12,7 @@ from collector.local import CaptureOptions, capture_container
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.find import find
 from lab.clean import CLEAN, clean_container
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="processes are read by root only"),
@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("kind", ["busybox", "debian", "python"])
 async def test_a_clean_container_has_no_findings(
-    docker: Engine, use_env: Callable[[Mapping[str, str]], None], tmp_path: Path, kind: str
+    docker: DockerEngine, use_env: Callable[[Mapping[str, str]], None], tmp_path: Path, kind: str
 ) -> None:
     use_env(docker.env)
     async with clean_container(docker, CLEAN[kind], tmp_path) as container:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from lab.tamper import LOOT, Tampering, tamper, tamper_off_disk
 from tests.programs import Ended, program, start
 
@@ -41,7 +41,7 @@ async def forensics(*arguments: str | Path, **env: str) -> Ended:
     return ended
 
 
-async def save(engine: Engine, image: str, path: Path) -> Path:
+async def save(engine: DockerEngine, image: str, path: Path) -> Path:
     async with (
         engine.client() as client,
         client.images.export_image(image) as stream,
@@ -52,7 +52,7 @@ async def save(engine: Engine, image: str, path: Path) -> Path:
     return path
 
 
-async def play(docker: Engine, image: str, folder: Path) -> Scene:
+async def play(docker: DockerEngine, image: str, folder: Path) -> Scene:
     names = f"shop-{uuid4().hex[:8]}", f"shop-{uuid4().hex[:8]}"
     options: dict[str, Any] = {"Env": ["MODE=shop"], "tmpfs": {VOLUME: ""}}
     async with (
@@ -70,7 +70,7 @@ async def play(docker: Engine, image: str, folder: Path) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(docker: DockerEngine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return anyio.run(play, docker, image, tmp_path_factory.mktemp("compare"))
 
 

@@ -17,9 +17,9 @@ import pytest
 import zstandard
 
 from lab.dissect import install_dissect
-from lab.docker import Engine
-from lab.readers import ALL, ROOT, Block, blocks, missing, search_path
-from lab.visited import PORT, SECRET, Case, captured_visit
+from lab.docker import DockerEngine
+from lab.readers import ALL, ROOT, CommandBlock, blocks, missing, search_path
+from lab.visited import PORT, SECRET, VisitedBundle, captured_visit
 from tests.bundles import edit_manifest, replace_object
 
 pytestmark = [
@@ -34,7 +34,7 @@ RULE = f'rule visit {{ strings: $secret = "{SECRET}" condition: $secret }}\n'
 
 
 @pytest.fixture(scope="module")
-def case(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Case:
+def case(docker: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> VisitedBundle:
     """A sealed capture of a container that somebody was in."""
     return anyio.run(captured_visit, docker, tmp_path_factory.mktemp("visit"))
 
@@ -45,7 +45,7 @@ def dissect() -> None:
 
 
 @pytest.fixture
-def desk(case: Case, tmp_path: Path) -> Path:
+def desk(case: VisitedBundle, tmp_path: Path) -> Path:
     """The folder that the page's commands are run in."""
     shutil.copytree(case.bundle.parent, tmp_path / "cases")
     shutil.copy(case.public_key, tmp_path)
@@ -65,13 +65,13 @@ def shell(script: str, folder: Path, *, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def of_container(script: str, case: Case) -> str:
+def of_container(script: str, case: VisitedBundle) -> str:
     """Return the page's script with the container's own name, which is another one each time."""
     name = case.container.name
     return re.sub(r"-c web\b", f"-c {name}", script.replace("containers/web", f"containers/{name}"))
 
 
-def named(block: Block) -> str:
+def named(block: CommandBlock) -> str:
     return f"{BLOCKS.index(block)}-{block.tool}"
 
 
@@ -110,7 +110,7 @@ EXPECTED: dict[str, Callable[[Path, str], bool]] = {
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.run], ids=named)
 def test_a_command_of_the_page_does_what_it_says(
-    block: Block, case: Case, desk: Path, dissect: None
+    block: CommandBlock, case: VisitedBundle, desk: Path, dissect: None
 ) -> None:
     reason = missing(block.tool)
     if reason and ALL not in os.environ:
@@ -137,7 +137,7 @@ def test_the_page_has_a_command_or_a_reason_for_each_tool() -> None:
     assert {"yara", "clamscan", "gdb", "ratarmount", "jq", "sha256sum", "tar"} <= tools
 
 
-def test_clamav_calls_a_compressed_archive_clean(case: Case, desk: Path) -> None:
+def test_clamav_calls_a_compressed_archive_clean(case: VisitedBundle, desk: Path) -> None:
     if reason := missing("clamscan"):
         pytest.skip(reason)
     packed = f"cases/42/containers/{case.container.name}/rootfs.tar.zst"
@@ -190,7 +190,9 @@ def content(folder: Path, path: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*command, str(folder), "cat", path], capture_output=True, check=False)
 
 
-def test_dissect_reads_the_tree_mounts_proc_and_deleted_files(case: Case, dissect: None) -> None:
+def test_dissect_reads_the_tree_mounts_proc_and_deleted_files(
+    case: VisitedBundle, dissect: None
+) -> None:
     assert [row["name"] for row in records(case.container, "users")] == ["root", "app"]
     assert {row["hostname"] for row in records(case.container, "users")} == {"shop-1"}
     commands = {row["pid"]: row["cmdline"] for row in records(case.container, "cmdline")}
@@ -206,12 +208,12 @@ def test_dissect_reads_the_tree_mounts_proc_and_deleted_files(case: Case, dissec
     assert row["size"] == 30 and row["btime"] > "2026"
 
 
-def test_dissect_opens_all_containers_of_a_bundle(case: Case, dissect: None) -> None:
+def test_dissect_opens_all_containers_of_a_bundle(case: VisitedBundle, dissect: None) -> None:
     assert {row["hostname"] for row in records(case.bundle, "users")} == {"shop-1"}
 
 
 def test_dissect_is_given_nothing_that_is_not_as_the_manifest_says(
-    case: Case, desk: Path, dissect: None
+    case: VisitedBundle, desk: Path, dissect: None
 ) -> None:
     """The index of one archive, and a file in another, where the seek table still holds."""
     web = desk / "cases/42/containers" / case.container.name
@@ -260,7 +262,9 @@ HOSTILE = (
 )
 
 
-def test_dissect_survives_an_index_of_a_hostile_node(case: Case, desk: Path, dissect: None) -> None:
+def test_dissect_survives_an_index_of_a_hostile_node(
+    case: VisitedBundle, desk: Path, dissect: None
+) -> None:
     bundle = desk / "cases/42"
     name = f"containers/{case.container.name}/mounts.index.jsonl.zst"
     data = "".join(json.dumps(row) + "\n" for row in HOSTILE).encode()
@@ -276,7 +280,7 @@ def test_dissect_survives_an_index_of_a_hostile_node(case: Case, desk: Path, dis
 
 
 def test_dissect_hides_what_lies_beneath_a_mount_that_was_not_captured(
-    case: Case, desk: Path, dissect: None
+    case: VisitedBundle, desk: Path, dissect: None
 ) -> None:
     bundle = desk / "cases/42"
     name = f"containers/{case.container.name}/mounts.json"
@@ -288,13 +292,15 @@ def test_dissect_hides_what_lies_beneath_a_mount_that_was_not_captured(
     assert "Mounted on /srv, and not captured: Hung" in query(web, "users", quiet=False).stderr
 
 
-def test_a_bundle_of_another_kind_is_not_ours(case: Case, desk: Path, dissect: None) -> None:
+def test_a_bundle_of_another_kind_is_not_ours(
+    case: VisitedBundle, desk: Path, dissect: None
+) -> None:
     edit_manifest(desk / "cases/42", lambda document: document.update(predicateType="other"))
     done = query(desk / "cases/42/containers" / case.container.name, "users", quiet=False)
     assert "it is of another kind" in done.stderr and '"name": "app"' not in done.stdout
 
 
-def test_uac_has_memory_bodyfile_and_deleted_files(case: Case, tmp_path: Path) -> None:
+def test_uac_has_memory_bodyfile_and_deleted_files(case: VisitedBundle, tmp_path: Path) -> None:
     shell(f"forensics export {case.bundle} --uac {tmp_path}/uac", tmp_path)
     (archive,) = (tmp_path / "uac").glob("uac-*-linux-*.tar")
     with tarfile.open(archive) as tar:

@@ -22,13 +22,15 @@ from forensics_core.storage.locate import S3Location
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.storage import S3Storage, open_s3
-from lab.seaweed import REGION, Identity, S3Server
+from lab.seaweed import REGION, S3Identity, S3Server
 
 SMALL, LARGE = 1, 20
 """MiB: one PUT, and three parts."""
 
 
-def access(s3: S3Server, identity: Identity = Identity.COLLECTOR, *, secret: str = "") -> S3Access:
+def access(
+    s3: S3Server, identity: S3Identity = S3Identity.COLLECTOR, *, secret: str = ""
+) -> S3Access:
     return S3Access(
         endpoint_url=s3.endpoint,
         region=REGION,
@@ -66,10 +68,10 @@ async def test_who_may_only_write_can_store_and_nothing_else(
         stored = await store(place, "x", size)
     crc = checksums.crc64nvme(content(size)).to_bytes(8, "big")
     assert stored.crc64nvme == base64.b64encode(crc).decode()
-    async with s3.client(Identity.READER) as client:
+    async with s3.client(S3Identity.READER) as client:
         there = await client.get_object(Bucket=bucket, Key="p/x")
         assert await there["Body"].read() == content(size)
-    async with s3.client(Identity.COLLECTOR) as client:
+    async with s3.client(S3Identity.COLLECTOR) as client:
         with pytest.raises(ClientError, match="AccessDenied"):
             await client.get_object(Bucket=bucket, Key="p/x")
 
@@ -80,7 +82,7 @@ async def test_what_is_there_is_never_overwritten(s3: S3Server, bucket: str, siz
         await store(place, "x", SMALL)
         with pytest.raises(ObjectExists):
             await store(place, "x", size)
-    async with s3.client(Identity.READER) as client:
+    async with s3.client(S3Identity.READER) as client:
         there = await client.get_object(Bucket=bucket, Key="x")
         assert there["ContentLength"] == SMALL * MIB
     assert await uploads(s3, bucket) == []
@@ -96,7 +98,7 @@ async def test_a_locked_version_survives_whoever_stored_it(
         stored = await store(place, "x", size)
     assert stored.version_id
     version = {"Bucket": locked_bucket, "Key": "p/x", "VersionId": stored.version_id}
-    async with s3.client(Identity.COLLECTOR) as client:
+    async with s3.client(S3Identity.COLLECTOR) as client:
         with pytest.raises(ClientError, match="AccessDenied"):
             await client.delete_object(**version)  # type: ignore[arg-type] # by name
         await client.put_object(Bucket=locked_bucket, Key="p/x", Body=b"overwritten")
@@ -127,10 +129,10 @@ async def test_wrong_credentials_are_told_apart(s3: S3Server, bucket: str) -> No
         await place.check()
         with pytest.raises(AccessDenied, match="does not fit the access key"):
             await store(place, "x", SMALL)
-    async with open_s3(S3Location(bucket), access(s3, Identity.READER)) as place:
+    async with open_s3(S3Location(bucket), access(s3, S3Identity.READER)) as place:
         with pytest.raises(AccessDenied, match="refused this"):
             await store(place, "x", LARGE)
-    async with open_s3(S3Location("no-such-bucket"), access(s3, Identity.ADMIN)) as place:
+    async with open_s3(S3Location("no-such-bucket"), access(s3, S3Identity.ADMIN)) as place:
         with pytest.raises(BucketNotFound):
             await place.check()
 

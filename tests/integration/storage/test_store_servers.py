@@ -30,7 +30,7 @@ from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.storage import S3Storage
 from forensics_core.storage.storage import open_destination, open_storage
 from lab.process import LabError
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import S3Identity, S3Server
 from lab.stores import StoreServer, running_moto, running_s3rver
 from tests.bundles import ARCHIVE, capture
 
@@ -75,7 +75,7 @@ async def server(request: pytest.FixtureRequest) -> Server:
     found = request.getfixturevalue(request.param)
     bucket = await found.create_bucket(f"cases-{secrets.token_hex(4)}")
     if isinstance(found, S3Server):
-        admin = Identity.ADMIN
+        admin = S3Identity.ADMIN
         keys = (admin.access_key, admin.secret_key)
         return Server("SeaweedFS", S3Access(found.endpoint, "us-east-1", *keys), bucket)
     return Server(found.name, found.access(), bucket)

@@ -80,7 +80,7 @@ def test_a_plugin_runs(plug: Plug) -> None:
     [
         (f"{MINE}:nothing", "has no attribute 'nothing'"),
         ("no.such.module:x", "No module named"),
-        (f"{MINE}:wrong", "is no click command"),
+        (f"{MINE}:wrong", "is not a click command"),
     ],
 )
 def test_a_broken_plugin_says_why(plug: Plug, value: str, why: str) -> None:
@@ -256,3 +256,16 @@ def test_credentials_that_cannot_be_had_are_one_line(profile: str, tmp_path: Pat
 def test_plugins_are_found_by_their_entry_points() -> None:
     context = click.Context(cli.forensics)
     assert "collect" in cli.forensics.list_commands(context)
+
+
+def test_an_own_command_is_found_without_a_look_at_other_packages() -> None:
+    cli.plugins.cache_clear()
+    command = cli.forensics.get_command(click.Context(cli.forensics), "collect")
+    assert command is not None and command.name == "collect"
+    assert cli.plugins.cache_info().misses == 0, "all packages were looked at"
+
+
+def test_a_copy_that_is_not_installed_looks_at_all_packages() -> None:
+    assert cli.own_plugin("collect") is not None
+    assert cli.own_plugin("collect", "no-such-distribution") is None
+    assert "collect" in cli.plugins()

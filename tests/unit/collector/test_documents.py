@@ -65,3 +65,21 @@ async def test_nothing_is_an_empty_array(empty: bytes) -> None:
 async def test_an_array_that_breaks_off_is_an_error(broken: bytes) -> None:
     with pytest.raises(SourceError, match="ended in the middle"):
         await read(broken)
+
+
+def test_documents_are_indented_json_whatever_is_in_them() -> None:
+    content = {
+        "empty": [],
+        "nothing": {},
+        "name": "ü\u2028\x1f",
+        "large": 2**70,
+        "rows": [{"a": 1.5}],
+    }
+    assert document(content) == json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def test_a_document_that_is_nested_deeply_is_written_too() -> None:
+    content: object = None
+    for _ in range(300):
+        content = [content]
+    assert json.loads(document(content)) == content

@@ -7,14 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.kube.listwatch import EventType, Known, difference
+from forensics_core.kube.listwatch import EventType, KnownObjects, difference
 
 OBJECTS = st.dictionaries(
     st.sampled_from("abcdef"), st.tuples(st.sampled_from("xyz"), st.integers(1, 3)), max_size=6
 )
 
 
-def known(objects: dict[str, tuple[str, int]]) -> Known:
+def known(objects: dict[str, tuple[str, int]]) -> KnownObjects:
     return {("ns", name): item(name, uid, version) for name, (uid, version) in objects.items()}
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from forensics_core.errors import UsageError
-from forensics_core.operator.settings import Credentials, Settings, Timings, load_settings
+from forensics_core.operator.settings import CollectorCredentials, Settings, Timings, load_settings
 
 GOOD = """
 defaultDestination: s3://cases/2026
@@ -78,11 +78,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"secret": "a", "node": True}, {"serviceAccount": "a", "roleArn": ""}]
+    "given",
+    [
+        {},
+        {"secret": "a", "node": True},
+        {"serviceAccount": "a", "roleArn": ""},
+        {"secret": "a", "assumeRole": "arn:aws:iam::1:role/r"},
+        {"secret": "a", "webIdentity": True},
+        {"assumeRole": "no-arn"},
+    ],
 )
 def test_credentials_come_from_exactly_one_place(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Credentials.model_validate(given)
+        CollectorCredentials.model_validate(given)
 
 
 STORE = """

@@ -16,7 +16,7 @@ from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import Container, NotCaptured
 from forensics_core.bundle.writer import FinishedBundle
 from forensics_core.operator.attempt.pods import reason_word
-from forensics_core.operator.evidence.manifest import MAX_CONTAINERS, Evidence, evidence_of
+from forensics_core.operator.evidence.manifest import MAX_CONTAINERS, BundleFacts, evidence_of
 from forensics_core.operator.status import (
     is_delayed,
     is_of,
@@ -60,7 +60,7 @@ def test_whoever_waits_has_the_pod_pinned_and_no_worker() -> None:
     assert (status.active, status.start_time) == (0, NOW)
 
 
-def having(**changes: object) -> Evidence:
+def having(**changes: object) -> BundleFacts:
     """Return the evidence of a bundle whose predicate says something else."""
     capture = BUNDLE.statement.predicate.model_copy(update=changes)
     statement = BUNDLE.statement.model_copy(update={"predicate": capture})
@@ -99,7 +99,7 @@ def test_a_container_that_lacks_something_is_not_called_captured(result: Any, st
     assert [str(row.state) for row in done.containers] == [state, result]
 
 
-def gaps(count: int, reason: str = "Gone") -> Evidence:
+def gaps(count: int, reason: str = "Gone") -> BundleFacts:
     lost = [
         NotCaptured(what=f"artifact {number}", reason=reason, message="m")
         for number in range(count)

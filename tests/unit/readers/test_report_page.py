@@ -11,19 +11,19 @@ from anyio import to_thread
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.report.page import page
-from forensics_core.readers.report.story import Limits, Story, tell
+from forensics_core.readers.report.story import ReportContent, ReportLimits, tell
 from forensics_core.readers.report.text import as_json, markdown
 from tests.bundles import edit_manifest
 from tests.unit.readers.evidence import PROCESSES, change, process, socket, write_evidence
 from tests.unit.readers.test_surroundings import whole
 
 
-async def story_of(folder: Path, limits: Limits | None = None) -> Story:
+async def story_of(folder: Path, limits: ReportLimits | None = None) -> ReportContent:
     async with open_bundle(str(folder)) as bundle:
         return await tell(bundle, limits=limits)
 
 
-async def shown(story: Story) -> str:
+async def shown(story: ReportContent) -> str:
     return await to_thread.run_sync(lambda: "".join(page(story)))
 
 
@@ -44,7 +44,7 @@ async def test_findings_without_number_are_counted(tmp_path: Path) -> None:
     rows = [change(f"/tmp/{number}", mode="0755") for number in range(140)]
     rows += [change(f"/gone/{number}", "D") for number in range(12)]
     folder = await write_evidence(tmp_path / "bundle", rows, [process(n, "/x") for n in (7, 8)])
-    content = await shown(await story_of(folder, Limits(processes=1)))
+    content = await shown(await story_of(folder, ReportLimits(processes=1)))
     assert "40 are not shown here" in content and "(140)" in content
     assert "lacks /gone/0, /gone/1, /gone/2 and 9 more." in content
     assert "Processes in web (2)" in content and "The first 1 are shown." in content

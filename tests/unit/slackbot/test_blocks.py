@@ -13,7 +13,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
 from lab.slack.workspace import buttons, words
-from slackbot.blocks.answers import Link, links_messages, list_message
+from slackbot.blocks.answers import DownloadLink, links_messages, list_message
 from slackbot.blocks.elements import table
 from slackbot.blocks.limits import message_problems, problems, view_problems
 from slackbot.blocks.root import MessageOptions, root_message
@@ -205,7 +205,7 @@ def test_shows_the_verification_result() -> None:
 
 def test_links_are_paged_and_the_rest_is_counted() -> None:
     url = "https://s3.example/x?" + "y" * 600
-    links = [Link(f"f{number}", 1, "ab" * 32, url) for number in range(80)]
+    links = [DownloadLink(f"f{number}", 1, "ab" * 32, url) for number in range(80)]
     pages = links_messages("web-0-1", "s3://b/x/", links, 5, "en")
     assert [message_problems(page.blocks) for page in pages] == [[]] * 4
     shown = sum(len(buttons(page.blocks)) for page in pages)
@@ -216,7 +216,9 @@ def test_links_are_paged_and_the_rest_is_counted() -> None:
 
 
 def test_a_few_links_fit_one_page() -> None:
-    (page,) = links_messages("web-0-1", "s3://b/x/", [Link("f", 1, "ab", "https://x")], 5, "en")
+    (page,) = links_messages(
+        "web-0-1", "s3://b/x/", [DownloadLink("f", 1, "ab", "https://x")], 5, "en"
+    )
     assert set(buttons(page.blocks)) == {"open-0"}
 
 

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from slackbot.cache import Cache
+from slackbot.cache import SharedAnswers
 
 
 class Source:
@@ -25,7 +25,7 @@ class Source:
 
 
 async def test_concurrent_callers_share_one_answer() -> None:
-    known: Cache[int] = Cache(60)
+    known: SharedAnswers[int] = SharedAnswers(60)
     source, answers = Source(), []
 
     async def ask() -> None:
@@ -39,13 +39,13 @@ async def test_concurrent_callers_share_one_answer() -> None:
 
 
 async def test_what_is_old_is_asked_again() -> None:
-    known: Cache[int] = Cache(0)
+    known: SharedAnswers[int] = SharedAnswers(0)
     source = Source()
     assert [await known.get("a", source), await known.get("a", source)] == [1, 2]
 
 
 async def test_errors_are_not_cached() -> None:
-    known: Cache[int] = Cache(60)
+    known: SharedAnswers[int] = SharedAnswers(60)
     source = Source()
     source.broken = True
     with pytest.raises(OSError, match="away"):
@@ -56,7 +56,7 @@ async def test_errors_are_not_cached() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 60])
 async def test_the_cache_is_bounded(seconds: float) -> None:
-    known: Cache[int] = Cache(seconds, limit=3)
+    known: SharedAnswers[int] = SharedAnswers(seconds, limit=3)
     for number in range(4):
         await known.get(str(number), Source())
     assert len(known._known) <= 3

@@ -32,7 +32,7 @@ import collector.cli, collector.local, collector.docker.opening
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.session import make_session
 make_session(S3Access(region="eu-central-1", access_key_id="a", secret_access_key="b"))
-others = {"rich", "kubernetes_asyncio", "collector.memory"}
+others = {"rich", "kubernetes_asyncio", "collector.memory", "aioboto3", "boto3", "s3transfer"}
 assert not others & set(sys.modules), others & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

@@ -20,13 +20,13 @@ from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
 from collector.gaps.standing import KERNEL, MEMORY
 from collector.runtimes.opening import open_runtime
-from forensics_core.api.order import ArtifactKind, Target, WorkOrder
+from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.layout import NODE
 from forensics_core.bundle.manifest import Capture, Statement
 from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
 from forensics_core.operator.attempt.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
-from lab.docker import Engine
+from lab.docker import DockerEngine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
 
@@ -109,7 +109,7 @@ async def test_a_container_that_never_ran(
 
 
 @pytest.fixture(params=["docker", "containerd"])
-def place(request: pytest.FixtureRequest) -> tuple[str, Engine | Containerd, str]:
+def place(request: pytest.FixtureRequest) -> tuple[str, DockerEngine | Containerd, str]:
     """A runtime's scheme, the lab's engine, and an image."""
     image = {"docker": "image", "containerd": "cri_image"}[request.param]
     engine = request.getfixturevalue(request.param)
@@ -117,7 +117,7 @@ def place(request: pytest.FixtureRequest) -> tuple[str, Engine | Containerd, str
 
 
 @pytest.fixture
-def private_folder(place: tuple[str, Engine | Containerd, str]) -> Path:
+def private_folder(place: tuple[str, DockerEngine | Containerd, str]) -> Path:
     """The engine's folder, which is to be out of sight."""
     engine = place[1]
     if isinstance(engine, Containerd):
@@ -150,7 +150,7 @@ async def in_a_job(
         destination=(folder / "evidence").as_uri(),
         bundle="case",
         uid=uuid4(),
-        targets=(Target(name="web", container_id=reference),),
+        targets=(ContainerTarget(name="web", container_id=reference),),
         artifacts=tuple(kinds),
     )
     (folder / "order.json").write_text(order.model_dump_json(by_alias=True))
@@ -161,7 +161,7 @@ async def in_a_job(
 
 
 async def test_a_running_container_in_a_job(
-    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+    place: tuple[str, DockerEngine | Containerd, str], private_folder: Path, tmp_path: Path
 ) -> None:
     scheme, engine, image = place
     async with engine.container(image) as container:
@@ -178,7 +178,7 @@ async def test_a_running_container_in_a_job(
 
 @pytest.mark.parametrize(("own_numbers", "how"), [(False, "ptrace"), (True, "pause")])
 async def test_memory_in_a_job(
-    place: tuple[str, Engine | Containerd, str],
+    place: tuple[str, DockerEngine | Containerd, str],
     private_folder: Path,
     tmp_path: Path,
     own_numbers: bool,
@@ -210,7 +210,7 @@ HIDING = """
 
 
 async def test_mounts_and_deleted_files_in_a_job(
-    place: tuple[str, Engine | Containerd, str],
+    place: tuple[str, DockerEngine | Containerd, str],
     private_folder: Path,
     tmp_path: Path,
     use_env: Callable[[Mapping[str, str]], None],
@@ -248,7 +248,7 @@ async def test_mounts_and_deleted_files_in_a_job(
 async def test_a_stopped_container_in_a_job(
     lacking: set[str],
     method: set[str | None],
-    place: tuple[str, Engine | Containerd, str],
+    place: tuple[str, DockerEngine | Containerd, str],
     private_folder: Path,
     tmp_path: Path,
 ) -> None:
@@ -300,7 +300,7 @@ def has(folder: Path, name: str) -> Any:
 
 
 async def test_what_the_node_tells_in_a_job(
-    place: tuple[str, Engine | Containerd, str], private_folder: Path, tmp_path: Path
+    place: tuple[str, DockerEngine | Containerd, str], private_folder: Path, tmp_path: Path
 ) -> None:
     """With a Job's capabilities: what takes more is a gap, and never makes the capture a partial
     one."""

@@ -20,7 +20,7 @@ from elftools.elf.segments import NoteSegment
 from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Artifact
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 
 SUBJECT = Path(__file__).with_name("subject.py")
@@ -40,7 +40,7 @@ def word(name: str) -> bytes:
 
 @asynccontextmanager
 async def running(
-    docker: Engine, image: str, *arguments: str, script: str = "", **options: Any
+    docker: DockerEngine, image: str, *arguments: str, script: str = "", **options: Any
 ) -> AsyncIterator[str]:
     """Run the subject, or a script of Python, in a container until it is ready."""
     program = ("-c", script) if script else ("/subject.py", *arguments)

@@ -13,7 +13,7 @@ import yara_x
 
 from collector.docker.runtime import DockerRuntime
 from forensics_core.bundle.manifest import Flag
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.memory.reading import (
     PYTHON,
@@ -30,7 +30,7 @@ SORTS = ("heap", "rwx", "none", "sparse", "deleted", "modified", "memfd")
 
 
 async def test_everything_that_lies_in_memory_only(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -62,7 +62,7 @@ async def test_everything_that_lies_in_memory_only(
 
 
 async def test_each_thread_has_its_registers(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -78,7 +78,7 @@ async def test_each_thread_has_its_registers(
 
 
 async def test_what_is_left_out_is_in_files_that_are_named(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -95,7 +95,7 @@ async def test_what_is_left_out_is_in_files_that_are_named(
 
 @pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
 async def test_gdb_shows_threads_and_memory(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -114,7 +114,7 @@ async def test_gdb_shows_threads_and_memory(
 
 @pytest.mark.skipif(not shutil.which("readelf"), reason="readelf is not installed")
 async def test_readelf_finds_nothing_wrong(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle, tmp_path: Path
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -128,7 +128,7 @@ async def test_readelf_finds_nothing_wrong(
 
 
 async def test_yara_finds_what_is_in_memory(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container)
@@ -141,7 +141,7 @@ async def test_yara_finds_what_is_in_memory(
 
 
 async def test_processes_that_share_memory_have_it_in_one_core(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image, "fork") as container:
         await docker.exec(container, "while ! [ -e /child ]; do sleep 0.1; done")
@@ -156,7 +156,7 @@ async def test_processes_that_share_memory_have_it_in_one_core(
 
 
 async def test_without_a_standstill(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container, freeze=False)
@@ -172,7 +172,7 @@ async def test_without_a_standstill(
 
 
 async def test_a_container_that_stands_still_already(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     async with running(docker, image) as container:
         await collect(bundle, container, pause=True)
@@ -183,7 +183,7 @@ async def test_a_container_that_stands_still_already(
 
 
 async def test_thousands_of_threads(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     script = """
 import threading
@@ -200,7 +200,7 @@ threading.Event().wait()
 
 
 async def test_a_container_in_which_nothing_runs(
-    docker: Engine, image: str, runtime: DockerRuntime, bundle: Bundle
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     container = await docker.create(image)
     await collect(bundle, container)

@@ -12,14 +12,14 @@ import anyio
 import pytest
 
 from collector.artifacts import memory
-from collector.artifacts.memory import Limits
+from collector.artifacts.memory import CoreLimits
 from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
 from forensics_core.api.order import Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.storage.storage import open_destination
-from lab.docker import Engine
+from lab.docker import DockerEngine
 from tests.integration.collector.memory.reading import running
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
@@ -49,32 +49,32 @@ def gaps(capture: ContainerCapture) -> dict[str, tuple[str, bool]]:
 
 
 async def test_what_exceeds_the_limit_is_told(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     async with (
         running(docker, image) as container,
         capture_of(runtime, container, tmp_path) as capture,
     ):
-        await memory.collect(capture, Limits(process=1 << 20))
+        await memory.collect(capture, CoreLimits(process=1 << 20))
     core = capture.bundle.artifacts[0]
     assert core.flags == (Flag.TRUNCATED,) and core.original_size < 2 << 20
     assert gaps(capture)["memory, its rest"] == ("TooLarge", True)
 
 
 async def test_a_budget_of_nothing(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     async with (
         running(docker, image) as container,
         capture_of(runtime, container, tmp_path) as capture,
     ):
-        await memory.collect(capture, Limits(container=0))
+        await memory.collect(capture, CoreLimits(container=0))
     assert [each.name for each in capture.bundle.artifacts] == ["containers/web/memory/memory.json"]
     assert gaps(capture) == {"memory of processes": ("TooMany", True)}
 
 
 async def test_the_smallest_processes_come_first(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     script = """
 import os, pathlib, threading
@@ -87,7 +87,7 @@ threading.Event().wait()
         running(docker, image, script=script) as container,
         capture_of(runtime, container, tmp_path) as capture,
     ):
-        await memory.collect(capture, Limits(processes=1))
+        await memory.collect(capture, CoreLimits(processes=1))
         first = await docker.pid(container)
     (core, _) = capture.bundle.artifacts
     assert core.name != f"containers/web/memory/{first}.core.zst"
@@ -96,7 +96,7 @@ threading.Event().wait()
 
 
 async def test_after_the_deadline_no_core_is_begun(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     async with (
         running(docker, image) as container,
@@ -107,7 +107,7 @@ async def test_after_the_deadline_no_core_is_begun(
 
 
 async def test_a_process_that_somebody_traces_stands_still_with_its_container(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     async with (
         running(docker, image) as container,
@@ -128,13 +128,13 @@ async def test_a_process_that_somebody_traces_stands_still_with_its_container(
 
 
 async def test_where_nothing_can_be_held_memory_is_read_all_the_same(
-    docker: Engine, image: str, runtime: DockerRuntime, tmp_path: Path
+    docker: DockerEngine, image: str, runtime: DockerRuntime, tmp_path: Path
 ) -> None:
     async with (
         running(docker, image) as container,
         capture_of(runtime, container, tmp_path) as capture,
     ):
-        await memory.collect(capture, Limits(seconds=1e-6))
+        await memory.collect(capture, CoreLimits(seconds=1e-6))
     core = capture.bundle.artifacts[0]
     assert core.flags == (Flag.CHANGED_WHILE_READ,) and core.method == "mem"
     assert gaps(capture)["standstill"][0] == "NotPermitted"

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from forensics_loopback import LogOptions, LoopbackCluster, Outcome, ProcessRunner, RunningPod
+from forensics_loopback import ContainerExit, LogOptions, LoopbackCluster, ProcessRunner, RunningPod
 
 Obj = dict[str, Any]
 
@@ -168,11 +168,11 @@ async def test_who_ignores_sigterm_is_killed(cluster: LoopbackCluster) -> None:
     await cluster.until("pods", lambda pods: not pods)
 
 
-def ends(*outcomes: Outcome) -> Callable[[RunningPod], Any]:
+def ends(*outcomes: ContainerExit) -> Callable[[RunningPod], Any]:
     """A runner whose pods end one after the other as told; further ones never."""
     left = list(outcomes)
 
-    async def run(pod: RunningPod) -> Outcome:
+    async def run(pod: RunningPod) -> ContainerExit:
         if not left:
             await anyio.sleep_forever()
         return left.pop(0)
@@ -181,7 +181,7 @@ def ends(*outcomes: Outcome) -> Callable[[RunningPod], Any]:
 
 
 async def test_a_container_killed_for_memory_fails_the_job(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome(137, reason="OOMKilled")))
+    cluster.use_runner(ends(ContainerExit(137, reason="OOMKilled")))
     cluster.create(job({}))
     assert reason(await finished(cluster)) == "BackoffLimitExceeded"
     assert terminated(cluster)["reason"] == "OOMKilled"
@@ -201,7 +201,7 @@ async def test_an_evicted_pod_fails_the_job(cluster: LoopbackCluster) -> None:
 async def test_a_disruption_that_the_policy_ignores_makes_another_pod(
     cluster: LoopbackCluster,
 ) -> None:
-    cluster.use_runner(ends(Outcome(1, pod_reason="NodeLost"), Outcome()))
+    cluster.use_runner(ends(ContainerExit(1, pod_reason="NodeLost"), ContainerExit()))
     pattern = {"type": "DisruptionTarget", "status": "True"}
     rules = [{"action": "Ignore", "onPodConditions": [pattern]}]
     cluster.create(job({}, podFailurePolicy={"rules": rules}))
@@ -210,7 +210,7 @@ async def test_a_disruption_that_the_policy_ignores_makes_another_pod(
 
 
 async def test_exit_codes_outside_the_policy_count(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome(4), Outcome(3)))
+    cluster.use_runner(ends(ContainerExit(4), ContainerExit(3)))
     code = {"operator": "In", "values": [3]}
     rules = [{"action": "FailJob", "onExitCodes": code}]
     cluster.create(job({}, backoffLimit=5, podFailurePolicy={"rules": rules}))
@@ -219,14 +219,14 @@ async def test_exit_codes_outside_the_policy_count(cluster: LoopbackCluster) -> 
 
 
 async def test_the_backoff_limit_allows_more_pods(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome(1), Outcome(1), Outcome()))
+    cluster.use_runner(ends(ContainerExit(1), ContainerExit(1), ContainerExit()))
     cluster.create(job({}, backoffLimit=2))
     found = await finished(cluster)
     assert (found["status"]["failed"], found["status"]["succeeded"]) == (2, 1)
 
 
 async def test_a_runner_that_breaks_fails_the_pod(cluster: LoopbackCluster) -> None:
-    async def broken(pod: RunningPod) -> Outcome:
+    async def broken(pod: RunningPod) -> ContainerExit:
         raise RuntimeError(f"cannot run {pod.namespace}/{pod.name} {pod.uid}")
 
     cluster.use_runner(broken)
@@ -236,7 +236,7 @@ async def test_a_runner_that_breaks_fails_the_pod(cluster: LoopbackCluster) -> N
 
 
 async def test_a_pod_waits_for_its_node(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome()))
+    cluster.use_runner(ends(ContainerExit()))
     match = {
         "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]
     }
@@ -250,7 +250,7 @@ async def test_a_pod_waits_for_its_node(cluster: LoopbackCluster) -> None:
 
 
 async def test_a_pod_waits_for_its_secrets(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome()))
+    cluster.use_runner(ends(ContainerExit()))
     volumes = [
         {"name": "v", "secret": {"secretName": "order"}},
         {"name": "w", "secret": {"secretName": "none", "optional": True}},
@@ -263,7 +263,7 @@ async def test_a_pod_waits_for_its_secrets(cluster: LoopbackCluster) -> None:
 
 
 async def test_a_suspended_job_waits(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome()))
+    cluster.use_runner(ends(ContainerExit()))
     cluster.create(job({}, suspend=True))
     await anyio.wait_all_tasks_blocked()
     assert cluster.list("pods") == []
@@ -272,7 +272,7 @@ async def test_a_suspended_job_waits(cluster: LoopbackCluster) -> None:
 
 
 async def test_finished_jobs_expire_with_their_pods(cluster: LoopbackCluster) -> None:
-    cluster.use_runner(ends(Outcome()))
+    cluster.use_runner(ends(ContainerExit()))
     cluster.create(job({}, ttlSecondsAfterFinished=0))
     await cluster.until("pods", lambda pods: len(pods) == 1)
     await cluster.until("jobs", lambda jobs: not jobs)

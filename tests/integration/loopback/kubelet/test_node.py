@@ -16,7 +16,7 @@ import pytest
 
 from forensics_core.kube.connection import connect
 from forensics_core.kube.resources import JOBS, PODS
-from forensics_loopback import Fault, LoopbackCluster, Outcome, RunningPod
+from forensics_loopback import ContainerExit, Fault, LoopbackCluster, RunningPod
 from forensics_loopback.client.api import Changed, amend, until
 from forensics_loopback.client.remote import RemoteApi
 from forensics_loopback.controllers.jobs import JobController
@@ -140,22 +140,22 @@ async def test_a_deleted_pod_ends_its_process_before_it_goes(
     assert await ended.read_text() == "yes\n"
 
 
-async def _hang(pod: RunningPod) -> Outcome:
+async def _hang(pod: RunningPod) -> ContainerExit:
     await anyio.sleep_forever()
     raise AssertionError
 
 
-async def _finish(pod: RunningPod) -> Outcome:
+async def _finish(pod: RunningPod) -> ContainerExit:
     pod.log.write(b"first\nsecond\n")
-    return Outcome(message=pod.read("secrets", "order")["word"].decode())  # type: ignore[index] # the Secret is there
+    return ContainerExit(message=pod.read("secrets", "order")["word"].decode())  # type: ignore[index] # the Secret is there
 
 
 async def test_a_failed_attempt_is_followed_by_another_pod(
     cluster: LoopbackCluster, tmp_path: Path
 ) -> None:
-    left = [Outcome(1), Outcome()]
+    left = [ContainerExit(1), ContainerExit()]
 
-    async def run(pod: RunningPod) -> Outcome:
+    async def run(pod: RunningPod) -> ContainerExit:
         return left.pop(0)
 
     cluster.create(SECRET)

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from forensics_loopback import WRITES, Fault, LoopbackCluster
-from forensics_loopback.storage.store import Change
+from forensics_loopback.storage.store import StoredChange
 
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -220,6 +220,6 @@ async def test_the_cluster_raises_what_a_controller_fails_with() -> None:
     assert caught.group_contains(RuntimeError)
 
 
-def _explode(change: Change) -> None:
+def _explode(change: StoredChange) -> None:
     if change.key == "pods":
         raise RuntimeError("a listener broke")

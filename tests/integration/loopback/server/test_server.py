@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from forensics_loopback import Attributes, LoopbackCluster, User
+from forensics_loopback import AccessAttributes, LoopbackCluster, User
 
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -70,7 +70,7 @@ async def test_whoever_impersonates_is_the_other_user(
 ) -> None:
     seen: list[User] = []
 
-    def remember(user: User, attributes: Attributes) -> bool:
+    def remember(user: User, attributes: AccessAttributes) -> bool:
         seen.append(user)
         return True
 

@@ -9,11 +9,11 @@ import anyio
 import pytest
 from aiohttp import web
 
-from forensics_core.kube.connection import Cluster, connect
+from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.operator.attempt.monitor import FOLLOWED, Followers
 from forensics_core.operator.shared.queue import WorkQueue
 from tests.integration.kube.scripted import ScriptedApi, answer, scripted_api, stream
-from tests.unit.operator.samples import Document, worker
+from tests.unit.operator.samples import Document, collector_pod
 
 LINE = b'2026-08-01T10:11:12Z {"event":"progress","artifactsDone":1}\n'
 
@@ -43,7 +43,7 @@ class Workers:
 
 
 def _worker(number: int) -> Document:
-    pod = worker({"running": {"startedAt": "2026-08-01T10:11:12Z"}})
+    pod = collector_pod({"running": {"startedAt": "2026-08-01T10:11:12Z"}})
     pod["metadata"] |= {"name": f"worker-{number}", "uid": f"uid-{number}"}
     return pod
 
@@ -55,13 +55,13 @@ async def api() -> AsyncIterator[ScriptedApi]:
 
 
 @pytest.fixture
-async def cluster(api: ScriptedApi, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(api: ScriptedApi, tmp_path: Path) -> AsyncIterator[ClusterConnection]:
     async with connect(api.kubeconfig(tmp_path / "config", {"token": "secret"})) as connection:
         yield connection
 
 
 async def test_only_so_many_are_followed_at_once_and_the_others_come_after(
-    api: ScriptedApi, cluster: Cluster
+    api: ScriptedApi, cluster: ClusterConnection
 ) -> None:
     workers = Workers(api, FOLLOWED + 40)
     async with anyio.create_task_group() as tasks:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.recall.contestants import CONTESTANTS, OURS, OURS_ALL, Contestant, Result, everything
+from bench.recall.contestants import CONTESTANTS, OURS, OURS_ALL, Contestant, ToolResult, everything
 from forensics_core.api.order import ArtifactKind
 
 OTHERS = [each for each in CONTESTANTS if each.name not in {OURS, OURS_ALL}]
@@ -25,7 +25,7 @@ def test_what_ours_says_is_its_list_of_gaps(tmp_path: Path) -> None:
     manifest = {"predicate": {"notCaptured": [gap]}}
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "manifest.json").write_text(json.dumps(manifest))
-    result = Result(tmp_path, "Captured. failed: all")
+    result = ToolResult(tmp_path, "Captured. failed: all")
     (remark,) = named(OURS).remarks(result)
     assert remark.text == "mount /srv /srv NotSupported No process  "
     assert not named(OURS).is_evidence("case/manifest.json")
@@ -35,7 +35,7 @@ def test_what_ours_says_is_its_list_of_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", OTHERS, ids=lambda each: each.name)
 def test_what_others_say_are_their_complaints(other: Contestant, tmp_path: Path) -> None:
     (tmp_path / "tool.log").write_text("collected /a\n[WARNING] Could not open /b\n")
-    remarks = other.remarks(Result(tmp_path, "Permission denied: /c\nall is well\n"))
+    remarks = other.remarks(ToolResult(tmp_path, "Permission denied: /c\nall is well\n"))
     assert [each.text for each in remarks] == [
         "Permission denied: /c",
         "[WARNING] Could not open /b",

@@ -23,7 +23,7 @@ from collector.artifacts import deleted
 from collector.container import ContainerCapture
 from collector.files.deletedarchive import DeletedArchive
 from collector.files.statx import statx
-from collector.node.deletedfiles import DeletedFile, Held
+from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -258,7 +258,7 @@ def unnamed(folder: Path, content: bytes) -> DeletedFile:
 
 def held(path: Path) -> DeletedFile:
     """Delete a file, and hold it."""
-    file = Held(os.open(path, os.O_PATH))
+    file = SharedDescriptor(os.open(path, os.O_PATH))
     path.unlink()
     found, place = statx(file.number), f"fd/{file.number}"
     return DeletedFile("deleted file", os.fsencode(path), os.getpid(), place, found, file)
@@ -302,7 +302,7 @@ async def test_a_file_that_cannot_be_opened_is_a_loss(tmp_path: Path) -> None:
     gone = unnamed(tmp_path, b"x")
     gone.file = None
     folder = unnamed(tmp_path, b"x")
-    folder.file = Held(os.open(tmp_path, os.O_PATH))
+    folder.file = SharedDescriptor(os.open(tmp_path, os.O_PATH))
     archive = DeletedArchive(10**9)
     blocks = [block async for block in archive.blocks([gone, folder])]
     assert extracted(b"".join(blocks)) == {}

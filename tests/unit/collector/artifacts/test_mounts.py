@@ -14,13 +14,13 @@ import pytest
 from collector.artifacts import mounts
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
-from collector.documents import Names
-from collector.files.mountarchive import Top
+from collector.documents import BoundedNames
+from collector.files.mountarchive import OpenMount
 from collector.files.mounted import Survey
-from collector.files.mountplan import Fate, State, plan
+from collector.files.mountplan import MountOutcome, State, plan
 from collector.files.mountstream import MountStream
 from collector.files.safe_open import opened
-from collector.files.volumes import Wishes
+from collector.files.volumes import VolumeSelection
 from collector.files.withheld import MAX_FILE
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
@@ -100,11 +100,11 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path) -> None:
         wanted = planned[:2][::-1] + planned[2:]
         tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1, 1)
         assert [top.path for _, top in tops] == [b"/etc/hosts"]
-    assert [each.fate.reason for each in planned] == ["", "Unreadable", "TooMany"]
+    assert [each.outcome.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
         assert mounts._open_all(stack, planned, None, frozenset(), 1, 1) == []
-    assert "not in reach" in planned[0].fate.message
+    assert "not in reach" in planned[0].outcome.message
 
 
 async def test_sockets_and_what_changes_are_said(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ async def test_sockets_and_what_changes_are_said(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "shm/s"))
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     place = os.open(tmp_path / "shm", os.O_PATH)
-    archive = MountStream(changed=Names(["/shm/x"], 1))
-    assert await store(capture, archive, [Top(b"/shm", place)])
+    archive = MountStream(changed=BoundedNames(["/shm/x"], 1))
+    assert await store(capture, archive, [OpenMount(b"/shm", place)])
     os.close(place)
     (gap,) = capture.bundle.not_captured
     assert gap.what == "sockets in mounts" and not gap.requested
@@ -129,11 +129,11 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
     capture = await scene_of(tmp_path, tmp_path / "bundle", seconds=-1)
     archive = MountStream()
     place = os.open(tmp_path / "hosts", os.O_PATH)
-    whole = await store(capture, archive, [Top(b"/etc/hosts", place, single=True)])
+    whole = await store(capture, archive, [OpenMount(b"/etc/hosts", place, single=True)])
     os.close(place)
     assert not whole
     mounts._judge(each, archive, whole)
-    assert (each.state, each.fate.reason) == (State.PARTIAL, "Deadline")
+    assert (each.state, each.outcome.reason) == (State.PARTIAL, "Deadline")
 
 
 async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
@@ -145,11 +145,11 @@ async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
 
 async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
-    planned = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    planned = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
     limits = mounts.Limits(seconds=0, volume_seconds=0)
     with ExitStack() as stack:
         await mounts._open_wanted(stack, planned[1:], Host(), frozenset(), limits)
-        assert (planned[1].state, planned[1].fate.reason) == (State.MISSING, "Hung")
+        assert (planned[1].state, planned[1].outcome.reason) == (State.MISSING, "Hung")
         with pytest.raises(Unavailable):
             await mounts._open_wanted(stack, planned[:1], Host(), frozenset(), limits)
 
@@ -160,7 +160,7 @@ async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
 ) -> None:
     source = "/pods/1/volumes/kubernetes.io~secret/token"
     told = [Declared("/token", "bind", source)]
-    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
+    (each,) = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
     assert each.state is State.LISTED
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     volume = tmp_path / "volume"
@@ -173,11 +173,11 @@ async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
             with (volume / "other").open("wb") as file:
                 file.truncate(MAX_FILE + 1)
         place = stack.enter_context(opened(os.open(volume, os.O_PATH)))
-        tops = [(each, Top(b"/token", place, volume=True))]
+        tops = [(each, OpenMount(b"/token", place, volume=True))]
         await mounts._list_withheld(capture, tops, mounts.Limits(seconds=0.5 if hangs else 60))
     expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
-    assert (each.state, each.fate.reason) == expected
-    assert ("Not all of it was read: files of" in each.fate.message) != hangs
+    assert (each.state, each.outcome.reason) == expected
+    assert ("Not all of it was read: files of" in each.outcome.message) != hangs
     assert each.files and {row["path"] for row in each.files} >= {"/token", "/token/early"}
 
 
@@ -189,8 +189,8 @@ async def test_why_there_is_no_archive_of_volumes_is_said(
 ) -> None:
     capture = await scene_of(tmp_path, tmp_path / "bundle")
     told = [Declared("/data", "bind", str(tmp_path))]
-    (each,) = plan(Survey(), told, "exited", wishes=Wishes(every=True))
-    each.fate = Fate(state)
+    (each,) = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
+    each.outcome = MountOutcome(state)
     mounts._account_volumes(capture, [each])
     (gap,) = capture.bundle.not_captured
     assert (gap.what, gap.reason, gap.requested) == ("volumes", reason, reason == "Unreadable")

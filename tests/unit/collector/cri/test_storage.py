@@ -11,7 +11,7 @@ import pytest
 
 from collector.cri._proto import containerd_pb2 as containerd
 from collector.cri.storage import log_names, storage
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.node.host import Host
 from collector.node.procfs import HOST_PROC
 from collector.runtimes.runtime import ContainerInfo
@@ -29,7 +29,7 @@ def test_an_overlay_of_containerd() -> None:
         type="overlay", options=["index=off", "workdir=/w", "upperdir=/u", "lowerdir=/b:/a"]
     )
     found = storage(container({"snapshotter": "overlayfs"}), [mount], HOST)
-    assert found.layers == Layers(b"/u", (b"/b", b"/a"))
+    assert found.layers == OverlayDirectories(b"/u", (b"/b", b"/a"))
     assert (found.merged, found.plain, found.driver) == (None, None, "overlayfs")
 
 
@@ -47,7 +47,9 @@ def test_the_folders_of_cri_o(tmp_path: Path) -> None:
     found = storage(container(info), [], HOST)
     folder = os.fsencode(tmp_path / "overlay")
     assert found.merged == layer / "merged"
-    assert found.layers == Layers(folder + b"/abc/diff", (folder + b"/l/TWO", folder + b"/l/ONE"))
+    assert found.layers == OverlayDirectories(
+        folder + b"/abc/diff", (folder + b"/l/TWO", folder + b"/l/ONE")
+    )
 
 
 def test_another_driver_of_cri_o(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_the_machine_is_asked_last_and_the_container_never(
     running = replace(container({"runtimeSpec": {"root": "odd"}}), pid=7)
     found = storage(running, [], Host(tmp_path))
     assert found.merged == Path("/run/abc/rootfs")
-    assert found.layers == Layers(b"/u", (b"/image",))
+    assert found.layers == OverlayDirectories(b"/u", (b"/image",))
     (tmp_path / "mountinfo").write_text("")
     assert storage(running, [], Host(tmp_path)).layers is None
     (tmp_path / "mountinfo").unlink()

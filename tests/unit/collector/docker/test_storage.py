@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.docker.storage import storage
-from collector.files.overlay import Layers
+from collector.files.overlay import OverlayDirectories
 from collector.node.host import Host
 from collector.runtimes.runtime import ContainerInfo
 
@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> Host:
 def test_overlay2_says_it_itself(host: Host) -> None:
     data = {"LowerDir": "/b:/a", "UpperDir": "/u", "MergedDir": "/m"}
     found = storage(said(GraphDriver={"Name": "overlay2", "Data": data}), host)
-    assert (found.merged, found.layers) == (Path("/m"), Layers(b"/u", (b"/b", b"/a")))
+    assert (found.merged, found.layers) == (Path("/m"), OverlayDirectories(b"/u", (b"/b", b"/a")))
 
 
 def test_a_rootless_engine_marks_by_attributes_of_users(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_rootless_engine_marks_by_attributes_of_users(tmp_path: Path) -> None:
     (tmp_path / "mountinfo").write_text(row)
     data = {"LowerDir": "/b:/a", "UpperDir": "/u", "MergedDir": "/m"}
     found = storage(said(GraphDriver={"Name": "overlay2", "Data": data}), Host(tmp_path))
-    assert found.layers == Layers(b"/u", (b"/b", b"/a"), b"user.overlay.")
+    assert found.layers == OverlayDirectories(b"/u", (b"/b", b"/a"), b"user.overlay.")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_containerds_image_store_is_looked_up_where_it_is_mounted(
 ) -> None:
     found = storage(said(**document), host)
     assert found.merged == Path(MOUNTED)
-    assert found.layers == Layers(b"/s/3/fs", (b"/s/2/fs", b"/s/1/fs"))
+    assert found.layers == OverlayDirectories(b"/s/3/fs", (b"/s/2/fs", b"/s/1/fs"))
     stopped = storage(replace(said(**document), pid=None), host)
     assert (stopped.merged, stopped.layers) == (None, None)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from collector.files.changes import ChangeSet, OpenLayers
-from collector.files.hashing import Digest, Hashing
+from collector.files.hashing import Hashing, HashingSteps
 from collector.files.safe_open import FOLDER, PLACE, opened
 from collector.files.walk_queue import WalkQueue
 
@@ -495,7 +495,7 @@ def test_a_file_that_grows_for_ever(layers: Stack) -> None:
         assert _last(hashing.digest(place, 1)) is None
 
 
-def _last(digest: Digest) -> str | None:
+def _last(digest: HashingSteps) -> str | None:
     while True:
         try:
             next(digest)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.files.covered import MAX_COVERS, open_covered
-from collector.files.mounted import Seen, survey, uncover
+from collector.files.mounted import SeenMount, survey, uncover
 from collector.files.mounttable import Mount, parse_table
 from collector.files.safe_open import opened
 from collector.node.procfs import Process
@@ -74,6 +74,6 @@ def test_a_process_with_another_root(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_stays_as_it_is() -> None:
     mount = Mount(1, b"0:0", b"/", b"/nowhere", b"tmpfs", b"", b"")
-    seen = Seen(mount, os.getpid(), b"/nowhere", b"", obstacle="another mount covers it")
+    seen = SeenMount(mount, os.getpid(), b"/nowhere", b"", obstacle="another mount covers it")
     uncover(seen)
     assert seen.obstacle and seen.covered is None

@@ -15,11 +15,11 @@ import pytest
 from anyio import to_thread
 
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mounted import Seen
-from collector.files.mountplan import Fate, Planned, State
+from collector.files.mounted import SeenMount
+from collector.files.mountplan import MountOutcome, Planned, State
 from collector.files.mounttable import Mount
-from collector.node.deletedfiles import Held
-from collector.node.unlisted import Kept, Unlisted
+from collector.node.deletedfiles import SharedDescriptor
+from collector.node.unlisted import KeptReference, Unlisted
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unit.collector.node.test_unlisted import PRIVATE
 
@@ -29,7 +29,7 @@ AWAY = "assert not libc.umount2(folder.encode(), 2)"
 BEGIN = f"{PRIVATE}private(); tmpfs(); os.makedirs(folder + '/in/deep')\n"
 
 
-def kept(pid: int) -> list[Kept]:
+def kept(pid: int) -> list[KeptReference]:
     found = Unlisted(time.monotonic() + 60)
     found.look([pid])
     return [each for each in found.kept.values() if each.how == "mount"]
@@ -61,36 +61,38 @@ async def test_one_that_is_in_sight_elsewhere_is_not_read_again(tmp_path: Path) 
         found = await to_thread.run_sync(kept, pid)
         (each,) = await plan_kept(found, [])
         mount = Mount(1, each.device, b"/", b"/x", b"tmpfs", b"", b"")
-        seen = Seen(mount, pid, b"/x", b"")
-        other = Planned(b"/x", b"tmpfs", b"", Fate(State.CAPTURED), seen=seen)
+        seen = SeenMount(mount, pid, b"/x", b"")
+        other = Planned(b"/x", b"tmpfs", b"", MountOutcome(State.CAPTURED), seen=seen)
         (again,) = await plan_kept(found, [other])
         seen.mount = replace(mount, root=b"/part")
         (whole,) = await plan_kept(found, [other])
-    assert (again.fate.reason, again.to_read) == ("MountedTwice", False)
+    assert (again.outcome.reason, again.to_read) == ("MountedTwice", False)
     assert whole.to_read
 
 
 async def test_what_is_not_in_memory_or_gone_is_told(tmp_path: Path) -> None:
-    place = Held(os.open(tmp_path, os.O_PATH))
-    on_disk = Kept("mount", b"/", 7, "cwd", held=Held(os.open("/proc", os.O_PATH)), folder=True)
-    closed = Kept("mount", b"/", 7, "fd/1", held=place)
+    place = SharedDescriptor(os.open(tmp_path, os.O_PATH))
+    on_disk = KeptReference(
+        "mount", b"/", 7, "cwd", held=SharedDescriptor(os.open("/proc", os.O_PATH)), folder=True
+    )
+    closed = KeptReference("mount", b"/", 7, "fd/1", held=place)
     number, place.number = place.number, 10**6
-    lost = Kept("mount", b"/", 7, "fd/2")
+    lost = KeptReference("mount", b"/", 7, "fd/2")
     found = await plan_kept([on_disk, closed, lost], [])
     place.number = number
-    assert [each.fate.reason for each in found] == ["NotRequested", "Unreadable", "NotVisible"]
+    assert [each.outcome.reason for each in found] == ["NotRequested", "Unreadable", "NotVisible"]
     assert not any(each.to_read or incomplete(each) for each in found)
 
 
 @contextmanager
-def silent(point: Path) -> Iterator[Held]:
+def silent(point: Path) -> Iterator[SharedDescriptor]:
     """Mount a file system that never answers, not even at first."""
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     libc = ctypes.CDLL(None, use_errno=True)
     assert not libc.mount(b"silent", os.fsencode(point), b"fuse", 0, options)
     try:
-        yield Held(os.open(point, os.O_PATH | os.O_DIRECTORY))
+        yield SharedDescriptor(os.open(point, os.O_PATH | os.O_DIRECTORY))
     finally:
         subprocess.run(["umount", "-f", "-l", str(point)], check=False)
         os.close(device)
@@ -98,9 +100,9 @@ def silent(point: Path) -> Iterator[Held]:
 
 async def test_file_systems_that_do_not_answer(tmp_path: Path) -> None:
     with silent(tmp_path) as place:
-        one = Kept("mount", b"/", 7, "cwd", held=place, folder=True)
+        one = KeptReference("mount", b"/", 7, "cwd", held=place, folder=True)
         found = await plan_kept([one] * 5, [], seconds=0.2)
-    assert [each.fate.reason for each in found] == ["Hung"] * 3 + ["NotVisible"] * 2
+    assert [each.outcome.reason for each in found] == ["Hung"] * 3 + ["NotVisible"] * 2
 
 
 def test_directories_that_lead_there() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from collector.files import pax
-from collector.files.mountarchive import MountArchive, Top
+from collector.files.mountarchive import MountArchive, OpenMount
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
 from tests.unprivileged import READING, without
@@ -24,10 +24,10 @@ NAME = b"odd\xff\n=%"
 
 
 @contextmanager
-def opened(path: Path, at: bytes = b"/t", *, single: bool = False) -> Iterator[Top]:
+def opened(path: Path, at: bytes = b"/t", *, single: bool = False) -> Iterator[OpenMount]:
     place = os.open(path, os.O_PATH)
     try:
-        yield Top(at, place, single)
+        yield OpenMount(at, place, single)
     finally:
         os.close(place)
 
@@ -86,7 +86,7 @@ def test_a_single_file_has_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     archive = MountArchive()
     assert members(archived(tmp_path, archive, single=True)) == {}
-    assert archive.losses[b"/t"].why == "it is no regular file"
+    assert archive.losses[b"/t"].why == "it is not a regular file"
     assert set(members(archived(tmp_path / "file", single=True))) == {b"/t"}
 
 

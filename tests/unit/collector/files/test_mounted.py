@@ -13,7 +13,7 @@ import pytest
 
 from collector.files import mounted
 from collector.files.mounted import (
-    Seen,
+    SeenMount,
     Survey,
     SurveyLimits,
     is_memory,
@@ -39,7 +39,7 @@ def apart(script: str) -> Iterator[int]:
             process.kill()
 
 
-def at(found: Survey, path: Path) -> list[Seen]:
+def at(found: Survey, path: Path) -> list[SeenMount]:
     return [seen for seen in found.mounts if seen.path == os.fsencode(path)]
 
 

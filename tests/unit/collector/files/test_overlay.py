@@ -3,7 +3,7 @@
 import pytest
 
 from collector.files.overlay import (
-    Layers,
+    OverlayDirectories,
     layers_beside,
     mount_points,
     parse_mountinfo,
@@ -13,33 +13,33 @@ from collector.files.overlay import (
 LINE = b"36 25 0:31 / / rw,relatime master:1 - overlay overlay rw,%s"
 
 
-def parsed(options: bytes) -> Layers | None:
+def parsed(options: bytes) -> OverlayDirectories | None:
     return parse_mountinfo(LINE % options)
 
 
 def test_absolute_paths() -> None:
     layers = parsed(b"lowerdir=/l/2:/l/1,upperdir=/u,workdir=/w")
-    assert layers == Layers(b"/u", (b"/l/2", b"/l/1")) and layers.complete
+    assert layers == OverlayDirectories(b"/u", (b"/l/2", b"/l/1")) and layers.complete
 
 
 def test_relative_paths_are_known_to_be_incomplete() -> None:
     layers = parsed(b"lowerdir=l2:l1,upperdir=3/fs,workdir=3/work")
-    assert layers == Layers(b"3/fs", (b"l2", b"l1")) and not layers.complete
+    assert layers == OverlayDirectories(b"3/fs", (b"l2", b"l1")) and not layers.complete
 
 
 def test_one_option_a_layer() -> None:
     layers = parsed(b"lowerdir+=/l/2,lowerdir+=/l/1,datadir+=/data,upperdir=/u,workdir=/w")
-    assert layers == Layers(b"/u", (b"/l/2", b"/l/1"), data=(b"/data",))
+    assert layers == OverlayDirectories(b"/u", (b"/l/2", b"/l/1"), data=(b"/data",))
 
 
 def test_octal_escapes() -> None:
     layers = parsed(rb"lowerdir=/a\040b:/with\134:colon:/with\054comma,upperdir=/u\134x")
-    assert layers == Layers(rb"/u\x", (b"/a b", b"/with:colon", b"/with,comma"))
+    assert layers == OverlayDirectories(rb"/u\x", (b"/a b", b"/with:colon", b"/with,comma"))
 
 
 def test_layers_that_only_hold_content_are_told_apart() -> None:
     layers = parsed(b"lowerdir=/l/2:/l/1::/data/2::/data/1,upperdir=/u")
-    assert layers == Layers(b"/u", (b"/l/2", b"/l/1"), data=(b"/data/2", b"/data/1"))
+    assert layers == OverlayDirectories(b"/u", (b"/l/2", b"/l/1"), data=(b"/data/2", b"/data/1"))
     relative = parsed(b"lowerdir=/l/1::data,upperdir=/u")
     assert relative and not relative.complete
 
@@ -74,4 +74,6 @@ def test_mount_points_are_spelled_out() -> None:
 def test_the_folders_of_cri_o() -> None:
     storage = b"/var/lib/containers/storage/overlay"
     layers = layers_beside(storage + b"/abc/merged", b"l/ONE:l/TWO\n")
-    assert layers == Layers(storage + b"/abc/diff", (storage + b"/l/ONE", storage + b"/l/TWO"))
+    assert layers == OverlayDirectories(
+        storage + b"/abc/diff", (storage + b"/l/ONE", storage + b"/l/TWO")
+    )

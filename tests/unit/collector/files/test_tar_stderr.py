@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.documents import MAX_NAMES, Names, readable
+from collector.documents import MAX_NAMES, BoundedNames, readable
 from collector.files.tar_stderr import MAX_LINE, Lines, TarStderr
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import MAX_NAME
@@ -129,7 +129,7 @@ def test_giving_up_is_a_failure_that_says_why(lines: list[bytes], code: int, why
 
 
 def test_floods_are_counted_but_not_kept() -> None:
-    names = Names()
+    names = BoundedNames()
     for number in range(MAX_NAMES + 3):
         names.add(str(number))
     assert len(names.first) == MAX_NAMES

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from collector.layers.blob import Blob
+from collector.layers.blob import PackedSource
 from collector.layers.check import LayerCheck
 from collector.layers.extras import ExtrasLimits
-from collector.layers.promised import ImageLayers, Lost, Promised, Source
+from collector.layers.promised import ImageLayers, LayerSource, Lost, Promised
 from collector.layers.tarsplit import TarSplit, crc64
 from collector.node.host import Host
 
@@ -82,9 +82,9 @@ class Layer:
         os.utime(path, (OLD, OLD))
         return path
 
-    def blob(self, data: bytes) -> Blob:
+    def blob(self, data: bytes) -> PackedSource:
         self.store.write_bytes(data)
-        return Blob(Host(), str(self.store), sha256(data))
+        return PackedSource(Host(), str(self.store), sha256(data))
 
     def split(self, data: bytes) -> TarSplit:
         """Keep of an archive what Docker does."""
@@ -101,14 +101,14 @@ class Layer:
         self.store.write_bytes(gzip.compress(b"".join(map(_line, lines))))
         return TarSplit(Host(), str(self.store))
 
-    def check(self, source: Source | Lost, data: bytes, **facts: Any) -> LayerCheck:
+    def check(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> LayerCheck:
         layer = Promised(sha256(data), os.fsencode(self.folder), source)
         image = ImageLayers("sha256:image", (), Host(), b"user.overlay.")
         names = ("until", "max_differences", "extras")
         limits = {name: facts.pop(name) for name in names if name in facts}
         return LayerCheck(replace(layer, **facts), image, **limits)
 
-    def row(self, source: Source | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
+    def row(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
         check = self.check(source, data, **facts)
         assert all(step >= 0 for step in check.steps())
         return check.row()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from collector.docker.images import promised
-from collector.files.overlay import Layers
-from collector.files.view import Storage
-from collector.layers.blob import Blob
+from collector.files.overlay import OverlayDirectories
+from collector.files.view import RuntimeStorage
+from collector.layers.blob import PackedSource
 from collector.layers.content import ContentStore, ImageContent
 from collector.layers.promised import ImageLayers, Lost
 from collector.layers.tarsplit import TarSplit
@@ -122,7 +122,7 @@ def test_the_layers_of_an_image(store: Store) -> None:
     store.path(store.blobs[0]).symlink_to(store.path(store.blobs[0]))
     first, second = store.open.layers(image, [b"/1", b"/2"])
     assert isinstance(first.source, Lost) and first.source.reason == "Unreadable"
-    assert isinstance(second.source, Blob) and second.source.digest == store.blobs[1]
+    assert isinstance(second.source, PackedSource) and second.source.digest == store.blobs[1]
     assert (first.bottom, second.bottom, second.folder) == (True, False, b"/2")
     store.path(store.blobs[1]).unlink()
     assert isinstance(store.open.layers(image, [b"/1", b"/2"])[1].source, Lost)
@@ -159,7 +159,7 @@ class Data:
         container = ContainerInfo("docker://c", "c", "", self.key, "running", 1, (), document)
         told = {"Id": self.key, "RootFS": {"Layers": [FIRST, SECOND]}}
         lower = tuple(os.fsencode(each) for each in (folders or self.folders))[::-1]
-        place = Storage(layers=Layers(b"/upper", lower))
+        place = RuntimeStorage(layers=OverlayDirectories(b"/upper", lower))
         return await promised(container, json.dumps(told).encode(), place, Host())
 
 
@@ -225,6 +225,6 @@ async def test_dockers_containerd_image_store(data: Data, tmp_path: Path) -> Non
     first, second, between = image.layers
     assert not isinstance(between.source, Lost)
     assert (image.image, image.manifest) == (store.config, store.manifest)
-    assert isinstance(first.source, Blob) and first.blob == store.blobs[0]
+    assert isinstance(first.source, PackedSource) and first.blob == store.blobs[0]
     assert second.folder == os.fsencode(folders[1]) and not between.diff_id
     assert between.source.word == "none" and not [*between.source.suspects(0)]

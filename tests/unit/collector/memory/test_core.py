@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 
 from collector.memory.core import Core, prepared
 from collector.memory.elf import PAGE
-from collector.memory.mappings import Sort
+from collector.memory.mappings import MappingKind
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
 from tests.unit.collector.memory.subjects import Subject, subject
@@ -169,7 +169,7 @@ tell(1)
 
 def test_devices_and_the_kernels_pages_are_left_out() -> None:
     with subject("tell(1)") as process, core_of(process) as core:
-        omitted = {row.path: row.size for row in core.rows if row.sort is Sort.KERNEL}
+        omitted = {row.path: row.size for row in core.rows if row.sort is MappingKind.KERNEL}
     assert core.omitted["kernel"] == sum(omitted.values()) > 0
 
 

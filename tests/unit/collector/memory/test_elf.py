@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.memory import elf
-from collector.memory.elf import PAGE, Family, Info, Segment, Thread
+from collector.memory.elf import PAGE, Info, ProcessGroup, Segment, Thread
 
 MACHINE = elf.MACHINES["x86_64"]
-FAMILY = Family(1, 2, 3)
+FAMILY = ProcessGroup(1, 2, 3)
 INFO = Info(7, FAMILY, "S", -5, 1000, 1001, b"server", b"server --port 80")
 
 

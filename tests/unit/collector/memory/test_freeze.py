@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from collector.memory.elf import MACHINES
-from collector.memory.freeze import Answer, Tracer, same_numbers
+from collector.memory.freeze import Tracer, TracerReport, same_numbers
 from collector.runtimes.runtime import Unavailable
 from tests.unit.collector.memory.subjects import Subject, subject
 
@@ -205,7 +205,7 @@ async def test_a_process_that_is_traced_already() -> None:
     with subject(ANSWERS) as process:
         first, second = Tracer(PROC), Tracer(PROC)
         holding = await first.hold(process.pid, LONG)
-        answer: Answer = await second.hold(process.pid, LONG)
+        answer: TracerReport = await second.hold(process.pid, LONG)
         assert (answer.stopped, answer.error) == (0, 1)  # EPERM
         assert await second.release()
         assert state(process.pid) == "t" and holding.stopped

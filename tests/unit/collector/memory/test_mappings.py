@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.memory.mappings import MAX_MAPPINGS, Mapping, Sort, mappings
-from collector.memory.pages import Run
-from collector.memory.regions import FILL, Piece, Source, modified, overlaid
+from collector.memory.mappings import MAX_MAPPINGS, Mapping, MappingKind, mappings
+from collector.memory.pages import PageRun
+from collector.memory.regions import FILL, CorePiece, PieceSource, modified, overlaid
 from collector.node.procfs import Process
 
 PAGE = 4096
@@ -29,27 +29,27 @@ def parsed(folder: Path, text: bytes) -> tuple[list[Mapping], int]:
 @pytest.mark.parametrize(
     ("line", "sort"),
     [
-        (b"rw-p 00000000 00:00 0", Sort.PRIVATE),
-        (b"rw-p 00000000 00:00 0          [heap]", Sort.PRIVATE),
-        (b"rw-p 00000000 00:00 0          [anon: evil]", Sort.PRIVATE),
-        (b"rw-s 00000000 00:01 7          [anon_shmem:name]", Sort.NAMELESS),
-        (b"rw-p 00000000 00:05 7          /dev/zero", Sort.PRIVATE),
-        (b"rw-s 00000000 00:01 7          /dev/zero (deleted)", Sort.NAMELESS),
-        (b"r-xp 00000000 08:01 7          /bin/sh", Sort.MODIFIED),
-        (b"rw-s 00000000 08:01 7          /data", Sort.SHARED),
-        (b"rw-s 00000000 00:14 7          /dev/shm/pool", Sort.SHARED),
-        (b"rw-s 00000000 00:14 7          /dev/shm/pool (deleted)", Sort.NAMELESS),
-        (b"rw-s 00000000 00:01 7          /SYSV00000000 (deleted)", Sort.NAMELESS),
-        (b"r-xp 00000000 00:01 7          /memfd:x (deleted)", Sort.NAMELESS),
-        (b"rw-s 00000000 00:05 7          /dev/dri/card0", Sort.DEVICE),
-        (b"rw-s 00000000 00:0e 7          anon_inode:[io_uring]", Sort.DEVICE),
-        (b"rw-s 00000000 00:0e 7          socket:[12]", Sort.DEVICE),
-        (b"r--p 00000000 00:00 0          [vvar]", Sort.KERNEL),
-        (b"--xp 00000000 00:00 0          [vsyscall]", Sort.KERNEL),
-        (b"r-xp 00000000 00:00 0          [vdso]", Sort.PRIVATE),
+        (b"rw-p 00000000 00:00 0", MappingKind.PRIVATE),
+        (b"rw-p 00000000 00:00 0          [heap]", MappingKind.PRIVATE),
+        (b"rw-p 00000000 00:00 0          [anon: evil]", MappingKind.PRIVATE),
+        (b"rw-s 00000000 00:01 7          [anon_shmem:name]", MappingKind.NAMELESS),
+        (b"rw-p 00000000 00:05 7          /dev/zero", MappingKind.PRIVATE),
+        (b"rw-s 00000000 00:01 7          /dev/zero (deleted)", MappingKind.NAMELESS),
+        (b"r-xp 00000000 08:01 7          /bin/sh", MappingKind.MODIFIED),
+        (b"rw-s 00000000 08:01 7          /data", MappingKind.SHARED),
+        (b"rw-s 00000000 00:14 7          /dev/shm/pool", MappingKind.SHARED),
+        (b"rw-s 00000000 00:14 7          /dev/shm/pool (deleted)", MappingKind.NAMELESS),
+        (b"rw-s 00000000 00:01 7          /SYSV00000000 (deleted)", MappingKind.NAMELESS),
+        (b"r-xp 00000000 00:01 7          /memfd:x (deleted)", MappingKind.NAMELESS),
+        (b"rw-s 00000000 00:05 7          /dev/dri/card0", MappingKind.DEVICE),
+        (b"rw-s 00000000 00:0e 7          anon_inode:[io_uring]", MappingKind.DEVICE),
+        (b"rw-s 00000000 00:0e 7          socket:[12]", MappingKind.DEVICE),
+        (b"r--p 00000000 00:00 0          [vvar]", MappingKind.KERNEL),
+        (b"--xp 00000000 00:00 0          [vsyscall]", MappingKind.KERNEL),
+        (b"r-xp 00000000 00:00 0          [vdso]", MappingKind.PRIVATE),
     ],
 )
-def test_of_what_sort_a_mapping_is(tmp_path: Path, line: bytes, sort: Sort) -> None:
+def test_of_what_sort_a_mapping_is(tmp_path: Path, line: bytes, sort: MappingKind) -> None:
     (row,), _ = parsed(tmp_path, b"7f0000000000-7f0000002000 " + line + b"\n")
     assert (row.sort, row.size, row.start) == (sort, 2 * PAGE, 0x7F0000000000)
 
@@ -73,11 +73,11 @@ def test_a_line_that_makes_no_sense_is_passed_over(tmp_path: Path) -> None:
 MAPPED = Mapping(0x100000, 0x900000, 5, False, 0, b"08:01", 7, b"/lib")
 
 
-def run(first: int, last: int, of_file: bool) -> Run:
-    return Run(MAPPED.start + first * PAGE, MAPPED.start + last * PAGE, of_file)
+def run(first: int, last: int, of_file: bool) -> PageRun:
+    return PageRun(MAPPED.start + first * PAGE, MAPPED.start + last * PAGE, of_file)
 
 
-def spans(runs: Iterator[Run], mapping: Mapping = MAPPED) -> list[tuple[int, int]]:
+def spans(runs: Iterator[PageRun], mapping: Mapping = MAPPED) -> list[tuple[int, int]]:
     return [
         ((each.start - mapping.start) // PAGE, (each.end - mapping.start) // PAGE) for each in runs
     ]
@@ -101,15 +101,20 @@ def test_few_pages_between_written_ones_are_taken_too() -> None:
 
 
 def test_pages_that_a_process_changed_cover_those_of_the_file() -> None:
-    memory, file = Source.MEMORY, Source.FILE
-    runs = [Run(0, 1, False), Run(3, 5, False), Run(8, 9, False), Run(20, 21, False)]
-    assert [*overlaid([(2, 4), (6, 10)], iter(runs))] == [
-        Piece(0, 1, memory),
-        Piece(2, 3, file),
-        Piece(3, 5, memory),
-        Piece(6, 8, file),
-        Piece(8, 9, memory),
-        Piece(9, 10, file),
-        Piece(20, 21, memory),
+    memory, file = PieceSource.MEMORY, PieceSource.FILE
+    runs = [
+        PageRun(0, 1, False),
+        PageRun(3, 5, False),
+        PageRun(8, 9, False),
+        PageRun(20, 21, False),
     ]
-    assert [*overlaid([], iter(runs[:1]))] == [Piece(0, 1, memory)]
+    assert [*overlaid([(2, 4), (6, 10)], iter(runs))] == [
+        CorePiece(0, 1, memory),
+        CorePiece(2, 3, file),
+        CorePiece(3, 5, memory),
+        CorePiece(6, 8, file),
+        CorePiece(8, 9, memory),
+        CorePiece(9, 10, file),
+        CorePiece(20, 21, memory),
+    ]
+    assert [*overlaid([], iter(runs[:1]))] == [CorePiece(0, 1, memory)]

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from collector.memory.elf import PAGE
-from collector.memory.pages import Pages, Run, TooSparse
+from collector.memory.pages import PageRun, Pages, TooSparse
 from tests.unit.collector.memory.subjects import Subject, subject
 
 pytestmark = pytest.mark.parametrize("scan", [True, False])
@@ -36,7 +36,7 @@ tell(place)
         (place,) = process.numbers
         found = [*pages.runs(place, place + (64 << 20))]
     assert found == [
-        Run(place + first * PAGE, place + last * PAGE, False)
+        PageRun(place + first * PAGE, place + last * PAGE, False)
         for first, last in ((0, 2), (5, 6), (16383, 16384))
     ]
 
@@ -50,7 +50,7 @@ tell(place)
 """
     with subject(script) as process, page_map(process, scan) as pages:
         (place,) = process.numbers
-        assert [*pages.runs(place, place + 4 * PAGE)] == [Run(place, place + PAGE, False)]
+        assert [*pages.runs(place, place + 4 * PAGE)] == [PageRun(place, place + PAGE, False)]
 
 
 def test_pages_of_a_file_are_told_from_those_that_were_written(scan: bool) -> None:
@@ -66,7 +66,7 @@ tell(place)
         (place,) = process.numbers
         found = [*pages.runs(place, place + 3 * PAGE)]
     assert found == [
-        Run(place + at * PAGE, place + (at + 1) * PAGE, of_file)
+        PageRun(place + at * PAGE, place + (at + 1) * PAGE, of_file)
         for at, of_file in enumerate((True, False, True))
     ]
 
@@ -105,7 +105,7 @@ def test_a_process_that_has_ended_has_no_pages(scan: bool) -> None:
         with page_map(process, scan) as pages:
             process.process.kill()
             process.process.wait()
-            found: list[Run] = []
+            found: list[PageRun] = []
             with suppress(ProcessLookupError):
                 found = [*pages.runs(place, place + 4 * PAGE)]
     assert found == []

@@ -23,7 +23,7 @@ from anyio import to_thread
 from collector.artifacts import deleted
 from collector.artifacts.deleted import account
 from collector.node import programs, sharedmemory
-from collector.node.deletedfiles import DeletedFile, Search
+from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.programs import Programs
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
@@ -58,13 +58,13 @@ def holding(folder: Path, script: str, *, program: str = sys.executable) -> Iter
             process.kill()
 
 
-def search(*pids: int) -> Search:
-    found = Search(math.inf)
+def search(*pids: int) -> DeletedFileSearch:
+    found = DeletedFileSearch(math.inf)
     found.look(pids)
     return found
 
 
-def kinds(found: Search) -> dict[tuple[str, str], DeletedFile]:
+def kinds(found: DeletedFileSearch) -> dict[tuple[str, str], DeletedFile]:
     return {(each.how, os.fsdecode(each.path)): each for each in found.files.values()}
 
 
@@ -122,20 +122,20 @@ print(os.getpid(), flush=True); os.execve(d, ["sleep", "1000"], {{}})
 def test_there_are_limits(tmp_path: Path) -> None:
     script = 'a = [gone(str(n), b"x") for n in range(5)]'
     with holding(tmp_path, script) as pid:
-        found = Search(math.inf, max_files=3)
+        found = DeletedFileSearch(math.inf, max_files=3)
         found.look([pid])
         assert (len(found.files), found.more) == (3, 2)
-        few = Search(math.inf, links=2)
+        few = DeletedFileSearch(math.inf, links=2)
         few.look([pid, pid])
         assert few.unseen == [pid, pid] and not few.links
-        late = Search(time.monotonic() - 1)
+        late = DeletedFileSearch(time.monotonic() - 1)
         late.look([pid])
         assert late.unseen == [pid] and not late.files
-        cut = Search(math.inf, max_maps=100)
+        cut = DeletedFileSearch(math.inf, max_maps=100)
         cut.look([pid])
         assert cut.unseen == [pid]
         # As if all descriptors but a few were in use: what is read meanwhile needs those.
-        none = Search(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        none = DeletedFileSearch(math.inf, spare=resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         none.look([pid])
         assert (len(none.files), none.more) == (0, 5)
 
@@ -161,7 +161,7 @@ number = ctypes.CDLL(None).shmget(0xCAFE, 8192, 0o1600)
 def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> None:
     with holding(tmp_path, SEGMENT) as pid:
         (segment,) = sharedmemory.segments([pid, os.getpid()])
-        assert isinstance(segment, sharedmemory.Segment)
+        assert isinstance(segment, sharedmemory.SharedSegment)
     assert (segment.key, segment.size, segment.attached) == (0xCAFE, 8192, 0)
     assert sharedmemory.segments([pid, os.getpid()]) == []
 

@@ -13,7 +13,7 @@ import pytest
 
 from collector.artifacts.processes import read_row
 from collector.documents import strings
-from collector.node.process_row import MAX_STRINGS, Room, RowLimits, describe, summarise_maps
+from collector.node.process_row import MAX_STRINGS, RowBudget, RowLimits, describe, summarise_maps
 from collector.node.procfs import Process
 
 MIB = 1024 * 1024
@@ -98,14 +98,14 @@ def test_megabytes_of_tiny_arguments_cost_little_memory() -> None:
 
 def test_many_threads_are_counted_but_not_all_listed() -> None:
     with running(_THREADS) as pid:
-        row = read_row(pid, Room(RowLimits(threads=100)))
+        row = read_row(pid, RowBudget(RowLimits(threads=100)))
     assert row and len(row["threads"]) == 100 and row["threadsTotal"] == 501
     assert row["truncated"] == ["task"]
 
 
 def test_many_open_files_are_told_as_cut() -> None:
     with running(_FILES) as pid:
-        row = read_row(pid, Room(RowLimits(descriptors=100)))
+        row = read_row(pid, RowBudget(RowLimits(descriptors=100)))
     assert row and len(row["fds"]) == 100 and row["fdsTotal"] > 900
     assert row["truncated"] == ["fd"]
 
@@ -121,7 +121,7 @@ def test_a_huge_map_is_summed_up_to_a_bounded_number_of_rows() -> None:
     lines = (f"{n:x}000-{n + 1:x}000 r--p 0 fe:00 {n} /lib/{n}\n" for n in range(1, 1001))
     assert len(summarise_maps("".join(lines).encode())) == 1000
     with running("") as pid, Process.open(pid) as process:
-        row = describe(process, Room(RowLimits(areas=2)))
+        row = describe(process, RowBudget(RowLimits(areas=2)))
         assert len(row["maps"]) == 2 and process.cut == ["maps"]
 
 

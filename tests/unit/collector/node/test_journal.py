@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.node import journal
-from collector.node.journal import Damaged, find_entries
+from collector.node.journal import DamagedJournal, find_entries
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "journal"
 POD = [b"shop/web-0"]
@@ -58,7 +58,7 @@ def test_a_limit_of_lines(opened: Opened) -> None:
 
 def test_what_is_no_journal(opened: Opened) -> None:
     for data in (b"", b"LPKSHHRH", bytes(4096)):
-        with pytest.raises(Damaged, match="no journal"):
+        with pytest.raises(DamagedJournal, match="not a journal"):
             find_entries(opened(data), POD)
 
 

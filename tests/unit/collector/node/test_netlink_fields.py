@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collector.node import conntrack, diag, netlink_fields, nftables, routing
 from collector.node.netlink_fields import (
-    Schema,
+    NetlinkSchema,
     address,
     bits,
     fields,
@@ -31,7 +31,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def test_each_kind_of_value() -> None:
-    schema: Schema = {
+    schema: NetlinkSchema = {
         1: ("name", text),
         2: ("count", network_number),
         3: ("inner", nested({1: ("own", number)})),

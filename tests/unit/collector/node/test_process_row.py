@@ -13,7 +13,7 @@ import pytest
 from collector.artifacts.processes import read_row
 from collector.documents import document
 from collector.node.process_row import (
-    Room,
+    RowBudget,
     RowLimits,
     capabilities,
     describe,
@@ -80,7 +80,7 @@ def test_a_process_that_ended_is_not_mixed_up_with_another() -> None:
 
 def test_many_open_files_are_counted_but_not_all_listed() -> None:
     with Process.open(os.getpid()) as process:
-        row = describe(process, Room(RowLimits(descriptors=2)))
+        row = describe(process, RowBudget(RowLimits(descriptors=2)))
     assert len(row["fds"]) <= 2 < row["fdsTotal"]
 
 

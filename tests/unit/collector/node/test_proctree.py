@@ -12,7 +12,7 @@ import pytest
 
 from collector.artifacts.processes import read_row
 from collector.files import pax
-from collector.node.process_row import Room
+from collector.node.process_row import RowBudget
 from collector.node.procfs import HOST_PROC
 from collector.node.proctop import top
 from collector.node.proctree import ProcTree
@@ -64,7 +64,7 @@ def test_a_process_is_there_as_proc_has_it(child: subprocess.Popen[bytes]) -> No
 def test_one_that_has_ended_is_there_as_far_as_it_was_read(
     child: subprocess.Popen[bytes],
 ) -> None:
-    room = Room()
+    room = RowBudget()
     assert read_row(child.pid, room)
     child.kill()
     child.wait()

@@ -17,7 +17,7 @@ from collector.files.mounted import survey
 from collector.node.process_row import describe
 from collector.node.procfs import Boundary, Process, pids
 from collector.node.programs import Programs
-from collector.node.threads import Apart
+from collector.node.threads import SeparateThreads
 from collector.node.unlisted import MAX_TABLE, Unlisted
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
@@ -92,7 +92,7 @@ def test_a_process_that_has_ended_is_no_other() -> None:
 def test_a_thread_with_a_mount_namespace_of_its_own(tmp_path: Path) -> None:
     script = THREAD + PRIVATE + "start(lambda: (private(), tmpfs()))"
     with holding(tmp_path, script) as pid:
-        apart = Apart()
+        apart = SeparateThreads()
         apart.look([pid, 2**22 + 1])
         (thread,) = apart.threads
         assert thread != pid and not apart.unseen
@@ -102,7 +102,7 @@ def test_a_thread_with_a_mount_namespace_of_its_own(tmp_path: Path) -> None:
 
 def test_very_many_threads_are_not_all_looked_at(tmp_path: Path) -> None:
     with holding(tmp_path, THREAD + "start(lambda: None)") as pid:
-        apart = Apart(left=1)
+        apart = SeparateThreads(left=1)
         apart.look([pid])
         assert (apart.threads, apart.unseen) == ([], 1)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.node import xtables
-from collector.node.xtables import FAMILIES, MAX_RAW, Table
+from collector.node.xtables import FAMILIES, MAX_RAW, RuleTable
 from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, within
 
 RULES = """
@@ -73,7 +73,7 @@ def test_tables_of_any_bytes(data: bytes, target: int, following: int) -> None:
     for family in FAMILIES:
         blob = bytearray(data.ljust(family.size, b"\0"))
         struct.pack_into("=HH", blob, family.offsets, target, following)
-        table = Table(family, "filter", info(), bytes(blob))
+        table = RuleTable(family, "filter", info(), bytes(blob))
         rows = [table.head, *table.entries()]
         assert json.loads(json.dumps(rows)) == rows
 
@@ -82,12 +82,12 @@ def test_an_entry_without_a_target() -> None:
     family = FAMILIES[0]
     blob = bytearray(family.size + 40)
     struct.pack_into("=HH", blob, family.offsets, family.size, family.size + 40)
-    (entry,) = Table(family, "filter", info(), bytes(blob)).entries()
+    (entry,) = RuleTable(family, "filter", info(), bytes(blob)).entries()
     assert entry["target"] is None
     struct.pack_into("=H", blob, family.size, 33)
-    (entry,) = Table(family, "filter", info(), bytes(blob)).entries()
+    (entry,) = RuleTable(family, "filter", info(), bytes(blob)).entries()
     assert entry["target"] == {"name": "", "info": "00"}
 
 
 def test_a_long_table_is_not_kept_twice() -> None:
-    assert Table(FAMILIES[0], "filter", info(), bytes(MAX_RAW + 1)).head["raw"] is None
+    assert RuleTable(FAMILIES[0], "filter", info(), bytes(MAX_RAW + 1)).head["raw"] is None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from collector.recording.journal import Journal
-from collector.recording.limits import Limits
+from collector.recording.journal import EventJournal
+from collector.recording.limits import RecordingLimits
 
 
-def drained(journal: Journal) -> list[dict[str, Any]]:
+def drained(journal: EventJournal) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.drain().splitlines()]
 
 
 def test_the_same_within_one_interval_is_one_row_with_a_count() -> None:
-    journal = Journal(Limits())
+    journal = EventJournal(RecordingLimits())
     for path in ("/a", "/b", "/a"):
         journal.note("write", (7, path), {"pid": 7, "path": path})
     first, second = drained(journal)
@@ -23,14 +23,17 @@ def test_the_same_within_one_interval_is_one_row_with_a_count() -> None:
 
 
 def test_events_without_a_key_are_never_the_same() -> None:
-    journal = Journal(Limits())
+    journal = EventJournal(RecordingLimits())
     journal.note("fork", None, {"pid": 7})
     journal.note("fork", None, {"pid": 7})
     assert len(drained(journal)) == 2 and drained(journal) == []
 
 
 def test_what_waits_is_bounded_by_number_and_by_size() -> None:
-    few, small = Journal(Limits(waiting=2)), Journal(Limits(waiting_size=1000))
+    few, small = (
+        EventJournal(RecordingLimits(waiting=2)),
+        EventJournal(RecordingLimits(waiting_size=1000)),
+    )
     for journal in (few, small):
         for number in range(5):
             journal.note("write", number, {"path": "x" * 200})
@@ -41,7 +44,7 @@ def test_what_waits_is_bounded_by_number_and_by_size() -> None:
 
 
 def test_the_whole_recording_is_bounded_by_rows_and_by_size() -> None:
-    short, small = Journal(Limits(rows=3)), Journal(Limits(size=50))
+    short, small = EventJournal(RecordingLimits(rows=3)), EventJournal(RecordingLimits(size=50))
     for journal in (short, small):
         for number in range(5):
             journal.note("write", number, {"path": "x"})

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from collector.recording.fanotify import Event, Fanotify
-from collector.recording.journal import Journal
-from collector.recording.limits import Limits
-from collector.recording.members import Members
+from collector.recording.journal import EventJournal
+from collector.recording.limits import RecordingLimits
+from collector.recording.members import ContainerProcesses
 from collector.recording.packets import Packets
-from collector.recording.proc_events import ProcEvents, What
+from collector.recording.proc_events import ProcEventKind, ProcEvents
 from collector.recording.sockets import Notices, SocketWatch, open_diag
 from tests.unit.collector.node.test_deletedfiles import holding
 
@@ -54,7 +54,7 @@ def test_a_full_queue_of_processes_is_told() -> None:
         kernel._kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for _ in range(40):
             subprocess.run(["true"], check=True)
-        assert What.OVERFLOW in {event.what for event in kernel.read()}
+        assert ProcEventKind.OVERFLOW in {event.what for event in kernel.read()}
 
 
 def test_a_subscription_that_was_closed_is_an_error() -> None:
@@ -67,7 +67,7 @@ def test_a_subscription_that_was_closed_is_an_error() -> None:
 
 def test_a_process_that_has_ended_is_remembered(tmp_path: Path) -> None:
     with holding(tmp_path, "") as pid:
-        members = Members(pid, "")
+        members = ContainerProcesses(pid, "")
         members.known.add(pid)
         assert not members.forked(2**22 - 1, 2**22 - 2)
         assert members.forked(2**22 - 1, pid) and members.holds(2**22 - 1)
@@ -77,7 +77,7 @@ def test_a_process_that_has_ended_is_remembered(tmp_path: Path) -> None:
 
 
 def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -> None:
-    journal = Journal(Limits())
+    journal = EventJournal(RecordingLimits())
     with socket.socket() as first, socket.socket() as second:
         for each in (first, second):
             each.bind(("127.0.0.1", 0))
@@ -92,8 +92,8 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             assert watch.more >= 1
             assert f'"port": {third.getsockname()[1]}'.encode() in journal.drain()
             port = third.getsockname()[1]
-        watch.hear()
-        watch.hear()
+        watch.read_events()
+        watch.read_events()
         told = journal.drain()
         assert told.count(b"socketClosed") == 1 and f'"port": {port}'.encode() in told
         watch.look([])
@@ -102,7 +102,7 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
 
 
 def test_packets_that_nobody_drains_are_counted() -> None:
-    packets = Packets.open(Limits(waiting_size=200))
+    packets = Packets.open(RecordingLimits(waiting_size=200))
     with socket.socket(type=socket.SOCK_DGRAM) as sender:
         for _ in range(10):
             sender.sendto(bytes(100), ("127.0.0.1", 9))

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from collector.recording.fanotify import Fanotify
-from collector.recording.journal import Journal
-from collector.recording.limits import Limits
-from collector.recording.members import Members
+from collector.recording.journal import EventJournal
+from collector.recording.limits import RecordingLimits
+from collector.recording.members import ContainerProcesses
 from collector.recording.remarks import WRITTEN, noting_writes
-from collector.recording.watch import Watch
+from collector.recording.watch import ContainerWatch
 from collector.recording.writes import Writes
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
@@ -29,14 +29,16 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")
 
 
 @contextmanager
-def watching(pid: int, *masks: int) -> Iterator[Watch]:
+def watching(pid: int, *masks: int) -> Iterator[ContainerWatch]:
     """Watch a process whose files are told of by a pipe, which has these events."""
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     for mask in masks:
         os.write(writing, struct.pack("=IBBHQii", 24, 3, 0, 24, mask, -1, 0))
-    journal = Journal(Limits())
+    journal = EventJournal(RecordingLimits())
     try:
-        yield Watch(Members(pid, ""), journal, Writes(10), 60.0, files=Fanotify(reading))
+        yield ContainerWatch(
+            ContainerProcesses(pid, ""), journal, Writes(10), 60.0, files=Fanotify(reading)
+        )
     finally:
         os.close(writing)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forensics_loopback.kinds.resources import Registry, Resource
+from forensics_loopback.kinds.resources import Registry, ServedResource
 from forensics_loopback.printing import tables
 
 OBJ: dict[str, Any] = {
@@ -62,14 +62,14 @@ def meta(name: str = "x", **more: Any) -> dict[str, Any]:
     return {"name": name, "creationTimestamp": "2020-01-01T00:00:00Z", **more}
 
 
-def row(resource: Resource, obj: dict[str, Any], include: str = "") -> dict[str, Any]:
+def row(resource: ServedResource, obj: dict[str, Any], include: str = "") -> dict[str, Any]:
     """The object's cells by column."""
     found = tables.table(resource, [obj], {}, include=include)
     names = [column["name"] for column in found["columnDefinitions"]]
     return dict(zip(names, found["rows"][0]["cells"], strict=True))
 
 
-def named(name: str) -> Resource:
+def named(name: str) -> ServedResource:
     return Registry().named(name)
 
 
@@ -79,14 +79,14 @@ def test_custom_columns_show_dates_as_ages_and_lists_as_text() -> None:
         {"name": "None", "type": "date", "jsonPath": ".none"},
         {"name": "List", "type": "string", "jsonPath": ".list", "description": "A list"},
     )
-    resource = Resource("g", "v1", "things", "Thing", custom=True, columns=columns)
+    resource = ServedResource("g", "v1", "things", "Thing", custom=True, columns=columns)
     obj = {"metadata": meta(), "when": "2020-01-01T00:00:00Z", "list": [1]}
     assert row(resource, obj)["When"].endswith("y")
     assert (row(resource, obj)["None"], row(resource, obj)["List"]) == (None, "[1]")
 
 
 def test_custom_resources_without_columns_show_their_age() -> None:
-    resource = Resource("g", "v1", "things", "Thing", custom=True)
+    resource = ServedResource("g", "v1", "things", "Thing", custom=True)
     assert list(row(resource, {"metadata": meta()})) == ["Name", "Age"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from forensics_loopback import Attributes, LoopbackCluster, User
+from forensics_loopback import AccessAttributes, LoopbackCluster, User
 
 Obj = dict[str, Any]
 OPERATOR = User("system:serviceaccount:ops:operator", ("system:serviceaccounts",))
@@ -48,37 +48,41 @@ def cluster() -> LoopbackCluster:
 @pytest.mark.parametrize(
     ("user", "asked", "expected"),
     [
-        (OPERATOR, Attributes("get", "pods", namespace="default"), True),
-        (OPERATOR, Attributes("list", "pods"), True),
-        (OPERATOR, Attributes("get", "pods", subresource="log", namespace="x"), True),
-        (OPERATOR, Attributes("create", "pods", subresource="exec", namespace="x"), False),
-        (OPERATOR, Attributes("delete", "pods", namespace="default"), False),
-        (OPERATOR, Attributes("get", "pods", group="metrics.k8s.io"), False),
-        (OPERATOR, Attributes("get", "/metrics"), True),
-        (OPERATOR, Attributes("get", "/healthz"), False),
+        (OPERATOR, AccessAttributes("get", "pods", namespace="default"), True),
+        (OPERATOR, AccessAttributes("list", "pods"), True),
+        (OPERATOR, AccessAttributes("get", "pods", subresource="log", namespace="x"), True),
+        (OPERATOR, AccessAttributes("create", "pods", subresource="exec", namespace="x"), False),
+        (OPERATOR, AccessAttributes("delete", "pods", namespace="default"), False),
+        (OPERATOR, AccessAttributes("get", "pods", group="metrics.k8s.io"), False),
+        (OPERATOR, AccessAttributes("get", "/metrics"), True),
+        (OPERATOR, AccessAttributes("get", "/healthz"), False),
         (
             OPERATOR,
-            Attributes("update", "leases", "coordination.k8s.io", "", "default", "lead"),
+            AccessAttributes("update", "leases", "coordination.k8s.io", "", "default", "lead"),
             True,
         ),
         (
             OPERATOR,
-            Attributes("update", "leases", "coordination.k8s.io", "", "default", "x"),
+            AccessAttributes("update", "leases", "coordination.k8s.io", "", "default", "x"),
             False,
         ),
-        (OPERATOR, Attributes("update", "leases", "coordination.k8s.io", "", "x", "lead"), False),
-        (User("alice"), Attributes("get", "pods", namespace="default"), True),
-        (User("alice"), Attributes("get", "pods", namespace="x"), False),
-        (User("alice"), Attributes("get", "pods"), False),
-        (User("root", ("system:masters",)), Attributes("delete", "nodes"), True),
+        (
+            OPERATOR,
+            AccessAttributes("update", "leases", "coordination.k8s.io", "", "x", "lead"),
+            False,
+        ),
+        (User("alice"), AccessAttributes("get", "pods", namespace="default"), True),
+        (User("alice"), AccessAttributes("get", "pods", namespace="x"), False),
+        (User("alice"), AccessAttributes("get", "pods"), False),
+        (User("root", ("system:masters",)), AccessAttributes("delete", "nodes"), True),
     ],
 )
 def test_roles_and_bindings_say_who_may(
-    cluster: LoopbackCluster, user: User, asked: Attributes, expected: bool
+    cluster: LoopbackCluster, user: User, asked: AccessAttributes, expected: bool
 ) -> None:
     assert cluster.server.policy(user, asked) is expected
 
 
 def test_a_role_that_does_not_exist_grants_nothing(cluster: LoopbackCluster) -> None:
     cluster.delete("clusterroles", "r")
-    assert not cluster.server.policy(OPERATOR, Attributes("list", "pods"))
+    assert not cluster.server.policy(OPERATOR, AccessAttributes("list", "pods"))

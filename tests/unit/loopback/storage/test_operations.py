@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from forensics_loopback import ApiError, LoopbackCluster
-from forensics_loopback.kinds.resources import Target
+from forensics_loopback.kinds.resources import RequestTarget
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import APPLY, JSON_PATCH, MERGE, WriteOptions
+from forensics_loopback.storage.operations import APPLY, JSON_PATCH, MERGE
+from forensics_loopback.storage.writes import WriteOptions
 
 Obj = dict[str, Any]
 
@@ -26,9 +27,11 @@ def obj(kind: str, name: str = "one", *, version: str = "v1", **more: Any) -> Ob
     return {"apiVersion": version, "kind": kind, "metadata": meta, **more}
 
 
-def target(cluster: LoopbackCluster, resource: str, name: str = "one", sub: str = "") -> Target:
+def target(
+    cluster: LoopbackCluster, resource: str, name: str = "one", sub: str = ""
+) -> RequestTarget:
     found = cluster.registry.named(resource)
-    return Target(found, "default" if found.namespaced else "", name, sub)
+    return RequestTarget(found, "default" if found.namespaced else "", name, sub)
 
 
 CONTAINERS = [{"name": "c", "image": "x"}]
@@ -207,7 +210,7 @@ def test_events_are_patched_in_their_own_words(cluster: LoopbackCluster) -> None
     cluster.create(obj("Event", version="events.k8s.io/v1", **EVENT))
     resource = cluster.registry.find("events.k8s.io", "v1", "events")
     assert resource is not None
-    place = Target(resource, "default", "one")
+    place = RequestTarget(resource, "default", "one")
     cluster.operations.patch(place, MERGE, {"note": "again"})
     assert cluster.get("events", "one", "default")["message"] == "again"
     change = [{"op": "replace", "path": "/message", "value": "third"}]

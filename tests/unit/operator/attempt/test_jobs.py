@@ -11,12 +11,12 @@ from collector.job.job import JobSettings
 from forensics_core.operator.attempt.jobs import JOB_MARGIN, build_job, build_thaw_job
 from forensics_core.operator.attempt.pods import job_finished, outcome
 from forensics_core.operator.settings import (
+    CollectorCredentials,
     CollectorSettings,
-    Credentials,
     DestinationRule,
     Timings,
 )
-from tests.unit.operator.samples import JOB, UID, checkpoint, ended, job, worker
+from tests.unit.operator.samples import JOB, UID, checkpoint, collector_pod, ended, job
 
 
 def build(credentials: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def build(credentials: dict[str, Any] | None = None, **spec: Any) -> dict[str, A
         prefix="s3://cases",
         endpoint="https://s3.example",
         expected_bucket_owner="123456789012",
-        credentials=Credentials.model_validate(credentials or {"secret": "collector-s3"}),
+        credentials=CollectorCredentials.model_validate(credentials or {"secret": "collector-s3"}),
     )
     collector = CollectorSettings(image="kube-forensics:1", priority_class="low", rate="50MiB")
     return build_job(checkpoint("Capturing", spec=spec), rule, collector, 600)
@@ -109,7 +109,7 @@ def test_a_secrets_credentials_file_is_mounted_whole_so_that_its_renewal_arrives
 
 
 def test_the_collector_reads_the_settings_that_its_job_has() -> None:
-    rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
+    rule = DestinationRule(prefix="s3://cases", credentials=CollectorCredentials(node=True))
     settings = CollectorSettings(image="kube-forensics:1", concurrent_containers=5, rate="3MiB")
     read = JobSettings.from_environ(env_of(build_job(checkpoint("Capturing"), rule, settings, 600)))
     assert (read.at_once, read.rate) == (5, 3 * 1024**2)
@@ -123,7 +123,7 @@ def test_what_is_said_of_a_store_reaches_the_collector() -> None:
         addressing_style="virtual",
         part_size="64MiB",
         ca_config_map="minio-ca",
-        credentials=Credentials(secret="collector-s3"),  # noqa: S106 - a name
+        credentials=CollectorCredentials(secret="collector-s3"),  # noqa: S106 - a name
     )
     built = build_job(checkpoint("Capturing"), rule, CollectorSettings(), 600)
     env, spec = env_of(built), pod_spec(built)
@@ -162,7 +162,7 @@ def test_credentials_come_from_the_nodes_own_role() -> None:
 
 
 def test_the_runtimes_socket_is_named_to_every_job_if_the_settings_name_it() -> None:
-    rule = DestinationRule(prefix="s3://cases", credentials=Credentials(node=True))
+    rule = DestinationRule(prefix="s3://cases", credentials=CollectorCredentials(node=True))
     two = CollectorSettings(runtime_endpoint="unix:///run/crio/crio.sock")
     capturing = checkpoint("Capturing")
     for built in (
@@ -183,12 +183,12 @@ HINT = json.dumps({"reason": "AccessDenied", "message": "The bucket says no", "r
 HOSTILE = json.dumps({"reason": "x" * 500 + " \n<b>", "message": "y" * 5000})
 
 ENDINGS: list[tuple[Any, Any, str, bool]] = [
-    (job(), worker(ended(137, "OOMKilled")), "OOMKilled", True),
-    (job(), worker(ended(0, "Completed")), "NoManifest", True),
-    (job(), worker(ended(1, "Error", "plain words")), "Error", True),
-    (job(), worker(ended(1, "Error", "[1]")), "Error", True),
-    (job(), worker(ended(1, "Error", HINT)), "AccessDenied", False),
-    (job(), worker(phase="Failed", reason="Evicted", message="disk"), "Evicted", True),
+    (job(), collector_pod(ended(137, "OOMKilled")), "OOMKilled", True),
+    (job(), collector_pod(ended(0, "Completed")), "NoManifest", True),
+    (job(), collector_pod(ended(1, "Error", "plain words")), "Error", True),
+    (job(), collector_pod(ended(1, "Error", "[1]")), "Error", True),
+    (job(), collector_pod(ended(1, "Error", HINT)), "AccessDenied", False),
+    (job(), collector_pod(phase="Failed", reason="Evicted", message="disk"), "Evicted", True),
     (job("Failed"), None, "BackoffLimitExceeded", True),
     (job(), None, "WorkerLost", True),
     (None, None, "WorkerLost", True),
@@ -205,7 +205,7 @@ def test_why_an_attempt_left_nothing(
 
 
 def test_a_hostile_last_word_is_cut_to_size() -> None:
-    ending = outcome(job(), worker(ended(1, "Error", HOSTILE)))
+    ending = outcome(job(), collector_pod(ended(1, "Error", HOSTILE)))
     assert ending.reason == "x" * 60
     assert len(ending.message) <= 1024
 

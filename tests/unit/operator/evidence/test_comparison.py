@@ -11,10 +11,10 @@ import pytest
 
 from forensics_core.api.order import (
     ArtifactKind,
+    ContainerTarget,
     ContextFile,
     PodRef,
     Requester,
-    Target,
     WorkOrder,
 )
 from forensics_core.bundle.layout import MAIN_ARTIFACTS
@@ -22,7 +22,7 @@ from forensics_core.bundle.manifest import (
     Artifact,
     Capture,
     Container,
-    Digest,
+    DigestSet,
     Node,
     NotCaptured,
     OrderFacts,
@@ -41,7 +41,7 @@ ORDER = WorkOrder(
     bundle="forensics/x-1",
     uid=UID,  # type: ignore[arg-type] # pydantic reads it
     pod=PodRef(namespace="default", name="web-0", uid=POD_UID),
-    targets=(Target(name="app", container_id="containerd://abc"),),
+    targets=(ContainerTarget(name="app", container_id="containerd://abc"),),
     requester=Requester(name="alice", attested=True),
     reason="odd traffic",
     incident="INC-7",
@@ -115,7 +115,7 @@ def subjects(digests: dict[str, str]) -> tuple[Subject, ...]:
     """Return the subjects, with the checksums of all of them."""
     listed = {"SHA256SUMS": hashlib.sha256(checksums(digests)).hexdigest()}
     return tuple(
-        Subject(name=name, digest=Digest(sha256=sha256))
+        Subject(name=name, digest=DigestSet(sha256=sha256))
         for name, sha256 in (listed | digests).items()
     )
 
@@ -287,7 +287,9 @@ def test_checksums_that_are_not_told_are_missed() -> None:
     assert list(disagreements(altered, ORDER, DIGEST)) == ["SHA256SUMS is not among the subjects"]
 
 
-@pytest.mark.parametrize("subject", [(), (Subject(name=FILE.name, digest=Digest(sha256=OTHER)),)])
+@pytest.mark.parametrize(
+    "subject", [(), (Subject(name=FILE.name, digest=DigestSet(sha256=OTHER)),)]
+)
 def test_the_context_is_what_the_operator_stored(subject: tuple[Subject, ...]) -> None:
     altered = statement().model_copy(update={"subject": subject})
     assert "context/pod.yaml differs from what the operator stored" in list(
@@ -296,6 +298,6 @@ def test_the_context_is_what_the_operator_stored(subject: tuple[Subject, ...]) -
 
 
 def test_a_manifest_that_contradicts_itself_is_found_out() -> None:
-    stray = Subject(name="../../etc/passwd", digest=Digest(sha256=OTHER))
+    stray = Subject(name="../../etc/passwd", digest=DigestSet(sha256=OTHER))
     altered = statement().model_copy(update={"subject": (*statement().subject, stray)})
     assert any("etc/passwd" in wrong for wrong in disagreements(altered, ORDER, DIGEST))

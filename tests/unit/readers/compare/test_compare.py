@@ -21,10 +21,10 @@ from forensics_core.readers.compare.difference import (
     MOST,
     Area,
     Difference,
+    DifferenceKind,
     Differences,
-    Kind,
 )
-from forensics_core.readers.compare.files import File, compare_files, same_moment
+from forensics_core.readers.compare.files import ComparedFile, compare_files, same_moment
 from forensics_core.readers.compare.packages import APK, DPKG, packages_in
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.storage.blocks import one
@@ -226,10 +226,10 @@ def test_what_runs_and_talks_on_one_side_only_is_told_and_ranked(tmp_path: Path)
         ("process", "only", "/memfd:x (deleted): kworker", "memfd-program-running"),
         ("connection", "only", "tcp to 8.8.8.8:443", "outgoing-connection"),
         ("listening socket", "only", "tcp 0.0.0.0:4444", "undeclared-listening-socket"),
+        ("listening socket", "only", "udp 0.0.0.0:53", "undeclared-listening-socket"),
         ("environment variable", "only", "API_TOKEN", "secret-in-environment"),
         ("listening socket", "only", " :0", None),
         ("listening socket", "only", "tcp no address:9", None),
-        ("listening socket", "only", "udp 0.0.0.0:53", None),
         ("connection", "only", "tcp to 10.1.1.1:22", None),
         ("mount", "only", "/x", None),
         ("mount", "different", "/data", None),
@@ -341,21 +341,21 @@ def test_a_user_with_root_s_number_is_ranked_before_other_changes(tmp_path: Path
 class Side:
     """Files without a bundle."""
 
-    def __init__(self, *files: File) -> None:
+    def __init__(self, *files: ComparedFile) -> None:
         self._files = files
-        self.changed: tuple[File, ...] | None = None
+        self.changed: tuple[ComparedFile, ...] | None = None
 
-    async def files(self) -> AsyncGenerator[Sequence[File], None]:
+    async def files(self) -> AsyncGenerator[Sequence[ComparedFile], None]:
         files, self._files = self._files, self.changed or self._files
         yield files
 
 
-def file(path: str, kind: str = "file", mode: int = 0o644, **facts: Any) -> File:
-    made = File(os.fsencode(path), kind, mode, 0, 0, 1, "aa", b"", "7.5")
+def file(path: str, kind: str = "file", mode: int = 0o644, **facts: Any) -> ComparedFile:
+    made = ComparedFile(os.fsencode(path), kind, mode, 0, 0, 1, "aa", b"", "7.5")
     return made._replace(**facts)
 
 
-async def contrasts(one: File, other: File) -> list[str]:
+async def contrasts(one: ComparedFile, other: ComparedFile) -> list[str]:
     found = Differences("web", "web")
     await compare_files(Side(one), Side(other), found)
     return [row.detail for row in found.found]
@@ -399,13 +399,15 @@ async def test_deleted_files_are_alike_by_their_content_whatever_process_holds_t
     await compare_files(Side(*ours), Side(*theirs), found)
     assert not found.totals
     await compare_files(Side(*theirs), Side(*ours), found)
-    assert [(row.subject, row.kind) for row in found.found] == [("/(deleted)/1007/fd/3", Kind.ONLY)]
+    assert [(row.subject, row.kind) for row in found.found] == [
+        ("/(deleted)/1007/fd/3", DifferenceKind.ONLY)
+    ]
 
 
 async def test_a_path_that_comes_twice_counts_once() -> None:
     found = Differences("web", "web")
     await compare_files(Side(file("/a"), file("/a", mode=0o755)), Side(), found)
-    assert found.totals == {(Area.FILE, Kind.ONLY): 1}
+    assert found.totals == {(Area.FILE, DifferenceKind.ONLY): 1}
 
 
 async def test_beyond_a_bound_only_the_suspect_s_side_of_a_change_is_told() -> None:
@@ -422,7 +424,7 @@ async def test_a_file_whose_other_side_is_gone_the_second_time_is_told_still() -
     found = Differences("web", "web")
     await compare_files(Side(file("/a")), healthy, found)
     assert {(row.subject, row.kind) for row in found.found} == {
-        ("/a", Kind.DIFFERENT), ("/b", Kind.MISSING),
+        ("/a", DifferenceKind.DIFFERENT), ("/b", DifferenceKind.MISSING),
     }  # fmt: skip
 
 
@@ -440,8 +442,8 @@ def test_times_are_equal_as_far_as_both_are_known(one_time: str, other: str, sam
 def test_many_differences_of_a_kind_are_counted_and_the_first_kept() -> None:
     found = Differences("web", "web")
     for number in range(MOST + 10):
-        found.add(Difference(Area.FILE, Kind.ONLY, f"/{number}"))
-    found.add(Difference(Area.FILE, Kind.ONLY, "/x", "", Rule.CRON))
+        found.add(Difference(Area.FILE, DifferenceKind.ONLY, f"/{number}"))
+    found.add(Difference(Area.FILE, DifferenceKind.ONLY, "/x", "", Rule.CRON))
     assert len(found.found) == MOST + 1 and found.totals.total() == MOST + 11
     assert found.ranked()[0].subject == "/x"
 

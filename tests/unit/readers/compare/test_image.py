@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forensics_core.errors import UsageError, VerificationError
-from forensics_core.readers.compare.files import File
+from forensics_core.readers.compare.files import ComparedFile
 from forensics_core.readers.compare.image import ImageSide, open_image
 from forensics_core.readers.compare.layers import Merge
 from tests.unit.readers.compare.images import Entry, digest, laid_out, layer, saved
@@ -53,7 +53,7 @@ MERGED = {
 }  # fmt: skip
 
 
-async def files(path: Path, image_id: str = "") -> dict[str, File]:
+async def files(path: Path, image_id: str = "") -> dict[str, ComparedFile]:
     side = await open_image(path, image_id)
     return {os.fsdecode(file.path): file async for batch in side.files() for file in batch}
 
@@ -66,7 +66,7 @@ async def tree(path: Path) -> dict[str, object]:
     }
 
 
-def digest_of(file: File) -> str:
+def digest_of(file: ComparedFile) -> str:
     return file.sha256
 
 

@@ -12,7 +12,7 @@ import pytest
 from forensics_core.errors import UsageError
 from forensics_core.readers.scan import known as module
 from forensics_core.readers.scan.hashlists import MAX_DOCUMENT
-from forensics_core.readers.scan.known import Known, Standing, read_known
+from forensics_core.readers.scan.known import KnownHashes, Standing, read_known
 
 BYTES = b"the file"
 DIGESTS = {name: hashlib.new(name, BYTES).hexdigest() for name in ("sha256", "sha1", "md5")}
@@ -20,7 +20,7 @@ SHA256, SHA1, MD5 = DIGESTS.values()
 OTHER = hashlib.sha256(b"another").hexdigest()
 
 
-def known_of(folder: Path, content: str | bytes, word: str = "") -> Known:
+def known_of(folder: Path, content: str | bytes, word: str = "") -> KnownHashes:
     path = folder / "list"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_known([word + str(path)])
@@ -88,7 +88,7 @@ def test_an_ioc_stays_one_whatever_another_list_says_and_has_its_name(tmp_path: 
     (tmp_path / "bad").write_text(IOCS["CSV"])
     for lists in (("good", "bad"), ("bad", "good", "bad")):
         verdict = read_known([str(tmp_path / name) for name in lists]).verdict(DIGESTS)
-        assert verdict == module.Verdict(Standing.IOC, "Mirai")
+        assert verdict == module.HashVerdict(Standing.IOC, "Mirai")
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_what_is_not_meant_for_detection_is_no_ioc(tmp_path: Path, document: str
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "no list of hashes"),
+        ("", "not a list of hashes"),
         ("just words\n", "begins with 'just words"),
-        (b"\x00\xff" * 50, "no list of hashes"),
+        (b"\x00\xff" * 50, "not a list of hashes"),
         ("a,b\n1,2\n", "has no hashes"),
         ('a,sha256\n"' + "x\n" * 70_000, "field larger than"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[" + " " * MAX_DOCUMENT + "]", "bytes of JSON"),
     ],
 )

@@ -20,9 +20,9 @@ from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import ForensicsError
 from forensics_core.readers.notes import Notes
 from forensics_core.readers.scan import engine
-from forensics_core.readers.scan.results import Result
+from forensics_core.readers.scan.results import ScanResult
 from forensics_core.readers.scan.rules import compile_rules
-from forensics_core.readers.scan.scan import Wanted, scan
+from forensics_core.readers.scan.scan import ScanTargets, scan
 from forensics_core.readers.scan.session import running_engine
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
@@ -71,16 +71,16 @@ async def test_an_engine_that_dies_over_one_artifact_costs_that_one(
 ) -> None:
     blockbuster.deactivate()  # looking for the engine blocks: it is done in the middle of a scan
     location = await bundle_of(tmp_path / "bundle", b"M4RK 0", b"M4RK 1", b"M4RK 2")
-    results, notes = list[Result](), Notes()
+    results, notes = list[ScanResult](), Notes()
 
-    def tell(found: Sequence[Result]) -> None:
+    def tell(found: Sequence[ScanResult]) -> None:
         results.extend(found)
         if found and len(results) == 1:
             (pid,) = engines()
             os.kill(pid, signal.SIGKILL)
 
     async with open_bundle(location) as bundle:
-        counts = await scan(bundle, ["web"], Wanted((rules(tmp_path, MARKER),)), notes, tell)
+        counts = await scan(bundle, ["web"], ScanTargets((rules(tmp_path, MARKER),)), notes, tell)
     found = [result.subject.artifact[-5:] for result in results]
     assert found == ["0.log", "2.log"] and counts.failed == 1
     (line,) = notes.missing
@@ -90,7 +90,7 @@ async def test_an_engine_that_dies_over_one_artifact_costs_that_one(
 
 async def test_cancelling_does_not_wait_for_the_rules(tmp_path: Path) -> None:
     location = await bundle_of(tmp_path / "bundle", bytes(20_000_000))
-    wanted = Wanted((rules(tmp_path, ENDLESS),), seconds=3600)
+    wanted = ScanTargets((rules(tmp_path, ENDLESS),), seconds=3600)
     async with open_bundle(location) as bundle, anyio.create_task_group() as tasks:
         tasks.start_soon(scan, bundle, ["web"], wanted, Notes(), len)
         while not await to_thread.run_sync(engines):  # noqa: ASYNC110  # no event tells of it

@@ -15,10 +15,10 @@ import yaml
 
 from forensics_core.api.crd import crd
 from forensics_core.kube.connection import connect
-from forensics_loopback import Attributes, LoopbackCluster, Policy, User, allow_all, rbac
-from lab.slack.person import Person
+from forensics_loopback import AccessAttributes, LoopbackCluster, Policy, User, allow_all, rbac
+from lab.slack.person import ChannelMember
 from lab.slack.server import SlackServer, running_slack
-from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, Message
+from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, PostedMessage
 from slackbot.main import serve
 from slackbot.report_state import POSTED_ANNOTATION
 from slackbot.settings import Settings
@@ -41,7 +41,7 @@ class Rights:
     installed: Policy = allow_all
     """Decides about the bot: the roles of its manifests."""
 
-    def __call__(self, user: User, asked: Attributes) -> bool:
+    def __call__(self, user: User, asked: AccessAttributes) -> bool:
         if user == BOT:
             return self.installed(user, asked)
         granted = self.capture if asked.subresource == "exec" else self.list_pods
@@ -49,7 +49,7 @@ class Rights:
 
 
 @dataclass
-class Scene:
+class SlackSetup:
     """Everything a test plays with."""
 
     cluster: LoopbackCluster
@@ -79,27 +79,27 @@ class Scene:
             yield ports[0]
             tasks.cancel_scope.cancel()
 
-    def person(self, user: str, channel: str = INCIDENT) -> Person:
+    def person(self, user: str, channel: str = INCIDENT) -> ChannelMember:
         """Return somebody at a keyboard."""
-        return Person(self.slack, user, channel)
+        return ChannelMember(self.slack, user, channel)
 
     @property
-    def alice(self) -> Person:
+    def alice(self) -> ChannelMember:
         """Who may capture in `shop` and `prod`."""
         return self.person("U0ALICE")
 
     @property
-    def bob(self) -> Person:
+    def bob(self) -> ChannelMember:
         """The same, and speaks German."""
         return self.person("U0BOB")
 
     @property
-    def carol(self) -> Person:
+    def carol(self) -> ChannelMember:
         """Who is a responder, but has no right in the cluster."""
         return self.person("U0CAROL")
 
     @property
-    def mallory(self) -> Person:
+    def mallory(self) -> ChannelMember:
         """Who is in the workspace, and nothing else."""
         return self.person("U0MALLORY")
 
@@ -146,11 +146,11 @@ class Scene:
         with anyio.fail_after(20):
             await self.cluster.until("podcheckpoints", remembers, NAMESPACE)
 
-    async def shown(self, text: str, *, thread: bool = False) -> Message:
+    async def shown(self, text: str, *, thread: bool = False) -> PostedMessage:
         """Wait for a message in the channel that says so."""
         workspace = self.slack.workspace
 
-        def found() -> list[Message]:
+        def found() -> list[PostedMessage]:
             there = [one for one in workspace.messages if bool(one.thread) is thread]
             return [one for one in there if text in one.everything()]
 
@@ -215,8 +215,8 @@ def failed(reason: str, message: str) -> Document:
 
 
 @asynccontextmanager
-async def open_scene(folder: Path) -> AsyncIterator[Scene]:
-    """Open the scene; no bot runs yet."""
+async def open_scene(folder: Path) -> AsyncIterator[SlackSetup]:
+    """Open the setup; no bot runs yet."""
     everywhere = {"shop", "prod"}
     rights = Rights(
         capture={"alice": everywhere, "bob": everywhere, "dave": {"shop"}},
@@ -238,7 +238,7 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
             cluster.seed_pod(pod, namespace)
         cluster.seed_pod("hidden-0", "secret")
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig", user=BOT)
-        yield Scene(cluster, slack, rights, kubeconfig, values)
+        yield SlackSetup(cluster, slack, rights, kubeconfig, values)
 
 
 def seat_people(slack: SlackServer) -> Document:

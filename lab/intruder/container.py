@@ -1,7 +1,7 @@
 """A container with every trace in it, on Docker or as a pod on a private containerd::
 
-    async with intruded("docker", folder) as scene:
-        for planted in scene.planted: ...
+    async with intruded("docker", folder) as container:
+        for planted in container.planted: ...
 
 Root only: the tool is put into the container from outside, through `/proc/PID/root`.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
-from lab.docker import FOREVER, Engine, running_docker_engine
+from lab.docker import FOREVER, DockerEngine, running_docker_engine
 from lab.images import busybox_rootfs
 from lab.intruder import in_kernel, in_processes, on_disk
 from lab.intruder.tool import build_tool
@@ -49,7 +49,7 @@ class Planted:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class IntrudedContainer:
     """A running container that an intruder has visited."""
 
     runtime: str
@@ -64,7 +64,7 @@ class Scene:
     planted: tuple[Planted, ...]
     refused: Mapping[str, str]
     """What could not be planted here, by the traces' titles: why."""
-    engine: Engine | Containerd
+    engine: DockerEngine | Containerd
 
 
 def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
@@ -85,8 +85,8 @@ def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
 
 @asynccontextmanager
 async def intruded(
-    runtime: str, folder: Path, engine: Engine | Containerd | None = None
-) -> AsyncIterator[Scene]:
+    runtime: str, folder: Path, engine: DockerEngine | Containerd | None = None
+) -> AsyncIterator[IntrudedContainer]:
     """Run the container and plant the traces, for the block. Raises `LabError`.
 
     `engine` is one of that runtime that runs; else one is started.
@@ -110,17 +110,17 @@ async def intruded(
                 for trace, why in zip(traces, planted, strict=True)
                 if isinstance(why, str)
             }
-            yield Scene(runtime, who, place, pid, running.env, there, refused, running)
+            yield IntrudedContainer(runtime, who, place, pid, running.env, there, refused, running)
 
 
 @asynccontextmanager
 async def _on(
-    runtime: str, engine: Engine | Containerd | None
-) -> AsyncIterator[Engine | Containerd]:
+    runtime: str, engine: DockerEngine | Containerd | None
+) -> AsyncIterator[DockerEngine | Containerd]:
     if engine is not None:
         yield engine
         return
-    start: AbstractAsyncContextManager[Engine | Containerd]
+    start: AbstractAsyncContextManager[DockerEngine | Containerd]
     start = in_thread(running_containerd() if runtime == CONTAINERD else running_docker_engine())
     async with start as running:
         yield running
@@ -128,7 +128,7 @@ async def _on(
 
 @asynccontextmanager
 async def _container(
-    engine: Engine | Containerd, rootfs: Path, folder: Path
+    engine: DockerEngine | Containerd, rootfs: Path, folder: Path
 ) -> AsyncIterator[tuple[str, str]]:
     """Run the container; yield its ID, and its address."""
     name, binds = f"intruded-{secrets.token_hex(4)}", _volumes(folder)
@@ -189,7 +189,7 @@ def _make_mutable(path: Path) -> None:
 
 
 async def _plant(
-    engine: Engine | Containerd, container: str, pid: int, tool: Path, traces: list[Trace]
+    engine: DockerEngine | Containerd, container: str, pid: int, tool: Path, traces: list[Trace]
 ) -> dict[str, tuple[str, ...]]:
     """Let the tool do its work in the container; return what it said of each trace."""
     root = Path(f"/proc/{pid}/root")
@@ -220,7 +220,9 @@ def _fill_pipe(path: Path, content: bytes) -> int:
     return pipe
 
 
-async def _execute(engine: Engine | Containerd, container: str, mark: str, *, stays: bool) -> None:
+async def _execute(
+    engine: DockerEngine | Containerd, container: str, mark: str, *, stays: bool
+) -> None:
     """Start a session whose command has the mark."""
     command = ["/bin/sh", "-c", f"{'sleep 86400' if stays else ':'}; : {mark}"]
     if isinstance(engine, Containerd):
