@@ -32,6 +32,7 @@ from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.storage import S3Storage, open_s3
 from lab.faults import Misbehaviour, StoreFault
 from lab.sink import StoreSink
+from tests.waiting import time_passes
 
 SMALL, LARGE = 1, 20
 """MiB: one PUT, and three parts."""
@@ -68,7 +69,7 @@ async def hung_up_on(sink: StoreSink) -> AsyncIterator[None]:
     """Let the server drop the connections that it kept waiting, while the loop still runs."""
     yield
     sink.stopping.set()
-    await anyio.sleep(0.2)
+    await time_passes(0.2)
 
 
 async def store(place: S3Storage, size: int, name: str = "x") -> StoredObject:
@@ -492,15 +493,14 @@ async def test_looking_first_tells_a_missing_bucket_from_a_refusal(
 
 
 async def test_the_clock_of_the_service_is_told_by_its_first_and_last_answer(
-    place: S3Storage, sink: StoreSink, monkeypatch: pytest.MonkeyPatch
+    place: S3Storage, sink: StoreSink
 ) -> None:
     assert place.answered == []
     sink.faults.add(StoreFault(Misbehaviour.REFUSE, "HeadBucket", status=403, code="403"))
     for second in (12, 13, 14):
-        date = f"Sat, 01 Aug 2026 10:11:{second} GMT"
-        monkeypatch.setattr("lab.http.formatdate", lambda usegmt, date=date: date)
+        sink.date = f"Sat, 01 Aug 2026 10:11:{second} GMT"
         await place.check()
-    monkeypatch.setattr("lab.http.formatdate", lambda usegmt: "some day")
+    sink.date = "some day"
     await place.check()
     first, last = place.answered
     assert first.date == datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)

@@ -181,9 +181,6 @@ async def test_a_lock_that_the_bucket_lacks_is_no_damage(server: Server) -> None
         assert error.exit_code == 1 and error.hint
 
 
-def test_a_server_that_was_not_installed_is_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("lab.stores.S3RVER", tmp_path / "none")
-    with pytest.raises(LabError, match="not installed"), running_s3rver():
+def test_a_server_that_was_not_installed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="not installed"), running_s3rver(tmp_path / "none"):
         pytest.fail("it runs")
