@@ -166,7 +166,7 @@ def _load(plugin: EntryPoint) -> click.Command:
         return _broken(plugin.name, f"{type(error).__name__}: {error}")
     if isinstance(command, click.Command):
         return command
-    return _broken(plugin.name, f"{plugin.value} is no click command")
+    return _broken(plugin.name, f"{plugin.value} is not a click command")
 
 
 def _broken(name: str, why: str) -> click.Command:

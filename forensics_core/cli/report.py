@@ -44,7 +44,7 @@ def report_command(
     """
     if output != "json" and Path(output).suffix not in {".html", ".md"}:
         raise UsageError(
-            f"'{output}' is no kind of report", hint="Name report.html, report.md, or json"
+            f"'{output}' is not a kind of report", hint="Name report.html, report.md, or json"
         )
     public_key = key.read_bytes() if key else None
     run(partial(_report, location, expected_bucket_owner, output, public_key))

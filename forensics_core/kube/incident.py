@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.incident import (
     IncidentSummary,
@@ -27,7 +28,6 @@ from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION, INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
 from forensics_core.api.selection import SelectedPod
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.podcheckpoints import CheckpointEvent, PodCheckpoints
 

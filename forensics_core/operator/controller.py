@@ -34,6 +34,8 @@ from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
+from forensics_core.operator.rules.controller import RuleController
+from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -74,7 +76,7 @@ async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
                 observed,
                 checkpoint=now.checkpoint,
                 job=now.job,
-                worker=now.worker,
+                collector_pod=now.collector_pod,
                 failure=Failure(action, error),
             )
             remedy, failed = await _decided(observer, failed, effects.settings, held)
@@ -102,6 +104,7 @@ class Controller:
         self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue(self._cache.urgency)
+        self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)
@@ -126,7 +129,11 @@ class Controller:
                     self._watch, JOBS, namespace, self._cache.put_job, self._cache.drop_job
                 )
                 tasks.start_soon(
-                    self._watch, PODS, namespace, self._cache.put_worker, self._cache.drop_worker
+                    self._watch,
+                    PODS,
+                    namespace,
+                    self._cache.put_collector_pod,
+                    self._cache.drop_collector_pod,
                 )
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
@@ -134,6 +141,11 @@ class Controller:
             observer, effects = Observer(context), ClusterEffects(context)
             for _ in range(self._settings.workers):
                 tasks.start_soon(self._work, observer, effects)
+            # What rules have captured already is known only now.
+            rules = RuleController(
+                self._cluster, self._settings, context.events, self._metrics, self._captured
+            )
+            tasks.start_soon(rules.run)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
@@ -176,6 +188,7 @@ class Controller:
                     self._one_synced(PODCHECKPOINTS, namespace)
                     continue
                 gone = event.type is EventType.DELETED
+                self._captured.learn(event.checkpoint, gone=gone)
                 heard = self._cache.drop if gone else self._cache.put
                 for key in heard(event.checkpoint):
                     self._queue.add(key)

@@ -8,7 +8,6 @@ urgency: the most urgent come first, but never only they, so that nobody waits f
 from __future__ import annotations
 
 import heapq
-import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -16,10 +15,11 @@ from itertools import count
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.api.urgency import Urgency
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 120.0
-"""Seconds before a failed key is tried again, at first and at most."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.4, 120.0
+"""Seconds before a failed key is tried again, at most: after its first failure, and ever."""
 IN_TURN = 4
 """Of so many keys that are taken, one is the one that has waited longest, however urgent."""
 
@@ -43,7 +43,7 @@ class WorkQueue:
         self._again: set[str] = set()
         self._later: list[tuple[float, int, str]] = []
         self._due: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
+        self._failed: dict[str, Backoff] = {}
         self._order = count()
         self._news = anyio.Event()
 
@@ -77,20 +77,18 @@ class WorkQueue:
 
     def retry(self, key: str) -> float:
         """Ask for another look after a failure; return the pause in seconds."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 20))
-        pause = random.uniform(longest / 2, longest)  # noqa: S311 - not a secret
+        pause = self._failed.setdefault(key, Backoff(FIRST_PAUSE, LONGEST_PAUSE)).next()
         self.add_after(key, pause)
         return pause
 
     @property
     def failing(self) -> Collection[str]:
         """Keys whose last look failed: they come again after a pause."""
-        return self._failures.keys()
+        return self._failed.keys()
 
     def succeeded(self, key: str) -> None:
         """Forget the failures of `key`."""
-        self._failures.pop(key, None)
+        self._failed.pop(key, None)
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[str]:
