@@ -77,14 +77,14 @@ async def test_dying_and_crash_looping_pods_of_a_node_come_before_the_rest(
         stage.cluster.seed_pod(name)
     status = {"status": {"containerStatuses": CRASHING}}
     stage.cluster.patch("pods", "crashing", _with_id(stage, "crashing", status), "default")
+    stage.cluster.patch("pods", "dying", {"metadata": {"finalizers": ["lab/hold"]}}, "default")
+    stage.cluster.delete("pods", "dying", "default")
     stage.request("first", pod="first")
     async with stage.operating(settings):
         await gate.began(1)
         for name in ("rest", "crashing", "dying"):
             stage.request(name, pod=name)
         await all_wait(stage, 3)
-        stage.cluster.patch("pods", "dying", {"metadata": {"finalizers": ["lab/hold"]}}, "default")
-        stage.cluster.delete("pods", "dying", "default")
         if not restarted:
             gate.open()
             for name in ("first", "rest", "crashing", "dying"):
