@@ -169,9 +169,10 @@ class Executor:
             [*context.gaps, *(f"container {name}: it was never created" for name in missing)],
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
+            await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
-        await self._do.create_order(checkpoint, order)
+        order = await self._do.create_order(checkpoint, order)
         if isolate:
             # The context shows the pod as it was: it is stored, and the order has its digests.
             self._requeue(self._do.now())
@@ -186,7 +187,7 @@ class Executor:
 
     async def _attempt_over(self, over: AttemptOver) -> None:
         """See to it that nothing of an attempt that is over goes on."""
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         # Before the status names another attempt: afterwards nobody would look at this Job again.
         if over.stop_job:
             await self._do.delete_job(self._checkpoint)
@@ -210,7 +211,7 @@ class Executor:
 
     async def _monitor(self, action: Monitor) -> None:
         self._requeue(action.until)
-        self._do.follow(self._checkpoint, self._observed.worker)
+        self._do.follow(self._checkpoint, self._observed.collector_pod)
         if action.progress is not None:
             status = to.set_progress(self._checkpoint, action.progress, self._observed.now)
             await self._do.write_status(self._checkpoint, status)
@@ -283,7 +284,7 @@ class Executor:
         except ValueError as error:
             raise Invalid(f"No status can hold it: {error}") from error
         written = await self._do.write_status(checkpoint, status)
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         self._do.event(written, "Captured", f"{status.size} stored{by}: the pod may be killed.")
         self._do.count_captured(written)
         return written

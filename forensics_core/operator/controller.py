@@ -77,7 +77,7 @@ async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
                 observed,
                 checkpoint=now.checkpoint,
                 job=now.job,
-                worker=now.worker,
+                collector_pod=now.collector_pod,
                 failure=Failure(action, error),
             )
             remedy, failed = await _decided(observer, failed, effects.settings, held)
@@ -130,7 +130,11 @@ class Controller:
                     self._watch, JOBS, namespace, self._cache.put_job, self._cache.drop_job
                 )
                 tasks.start_soon(
-                    self._watch, PODS, namespace, self._cache.put_worker, self._cache.drop_worker
+                    self._watch,
+                    PODS,
+                    namespace,
+                    self._cache.put_collector_pod,
+                    self._cache.drop_collector_pod,
                 )
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()

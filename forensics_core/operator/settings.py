@@ -22,6 +22,7 @@ from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
+from forensics_core.storage.s3.sts import StsAccess
 
 
 class Timings(Model):
@@ -87,12 +88,21 @@ class CollectorCredentials(Model):
     audience: str = "sts.amazonaws.com"
     node: bool = False
     """The node's own role: the Job then runs in the host's network."""
+    assume_role: Annotated[str, Field(pattern="^(arn:[!-~]{1,2000})?$")] = ""
+    """A role that the operator assumes for each attempt: its credentials lie beside the work order,
+    are good for adding to that one bundle, and end with the capture."""
+    web_identity: bool = False
+    """Whether the operator's own token is exchanged for that role; else its credentials are."""
+    sts_endpoint: HttpUrl | None = None
+    """The token service's URL as the operator sees it. Default: AWS's own for the region."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [bool(self.secret), bool(self.service_account), self.node]
-        if sum(given) != 1:
-            raise ValueError("name exactly one of secret, serviceAccount and node")
+        sources = (self.secret, self.service_account, self.node, self.assume_role)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("name exactly one of secret, serviceAccount, node and assumeRole")
+        if not self.assume_role and (self.web_identity or self.sts_endpoint):
+            raise ValueError("webIdentity and stsEndpoint are for assumeRole")
         if self.service_account and not self.role_arn:
             raise ValueError("serviceAccount needs roleArn")
         return self
@@ -173,6 +183,17 @@ class DestinationRule(Model):
             attempts=timings.store_attempts,
         )
 
+    def sts_access(self, timings: Timings) -> StsAccess:
+        """Return how the operator gets credentials for collectors."""
+        return StsAccess(
+            role_arn=self.credentials.assume_role,
+            web_identity=self.credentials.web_identity,
+            endpoint_url=self.credentials.sts_endpoint,
+            region=self.region,
+            ca_bundle=str(self.ca_file) if self.ca_file else None,
+            patience=timings.store_timeout.total_seconds(),
+        )
+
 
 class CollectorSettings(Model):
     """What the Jobs look like."""
@@ -197,6 +218,22 @@ class CollectorSettings(Model):
     """Come last at the node's disk, where its scheduler knows priorities."""
     rate: Annotated[str, AfterValidator(_rate)] = ""
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
+
+
+class KubeletSettings(Model):
+    """Asking kubelets for checkpoints by CRIU. The rights: deploy/overlays/kubelet-checkpoint."""
+
+    service_account: DnsLabel = "forensics-kubelet-checkpoint"
+    """As whom: it may do nothing but that, as nodes get to see its tokens."""
+    namespace: DnsLabel = "forensics-operator"
+    """The ServiceAccount's."""
+    seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    """How long the kubelet may take for one pod, which waits in the meantime."""
+    ca_file: Path | None = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+    """Who signs the kubelets' certificates. Default: the cluster's authority."""
+    verify: bool = True
+    """Whether the certificate is checked. kubeadm's kubelets sign their own unless they have
+    `serverTLSBootstrap`: without the check, who stands in between gets a token for checkpoints."""
 
 
 class AlertSettings(Model):
@@ -230,6 +267,8 @@ class Settings(Model):
     findings: bool = True
     """Tell in the status what rules find in the evidence's small documents. It takes reading them,
     which the operator otherwise does not."""
+    kubelet_checkpoint: KubeletSettings | None = None
+    """Have the kubelet write a checkpoint, too, where `memory` is asked for. Default: not."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
     """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
@@ -28,7 +30,8 @@ from forensics_loopback.server.requests import Recorded, Records, parse
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import Operations, Written
+from forensics_loopback.storage.operations import Operations
+from forensics_loopback.storage.writes import Written
 
 _OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
@@ -148,7 +151,23 @@ class Server:
             uid = lookup(binding, "metadata.uid", "")
             self.operations.bind(target, lookup(binding, "target.name", ""), uid)
             return web.json_response({**body, "code": 201}, status=201)
+        if asked == ("serviceaccounts", "token", "create"):
+            return await self._token(call)
         return web.Response(status=404, text="404 page not found\n")
+
+    async def _token(self, call: ApiCall) -> web.StreamResponse:
+        """Answer a TokenRequest; what it hands out is good for as long as the cluster lives."""
+        account, body = self.operations.get(call.target), await call.body()
+        namespace = namespace_of(account)
+        name = f"system:serviceaccount:{namespace}:{name_of(account)}"
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+        token = secrets.token_urlsafe()
+        self.tokens[token] = User(name, (*groups, "system:authenticated"))
+        seconds = lookup(body, "spec.expirationSeconds", 3600)
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        status = {"token": token, "expirationTimestamp": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+        answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
+        return web.json_response({**answer, **body, "status": status}, status=201)
 
     async def _review(self, call: ApiCall) -> web.StreamResponse:
         if call.info.verb != "create":

@@ -18,6 +18,7 @@ import anyio
 import yaml
 from anyio import to_thread
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -28,7 +29,6 @@ from forensics_core.errors import (
     ObjectExists,
 )
 from forensics_core.kube import resources
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt.alert import alert_of

@@ -213,7 +213,7 @@ def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Nex
     if observed.checkpoint.spec.cancel:
         message = "Cancelled before anything was stored whole."
         return fail(observed, settings, "Cancelled", message)
-    ended = outcome(observed.job, observed.worker)
+    ended = outcome(observed.job, observed.collector_pod)
     return without_evidence(observed, settings, ended, retry=retry and ended.retry)
 
 

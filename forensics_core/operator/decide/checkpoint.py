@@ -83,7 +83,7 @@ from forensics_core.operator.settings import Settings
 from forensics_core.operator.status import is_delayed, set_delayed
 
 ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "NotStarted"})
-"""Reasons that every worker has for a while: they are only told once that is over."""
+"""Reasons that every collector has for a while: they are only told once that is over."""
 _OVERDUE = {
     Phase.PENDING: "The capture could not begin before its deadline: see why it waited.",
     Phase.CAPTURING: "The capture's deadline is long over, and nothing tells how it ended.",
@@ -159,41 +159,41 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
     return ResumeAttempt(pod or {}, isolate=isolation_due(observed.checkpoint))
 
 
-# While a worker is at it
+# While a collector is at it
 
 
 def _capturing(observed: Observed, settings: Settings) -> NextStep:
     checkpoint, timings = observed.checkpoint, settings.timings
     if checkpoint.spec.cancel:
         return _cancelling(observed, settings)
-    # Whether the worker stored anything tells an attempt that was never made from one whose Job
+    # Whether the collector stored anything tells an attempt that was never made from one whose Job
     # somebody took away: the first is made, the second must not be captured a second time.
-    alone = observed.job is None and observed.worker is None
+    alone = observed.job is None and observed.collector_pod is None
     if alone and not observed.has_stored:
         return _without_children(observed, settings)
     if alone or observed.worker_over(settings):
         return collect(observed, settings, retry=observed.may_try_again(settings))
     # The watches of Jobs and pods are two: the pod may have yet to say how it ended.
-    if observed.worker is None and observed.job is not None and job_finished(observed.job):
+    if observed.collector_pod is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
-    never = observed.worker is not None and cannot_start(observed.worker)
+    never = observed.collector_pod is not None and cannot_start(observed.collector_pod)
     if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
     return _monitor(observed, settings, start_by)
 
 
 def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> NextStep:
-    """Tell the progress of a worker that has started, and the delay of one that has not."""
-    checkpoint, worker = observed.checkpoint, observed.worker
+    """Tell the progress of a collector that has started, and the delay of one that has not."""
+    checkpoint, collector_pod = observed.checkpoint, observed.collector_pod
     late_at = observed.late_at(settings)
     soon = late_at if start_by and late_at and observed.now < late_at else None
     moments = [observed.lost_at(settings), start_by, soon]
     until = min((moment for moment in moments if moment is not None), default=None)
-    if worker is not None and started(worker):
+    if collector_pod is not None and started(collector_pod):
         return Monitor(until, observed.news)
     late = late_at is not None and observed.now >= late_at
-    if worker is None:
+    if collector_pod is None:
         # Why there is no pod costs two requests: they are made once, and only when it is late.
         if not late or is_delayed(checkpoint):
             return Monitor(until)
@@ -207,14 +207,14 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
 
 
 def _why_not_started(observed: Observed) -> JobOutcome:
-    if observed.worker is not None:
-        return delay(observed.worker, observed.checkpoint.status.node)
+    if observed.collector_pod is not None:
+        return delay(observed.collector_pod, observed.checkpoint.status.node)
     return observed.delay or outcome(observed.job, None)
 
 
 def _abandon(observed: Observed, settings: Settings) -> NextStep:
-    """End an attempt whose worker does not start, and say why."""
-    if observed.worker is None and observed.delay is None:
+    """End an attempt whose collector does not start, and say why."""
+    if observed.collector_pod is None and observed.delay is None:
         return Look.DELAY
     why = _why_not_started(observed)
     late = replace(why, message=f"The collector did not start: {why.message}")
@@ -224,11 +224,11 @@ def _abandon(observed: Observed, settings: Settings) -> NextStep:
 
 def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     """Stop the Job, wait for the collector to end, then take what it left."""
-    job, worker = observed.job, observed.worker
+    job, collector_pod = observed.job, observed.collector_pod
     if job is not None and not job_finished(job) and not is_being_deleted(job):
         return StopJob()
     # A collector that is told to end still writes a manifest: that is what the cancellation keeps.
-    running = worker is not None and terminated(worker) is None
+    running = collector_pod is not None and terminated(collector_pod) is None
     if running and not observed.lost(settings):
         return Monitor(observed.lost_at(settings), observed.news)
     return collect(observed, settings, retry=False)

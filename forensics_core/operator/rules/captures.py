@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.api.names import (
     ALERT_ANNOTATION,
     EVENT_LABEL,
@@ -22,7 +23,6 @@ from forensics_core.api.names import (
 )
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError
 from forensics_core.kube.access import own_name
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.operator.rules.triggers import Trigger

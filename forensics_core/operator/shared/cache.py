@@ -67,7 +67,7 @@ class Cache:
         """The keys of checkpoints that are about to take a place, by node."""
         self._phases: Counter[Phase] = Counter()
         self._jobs: dict[str, Object] = {}
-        self._workers: dict[str, Object] = {}
+        self._collector_pods: dict[str, Object] = {}
 
     def __len__(self) -> int:
         return len(self._checkpoints) + len(self._finished)
@@ -102,7 +102,7 @@ class Cache:
         )
         # No deletion of them need be waited for: nothing is decided on them any more.
         self._jobs.pop(_child(checkpoint), None)
-        self._workers.pop(_child(checkpoint), None)
+        self._collector_pods.pop(_child(checkpoint), None)
 
     def _version(self, key: str) -> tuple[str, str] | None:
         """Return UID and version of what is known, or None."""
@@ -153,9 +153,9 @@ class Cache:
         """Return another Job that was made for this checkpoint."""
         return _own(self._jobs.get(key_of(checkpoint.metadata.namespace, name)), checkpoint)
 
-    def worker(self, checkpoint: PodCheckpoint) -> Object | None:
+    def collector_pod(self, checkpoint: PodCheckpoint) -> Object | None:
         """Return the current attempt's pod, if it is this checkpoint's."""
-        return _own(self._workers.get(_child(checkpoint)), checkpoint)
+        return _own(self._collector_pods.get(_child(checkpoint)), checkpoint)
 
     def put_job(self, job: Object) -> str | None:
         """Learn of a Job; return the key of its checkpoint."""
@@ -169,16 +169,16 @@ class Cache:
         self._jobs.pop(key_of(metadata["namespace"], metadata["name"]), None)
         return self._owner(job)
 
-    def put_worker(self, pod: Object) -> str | None:
+    def put_collector_pod(self, pod: Object) -> str | None:
         """Learn of a Job's pod; return the key of its checkpoint."""
-        self._workers[_job_key(pod)] = slim_pod(pod)
+        self._collector_pods[_job_key(pod)] = slim_pod(pod)
         return self._owner(pod)
 
-    def drop_worker(self, pod: Object) -> str | None:
+    def drop_collector_pod(self, pod: Object) -> str | None:
         """Learn that a Job's pod is gone; return the key of its checkpoint."""
-        known = self._workers.get(_job_key(pod))
+        known = self._collector_pods.get(_job_key(pod))
         if known and known["metadata"]["uid"] == pod["metadata"]["uid"]:
-            del self._workers[_job_key(pod)]
+            del self._collector_pods[_job_key(pod)]
         return self._owner(pod)
 
     def busy(self, checkpoint: PodCheckpoint, node: str) -> int:

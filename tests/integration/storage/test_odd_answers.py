@@ -140,7 +140,7 @@ async def test_an_answer_without_content_is_told(
         if ask is listing and text in {"", "<a/>"}:
             await ask(store)
             return
-        with pytest.raises(DestinationError, match=r"no answer of S3|answered 500") as caught:
+        with pytest.raises(DestinationError, match=r"not an answer of S3|answered 500") as caught:
             await ask(store)
     assert caught.value.exit_code == 1 and caught.value.hint
 

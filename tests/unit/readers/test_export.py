@@ -121,7 +121,7 @@ async def test_what_is_no_archive_has_no_end() -> None:
     async def piece() -> AsyncIterator[bytes]:
         yield b"x" * RECORD
 
-    with pytest.raises(VerificationError, match="is no tar archive"):
+    with pytest.raises(VerificationError, match="is not a tar archive"):
         [each async for each in without_end(piece(), "rootfs.tar")]
 
 

@@ -327,7 +327,7 @@ async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     result = await found(folder)
     assert result.not_genuine
     told = " ".join(result.not_looked_at)
-    assert "diff.json is no JSON" in told and "network.json is not" in told
+    assert "diff.json is not JSON" in told and "network.json is not" in told
     assert "no index of the files of 'web'" in told
 
 

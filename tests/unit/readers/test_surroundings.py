@@ -184,7 +184,7 @@ async def test_documents_of_any_shape_are_read(tmp_path: Path, odd: str) -> None
     assert not found.secrets and not found.rights
     # Only the last is no JSON and no YAML: that is told, and all else is read.
     assert bool(missed) == (odd == "x: [")
-    assert ("context/pod.yaml is no YAML" in findings.not_looked_at) == (odd == "x: [")
+    assert ("context/pod.yaml is not YAML" in findings.not_looked_at) == (odd == "x: [")
 
 
 async def test_a_bundle_made_by_hand_has_no_surroundings(tmp_path: Path) -> None:

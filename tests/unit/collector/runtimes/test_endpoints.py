@@ -267,7 +267,7 @@ def test_a_named_one(
     monkeypatch.setenv(ENDPOINT, f"unix://{tmp_path}/none")
     assert named() == Endpoint(f"{tmp_path}/none")
     monkeypatch.setenv(ENDPOINT, "tcp://127.0.0.1:1")
-    with pytest.raises(UsageError, match="is no Unix socket"):
+    with pytest.raises(UsageError, match="is not a Unix socket"):
         named()
 
 
