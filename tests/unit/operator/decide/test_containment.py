@@ -26,7 +26,7 @@ from forensics_core.operator.containment.actions import (
     TellDeletion,
     TellRefusal,
 )
-from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.decide.containment import (
     after_failure,
     isolate_first,
@@ -83,7 +83,7 @@ def test_it_is_looked_for_what_the_decision_needs_and_no_more() -> None:
     assert release_first(plain) is None
 
 
-def controlled(kind: str, **selector: Any) -> Surroundings:
+def controlled(kind: str, **selector: Any) -> NamespaceSurroundings:
     owner = {"kind": kind, "metadata": {"name": "db"}, "spec": {"selector": selector}}
     return replace(SURROUNDINGS, services=(), controller=owner, gaps=("a gap",))
 
@@ -99,7 +99,7 @@ def controlled(kind: str, **selector: Any) -> Surroundings:
         ),
     ],
 )
-def test_it_is_told_what_becomes_of_the_pods_place(around: Surroundings, said: str) -> None:
+def test_it_is_told_what_becomes_of_the_pods_place(around: NamespaceSurroundings, said: str) -> None:
     step = isolate_first(replace(observed(), surroundings=around), SETTINGS)
     assert isinstance(step, Isolate)
     assert said in step.message
