@@ -144,7 +144,7 @@ class Laboratory:
         if "memory" in parts:
             sizes = memory.QUICK_SIZES if self.choice.quick else memory.SIZES
             bench = self.ways["http"]
-            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _say)
+            large = memory.measure_memory(bench, self.engine, sizes, self.folder, _print_run)
             yield memory.finding(large)
 
     def _on_subjects(self, docs: Path | None) -> Iterator[PartResult]:
@@ -164,7 +164,7 @@ class Laboratory:
         for case in chosen:
             print(f"\n{case.name}", file=sys.stderr)
             bench, names = self.ways[case.link], self.choice.procedures
-            rounds = compare(case, bench, container, names, self.choice.runs, _say)
+            rounds = compare(case, bench, container, names, self.choice.runs, _print_run)
             comparison = CaseResult(case, contents.words, rounds)
             if docs:
                 draw(comparison.rows, docs / "images" / picture(case.name))
@@ -189,7 +189,7 @@ def _compile() -> None:
         compileall.compile_dir(ROOT / package, quiet=2)
 
 
-def _say(run: ProcedureRun) -> None:
+def _print_run(run: ProcedureRun) -> None:
     cost = run.cost
     print(
         f"{run.procedure.name:16} {cost.wall:8.2f} s  {cost.cpu:7.2f} CPU s"

@@ -159,11 +159,11 @@ def _pairs(
     with running_container(engine, subject.contents, folder, subject.command) as container:
         for procedure in procedures:  # Nobody is the first to read anything.
             bench.run(procedure, container)
-        rounds = bench.rounds(procedures, container, runs, _say)
+        rounds = bench.rounds(procedures, container, runs, _print_run)
         return Pairs(subject, rounds, os.getloadavg()[0])
 
 
-def _say(run: ProcedureRun) -> None:
+def _print_run(run: ProcedureRun) -> None:
     click.echo(
         f"{run.procedure.name:10} {run.cost.cpu:6.2f} CPU s {run.cost.wall:6.2f} s", err=True
     )

@@ -21,7 +21,7 @@ PROCEDURES = (OURS, OURS_PLAIN, TAR)
 
 
 @dataclass(frozen=True, slots=True)
-class Large:
+class LargeFileCapture:
     """A capture of a container with one large file; `run` is None where there was no room."""
 
     size: int
@@ -31,28 +31,28 @@ class Large:
 
 def measure_memory(
     bench: Bench, engine: DockerEngine, sizes: Sequence[int], folder: Path, report: RunListener
-) -> list[Large]:
+) -> list[LargeFileCapture]:
     """Capture a container with a file of each size, in several ways; the file needs its disk."""
-    done: list[Large] = []
+    done: list[LargeFileCapture] = []
     for size in sizes:
         if room(engine) < size + SPARE:
-            done.append(Large(size, None))
+            done.append(LargeFileCapture(size, None))
             continue
         with running_container(engine, Contents(noise=size), folder) as container:
             for procedure in PROCEDURES:
                 run = bench.run(procedure, container)
                 report(run)
-                done.append(Large(size, run))
+                done.append(LargeFileCapture(size, run))
     return done
 
 
-def finding(large: Sequence[Large]) -> PartResult:
+def finding(large: Sequence[LargeFileCapture]) -> PartResult:
     """Return the table of what captures of large files cost."""
     text = f"{measured()}.\n\n{table(_COLUMNS, map(_cells, large))}"
     return PartResult("memory", text, dict(_goals(large)))
 
 
-def _goals(large: Sequence[Large]) -> Iterator[tuple[str, float | None]]:
+def _goals(large: Sequence[LargeFileCapture]) -> Iterator[tuple[str, float | None]]:
     for size in sorted({each.size for each in large} & set(SIZES)):
         runs = [each.run for each in large if each.size == size and each.run]
         own = [run.cost.peak_together for run in runs if run.procedure in {OURS, OURS_PLAIN}]
@@ -72,7 +72,7 @@ _COLUMNS = (
 )
 
 
-def _cells(large: Large) -> list[str]:
+def _cells(large: LargeFileCapture) -> list[str]:
     if large.run is None:
         return [_size(large.size), "not measured: no room on the disk", *[""] * 7]
     cost = large.run.cost

@@ -83,7 +83,7 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class IdleMeasurement:
     """Many finished PodCheckpoints, and nothing to do."""
 
     count: int
@@ -118,7 +118,7 @@ def main(quick: bool, docs: Path | None) -> None:
         fill(docs / "performance.md", found)
 
 
-def blocks(busy: Busy, rest: Rest) -> dict[str, str]:
+def blocks(busy: Busy, rest: IdleMeasurement) -> dict[str, str]:
     """Return the generated parts of the page by the names of their markers."""
     cpus = len(os.sched_getaffinity(0))
     return {
@@ -132,7 +132,7 @@ def blocks(busy: Busy, rest: Rest) -> dict[str, str]:
     }
 
 
-def _goals(busy: Busy, rest: Rest) -> Iterator[list[str]]:
+def _goals(busy: Busy, rest: IdleMeasurement) -> Iterator[list[str]]:
     yield goal(Goal("API writes a checkpoint", 10), busy.count_of(reads=False) / busy.count)
     rate = Goal("checkpoints a second", 20, at_least=True)
     yield goal(rate, busy.count / busy.seconds)
@@ -151,7 +151,9 @@ def _costs(busy: Busy) -> Iterator[list[str]]:
             yield [f"`{what}`", f"{count / busy.count:.2f}"]
 
 
-async def _measure(sink: RemoteSink, folder: Path, size: OperatorLoad) -> tuple[Busy, Rest]:
+async def _measure(
+    sink: RemoteSink, folder: Path, size: OperatorLoad
+) -> tuple[Busy, IdleMeasurement]:
     access = S3Access(
         endpoint_url=sink.endpoint,
         region="us-east-1",
@@ -224,12 +226,12 @@ def _add_finished(cluster: LoopbackCluster, count: int) -> None:
         cluster.patch("podcheckpoints", f"old-{number}", change, NAMESPACE)
 
 
-async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> Rest:
+async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleMeasurement:
     await _settle(cluster)
     cluster.records.clear()
     await anyio.sleep(size.rest)
     made = {what: n for what, n in _requests(cluster).items() if what.split(" ")[0] != "watch"}
-    return Rest(
+    return IdleMeasurement(
         count=len(cluster.list("podcheckpoints")),
         seconds=size.rest,
         requests=sum(made.values()),

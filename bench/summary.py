@@ -46,11 +46,11 @@ def ratio(
 
     None if either was not run.
     """
-    ours, others = _walls(rounds, procedure), _walls(rounds, base)
+    ours, others = _wall_times(rounds, procedure), _wall_times(rounds, base)
     return median(a / b for a, b in zip(ours, others, strict=True)) if ours and others else None
 
 
-def _walls(rounds: Sequence[Sequence[ProcedureRun]], procedure: Procedure) -> list[float]:
+def _wall_times(rounds: Sequence[Sequence[ProcedureRun]], procedure: Procedure) -> list[float]:
     return [run.cost.wall for runs in rounds for run in runs if run.procedure == procedure]
 
 

@@ -31,7 +31,7 @@ PARTIAL = 4
 """The exit code where something that was asked for is missing."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
+    "Stopped before the end: uploads were aborted, and what has no manifest.json is not a bundle. "
     "Capture again."
 )
 

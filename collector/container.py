@@ -20,7 +20,7 @@ from collector.limits import RateLimit, Stop
 from collector.node.unlisted import KeptReference
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
+from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression, KubeletCheckpoint
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
@@ -84,6 +84,8 @@ class ContainerCapture:
     """With which digests of secrets are made: of all containers the same."""
     freeze: bool = True
     """Whether a process is held still while its memory is read."""
+    kubelet_checkpoint: KubeletCheckpoint | None = None
+    """What came of asking the kubelet for its memory; None where nobody asked."""
     writes: Writes | None = None
     """Which of its files are written meanwhile, where that is recorded."""
     namespaces: dict[bytes, list[int]] = field(default_factory=dict)
@@ -153,7 +155,7 @@ class ContainerCapture:
             compression,
         )
         notes = notes if notes is not None else SourceNotes()
-        source = _Until(self, aiter(blocks), notes)
+        source = _UntilDeadline(self, aiter(blocks), notes)
         await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
         self.added += 1
         if source.cut:
@@ -211,13 +213,13 @@ async def _held(
         yield opened
 
 
-class _Until:
+class _UntilDeadline:
     """Passes blocks on, and ends by itself when time is up before the next one."""
 
     def __init__(
         self, capture: ContainerCapture, source: AsyncIterator[Buffer], notes: SourceNotes
     ) -> None:
-        self._scene = capture
+        self._capture = capture
         self._source = source
         self._findings = notes
         self.cut = False
@@ -227,11 +229,11 @@ class _Until:
         return self
 
     async def __anext__(self) -> Buffer:
-        with self._scene.stop.scope(self._scene.deadline) as scope:
-            await self._scene.rate_limit.turn()
+        with self._capture.stop.scope(self._capture.deadline) as scope:
+            await self._capture.rate_limit.turn()
             block = await anext(self._source)
         if not scope.cancelled_caught:
-            self._scene.rate_limit.spent(len(block))
+            self._capture.rate_limit.spent(len(block))
             return block
         self.cut = True
         self._findings.flags.add(Flag.TRUNCATED)

@@ -69,7 +69,7 @@ class Stop:
         """End what is under way and whatever begins later. Called in the event loop."""
         self.requested = True
         for scope, grace in self._scopes.items():
-            _hasten(scope, grace)
+            _bring_forward(scope, grace)
 
     @contextmanager
     def scope(self, deadline: float, grace: float = 0) -> Iterator[anyio.CancelScope]:
@@ -79,7 +79,7 @@ class Stop:
         """
         with anyio.CancelScope(deadline=deadline + grace) as scope:
             if self.requested:
-                _hasten(scope, grace)
+                _bring_forward(scope, grace)
             self._scopes[scope] = grace
             try:
                 yield scope
@@ -87,7 +87,7 @@ class Stop:
                 del self._scopes[scope]
 
 
-def _hasten(scope: anyio.CancelScope, grace: float) -> None:
+def _bring_forward(scope: anyio.CancelScope, grace: float) -> None:
     scope.deadline = min(scope.deadline, anyio.current_time() + grace)
 
 

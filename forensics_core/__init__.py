@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forensics_core.bundle.writer import BundleWriter
     from forensics_core.bundles import Bundle, fetch, open_bundle, verify
     from forensics_core.capture import capture_container
-    from forensics_core.checkpoints import Checkpoint, Cluster, connect
+    from forensics_core.checkpoints import Checkpoint, Cluster, Incident, connect
     from forensics_core.errors import (
         AccessDenied,
         BundleNotFound,
@@ -77,6 +77,7 @@ __all__ = [
     "EvidenceIdentity",
     "Fetched",
     "ForensicsError",
+    "Incident",
     "Meter",
     "NotFound",
     "NotInBundle",
@@ -106,7 +107,7 @@ __all__ = [
 _HOMES = {
     "bundles": "Bundle fetch open_bundle verify",
     "capture": "capture_container",
-    "checkpoints": "Checkpoint Cluster connect",
+    "checkpoints": "Checkpoint Cluster Incident connect",
     "errors": (
         "AccessDenied BundleNotFound CheckpointFailed ClusterError ContainerNotFound "
         "DestinationError ForensicsError NotFound NotInBundle UsageError VerificationError"

@@ -30,8 +30,8 @@ from forensics_core.bundle.reader import (
     MANIFEST_LIMIT,
     BundleReader,
     locate,
+    read_located,
     require_sha256,
-    understand,
 )
 from forensics_core.bundle.verify import require_seal, verify
 from forensics_core.errors import ContainerNotFound, ForensicsError, NotInBundle
@@ -81,7 +81,7 @@ async def open_bundle(
         require_sha256(located, sha256)
         if key is not None:
             await require_seal(located, key)
-        yield Bundle(await understand(located))
+        yield Bundle(await read_located(located))
 
 
 class Bundle:

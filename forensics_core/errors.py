@@ -171,6 +171,10 @@ class Invalid(ClusterError):
     """The API server cannot accept the object or the request as it is."""
 
 
+class TooManyPods(ForensicsError):
+    """More pods match than one request may capture: none of them is."""
+
+
 class CheckpointFailed(ForensicsError):
     """The cluster gave a capture up: there is no evidence to rely on.
 

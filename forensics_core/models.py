@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from forensics_core.api.incident import IncidentSummary, PodRequest, PodSummary, RequestState
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.api.podcheckpoint import (
     AfterCapture,
@@ -22,6 +23,8 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointStatus,
     Progress,
 )
+from forensics_core.api.selection import SelectedPod, Selection
+from forensics_core.api.urgency import Urgency
 from forensics_core.bundle.fetch import Fetched
 from forensics_core.bundle.identity import EvidenceIdentity
 from forensics_core.bundle.manifest import Artifact, Capture, Container, NotCaptured, Statement
@@ -43,21 +46,28 @@ __all__ = [
     "Evidence",
     "EvidenceIdentity",
     "Fetched",
+    "IncidentSummary",
     "Meter",
     "NotCaptured",
     "Phase",
     "PodCheckpoint",
     "PodCheckpointSpec",
     "PodCheckpointStatus",
+    "PodRequest",
+    "PodSummary",
     "Problem",
     "ProblemKind",
     "Progress",
+    "RequestState",
     "Retention",
     "RetentionMode",
     "Row",
     "S3Access",
     "SealState",
+    "SelectedPod",
+    "Selection",
     "Statement",
+    "Urgency",
     "Verification",
 ]
 

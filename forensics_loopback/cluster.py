@@ -88,13 +88,13 @@ class LoopbackCluster:
         self._seed(nodes, namespaces)
 
     def _seed(self, nodes: Iterable[str], namespaces: Iterable[str]) -> None:
-        self.store.listeners.append(self._give_account)
+        self.store.listeners.append(self._create_default_account)
         for name in namespaces:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         for name in nodes:
             self.seed_node(name)
 
-    def _give_account(self, change: StoredChange) -> None:
+    def _create_default_account(self, change: StoredChange) -> None:
         if change.key == "namespaces" and change.type == "ADDED":
             meta = {"name": "default", "namespace": change.object["metadata"]["name"]}
             self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})

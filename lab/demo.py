@@ -27,7 +27,7 @@ from collector.cli import PARTIAL
 from forensics_core._internal.tasks import task_group
 from forensics_core._internal.text import printable
 from forensics_core.errors import ForensicsError
-from lab.demo_cluster import Place, demo_cluster, install, operator, watch, write_request
+from lab.demo_cluster import DemoSetup, demo_cluster, install, operator, watch, write_request
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named
 from lab.seaweed import S3Identity, s3_server
@@ -45,7 +45,7 @@ _NOT_ROOT = (
     "connections will be missing, and its files come through Docker. Both captures say so."
 )
 
-Telling = Callable[[], Awaitable[None]]
+StoryRunner = Callable[[], Awaitable[None]]
 """A story: what `run_story` runs."""
 
 
@@ -54,17 +54,17 @@ def main() -> int:
     return run_story(partial(_story, sys.argv[1] if sys.argv[1:] else DOCKER))
 
 
-def run_story(story: Telling) -> int:
+def run_story(story: StoryRunner) -> int:
     """Tell a story; return the exit code. Ctrl-C and SIGTERM end it, and nothing stays."""
-    _forget_the_world()
+    _clean_environment()
     try:
-        return anyio.run(_until_told, story)
+        return anyio.run(_run_until_signal, story)
     except ForensicsError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
 
 
-def _forget_the_world() -> None:
+def _clean_environment() -> None:
     """Keep the user's own accounts, clusters and proxies out, and find the commands of .venv."""
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name.lower() in PROXIES:
@@ -73,17 +73,17 @@ def _forget_the_world() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
 
 
-async def _until_told(story: Telling) -> int:
+async def _run_until_signal(story: StoryRunner) -> int:
     told: list[signal.Signals] = []
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with task_group() as tasks:
-            tasks.start_soon(_heed, signals, told, tasks.cancel_scope)
+            tasks.start_soon(_cancel_on_signal, signals, told, tasks.cancel_scope)
             await story()
             tasks.cancel_scope.cancel()
     return 128 + told[0] if told else 0
 
 
-async def _heed(
+async def _cancel_on_signal(
     signals: AsyncIterator[signal.Signals], told: list[signal.Signals], scope: anyio.CancelScope
 ) -> None:
     """End the story at the first signal. While it cleans up, further ones change nothing."""
@@ -93,13 +93,13 @@ async def _heed(
 
 
 async def _story(runtime: str) -> None:
-    async with opening(runtime_named(runtime)) as place:
-        await _by_hand(place)
-        await _in_a_cluster(place)
+    async with opening(runtime_named(runtime)) as demo:
+        await _by_hand(demo)
+        await _in_a_cluster(demo)
 
 
 @asynccontextmanager
-async def opening(runtime: str) -> AsyncIterator[Place]:
+async def opening(runtime: str) -> AsyncIterator[DemoSetup]:
     """Start what a story needs, for the block, and let the intruder in."""
     title("Before the incident")
     tell(f"{RUNTIMES[runtime]} and a private S3 server; all of it goes at the end.")
@@ -112,31 +112,31 @@ async def opening(runtime: str) -> AsyncIterator[Place]:
             tell(f"The container {target.name} runs a small shop. Then somebody breaks in.")
             await tamper(target.engine, target.bare_id)
             await tamper_off_disk(target.engine, target.bare_id)
-            yield Place(target, s3, f"s3://{BUCKET}", folder)
+            yield DemoSetup(target, s3, f"s3://{BUCKET}", folder)
 
 
 def _root() -> bool:
     return os.geteuid() == 0
 
 
-async def _by_hand(place: Place) -> None:
-    bundle = f"{place.bucket}/forensics/inc-4711"
+async def _by_hand(demo: DemoSetup) -> None:
+    bundle = f"{demo.bucket}/forensics/inc-4711"
     title("1. One container, by hand")
     tell("Capture it, straight into a bucket that keeps every version, with a right to add only.")
-    capture = ("collect", place.target.address, "--to", place.bucket, "--name", "inc-4711")
-    writer = place.s3.env(S3Identity.COLLECTOR) | place.target.env
+    capture = ("collect", demo.target.address, "--to", demo.bucket, "--name", "inc-4711")
+    writer = demo.s3.env(S3Identity.COLLECTOR) | demo.target.env
     await run("forensics", *capture, env=writer, fine=(0,) if _root() else (0, PARTIAL))
-    reader = place.s3.env(S3Identity.READER)
+    reader = demo.s3.env(S3Identity.READER)
     tell("Read everything again, as somebody who may only read, and compare it with the manifest.")
     await run("forensics", "verify", bundle, env=reader)
     tell("What did the intruder change? Added, changed, deleted; hostile names are shown escaped.")
     await run("forensics", "ls", bundle, "--changes", env=reader)
-    await _off_disk(place, bundle, reader)
+    await _off_disk(demo, bundle, reader)
 
 
-async def _off_disk(place: Place, bundle: str, reader: dict[str, str]) -> None:
+async def _off_disk(demo: DemoSetup, bundle: str, reader: dict[str, str]) -> None:
     """Show what no image of the container's disk has."""
-    shop = place.target.container
+    shop = demo.target.container
     there = (0,) if _root() else (0, 1)
     tell("Some of it never touched the disk: a line in /etc/hosts, and loot in memory.")
     await run("forensics", "cat", bundle, f"{shop}:/etc/hosts", env=reader, fine=there)
@@ -148,34 +148,32 @@ async def _off_disk(place: Place, bundle: str, reader: dict[str, str]) -> None:
     await run("forensics", "ls", bundle, shop, env=reader)
 
 
-async def _in_a_cluster(place: Place) -> None:
+async def _in_a_cluster(demo: DemoSetup) -> None:
     title("2. One pod, in a cluster")
-    async with demo_cluster(place) as cluster:
-        await install(cluster, place)
+    async with demo_cluster(demo) as cluster:
+        await install(cluster, demo)
         tell("The operator starts, with these rights, a key to seal evidence, and a bucket for it.")
-        async with operator(cluster, place):
-            request = await write_request(place)
+        async with operator(cluster, demo):
+            request = await write_request(demo)
             tell("The container is a pod's here. Somebody on call asks for its evidence.")
-            await run("cat", request.name, folder=place.folder)
+            await run("cat", request.name, folder=demo.folder)
             await run(
-                "kubectl", "apply", "-f", request.name, env=place.kubectl_env, folder=place.folder
+                "kubectl", "apply", "-f", request.name, env=demo.kubectl_env, folder=demo.folder
             )
             tell("Operator, Job, collector, bucket, seal: the resource says how far it is.")
-            status = await watch(cluster, place)
+            status = await watch(cluster, demo)
             tell("The public key proves that this is what the operator sealed.")
             verify = ("verify", status["location"], "--key", "forensics.pub")
-            await run(
-                "forensics", *verify, env=place.s3.env(S3Identity.READER), folder=place.folder
-            )
-            await _report(place, status["location"])
+            await run("forensics", *verify, env=demo.s3.env(S3Identity.READER), folder=demo.folder)
+            await _report(demo, status["location"])
 
 
-async def _report(place: Place, bundle: str) -> None:
+async def _report(demo: DemoSetup, bundle: str) -> None:
     """Make the page that an analyst opens first; it is all that stays of the demo."""
     title("3. What the evidence says")
-    reader = place.s3.env(S3Identity.READER)
+    reader = demo.s3.env(S3Identity.READER)
     page = ("report", bundle, "--key", "forensics.pub", "-o", "report.html")
-    await run("forensics", *page, env=reader, folder=place.folder)
+    await run("forensics", *page, env=reader, folder=demo.folder)
     asked = await anyio.run_process(
         ["forensics", "report", bundle, "-o", "json"], env={**os.environ, **reader}
     )
@@ -183,7 +181,7 @@ async def _report(place: Place, bundle: str) -> None:
     tell(f"{len(findings)} findings, the first of them:")
     for each in findings[:3]:
         print(f"  {each['severity']}: {printable(each['summary'])}: {printable(each['subject'])}")
-    await to_thread.run_sync(_keep, place.folder / "report.html")
+    await to_thread.run_sync(_keep, demo.folder / "report.html")
     tell(f"The page stays, as {REPORT}")
 
 

@@ -29,13 +29,13 @@ SYSTEM, OPERATOR = "forensics-system", "forensics-operator"
 ACCOUNT = User(f"system:serviceaccount:{OPERATOR}:{OPERATOR}", ("system:serviceaccounts",))
 SECRET = "collector-s3"  # noqa: S105  # its name
 EXAMPLE = ROOT / "examples" / "podcheckpoint.yaml"
-PATIENCE = 120.0
+CHECKPOINT_TIMEOUT = 120.0
 """Seconds that the checkpoint may take."""
 _OVER = re.compile(r"\s(Complete|Failed)\s")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DemoSetup:
     """Where the demo takes place."""
 
     target: DemoContainer
@@ -52,12 +52,12 @@ class Place:
 
 
 @asynccontextmanager
-async def demo_cluster(place: Place) -> AsyncIterator[LoopbackCluster]:
+async def demo_cluster(demo: DemoSetup) -> AsyncIterator[LoopbackCluster]:
     """Run the cluster for the block, with a pod `default/NAME` that is the container."""
-    runner = ProcessRunner(env=place.target.env)
+    runner = ProcessRunner(env=demo.target.env)
     async with LoopbackCluster(runner=runner) as cluster:
-        await cluster.kubeconfig(place.folder / "kubeconfig", namespace=SYSTEM)
-        cluster.seed_pod(place.target.name, **_pod(place.target.id))
+        await cluster.kubeconfig(demo.folder / "kubeconfig", namespace=SYSTEM)
+        cluster.seed_pod(demo.target.name, **_pod(demo.target.id))
         yield cluster
 
 
@@ -76,12 +76,12 @@ def _pod(container: str) -> dict[str, Any]:
     return {"spec": spec, "status": {"containerStatuses": [status]}}
 
 
-async def install(cluster: LoopbackCluster, place: Place) -> None:
+async def install(cluster: LoopbackCluster, demo: DemoSetup) -> None:
     """Apply the manifests, and the Secret that an administrator makes; from now on rights count."""
     tell("An administrator installs namespaces, resource and rights, as docs/install.md says.")
     parts = ("namespaces.yaml", "crd.yaml", "rbac")
     files = [argument for part in parts for argument in ("-f", f"deploy/{part}")]
-    await run("kubectl", "apply", *files, env=place.kubectl_env, folder=ROOT)
+    await run("kubectl", "apply", *files, env=demo.kubectl_env, folder=ROOT)
     cluster.create(_secret())
     cluster.enforce_rbac()
 
@@ -94,28 +94,28 @@ def _secret() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def operator(cluster: LoopbackCluster, place: Place) -> AsyncIterator[None]:
+async def operator(cluster: LoopbackCluster, demo: DemoSetup) -> AsyncIterator[None]:
     """Run the operator for the block, as a process of its own that comes as its account."""
     private, public = generate_key()
-    settings = place.folder / "operator.yaml"
+    settings = demo.folder / "operator.yaml"
     for name, content in {"key.pem": private, "forensics.pub": public}.items():
-        await anyio.Path(place.folder / name).write_bytes(content)
-    await anyio.Path(settings).write_text(yaml.safe_dump(_settings(place)))
-    config = await cluster.kubeconfig(place.folder / "operator.kubeconfig", user=ACCOUNT)
-    async with in_thread(_operator(place, settings, config)):
+        await anyio.Path(demo.folder / name).write_bytes(content)
+    await anyio.Path(settings).write_text(yaml.safe_dump(_settings(demo)))
+    config = await cluster.kubeconfig(demo.folder / "operator.kubeconfig", user=ACCOUNT)
+    async with in_thread(_operator(demo, settings, config)):
         yield
 
 
-def _settings(place: Place) -> dict[str, Any]:
+def _settings(demo: DemoSetup) -> dict[str, Any]:
     rule = {
-        "prefix": place.bucket,
-        "endpoint": place.s3.endpoint,
+        "prefix": demo.bucket,
+        "endpoint": demo.s3.endpoint,
         "region": REGION,
         "credentials": {"secret": SECRET},
     }
     return {
         "destinations": [rule],
-        "signingKey": str(place.folder / "key.pem"),
+        "signingKey": str(demo.folder / "key.pem"),
         "healthPort": 0,
         "progressSeconds": 0.25,
         "collector": {"image": "kube-forensics:demo"},
@@ -123,32 +123,32 @@ def _settings(place: Place) -> dict[str, Any]:
 
 
 @contextmanager
-def _operator(place: Place, settings: Path, config: Path) -> Iterator[None]:
+def _operator(demo: DemoSetup, settings: Path, config: Path) -> Iterator[None]:
     program = Path(sys.executable).with_name("forensics-operator")
-    port, log = place.folder / "operator.port", place.folder / "operator.log"
+    port, log = demo.folder / "operator.port", demo.folder / "operator.log"
     options = (f"--config={settings}", f"--kubeconfig={config}", f"--port-file={port}")
-    env = place.s3.env(S3Identity.ADMIN)
+    env = demo.s3.env(S3Identity.ADMIN)
     with daemon([program, *options], log, env=env, grace=10) as process:
         wait_until_ready("The operator", port.exists, process, log)
         yield
 
 
-async def write_request(place: Place) -> Path:
+async def write_request(demo: DemoSetup) -> Path:
     """Write the sample manifest with the demo's own pod and bucket in it."""
     request = yaml.safe_load(await anyio.Path(EXAMPLE).read_text())
-    request["metadata"]["name"] = place.target.name
-    request["spec"] |= {"pod": place.target.name, "destination": place.bucket}
-    path = place.folder / "podcheckpoint.yaml"
+    request["metadata"]["name"] = demo.target.name
+    request["spec"] |= {"pod": demo.target.name, "destination": demo.bucket}
+    path = demo.folder / "podcheckpoint.yaml"
     await anyio.Path(path).write_text(yaml.safe_dump(request, sort_keys=False))
     return path
 
 
-async def watch(cluster: LoopbackCluster, place: Place) -> dict[str, Any]:
+async def watch(cluster: LoopbackCluster, demo: DemoSetup) -> dict[str, Any]:
     """Show the checkpoint's way to its end and return its status. Raises `LabError` if it fails."""
-    with anyio.move_on_after(PATIENCE):
-        command = ("kubectl", "get", "pcp", place.target.name, "--watch")
-        await follow(*command, until=_OVER.search, env=place.kubectl_env)
-    status: dict[str, Any] = cluster.get("podcheckpoints", place.target.name, SYSTEM).get(
+    with anyio.move_on_after(CHECKPOINT_TIMEOUT):
+        command = ("kubectl", "get", "pcp", demo.target.name, "--watch")
+        await follow(*command, until=_OVER.search, env=demo.kubectl_env)
+    status: dict[str, Any] = cluster.get("podcheckpoints", demo.target.name, SYSTEM).get(
         "status", {}
     )
     if status.get("phase") != "Complete":

@@ -22,7 +22,7 @@ import yaml
 
 from forensics_loopback import LoopbackCluster, User
 from lab.demo import opening, run_story
-from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, Place, demo_cluster, install, operator
+from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, DemoSetup, demo_cluster, install, operator
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER
 from lab.process import LabError, daemon, in_thread, wait_until_ready
@@ -54,35 +54,35 @@ def main() -> int:
 
 
 async def _story(options: argparse.Namespace) -> None:
-    async with opening(DOCKER) as place, demo_cluster(place) as cluster, running_slack() as slack:
-        await place.target.engine.exec(place.target.bare_id, ORDERS)
-        await install(cluster, place)
-        await _install_bot(cluster, place)
-        _seat_people(slack)
+    async with opening(DOCKER) as demo, demo_cluster(demo) as cluster, running_slack() as slack:
+        await demo.target.engine.exec(demo.target.bare_id, ORDERS)
+        await install(cluster, demo)
+        await _install_bot(cluster, demo)
+        _add_people(slack)
         async with (
-            operator(cluster, place),
-            _bot(cluster, place, slack),
+            operator(cluster, demo),
+            _bot(cluster, demo, slack),
             running_page(slack, CHANNEL, options.port) as url,
         ):
             if options.script:
-                await _scripted(options, cluster, place, url)
+                await _scripted(options, cluster, demo, url)
             else:
-                await _by_hand(place, url)
+                await _by_hand(demo, url)
 
 
-async def _by_hand(place: Place, url: str) -> None:
+async def _by_hand(demo: DemoSetup, url: str) -> None:
     title("The channel")
-    tell(f"Open {url} and type: /checkpoint {place.target.name} -n default")
+    tell(f"Open {url} and type: /checkpoint {demo.target.name} -n default")
     tell(f"With -n {PROTECTED} somebody else has to approve: choose who you are. Ctrl-C ends it.")
     await anyio.sleep_forever()
 
 
 async def _scripted(
-    options: argparse.Namespace, cluster: LoopbackCluster, place: Place, url: str
+    options: argparse.Namespace, cluster: LoopbackCluster, demo: DemoSetup, url: str
 ) -> None:
     title("The channel, in a browser without a window")
     async with browser_tab() as tab:
-        seen = await SlackStory(tab, place.target.name, options.pictures).tell(url)
+        seen = await SlackStory(tab, demo.target.name, options.pictures).tell(url)
     (checkpoint,) = cluster.list("podcheckpoints", SYSTEM)
     sha256 = checkpoint["status"]["manifestSHA256"]
     if sha256 not in seen.table:
@@ -91,14 +91,14 @@ async def _scripted(
     print(f"Manifest in the table: sha256:{sha256}")
 
 
-async def _install_bot(cluster: LoopbackCluster, place: Place) -> None:
+async def _install_bot(cluster: LoopbackCluster, demo: DemoSetup) -> None:
     tell("The bot gets its rights, and those who may use it theirs.")
     files = ("-f", "deploy/slackbot/serviceaccount.yaml", "-f", "deploy/slackbot/rbac.yaml")
-    await run("kubectl", "apply", *files, env=place.kubectl_env, folder=ROOT)
+    await run("kubectl", "apply", *files, env=demo.kubectl_env, folder=ROOT)
     for each in _people_rights():
         cluster.create(each)
-    pod = cluster.get("pods", place.target.name, "default")
-    cluster.seed_pod(place.target.name, PROTECTED, spec=pod["spec"], status=pod["status"])
+    pod = cluster.get("pods", demo.target.name, "default")
+    cluster.seed_pod(demo.target.name, PROTECTED, spec=pod["spec"], status=pod["status"])
 
 
 def _people_rights() -> list[dict[str, Any]]:
@@ -123,28 +123,30 @@ def _people_rights() -> list[dict[str, Any]]:
     ]
 
 
-def _seat_people(slack: SlackServer) -> None:
+def _add_people(slack: SlackServer) -> None:
     for user in (*RESPONDERS, STRANGER):
         slack.workspace.add_user(user)
     slack.workspace.add_channel(CHANNEL, name="incident-4711")
 
 
 @asynccontextmanager
-async def _bot(cluster: LoopbackCluster, place: Place, slack: SlackServer) -> AsyncIterator[None]:
+async def _bot(
+    cluster: LoopbackCluster, demo: DemoSetup, slack: SlackServer
+) -> AsyncIterator[None]:
     """Run the bot for the block, as a process of its own that comes as its account."""
     tell("The bot connects to Slack by a socket.")
-    settings = place.folder / "slackbot.yaml"
-    await anyio.Path(settings).write_text(yaml.safe_dump(_settings(place, slack)))
-    config = await cluster.kubeconfig(place.folder / "slackbot.kubeconfig", user=BOT)
-    async with in_thread(_process(place, slack, settings, config)):
+    settings = demo.folder / "slackbot.yaml"
+    await anyio.Path(settings).write_text(yaml.safe_dump(_settings(demo, slack)))
+    config = await cluster.kubeconfig(demo.folder / "slackbot.kubeconfig", user=BOT)
+    async with in_thread(_process(demo, slack, settings, config)):
         yield
 
 
-def _settings(place: Place, slack: SlackServer) -> dict[str, Any]:
+def _settings(demo: DemoSetup, slack: SlackServer) -> dict[str, Any]:
     reader = {
-        "endpoint": place.s3.endpoint,
+        "endpoint": demo.s3.endpoint,
         "region": REGION,
-        "publicKey": str(place.folder / "forensics.pub"),
+        "publicKey": str(demo.folder / "forensics.pub"),
     }
     return {
         "apiUrl": slack.api_url,
@@ -152,7 +154,7 @@ def _settings(place: Place, slack: SlackServer) -> dict[str, Any]:
         "users": list(RESPONDERS),
         "identities": {user: {"username": name} for user, name in RESPONDERS.items()},
         "protected": [PROTECTED],
-        "destination": place.bucket,
+        "destination": demo.bucket,
         "cluster": "demo",
         "reader": reader,
         "healthPort": 0,
@@ -161,11 +163,11 @@ def _settings(place: Place, slack: SlackServer) -> dict[str, Any]:
 
 
 @contextmanager
-def _process(place: Place, slack: SlackServer, settings: Path, config: Path) -> Iterator[None]:
+def _process(demo: DemoSetup, slack: SlackServer, settings: Path, config: Path) -> Iterator[None]:
     program = Path(sys.executable).with_name("forensics-slackbot")
-    log = place.folder / "slackbot.log"
+    log = demo.folder / "slackbot.log"
     tokens = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN}
-    env = place.s3.env(S3Identity.READER) | tokens
+    env = demo.s3.env(S3Identity.READER) | tokens
 
     def connected() -> bool:
         return any(call.method == "apps.connections.open" for call in slack.workspace.calls)

@@ -31,7 +31,7 @@ SMALL = 60
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class RoomGraph:
     """Rooms and what they import from."""
 
     floors: dict[str, int]
@@ -40,7 +40,7 @@ class House:
     modules: dict[str, int]
 
 
-def survey(source: Path) -> House:
+def survey(source: Path) -> RoomGraph:
     """Read the imports of the packages in `source`; those that are not there are left out."""
     sys.path.insert(0, str(source))
     there = [name for name in PACKAGES if (source / name).is_dir()]
@@ -53,7 +53,7 @@ def survey(source: Path) -> House:
         modules[room] = modules.get(room, 0) + 1
         imported = (_room(source, each) for each in graph.find_modules_directly_imported_by(name))
         arrows |= {(room, other) for other in imported if other != room}
-    return House(_floors(modules, arrows), frozenset(arrows), modules)
+    return RoomGraph(_floors(modules, arrows), frozenset(arrows), modules)
 
 
 def _is_package(source: Path, module: str) -> bool:
@@ -89,7 +89,7 @@ def _floors(rooms: dict[str, int], arrows: set[tuple[str, str]]) -> dict[str, in
     return floors
 
 
-def draw(house: House, path: Path, title: str) -> None:
+def draw(house: RoomGraph, path: Path, title: str) -> None:
     """Write the picture."""
     figure = Figure(figsize=(11, 1.1 * (max(house.floors.values()) + 2)), layout="tight")
     axes = figure.add_subplot()

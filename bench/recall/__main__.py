@@ -24,7 +24,7 @@ from bench.sink import ROOT
 from forensics_core.errors import ForensicsError
 from lab.containerd import Containerd, running_containerd
 from lab.docker import DockerEngine, running_docker_engine
-from lab.intruder.scene import CONTAINERD, DOCKER
+from lab.intruder.container import CONTAINERD, DOCKER
 from lab.process import end_politely
 
 DISK = "/var/tmp"  # noqa: S108  # on a disk, where /tmp may be memory; only folders of our own
@@ -63,7 +63,7 @@ def _measure(runtimes: tuple[str, ...], tools: tuple[str, ...], docs: Path | Non
         ):
             machine = machine or _describe(engine)
             rounds.append(anyio.run(measure, runtime, Path(name), tools, engine))
-            _say(rounds[-1])
+            _print_round(rounds[-1])
     if docs:
         setting = f"{measured()}, {machine}; {VARC.packages[0]}, {ACQUIRE.packages[0]}."
         fill(docs / "recall.md", parts(rounds, setting))
@@ -79,7 +79,7 @@ def _describe(engine: DockerEngine | Containerd) -> str:
     return "on containerd"
 
 
-def _say(found: Round) -> None:
+def _print_round(found: Round) -> None:
     for name, verdicts in found.verdicts.items():
         counts = count(verdicts)
         line = ", ".join(f"{counts[outcome]} {outcome}" for outcome in TraceOutcome)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.recall.installed import ACQUIRE, VARC, PypiTool, installed
 from bench.recall.judge import GapRemark
-from lab.intruder.scene import DOCKER, Scene
+from lab.intruder.container import DOCKER, IntrudedContainer
 from lab.process import LabError, stop
 
 TIMEOUT = 600
@@ -56,7 +56,7 @@ class Contestant:
     name: str
     title: str
     """For tables, in Markdown."""
-    run: Callable[[Scene, Path], ToolResult]
+    run: Callable[[IntrudedContainer, Path], ToolResult]
     runtimes: Sequence[str] = ()
     """Where it works; empty: everywhere."""
 
@@ -90,14 +90,14 @@ def _gap(gap: dict[str, Any]) -> str:
     return f"{gap['what']} {place} {gap['reason']} {gap['message']} process {process} "
 
 
-def _execute(command: Sequence[str | Path], scene: Scene, folder: Path) -> str:
+def _execute(command: Sequence[str | Path], container: IntrudedContainer, folder: Path) -> str:
     """Run a command, and return what it said. Raises `LabError` if it fails."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     try:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**own, **scene.env},
+            env={**own, **container.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -117,11 +117,13 @@ def _execute(command: Sequence[str | Path], scene: Scene, folder: Path) -> str:
     return said
 
 
-def _whole(scene: Scene, folder: Path, steps: Sequence[Sequence[str | Path]]) -> ToolResult:
+def _whole(
+    container: IntrudedContainer, folder: Path, steps: Sequence[Sequence[str | Path]]
+) -> ToolResult:
     """Run one command after the other, until one fails."""
     said, failed, started = list[str](), "", time.perf_counter()
     try:
-        said += (_execute(step, scene, folder) for step in steps)
+        said += (_execute(step, container, folder) for step in steps)
     except LabError as error:
         failed = str(error)
     return ToolResult(folder, "\n".join(said), failed, time.perf_counter() - started)
@@ -131,10 +133,10 @@ def _forensics() -> str:
     return str(Path(sys.executable).with_name("forensics"))
 
 
-def capture(scene: Scene, folder: Path, *options: str) -> ToolResult:
+def capture(container: IntrudedContainer, folder: Path, *options: str) -> ToolResult:
     """Capture with this tool."""
-    command = [_forensics(), "collect", scene.address, "--to", str(folder), *options]
-    return _whole(scene, folder, [command])
+    command = [_forensics(), "collect", container.address, "--to", str(folder), *options]
+    return _whole(container, folder, [command])
 
 
 def everything() -> list[str]:
@@ -146,69 +148,72 @@ def everything() -> list[str]:
     return [part for kind in kinds for part in ("--artifact", kind)]
 
 
-def _capture_all(scene: Scene, folder: Path) -> ToolResult:
-    return capture(scene, folder, *everything())
+def _capture_all(container: IntrudedContainer, folder: Path) -> ToolResult:
+    return capture(container, folder, *everything())
 
 
-def _seeds(scene: Scene, folder: Path) -> ToolResult:
+def _seeds(container: IntrudedContainer, folder: Path) -> ToolResult:
     """Inspect, diff and export, as the project that this one follows did it."""
     steps = [
-        ["sh", "-c", 'docker inspect "$0" > inspect.json', scene.id],
-        ["sh", "-c", 'docker diff "$0" > diff.txt', scene.id],
-        ["docker", "export", "--output", "export.tar", scene.id],
+        ["sh", "-c", 'docker inspect "$0" > inspect.json', container.id],
+        ["sh", "-c", 'docker diff "$0" > diff.txt', container.id],
+        ["docker", "export", "--output", "export.tar", container.id],
     ]
-    return _whole(scene, folder, steps)
+    return _whole(container, folder, steps)
 
 
-def _export(scene: Scene, folder: Path) -> ToolResult:
-    return _whole(scene, folder, [["docker", "export", "--output", "export.tar", scene.id]])
+def _export(container: IntrudedContainer, folder: Path) -> ToolResult:
+    return _whole(container, folder, [["docker", "export", "--output", "export.tar", container.id]])
 
 
 def _with(
-    tool: PypiTool, scene: Scene, folder: Path, commands: Callable[[Path], list[list[str]]]
+    tool: PypiTool,
+    container: IntrudedContainer,
+    folder: Path,
+    commands: Callable[[Path], list[list[str]]],
 ) -> ToolResult:
     try:
         place = installed(tool)
     except LabError as error:
         return ToolResult(folder, "", str(error))
-    return _whole(scene, folder, commands(place))
+    return _whole(container, folder, commands(place))
 
 
-def _inside(scene: Scene) -> list[str]:
+def _inside(container: IntrudedContainer) -> list[str]:
     """Return what a command sees the container's processes and network by, and the node's files."""
-    enter = ["nsenter", "--target", str(scene.pid), "--pid", "--net", "--ipc"]
+    enter = ["nsenter", "--target", str(container.pid), "--pid", "--net", "--ipc"]
     return [*enter, "unshare", "--mount", "--mount-proc"]
 
 
-def _varc(scene: Scene, folder: Path) -> ToolResult:
+def _varc(container: IntrudedContainer, folder: Path) -> ToolResult:
     """Run varc; it ends with an error if a process ends meanwhile, and is run again then."""
     for _ in range(ATTEMPTS - 1):
-        result = _varc_once(scene, folder)
+        result = _varc_once(container, folder)
         if not result.failed:
             return result
-    return _varc_once(scene, folder)
+    return _varc_once(container, folder)
 
 
-def _varc_once(scene: Scene, folder: Path) -> ToolResult:
+def _varc_once(container: IntrudedContainer, folder: Path) -> ToolResult:
     def commands(place: Path) -> list[list[str]]:
-        return [[*_inside(scene), str(place / "python"), "-m", "varc"]]
+        return [[*_inside(container), str(place / "python"), "-m", "varc"]]
 
-    return _with(VARC, scene, folder, commands)
+    return _with(VARC, container, folder, commands)
 
 
 _NO_MODULES = ("--profile", "none", "--volatile-profile", "none")
 _ALL_PROCESSES = (*_NO_MODULES, "--full-proc", "--proc", "--proc-net")
 
 
-def _acquire(scene: Scene, folder: Path) -> ToolResult:
+def _acquire(container: IntrudedContainer, folder: Path) -> ToolResult:
     """Take every file of the container, then all that /proc shows of its processes."""
 
     def commands(place: Path) -> list[list[str]]:
         command = [str(place / "acquire"), "--output", str(folder)]
-        files = ["--profile", "full", "--glob", "/**", str(merged(scene.pid))]
-        return [[*command, *files], [*_inside(scene), *command, *_ALL_PROCESSES, "local"]]
+        files = ["--profile", "full", "--glob", "/**", str(merged(container.pid))]
+        return [[*command, *files], [*_inside(container), *command, *_ALL_PROCESSES, "local"]]
 
-    return _with(ACQUIRE, scene, folder, commands)
+    return _with(ACQUIRE, container, folder, commands)
 
 
 def merged(pid: int) -> Path:

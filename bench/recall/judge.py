@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bench.recall.outputs import OutputStream, chunks
-from lab.intruder.scene import Planted
+from lab.intruder.container import Planted
 from lab.intruder.trace import WORD, Clue
 
 AROUND = 400

@@ -1,4 +1,4 @@
-"""One run: a scene, all contestants on it one after the other, and what became of each trace."""
+"""One run: a container, the contestants on it in turn, and what became of each trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.recall.judge import TraceVerdict, judge
 from bench.recall.outputs import streams
 from lab.containerd import Containerd
 from lab.docker import DockerEngine
-from lab.intruder.scene import Scene, intruded
+from lab.intruder.container import IntrudedContainer, intruded
 
 
 @dataclass(slots=True)
@@ -46,33 +46,35 @@ async def measure(
 ) -> Round:
     """Plant the traces on a runtime, and let the contestants of these names, or all, look for them.
 
-    Raises `LabError` if the scene cannot be made; a tool that fails is a result.
+    Raises `LabError` if the container cannot be made; a tool that fails is a result.
     """
     chosen = [each for each in CONTESTANTS if each.name in names or not names]
-    async with intruded(runtime, folder, engine) as scene:
-        found = Round(runtime, dict(scene.refused))
+    async with intruded(runtime, folder, engine) as container:
+        found = Round(runtime, dict(container.refused))
         for contestant in chosen:
             if contestant.runtimes and runtime not in contestant.runtimes:
                 found.failed[contestant.name] = f"It knows Docker only, not {runtime}."
                 continue
-            await to_thread.run_sync(_run, contestant, scene, folder, found)
+            await to_thread.run_sync(_run, contestant, container, folder, found)
     return found
 
 
-def _run(contestant: Contestant, scene: Scene, folder: Path, found: Round) -> None:
+def _run(contestant: Contestant, container: IntrudedContainer, folder: Path, found: Round) -> None:
     with TemporaryDirectory(dir=folder) as name:
-        result = contestant.run(scene, Path(name))
+        result = contestant.run(container, Path(name))
         if result.failed:
             found.failed[contestant.name] = result.failed
             print(f"{contestant.name}: {result.failed}", file=sys.stderr, flush=True)
         if size := result.size:
             found.seconds[contestant.name], found.size[contestant.name] = result.seconds, size
-            found.verdicts[contestant.name] = judged(contestant, scene, result)
+            found.verdicts[contestant.name] = judged(contestant, container, result)
 
 
-def judged(contestant: Contestant, scene: Scene, result: ToolResult) -> list[TraceVerdict]:
+def judged(
+    contestant: Contestant, container: IntrudedContainer, result: ToolResult
+) -> list[TraceVerdict]:
     """Return what became of each trace in what a contestant left."""
     outputs = (
         (name, source) for name, source in streams(result.folder) if contestant.is_evidence(name)
     )
-    return judge(scene.planted, outputs, contestant.remarks(result))
+    return judge(container.planted, outputs, contestant.remarks(result))

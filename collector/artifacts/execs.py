@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from collector.container import ContainerCapture
-from collector.runtimes.runtime import ToldProcesses, shortened_words
+from collector.runtimes.runtime import RuntimeProcesses, shortened_words
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import EXECS
 
@@ -31,7 +31,7 @@ def summary(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def store(
-    capture: ContainerCapture, told: ToldProcesses, entered: dict[int, dict[str, Any]]
+    capture: ContainerCapture, told: RuntimeProcesses, entered: dict[int, dict[str, Any]]
 ) -> None:
     """Store the sessions, those the runtime knows first; nothing where there is none.
 

@@ -15,9 +15,9 @@ from anyio import to_thread
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.details import detailed
-from collector.files.gnu_tar import read_tree
+from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, read_tree
 from collector.files.indexing import indexed
-from collector.files.mounted import strangers
+from collector.files.mounted import processes_with_other_root
 from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
@@ -42,10 +42,10 @@ TIMEOUT = 30.0
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
-async def collect(capture: ContainerCapture) -> None:
+async def collect(capture: ContainerCapture, limits: TreeLimits = TREE_LIMITS) -> None:
     """Store the merged file system, without volumes and other mounts."""
     try:
-        await _from_the_node(capture)
+        await _from_the_node(capture, limits)
     except Unavailable as why:
         try:
             await _from_the_runtime(capture, why)
@@ -75,10 +75,10 @@ class _KeptArchive:
             self.failure = str(error)
 
 
-async def _from_the_node(capture: ContainerCapture) -> None:
+async def _from_the_node(capture: ContainerCapture, limits: TreeLimits) -> None:
     async with (
         capture.root() as root,
-        read_tree(root) as reading,
+        read_tree(root, limits) as reading,
         detailed(root) as details,
         indexed(capture, reading.tar_stderr.notes, details.add) as index,
     ):
@@ -112,7 +112,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
     with suppress(Unavailable, OSError):
         first = await capture.runtime.process(capture.container)
         others = await run_abandonable(
-            TIMEOUT, "roots", _strangers, first, capture.container.key, root
+            TIMEOUT, "roots", _with_other_root, first, capture.container.key, root
         )
         if others:
             shown = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
@@ -125,8 +125,8 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
             )
 
 
-def _strangers(first: int, key: str, root: int) -> list[int]:
-    return strangers(companions(first, key), key, root)
+def _with_other_root(first: int, key: str, root: int) -> list[int]:
+    return processes_with_other_root(companions(first, key), key, root)
 
 
 async def _store(

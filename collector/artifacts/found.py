@@ -16,14 +16,14 @@ from collector.node.ancestry import Ancestry
 from collector.node.covers import Cover, covers
 from collector.node.members import MemberSearch
 from collector.node.visibility import restriction
-from collector.runtimes.runtime import ToldProcesses, Unavailable
+from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
 from forensics_core.errors import ContainerGone, ForensicsError
 
 TIMEOUT = 60.0
 """Seconds that finding the processes may take."""
-MAX_TOLD = 200
+MAX_HIDDEN_GAPS = 200
 """Hidden processes that have a gap each."""
 
 
@@ -33,7 +33,7 @@ class FoundProcesses:
 
     members: MemberSearch
     family: Ancestry
-    told: ToldProcesses
+    told: RuntimeProcesses
     covers: Sequence[Cover] = ()
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
@@ -56,14 +56,14 @@ class FoundProcesses:
 
     def account(self, capture: ContainerCapture) -> None:
         """Record each process that is hidden: it is here, but somebody does not want it seen."""
-        for pid in self.members.hidden[:MAX_TOLD]:
+        for pid in self.members.hidden[:MAX_HIDDEN_GAPS]:
             ways = ", ".join(sorted(self.members.found[pid]))
             message = f"No listing of the node's /proc has process {pid}. It was found by: {ways}"
             _hidden(capture, f"hidden process {pid}", message, pid=pid)
-        for pid in self.members.covered[:MAX_TOLD]:
+        for pid in self.members.covered[:MAX_HIDDEN_GAPS]:
             message = f"On the node something is mounted over /proc/{pid}, which hides it there"
             _hidden(capture, f"covered process {pid}", message, pid=pid)
-        for cover in self.covers[:MAX_TOLD]:
+        for cover in self.covers[:MAX_HIDDEN_GAPS]:
             self._tell(capture, cover)
 
     @staticmethod
@@ -91,7 +91,7 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
         with suppress(FileNotFoundError, ProcessLookupError):
             container = await capture.runtime.inspect(capture.container)
             first = await capture.runtime.process(container)
-            look = (first, capture.container.key, await _told(capture))
+            look = (first, capture.container.key, await _runtime_processes(capture))
             found = await run_abandonable(TIMEOUT, "processes", _look, *look)
     except PermissionError as error:
         why = Unavailable(f"/proc refuses: {error}", reason="NotPermitted")
@@ -101,7 +101,9 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
     if found is None:
         runs = why is None or why.reason != "NotRunning"
         unseen = restricted and runs and capture.runtime.machine is not None
-        lack(capture, kind, Unavailable(restricted, reason="NotPermitted") if unseen else why)
+        record_missing(
+            capture, kind, Unavailable(restricted, reason="NotPermitted") if unseen else why
+        )
         return None
     if restricted:
         capture.record_gap("processes of others", "NotPermitted", restricted)
@@ -109,18 +111,18 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
     return found
 
 
-async def _told(capture: ContainerCapture) -> ToldProcesses:
+async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
     try:
-        return await capture.runtime.told_processes(capture.container)
+        return await capture.runtime.runtime_processes(capture.container)
     except ContainerGone:
-        return ToldProcesses()
+        return RuntimeProcesses()
     except ForensicsError as error:
         message = f"The runtime does not tell what was started by exec: {error}"
         capture.record_gap("exec sessions", "Unavailable", message, requested=False)
-        return ToldProcesses()
+        return RuntimeProcesses()
 
 
-def _look(first: int, key: str, told: ToldProcesses) -> FoundProcesses:
+def _look(first: int, key: str, told: RuntimeProcesses) -> FoundProcesses:
     members = MemberSearch(first, key, told=told.pids)
     members.look()
     pids = sorted(members.found)
@@ -128,7 +130,9 @@ def _look(first: int, key: str, told: ToldProcesses) -> FoundProcesses:
     return FoundProcesses(members, family, told, covers(pids), family.rows())
 
 
-def lack(capture: ContainerCapture, kind: ArtifactKind, why: Unavailable | None = None) -> None:
+def record_missing(
+    capture: ContainerCapture, kind: ArtifactKind, why: Unavailable | None = None
+) -> None:
     """Record why a kind of evidence that processes give is missing."""
     if why:
         capture.record_gap(kind, why.reason, str(why), requested=why.reason != "NotRunning")

@@ -53,7 +53,9 @@ async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
         return
     if wanted[0].is_over:
         for capture in wanted:
-            _lack(capture, capture.stop.reason, "The capture ended before they were compared")
+            _record_unproven(
+                capture, capture.stop.reason, "The capture ended before they were compared"
+            )
         return
     work, meter = _LayerWork(anyio.current_time() + seconds), wanted[0].bundle.meter
     meter.artifacts_total += len(wanted)
@@ -88,13 +90,15 @@ class _LayerWork:
             with anyio.fail_after(OPENING):
                 image = await capture.runtime.image_layers(capture.container)
         except TimeoutError:
-            _lack(capture, "Hung", f"The runtime said nothing of the image for {OPENING:g} s")
+            _record_unproven(
+                capture, "Hung", f"The runtime said nothing of the image for {OPENING:g} s"
+            )
         except Unavailable as why:
-            _lack(capture, why.reason, str(why))
+            _record_unproven(capture, why.reason, str(why))
         except ContainerGone as error:
-            _lack(capture, "Gone", f"The image was removed, or the container: {error}")
+            _record_unproven(capture, "Gone", f"The image was removed, or the container: {error}")
         except (ForensicsError, OSError) as error:
-            _lack(capture, "Unreadable", str(error))
+            _record_unproven(capture, "Unreadable", str(error))
         else:
             self.images.append((capture, image))
             for layer in image.layers:
@@ -144,14 +148,14 @@ class _LayerWork:
                 f"it promises, or not to their end: {LAYERS} has the reason of each. "
                 f"{first.layer.diff_id}: {first.message}"
             )
-            _lack(capture, first.reason, message)
+            _record_unproven(capture, first.reason, message)
 
 
 def _key(layer: Promised) -> tuple[str, bytes]:
     return layer.diff_id, layer.folder
 
 
-def _lack(capture: ContainerCapture, reason: str, message: str) -> None:
+def _record_unproven(capture: ContainerCapture, reason: str, message: str) -> None:
     """Tell that layers are not proven: what was asked for is all there without."""
     capture.record_gap("image layers", reason, message, requested=False)
 

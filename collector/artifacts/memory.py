@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.artifacts import checkpoint
 from collector.artifacts.processes import members
 from collector.container import ContainerCapture
 from collector.documents import portable
 from collector.gaps.memory import Losses
 from collector.memory.core import Core, Shared, prepared
 from collector.memory.files import MappedFiles
-from collector.memory.freeze import SECONDS, Freezer, How, Standstill, freezing
+from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, freezing
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
@@ -106,7 +107,7 @@ class _Cores:
             f"{FOLDER}/{process.pid}.core",
             ArtifactKind.MEMORY,
             self._blocks(process, core, held, notes),
-            method=held.how if held.how is not How.NOTHING else METHOD,
+            method=held.how if held.how is not HoldMethod.NOTHING else METHOD,
             media_type="application/x-coredump",
             notes=notes,
             compression=self.capture.compression,
@@ -169,7 +170,7 @@ class _Cores:
                 self.losses.add(what, pid, size, held.why if what == "registers" else "")
         if held.expired:
             self.losses.add("expired", pid)
-        if held.how is How.NOTHING:
+        if held.how is HoldMethod.NOTHING:
             self.losses.add("moving", pid, why=held.why)
 
     async def _add_row(self, process: Process, core: Core, held: Standstill) -> None:
@@ -237,6 +238,8 @@ def _smallest_first(pids: Iterable[int]) -> list[int]:
 
 async def collect(capture: ContainerCapture, limits: CoreLimits | None = None) -> None:
     """Store a core of each process; one that ends before its turn has no memory any more."""
+    # First: it is of the earlier moment.
+    await checkpoint.collect(capture)
     pids = await members(capture, ArtifactKind.MEMORY)
     if not pids:
         return

@@ -41,7 +41,7 @@ async def write_runtime(node: NodeCapture) -> None:
             content[name] = None
             why = error.reason if isinstance(error, Unavailable) else "Unreadable"
             why = reason(error) if isinstance(error, OSError) else why
-            node.lack(f"{RUNTIME}, {name}", why, str(error))
+            node.record_gap(f"{RUNTIME}, {name}", why, str(error))
     data = document(content).decode()
     await node.add(RUNTIME, ArtifactKind.PROCESSES, [data], "logs")
 
@@ -58,7 +58,7 @@ async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
         raise Unavailable("The runtime's machine is another one", reason="Remote")
     found = await run_abandonable(TIMEOUT, "logs of the node", find_lines, machine, node.words)
     for path, why in found.unreadable.items():
-        node.lack(f"{RUNTIME}, {path}", "Unreadable", why)
+        node.record_gap(f"{RUNTIME}, {path}", "Unreadable", why)
     if not found.files:
         message = "The node has no journal and no files of logs where these are looked for"
         raise Unavailable(message, reason="NotSupported")

@@ -14,7 +14,7 @@ from collector.container import ContainerCapture
 from collector.documents import BoundedNames
 from collector.files import pax
 from collector.files.indexing import indexed
-from collector.node.abandonable import Patience, run_abandonable
+from collector.node.abandonable import HangTimeouts, run_abandonable
 from collector.node.ancestry import Ancestry
 from collector.node.proctop import top
 from collector.node.proctree import ProcTree
@@ -39,7 +39,7 @@ class _ProcArchive:
 
     capture: ContainerCapture
     tree: ProcTree
-    patience: Patience
+    timeouts: HangTimeouts
     notes: SourceNotes = field(default_factory=SourceNotes)
     hung: BoundedNames = field(default_factory=BoundedNames)
     left_out: int = 0
@@ -75,13 +75,13 @@ class _ProcArchive:
         try:
             more = True
             while more:
-                part, more = await run_abandonable(self.patience.now, name, _some, source)
+                part, more = await run_abandonable(self.timeouts.now, name, _some, source)
                 self._waiting += part
                 if len(self._waiting) >= BATCH:
                     yield bytes(self._waiting)
                     self._waiting.clear()
         except Unavailable:
-            self.patience.lost()
+            self.timeouts.lost()
             self.hung.add(name)
 
     def account(self) -> None:
@@ -121,10 +121,10 @@ async def store(
     tree: ProcTree,
     family: Ancestry,
     pids: Sequence[int],
-    patience: Patience,
+    timeouts: HangTimeouts,
 ) -> None:
     """Store the archive of these processes and of those above them, and its index."""
-    archive = _ProcArchive(capture, tree, patience)
+    archive = _ProcArchive(capture, tree, timeouts)
     names = PROC_INDEX, PROC_LOOKUP
     async with indexed(capture, archive.notes, names=names, kind=ArtifactKind.PROCESSES) as index:
         await capture.add(

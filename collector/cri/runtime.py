@@ -30,7 +30,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
-    ToldProcesses,
+    RuntimeProcesses,
     Unavailable,
     split_reference,
 )
@@ -186,10 +186,10 @@ class CriRuntime:
         """Return nothing: there is nothing to compare with."""
         return ""
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return what containerd says of the container's processes; CRI-O says nothing."""
         if not self._containerd:
-            return ToldProcesses()
+            return RuntimeProcesses()
         request = containerd.ListPidsRequest(container_id=container.key)
         said = await self._channel.call(
             f"{_TASKS}/ListPids", request, containerd.ListPidsResponse, namespace=NAMESPACE
@@ -198,7 +198,7 @@ class CriRuntime:
         for pid, key in inspection.exec_sessions(said)[:MAX_EXECS]:
             if task := await self._task(container.key, key):
                 execs.append(inspection.exec_session(pid, task))
-        return ToldProcesses(tuple(each.pid for each in said.processes), tuple(execs))
+        return RuntimeProcesses(tuple(each.pid for each in said.processes), tuple(execs))
 
     async def process(self, container: ContainerInfo) -> int:
         """Return the first process's ID, if it is one of this machine."""

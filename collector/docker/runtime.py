@@ -24,7 +24,7 @@ from anyio import to_thread
 
 from collector.docker import images
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, exec_session, listed, refusal, unreachable
+from collector.docker.answers import described, exec_session, listed, refusal, streamed, unreachable
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -41,7 +41,7 @@ from collector.runtimes.runtime import (
     ListedContainer,
     LogStream,
     RuntimeChange,
-    ToldProcesses,
+    RuntimeProcesses,
     Unavailable,
     refuse_sandboxed,
     split_reference,
@@ -50,7 +50,6 @@ from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
     RuntimeUnavailable,
-    SourceError,
     UsageError,
 )
 
@@ -247,7 +246,7 @@ class DockerRuntime:
         self._require_local()
         return await to_thread.run_sync(storage, container, self._machine)
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return the engine's exec sessions; it forgets those that ended some minutes ago."""
         with self._understanding():
             said = json.loads(await self._read(f"containers/{container.key}/json"))
@@ -256,7 +255,7 @@ class DockerRuntime:
         for key in keys[:MAX_EXECS]:
             with suppress(ContainerGone), self._understanding():
                 found.append(exec_session(await self._read(f"exec/{quote(key, safe='')}/json")))
-        return ToldProcesses(execs=tuple(found))
+        return RuntimeProcesses(execs=tuple(found))
 
     async def events(self, containers: Sequence[ContainerInfo], seconds: int) -> bytes:
         """Return what the engine remembers, which is its last 256 events, of all containers."""
@@ -299,7 +298,7 @@ class DockerRuntime:
             if not isinstance(error, (*_NONSENSE, *nonsense)):
                 raise
             raise RuntimeUnavailable(
-                f"What answers at {self.host} is no Docker Engine",
+                f"What answers at {self.host} is not a Docker Engine",
                 hint="See whether DOCKER_HOST is right",
             ) from error
 
@@ -328,7 +327,7 @@ class DockerRuntime:
         async with answer:
             if answer.status >= 400:
                 raise refusal(answer.status, await answer.read())
-            yield _blocks(answer)
+            yield streamed(answer)
 
     async def _unknown(self, key: str) -> ContainerNotFound:
         with self._understanding(ContainerGone):
@@ -339,14 +338,3 @@ class DockerRuntime:
             f"The Docker Engine knows no container '{key}'",
             hint=f"It has {', '.join(near)}" if near else "It has no containers at all",
         )
-
-
-async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for block in answer.content.iter_any():
-            yield block
-    except (aiohttp.ClientError, OSError) as error:
-        raise SourceError(
-            f"The Docker Engine broke off its answer: {error}",
-            hint="See whether it still runs, then capture again",
-        ) from error

@@ -37,7 +37,7 @@ from forensics_core.bundle.writer import SourceNotes
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import Piece
 
-PATIENCE = 10.0
+STEP_TIMEOUT = 10.0
 """Seconds that one step, a megabyte at most, may take."""
 
 
@@ -83,7 +83,7 @@ class DeletedArchive:
 
     room: int
     """Bytes of data that it may still take."""
-    seconds: float = PATIENCE
+    seconds: float = STEP_TIMEOUT
     small: int = pax.STEP
     """Bytes up to which a file is read in the same step that opens it."""
     losses: dict[str, DeletedFileLoss] = field(default_factory=dict)

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from collector.files.safe_open import attribute, open_data, opened
+from collector.files.safe_open import attribute, open_data, open_folder, opened
 
 _GETFLAGS = struct.calcsize("l") << 16 | 0x80006601
 _FSGETXATTR = 0x801C581F
@@ -70,8 +70,7 @@ def read_flags(place: int, marks: bytes) -> Flags:
     """
     mode = os.fstat(place).st_mode
     if stat.S_ISDIR(mode):
-        folder = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        file = os.open(f"/proc/self/fd/{place}", folder)
+        file = open_folder(place)
     elif stat.S_ISREG(mode):
         file = open_data(place)
     else:

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from collector.documents import readable
-from collector.files.mountplan import KEPT, Fate, Planned, State
+from collector.files.mountplan import KEPT, MountOutcome, Planned, State
 from collector.files.safe_open import mount_number
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import SharedDescriptor
@@ -48,7 +48,7 @@ async def plan_kept(
     found, stuck = list[Planned](), 0
     for each in kept:
         path = KEPT + b"/%d/" % each.pid + each.where.encode()
-        missing = Fate(State.MISSING, "NotVisible", _told(each))
+        missing = MountOutcome(State.MISSING, "NotVisible", _unmounted_message(each))
         planned = Planned(path, b"", b"", missing, kept=each)
         found.append(planned)
         if stuck >= MAX_STUCK or each.held is None:
@@ -57,13 +57,17 @@ async def plan_kept(
             await run_abandonable(seconds, "a file system", _look, planned, each.held, known)
         except Unavailable as hung:
             stuck += 1
-            planned.fate = Fate(State.MISSING, hung.reason, f"{_told(each)}. {hung}")
+            planned.outcome = MountOutcome(
+                State.MISSING, hung.reason, f"{_unmounted_message(each)}. {hung}"
+            )
         except OSError as error:
-            planned.fate = Fate(State.MISSING, "Unreadable", f"{_told(each)}. {error.strerror}")
+            planned.outcome = MountOutcome(
+                State.MISSING, "Unreadable", f"{_unmounted_message(each)}. {error.strerror}"
+            )
     return found
 
 
-def _told(kept: KeptReference) -> str:
+def _unmounted_message(kept: KeptReference) -> str:
     return (
         "It is on a file system that is mounted nowhere in sight: unmounted while in use, or "
         f"mounted by descriptor only. Process {kept.pid} keeps it (/proc/{kept.pid}/{kept.where}, "
@@ -77,15 +81,15 @@ def _look(planned: Planned, held: SharedDescriptor, known: dict[bytes, Planned])
     planned.device = b"%d:%d" % (os.major(device), os.minor(device))
     other = known.get(planned.device)
     if other:
-        message = f"{planned.fate.message}. It is mounted at {readable(other.path)}, too"
-        planned.fate = Fate(State.MISSING, "MountedTwice", message)
+        message = f"{planned.outcome.message}. It is mounted at {readable(other.path)}, too"
+        planned.outcome = MountOutcome(State.MISSING, "MountedTwice", message)
     elif not kind:
-        message = f"{planned.fate.message}. It is not in memory, and not captured"
-        planned.fate = Fate(State.MISSING, "NotRequested", message)
+        message = f"{planned.outcome.message}. It is not in memory, and not captured"
+        planned.outcome = MountOutcome(State.MISSING, "NotRequested", message)
     else:
         planned.kind = planned.source = kind
         planned.place = _top(held) if planned.kept and planned.kept.folder else held
-        planned.fate = Fate(State.CAPTURED)
+        planned.outcome = MountOutcome(State.CAPTURED)
 
 
 def _top(place: SharedDescriptor) -> SharedDescriptor:
@@ -119,9 +123,12 @@ def kept_folders(paths: Iterable[bytes]) -> list[bytes]:
     return list(found)
 
 
-def incomplete(planned: Planned) -> Fate | None:
+def incomplete(planned: Planned) -> MountOutcome | None:
     """Return what to say of a file system of which a single file is all that is in sight."""
     if planned.kept is None or planned.kept.folder or planned.state is not State.CAPTURED:
         return None
-    message = f"{_told(planned.kept)}. That file is captured; what else is there is not in sight"
-    return Fate(State.PARTIAL, "NotVisible", message)
+    message = (
+        f"{_unmounted_message(planned.kept)}. That file is captured; what else is there is not in "
+        "sight"
+    )
+    return MountOutcome(State.PARTIAL, "NotVisible", message)

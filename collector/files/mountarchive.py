@@ -3,7 +3,7 @@
 ::
 
     archive = MountArchive()
-    for block in archive.blocks([Top(b"/dev/shm", descriptor)]): ...
+    for block in archive.blocks([OpenMount(b"/dev/shm", descriptor)]): ...
 
 It blocks, and is meant for a thread. Each mount is read through a descriptor of its own; what is
 mounted within it is left out here, being a mount itself, and can therefore not make us wait. What
@@ -22,9 +22,9 @@ from collector.documents import BoundedNames, readable
 from collector.files import pax, sparse
 from collector.files.mounted import entries
 from collector.files.safe_open import (
-    FOLDER,
     mount_number,
     open_data,
+    open_folder,
     open_member,
     open_strictly,
     opened,
@@ -45,7 +45,7 @@ BATCH = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class OpenMount:
     """A mount, open."""
 
     path: bytes
@@ -86,6 +86,8 @@ class MountArchive:
     members: int = MAX_ENTRIES
     limits: tuple[int, int] = MAX_BYTES, MAX_ENTRIES
     """What both were at the beginning, for messages."""
+    max_path: int = MAX_PATH
+    batch: int = BATCH
     losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
@@ -99,11 +101,11 @@ class MountArchive:
     _owed: int = 0
     """Bytes that the member which is being read still lacks."""
 
-    def blocks(self, tops: Iterable[Top], end: bytes = pax.END) -> Iterator[bytes]:
+    def blocks(self, tops: Iterable[OpenMount], end: bytes = pax.END) -> Iterator[bytes]:
         """Yield the archive in blocks; `end` is what ends it."""
         for part in self._parts(tops):
             self._waiting += part
-            if len(self._waiting) >= BATCH:
+            if len(self._waiting) >= self.batch:
                 block = bytes(self._waiting)
                 self._waiting.clear()
                 yield block
@@ -118,25 +120,25 @@ class MountArchive:
         for done in range(0, self._owed, BATCH):
             yield bytes(min(BATCH, self._owed - done))
 
-    def _parts(self, tops: Iterable[Top]) -> Iterator[bytes]:
+    def _parts(self, tops: Iterable[OpenMount]) -> Iterator[bytes]:
         for top in tops:
             self._links = {}
             loss = self.losses[top.path] = MountLoss()
             kind = stat.S_IFMT(os.fstat(top.place).st_mode)
             if top.single and kind != stat.S_IFREG:
-                loss.add(top.path, 0, "it is no regular file")
+                loss.add(top.path, 0, "it is not a regular file")
             else:
                 yield from self._member(top.path, top.place, loss)
             if not top.single and kind == stat.S_IFDIR:
                 yield from self._tree(top, loss)
             self.done.add(top.path)
 
-    def _tree(self, top: Top, loss: MountLoss) -> Iterator[bytes]:
+    def _tree(self, top: OpenMount, loss: MountLoss) -> Iterator[bytes]:
         number = mount_number(top.place)
         waiting = [(b"", top.path)]
         while waiting:
             inner, path = waiting.pop()
-            if len(inner) > MAX_PATH:
+            if len(inner) > self.max_path:
                 loss.add(path, 0, "its path is too long")
                 continue
             raise_if_abandoned()
@@ -273,7 +275,7 @@ def _uncovered(path: bytes, place: int) -> bytes:
     """
     found = os.fstat(place)
     if stat.S_ISDIR(found.st_mode):
-        with opened(os.open(f"/proc/self/fd/{place}", FOLDER & ~os.O_NOFOLLOW)) as folder:
+        with opened(open_folder(place)) as folder:
             used = bool(entries(folder, 1))
     else:
         used = found.st_size > 0 or not stat.S_ISREG(found.st_mode)

@@ -3,7 +3,7 @@
 ::
 
     for each in plan(survey, declared(container), container.state):
-        print(each.path, each.fate.state)
+        print(each.path, each.outcome.state)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collector.documents import portable, readable
 from collector.files.mountarchive import COVERED
 from collector.files.mounted import SeenMount, Survey, is_memory
 from collector.files.mounttable import KERNEL, MEMORY, Mount, is_beneath
-from collector.files.volumes import Volume, Wishes, sort_of
+from collector.files.volumes import Volume, VolumeSelection, sort_of
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.unlisted import KeptReference
 from collector.runtimes.declared import RUNTIME_FILES, Declared
@@ -51,7 +51,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class MountOutcome:
     """What becomes of a mount, and why."""
 
     state: State
@@ -69,7 +69,7 @@ class Planned:
     path: bytes
     kind: bytes
     source: bytes
-    fate: Fate
+    outcome: MountOutcome
     size: int | None = None
     volume: Volume | None = None
     """What sort of volume it is, where it belongs to `volumes`."""
@@ -88,12 +88,12 @@ class Planned:
     @property
     def state(self) -> State:
         """Where its files are."""
-        return self.fate.state
+        return self.outcome.state
 
     @property
     def to_read(self) -> bool:
         """Whether it is to be archived, and is not in another one that is, or to be listed."""
-        return self.fate.state in {State.CAPTURED, State.LISTED} and not self.same_as
+        return self.outcome.state in {State.CAPTURED, State.LISTED} and not self.same_as
 
     def facts(self) -> dict[str, str | int]:
         """Return what a gap says of it beside its reason."""
@@ -110,10 +110,10 @@ class Planned:
             "path": portable(self.path),
             "type": readable(self.kind),
             "source": portable(self.source),
-            "state": str(self.fate.state),
+            "state": str(self.outcome.state),
         }
-        if self.fate.reason:
-            row |= {"reason": self.fate.reason}
+        if self.outcome.reason:
+            row |= {"reason": self.outcome.reason}
         if self.size is not None:
             row |= {"size": self.size}
         if self.same_as:
@@ -142,53 +142,53 @@ def plan(
     state: str,
     *,
     remote: bool = False,
-    wishes: Wishes | None = None,
+    selection: VolumeSelection | None = None,
 ) -> list[Planned]:
     """Return what becomes of each mount; without processes in reach, by what the runtime says.
 
-    `wishes` say which volumes are to be captured: none, where there are none.
+    `selection` says which volumes are to be captured: none, where there are none.
     """
-    wishes = wishes or Wishes()
+    selection = selection or VolumeSelection()
     if not seen.spaces:
-        return [_ended(row, state, remote, wishes) for row in told]
-    return list(_MountPlanner(seen, told, wishes).all())
+        return [_ended(row, state, remote, selection) for row in told]
+    return list(_MountPlanner(seen, told, selection).all())
 
 
-def _ended(row: Declared, state: str, remote: bool, wishes: Wishes) -> Planned:
+def _ended(row: Declared, state: str, remote: bool, selection: VolumeSelection) -> Planned:
     path, kind = (each.encode(errors="surrogateescape") for each in (row.path, row.kind))
     volume = sort_of(path, kind, b"", row) if row.is_volume else None
-    fate = _fate_of_ended(row, state, remote)
+    outcome = _outcome_of_ended(row, state, remote)
     # A volume outlives its container; it lies where the runtime was told to take it from.
     there = state not in _ALIVE and not remote and row.source.startswith("/")
-    if there and volume and wishes.wants(path, volume):
-        fate = _wanted(path, volume, wishes)
+    if there and volume and selection.wants(path, volume):
+        outcome = _wanted(path, volume, selection)
     source = row.source.encode(errors="surrogateescape")
-    return Planned(path, kind, source, fate, volume=volume)
+    return Planned(path, kind, source, outcome, volume=volume)
 
 
-def _wanted(path: bytes, volume: Volume, wishes: Wishes) -> Fate:
-    if not volume.withheld or wishes.names(path, volume):
-        return Fate(State.CAPTURED)
+def _wanted(path: bytes, volume: Volume, selection: VolumeSelection) -> MountOutcome:
+    if not volume.withheld or selection.names(path, volume):
+        return MountOutcome(State.CAPTURED)
     message = (
         f"It is a volume of the sort {volume.sort}: names and keyed digests of its files are in "
         "mounts.json, their content is captured where it is asked for by name"
     )
-    return Fate(State.LISTED, "Withheld", message)
+    return MountOutcome(State.LISTED, "Withheld", message)
 
 
-def _fate_of_ended(row: Declared, state: str, remote: bool) -> Fate:
+def _outcome_of_ended(row: Declared, state: str, remote: bool) -> MountOutcome:
     if row.kind.encode(errors="surrogateescape") in KERNEL:
-        return Fate(State.KERNEL)
+        return MountOutcome(State.KERNEL)
     if remote:
-        return Fate(State.MISSING, "Remote", "It is on another machine")
+        return MountOutcome(State.MISSING, "Remote", "It is on another machine")
     if row.path in RUNTIME_FILES and row.source.startswith("/"):
-        return Fate(State.CAPTURED)
+        return MountOutcome(State.CAPTURED)
     if state in _ALIVE:
-        return Fate(State.MISSING, "NotVisible", "No process of the container is in reach")
+        return MountOutcome(State.MISSING, "NotVisible", "No process of the container is in reach")
     if row.kind == "tmpfs":
-        return Fate(State.MISSING, "Gone", f"The container is {state}: its memory is gone")
+        return MountOutcome(State.MISSING, "Gone", f"The container is {state}: its memory is gone")
     message = f"The container is {state}, and this was mounted in it from outside"
-    return Fate(State.MISSING, "NotSupported", message)
+    return MountOutcome(State.MISSING, "NotSupported", message)
 
 
 def shown_path(seen: SeenMount, main: bytes) -> bytes:
@@ -205,8 +205,8 @@ def _turn(seen: SeenMount) -> int:
 class _MountPlanner:
     """The rules, for the mounts of one container."""
 
-    def __init__(self, seen: Survey, told: Sequence[Declared], wishes: Wishes) -> None:
-        self._wishes = wishes
+    def __init__(self, seen: Survey, told: Sequence[Declared], selection: VolumeSelection) -> None:
+        self._selection = selection
         self._told = {row.path.encode(errors="surrogateescape"): row for row in told}
         self._mounts = seen.mounts
         self._main = seen.mounts[0].space if seen.mounts else b""
@@ -246,80 +246,82 @@ class _MountPlanner:
             seen.path,
             mount.kind,
             mount.source if mount.root == b"/" else mount.source + b"[" + mount.root + b"]",
-            Fate(State.MISSING),
+            MountOutcome(State.MISSING),
             seen.size,
             volume,
             seen=seen,
         )
-        planned.fate = self._fate(seen, planned)
+        planned.outcome = self._outcome(seen, planned)
         if planned.state is State.ROOT:
             planned.size = None  # of the machine's whole disk, as a rule
         return planned
 
-    def _fate(self, seen: SeenMount, planned: Planned) -> Fate:
+    def _outcome(self, seen: SeenMount, planned: Planned) -> MountOutcome:
         mount = seen.mount
         if seen.names:
             message = f"There are {seen.names} POSIX message queues, whose content is not captured"
-            return Fate(State.MISSING, "NotSupported", message)
+            return MountOutcome(State.MISSING, "NotSupported", message)
         if mount.kind in KERNEL:
-            return Fate(State.KERNEL)
+            return MountOutcome(State.KERNEL)
         if seen.space != self._main:
             return self._elsewhere(seen, planned)
         if mount.point == b"/" and seen.path == b"/":
             return self._at_root(mount)
         volume = planned.volume
-        if seen.obstacle and not (volume and self._wishes.wants(seen.path, volume)):
-            return Fate(State.MISSING, "Unreadable", f"It could not be read: {seen.obstacle}")
+        if seen.obstacle and not (volume and self._selection.wants(seen.path, volume)):
+            return MountOutcome(
+                State.MISSING, "Unreadable", f"It could not be read: {seen.obstacle}"
+            )
         if seen.is_file and seen.path in _FILES:
             return self._runtime_file(seen)
         if volume:
             return self._volume(seen, planned, volume)
         return self._in_memory(seen, planned)
 
-    def _elsewhere(self, seen: SeenMount, planned: Planned) -> Fate:
+    def _elsewhere(self, seen: SeenMount, planned: Planned) -> MountOutcome:
         """Judge what is mounted for some processes only: of volumes nothing comes in that way."""
         if is_memory(seen) and seen.mount.device not in self._shared:
             planned.path = shown_path(seen, self._main)
             return self._in_memory(seen, planned)
         message = f"Only process {seen.pid} and those of its mount namespace have it"
-        return Fate(State.MISSING, "OtherNamespace", message)
+        return MountOutcome(State.MISSING, "OtherNamespace", message)
 
-    def _volume(self, seen: SeenMount, planned: Planned, volume: Volume) -> Fate:
-        if not self._wishes.wants(seen.path, volume):
+    def _volume(self, seen: SeenMount, planned: Planned, volume: Volume) -> MountOutcome:
+        if not self._selection.wants(seen.path, volume):
             message = f"It is a volume of the sort {volume.sort}, and these were not asked for"
-            return Fate(State.MISSING, "NotRequested", message)
-        fate = _wanted(seen.path, volume, self._wishes)
+            return MountOutcome(State.MISSING, "NotRequested", message)
+        outcome = _wanted(seen.path, volume, self._selection)
         for other in self._parts:
-            whole = other.seen.mount if other.seen and other.state is fate.state else None
+            whole = other.seen.mount if other.seen and other.state is outcome.state else None
             root = seen.mount.root
             if whole and whole.device == seen.mount.device and is_beneath(root, whole.root):
                 planned.same_as = other.path + root[len(whole.root.rstrip(b"/")) :]
-                return fate
+                return outcome
         self._parts.append(planned)
-        return fate
+        return outcome
 
-    def _in_memory(self, seen: SeenMount, planned: Planned) -> Fate:
+    def _in_memory(self, seen: SeenMount, planned: Planned) -> MountOutcome:
         device, root = seen.mount.device, seen.mount.root
         if is_memory(seen) and device not in self._whole:
             if seen.covered:
                 planned.path, planned.place = self._covered(planned.path), seen.covered
             self._whole[device] = planned
-            return Fate(State.CAPTURED)
+            return MountOutcome(State.CAPTURED)
         if device in self._whole:
             planned.same_as = self._whole[device].path.rstrip(b"/") + root.rstrip(b"/")
-            return Fate(State.CAPTURED)
+            return MountOutcome(State.CAPTURED)
         if self._root and self._root.device == device and self._root.root == b"/":
             if root.endswith(_DELETED):
                 # What is mounted is all that is left of it: the file system's archive lacks it.
-                return Fate(State.CAPTURED)
+                return MountOutcome(State.CAPTURED)
             planned.same_as = root
             message = f"It is {readable(root)} of the container's own file system, mounted twice"
-            return Fate(State.MISSING, "MountedTwice", message)
-        if self._wishes.every:
+            return MountOutcome(State.MISSING, "MountedTwice", message)
+        if self._selection.every:
             planned.volume = sort_of(seen.path, seen.mount.kind, root, None)
             return self._volume(seen, planned, planned.volume)
         message = "It is mounted from outside of the container, and was not asked for"
-        return Fate(State.MISSING, "NotRequested", message)
+        return MountOutcome(State.MISSING, "NotRequested", message)
 
     def _covered(self, path: bytes) -> bytes:
         """Return what to call what lies beneath a mount; several may lie at one point."""
@@ -327,17 +329,17 @@ class _MountPlanner:
         self._beneath.add((path, number))
         return path + (COVERED if number == 1 else COVERED[:-1] + b" %d)" % number)
 
-    def _at_root(self, mount: Mount) -> Fate:
+    def _at_root(self, mount: Mount) -> MountOutcome:
         if self._root is None:
             self._root = mount
-            return Fate(State.ROOT)
+            return MountOutcome(State.ROOT)
         message = (
             "It lies over the container's own file system, and hides it from processes that enter"
         )
-        return Fate(State.MISSING, "Stacked", message)
+        return MountOutcome(State.MISSING, "Stacked", message)
 
-    def _runtime_file(self, seen: SeenMount) -> Fate:
+    def _runtime_file(self, seen: SeenMount) -> MountOutcome:
         if (seen.size or 0) <= MAX_RUNTIME_FILE:
-            return Fate(State.CAPTURED)
+            return MountOutcome(State.CAPTURED)
         message = f"It is longer than {MAX_RUNTIME_FILE} bytes"
-        return Fate(State.MISSING, "TooLarge", message, asked=True)
+        return MountOutcome(State.MISSING, "TooLarge", message, asked=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from collector.documents import BoundedNames
 from collector.files import pax
-from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountArchive, MountLoss, Top
+from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountArchive, MountLoss, OpenMount
 from collector.node.abandonable import run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import Flag
@@ -29,7 +29,7 @@ VOLUME_BYTES = 16 * 1024**3
 """Bytes of data of all volumes of a container."""
 VOLUME_ENTRIES = 500_000
 """Members of them."""
-PATIENCE = 30.0
+STEP_TIMEOUT = 30.0
 """Seconds that a mount may take for the next quarter of a megabyte."""
 
 
@@ -53,7 +53,7 @@ class MountStream:
 
     memory: Budget = field(default_factory=lambda: Budget(MAX_BYTES, MAX_ENTRIES))
     volumes: Budget = field(default_factory=lambda: Budget(VOLUME_BYTES, VOLUME_ENTRIES))
-    seconds: float = PATIENCE
+    seconds: float = STEP_TIMEOUT
     notes: SourceNotes = field(default_factory=SourceNotes)
     losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
@@ -66,13 +66,13 @@ class MountStream:
     folders: Sequence[bytes] = ()
     """Directories of no mount, which lead to some."""
 
-    async def blocks(self, tops: Iterable[Top]) -> AsyncIterator[bytes]:
+    async def blocks(self, tops: Iterable[OpenMount]) -> AsyncIterator[bytes]:
         """Yield the archive in blocks."""
         for folder in self.folders:
             yield pax.plain(b"." + folder, tarfile.DIRTYPE, mode=0o555)
         for top in tops:
             budget = self.volumes if top.volume else self.memory
-            archive = MountArchive(budget.room, budget.members, budget.limits, self.losses)
+            archive = MountArchive(budget.room, budget.members, budget.limits, losses=self.losses)
             archive.changed = self.changed
             async for block in self._read(archive, top):
                 self._flag()
@@ -82,7 +82,7 @@ class MountStream:
             self.done.add(top.path)
         yield pax.END
 
-    async def _read(self, archive: MountArchive, top: Top) -> AsyncIterator[bytes]:
+    async def _read(self, archive: MountArchive, top: OpenMount) -> AsyncIterator[bytes]:
         source = archive.blocks([top], end=b"")
         try:
             while (

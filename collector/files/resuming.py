@@ -47,10 +47,14 @@ class Resumption:
     root: int
     runs: int = 1
     losses: list[TarLoss] = field(default_factory=list)
-    culprits: list[bytes] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
     done: list[bytes] = field(default_factory=list)
     repeated: frozenset[bytes] = frozenset()
     """Directories that tar has to pass again."""
+    max_runs: int = MAX_RUNS
+    max_excluded: int = MAX_EXCLUDED
+    many: int = MANY
+    """Names in a directory that may be what killed tar."""
     _before: bytes = b""
 
     def go_on(self, last: bytes, why: str, cut: bool) -> bool:
@@ -61,30 +65,30 @@ class Resumption:
         self.runs += 1
         if not last and self.runs == 2:  # what it wrote may have been in its buffer
             return True
-        if self.runs > MAX_RUNS or not last.startswith(b"."):
+        if self.runs > self.max_runs or not last.startswith(b"."):
             return False
         parts = last.split(b"/")
         if len(parts) > DEEP + 1:
             last = b"/".join(parts[: DEEP + 1])
-            self._blame(last, why)
+            self._record_loss(last, why)
         elif cut:
-            self._blame(last, why, cut=True)
+            self._record_loss(last, why, cut=True)
         elif last == self._before:
-            culprit = self._next_culprit(last)
-            if culprit is None:
+            unreadable = self._next_unreadable(last)
+            if unreadable is None:
                 return False
-            self._blame(culprit, why)
+            self._record_loss(unreadable, why)
         self._before = last
         self._leave_out(last)
         return True
 
-    def _blame(self, name: bytes, why: str, *, cut: bool = False) -> None:
-        self.culprits.append(name)
+    def _record_loss(self, name: bytes, why: str, *, cut: bool = False) -> None:
+        self.unreadable.append(name)
         self.losses.append(TarLoss(name[1:] or b"/", why, cut))
 
     def _leave_out(self, last: bytes) -> None:
         parts = last.split(b"/")
-        self.done, room = [], MAX_EXCLUDED
+        self.done, room = [], self.max_excluded
         for level in range(1, len(parts)):
             parent = b"/".join(parts[:level])
             for name in self._finished(parent, parts[level]):
@@ -125,7 +129,7 @@ class Resumption:
         except OSError:
             return False
 
-    def _next_culprit(self, last: bytes) -> bytes | None:
+    def _next_unreadable(self, last: bytes) -> bytes | None:
         """Return which of the next members it must be that tar died in before it wrote it."""
         near = list(islice(self._following(last), _NEAR))
         folders = (name for name in near if self._is_folder(name))
@@ -133,12 +137,12 @@ class Resumption:
         return next(many, near[0] if near else None)
 
     def _has_many(self, folder: bytes) -> bool:
-        return sum(1 for _ in islice(self._names(folder), MANY)) >= MANY
+        return sum(1 for _ in islice(self._names(folder), self.many)) >= self.many
 
     def _following(self, last: bytes) -> Iterator[bytes]:
         """Yield what tar visits after `last`, in its order, without what is left out."""
-        out = {*self.culprits}
-        yield from self._beneath(last, out, 0)
+        out = {*self.unreadable}
+        yield from self._descend(last, out, 0)
         while b"/" in last:
             parent, _, name = last.rpartition(b"/")
             names = self._names(parent)
@@ -149,7 +153,7 @@ class Resumption:
                 yield from self._visited(parent + b"/" + found, out, 0)
             last = parent
 
-    def _beneath(self, folder: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
+    def _descend(self, folder: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
         if depth < _NEAR:
             for name in self._names(folder):
                 yield from self._visited(folder + b"/" + name, out, depth + 1)
@@ -157,7 +161,7 @@ class Resumption:
     def _visited(self, name: bytes, out: set[bytes], depth: int) -> Iterator[bytes]:
         if name not in out:
             yield name
-            yield from self._beneath(name, out, depth)
+            yield from self._descend(name, out, depth)
 
     @property
     def excluded(self) -> tuple[list[bytes], bytes]:
@@ -166,7 +170,7 @@ class Resumption:
         A line of the file ends at a line break, and blanks at its ends would be cut off.
         """
         arguments, lines, room = list[bytes](), list[bytes](), _MAX_ARGUMENTS
-        for name in (*self.culprits, *self.done):
+        for name in (*self.unreadable, *self.done):
             if b"\n" not in name and name == name.strip():
                 lines.append(name + b"\n")
             elif len(name) < _MAX_ARGUMENT and room > 0:

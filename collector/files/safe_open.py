@@ -1,5 +1,8 @@
 """Opening files of a tree that may be hostile: nothing outside of it is ever reached.
 
+Access times stay as they are, so that they go on telling when somebody else read: whatever is
+opened here for reading is opened with `O_NOATIME`, where the kernel lets this process.
+
 Source: openat2(2), open(2)
 """
 
@@ -11,7 +14,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -104,11 +107,20 @@ def open_data(place: int) -> int:
     """
     if not stat.S_ISREG(os.fstat(place).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    path = f"/proc/self/fd/{place}"
+    return open_quietly(f"/proc/self/fd/{place}", DATA)
+
+
+def open_folder(place: int) -> int:
+    """Open, for listing, the directory that a descriptor stands for. Raises `OSError`."""
+    return open_quietly(b".", FOLDER, place)
+
+
+def open_quietly(path: bytes | str, flags: int, folder: int | None = None) -> int:
+    """Open a path like `os.open`, its access time left alone. Raises `OSError`."""
     try:
-        return os.open(path, DATA | os.O_NOATIME)
-    except PermissionError:
-        return os.open(path, DATA)
+        return os.open(path, flags | os.O_NOATIME, dir_fd=folder)
+    except PermissionError:  # a stranger's file, and no CAP_FOWNER
+        return os.open(path, flags, dir_fd=folder)
 
 
 def attribute(place: int, name: bytes) -> bytes | None:
@@ -127,6 +139,9 @@ def _libc() -> ctypes.CDLL:
 
 
 def _openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
+    if not flags & (os.O_PATH | os.O_NOATIME):
+        with suppress(PermissionError):  # as in `open_quietly`
+            return _openat2(folder, path, flags | os.O_NOATIME, resolve)
     how = struct.pack("=QQQ", flags, 0, resolve)
     for _ in range(_RACES):
         # Each argument as a whole register: variadic arguments are not widened for us.

@@ -28,7 +28,7 @@ from anyio import CancelScope, to_thread
 from collector.documents import BoundedNames, readable
 from collector.files import pax
 from collector.files.lower_layers import join
-from collector.files.safe_open import FOLDER, PLACE, open_data, opened
+from collector.files.safe_open import PLACE, open_data, open_folder, opened
 from collector.files.sockets import decimal, socket_member
 from collector.node.abandonable import run_abandonable
 from forensics_core.tarindex.member import Member, absolute
@@ -128,7 +128,7 @@ def _hold(stack: ExitStack, upper: int, limit: int) -> HeldUpper:
 
 def _walk(upper: int) -> Iterator[tuple[bytes, int]]:
     """Yield descriptors, for the caller to close; folders before what is in them."""
-    waiting = [(b"", os.open(".", FOLDER, dir_fd=upper))]
+    waiting = [(b"", open_folder(upper))]
     try:
         while waiting:
             path, folder = waiting.pop()
@@ -139,7 +139,7 @@ def _walk(upper: int) -> Iterator[tuple[bytes, int]]:
                         place = os.open(os.fsencode(entry.name), PLACE, dir_fd=folder)
                         yield below, place
                         if entry.is_dir(follow_symlinks=False) and len(waiting) < MAX_FILES:
-                            waiting.append((below, os.open(".", FOLDER, dir_fd=place)))
+                            waiting.append((below, open_folder(place)))
     finally:
         for _, folder in waiting:
             os.close(folder)

@@ -95,7 +95,9 @@ def overlay_of(storage: RuntimeStorage) -> OverlayDirectories:
     layers = storage.layers
     if layers is None or not layers.complete:
         driver = f"The storage driver {storage.driver or '(unnamed)'}"
-        raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
+        raise Unavailable(
+            f"{driver} is not an overlay whose layers are known", reason="NotSupported"
+        )
     return layers
 
 
@@ -103,7 +105,7 @@ def _open_all(stack: ExitStack, layers: OverlayDirectories, host: Host) -> Seque
     paths = (layers.upper, *layers.lower_layers)
     _allow_descriptors(5 * len(paths) + 256)
     try:
-        return [stack.enter_context(opened(host.open(path, _FOLDER))) for path in paths]
+        return [stack.enter_context(opened(mounts.open_view(path, host))) for path in paths]
     except OSError as error:
         raise _unavailable([error]) from error
 

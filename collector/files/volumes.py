@@ -106,7 +106,7 @@ def _text(data: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class VolumeSelection:
     """Which volumes are to be captured."""
 
     every: bool = False

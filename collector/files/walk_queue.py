@@ -40,7 +40,7 @@ class PendingDirectory:
         """Return where a member was, if it was not at its path."""
         return None if self.origin is None else join(self.origin, name)
 
-    def home_of(self, name: bytes) -> bytes:
+    def path_in_image(self, name: bytes) -> bytes:
         """Return where a member of that name lies in the image."""
         return join(self.path if self.origin is None else self.origin, name)
 
@@ -49,6 +49,8 @@ class PendingDirectory:
 class WalkQueue:
     """The directories that wait, the next one last; what they take is limited."""
 
+    max_path: int = MAX_PATH
+    max_weight: int = MAX_WAITING
     waiting: list[PendingDirectory] = field(default_factory=list)
     _weight: int = 0
 
@@ -66,7 +68,7 @@ class WalkQueue:
     def has_room(self, pending: PendingDirectory, others: int) -> bool:
         """Return whether `pending` may wait too, beside `others` that are about to."""
         weight = self._weight + (others + 1) * pending.weight
-        return len(pending.path) <= MAX_PATH and weight <= MAX_WAITING
+        return len(pending.path) <= self.max_path and weight <= self.max_weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ async def progress_logged(
         finally:
             tasks.cancel_scope.cancel()
             with anyio.move_on_after(LAST_LINE, shield=True):
-                await _insist(progress_line(meter), descriptor)
+                await _write_all(progress_line(meter), descriptor)
 
 
 def progress_line(meter: Meter) -> bytes:
@@ -83,6 +83,6 @@ async def _log_progress(meter: Meter, descriptor: int, interval: float) -> None:
         await anyio.sleep(interval)
 
 
-async def _insist(line: bytes, descriptor: int) -> None:
+async def _write_all(line: bytes, descriptor: int) -> None:
     while not await to_thread.run_sync(write_line, line, descriptor):  # noqa: ASYNC110 - not every output can be waited for
         await anyio.sleep(_PAUSE)

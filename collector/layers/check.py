@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,9 +23,10 @@ from dataclasses import dataclass, field
 from collector.documents import readable
 from collector.files.entries import EntryRow, spell
 from collector.files.hashing import Hashing
+from collector.files.mounts import open_view
 from collector.files.safe_open import opened
 from collector.layers.extras import Expected, find_extras
-from collector.layers.member import MemberCheck, MemberDifference, Places, plain_path
+from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
 from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
 from forensics_core.bundle.writer import shortened
 from forensics_core.tarindex.member import Member
@@ -37,7 +37,6 @@ MAX_DIFFERENCES = 1000
 MAX_PATH = 4096
 """Bytes of a path that a row has."""
 PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOATIME
 
 _TOP = b"/"
 """Stands for the whole layer: the top itself is not compared."""
@@ -76,10 +75,9 @@ class LayerCheck:
             return
         try:
             with ExitStack() as stack:
-                folder = stack.enter_context(
-                    opened(self.image.host.open(self.layer.folder, _FOLDER))
-                )
-                places = Places(folder)
+                view = open_view(self.layer.folder, self.image.host)
+                folder = stack.enter_context(opened(view))
+                places = LayerOpener(folder)
                 stack.callback(places.close)
                 yield from self._steps(source, folder, places)
         except FileNotFoundError as error:
@@ -94,7 +92,7 @@ class LayerCheck:
     def _fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
-    def _steps(self, source: LayerSource, folder: int, places: Places) -> Steps:
+    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> Steps:
         hashing = Hashing(until=self.until)
         check = MemberCheck(
             places,

@@ -19,9 +19,6 @@ MAX_WAITING = 200_000
 """Directories that may wait to be looked into."""
 _TURN = 256
 
-_LISTED = FOLDER | os.O_NOATIME
-"""Nothing on the node is to look as if somebody had read it."""
-
 
 class Expected:
     """The paths that an archive makes something at, with all above them."""
@@ -69,7 +66,7 @@ def find_extras(
     while waiting:
         path = waiting.pop()
         with (
-            opened(open_strictly(folder, path[1:], _LISTED)) as place,
+            opened(open_strictly(folder, path[1:], FOLDER)) as place,
             os.scandir(place) as entries,
         ):
             for number, entry in enumerate(islice(entries, MAX_ENTRIES)):

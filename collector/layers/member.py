@@ -33,7 +33,7 @@ def plain_path(path: bytes) -> bytes:
 
 
 @dataclass(slots=True)
-class Places:
+class LayerOpener:
     """Opens names in a layer's directory; that of the last one stays open. To be closed."""
 
     folder: int
@@ -57,7 +57,7 @@ class Places:
         except OSError:
             # Unpacked through a link, which leads to where it did then only within the layer.
             place = open_in_root(self.folder, parent, FOLDER)
-            self.detour = _path(place).removeprefix(_path(self.folder))
+            self.detour = _path(place).removeprefix(_path(self.folder).rstrip(b"/"))
             return place
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Places:
 class MemberCheck:
     """Compares members; each comparison yields the bytes it has read, now and then."""
 
-    places: Places
+    places: LayerOpener
     marks: bytes
     hashing: Hashing
     content: bool

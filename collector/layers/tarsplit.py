@@ -109,7 +109,7 @@ def _entry(line: bytes) -> _SplitEntry:
         name = base64.b64decode(raw) if raw else str(said.get("name") or "").encode()
         size = int(said.get("size") or 0)
     except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
-        raise DamagedSource("what the engine kept of it is no tar-split") from error
+        raise DamagedSource("what the engine kept of it is not a tar-split") from error
     return _SplitEntry(name if size > 0 else b"", size, payload if size > 0 else b"")
 
 

@@ -43,7 +43,7 @@ _ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, OS
 """What says that it has ended."""
 
 
-class How(StrEnum):
+class HoldMethod(StrEnum):
     """What holds a process still."""
 
     PTRACE = "ptrace"
@@ -142,7 +142,7 @@ def _threads(body: bytes) -> list[Thread]:
 class Standstill:
     """How a process is held, and, after that, how it was."""
 
-    how: How = How.NOTHING
+    how: HoldMethod = HoldMethod.NOTHING
     threads: list[Thread] = field(default_factory=list)
     """Those whose registers are known."""
     why: str = ""
@@ -167,13 +167,13 @@ class Standstill:
         if self.tracer:
             self.expired = not await self.tracer.release()
         spent = time.monotonic() - self.since
-        self.expired |= self.how is How.PAUSE and spent >= self.limit
+        self.expired |= self.how is HoldMethod.PAUSE and spent >= self.limit
         self.seconds = min(spent, self.limit)
 
     @property
     def whole(self) -> bool:
         """Whether all of it stood still until all was read; known after that."""
-        return self.how is not How.NOTHING and not self.expired and not self.loose
+        return self.how is not HoldMethod.NOTHING and not self.expired and not self.loose
 
 
 @dataclass(slots=True)
@@ -196,11 +196,11 @@ class Freezer:
     async def held(self, process: Process) -> AsyncIterator[Standstill]:
         """Hold a process for the block, or for as long as is allowed."""
         if not self.seconds:
-            yield Standstill(How.PAUSE if self.standing else How.NOTHING)
+            yield Standstill(HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING)
             return
         held = await self._trace(process)
         try:
-            if held.how is How.PTRACE or self.standing:
+            if held.how is HoldMethod.PTRACE or self.standing:
                 yield held
             else:
                 async with self._paused(held):
@@ -210,10 +210,10 @@ class Freezer:
                 await held.release()
 
     async def _trace(self, process: Process) -> Standstill:
-        how = How.PAUSE if self.standing else How.NOTHING
+        how = HoldMethod.PAUSE if self.standing else HoldMethod.NOTHING
         if self.why:
             return Standstill(how, why=self.why)
-        held = Standstill(How.PTRACE, limit=self.seconds, tracer=self.tracer)
+        held = Standstill(HoldMethod.PTRACE, limit=self.seconds, tracer=self.tracer)
         try:
             answer = await self.tracer.hold(process.pid, self.seconds)
         except Unavailable as error:
@@ -226,7 +226,7 @@ class Freezer:
             self.why = str(error) if self.standing else ""
             return Standstill(how, why=str(error))
         if self.standing:
-            held.how, held.limit = How.PAUSE, math.inf
+            held.how, held.limit = HoldMethod.PAUSE, math.inf
         return held
 
     @asynccontextmanager
@@ -237,7 +237,7 @@ class Freezer:
             return
         async with paused(self.runtime, [self.container], seconds) as pause:
             if not pause.failures and not pause.ended_early:
-                held.how, held.limit, held.since = How.PAUSE, seconds, time.monotonic()
+                held.how, held.limit, held.since = HoldMethod.PAUSE, seconds, time.monotonic()
             elif pause.failures:
                 self.room = 0  # it would fail for the next process, too
             yield

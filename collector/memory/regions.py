@@ -169,7 +169,7 @@ def pieces(process: Process, mapping: Mapping, pages: Pages) -> Iterator[CorePie
         case MappingKind.MODIFIED:
             return (_of_memory(run) for run in modified(mapping, runs))
         case MappingKind.NAMELESS:
-            return _nameless(process, mapping, runs)
+            return _anonymous(process, mapping, runs)
         case _:
             return iter(())
 
@@ -202,7 +202,7 @@ def _small(run: PageRun) -> PageRun | None:
     return run if 0 < run.end - run.start <= FILL else None
 
 
-def _nameless(process: Process, mapping: Mapping, runs: Iterator[PageRun]) -> Iterator[CorePiece]:
+def _anonymous(process: Process, mapping: Mapping, runs: Iterator[PageRun]) -> Iterator[CorePiece]:
     try:
         file = os.open(mapping.place, os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
     except OSError:

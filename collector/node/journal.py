@@ -85,7 +85,7 @@ class _SystemdJournal:
         self._file = file
         header = os.pread(file, 256, 0)
         if len(header) < 208 or header[:8] != _SIGNATURE:
-            raise DamagedJournal("This is no journal of systemd")
+            raise DamagedJournal("This is not a journal of systemd")
         incompatible = struct.unpack_from("<I", header, 12)[0]
         self._compact = bool(incompatible & _COMPACT)
         self.entries, self._arrays = (

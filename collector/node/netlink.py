@@ -32,7 +32,7 @@ _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 _NESTED_OR_SWAPPED = 0xC000
 """Bits of an attribute's type that are none of its number."""
 BUFFER = 256 * 1024
-SILENCE = 5.0
+ANSWER_TIMEOUT = 5.0
 """Seconds that the kernel may take for one part of its answer."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,13 +49,14 @@ class NetlinkMessage(NamedTuple):
 class Netlink:
     """A socket to one of the kernel's families, of the namespace that this thread is in.
 
-    Everything raises `OSError`: `TimeoutError` where the kernel says nothing for `SILENCE` seconds.
+    Everything raises `OSError`: `TimeoutError` where the kernel says nothing for `ANSWER_TIMEOUT`
+    seconds.
     """
 
     def __init__(self, protocol: int) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._kernel = socket.socket(socket.AF_NETLINK, kind, protocol)
-        self._kernel.settimeout(SILENCE)
+        self._kernel.settimeout(ANSWER_TIMEOUT)
         self._sequence = 0
         self.interrupted = False
         """Whether a table changed while it was read: rows may be there twice, or not at all."""

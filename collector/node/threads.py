@@ -3,7 +3,7 @@
 A thread may leave the namespaces and the root that it shared with the others. What it sees then is
 under its own number in /proc only, which no listing of /proc shows::
 
-    others = Apart()
+    others = SeparateThreads()
     others.look(pids)
     for thread in others.threads: ...
 
@@ -25,7 +25,7 @@ _SIGNS = ("ns/mnt", "ns/net", "ns/ipc", "root")
 
 
 @dataclass(slots=True)
-class Apart:
+class SeparateThreads:
     """A search through the threads of a container's processes; it blocks."""
 
     threads: list[int] = field(default_factory=list)

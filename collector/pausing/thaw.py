@@ -36,14 +36,14 @@ async def _supervise(seconds: float, references: Sequence[str]) -> None:
             with anyio.move_on_after(seconds) as scope:
                 for reference in references:
                     await _freeze(runtime, reference, frozen)
-                _say(event="ready")
+                _write_line(event="ready")
                 await _until_closed()
         finally:
             with anyio.move_on_after(THAWING, shield=True):
                 for container, why in (await thaw(runtime, frozen)).items():
-                    _say(event="stuck", container=container, message=why)
+                    _write_line(event="stuck", container=container, message=why)
     if scope.cancelled_caught:
-        _say(event="limit")
+        _write_line(event="limit")
 
 
 async def _freeze(runtime: Runtime, reference: str, frozen: list[ContainerInfo]) -> None:
@@ -53,7 +53,7 @@ async def _freeze(runtime: Runtime, reference: str, frozen: list[ContainerInfo])
         frozen.append(container)
         await runtime.pause(container)
     except ForensicsError as error:
-        _say(event="failed", container=reference, message=str(error))
+        _write_line(event="failed", container=reference, message=str(error))
 
 
 async def thaw(runtime: Runtime, frozen: Sequence[ContainerInfo]) -> dict[str, str]:
@@ -77,7 +77,7 @@ async def _until_closed() -> None:
         await anyio.wait_readable(0)
 
 
-def _say(**words: str) -> None:
+def _write_line(**words: str) -> None:
     """Write a line; nobody may be listening any more."""
     try:
         os.write(1, json.dumps(words).encode() + b"\n")

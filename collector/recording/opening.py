@@ -133,12 +133,12 @@ def _open_networks(
             if space not in seen and len(seen) < MAX_SPACES:
                 seen.add(space)
                 name = readable(space)
-                if sources.attempt("network", partial(_go_into, process)):
+                if sources.attempt("network", partial(_enter_namespace, process)):
                     _watch_sockets(sources, limits, name, space == machine)
                     _watch_packets(sources, limits, space, taken, own, space == machine)
 
 
-def _go_into(process: Process) -> bool:
+def _enter_namespace(process: Process) -> bool:
     enter(process)
     return True
 

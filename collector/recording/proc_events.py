@@ -31,7 +31,7 @@ _RECEIVE_BUFFER_FORCED = 33
 _LISTEN, _NONE = 1, 0
 _ROOM = 1024 * 1024
 """Bytes that the kernel may queue."""
-_SILENCE = 1000
+_ANSWER_TIMEOUT = 1000
 """Milliseconds until the kernel has answered, unless it refuses without a word."""
 _LONGEST = 4096
 """Bytes that one message may have."""
@@ -39,7 +39,7 @@ _BURST = 512
 """Messages of one reading."""
 
 
-class What(StrEnum):
+class ProcEventKind(StrEnum):
     """What can happen to a process."""
 
     FORK = "fork"
@@ -52,7 +52,7 @@ class What(StrEnum):
 class ProcEvent(NamedTuple):
     """One event; of threads only that of the first one is told."""
 
-    what: What
+    what: ProcEventKind
     pid: int
     parent: int = 0
     status: int = 0
@@ -106,7 +106,7 @@ class ProcEvents:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                yield ProcEvent(What.OVERFLOW, 0)
+                yield ProcEvent(ProcEventKind.OVERFLOW, 0)
             else:
                 # Only the kernel is believed: its port is 0.
                 if not sender[0] and (event := _event(data)):
@@ -123,9 +123,9 @@ def _await_answer(kernel: socket.socket) -> None:
     """Wait for the kernel's consent: in other namespaces than its first it says nothing."""
     waiting = select.poll()
     waiting.register(kernel, select.POLLIN)
-    until = time.monotonic() + _SILENCE / 1000
+    until = time.monotonic() + _ANSWER_TIMEOUT / 1000
     # What it tells others arrives all the same.
-    while time.monotonic() < until and waiting.poll(_SILENCE):
+    while time.monotonic() < until and waiting.poll(_ANSWER_TIMEOUT):
         what, code = _parts(kernel.recv(_LONGEST))
         if what == _NONE:
             if code:
@@ -148,9 +148,9 @@ def _event(data: bytes) -> ProcEvent | None:
     thread, process, third, fourth = struct.unpack_from("=IIII", data, start + _HEAD.size)
     match what:
         case 0x1 if third == fourth:
-            return ProcEvent(What.FORK, fourth, process)
+            return ProcEvent(ProcEventKind.FORK, fourth, process)
         case 0x2:
-            return ProcEvent(What.EXEC, process)
+            return ProcEvent(ProcEventKind.EXEC, process)
         case 0x80000000 if thread == process:
-            return ProcEvent(What.EXIT, process, status=third)
+            return ProcEvent(ProcEventKind.EXIT, process, status=third)
     return None

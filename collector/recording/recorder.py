@@ -97,7 +97,7 @@ class _Recorder:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a container can provoke must not cost the evidence
-            why, message = _told(error)
+            why, message = _reason_and_message(error)
             capture.record_gap(WHAT, why, message, requested=why != "NotRunning")
             return False
         capture.writes = self.sources.watch.writes
@@ -136,7 +136,7 @@ class _Recorder:
         try:
             await run_abandonable(_END, name, run, is_over)
         except Exception as error:  # what a container can provoke must not cost the evidence
-            self.capture.record_gap(f"{name}, its rest", *_told(error))
+            self.capture.record_gap(f"{name}, its rest", *_reason_and_message(error))
         finally:
             done.set()
 
@@ -215,7 +215,7 @@ async def _blocks(drain: Callable[[], bytes], done: anyio.Event) -> AsyncIterato
             await done.wait()
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _reason_and_message(error: Exception) -> tuple[str, str]:
     match error:
         case Unavailable():
             return error.reason, str(error)

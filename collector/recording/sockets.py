@@ -114,7 +114,7 @@ class SocketWatch:
         if self.notices:
             self.notices.close()
 
-    def hear(self) -> None:
+    def read_events(self) -> None:
         """Take the notices that there are by now. Raises `OSError`."""
         try:
             for name, body in self.notices.read() if self.notices else ():

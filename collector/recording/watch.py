@@ -23,7 +23,7 @@ from collector.node.procfs import Process
 from collector.recording.fanotify import Event, Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.members import ContainerProcesses
-from collector.recording.proc_events import ProcEvent, ProcEvents, What
+from collector.recording.proc_events import ProcEvent, ProcEventKind, ProcEvents
 from collector.recording.sockets import SocketWatch
 from collector.recording.writes import Writes
 
@@ -153,9 +153,9 @@ class ContainerWatch:
             self.writes.answer(asking)
         if now >= self._next:
             self._next = now + self.interval
-            self._look_around()
+            self._poll_processes()
         for sockets in self.sockets:
-            self._try(f"ends of sockets of {sockets.space}", sockets.hear)
+            self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
             if now >= sockets.next:
                 self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
 
@@ -169,7 +169,7 @@ class ContainerWatch:
             self.failures[name] = error
             return False
 
-    def _look_around(self) -> None:
+    def _poll_processes(self) -> None:
         with suppress(OSError):  # the first process has ended, others may be there
             self.mark()
         if self.processes is None:
@@ -187,14 +187,14 @@ class ContainerWatch:
 
     def _take_process(self, event: ProcEvent) -> None:
         match event.what:
-            case What.OVERFLOW:
+            case ProcEventKind.OVERFLOW:
                 self.journal.unknown["processes"] += 1
                 self.members.refresh()
-            case What.FORK if self.members.forked(event.pid, event.parent):
+            case ProcEventKind.FORK if self.members.forked(event.pid, event.parent):
                 self.journal.note("fork", None, {"pid": event.pid, "parent": event.parent})
-            case What.EXEC if self.members.holds(event.pid):
+            case ProcEventKind.EXEC if self.members.holds(event.pid):
                 self.journal.note("exec", None, self._described(event.pid))
-            case What.EXIT if self.members.ended(event.pid):
+            case ProcEventKind.EXIT if self.members.ended(event.pid):
                 code = os.waitstatus_to_exitcode(event.status & 0xFFFF)
                 told = {"signal": -code} if code < 0 else {"code": code}
                 self.journal.note("exit", None, {"pid": event.pid, **told})

@@ -82,7 +82,7 @@ def named() -> Endpoint | None:
         return None
     path = text.removeprefix("unix://")
     if not path.startswith("/"):
-        raise UsageError(f"{ENDPOINT}='{text}' is no Unix socket", hint="Write unix:///PATH")
+        raise UsageError(f"{ENDPOINT}='{text}' is not a Unix socket", hint="Write unix:///PATH")
     hosts = [Host.of(pid) for name in PROGRAMS for pid in _running(name)] if in_job() else []
     return Endpoint(path, next((host for host in hosts if _has(host, path)), Host()))
 
@@ -113,7 +113,7 @@ def look(*names: str) -> list[Endpoint]:
     return [*once.values()]
 
 
-def strangers(*names: str) -> list[str]:
+def unusable_namesakes(*names: str) -> list[str]:
     """Return which processes are called like the programs and do not count, and why, for people."""
     said = []
     for name in names:

@@ -52,7 +52,7 @@ class ListedContainer(NamedTuple):
     state: str
 
 
-class ToldProcesses(NamedTuple):
+class RuntimeProcesses(NamedTuple):
     """What a runtime says of the processes in a container."""
 
     pids: tuple[int, ...] = ()
@@ -220,7 +220,7 @@ class Runtime(Protocol):
         """Let the container's processes go on."""
         ...
 
-    async def told_processes(self, container: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, container: ContainerInfo) -> RuntimeProcesses:
         """Return what the runtime says of the container's processes, and of its exec sessions."""
         ...
 

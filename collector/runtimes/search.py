@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import anyio
 from anyio import to_thread
 
-from collector.runtimes.endpoints import ENDPOINT, in_job, strangers, usual
+from collector.runtimes.endpoints import ENDPOINT, in_job, unusable_namesakes, usual
 from collector.runtimes.runtime import Runtime
 from forensics_core.errors import (
     ContainerGone,
@@ -90,7 +90,7 @@ class RuntimeSearch(Generic[R]):
         """
         if self._strangers and not self._doubtful:
             return self._strangers[0]
-        others = await to_thread.run_sync(strangers, self._program)
+        others = await to_thread.run_sync(unusable_namesakes, self._program)
         if self._said:
             kind = RuntimeUnavailable if self._doubtful else RuntimeNotFound
             whose = " that knows the container" if self._strangers else ""

@@ -96,6 +96,13 @@ class Encryption(PublicModel, Model):
     """The key's id, alias or ARN."""
 
 
+ARCHIVE = (
+    r"^((/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+/checkpoints/checkpoint-[A-Za-z0-9._:+-]{1,255}\.tar)?$"
+)
+"""The path of an archive as kubelets name them: of a path that may lead elsewhere, nothing is read
+and nothing removed."""
+
+
 class ContainerTarget(OrderModel):
     """One container to capture, as its runtime knows it."""
 
@@ -138,6 +145,17 @@ class ContextFile(OrderModel):
     captured_at: datetime
 
 
+class KubeletCheckpoint(OrderModel):
+    """What came of asking the kubelet for a checkpoint of one container."""
+
+    container: str
+    archive: Annotated[str, Field(max_length=1024, pattern=ARCHIVE)] = ""
+    """Where on the node the archive is; nothing where there is none."""
+    reason: str = ""
+    """Why there is none, in the manifest's word."""
+    message: str = ""
+
+
 class WorkOrder(OrderModel):
     """Everything that the collector needs to know for one attempt."""
 
@@ -174,5 +192,8 @@ class WorkOrder(OrderModel):
     encryption: Encryption | None = None
     active_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
     context: Annotated[tuple[ContextFile, ...], FailFast()] = ()
+    kubelet_checkpoints: Annotated[tuple[KubeletCheckpoint, ...], FailFast()] = ()
+    """Of the containers of which the kubelet was asked for one: see `kubeletCheckpoint` of the
+    operator's settings."""
     not_captured: Annotated[tuple[str, ...], FailFast()] = ()
     """What the operator already knows that it could not gather, one line each."""

@@ -129,17 +129,17 @@ class Fetcher:
         problems += [Problem(ProblemKind.UNREADABLE, name, why) for name, why in unfit.items()]
         fit = [each for each in expected.values() if each.name not in unfit]
         problems += await check_each(fit, self._brought, at_once=WORKERS)
-        await self._bring_seal()
+        await self._fetch_seal()
         await self._put(MANIFEST, self._bundle.manifest)
         return problems
 
     async def _brought(self, expected: ExpectedObject) -> list[Problem]:
         self._meter.current = expected.name
-        problem = await self._bring(expected)
+        problem = await self._fetch_one(expected)
         self._meter.artifacts_done += 1
         return [problem] if problem else []
 
-    async def _bring(self, expected: ExpectedObject) -> Problem | None:
+    async def _fetch_one(self, expected: ExpectedObject) -> Problem | None:
         """Download one object, and its plain copy; a name that is taken stops no other."""
         try:
             problem = await self._download(expected)
@@ -180,7 +180,7 @@ class Fetcher:
                 await writer.write(block)
             await writer.commit()
 
-    async def _bring_seal(self) -> None:
+    async def _fetch_seal(self) -> None:
         """Store the seal, if there is one; who may not list is refused what is not there, too."""
         version = self._bundle.version_of(SEAL, None)
         try:

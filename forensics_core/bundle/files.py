@@ -93,7 +93,7 @@ class FileIndex:
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
         if mount and not mount.archived and not self._in_proc(real, mount):
-            return mount.told(real)
+            return mount.why_not_archived(real)
         stub = not self._mounts.known and row is not None and not row.size
         if stub and path in PLACEHOLDERS:
             return (
@@ -242,7 +242,7 @@ class FileIndex:
             async with aclosing(layer.batches()) as batches:
                 async for batch in batches:
                     rows = (each for each in batch if each.path not in other)
-                    yield [row for each in rows if (row := self._beneath(each, stubs))]
+                    yield [row for each in rows if (row := self._visible_row(each, stubs))]
         if layers.mounted:
             async with aclosing(layers.mounted.batches()) as batches:
                 async for batch in batches:
@@ -267,13 +267,13 @@ class FileIndex:
                         return frozenset()  # then both are shown
         return frozenset(paths)
 
-    def _beneath(self, row: Row, stubs: bool) -> Row | None:
+    def _visible_row(self, row: Row, stubs: bool) -> Row | None:
         """Return a row of the file system if no mount hides it."""
         mount = self._mounts.holder(row.path)
         if mount is None:
             return row
         stub = stubs and mount.path == row.path and not mount.archived
-        return replace(row, hidden=mount.told(row.path)) if stub else None
+        return replace(row, hidden=mount.why_not_archived(row.path)) if stub else None
 
     def _is_archived(self, row: Row) -> bool:
         mount = self._mounts.holder(row.path)
@@ -282,7 +282,7 @@ class FileIndex:
     async def _stub(self, mount: Mounted) -> Row | None:
         """Return the row of what lies beneath a mount that is in no archive."""
         row = await self._find_own(mount.path)
-        return replace(row, hidden=mount.told(mount.path)) if row else None
+        return replace(row, hidden=mount.why_not_archived(mount.path)) if row else None
 
 
 async def open_index(bundle: BundleReader, container: str, *, upper: bool = False) -> FileIndex:

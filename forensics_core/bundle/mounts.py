@@ -49,7 +49,7 @@ class Mounted:
         """Whether files of it are in the archive of mounts."""
         return self.state in {"captured", "partial"}
 
-    def told(self, path: bytes) -> str:
+    def why_not_archived(self, path: bytes) -> str:
         """Return why a path on it is in no archive."""
         which = repr(self.path.decode(errors="surrogateescape"))
         what = f"{which} is a mount ({self.kind}) that was not captured"
@@ -129,7 +129,7 @@ def _parse(data: bytes, name: str, flaws: Flaws) -> list[Mounted]:
     try:
         rows = list(strict_json.loads_document(data)["mounts"])
     except (ValueError, TypeError, LookupError) as error:
-        raise VerificationError(f"{name} is no table of mounts: {error}") from error
+        raise VerificationError(f"{name} is not a table of mounts: {error}") from error
     found = list[Mounted]()
     for row in rows:
         with flaws.passing():

@@ -159,7 +159,7 @@ async def open_bundle(
     """
     async with locate(location, sha256=sha256, access=access, limit=limit) as located:
         require_sha256(located, sha256)
-        yield await understand(located)
+        yield await read_located(located)
 
 
 def require_sha256(located: Located, sha256: str) -> None:
@@ -172,7 +172,7 @@ def require_sha256(located: Located, sha256: str) -> None:
         )
 
 
-async def understand(located: Located) -> BundleReader:
+async def read_located(located: Located) -> BundleReader:
     """Parse the manifest, in a thread. Raises `VerificationError`."""
     statement = await to_thread.run_sync(Statement.from_bytes, located.manifest)
     return BundleReader(
@@ -259,7 +259,7 @@ def _not_found(
     below = _bundles_below(versions or {})
     if below:
         return BundleNotFound(
-            f"{store.url} is no bundle itself", hint=f"Beneath it there are: {', '.join(below)}"
+            f"{store.url} is not a bundle itself", hint=f"Beneath it there are: {', '.join(below)}"
         )
     if versions:
         return BundleNotFound(

@@ -23,7 +23,7 @@ from forensics_core.bundle.reader import (
     BundleReader,
     Located,
     locate,
-    understand,
+    read_located,
 )
 from forensics_core.bundle.seal import key_hint, verify_seal
 from forensics_core.bundle.verification import Problem, ProblemKind, SealState, Verification
@@ -68,7 +68,7 @@ async def verify(
     async with locate(location, sha256=sha256, key=key, access=access) as located:
         seal = await _check_seal(located, key)
         try:
-            bundle = await understand(located)
+            bundle = await read_located(located)
         except VerificationError as error:
             problems = [Problem(ProblemKind.UNREADABLE, MANIFEST, error.message)]
             problems += mismatches(wanted, None, located.manifest_sha256)

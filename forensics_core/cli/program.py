@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 INTERRUPTED = 130
 TERMINATED = 143
+# EFBIG is what a file system says that has no files of this size, such as FAT beyond 4 GiB.
+_OUTPUT_FAILED = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 
 
 class Terminated(Exception):
@@ -94,7 +96,7 @@ def _message_and_code(error: BaseException) -> tuple[str, int]:
     # One with a path is about a file that the user named; one without is a mistake of ours.
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename!s}: {error.strerror}. Check the path, and your rights to it.", 1
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+    if isinstance(error, OSError) and error.errno in _OUTPUT_FAILED:
         return f"The output could not be written: {error.strerror}. Write it elsewhere.", 1
     where = "Run it again as 'forensics --debug ...' to see where, and report it."
     return f"Unexpected {type(error).__name__}: {error}. {where}", 1

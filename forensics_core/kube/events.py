@@ -56,7 +56,7 @@ class EventLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventIdentity:
     """What is the same when it happens again."""
 
     regarding: EventSubject
@@ -93,7 +93,7 @@ async def event_recorder(
     `controller` is a qualified name, `instance` tells the replicas apart.
     """
     limits = limits or EventLimits()
-    send, receive = anyio.create_memory_object_stream[tuple[Happening, str]](limits.waiting)
+    send, receive = anyio.create_memory_object_stream[tuple[EventIdentity, str]](limits.waiting)
     recorder = EventRecorder(Objects(cluster, EVENTS), controller, instance[:128], send, limits)
     async with task_group() as group:
         group.start_soon(recorder.write_all, receive)
@@ -113,14 +113,14 @@ class EventRecorder:
     events: Objects
     controller: str
     instance: str
-    queue: MemoryObjectSendStream[tuple[Happening, str]]
+    queue: MemoryObjectSendStream[tuple[EventIdentity, str]]
     limits: EventLimits
     dropped: int = 0
     """Events that found no place, or that the API server would not take."""
     done: anyio.Event = field(default_factory=anyio.Event)
     writing: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
     """Shielded, so that the last events of work that was cancelled are written too."""
-    _known: OrderedDict[Happening, _Series] = field(default_factory=OrderedDict)
+    _known: OrderedDict[EventIdentity, _Series] = field(default_factory=OrderedDict)
     _per_object: Counter[EventSubject] = field(default_factory=Counter)
 
     def record(
@@ -134,20 +134,20 @@ class EventRecorder:
     ) -> None:
         """Put an event into the queue; `regarding` is an object reference, see `reference`."""
         subject = tuple(sorted(regarding.items()))
-        happening = Happening(subject, kind, reason[:128], action[:128], _cut(note))
+        happening = EventIdentity(subject, kind, reason[:128], action[:128], _cut(note))
         try:
             self.queue.send_nowait((happening, _now()))
         except (anyio.WouldBlock, anyio.ClosedResourceError):
             self.dropped += 1
 
-    async def write_all(self, queue: MemoryObjectReceiveStream[tuple[Happening, str]]) -> None:
+    async def write_all(self, queue: MemoryObjectReceiveStream[tuple[EventIdentity, str]]) -> None:
         """Write what comes until the queue is closed; errors go to the log."""
         with queue, self.writing:
             async for happening, when in queue:
                 await self._write(happening, when)
         self.done.set()
 
-    async def _write(self, happening: Happening, when: str) -> None:
+    async def _write(self, happening: EventIdentity, when: str) -> None:
         try:
             if happening not in self._known:
                 await self._begin(happening, when)
@@ -157,7 +157,7 @@ class EventRecorder:
             self.dropped += 1
             log.warning("The event %s could not be written: %s", happening.reason, error)
 
-    async def _begin(self, happening: Happening, when: str) -> None:
+    async def _begin(self, happening: EventIdentity, when: str) -> None:
         if self._per_object[happening.regarding] >= self.limits.per_object:
             self.dropped += 1
             return
@@ -169,7 +169,7 @@ class EventRecorder:
         await self.events.create(body)
         self._remember(happening, _Series(name, namespace))
 
-    async def _continue(self, happening: Happening, when: str) -> None:
+    async def _continue(self, happening: EventIdentity, when: str) -> None:
         series = self._known[happening]
         series.count += 1
         self._known.move_to_end(happening)
@@ -183,7 +183,7 @@ class EventRecorder:
             self._forget(happening)
             await self._begin(happening, when)
 
-    def _body(self, happening: Happening, when: str) -> Object:
+    def _body(self, happening: EventIdentity, when: str) -> Object:
         return {
             "eventTime": when,
             "reportingController": self.controller,
@@ -195,13 +195,13 @@ class EventRecorder:
             "regarding": {key: value for key, value in happening.regarding if value},
         }
 
-    def _remember(self, happening: Happening, series: _Series) -> None:
+    def _remember(self, happening: EventIdentity, series: _Series) -> None:
         if len(self._known) >= self.limits.known:
             self._forget(next(iter(self._known)))
         self._known[happening] = series
         self._per_object[happening.regarding] += 1
 
-    def _forget(self, happening: Happening) -> None:
+    def _forget(self, happening: EventIdentity) -> None:
         del self._known[happening]
         self._per_object[happening.regarding] -= 1
         if not self._per_object[happening.regarding]:

@@ -22,9 +22,9 @@ from random import SystemRandom
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Expired, StreamIdle
 from forensics_core.kube.answers import failure_in_stream
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Object, Objects, selectors
@@ -193,7 +193,7 @@ class _ListWatch:
         try:
             async with self._stream(version) as chunks:
                 async for line in lines(chunks, self.settings.line_limit):
-                    event = self._understand(line)
+                    event = self._parse(line)
                     heard = True
                     self.backoff.reset()
                     if event is not None:
@@ -220,7 +220,7 @@ class _ListWatch:
         async with self.cluster.stream(path, query=query, idle=self.settings.idle) as chunks:
             yield chunks
 
-    def _understand(self, line: bytes) -> WatchEvent | None:
+    def _parse(self, line: bytes) -> WatchEvent | None:
         """Return the event that a line bears, None for a bookmark; keep `known` up to date."""
         what = f"WATCH {self.resource.plural}"
         try:
@@ -233,7 +233,7 @@ class _ListWatch:
             return None if kind == "BOOKMARK" else self._change(EventType(kind), _slim(item))
         except (ValueError, KeyError, TypeError) as error:
             self.version = None
-            raise ApiUnavailable(f"{what}: this is no event: {line[:200]!r}") from error
+            raise ApiUnavailable(f"{what}: this is not an event: {line[:200]!r}") from error
 
     def _change(self, kind: EventType, item: Object) -> WatchEvent:
         if kind is EventType.DELETED:

@@ -16,6 +16,7 @@ from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.errors import Invalid
 from forensics_core.kube.objects import Object
 from forensics_core.operator import status as to
+from forensics_core.operator.act_containment import ContainmentExecutor
 from forensics_core.operator.actions import (
     Action,
     AddFinalizer,
@@ -41,6 +42,8 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.order import build_order
 from forensics_core.operator.attempt.pods import job_finished, never_created, node_of
+from forensics_core.operator.containment.actions import ContainmentAction
+from forensics_core.operator.containment.conditions import at_the_end
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import Observed
 from forensics_core.operator.shared.cache import fields_of, name_of
@@ -68,12 +71,14 @@ class Executor:
                 await self._wait(action)
             case StartAttempt():
                 await self._start_attempt(action)
-            case ResumeAttempt(pod):
-                await self._make_children(self._checkpoint, pod)
+            case ResumeAttempt(pod, isolate):
+                await self._make_children(self._checkpoint, pod, isolate=isolate)
             case CreateJob(order):
                 await self._create_job(self._checkpoint, order)
             case Relocate() | StepBack() | BackOff():
-                await self._give_way(action)
+                await self._retry_elsewhere(action)
+            case _ if isinstance(action, ContainmentAction):
+                await ContainmentExecutor(self._observed, self._do).execute(action)
             case _:
                 await self._watch_over(action)
 
@@ -149,10 +154,12 @@ class Executor:
             begun = await self._do.write_status(checkpoint, status)
         name = name_of(begun)
         log.info("attempt %s of %s begins", action.attempt, name, extra=fields_of(begun))
-        await self._make_children(begun, action.pod)
+        await self._make_children(begun, action.pod, isolate=action.isolate)
 
-    async def _make_children(self, checkpoint: PodCheckpoint, pod: Object) -> None:
-        """Store the context, then write the order, then make the Job."""
+    async def _make_children(
+        self, checkpoint: PodCheckpoint, pod: Object, *, isolate: bool
+    ) -> None:
+        """Store the context, then write the order, then make the Job, unless that has to wait."""
         context = await self._do.store_context(checkpoint, pod)
         missing = never_created(pod, checkpoint.spec.containers)
         order = build_order(
@@ -162,10 +169,15 @@ class Executor:
             [*context.gaps, *(f"container {name}: it was never created" for name in missing)],
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
+            await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
-        await self._do.create_order(checkpoint, order)
-        await self._create_job(checkpoint, order)
+        order = await self._do.create_order(checkpoint, order)
+        if isolate:
+            # The context shows the pod as it was: it is stored, and the order has its digests.
+            self._requeue(self._do.now())
+        else:
+            await self._create_job(checkpoint, order)
 
     async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         await self._do.create_job(checkpoint, order)
@@ -175,14 +187,14 @@ class Executor:
 
     async def _attempt_over(self, over: AttemptOver) -> None:
         """See to it that nothing of an attempt that is over goes on."""
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         # Before the status names another attempt: afterwards nobody would look at this Job again.
         if over.stop_job:
             await self._do.delete_job(self._checkpoint)
         if over.why:
             self._event("AttemptFailed", over.why, warning=True)
 
-    async def _give_way(self, action: Relocate | StepBack | BackOff) -> None:
+    async def _retry_elsewhere(self, action: Relocate | StepBack | BackOff) -> None:
         """Leave a location or a place to others, and have the same tried again later."""
         checkpoint, error, now = self._checkpoint, action.error, self._do.now()
         if isinstance(action, Relocate):
@@ -199,7 +211,7 @@ class Executor:
 
     async def _monitor(self, action: Monitor) -> None:
         self._requeue(action.until)
-        self._do.follow(self._checkpoint, self._observed.worker)
+        self._do.follow(self._checkpoint, self._observed.collector_pod)
         if action.progress is not None:
             status = to.set_progress(self._checkpoint, action.progress, self._observed.now)
             await self._do.write_status(self._checkpoint, status)
@@ -240,6 +252,7 @@ class Executor:
             found = await self._do.find_findings(checkpoint, evidence.documents)
         status = to.set_complete(checkpoint, evidence, action.seal, self._observed.now)
         status = status.model_copy(update={"findings": found})
+        status = at_the_end(checkpoint.model_copy(update={"status": status}), self._observed.now)
         written = await self._do.write_status(checkpoint, status)
         if not action.seal:
             # Until now only the order could tell that the manifest is the one that was asked for.
@@ -253,6 +266,7 @@ class Executor:
         await self._attempt_over(action.over)
         checkpoint = self._checkpoint
         status = to.set_failed(checkpoint, action.reason, action.message, self._observed.now)
+        status = at_the_end(checkpoint.model_copy(update={"status": status}), self._observed.now)
         written = await self._do.write_status(checkpoint, status)
         # Not before: an attempt without its order would be begun again.
         await self._delete_orders(checkpoint)
@@ -270,7 +284,7 @@ class Executor:
         except ValueError as error:
             raise Invalid(f"No status can hold it: {error}") from error
         written = await self._do.write_status(checkpoint, status)
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         self._do.event(written, "Captured", f"{status.size} stored{by}: the pod may be killed.")
         self._do.count_captured(written)
         return written

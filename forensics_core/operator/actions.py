@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Protocol
 
 from forensics_core.api.findings import FindingsStatus
-from forensics_core.api.order import ContextFile, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
+from forensics_core.operator.containment.actions import ContainmentAction, ContainmentEffects
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 from forensics_core.readers.findings.small_documents import SmallDocuments
@@ -25,7 +26,7 @@ class AttemptOver:
     """What is left to do about an attempt that is over, before anything else follows."""
 
     stop_job: bool = False
-    """Whether its Job may still start a worker, or has one."""
+    """Whether its Job may still start a collector, or has one."""
     why: str = ""
     """Why it failed, where another attempt follows."""
 
@@ -64,6 +65,8 @@ class StartAttempt:
     attempt: int
     pod: Object
     over: AttemptOver = NO_ATTEMPT
+    isolate: bool = False
+    """Whether the pod is isolated first: then the Job is made after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class ResumeAttempt:
     """Go on with an attempt that has begun and has no order yet: context, order, Job."""
 
     pod: Object
+    isolate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class CreateJob:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """A worker is at it: follow what it says, and look again at `until`."""
+    """A collector is at it: follow what it says, and look again at `until`."""
 
     until: datetime | None = None
     progress: Progress | None = None
@@ -91,7 +95,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class ReportDelay:
-    """Say why a worker has not started."""
+    """Say why a collector has not started."""
 
     reason: str
     message: str
@@ -196,6 +200,7 @@ Action = (
     | Release
     | Expire
     | RequeueAfter
+    | ContainmentAction
 )
 
 
@@ -209,6 +214,11 @@ class StoredContext:
 
 class Effects(Protocol):
     """What actions do to the cluster and to the bundle; each is safe to do twice."""
+
+    @property
+    def containment(self) -> ContainmentEffects:
+        """What is done to the pod itself."""
+        ...
 
     @property
     def settings(self) -> Settings:
@@ -248,8 +258,21 @@ class Effects(Protocol):
         """
         ...
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order. Raises `NameTaken`."""
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, where memory is asked for and that is set.
+
+        Once for an attempt; raises nothing.
+        """
+        ...
+
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, and return it as it is.
+
+        Where its credentials last no longer, it has less time. Raises `NameTaken`,
+        `DestinationError` if there are no credentials.
+        """
         ...
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
@@ -284,11 +307,11 @@ class Effects(Protocol):
         """
         ...
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
-        """Follow what a worker says."""
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
+        """Follow what a collector says."""
         ...
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following it."""
         ...
 
@@ -308,4 +331,8 @@ class Effects(Protocol):
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""
+        ...
+
+    def count_containment(self, checkpoint: PodCheckpoint, what: str, reason: str) -> None:
+        """Count what became of an isolation or a deletion of the pod: a condition's reason."""
         ...

@@ -34,6 +34,8 @@ from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
+from forensics_core.operator.rules.controller import RuleController
+from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -74,7 +76,7 @@ async def reconcile(key: str, observer: Observing, effects: Effects) -> None:
                 observed,
                 checkpoint=now.checkpoint,
                 job=now.job,
-                worker=now.worker,
+                collector_pod=now.collector_pod,
                 failure=Failure(action, error),
             )
             remedy, failed = await _decided(observer, failed, effects.settings, held)
@@ -94,14 +96,15 @@ class Controller:
     """Acts on the PodCheckpoints of the namespaces that the settings name."""
 
     def __init__(
-        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, me: str
+        self, cluster: ClusterConnection, settings: Settings, metrics: Metrics, identity: str
     ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._metrics = metrics
-        self._me = me
+        self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue()
+        self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)
@@ -126,7 +129,11 @@ class Controller:
                     self._watch, JOBS, namespace, self._cache.put_job, self._cache.drop_job
                 )
                 tasks.start_soon(
-                    self._watch, PODS, namespace, self._cache.put_worker, self._cache.drop_worker
+                    self._watch,
+                    PODS,
+                    namespace,
+                    self._cache.put_collector_pod,
+                    self._cache.drop_collector_pod,
                 )
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
@@ -134,13 +141,20 @@ class Controller:
             observer, effects = Observer(context), ClusterEffects(context)
             for _ in range(self._settings.workers):
                 tasks.start_soon(self._work, observer, effects)
+            # What rules have captured already is known only now.
+            rules = RuleController(
+                self._cluster, self._settings, context.events, self._metrics, self._captured
+            )
+            tasks.start_soon(rules.run)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
         timings = self._settings.timings
         async with (
             DestinationClients(timings) as storage,
-            event_recorder(self._cluster, "forensics.orkaproj.io/operator", self._me) as events,
+            event_recorder(
+                self._cluster, "forensics.orkaproj.io/operator", self._identity
+            ) as events,
             task_group() as tasks,
         ):
             followers = Followers(
@@ -174,6 +188,7 @@ class Controller:
                     self._one_synced(PODCHECKPOINTS, namespace)
                     continue
                 gone = event.type is EventType.DELETED
+                self._captured.learn(event.checkpoint, gone=gone)
                 heard = self._cache.drop if gone else self._cache.put
                 for key in heard(event.checkpoint):
                     self._queue.add(key)

@@ -42,7 +42,7 @@ async def operate(
     when another replica may have taken over; starting again is right then.
     """
     metrics = Metrics()
-    me = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     leaders: list[Controller] = []
     contact = Contact(RECENT)
 
@@ -50,7 +50,7 @@ async def operate(
         return contact.recent and all(controller.ready for controller in leaders)
 
     async def work() -> None:
-        controller = Controller(cluster, settings, metrics, me)
+        controller = Controller(cluster, settings, metrics, identity)
         leaders.append(controller)
         metrics.leading.labels(name=CONTROLLER).set(1)
         await controller.run()
@@ -63,7 +63,7 @@ async def operate(
     ):
         if port_file is not None:
             await _write_port(anyio.Path(port_file), port)
-        await lead(own, lease, me, work, timing=timing, heard=contact.heard)
+        await lead(own, lease, identity, work, timing=timing, heard=contact.heard)
 
 
 async def _write_port(file: anyio.Path, port: int) -> None:

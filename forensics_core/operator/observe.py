@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import anyio
 from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
@@ -20,6 +21,7 @@ from forensics_core.errors import (
 from forensics_core.operator.attempt.jobs import thaw_name
 from forensics_core.operator.attempt.monitor import why_no_pod
 from forensics_core.operator.attempt.pods import node_of
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings, look_around
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
@@ -65,14 +67,14 @@ class Observer:
         checkpoint = cache.checkpoint(key)
         if checkpoint is None:
             return None
-        worker = cache.worker(checkpoint)
+        collector_pod = cache.collector_pod(checkpoint)
         return self._counted(
             Observed(
                 checkpoint=checkpoint,
                 now=datetime.now(UTC),
                 job=cache.job(checkpoint),
-                worker=worker,
-                progress=self._shared.followers.latest(worker) if worker else None,
+                collector_pod=collector_pod,
+                progress=self._shared.followers.latest(collector_pod) if collector_pod else None,
                 context_stored=checkpoint.status.location in self._shared.stored,
                 thawed=self._is_thawed(checkpoint),
             )
@@ -94,6 +96,8 @@ class Observer:
                 seen = await self._delay(observed)
             case Look.SIGNING_KEY:
                 seen = replace(observed, signing_key=await self._shared.has_key())
+            case Look.SURROUNDINGS:
+                seen = await self._surroundings(observed)
             case _:
                 seen = await self._look_into_the_store(look, observed, held)
         return self._counted(seen)
@@ -126,6 +130,16 @@ class Observer:
     async def _pod(self, observed: Observed) -> Observed:
         pod = await self._shared.pod(observed.checkpoint)
         return replace(observed, pod=PodSeen(pod, await self._shared.node(pod)))
+
+    async def _surroundings(self, observed: Observed) -> Observed:
+        shared, pod = self._shared, (observed.pod and observed.pod.pod) or {}
+        limit = shared.settings.timings.isolation.total_seconds()
+        seen = NamespaceSurroundings(
+            gaps=(f"what selects the pod could not be read within {limit:g} s",)
+        )
+        with anyio.move_on_after(limit):
+            seen = await look_around(shared.reads, shared.enforcers, pod)
+        return replace(observed, surroundings=seen)
 
     async def _delay(self, observed: Observed) -> Observed:
         """Look whether a Job that makes no pod is there at all; the cache may not have heard."""

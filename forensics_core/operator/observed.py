@@ -24,6 +24,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -53,6 +54,8 @@ class Look(Enum):
     """Whether there is a key to seal with."""
     DELAY = auto()
     """Why the current attempt's Job has made no pod; or that there is no such Job."""
+    SURROUNDINGS = auto()
+    """What selects the pod, and whether network policies are enforced."""
     BUNDLES = auto()
     """What other attempts have stored, and this one if its manifest was not looked at."""
 
@@ -170,7 +173,7 @@ class Observed:
     now: datetime
     job: Object | None = None
     """The current attempt's Job."""
-    worker: Object | None = None
+    collector_pod: Object | None = None
     """That Job's pod."""
     progress: Progress | None = None
     """What that pod last said of its progress."""
@@ -183,6 +186,7 @@ class Observed:
     failure: Failure | None = None
 
     pod: PodSeen | None = None
+    surroundings: NamespaceSurroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
     order: Ordered | OrderLost | None = None
     manifest: ManifestSeen | None = None
@@ -228,12 +232,12 @@ class Observed:
 
     @property
     def news(self) -> Progress | None:
-        """What the worker last said of its progress, unless that was told."""
+        """What the collector last said of its progress, unless that was told."""
         return self.progress if self.progress != self.checkpoint.status.progress else None
 
     @property
     def has_stored(self) -> bool:
-        """Whether the current attempt's worker has stored something.
+        """Whether the current attempt's collector has stored something.
 
         Then a Job that is not there was taken away, and to make it again would be to capture twice.
         """
@@ -242,16 +246,16 @@ class Observed:
 
     @property
     def may_run(self) -> bool:
-        """Whether the current attempt's Job may still start a worker, or has one."""
+        """Whether the current attempt's Job may still start a collector, or has one."""
         if self.job is None or job_finished(self.job) or is_being_deleted(self.job):
             return False
-        return self.worker is None or terminated(self.worker) is None
+        return self.collector_pod is None or terminated(self.collector_pod) is None
 
     def worker_over(self, settings: Settings) -> bool:
-        """Whether the worker has ended, by its own word or its Job's."""
-        if self.worker is not None:
-            failed = self.worker.get("status", {}).get("phase") == "Failed"
-            return bool(failed or terminated(self.worker) or self.lost(settings))
+        """Whether the collector has ended, by its own word or its Job's."""
+        if self.collector_pod is not None:
+            failed = self.collector_pod.get("status", {}).get("phase") == "Failed"
+            return bool(failed or terminated(self.collector_pod) or self.lost(settings))
         if self.job is None or not job_finished(self.job):
             return False
         # Its pod may have yet to say how it ended.
@@ -262,7 +266,7 @@ class Observed:
 
         On a node that is cut off nobody ever says that it ended.
         """
-        gone = gone_at(self.worker)
+        gone = gone_at(self.collector_pod)
         return gone + settings.timings.silence if gone else None
 
     def lost(self, settings: Settings) -> bool:
@@ -271,13 +275,13 @@ class Observed:
         return until is not None and self.now >= until
 
     def start_by(self, settings: Settings) -> datetime | None:
-        """Return when the worker has to have started, or None if it has."""
+        """Return when the collector has to have started, or None if it has."""
         made = created_at(self.job)
-        if made is None or (self.worker is not None and started(self.worker)):
+        if made is None or (self.collector_pod is not None and started(self.collector_pod)):
             return None
         return made + timedelta(seconds=settings.collector.start_seconds)
 
     def late_at(self, settings: Settings) -> datetime | None:
-        """Return from when on it is worth a word that the worker has not started."""
+        """Return from when on it is worth a word that the collector has not started."""
         made = created_at(self.job)
         return made + settings.timings.late_start if made else None

@@ -22,6 +22,7 @@ from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
+from forensics_core.storage.s3.sts import StsAccess
 
 
 class Timings(Model):
@@ -53,8 +54,17 @@ class Timings(Model):
     comes again after a pause."""
     store_pause: timedelta = timedelta(seconds=5)
     """For which a store that did not answer is left alone."""
+    isolation: timedelta = timedelta(seconds=10)
+    """How long a capture waits for its pod to be isolated; and each request about that."""
+    isolated_recheck: timedelta = timedelta(minutes=10)
+    """Until it is looked again whether the pod is still there whose isolation keeps a checkpoint
+    that has outlived its time."""
     findings: timedelta = timedelta(seconds=5)
     """How long the end of a capture that is sealed may wait for its findings."""
+    overlay: timedelta = timedelta(minutes=1)
+    """Until pods that may not be watched are asked for again; rules, five times as long."""
+    rule_status: timedelta = timedelta(seconds=1)
+    """The shortest time between two updates of rules' statuses."""
     store_remembered: timedelta = timedelta(minutes=5)
     """For which it is remembered that a folder is no bundle."""
 
@@ -78,12 +88,21 @@ class CollectorCredentials(Model):
     audience: str = "sts.amazonaws.com"
     node: bool = False
     """The node's own role: the Job then runs in the host's network."""
+    assume_role: Annotated[str, Field(pattern="^(arn:[!-~]{1,2000})?$")] = ""
+    """A role that the operator assumes for each attempt: its credentials lie beside the work order,
+    are good for adding to that one bundle, and end with the capture."""
+    web_identity: bool = False
+    """Whether the operator's own token is exchanged for that role; else its credentials are."""
+    sts_endpoint: HttpUrl | None = None
+    """The token service's URL as the operator sees it. Default: AWS's own for the region."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [bool(self.secret), bool(self.service_account), self.node]
-        if sum(given) != 1:
-            raise ValueError("name exactly one of secret, serviceAccount and node")
+        sources = (self.secret, self.service_account, self.node, self.assume_role)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("name exactly one of secret, serviceAccount, node and assumeRole")
+        if not self.assume_role and (self.web_identity or self.sts_endpoint):
+            raise ValueError("webIdentity and stsEndpoint are for assumeRole")
         if self.service_account and not self.role_arn:
             raise ValueError("serviceAccount needs roleArn")
         return self
@@ -160,8 +179,19 @@ class DestinationRule(Model):
             part_size=parse_size(self.part_size) if self.part_size else None,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
             max_objects=self.max_objects,
-            patience=timings.store_timeout.total_seconds(),
+            progress_timeout=timings.store_timeout.total_seconds(),
             attempts=timings.store_attempts,
+        )
+
+    def sts_access(self, timings: Timings) -> StsAccess:
+        """Return how the operator gets credentials for collectors."""
+        return StsAccess(
+            role_arn=self.credentials.assume_role,
+            web_identity=self.credentials.web_identity,
+            endpoint_url=self.credentials.sts_endpoint,
+            region=self.region,
+            ca_bundle=str(self.ca_file) if self.ca_file else None,
+            patience=timings.store_timeout.total_seconds(),
         )
 
 
@@ -190,6 +220,38 @@ class CollectorSettings(Model):
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
 
 
+class KubeletSettings(Model):
+    """Asking kubelets for checkpoints by CRIU. The rights: deploy/overlays/kubelet-checkpoint."""
+
+    service_account: DnsLabel = "forensics-kubelet-checkpoint"
+    """As whom: it may do nothing but that, as nodes get to see its tokens."""
+    namespace: DnsLabel = "forensics-operator"
+    """The ServiceAccount's."""
+    seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    """How long the kubelet may take for one pod, which waits in the meantime."""
+    ca_file: Path | None = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+    """Who signs the kubelets' certificates. Default: the cluster's authority."""
+    verify: bool = True
+    """Whether the certificate is checked. kubeadm's kubelets sign their own unless they have
+    `serverTLSBootstrap`: without the check, who stands in between gets a token for checkpoints."""
+
+
+class AlertSettings(Model):
+    """Where alerts are taken from Falco: HTTPS, on a port of its own."""
+
+    folder: Path
+    """Holds `token`, one a line, and perhaps `tls.crt` and `tls.key`, both in PEM; without these a
+    certificate is made for each start, which nobody can check."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    """0 takes any free one."""
+    address: str = ""
+    """The replica's own address, which the leader puts behind the Service; `FORENSICS_POD_IP`."""
+    service: DnsLabel = "forensics-alerts"
+    """The Service, in the namespace of the Lease. Without `address` it is left alone."""
+    per_second: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Alerts that are looked at within a second; what is above is refused, and counted."""
+
+
 class Settings(Model):
     """Everything that can be set."""
 
@@ -205,6 +267,8 @@ class Settings(Model):
     findings: bool = True
     """Tell in the status what rules find in the evidence's small documents. It takes reading them,
     which the operator otherwise does not."""
+    kubelet_checkpoint: KubeletSettings | None = None
+    """Have the kubelet write a checkpoint, too, where `memory` is asked for. Default: not."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
     """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is
@@ -219,8 +283,14 @@ class Settings(Model):
     """How long a pod that has not been scheduled yet is waited for."""
     progress_seconds: Annotated[float, Field(gt=0)] = 2.0
     """The shortest time between two updates of `status.progress`."""
+    network_policies: Literal["detect", "enforced"] = "detect"
+    """Whether to look for a network plugin that enforces network policies, or to rely on that one
+    does: no field of the API tells."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
+    alerts: AlertSettings | None = None
+    """Take alerts for rules of the event Alert. `FORENSICS_ALERTS` is the same as `folder`. None:
+    no port is opened."""
     timings: Timings = Timings()
     """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -243,4 +313,8 @@ def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     image = environ.get("FORENSICS_COLLECTOR_IMAGE")
     if image and isinstance(collector, dict) and not collector.get("image"):
         data = data | {"collector": collector | {"image": image}}
+    folder, alerts = environ.get("FORENSICS_ALERTS"), data.get("alerts")
+    if folder and alerts is None:
+        address = environ.get("FORENSICS_POD_IP", "")
+        data = data | {"alerts": {"folder": folder, "address": address}}
     return check_settings(Settings, data, path, document=_DOCUMENT)

@@ -38,7 +38,7 @@ def parse_pod(data: bytes) -> dict[str, Any]:
     try:
         found = yaml.load(data, _LOADER)  # noqa: S506 - safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise VerificationError(f"{POD} is no YAML") from error
+        raise VerificationError(f"{POD} is not YAML") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -65,13 +65,3 @@ def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the containers of every sort that a pod's specification has."""
     for name in ("containers", "initContainers", "ephemeralContainers"):
         yield from items(spec, name)
-
-
-def declared_ports(pod: dict[str, Any]) -> set[int]:
-    """Return the ports that the specification declares, of all containers: they share a network."""
-    return {
-        port
-        for each in containers(part(pod, "spec"))
-        for one in items(each, "ports")
-        if isinstance(port := one.get("containerPort"), int)
-    }

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, Conflict, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Objects as Store
@@ -34,7 +34,7 @@ _LONGEST = 10.0
 """Seconds between two attempts, unless the server asks for more."""
 
 
-async def _insist(call: Callable[[], Awaitable[T]]) -> T:
+async def _with_retries(call: Callable[[], Awaitable[T]]) -> T:
     backoff = Backoff(0.2, _LONGEST)
     while True:
         try:
@@ -54,14 +54,14 @@ class RemoteApi:
         """The object, or None."""
         try:
             store = Store(self._cluster, resource)
-            return await _insist(lambda: store.get(name, namespace or None))
+            return await _with_retries(lambda: store.get(name, namespace or None))
         except NotFound:
             return None
 
     async def list(self, resource: Resource, namespace: str = "") -> Objs:
         """All objects, ordered by name: the API server's own order."""
         store = Store(self._cluster, resource)
-        return (await _insist(lambda: store.list(namespace or None))).items
+        return (await _with_retries(lambda: store.list(namespace or None))).items
 
     async def create(self, resource: Resource, obj: Obj) -> Obj:
         """Create an object."""
@@ -105,7 +105,7 @@ class RemoteApi:
             await self._send("POST", path, body)
 
     async def _send(self, method: str, path: str, body: Obj) -> Any:
-        return await _insist(partial(self._cluster.request, method, path, body=body))
+        return await _with_retries(partial(self._cluster.request, method, path, body=body))
 
     def watch(
         self, resource: Resource, namespace: str = ""

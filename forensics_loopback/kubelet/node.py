@@ -29,7 +29,7 @@ SHORT = 1.0
 """Seconds that who follows a log gets when the node stops."""
 
 
-class Worker(Protocol):
+class Runnable(Protocol):
     """What runs beside the kubelet: a scheduler, a Job controller."""
 
     async def run(self) -> None:
@@ -37,7 +37,7 @@ class Worker(Protocol):
 
 
 async def join(
-    api: Api, name: str, runner: JobRunner, *workers: Worker, heartbeat: float = HEARTBEAT
+    api: Api, name: str, runner: JobRunner, *workers: Runnable, heartbeat: float = HEARTBEAT
 ) -> None:
     """Be the node `name` until cancelled, which ends its pods; `workers` run beside."""
     logs = Logs()

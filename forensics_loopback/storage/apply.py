@@ -12,10 +12,11 @@ from forensics_loopback.storage.lists import Schema
 from forensics_loopback.storage.ownership import Manager, Path, Paths
 
 
-def apply(live: Obj | None, wanted: Obj, me: Manager, schema: Schema, *, force: bool) -> Obj:
-    """The object after `me` applied `wanted`, managed fields included.
+def apply(live: Obj | None, wanted: Obj, manager: Manager, schema: Schema, *, force: bool) -> Obj:
+    """The object after `manager` applied `wanted`, managed fields included.
 
-    Fields that `me` applied before and no longer wants are removed unless somebody else owns them.
+    Fields that `manager` applied before and no longer wants are removed unless somebody else
+    owns them.
     Raises the recorded 409 where another manager owns a field and wants another value, unless
     `force` takes it away, and the 500 that a real server answers to an item that is there twice.
     """
@@ -24,7 +25,7 @@ def apply(live: Obj | None, wanted: Obj, me: Manager, schema: Schema, *, force: 
         raise _untypable(wanted, duplicate)
     claimed = ownership.leaves(configuration, schema)
     managers = ownership.read(live) if live else []
-    before = next((m for m in managers if m.identity == me.identity), None)
+    before = next((m for m in managers if m.identity == manager.identity), None)
     others = [m for m in managers if m is not before]
     _settle_conflicts(live or {}, configuration, claimed, others, schema, force=force)
     result = _merge(live or {}, configuration, schema, "")
@@ -32,7 +33,9 @@ def apply(live: Obj | None, wanted: Obj, me: Manager, schema: Schema, *, force: 
     for path in _abandoned(before, claimed, others):
         _remove(result, path, schema)
     same = before is not None and before.paths == claimed
-    current = Manager(me.name, me.operation, me.api_version, me.subresource, paths=claimed)
+    current = Manager(
+        manager.name, manager.operation, manager.api_version, manager.subresource, paths=claimed
+    )
     if before is not None and same:
         current.time = before.time
     ownership.write(result, _in_place(managers, before, current))

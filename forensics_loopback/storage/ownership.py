@@ -181,22 +181,22 @@ def _entry(manager: Manager) -> Obj:
     return {**entry, "subresource": manager.subresource} if manager.subresource else entry
 
 
-def record_update(old: Obj | None, new: Obj, me: Manager, schema: Schema) -> None:
-    """Note in `new` that `me` made it out of `old` by an update."""
+def record_update(old: Obj | None, new: Obj, manager: Manager, schema: Schema) -> None:
+    """Note in `new` that `manager` made it out of `old` by an update."""
     before = owned(old) if old else {"metadata": {}}
     after = owned(new)
     mine = changed(before, after, schema)
     left = existing(after, schema)
     managers = read(old) if old else []
-    same = next((m for m in managers if m.identity == me.identity), None)
+    same = next((m for m in managers if m.identity == manager.identity), None)
     for manager in managers:
         manager.paths = {
             p for p in manager.paths if p in left and (manager is same or p not in mine)
         }
     if mine and same is None:
-        same = me
-        managers.append(me)
+        same = manager
+        managers.append(manager)
     if same is not None and mine:
         same.paths |= mine
-        same.time = me.time
+        same.time = manager.time
     write(new, managers)

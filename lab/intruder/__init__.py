@@ -2,5 +2,5 @@
 
 `trace` says what a trace is and how it is recognised, the catalogue is in `on_disk`, `in_processes`
 and `in_kernel`, `netlink` prepares messages for the kernel, `tool` compiles what plants them,
-`scene` runs the container and plants them in it. `bench.recall` judges who brings them home.
+`container` runs the container and plants them in it. `bench.recall` judges who brings them home.
 """

@@ -81,14 +81,14 @@ def held() -> list[Trace]:
             "/tmp/{name}",
             kind="thread-file",
         ),
-        _nameless("nameless", "a file that never had a name", "nameless-file", "{number}"),
+        _tmpfile("nameless", "a file that never had a name", "nameless-file", "{number}"),
         _held(
             "library", "a deleted library that is mapped", "/tmp/{name}.so", kind="deleted-library"
         ),
         _held("posix-shm", "POSIX shared memory", "/dev/shm/.{name}", kind="deleted-shared"),
         _held("memfd", "data in a memfd", "{name}", kind="memory-file"),
-        _nameless("in-flight", "a file on its way through a socket", "in-flight", _FILES_OF),
-        _nameless("io-uring", "a file that only io_uring holds", "registered", _FILES_OF),
+        _tmpfile("in-flight", "a file on its way through a socket", "in-flight", _FILES_OF),
+        _tmpfile("io-uring", "a file that only io_uring holds", "registered", _FILES_OF),
         _apart("unmounted", "a file on an unmounted tmpfs", "unmounted", "/mnt", _MOUNT_OF),
         _apart("never-mounted", "a tmpfs that was never mounted", "never-mounted", "", _MOUNT_OF),
         _apart(
@@ -109,7 +109,7 @@ def _held(
     return Trace(identity, group, title, (step,), words(mark), words(called))
 
 
-def _nameless(identity: str, title: str, kind: str, gap: str) -> Trace:
+def _tmpfile(identity: str, title: str, kind: str, gap: str) -> Trace:
     mark = marker()
     return Trace(identity, HELD, title, ((kind, "/var/tmp", mark),), words(mark), gap=gap)
 

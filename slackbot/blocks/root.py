@@ -55,7 +55,7 @@ def root_message(
     buttons = [] if deleted else checkpoint_buttons(checkpoint, language, evidence=options.evidence)
     blocks = [
         header(phrase(language, "root.title", **name)),
-        *_small_print(checkpoint, state, options, language),
+        *_footnote(checkpoint, state, options, language),
         *step_blocks(checkpoint, language, now, simple=options.simple),
         rich_text(*end, *_lines(checkpoint, language, deleted=deleted)),
         *actions(*buttons),
@@ -63,7 +63,7 @@ def root_message(
     return Message(text, blocks)
 
 
-def _small_print(
+def _footnote(
     checkpoint: PodCheckpoint, state: ReportState, options: MessageOptions, language: str
 ) -> Blocks:
     people, facts = [], []

@@ -46,7 +46,7 @@ async def _show(bot: Bot, actor: Actor) -> None:
             found = await bot.finder.seen_by(person)
     except Refused as refusal:
         language = await bot.authorisation.language(actor)
-        view = refused_home(refusal.text(language), language)
+        view = home_refusal(refusal.text(language), language)
     else:
         view = home_view(found, person.language, bot.identity.url)
     await bot.slack.publish_home(actor.user, view)
@@ -68,7 +68,7 @@ def home_view(checkpoints: Sequence[PodCheckpoint], language: str, workspace: st
     return {"type": "home", "blocks": blocks}
 
 
-def refused_home(text: str, language: str) -> Block:
+def home_refusal(text: str, language: str) -> Block:
     """Return the home for somebody who may see nothing."""
     return {"type": "home", "blocks": [header(phrase(language, "home.title")), section(text)]}
 

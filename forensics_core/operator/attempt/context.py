@@ -18,6 +18,7 @@ import anyio
 import yaml
 from anyio import to_thread
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.order import ContextFile
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -28,7 +29,6 @@ from forensics_core.errors import (
     ObjectExists,
 )
 from forensics_core.kube import resources
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt.pods import STATUS_LISTS
@@ -69,8 +69,13 @@ class Context:
     captured_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Context:
-    """Return the surroundings of `pod`. Never raises because something cannot be read."""
+async def gather(
+    reads: Reads, checkpoint: PodCheckpoint, pod: Object, *, before: Object | None = None
+) -> Context:
+    """Return the surroundings of `pod`. Never raises because something cannot be read.
+
+    Of a pod that was isolated, they are those that it had `before`.
+    """
     context = Context()
     found: dict[str, Any] = {"checkpoint": checkpoint.to_dict()}
     parts: dict[str, _Part] = {
@@ -85,7 +90,7 @@ async def gather(reads: Reads, checkpoint: PodCheckpoint, pod: Object) -> Contex
     # At once: the pod, and what is around it, may be gone a moment later.
     async with task_group() as tasks:
         for name, part in parts.items():
-            tasks.start_soon(_gather_part, context, found, name, part, reads, pod)
+            tasks.start_soon(_gather_part, context, found, name, part, reads, before or pod)
     context.files = await to_thread.run_sync(_render, pod, found)
     return context
 

@@ -1,4 +1,4 @@
-"""What pods and Jobs say: which containers there are, whether a worker has started, how it ended.
+"""What pods and Jobs say: which containers there are, whether a collector started, how it ended.
 
 Pure: data in, data out. All of it is what others wrote, so nothing here relies on its form.
 """
@@ -69,7 +69,7 @@ def reason_word(text: str, default: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "", text).lstrip("0123456789")[:60] or default
 
 
-_LAST_WORDS = 16 * 1024
+_MAX_TERMINATION_MESSAGE = 16 * 1024
 """Bytes of a termination message: a kubelet takes 4 KiB, a hostile one what it likes."""
 
 
@@ -118,47 +118,47 @@ def is_being_deleted(item: Object) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 
 
-def gone_at(worker: Object | None) -> datetime | None:
+def gone_at(collector_pod: Object | None) -> datetime | None:
     """Return by when a pod that is being deleted has to be gone, or None if it is not."""
-    deadline = (worker or {}).get("metadata", {}).get("deletionTimestamp")
+    deadline = (collector_pod or {}).get("metadata", {}).get("deletionTimestamp")
     return datetime.fromisoformat(deadline) if deadline else None
 
 
-def terminated(worker: Object) -> dict[str, Any] | None:
+def terminated(collector_pod: Object) -> dict[str, Any] | None:
     """Return the state of the collector in its pod, if it has ended."""
-    for status in worker.get("status", {}).get("containerStatuses") or []:
+    for status in collector_pod.get("status", {}).get("containerStatuses") or []:
         ended = status.get("state", {}).get("terminated")
         if status.get("name") == COLLECTOR and ended:
             return dict(ended)
     return None
 
 
-def started(worker: Object) -> bool:
+def started(collector_pod: Object) -> bool:
     """Return whether the collector runs in its pod, or has run."""
     states = [
         status.get("state", {})
-        for status in worker.get("status", {}).get("containerStatuses") or []
+        for status in collector_pod.get("status", {}).get("containerStatuses") or []
         if status.get("name") == COLLECTOR
     ]
     return any("running" in state or "terminated" in state for state in states)
 
 
-def hopeless(worker: Object) -> bool:
+def cannot_start(collector_pod: Object) -> bool:
     """Return whether the collector cannot start, however long it is waited for."""
-    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
+    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(collector_pod))
 
 
-def _waiting(worker: Object) -> list[Mapping[str, Any]]:
-    statuses = worker.get("status", {}).get("containerStatuses") or []
+def _waiting(collector_pod: Object) -> list[Mapping[str, Any]]:
+    statuses = collector_pod.get("status", {}).get("containerStatuses") or []
     found = (status.get("state", {}).get("waiting") for status in statuses)
     return [waiting for waiting in found if waiting]
 
 
-def delay(worker: Object, node: str) -> JobOutcome:
+def delay(collector_pod: Object, node: str) -> JobOutcome:
     """Return why the collector has not started in its pod, which is to be on `node`."""
-    for waiting in _waiting(worker):
+    for waiting in _waiting(collector_pod):
         return _delay(waiting)
-    for condition in worker.get("status", {}).get("conditions") or []:
+    for condition in collector_pod.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _delay(condition)
     return JobOutcome("NotStarted", f"The node '{node}' has not started the collector", retry=True)
@@ -185,15 +185,15 @@ def _delay(said: Mapping[str, Any]) -> JobOutcome:
     return JobOutcome(reason, message, retry=reason not in NEVER_STARTS)
 
 
-def outcome(job: Object | None, worker: Object | None) -> JobOutcome:
+def outcome(job: Object | None, collector_pod: Object | None) -> JobOutcome:
     """Return why an attempt left no manifest, from whatever the cluster still remembers."""
-    ended = terminated(worker) if worker else None
+    ended = terminated(collector_pod) if collector_pod else None
     hint = _hint(str(ended.get("message") or "")) if ended else None
     if hint:
         return hint
-    pod_reason = str((worker or {}).get("status", {}).get("reason") or "")
+    pod_reason = str((collector_pod or {}).get("status", {}).get("reason") or "")
     if pod_reason:
-        said = str((worker or {}).get("status", {}).get("message") or "")
+        said = str((collector_pod or {}).get("status", {}).get("message") or "")
         said = said or f"The collector's pod ended: {pod_reason}"
         return JobOutcome(reason_word(pod_reason, "PodFailed"), said, retry=True)
     if ended:
@@ -217,7 +217,7 @@ def _of_container(ended: Mapping[str, Any]) -> JobOutcome:
 def _hint(message: str) -> JobOutcome | None:
     """Read the collector's own last words; a node can write anything there."""
     try:
-        words = strict_json.loads(message.encode(), limit=_LAST_WORDS)
+        words = strict_json.loads(message.encode(), limit=_MAX_TERMINATION_MESSAGE)
     except ValueError:
         return None
     if not isinstance(words, dict) or not isinstance(words.get("reason"), str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.errors import ForensicsError
 from forensics_core.operator.actions import (
     NO_ATTEMPT,
     Action,
@@ -23,12 +24,14 @@ from forensics_core.operator.attempt.pods import (
     node_of,
     outcome,
 )
+from forensics_core.operator.containment.conditions import isolation_due
 from forensics_core.operator.decide.checks import (
     NotYet,
     Refusal,
     check,
     inside_another,
 )
+from forensics_core.operator.decide.containment import isolate_first
 from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, BundleFacts
 from forensics_core.operator.observed import (
     Absent,
@@ -68,15 +71,14 @@ def start(
         if observed.destination is None:
             return Look.DESTINATION
         if isinstance(observed.destination, Unreachable):
-            error = observed.destination.error
-            return Wait(attempt, pod or {}, UNREACHABLE, str(error), error=error, over=over)
+            return _wait_for_store(observed, settings, attempt, observed.destination.error, over)
         if observed.destination.inside_bundle:
             verdict = _inside_another(observed.checkpoint, settings)
     if verdict is not None:
         return _not_now(observed, settings, attempt, verdict, over)
     if observed.busy >= settings.captures_per_node:
         return _wait_for_place(observed, settings, attempt, over)
-    return StartAttempt(attempt, pod or {}, over)
+    return StartAttempt(attempt, pod or {}, over, isolate=isolation_due(observed.checkpoint))
 
 
 def _not_now(
@@ -114,6 +116,16 @@ def _wait_for_pod(
         until=observed.now + settings.timings.look_again,
         over=over,
     )
+
+
+def _wait_for_store(
+    observed: Observed, settings: Settings, attempt: int, error: ForensicsError, over: AttemptOver
+) -> NextStep:
+    # While the store is away, the pod is still there to be cut off: once its UID is pinned.
+    if observed.checkpoint.status.pod_uid and (isolate := isolate_first(observed, settings)):
+        return isolate
+    pod = (observed.pod and observed.pod.pod) or {}
+    return Wait(attempt, pod, UNREACHABLE, str(error), error=error, over=over)
 
 
 def _wait_for_place(
@@ -201,7 +213,7 @@ def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Nex
     if observed.checkpoint.spec.cancel:
         message = "Cancelled before anything was stored whole."
         return fail(observed, settings, "Cancelled", message)
-    ended = outcome(observed.job, observed.worker)
+    ended = outcome(observed.job, observed.collector_pod)
     return without_evidence(observed, settings, ended, retry=retry and ended.retry)
 
 

@@ -13,7 +13,7 @@ The way of a checkpoint that goes well: AddFinalizer, StartAttempt, Monitor, Fin
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from forensics_core.api.names import FINALIZER
 from forensics_core.api.podcheckpoint import Phase
@@ -31,10 +31,8 @@ from forensics_core.operator.actions import (
     AttemptOver,
     BackOff,
     CreateJob,
-    Expire,
     Finish,
     Monitor,
-    Release,
     Relocate,
     ReportDelay,
     RequeueAfter,
@@ -47,23 +45,22 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.pods import (
     JobOutcome,
+    cannot_start,
     delay,
     ended_at,
-    hopeless,
     is_being_deleted,
     job_finished,
     outcome,
     started,
     terminated,
 )
+from forensics_core.operator.containment.conditions import isolation_due
+from forensics_core.operator.decide import containment
 from forensics_core.operator.decide.attempt import (
-    ORDER_LOST,
     NextStep,
     collect,
     fail,
-    judge,
     start,
-    tell_findings,
     thaw_first,
     without_evidence,
 )
@@ -71,6 +68,7 @@ from forensics_core.operator.decide.checks import (
     Refusal,
     check,
 )
+from forensics_core.operator.decide.ending import deleted, finished, sealing
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -79,15 +77,13 @@ from forensics_core.operator.observed import (
     NameTaken,
     Observed,
     Ordered,
-    SealSeen,
-    Unchecked,
     Unreadable,
 )
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.status import is_delayed, is_of, set_delayed
+from forensics_core.operator.status import is_delayed, set_delayed
 
 ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "NotStarted"})
-"""Reasons that every worker has for a while: they are only told once that is over."""
+"""Reasons that every collector has for a while: they are only told once that is over."""
 _OVERDUE = {
     Phase.PENDING: "The capture could not begin before its deadline: see why it waited.",
     Phase.CAPTURING: "The capture's deadline is long over, and nothing tells how it ended.",
@@ -99,20 +95,25 @@ def decide(observed: Observed, settings: Settings) -> NextStep:
     """Return the next action for a checkpoint, or what has to be looked at first."""
     checkpoint = observed.checkpoint
     if observed.failure is not None:
-        return _after_failure(observed, settings, observed.failure)
+        contained = containment.after_failure(observed, observed.failure)
+        return contained or _after_failure(observed, settings, observed.failure)
     # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
-        return _deleted(observed, settings)
+        return deleted(observed, settings)
     if checkpoint.finished:
-        return _finished(observed)
+        return finished(observed, settings)
     # Before anything is made that a deletion would have to tidy up.
     if FINALIZER not in checkpoint.metadata.finalizers:
         return AddFinalizer()
-    phase = checkpoint.status.phase or Phase.PENDING
+    return containment.release_first(observed) or _go_on(observed, settings)
+
+
+def _go_on(observed: Observed, settings: Settings) -> NextStep:
+    phase = observed.checkpoint.status.phase or Phase.PENDING
     if observed.overdue(settings):
         return _overdue(observed, settings, phase)
     if phase is Phase.SEALING:
-        return _sealing(observed, settings)
+        return sealing(observed, settings)
     if phase is Phase.CAPTURING:
         return _capturing(observed, settings)
     return _pending(observed, settings)
@@ -132,7 +133,9 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     # Whoever leaves the place on the node wakes those who wait for it.
     waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
     if waits and observed.context_stored:
-        return RequeueAfter(observed.last_moment(settings))
+        # The intruder need not wait until there is a place.
+        isolate = containment.isolate_first(observed, settings)
+        return isolate or RequeueAfter(observed.last_moment(settings))
     return start(observed, settings, checkpoint.status.attempt + 1)
 
 
@@ -144,7 +147,8 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
         if observed.manifest is None:
             return Look.MANIFEST
         if isinstance(observed.manifest, Absent):
-            return CreateJob(observed.order.order)
+            isolate = containment.isolate_first(observed, settings)
+            return isolate or CreateJob(observed.order.order)
         return collect(observed, settings, retry=observed.may_try_again(settings))
     if observed.pod is None:
         return Look.POD
@@ -152,44 +156,44 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
     verdict = check(observed.checkpoint, pod, node, settings)
     if isinstance(verdict, Refusal) or (verdict is not None and not verdict.capturable):
         return fail(observed, settings, verdict.reason, verdict.message)
-    return ResumeAttempt(pod or {})
+    return ResumeAttempt(pod or {}, isolate=isolation_due(observed.checkpoint))
 
 
-# While a worker is at it
+# While a collector is at it
 
 
 def _capturing(observed: Observed, settings: Settings) -> NextStep:
     checkpoint, timings = observed.checkpoint, settings.timings
     if checkpoint.spec.cancel:
         return _cancelling(observed, settings)
-    # Whether the worker stored anything tells an attempt that was never made from one whose Job
+    # Whether the collector stored anything tells an attempt that was never made from one whose Job
     # somebody took away: the first is made, the second must not be captured a second time.
-    alone = observed.job is None and observed.worker is None
+    alone = observed.job is None and observed.collector_pod is None
     if alone and not observed.has_stored:
         return _without_children(observed, settings)
     if alone or observed.worker_over(settings):
         return collect(observed, settings, retry=observed.may_try_again(settings))
     # The watches of Jobs and pods are two: the pod may have yet to say how it ended.
-    if observed.worker is None and observed.job is not None and job_finished(observed.job):
+    if observed.collector_pod is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
-    never = observed.worker is not None and hopeless(observed.worker)
+    never = observed.collector_pod is not None and cannot_start(observed.collector_pod)
     if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
     return _monitor(observed, settings, start_by)
 
 
 def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> NextStep:
-    """Tell the progress of a worker that has started, and the delay of one that has not."""
-    checkpoint, worker = observed.checkpoint, observed.worker
+    """Tell the progress of a collector that has started, and the delay of one that has not."""
+    checkpoint, collector_pod = observed.checkpoint, observed.collector_pod
     late_at = observed.late_at(settings)
     soon = late_at if start_by and late_at and observed.now < late_at else None
     moments = [observed.lost_at(settings), start_by, soon]
     until = min((moment for moment in moments if moment is not None), default=None)
-    if worker is not None and started(worker):
+    if collector_pod is not None and started(collector_pod):
         return Monitor(until, observed.news)
     late = late_at is not None and observed.now >= late_at
-    if worker is None:
+    if collector_pod is None:
         # Why there is no pod costs two requests: they are made once, and only when it is late.
         if not late or is_delayed(checkpoint):
             return Monitor(until)
@@ -203,14 +207,14 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
 
 
 def _why_not_started(observed: Observed) -> JobOutcome:
-    if observed.worker is not None:
-        return delay(observed.worker, observed.checkpoint.status.node)
+    if observed.collector_pod is not None:
+        return delay(observed.collector_pod, observed.checkpoint.status.node)
     return observed.delay or outcome(observed.job, None)
 
 
 def _abandon(observed: Observed, settings: Settings) -> NextStep:
-    """End an attempt whose worker does not start, and say why."""
-    if observed.worker is None and observed.delay is None:
+    """End an attempt whose collector does not start, and say why."""
+    if observed.collector_pod is None and observed.delay is None:
         return Look.DELAY
     why = _why_not_started(observed)
     late = replace(why, message=f"The collector did not start: {why.message}")
@@ -220,76 +224,14 @@ def _abandon(observed: Observed, settings: Settings) -> NextStep:
 
 def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     """Stop the Job, wait for the collector to end, then take what it left."""
-    job, worker = observed.job, observed.worker
+    job, collector_pod = observed.job, observed.collector_pod
     if job is not None and not job_finished(job) and not is_being_deleted(job):
         return StopJob()
     # A collector that is told to end still writes a manifest: that is what the cancellation keeps.
-    running = worker is not None and terminated(worker) is None
+    running = collector_pod is not None and terminated(collector_pod) is None
     if running and not observed.lost(settings):
         return Monitor(observed.lost_at(settings), observed.news)
     return collect(observed, settings, retry=False)
-
-
-# After that
-
-
-def _sealing(observed: Observed, settings: Settings) -> NextStep:
-    """Seal what was compared before, unless it has become something else since."""
-    match observed.manifest:
-        case None:
-            return Look.MANIFEST
-        case Absent():
-            message = "The manifest is not stored any more."
-            return fail(observed, settings, "ManifestLost", message)
-        case Unreadable(message):
-            return fail(observed, settings, "ManifestLost", f"It was replaced: {message}")
-        case Unchecked() as found:
-            return _without_order(observed, settings, found)
-        case found:
-            return judge(observed, settings, found)
-
-
-def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> NextStep:
-    """Go on after a crash between the order's end and the status: our seal says it was checked.
-
-    It has to be over the manifest of this very attempt: whoever can write there may have put a
-    sealed bundle of another one in its place. Without it nothing can be said any more.
-    """
-    if is_of(observed.checkpoint, found.evidence):
-        if observed.seal is None:
-            return Look.SEAL
-        if observed.seal is SealSeen.OURS:
-            findings = tell_findings(observed, settings, found.evidence)
-            return Finish(found.evidence, found.manifest, seal=True, findings=findings)
-    return fail(observed, settings, "OrderLost", ORDER_LOST)
-
-
-def _finished(observed: Observed) -> NextStep:
-    checkpoint = observed.checkpoint
-    lifetime = checkpoint.spec.ttl_seconds_after_finished
-    if lifetime is None or checkpoint.status.completion_time is None:
-        return RequeueAfter()
-    end = checkpoint.status.completion_time + timedelta(seconds=lifetime)
-    return Expire() if observed.now >= end else RequeueAfter(end)
-
-
-def _deleted(observed: Observed, settings: Settings) -> NextStep:
-    """The resource is being deleted: what is captured is sealed, and no child goes on unseen."""
-    checkpoint = observed.checkpoint
-    if FINALIZER not in checkpoint.metadata.finalizers:
-        return RequeueAfter()
-    asked = checkpoint.metadata.deletion_timestamp or observed.now
-    patient = observed.now < asked + settings.timings.deletion
-    if checkpoint.status.phase is Phase.SEALING and patient:
-        return _sealing(observed, settings)
-    job, worker = observed.job, observed.worker
-    if job is not None and not is_being_deleted(job):
-        return StopJob()
-    if worker is not None and terminated(worker) is None and patient:
-        return RequeueAfter(asked + settings.timings.deletion)
-    if not checkpoint.finished and (thaw := thaw_first(observed)):
-        return thaw
-    return Release()
 
 
 def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> NextStep:

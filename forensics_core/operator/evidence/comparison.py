@@ -119,7 +119,9 @@ def omissions(capture: Capture, order: WorkOrder) -> Iterator[str]:
     missing = {_part(gap) for gap in capture.not_captured if _counts(gap)}
     for target in order.targets:
         for kind in order.artifacts:
-            if kind is not ArtifactKind.CONTEXT and not _told(kind, target, there, missing):
+            if kind is not ArtifactKind.CONTEXT and not _is_accounted_for(
+                kind, target, there, missing
+            ):
                 yield f"it says nothing of the {kind} of the container {target.name}"
 
 
@@ -127,7 +129,9 @@ _Parts = set[tuple[str, str | None]]
 """Kinds of evidence, each with its container; without one: of all containers."""
 
 
-def _told(kind: ArtifactKind, target: ContainerTarget, there: _Parts, missing: _Parts) -> bool:
+def _is_accounted_for(
+    kind: ArtifactKind, target: ContainerTarget, there: _Parts, missing: _Parts
+) -> bool:
     gaps = {(kind, target.name), (WHOLE, target.name), (kind, None)}
     return (kind, target.name) in there or not missing.isdisjoint(gaps)
 

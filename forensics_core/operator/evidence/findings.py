@@ -52,7 +52,7 @@ SUBJECTS = 3
 """Paths or processes that a message names."""
 _SUBJECT = 60
 """Characters of each."""
-_TOLD_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
+_NAMED_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
 """Rules whose subject says less than what was seen. That of the others may hold a command's
 arguments, which are nothing for everybody who may see a status."""
 _GOES_ON = frozenset(
@@ -193,7 +193,7 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
             medium=by_severity[FindingSeverity.MEDIUM],
             low=by_severity[FindingSeverity.LOW],
         ),
-        first=tuple(_told(alike[kind], found.totals[kind]) for kind in first),
+        first=tuple(_finding_status(alike[kind], found.totals[kind]) for kind in first),
         not_looked_at=len(found.not_looked_at) + left_out,
     )
 
@@ -203,9 +203,9 @@ def _urgency(finding: Finding) -> tuple[object, ...]:
     return rule.severity, rule not in _GOES_ON, finding.order
 
 
-def _told(findings: list[Finding], total: int) -> FindingStatus:
+def _finding_status(findings: list[Finding], total: int) -> FindingStatus:
     first = findings[0]
-    by_detail = first.rule in _TOLD_BY_DETAIL
+    by_detail = first.rule in _NAMED_BY_DETAIL
     named = dict.fromkeys(
         printable(each.detail if by_detail else each.subject, _SUBJECT) for each in findings
     )

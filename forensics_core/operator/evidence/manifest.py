@@ -74,7 +74,7 @@ class BundleFacts:
     bytes_read: int = 0
     bytes_stored: int = 0
     containers: tuple[Container, ...] = ()
-    lacking: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     """Which of those lack something that was asked for."""
     gaps: int = 0
     """How much of what was asked for is missing."""
@@ -106,7 +106,7 @@ def evidence_of(bundle: FinishedBundle) -> BundleFacts:
         bytes_read=sum(artifact.original_size for artifact in capture.artifacts),
         bytes_stored=sum(artifact.size for artifact in capture.artifacts),
         containers=capture.containers,
-        lacking=names.intersection(gap.container for gap in gaps),
+        incomplete=names.intersection(gap.container for gap in gaps),
         gaps=len(gaps),
         gap_reason=gaps[0].reason if gaps else "",
         gap_lines=tuple(shown),
@@ -127,7 +127,7 @@ def container_statuses(
             container_id=container.container_id,
             runtime=container.runtime,
             image=container.image,
-            state=_state(container.result, container.name in evidence.lacking),
+            state=_state(container.result, container.name in evidence.incomplete),
             reason=container.reason,
         )
         for container in evidence.containers
@@ -169,7 +169,7 @@ class Manifests:
                 data = None
             except TooManyObjects as error:
                 raise UnreadableManifest(error.message, hint=_HINT) from error
-            yield None if data is None else await to_thread.run_sync(understand, data)
+            yield None if data is None else await to_thread.run_sync(parse_manifest, data)
 
 
 async def _version(store: ReadableStorage, sha256: str) -> str | None:
@@ -196,7 +196,7 @@ async def _read_large(store: ReadableStorage, version: str | None) -> bytes:
         raise UnreadableManifest(error.message, hint=_HINT) from error
 
 
-def understand(data: bytes) -> StoredManifest:
+def parse_manifest(data: bytes) -> StoredManifest:
     """Parse a manifest. Raises `UnreadableManifest`. Blocks: run it in a thread."""
     check_shape(data, MOST_PARTS, MOST_VALUES)
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.kube.objects import Object
+from forensics_core.operator.containment.conditions import anything_due
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 KEPT = (
@@ -66,7 +67,7 @@ class Cache:
         """The keys of checkpoints that are about to take a place, by node."""
         self._phases: Counter[Phase] = Counter()
         self._jobs: dict[str, Object] = {}
-        self._workers: dict[str, Object] = {}
+        self._collector_pods: dict[str, Object] = {}
 
     def __len__(self) -> int:
         return len(self._checkpoints) + len(self._finished)
@@ -101,7 +102,7 @@ class Cache:
         )
         # No deletion of them need be waited for: nothing is decided on them any more.
         self._jobs.pop(_child(checkpoint), None)
-        self._workers.pop(_child(checkpoint), None)
+        self._collector_pods.pop(_child(checkpoint), None)
 
     def _version(self, key: str) -> tuple[str, str] | None:
         """Return UID and version of what is known, or None."""
@@ -152,9 +153,9 @@ class Cache:
         """Return another Job that was made for this checkpoint."""
         return _own(self._jobs.get(key_of(checkpoint.metadata.namespace, name)), checkpoint)
 
-    def worker(self, checkpoint: PodCheckpoint) -> Object | None:
+    def collector_pod(self, checkpoint: PodCheckpoint) -> Object | None:
         """Return the current attempt's pod, if it is this checkpoint's."""
-        return _own(self._workers.get(_child(checkpoint)), checkpoint)
+        return _own(self._collector_pods.get(_child(checkpoint)), checkpoint)
 
     def put_job(self, job: Object) -> str | None:
         """Learn of a Job; return the key of its checkpoint."""
@@ -168,16 +169,16 @@ class Cache:
         self._jobs.pop(key_of(metadata["namespace"], metadata["name"]), None)
         return self._owner(job)
 
-    def put_worker(self, pod: Object) -> str | None:
+    def put_collector_pod(self, pod: Object) -> str | None:
         """Learn of a Job's pod; return the key of its checkpoint."""
-        self._workers[_job_key(pod)] = slim_pod(pod)
+        self._collector_pods[_job_key(pod)] = slim_pod(pod)
         return self._owner(pod)
 
-    def drop_worker(self, pod: Object) -> str | None:
+    def drop_collector_pod(self, pod: Object) -> str | None:
         """Learn that a Job's pod is gone; return the key of its checkpoint."""
-        known = self._workers.get(_job_key(pod))
+        known = self._collector_pods.get(_job_key(pod))
         if known and known["metadata"]["uid"] == pod["metadata"]["uid"]:
-            del self._workers[_job_key(pod)]
+            del self._collector_pods[_job_key(pod)]
         return self._owner(pod)
 
     def busy(self, checkpoint: PodCheckpoint, node: str) -> int:
@@ -189,7 +190,7 @@ class Cache:
         """Count a checkpoint as being captured on `node` though its status does not yet say so."""
         self._reserved.setdefault(node, set()).add(key)
 
-    def give_back(self, key: str, node: str) -> set[str]:
+    def release(self, key: str, node: str) -> set[str]:
         """End a reservation; return the keys that wait for the place if it was not taken."""
         held = self._reserved.get(node, set())
         held.discard(key)
@@ -263,7 +264,9 @@ def _place(checkpoint: PodCheckpoint) -> tuple[str, Phase]:
 def _settled(checkpoint: PodCheckpoint) -> bool:
     """Whether nothing is left to do, now or later: a deletion would be another version."""
     lifetime = checkpoint.spec.ttl_seconds_after_finished
-    return checkpoint.finished and lifetime is None and not checkpoint.metadata.deletion_timestamp
+    if anything_due(checkpoint) or checkpoint.metadata.deletion_timestamp:
+        return False
+    return checkpoint.finished and lifetime is None
 
 
 def _newer(checkpoint: PodCheckpoint, known: tuple[str, str] | None) -> bool:

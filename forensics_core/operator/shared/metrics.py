@@ -64,10 +64,29 @@ class Metrics:
             buckets=(1, 5, 15, 60, 300, 900, 3600, 14400),
             registry=registry,
         )
+        self.containment = Counter(
+            "forensics_containment_total",
+            "What became of isolations and deletions of pods, by condition and reason.",
+            ["condition", "reason"],
+            registry=registry,
+        )
         self.leading = Gauge(
             "leader_election_master_status",
             "Whether this replica holds the Lease.",
             ["name"],
+            registry=registry,
+        )
+
+        self.triggers = Counter(
+            "forensics_rule_triggers_total",
+            "What rules matched, by event and by what came of it.",
+            ["rule", "event", "outcome"],
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "forensics_alerts_total",
+            "Alerts that were sent here, by what came of it.",
+            ["outcome"],
             registry=registry,
         )
 

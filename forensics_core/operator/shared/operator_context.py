@@ -11,6 +11,7 @@ from functools import cached_property
 from anyio import to_thread
 
 from forensics_core.api.names import child_name
+from forensics_core.api.order import KubeletCheckpoint
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.bundle.seal import public_key_of
 from forensics_core.errors import DestinationError, NotFound, UsageError
@@ -24,6 +25,7 @@ from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.order import read_order
 from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.attempt.reads import Reads
+from forensics_core.operator.containment.enforcement import Enforcers
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
@@ -62,6 +64,9 @@ class OperatorContext:
     gathered again, and whatever is stored already is kept.
     """
 
+    kubelet_checkpoints: dict[str, tuple[KubeletCheckpoint, ...]] = field(default_factory=dict)
+    """What kubelets answered, by location, until the attempt's order is written."""
+
     @cached_property
     def jobs(self) -> Objects:
         """The cluster's Jobs."""
@@ -71,6 +76,11 @@ class OperatorContext:
     def secrets(self) -> Objects:
         """The cluster's Secrets."""
         return Objects(self.cluster, SECRETS)
+
+    @cached_property
+    def enforcers(self) -> Enforcers:
+        """What enforces network policies in the cluster."""
+        return Enforcers(self.reads, self.settings.network_policies)
 
     def checkpoints(self, checkpoint: PodCheckpoint) -> PodCheckpoints:
         """Return the client for the checkpoint's namespace."""

@@ -7,7 +7,6 @@ pause that grows; so there are never more entries than there are objects.
 from __future__ import annotations
 
 import heapq
-import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +14,10 @@ from itertools import count
 
 import anyio
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 120.0
-"""Seconds before a failed key is tried again, at first and at most."""
+from forensics_core._internal.backoff import Backoff
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.4, 120.0
+"""Seconds before a failed key is tried again, at most: after its first failure, and ever."""
 
 
 class WorkQueue:
@@ -28,7 +29,7 @@ class WorkQueue:
         self._again: set[str] = set()
         self._later: list[tuple[float, int, str]] = []
         self._due: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
+        self._failed: dict[str, Backoff] = {}
         self._order = count()
         self._news = anyio.Event()
 
@@ -55,15 +56,13 @@ class WorkQueue:
 
     def retry(self, key: str) -> float:
         """Ask for another look after a failure; return the pause in seconds."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 20))
-        pause = random.uniform(longest / 2, longest)  # noqa: S311 - not a secret
+        pause = self._failed.setdefault(key, Backoff(FIRST_PAUSE, LONGEST_PAUSE)).next()
         self.add_after(key, pause)
         return pause
 
     def succeeded(self, key: str) -> None:
         """Forget the failures of `key`."""
-        self._failures.pop(key, None)
+        self._failed.pop(key, None)
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[str]:
@@ -80,7 +79,7 @@ class WorkQueue:
 
     async def _next(self) -> str:
         while True:
-            self._ripen()
+            self._make_due_ready()
             if self._ready:
                 return self._ready.popitem(last=False)[0]
             self._news = news = self._news if not self._news.is_set() else anyio.Event()
@@ -88,7 +87,7 @@ class WorkQueue:
             with anyio.CancelScope(deadline=until):
                 await news.wait()
 
-    def _ripen(self) -> None:
+    def _make_due_ready(self) -> None:
         """Make ready what is due."""
         now = anyio.current_time()
         while self._later and self._later[0][0] <= now:

@@ -119,7 +119,7 @@ async def without_end(blocks: AsyncIterator[bytes], name: str) -> AsyncGenerator
     end where members would be unpacked outside of the folder that somebody chose for them.
     """
     flaws = Flaws(name, "has members that a collector does not write")
-    walk = TarWalk(Inside(flaws))
+    walk = TarWalk(OutsideNames(flaws))
     passed, rest = 0, b""
     async for block in blocks:
         data = rest + block if rest else block
@@ -141,11 +141,12 @@ def _feed(walk: TarWalk, block: bytes, name: str) -> None:
         walk.feed(block)
     except ValueError as error:
         raise VerificationError(
-            f"{name} is no tar archive: {error}", hint="'forensics fetch --decompress' has it as is"
+            f"{name} is not a tar archive: {error}",
+            hint="'forensics fetch --decompress' has it as is",
         ) from error
 
 
-class Inside:
+class OutsideNames:
     """Notes the members whose names lead out of the archive, as `../../etc/cron.d/x` does."""
 
     def __init__(self, flaws: Flaws) -> None:

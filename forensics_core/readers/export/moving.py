@@ -1,6 +1,6 @@
 """The members of an archive, moved into a folder of another one while they pass::
 
-    mover = Mover(b"[root]/")
+    mover = PathRewriter(b"[root]/")
     for block in blocks:
         out.write(mover.feed(block))
 
@@ -40,15 +40,15 @@ async def moved(
 
     `blocks` are whole records without the archive's end. Raises `VerificationError` for `name`.
     """
-    mover = Mover(folder)
+    mover = PathRewriter(folder)
     async for block in blocks:
         try:
             yield await to_thread.run_sync(partial(mover.feed, block))
         except ValueError as error:
-            raise VerificationError(f"{name} is no tar archive: {error}") from error
+            raise VerificationError(f"{name} is not a tar archive: {error}") from error
 
 
-class Mover:
+class PathRewriter:
     """Takes an archive's records, and gives them back with other paths."""
 
     def __init__(self, folder: bytes) -> None:

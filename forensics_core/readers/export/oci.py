@@ -26,10 +26,10 @@ from forensics_core.bundle.documents import unpacked_file
 from forensics_core.bundle.layout import DELETED_ARCHIVES
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
-from forensics_core.errors import ForensicsError, ObjectExists
+from forensics_core.errors import ForensicsError
 from forensics_core.readers.artifacts import read_stored
 from forensics_core.readers.export.archives import NOT_AS_PROMISED, archives_of, without_end
-from forensics_core.readers.export.files import write_new
+from forensics_core.readers.export.files import make_folder, new_folder, write_new, write_small
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -48,22 +48,32 @@ async def export_oci(
     """Write the layout into `folder`, which must be empty or not exist.
 
     A layer that is not what the manifest says is left out of its image, an image without layers is
-    left out of the layout; returns why. Raises `ObjectExists` where something is in the way.
+    left out of the layout; returns why. Raises `ObjectExists` where something is in the way, and
+    the first reason where no image is left: nothing is kept then.
     """
+    async with new_folder(folder):
+        return await _layout(bundle, containers, folder)
+
+
+async def _layout(
+    bundle: BundleReader, containers: Sequence[str], folder: Path
+) -> list[ForensicsError]:
     await to_thread.run_sync(_prepare, folder)
     rows, failures = [], list[ForensicsError]()
     for name, archives in _images(bundle, containers):
         layers = []
         for layer in archives:
             try:
-                await _bring(bundle, layer, _blob(folder, layer.sha256))
+                await _copy_layer(bundle, layer, _blob(folder, layer.sha256))
                 layers.append(layer)
             except NOT_AS_PROMISED as error:
                 failures.append(error)
         if layers:
             rows.append(await to_thread.run_sync(_image, bundle, name, layers, folder))
+    if failures and not rows:
+        raise failures[0]
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": rows}
-    await to_thread.run_sync((folder / "index.json").write_bytes, _json(index))
+    await to_thread.run_sync(write_small, folder / "index.json", _json(index))
     return failures
 
 
@@ -81,13 +91,12 @@ def _images(
 
 
 def _prepare(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        raise ObjectExists(f"{folder} is not empty", hint="Name a folder that does not exist yet")
-    (folder / "blobs/sha256").mkdir(parents=True, exist_ok=True)
-    (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+    make_folder(folder / "blobs")
+    make_folder(folder / "blobs/sha256")
+    write_small(folder / "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
 
 
-async def _bring(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
+async def _copy_layer(bundle: BundleReader, layer: Artifact, blob: Path) -> None:
     """Verify the archive, and link or copy it to where the layout wants it."""
     if await to_thread.run_sync(blob.exists):
         return  # two containers with the same content
@@ -191,7 +200,8 @@ def _configuration(
 def _put(folder: Path, media_type: str, document: dict[str, Any]) -> dict[str, Any]:
     data = _json(document)
     digest = hashlib.sha256(data).hexdigest()
-    _blob(folder, digest).write_bytes(data)
+    if not _blob(folder, digest).exists():  # two images with the same layers have one configuration
+        write_small(_blob(folder, digest), data)
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
 
 

@@ -11,8 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from anyio import to_thread
-
 from forensics_core._internal.text import printable
 from forensics_core.bundle.layout import container_file, fit
 from forensics_core.bundle.reader import BundleReader
@@ -20,7 +18,7 @@ from forensics_core.errors import ForensicsError, ObjectExists
 from forensics_core.readers.artifacts import read_artifact
 from forensics_core.readers.changes import change_batches
 from forensics_core.readers.export.archives import NOT_AS_PROMISED, archives_of, write_joined
-from forensics_core.readers.export.files import write_new
+from forensics_core.readers.export.files import new_folder, write_new
 
 POD = "context/pod.yaml"
 
@@ -39,9 +37,13 @@ async def export_seed(bundle: BundleReader, containers: Sequence[str], folder: P
     """Write the files into `folder`; return what is missing there, and why.
 
     Nothing is kept of a file that is not what the manifest says, and the others are written.
-    Raises `ObjectExists` where a file is there already.
+    Raises `ObjectExists` where the folder is not empty; it is left as it was if anything fails.
     """
-    await to_thread.run_sync(_make, folder)
+    async with new_folder(folder):
+        return await _files(bundle, containers, folder)
+
+
+async def _files(bundle: BundleReader, containers: Sequence[str], folder: Path) -> Exported:
     pod = bundle.statement.predicate.order.pod
     done = Exported()
     for container in containers:
@@ -53,10 +55,6 @@ async def export_seed(bundle: BundleReader, containers: Sequence[str], folder: P
     if pod:
         await _write(folder / f"{fit(pod.name)}.yaml", _artifact(bundle, POD), done)
     return done
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _short_id(bundle: BundleReader, container: str) -> str:

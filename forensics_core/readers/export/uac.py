@@ -42,7 +42,7 @@ from forensics_core.readers.export.archives import (
     end_of,
     without_end,
 )
-from forensics_core.readers.export.files import new_file, write_new
+from forensics_core.readers.export.files import new_file, new_folder, write_new
 from forensics_core.readers.export.moving import moved
 from forensics_core.readers.notes import Notes
 from forensics_core.readers.timeline.formats import bodyfile_row
@@ -68,9 +68,16 @@ async def export_uac(
 ) -> list[ForensicsError]:
     """Write a collection of each container into `folder`; return why something is not in it.
 
-    Nothing is kept of an artifact that is not what the manifest says. Raises `ObjectExists`.
+    Nothing is kept of an artifact that is not what the manifest says. Raises `ObjectExists` where
+    the folder is not empty; it is left as it was if anything fails.
     """
-    await to_thread.run_sync(_make, folder)
+    async with new_folder(folder):
+        return await _collections(bundle, containers, folder)
+
+
+async def _collections(
+    bundle: BundleReader, containers: Sequence[str], folder: Path
+) -> list[ForensicsError]:
     failures: list[ForensicsError] = []
     for container in containers:
         collection = _Collection(bundle, container)
@@ -82,10 +89,6 @@ async def export_uac(
         await write_new(path.with_suffix(".log"), _text(report))
         failures += collection.failures
     return failures
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 async def _text(text: str) -> AsyncGenerator[bytes, None]:

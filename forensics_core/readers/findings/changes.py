@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.findings.paths import is_history, rule_of
 
 SeenByRule = tuple[Rule, str]
 """A rule, and what it saw."""
@@ -14,46 +15,22 @@ SeenByRule = tuple[Rule, str]
 _EXECUTE, _SET_ID = 0o111, 0o6000
 
 
-def _path(pattern: str) -> re.Pattern[str]:
-    """Compile what matches whole paths: a name may hold line ends, too.
-
-    It has to be content with any rest of a path, or else a long one takes time squared.
-    """
-    return re.compile(pattern, re.DOTALL)
-
-
-_BY_PATH: tuple[tuple[Rule, re.Pattern[str]], ...] = (
-    (Rule.PRELOAD, _path(r"/etc/ld\.so\.preload")),
-    (Rule.CRON, _path(r"/etc/(ana)?crontab|/etc/cron\.[^/]+/.+|/var/spool/cron/.+")),
-    (Rule.AUTHORIZED_KEYS, _path(r"/.*\.ssh/authorized_keys2?|/etc/ssh/authorized_keys.*")),
-    (
-        Rule.SERVICE,
-        _path(
-            r"/(etc|usr/lib|lib|run)/systemd/(system|user)/.+|/etc/init\.d/.+|/etc/rc\.local"
-            r"|/etc/inittab|/etc/runit/.+|/etc/s6.*/.+"
-        ),
-    ),
-    (
-        Rule.SHELL_PROFILE,
-        _path(
-            r"/etc/(profile|bash\.bashrc|bashrc|zsh/.+|profile\.d/.+)"
-            r"|/(root|home/[^/]+)/\.(bashrc|bash_profile|bash_login|profile|zshrc|zprofile|kshrc)"
-        ),
-    ),
-)
-_PROGRAMS = _path(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+")
-_HISTORY = _path(r"/.*/\.[a-z_]*hist(ory|file)")
+_PROGRAMS = re.compile(r"/(usr/)?(local/)?(s?bin|lib(32|64|exec)?)/.+", re.DOTALL)
 _ROOT = re.compile(r"[ \t\v\f\r]*[+-]?0+")
 """Root's number in every form that the C library reads as it."""
 _NOT_CONTENT = frozenset({"identical", "metacopy", "mountPlaceholder", "unreadable", "notListed"})
 """Notes of rows that say nothing of a changed content."""
 
 
-def look(row: DocumentRow) -> Iterator[SeenByRule]:
-    """Yield what the rules see in one row."""
+def look(row: DocumentRow, key_files: Iterable[re.Pattern[str]] = ()) -> Iterator[SeenByRule]:
+    """Yield what the rules see in one row.
+
+    `key_files` match paths at which the container's own SSH server takes keys.
+    """
     if row.get("kind") not in {"A", "C"} or "mountPlaceholder" in words(row.get("notes")):
         return
-    for rule in (_known_paths, _rights, _traces, _programs):
+    yield from _known_paths(row, key_files)
+    for rule in (_rights, _traces, _programs):
         yield from rule(row)
 
 
@@ -65,13 +42,14 @@ def root_users(passwd: bytes, usual: Collection[str] = ("root",)) -> Iterator[st
             yield user[:200]
 
 
-def _known_paths(row: DocumentRow) -> Iterator[SeenByRule]:
-    path, word = text(row.get("path")), _word(row)
+def _known_paths(row: DocumentRow, key_files: Iterable[re.Pattern[str]]) -> Iterator[SeenByRule]:
+    path, size = text(row.get("path")), number(row.get("size"))
     if row.get("type") == "directory" or "identical" in words(row.get("notes")):
         return
-    for rule, pattern in _BY_PATH:
-        if pattern.fullmatch(path):
-            yield rule, f"{word}, {number(row.get('size'))} bytes"
+    if known := rule_of(path):
+        yield known.rule, f"{_word(row)}, {size} bytes, read by {known.of}"
+    elif any(pattern.fullmatch(path) for pattern in key_files):
+        yield Rule.AUTHORIZED_KEYS, f"{_word(row)}, {size} bytes, named in sshd_config"
 
 
 def _rights(row: DocumentRow) -> Iterator[SeenByRule]:
@@ -92,11 +70,22 @@ def _traces(row: DocumentRow) -> Iterator[SeenByRule]:
     path, kind = text(row.get("path")), row.get("type")
     if "mtimeRestored" in words(row.get("notes")):
         yield Rule.TIME_PUT_BACK, f"other content, but the image's time {text(row.get('mtime'))}"
-    if _HISTORY.fullmatch(path) and kind in {"symlink", "character"}:
-        yield Rule.HISTORY_LINKED, f"a {kind} to {text(row.get('target')) or 'a device'}"
+    if is_history(path):
+        yield from _history(row)
     in_logs = path.startswith("/var/log/") and kind == "file" and row.get("kind") == "C"
     if in_logs and not number(row.get("size")) and not _NOT_CONTENT & set(words(row.get("notes"))):
         yield Rule.LOG_EMPTIED, "changed, 0 bytes"
+
+
+def _history(row: DocumentRow) -> Iterator[SeenByRule]:
+    kind, size = text(row.get("type")), number(row.get("size"))
+    if kind != "file":
+        target = text(row.get("target"))
+        yield Rule.HISTORY_LINKED, f"a {kind}" + (f" to {target}" if target else "")
+    elif not _NOT_CONTENT & set(words(row.get("notes"))):
+        emptied = row.get("kind") == "C" and not size
+        rule = Rule.HISTORY_LINKED if emptied else Rule.SHELL_HISTORY
+        yield rule, f"{_word(row)}, {size} bytes"
 
 
 def _programs(row: DocumentRow) -> Iterator[SeenByRule]:

@@ -9,21 +9,33 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from forensics_core._internal.text import printable
 from forensics_core.bundle.content import find_file, read_file
-from forensics_core.bundle.files import open_index
-from forensics_core.bundle.layout import LAYERS, MOUNTS, container_file
+from forensics_core.bundle.files import FileIndex, open_index
+from forensics_core.bundle.layer import MOUNTS as MOUNTED
+from forensics_core.bundle.layer import open_layer
+from forensics_core.bundle.layout import LAYERS, MOUNTS, MOUNTS_INDEX, container_file
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.context import declared_ports, load_pod
+from forensics_core.readers.context import load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
 from forensics_core.readers.findings.documents import rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.layers import look_at_layer
-from forensics_core.readers.findings.look import MOST, ContainerRules, Findings, exposed_ports
+from forensics_core.readers.findings.look import MOST, ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
+from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
+from forensics_core.readers.findings.ssh import (
+    MAX_SETTINGS,
+    SETTINGS,
+    SETTINGS_FOLDER,
+    key_files,
+)
 
 MAX_PASSWD = 1024 * 1024
+MOST_SETTINGS = 100
+"""Files of an SSH server's settings that are read."""
 
 
 async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
@@ -35,8 +47,8 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     ports = await _of_the_pod(bundle, found)
     for container in bundle.containers:
         look = _ContainerDocuments(bundle, container, found, ports)
-        parts = (look.at_changes, look.at_layers, look.at_users, look.at_processes, look.at_sockets)
-        for part in parts:
+        files = (look.at_ssh, look.at_changes, look.at_mounts, look.at_layers, look.at_users)
+        for part in (*files, look.at_processes, look.at_sockets):
             try:
                 await part()
             except ForensicsError as error:
@@ -45,7 +57,7 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     return found
 
 
-async def _of_the_pod(bundle: BundleReader, found: Findings) -> set[int]:
+async def _of_the_pod(bundle: BundleReader, found: Findings) -> PortSet:
     """Look at what is of no container; return the ports that the pod's specification declares."""
     try:
         for finding in look_at_kernel(await load(bundle, KERNEL)):
@@ -53,17 +65,17 @@ async def _of_the_pod(bundle: BundleReader, found: Findings) -> set[int]:
     except ForensicsError as error:
         found.missed(error)
     try:
-        return declared_ports(await load_pod(bundle))
+        return of_the_pod(await load_pod(bundle))
     except ForensicsError as error:
         found.missed(error)
-    return set()
+    return PortSet()
 
 
 class _ContainerDocuments:
     """Hands the documents of one container to its rules."""
 
     def __init__(
-        self, bundle: BundleReader, container: str, found: Findings, ports: set[int]
+        self, bundle: BundleReader, container: str, found: Findings, ports: PortSet
     ) -> None:
         self._bundle = bundle
         self._container = container
@@ -92,15 +104,42 @@ class _ContainerDocuments:
     async def at_users(self) -> None:
         """Read /etc/passwd: who has the number 0 beside root."""
         index = await open_index(self._bundle, self._container)
-        if await index.find(b"/etc/passwd") is None:
-            return
-        row = await find_file(index, b"/etc/passwd")
-        if row.size > MAX_PASSWD:
-            raise ForensicsError(f"/etc/passwd of '{self._container}' is too large to be a list")
-        async with aclosing(read_file(self._bundle, index, row)) as blocks:
-            content = b"".join([block async for block in blocks])
+        content = await self._read(index, b"/etc/passwd", MAX_PASSWD)
         for user in changes.root_users(content):
             self._file(Rule.ROOT_USER, "/etc/passwd", f"the user {user[:200]} has the uid 0")
+
+    async def at_ssh(self) -> None:
+        """Read where the container's SSH server takes keys: its changes are looked at next."""
+        index = await open_index(self._bundle, self._container)
+        several = [SETTINGS]
+        if row := await index.find(SETTINGS_FOLDER):
+            rows = await index.list(SETTINGS_FOLDER) if row.kind == "directory" else []
+            several += [each.path for each in rows if each.path.endswith(b".conf")][:MOST_SETTINGS]
+        for path in several:
+            self._rules.note_key_files(key_files(await self._read(index, path, MAX_SETTINGS)))
+
+    async def at_mounts(self) -> None:
+        """Look at the index of what was mounted, where that was captured."""
+        layer = await open_layer(self._bundle, self._container, MOUNTED)
+        if layer is None:
+            return
+        artifact = container_file(self._container, MOUNTS_INDEX)
+        async with aclosing(layer.batches()) as batches:
+            async for batch in batches:
+                for row in batch:
+                    self._rules.look_at_mounted(row, artifact)
+        layer.check()
+
+    async def _read(self, index: FileIndex, path: bytes, most: int) -> bytes:
+        """Return the content of a regular file; nothing where there is none of that path."""
+        if await index.find(path) is None:
+            return b""
+        row = await find_file(index, path)
+        if row.size > most:
+            name = printable(path.decode(errors="backslashreplace"))
+            raise ForensicsError(f"{name} of '{self._container}' is too large to be read")
+        async with aclosing(read_file(self._bundle, index, row)) as blocks:
+            return b"".join([block async for block in blocks])
 
     def _file(self, rule: Rule, path: str, detail: str) -> None:
         archive = container_file(self._container, "rootfs.tar.zst")
@@ -124,10 +163,10 @@ class _ContainerDocuments:
                 for space in batch:
                     self._rules.look_at_namespace(space, name, declared)
 
-    async def _declared_ports(self) -> set[int] | None:
+    async def _declared_ports(self) -> PortSet | None:
         """Return the ports that image or pod declare; None where neither declares any."""
         document = await load(self._bundle, container_file(self._container, "inspect.json"))
-        return exposed_ports(document, self._ports)
+        return declared_by(document, self._ports)
 
     def _require(self, file: str) -> str:
         name = container_file(self._container, file)

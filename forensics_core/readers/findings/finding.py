@@ -30,13 +30,28 @@ class Rule(StrEnum):
     PRELOAD = "ld-so-preload"
     PRELOAD_ENVIRONMENT = "preload-in-environment"
     CRON = "cron"
+    AT_JOB = "at-job"
+    TIMER = "timer"
     AUTHORIZED_KEYS = "authorized-keys"
     ROOT_USER = "uid-0-user"
+    SUDO = "sudo-rights"
+    PAM = "pam"
+    SSH_SETTINGS = "ssh-settings"
+    NAME_SERVICE = "name-service"
     SERVICE = "service"
+    BOOT_SCRIPT = "boot-script"
     SHELL_PROFILE = "shell-profile"
+    LIBRARY_PATH = "library-path"
+    PYTHON_STARTUP = "python-startup"
+    EVENT_HOOK = "event-hook"
+    PACKAGE_HOOK = "package-manager-hook"
+    UDEV = "udev-rule"
+    MODULE_SETTINGS = "kernel-module-settings"
+    AUTOSTART = "autostart"
     TIME_PUT_BACK = "time-put-back"
     LOG_EMPTIED = "log-emptied"
     HISTORY_LINKED = "history-linked-away"
+    SHELL_HISTORY = "shell-history"
     PROGRAM_CHANGED = "package-file-changed"
     NEW_EXECUTABLE = "new-executable"
     RUNS_NOT_IN_IMAGE = "running-program-not-in-image"
@@ -88,21 +103,40 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.ROOT_USER: (Severity.HIGH, "T1136.001", "Another user has the rights of root"),
     Rule.AUTHORIZED_KEYS: (Severity.HIGH, "T1098.004", "SSH keys were added or changed"),
     Rule.CRON: (Severity.HIGH, "T1053.003", "A scheduled job was added or changed"),
+    Rule.AT_JOB: (Severity.HIGH, "T1053.002", "A job for later was added or changed"),
+    Rule.TIMER: (Severity.HIGH, "T1053.006", "A timer of systemd was added or changed"),
+    Rule.SUDO: (Severity.HIGH, "T1548.003", "Who may act as root was changed"),
+    Rule.PAM: (Severity.HIGH, "T1556.003", "How users prove who they are was changed"),
     Rule.TIME_PUT_BACK: (Severity.HIGH, "T1070.006", "Other content under the image's own time"),
     Rule.HISTORY_LINKED: (Severity.HIGH, "T1070.003", "A shell's history is not kept"),
     Rule.PROGRAM_CHANGED: (Severity.HIGH, "T1554", "A program or library of the image was changed"),
     Rule.LOG_EMPTIED: (Severity.MEDIUM, "T1070.002", "A log of the image is empty now"),
     Rule.SERVICE: (Severity.MEDIUM, "T1543.002", "A service was added or changed"),
     Rule.SHELL_PROFILE: (Severity.MEDIUM, "T1546.004", "A shell's start-up file was changed"),
+    Rule.SSH_SETTINGS: (Severity.MEDIUM, "T1098.004", "Settings of SSH were added or changed"),
+    Rule.NAME_SERVICE: (Severity.MEDIUM, "T1556", "How users and hosts are looked up was changed"),
+    Rule.BOOT_SCRIPT: (Severity.MEDIUM, "T1037.004", "A script of the boot was added or changed"),
+    Rule.LIBRARY_PATH: (Severity.MEDIUM, "T1574.006", "Where libraries are looked for was changed"),
+    Rule.PYTHON_STARTUP: (Severity.MEDIUM, "T1546.018", "Something runs whenever Python starts"),
+    Rule.EVENT_HOOK: (Severity.MEDIUM, "T1546", "A program's hook was added or changed"),
+    Rule.PACKAGE_HOOK: (
+        Severity.MEDIUM, "T1546.016", "A package manager's hook was added or changed",
+    ),
+    Rule.UDEV: (Severity.MEDIUM, "T1546.017", "A rule for devices was added or changed"),
+    Rule.MODULE_SETTINGS: (
+        Severity.MEDIUM, "T1547.006", "What modules the kernel loads was changed",
+    ),
+    Rule.AUTOSTART: (Severity.MEDIUM, "T1547.013", "Something starts with a desktop session"),
     Rule.NEW_EXECUTABLE: (Severity.MEDIUM, "T1105", "An executable file that is not in the image"),
     Rule.ENTERED: (Severity.MEDIUM, "T1609", "A process was started in the container from outside"),
     Rule.RAW_SOCKET: (Severity.MEDIUM, "T1040", "A socket that sees whole packets is open"),
     Rule.OUTGOING: (Severity.MEDIUM, "T1071", "A connection to a public address"),
     Rule.LISTENING: (Severity.LOW, "T1571", "A listening socket that the image does not declare"),
+    Rule.SHELL_HISTORY: (Severity.LOW, "T1059.004", "Commands were typed in the container"),
     Rule.SECRET: (Severity.LOW, "T1552", "A secret in a process's environment"),
     Rule.LAYER_DIFFERS: (Severity.HIGH, "T1525", "A layer on the node differs from its image"),
     Rule.HIDDEN_MODULE: (Severity.HIGH, "T1014", "A module of the node's kernel is hidden"),
-}
+}  # fmt: skip
 
 _SEVERAL: dict[Rule, str] = {
     Rule.RUNS_MEMFD: "programs run that lie in memory only",
@@ -116,6 +150,21 @@ _SEVERAL: dict[Rule, str] = {
     Rule.ROOT_USER: "other users have the rights of root",
     Rule.AUTHORIZED_KEYS: "files of SSH keys were added or changed",
     Rule.CRON: "scheduled jobs were added or changed",
+    Rule.AT_JOB: "jobs for later were added or changed",
+    Rule.TIMER: "timers of systemd were added or changed",
+    Rule.SUDO: "files of who may act as root were changed",
+    Rule.PAM: "files of how users prove who they are were changed",
+    Rule.SSH_SETTINGS: "files of SSH's settings were added or changed",
+    Rule.NAME_SERVICE: "files of how users and hosts are looked up were changed",
+    Rule.BOOT_SCRIPT: "scripts of the boot were added or changed",
+    Rule.LIBRARY_PATH: "files of where libraries are looked for were changed",
+    Rule.PYTHON_STARTUP: "files run whenever Python starts",
+    Rule.EVENT_HOOK: "programs' hooks were added or changed",
+    Rule.PACKAGE_HOOK: "package managers' hooks were added or changed",
+    Rule.UDEV: "rules for devices were added or changed",
+    Rule.MODULE_SETTINGS: "files of what modules the kernel loads were changed",
+    Rule.AUTOSTART: "files start with a desktop session",
+    Rule.SHELL_HISTORY: "histories tell of commands that were typed in the container",
     Rule.TIME_PUT_BACK: "files have other content under the image's own time",
     Rule.HISTORY_LINKED: "shells' histories are not kept",
     Rule.PROGRAM_CHANGED: "programs or libraries of the image were changed",

@@ -5,7 +5,9 @@ No I/O: `find` reads a bundle's documents as streams, the operator holds small o
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +15,9 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings import changes, processes
 from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Finding, Rule
+from forensics_core.readers.findings.mounted import as_change
+from forensics_core.readers.findings.ports import PortSet
+from forensics_core.tarindex.row import Row as IndexRow
 
 MOST = 500
 """Findings of one rule in one container that are kept; all are counted."""
@@ -46,7 +51,8 @@ class Findings:
     def missed(self, error: ForensicsError) -> None:
         """Note what could not be looked at."""
         self.not_genuine = self.not_genuine or isinstance(error, VerificationError)
-        self.not_looked_at.append(error.message)
+        if error.message not in self.not_looked_at:
+            self.not_looked_at.append(error.message)
 
 
 class ContainerRules:
@@ -63,11 +69,16 @@ class ContainerRules:
         self._mounted: set[str] = set()
         """Where something is mounted that the image does not have."""
         self._secrets: set[str] = set()
+        self._key_files: list[re.Pattern[str]] = []
+
+    def note_key_files(self, patterns: Iterable[re.Pattern[str]]) -> None:
+        """Note the paths at which the container's own SSH server takes keys."""
+        self._key_files += patterns
 
     def look_at_change(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `diff.json`."""
         path = text(row.get("path"))
-        for rule, detail in changes.look(row):
+        for rule, detail in changes.look(row, self._key_files):
             self._found.add(Finding(rule, self._container, path, detail, artifact, path))
             if rule in {Rule.NEW_EXECUTABLE, Rule.PROGRAM_CHANGED}:
                 self._added.add(path)
@@ -80,6 +91,14 @@ class ContainerRules:
                 self._mounted.add(text(row.get("path")).rstrip("/"))
         self._mounted.discard("")
 
+    def look_at_mounted(self, row: IndexRow, artifact: str) -> None:
+        """Look at a row of the index of what was mounted."""
+        change = as_change(row)
+        path = text(change["path"])
+        for rule, detail in changes.look(change, self._key_files):
+            on = f"{detail}, on a mount"
+            self._found.add(Finding(rule, self._container, path, on, artifact, path))
+
     def look_at_process(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `processes.json`."""
         pid = number(row.get("pid"))
@@ -91,20 +110,7 @@ class ContainerRules:
             subject = f"process {pid} {text(row.get('comm'))}"
             self._found.add(Finding(rule, self._container, subject, detail, artifact, pid=pid))
 
-    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: set[int] | None) -> None:
-        """Look at a network namespace of `network.json`; `declared` as `exposed_ports` has it."""
+    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: PortSet | None) -> None:
+        """Look at a network namespace of `network.json`; `declared` as `declared_by` has it."""
         for seen in processes.look_at_sockets(row, declared):
             self._found.add(Finding(container=self._container, artifact=artifact, **seen))
-
-
-def exposed_ports(inspect: Any, of_the_pod: set[int]) -> set[int] | None:
-    """Return the ports that image or pod declare; None where neither declares any.
-
-    `inspect` is what the runtime said of the container, of whatever type.
-    """
-    config = inspect.get("Config") if isinstance(inspect, dict) else None
-    ports = config.get("ExposedPorts") if isinstance(config, dict) else None
-    if not isinstance(ports, dict):
-        return of_the_pod or None
-    told = {each.partition("/")[0][:5] for each in ports}
-    return of_the_pod | {int(port) for port in told if port.isdecimal()}

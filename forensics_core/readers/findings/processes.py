@@ -9,13 +9,17 @@ from typing import Any
 
 from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.findings.ports import PortSet
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _DELETED = " (deleted)"
 _MEMFD = "/memfd:"
 _SECRET = re.compile(
     r"([A-Z0-9_]*(PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|TOKEN|CREDENTIALS))=.+",
     re.IGNORECASE | re.DOTALL,
 )
+_NOT_KEPT = {"HISTFILE": {"/dev/null", ""}, "HISTSIZE": {"0"}, "HISTFILESIZE": {"0"}}
+"""Variables, and their values that leave a shell without a history."""
 _LONGEST = 4096
 _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
@@ -55,16 +59,16 @@ def _above(path: str) -> Iterator[str]:
 def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
     for variable in variables:
         name, _, value = variable.partition("=")
-        if name in {"LD_PRELOAD", "LD_AUDIT"} and value:
+        if name in _NOT_KEPT and value in _NOT_KEPT[name]:
+            yield Rule.HISTORY_LINKED, f"{name} is {value}"
+        elif name in {"LD_PRELOAD", "LD_AUDIT"} and value:
             yield Rule.PRELOAD_ENVIRONMENT, f"{name} is {value[:500]}"
         elif _SECRET.fullmatch(variable):
             # Reports are passed on: the name is enough to rotate the secret.
             yield Rule.SECRET, f"the variable {name[:200]}"
 
 
-def look_at_sockets(
-    namespace: DocumentRow, declared: Collection[int] | None
-) -> Iterator[DocumentRow]:
+def look_at_sockets(namespace: DocumentRow, declared: PortSet | None) -> Iterator[DocumentRow]:
     """Yield what the rules see in one network namespace: `rule`, `subject`, `detail`.
 
     `declared` are the ports that the image or the pod declares; None where nobody knows.
@@ -73,16 +77,49 @@ def look_at_sockets(
         return  # the node's own sockets, which are not the container's
     sockets = namespace.get("sockets")
     rows = [row for row in sockets if isinstance(row, dict)] if isinstance(sockets, list) else []
-    listening = {_port(row, "local") for row in rows if _listens(row)}
+    listening = _listeners(rows)
     for row in rows:
-        if declared is not None and _listens(row) and _undeclared(row, declared):
-            yield _seen(Rule.LISTENING, row, f"listens on {_end(row, 'local')}")
-        elif _goes_out(row) and _port(row, "local") not in listening:
-            yield _seen(Rule.OUTGOING, row, f"to {_end(row, 'remote')}, {text(row.get('state'))}")
+        if _listens(row):
+            if declared is not None and _undeclared(row, declared):
+                yield _seen(Rule.LISTENING, row, f"listens on {_end(row, 'local')}")
+        elif text(row.get("protocol")).startswith("raw"):
+            yield _seen(Rule.RAW_SOCKET, row, "a raw socket is open")
+        elif _goes_out(row) and (sure := _who_began(row, listening)) is not None:
+            yield _seen(
+                Rule.OUTGOING, row, f"to {_end(row, 'remote')}, {text(row.get('state'))}{sure}"
+            )
     raw = namespace.get("raw")
     packet = text(raw.get("packet")) if isinstance(raw, dict) else ""
     if len(packet.strip().splitlines()) > 1:
         yield {"rule": Rule.RAW_SOCKET, "subject": "packet sockets", "detail": "open", "pid": 0}
+
+
+_Listeners = dict[tuple[str, int], list[_Address]]
+"""The addresses at which somebody waits, by protocol and port."""
+
+
+def _listeners(rows: list[DocumentRow]) -> _Listeners:
+    found = _Listeners()
+    for row in rows:
+        ip = _ip(row, "local")
+        if _listens(row) and ip is not None:
+            found.setdefault((_protocol(row), _port(row, "local")), []).append(ip)
+    return found
+
+
+def _who_began(row: DocumentRow, listening: _Listeners) -> str | None:
+    """Return what to say of a connection that the container may have begun; None if it did not.
+
+    One from a port at which somebody waits was most likely accepted. Clients seldom call from
+    ports that only root may use, so that such a peer is named.
+    """
+    local = _ip(row, "local")
+    waits = listening.get((_protocol(row), _port(row, "local")), ())
+    takes = any(ip.is_unspecified or ip == local for ip in waits)
+    if not takes or row.get("state") == "SYN_SENT":
+        return ""
+    port = _port(row, "local")
+    return f", from port {port}, which also listens" if _port(row, "remote") < 1024 else None
 
 
 def _seen(rule: Rule, row: DocumentRow, detail: str) -> DocumentRow:
@@ -92,12 +129,20 @@ def _seen(rule: Rule, row: DocumentRow, detail: str) -> DocumentRow:
 
 
 def _listens(row: DocumentRow) -> bool:
-    return row.get("state") == "LISTEN"
+    """Whether a socket takes what others send: TCP says so, UDP has no peer then."""
+    unconnected = _protocol(row) == "udp" and not _port(row, "remote") and _port(row, "local") > 0
+    return row.get("state") == "LISTEN" or unconnected
 
 
-def _undeclared(row: DocumentRow, declared: Collection[int]) -> bool:
+def _protocol(row: DocumentRow) -> str:
+    """Return `tcp` or `udp`, whatever the version of IP."""
+    return text(row.get("protocol")).removesuffix("6").removesuffix("lite")
+
+
+def _undeclared(row: DocumentRow, declared: PortSet) -> bool:
     ip = _ip(row, "local")
-    return _port(row, "local") not in declared and ip is not None and not ip.is_loopback
+    known = (_protocol(row), _port(row, "local")) in declared
+    return not known and ip is not None and not ip.is_loopback
 
 
 def _goes_out(row: DocumentRow) -> bool:
@@ -105,7 +150,7 @@ def _goes_out(row: DocumentRow) -> bool:
     return row.get("state") in _CONNECTED and ip is not None and ip.is_global
 
 
-def _ip(row: DocumentRow, end: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip(row: DocumentRow, end: str) -> _Address | None:
     try:
         ip = ipaddress.ip_address(text(_side(row, end).get("address")))
     except ValueError:

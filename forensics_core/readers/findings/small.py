@@ -13,10 +13,11 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.layout import MOUNTS, container_file
 from forensics_core.errors import ForensicsError, VerificationError
-from forensics_core.readers.context import POD, declared_ports, parse_pod
+from forensics_core.readers.context import POD, parse_pod
 from forensics_core.readers.findings.documents import DocumentRow, rows_in
-from forensics_core.readers.findings.look import ContainerRules, Findings, exposed_ports
+from forensics_core.readers.findings.look import ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
+from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
 
 FILES = ("diff.json", "processes.json", "network.json", "inspect.json", MOUNTS)
 """The documents of a container that rules look into."""
@@ -45,15 +46,15 @@ def find_in(
     return found
 
 
-def _of_the_pod(documents: Mapping[str, bytes], found: Findings) -> set[int]:
+def _of_the_pod(documents: Mapping[str, bytes], found: Findings) -> PortSet:
     """Look at what is of no container; return the ports that the pod's specification declares."""
-    ports = set[int]()
+    ports = PortSet()
     try:
         if KERNEL in documents:
             for finding in look_at_kernel(_document(documents, KERNEL)):
                 found.add(finding)
         if POD in documents:
-            ports = declared_ports(parse_pod(documents[POD]))
+            ports = of_the_pod(parse_pod(documents[POD]))
     except VerificationError as error:
         found.missed(error)
     return ports
@@ -83,10 +84,10 @@ class _SmallLook:
         for row, name in self._rows("processes.json"):
             self._rules.look_at_process(row, name)
 
-    def at_sockets(self, of_the_pod: set[int]) -> None:
+    def at_sockets(self, pod: PortSet) -> None:
         inspect = container_file(self._container, "inspect.json")
         told = _document(self._documents, inspect) if inspect in self._documents else None
-        declared = exposed_ports(told, of_the_pod)
+        declared = declared_by(told, pod)
         for row, name in self._rows("network.json"):
             self._rules.look_at_namespace(row, name, declared)
 
@@ -105,4 +106,4 @@ def _document(documents: Mapping[str, bytes], name: str) -> Any:
     try:
         return strict_json.loads_document(documents[name])
     except ValueError as error:
-        raise VerificationError(f"{name} is no JSON: {error}") from error
+        raise VerificationError(f"{name} is not JSON: {error}") from error

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.clocks import skew_notes
+from forensics_core.readers.clocks import disagreement
 from forensics_core.readers.findings.finding import Rule, Severity
 from forensics_core.readers.report.story import ContainerStory, ReportContent
 
@@ -22,10 +22,14 @@ def summary(story: ReportContent) -> Iterator[str]:
     yield seal_state(story)
     if story.findings.not_genuine:
         yield "Something is not what the manifest says: do not rely on what is named as such below."
-    yield from (f"{note}." for note in skew_notes(story.capture.clocks))
+    if told := disagreement(story.capture.clocks):
+        yield (
+            f"{told}: times that the node gave are told as its clock had them, and those of the "
+            "cluster's events are moved to it."
+        )
     yield _severities(story)
     yield from _runs(story)
-    yield from _talks(story)
+    yield from _connections_line(story)
     for container in story.containers:
         yield from _changes(container)
     yield _missing(story)
@@ -67,7 +71,7 @@ def _runs(story: ReportContent) -> Iterator[str]:
         yield f"{told} a program that is not in the image, or has no file any more: {which}."
 
 
-def _talks(story: ReportContent) -> Iterator[str]:
+def _connections_line(story: ReportContent) -> Iterator[str]:
     found = [each for each in story.findings.findings if each.rule is Rule.OUTGOING]
     total = sum(
         count for (_, rule), count in story.findings.totals.items() if rule is Rule.OUTGOING

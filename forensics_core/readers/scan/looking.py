@@ -126,8 +126,10 @@ class ArchiveScanner:
         self._pieces = places.pieces() if places else None
         self._left = self._end = 0
         # Holes are part of what a hash is over, and can be exabytes: only the index knows that one.
-        algorithms = [] if member.sparse else self._algorithms
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        self._hashes = {} if member.sparse else self._new_hashes()
+
+    def _new_hashes(self) -> dict[str, Hash]:
+        return {name: hashlib.new(name, usedforsecurity=False) for name in self._algorithms}
 
     def data(self, piece: memoryview) -> None:
         """Take some of it."""
@@ -154,6 +156,8 @@ class ArchiveScanner:
     def __call__(self, member: Member) -> None:
         """Tell of a member, whose data has passed."""
         if member.kind == "file":
+            if not member.stored:
+                self._hashes = self._new_hashes()  # nobody expects the data of an empty file
             digests = {"sha256": member.sha256}
             digests |= {name: digest.hexdigest() for name, digest in self._hashes.items()}
             subject = file_in(self._container, self._artifact, member.path)

@@ -45,7 +45,7 @@ def _do_nothing() -> None:
     pass
 
 
-Tell = Callable[[Sequence[ScanResult]], object]
+ScanListener = Callable[[Sequence[ScanResult]], object]
 """Takes what was found, some at a time."""
 
 T = TypeVar("T")
@@ -67,7 +67,11 @@ class ScanTargets:
 
 
 async def scan(
-    bundle: BundleReader, containers: Sequence[str], wanted: ScanTargets, notes: Notes, tell: Tell
+    bundle: BundleReader,
+    containers: Sequence[str],
+    wanted: ScanTargets,
+    notes: Notes,
+    tell: ScanListener,
 ) -> ScanCounts:
     """Look at everything of these containers, and `tell` what was found; return how much there was.
 
@@ -100,7 +104,11 @@ async def _engine(wanted: ScanTargets) -> AsyncIterator[ScanEngine | None]:
 
 
 async def _until_failure(
-    bundle: BundleReader, waiting: deque[Artifact], look: FileScanner, notes: Notes, tell: Tell
+    bundle: BundleReader,
+    waiting: deque[Artifact],
+    look: FileScanner,
+    notes: Notes,
+    tell: ScanListener,
 ) -> None:
     """Take artifacts from `waiting`, until there are no more or the engine fails over one."""
     while waiting:
@@ -125,7 +133,7 @@ class _Scan:
     """One artifact under the rules."""
 
     def __init__(
-        self, bundle: BundleReader, artifact: Artifact, look: FileScanner, tell: Tell
+        self, bundle: BundleReader, artifact: Artifact, look: FileScanner, tell: ScanListener
     ) -> None:
         self._bundle = bundle
         self._container = artifact.container or ""
@@ -158,7 +166,7 @@ class _Scan:
         try:
             walk.feed(block)
         except ValueError as error:
-            raise VerificationError(f"{self._name} is no tar archive: {error}") from error
+            raise VerificationError(f"{self._name} is not a tar archive: {error}") from error
 
     async def _index(self) -> bool:
         """Take the hashes from the archive's index; return whether it has one."""

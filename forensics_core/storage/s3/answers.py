@@ -115,10 +115,10 @@ def bound_redirects(client: S3Client) -> None:
     """Keep `client` from asking for a bucket's region by the very request that did not tell it."""
     events: Any = client.meta.events
     # First, as botocore's own handler for redirects is registered for the same event.
-    events.register_first("needs-retry.s3.HeadBucket", _no_second_guess)
+    events.register_first("needs-retry.s3.HeadBucket", _keep_error_region_out)
 
 
-def _no_second_guess(response: Any, request_dict: dict[str, Any], **_: object) -> None:
+def _keep_error_region_out(response: Any, request_dict: dict[str, Any], **_: object) -> None:
     if response is None:
         return
     http, parsed = response

@@ -71,14 +71,14 @@ class S3Access:
     `FORENSICS_S3_PART_SIZE`, or parts that grow, except on R2."""
     ca_bundle: str | None = None
     """A PEM file with the authorities that are trusted. Default: `AWS_CA_BUNDLE`."""
-    patience: float = 30.0
+    progress_timeout: float = 30.0
     """Seconds without any progress after which a request is given up and tried again."""
     attempts: int = 6
     """How often a request is tried in all."""
     settling: float = 300.0
     """Seconds that an object of many parts may take to appear after the store stopped answering."""
     joining: float = 0.05
-    """Seconds of patience more for each part, while a store puts an object's parts together."""
+    """Seconds more for each part, while a store puts an object's parts together."""
     aborting: float = 10.0
     """Seconds that a cancelled upload may take to begin, so that it can be aborted, and to end."""
     max_parts: int = 10_000
@@ -124,7 +124,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
 
 def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
     return AioConfig(
-        connect_timeout=min(10.0, access.patience),
+        connect_timeout=min(10.0, access.progress_timeout),
         # Stalls are watched for where the bytes flow, and some answers take long: `attempts.py`.
         read_timeout=None,
         max_pool_connections=CONNECTIONS,
@@ -191,7 +191,7 @@ def from_environ(access: S3Access) -> S3Access:
     checksum = access.checksum or os.environ.get("FORENSICS_S3_CHECKSUM") or "auto"
     if checksum not in CHECKSUMS:
         raise UsageError(
-            f"FORENSICS_S3_CHECKSUM='{checksum}' is no checksum",
+            f"FORENSICS_S3_CHECKSUM='{checksum}' is not a known checksum",
             hint=f"It is one of {', '.join(CHECKSUMS)}",
         )
     acl = _acl() if access.acl is None else access.acl
@@ -201,7 +201,9 @@ def from_environ(access: S3Access) -> S3Access:
 def _acl() -> bool | None:
     said = os.environ.get("FORENSICS_S3_ACL") or "auto"
     if said not in _ACL:
-        raise UsageError(f"FORENSICS_S3_ACL='{said}' is no choice", hint="It is true or false")
+        raise UsageError(
+            f"FORENSICS_S3_ACL='{said}' is not a valid choice", hint="It is true or false"
+        )
     return _ACL[said]
 
 

@@ -132,10 +132,10 @@ def may_appear(error: BaseException, *, unsure: bool) -> bool:
     return unsure or ambiguous(error)
 
 
-def lacking(url: str, what: str) -> DestinationError:
+def incomplete_answer(url: str, what: str) -> DestinationError:
     """Return the error for an answer that lacks `what`, without which nothing can go on."""
     return DestinationError(
-        f"{url}: the service's answer has no {what}, so it is no answer of S3",
+        f"{url}: the service's answer has no {what}, so it is not an answer of S3",
         hint="Check that AWS_ENDPOINT_URL, or the destination's endpoint, is the store's S3 API "
         "itself, and no web page or proxy",
     )
@@ -162,7 +162,7 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
             f"{url} cannot be asked for that: {unfit}", hint="Correct what the request asks for"
         )
     if isinstance(error, ResponseParserError):
-        return lacking(url, "XML")
+        return incomplete_answer(url, "XML")
     if isinstance(error, TimeoutError):
         return DestinationUnreachable(
             f"{url} stopped answering", hint="Check the network and the service, then try again"

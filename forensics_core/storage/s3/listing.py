@@ -22,7 +22,7 @@ from forensics_core.storage.s3.retries import Repeated, with_retries
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-LOOK_PATIENCE, LOOK_ATTEMPTS = 10.0, 3
+LISTING_TIMEOUT, LOOK_ATTEMPTS = 10.0, 3
 """Seconds and tries for a listing, which is what readers ask for first: whoever named a place where
 nobody answers wants to know it soon."""
 _REFUSED = 403
@@ -41,7 +41,7 @@ class PrefixListing:
         self._owner = owner
         self._access = replace(
             access,
-            patience=min(access.patience, LOOK_PATIENCE),
+            progress_timeout=min(access.progress_timeout, LISTING_TIMEOUT),
             attempts=min(access.attempts, LOOK_ATTEMPTS),
         )
 

@@ -17,7 +17,7 @@ import anyio
 
 from forensics_core._internal.tasks import finish_despite_cancel
 from forensics_core.storage.s3.client import S3Access
-from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, lacking
+from forensics_core.storage.s3.failures import FAILURES, ambiguous, explain, incomplete_answer
 from forensics_core.storage.s3.request import ObjectRequest
 from forensics_core.storage.s3.retries import Repeated, with_retries
 from forensics_core.storage.s3.traits import Traits
@@ -56,7 +56,7 @@ class Multipart:
                 # The bucket's lifecycle rule clears what cannot be aborted; the first error counts.
                 await self._abort(self.id)
             if self._lost:
-                await self._abort_strays()
+                await self._abort_uploads_of_key()
         if self._lost:
             log.warning(
                 "An upload of %s may have been left open, for the answer that began it got lost: "
@@ -91,14 +91,14 @@ class Multipart:
             raise
         self._lost = before
         if not answer.get("UploadId"):
-            raise lacking(self._request.url, "UploadId")
+            raise incomplete_answer(self._request.url, "UploadId")
         self.id = answer["UploadId"]
 
     async def _abort(self, upload_id: str) -> bool:
         abort = partial(self._client.abort_multipart_upload, **self._request.where)
         return await self._tried(partial(abort, UploadId=upload_id)) is not None
 
-    async def _abort_strays(self) -> None:
+    async def _abort_uploads_of_key(self) -> None:
         """Abort what is open under this key, which nobody else was given; not all may list it."""
         where = {"Bucket": self._request.bucket, **self._request.owner}
         listed = partial(self._client.list_multipart_uploads, Prefix=self._request.key, **where)

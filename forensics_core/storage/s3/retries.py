@@ -1,17 +1,17 @@
 """Trying a request again, with jitter, as long as the failure may pass.
 
-A request that makes no progress for `S3Access.patience` seconds counts as failed: a server may
-accept a connection and then never read nor answer.
+A request that makes no progress for `S3Access.progress_timeout` seconds counts as failed: a server
+may accept a connection and then never read nor answer.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.storage.s3.answers import progress
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, passing
@@ -19,7 +19,8 @@ from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
 
-_SHORTEST, _LONGEST = 0.2, 20.0
+_SHORTEST, _FIRST, _LONGEST = 0.1, 0.4, 20.0
+"""Seconds of a pause: at least, after the first failure at most, and at most."""
 
 
 class Repeated(Exception):
@@ -42,24 +43,26 @@ async def with_retries(
     Raises `Repeated`, which says what is known of the tries before.
     """
     unsure = False
+    # Many collectors may meet the same overloaded bucket at once: their pauses differ widely.
+    backoff = Backoff(_FIRST, _LONGEST, least=_SHORTEST)
     for number in range(1, access.attempts + 1):
         try:
-            return await _patiently(call, access.patience, body)
+            return await _until_no_progress(call, access.progress_timeout, body)
         except FAILURES as error:
             if number == access.attempts or not passing(error):
                 raise Repeated(error, unsure=unsure) from error
             unsure = unsure or ambiguous(error)
-        # Full jitter: many collectors may meet the same overloaded bucket at once.
-        longest = min(_LONGEST, _SHORTEST * 2**number)
-        await anyio.sleep(random.uniform(_SHORTEST / 2, longest))  # noqa: S311 - not a secret
+        await anyio.sleep(backoff.next())
     raise AssertionError("unreachable")
 
 
-async def _patiently(call: Callable[[], Awaitable[T]], patience: float, body: PartBody | None) -> T:
-    with anyio.fail_after(patience) as scope:
+async def _until_no_progress(
+    call: Callable[[], Awaitable[T]], progress_timeout: float, body: PartBody | None
+) -> T:
+    with anyio.fail_after(progress_timeout) as scope:
 
         def put_off() -> None:
-            scope.deadline = anyio.current_time() + patience
+            scope.deadline = anyio.current_time() + progress_timeout
 
         if body is not None:
             body.on_progress = put_off

@@ -18,7 +18,7 @@ from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject,
 from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.download import Download, explain_reading
-from forensics_core.storage.s3.failures import explain, lacking, status_of
+from forensics_core.storage.s3.failures import explain, incomplete_answer, status_of
 from forensics_core.storage.s3.listing import PrefixListing
 from forensics_core.storage.s3.parts import PartBody
 from forensics_core.storage.s3.request import ObjectRequest, object_parameters, require_fit
@@ -29,7 +29,7 @@ from forensics_core.storage.s3.upload import put_once, upload, version_of
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-_LOOK_PATIENCE = 10.0
+_PROBE_TIMEOUT = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
 _REFUSALS = {400, 401, 403}
 _BEYOND_THE_END = 416
@@ -112,7 +112,7 @@ class S3Storage:
         try:
             await with_retries(
                 lambda: self._client.head_bucket(Bucket=self._place.bucket, **self._owner),
-                replace(self._access, patience=_LOOK_PATIENCE, attempts=2),
+                replace(self._access, progress_timeout=_PROBE_TIMEOUT, attempts=2),
             )
         except Repeated as failure:
             if status_of(failure.cause) not in _REFUSALS:
@@ -193,7 +193,7 @@ class S3Storage:
         except Repeated as failure:
             raise explain_reading(failure.cause, self.url + name) from failure.cause
         if answer.get("ContentLength") is None:
-            raise lacking(self.url + name, "Content-Length")
+            raise incomplete_answer(self.url + name, "Content-Length")
         return StoredObject(
             name,
             answer["ContentLength"],

@@ -25,7 +25,7 @@ from forensics_core.storage.s3.failures import (
     ambiguous,
     code_of,
     explain,
-    lacking,
+    incomplete_answer,
     may_appear,
     status_of,
 )
@@ -101,7 +101,7 @@ class S3Upload:
         rest = memoryview(block)
         while rest:
             if self._filled == self._room:
-                await self._turn_over()
+                await self._next_part()
             taken = rest[: self._room - self._filled]
             rest = rest[len(taken) :]
             self._blocks.append(taken)
@@ -113,7 +113,7 @@ class S3Upload:
         if self._multipart.id is None:
             answer = await self._put()
         else:
-            await self._ship()
+            await self._upload_block()
             while len(self._sent) < self._part:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
@@ -134,14 +134,14 @@ class S3Upload:
         self._room = self._leaving = 0
         await self._multipart.end(completed=self._committed)
 
-    async def _turn_over(self) -> None:
+    async def _next_part(self) -> None:
         """Send the part that is full, if there is one, and make room for the next."""
         # Only once a second part is needed: most objects are small, and a single PUT is one
         # request, which leaves nothing open when it fails.
         if self._part and self._multipart.id is None:
             await self._multipart.begin()
         if self._part:
-            await self._ship()
+            await self._upload_block()
         if self._part == self._access.max_parts:
             raise ObjectTooLarge(
                 f"{self._request.url} is longer than {self._capacity() // MIB} MiB, "
@@ -158,7 +158,7 @@ class S3Upload:
         parts = self._access.max_parts
         return (self._access.part_size or 0) * parts or capacity(parts)
 
-    async def _ship(self) -> None:
+    async def _upload_block(self) -> None:
         """Hand the current part over to a task of its own, with its share of the budget."""
         body, room, number = PartBody(self._blocks), self._room, self._part
         self._blocks, self._room, self._filled = [], 0, 0
@@ -192,7 +192,7 @@ class S3Upload:
         self._leaving -= room
         self._budget.gone(room)
         if not answer.get("ETag"):
-            raise lacking(self._request.url, "ETag of a part")
+            raise incomplete_answer(self._request.url, "ETag of a part")
         # The list of parts repeats their checksums, but has no field for an MD5: that is the ETag.
         told = {name: value for name, value in checks.items() if name != "ContentMD5"}
         self._sent[number] = {"PartNumber": number, "ETag": answer["ETag"], **told}
@@ -251,9 +251,11 @@ class S3Upload:
 
         `joining` is how many parts the service has to put together meanwhile.
         """
-        patience = self._access.patience + joining * self._access.joining
+        progress_timeout = self._access.progress_timeout + joining * self._access.joining
         try:
-            return await self._asked(call, replace(self._access, patience=patience), body)
+            return await self._asked(
+                call, replace(self._access, progress_timeout=progress_timeout), body
+            )
         except Repeated as failure:
             appears = joining > 0 and may_appear(failure.cause, unsure=failure.unsure)
             if appears or failure.unsure or ambiguous(failure.cause):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.goals import GOALS
-from bench.memory import Large, measure_memory
+from bench.memory import LargeFileCapture, measure_memory
 from bench.page import block
 from bench.procedures import PROCEDURES, Procedure
 from bench.runs import Bench, ProcedureRun
@@ -87,7 +87,9 @@ def test_what_has_no_room_is_not_measured_and_said_so(
     docker: DockerEngine, bench: Bench, tmp_path: Path
 ) -> None:
     size = room(docker) * 2
-    assert measure_memory(bench, docker, [size], tmp_path, lambda _: None) == [Large(size, None)]
+    assert measure_memory(bench, docker, [size], tmp_path, lambda _: None) == [
+        LargeFileCapture(size, None)
+    ]
 
 
 def test_a_missing_tool_is_named(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.operator import Busy, Rest, blocks
+from bench.operator import Busy, IdleMeasurement, blocks
 from bench.sink import ROOT
 from lab.images import MiB
 
@@ -32,7 +32,7 @@ def test_the_operators_benchmark_with_a_few_checkpoints(tmp_path: Path) -> None:
 def test_reads_and_writes_are_counted_apart_and_goals_judged() -> None:
     requests = {"create jobs": 30, "get pods": 20, "list events": 10, "watch pods": 3}
     busy = Busy(10, 1.0, 0.5, requests, 151 * MiB, 110)
-    found = blocks(busy, Rest(50, 5.0, 1, 10 * MiB, 20 * MiB))
+    found = blocks(busy, IdleMeasurement(50, 5.0, 1, 10 * MiB, 20 * MiB))
     assert "| API writes a checkpoint | 10 | 3 | met |" in found["operator"]
     assert "| checkpoints a second | 20 | 10 | **not met** |" in found["operator"]
     assert "| peak MiB of the operator, busy | 150 | 151 | **not met** |" in found["operator"]

@@ -10,7 +10,7 @@ from bench.cat import CatReading, Readings
 from bench.goals import GOALS, Goal
 from bench.machine import describe_machine
 from bench.measure import ScriptCost
-from bench.memory import Large
+from bench.memory import LargeFileCapture
 from bench.page import PartResult, block, goal, publish, table
 from bench.plot import draw
 from bench.procedures import NOWHERE, OURS, OURS_PLAIN, SCRIPT, TAR, Procedure
@@ -37,10 +37,10 @@ ROUNDS = [
     [run(OURS, 9, peak=95 * MiB), run(SCRIPT, 10, written=7 * MiB), run(NOWHERE, 3)],
 ]
 LARGE = [
-    Large(GiB, run(OURS, 2, peak=201 * MiB)),
-    Large(GiB, run(OURS_PLAIN, 1, peak=90 * MiB)),
-    Large(GiB, run(TAR, 1, peak=900 * MiB)),
-    Large(16 * GiB, None),
+    LargeFileCapture(GiB, run(OURS, 2, peak=201 * MiB)),
+    LargeFileCapture(GiB, run(OURS_PLAIN, 1, peak=90 * MiB)),
+    LargeFileCapture(GiB, run(TAR, 1, peak=900 * MiB)),
+    LargeFileCapture(16 * GiB, None),
 ]
 
 
@@ -82,7 +82,7 @@ def test_goals_are_about_the_main_case_only() -> None:
 
 def test_the_memory_goal_is_about_us_and_the_worse_of_our_ways() -> None:
     assert memory.finding(LARGE).goals == {"memory-1": 201, "memory-16": None}
-    assert memory.finding([Large(8 * MiB, run(OURS, 1))]).goals == {}
+    assert memory.finding([LargeFileCapture(8 * MiB, run(OURS, 1))]).goals == {}
 
 
 def test_goals_say_what_was_met_and_what_was_not() -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiodocker import DockerError
 
 from lab.docker import DockerEngine
-from lab.intruder.scene import Scene, intruded
+from lab.intruder.container import IntrudedContainer, intruded
 from lab.intruder.trace import WORD
 from lab.process import LabError
 
@@ -42,9 +42,9 @@ def memory(pid: int) -> Iterator[bytes]:
                 yield file.read(int(end, 16) - int(start, 16))
 
 
-def processes(scene: Scene) -> list[int]:
+def processes(container: IntrudedContainer) -> list[int]:
     """Return the processes in the container's control group, and below it."""
-    group = Path(f"/proc/{scene.pid}/cgroup").read_text().splitlines()[0].rpartition(":")[2]
+    group = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()[0].rpartition(":")[2]
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -56,14 +56,16 @@ def processes(scene: Scene) -> list[int]:
 async def test_what_is_not_in_memory_by_its_nature_is_in_no_process(
     docker: DockerEngine, tmp_path: Path
 ) -> None:
-    async with intruded("docker", tmp_path, docker) as scene:
-        numbers = processes(scene)
+    async with intruded("docker", tmp_path, docker) as container:
+        numbers = processes(container)
         assert len(numbers) > 30
         seen = {
             word.decode() for pid in numbers for area in memory(pid) for word in WORD.findall(area)
         }
         marks = {
-            clue.anchor: planted.trace.id for planted in scene.planted for clue in planted.content
+            clue.anchor: planted.trace.id
+            for planted in container.planted
+            for clue in planted.content
         }
         found = {marks[word] for word in seen if word.startswith("km")}
         assert {"heap", "code"} <= found <= IN_MEMORY
@@ -72,14 +74,14 @@ async def test_what_is_not_in_memory_by_its_nature_is_in_no_process(
 async def test_tool_and_plan_are_gone_when_the_traces_are_there(
     docker: DockerEngine, tmp_path: Path
 ) -> None:
-    async with intruded("docker", tmp_path, docker) as scene:
-        left = {path.name for path in Path(f"/proc/{scene.pid}/root/tmp").iterdir()}
+    async with intruded("docker", tmp_path, docker) as container:
+        left = {path.name for path in Path(f"/proc/{container.pid}/root/tmp").iterdir()}
         assert not {".tool", ".plan"} & left
-        folder = Path(f"/proc/{scene.pid}/root/var/tmp")
+        folder = Path(f"/proc/{container.pid}/root/var/tmp")
         done = await anyio.run_process(["lsattr", *folder.iterdir()], check=False)
         assert b"----i" in done.stdout
     with pytest.raises(DockerError, match="No such container"):
-        await docker.inspect(scene.id)
+        await docker.inspect(container.id)
 
 
 async def test_without_a_compiler_it_is_said_what_to_install(

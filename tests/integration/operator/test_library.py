@@ -18,7 +18,8 @@ from forensics_loopback import ContainerExit, RunningPod
 from tests.docstrings import run_example
 from tests.integration.operator.stage import NAMESPACE, Stage
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "07_follow_incident.py"
+EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLE = EXAMPLES / "07_follow_incident.py"
 
 
 @pytest.fixture
@@ -72,15 +73,20 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
     stage: Stage, cluster: Cluster
 ) -> None:
     made = await cluster.checkpoint(
-        "web-0", subpath="inc", containers=["web"], artifacts=["diff"], reason="why", pause=True,
-        deadline=60, ttl=5, name="mine",
+        "web-0", subpath="inc", containers=["web"], artifacts=["filesystem"], reason="why",
+        pause=True, deadline=60, ttl=5, name="mine", record=9,
+        volumes=["tls"], deleted_budget=7, freeze=False,
     )  # fmt: skip
     spec = stage.get("mine")["spec"]
-    defaults = {"cancel": False, "compression": "auto"}
+    defaults = {
+        "cancel": False, "compression": "auto", "afterCapture": "Keep", "isolate": False,
+        "release": False,
+    }  # fmt: skip
     assert spec == defaults | {
         "pod": "web-0", "namespace": "default", "subpath": "inc", "containers": ["web"],
-        "artifacts": ["diff"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
-        "ttlSecondsAfterFinished": 5,
+        "artifacts": ["filesystem"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
+        "ttlSecondsAfterFinished": 5, "recordSeconds": 9, "volumes": ["tls"], "deletedBudget": 7,
+        "freeze": False,
     }  # fmt: skip
     assert (await cluster.get("mine")).resource == made.resource
     assert [each.name for each in await cluster.checkpoints()] == ["mine"]
@@ -93,6 +99,9 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
         ({"to": "http://x"}, "to: "),
         ({"deadline": 0}, "deadline: "),
         ({"ttl": -1}, "ttl: "),
+        ({"record": -1}, "record: "),
+        ({"volumes": "tls"}, "volumes: "),
+        ({"deleted_budget": -1}, "deleted_budget: "),
         ({"containers": "web"}, "containers: "),
         ({"artifacts": ["all"]}, "artifacts: "),
         ({"retention": {"days": 0}}, "retention: "),
@@ -189,3 +198,24 @@ async def test_a_checkpoint_that_is_deleted_is_followed_no_more(
         if len(seen) == 1:
             stage.cluster.delete("podcheckpoints", "mine", NAMESPACE)
     assert seen == ["mine", "mine"]
+
+
+async def test_many_pods_of_an_incident_are_found_captured_followed_and_summarised(
+    stage: Stage, cluster: Cluster
+) -> None:
+    stage.cluster.patch("pods", "web-0", {"metadata": {"labels": {"app": "web"}}}, "default")
+    for number in (1, 2):
+        stage.cluster.seed_pod(f"web-{number}", metadata={"labels": {"app": "web"}})
+    env = {**os.environ, "KUBECONFIG": str(stage.kubeconfig)}
+    script = str(EXAMPLES / "09_capture_incident.py")
+    command = [sys.executable, script, "INC-7", "default", "app=web", f"s3://{stage.bucket}"]
+    pods = ["default/web-0", "default/web-1", "default/web-2"]
+    async with stage.operating():
+        done = await anyio.run_process(command, env=env)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == f"3 pods: {', '.join(pods)}"
+    assert lines[1:4] == [f"{pod} Created " for pod in pods]
+    assert lines[-1] == f"3 of 3 pods may be killed: {', '.join(pods)}"
+    summary = await cluster.incident("INC-7").summary()
+    assert (summary.finished, summary.failed, summary.partial) == (True, (), ())
+    assert summary.size > 0 and len({pod.checkpoint.status.location for pod in summary.pods}) == 3

@@ -37,6 +37,15 @@ echo /tmp/evil.so > /etc/ld.so.preload.new; mv /etc/ld.so.preload.new /etc/ld.so
 mkdir -p /etc/cron.d /root/.ssh
 echo '* * * * * root /tmp/.x/run' > /etc/cron.d/update
 echo 'ssh-ed25519 AAAA intruder' > /root/.ssh/authorized_keys
+mkdir -p /etc/crontabs /etc/sudoers.d /etc/ssh /etc/keys /root/.config/systemd/user
+echo '* * * * * /tmp/.x/run' > /etc/crontabs/root
+echo 'app ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/app
+echo 'AuthorizedKeysFile /etc/keys/%u' > /etc/ssh/sshd_config
+echo 'ssh-ed25519 AAAA intruder' > /etc/keys/root
+echo '[Timer]' > /root/.config/systemd/user/x.timer
+echo 'import os' > /usr/lib/python3/dist-packages/x.pth
+echo 'show databases' > /root/.mysql_history
+cp /usr/bin/cat /dev/shm/root; chmod 4755 /dev/shm/root
 echo 'toor:x:0:0::/root:/bin/bash' >> /etc/passwd
 echo >> /usr/bin/env
 mkdir -p /tmp/.x
@@ -57,6 +66,8 @@ if child == 0:
     os.execve(f"/proc/self/fd/{program}", ["kworker", "86400"], os.environ)
 server = socket.create_server(("0.0.0.0", 4444))
 other = socket.create_server(("8.8.8.8", 443))
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(("0.0.0.0", 5353))
 client = socket.create_connection(("8.8.8.8", 443))
 while not os.readlink(f"/proc/{child}/exe").startswith("/memfd:"):
     time.sleep(0.1)
@@ -106,6 +117,15 @@ async def visit(
         (Rule.CRON, "/etc/cron.d/update", "added"),
         (Rule.AUTHORIZED_KEYS, "/root/.ssh/authorized_keys", "added"),
         (Rule.ROOT_USER, "/etc/passwd", "the user toor has the uid 0"),
+        (Rule.AUTHORIZED_KEYS, "/etc/keys/root", "named in sshd_config"),
+        (Rule.CRON, "/etc/crontabs/root", "added"),
+        (Rule.SUDO, "/etc/sudoers.d/app", "read by sudo"),
+        (Rule.TIMER, "/root/.config/systemd/user/x.timer", "added"),
+        (Rule.PYTHON_STARTUP, "/usr/lib/python3/dist-packages/x.pth", "added"),
+        (Rule.SHELL_HISTORY, "/root/.mysql_history", "added"),
+        (Rule.SETUID_ADDED, "/dev/shm/root", "on a mount"),
+        (Rule.NEW_EXECUTABLE, "/dev/shm/root", "on a mount"),
+        (Rule.LISTENING, "0.0.0.0:5353", "listens on udp 0.0.0.0:5353"),
         (Rule.LISTENING, "0.0.0.0:4444", "listens on tcp 0.0.0.0:4444"),
         (Rule.OUTGOING, "8.8.8.8", "to tcp 8.8.8.8:443, ESTABLISHED"),
         (Rule.TIME_PUT_BACK, "/etc/app.conf", "2024-01-01T00:00:00"),
@@ -127,5 +147,6 @@ async def test_no_rule_claims_more_than_there_was(visit: Findings) -> None:
     assert {each.path for each in visit.findings if each.rule is Rule.NEW_EXECUTABLE} == {
         "/tmp/.x/root",
         "/tmp/.x/run",
+        "/dev/shm/root",
     }
     assert not [each for each in visit.findings if "not to be shown" in each.detail]

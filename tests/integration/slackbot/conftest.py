@@ -1,4 +1,4 @@
-"""The scene that every test of the bot plays on."""
+"""The setup that every test of the bot plays on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.slackbot.scene import Scene, open_scene
+from tests.integration.slackbot.setup import SlackSetup, open_scene
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def setup(tmp_path: Path) -> AsyncIterator[SlackSetup]:
     """A workspace and a cluster; no bot runs yet."""
     async with open_scene(tmp_path) as opened:
         yield opened

@@ -16,7 +16,14 @@ from lab.slack_page.browser import Tab, browser_tab
 from lab.slack_page.server import running_page
 from lab.slack_page.story import EPHEMERAL, THREAD, SlackStory, check_rendering
 from lab.slack_page.story import ROOT as MESSAGE
-from tests.integration.slackbot.scene import INCIDENT, Scene, captured, condition, failed, running
+from tests.integration.slackbot.setup import (
+    INCIDENT,
+    SlackSetup,
+    captured,
+    condition,
+    failed,
+    running,
+)
 
 ROOT = Path(__file__).parents[3]
 PICTURES = "SLACK_PICTURES"
@@ -36,9 +43,9 @@ def page() -> None:
 
 
 @pytest.fixture
-async def story(scene: Scene) -> AsyncIterator[SlackStory]:
-    """The page of the scene's channel, in a browser; whoever types is Alice."""
-    async with running_page(scene.slack, INCIDENT) as url, browser_tab() as tab:
+async def story(setup: SlackSetup) -> AsyncIterator[SlackStory]:
+    """The page of the setup's channel, in a browser; whoever types is Alice."""
+    async with running_page(setup.slack, INCIDENT) as url, browser_tab() as tab:
         await tab.open(url)
         await tab.shows("#composer")
         yield SlackStory(tab, "web-0")
@@ -65,12 +72,12 @@ def plain_texts(data: object) -> list[str]:
     return [text for text in (*texts, *plain_texts(inside)) if text.strip()]
 
 
-async def missing_texts(scene: Scene, tab: Tab) -> list[str]:
+async def missing_texts(setup: SlackSetup, tab: Tab) -> list[str]:
     """Return what the messages in the channel say, and the page does not."""
     shown = " ".join((await tab.js("document.body.textContent")).split())
-    workspace = scene.slack.workspace
+    workspace = setup.slack.workspace
     there = [one.blocks for one in workspace.messages if not one.thread or one.broadcast]
-    told = plain_texts(there + [one.blocks for one in scene.alice.ephemerals()])
+    told = plain_texts(there + [one.blocks for one in setup.alice.ephemerals()])
     assert told
     return [text for text in told if " ".join(text.split()) not in shown]
 
@@ -96,13 +103,13 @@ async def test_demo_from_command_to_verified_evidence(docker: DockerEngine, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_renders_every_message(scene: Scene, story: SlackStory) -> None:
-    async with scene.bot():
+async def test_renders_every_message(setup: SlackSetup, story: SlackStory) -> None:
+    async with setup.bot():
         for text in ("help", "whoami", "list", "prod/api-0 --dry-run", "web-0 -n shop"):
             await story.command(text)
-        (made,) = await scene.made()
+        (made,) = await setup.made()
         name = made["metadata"]["name"]
-        scene.progress(name, **running())
+        setup.progress(name, **running())
         await story.tab.shows(MESSAGE, "2 of 9 artifacts")
         assert await blocks_shown(story.tab) == [
             "header",
@@ -112,19 +119,19 @@ async def test_renders_every_message(scene: Scene, story: SlackStory) -> None:
             "actions",
         ]
         gap = condition("Partial", "NotSupported", "Not captured: memory")
-        scene.finish(name, conditions=[*captured(name)["conditions"], gap])
+        setup.finish(name, conditions=[*captured(name)["conditions"], gap])
         await story.tab.shows(f"{THREAD} table", "ab" * 32)
         await story.tab.shows(EPHEMERAL, "nothing was begun")
-        scene.kubectl_create(incident="INC-7")
+        setup.kubectl_create(incident="INC-7")
         await story.tab.shows(MESSAGE, "Checkpoint by-hand")
-        scene.progress("by-hand", **failed("NoDestination", "Set a destination"))
+        setup.progress("by-hand", **failed("NoDestination", "Set a destination"))
         await story.tab.shows(THREAD, "Failed: NoDestination")
-    assert await missing_texts(scene, story.tab) == []
+    assert await missing_texts(setup, story.tab) == []
     await check_rendering(story.tab)
 
 
-async def test_form_is_filled_in_and_submitted(scene: Scene, story: SlackStory) -> None:
-    async with scene.bot():
+async def test_form_is_filled_in_and_submitted(setup: SlackSetup, story: SlackStory) -> None:
+    async with setup.bot():
         await story.command("")
         for field, name in (("namespace", "shop"), ("pod", "web-1"), ("containers", "app")):
             await story.choose(field, name)
@@ -132,28 +139,28 @@ async def test_form_is_filled_in_and_submitted(scene: Scene, story: SlackStory) 
         await story.tab.type("odd traffic")
         await story.tab.click(".form button", "Capture")
         await story.tab.shows(MESSAGE, "shop/web-1")
-        (made,) = await scene.made()
+        (made,) = await setup.made()
     expected = {"pod": "web-1", "namespace": "shop", "containers": ["app"], "reason": "odd traffic"}
     assert made["spec"] == made["spec"] | expected
     await check_rendering(story.tab)
 
 
-async def test_cancel_asks_for_confirmation(scene: Scene, story: SlackStory) -> None:
-    async with scene.bot():
+async def test_cancel_asks_for_confirmation(setup: SlackSetup, story: SlackStory) -> None:
+    async with setup.bot():
         await story.command("web-0 -n shop")
-        (made,) = await scene.made()
-        scene.progress(made["metadata"]["name"], **running())
+        (made,) = await setup.made()
+        setup.progress(made["metadata"]["name"], **running())
         await story.tab.shows(MESSAGE, "2 of 9 artifacts")
         await story.tab.click(f"{MESSAGE} .slack_blocks_to_jsx__button_element", "Cancel")
         await story.tab.shows(".slack_blocks_to_jsx__confirm_dialog", "cannot be resumed")
-        assert scene.checkpoints()[0]["spec"]["cancel"] is False
+        assert setup.checkpoints()[0]["spec"]["cancel"] is False
         await story.tab.click(".slack_blocks_to_jsx__confirm_dialog button", "Stop the capture")
         await story.tab.shows(EPHEMERAL, "Cancelling")
-    assert scene.checkpoints()[0]["spec"]["cancel"] is True
+    assert setup.checkpoints()[0]["spec"]["cancel"] is True
 
 
-async def test_renders_home_and_shortcut(scene: Scene, story: SlackStory) -> None:
-    async with scene.bot():
+async def test_renders_home_and_shortcut(setup: SlackSetup, story: SlackStory) -> None:
+    async with setup.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(EPHEMERAL, "Asked for")
         await story.tab.click(f"{MESSAGE} .link", "Checkpoint pod...")
@@ -167,31 +174,31 @@ async def test_renders_home_and_shortcut(scene: Scene, story: SlackStory) -> Non
     await check_rendering(story.tab)
 
 
-async def test_another_user_approves_in_the_browser(scene: Scene, story: SlackStory) -> None:
+async def test_another_user_approves_in_the_browser(setup: SlackSetup, story: SlackStory) -> None:
     choose = """(user) => {
         const list = document.querySelector("header select");
         Object.getOwnPropertyDescriptor(HTMLSelectElement.prototype, "value").set.call(list, user);
         list.dispatchEvent(new Event("change", { bubbles: true }));
     }"""
-    async with scene.bot():
+    async with setup.bot():
         await story.command("api-0 -n prod")
         await story.tab.click(f"{MESSAGE} button", "Approve")
         await story.tab.shows(EPHEMERAL, "Somebody else has to approve")
-        assert scene.checkpoints() == []
+        assert setup.checkpoints() == []
         await story.tab.js(choose, "U0BOB")
         await story.tab.click(f"{MESSAGE} button", "Approve")
-        (made,) = await scene.made()
+        (made,) = await setup.made()
     assert made["metadata"]["annotations"]["forensics.orkaproj.io/requested-by"] == "alice"
 
 
-async def test_detects_blocks_that_cannot_be_rendered(scene: Scene, story: SlackStory) -> None:
-    async with scene.bot():
+async def test_detects_blocks_that_cannot_be_rendered(setup: SlackSetup, story: SlackStory) -> None:
+    async with setup.bot():
         await story.command("web-0 -n shop")
         await story.tab.shows(MESSAGE, "shop/web-0")
         await check_rendering(story.tab)
-        (root,) = scene.slack.workspace.roots()
+        (root,) = setup.slack.workspace.roots()
         root.blocks.append({"type": "unheard-of"})
-        scene.slack.workspace.tell()
+        setup.slack.workspace.tell()
         await story.tab.js(
             """new Promise(resolve => {
                 const look = () => renderErrors.length ? resolve() : setTimeout(look, 20);

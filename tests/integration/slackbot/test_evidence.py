@@ -23,7 +23,7 @@ from slackbot.evidence import EvidenceReader
 from slackbot.settings import ReaderSettings
 from tests.bundles import write_bundle
 from tests.integration.operator.stage import Stage, open_stage
-from tests.integration.slackbot.scene import NAMESPACE, Rights, Scene, seat_people
+from tests.integration.slackbot.setup import NAMESPACE, Rights, SlackSetup, seat_people
 
 
 @pytest.fixture
@@ -60,25 +60,25 @@ async def versioned_stage(
 
 
 @asynccontextmanager
-async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[Scene]:
+async def scene_on(stage: Stage, folder: Path) -> AsyncIterator[SlackSetup]:
     """Seat the people around the operator's stage; everybody may do everything there."""
     async with running_slack() as slack:
         values = seat_people(slack)
         slack.rates, slack.acknowledge_seconds = None, 60.0
         reader = {"endpoint": stage.access.endpoint_url, "publicKey": str(folder / "key.pub")}
         values |= {"reader": reader, "defaultNamespace": "default"}
-        yield Scene(stage.cluster, slack, Rights(), stage.kubeconfig, values)
+        yield SlackSetup(stage.cluster, slack, Rights(), stage.kubeconfig, values)
 
 
 async def test_reports_a_real_capture_and_verifies_it(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
-        end = await scene.shown("The bundle is sealed.", thread=True)
-        (root,) = scene.slack.workspace.roots()
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
+        end = await setup.shown("The bundle is sealed.", thread=True)
+        (root,) = setup.slack.workspace.roots()
         assert "containers/app/inspect.json" in end.everything()
         assert set(root.buttons()) == {"download", "verify", "retry"}
 
-        answer = await scene.alice.click(root, "download")
+        answer = await setup.alice.click(root, "download")
         assert "good for 5 minutes" in answer.text
         links = [block for block in answer.blocks if "accessory" in block]
         inspect = next(one for one in links if "inspect.json" in one["text"]["text"])
@@ -88,36 +88,36 @@ async def test_reports_a_real_capture_and_verifies_it(stage: Stage, tmp_path: Pa
         ):
             assert await response.read() == b'{"Id": "x"}'
 
-        await scene.alice.click(root, "verify")
-        verified = await scene.shown("Verified: all", thread=True)
+        await setup.alice.click(root, "verify")
+        verified = await setup.shown("Verified: all", thread=True)
     assert "Seal: valid" in verified.everything()
-    sent = str([one.blocks for one in scene.slack.workspace.messages])
+    sent = str([one.blocks for one in setup.slack.workspace.messages])
     assert "X-Amz-Signature" not in sent, "an address is shown to one person only"
 
 
 async def test_does_not_capture_a_pod_replaced_after_the_approval(
     stage: Stage, tmp_path: Path
 ) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(protected=["default"]):
-        await scene.alice.ask("web-0")
-        await scene.bob.click(await scene.shown("Approval needed"), "approve")
-        await scene.made()
-        scene.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
-        scene.cluster.seed_pod("web-0", "default")
+    async with scene_on(stage, tmp_path) as setup, setup.bot(protected=["default"]):
+        await setup.alice.ask("web-0")
+        await setup.bob.click(await setup.shown("Approval needed"), "approve")
+        await setup.made()
+        setup.cluster.delete("pods", "web-0", "default", gracePeriodSeconds="0")
+        setup.cluster.seed_pod("web-0", "default")
         async with stage.operating():
-            line = await scene.shown("Failed: PodReplaced", thread=True)
+            line = await setup.shown("Failed: PodReplaced", thread=True)
     assert "was asked for" in line.text
     assert stage.cluster.list("jobs", NAMESPACE) == []
 
 
 async def test_verification_names_the_tampered_object(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
-        await scene.shown("The bundle is sealed.", thread=True)
-        (made,) = await scene.made()
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
+        await setup.shown("The bundle is sealed.", thread=True)
+        (made,) = await setup.made()
         await tamper(stage, made)
-        await scene.alice.ask(f"verify {made['metadata']['name']}")
-        line = await scene.shown("does NOT verify", thread=True)
+        await setup.alice.ask(f"verify {made['metadata']['name']}")
+        line = await setup.shown("does NOT verify", thread=True)
     assert "inspect.json" in line.text
 
 
@@ -135,14 +135,14 @@ async def test_links_lead_to_the_sealed_version(versioned_stage: Stage, tmp_path
     """By a stolen key that may only add."""
     stage = versioned_stage
     names = ("containers/app/inspect.json", "SHA256SUMS", "context/pod.yaml", "manifest.json")
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
-        await scene.shown("The bundle is sealed.", thread=True)
-        (made,) = await scene.made()
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
+        await setup.shown("The bundle is sealed.", thread=True)
+        (made,) = await setup.made()
         for name in names:
             await tamper(stage, made, name)
-        (root,) = scene.slack.workspace.roots()
-        answer = await scene.alice.click(root, "download")
+        (root,) = setup.slack.workspace.roots()
+        answer = await setup.alice.click(root, "download")
         links = [block for block in answer.blocks if "accessory" in block]
         async with aiohttp.ClientSession() as session:
             for name in names[:-1]:
@@ -150,57 +150,57 @@ async def test_links_lead_to_the_sealed_version(versioned_stage: Stage, tmp_path
                 async with session.get(link["accessory"]["url"]) as response:
                     assert response.status == 200
                     assert await response.read() != b"{}", name
-        await scene.alice.click(root, "verify")
-        await scene.shown("Verified: all", thread=True)
+        await setup.alice.click(root, "verify")
+        await setup.shown("Verified: all", thread=True)
 
 
 async def test_refuses_links_when_the_manifest_was_replaced(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
-        await scene.shown("The bundle is sealed.", thread=True)
-        (made,) = await scene.made()
-        scene.progress(made["metadata"]["name"], manifestSHA256="0" * 64)
-        (root,) = scene.slack.workspace.roots()
-        answer = await scene.alice.click(root, "download")
-        await scene.alice.click(root, "verify")
-        line = await scene.shown("does NOT verify", thread=True)
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
+        await setup.shown("The bundle is sealed.", thread=True)
+        (made,) = await setup.made()
+        setup.progress(made["metadata"]["name"], manifestSHA256="0" * 64)
+        (root,) = setup.slack.workspace.roots()
+        answer = await setup.alice.click(root, "download")
+        await setup.alice.click(root, "verify")
+        line = await setup.shown("does NOT verify", thread=True)
     assert "not " + "0" * 64 in answer.text
     assert "OtherEvidence: manifest.json" in line.text
 
 
 async def test_missing_evidence_is_an_error_message(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
-        await scene.shown("The bundle is sealed.", thread=True)
-        (made,) = await scene.made()
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
+        await setup.shown("The bundle is sealed.", thread=True)
+        (made,) = await setup.made()
         gone = made["status"]["location"].rstrip("/") + "-gone/"
-        scene.progress(made["metadata"]["name"], location=gone)
-        (root,) = scene.slack.workspace.roots()
-        download = await scene.alice.click(root, "download")
-        first = await scene.alice.click(root, "verify")
-        verify = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
+        setup.progress(made["metadata"]["name"], location=gone)
+        (root,) = setup.slack.workspace.roots()
+        download = await setup.alice.click(root, "download")
+        first = await setup.alice.click(root, "verify")
+        verify = await setup.alice.next_ephemeral(setup.alice.ephemerals().index(first) + 1)
     assert "cannot be read" in download.text
     assert "cannot be read" in verify.text
 
 
 async def test_the_table_lists_containers_without_a_manifest(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot():
-        scene.kubectl_create(incident="INC-1")
-        scene.finish("by-hand", location=f"s3://{stage.bucket}/nothing/")
-        end = await scene.shown("The bundle is sealed.", thread=True)
+    async with scene_on(stage, tmp_path) as setup, setup.bot():
+        setup.kubectl_create(incident="INC-1")
+        setup.finish("by-hand", location=f"s3://{stage.bucket}/nothing/")
+        end = await setup.shown("The bundle is sealed.", thread=True)
     assert "app Captured" in end.everything()
 
 
 async def test_does_not_read_a_manifest_that_is_too_large(stage: Stage, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        scene = await stack.enter_async_context(scene_on(stage, tmp_path))
-        reader = scene.values["reader"] | {"manifestBytes": 100}
-        await stack.enter_async_context(scene.bot(reader=reader))
+        setup = await stack.enter_async_context(scene_on(stage, tmp_path))
+        reader = setup.values["reader"] | {"manifestBytes": 100}
+        await stack.enter_async_context(setup.bot(reader=reader))
         await stack.enter_async_context(stage.operating())
-        await scene.alice.ask("web-0")
-        end = await scene.shown("The bundle is sealed.", thread=True)
-        (root,) = scene.slack.workspace.roots()
-        answer = await scene.alice.click(root, "download")
+        await setup.alice.ask("web-0")
+        end = await setup.shown("The bundle is sealed.", thread=True)
+        (root,) = setup.slack.workspace.roots()
+        answer = await setup.alice.click(root, "download")
     assert "app Captured" in end.everything()
     assert "cannot be read" in answer.text
 
@@ -208,25 +208,25 @@ async def test_does_not_read_a_manifest_that_is_too_large(stage: Stage, tmp_path
 async def test_verification_without_a_channel_is_shown_to_the_user_alone(
     stage: Stage, tmp_path: Path
 ) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        scene.kubectl_create(namespace="default")
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        setup.kubectl_create(namespace="default")
         await stage.finished("by-hand")
-        first = await scene.alice.ask("verify by-hand")
-        verified = await scene.alice.next_ephemeral(scene.alice.ephemerals().index(first) + 1)
+        first = await setup.alice.ask("verify by-hand")
+        verified = await setup.alice.next_ephemeral(setup.alice.ephemerals().index(first) + 1)
     assert "Verifying by-hand" in first.text
     assert "Verified: all" in verified.text
-    assert scene.slack.workspace.messages == []
+    assert setup.slack.workspace.messages == []
 
 
 async def test_verifies_one_bundle_at_a_time(stage: Stage, tmp_path: Path) -> None:
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        scene.kubectl_create(namespace="default")
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        setup.kubectl_create(namespace="default")
         await stage.finished("by-hand")
         for _ in range(3):
-            await scene.alice.type("verify by-hand")
-        workspace = scene.slack.workspace
-        await workspace.until(lambda: len(scene.alice.ephemerals()) == 6)
-    said = [one.text for one in scene.alice.ephemerals()]
+            await setup.alice.type("verify by-hand")
+        workspace = setup.slack.workspace
+        await workspace.until(lambda: len(setup.alice.ephemerals()) == 6)
+    said = [one.text for one in setup.alice.ephemerals()]
     assert any("Other evidence is being verified" in text for text in said)
     assert any("Verified: all" in text for text in said)
 
@@ -240,12 +240,12 @@ async def test_cancels_a_real_capture(stage: Stage, tmp_path: Path) -> None:
         return None
 
     stage.worker.before = forever
-    async with scene_on(stage, tmp_path) as scene, scene.bot(), stage.operating():
-        await scene.alice.ask("web-0")
+    async with scene_on(stage, tmp_path) as setup, setup.bot(), stage.operating():
+        await setup.alice.ask("web-0")
         await started.wait()
-        root = await scene.shown("attempt 1 on node node1")
-        await scene.alice.click(root, "cancel")
-        await scene.shown("Failed: Cancelled", thread=True)
+        root = await setup.shown("attempt 1 on node node1")
+        await setup.alice.click(root, "cancel")
+        await setup.shown("Failed: Cancelled", thread=True)
 
 
 async def test_links_lead_to_the_sealed_version_without_the_right_to_list_versions(

@@ -5,43 +5,43 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-from tests.integration.slackbot.scene import NAMESPACE, Document, Scene, captured, running
+from tests.integration.slackbot.setup import NAMESPACE, Document, SlackSetup, captured, running
 
 WATCHED, COMMANDS = 100, 50
 
 
 async def test_acknowledges_fifty_commands_while_watching_a_hundred_checkpoints(
-    scene: Scene,
+    setup: SlackSetup,
 ) -> None:
     names = [f"case-{number}" for number in range(WATCHED)]
     for name in names:
-        scene.kubectl_create(name, incident="INC-1")
-    async with scene.bot():
-        workspace = scene.slack.workspace
+        setup.kubectl_create(name, incident="INC-1")
+    async with setup.bot():
+        workspace = setup.slack.workspace
         await workspace.until(lambda: len(workspace.roots()) == WATCHED, 40)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(play, scene, names)
+            tasks.start_soon(play, setup, names)
             for _ in range(COMMANDS):
-                tasks.start_soon(scene.alice.type, "whoami")
-        await workspace.until(lambda: len(scene.alice.ephemerals()) == COMMANDS, 40)
+                tasks.start_soon(setup.alice.type, "whoami")
+        await workspace.until(lambda: len(setup.alice.ephemerals()) == COMMANDS, 40)
         with anyio.fail_after(40):
-            await scene.cluster.until("podcheckpoints", all_told, NAMESPACE)
+            await setup.cluster.until("podcheckpoints", all_told, NAMESPACE)
     assert len(workspace.acknowledged) == COMMANDS
     for root in workspace.roots():
         told = [line.text.split(" ")[0] for line in workspace.thread(root)]
         assert told == ["Attempt", "Captured:", "Complete:"]
 
 
-async def play(scene: Scene, names: list[str]) -> None:
+async def play(setup: SlackSetup, names: list[str]) -> None:
     """Let all of them go their way at once."""
     for change in (running(), running(artifactsDone=5)):
         for name in names:
-            scene.progress(name, **change)
+            setup.progress(name, **change)
         await anyio.lowlevel.checkpoint()
     for name in names:
-        scene.progress(name, **captured(name))
+        setup.progress(name, **captured(name))
     for name in names:
-        scene.finish(name)
+        setup.finish(name)
 
 
 def all_told(items: list[Document]) -> bool:

@@ -12,28 +12,28 @@ import anyio
 import yaml
 
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
-from tests.integration.slackbot.scene import Scene
+from tests.integration.slackbot.setup import SlackSetup
 
 COMMAND = [sys.executable, "-c", "from slackbot.main import main; main()"]
 
 
-def environment(scene: Scene, token: str = BOT_TOKEN) -> dict[str, str]:
+def environment(setup: SlackSetup, token: str = BOT_TOKEN) -> dict[str, str]:
     tokens = {"SLACK_BOT_TOKEN": token, "SLACK_APP_TOKEN": APP_TOKEN}
-    return dict(os.environ) | tokens | {"KUBECONFIG": str(scene.kubeconfig)}
+    return dict(os.environ) | tokens | {"KUBECONFIG": str(setup.kubeconfig)}
 
 
-def config(scene: Scene, folder: Path) -> Path:
+def config(setup: SlackSetup, folder: Path) -> Path:
     secret = {"botToken", "appToken", "signingSecret"}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in scene.values.items() if k not in secret}))
+    path.write_text(yaml.safe_dump({k: v for k, v in setup.values.items() if k not in secret}))
     return path
 
 
-async def test_serves_until_sigterm(scene: Scene, tmp_path: Path) -> None:
+async def test_serves_until_sigterm(setup: SlackSetup, tmp_path: Path) -> None:
     quiet = ["--log-level", "error"]
-    command = [*COMMAND, "--config", str(config(scene, tmp_path)), *quiet]
-    async with await anyio.open_process(command, env=environment(scene)) as process:
-        answer = await scene.alice.ask("web-0 -n shop", within=40)
+    command = [*COMMAND, "--config", str(config(setup, tmp_path)), *quiet]
+    async with await anyio.open_process(command, env=environment(setup)) as process:
+        answer = await setup.alice.ask("web-0 -n shop", within=40)
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         logged = b"".join([chunk async for chunk in process.stdout])
@@ -45,9 +45,9 @@ async def test_serves_until_sigterm(scene: Scene, tmp_path: Path) -> None:
     assert (line["logger"], line["audit"]) == ("slackbot.audit", "allowed"), "no level silences it"
 
 
-async def test_a_refused_token_is_a_one_line_error(scene: Scene, tmp_path: Path) -> None:
-    command = [*COMMAND, "--config", str(config(scene, tmp_path))]
-    env = environment(scene, "xoxb-wrong")
+async def test_a_refused_token_is_a_one_line_error(setup: SlackSetup, tmp_path: Path) -> None:
+    command = [*COMMAND, "--config", str(config(setup, tmp_path))]
+    env = environment(setup, "xoxb-wrong")
     result = await anyio.run_process(command, env=env, check=False)
     assert result.returncode == 1
     assert "Slack answered invalid_auth to auth.test" in result.stderr.decode()

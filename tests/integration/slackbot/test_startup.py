@@ -11,7 +11,7 @@ import yaml
 
 from forensics_loopback import User
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
-from tests.integration.slackbot.scene import Scene
+from tests.integration.slackbot.setup import SlackSetup
 from tests.programs import UNREACHABLE, kubeconfig, program, start, write_keys
 
 BOT = program("forensics-slackbot")
@@ -102,19 +102,19 @@ async def test_slack_that_cannot_be_reached(tmp_path: Path) -> None:
     ended.assert_one_line(1, "Slack cannot be reached (auth.test)")
 
 
-async def test_tokens_that_slack_refuses(scene: Scene, tmp_path: Path) -> None:
-    command = bot(tmp_path, scene.kubeconfig, apiUrl=scene.values["apiUrl"])
+async def test_tokens_that_slack_refuses(setup: SlackSetup, tmp_path: Path) -> None:
+    command = bot(tmp_path, setup.kubeconfig, apiUrl=setup.values["apiUrl"])
     wrong = {**TOKENS, "SLACK_BOT_TOKEN": "xoxb-wrong"}
     (await start(command, **wrong)).assert_one_line(1, "Slack answered invalid_auth to auth.test")
     wrong = {**TOKENS, "SLACK_APP_TOKEN": "xapp-wrong"}
     (await start(command, **wrong)).assert_one_line(1, "Slack answered invalid_auth")
 
 
-async def test_a_cluster_that_refuses_the_bot(scene: Scene, tmp_path: Path) -> None:
+async def test_a_cluster_that_refuses_the_bot(setup: SlackSetup, tmp_path: Path) -> None:
     command = bot(
-        tmp_path, kubeconfig(tmp_path / "wrong", scene.cluster.url), apiUrl=scene.values["apiUrl"]
+        tmp_path, kubeconfig(tmp_path / "wrong", setup.cluster.url), apiUrl=setup.values["apiUrl"]
     )
     (await start(command, **TOKENS)).assert_one_line(1, "Log in to the cluster again")
-    config = await scene.cluster.kubeconfig(tmp_path / "nobody", user=User("nobody"))
-    command = bot(tmp_path, config, apiUrl=scene.values["apiUrl"])
+    config = await setup.cluster.kubeconfig(tmp_path / "nobody", user=User("nobody"))
+    command = bot(tmp_path, config, apiUrl=setup.values["apiUrl"])
     (await start(command, **TOKENS)).assert_one_line(1, "Ask for the right")

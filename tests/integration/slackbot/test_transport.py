@@ -17,8 +17,8 @@ from multidict import CIMultiDict
 from lab.slack.faults import SlackFault
 from slackbot.errors import SlackError
 from slackbot.transport import SeenKeys
-from tests.integration.slackbot.scene import (
-    Scene,
+from tests.integration.slackbot.setup import (
+    SlackSetup,
     innermost,
 )
 
@@ -29,22 +29,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def test_serves_commands_and_clicks_by_http(scene: Scene) -> None:
+async def test_serves_commands_and_clicks_by_http(setup: SlackSetup) -> None:
     port = free_port()
-    scene.slack.events_url = f"http://127.0.0.1:{port}/slack/events"
-    async with scene.bot(transport="http", port=port, appToken=None):
-        answer = await scene.alice.ask("web-0 -n shop")
-        (made,) = await scene.made()
-        scene.progress(made["metadata"]["name"], phase="Pending")
-        root = await scene.shown("waiting")
-        stopped = await scene.alice.click(root, "cancel")
-        home = await scene.alice.open_home()
+    setup.slack.events_url = f"http://127.0.0.1:{port}/slack/events"
+    async with setup.bot(transport="http", port=port, appToken=None):
+        answer = await setup.alice.ask("web-0 -n shop")
+        (made,) = await setup.made()
+        setup.progress(made["metadata"]["name"], phase="Pending")
+        root = await setup.shown("waiting")
+        stopped = await setup.alice.click(root, "cancel")
+        home = await setup.alice.open_home()
     assert "Asked for" in answer.text
     assert "Cancelling" in stopped.text
     assert home["type"] == "home"
 
 
-async def test_rejects_requests_without_a_valid_signature(scene: Scene) -> None:
+async def test_rejects_requests_without_a_valid_signature(setup: SlackSetup) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
     body = "command=%2Fcheckpoint&text=web-0+-n+shop&user_id=U0ALICE&team_id=T0LAB&channel_id=C0INC"
@@ -54,12 +54,12 @@ async def test_rejects_requests_without_a_valid_signature(scene: Scene) -> None:
         "X-Slack-Signature": "v0=00",
     }
     async with (
-        scene.bot(transport="http", port=port),
+        setup.bot(transport="http", port=port),
         aiohttp.ClientSession() as session,
         session.post(url, data=body, headers=headers) as response,
     ):
         assert response.status == 401
-    assert scene.checkpoints() == []
+    assert setup.checkpoints() == []
 
 
 def signed(secret: str, body: str, when: int) -> dict[str, str]:
@@ -83,12 +83,12 @@ COMMAND = {
 
 
 @pytest.mark.parametrize("later", [0, 1], ids=["replayed", "retried with a new signature"])
-async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None:
+async def test_handles_a_repeated_request_once(setup: SlackSetup, later: int) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/slack/events"
     now = int(time.time())
     async with (
-        scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
+        setup.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
         aiohttp.ClientSession() as session,
     ):
         for number in range(3):
@@ -97,13 +97,13 @@ async def test_handles_a_repeated_request_once(scene: Scene, later: int) -> None
             headers["X-Slack-Retry-Num"] = str(number)
             async with session.post(url, data=body, headers=headers) as response:
                 assert response.status == 200
-        await scene.made()
-    assert len(scene.checkpoints()) == 1
+        await setup.made()
+    assert len(setup.checkpoints()) == 1
 
 
 @pytest.mark.parametrize("name", ["X-Slack-Signature", "X-Slack-Request-Timestamp"])
 async def test_a_doubled_header_does_not_make_a_replay_new(
-    scene: Scene, name: str, caplog: pytest.LogCaptureFixture
+    setup: SlackSetup, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "slackbot.audit")
     port = free_port()
@@ -112,16 +112,16 @@ async def test_a_doubled_header_does_not_make_a_replay_new(
     headers = signed("s3cret", body, int(time.time()))
     wrong = "v0=00" if name == "X-Slack-Signature" else "1"
     async with (
-        scene.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
+        setup.bot(transport="http", port=port, signingSecret="s3cret", appToken=None),
         aiohttp.ClientSession() as session,
     ):
         async with session.post(url, data=body, headers=headers) as response:
             assert response.status == 200
-        await scene.made()
+        await setup.made()
         for doubled in ([(name, wrong), *headers.items()], [*headers.items(), (name, wrong)]):
             async with session.post(url, data=body, headers=CIMultiDict(doubled)) as response:
                 assert response.status in {200, 401}
-    assert len(scene.checkpoints()) == 1
+    assert len(setup.checkpoints()) == 1
     # The bot has ended, so whatever it was to do about the others is done.
     assert len(caplog.records) == 1
 
@@ -135,36 +135,36 @@ def test_seen_keys_are_bounded_and_can_be_forgotten() -> None:
     assert seen.add("a")
 
 
-async def test_reopens_a_closed_socket(scene: Scene) -> None:
-    async with scene.bot():
-        await scene.slack.close_sockets()
-        assert "alice" in (await scene.alice.ask("whoami")).text
-        await scene.slack.refresh_sockets()
-        assert "alice" in (await scene.alice.ask("whoami")).text
+async def test_reopens_a_closed_socket(setup: SlackSetup) -> None:
+    async with setup.bot():
+        await setup.slack.close_sockets()
+        assert "alice" in (await setup.alice.ask("whoami")).text
+        await setup.slack.refresh_sockets()
+        assert "alice" in (await setup.alice.ask("whoami")).text
 
 
-async def test_a_wrong_bot_token_is_an_error_at_start(scene: Scene) -> None:
+async def test_a_wrong_bot_token_is_an_error_at_start(setup: SlackSetup) -> None:
     with pytest.raises((SlackError, ExceptionGroup)) as caught:
-        async with scene.bot(botToken="xoxb-wrong"):
+        async with setup.bot(botToken="xoxb-wrong"):
             pass
     assert "invalid_auth" in repr(caught.value) or "invalid_auth" in str(innermost(caught.value))
 
 
-async def test_a_wrong_app_token_is_an_error_at_start(scene: Scene) -> None:
+async def test_a_wrong_app_token_is_an_error_at_start(setup: SlackSetup) -> None:
     with pytest.raises((SlackError, ExceptionGroup)) as caught:
-        async with scene.bot(appToken="xapp-wrong"):
+        async with setup.bot(appToken="xapp-wrong"):
             pass
     assert "invalid_auth to apps.connections.open" in str(innermost(caught.value))
 
 
-async def test_retries_the_first_socket_while_slack_is_unavailable(scene: Scene) -> None:
-    scene.slack.faults.add(SlackFault("apps.connections.open", status=503))
-    async with scene.bot():
-        assert "alice" in (await scene.alice.ask("whoami")).text
+async def test_retries_the_first_socket_while_slack_is_unavailable(setup: SlackSetup) -> None:
+    setup.slack.faults.add(SlackFault("apps.connections.open", status=503))
+    async with setup.bot():
+        assert "alice" in (await setup.alice.ask("whoami")).text
 
 
-async def test_becomes_healthy_and_ready(scene: Scene) -> None:
-    async with scene.bot() as port, aiohttp.ClientSession() as session:
+async def test_becomes_healthy_and_ready(setup: SlackSetup) -> None:
+    async with setup.bot() as port, aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
             assert response.status == 200
         with anyio.fail_after(10):

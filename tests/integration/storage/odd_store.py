@@ -48,7 +48,7 @@ class OddStore:
 
     def access(self, **more: object) -> S3Access:
         return S3Access(
-            self.endpoint, "us-east-1", "k", "s", **{"patience": 5.0, "attempts": 2, **more}  # type: ignore[arg-type]
+            self.endpoint, "us-east-1", "k", "s", **{"progress_timeout": 5.0, "attempts": 2, **more}  # type: ignore[arg-type]
         )  # fmt: skip
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

@@ -140,7 +140,7 @@ async def test_an_answer_without_content_is_told(
         if ask is listing and text in {"", "<a/>"}:
             await ask(store)
             return
-        with pytest.raises(DestinationError, match=r"no answer of S3|answered 500") as caught:
+        with pytest.raises(DestinationError, match=r"not an answer of S3|answered 500") as caught:
             await ask(store)
     assert caught.value.exit_code == 1 and caught.value.hint
 
@@ -281,7 +281,7 @@ async def test_white_space_while_parts_are_joined_is_progress() -> None:
         return response
 
     async with odd_store(OddStore([answer])) as store:
-        await write(store, LARGE, patience=3.0, attempts=1, settling=0.0)
+        await write(store, LARGE, progress_timeout=3.0, attempts=1, settling=0.0)
     assert store.objects["one/a"] == LARGE
     assert not any(method == "HEAD" for method, _, _ in store.requests)
 
@@ -324,7 +324,7 @@ class SlowJoin:
 async def test_an_object_may_appear_long_after_the_request_timed_out(busy: web.Response) -> None:
     slow = SlowJoin(4, busy)
     async with odd_store(slow.store) as store:
-        await write(store, LARGE, patience=1.0)
+        await write(store, LARGE, progress_timeout=1.0)
     assert store.objects["one/a"] == LARGE
     assert slow.looks == 0
 
@@ -333,7 +333,7 @@ async def test_an_object_that_never_appears_is_given_up_with_what_was_said() -> 
     slow = SlowJoin(0, BUSY[0])
     async with odd_store(slow.store) as store:
         with pytest.raises(DestinationError, match="in progress"):
-            await write(store, LARGE, patience=1.0, settling=0.5)
+            await write(store, LARGE, progress_timeout=1.0, settling=0.5)
 
 
 async def test_a_small_object_is_not_waited_for() -> None:

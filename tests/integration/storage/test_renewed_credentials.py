@@ -69,7 +69,7 @@ def use_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Pa
 
 
 def reach(store: OddStore) -> S3Access:
-    return S3Access(store.endpoint, "us-east-1", patience=5.0, attempts=2)
+    return S3Access(store.endpoint, "us-east-1", progress_timeout=5.0, attempts=2)
 
 
 @pytest.mark.parametrize(

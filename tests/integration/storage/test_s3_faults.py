@@ -38,7 +38,12 @@ SMALL, LARGE = 1, 20
 
 
 def access(
-    sink: StoreSink, *, patience: float = 20.0, attempts: int = 4, owner: str = "", **more: Any
+    sink: StoreSink,
+    *,
+    progress_timeout: float = 20.0,
+    attempts: int = 4,
+    owner: str = "",
+    **more: Any,
 ) -> S3Access:
     return S3Access(
         endpoint_url=sink.endpoint,
@@ -46,7 +51,7 @@ def access(
         access_key_id=sink.env["AWS_ACCESS_KEY_ID"],
         secret_access_key=sink.env["AWS_SECRET_ACCESS_KEY"],
         expected_bucket_owner=owner or None,
-        patience=patience,
+        progress_timeout=progress_timeout,
         attempts=attempts,
         **more,
     )
@@ -153,7 +158,7 @@ async def test_a_server_that_never_answers_is_left_after_a_while(
     sink.faults.add(StoreFault(Misbehaviour.HANG, "UploadPart", after=after, times=None))
     async with (
         hung_up_on(sink),
-        open_s3(S3Location("cases"), access(sink, patience=0.5, attempts=2)) as place,
+        open_s3(S3Location("cases"), access(sink, progress_timeout=0.5, attempts=2)) as place,
     ):
         with pytest.raises(DestinationUnreachable, match="stopped answering"):
             await store(place, LARGE)
@@ -161,9 +166,9 @@ async def test_a_server_that_never_answers_is_left_after_a_while(
 
 
 async def test_a_slow_server_is_waited_for_as_long_as_it_reads(sink: StoreSink) -> None:
-    """Each slice that is taken counts as progress, though the whole takes longer than patience."""
+    """Each slice that is taken counts as progress, though the whole takes longer."""
     sink.faults.add(StoreFault(Misbehaviour.SLOW, "UploadPart", part=1, rate=MIB))
-    async with open_s3(S3Location("cases"), access(sink, patience=6, attempts=1)) as place:
+    async with open_s3(S3Location("cases"), access(sink, progress_timeout=6, attempts=1)) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
 
@@ -402,7 +407,7 @@ async def test_joining_the_parts_may_take_longer_than_anything_else(
     sink: StoreSink,
 ) -> None:
     sink.faults.add(SLOW_TO_JOIN)
-    patient = access(sink, patience=1.5, attempts=1, joining=10.0)
+    patient = access(sink, progress_timeout=1.5, attempts=1, joining=10.0)
     async with open_s3(S3Location("cases"), patient) as place:
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
@@ -415,7 +420,7 @@ async def test_what_was_stored_without_an_answer_to_any_try_is_found_by_a_look(
     sink.faults.add(SLOW_TO_JOIN)
     async with (
         hung_up_on(sink),
-        open_s3(S3Location("cases"), access(sink, patience=1.5, attempts=1)) as place,
+        open_s3(S3Location("cases"), access(sink, progress_timeout=1.5, attempts=1)) as place,
     ):
         stored = await store(place, LARGE)
     assert stored.size == LARGE * MIB
@@ -429,7 +434,7 @@ async def test_nobody_to_ask_after_the_last_try_is_no_success(sink: StoreSink, s
     sink.faults.add(
         StoreFault(Misbehaviour.REFUSE, "HeadObject", status=status, code=str(status), times=None)
     )
-    reach = replace(access(sink, patience=1.5, attempts=1), settling=1.0)
+    reach = replace(access(sink, progress_timeout=1.5, attempts=1), settling=1.0)
     async with (
         hung_up_on(sink),
         open_s3(S3Location("cases"), reach) as place,

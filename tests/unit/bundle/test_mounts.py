@@ -14,7 +14,7 @@ import pytest
 from collector.artifacts import filesystem
 from collector.artifacts import mounts as artifact
 from collector.container import ContainerCapture
-from collector.files.mountarchive import Top
+from collector.files.mountarchive import OpenMount
 from collector.files.mountstream import MountStream
 from collector.runtimes.runtime import Runtime
 from forensics_core.api.order import ArtifactKind, Compression
@@ -44,7 +44,7 @@ async def write(
         capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
         if mounted:
             place = os.open(mounted, os.O_PATH)
-            await artifact.store(capture, MountStream(), [Top(b"/shm", place)])
+            await artifact.store(capture, MountStream(), [OpenMount(b"/shm", place)])
             os.close(place)
         if table is not None:
             await capture.add_json(MOUNTS, ArtifactKind.FILESYSTEM, table, method="mounts")

@@ -342,7 +342,7 @@ async def test_a_predicate_that_differs_from_the_subjects_is_inconsistent(folder
         "its subject and the capture name different SHA-256s",
         "it is not compressed, yet differs from its original",
         "it is a subject, but the capture does not describe it",
-        "the capture describes it, but it is no subject",
+        "the capture describes it, but it is not a subject",
     ]
 
 

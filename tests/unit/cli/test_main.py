@@ -67,7 +67,7 @@ def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (f"{MINE}:nothing", "has no attribute 'nothing'"),
         ("no.such.module:x", "No module named"),
-        (f"{MINE}:wrong", "is no click command"),
+        (f"{MINE}:wrong", "is not a click command"),
     ],
 )
 def test_a_broken_plugin_says_why(monkeypatch: pytest.MonkeyPatch, value: str, why: str) -> None:

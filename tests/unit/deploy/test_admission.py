@@ -242,3 +242,39 @@ def stamp(review: Review) -> tuple[str, Any]:
     ((patch),) = cel.evaluate(source, cel.Context(review.variables(), escape))
     assert patch["op"] == "add"
     return patch["path"], patch["value"]
+
+
+PATCH_POD = Right("patch", "pods", "payments")
+CREATE_POLICY = Right("create", "networking.k8s.io/networkpolicies", "payments")
+DELETE_POLICY = Right("delete", "networking.k8s.io/networkpolicies", "payments")
+DELETE_POD = Right("delete", "pods", "payments", "web-0")
+CONTAINS = [
+    ({"isolate": True}, (CREATE_POLICY, PATCH_POD), "may not isolate the pod web-0 in payments"),
+    ({"afterCapture": "Delete"}, (DELETE_POD,), "may not have the pod web-0 in payments deleted"),
+    ({"afterCapture": "DeleteEvenIfPartial"}, (DELETE_POD,), "may not have the pod web-0"),
+    ({"release": True}, (DELETE_POLICY, PATCH_POD), "may not release the pod web-0 in payments"),
+]
+
+
+@pytest.mark.parametrize(("spec", "needed", "message"), CONTAINS)
+def test_containing_a_pod_takes_the_rights_to_do_so_by_hand(
+    spec: dict[str, Any], needed: tuple[Right, ...], message: str
+) -> None:
+    assert objections(checkpoint(**spec), EXEC, *needed) == []
+    for missing in needed:
+        (objection,) = objections(checkpoint(**spec), EXEC, *(set(needed) - {missing}))
+        assert message in objection
+    assert objections(checkpoint(**spec), DELEGATE, user="bot") == []
+
+
+def test_who_contains_nothing_needs_no_such_right() -> None:
+    plain = checkpoint(isolate=False, afterCapture="Keep", release=False)
+    assert objections(plain, EXEC) == []
+
+
+def test_a_release_takes_its_rights_when_it_is_asked_for_and_not_again() -> None:
+    before, after = checkpoint(isolate=True, release=False), checkpoint(isolate=True, release=True)
+    assert objections(after, DELETE_POLICY, PATCH_POD, old=before) == []
+    (objection,) = objections(after, PATCH_POD, old=before)
+    assert objection.startswith("alice may not release the pod web-0 in payments")
+    assert objections(after, old=after) == [], "the operator's own updates, above all"

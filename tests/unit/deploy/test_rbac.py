@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import kubernetes_validate
 import pytest
 
 from forensics_core.kube import resources
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt import context
-from tests.unit.deploy.manifests import DEPLOY, Manifest, called, manifests, one
+from tests.unit.deploy.manifests import CHECKPOINTS, DEPLOY, Manifest, called, manifests, one
 
 CLUSTER = "ClusterRole forensics-operator"
 WORK = "Role forensics-system/forensics-operator"
@@ -60,6 +61,21 @@ def test_nothing_that_leads_to_more_rights(role: str) -> None:
         "serviceaccounts/token",
     }
     assert "create" not in on(role, resources.PODS)
+
+
+def test_the_overlay_for_checkpoints_grants_checkpoints_and_the_token_for_them() -> None:
+    granted = {
+        (resource, verb, *rule.get("resourceNames", ()))
+        for role in manifests(CHECKPOINTS)
+        if role["kind"] in {"Role", "ClusterRole"}
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == {
+        ("nodes/checkpoint", "create"),
+        ("serviceaccounts/token", "create", "forensics-kubelet-checkpoint"),
+    }
 
 
 def test_secrets_are_out_of_reach_but_where_the_work_orders_are() -> None:
@@ -133,3 +149,42 @@ def test_nobody_but_the_operator_is_bound() -> None:
     subjects = [subject for binding in bindings for subject in binding.get("subjects", [])]
     assert len(subjects) == 3
     assert {subject["name"] for subject in subjects} == {"forensics-operator"}
+
+
+CONTAINMENT = DEPLOY / "overlays" / "containment"
+
+
+def test_containing_pods_takes_an_overlay_and_no_more_than_it_needs() -> None:
+    rules = one("ClusterRole forensics-operator-containment", CONTAINMENT)["rules"]
+    granted = {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    policies = {("networking.k8s.io", "networkpolicies", verb) for verb in ("create", "get")}
+    assert granted == policies | {
+        ("networking.k8s.io", "networkpolicies", "delete"),
+        ("", "pods", "patch"),
+        ("", "pods", "delete"),
+        ("", "replicationcontrollers", "get"),
+    }
+    assert on(CLUSTER, resources.NETWORK_POLICIES) == {"list"}
+    assert not on(CLUSTER, resources.PODS) & {"patch", "delete"}
+
+
+def test_the_rights_of_people_to_contain_are_those_that_admission_asks_for() -> None:
+    rules = one("ClusterRole forensics-containment", CONTAINMENT)["rules"]
+    assert {(rule["resources"][0], *rule["verbs"]) for rule in rules} == {
+        ("networkpolicies", "create", "delete"),
+        ("pods", "patch", "delete"),
+    }
+    (binding,) = [each for each in manifests(CONTAINMENT) if each["kind"] == "ClusterRoleBinding"]
+    assert binding["roleRef"]["name"] == "forensics-operator-containment"
+    assert [subject["name"] for subject in binding["subjects"]] == ["forensics-operator"]
+
+
+@pytest.mark.parametrize("manifest", manifests(CONTAINMENT), ids=called)
+def test_the_containment_overlay_fits_the_api(manifest: Manifest) -> None:
+    kubernetes_validate.validate(manifest, "1.30", strict=True)

@@ -78,7 +78,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"secret": "a", "node": True}, {"serviceAccount": "a", "roleArn": ""}]
+    "given",
+    [
+        {},
+        {"secret": "a", "node": True},
+        {"serviceAccount": "a", "roleArn": ""},
+        {"secret": "a", "assumeRole": "arn:aws:iam::1:role/r"},
+        {"secret": "a", "webIdentity": True},
+        {"assumeRole": "no-arn"},
+    ],
 )
 def test_credentials_come_from_exactly_one_place(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

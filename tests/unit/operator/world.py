@@ -15,10 +15,10 @@ from typing import Any
 
 from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
-from forensics_core.api.order import WorkOrder
+from forensics_core.api.order import KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.bundle.manifest import Container
-from forensics_core.errors import Conflict, DestinationUnreachable
+from forensics_core.errors import ClusterError, Conflict, DestinationUnreachable, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job, thaw_name
@@ -49,6 +49,7 @@ from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, name_of
 from forensics_core.readers.findings.small_documents import NO_DOCUMENTS, SmallDocuments
 from tests.unit.operator import samples
+from tests.unit.operator.pods import SURROUNDINGS, PodWorld
 from tests.unit.operator.samples import NOW, Document
 
 MAX_ATTEMPTS = 3
@@ -129,7 +130,9 @@ class Collector:
     def pod_object(self) -> Document:
         """Return the pod as the API shows it."""
         state: Document = {"running": {}} if self.started else {"waiting": {}}
-        pod = samples.worker(state if self.ended is None else samples.ended(self.ended, "Error"))
+        pod = samples.collector_pod(
+            state if self.ended is None else samples.ended(self.ended, "Error")
+        )
         name = self.job["metadata"]["name"]
         labels = self.job["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}
         pod["metadata"] |= {"name": f"{name}-x", "uid": f"pod-{id(self)}", "labels": labels}
@@ -177,14 +180,19 @@ class World:
     """How often they looked."""
     written: int = 0
     """Writes altogether."""
+    spec: Document = field(default_factory=dict)
+    """What all checkpoints ask for besides."""
+    refuses: type[ForensicsError] | None = None
+    """What the cluster answers to whatever is done about a pod."""
 
     def __post_init__(self) -> None:
         for name, uid in UIDS.items():
             self.pods[f"forensics-system/{name}"] = f"pod-{uid}"
             metadata = {"name": name, "uid": uid, "finalizers": [], "resourceVersion": "1"}
-            spec = {"pod": name, "pause": name == "paused"}
+            spec = {"pod": name, "pause": name == "paused"} | self.spec
             one = samples.checkpoint(metadata=metadata, spec=spec)
             self.checkpoints[name_of(one)] = one
+        self.containment = PodWorld(self)
         self.restart()
 
     # The operator
@@ -194,7 +202,7 @@ class World:
         self.effects, self.survives = 0, survives
         try:
             _run(reconcile(key, self, self))
-        except (Conflict, DestinationUnreachable, ForeignObject):
+        except (ClusterError, DestinationUnreachable, ForeignObject):
             return
         except Killed:
             self.restart()
@@ -214,7 +222,9 @@ class World:
                 put_or_drop = self.cache.put_job if one.job_there else self.cache.drop_job
                 put_or_drop(one.job_object())
             if "pods" in kinds:
-                heard = self.cache.put_worker if one.pod_there else self.cache.drop_worker
+                heard = (
+                    self.cache.put_collector_pod if one.pod_there else self.cache.drop_collector_pod
+                )
                 heard(one.pod_object())
         if "jobs" in kinds:
             self._see_thaw_jobs()
@@ -241,7 +251,7 @@ class World:
                 seen,
                 self.time,
                 self.cache.job(seen),
-                self.cache.worker(seen),
+                self.cache.collector_pod(seen),
                 progress=self._progress(seen),
                 context_stored=seen.status.location in self.stored,
                 thawed=self.cache.job_named(seen, thaw_name(seen)) is not None,
@@ -259,6 +269,7 @@ class World:
         """Look at the truth."""
         looks: dict[Look, Callable[[Observed], Document]] = {
             Look.POD: self._look_at_pod,
+            Look.SURROUNDINGS: lambda _: {"surroundings": SURROUNDINGS},
             Look.DESTINATION: lambda _: {"destination": self._away() or DestinationSeen()},
             Look.ORDER: lambda it: {"order": self._order(it.checkpoint, None)},
             Look.MANIFEST: self._look_at_manifest,
@@ -278,6 +289,7 @@ class World:
             return {"pod": PodSeen(None)}
         status: Document = {} if self.pods_ready else {"containerStatuses": []}
         pod = samples.pod(metadata={"uid": uid}, status=status)
+        pod["metadata"] |= self.containment.metadata(name_of(observed.checkpoint))
         node = samples.node()
         ready = {"type": "Ready", "status": str(self.node_ready)}
         node["status"]["conditions"] = [ready]
@@ -358,7 +370,7 @@ class World:
         """Return the time."""
         return self.time
 
-    def _effect(self) -> None:
+    def note_write(self) -> None:
         """Note a write; the operator may not live to see it answered."""
         self.effects += 1
         self.written += 1
@@ -379,7 +391,7 @@ class World:
         if current is None or current.metadata.resource_version != seen.metadata.resource_version:
             raise Conflict("it has moved on")
         written = self.edit(key, change)
-        self._effect()
+        self.note_write()
         self._see_checkpoint(key)
         return written
 
@@ -394,7 +406,7 @@ class World:
     async def delete_checkpoint(self, checkpoint: PodCheckpoint) -> None:
         """Ask for its deletion."""
         self.delete(name_of(checkpoint))
-        self._effect()
+        self.note_write()
 
     async def store_context(self, checkpoint: PodCheckpoint, pod: Object) -> StoredContext:
         """Store the context, unless somebody else was there."""
@@ -404,20 +416,27 @@ class World:
         if self.bundles.setdefault(location, Bundle()).foreign:
             raise ForeignObject("somebody was there")
         if location not in self.stored:
-            self._effect()
+            self.note_write()
             self.stored.add(location)
         return StoredContext()
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Ask nobody."""
+        return ()
+
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""
         name = build_secret(checkpoint, order)["metadata"]["name"]
-        self.orders.setdefault(name, Ordered(order, "0" * 64))
-        self._effect()
+        there = self.orders.setdefault(name, Ordered(order, "0" * 64))
+        self.note_write()
+        return there.order
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete it."""
         self.orders.pop(_child(checkpoint, attempt), None)
-        self._effect()
+        self.note_write()
 
     async def create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create it, or adopt it; a Job brings a collector."""
@@ -429,19 +448,19 @@ class World:
         if not any(one.job_there for one in there):
             ordered = self.orders[name].order
             self.collectors.append(Collector(key, checkpoint.status.attempt, ordered, job))
-        self._effect()
+        self.note_write()
         self.cache.put_job(job)
 
     async def delete_job(self, checkpoint: PodCheckpoint) -> None:
         """Delete it, and its pod in the background."""
         self.stop(checkpoint.status.job_name)
-        self._effect()
+        self.note_write()
 
     async def create_thaw_job(self, checkpoint: PodCheckpoint, containers: tuple[str, ...]) -> None:
         """Create it."""
         assert containers == ("containerd://abc",)
         self.thawed.add(thaw_name(checkpoint))
-        self._effect()
+        self.note_write()
         self._see_thaw_jobs()
 
     async def store_seal(self, checkpoint: PodCheckpoint, manifest: bytes) -> None:
@@ -449,7 +468,7 @@ class World:
         if self.away:
             raise DestinationUnreachable("away")
         self.bundles[checkpoint.status.location].seal = SealSeen.OURS
-        self._effect()
+        self.note_write()
 
     async def find_findings(
         self, checkpoint: PodCheckpoint, documents: SmallDocuments
@@ -469,12 +488,12 @@ class World:
         try:
             yield
         finally:
-            self.cache.give_back(name_of(checkpoint), node)
+            self.cache.release(name_of(checkpoint), node)
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
         """Everything is heard anyway."""
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Nothing is remembered."""
 
     def event(
@@ -489,6 +508,9 @@ class World:
         """Nobody counts."""
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
+        """Nobody counts."""
+
+    def count_containment(self, checkpoint: PodCheckpoint, what: str, reason: str) -> None:
         """Nobody counts."""
 
     # Everybody else
@@ -527,6 +549,15 @@ class World:
         if key in self.checkpoints:
             spec = self.checkpoints[key].spec.model_copy(update={"cancel": True})
             self.edit(key, lambda it: it.model_copy(update={"spec": spec}))
+
+    def release(self, key: str) -> None:
+        """Ask for a pod to be released."""
+        if key in self.checkpoints:
+            one = self.checkpoints[key]
+            spec = one.spec.model_copy(update={"release": True})
+            generation = (one.metadata.generation or 0) + (not one.spec.release)
+            metadata = one.metadata.model_copy(update={"generation": generation})
+            self.edit(key, lambda it: it.model_copy(update={"spec": spec, "metadata": metadata}))
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import anyio
+
+from collector.artifacts import filesystem
+from collector.artifacts import mounts as mount_archive
+from collector.container import ContainerCapture
 from collector.documents import streamed
-from forensics_core.api.order import ArtifactKind
+from collector.files.mountarchive import OpenMount
+from collector.files.mountstream import MountStream
+from collector.runtimes.runtime import Runtime
+from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
 from tests.bundles import capture, listing
+from tests.integration.collector.folder_container import CONTAINER, FolderRuntime
 
 WEB = "containers/web/"
 DIFF, PROCESSES = WEB + "diff.json", WEB + "processes.json"
@@ -65,7 +75,10 @@ async def write_evidence(
     host: bool = False,
     layers: list[dict[str, Any]] | None = None,
     mounts: list[dict[str, Any]] | None = None,
+    tree: Path | None = None,
+    mounted: Path | None = None,
 ) -> Path:
+    """Write it; with the files of `tree`, and those of `mounted` at `/mnt`."""
     space = {"host": host, "sockets": sockets or [], "raw": {"packet": packet}}
     async with open_destination(str(folder)) as destination:
         bundle = BundleWriter(destination)
@@ -83,6 +96,8 @@ async def write_evidence(
         if mounts is not None:
             data = json.dumps({"mounts": mounts}).encode()
             await bundle.add(ArtifactSpec(MOUNTS, ArtifactKind.FILESYSTEM, "web"), one(data))
+        if tree or mounted:
+            await _files(bundle, tree, mounted)
         bundle.record_gap(
             NotCaptured(
                 what="mount /dev/shm", container="web", reason="NotRead", message="<b>\x1b[2J",
@@ -91,6 +106,18 @@ async def write_evidence(
         )  # fmt: skip
         await bundle.finish(capture())
     return folder
+
+
+async def _files(bundle: BundleWriter, tree: Path | None, mounted: Path | None) -> None:
+    runtime = cast(Runtime, FolderRuntime(tree or Path()))
+    deadline = anyio.current_time() + 3600
+    capture = ContainerCapture("web", CONTAINER, runtime, bundle, Compression.ZSTD, deadline)
+    if mounted:
+        place = os.open(mounted, os.O_PATH)
+        await mount_archive.store(capture, MountStream(), [OpenMount(b"/mnt", place)])
+        os.close(place)
+    if tree:
+        await filesystem.collect(capture)
 
 
 async def _lines(found: list[dict[str, Any]]) -> AsyncIterator[list[str]]:

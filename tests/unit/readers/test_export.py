@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator
 from functools import partial
@@ -119,7 +121,7 @@ async def test_what_is_no_archive_has_no_end() -> None:
     async def piece() -> AsyncIterator[bytes]:
         yield b"x" * RECORD
 
-    with pytest.raises(VerificationError, match="is no tar archive"):
+    with pytest.raises(VerificationError, match="is not a tar archive"):
         [each async for each in without_end(piece(), "rootfs.tar")]
 
 
@@ -290,7 +292,7 @@ def test_the_old_tools_names(bundle: Path, tmp_path: Path) -> None:
     assert names == ["web-0-4f2a-diff.txt", "web-0-4f2a-export.tar", "web-0-4f2a-inspect.json"]
     assert (folder / names[0]).read_text() == "A /tmp/\\x1b\\n\nD /x\n"
     again = invoke(bundle, "--seed", folder)
-    assert again.exit_code == 1 and "exists" in again.stderr
+    assert again.exit_code == 1 and "is not empty" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -306,11 +308,59 @@ def test_wrong_usage(bundle: Path, arguments: list[str], code: int, why: str) ->
     assert result.exit_code == code and why in result.stderr
 
 
-def test_a_folder_in_use_is_left_alone(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--oci", "--uac", "--seed"])
+def test_a_folder_in_use_is_left_alone(bundle: Path, tmp_path: Path, option: str) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used/file").touch()
-    result = invoke(bundle, "--oci", tmp_path / "used")
-    assert result.exit_code == 1 and "is not empty" in result.stderr
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, why in (("used", "is not empty"), ("used/file", "file"), ("link", "is no folder")):
+        result = invoke(bundle, option, tmp_path / name)
+        assert result.exit_code in {1, 2} and why in result.stderr
+    assert [*(tmp_path / "used").iterdir()] == [tmp_path / "used/file"]
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("option", ["--oci", "--uac", "--seed", "--tar"])
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
+def test_what_is_exported_is_its_owners_alone_whatever_the_umask(
+    bundle: Path, tmp_path: Path, option: str, mask: int
+) -> None:
+    out = tmp_path / "out"
+    before = os.umask(mask)
+    try:
+        assert invoke(bundle, option, out).exit_code == 0
+    finally:
+        os.umask(before)
+    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in (out, *out.rglob("*"))}
+    assert modes in ({True: 0o700, False: 0o600}, {False: 0o600})
+
+
+@pytest.mark.parametrize("option", ["--oci", "--seed", "--uac", "--tar"])
+@pytest.mark.parametrize("there", [True, False])
+def test_nothing_half_done_is_left_where_the_disk_is_full(
+    bundle: Path, tmp_path: Path, option: str, there: bool
+) -> None:
+    """A limit on the size of files stands for the disk."""
+    out = tmp_path / "out"
+    if there and option != "--tar":
+        out.mkdir()
+    command: list[str | Path] = [Path(sys.executable).with_name("forensics")]
+    command += ["export", bundle, option, out]
+    done = subprocess.run(
+        ["prlimit", "--fsize=300", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "The output could not be written: File too large. Write it elsewhere." in done.stderr
+    assert out.exists() is (there and option != "--tar")
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_a_layout_without_an_image_is_not_kept(bundle: Path, tmp_path: Path) -> None:
+    for name in ("rootfs", "mounts"):
+        (bundle / WEB / f"{name}.tar.zst").write_bytes(b"x")
+    result = invoke(bundle, "--oci", tmp_path / "oci")
+    assert result.exit_code == 3 and "rootfs.tar.zst is not what the manifest says" in result.stderr
+    assert not (tmp_path / "oci").exists()
 
 
 def test_what_was_not_captured_cannot_be_exported(bundle: Path, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_log_says_what_is_in_it_and_how_to_know_it_again(bundle: Path, tmp_p
     inside = collected(tmp_path / "uac")["uac.log"].decode()
     assert log.startswith(inside)
     again = export(bundle, "--uac", tmp_path / "uac")
-    assert again.exit_code == 1 and "exists" in again.stderr
+    assert again.exit_code == 1 and "is not empty" in again.stderr
 
 
 def test_a_capture_by_hand_is_called_by_its_container(tmp_path: Path) -> None:

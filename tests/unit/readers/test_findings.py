@@ -19,6 +19,7 @@ from tests.unit.readers.evidence import (
     DIFF,
     LAYERS,
     NETWORK,
+    WEB,
     change,
     process,
     socket,
@@ -45,6 +46,11 @@ ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens ev
         (change("/x", xattrs={"security.capability": "AQ=="}), {Rule.CAPABILITY_ADDED}),
         (change("/etc/app.conf", "C", notes=["mtimeRestored"]), {Rule.TIME_PUT_BACK}),
         (change("/root/.bash_history", type="symlink", target="/dev/null"), {Rule.HISTORY_LINKED}),
+        (change("/.ash_history", type="symlink", target="/dev/null"), {Rule.HISTORY_LINKED}),
+        (change("/root/.zsh_history", type="directory"), {Rule.HISTORY_LINKED}),
+        (change("/root/.python_history", "C", size=0), {Rule.HISTORY_LINKED}),
+        (change("/root/.mysql_history", size=100), {Rule.SHELL_HISTORY}),
+        (change("/root/.local/share/fish/fish_history", "C"), {Rule.SHELL_HISTORY}),
         (change("/var/log/wtmp", "C", size=0), {Rule.LOG_EMPTIED}),
         (change("/etc/cron.d/x\n"), {Rule.CRON}),
         (
@@ -76,7 +82,6 @@ def test_traces_in_the_file_system(row: dict[str, Any], rules: set[Rule]) -> Non
         change("/etc/cron.d", type="directory"),
         change("/etc/cron.d/x", "D"),
         change("/bin/ls", "C", mode="4755", notes=["identical"]),
-        change("/root/.bash_history", size=100),
         change("/x", xattrs={"security.capability": None}),
         change("/x", mode="no mode"),
         {"kind": "A"},
@@ -156,6 +161,7 @@ async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
             process(8, "/usr/bin/nc (deleted)"),
             process(9, "/memfd:payload (deleted)"),
             process(10, "/bin/sleep", environ=("LD_PRELOAD=/tmp/e.so", "HOME=/")),
+            process(11, "/bin/sh", environ=("HISTFILE=/dev/null", "HISTSIZE=10")),
         ],
     )
     result = await found(folder)
@@ -165,6 +171,7 @@ async def test_programs_that_the_image_does_not_have(tmp_path: Path) -> None:
         8: Rule.RUNS_DELETED,
         9: Rule.RUNS_MEMFD,
         10: Rule.PRELOAD_ENVIRONMENT,
+        11: Rule.HISTORY_LINKED,
     }
     assert by_pid[7].detail == "/tmp/x, started as: sh -c id"
     severities = [each.rule.severity for each in result.findings]
@@ -206,15 +213,34 @@ async def test_who_talks_to_whom(tmp_path: Path) -> None:
             socket("ESTABLISHED", ("10.0.0.5", 80), ("8.8.8.8", 51234), 7),
             socket("ESTABLISHED", ("10.0.0.5", 51234), ("10.0.0.9", 5432), 7),
             socket("ESTABLISHED", ("::ffff:10.0.0.5", 40000), ("::ffff:8.8.4.4", 443), 9),
+            socket("ESTABLISHED", ("10.0.0.5", 80), ("8.8.4.4", 443), 10),
+            socket("SYN_SENT", ("10.0.0.5", 80), ("8.8.4.4", 4433), 10),
+            socket("ESTABLISHED", ("10.0.0.5", 9999), ("8.8.4.4", 4434), 10),
+            socket("CLOSE", (ANY, 80), (ANY, 0), 11) | {"protocol": "udp"},
+            socket("CLOSE", (ANY, 53), (ANY, 0), 11) | {"protocol": "udp"},
+            socket("CLOSE", ("::", 5353), ("::", 0), 11) | {"protocol": "udp6"},
+            socket("ESTABLISHED", ("10.0.0.5", 5000), ("8.8.4.4", 53), 11) | {"protocol": "udp"},
+            socket("CLOSE", (ANY, 1), (ANY, 0), 12) | {"protocol": "raw"},
             {"protocol": "tcp", "state": "LISTEN", "local": "nonsense"},
         ],
-        inspect={"Config": {"ExposedPorts": {"80/tcp": {}, "odd": {}}}},
+        inspect={"Config": {"ExposedPorts": {"80/tcp": {}, "53/udp": {}, "odd": {}}}},
         packet="sk RefCnt\n0000 3\n",
     )
     seen = {(each.rule, each.detail, each.pid) for each in (await found(folder)).findings}
     assert seen == {
         (Rule.LISTENING, "listens on tcp :::4444", 8),
         (Rule.OUTGOING, "to tcp 8.8.4.4:443, ESTABLISHED", 9),
+        (
+            Rule.OUTGOING,
+            "to tcp 8.8.4.4:443, ESTABLISHED, from port 80, which also listens",
+            10,
+        ),
+        (Rule.OUTGOING, "to tcp 8.8.4.4:4433, SYN_SENT", 10),
+        (Rule.OUTGOING, "to tcp 8.8.4.4:4434, ESTABLISHED", 10),
+        (Rule.LISTENING, "listens on udp 0.0.0.0:80", 11),
+        (Rule.LISTENING, "listens on udp6 :::5353", 11),
+        (Rule.OUTGOING, "to udp 8.8.4.4:53, ESTABLISHED", 11),
+        (Rule.RAW_SOCKET, "a raw socket is open", 12),
         (Rule.RAW_SOCKET, "open", 0),
     }
 
@@ -241,6 +267,52 @@ async def test_users_with_the_number_0(tmp_path: Path) -> None:
     assert only.detail == "the user toor has the uid 0"
 
 
+async def test_keys_at_places_that_the_containers_own_server_names(tmp_path: Path) -> None:
+    (tmp_path / "tree/etc/ssh/sshd_config.d").mkdir(parents=True)
+    settings = "# AuthorizedKeysFile none\n\tAuthorizedKeysFile=/etc/keys/%u .ssh/%u_keys\n"
+    (tmp_path / "tree/etc/ssh/sshd_config").write_text(settings)
+    more = 'Match user git\n  TrustedUserCAKeys "/etc/our ca"\n  AuthorizedKeysFile none %u/%U/%k\n'
+    (tmp_path / "tree/etc/ssh/sshd_config.d/x.conf").write_text(more)
+    paths = ("/etc/keys/root", "/etc/keys/a/b", "/etc/our ca", "/root/.ssh/root_keys", "/a/b/c")
+    rows = [change(path) for path in paths]
+    folder = await write_evidence(tmp_path / "bundle", rows, tree=tmp_path / "tree")
+    result = await found(folder)
+    assert {(each.rule, each.path, each.detail) for each in result.findings} == {
+        (Rule.AUTHORIZED_KEYS, path, "added, 5 bytes, named in sshd_config")
+        for path in ("/etc/keys/root", "/etc/our ca", "/root/.ssh/root_keys")
+    }
+    assert result.not_looked_at == []
+
+
+async def test_what_is_on_mounts_is_looked_at_as_well(tmp_path: Path) -> None:
+    mounted = tmp_path / "mounted"
+    (mounted / "home/.ssh").mkdir(parents=True)
+    for name, mode in (("x", 0o755), ("su", 0o4755), ("notes", 0o644), ("home/.ssh/rc", 0o644)):
+        (mounted / name).write_text("#!/bin/sh\n")
+        (mounted / name).chmod(mode)
+    (mounted / ".bash_history").symlink_to("/dev/null")
+    folder = await write_evidence(tmp_path / "bundle", [], mounted=mounted)
+    seen = (await found(folder)).findings
+    assert {(each.rule, each.subject) for each in seen} == {
+        (Rule.NEW_EXECUTABLE, "/mnt/x"),
+        (Rule.NEW_EXECUTABLE, "/mnt/su"),
+        (Rule.SETUID_ADDED, "/mnt/su"),
+        (Rule.SSH_SETTINGS, "/mnt/home/.ssh/rc"),
+        (Rule.HISTORY_LINKED, "/mnt/.bash_history"),
+    }
+    assert {each.artifact for each in seen} == {WEB + "mounts.index.jsonl.zst"}
+    assert all(each.detail.endswith(", on a mount") for each in seen)
+
+
+async def test_settings_of_ssh_that_are_too_large_are_named(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc/ssh").mkdir(parents=True)
+    (tree / "etc/ssh/sshd_config").write_text("#\n" * 600_000)
+    await capture_tree(tree, str(tmp_path / "bundle"))
+    told = (await found(tmp_path / "bundle")).not_looked_at
+    assert "/etc/ssh/sshd_config of 'web' is too large to be read" in told
+
+
 async def test_a_flood_of_findings_is_counted(tmp_path: Path) -> None:
     rows = [change(f"/tmp/{number}", mode="0755") for number in range(10)]
     result = await found(await write_evidence(tmp_path / "bundle", rows), most=3)
@@ -255,9 +327,15 @@ async def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     result = await found(folder)
     assert result.not_genuine
     told = " ".join(result.not_looked_at)
-    assert "diff.json is no JSON" in told and "network.json is not" in told
+    assert "diff.json is not JSON" in told and "network.json is not" in told
     assert "no index of the files of 'web'" in told
 
 
 def test_every_rule_has_a_place_in_attack() -> None:
     assert all(rule.url.startswith("https://attack.mitre.org/techniques/T1") for rule in Rule)
+
+
+def test_the_page_about_the_report_has_every_rule() -> None:
+    page = (Path(__file__).parents[3] / "docs/report.md").read_text()
+    for rule in Rule:
+        assert f"| `{rule}` | {rule.severity.name.lower()} | {rule.attack} | " in page, rule

@@ -114,5 +114,5 @@ async def test_what_is_no_archive_is_not_moved() -> None:
     async def piece() -> AsyncIterator[bytes]:
         yield b"x" * RECORD
 
-    with pytest.raises(VerificationError, match=r"x\.tar is no tar archive"):
+    with pytest.raises(VerificationError, match=r"x\.tar is not a tar archive"):
         [each async for each in moved(piece(), b"[root]/", "x.tar")]

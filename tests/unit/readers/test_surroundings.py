@@ -12,9 +12,10 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.context import declared_ports, load_pod
+from forensics_core.readers.context import load_pod
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
+from forensics_core.readers.findings.ports import of_the_pod
 from forensics_core.readers.report.node import read_node
 from forensics_core.readers.report.story import ReportContent, tell
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings, selects
@@ -164,7 +165,7 @@ async def test_what_the_node_said_and_a_module_that_hides(tmp_path: Path) -> Non
 async def test_ports_that_the_pod_declares(tmp_path: Path) -> None:
     folder = await written(tmp_path / "bundle", context__pod=POD)
     async with open_bundle(str(folder)) as bundle:
-        assert declared_ports(await load_pod(bundle)) == {8080}
+        assert of_the_pod(await load_pod(bundle)) == {("tcp", 8080)}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ async def test_documents_of_any_shape_are_read(tmp_path: Path, odd: str) -> None
     assert not found.secrets and not found.rights
     # Only the last is no JSON and no YAML: that is told, and all else is read.
     assert bool(missed) == (odd == "x: [")
-    assert ("context/pod.yaml is no YAML" in findings.not_looked_at) == (odd == "x: [")
+    assert ("context/pod.yaml is not YAML" in findings.not_looked_at) == (odd == "x: [")
 
 
 async def test_a_bundle_made_by_hand_has_no_surroundings(tmp_path: Path) -> None:

@@ -126,4 +126,4 @@ def test_an_object_that_is_being_joined_may_still_appear(
 
 def test_an_answer_that_nobody_can_read_names_the_endpoint() -> None:
     explained = explain(ResponseParserError("no XML"), URL)
-    assert "no answer of S3" in str(explained) and "AWS_ENDPOINT_URL" in (explained.hint or "")
+    assert "not an answer of S3" in str(explained) and "AWS_ENDPOINT_URL" in (explained.hint or "")

@@ -7,7 +7,7 @@ import pytest
 
 from bench.recall.judge import GapRemark, TraceOutcome, TraceVerdict, judge
 from bench.recall.outputs import CHUNK
-from lab.intruder.scene import Planted
+from lab.intruder.container import Planted
 from lab.intruder.trace import Clue, Trace, address_clues, marker, name, words
 
 MARK, CALLED = marker(), name()

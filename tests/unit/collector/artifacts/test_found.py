@@ -10,12 +10,12 @@ import anyio
 from collector.artifacts.found import FoundProcesses, search
 from collector.artifacts.procarchive import store
 from collector.container import ContainerCapture
-from collector.node.abandonable import Patience
+from collector.node.abandonable import HangTimeouts
 from collector.node.ancestry import Ancestry
 from collector.node.covers import Cover
 from collector.node.members import MemberSearch
 from collector.node.proctree import ProcTree
-from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses
+from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import BundleWriter
@@ -41,7 +41,7 @@ async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_pat
     members = MemberSearch(7, "4f2a", found={7: {"listing"}, 8: {"cgroup", "number"}})
     members.hidden, members.covered = [8], [7]
     mounts = [Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)]
-    found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), ToldProcesses(), mounts)
+    found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), RuntimeProcesses(), mounts)
     capture = capture_for(tmp_path)
     found.account(capture)
     told = gaps(capture)
@@ -70,7 +70,7 @@ class Silent:
     async def process(self, _: ContainerInfo) -> int:
         return self.pid
 
-    async def told_processes(self, _: ContainerInfo) -> ToldProcesses:
+    async def runtime_processes(self, _: ContainerInfo) -> RuntimeProcesses:
         raise self.error
 
 
@@ -93,8 +93,8 @@ async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:
     tree.refuse("modules", PermissionError(13, "Permission denied"), "modules")
     tree.cut.add("/proc/7/maps")
     tree.crowded.add("/proc/7/fd")
-    patience = Patience(60, 1, 60)
-    await store(capture, tree, Ancestry(2**22 + 1), [2**22 + 1], patience)
+    timeouts = HangTimeouts(60, 1, 60)
+    await store(capture, tree, Ancestry(2**22 + 1), [2**22 + 1], timeouts)
     told = gaps(capture)
     assert told.keys() == {
         "proc.tar, files",
@@ -112,7 +112,7 @@ async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:
 async def test_a_flood_of_processes_is_bounded_and_told(tmp_path: Path) -> None:
     capture = capture_for(tmp_path)
     numbers = range(2**22 + 1, 2**22 + 4099)
-    await store(capture, ProcTree(), Ancestry(2**22 + 1), numbers, Patience(60, 1, 60))
+    await store(capture, ProcTree(), Ancestry(2**22 + 1), numbers, HangTimeouts(60, 1, 60))
     (gap,) = capture.bundle.not_captured
     assert (gap.what, gap.reason) == ("proc.tar, processes beyond 4096", "TooMany")
     assert gap.message.startswith("2 processes")

@@ -14,7 +14,7 @@ import pytest
 from collector.artifacts import logs, network, processes
 from collector.container import ContainerCapture
 from collector.files.logfiles import LogFiles
-from collector.runtimes.runtime import ContainerInfo, Runtime, ToldProcesses, Unavailable
+from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.operator.evidence.comparison import NOTHING_THERE
@@ -37,8 +37,8 @@ class EndedRuntime:
         process = await anyio.run_process([sys.executable, "-c", "import os; print(os.getpid())"])
         return int(process.stdout)
 
-    async def told_processes(self, _: ContainerInfo) -> ToldProcesses:
-        return ToldProcesses()
+    async def runtime_processes(self, _: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
 from collector.files.mounted import SeenMount
-from collector.files.mountplan import Fate, Planned, State
+from collector.files.mountplan import MountOutcome, Planned, State
 from collector.files.mounttable import Mount
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.unlisted import KeptReference, Unlisted
@@ -62,11 +62,11 @@ async def test_one_that_is_in_sight_elsewhere_is_not_read_again(tmp_path: Path) 
         (each,) = await plan_kept(found, [])
         mount = Mount(1, each.device, b"/", b"/x", b"tmpfs", b"", b"")
         seen = SeenMount(mount, pid, b"/x", b"")
-        other = Planned(b"/x", b"tmpfs", b"", Fate(State.CAPTURED), seen=seen)
+        other = Planned(b"/x", b"tmpfs", b"", MountOutcome(State.CAPTURED), seen=seen)
         (again,) = await plan_kept(found, [other])
         seen.mount = replace(mount, root=b"/part")
         (whole,) = await plan_kept(found, [other])
-    assert (again.fate.reason, again.to_read) == ("MountedTwice", False)
+    assert (again.outcome.reason, again.to_read) == ("MountedTwice", False)
     assert whole.to_read
 
 
@@ -80,7 +80,7 @@ async def test_what_is_not_in_memory_or_gone_is_told(tmp_path: Path) -> None:
     lost = KeptReference("mount", b"/", 7, "fd/2")
     found = await plan_kept([on_disk, closed, lost], [])
     place.number = number
-    assert [each.fate.reason for each in found] == ["NotRequested", "Unreadable", "NotVisible"]
+    assert [each.outcome.reason for each in found] == ["NotRequested", "Unreadable", "NotVisible"]
     assert not any(each.to_read or incomplete(each) for each in found)
 
 
@@ -102,7 +102,7 @@ async def test_file_systems_that_do_not_answer(tmp_path: Path) -> None:
     with silent(tmp_path) as place:
         one = KeptReference("mount", b"/", 7, "cwd", held=place, folder=True)
         found = await plan_kept([one] * 5, [], seconds=0.2)
-    assert [each.fate.reason for each in found] == ["Hung"] * 3 + ["NotVisible"] * 2
+    assert [each.outcome.reason for each in found] == ["Hung"] * 3 + ["NotVisible"] * 2
 
 
 def test_directories_that_lead_there() -> None:

@@ -79,7 +79,7 @@ def test_what_was_deleted_after_it_was_bound_is_captured_where_it_is_bound() -> 
 """
     fates = planned(seen(table))
     assert (fates[b"/srv/a"].state, fates[b"/srv/a"].same_as) == (State.CAPTURED, b"")
-    assert fates[b"/srv/b"].fate.reason == "MountedTwice"
+    assert fates[b"/srv/b"].outcome.reason == "MountedTwice"
 
 
 def test_what_may_hang_is_not_touched_nor_what_lies_behind_it() -> None:
@@ -88,20 +88,20 @@ def test_what_may_hang_is_not_touched_nor_what_lies_behind_it() -> None:
     by_path = {each.path: each for each in found.mounts}
     assert "may hang" in by_path[b"/mnt"].obstacle
     assert "leads through" in by_path[b"/mnt/in"].obstacle and not is_memory(by_path[b"/mnt/in"])
-    assert planned(found)[b"/mnt/in"].fate.reason == "Unreadable"
+    assert planned(found)[b"/mnt/in"].outcome.reason == "Unreadable"
 
 
 def test_a_runtime_file_that_was_filled_up_is_missing_from_what_was_asked_for() -> None:
     found = seen()
     found.mounts[7].is_file, found.mounts[7].size = True, MAX_RUNTIME_FILE + 1
-    fate = planned(found)[b"/etc/hosts"].fate
-    assert (fate.state, fate.reason, fate.asked) == (State.MISSING, "TooLarge", True)
+    outcome = planned(found)[b"/etc/hosts"].outcome
+    assert (outcome.state, outcome.reason, outcome.asked) == (State.MISSING, "TooLarge", True)
 
 
 def test_a_tmpfs_over_the_root_is_no_root() -> None:
     found = seen(TABLE + b"99 72 0:99 / / rw - tmpfs tmpfs rw\n")
-    fates = [each.fate for each in plan(found, (), "running") if each.path == b"/"]
-    assert [fate.state for fate in fates] == [State.ROOT, State.MISSING]
+    fates = [each.outcome for each in plan(found, (), "running") if each.path == b"/"]
+    assert [outcome.state for outcome in fates] == [State.ROOT, State.MISSING]
     assert fates[1].reason == "Stacked"
 
 
@@ -118,12 +118,12 @@ def test_an_ended_container_by_what_its_runtime_says(
     row: Declared, state: State, reason: str
 ) -> None:
     (each,) = plan(Survey(), [row], "exited")
-    assert (each.state, each.fate.reason) == (state, reason)
+    assert (each.state, each.outcome.reason) == (state, reason)
     assert each.row()["path"] == row.path
     (far,) = plan(Survey(), [row], "running", remote=True)
     assert far.state is (State.KERNEL if row.kind == "proc" else State.MISSING)
     (hidden,) = plan(Survey(), [row], "running")
-    assert hidden.fate.reason in {"", "NotVisible"}
+    assert hidden.outcome.reason in {"", "NotVisible"}
 
 
 def container(document: Any) -> ContainerInfo:
@@ -189,12 +189,12 @@ def test_file_systems_in_memory_that_only_some_processes_see() -> None:
     # What all see is there already; of a Secret, and of what is no memory, nothing comes that way.
     assert fates[b"/(kept)/9/root/shm"].same_as == b"/dev/shm"
     for path in (b"/mnt", b"/data"):
-        (fate,) = (
-            each.fate
+        (outcome,) = (
+            each.outcome
             for each in plan(found, secret(), "running")
             if each.path == path and each.seen and each.seen.space == b"mnt:[2]"
         )
-        assert fate.reason == "OtherNamespace"
+        assert outcome.reason == "OtherNamespace"
 
 
 def secret() -> tuple[Declared, ...]:

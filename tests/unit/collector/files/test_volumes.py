@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.files.volumes import VolumeOrigin, Wishes, sort_of
+from collector.files.volumes import VolumeOrigin, VolumeSelection, sort_of
 from collector.runtimes.declared import Declared
 
 PODS = "/var/lib/kubelet/pods/0c8f"
@@ -64,8 +64,8 @@ def test_volumes_of_which_the_runtime_does_not_know() -> None:
 
 def test_volumes_are_asked_for_by_name_or_path_or_all_together() -> None:
     volume = sort_of(b"/data", b"ext4", b"/", Declared("/data", "bind", f"{MADE}secret/password"))
-    assert not Wishes().wants(b"/data", volume)
-    assert Wishes(every=True).wants(b"/data", volume)
-    assert not Wishes(every=True).names(b"/data", volume)
+    assert not VolumeSelection().wants(b"/data", volume)
+    assert VolumeSelection(every=True).wants(b"/data", volume)
+    assert not VolumeSelection(every=True).names(b"/data", volume)
     for name in ("password", "/data"):
-        assert Wishes(named=frozenset({name})).names(b"/data", volume)
+        assert VolumeSelection(named=frozenset({name})).names(b"/data", volume)

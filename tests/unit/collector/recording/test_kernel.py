@@ -16,7 +16,7 @@ from collector.recording.journal import EventJournal
 from collector.recording.limits import RecordingLimits
 from collector.recording.members import ContainerProcesses
 from collector.recording.packets import Packets
-from collector.recording.proc_events import ProcEvents, What
+from collector.recording.proc_events import ProcEventKind, ProcEvents
 from collector.recording.sockets import Notices, SocketWatch, open_diag
 from tests.unit.collector.node.test_deletedfiles import holding
 
@@ -54,7 +54,7 @@ def test_a_full_queue_of_processes_is_told() -> None:
         kernel._kernel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for _ in range(40):
             subprocess.run(["true"], check=True)
-        assert What.OVERFLOW in {event.what for event in kernel.read()}
+        assert ProcEventKind.OVERFLOW in {event.what for event in kernel.read()}
 
 
 def test_a_subscription_that_was_closed_is_an_error() -> None:
@@ -92,8 +92,8 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             assert watch.more >= 1
             assert f'"port": {third.getsockname()[1]}'.encode() in journal.drain()
             port = third.getsockname()[1]
-        watch.hear()
-        watch.hear()
+        watch.read_events()
+        watch.read_events()
         told = journal.drain()
         assert told.count(b"socketClosed") == 1 and f'"port": {port}'.encode() in told
         watch.look([])

@@ -20,7 +20,7 @@ from collector.runtimes.endpoints import (
     Endpoint,
     look,
     named,
-    strangers,
+    unusable_namesakes,
     usual,
 )
 from collector.runtimes.programs import PROGRAMS
@@ -195,7 +195,7 @@ def test_a_program_in_a_container_is_not_believed(listening: Path, machine: Mach
     command = [unshare, "--pid", "--fork", sys.executable, "-c", SLEEP, "crio"]
     with machine.run([*command, "--listen", str(listening)]):
         found = [each.socket for each in look("crio")]
-        assert strangers("crio")
+        assert unusable_namesakes("crio")
     assert str(listening) not in found
 
 
@@ -225,7 +225,7 @@ def test_only_root_outside_of_all_containers_is_believed(
     monkeypatch.setenv("FORENSICS_HOST_PROC", str(tmp_path / "proc"))
     believed = not path and user == "0"
     assert [each.socket for each in look("crio")] == ([str(listening)] if believed else [])
-    assert bool(strangers("crio")) is not believed
+    assert bool(unusable_namesakes("crio")) is not believed
 
 
 def test_a_program_that_was_replaced_is_asked_last(
@@ -267,7 +267,7 @@ def test_a_named_one(
     monkeypatch.setenv(ENDPOINT, f"unix://{tmp_path}/none")
     assert named() == Endpoint(f"{tmp_path}/none")
     monkeypatch.setenv(ENDPOINT, "tcp://127.0.0.1:1")
-    with pytest.raises(UsageError, match="is no Unix socket"):
+    with pytest.raises(UsageError, match="is not a Unix socket"):
         named()
 
 
@@ -377,7 +377,7 @@ def test_who_only_has_the_name_is_told_and_named_a_few_times_at_most(machine: Ma
     with ExitStack() as stack:
         for _ in range(7):
             stack.enter_context(machine.run(command))
-        said = strangers("crio")
+        said = unusable_namesakes("crio")
     assert "is called crio and runs in a container." in said[0]
     assert len(said) == 6 and said[5].endswith("more.")
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from lab.intruder.container import CONTAINERD, DOCKER, catalogue
 from lab.intruder.on_disk import new_image
-from lab.intruder.scene import CONTAINERD, DOCKER, catalogue
 from lab.intruder.trace import WORD, plan
 
 

@@ -72,12 +72,12 @@ from tests.unit.operator.samples import (
     UID,
     Document,
     checkpoint,
+    collector_pod,
     ended,
     job,
     node,
     pod,
     settings,
-    worker,
 )
 
 TIMES = Timings()
@@ -233,9 +233,9 @@ def test_a_job_taken_away_after_it_stored_something_is_not_made_again() -> None:
     "seen",
     [
         {"job": job()},
-        {"job": job(), "worker": worker()},
-        {"worker": worker()},
-        {"job": job("Failed"), "worker": worker()},
+        {"job": job(), "collector_pod": collector_pod()},
+        {"collector_pod": collector_pod()},
+        {"job": job("Failed"), "collector_pod": collector_pod()},
     ],
 )
 def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
@@ -245,26 +245,30 @@ def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
 @pytest.mark.parametrize("spec", [{}, {"cancel": True}])
 def test_progress_is_told_once(spec: Document) -> None:
     said = Progress(artifacts_done=2)
-    seen: Document = {"worker": worker(), "progress": said}
+    seen: Document = {"collector_pod": collector_pod(), "progress": said}
     assert step(checkpoint("Capturing", spec=spec), **seen) == Monitor(progress=said)
     told = checkpoint("Capturing", spec=spec, status={"progress": {"artifactsDone": 2}})
     assert step(told, **seen) == Monitor()
 
 
 def test_a_pod_that_never_ends_because_its_node_is_cut_off_is_given_up() -> None:
-    cut_off = worker()
+    cut_off = collector_pod()
     cut_off["metadata"]["deletionTimestamp"] = NOW.isoformat()
     for spec in ({}, {"cancel": True}):
         it = checkpoint("Capturing", spec=spec)
-        assert step(it, worker=cut_off) == Monitor(until=NOW + SILENCE)
-        assert step(it, worker=cut_off, after=SILENCE) is Look.MANIFEST
+        assert step(it, collector_pod=cut_off) == Monitor(until=NOW + SILENCE)
+        assert step(it, collector_pod=cut_off, after=SILENCE) is Look.MANIFEST
 
 
-@pytest.mark.parametrize("unstarted", [None, worker({"waiting": {}})])
+@pytest.mark.parametrize("unstarted", [None, collector_pod({"waiting": {}})])
 def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None) -> None:
     young = job()
     young["metadata"]["creationTimestamp"] = NOW.isoformat()
-    seen: Document = {"job": young, "worker": unstarted, "delay": JobOutcome("Quota", "none", True)}
+    seen: Document = {
+        "job": young,
+        "collector_pod": unstarted,
+        "delay": JobOutcome("Quota", "none", True),
+    }
     it = checkpoint("Capturing")
     assert step(it, **seen) == Monitor(until=NOW + TIMES.late_start)
     start_by = timedelta(seconds=300)
@@ -277,14 +281,14 @@ def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None)
     ends = step(last, after=start_by, bundles=(), **seen)
     assert isinstance(ends, Fail) and ends.over.stop_job
     assert ends.message.endswith("(attempt 3 of 3)")
-    assert step(it, after=start_by, job=young, worker=worker()) == Monitor()
+    assert step(it, after=start_by, job=young, collector_pod=collector_pod()) == Monitor()
 
 
 def test_an_image_name_that_is_none_is_not_waited_for() -> None:
     young = job()
     young["metadata"]["creationTimestamp"] = NOW.isoformat()
-    never = worker({"waiting": {"reason": "InvalidImageName"}})
-    ends = step(checkpoint("Capturing"), job=young, worker=never, bundles=())
+    never = collector_pod({"waiting": {"reason": "InvalidImageName"}})
+    ends = step(checkpoint("Capturing"), job=young, collector_pod=never, bundles=())
     assert isinstance(ends, Fail)
     assert (ends.reason, ends.over.stop_job) == ("InvalidImageName", True)
     assert ends.message.endswith("(attempt 1 of 3)")
@@ -307,10 +311,10 @@ def test_a_job_that_just_ended_without_a_pod_is_given_a_moment() -> None:
 
 
 DONE = [
-    {"job": job(), "worker": worker(ended(0, "Completed"))},
-    {"job": job("Complete"), "worker": worker(ended(0, "Completed"))},
-    {"job": job("Failed"), "worker": worker(phase="Failed")},
-    {"worker": worker(ended(137, "OOMKilled"))},
+    {"job": job(), "collector_pod": collector_pod(ended(0, "Completed"))},
+    {"job": job("Complete"), "collector_pod": collector_pod(ended(0, "Completed"))},
+    {"job": job("Failed"), "collector_pod": collector_pod(phase="Failed")},
+    {"collector_pod": collector_pod(ended(137, "OOMKilled"))},
     {"job": job("Failed", at=NOW - SILENCE - timedelta(seconds=1))},
 ]
 
@@ -325,7 +329,7 @@ def test_when_the_worker_is_done_the_manifest_decides(seen: Any) -> None:
 
 # How an attempt ends
 
-OVER: Document = {"job": job("Failed"), "worker": worker(ended(1, "Error"))}
+OVER: Document = {"job": job("Failed"), "collector_pod": collector_pod(ended(1, "Error"))}
 
 
 def test_the_last_attempt_is_the_last() -> None:
@@ -345,17 +349,17 @@ def test_without_any_time_left_there_is_no_other_attempt() -> None:
 
 def test_an_error_that_will_not_pass_is_not_tried_again() -> None:
     said = '{"reason": "AccessDenied", "message": "no", "retry": false}'
-    refused = worker(ended(1, "Error", said))
-    found = step(checkpoint("Capturing"), worker=refused, manifest=Absent(), bundles=())
+    refused = collector_pod(ended(1, "Error", said))
+    found = step(checkpoint("Capturing"), collector_pod=refused, manifest=Absent(), bundles=())
     assert found == Fail("AccessDenied", "no (attempt 1 of 3)")
 
 
 def test_cancelling_stops_the_job_waits_and_takes_what_is_left() -> None:
     it = checkpoint("Capturing", spec={"cancel": True})
-    assert step(it, job=job(), worker=worker()) == StopJob()
-    assert step(it, job=job(**DELETED), worker=worker()) == Monitor()
-    assert step(it, worker=worker()) == Monitor()
-    assert step(it, worker=worker(ended(4, "Error"))) is Look.MANIFEST
+    assert step(it, job=job(), collector_pod=collector_pod()) == StopJob()
+    assert step(it, job=job(**DELETED), collector_pod=collector_pod()) == Monitor()
+    assert step(it, collector_pod=collector_pod()) == Monitor()
+    assert step(it, collector_pod=collector_pod(ended(4, "Error"))) is Look.MANIFEST
     assert step(it) is Look.MANIFEST
     nothing = step(it, manifest=Absent(), bundles=())
     assert isinstance(nothing, Fail) and nothing.reason == "Cancelled"
@@ -493,11 +497,11 @@ def test_without_its_order_only_a_seal_of_ours_vouches_for_a_manifest(seal: Seal
 
 def test_deleted_in_the_middle_nothing_goes_on_unseen() -> None:
     it = checkpoint("Capturing", metadata=DELETED)
-    assert step(it, job=job(), worker=worker()) == StopJob()
+    assert step(it, job=job(), collector_pod=collector_pod()) == StopJob()
     until = NOW + TIMES.deletion
-    assert step(it, job=job(**DELETED), worker=worker()) == RequeueAfter(until)
-    assert step(it, worker=worker(ended(4, "Error"))) == Release()
-    assert step(it, worker=worker(), after=TIMES.deletion) == Release()
+    assert step(it, job=job(**DELETED), collector_pod=collector_pod()) == RequeueAfter(until)
+    assert step(it, collector_pod=collector_pod(ended(4, "Error"))) == Release()
+    assert step(it, collector_pod=collector_pod(), after=TIMES.deletion) == Release()
     assert step(it) == Release()
     paused = checkpoint("Capturing", metadata=DELETED, spec={"pause": True})
     assert step(paused, order=ORDERED) == Thaw(("containerd://abc",))
@@ -520,7 +524,7 @@ def test_deleted_and_released_there_is_nothing_to_do() -> None:
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
 def test_a_terminal_phase_is_final_whatever_is_seen(phase: str) -> None:
     it = checkpoint(phase, metadata=BARE, spec={"cancel": True})
-    assert step(it, job=job(), worker=worker(ended(1, "Error"))) == RequeueAfter()
+    assert step(it, job=job(), collector_pod=collector_pod(ended(1, "Error"))) == RequeueAfter()
 
 
 def test_a_finished_checkpoint_lives_for_its_time() -> None:

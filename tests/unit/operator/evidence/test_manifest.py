@@ -18,7 +18,7 @@ from forensics_core.operator.evidence.manifest import (
     LIMIT,
     MOST_PARTS,
     UnreadableManifest,
-    understand,
+    parse_manifest,
 )
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
@@ -26,7 +26,7 @@ from tests.unit.operator.evidence.test_comparison import DIGEST, KINDS, artifact
 
 
 def test_a_manifest_is_understood_with_its_digest() -> None:
-    found = understand(statement().to_bytes())
+    found = parse_manifest(statement().to_bytes())
     assert found.bundle.statement == statement()
     assert len(found.bundle.manifest_sha256) == 64
 
@@ -44,13 +44,13 @@ def test_a_manifest_is_understood_with_its_digest() -> None:
 )
 def test_what_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadableManifest):
-        understand(data)
+        parse_manifest(data)
 
 
 def test_a_container_that_is_named_twice_is_refused() -> None:
     both = tuple(Container(name="app", container_id=name) for name in "xy")
     with pytest.raises(UnreadableManifest, match="names the container 'app' twice"):
-        understand(statement(containers=both).to_bytes())
+        parse_manifest(statement(containers=both).to_bytes())
 
 
 def largest(containers: int) -> Statement:
@@ -76,7 +76,7 @@ def largest(containers: int) -> Statement:
 def test_the_manifest_of_a_pod_of_256_containers_with_20000_remarks_fits() -> None:
     data = largest(256).to_bytes()
     assert len(data) < LIMIT
-    assert len(understand(data).bundle.statement.predicate.containers) == 256
+    assert len(parse_manifest(data).bundle.statement.predicate.containers) == 256
 
 
 async def test_no_pod_can_make_its_manifest_too_large_to_be_sealed(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_no_pod_can_make_its_manifest_too_large_to_be_sealed(tmp_path: Pat
             await bundle.add(spec, one(b"{}"), notes)
         await bundle.finish(capture)
     data = (tmp_path / "bundle" / "manifest.json").read_bytes()
-    found = understand(data)
+    found = parse_manifest(data)
     assert len(data) < LIMIT
     rows = found.bundle.statement.predicate.artifacts
     assert len(rows[0].remarks) == rows[-1].remarks_total == MAX_REMARKS

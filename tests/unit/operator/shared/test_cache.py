@@ -6,7 +6,7 @@ import pytest
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
-from tests.unit.operator.samples import JOB, UID, Document, checkpoint, job, worker
+from tests.unit.operator.samples import JOB, UID, Document, checkpoint, collector_pod, job
 
 KEY = "forensics-system/checkpoint-1"
 OTHER = "forensics-system/checkpoint-2"
@@ -75,11 +75,11 @@ def test_of_what_has_finished_next_to_nothing_is_kept() -> None:
     cache = Cache()
     cache.put_job(job())
     cache.put(checkpoint("Capturing"))
-    cache.put_worker(worker())
+    cache.put_collector_pod(collector_pod())
     done = checkpoint("Complete", metadata={"resourceVersion": "8"})
     cache.put(done)
     assert cache.checkpoint(KEY) is None
-    assert (cache.job(done), cache.worker(done)) == (None, None)
+    assert (cache.job(done), cache.collector_pod(done)) == (None, None)
     assert (len(cache), cache.count(Phase.COMPLETE)) == (1, 1)
     cache.put(checkpoint("Capturing"))
     assert cache.count(Phase.COMPLETE) == 1, "late news change nothing"
@@ -118,13 +118,13 @@ def test_a_pod_that_was_made_again_is_not_dropped_with_the_old_one() -> None:
     cache = Cache()
     it = checkpoint("Capturing")
     cache.put(it)
-    cache.put_worker(worker())
-    old = worker()
+    cache.put_collector_pod(collector_pod())
+    old = collector_pod()
     old["metadata"]["uid"] = "before"
-    assert cache.drop_worker(old) == KEY
-    assert cache.worker(it) is not None
-    cache.drop_worker(worker())
-    assert cache.worker(it) is None
+    assert cache.drop_collector_pod(old) == KEY
+    assert cache.collector_pod(it) is not None
+    cache.drop_collector_pod(collector_pod())
+    assert cache.collector_pod(it) is None
 
 
 def test_of_an_object_whose_deletion_was_missed_enough_is_remembered() -> None:

@@ -171,6 +171,7 @@ def test_deleted_files_memory_logs_and_processes_are_scanned(tmp_path: Path, rul
             WEB + "network.json": (ArtifactKind.NETWORK, b'{"M4RK": 1}'),
         },
     )
+    assert "1 core, " in invoke(folder, rules).stderr
     told = scanned(folder, rules)
     found = {
         (row["artifact"].removeprefix(WEB), row["kind"], row["path"], row["hits"][0]["offset"])
@@ -230,7 +231,7 @@ def test_several_files_of_rules_have_namespaces_of_their_own(
     [
         (b"rule X { condition: nothing }", "unknown identifier"),
         (b'include "/etc/passwd"', "include"),
-        (b"\xff\xfe", "no text in UTF-8"),
+        (b"\xff\xfe", "not text in UTF-8"),
         (b"YARA-X\0compiled", "syntax error"),
     ],
 )
@@ -341,3 +342,17 @@ def test_a_match_in_a_known_file_says_so(tree: Path, rules: Path, tmp_path: Path
         'Marker (evil, test): $a at 0x0 "M4RK" [known good]'
         in invoke(tree, rules, "--known", good).stdout
     )
+
+
+@pytest.mark.parametrize("name", ["sha256", "sha1", "md5"])
+@pytest.mark.parametrize("form", ["{0}\n", "{0}  /var/run/empty\n", "hash,name\n{0},empty\n"])
+@pytest.mark.parametrize("with_rules", [True, False])
+def test_an_empty_file_is_known_by_every_hash(
+    tree: Path, rules: Path, tmp_path: Path, name: str, form: str, with_rules: bool
+) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(form.format(hashlib.new(name, b"").hexdigest()))
+    told = scanned(tree, *([rules] if with_rules else []), "--known", f"good={listed}", "--files")
+    known = {row["path"] for row in told["results"] if row.get("known") == "known good"}
+    assert known == {"/empty"}
+    assert told["known"]["known good"] == 1

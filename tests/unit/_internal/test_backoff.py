@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forensics_core.kube.backoff import Backoff
+from forensics_core._internal.backoff import Backoff
 
 
 def test_each_step_doubles_up_to_the_maximum() -> None:
@@ -31,3 +31,10 @@ def test_it_can_fail_for_ever() -> None:
     backoff = Backoff(initial=1, maximum=30)
     backoff.failures = 10_000
     assert backoff.next() <= 30
+
+
+def test_the_shortest_pause_can_stay_far_below_the_step() -> None:
+    backoff = Backoff(initial=8, maximum=8, least=0.5)
+    pauses = [backoff.next() for _ in range(200)]
+    assert min(pauses) >= 0.5 and max(pauses) <= 8
+    assert min(pauses) < 4  # 200 pauses between 0.5 and 8 that are all longer: once in 2**172

@@ -1,16 +1,4 @@
-"""Have a cluster capture a pod, follow it, and learn where the evidence is::
-
-    from forensics_core.checkpoints import connect
-
-    async with connect() as cluster:
-        checkpoint = await cluster.checkpoint("web-0", namespace="shop", to="s3://cases")
-        async for progress in checkpoint.progress():
-            print(progress.summary)
-        evidence = await checkpoint.captured()  # raises CheckpointFailed with reason and hint
-
-It needs the extra `operator`, and an operator in the cluster that does the work. Who stops
-following a checkpoint does not stop its capture: `Checkpoint.cancel` does.
-"""
+"""The cluster as scripts see it, and one request to capture a pod of it."""
 
 from __future__ import annotations
 
@@ -25,6 +13,8 @@ from forensics_core._internal.extras import needing
 from forensics_core.api.conditions import ConditionType, is_true
 from forensics_core.api.names import INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import ObjectMeta
+from forensics_core.checkpoints.incident import Incident
+from forensics_core.checkpoints.options import checked_spec
 from forensics_core.errors import NotFound
 from forensics_core.models import (
     AfterCapture,
@@ -32,7 +22,6 @@ from forensics_core.models import (
     Encryption,
     Evidence,
     PodCheckpoint,
-    PodCheckpointSpec,
     PodCheckpointStatus,
     Progress,
     Retention,
@@ -43,16 +32,8 @@ with needing("operator", "Talking to a cluster"):
     from forensics_core.kube.listwatch import EventType
     from forensics_core.kube.podcheckpoints import PodCheckpoints
 
-__all__ = ["Checkpoint", "Cluster", "connect"]
-
 NAMESPACE = "forensics-system"
 """Where PodCheckpoints are unless the operator is set otherwise."""
-_ARGUMENTS = {
-    "destination": "to",
-    "active_deadline_seconds": "deadline",
-    "ttl_seconds_after_finished": "ttl",
-}
-"""What the resource's fields are called here."""
 
 
 @asynccontextmanager
@@ -94,6 +75,10 @@ class Cluster(connection.ClusterConnection):
         incident: str = "",
         reason: str = "",
         pause: bool = False,
+        record: int = 0,
+        volumes: Sequence[str] = (),
+        deleted_budget: int | None = None,
+        freeze: bool = True,
         deadline: int | None = None,
         ttl: int | None = None,
         retention: Retention | None = None,
@@ -106,6 +91,11 @@ class Cluster(connection.ClusterConnection):
 
         `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
         the operator's default; `containers` are all, `artifacts` all but volumes and memory.
+        For `record` seconds at least it is recorded what the containers do; `volumes` are captured
+        with their content though it is secret, or though no others are, by name or by path. Of
+        files that only processes hold, `deleted_budget` bytes of each container are; `freeze` holds
+        each process still while its memory is read.
+
         `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
         on. `isolate` cuts the pod off the network before the capture, until `Checkpoint.release`;
         `after_capture` says what becomes of the pod: `Keep`, `Delete`, `DeleteEvenIfPartial`.
@@ -124,6 +114,10 @@ class Cluster(connection.ClusterConnection):
             "incident": incident or None,
             "reason": reason or None,
             "pause": pause or None,
+            "record_seconds": record or None,
+            "volumes": volumes or None,
+            "deleted_budget": deleted_budget,
+            "freeze": None if freeze else False,
             "active_deadline_seconds": deadline,
             "ttl_seconds_after_finished": ttl,
             "retention": retention,
@@ -131,12 +125,17 @@ class Cluster(connection.ClusterConnection):
             "isolate": isolate or None,
             "after_capture": after_capture,
         }
-        # What was not given is left to the cluster's defaults.
-        fields = {field: value for field, value in given.items() if value is not None}
-        with checked_arguments(_ARGUMENTS):
-            spec = PodCheckpointSpec.model_validate(fields)
+        spec = checked_spec(given)
+        with checked_arguments({}):
             ObjectMeta.model_validate({"name": name or ""})
         return Checkpoint(self._client, await self._client.create(spec, name=name))
+
+    def incident(self, incident: str) -> Incident:
+        """Return an incident by its id: many pods as one thing. No request is made yet.
+
+        Raises `UsageError` for an id that fits no label.
+        """
+        return Incident(self, self._client, incident)
 
     async def get(self, name: str) -> Checkpoint:
         """Return a checkpoint by the name of its PodCheckpoint. Raises `NotFound`."""

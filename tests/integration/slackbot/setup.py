@@ -49,7 +49,7 @@ class Rights:
 
 
 @dataclass
-class Scene:
+class SlackSetup:
     """Everything a test plays with."""
 
     cluster: LoopbackCluster
@@ -215,8 +215,8 @@ def failed(reason: str, message: str) -> Document:
 
 
 @asynccontextmanager
-async def open_scene(folder: Path) -> AsyncIterator[Scene]:
-    """Open the scene; no bot runs yet."""
+async def open_scene(folder: Path) -> AsyncIterator[SlackSetup]:
+    """Open the setup; no bot runs yet."""
     everywhere = {"shop", "prod"}
     rights = Rights(
         capture={"alice": everywhere, "bob": everywhere, "dave": {"shop"}},
@@ -238,7 +238,7 @@ async def open_scene(folder: Path) -> AsyncIterator[Scene]:
             cluster.seed_pod(pod, namespace)
         cluster.seed_pod("hidden-0", "secret")
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig", user=BOT)
-        yield Scene(cluster, slack, rights, kubeconfig, values)
+        yield SlackSetup(cluster, slack, rights, kubeconfig, values)
 
 
 def seat_people(slack: SlackServer) -> Document:

@@ -1,7 +1,7 @@
 """A container with every trace in it, on Docker or as a pod on a private containerd::
 
-    async with intruded("docker", folder) as scene:
-        for planted in scene.planted: ...
+    async with intruded("docker", folder) as container:
+        for planted in container.planted: ...
 
 Root only: the tool is put into the container from outside, through `/proc/PID/root`.
 """
@@ -49,7 +49,7 @@ class Planted:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class IntrudedContainer:
     """A running container that an intruder has visited."""
 
     runtime: str
@@ -86,7 +86,7 @@ def catalogue(image: on_disk.Image, runtime: str) -> list[Trace]:
 @asynccontextmanager
 async def intruded(
     runtime: str, folder: Path, engine: DockerEngine | Containerd | None = None
-) -> AsyncIterator[Scene]:
+) -> AsyncIterator[IntrudedContainer]:
     """Run the container and plant the traces, for the block. Raises `LabError`.
 
     `engine` is one of that runtime that runs; else one is started.
@@ -110,7 +110,7 @@ async def intruded(
                 for trace, why in zip(traces, planted, strict=True)
                 if isinstance(why, str)
             }
-            yield Scene(runtime, who, place, pid, running.env, there, refused, running)
+            yield IntrudedContainer(runtime, who, place, pid, running.env, there, refused, running)
 
 
 @asynccontextmanager

@@ -1,0 +1,88 @@
+"""What selects a pod, and whether policies are enforced: all that isolating it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from forensics_core.errors import ClusterError
+from forensics_core.kube import resources
+from forensics_core.kube.objects import Object
+from forensics_core.kube.resources import Resource
+from forensics_core.operator.attempt.reads import BoundedListing, Reads
+from forensics_core.operator.containment.enforcement import UNKNOWN, Enforcement, Enforcers
+from forensics_core.operator.containment.policy import controller_of
+
+T = TypeVar("T")
+
+_CONTROLLERS = {
+    resource.kind: resource
+    for resource in (
+        resources.REPLICA_SETS,
+        resources.STATEFUL_SETS,
+        resources.DAEMON_SETS,
+        resources.JOBS,
+        Resource("", "v1", "replicationcontrollers", "ReplicationController"),
+    )
+}
+"""Kinds that control pods by themselves, and find them by a selector."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSurroundings:
+    """What was read around a pod, and what could not be."""
+
+    services: tuple[Object, ...] = ()
+    policies: tuple[Object, ...] = ()
+    controller: Object | None = None
+    enforcement: Enforcement = UNKNOWN
+    gaps: tuple[str, ...] = ()
+    """One for each part that is missing, in words."""
+
+
+async def look_around(reads: Reads, enforcers: Enforcers, pod: Object) -> NamespaceSurroundings:
+    """Return what is around `pod`. Never raises because something cannot be read."""
+    namespace: str = pod["metadata"]["namespace"]
+    gaps: list[str] = []
+
+    async def listing(resource: Resource) -> tuple[Object, ...]:
+        read = await _or_gap(
+            lambda: reads.all(resource, namespace), BoundedListing(), resource, gaps
+        )
+        if read.cut:
+            gaps.append(f"only the first {len(read.items)} {resource.plural} were read")
+        return tuple(read.items)
+
+    return NamespaceSurroundings(
+        services=await listing(resources.SERVICES),
+        policies=await listing(resources.NETWORK_POLICIES),
+        controller=await _controller(reads, pod, gaps),
+        enforcement=await enforcers.look(),
+        gaps=tuple(gaps),
+    )
+
+
+async def _controller(reads: Reads, pod: Object, gaps: list[str]) -> Object | None:
+    reference = controller_of(pod)
+    if reference is None:
+        return None
+    resource = _CONTROLLERS.get(reference["kind"])
+    if resource is None:
+        gaps.append(f"its controller is a {reference['kind']}, whose selector is not known")
+        return None
+    name, namespace = reference["name"], pod["metadata"]["namespace"]
+    nothing: Object = {}
+    found = await _or_gap(lambda: reads.get(resource, name, namespace), nothing, resource, gaps)
+    # The built-in kinds' lists and single objects may leave their kind out.
+    return {"kind": resource.kind, **found} if found else None
+
+
+async def _or_gap(
+    read: Callable[[], Awaitable[T]], instead: T, resource: Resource, gaps: list[str]
+) -> T:
+    try:
+        return await read()
+    except ClusterError as error:
+        gaps.append(f"{resource.plural} could not be read: {error.message}")
+        return instead
