@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from lab.process import LabError
+import click
+
+from bench.sink import ROOT
+from forensics_core.errors import ForensicsError
+from lab.process import LabError, end_politely
 
 END = "<!-- /bench -->"
 
@@ -148,3 +153,24 @@ GOALS = {
     "scan-memory": Goal("peak MiB of a scan, all processes", 300),
 }
 """By names for what measures them; the ratios are those of 60,000 files and 1.9 GB over HTTP."""
+
+
+def run_part(
+    document: str, measure: Callable[[Path], Mapping[str, str]], *, quick: bool, docs: Path | None
+) -> None:
+    """Measure in a scratch folder, print the tables, and put them between `document`'s markers.
+
+    `measure` returns tables by marker. `docs` is where the document is; None is `docs/`, but for a
+    quick run, whose numbers say nothing. Raises `ClickException` where something fails.
+    """
+    end_politely()
+    if not (quick or docs):
+        docs = ROOT / "docs"
+    try:
+        with TemporaryDirectory(prefix="bench-") as folder:
+            found = measure(Path(folder))
+    except ForensicsError as error:
+        raise click.ClickException(str(error)) from error
+    print("\n\n".join(found.values()))
+    if docs:
+        fill(docs / document, found)

@@ -23,7 +23,8 @@ from pathlib import Path
 from anyio import to_thread
 
 from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
-from lab.docker import FOREVER, DockerEngine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
+from lab.engine import FOREVER
 from lab.images import busybox_rootfs
 from lab.intruder import in_kernel, in_processes, on_disk
 from lab.intruder.trace import Clue, Trace, plan
