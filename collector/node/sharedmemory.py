@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +26,8 @@ from typing import Any, NamedTuple
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
+from collector.node.kernel_objects import KernelObjects
+from collector.node.messages import QueuedMessage, messages_of
 from collector.node.procfs import Process
 
 _CLONE_NEWIPC = 0x08000000
@@ -90,6 +91,8 @@ class Queue(NamedTuple):
     """Its IPC namespace."""
     pid: int = 0
     """A process of that, as the node numbers it."""
+    inode: int = 0
+    """Of a POSIX queue."""
 
 
 def segments(
@@ -122,7 +125,7 @@ def _read(
     enter(space, _CLONE_NEWIPC)
     shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
     queues = [_queue(row, link, pid) for row in _table("msg")]
-    return [*shared, *queues, *_posix_queues()]
+    return [*shared, *queues, *_posix_queues(link, pid)]
 
 
 def _queue(row: Sequence[bytes], link: bytes, pid: int) -> Queue:
@@ -179,48 +182,24 @@ def _table(name: str) -> list[list[bytes]]:
         return [line.split() for line in islice(table, 1, MAX_SEGMENTS + 2)]
 
 
-def _posix_queues() -> Iterator[Queue]:
+def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
     """Yield the queues of this thread's IPC namespace."""
     with opened(mount_queues()) as folder, os.scandir(folder) as entries:
         for entry in islice(entries, MAX_SEGMENTS + 1):
-            size = 0
+            size, inode, messages = 0, 0, tuple[QueuedMessage, ...]()
             with suppress(OSError, ValueError, IndexError):
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
-            yield Queue(entry.name, True, size)
+                    inode = entry.inode()
+                    messages = _copied(queue) if size else ()
+            missing = sum(len(each.data) for each in messages) != size
+            total = len(messages) + missing
+            yield Queue(entry.name, True, size, total, messages, link, pid, inode)
 
 
-MAX_MESSAGES = 256
-"""Messages of one queue that are copied."""
-MAX_MESSAGE = 64 * 1024
-"""Bytes of one; most kernels take 8192 at the most."""
-MAX_QUEUE = 1024 * 1024
-"""Bytes of one queue."""
-_IPC_NOWAIT, _MSG_NOERROR, _MSG_COPY = 0o4000, 0o10000, 0o40000
-_WORD = ctypes.sizeof(ctypes.c_long)
-
-
-class QueuedMessage(NamedTuple):
-    """One message."""
-
-    kind: int
-    """What its sender says that it is; receivers choose by it."""
-    data: bytes
-
-
-def messages_of(queue: int, count: int) -> Iterator[QueuedMessage]:
-    """Yield the first of the messages in a queue of `count`, as far as they can be copied."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.msgrcv.restype = ctypes.c_ssize_t
-    size, flags = ctypes.c_size_t(MAX_MESSAGE), _IPC_NOWAIT | _MSG_NOERROR | _MSG_COPY
-    buffer, room = ctypes.create_string_buffer(_WORD + MAX_MESSAGE), MAX_QUEUE
-    for number in range(min(count, MAX_MESSAGES)):
-        got = libc.msgrcv(queue, buffer, size, ctypes.c_long(number), flags)
-        if got < 0:
-            continue  # it is too long, or gone
-        if got > room:
-            return
-        room -= got
-        kind = int.from_bytes(buffer.raw[:_WORD], sys.byteorder, signed=True)
-        yield QueuedMessage(kind, buffer.raw[_WORD : _WORD + got])
+def _copied(queue: int) -> tuple[QueuedMessage, ...]:
+    """Return the messages of a POSIX queue: no call shows one and leaves it there."""
+    with suppress(OSError), KernelObjects.opened() as kernel:
+        return tuple(kernel.messages(queue))
+    return ()
