@@ -59,6 +59,7 @@ bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 	@$(BIN)/python -m bench.slack
 	@$(BIN)/python -m bench.recall
 	@$(BIN)/python -m bench.report
+	@$(BIN)/python -m bench.timeline
 
 soak: $(INSTALLED) ## Capture again and again, watching for leaks; then attack the reader 100,000 times
 	@$(BIN)/python -m bench.soak

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,16 +141,22 @@ def _install() -> None:
 
 async def _write_many(folder: Path, changes: int) -> None:
     """Write a bundle with so many changes."""
-    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
-    async with open_destination(str(folder)) as destination:
-        bundle = BundleWriter(destination)
+    async with bundle_of(folder) as bundle:
         spec = ArtifactSpec("containers/web/diff.json", ArtifactKind.DIFF, "web")
         await bundle.add(spec, streamed({"method": "bench"}, "changes", _rows(changes)))
+
+
+@asynccontextmanager
+async def bundle_of(folder: Path) -> AsyncIterator[BundleWriter]:
+    """Open a new bundle of one container, `web`, for the block."""
+    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
+    order = OrderFacts(uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle="")
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        yield bundle
         await bundle.finish(
             Capture(
-                order=OrderFacts(
-                    uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""
-                ),
+                order=order,
                 tool=Tool(version="bench"),
                 node=Node(),
                 started_at=when,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from anyio import to_thread
 
@@ -18,8 +19,8 @@ from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
-from collector.node.threads import SeparateThreads
-from collector.node.unlisted import KeptReference, Unlisted
+from collector.node.threads import MAX_THREADS, SeparateThreads
+from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -43,23 +44,45 @@ _WHAT = {
 }
 _WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 """Kinds with which the archive of mounts is made, later."""
-TIMEOUT = 60.0
-"""Seconds that looking for each may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What looking for all that a container keeps may cost."""
+
+    seconds: float = 60.0
+    """For threads, and for shared memory."""
+    search_seconds: float = 60.0
+    """For everything else; a thread that does not come back is given a tenth more."""
+    kept: int = MAX_KEPT
+    unread: int = MAX_UNREAD
+    """Bytes that wait unread which are kept."""
+    threads: int = MAX_THREADS
+    links: int = MAX_LINKS
+    segments: int = MAX_SEGMENTS
+    """Of shared memory, and message queues."""
+
+
+LIMITS = Limits()
 
 
 async def account(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None = None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None = None,
+    limits: Limits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
 
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = Unlisted(time.monotonic() + TIMEOUT), SeparateThreads()
+    search, apart = _search(limits), SeparateThreads(left=limits.threads)
     try:
-        await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
+        await run_abandonable(limits.seconds, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
-        await run_abandonable(TIMEOUT + 5, "what processes keep", search.look, everyone)
+        seconds = limits.search_seconds * 1.1
+        await run_abandonable(seconds, "what processes keep", search.look, everyone)
     except Unavailable as hung:
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
@@ -85,7 +108,12 @@ async def account(
     if search.more:
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
-    await _record_memory(capture, everyone, found)
+    await _record_memory(capture, everyone, found, limits)
+
+
+def _search(limits: Limits) -> Unlisted:
+    until = time.monotonic() + limits.search_seconds
+    return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
 
 
 def record_unstored(capture: ContainerCapture) -> None:
@@ -112,28 +140,32 @@ def _record(capture: ContainerCapture, kept: KeptReference, *, stored: bool = Fa
 
 
 async def _record_memory(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    limits: Limits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
 
+    most = limits.segments
     attached = {(space, inode) for _, inode, space in (found.files if found else ()) if space}
     try:
-        kept = await run_abandonable(TIMEOUT, "shared memory", segments, numbers, missing)
+        kept = await run_abandonable(limits.seconds, "shared memory", segments, numbers, missing)
     except (Unavailable, OSError) as error:
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
     shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
-        for each in shared[:MAX_SEGMENTS]:
+        for each in shared[:most]:
             _add(found, each)
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
-    _record_each(capture, "shared memory", shared, _record_segment)
+    _record_each(capture, "shared memory", shared, _record_segment, most)
     queues = [each for each in kept if isinstance(each, Queue)]
     if found:
         queues = await to_thread.run_sync(unread.add_queues, found, queues)
-    _record_each(capture, "message queues", queues, _record_queue)
+    _record_each(capture, "message queues", queues, _record_queue, most)
 
 
 def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
@@ -158,12 +190,16 @@ def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
 
 
 def _record_each(
-    capture: ContainerCapture, what: str, found: Sequence[object], tell: Callable[..., None]
+    capture: ContainerCapture,
+    what: str,
+    found: Sequence[object],
+    tell: Callable[..., None],
+    most: int,
 ) -> None:
-    for each in found[:MAX_SEGMENTS]:
+    for each in found[:most]:
         tell(capture, each)
-    if len(found) > MAX_SEGMENTS:
-        message = f"There are more than {MAX_SEGMENTS} of {what}"
+    if len(found) > most:
+        message = f"There are more than {most} of {what}"
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 

@@ -8,7 +8,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from collector.documents import readable
-from collector.files.entries import Attributes, EntryRow, attributes, same_status, spell_attributes
+from collector.files.entries import (
+    MAX_XATTRS,
+    Attributes,
+    EntryRow,
+    attributes,
+    same_status,
+    spell_attributes,
+)
 from collector.files.flags import Flags, read_flags
 from collector.files.hashing import Hashing
 from collector.files.lower_layers import LowerEntry, open_node
@@ -27,6 +34,7 @@ class FileComparer:
     marks: bytes
     """How overlayfs's own attributes begin."""
     hashing: Hashing
+    max_xattrs: int = MAX_XATTRS
 
     def compare(
         self, row: EntryRow, place: int, was: LowerEntry | None, below: LowerEntry | None
@@ -87,7 +95,7 @@ class FileComparer:
         if was:
             with opened(open_node(was)) as lower:
                 before, old = attributes(lower, self.marks), read_flags(lower, self.marks)
-        row |= spell_attributes(now, before) | flags.row()
+        row |= spell_attributes(now, before, self.max_xattrs) | flags.row()
         _note_capabilities(row, now, before)
         if was and now != before:
             row["notes"].append("xattrsChanged")

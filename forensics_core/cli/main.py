@@ -41,7 +41,18 @@ _MODULES = {
     "watch": "watching",
 }
 """Where a command is; the others have a module of their own name."""
-_NAMES = (*_MODULES, "compare", "export", "fetch", "ls", "report", "scan", "timeline", "verify")
+_NAMES = (
+    *_MODULES,
+    "compare",
+    "export",
+    "fetch",
+    "incident",
+    "ls",
+    "report",
+    "scan",
+    "timeline",
+    "verify",
+)
 _COMMANDS = {
     name: f"forensics_core.cli.{_MODULES.get(name, name)}:{name}_command" for name in _NAMES
 }

@@ -63,14 +63,14 @@ async def _report(location: str, owner: str | None, output: str, key: bytes | No
         print_text(json.dumps(as_json(story), indent=2))
     else:
         pieces = page(story) if output.endswith(".html") else iter([markdown(story)])
-        await to_thread.run_sync(_write, Path(output), pieces)
+        await to_thread.run_sync(write_report, Path(output), pieces)
         click.echo(f"The report is in {clean_message(output)}", err=True)
     # Once the report is there: it says what is not genuine.
     if story.not_genuine:
         raise click.exceptions.Exit(3)
 
 
-def _write(path: Path, pieces: Iterator[str]) -> None:
+def write_report(path: Path, pieces: Iterator[str]) -> None:
     """Write the page, which is there as a whole or not at all, for its owner alone."""
     # Like /dev/stdout, or a FIFO: it can be written to, and not be replaced.
     if path.exists() and not path.is_file():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from forensics_core.cli.render import clean_message
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from forensics_core.bundle.manifest import Clocks
     from forensics_core.bundle.reader import BundleReader
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.timeline.entry import TimelineEntry
     from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
+CLOCKS = ("store", "node")
 
 
 @click.command("timeline", short_help="Show all times of a bundle in one order.")
@@ -49,6 +52,10 @@ FORMATS = ("table", "bodyfile", "timesketch", "csv")
     "--window", type=click.IntRange(0), default=300, show_default=True,
     help="With --around: how many seconds about.",
 )  # fmt: skip
+@click.option(
+    "--clock", type=click.Choice(CLOCKS), default=CLOCKS[0], show_default=True,
+    help="Whose clock the node's times are shown by, where both disagree.",
+)  # fmt: skip
 @owner_option
 def timeline_command(
     location: str,
@@ -59,13 +66,14 @@ def timeline_command(
     changes_only: bool,
     around: str | None,
     window: int,
+    clock: str,
     expected_bucket_owner: str | None,
 ) -> None:
     """Show when what happened in the bundle at LOCATION, as far as anything in it tells.
 
-    Files (modified, accessed, status changed, created: m.a.c.b), processes, log lines, the
-    cluster's events, containers, and the capture itself. Nothing is sorted in bodyfile, mactime
-    does that.
+    Files (modified, accessed, status changed, created: m.a.c.b), processes, sessions, connections,
+    log lines, the cluster's events, containers, and the capture itself. Nothing is sorted in
+    bodyfile, mactime does that.
 
     What cannot be read is named on the standard error at the end. Where something of it is not what
     the manifest says, the exit code is 3.
@@ -86,7 +94,7 @@ def timeline_command(
             "A bodyfile has all times of a file in one line: it cannot be cut by time",
             hint="Give --since and --until to mactime, or take another --format",
         )
-    run(partial(_print, location, expected_bucket_owner, layout, wanted))
+    run(partial(_print, location, expected_bucket_owner, layout, wanted, clock))
 
 
 def _parse_time(text: str | None) -> int | None:
@@ -102,22 +110,39 @@ def _parse_time(text: str | None) -> int | None:
     return moment
 
 
-async def _print(location: str, owner: str | None, layout: str, wanted: Filter) -> None:
-    from forensics_core.readers.clocks import skew_notes
+async def _print(location: str, owner: str | None, layout: str, wanted: Filter, clock: str) -> None:
+    from forensics_core.readers.clocks import correction
     from forensics_core.readers.notes import Notes
 
     notes = Notes()
     async with opened_bundle(location, owner) as bundle:
+        clocks = bundle.statement.predicate.clocks
+        if clock == "store":
+            wanted = replace(wanted, ahead=correction(clocks))
         if layout == "bodyfile":
             await _print_bodyfile(bundle, wanted, notes)
         else:
             await _print_entries(bundle, layout, wanted, notes)
-        notes.missing += skew_notes(bundle.statement.predicate.clocks)
+        notes.missing += _skew_notes(clocks, clock)
     # At the end, as it shows while the entries are read.
     for line in notes.missing:
         click.echo(f"Note: {clean_message(line)}", err=True)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
+
+
+def _skew_notes(clocks: Sequence[Clocks], clock: str) -> list[str]:
+    from forensics_core.readers.clocks import correction, disagreement
+    from forensics_core.readers.timeline.entry import SECOND
+
+    told, ahead = disagreement(clocks), correction(clocks) // SECOND
+    if not told:
+        return []
+    if clock == "node":
+        return [f"{told}: times that the node gave are shown as it had them"]
+    where = "earlier" if ahead > 0 else "later"
+    shown = f"times that the node gave are shown {abs(ahead):,} s {where}"
+    return [f"{told}: {shown}; '--clock node' shows them as it had them"]
 
 
 async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, notes: Notes) -> None:
@@ -126,7 +151,7 @@ async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, note
 
     writers: dict[str, Callable[[TimelineEntry], str]] = {
         "table": formats.table_line,
-        "timesketch": formats.timesketch_line,
+        "timesketch": partial(formats.timesketch_line, ahead=wanted.ahead),
         "csv": lambda entry: formats.csv_line(formats.csv_cells(entry)),
     }
     write = writers[layout]

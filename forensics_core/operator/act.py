@@ -169,6 +169,7 @@ class Executor:
             [*context.gaps, *(f"container {name}: it was never created" for name in missing)],
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
+            await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
         order = await self._do.create_order(checkpoint, order)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from forensics_core.api.findings import FindingsStatus
-from forensics_core.api.order import ContextFile, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
@@ -255,6 +255,15 @@ class Effects(Protocol):
         """Gather and store the context of the attempt that waits or begins, unless that is done.
 
         Raises `DestinationError`.
+        """
+        ...
+
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, where memory is asked for and that is set.
+
+        Once for an attempt; raises nothing.
         """
         ...
 

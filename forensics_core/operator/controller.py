@@ -34,6 +34,8 @@ from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
+from forensics_core.operator.rules.controller import RuleController
+from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -102,6 +104,7 @@ class Controller:
         self._identity = identity
         self._cache = Cache()
         self._queue = WorkQueue()
+        self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)
@@ -138,6 +141,11 @@ class Controller:
             observer, effects = Observer(context), ClusterEffects(context)
             for _ in range(self._settings.workers):
                 tasks.start_soon(self._work, observer, effects)
+            # What rules have captured already is known only now.
+            rules = RuleController(
+                self._cluster, self._settings, context.events, self._metrics, self._captured
+            )
+            tasks.start_soon(rules.run)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
@@ -180,6 +188,7 @@ class Controller:
                     self._one_synced(PODCHECKPOINTS, namespace)
                     continue
                 gone = event.type is EventType.DELETED
+                self._captured.learn(event.checkpoint, gone=gone)
                 heard = self._cache.drop if gone else self._cache.put
                 for key in heard(event.checkpoint):
                     self._queue.add(key)

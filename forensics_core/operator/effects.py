@@ -10,7 +10,7 @@ from functools import cached_property
 from forensics_core._internal.text import printable
 from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
-from forensics_core.api.order import WorkOrder
+from forensics_core.api.order import ArtifactKind, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import AlreadyExists, UsageError
 from forensics_core.kube.events import reference
@@ -19,6 +19,7 @@ from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
 from forensics_core.operator.attempt.credentials import seconds_wanted, within
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
+from forensics_core.operator.attempt.kubelet import KubeletClient
 from forensics_core.operator.attempt.order import build_secret, read_order
 from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_core.operator.containment.policy import as_it_was
@@ -99,6 +100,7 @@ class ClusterEffects:
         secret = build_secret(checkpoint, order, made)
         there = await self._create(self._shared.secrets, secret, checkpoint)
         self._shared.stored.pop(checkpoint.status.location, None)
+        self._shared.kubelet_checkpoints.pop(checkpoint.status.location, None)
         return read_order(there)[0]
 
     async def _credentials(
@@ -178,6 +180,22 @@ class ClusterEffects:
                 files = await context.upload(gathered, writer, reader)
             shared.remember(location, StoredContext(tuple(files), tuple(gathered.gaps)))
         return shared.stored[location]
+
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, unless that is done or not wanted."""
+        shared, location = self._shared, checkpoint.status.location
+        settings, wanted = shared.settings.kubelet_checkpoint, checkpoint.spec.artifacts
+        if settings is None or ArtifactKind.MEMORY not in wanted:
+            return ()
+        if location not in shared.kubelet_checkpoints:
+            client = KubeletClient(shared.cluster, settings)
+            node = await shared.node(pod) or {}
+            answers = await client.take(node, pod, checkpoint.spec.containers)
+            # An archive is large, and standstill costs the pod: not again when a write fails.
+            shared.kubelet_checkpoints[location] = answers
+        return shared.kubelet_checkpoints[location]
 
     async def store_seal(self, checkpoint: PodCheckpoint, manifest: bytes) -> None:
         """Sign a manifest and store the seal beside it."""

@@ -61,6 +61,10 @@ class Timings(Model):
     that has outlived its time."""
     findings: timedelta = timedelta(seconds=5)
     """How long the end of a capture that is sealed may wait for its findings."""
+    overlay: timedelta = timedelta(minutes=1)
+    """Until pods that may not be watched are asked for again; rules, five times as long."""
+    rule_status: timedelta = timedelta(seconds=1)
+    """The shortest time between two updates of rules' statuses."""
     store_remembered: timedelta = timedelta(minutes=5)
     """For which it is remembered that a folder is no bundle."""
 
@@ -216,6 +220,38 @@ class CollectorSettings(Model):
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
 
 
+class KubeletSettings(Model):
+    """Asking kubelets for checkpoints by CRIU. The rights: deploy/overlays/kubelet-checkpoint."""
+
+    service_account: DnsLabel = "forensics-kubelet-checkpoint"
+    """As whom: it may do nothing but that, as nodes get to see its tokens."""
+    namespace: DnsLabel = "forensics-operator"
+    """The ServiceAccount's."""
+    seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    """How long the kubelet may take for one pod, which waits in the meantime."""
+    ca_file: Path | None = Path("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
+    """Who signs the kubelets' certificates. Default: the cluster's authority."""
+    verify: bool = True
+    """Whether the certificate is checked. kubeadm's kubelets sign their own unless they have
+    `serverTLSBootstrap`: without the check, who stands in between gets a token for checkpoints."""
+
+
+class AlertSettings(Model):
+    """Where alerts are taken from Falco: HTTPS, on a port of its own."""
+
+    folder: Path
+    """Holds `token`, one a line, and perhaps `tls.crt` and `tls.key`, both in PEM; without these a
+    certificate is made for each start, which nobody can check."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    """0 takes any free one."""
+    address: str = ""
+    """The replica's own address, which the leader puts behind the Service; `FORENSICS_POD_IP`."""
+    service: DnsLabel = "forensics-alerts"
+    """The Service, in the namespace of the Lease. Without `address` it is left alone."""
+    per_second: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Alerts that are looked at within a second; what is above is refused, and counted."""
+
+
 class Settings(Model):
     """Everything that can be set."""
 
@@ -231,6 +267,8 @@ class Settings(Model):
     findings: bool = True
     """Tell in the status what rules find in the evidence's small documents. It takes reading them,
     which the operator otherwise does not."""
+    kubelet_checkpoint: KubeletSettings | None = None
+    """Have the kubelet write a checkpoint, too, where `memory` is asked for. Default: not."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     clock_skew_seconds: Annotated[int, Field(ge=0, le=86400)] = 3600
     """How wrong a node's clock may be. A manifest whose times lie further outside its attempt is
@@ -250,6 +288,9 @@ class Settings(Model):
     does: no field of the API tells."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
+    alerts: AlertSettings | None = None
+    """Take alerts for rules of the event Alert. `FORENSICS_ALERTS` is the same as `folder`. None:
+    no port is opened."""
     timings: Timings = Timings()
     """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -272,4 +313,8 @@ def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     image = environ.get("FORENSICS_COLLECTOR_IMAGE")
     if image and isinstance(collector, dict) and not collector.get("image"):
         data = data | {"collector": collector | {"image": image}}
+    folder, alerts = environ.get("FORENSICS_ALERTS"), data.get("alerts")
+    if folder and alerts is None:
+        address = environ.get("FORENSICS_POD_IP", "")
+        data = data | {"alerts": {"folder": folder, "address": address}}
     return check_settings(Settings, data, path, document=_DOCUMENT)

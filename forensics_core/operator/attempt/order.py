@@ -16,7 +16,7 @@ from forensics_core.api.names import (
     REQUESTED_BY_ANNOTATION,
     label_value,
 )
-from forensics_core.api.order import ContextFile, PodRef, Requester, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, PodRef, Requester, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import UsageError
 from forensics_core.kube.objects import Object
@@ -47,10 +47,11 @@ def build_order(
     gaps: Sequence[str],
     destination: str,
     seconds: int,
+    kubelet: Sequence[KubeletCheckpoint] = (),
 ) -> WorkOrder:
     """Return the order of the current attempt, whose place `status.location` fixes.
 
-    It may take so many `seconds`.
+    It may take so many `seconds`. `kubelet`: what came of asking the kubelet for checkpoints.
     """
     spec, status = checkpoint.spec, checkpoint.status
     destination = destination.rstrip("/")
@@ -67,6 +68,10 @@ def build_order(
         artifacts=spec.artifacts,
         compression=spec.compression,
         pause=spec.pause,
+        deleted_budget=spec.deleted_budget,
+        volumes=spec.volumes,
+        freeze=spec.freeze,
+        record=spec.record_seconds,
         requester=Requester(name=requester, attested=True) if requester else None,
         reason=spec.reason,
         incident=spec.incident,
@@ -74,6 +79,7 @@ def build_order(
         encryption=spec.encryption,
         active_deadline_seconds=seconds,
         context=tuple(context),
+        kubelet_checkpoints=tuple(kubelet),
         not_captured=tuple(gaps),
     )
 

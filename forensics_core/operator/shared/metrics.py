@@ -77,6 +77,19 @@ class Metrics:
             registry=registry,
         )
 
+        self.triggers = Counter(
+            "forensics_rule_triggers_total",
+            "What rules matched, by event and by what came of it.",
+            ["rule", "event", "outcome"],
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "forensics_alerts_total",
+            "Alerts that were sent here, by what came of it.",
+            ["outcome"],
+            registry=registry,
+        )
+
     def count_end(self, phase: str, reason: str) -> None:
         """Count a checkpoint that came to its end."""
         label = reason if reason in REASONS else OTHER

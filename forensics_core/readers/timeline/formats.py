@@ -59,8 +59,11 @@ def bodyfile_entry(entry: TimelineEntry) -> str:
     )
 
 
-def timesketch_line(entry: TimelineEntry) -> str:
-    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more."""
+def timesketch_line(entry: TimelineEntry, ahead: int = 0) -> str:
+    """Return one JSON object with `message`, `datetime`, `timestamp` (microseconds), and more.
+
+    `ahead`: nanoseconds by which times that the node's clock gave were moved back.
+    """
     return json.dumps(
         {
             "message": _portable(entry.message),
@@ -70,6 +73,7 @@ def timesketch_line(entry: TimelineEntry) -> str:
             "data_type": f"kube_forensics:{entry.source}",
             "container": entry.container,
             **({"filename": _portable(entry.path)} if entry.path else {}),
+            **({"node_clock_ahead_seconds": ahead // SECOND} if ahead else {}),
             **({"sha256_hash": entry.sha256} if entry.sha256 else {}),
         }
     )
@@ -123,4 +127,6 @@ def _field(text: str) -> str:
 
 def _portable(text: str) -> str:
     r"""Return text as UTF-8 can hold it: a byte that is none is spelled `\xNN`."""
+    if text.isascii():
+        return text
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -45,9 +45,16 @@ async def forensics(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command."""
+    return await run(FORENSICS, *arguments, env=env)
+
+
+async def run(
+    *command: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program."""
     return await to_thread.run_sync(
         lambda: subprocess.run(
-            [FORENSICS, *arguments],
+            command,
             capture_output=True,
             text=True,
             env={**os.environ, **(env or {})},

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import tarfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from collector.artifacts import mounts as artifact
-from collector.capture import CaptureResult
+from collector.artifacts import mounts
+from collector.artifacts.kinds import KINDS
+from collector.capture import CaptureResult, bundle_url, capture
 from collector.docker.runtime import DockerRuntime
-from collector.files.mountstream import Budget, MountStream
-from collector.local import CaptureOptions, capture_container
+from collector.local import CaptureOptions, capture_container, make_order
+from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.content import find_file
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError, UsageError
+from forensics_core.storage.storage import open_destination
 from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.mounting import forensics, gap, mounts_archive, table
+from tests.integration.collector.mounting import (
+    FORENSICS,
+    forensics,
+    gap,
+    mounts_archive,
+    run,
+    table,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 
@@ -36,6 +47,30 @@ async def collect(
     result = await capture_container(
         f"docker://{container}", to=str(bundle.folder.parent), options=options
     )
+    return result, bundle.capture.containers[0].name
+
+
+async def collect_within(
+    bundle: Bundle,
+    container: str,
+    limits: mounts.Limits,
+    kinds: list[ArtifactKind] | None = None,
+) -> tuple[CaptureResult, str]:
+    """The same within limits of the test's own."""
+    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
+    collects = {
+        ArtifactKind.FILESYSTEM: mounts.collect,
+        ArtifactKind.VOLUMES: mounts.collect_volumes,
+    }
+    within = {
+        kind: replace(KINDS[kind], collect=partial(collect, limits=limits))
+        for kind, collect in collects.items()
+    }
+    to = str(bundle.folder.parent)
+    async with open_runtime("docker", f"docker://{container}") as runtime:
+        order = await make_order(runtime, [f"docker://{container}"], to, options)
+        async with open_destination(bundle_url(order)) as destination:
+            result = await capture(order, runtime, destination, kinds=KINDS | within)
     return result, bundle.capture.containers[0].name
 
 
@@ -196,16 +231,12 @@ async def test_a_name_of_a_volume_goes_with_files_or_volumes_only(
 
 
 async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(artifact, "MountStream", lambda: MountStream(volumes=Budget(5000, 100)))
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
-        result, name = await collect(bundle, container, VOLUMES)
+        limits = mounts.Limits(volumes=(5000, 100))
+        result, name = await collect_within(bundle, container, limits, VOLUMES)
     found = gap(bundle, "mount /data")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, True)
     assert result.partial and table(bundle, name)["/data"]["state"] == "partial"
@@ -316,21 +347,19 @@ async def test_what_mounts_within_a_mount_cover_is_captured_apart(
 
 
 async def test_what_is_covered_is_told_where_it_cannot_be_seen(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    def refuse(*_: object) -> int:
-        raise PermissionError
-
-    monkeypatch.setattr("collector.files.mounted.clone_mount", refuse)
+    """A Job without `SYS_ADMIN` may not look beneath."""
     script = "mkdir /t/in; echo 1 > /t/in/one; echo 2 > /t/two; mount -t tmpfs none /t/in"
     options = {"capabilities": ["SYS_ADMIN"], "tmpfs": {"/t": ""}}
     async with docker.container(image, **options) as container:  # type: ignore[arg-type]
         await docker.exec(container, script)
-        _, name = await collect(bundle, container)
+        without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+        to = ("--to", str(bundle.folder.parent), "--subpath", "", "--name", bundle.folder.name)
+        asked = ("--artifact", "filesystem", f"docker://{container}")
+        done = await run(*without, FORENSICS, "collect", *to, *asked)
+        assert done.returncode in {0, 4}, done.stderr
+    name = bundle.capture.containers[0].name
     assert "another mount covers it. Missing: /t/in" in gap(bundle, "mount /t").message
     assert (await forensics("cat", str(bundle.folder), f"{name}:/t/two")).stdout == "2\n"
 
@@ -422,18 +451,13 @@ async def test_a_file_system_that_only_one_process_sees_is_captured_beneath_it(
 
 
 async def test_what_does_not_fit_is_cut_and_said(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(artifact, "MountStream", lambda: MountStream(memory=Budget(5000, 100)))
     async with docker.container(image, tmpfs={"/cache": ""}) as container:
         await docker.exec(
             container, "head -c 9000 /dev/urandom > /cache/large; echo 1 > /cache/small"
         )
-        result, name = await collect(bundle, container)
+        result, name = await collect_within(bundle, container, mounts.Limits(memory=(5000, 100)))
     found = gap(bundle, "mount /cache")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)
     assert "/cache/large" in found.message and not result.partial
@@ -445,18 +469,12 @@ async def test_what_does_not_fit_is_cut_and_said(
 
 
 async def test_very_many_mounts_are_listed_to_a_limit(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(artifact, "MAX_GAPS", 2)
-    monkeypatch.setattr(artifact, "MAX_TOPS", 4)
     script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, script)
-        _, name = await collect(bundle, container)
+        _, name = await collect_within(bundle, container, mounts.Limits(gaps=2, tops=4))
     listed = [each.what for each in bundle.capture.not_captured if each.what.startswith("mount ")]
     assert len(listed) == 2
     assert "further mounts" in gap(bundle, "mounts, the rest").message

@@ -73,15 +73,20 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
     stage: Stage, cluster: Cluster
 ) -> None:
     made = await cluster.checkpoint(
-        "web-0", subpath="inc", containers=["web"], artifacts=["diff"], reason="why", pause=True,
-        deadline=60, ttl=5, name="mine",
+        "web-0", subpath="inc", containers=["web"], artifacts=["filesystem"], reason="why",
+        pause=True, deadline=60, ttl=5, name="mine", record=9,
+        volumes=["tls"], deleted_budget=7, freeze=False,
     )  # fmt: skip
     spec = stage.get("mine")["spec"]
-    defaults = {"cancel": False, "compression": "zstd"}
+    defaults = {
+        "cancel": False, "compression": "auto", "afterCapture": "Keep", "isolate": False,
+        "release": False,
+    }  # fmt: skip
     assert spec == defaults | {
         "pod": "web-0", "namespace": "default", "subpath": "inc", "containers": ["web"],
-        "artifacts": ["diff"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
-        "ttlSecondsAfterFinished": 5,
+        "artifacts": ["filesystem"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
+        "ttlSecondsAfterFinished": 5, "recordSeconds": 9, "volumes": ["tls"], "deletedBudget": 7,
+        "freeze": False,
     }  # fmt: skip
     assert (await cluster.get("mine")).resource == made.resource
     assert [each.name for each in await cluster.checkpoints()] == ["mine"]
@@ -94,6 +99,9 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
         ({"to": "http://x"}, "to: "),
         ({"deadline": 0}, "deadline: "),
         ({"ttl": -1}, "ttl: "),
+        ({"record": -1}, "record: "),
+        ({"volumes": "tls"}, "volumes: "),
+        ({"deleted_budget": -1}, "deleted_budget: "),
         ({"containers": "web"}, "containers: "),
         ({"artifacts": ["all"]}, "artifacts: "),
         ({"retention": {"days": 0}}, "retention: "),

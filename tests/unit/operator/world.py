@@ -15,7 +15,7 @@ from typing import Any
 
 from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
-from forensics_core.api.order import WorkOrder
+from forensics_core.api.order import KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.bundle.manifest import Container
 from forensics_core.errors import ClusterError, Conflict, DestinationUnreachable, ForensicsError
@@ -419,6 +419,12 @@ class World:
             self.note_write()
             self.stored.add(location)
         return StoredContext()
+
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Ask nobody."""
+        return ()
 
     async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""

@@ -23,9 +23,11 @@ from forensics_core.readers.report.moments import Bounds, read_moments
 from forensics_core.readers.report.page import page
 from forensics_core.readers.report.processes import ProcessNode, arrange
 from forensics_core.readers.report.story import ReportLimits, tell
+from forensics_core.readers.report.summary import summary
+from forensics_core.readers.timeline.entry import EntrySource, to_stamp
 from forensics_core.storage.blocks import one
 from forensics_core.storage.storage import open_destination
-from tests.bundles import capture
+from tests.bundles import capture, edit_manifest
 from tests.unit.readers.evidence import DIFF, change, process, socket, write_evidence
 
 HOSTILE = "</script><script>alert(1)</script>\"'=cmd|x\u202e\x1b[2J\ufe0f"
@@ -206,3 +208,20 @@ async def test_logs_are_there_as_far_as_a_page_goes(tmp_path: Path) -> None:
     async with open_bundle(str(folder)) as opened:
         moments = await read_moments(opened, missed.append)
     assert len(moments.lines) == 10 and "0.log is not what" in missed[0].message
+
+
+async def test_events_of_the_cluster_are_told_by_the_nodes_clock(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    event = {"reason": "Pulled", "message": "x", "eventTime": "2026-08-01T10:00:00Z"}
+    async with open_destination(str(folder)) as destination:
+        writer = BundleWriter(destination)
+        spec = ArtifactSpec("context/events.json", ArtifactKind.CONTEXT)
+        await writer.add(spec, one(json.dumps({"items": [event]}).encode()))
+        await writer.finish(capture())
+    clock = {"node": "2026-08-01T10:00:20Z", "destination": "2026-08-01T10:00:00Z"}
+    edit_manifest(folder, lambda document: document["predicate"].update(clocks=[clock]))
+    async with open_bundle(str(folder)) as opened:
+        story = await tell(opened)
+    (seen,) = (each for each in story.moments.entries if each.source is EntrySource.EVENT)
+    assert to_stamp(seen.time).startswith("2026-08-01T10:00:20")
+    assert any("20 s ahead of the store's" in line for line in summary(story))

@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from collector.files import entries
-from collector.files import walk_queue as visits
 from collector.files.changes import ChangeSet, OpenLayers
 from collector.files.hashing import Hashing, HashingSteps
 from collector.files.safe_open import FOLDER, PLACE, opened
+from collector.files.walk_queue import WalkQueue
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an overlay's marks")
 
@@ -449,15 +448,11 @@ def test_a_list_of_very_long_paths_has_an_end(layers: Stack) -> None:
     assert changes.cut == "TooLarge"
 
 
-def test_directories_that_are_too_deep_or_too_many(
-    layers: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_directories_that_are_too_deep_or_too_many(layers: Stack) -> None:
     put(layers.upper / "deep/deeper/inside")
     for number in range(5):
         put(layers.upper / f"many/{number}/inside")
-    monkeypatch.setattr(visits, "MAX_PATH", 10)
-    monkeypatch.setattr(visits, "MAX_WAITING", 3 * 700)
-    changes = ChangeSet(layers.open())
+    changes = ChangeSet(layers.open(), waiting=WalkQueue(max_path=10, max_weight=3 * 700))
     rows = {row["path"]: row for row in changes.rows() if row}
     assert rows["/deep/deeper"]["notes"] == ["notListed"]
     assert rows["/many/4"]["notes"] == ["notListed"] and "/many/0/inside" in rows
@@ -532,13 +527,10 @@ def test_attributes_that_differ(layers: Stack) -> None:
     assert rows["/new"]["notes"] == ["capabilitiesAdded"]
 
 
-def test_attributes_in_masses_are_only_counted(
-    layers: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entries, "MAX_XATTRS", 10)
+def test_attributes_in_masses_are_only_counted(layers: Stack) -> None:
     put(layers.upper / "file")
     os.setxattr(layers.upper / "file", "user.name", b"value")
-    assert layers.rows()["/file"]["xattrsSize"] == 14
+    assert layers.rows(max_xattrs=10)["/file"]["xattrsSize"] == 14
 
 
 def test_a_redirect_that_leads_nowhere_good(layers: Stack) -> None:

@@ -99,7 +99,9 @@ def controlled(kind: str, **selector: Any) -> NamespaceSurroundings:
         ),
     ],
 )
-def test_it_is_told_what_becomes_of_the_pods_place(around: NamespaceSurroundings, said: str) -> None:
+def test_it_is_told_what_becomes_of_the_pods_place(
+    around: NamespaceSurroundings, said: str
+) -> None:
     step = isolate_first(replace(observed(), surroundings=around), SETTINGS)
     assert isinstance(step, Isolate)
     assert said in step.message
