@@ -276,7 +276,7 @@ def test_get_shows_one_in_full(remote: Remote) -> None:
     assert "\u202e" not in out
 
 
-@pytest.mark.parametrize("command", ["get", "watch", "cancel"])
+@pytest.mark.parametrize("command", ["get", "watch", "cancel", "release"])
 def test_a_name_that_is_unknown(remote: Remote, command: str) -> None:
     code, out, err = invoke(command, "nope")
     assert (code, out.count("\n")) == (1, 0)
