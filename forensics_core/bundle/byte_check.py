@@ -1,9 +1,9 @@
 """One object's bytes, as stored and decompressed, compared with what the manifest promises::
 
-    check = ByteCheck(expected)
-    check.feed(block)  # in a thread; where there is `hashing`, its `work` is done in another one
-    check.close()
-    problem = check.verdict()
+check = ByteCheck(expected)
+check.feed(block)  # in a thread; where there is `hashing`, its `work` is done in another one
+check.close()
+problem = check.verdict()
 """
 
 from __future__ import annotations
