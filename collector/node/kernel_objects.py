@@ -21,7 +21,7 @@ from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
-from collector.node.btf import Layout, layouts
+from collector.node.btf import StructLayout, layouts
 from collector.node.kernel_memory import KernelMemory
 from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
 
@@ -77,7 +77,7 @@ class Key(NamedTuple):
 
 
 @cache
-def _layout() -> dict[str, Layout]:
+def _layout() -> dict[str, StructLayout]:
     return layouts(_WANTED)
 
 

@@ -53,7 +53,7 @@ async def collect(
 async def collect_within(
     bundle: Bundle,
     container: str,
-    limits: mounts.Limits,
+    limits: mounts.MountLimits,
     kinds: list[ArtifactKind] | None = None,
 ) -> tuple[CaptureResult, str]:
     """The same within limits of the test's own."""
@@ -235,7 +235,7 @@ async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
-        limits = mounts.Limits(volumes=(5000, 100))
+        limits = mounts.MountLimits(volumes=(5000, 100))
         result, name = await collect_within(bundle, container, limits, VOLUMES)
     found = gap(bundle, "mount /data")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, True)
@@ -457,7 +457,9 @@ async def test_what_does_not_fit_is_cut_and_said(
         await docker.exec(
             container, "head -c 9000 /dev/urandom > /cache/large; echo 1 > /cache/small"
         )
-        result, name = await collect_within(bundle, container, mounts.Limits(memory=(5000, 100)))
+        result, name = await collect_within(
+            bundle, container, mounts.MountLimits(memory=(5000, 100))
+        )
     found = gap(bundle, "mount /cache")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)
     assert "/cache/large" in found.message and not result.partial
@@ -474,7 +476,7 @@ async def test_very_many_mounts_are_listed_to_a_limit(
     script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, script)
-        _, name = await collect_within(bundle, container, mounts.Limits(gaps=2, tops=4))
+        _, name = await collect_within(bundle, container, mounts.MountLimits(gaps=2, tops=4))
     listed = [each.what for each in bundle.capture.not_captured if each.what.startswith("mount ")]
     assert len(listed) == 2
     assert "further mounts" in gap(bundle, "mounts, the rest").message
