@@ -41,7 +41,7 @@ PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
 _TOP = b"/"
 """Stands for the whole layer: the top itself is not compared."""
 
-Steps = Iterator[int]
+CheckSteps = Iterator[int]
 """Bytes that each piece of work has read."""
 
 
@@ -72,7 +72,7 @@ class LayerCheck:
     def __post_init__(self) -> None:
         self._expected = Expected(self.extras.names)
 
-    def steps(self) -> Steps:
+    def steps(self) -> CheckSteps:
         """Do the work, a piece at a time; afterwards, or in between, `row` tells how it stands."""
         source = self.layer.source
         if isinstance(source, Lost):
@@ -97,7 +97,7 @@ class LayerCheck:
     def _fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
-    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> Steps:
+    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> CheckSteps:
         hashing = Hashing(until=self.until)
         check = MemberCheck(
             places,
@@ -148,7 +148,7 @@ class LayerCheck:
             return str(error)
         return ""
 
-    def _compare_waiting(self, check: MemberCheck) -> Steps:
+    def _compare_waiting(self, check: MemberCheck) -> CheckSteps:
         """Compare the members that have passed; none is kept."""
         for member in self._waiting:
             self.members += 1
@@ -175,7 +175,7 @@ class LayerCheck:
             if len(self._found) < self.max_differences:
                 self._found[path] = difference
 
-    def _search(self, source: LayerSource, folder: int, found: str) -> Steps:
+    def _search(self, source: LayerSource, folder: int, found: str) -> CheckSteps:
         """Look for the files whose content makes the archive another one.
 
         That it is another one is known already. Which file it is may not be found: a checksum of
@@ -193,7 +193,7 @@ class LayerCheck:
                     self._note(path, {**known, "difference": "content"})
             yield 0
 
-    def _extras(self, folder: int) -> Steps:
+    def _extras(self, folder: int) -> CheckSteps:
         if self._expected.full:
             return
         placeholders = self.layer.placeholders

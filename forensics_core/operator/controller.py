@@ -24,6 +24,7 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
 from forensics_core.operator.act import act
 from forensics_core.operator.actions import Action, Effects
+from forensics_core.operator.alerts.endpoint import take_alerts
 from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.pods import SELECTOR
 from forensics_core.operator.attempt.reads import Reads
@@ -103,7 +104,7 @@ class Controller:
         self._metrics = metrics
         self._identity = identity
         self._cache = Cache()
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(self._cache.urgency)
         self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
@@ -146,6 +147,7 @@ class Controller:
                 self._cluster, self._settings, context.events, self._metrics, self._captured
             )
             tasks.start_soon(rules.run)
+            tasks.start_soon(take_alerts, self._cluster, self._settings, rules, self._metrics)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
@@ -235,20 +237,28 @@ class Controller:
             # Somebody was faster, or it is gone: the watch tells, and the next look is on that.
             result = "requeue"
             log.debug("%s: %s", key, error)
-            self._queue.retry(key)
+            self._retry(key)
         except ForensicsError as error:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.warning("%s: %s Again in %.1f s.", key, error, pause, extra={"checkpoint": key})
             self._report(key, error, effects)
         except Exception:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.exception("%s: unexpected; again in %.1f s", key, pause, extra={"checkpoint": key})
         self._metrics.reconciles.labels(controller=CONTROLLER, result=result).inc()
         self._metrics.reconcile_seconds.labels(controller=CONTROLLER).observe(
             time.monotonic() - started
         )
+
+    def _retry(self, key: str) -> float:
+        """Have a key looked at again after a pause, which it returns; nobody waits behind it."""
+        pause = self._queue.retry(key)
+        checkpoint = self._cache.checkpoint(key)
+        for other in self._cache.behind(checkpoint) if checkpoint else ():
+            self._queue.add(other)
+        return pause
 
     def _report(self, key: str, error: ForensicsError, effects: ClusterEffects) -> None:
         """Tell those who look at a checkpoint why it does not get on; it is tried again."""

@@ -44,11 +44,13 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.pods import (
+    QUOTA_EXCEEDED,
     JobOutcome,
     cannot_start,
     delay,
     ended_at,
     is_being_deleted,
+    is_out_of_quota,
     job_finished,
     outcome,
     started,
@@ -69,6 +71,7 @@ from forensics_core.operator.decide.checks import (
     check,
 )
 from forensics_core.operator.decide.ending import deleted, finished, sealing
+from forensics_core.operator.decide.turn import has_turn, look_due
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -95,8 +98,10 @@ def decide(observed: Observed, settings: Settings) -> NextStep:
     """Return the next action for a checkpoint, or what has to be looked at first."""
     checkpoint = observed.checkpoint
     if observed.failure is not None:
-        contained = containment.after_failure(observed, observed.failure)
-        return contained or _after_failure(observed, settings, observed.failure)
+        failure = observed.failure
+        contained = containment.after_failure(observed, failure)
+        waits = contained or _out_of_quota(observed, settings, failure)
+        return waits or _after_failure(observed, settings, failure)
     # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
         return deleted(observed, settings)
@@ -130,13 +135,20 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
-    # Whoever leaves the place on the node wakes those who wait for it.
-    waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
-    if waits and observed.context_stored:
+    if checkpoint.status.node and observed.context_stored and not has_turn(observed, settings):
         # The intruder need not wait until there is a place.
         isolate = containment.isolate_first(observed, settings)
-        return isolate or RequeueAfter(observed.last_moment(settings))
+        return isolate or _wait_in_line(observed, settings)
     return start(observed, settings, checkpoint.status.attempt + 1)
+
+
+def _wait_in_line(observed: Observed, settings: Settings) -> NextStep:
+    """Wait for a place on the node; whoever leaves one, or the line, wakes those who wait."""
+    due = look_due(observed, settings)
+    if due is not None and observed.now >= due and observed.pod is None:
+        return Look.POD
+    moments = [observed.last_moment(settings), look_due(observed, settings)]
+    return RequeueAfter(min((each for each in moments if each is not None), default=None))
 
 
 def _without_children(observed: Observed, settings: Settings) -> NextStep:
@@ -254,6 +266,18 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
     if isinstance(error, Invalid) and phase is not Phase.SEALING:
         return _unfit(observed, settings, action, error)
     return BackOff(error)
+
+
+def _out_of_quota(observed: Observed, settings: Settings, failure: Failure) -> NextStep | None:
+    """Say that the namespace has no room for order or Job, and try until it has; None if it has."""
+    checkpoint, error = observed.checkpoint, failure.error
+    if not is_out_of_quota(error) or checkpoint.status.phase is not Phase.CAPTURING:
+        return None
+    message = f"no quota is left in the namespace '{checkpoint.metadata.namespace}': {error}"
+    message = message.rstrip(".")
+    if set_delayed(checkpoint, QUOTA_EXCEEDED, message, observed.now) == checkpoint.status:
+        return BackOff(error)
+    return ReportDelay(QUOTA_EXCEEDED, message, observed.now + settings.timings.look_again)
 
 
 def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> NextStep:

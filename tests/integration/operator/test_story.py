@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from forensics_core.api.podcheckpoint import Step
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
@@ -27,6 +28,7 @@ async def test_a_checkpoint_becomes_a_sealed_bundle(stage: Stage) -> None:
     verification = await verify(status["location"], key=stage.public_key, access=stage.access)
     assert verification.problems == ()
     assert verification.manifest_sha256 == status["manifestSHA256"]
+    assert [each["step"] for each in status["timings"]] == [step.value for step in Step]
 
 
 async def test_the_seeds_answer_for_a_pod_that_is_not_there(stage: Stage) -> None:
