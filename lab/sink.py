@@ -43,6 +43,8 @@ class StoreSink(DiscardingStore):
     """What it shows to clients that come by TLS; None for plain HTTP."""
     faults: StoreFaults = field(default_factory=StoreFaults)
     stopping: threading.Event = field(default_factory=threading.Event)
+    date: str = ""
+    """What its clock says in every answer; the true date if it is empty."""
 
     @property
     def endpoint(self) -> str:
@@ -89,6 +91,8 @@ class StoreSink(DiscardingStore):
             connection.reset()
             return False
         request.status = answer.status
+        if self.date:
+            answer.headers["Date"] = self.date
         connection.send(answer.encode(head_only=head.method == "HEAD"))
         return True
 

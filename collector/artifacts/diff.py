@@ -47,11 +47,11 @@ class Limits:
 
 
 LIMITS = Limits()
-Walk = Callable[..., ChangeSet]
+ComparisonWalk = Callable[..., ChangeSet]
 
 
 async def collect(
-    capture: ContainerCapture, limits: Limits = LIMITS, walk: Walk = ChangeSet
+    capture: ContainerCapture, limits: Limits = LIMITS, walk: ComparisonWalk = ChangeSet
 ) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
@@ -65,7 +65,7 @@ async def collect(
 
 
 async def _from_the_layers(
-    capture: ContainerCapture, layers: OpenLayers, limits: Limits, walk: Walk
+    capture: ContainerCapture, layers: OpenLayers, limits: Limits, walk: ComparisonWalk
 ) -> None:
     hashing = Hashing(until=capture.part(limits.share / 2))
     until = capture.part(limits.share)

@@ -18,6 +18,7 @@ from collector.documents import readable
 from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.kernel_look import InKernel, look
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
 from collector.node.threads import MAX_THREADS, SeparateThreads
 from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
@@ -94,11 +95,13 @@ async def account(
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    if search.streams:
+    kernel = await _look_into_kernel(capture, search, everyone, found, limits.seconds)
+    if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "
-            f"{search.streams} in all. What nobody has read from them yet is in no artifact"
+            f"{streams} in all. What nobody has read from them yet is in no artifact"
         )
+        message += f". The kernel's memory is not to be read: {kernel.why}" if kernel.why else ""
         capture.record_gap(
             "unread in sockets and terminals", "NotVisible", message, requested=False
         )
@@ -114,6 +117,29 @@ async def account(
 def _search(limits: Limits) -> Unlisted:
     until = time.monotonic() + limits.search_seconds
     return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+
+
+async def _look_into_kernel(
+    capture: ContainerCapture,
+    search: Unlisted,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    seconds: float,
+) -> InKernel:
+    """Add what is to be had in the kernel's memory only, and record which keys are not."""
+    terminals = search.terminals
+    if found is None:
+        return InKernel(unseen=len(terminals))
+    try:
+        kernel = await run_abandonable(seconds, "terminals and keys", look, terminals, numbers)
+    except Unavailable as hung:
+        kernel = InKernel(unseen=len(terminals), why=str(hung))
+    await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
+    await to_thread.run_sync(unread.add_keys, found, kernel.keys.values())
+    if missing := kernel.hidden + kernel.more:
+        message = f"The payloads of {missing} keys in keyrings are not in sight. {kernel.why}"
+        capture.record_gap("payloads of keys", "NotVisible", message.rstrip(), requested=False)
+    return kernel
 
 
 def record_unstored(capture: ContainerCapture) -> None:

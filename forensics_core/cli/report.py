@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.options import opened_bundle, owner_option, traffic_as_json, whole_size
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, print_text
 from forensics_core.errors import UsageError
@@ -56,11 +56,14 @@ async def _report(location: str, owner: str | None, output: str, key: bytes | No
     from forensics_core.readers.report.page import page
     from forensics_core.readers.report.story import tell
     from forensics_core.readers.report.text import as_json, markdown
+    from forensics_core.storage.traffic import Traffic
 
-    async with opened_bundle(location, owner) as bundle:
-        story = await tell(bundle, key)
-    if output == "json":
-        print_text(json.dumps(as_json(story), indent=2))
+    traffic = Traffic() if output == "json" else None
+    async with opened_bundle(location, owner, traffic) as bundle:
+        story, whole = await tell(bundle, key), whole_size(bundle)
+    if traffic is not None:
+        fetched = traffic_as_json(traffic, whole)
+        print_text(json.dumps({**as_json(story), "fetched": fetched}, indent=2))
     else:
         pieces = page(story) if output.endswith(".html") else iter([markdown(story)])
         await to_thread.run_sync(write_report, Path(output), pieces)

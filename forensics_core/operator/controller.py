@@ -24,6 +24,7 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
 from forensics_core.operator.act import act
 from forensics_core.operator.actions import Action, Effects
+from forensics_core.operator.alerts.endpoint import take_alerts
 from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.pods import SELECTOR
 from forensics_core.operator.attempt.reads import Reads
@@ -149,6 +150,7 @@ class Controller:
                 self._cluster, self._settings, context.events, self._metrics, self._captured
             )
             tasks.start_soon(rules.run)
+            tasks.start_soon(take_alerts, self._cluster, self._settings, rules, self._metrics)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:

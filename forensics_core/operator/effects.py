@@ -259,6 +259,9 @@ class ClusterEffects:
         """Count evidence that was found, for the metrics."""
         start = checkpoint.status.start_time or self.now()
         self._shared.metrics.duration.observe((self.now() - start).total_seconds())
+        for each in checkpoint.status.timings:
+            step = self._shared.metrics.step_seconds.labels(step=each.step)
+            step.observe(each.milliseconds / 1000)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""

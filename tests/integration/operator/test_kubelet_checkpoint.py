@@ -11,12 +11,12 @@ import pytest
 
 from forensics_core.api.order import KubeletCheckpoint
 from forensics_core.operator.settings import KubeletSettings
-from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kubelet_api import (
+from forensics_loopback.checkpoints import (
     Checkpointer,
     CheckpointError,
     checkpoint_api,
 )
+from forensics_loopback.kinds.objects import Obj
 from lab.certificate import Certificate, make_certificate
 from tests.integration.operator.stage import Stage
 from tests.unit.deploy.manifests import CHECKPOINTS, manifests

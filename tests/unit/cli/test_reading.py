@@ -106,6 +106,7 @@ def test_verify_as_json_says_nothing_else(folder: Path) -> None:
         "notes": [],
         "extras": [],
         "extrasTotal": 0,
+        "fetched": None,
     }
 
 

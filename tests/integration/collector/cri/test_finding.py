@@ -10,8 +10,8 @@ from anyio import to_thread
 from collector.cri.opening import open_cri
 from collector.local import CaptureOptions, capture_container
 from collector.node.procfs import HOST_PROC
-from collector.runtimes.endpoints import ENDPOINT
-from collector.runtimes.endpoints import look as _look
+from collector.runtimes.endpoints import ENDPOINT, look
+from collector.runtimes.search import Finding
 from forensics_core.errors import ContainerNotFound, RuntimeUnavailable
 from lab.containerd import Containerd, running_containerd
 from lab.containerd_layouts import K0S, K3S, MICROK8S, RKE2, Layout
@@ -80,18 +80,15 @@ async def test_a_container_of_another_distribution_is_captured_in_a_job(
     assert any("/logs/" in each for each in bundle.names())
 
 
-async def test_a_socket_that_was_removed_is_told(
-    another: Containerd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "collector.cri.opening.look",
-        lambda *_: [each for each in _look("containerd") if each.socket == str(another.socket)],
+async def test_a_socket_that_was_removed_is_told(another: Containerd) -> None:
+    finding = Finding(
+        lambda name: [each for each in look(name) if each.socket == str(another.socket)]
     )
     moved = another.socket.with_name("moved")
     another.socket.rename(moved)
     try:
         with pytest.raises(RuntimeUnavailable, match=r"cd\.sock cannot be opened: No such"):
-            async with open_cri("containerd", "containerd://x"):
+            async with open_cri("containerd", "containerd://x", finding):
                 pass
     finally:
         moved.rename(another.socket)

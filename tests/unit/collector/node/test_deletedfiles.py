@@ -28,7 +28,7 @@ from collector.node.programs import Programs
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
-from tests.unit.collector.node.unprivileged import SYS_ADMIN, SYS_PTRACE, without
+from tests.unprivileged import SYS_ADMIN, SYS_PTRACE, without
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 pytestmark = root_only

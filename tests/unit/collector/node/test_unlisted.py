@@ -23,7 +23,7 @@ from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
-from tests.unit.collector.node.unprivileged import SYS_PTRACE, without
+from tests.unprivileged import SYS_PTRACE, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 
