@@ -14,21 +14,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import click
 from anyio import to_thread
 
-from bench.goals import Goal
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, fill, goal, table
-from bench.sink import ROOT, RemoteSink, remote_sink
-from forensics_core.errors import ForensicsError
+from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.sink import RemoteSink, remote_sink
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import LoopbackCluster
-from lab.process import LabError, end_politely
+from lab.process import LabError
 
 PODS, QUICK = 100, 12
 """Pods of the incident, ten a node."""
@@ -63,18 +60,12 @@ class IncidentTimes:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure an incident of many pods, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with remote_sink(KEEP) as sink, TemporaryDirectory(prefix="bench-") as folder:
-            times = anyio.run(_measure, sink, Path(folder), QUICK if quick else PODS)
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = blocks(times)
-    print("\n\n".join(found.values()))
-    if docs:
-        fill(docs / "performance.md", found)
+
+    def measure(folder: Path) -> dict[str, str]:
+        with remote_sink(KEEP) as sink:
+            return blocks(anyio.run(_measure, sink, folder, QUICK if quick else PODS))
+
+    run_part("performance.md", measure, quick=quick, docs=docs)
 
 
 def blocks(times: IncidentTimes) -> dict[str, str]:
