@@ -154,7 +154,7 @@ async def _measure(
     )
     async with world(access, size.busy) as cluster:
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
-        start = Start(sink, folder, kubeconfig)
+        start = OperatorProcess(sink, folder, kubeconfig)
         async with start.operator(cluster) as pid:
             busy = await _work(cluster, sink, pid, size.busy)
         _add_finished(cluster, size.finished - size.busy)
@@ -233,12 +233,13 @@ async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleM
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class OperatorProcess:
     """What it takes to start an operator."""
 
     sink: RemoteSink
     folder: Path
     kubeconfig: Path
+    captures_per_node: int = PODS_PER_NODE
 
     @asynccontextmanager
     async def operator(self, cluster: LoopbackCluster) -> AsyncIterator[int]:
@@ -285,7 +286,7 @@ class Start:
             "defaultDestination": "s3://bench",
             "signingKey": str(key),
             "healthPort": 0,
-            "capturesPerNode": PODS_PER_NODE,
+            "capturesPerNode": self.captures_per_node,
             "collector": {"image": "kube-forensics:bench"},
         }
         path.write_text(yaml.safe_dump(settings))
