@@ -12,7 +12,7 @@ import pytest
 from forensics_core.api.names import CAPTURE_ANNOTATION
 from forensics_core.operator.settings import AlertSettings
 from forensics_core.storage.s3.client import S3Access
-from lab.seaweed import Identity, S3Server
+from lab.seaweed import S3Identity, S3Server
 from tests.integration.deploy.test_rights import RBAC, RULE, Grant, refused
 from tests.integration.operator.stage import NAMESPACE, Stage, open_stage
 from tests.unit.deploy.manifests import REPOSITORY, manifests
@@ -38,7 +38,7 @@ async def stage(
     use_env: Callable[[Mapping[str, str]], None],
 ) -> AsyncIterator[Stage]:
     """A cluster with the roles and bindings of the operator and both overlays."""
-    use_env(s3.env(Identity.ADMIN))
+    use_env(s3.env(S3Identity.ADMIN))
     access = S3Access(endpoint_url=s3.endpoint, region="us-east-1")
     async with open_stage(bucket, access, tmp_path) as opened:
         for manifest in manifests(WHOLE):
