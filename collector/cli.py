@@ -31,7 +31,7 @@ PARTIAL = 4
 """The exit code where something that was asked for is missing."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what has no manifest.json is no bundle. "
+    "Stopped before the end: uploads were aborted, and what has no manifest.json is not a bundle. "
     "Capture again."
 )
 
@@ -79,7 +79,7 @@ class _GivenOptions(TypedDict):
 @click.option(
     "--compression",
     type=click.Choice([way.value for way in Compression]),
-    default=Compression.ZSTD.value,
+    default=Compression.AUTO.value,
     show_default=True,
     help="How the file system is stored.",
 )

@@ -20,7 +20,7 @@ from collector.limits import RateLimit, Stop
 from collector.node.unlisted import KeptReference
 from collector.recording.writes import Writes
 from collector.runtimes.runtime import ContainerInfo, Runtime
-from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression
+from forensics_core.api.order import DELETED_BUDGET, ArtifactKind, Compression, KubeletCheckpoint
 from forensics_core.bundle.layout import container_file
 from forensics_core.bundle.manifest import Flag, NotCaptured
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter, SourceNotes
@@ -84,6 +84,8 @@ class ContainerCapture:
     """With which digests of secrets are made: of all containers the same."""
     freeze: bool = True
     """Whether a process is held still while its memory is read."""
+    kubelet_checkpoint: KubeletCheckpoint | None = None
+    """What came of asking the kubelet for its memory; None where nobody asked."""
     writes: Writes | None = None
     """Which of its files are written meanwhile, where that is recorded."""
     namespaces: dict[bytes, list[int]] = field(default_factory=dict)
@@ -143,7 +145,7 @@ class ContainerCapture:
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
         deadline themselves. Returns whether there was time for all of them.
         """
-        zstd = compression is Compression.ZSTD
+        zstd = compression.compresses
         spec = ArtifactSpec(
             container_file(self.name, f"{name}.zst" if zstd else name),
             kind,

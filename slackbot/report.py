@@ -14,10 +14,10 @@ from typing import Any
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.errors import ClusterError, ForensicsError, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from slackbot.blocks.elements import Message, sentence
 from slackbot.blocks.root import MessageOptions, root_message

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from anyio import to_thread
 
@@ -17,9 +18,10 @@ from collector.documents import readable
 from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.kernel_look import InKernel, look
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
-from collector.node.threads import SeparateThreads
-from collector.node.unlisted import KeptReference, Unlisted
+from collector.node.threads import MAX_THREADS, SeparateThreads
+from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -43,23 +45,45 @@ _WHAT = {
 }
 _WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 """Kinds with which the archive of mounts is made, later."""
-TIMEOUT = 60.0
-"""Seconds that looking for each may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLimits:
+    """What looking for all that a container keeps may cost."""
+
+    seconds: float = 60.0
+    """For threads, and for shared memory."""
+    search_seconds: float = 60.0
+    """For everything else; a thread that does not come back is given a tenth more."""
+    kept: int = MAX_KEPT
+    unread: int = MAX_UNREAD
+    """Bytes that wait unread which are kept."""
+    threads: int = MAX_THREADS
+    links: int = MAX_LINKS
+    segments: int = MAX_SEGMENTS
+    """Of shared memory, and message queues."""
+
+
+LIMITS = KeptLimits()
 
 
 async def account(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None = None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None = None,
+    limits: KeptLimits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
 
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = Unlisted(time.monotonic() + TIMEOUT), SeparateThreads()
+    search, apart = _search(limits), SeparateThreads(left=limits.threads)
     try:
-        await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
+        await run_abandonable(limits.seconds, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
-        await run_abandonable(TIMEOUT + 5, "what processes keep", search.look, everyone)
+        seconds = limits.search_seconds * 1.1
+        await run_abandonable(seconds, "what processes keep", search.look, everyone)
     except Unavailable as hung:
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
@@ -71,11 +95,13 @@ async def account(
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    if search.streams:
+    kernel = await _look_into_kernel(capture, search, everyone, found, limits.seconds)
+    if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "
-            f"{search.streams} in all. What nobody has read from them yet is in no artifact"
+            f"{streams} in all. What nobody has read from them yet is in no artifact"
         )
+        message += f". The kernel's memory is not to be read: {kernel.why}" if kernel.why else ""
         capture.record_gap(
             "unread in sockets and terminals", "NotVisible", message, requested=False
         )
@@ -85,7 +111,35 @@ async def account(
     if search.more:
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
-    await _record_memory(capture, everyone, found)
+    await _record_memory(capture, everyone, found, limits)
+
+
+def _search(limits: KeptLimits) -> Unlisted:
+    until = time.monotonic() + limits.search_seconds
+    return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+
+
+async def _look_into_kernel(
+    capture: ContainerCapture,
+    search: Unlisted,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    seconds: float,
+) -> InKernel:
+    """Add what is to be had in the kernel's memory only, and record which keys are not."""
+    terminals = search.terminals
+    if found is None:
+        return InKernel(unseen=len(terminals))
+    try:
+        kernel = await run_abandonable(seconds, "terminals and keys", look, terminals, numbers)
+    except Unavailable as hung:
+        kernel = InKernel(unseen=len(terminals), why=str(hung))
+    await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
+    await to_thread.run_sync(unread.add_keys, found, kernel.keys.values())
+    if missing := kernel.hidden + kernel.more:
+        message = f"The payloads of {missing} keys in keyrings are not in sight. {kernel.why}"
+        capture.record_gap("payloads of keys", "NotVisible", message.rstrip(), requested=False)
+    return kernel
 
 
 def record_unstored(capture: ContainerCapture) -> None:
@@ -112,28 +166,32 @@ def _record(capture: ContainerCapture, kept: KeptReference, *, stored: bool = Fa
 
 
 async def _record_memory(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    limits: KeptLimits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
 
+    most = limits.segments
     attached = {(space, inode) for _, inode, space in (found.files if found else ()) if space}
     try:
-        kept = await run_abandonable(TIMEOUT, "shared memory", segments, numbers, missing)
+        kept = await run_abandonable(limits.seconds, "shared memory", segments, numbers, missing)
     except (Unavailable, OSError) as error:
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
     shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
-        for each in shared[:MAX_SEGMENTS]:
+        for each in shared[:most]:
             _add(found, each)
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
-    _record_each(capture, "shared memory", shared, _record_segment)
+    _record_each(capture, "shared memory", shared, _record_segment, most)
     queues = [each for each in kept if isinstance(each, Queue)]
     if found:
         queues = await to_thread.run_sync(unread.add_queues, found, queues)
-    _record_each(capture, "message queues", queues, _record_queue)
+    _record_each(capture, "message queues", queues, _record_queue, most)
 
 
 def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
@@ -158,12 +216,16 @@ def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
 
 
 def _record_each(
-    capture: ContainerCapture, what: str, found: Sequence[object], tell: Callable[..., None]
+    capture: ContainerCapture,
+    what: str,
+    found: Sequence[object],
+    tell: Callable[..., None],
+    most: int,
 ) -> None:
-    for each in found[:MAX_SEGMENTS]:
+    for each in found[:most]:
         tell(capture, each)
-    if len(found) > MAX_SEGMENTS:
-        message = f"There are more than {MAX_SEGMENTS} of {what}"
+    if len(found) > most:
+        message = f"There are more than {most} of {what}"
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from collector.artifacts import checkpoint
 from collector.artifacts.processes import members
 from collector.container import ContainerCapture
 from collector.documents import portable
@@ -25,7 +26,7 @@ from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, fr
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
-from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from forensics_core.errors import DestinationError, ForensicsError, UsageError
@@ -179,7 +180,7 @@ class _Cores:
             comm, files = await run_abandonable(TIMEOUT, "mapped files", *looking)
         except (Unavailable, OSError):
             self.files.unhashed += 1
-        zstd = self.capture.compression is Compression.ZSTD
+        zstd = self.capture.compression.compresses
         row = {
             "pid": process.pid,
             "command": portable(comm),
@@ -237,6 +238,8 @@ def _smallest_first(pids: Iterable[int]) -> list[int]:
 
 async def collect(capture: ContainerCapture, limits: CoreLimits | None = None) -> None:
     """Store a core of each process; one that ends before its turn has no memory any more."""
+    # First: it is of the earlier moment.
+    await checkpoint.collect(capture)
     pids = await members(capture, ArtifactKind.MEMORY)
     if not pids:
         return

@@ -60,7 +60,7 @@ async def collect(
     of_pod = (pod.uid, f"{pod.namespace}/{pod.name}") if pod else ()
     node = NodeCapture(running, (*keys, *of_pod))
     if node.runtime.machine is None:
-        node.lack("", "Remote", "The containers run on another machine")
+        node.record_gap("", "Remote", "The containers run on another machine")
     else:
         await _collect(node, wanted)
     node.bundle.meter.artifacts_total -= files(wanted, len(running)) - node.added
@@ -90,7 +90,7 @@ async def look_at_holders(node: NodeCapture) -> None:
     node.holders = await run_abandonable(TIMEOUT, "open files", find_holders, first, node.links)
     if node.holders.unseen:
         message = f"Of {node.holders.unseen} processes not all open files were looked at"
-        node.lack("holders of sockets and programs", "TooMany", message)
+        node.record_gap("holders of sockets and programs", "TooMany", message)
 
 
 async def write_kernel(node: NodeCapture) -> None:
@@ -101,7 +101,7 @@ async def write_kernel(node: NodeCapture) -> None:
     if any(told.found.values()):
         for way, why in told.unavailable.items():
             message = f"Modules cannot be compared with what {way} tells: {why}"
-            node.lack(f"{KERNEL}, modules by {way}", "Unreadable", message)
+            node.record_gap(f"{KERNEL}, modules by {way}", "Unreadable", message)
 
 
 def _describe(node: NodeCapture) -> dict[str, Any]:
@@ -129,9 +129,9 @@ async def write_ebpf(node: NodeCapture) -> None:
     parts = chain(tables.parts({"method": "bpf"}), "\n")
     await node.add(EBPF, ArtifactKind.PROCESSES, parts, "bpf", cut=cut)
     if cut:
-        node.lack(f"{EBPF}, its rest", "TooLarge", f"Cut: {', '.join(tables.cut)}")
+        node.record_gap(f"{EBPF}, its rest", "TooLarge", f"Cut: {', '.join(tables.cut)}")
     for name, (why, message) in tables.missing.items():
-        node.lack(f"{EBPF}, {name}", why, message)
+        node.record_gap(f"{EBPF}, {name}", why, message)
 
 
 def _read_ebpf(tables: Tables, node: NodeCapture) -> None:

@@ -75,7 +75,7 @@ class NodeCapture:
         await self.bundle.add(spec, _blocks(parts), notes)
         self.added += 1
 
-    def lack(self, what: str, why: str, message: str) -> None:
+    def record_gap(self, what: str, why: str, message: str) -> None:
         """Record that something of the node is not in the bundle: it never makes it a partial one.
 
         What a node tells depends on its kernel and on our rights, not on who asked.
@@ -92,11 +92,11 @@ class NodeCapture:
         except (DestinationError, UsageError):
             raise
         except Exception as error:  # what a node can tell must not cost the other evidence
-            self.lack(name, *_reason_and_message(error))
+            self.record_gap(name, *_reason_and_message(error))
         else:
             if not in_time:
                 message = "The capture's time was over before this was read"
-                self.lack(name, self.captures[0].stop.reason, message)
+                self.record_gap(name, self.captures[0].stop.reason, message)
 
     async def _in_time(self, step: Callable[[NodeCapture], Awaitable[None]]) -> bool:
         if self.is_over:

@@ -49,7 +49,7 @@ async def collect(node: NodeCapture) -> None:
     """
     if not any(capture.namespaces for capture in node.captures):
         message = "No network namespace that a process of the pod is in could be found"
-        node.lack("network", "NotVisible", message)
+        node.record_gap("network", "NotVisible", message)
         return
     reading = _NodeNetworkRound(node)
     await node.attempt(NETWORK, reading.network)
@@ -122,7 +122,9 @@ class _NodeNetworkRound:
             members = [*chain.from_iterable(containers.values())]
             await file.read(space, containers, members, read)
         if (more := len(self._spaces) - MAX_NAMESPACES) > 0:
-            self._node.lack(f"{file.name}, namespaces", "TooMany", f"{more} more are not here")
+            self._node.record_gap(
+                f"{file.name}, namespaces", "TooMany", f"{more} more are not here"
+            )
 
 
 class NamespacesFile:
@@ -144,12 +146,12 @@ class NamespacesFile:
         try:
             told = await run_abandonable(TIMEOUT, what, _inside, space, members, tables, read)
         except Unavailable as hung:
-            self._node.lack(what, hung.reason, str(hung))
+            self._node.record_gap(what, hung.reason, str(hung))
         except OSError as error:
-            self._node.lack(what, reason(error), str(error))
+            self._node.record_gap(what, reason(error), str(error))
         else:
             if told is None:
-                self._node.lack(what, "Gone", "No process that was in it is there any more")
+                self._node.record_gap(what, "Gone", "No process that was in it is there any more")
                 return
             self.heads[space] = {**told, "containers": containers}
             self.tables[space], self._room = tables, tables.room
@@ -173,13 +175,13 @@ class NamespacesFile:
     def _account(self, tables: Tables) -> None:
         if tables.cut:
             message = f"Cut, the file would have become too long: {', '.join(tables.cut)}"
-            self._node.lack(f"{self.name}, its rest", "TooLarge", message)
+            self._node.record_gap(f"{self.name}, its rest", "TooLarge", message)
         if tables.changed:
             message = f"Changed while they were read: {', '.join(tables.changed)}"
-            self._node.lack(f"{self.name}, its order", "ChangedWhileRead", message)
+            self._node.record_gap(f"{self.name}, its order", "ChangedWhileRead", message)
         for why in dict.fromkeys(tables.missing.values()):
             names = ", ".join(name for name, each in tables.missing.items() if each == why)
-            self._node.lack(f"{self.name}, {names}", *why)
+            self._node.record_gap(f"{self.name}, {names}", *why)
 
 
 def _inside(

@@ -2,7 +2,8 @@
 
 Shape: `{"method": "logs", "events": [...], "nodeLog": [...], "kernelLog": {...}}`. Events are those
 that the runtime remembers of the last minutes; lines of the node's logs are those that name the pod
-or a container of it; the kernel's log is whole. A part that cannot be had is null, and a gap.
+or a container of it; the kernel's log is whole, or what those logs have of it. What cannot be had
+is null, and a gap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.documents import document
 from collector.node.abandonable import run_abandonable
 from collector.node.kernel_log import kernel_log
-from collector.node.node_log import find_lines
+from collector.node.node_log import find_kernel_lines, find_lines
 from collector.node.tables import reason
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -41,7 +42,7 @@ async def write_runtime(node: NodeCapture) -> None:
             content[name] = None
             why = error.reason if isinstance(error, Unavailable) else "Unreadable"
             why = reason(error) if isinstance(error, OSError) else why
-            node.lack(f"{RUNTIME}, {name}", why, str(error))
+            node.record_gap(f"{RUNTIME}, {name}", why, str(error))
     data = document(content).decode()
     await node.add(RUNTIME, ArtifactKind.PROCESSES, [data], "logs")
 
@@ -58,13 +59,24 @@ async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
         raise Unavailable("The runtime's machine is another one", reason="Remote")
     found = await run_abandonable(TIMEOUT, "logs of the node", find_lines, machine, node.words)
     for path, why in found.unreadable.items():
-        node.lack(f"{RUNTIME}, {path}", "Unreadable", why)
+        node.record_gap(f"{RUNTIME}, {path}", "Unreadable", why)
     if not found.files:
         message = "The node has no journal and no files of logs where these are looked for"
         raise Unavailable(message, reason="NotSupported")
     return found.files
 
 
-async def _kernel_log(_: NodeCapture) -> dict[str, Any]:
-    method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+async def _kernel_log(node: NodeCapture) -> dict[str, Any]:
+    """Return the kernel's lines, as its buffer has them, or else as the node's logs do."""
+    try:
+        method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+    except OSError:
+        machine = node.runtime.machine
+        if machine is None:
+            raise
+        found = await run_abandonable(TIMEOUT, "logs of the node", find_kernel_lines, machine)
+        if not found.files:
+            raise
+        # In a Job, whose seccomp profile and devices leave no other way to them.
+        return {"source": "nodeLog", "files": found.files}
     return {"source": method, "rows": rows}

@@ -95,7 +95,9 @@ def overlay_of(storage: RuntimeStorage) -> OverlayDirectories:
     layers = storage.layers
     if layers is None or not layers.complete:
         driver = f"The storage driver {storage.driver or '(unnamed)'}"
-        raise Unavailable(f"{driver} is no overlay whose layers are known", reason="NotSupported")
+        raise Unavailable(
+            f"{driver} is not an overlay whose layers are known", reason="NotSupported"
+        )
     return layers
 
 

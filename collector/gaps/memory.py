@@ -52,11 +52,6 @@ _LOSSES = {
 }
 """What a gap says, and whether what it names was asked for."""
 
-_CHECKPOINT = (
-    "This release does not call the kubelet's checkpoint API, by which CRIU writes an archive on "
-    "the node: it has the cores instead. Only that archive has what is in pipes and sockets"
-)
-
 
 @dataclass(slots=True)
 class _MemoryLoss:
@@ -90,9 +85,6 @@ class Losses:
             parts = ", ".join(f"{size} bytes {_LEFT_OUT[what]}" for what, size in sizes)
             message = f"Of address space, all processes together: {parts}. memory.json has more"
             capture.record_gap("memory, left out of cores", "NotStored", message, requested=False)
-        if capture.runtime.scheme != "docker":
-            what = "memory by the kubelet's checkpoint"
-            capture.record_gap(what, "NotSupported", _CHECKPOINT, requested=False)
         if unhashed or unlisted:
             message = (
                 f"{unhashed} mapped files have no SHA-256: they cannot be read, or that would take "

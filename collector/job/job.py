@@ -45,8 +45,8 @@ ABORTING = 15.0
 """Seconds of the grace period that are kept for giving up uploads and ending."""
 
 STOPPED = (
-    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is no "
-    "bundle."
+    "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is not "
+    "a bundle."
 )
 
 
@@ -78,7 +78,7 @@ class JobSettings:
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise UsageError(f"{name}='{text}' is no positive number", hint="Give a whole number")
+        raise UsageError(f"{name}='{text}' is not a positive number", hint="Give a whole number")
     return int(text)
 
 
@@ -140,7 +140,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
         raise _misfit(path, error) from error
     except ValueError as error:
         raise UsageError(
-            f"{path} is no work order: the document: {error}",
+            f"{path} is not a valid work order: the document: {error}",
             hint="Name the file that the operator mounts into the Job",
         ) from error
     parse_location(order.destination)
@@ -156,7 +156,7 @@ def _misfit(path: Path, error: ValidationError) -> UsageError:
         )
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     return UsageError(
-        f"{path} is no work order: {where}: {first['msg']}",
+        f"{path} is not a valid work order: {where}: {first['msg']}",
         hint="Give it the JSON that the operator makes",
     )
 

@@ -115,17 +115,19 @@ class ContentStore:
             blobs = tuple((str(each["digest"]), int(each["size"])) for each in manifest["layers"])
             ids = self._document(config)["rootfs"]["diff_ids"]
             if not all(_DIGEST.fullmatch(each) for each in [*ids, *(blob for blob, _ in blobs)]):
-                raise ValueError("a digest is none")
+                raise ValueError("a digest is not valid")
             if len(ids) != len(blobs):
                 raise ValueError("it has another number of layers than its configuration")
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise Unavailable(f"{digest} is no manifest: {error}", reason="NotSupported") from error
+            raise Unavailable(
+                f"{digest} is not a manifest: {error}", reason="NotSupported"
+            ) from error
         return ImageContent(digest, config, tuple(ids), blobs)
 
     def _document(self, digest: str) -> dict[str, Any]:
         """Return a document of JSON that has this digest. Raises `Unavailable`."""
         if not _DIGEST.fullmatch(digest):
-            raise Unavailable(f"'{digest[:100]}' is no SHA-256", reason="NotSupported")
+            raise Unavailable(f"'{digest[:100]}' is not a SHA-256", reason="NotSupported")
         try:
             with os.fdopen(self.host.open_data(self.path(digest)), "rb") as file:
                 data = file.read(MAX_DOCUMENT)
@@ -145,7 +147,7 @@ def parsed(data: bytes, digest: str) -> dict[str, Any]:
     try:
         said = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Unavailable(f"{digest} is no JSON", reason="NotSupported") from error
+        raise Unavailable(f"{digest} is not JSON", reason="NotSupported") from error
     if not isinstance(said, dict):
-        raise Unavailable(f"{digest} is no object of JSON", reason="NotSupported")
+        raise Unavailable(f"{digest} is not a JSON object", reason="NotSupported")
     return said

@@ -61,6 +61,7 @@ class TarSplit:
     host: Host
     path: str
     """Of `tar-split.json.gz`."""
+    max_suspects: int = MAX_SUSPECTS
     word: str = field(default="tar-split", init=False)
     independent: bool = field(default=False, init=False)
 
@@ -81,7 +82,7 @@ class TarSplit:
         newest = list[_Suspect]()
         for entry in self._entries():
             if entry.name and entry.payload and (found := _suspect(folder, entry)):
-                add = heapq.heappush if len(newest) < MAX_SUSPECTS else heapq.heappushpop
+                add = heapq.heappush if len(newest) < self.max_suspects else heapq.heappushpop
                 add(newest, found)
             yield b""
         for each in sorted(newest, reverse=True):
@@ -109,7 +110,7 @@ def _entry(line: bytes) -> _SplitEntry:
         name = base64.b64decode(raw) if raw else str(said.get("name") or "").encode()
         size = int(said.get("size") or 0)
     except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
-        raise DamagedSource("what the engine kept of it is no tar-split") from error
+        raise DamagedSource("what the engine kept of it is not a tar-split") from error
     return _SplitEntry(name if size > 0 else b"", size, payload if size > 0 else b"")
 
 

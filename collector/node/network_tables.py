@@ -87,7 +87,7 @@ def read_network(
         part = f"{name} sockets"
         source = partial(diag.rows, name=name, holders=holders)
         if not _has(family.symbol, symbols):
-            tables.lack(part, "NotSupported", "The kernel has no sock_diag for them")
+            tables.note_missing(part, "NotSupported", "The kernel has no sock_diag for them")
         elif tables.read("sockets", NETLINK_SOCK_DIAG, source, part):
             continue
         if name in _IN_PROC:
@@ -143,7 +143,7 @@ def _read_legacy(tables: Tables, process: Process) -> None:
             tables.add("legacyTables", [table.head])
             tables.add("legacy", table.entries())
     except OSError as error:
-        tables.lack("legacy", reason(error), str(error.strerror or error))
+        tables.note_missing("legacy", reason(error), str(error.strerror or error))
 
 
 def _lines(process: Process, file: str) -> list[str]:
@@ -170,7 +170,7 @@ def read_connections(
         tables.add("entries", _from_proc(process, addresses))
     except OSError as error:
         why = tables.missing.pop("entries", (reason(error), str(error.strerror or error)))
-        tables.lack("entries", *why)
+        tables.note_missing("entries", *why)
         return "none"
     tables.missing.pop("entries", None)
     return "proc"

@@ -69,7 +69,7 @@ class Tables:
                 if kernel.interrupted:
                     self.changed.append(part or name)
         except OSError as error:
-            self.lack(part or name, reason(error), str(error.strerror or error))
+            self.note_missing(part or name, reason(error), str(error.strerror or error))
             return False
         return True
 
@@ -90,9 +90,9 @@ class Tables:
         try:
             self.add(name, rows)
         except OSError as error:
-            self.lack(name, reason(error), str(error.strerror or error))
+            self.note_missing(name, reason(error), str(error.strerror or error))
 
-    def lack(self, name: str, why: str, message: str) -> None:
+    def note_missing(self, name: str, why: str, message: str) -> None:
         """Note that a table could not be read."""
         self.missing[name] = why, message
 

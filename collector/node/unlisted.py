@@ -24,6 +24,7 @@ from itertools import chain
 from collector.files.safe_open import mount_number, opened
 from collector.node.borrowed import Sent, borrowed, peek
 from collector.node.deletedfiles import SharedDescriptor
+from collector.node.kernel_look import Terminal
 from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
@@ -76,12 +77,17 @@ class Unlisted:
     """When it gives up, by the monotonic clock."""
     kept: dict[tuple[str, bytes], KeptReference] = field(default_factory=dict)
     more: int = 0
-    """Things past `MAX_KEPT`."""
+    """Things past `most`."""
     unseen: list[int] = field(default_factory=list)
     """Processes that were not looked at wholly."""
     links: int = MAX_LINKS
+    most: int = MAX_KEPT
+    """Things that are remembered."""
+    max_table: int = MAX_TABLE
     streams: int = 0
-    """Terminals, and sockets of which it is not known what waits in them, that are open."""
+    """Sockets of which it is not known what waits in them, and terminals past `MAX_KEPT`."""
+    terminals: list[Terminal] = field(default_factory=list)
+    """Those that are open, to be looked into."""
     room: int = MAX_UNREAD
     """Bytes that wait unread which are still kept."""
     _mounts: set[bytes] = field(default_factory=set)
@@ -133,7 +139,7 @@ class Unlisted:
         self._tables.add(seen)
         if ours:
             self._roots.setdefault(seen[0], set()).add(seen[1])
-        for number, root, kind in _ROW.findall(process.read("mountinfo", MAX_TABLE)):
+        for number, root, kind in _ROW.findall(process.read("mountinfo", self.max_table)):
             self._mounts.add(number)
             # Of a network nobody is in there are settings only.
             if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
@@ -173,7 +179,7 @@ class Unlisted:
         """Return where files are mapped, each file once; what is deleted is looked at elsewhere."""
         found: dict[bytes, str] = {}
         with suppress(FileNotFoundError, ProcessLookupError):
-            table = process.read("maps", MAX_TABLE)
+            table = process.read("maps", self.max_table)
             if "maps" in process.cut:
                 self.unseen.append(process.pid)
             for start, end, file in _AREA.findall(table):
@@ -202,12 +208,20 @@ class Unlisted:
         elif link.startswith(b"socket:["):
             self._open_socket(process, name, link)
         elif link.startswith(b"/"):
-            self.streams += link.startswith((b"/dev/pts/", b"/dev/ptmx"))
+            if link.startswith((b"/dev/pts/", b"/dev/ptmx")):
+                self._note_terminal(process, name, link)
             said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
             match = _NUMBER.search(said)
             self._judge_mount(process, link, name, match[1] if match else b"")
         elif link.startswith(b"anon_inode:[io_uring]"):
             self._note_files(process, name, link, [])
+
+    def _note_terminal(self, process: Process, name: str, link: bytes) -> None:
+        if len(self.terminals) < MAX_KEPT:
+            inode = os.stat(name, dir_fd=process.folder).st_ino
+            self.terminals.append(Terminal(process.pid, name, link, inode))
+        else:
+            self.streams += 1
 
     def _note_files(self, process: Process, name: str, link: bytes, files: list[Sent]) -> None:
         said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
@@ -249,7 +263,7 @@ class Unlisted:
             return
         if self._is_confined(process):
             return
-        if len(self.kept) >= MAX_KEPT:
+        if len(self.kept) >= self.most:
             self.more += 1
             return
         # It may be of this moment, or of a namespace of the machine's.
@@ -291,7 +305,7 @@ class Unlisted:
     def _keep(self, kept: KeptReference, key: bytes) -> None:
         if (kept.how, key) in self.kept:
             return
-        if len(self.kept) >= MAX_KEPT:
+        if len(self.kept) >= self.most:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept

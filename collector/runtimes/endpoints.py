@@ -82,7 +82,7 @@ def named() -> Endpoint | None:
         return None
     path = text.removeprefix("unix://")
     if not path.startswith("/"):
-        raise UsageError(f"{ENDPOINT}='{text}' is no Unix socket", hint="Write unix:///PATH")
+        raise UsageError(f"{ENDPOINT}='{text}' is not a Unix socket", hint="Write unix:///PATH")
     hosts = [Host.of(pid) for name in PROGRAMS for pid in _running(name)] if in_job() else []
     return Endpoint(path, next((host for host in hosts if _has(host, path)), Host()))
 

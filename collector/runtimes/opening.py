@@ -32,6 +32,6 @@ def open_runtime(scheme: str, container: str = "") -> AbstractAsyncContextManage
             hint="Install it with: python3 -m pip install 'kube-forensics[collector]'",
         ) from error
     raise UsageError(
-        f"'{scheme}' is no container runtime that this release can read",
+        f"'{scheme}' is not a container runtime that this release can read",
         hint=f"It reads {', '.join(f'{known}://' for known in SCHEMES)}: name the container so",
     )

@@ -3,7 +3,7 @@
 One row that a hostile node made must not hide all others: readers pass over it, go on to the end,
 and fail then::
 
-    flaws = Flaws("containers/web/diff.json", "is no list of changes")
+    flaws = Flaws("containers/web/diff.json", "is not a list of changes")
     for line in lines:
         with flaws.passing():
             rows.append(parse(line))

@@ -100,7 +100,7 @@ def spec_schema() -> Schema:
     """Return the schema of a PodCheckpoint's spec without what holds it to its first version."""
     schema = structural(PodCheckpointSpec)
     properties = schema["properties"]
-    for field in ("containers", "artifacts"):
+    for field in ("containers", "artifacts", "volumes"):
         properties[field]["x-kubernetes-list-type"] = "set"
     properties["destination"]["x-kubernetes-validations"] = [_no_dots("destination")]
     properties["subpath"]["x-kubernetes-validations"] = [_no_dots("subpath")]
@@ -114,6 +114,7 @@ def _spec() -> Schema:
     schema["x-kubernetes-validations"] = [
         *(_immutable(field) for field in properties if field not in _ONE_WAY),
         *(_one_way(field) for field in _ONE_WAY),
+        _VOLUMES,
     ]
     return schema
 
@@ -133,6 +134,15 @@ _RETENTION = {
     "rule": "has(self.days) || (has(self.legalHold) && self.legalHold)",
     "message": "retention needs days, or legalHold: true",
     "reason": "FieldValueRequired",
+}
+_VOLUMES = {
+    "rule": (
+        "!has(self.volumes) || self.volumes.size() == 0 || !has(self.artifacts)"
+        " || self.artifacts.exists(kind, kind == 'volumes' || kind == 'filesystem')"
+    ),
+    "message": "volumes are named: ask for the artifact volumes, or for filesystem",
+    "reason": "FieldValueInvalid",
+    "fieldPath": ".volumes",
 }
 _FINAL = {
     "rule": (

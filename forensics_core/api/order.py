@@ -58,8 +58,15 @@ DELETED_BUDGET = 1024**3
 class Compression(StrEnum):
     """How large artifacts are stored."""
 
+    AUTO = "auto"
+    """With zstd, at whichever level the slower of processor and network calls for."""
     ZSTD = "zstd"
     NONE = "none"
+
+    @property
+    def compresses(self) -> bool:
+        """Whether zstd frames are stored, at whatever level."""
+        return self is not Compression.NONE
 
 
 class RetentionMode(StrEnum):
@@ -87,6 +94,13 @@ class Encryption(PublicModel, Model):
         str, Field(min_length=1, max_length=2048, pattern="^[A-Za-z0-9:/_.@=+-]+$")
     ]
     """The key's id, alias or ARN."""
+
+
+ARCHIVE = (
+    r"^((/[A-Za-z0-9_@+-][A-Za-z0-9._@+-]*)+/checkpoints/checkpoint-[A-Za-z0-9._:+-]{1,255}\.tar)?$"
+)
+"""The path of an archive as kubelets name them: of a path that may lead elsewhere, nothing is read
+and nothing removed."""
 
 
 class ContainerTarget(OrderModel):
@@ -131,6 +145,17 @@ class ContextFile(OrderModel):
     captured_at: datetime
 
 
+class KubeletCheckpoint(OrderModel):
+    """What came of asking the kubelet for a checkpoint of one container."""
+
+    container: str
+    archive: Annotated[str, Field(max_length=1024, pattern=ARCHIVE)] = ""
+    """Where on the node the archive is; nothing where there is none."""
+    reason: str = ""
+    """Why there is none, in the manifest's word."""
+    message: str = ""
+
+
 class WorkOrder(OrderModel):
     """Everything that the collector needs to know for one attempt."""
 
@@ -167,5 +192,8 @@ class WorkOrder(OrderModel):
     encryption: Encryption | None = None
     active_deadline_seconds: Annotated[int, Field(ge=1)] = 3600
     context: Annotated[tuple[ContextFile, ...], FailFast()] = ()
+    kubelet_checkpoints: Annotated[tuple[KubeletCheckpoint, ...], FailFast()] = ()
+    """Of the containers of which the kubelet was asked for one: see `kubeletCheckpoint` of the
+    operator's settings."""
     not_captured: Annotated[tuple[str, ...], FailFast()] = ()
     """What the operator already knows that it could not gather, one line each."""

@@ -28,6 +28,7 @@ from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import API_VERSION, KIND
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
+    DELETED_BUDGET,
     ArtifactKind,
     Compression,
     Encryption,
@@ -57,6 +58,9 @@ Destination = Annotated[
 Subpath = Annotated[str, Field(max_length=200, pattern=rf"^({_SEGMENT}(/{_SEGMENT})*)?$")]
 LabelValue = Annotated[
     str, Field(max_length=63, pattern="^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+]
+VolumeName = Annotated[
+    str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]+$"})
 ]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -92,10 +96,19 @@ class PodCheckpointSpec(PublicModel, Model):
         DEFAULT_ARTIFACTS
     )
     """The kinds of evidence to capture. Default: all but volumes and memory."""
-    compression: Compression = Compression.ZSTD
+    compression: Compression = Compression.AUTO
     """How large artifacts are stored."""
     pause: bool = False
     """Freeze the containers while they are being captured."""
+    record_seconds: Annotated[int, Field(ge=0, le=86400)] = 0
+    """Seconds for which it is recorded, at least, what the containers do. Default: not at all."""
+    volumes: Annotated[tuple[VolumeName, ...], Field(max_length=64)] = ()
+    """Volumes, by name or by path in the container, whose content is captured though it is secret,
+    or though no other volumes are. It takes 'filesystem' or 'volumes' among the artifacts."""
+    deleted_budget: Annotated[int, Field(ge=0, le=2**40)] = DELETED_BUDGET
+    """Bytes that are captured, of each container, of files that only processes still hold."""
+    freeze: bool = True
+    """With memory: hold each process still, for two seconds at most, while it is read."""
     reason: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": _TEXT})] = ""
     """Why the capture is wanted; goes into the manifest."""
     incident: LabelValue = ""
@@ -179,6 +192,34 @@ class Progress(PublicModel, Model):
     """All of this in a few characters."""
 
 
+class Step(StrEnum):
+    """What happens between the request and the evidence, in this order."""
+
+    REACTION = "Reaction"
+    """Until the operator acts: the watch, and whoever is before it in the queue."""
+    CONTEXT = "Context"
+    """Until the Job is there: places on the node, the pod's surroundings, the work order."""
+    SCHEDULING = "Scheduling"
+    """Until the Job's pod has its node."""
+    CONTAINER_START = "ContainerStart"
+    """Until its container runs: the image is pulled where the node does not have it."""
+    COLLECTOR_START = "CollectorStart"
+    """Until the collector has found the containers: Python starts, and the runtime answers."""
+    CAPTURE = "Capture"
+    """Until the last artifact is stored."""
+    CHECK = "Check"
+    """Until the pod may be killed: the manifest and what is stored are compared with the order."""
+
+
+class StepTiming(Model):
+    """How long one step took."""
+
+    step: Step
+    """Reaction, Context, Scheduling, ContainerStart, CollectorStart, Capture or Check."""
+    milliseconds: Count
+    """By the clocks of whoever did it: Kubernetes' has whole seconds."""
+
+
 class PodCheckpointStatus(PublicModel, Model):
     """How the capture is going, and where its evidence is. Written by the operator alone."""
 
@@ -226,6 +267,8 @@ class PodCheckpointStatus(PublicModel, Model):
     """The same, for people."""
     containers: Annotated[tuple[ContainerStatus, ...], Field(max_length=256)] = ()
     """What became of each container."""
+    timings: Annotated[tuple[StepTiming, ...], Field(max_length=16)] = ()
+    """How long each step took from the request until the pod may be killed."""
     findings: FindingsStatus | None = None
     """What the operator's rules found in the evidence; 'forensics report' looks at all of it."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
-Pod = Mapping[str, Any]
+PodContent = Mapping[str, Any]
 
 
 class Urgency(IntEnum):
@@ -24,7 +24,7 @@ class Urgency(IntEnum):
     REST = 2
 
 
-def urgency_of(pod: Pod) -> Urgency:
+def urgency_of(pod: PodContent) -> Urgency:
     """Return how urgent it is to capture the pod."""
     if pod["metadata"].get("deletionTimestamp") or _is_disrupted(pod):
         return Urgency.DYING
@@ -33,7 +33,7 @@ def urgency_of(pod: Pod) -> Urgency:
     return Urgency.REST
 
 
-def state_of(pod: Pod) -> str:
+def state_of(pod: PodContent) -> str:
     """Return the pod's state in a word, nearly as `kubectl get pods` has it."""
     if pod["metadata"].get("deletionTimestamp"):
         return "Terminating"
@@ -44,7 +44,7 @@ def state_of(pod: Pod) -> str:
     return next((reason for reason in waiting if reason), str(status.get("phase") or "Unknown"))
 
 
-def _is_disrupted(pod: Pod) -> bool:
+def _is_disrupted(pod: PodContent) -> bool:
     """Whether an eviction, a preemption or a taint will take the pod away."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(
@@ -52,7 +52,7 @@ def _is_disrupted(pod: Pod) -> bool:
     )
 
 
-def _crashes(status: Pod, pod: Pod) -> bool:
+def _crashes(status: PodContent, pod: PodContent) -> bool:
     if _state(status, "waiting").get("reason") == "CrashLoopBackOff":
         return True
     # Between a crash and the kubelet's pause before the next start.
@@ -61,11 +61,11 @@ def _crashes(status: Pod, pod: Pod) -> bool:
     return bool(ended.get("exitCode")) and policy != "Never"
 
 
-def _statuses(pod: Pod) -> Iterator[Pod]:
+def _statuses(pod: PodContent) -> Iterator[PodContent]:
     status = pod.get("status") or {}
     for group in ("initContainerStatuses", "containerStatuses"):
         yield from status.get(group) or ()
 
 
-def _state(status: Pod, name: str) -> Pod:
+def _state(status: PodContent, name: str) -> PodContent:
     return (status.get("state") or {}).get(name) or {}

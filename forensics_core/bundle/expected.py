@@ -123,7 +123,7 @@ def _alike(names: Iterable[str]) -> Iterator[Problem]:
 
 def _contradiction(artifact: Artifact, subject_sha256: str | None) -> Iterator[Problem]:
     if subject_sha256 is None:
-        yield _inconsistent(artifact.name, "the capture describes it, but it is no subject")
+        yield _inconsistent(artifact.name, "the capture describes it, but it is not a subject")
     elif subject_sha256 != artifact.sha256:
         yield _inconsistent(artifact.name, "its subject and the capture name different SHA-256s")
     stored = (artifact.sha256, artifact.size)
@@ -140,7 +140,7 @@ def _expectation(name: str, sha256: str, artifact: Artifact | None) -> ExpectedO
         sha256=sha256,
         size=artifact.size,
         version_id=artifact.version_id,
-        compressed=artifact.compression is Compression.ZSTD,
+        compressed=artifact.compression.compresses,
         original_sha256=artifact.original_sha256,
         original_size=artifact.original_size,
         described=True,

@@ -178,7 +178,7 @@ async def open_layer(bundle: BundleReader, container: str, names: ArchiveNames) 
         return None
     rows = await open_archive(bundle, bundle.objects[name])
     sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
-    flaws = Flaws(f"The index {name}", "holds a row that is none")
+    flaws = Flaws(f"The index {name}", "holds a row that is not valid")
     chunks = await _read_lookup(bundle, table, sizes, flaws)
     gap = _gap(bundle, container, (*names.archives, names.rows))
     return Layer(rows, chunks, names.archives, gap, flaws, names.folder)
@@ -236,7 +236,7 @@ def _chunk(line: bytes, size: int) -> ChunkEntry:
         bits = base64.b64decode(said["filter"], validate=True)
         chunk, promised = ChunkEntry(str(said["sha256"]), PathFilter(bits)), int(said["size"])
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(f"a line is no lookup table: {error}") from error
+        raise ValueError(f"a line is not a lookup table: {error}") from error
     if promised != size:
         raise ValueError("its lookup table does not fit")
     return chunk

@@ -129,7 +129,7 @@ def _parse(data: bytes, name: str, flaws: Flaws) -> list[Mounted]:
     try:
         rows = list(strict_json.loads_document(data)["mounts"])
     except (ValueError, TypeError, LookupError) as error:
-        raise VerificationError(f"{name} is no table of mounts: {error}") from error
+        raise VerificationError(f"{name} is not a table of mounts: {error}") from error
     found = list[Mounted]()
     for row in rows:
         with flaws.passing():

@@ -269,7 +269,7 @@ def _not_found(
     below = _bundles_below(versions or {})
     if below:
         return BundleNotFound(
-            f"{store.url} is no bundle itself", hint=f"Beneath it there are: {', '.join(below)}"
+            f"{store.url} is not a bundle itself", hint=f"Beneath it there are: {', '.join(below)}"
         )
     if versions and not any(name.startswith(_OF_BUNDLES) for name in versions):
         return BundleNotFound(

@@ -106,7 +106,7 @@ def _envelope(seal: bytes) -> tuple[bytes, str, list[bytes]]:
         signatures = [_decoded(each["sig"]) for each in envelope["signatures"]]
         return _decoded(envelope["payload"]), str(envelope["payloadType"]), signatures
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise _refused("it is no Sigstore bundle with a DSSE envelope") from error
+        raise _refused("it is not a Sigstore bundle with a DSSE envelope") from error
 
 
 def _decoded(text: str) -> bytes:
@@ -149,8 +149,7 @@ def _public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def _unusable(what: str) -> UsageError:
     return UsageError(
-        f"This is no {what} that seals can be made of: it must be ECDSA on P-256, in PEM, "
-        "without a passphrase",
+        f"This is not a {what} for seals: it must be ECDSA on P-256, in PEM, without a passphrase",
         hint="Make one with: openssl ecparam -name prime256v1 -genkey -noout",
     )
 

@@ -75,6 +75,10 @@ class Cluster(connection.ClusterConnection):
         incident: str = "",
         reason: str = "",
         pause: bool = False,
+        record: int = 0,
+        volumes: Sequence[str] = (),
+        deleted_budget: int | None = None,
+        freeze: bool = True,
         deadline: int | None = None,
         ttl: int | None = None,
         retention: Retention | None = None,
@@ -87,6 +91,11 @@ class Cluster(connection.ClusterConnection):
 
         `namespace` is the pod's: the kubeconfig's unless given. `to` is `s3://bucket[/prefix]`, or
         the operator's default; `containers` are all, `artifacts` all but volumes and memory.
+        For `record` seconds at least it is recorded what the containers do; `volumes` are captured
+        with their content though it is secret, or though no others are, by name or by path. Of
+        files that only processes hold, `deleted_budget` bytes of each container are; `freeze` holds
+        each process still while its memory is read.
+
         `deadline`: seconds for all of it. `ttl`: seconds that the request, not the evidence, lives
         on. `isolate` cuts the pod off the network before the capture, until `Checkpoint.release`;
         `after_capture` says what becomes of the pod: `Keep`, `Delete`, `DeleteEvenIfPartial`.
@@ -105,6 +114,10 @@ class Cluster(connection.ClusterConnection):
             "incident": incident or None,
             "reason": reason or None,
             "pause": pause or None,
+            "record_seconds": record or None,
+            "volumes": volumes or None,
+            "deleted_budget": deleted_budget,
+            "freeze": None if freeze else False,
             "active_deadline_seconds": deadline,
             "ttl_seconds_after_finished": ttl,
             "retention": retention,

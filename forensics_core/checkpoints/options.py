@@ -16,6 +16,7 @@ from forensics_core.models import (
 
 _ARGUMENTS = {
     "destination": "to",
+    "record_seconds": "record",
     "active_deadline_seconds": "deadline",
     "ttl_seconds_after_finished": "ttl",
 }
@@ -31,6 +32,10 @@ class CheckpointOptions(TypedDict, total=False):
     artifacts: Sequence[ArtifactKind | str]
     reason: str
     pause: bool
+    record: int
+    volumes: Sequence[str]
+    deleted_budget: int | None
+    freeze: bool
     deadline: int | None
     ttl: int | None
     retention: Retention | None
@@ -54,6 +59,6 @@ def spec_of(options: CheckpointOptions, **more: Any) -> PodCheckpointSpec:
     said = {
         fields.get(name, name): value
         for name, value in options.items()
-        if value or name in {"subpath", "deadline", "ttl"}
+        if value or name in {"subpath", "deadline", "ttl", "deleted_budget", "freeze"}
     }
     return checked_spec(said | more)

@@ -37,7 +37,7 @@ def parse_duration(text: str) -> int:
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise click.BadParameter(f"{text!r} is no time span: say 90s, 15m, 2h or 30d")
+        raise click.BadParameter(f"{text!r} is not a valid time span: say 90s, 15m, 2h or 30d")
     return int(found[1]) * _SECONDS[found[2]]
 
 
@@ -128,7 +128,7 @@ def owner_option(command: F) -> F:
 def _check_account(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Check what goes into a header of every request."""
     if value and not re.fullmatch("[0-9]{12}", value):
-        raise click.BadParameter(f"{value!r} is no account of AWS, which has 12 digits")
+        raise click.BadParameter(f"{value!r} is not an account of AWS, which has 12 digits")
     return value
 
 

@@ -68,13 +68,14 @@ async def _report(
     if output == "json":
         print_text("".join(pieces).rstrip("\n"))
     else:
-        await to_thread.run_sync(_write, Path(output), pieces)
+        await to_thread.run_sync(write_report, Path(output), pieces)
         click.echo(f"The report is in {clean_message(output)}", err=True)
     # Once the report is there: it says what is not genuine.
     if story.not_genuine:
         raise click.exceptions.Exit(3)
 
 
-def _write(path: Path, pieces: Iterator[str]) -> None:
+def write_report(path: Path, pieces: Iterator[str]) -> None:
+    """Write the page, which is there as a whole or not at all, for its owner alone."""
     with opened_output(path) as file:
         file.writelines(pieces)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
-from forensics_core.cli.options import object_lock_options, object_output_option, parse_duration
+from forensics_core.cli.options import (
+    object_lock_options,
+    object_output_option,
+    parse_duration,
+    size_type,
+)
 from forensics_core.cli.program import command_name, run
 from forensics_core.cli.render import clean, print_data, print_text
 from forensics_core.errors import UsageError
@@ -29,7 +34,7 @@ ARTIFACTS = (
     "memory",
 )
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
-COMPRESSIONS = ("zstd", "none")
+COMPRESSIONS = ("auto", "zstd", "none")
 AFTER_CAPTURE = {
     "keep": "Keep",
     "delete": "Delete",
@@ -63,9 +68,29 @@ AFTER_CAPTURE = {
 @click.option(
     "--compression",
     type=click.Choice(COMPRESSIONS),
-    help="How the file system is stored.  [default: zstd]",
+    help="How large artifacts are stored.  [default: auto]",
 )
 @click.option("--pause", is_flag=True, help="Freeze the containers meanwhile.")
+@click.option(
+    "--record",
+    type=parse_duration,
+    metavar="TIME",
+    help="Record execs, writes, connections: so long, or as the capture takes.",
+)
+@click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="With this volume's content, be it secret; may be repeated.",
+)
+@click.option(
+    "--deleted-budget",
+    type=size_type,
+    metavar="SIZE",
+    help="Of files that only processes still hold, so much of each container.  [default: 1GiB]",
+)
+@click.option("--no-freeze", is_flag=True, help="With memory: hold no process still.")
 @click.option("--isolate", is_flag=True, help="Cut the pod off the network first.")
 @click.option(
     "--after-capture",
@@ -160,6 +185,10 @@ _OPTIONS = {
     "incident": "--incident",
     "retention": "--retention-days",
     "encryption": "--kms-key-id",
+    "recordSeconds": "--record",
+    "volumes": "--volume",
+    "deletedBudget": "--deleted-budget",
+    "freeze": "--no-freeze",
     "activeDeadlineSeconds": "--deadline",
     "ttlSecondsAfterFinished": "--ttl",
 }
@@ -197,6 +226,10 @@ def build_spec(pod: str, namespace: str, given: Mapping[str, Any]) -> PodCheckpo
         "isolate": given.get("isolate") or None,
         "afterCapture": AFTER_CAPTURE.get(given.get("after_capture") or ""),
         "encryption": {"kmsKeyId": given["kms_key_id"]} if given.get("kms_key_id") else None,
+        "recordSeconds": given.get("record"),
+        "volumes": given.get("volumes"),
+        "deletedBudget": given.get("deleted_budget"),
+        "freeze": False if given.get("no_freeze") else None,
         "activeDeadlineSeconds": given.get("deadline"),
         "ttlSecondsAfterFinished": given.get("ttl"),
     }

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 """Matches of a rule in one file that a line shows."""
+_NOUNS = {"memory": "core"}
+"""What one of a kind is called where its word cannot be counted."""
 
 
 @click.command("scan", short_help="Look for YARA rules and known hashes in a bundle.")
@@ -200,7 +202,8 @@ def _matched(found: RuleMatch) -> str:
 
 
 def _summary(counts: ScanCounts) -> list[str]:
-    what = ", ".join(f"{counted(counts.scanned[kind], kind)}" for kind in sorted(counts.scanned))
+    kinds = sorted(counts.scanned)
+    what = ", ".join(counted(counts.scanned[kind], _NOUNS.get(kind, kind)) for kind in kinds)
     found = "1 match" if counts.matches == 1 else f"{counts.matches:,} matches"
     lines = [f"{found}; scanned: {what or 'nothing'}, {size(counts.size)}"]
     if counts.windowed:

@@ -22,9 +22,9 @@ import aiohttp
 import anyio
 import anyio.to_thread
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import AnswerTooLarge, ApiUnavailable, StreamIdle
 from forensics_core.kube.answers import failure
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.credentials import CredentialSource
 from forensics_core.kube.sessions import RECHECK, Session, Sessions
 

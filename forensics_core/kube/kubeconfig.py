@@ -61,7 +61,7 @@ def _read(file: Path) -> KubeconfigContent | None:
         said = " ".join(str(error).split())
         raise ClusterNotConfigured(f"{file} cannot be read: {said}", hint=_HINT) from error
     if document is not None and not isinstance(document, dict):
-        raise ClusterNotConfigured(f"{file} is no kubeconfig", hint=_HINT)
+        raise ClusterNotConfigured(f"{file} is not a kubeconfig", hint=_HINT)
     return document
 
 
@@ -76,7 +76,7 @@ def _entries(
     """Yield a list's entries; what is no entry, or bears another's name, is refused."""
     entries = document.get(name) or []
     if not isinstance(entries, list):
-        raise ClusterNotConfigured(f"{file}: {name} is no list", hint=_HINT)
+        raise ClusterNotConfigured(f"{file}: {name} is not a list", hint=_HINT)
     seen: set[str] = set()
     for entry in entries:
         named = entry.get("name") if isinstance(entry, dict) else None

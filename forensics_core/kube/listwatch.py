@@ -22,11 +22,10 @@ from random import SystemRandom
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Expired, StreamIdle
-from forensics_core.kube.answers import failure_in_stream
-from forensics_core.kube.backoff import Backoff
+from forensics_core.kube.answers import failure_in_stream, lines
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Object, Objects, selectors
 from forensics_core.kube.resources import Resource
 
@@ -233,7 +232,7 @@ class _ListWatch:
             return None if kind == "BOOKMARK" else self._change(EventType(kind), _slim(item))
         except (ValueError, KeyError, TypeError) as error:
             self.version = None
-            raise ApiUnavailable(f"{what}: this is no event: {line[:200]!r}") from error
+            raise ApiUnavailable(f"{what}: this is not an event: {line[:200]!r}") from error
 
     def _change(self, kind: EventType, item: Object) -> WatchEvent:
         if kind is EventType.DELETED:

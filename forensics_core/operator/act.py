@@ -12,7 +12,7 @@ from datetime import datetime
 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, StepTiming
 from forensics_core.errors import Invalid
 from forensics_core.kube.objects import Object
 from forensics_core.operator import status as to
@@ -42,6 +42,7 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.order import build_order
 from forensics_core.operator.attempt.pods import job_finished, never_created, node_of
+from forensics_core.operator.attempt.timings import step_timings
 from forensics_core.operator.containment.actions import ContainmentAction
 from forensics_core.operator.containment.conditions import at_the_end
 from forensics_core.operator.evidence.manifest import BundleFacts
@@ -169,9 +170,10 @@ class Executor:
             [*context.gaps, *(f"container {name}: it was never created" for name in missing)],
             self._destination,
             to.seconds_left(checkpoint, self._do.now()),
+            await self._do.checkpoint_memory(checkpoint, pod),
         )
         # The Job's pod mounts the order: without it, it would not start.
-        await self._do.create_order(checkpoint, order)
+        order = await self._do.create_order(checkpoint, order)
         if isolate:
             # The context shows the pod as it was: it is stored, and the order has its digests.
             self._requeue(self._do.now())
@@ -186,7 +188,7 @@ class Executor:
 
     async def _attempt_over(self, over: AttemptOver) -> None:
         """See to it that nothing of an attempt that is over goes on."""
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         # Before the status names another attempt: afterwards nobody would look at this Job again.
         if over.stop_job:
             await self._do.delete_job(self._checkpoint)
@@ -210,7 +212,7 @@ class Executor:
 
     async def _monitor(self, action: Monitor) -> None:
         self._requeue(action.until)
-        self._do.follow(self._checkpoint, self._observed.worker)
+        self._do.follow(self._checkpoint, self._observed.collector_pod)
         if action.progress is not None:
             status = to.set_progress(self._checkpoint, action.progress, self._observed.now)
             await self._do.write_status(self._checkpoint, status)
@@ -280,13 +282,18 @@ class Executor:
         """Say that the pod may go; `checkpoint` is as it was at the attempt that captured it."""
         try:
             status = to.set_captured(checkpoint, evidence, self._observed.now)
+            status = status.model_copy(update={"timings": self._timings(checkpoint, evidence)})
         except ValueError as error:
             raise Invalid(f"No status can hold it: {error}") from error
         written = await self._do.write_status(checkpoint, status)
-        self._do.forget(self._observed.worker)
+        self._do.forget(self._observed.collector_pod)
         self._do.event(written, "Captured", f"{status.size} stored{by}: the pod may be killed.")
         self._do.count_captured(written)
         return written
+
+    def _timings(self, checkpoint: PodCheckpoint, evidence: BundleFacts) -> tuple[StepTiming, ...]:
+        seen = self._observed
+        return step_timings(checkpoint, seen.job, seen.collector_pod, evidence, self._do.now())
 
     async def _delete_orders(self, checkpoint: PodCheckpoint) -> None:
         """Delete the orders of all attempts: each is kept until there is an end."""

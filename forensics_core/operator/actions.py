@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from forensics_core.api.findings import FindingsStatus
-from forensics_core.api.order import ContextFile, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus, Progress
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
@@ -26,7 +26,7 @@ class AttemptOver:
     """What is left to do about an attempt that is over, before anything else follows."""
 
     stop_job: bool = False
-    """Whether its Job may still start a worker, or has one."""
+    """Whether its Job may still start a collector, or has one."""
     why: str = ""
     """Why it failed, where another attempt follows."""
 
@@ -86,7 +86,7 @@ class CreateJob:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """A worker is at it: follow what it says, and look again at `until`."""
+    """A collector is at it: follow what it says, and look again at `until`."""
 
     until: datetime | None = None
     progress: Progress | None = None
@@ -95,7 +95,7 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class ReportDelay:
-    """Say why a worker has not started."""
+    """Say why a collector has not started."""
 
     reason: str
     message: str
@@ -258,8 +258,21 @@ class Effects(Protocol):
         """
         ...
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order. Raises `NameTaken`."""
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, where memory is asked for and that is set.
+
+        Once for an attempt; raises nothing.
+        """
+        ...
+
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, and return it as it is.
+
+        Where its credentials last no longer, it has less time. Raises `NameTaken`,
+        `DestinationError` if there are no credentials.
+        """
         ...
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
@@ -294,11 +307,11 @@ class Effects(Protocol):
         """
         ...
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
-        """Follow what a worker says."""
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
+        """Follow what a collector says."""
         ...
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following it."""
         ...
 

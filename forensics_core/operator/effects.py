@@ -10,15 +10,17 @@ from functools import cached_property
 from forensics_core._internal.text import printable
 from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
-from forensics_core.api.order import WorkOrder
+from forensics_core.api.order import ArtifactKind, KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import AlreadyExists, UsageError
 from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
+from forensics_core.operator.attempt.credentials import seconds_wanted, within
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
-from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.attempt.kubelet import KubeletClient
+from forensics_core.operator.attempt.order import build_secret, read_order
 from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.evidence.seal import seal_bundle
@@ -27,6 +29,7 @@ from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.readers.findings.small_documents import SmallDocuments
+from forensics_core.storage.s3.sts import SessionCredentials, SessionRequest, assume_role
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
@@ -88,10 +91,30 @@ class ClusterEffects:
 
     # The attempt's children
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order, or adopt it."""
-        await self._create(self._shared.secrets, build_secret(checkpoint, order), checkpoint)
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, or adopt it; with credentials of its own, if set."""
+        credentials = await self._credentials(checkpoint, order)
+        if credentials is not None:
+            order = within(credentials, order, self.settings.collector, self.now())
+        made = credentials.file() if credentials else ""
+        secret = build_secret(checkpoint, order, made)
+        there = await self._create(self._shared.secrets, secret, checkpoint)
         self._shared.stored.pop(checkpoint.status.location, None)
+        self._shared.kubelet_checkpoints.pop(checkpoint.status.location, None)
+        return read_order(there)[0]
+
+    async def _credentials(
+        self, checkpoint: PodCheckpoint, order: WorkOrder
+    ) -> SessionCredentials | None:
+        rule = self._shared.rule(checkpoint)
+        if not rule.credentials.assume_role:
+            return None
+        wanted = SessionRequest(
+            location=checkpoint.status.location,
+            name=f"forensics-{checkpoint.metadata.uid}-{checkpoint.status.attempt}",
+            seconds=seconds_wanted(order, self.settings.collector),
+        )
+        return await assume_role(rule.sts_access(self.settings.timings), wanted)
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete an attempt's order, if there is one."""
@@ -102,7 +125,7 @@ class ClusterEffects:
     async def create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create the current attempt's Job, or adopt it."""
         shared = self._shared
-        collector = shared.settings.collector
+        collector = shared.settings.job_settings()
         job = build_job(
             checkpoint, shared.rule(checkpoint), collector, order.active_deadline_seconds
         )
@@ -158,6 +181,22 @@ class ClusterEffects:
             shared.remember(location, StoredContext(tuple(files), tuple(gathered.gaps)))
         return shared.stored[location]
 
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Have the kubelet checkpoint the containers, unless that is done or not wanted."""
+        shared, location = self._shared, checkpoint.status.location
+        settings, wanted = shared.settings.kubelet_checkpoint, checkpoint.spec.artifacts
+        if settings is None or ArtifactKind.MEMORY not in wanted:
+            return ()
+        if location not in shared.kubelet_checkpoints:
+            client = KubeletClient(shared.cluster, settings)
+            node = await shared.node(pod) or {}
+            answers = await client.take(node, pod, checkpoint.spec.containers)
+            # An archive is large, and standstill costs the pod: not again when a write fails.
+            shared.kubelet_checkpoints[location] = answers
+        return shared.kubelet_checkpoints[location]
+
     async def store_seal(self, checkpoint: PodCheckpoint, manifest: bytes) -> None:
         """Sign a manifest and store the seal beside it."""
         key = await self._shared.key()
@@ -190,14 +229,14 @@ class ClusterEffects:
             for waiting in cache.release(key, node):
                 self._shared.queue.add(waiting)
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
-        """Follow what a worker says, once it runs."""
-        if worker is not None:
-            self._shared.followers.follow(name_of(checkpoint), worker)
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
+        """Follow what a collector says, once it runs."""
+        if collector_pod is not None:
+            self._shared.followers.follow(name_of(checkpoint), collector_pod)
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following it."""
-        self._shared.followers.forget(worker)
+        self._shared.followers.forget(collector_pod)
 
     def event(
         self, checkpoint: PodCheckpoint, reason: str, note: str, *, warning: bool = False
@@ -220,6 +259,9 @@ class ClusterEffects:
         """Count evidence that was found, for the metrics."""
         start = checkpoint.status.start_time or self.now()
         self._shared.metrics.duration.observe((self.now() - start).total_seconds())
+        for each in checkpoint.status.timings:
+            step = self._shared.metrics.step_seconds.labels(step=each.step)
+            step.observe(each.milliseconds / 1000)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""

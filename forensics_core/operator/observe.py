@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.urgency import urgency_of
 from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.errors import (
     DestinationError,
@@ -21,7 +22,7 @@ from forensics_core.errors import (
 from forensics_core.operator.attempt.jobs import thaw_name
 from forensics_core.operator.attempt.monitor import why_no_pod
 from forensics_core.operator.attempt.pods import node_of
-from forensics_core.operator.containment.surroundings import Surroundings, look_around
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings, look_around
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
@@ -67,14 +68,14 @@ class Observer:
         checkpoint = cache.checkpoint(key)
         if checkpoint is None:
             return None
-        worker = cache.worker(checkpoint)
+        collector_pod = cache.collector_pod(checkpoint)
         return self._counted(
             Observed(
                 checkpoint=checkpoint,
                 now=datetime.now(UTC),
                 job=cache.job(checkpoint),
-                worker=worker,
-                progress=self._shared.followers.latest(worker) if worker else None,
+                collector_pod=collector_pod,
+                progress=self._shared.followers.latest(collector_pod) if collector_pod else None,
                 context_stored=checkpoint.status.location in self._shared.stored,
                 thawed=self._is_thawed(checkpoint),
             )
@@ -125,16 +126,28 @@ class Observer:
         checkpoint = observed.checkpoint
         pod = observed.pod.pod if observed.pod else None
         node = node_of(pod) or checkpoint.status.node
-        return replace(observed, busy=self._shared.cache.busy(checkpoint, node))
+        cache, blocked = self._shared.cache, self._shared.queue.failing
+        return replace(
+            observed,
+            busy=cache.busy(checkpoint, node),
+            line=cache.line(checkpoint, node, blocked),
+            waiting=cache.waiting(checkpoint),
+        )
 
     async def _pod(self, observed: Observed) -> Observed:
         pod = await self._shared.pod(observed.checkpoint)
+        if pod is not None and observed.checkpoint.status.phase in {None, Phase.PENDING}:
+            now = datetime.now(UTC)
+            for key in self._shared.cache.look(observed.checkpoint, urgency_of(pod), now):
+                self._shared.queue.add(key)
         return replace(observed, pod=PodSeen(pod, await self._shared.node(pod)))
 
     async def _surroundings(self, observed: Observed) -> Observed:
         shared, pod = self._shared, (observed.pod and observed.pod.pod) or {}
         limit = shared.settings.timings.isolation.total_seconds()
-        seen = Surroundings(gaps=(f"what selects the pod could not be read within {limit:g} s",))
+        seen = NamespaceSurroundings(
+            gaps=(f"what selects the pod could not be read within {limit:g} s",)
+        )
         with anyio.move_on_after(limit):
             seen = await look_around(shared.reads, shared.enforcers, pod)
         return replace(observed, surroundings=seen)

@@ -12,11 +12,13 @@ from enum import Enum, auto
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
+from forensics_core.api.urgency import Urgency
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
     JobOutcome,
     created_at,
+    delay,
     ended_at,
     gone_at,
     is_being_deleted,
@@ -24,7 +26,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -166,6 +168,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A checkpoint that waits for a place on its pod's node."""
+
+    uid: str
+    """The checkpoint's."""
+    since: datetime
+    """When it was asked for."""
+    urgency: Urgency | None = None
+    """Its pod's, when that was last looked at; None if it was not since the operator's start."""
+    looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One checkpoint and everything about it; what the caches say may be behind."""
 
@@ -173,12 +188,16 @@ class Observed:
     now: datetime
     job: Object | None = None
     """The current attempt's Job."""
-    worker: Object | None = None
+    collector_pod: Object | None = None
     """That Job's pod."""
     progress: Progress | None = None
     """What that pod last said of its progress."""
     busy: int = 0
     """Other captures that are under way on the pod's node."""
+    line: tuple[Waiting, ...] = ()
+    """Others that wait for a place there."""
+    waiting: Waiting | None = None
+    """The checkpoint itself in that line, as far as it was looked at."""
     context_stored: bool = False
     """Whether the context of the attempt that waits is known to be stored."""
     thawed: bool = False
@@ -186,7 +205,7 @@ class Observed:
     failure: Failure | None = None
 
     pod: PodSeen | None = None
-    surroundings: Surroundings | None = None
+    surroundings: NamespaceSurroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
     order: Ordered | OrderLost | None = None
     manifest: ManifestSeen | None = None
@@ -232,12 +251,12 @@ class Observed:
 
     @property
     def news(self) -> Progress | None:
-        """What the worker last said of its progress, unless that was told."""
+        """What the collector last said of its progress, unless that was told."""
         return self.progress if self.progress != self.checkpoint.status.progress else None
 
     @property
     def has_stored(self) -> bool:
-        """Whether the current attempt's worker has stored something.
+        """Whether the current attempt's collector has stored something.
 
         Then a Job that is not there was taken away, and to make it again would be to capture twice.
         """
@@ -246,16 +265,16 @@ class Observed:
 
     @property
     def may_run(self) -> bool:
-        """Whether the current attempt's Job may still start a worker, or has one."""
+        """Whether the current attempt's Job may still start a collector, or has one."""
         if self.job is None or job_finished(self.job) or is_being_deleted(self.job):
             return False
-        return self.worker is None or terminated(self.worker) is None
+        return self.collector_pod is None or terminated(self.collector_pod) is None
 
     def worker_over(self, settings: Settings) -> bool:
-        """Whether the worker has ended, by its own word or its Job's."""
-        if self.worker is not None:
-            failed = self.worker.get("status", {}).get("phase") == "Failed"
-            return bool(failed or terminated(self.worker) or self.lost(settings))
+        """Whether the collector has ended, by its own word or its Job's."""
+        if self.collector_pod is not None:
+            failed = self.collector_pod.get("status", {}).get("phase") == "Failed"
+            return bool(failed or terminated(self.collector_pod) or self.lost(settings))
         if self.job is None or not job_finished(self.job):
             return False
         # Its pod may have yet to say how it ended.
@@ -266,7 +285,7 @@ class Observed:
 
         On a node that is cut off nobody ever says that it ended.
         """
-        gone = gone_at(self.worker)
+        gone = gone_at(self.collector_pod)
         return gone + settings.timings.silence if gone else None
 
     def lost(self, settings: Settings) -> bool:
@@ -275,13 +294,26 @@ class Observed:
         return until is not None and self.now >= until
 
     def start_by(self, settings: Settings) -> datetime | None:
-        """Return when the worker has to have started, or None if it has."""
+        """Return when the collector has to have started, or None if it has."""
         made = created_at(self.job)
-        if made is None or (self.worker is not None and started(self.worker)):
+        if made is None or (self.collector_pod is not None and started(self.collector_pod)):
             return None
-        return made + timedelta(seconds=settings.collector.start_seconds)
+        by = made + timedelta(seconds=settings.collector.start_seconds)
+        if not self.waits_for_room:
+            return by
+        return max(by, self.now + settings.timings.look_again)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether the collector's pod finds no room on its node while others are captured there.
+
+        It finds some once their collectors have ended: another attempt would fare no better.
+        """
+        if self.collector_pod is None or not self.busy:
+            return False
+        return delay(self.collector_pod, self.checkpoint.status.node).reason == "Unschedulable"
 
     def late_at(self, settings: Settings) -> datetime | None:
-        """Return from when on it is worth a word that the worker has not started."""
+        """Return from when on it is worth a word that the collector has not started."""
         made = created_at(self.job)
         return made + settings.timings.late_start if made else None

@@ -171,7 +171,7 @@ def at_attempt(checkpoint: PodCheckpoint, attempt: int, location: str) -> PodChe
 def set_progress(
     checkpoint: PodCheckpoint, progress: Progress, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the status with what the worker last said of its progress."""
+    """Return the status with what the collector last said of its progress."""
     conditions = checkpoint.status.conditions
     if is_delayed(checkpoint):
         message = f"Attempt {checkpoint.status.attempt} is under way."
@@ -182,7 +182,7 @@ def set_progress(
 def set_delayed(
     checkpoint: PodCheckpoint, reason: str, message: str, now: datetime
 ) -> PodCheckpointStatus:
-    """Return the status with why the current attempt's worker has not started."""
+    """Return the status with why the current attempt's collector has not started."""
     told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
     if told is not None and told.reason == reason:
         return checkpoint.status
@@ -196,7 +196,7 @@ def set_delayed(
 
 
 def is_delayed(checkpoint: PodCheckpoint) -> bool:
-    """Whether it was told that the current attempt's worker does not start."""
+    """Whether it was told that the current attempt's collector does not start."""
     told = find_condition(checkpoint.status.conditions, ConditionType.CAPTURED)
     return told is not None and told.reason != CAPTURING
 

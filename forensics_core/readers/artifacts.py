@@ -85,7 +85,7 @@ async def gunzipped(blocks: AsyncIterator[bytes], name: str) -> AsyncGenerator[b
                 if inflate.eof:
                     rest, inflate = inflate.unused_data, zlib.decompressobj(_GZIP)
     except zlib.error as error:
-        raise VerificationError(f"{name} is no gzip file: {error}") from error
+        raise VerificationError(f"{name} is not a gzip file: {error}") from error
 
 
 async def lines(

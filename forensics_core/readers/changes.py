@@ -91,7 +91,7 @@ def find_changes(bundle: BundleReader, container: str) -> Artifact:
 
 
 def _parse(pieces: Iterator[bytes], name: str) -> Iterator[list[Change]]:
-    flaws = Flaws(name, "is no list of changes")
+    flaws = Flaws(name, "is not a list of changes")
     yield from _batches(pieces, flaws)
     flaws.check()
 
@@ -111,7 +111,7 @@ def _batches(pieces: Iterator[bytes], flaws: Flaws) -> Iterator[list[Change]]:
         found, rest, ended = _rows(rest, flaws)
         yield found
         if len(rest) > MAX_CHANGE:
-            flaws.add("a row is too long, or is none")
+            flaws.add("a row is too long, or not valid")
             rest = rest[-1:]
     if not ended:
         flaws.add("it has no list, or no end")
@@ -147,6 +147,6 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
 def _change(row: Any) -> Change:
     kind, path = row["kind"], row["path"]
     if not isinstance(kind, str) or not isinstance(path, str):
-        raise TypeError("a path or its kind is no text")
+        raise TypeError("a path or its kind is not text")
     path.encode(errors="surrogateescape")
     return Change(kind, path)

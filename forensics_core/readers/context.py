@@ -38,7 +38,7 @@ def parse_pod(data: bytes) -> dict[str, Any]:
     try:
         found = yaml.load(data, _LOADER)  # noqa: S506 - safe
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise VerificationError(f"{POD} is no YAML") from error
+        raise VerificationError(f"{POD} is not YAML") from error
     return found if isinstance(found, dict) else {}
 
 

@@ -30,4 +30,4 @@ async def load(bundle: BundleReader, name: str) -> Any:
     try:
         return await to_thread.run_sync(strict_json.loads_document, data)
     except ValueError as error:
-        raise VerificationError(f"{name} is no JSON: {error}") from error
+        raise VerificationError(f"{name} is not JSON: {error}") from error

@@ -41,7 +41,7 @@ def parse_location(url: str) -> S3Location | Path:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise UsageError(f"'{url}' is no location: {error}", hint=_FORMS) from error
+        raise UsageError(f"'{url}' is not a valid location: {error}", hint=_FORMS) from error
     if not parts.scheme:
         return Path(url).absolute()
     if parts.scheme == "file":
@@ -49,7 +49,7 @@ def parse_location(url: str) -> S3Location | Path:
     if parts.scheme == "s3":
         # Not `parts.path`: `?` and `#` are ordinary characters in a key, and so is `%`.
         return _s3_place(url, parts.netloc, url.partition("://")[2].partition("/")[2])
-    raise UsageError(f"'{url}' is no location that evidence can go to", hint=_FORMS)
+    raise UsageError(f"'{url}' is not a location that evidence can go to", hint=_FORMS)
 
 
 def _folder(url: str, host: str, path: str) -> Path:

@@ -71,7 +71,7 @@ def _unusual(field: bytes) -> int:
     try:
         return int(digits, 8) if digits else 0
     except ValueError as error:
-        raise NotTar(f"{field!r} is no number") from error
+        raise NotTar(f"{field!r} is not a number") from error
 
 
 def records(data: bytes) -> dict[bytes, bytes]:

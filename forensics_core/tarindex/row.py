@@ -124,19 +124,19 @@ def exact_bytes(value: Any) -> bytes:
 
 def _absolute(path: bytes) -> bytes:
     if not path.startswith(b"/"):
-        raise ValueError(f"{_cut(path)} is no absolute path")
+        raise ValueError(f"{_cut(path)} is not an absolute path")
     return path
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{_cut(value)} is no text")
+        raise TypeError(f"{_cut(value)} is not text")
     return value
 
 
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{_cut(value)} is no size")
+        raise ValueError(f"{_cut(value)} is not a size")
     return value
 
 
@@ -144,7 +144,7 @@ def _whole(value: Any) -> int:
     if isinstance(value, str) and len(value) <= 20:
         return int(value)
     if type(value) is not int:
-        raise ValueError(f"{_cut(value)} is no whole number")
+        raise ValueError(f"{_cut(value)} is not a whole number")
     return value
 
 

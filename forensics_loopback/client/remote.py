@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, Conflict, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Objects as Store

@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.resources import JOBS, PODS
 from forensics_loopback.client.api import Api, ObjectTasks, amend, until

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
@@ -28,10 +30,17 @@ from forensics_loopback.server.requests import Recorded, Records, parse
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import Operations, Written
+from forensics_loopback.storage.operations import Operations
+from forensics_loopback.storage.writes import Written
 
+_OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
-    {"selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews"}
+    {
+        _OWN_IDENTITY,
+        "selfsubjectaccessreviews",
+        "subjectaccessreviews",
+        "localsubjectaccessreviews",
+    }
 )
 _PRESERVED = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
@@ -142,14 +151,33 @@ class Server:
             uid = lookup(binding, "metadata.uid", "")
             self.operations.bind(target, lookup(binding, "target.name", ""), uid)
             return web.json_response({**body, "code": 201}, status=201)
+        if asked == ("serviceaccounts", "token", "create"):
+            return await self._token(call)
         return web.Response(status=404, text="404 page not found\n")
+
+    async def _token(self, call: ApiCall) -> web.StreamResponse:
+        """Answer a TokenRequest; what it hands out is good for as long as the cluster lives."""
+        account, body = self.operations.get(call.target), await call.body()
+        namespace = namespace_of(account)
+        name = f"system:serviceaccount:{namespace}:{name_of(account)}"
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+        token = secrets.token_urlsafe()
+        self.tokens[token] = User(name, (*groups, "system:authenticated"))
+        seconds = lookup(body, "spec.expirationSeconds", 3600)
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        status = {"token": token, "expirationTimestamp": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+        answer = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
+        return web.json_response({**answer, **body, "status": status}, status=201)
 
     async def _review(self, call: ApiCall) -> web.StreamResponse:
         if call.info.verb != "create":
             raise method_not_allowed()
         body = await call.body()
         body = {"kind": call.resource.kind, "apiVersion": call.resource.api_version, **body}
-        answer = access.review(self.policy, call.user, body)
+        own = call.resource.plural == _OWN_IDENTITY
+        answer = (
+            access.identity(call.user, body) if own else access.review(self.policy, call.user, body)
+        )
         return web.json_response(answer, status=201)
 
     def _read(self, call: ApiCall) -> Obj:

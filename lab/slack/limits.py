@@ -109,7 +109,7 @@ def _texts(data: Data, limits: dict[str, int]) -> Iterator[str]:
         text = data.get(part)
         if isinstance(text, dict):
             if text.get("type") not in {"plain_text", "mrkdwn"}:
-                yield f"{part} is no text"
+                yield f"{part} is not text"
             text = text.get("text")
         if text is not None and not 1 <= len(text) <= most:
             yield f"{part} of {len(text)} characters"

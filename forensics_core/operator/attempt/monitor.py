@@ -1,6 +1,6 @@
-"""Watching over workers: the progress that they tell, and why one does not come.
+"""Watching over collectors: the progress that they tell, and why one does not come.
 
-What a worker prints is hostile input: a line that is not ours, or not bounded, is left out.
+What a collector prints is hostile input: a line that is not ours, or not bounded, is left out.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def parse_progress(line: bytes) -> Progress | None:
 
 
 class Followers:
-    """One task for each worker that runs; `wake` gets the checkpoint's key when there is news.
+    """One task for each collector that runs; `wake` gets the checkpoint's key when there is news.
 
     Its second argument are the seconds until then: whatever else comes meanwhile is told with it.
 
-    What was heard is kept by the worker's UID: another worker's words never count.
+    What was heard is kept by the collector's UID: another collector's words never count.
     """
 
     def __init__(
@@ -68,26 +68,26 @@ class Followers:
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._latest: dict[str, Progress] = {}
 
-    def latest(self, worker: Object) -> Progress | None:
-        """Return what `worker` last said, while it is followed."""
-        return self._latest.get(worker["metadata"]["uid"])
+    def latest(self, collector_pod: Object) -> Progress | None:
+        """Return what `collector_pod` last said, while it is followed."""
+        return self._latest.get(collector_pod["metadata"]["uid"])
 
-    def follow(self, key: str, worker: Object) -> None:
-        """See to it that the output of `worker` is followed, once it runs."""
-        uid = worker["metadata"]["uid"]
-        if uid in self._scopes or not _running(worker):
+    def follow(self, key: str, collector_pod: Object) -> None:
+        """See to it that the output of `collector_pod` is followed, once it runs."""
+        uid = collector_pod["metadata"]["uid"]
+        if uid in self._scopes or not _running(collector_pod):
             return
         self._scopes[uid] = anyio.CancelScope()
-        self._tasks.start_soon(self._run, key, worker, self._scopes[uid])
+        self._tasks.start_soon(self._run, key, collector_pod, self._scopes[uid])
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Stop following, and drop what was heard."""
-        scope = self._scopes.get(worker["metadata"]["uid"]) if worker else None
+        scope = self._scopes.get(collector_pod["metadata"]["uid"]) if collector_pod else None
         if scope:
             scope.cancel()
 
-    async def _run(self, key: str, worker: Object, scope: anyio.CancelScope) -> None:
-        metadata = worker["metadata"]
+    async def _run(self, key: str, collector_pod: Object, scope: anyio.CancelScope) -> None:
+        metadata = collector_pod["metadata"]
         try:
             with scope, suppress(ClusterError):
                 async with self._places:
@@ -96,24 +96,24 @@ class Followers:
             self._scopes.pop(metadata["uid"], None)
             self._latest.pop(metadata["uid"], None)
 
-    async def _read(self, key: str, worker: Object) -> None:
-        uid = worker["uid"]
+    async def _read(self, key: str, collector_pod: Object) -> None:
+        uid = collector_pod["uid"]
         async with follow_log(
-            self._cluster, worker["namespace"], worker["name"], COLLECTOR
+            self._cluster, collector_pod["namespace"], collector_pod["name"], COLLECTOR
         ) as lines:
             async for line in lines:
                 progress = parse_progress(line.text)
                 if progress and progress != self._latest.get(uid):
                     self._latest[uid] = progress
                     self._wake(key, self._interval)
-                # One worker that prints without end must not keep the others waiting.
+                # One collector that prints without end must not keep the others waiting.
                 await anyio.lowlevel.checkpoint()
 
 
-def _running(worker: Object) -> bool:
+def _running(collector_pod: Object) -> bool:
     return any(
         status.get("name") == COLLECTOR and status.get("state", {}).get("running")
-        for status in worker.get("status", {}).get("containerStatuses") or []
+        for status in collector_pod.get("status", {}).get("containerStatuses") or []
     )
 
 

@@ -16,7 +16,7 @@ from forensics_core.api.names import (
     REQUESTED_BY_ANNOTATION,
     label_value,
 )
-from forensics_core.api.order import ContextFile, PodRef, Requester, WorkOrder
+from forensics_core.api.order import ContextFile, KubeletCheckpoint, PodRef, Requester, WorkOrder
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import UsageError
 from forensics_core.kube.objects import Object
@@ -24,6 +24,9 @@ from forensics_core.operator.attempt.pods import LABELS, targets
 
 ORDER_FILE = "order.json"
 """The order's name in its Secret."""
+CREDENTIALS_FILE = "credentials"
+"""The name of credentials for this attempt alone, beside the order; and of a file of them in a
+Secret of the administrator's, which the kubelet renews while a Job runs."""
 
 
 def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
@@ -44,10 +47,11 @@ def build_order(
     gaps: Sequence[str],
     destination: str,
     seconds: int,
+    kubelet: Sequence[KubeletCheckpoint] = (),
 ) -> WorkOrder:
     """Return the order of the current attempt, whose place `status.location` fixes.
 
-    It may take so many `seconds`.
+    It may take so many `seconds`. `kubelet`: what came of asking the kubelet for checkpoints.
     """
     spec, status = checkpoint.spec, checkpoint.status
     destination = destination.rstrip("/")
@@ -64,6 +68,10 @@ def build_order(
         artifacts=spec.artifacts,
         compression=spec.compression,
         pause=spec.pause,
+        deleted_budget=spec.deleted_budget,
+        volumes=spec.volumes,
+        freeze=spec.freeze,
+        record=spec.record_seconds,
         requester=Requester(name=requester, attested=True) if requester else None,
         reason=spec.reason,
         incident=spec.incident,
@@ -71,13 +79,21 @@ def build_order(
         encryption=spec.encryption,
         active_deadline_seconds=seconds,
         context=tuple(context),
+        kubelet_checkpoints=tuple(kubelet),
         not_captured=tuple(gaps),
     )
 
 
-def build_secret(checkpoint: PodCheckpoint, order: WorkOrder) -> dict[str, Any]:
-    """Return the Secret that carries the order; it bears the Job's name."""
-    document = order.model_dump_json(by_alias=True).encode()
+def build_secret(
+    checkpoint: PodCheckpoint, order: WorkOrder, credentials: str = ""
+) -> dict[str, Any]:
+    """Return the Secret that carries the order; it bears the Job's name.
+
+    `credentials` are a file with those that were made for this attempt alone, if they were.
+    """
+    files = {ORDER_FILE: order.model_dump_json(by_alias=True).encode()}
+    if credentials:
+        files[CREDENTIALS_FILE] = credentials.encode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -89,7 +105,7 @@ def build_secret(checkpoint: PodCheckpoint, order: WorkOrder) -> dict[str, Any]:
         },
         "immutable": True,
         "type": "forensics.orkaproj.io/work-order",
-        "data": {ORDER_FILE: base64.b64encode(document).decode()},
+        "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""What pods and Jobs say: which containers there are, whether a worker has started, how it ended.
+"""What pods and Jobs say: which containers there are, whether a collector started, how it ended.
 
 Pure: data in, data out. All of it is what others wrote, so nothing here relies on its form.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from forensics_core._internal import strict_json
 from forensics_core.api.order import ContainerTarget
+from forensics_core.errors import Forbidden
 from forensics_core.kube.objects import Object
 
 LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
@@ -84,8 +85,17 @@ class JobOutcome:
     """Whether another attempt may fare better."""
 
 
+QUOTA_EXCEEDED = "QuotaExceeded"
+"""Why nothing can be made: a ResourceQuota of the namespace is used up."""
+_NO_QUOTA = "exceeded quota"
+"""How the API server, and a Job's events, say so."""
 NEVER_STARTS = {"ErrImageNeverPull", "InvalidImageName"}
 """What the kubelet says of an image that every attempt would fail with in the same way."""
+
+
+def is_out_of_quota(error: Exception) -> bool:
+    """Return whether the API server refused something because a quota is used up."""
+    return isinstance(error, Forbidden) and _NO_QUOTA in str(error)
 
 
 def job_finished(job: Object) -> bool:
@@ -118,47 +128,47 @@ def is_being_deleted(item: Object) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 
 
-def gone_at(worker: Object | None) -> datetime | None:
+def gone_at(collector_pod: Object | None) -> datetime | None:
     """Return by when a pod that is being deleted has to be gone, or None if it is not."""
-    deadline = (worker or {}).get("metadata", {}).get("deletionTimestamp")
+    deadline = (collector_pod or {}).get("metadata", {}).get("deletionTimestamp")
     return datetime.fromisoformat(deadline) if deadline else None
 
 
-def terminated(worker: Object) -> dict[str, Any] | None:
+def terminated(collector_pod: Object) -> dict[str, Any] | None:
     """Return the state of the collector in its pod, if it has ended."""
-    for status in worker.get("status", {}).get("containerStatuses") or []:
+    for status in collector_pod.get("status", {}).get("containerStatuses") or []:
         ended = status.get("state", {}).get("terminated")
         if status.get("name") == COLLECTOR and ended:
             return dict(ended)
     return None
 
 
-def started(worker: Object) -> bool:
+def started(collector_pod: Object) -> bool:
     """Return whether the collector runs in its pod, or has run."""
     states = [
         status.get("state", {})
-        for status in worker.get("status", {}).get("containerStatuses") or []
+        for status in collector_pod.get("status", {}).get("containerStatuses") or []
         if status.get("name") == COLLECTOR
     ]
     return any("running" in state or "terminated" in state for state in states)
 
 
-def cannot_start(worker: Object) -> bool:
+def cannot_start(collector_pod: Object) -> bool:
     """Return whether the collector cannot start, however long it is waited for."""
-    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(worker))
+    return any(waiting.get("reason") == "InvalidImageName" for waiting in _waiting(collector_pod))
 
 
-def _waiting(worker: Object) -> list[Mapping[str, Any]]:
-    statuses = worker.get("status", {}).get("containerStatuses") or []
+def _waiting(collector_pod: Object) -> list[Mapping[str, Any]]:
+    statuses = collector_pod.get("status", {}).get("containerStatuses") or []
     found = (status.get("state", {}).get("waiting") for status in statuses)
     return [waiting for waiting in found if waiting]
 
 
-def delay(worker: Object, node: str) -> JobOutcome:
+def delay(collector_pod: Object, node: str) -> JobOutcome:
     """Return why the collector has not started in its pod, which is to be on `node`."""
-    for waiting in _waiting(worker):
+    for waiting in _waiting(collector_pod):
         return _delay(waiting)
-    for condition in worker.get("status", {}).get("conditions") or []:
+    for condition in collector_pod.get("status", {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return _delay(condition)
     return JobOutcome("NotStarted", f"The node '{node}' has not started the collector", retry=True)
@@ -181,19 +191,21 @@ def _delay(said: Mapping[str, Any]) -> JobOutcome:
     message = str(said.get("message") or "").rstrip(".")[:1024]
     if reason == "ErrImagePull":
         reason = "ImagePullBackOff"
+    if _NO_QUOTA in message:
+        reason = QUOTA_EXCEEDED
     message = message or f"The collector's container waits: {reason}"
     return JobOutcome(reason, message, retry=reason not in NEVER_STARTS)
 
 
-def outcome(job: Object | None, worker: Object | None) -> JobOutcome:
+def outcome(job: Object | None, collector_pod: Object | None) -> JobOutcome:
     """Return why an attempt left no manifest, from whatever the cluster still remembers."""
-    ended = terminated(worker) if worker else None
+    ended = terminated(collector_pod) if collector_pod else None
     hint = _hint(str(ended.get("message") or "")) if ended else None
     if hint:
         return hint
-    pod_reason = str((worker or {}).get("status", {}).get("reason") or "")
+    pod_reason = str((collector_pod or {}).get("status", {}).get("reason") or "")
     if pod_reason:
-        said = str((worker or {}).get("status", {}).get("message") or "")
+        said = str((collector_pod or {}).get("status", {}).get("message") or "")
         said = said or f"The collector's pod ended: {pod_reason}"
         return JobOutcome(reason_word(pod_reason, "PodFailed"), said, retry=True)
     if ended:

@@ -30,7 +30,7 @@ _CONTROLLERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class NamespaceSurroundings:
     """What was read around a pod, and what could not be."""
 
     services: tuple[Object, ...] = ()
@@ -41,7 +41,7 @@ class Surroundings:
     """One for each part that is missing, in words."""
 
 
-async def look_around(reads: Reads, enforcers: Enforcers, pod: Object) -> Surroundings:
+async def look_around(reads: Reads, enforcers: Enforcers, pod: Object) -> NamespaceSurroundings:
     """Return what is around `pod`. Never raises because something cannot be read."""
     namespace: str = pod["metadata"]["namespace"]
     gaps: list[str] = []
@@ -54,7 +54,7 @@ async def look_around(reads: Reads, enforcers: Enforcers, pod: Object) -> Surrou
             gaps.append(f"only the first {len(read.items)} {resource.plural} were read")
         return tuple(read.items)
 
-    return Surroundings(
+    return NamespaceSurroundings(
         services=await listing(resources.SERVICES),
         policies=await listing(resources.NETWORK_POLICIES),
         controller=await _controller(reads, pod, gaps),

@@ -32,6 +32,7 @@ from forensics_core.operator.decide.checks import (
     inside_another,
 )
 from forensics_core.operator.decide.containment import isolate_first
+from forensics_core.operator.decide.turn import has_turn
 from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, BundleFacts
 from forensics_core.operator.observed import (
     Absent,
@@ -76,7 +77,7 @@ def start(
             verdict = _inside_another(observed.checkpoint, settings)
     if verdict is not None:
         return _not_now(observed, settings, attempt, verdict, over)
-    if observed.busy >= settings.captures_per_node:
+    if not has_turn(observed, settings):
         return _wait_for_place(observed, settings, attempt, over)
     return StartAttempt(attempt, pod or {}, over, isolate=isolation_due(observed.checkpoint))
 
@@ -213,7 +214,7 @@ def _nothing_left(observed: Observed, settings: Settings, *, retry: bool) -> Nex
     if observed.checkpoint.spec.cancel:
         message = "Cancelled before anything was stored whole."
         return fail(observed, settings, "Cancelled", message)
-    ended = outcome(observed.job, observed.worker)
+    ended = outcome(observed.job, observed.collector_pod)
     return without_evidence(observed, settings, ended, retry=retry and ended.retry)
 
 

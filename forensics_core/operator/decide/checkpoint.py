@@ -44,11 +44,13 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.pods import (
+    QUOTA_EXCEEDED,
     JobOutcome,
     cannot_start,
     delay,
     ended_at,
     is_being_deleted,
+    is_out_of_quota,
     job_finished,
     outcome,
     started,
@@ -69,6 +71,7 @@ from forensics_core.operator.decide.checks import (
     check,
 )
 from forensics_core.operator.decide.ending import deleted, finished, sealing
+from forensics_core.operator.decide.turn import has_turn, look_due
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -83,7 +86,7 @@ from forensics_core.operator.settings import Settings
 from forensics_core.operator.status import is_delayed, set_delayed
 
 ORDINARY = frozenset({"ContainerCreating", "PodInitializing", "NotStarted"})
-"""Reasons that every worker has for a while: they are only told once that is over."""
+"""Reasons that every collector has for a while: they are only told once that is over."""
 _OVERDUE = {
     Phase.PENDING: "The capture could not begin before its deadline: see why it waited.",
     Phase.CAPTURING: "The capture's deadline is long over, and nothing tells how it ended.",
@@ -95,8 +98,10 @@ def decide(observed: Observed, settings: Settings) -> NextStep:
     """Return the next action for a checkpoint, or what has to be looked at first."""
     checkpoint = observed.checkpoint
     if observed.failure is not None:
-        contained = containment.after_failure(observed, observed.failure)
-        return contained or _after_failure(observed, settings, observed.failure)
+        failure = observed.failure
+        contained = containment.after_failure(observed, failure)
+        waits = contained or _out_of_quota(observed, settings, failure)
+        return waits or _after_failure(observed, settings, failure)
     # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
         return deleted(observed, settings)
@@ -130,13 +135,20 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
-    # Whoever leaves the place on the node wakes those who wait for it.
-    waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
-    if waits and observed.context_stored:
+    if checkpoint.status.node and observed.context_stored and not has_turn(observed, settings):
         # The intruder need not wait until there is a place.
         isolate = containment.isolate_first(observed, settings)
-        return isolate or RequeueAfter(observed.last_moment(settings))
+        return isolate or _wait_in_line(observed, settings)
     return start(observed, settings, checkpoint.status.attempt + 1)
+
+
+def _wait_in_line(observed: Observed, settings: Settings) -> NextStep:
+    """Wait for a place on the node; whoever leaves one, or the line, wakes those who wait."""
+    due = look_due(observed, settings)
+    if due is not None and observed.now >= due and observed.pod is None:
+        return Look.POD
+    moments = [observed.last_moment(settings), look_due(observed, settings)]
+    return RequeueAfter(min((each for each in moments if each is not None), default=None))
 
 
 def _without_children(observed: Observed, settings: Settings) -> NextStep:
@@ -159,41 +171,41 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
     return ResumeAttempt(pod or {}, isolate=isolation_due(observed.checkpoint))
 
 
-# While a worker is at it
+# While a collector is at it
 
 
 def _capturing(observed: Observed, settings: Settings) -> NextStep:
     checkpoint, timings = observed.checkpoint, settings.timings
     if checkpoint.spec.cancel:
         return _cancelling(observed, settings)
-    # Whether the worker stored anything tells an attempt that was never made from one whose Job
+    # Whether the collector stored anything tells an attempt that was never made from one whose Job
     # somebody took away: the first is made, the second must not be captured a second time.
-    alone = observed.job is None and observed.worker is None
+    alone = observed.job is None and observed.collector_pod is None
     if alone and not observed.has_stored:
         return _without_children(observed, settings)
     if alone or observed.worker_over(settings):
         return collect(observed, settings, retry=observed.may_try_again(settings))
     # The watches of Jobs and pods are two: the pod may have yet to say how it ended.
-    if observed.worker is None and observed.job is not None and job_finished(observed.job):
+    if observed.collector_pod is None and observed.job is not None and job_finished(observed.job):
         return RequeueAfter(ended_at(observed.job, observed.now) + timings.silence)
     start_by = observed.start_by(settings)
-    never = observed.worker is not None and cannot_start(observed.worker)
+    never = observed.collector_pod is not None and cannot_start(observed.collector_pod)
     if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
     return _monitor(observed, settings, start_by)
 
 
 def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> NextStep:
-    """Tell the progress of a worker that has started, and the delay of one that has not."""
-    checkpoint, worker = observed.checkpoint, observed.worker
+    """Tell the progress of a collector that has started, and the delay of one that has not."""
+    checkpoint, collector_pod = observed.checkpoint, observed.collector_pod
     late_at = observed.late_at(settings)
     soon = late_at if start_by and late_at and observed.now < late_at else None
     moments = [observed.lost_at(settings), start_by, soon]
     until = min((moment for moment in moments if moment is not None), default=None)
-    if worker is not None and started(worker):
+    if collector_pod is not None and started(collector_pod):
         return Monitor(until, observed.news)
     late = late_at is not None and observed.now >= late_at
-    if worker is None:
+    if collector_pod is None:
         # Why there is no pod costs two requests: they are made once, and only when it is late.
         if not late or is_delayed(checkpoint):
             return Monitor(until)
@@ -207,14 +219,14 @@ def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) 
 
 
 def _why_not_started(observed: Observed) -> JobOutcome:
-    if observed.worker is not None:
-        return delay(observed.worker, observed.checkpoint.status.node)
+    if observed.collector_pod is not None:
+        return delay(observed.collector_pod, observed.checkpoint.status.node)
     return observed.delay or outcome(observed.job, None)
 
 
 def _abandon(observed: Observed, settings: Settings) -> NextStep:
-    """End an attempt whose worker does not start, and say why."""
-    if observed.worker is None and observed.delay is None:
+    """End an attempt whose collector does not start, and say why."""
+    if observed.collector_pod is None and observed.delay is None:
         return Look.DELAY
     why = _why_not_started(observed)
     late = replace(why, message=f"The collector did not start: {why.message}")
@@ -224,11 +236,11 @@ def _abandon(observed: Observed, settings: Settings) -> NextStep:
 
 def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     """Stop the Job, wait for the collector to end, then take what it left."""
-    job, worker = observed.job, observed.worker
+    job, collector_pod = observed.job, observed.collector_pod
     if job is not None and not job_finished(job) and not is_being_deleted(job):
         return StopJob()
     # A collector that is told to end still writes a manifest: that is what the cancellation keeps.
-    running = worker is not None and terminated(worker) is None
+    running = collector_pod is not None and terminated(collector_pod) is None
     if running and not observed.lost(settings):
         return Monitor(observed.lost_at(settings), observed.news)
     return collect(observed, settings, retry=False)
@@ -254,6 +266,18 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
     if isinstance(error, Invalid) and phase is not Phase.SEALING:
         return _unfit(observed, settings, action, error)
     return BackOff(error)
+
+
+def _out_of_quota(observed: Observed, settings: Settings, failure: Failure) -> NextStep | None:
+    """Say that the namespace has no room for order or Job, and try until it has; None if it has."""
+    checkpoint, error = observed.checkpoint, failure.error
+    if not is_out_of_quota(error) or checkpoint.status.phase is not Phase.CAPTURING:
+        return None
+    message = f"no quota is left in the namespace '{checkpoint.metadata.namespace}': {error}"
+    message = message.rstrip(".")
+    if set_delayed(checkpoint, QUOTA_EXCEEDED, message, observed.now) == checkpoint.status:
+        return BackOff(error)
+    return ReportDelay(QUOTA_EXCEEDED, message, observed.now + settings.timings.look_again)
 
 
 def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> NextStep:

@@ -44,11 +44,11 @@ from forensics_core.operator.containment.policy import (
     removed_labels,
     short_uid,
 )
-from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.settings import Settings
 
-_Step: TypeAlias = Action | Look
+_NextStep: TypeAlias = Action | Look
 
 OVERLAY = "deploy/overlays/containment"
 _STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.source")
@@ -56,7 +56,7 @@ _STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.source")
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
-def isolate_first(observed: Observed, settings: Settings) -> _Step | None:
+def isolate_first(observed: Observed, settings: Settings) -> _NextStep | None:
     """Return what isolates the pod, or says why it is not; None where nothing is to be done."""
     checkpoint = observed.checkpoint
     if not isolation_due(checkpoint):
@@ -73,7 +73,7 @@ def isolate_first(observed: Observed, settings: Settings) -> _Step | None:
 
 
 def _isolate(
-    observed: Observed, pod: Object, around: Surroundings, until: datetime | None
+    observed: Observed, pod: Object, around: NamespaceSurroundings, until: datetime | None
 ) -> Isolate:
     checkpoint = observed.checkpoint
     labels = pod["metadata"].get("labels") or {}
@@ -89,7 +89,7 @@ def _isolate(
     )
 
 
-def _told(policy: str, left: Departure, around: Surroundings) -> str:
+def _told(policy: str, left: Departure, around: NamespaceSurroundings) -> str:
     """Return what was done, and whatever stands against it, in words."""
     said = [f"The NetworkPolicy {policy} lets nothing in and nothing out"]
     said.append(around.enforcement.message)
@@ -145,7 +145,7 @@ def isolate_by(observed: Observed, settings: Settings) -> datetime | None:
     return (began or observed.now) + settings.timings.isolation
 
 
-def release_first(observed: Observed) -> _Step | None:
+def release_first(observed: Observed) -> _NextStep | None:
     """Return what lifts an isolation that is not wanted any more, or None.
 
     While a capture is under way it is tried once: then the capture goes on, and it is tried again
@@ -159,7 +159,7 @@ def release_first(observed: Observed) -> _Step | None:
     return _lift(observed)
 
 
-def _lift(observed: Observed) -> _Step:
+def _lift(observed: Observed) -> _NextStep:
     if observed.pod is None:
         return Look.POD
     checkpoint, pod = observed.checkpoint, observed.pod.pod
@@ -174,7 +174,7 @@ def _lift(observed: Observed) -> _Step:
     return LiftIsolation(pod, f"{said}.")
 
 
-def before_deletion(observed: Observed) -> _Step | None:
+def before_deletion(observed: Observed) -> _NextStep | None:
     """Return what is left to do about the pod before the checkpoint itself goes, or None.
 
     What is in force stays so: a pod must not get back to the network because somebody clears up.
@@ -186,7 +186,7 @@ def before_deletion(observed: Observed) -> _Step | None:
     return _lift(observed) if asked or unsaid else None
 
 
-def keeps_record(observed: Observed, settings: Settings) -> _Step | None:
+def keeps_record(observed: Observed, settings: Settings) -> _NextStep | None:
     """Return what puts off the end of a checkpoint's time to live, or None.
 
     While a pod is isolated somebody has to be able to release it.
@@ -202,7 +202,7 @@ def keeps_record(observed: Observed, settings: Settings) -> _Step | None:
     return RequeueAfter(observed.now + settings.timings.isolated_recheck)
 
 
-def after_failure(observed: Observed, failure: Failure) -> _Step | None:
+def after_failure(observed: Observed, failure: Failure) -> _NextStep | None:
     """Decide on what an action of containment met; None for all other actions."""
     match failure.action:
         case Isolate(until=until):
@@ -215,7 +215,7 @@ def after_failure(observed: Observed, failure: Failure) -> _Step | None:
             return None
 
 
-def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | None) -> _Step:
+def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | None) -> _NextStep:
     pod = observed.pod.pod if observed.pod else None
     # One that could not be tried in time, for want of an operator, is tried once all the same.
     late = until is not None and observed.now >= until
@@ -224,7 +224,7 @@ def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | N
     return GiveUpIsolation(_cause(error), pod)
 
 
-def _not_lifted(observed: Observed, error: ForensicsError) -> _Step:
+def _not_lifted(observed: Observed, error: ForensicsError) -> _NextStep:
     checkpoint = observed.checkpoint
     leaving = checkpoint.metadata.deletion_timestamp is not None
     if _passes(error) or (checkpoint.finished and not leaving):
@@ -232,7 +232,7 @@ def _not_lifted(observed: Observed, error: ForensicsError) -> _Step:
     return TellRefusal(f"It could not be lifted: {_cause(error)}")
 
 
-def _not_deleted(error: ForensicsError) -> _Step:
+def _not_deleted(error: ForensicsError) -> _NextStep:
     if isinstance(error, NotFound | Conflict):
         return TellDeletion(True, "Gone", "The pod was gone already.")
     if isinstance(error, ApiUnavailable):

@@ -80,10 +80,10 @@ def deleted(observed: Observed, settings: Settings) -> NextStep:
     patient = observed.now < asked + settings.timings.deletion
     if checkpoint.status.phase is Phase.SEALING and patient:
         return sealing(observed, settings)
-    job, worker = observed.job, observed.worker
+    job, collector_pod = observed.job, observed.collector_pod
     if job is not None and not is_being_deleted(job):
         return StopJob()
-    if worker is not None and terminated(worker) is None and patient:
+    if collector_pod is not None and terminated(collector_pod) is None and patient:
         return RequeueAfter(asked + settings.timings.deletion)
     if not checkpoint.finished and (thaw := thaw_first(observed)):
         return thaw

@@ -11,6 +11,7 @@ from functools import cached_property
 from anyio import to_thread
 
 from forensics_core.api.names import child_name
+from forensics_core.api.order import KubeletCheckpoint
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.bundle.seal import public_key_of
 from forensics_core.errors import DestinationError, NotFound, UsageError
@@ -62,6 +63,9 @@ class OperatorContext:
     A capture may have to wait for its place, and the pod may be gone by then. After a restart it is
     gathered again, and whatever is stored already is kept.
     """
+
+    kubelet_checkpoints: dict[str, tuple[KubeletCheckpoint, ...]] = field(default_factory=dict)
+    """What kubelets answered, by location, until the attempt's order is written."""
 
     @cached_property
     def jobs(self) -> Objects:

@@ -17,7 +17,7 @@ from forensics_core.readers.compare.difference import Area, Difference, Differen
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.documents import DocumentRow, number, rows, text, words
 from forensics_core.readers.findings.finding import Rule
-from forensics_core.readers.findings.ports import Ports
+from forensics_core.readers.findings.ports import PortSet
 from forensics_core.readers.findings.processes import look_at_process, look_at_sockets
 
 MAX_FACTS = 200_000
@@ -138,7 +138,7 @@ def _rule(area: Area, fact: Fact) -> Rule | None:
     if area is Area.ENVIRONMENT:
         seen = (rule for rule, _ in look_at_process(fact.row, ()))
     elif area in {Area.SOCKET, Area.CONNECTION}:
-        seen = (each["rule"] for each in look_at_sockets({"sockets": [fact.row]}, Ports()))
+        seen = (each["rule"] for each in look_at_sockets({"sockets": [fact.row]}, PortSet()))
     else:
         return None
     return next(seen, None)

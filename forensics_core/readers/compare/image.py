@@ -205,7 +205,7 @@ class _Outer:
             while not walk.ended and (block := file.read(_BLOCK)):
                 walk.feed(block)
         except ValueError as error:
-            raise UsageError(f"{path} is no tar archive: {error}", hint=_HINT) from error
+            raise UsageError(f"{path} is not a tar archive: {error}", hint=_HINT) from error
 
     def _found(self, member: Member) -> None:
         if len(self._members) >= self._most:
@@ -248,7 +248,7 @@ class _Outer:
                 index = self.document("index.json")
                 images = [*self._laid_out(index["manifests"])]
         except (TypeError, LookupError, AttributeError) as error:
-            raise UsageError(f"{self._path} is no image: {error}", hint=_HINT) from error
+            raise UsageError(f"{self._path} is not an image: {error}", hint=_HINT) from error
         wanted = image_id.rpartition(":")[2]
         those = [one for one in images if wanted and wanted in one[0]] or images
         if len(those) != 1:

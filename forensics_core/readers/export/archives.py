@@ -141,7 +141,8 @@ def _feed(walk: TarWalk, block: bytes, name: str) -> None:
         walk.feed(block)
     except ValueError as error:
         raise VerificationError(
-            f"{name} is no tar archive: {error}", hint="'forensics fetch --decompress' has it as is"
+            f"{name} is not a tar archive: {error}",
+            hint="'forensics fetch --decompress' has it as is",
         ) from error
 
 

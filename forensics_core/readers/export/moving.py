@@ -45,7 +45,7 @@ async def moved(
         try:
             yield await to_thread.run_sync(partial(mover.feed, block))
         except ValueError as error:
-            raise VerificationError(f"{name} is no tar archive: {error}") from error
+            raise VerificationError(f"{name} is not a tar archive: {error}") from error
 
 
 class PathRewriter:

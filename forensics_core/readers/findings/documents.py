@@ -81,7 +81,7 @@ def _several(document: Any) -> Iterator[DocumentRow]:
     found = [row for row in several if isinstance(row, dict)]
     yield from found
     if len(found) < len(several):
-        raise TypeError("a row is no object")
+        raise TypeError("a row is not an object")
 
 
 def rows_in(data: bytes, flaws: Flaws) -> Iterator[DocumentRow]:
@@ -115,7 +115,7 @@ def _parsed(batch: list[bytes], flaws: Flaws) -> list[DocumentRow]:
 def _row(line: bytes) -> DocumentRow:
     row = strict_json.loads_row(line.removesuffix(b","))
     if not isinstance(row, dict):
-        raise TypeError("a row is no object")
+        raise TypeError("a row is not an object")
     return row
 
 

@@ -20,12 +20,12 @@ from forensics_core.errors import ForensicsError
 from forensics_core.readers.context import load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
+from forensics_core.readers.findings.changes import look_at_layer
 from forensics_core.readers.findings.documents import rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.look import MOST, ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
-from forensics_core.readers.findings.ports import Ports, declared_by, of_the_pod
+from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
 from forensics_core.readers.findings.ssh import (
     MAX_SETTINGS,
     SETTINGS,
@@ -57,7 +57,7 @@ async def find(bundle: BundleReader, *, most: int = MOST) -> Findings:
     return found
 
 
-async def _of_the_pod(bundle: BundleReader, found: Findings) -> Ports:
+async def _of_the_pod(bundle: BundleReader, found: Findings) -> PortSet:
     """Look at what is of no container; return the ports that the pod's specification declares."""
     try:
         for finding in look_at_kernel(await load(bundle, KERNEL)):
@@ -68,13 +68,15 @@ async def _of_the_pod(bundle: BundleReader, found: Findings) -> Ports:
         return of_the_pod(await load_pod(bundle))
     except ForensicsError as error:
         found.missed(error)
-    return Ports()
+    return PortSet()
 
 
 class _ContainerDocuments:
     """Hands the documents of one container to its rules."""
 
-    def __init__(self, bundle: BundleReader, container: str, found: Findings, ports: Ports) -> None:
+    def __init__(
+        self, bundle: BundleReader, container: str, found: Findings, ports: PortSet
+    ) -> None:
         self._bundle = bundle
         self._container = container
         self._found = found
@@ -161,7 +163,7 @@ class _ContainerDocuments:
                 for space in batch:
                     self._rules.look_at_namespace(space, name, declared)
 
-    async def _declared_ports(self) -> Ports | None:
+    async def _declared_ports(self) -> PortSet | None:
         """Return the ports that image or pod declare; None where neither declares any."""
         document = await load(self._bundle, container_file(self._container, "inspect.json"))
         return declared_by(document, self._ports)

@@ -16,7 +16,7 @@ from forensics_core.readers.findings import changes, processes
 from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.mounted import as_change
-from forensics_core.readers.findings.ports import Ports
+from forensics_core.readers.findings.ports import PortSet
 from forensics_core.tarindex.row import Row as IndexRow
 
 MOST = 500
@@ -110,7 +110,7 @@ class ContainerRules:
             subject = f"process {pid} {text(row.get('comm'))}"
             self._found.add(Finding(rule, self._container, subject, detail, artifact, pid=pid))
 
-    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: Ports | None) -> None:
+    def look_at_namespace(self, row: DocumentRow, artifact: str, declared: PortSet | None) -> None:
         """Look at a network namespace of `network.json`; `declared` as `declared_by` has it."""
         for seen in processes.look_at_sockets(row, declared):
             self._found.add(Finding(container=self._container, artifact=artifact, **seen))

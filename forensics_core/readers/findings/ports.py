@@ -6,11 +6,11 @@ from typing import Any
 
 from forensics_core.readers.context import containers, items, part
 
-Ports = frozenset[tuple[str, int]]
+PortSet = frozenset[tuple[str, int]]
 """Each with its protocol: `("tcp", 80)`."""
 
 
-def of_the_pod(pod: dict[str, Any]) -> Ports:
+def of_the_pod(pod: dict[str, Any]) -> PortSet:
     """Return the ports that a specification declares, of all containers: they share a network."""
     return frozenset(
         (protocol.lower(), port)
@@ -21,7 +21,7 @@ def of_the_pod(pod: dict[str, Any]) -> Ports:
     )
 
 
-def declared_by(inspect: Any, pod: Ports) -> Ports | None:
+def declared_by(inspect: Any, pod: PortSet) -> PortSet | None:
     """Return the ports that image or pod declare; None where neither declares any.
 
     `inspect` is what the runtime said of the container, of whatever type.

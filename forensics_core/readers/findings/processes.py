@@ -9,7 +9,7 @@ from typing import Any
 
 from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
-from forensics_core.readers.findings.ports import Ports
+from forensics_core.readers.findings.ports import PortSet
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _DELETED = " (deleted)"
@@ -68,7 +68,7 @@ def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
             yield Rule.SECRET, f"the variable {name[:200]}"
 
 
-def look_at_sockets(namespace: DocumentRow, declared: Ports | None) -> Iterator[DocumentRow]:
+def look_at_sockets(namespace: DocumentRow, declared: PortSet | None) -> Iterator[DocumentRow]:
     """Yield what the rules see in one network namespace: `rule`, `subject`, `detail`.
 
     `declared` are the ports that the image or the pod declares; None where nobody knows.
@@ -139,7 +139,7 @@ def _protocol(row: DocumentRow) -> str:
     return text(row.get("protocol")).removesuffix("6").removesuffix("lite")
 
 
-def _undeclared(row: DocumentRow, declared: Ports) -> bool:
+def _undeclared(row: DocumentRow, declared: PortSet) -> bool:
     ip = _ip(row, "local")
     known = (_protocol(row), _port(row, "local")) in declared
     return not known and ip is not None and not ip.is_loopback

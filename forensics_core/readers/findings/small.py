@@ -17,7 +17,7 @@ from forensics_core.readers.context import POD, parse_pod
 from forensics_core.readers.findings.documents import DocumentRow, rows_in
 from forensics_core.readers.findings.look import ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
-from forensics_core.readers.findings.ports import Ports, declared_by, of_the_pod
+from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
 
 FILES = ("diff.json", "processes.json", "network.json", "inspect.json", MOUNTS)
 """The documents of a container that rules look into."""
@@ -46,9 +46,9 @@ def find_in(
     return found
 
 
-def _of_the_pod(documents: Mapping[str, bytes], found: Findings) -> Ports:
+def _of_the_pod(documents: Mapping[str, bytes], found: Findings) -> PortSet:
     """Look at what is of no container; return the ports that the pod's specification declares."""
-    ports = Ports()
+    ports = PortSet()
     try:
         if KERNEL in documents:
             for finding in look_at_kernel(_document(documents, KERNEL)):
@@ -84,7 +84,7 @@ class _SmallLook:
         for row, name in self._rows("processes.json"):
             self._rules.look_at_process(row, name)
 
-    def at_sockets(self, pod: Ports) -> None:
+    def at_sockets(self, pod: PortSet) -> None:
         inspect = container_file(self._container, "inspect.json")
         told = _document(self._documents, inspect) if inspect in self._documents else None
         declared = declared_by(told, pod)
@@ -106,4 +106,4 @@ def _document(documents: Mapping[str, bytes], name: str) -> Any:
     try:
         return strict_json.loads_document(documents[name])
     except ValueError as error:
-        raise VerificationError(f"{name} is no JSON: {error}") from error
+        raise VerificationError(f"{name} is not JSON: {error}") from error

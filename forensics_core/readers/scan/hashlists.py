@@ -77,7 +77,7 @@ def read_list(path: Path) -> ListedHashes:
 
 def _unknown(path: Path, why: str) -> UsageError:
     return UsageError(
-        f"{path} is no list of hashes of a form that is known here: {why}",
+        f"{path} is not a list of hashes of a known form: {why}",
         hint="Give NSRL's CSV, any CSV with hashes, one hash a line, STIX 2.1 or MISP",
     )
 
@@ -144,7 +144,7 @@ def _of_document(path: Path) -> ListedHashes:
     try:
         document = strict_json.loads_document(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}", hint="Export the list again") from error
+        raise UsageError(f"{path} is not JSON: {error}", hint="Export the list again") from error
     for digest, label in chain(_stix(document), _misp(document)):
         if len(digest) in _LENGTHS and _HEX.fullmatch(digest):
             yield Standing.IOC, _entry(digest, label)

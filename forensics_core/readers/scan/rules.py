@@ -148,6 +148,6 @@ def _source(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is no text in UTF-8: {error}",
+            f"{path} is not text in UTF-8: {error}",
             hint="Name the source of the rules: compiled rules are not read",
         ) from error

@@ -166,7 +166,7 @@ class _Scan:
         try:
             walk.feed(block)
         except ValueError as error:
-            raise VerificationError(f"{self._name} is no tar archive: {error}") from error
+            raise VerificationError(f"{self._name} is not a tar archive: {error}") from error
 
     async def _index(self) -> bool:
         """Take the hashes from the archive's index; return whether it has one."""

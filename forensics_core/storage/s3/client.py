@@ -196,7 +196,7 @@ def from_environ(access: S3Access) -> S3Access:
     checksum = access.checksum or os.environ.get("FORENSICS_S3_CHECKSUM") or "auto"
     if checksum not in CHECKSUMS:
         raise UsageError(
-            f"FORENSICS_S3_CHECKSUM='{checksum}' is no checksum",
+            f"FORENSICS_S3_CHECKSUM='{checksum}' is not a known checksum",
             hint=f"It is one of {', '.join(CHECKSUMS)}",
         )
     acl = _acl() if access.acl is None else access.acl
@@ -206,7 +206,9 @@ def from_environ(access: S3Access) -> S3Access:
 def _acl() -> bool | None:
     said = os.environ.get("FORENSICS_S3_ACL") or "auto"
     if said not in _ACL:
-        raise UsageError(f"FORENSICS_S3_ACL='{said}' is no choice", hint="It is true or false")
+        raise UsageError(
+            f"FORENSICS_S3_ACL='{said}' is not a valid choice", hint="It is true or false"
+        )
     return _ACL[said]
 
 

@@ -135,7 +135,7 @@ def may_appear(error: BaseException, *, unsure: bool) -> bool:
 def incomplete_answer(url: str, what: str) -> DestinationError:
     """Return the error for an answer that lacks `what`, without which nothing can go on."""
     return DestinationError(
-        f"{url}: the service's answer has no {what}, so it is no answer of S3",
+        f"{url}: the service's answer has no {what}, so it is not an answer of S3",
         hint="Check that AWS_ENDPOINT_URL, or the destination's endpoint, is the store's S3 API "
         "itself, and no web page or proxy",
     )

@@ -6,12 +6,12 @@ may accept a connection and then never read nor answer.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.storage.s3.answers import progress
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.s3.failures import FAILURES, ambiguous, passing
@@ -19,7 +19,8 @@ from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
 
-_SHORTEST, _LONGEST = 0.2, 20.0
+_SHORTEST, _FIRST, _LONGEST = 0.1, 0.4, 20.0
+"""Seconds of a pause: at least, after the first failure at most, and at most."""
 
 
 class Repeated(Exception):
@@ -42,6 +43,8 @@ async def with_retries(
     Raises `Repeated`, which says what is known of the tries before.
     """
     unsure = False
+    # Many collectors may meet the same overloaded bucket at once: their pauses differ widely.
+    backoff = Backoff(_FIRST, _LONGEST, least=_SHORTEST)
     for number in range(1, access.attempts + 1):
         try:
             return await _until_no_progress(call, access.progress_timeout, body)
@@ -49,9 +52,7 @@ async def with_retries(
             if number == access.attempts or not passing(error):
                 raise Repeated(error, unsure=unsure) from error
             unsure = unsure or ambiguous(error)
-        # Full jitter: many collectors may meet the same overloaded bucket at once.
-        longest = min(_LONGEST, _SHORTEST * 2**number)
-        await anyio.sleep(random.uniform(_SHORTEST / 2, longest))  # noqa: S311 - not a secret
+        await anyio.sleep(backoff.next())
     raise AssertionError("unreachable")
 
 

@@ -34,7 +34,7 @@ async def test_a_public_key_that_is_none(bundle: Path, tmp_path: Path, key: str)
     ended = await start(
         [FORENSICS, "verify", str(bundle), "--key", str(tmp_path / key), "-o", "json"]
     )
-    ended.assert_one_line(2, "This is no public key")
+    ended.assert_one_line(2, "This is not a public key")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ async def test_into_a_locked_bucket(
     [
         (["docker://no-such-container", "--to", "TMP"], 1, "knows no container"),
         (["web", "--to", "TMP"], 2, "docker://NAME"),
-        (["podman://web", "--to", "TMP"], 2, "no container runtime"),
+        (["podman://web", "--to", "TMP"], 2, "not a container runtime"),
         (["docker://web", "docker2://web", "--to", "TMP"], 2, "of one runtime"),
         (["docker://web", "--to", "ftp://x"], 2, "s3://bucket"),
         (["docker://web", "--to", "TMP", "--retention-mode", "Compliance"], 2, "--retention-days"),

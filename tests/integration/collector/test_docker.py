@@ -184,12 +184,12 @@ async def test_a_server_that_is_no_engine(tmp_path: Path, body: str, status: int
         return web.Response(status=status, text=body)
 
     async with odd_engine(tmp_path, answer) as runtime:
-        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+        with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
             await runtime.version()
         if (status, body) != (200, "[]"):  # which is no container at all
-            with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+            with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
                 await runtime.list()
-        with pytest.raises(RuntimeUnavailable, match="is no Docker Engine"):
+        with pytest.raises(RuntimeUnavailable, match="is not a Docker Engine"):
             await runtime.find("docker://web")
 
 

@@ -331,7 +331,7 @@ async def test_a_table_that_changed_and_objects_that_are_refused(scene: NodeCapt
     space = b"net:[1]"
     file.heads[space], file.tables[space] = {"namespace": "net:[1]"}, Tables(10)
     file.tables[space].changed.append("routes")
-    file.tables[space].lack("rules", "NotPermitted", "not you")
+    file.tables[space].note_missing("rules", "NotPermitted", "not you")
     await file.store()
     assert gaps(scene) == {
         "node/network.json, its order": "ChangedWhileRead",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import Forbidden, Invalid, NotFound
-from forensics_core.kube.backoff import Backoff
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.logs import LogLine, follow_log
 from tests.integration.kube.scripted import (

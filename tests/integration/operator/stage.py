@@ -227,7 +227,7 @@ async def open_stage(
     async with LoopbackCluster(
         runner=worker, namespaces=("default", NAMESPACE, "forensics-operator")
     ) as cluster:
-        cluster.create(crd())
+        cluster.create(await anyio.to_thread.run_sync(crd))
         cluster.seed_pod("web-0")
         cluster.create(collector_secret(access))
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")

@@ -16,7 +16,7 @@ from forensics_core.errors import CheckpointFailed, NotFound, UsageError
 from forensics_core.models import Phase, Progress
 from forensics_loopback import ContainerExit, RunningPod
 from tests.docstrings import run_example
-from tests.integration.operator.stage import NAMESPACE, Stage
+from tests.integration.operator.stage import NAMESPACE, Stage, condition
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EXAMPLE = EXAMPLES / "07_follow_incident.py"
@@ -73,15 +73,20 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
     stage: Stage, cluster: Cluster
 ) -> None:
     made = await cluster.checkpoint(
-        "web-0", subpath="inc", containers=["web"], artifacts=["diff"], reason="why", pause=True,
-        deadline=60, ttl=5, name="mine",
+        "web-0", subpath="inc", containers=["web"], artifacts=["filesystem"], reason="why",
+        pause=True, deadline=60, ttl=5, name="mine", record=9,
+        volumes=["tls"], deleted_budget=7, freeze=False,
     )  # fmt: skip
     spec = stage.get("mine")["spec"]
-    defaults = {"cancel": False, "compression": "zstd"}
+    defaults = {
+        "cancel": False, "compression": "auto", "afterCapture": "Keep", "isolate": False,
+        "release": False,
+    }  # fmt: skip
     assert spec == defaults | {
         "pod": "web-0", "namespace": "default", "subpath": "inc", "containers": ["web"],
-        "artifacts": ["diff"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
-        "ttlSecondsAfterFinished": 5,
+        "artifacts": ["filesystem"], "reason": "why", "pause": True, "activeDeadlineSeconds": 60,
+        "ttlSecondsAfterFinished": 5, "recordSeconds": 9, "volumes": ["tls"], "deletedBudget": 7,
+        "freeze": False,
     }  # fmt: skip
     assert (await cluster.get("mine")).resource == made.resource
     assert [each.name for each in await cluster.checkpoints()] == ["mine"]
@@ -94,6 +99,9 @@ async def test_everything_that_can_be_asked_for_reaches_the_request(
         ({"to": "http://x"}, "to: "),
         ({"deadline": 0}, "deadline: "),
         ({"ttl": -1}, "ttl: "),
+        ({"record": -1}, "record: "),
+        ({"volumes": "tls"}, "volumes: "),
+        ({"deleted_budget": -1}, "deleted_budget: "),
         ({"containers": "web"}, "containers: "),
         ({"artifacts": ["all"]}, "artifacts: "),
         ({"retention": {"days": 0}}, "retention: "),
@@ -211,3 +219,20 @@ async def test_many_pods_of_an_incident_are_found_captured_followed_and_summaris
     summary = await cluster.incident("INC-7").summary()
     assert (summary.finished, summary.failed, summary.partial) == (True, (), ())
     assert summary.size > 0 and len({pod.checkpoint.status.location for pod in summary.pods}) == 3
+
+
+async def test_a_pod_is_contained_and_released(stage: Stage, cluster: Cluster) -> None:
+    async with stage.operating():
+        checkpoint = await cluster.checkpoint(
+            "web-0", namespace="default", isolate=True, after_capture="Keep"
+        )
+        await checkpoint.captured()
+        await checkpoint.release()
+        assert checkpoint.resource.spec.release
+        done = await stage.until(
+            lambda one: condition(one["status"], "Isolated").get("reason") == "Released",
+            checkpoint.name,
+        )
+    assert done["spec"]["isolate"] is True
+    with pytest.raises(UsageError, match="after_capture"):
+        await cluster.checkpoint("web-0", after_capture="Eat")

@@ -67,7 +67,7 @@ async def test_a_signing_key_of_a_wrong_kind(tmp_path: Path, key: str) -> None:
     write_keys(tmp_path)
     command = operator(tmp_path, kubeconfig(tmp_path / "config"), signingKey=str(tmp_path / key))
     ended = await start(command, **IMAGE)
-    ended.assert_one_line(2, f"{tmp_path / key}: This is no private key that seals")
+    ended.assert_one_line(2, f"{tmp_path / key}: This is not a private key for seals")
 
 
 async def test_a_signing_key_that_cannot_be_read(tmp_path: Path) -> None:

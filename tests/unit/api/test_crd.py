@@ -163,6 +163,10 @@ def test_the_seeds_manifest_works_unchanged() -> None:
         {"activeDeadlineSeconds": 0},
         {"reason": "x" * 1025},
         {"compression": "gzip"},
+        {"recordSeconds": 86401},
+        {"volumes": ["a"] * 65},
+        {"volumes": ["a\nb"]},
+        {"deletedBudget": -1},
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
@@ -175,6 +179,7 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         {"pod": "a.b-c.d"},
         {"destination": "s3://cases/2026/q1/"},
         {"subpath": ""},
+        {"recordSeconds": 0, "volumes": ["tls", "/var/run/secrets"], "deletedBudget": 0},
         {"incident": "INC-2026.1_a"},
         {"retention": {"days": 30}},
         {"encryption": {"kmsKeyId": "arn:aws:kms:eu-central-1:1:key/2"}},
@@ -190,9 +195,13 @@ FULL = {
     "destination": "s3://cases",
     "subpath": "forensics",
     "containers": ["web"],
-    "artifacts": ["logs"],
+    "artifacts": ["logs", "filesystem"],
     "compression": "zstd",
     "pause": False,
+    "recordSeconds": 5,
+    "volumes": ["tls"],
+    "deletedBudget": 1024,
+    "freeze": False,
     "reason": "beacon",
     "incident": "INC-1",
     "retention": {"days": 1},
@@ -222,9 +231,24 @@ def test_an_unchanged_spec_breaks_no_rule() -> None:
 @pytest.mark.parametrize("field", sorted(set(FULL) - {"cancel", "release"}))
 def test_no_field_can_be_changed_added_or_removed(field: str) -> None:
     without = {name: value for name, value in FULL.items() if name != field}
-    assert violated(FULL | {field: "other"}, FULL) == [f".{field}"]
+    other = ["volumes"] if isinstance(FULL[field], list) else "other"
+    assert violated(FULL | {field: other}, FULL) == [f".{field}"]
     assert violated(without, FULL) == [f".{field}"]
     assert violated(FULL, without) == [f".{field}"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "fine"),
+    [
+        ({"volumes": ["tls"]}, True),
+        ({"volumes": ["tls"], "artifacts": ["logs", "volumes"]}, True),
+        ({"volumes": ["tls"], "artifacts": ["filesystem"]}, True),
+        ({"volumes": [], "artifacts": ["logs"]}, True),
+        ({"volumes": ["tls"], "artifacts": ["logs"]}, False),
+    ],
+)
+def test_volumes_that_are_named_are_asked_for(spec: dict[str, Any], fine: bool) -> None:
+    assert violated(spec, spec) == ([] if fine else [".volumes"])
 
 
 @pytest.mark.parametrize("field", ["cancel", "release"])

@@ -92,7 +92,7 @@ async def test_a_manifest_of_something_else_does_not_verify(folder: Path) -> Non
     [
         ('"reason": ""', '"reason": "", "reason": "x"', "'reason' is repeated"),
         ('"reason": ""', '"reason": "", "Reason": "x"', "several spellings"),
-        ('"attempt": 1', '"attempt": NaN', "NaN is no JSON"),
+        ('"attempt": 1', '"attempt": NaN', "NaN is not JSON"),
         ('"monotonicOffset": 0.0', '"monotonicOffset": 1e999', "too large"),
     ],
 )
@@ -219,7 +219,7 @@ async def test_a_disk_that_fails_is_said_so() -> None:
 async def test_changes_that_are_no_list_of_changes(folder: Path, data: bytes) -> None:
     replace_object(folder, DIFF, data)
     async with open_bundle(str(folder)) as bundle:
-        with pytest.raises(VerificationError, match="no list of changes"):
+        with pytest.raises(VerificationError, match="not a list of changes"):
             await changes(bundle, "web")
 
 

@@ -76,9 +76,9 @@ def drop_envelope(seal: dict[str, Any]) -> None:
     [
         (spoil_type, "text/plain"),
         (spoil_signature, "not made with this key"),
-        (spoil_base64, "no Sigstore bundle"),
+        (spoil_base64, "not a Sigstore bundle"),
         (drop_signatures, "not made with this key"),
-        (drop_envelope, "no Sigstore bundle"),
+        (drop_envelope, "not a Sigstore bundle"),
     ],
 )
 def test_a_spoiled_seal_is_refused(
@@ -98,13 +98,13 @@ def test_a_seal_with_two_envelopes_is_refused(keys: tuple[bytes, bytes], key: st
     seal = sign(MANIFEST, private).rstrip()
     other = json.loads(sign(MANIFEST, generate_key()[0]))["dsseEnvelope"]
     twice = b'{"%b": %b, ' % (key.encode(), json.dumps(other).encode()) + seal[1:]
-    with pytest.raises(VerificationError, match="no Sigstore bundle"):
+    with pytest.raises(VerificationError, match="not a Sigstore bundle"):
         verify_seal(twice, MANIFEST, public)
 
 
 @pytest.mark.parametrize("seal", [b"", b"[]", b"\xff", b"[" * 100_000])
 def test_what_is_no_seal_is_refused(keys: tuple[bytes, bytes], seal: bytes) -> None:
-    with pytest.raises(VerificationError, match="no Sigstore bundle"):
+    with pytest.raises(VerificationError, match="not a Sigstore bundle"):
         verify_seal(seal, MANIFEST, keys[1])
 
 

@@ -213,7 +213,7 @@ def test_a_key_that_is_none_is_wrong_usage(folder: Path) -> None:
     ("location", "code", "why"),
     [
         ("/nonexistent", 1, "There is nothing at"),
-        ("ftp://host/x", 2, "no location"),
+        ("ftp://host/x", 2, "not a location"),
         ("s3://a", 2, "no S3 bucket"),
     ],
 )

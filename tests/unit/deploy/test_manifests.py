@@ -19,6 +19,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.attempt.pods import LABELS
 from forensics_core.operator.settings import Settings, load_settings
 from tests.unit.deploy.manifests import (
+    CHECKPOINTS,
     DEPLOY,
     REPOSITORY,
     STAMPING,
@@ -64,6 +65,12 @@ def test_the_validation_notices_a_field_that_does_not_exist() -> None:
     broken = workload("Deployment") | {"spec": {"replicas": "two", "colour": "red"}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, OLDEST, strict=True)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("manifest", manifests(CHECKPOINTS), ids=called)
+def test_the_overlay_for_checkpoints_fits_the_api(manifest: Manifest, version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
 
 
 @pytest.mark.parametrize("version", [STAMPING_SINCE, NEWEST])

@@ -10,7 +10,7 @@ import pytest
 from forensics_core.kube import resources
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt import context
-from tests.unit.deploy.manifests import DEPLOY, Manifest, called, manifests, one
+from tests.unit.deploy.manifests import CHECKPOINTS, DEPLOY, Manifest, called, manifests, one
 
 CLUSTER = "ClusterRole forensics-operator"
 WORK = "Role forensics-system/forensics-operator"
@@ -61,6 +61,21 @@ def test_nothing_that_leads_to_more_rights(role: str) -> None:
         "serviceaccounts/token",
     }
     assert "create" not in on(role, resources.PODS)
+
+
+def test_the_overlay_for_checkpoints_grants_checkpoints_and_the_token_for_them() -> None:
+    granted = {
+        (resource, verb, *rule.get("resourceNames", ()))
+        for role in manifests(CHECKPOINTS)
+        if role["kind"] in {"Role", "ClusterRole"}
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == {
+        ("nodes/checkpoint", "create"),
+        ("serviceaccounts/token", "create", "forensics-kubelet-checkpoint"),
+    }
 
 
 def test_secrets_are_out_of_reach_but_where_the_work_orders_are() -> None:

@@ -149,10 +149,10 @@ async def test_the_first_file_decides_which_cluster_is_talked_to(tmp_path: Path)
     [
         ("clusters: {}\nusers: []\n", "is missing, or empty"),
         ("clusters: [{name: x}]\n", "names no current context"),
-        ("clusters: nonsense\n", "clusters is no list"),
+        ("clusters: nonsense\n", "clusters is not a list"),
         ("clusters: [{name: x}, {name: x}]\n", "clusters has 'x' twice"),
         ("clusters: [nonsense]\n", "an entry of clusters has no name"),
-        ("- 1\n", "is no kubeconfig"),
+        ("- 1\n", "is not a kubeconfig"),
         ("{", "cannot be read"),
         ("current-context: x\nclusters: [{name: x}]\n", "cannot be used"),
     ],

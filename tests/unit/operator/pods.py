@@ -9,7 +9,7 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import Conflict, NotFound
 from forensics_core.kube.objects import Object
 from forensics_core.operator.containment.enforcement import TOLD
-from forensics_core.operator.containment.surroundings import Surroundings
+from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.shared.cache import name_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LABELS = {"app": "web", "tier": "front", "colour": "green"}
 OWNER = {"kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": True}
-SURROUNDINGS = Surroundings(
+SURROUNDINGS = NamespaceSurroundings(
     services=({"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}}},),
     controller={
         "kind": "ReplicaSet",

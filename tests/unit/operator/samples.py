@@ -100,7 +100,7 @@ def job(condition: str = "", *, at: datetime = NOW, deletionTimestamp: str = "")
     }
 
 
-def worker(state: Document | None = None, **status: Any) -> Document:
+def collector_pod(state: Document | None = None, **status: Any) -> Document:
     """Return the current attempt's pod; `state` is its container's."""
     labels = {CHECKPOINT_UID_LABEL: UID, "batch.kubernetes.io/job-name": JOB}
     containers = [{"name": "collector", "state": state or {"running": {}}}]

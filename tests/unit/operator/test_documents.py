@@ -12,6 +12,7 @@ from forensics_core.operator.settings import (
     CollectorCredentials,
     CollectorSettings,
     DestinationRule,
+    KubeletSettings,
     Settings,
     Timings,
 )
@@ -47,7 +48,15 @@ NOT_REASONS = {
 
 
 @pytest.mark.parametrize(
-    "model", [Settings, DestinationRule, CollectorCredentials, CollectorSettings, Timings]
+    "model",
+    [
+        Settings,
+        DestinationRule,
+        CollectorCredentials,
+        CollectorSettings,
+        KubeletSettings,
+        Timings,
+    ],
 )
 def test_every_setting_is_told(model: type[Settings]) -> None:
     for name, field in model.model_fields.items():
@@ -67,5 +76,8 @@ def test_every_reason_is_told() -> None:
     kinds = {"CronJob", "ServiceAccount", "ClusterRole", "ClusterFirstWithHostNet"}
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
     others |= {"ErrImagePull", "PodInitializing", "Ready"}
+    others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
+    others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist"}
+    others |= {"ReplicationController", "StatefulSet", "Succeeded"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

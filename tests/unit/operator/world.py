@@ -15,8 +15,9 @@ from typing import Any
 
 from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
-from forensics_core.api.order import WorkOrder
+from forensics_core.api.order import KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
+from forensics_core.api.urgency import urgency_of
 from forensics_core.bundle.manifest import Container
 from forensics_core.errors import ClusterError, Conflict, DestinationUnreachable, ForensicsError
 from forensics_core.kube.objects import Object
@@ -130,7 +131,9 @@ class Collector:
     def pod_object(self) -> Document:
         """Return the pod as the API shows it."""
         state: Document = {"running": {}} if self.started else {"waiting": {}}
-        pod = samples.worker(state if self.ended is None else samples.ended(self.ended, "Error"))
+        pod = samples.collector_pod(
+            state if self.ended is None else samples.ended(self.ended, "Error")
+        )
         name = self.job["metadata"]["name"]
         labels = self.job["metadata"]["labels"] | {"batch.kubernetes.io/job-name": name}
         pod["metadata"] |= {"name": f"{name}-x", "uid": f"pod-{id(self)}", "labels": labels}
@@ -220,7 +223,9 @@ class World:
                 put_or_drop = self.cache.put_job if one.job_there else self.cache.drop_job
                 put_or_drop(one.job_object())
             if "pods" in kinds:
-                heard = self.cache.put_worker if one.pod_there else self.cache.drop_worker
+                heard = (
+                    self.cache.put_collector_pod if one.pod_there else self.cache.drop_collector_pod
+                )
                 heard(one.pod_object())
         if "jobs" in kinds:
             self._see_thaw_jobs()
@@ -247,7 +252,7 @@ class World:
                 seen,
                 self.time,
                 self.cache.job(seen),
-                self.cache.worker(seen),
+                self.cache.collector_pod(seen),
                 progress=self._progress(seen),
                 context_stored=seen.status.location in self.stored,
                 thawed=self.cache.job_named(seen, thaw_name(seen)) is not None,
@@ -259,7 +264,13 @@ class World:
         return Progress(artifacts_done=said[-1]) if said else None
 
     def _counted(self, observed: Observed) -> Observed:
-        return replace(observed, busy=self.cache.busy(observed.checkpoint, "node1"))
+        checkpoint = observed.checkpoint
+        return replace(
+            observed,
+            busy=self.cache.busy(checkpoint, "node1"),
+            line=self.cache.line(checkpoint, "node1", ()),
+            waiting=self.cache.waiting(checkpoint),
+        )
 
     async def look(self, look: Look, observed: Observed, held: AsyncExitStack) -> Observed:
         """Look at the truth."""
@@ -285,6 +296,7 @@ class World:
             return {"pod": PodSeen(None)}
         status: Document = {} if self.pods_ready else {"containerStatuses": []}
         pod = samples.pod(metadata={"uid": uid}, status=status)
+        self.cache.look(observed.checkpoint, urgency_of(pod), self.time)
         pod["metadata"] |= self.containment.metadata(name_of(observed.checkpoint))
         node = samples.node()
         ready = {"type": "Ready", "status": str(self.node_ready)}
@@ -416,11 +428,18 @@ class World:
             self.stored.add(location)
         return StoredContext()
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
+    async def checkpoint_memory(
+        self, checkpoint: PodCheckpoint, pod: Object
+    ) -> tuple[KubeletCheckpoint, ...]:
+        """Ask nobody."""
+        return ()
+
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""
         name = build_secret(checkpoint, order)["metadata"]["name"]
-        self.orders.setdefault(name, Ordered(order, "0" * 64))
+        there = self.orders.setdefault(name, Ordered(order, "0" * 64))
         self.note_write()
+        return there.order
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete it."""
@@ -479,10 +498,10 @@ class World:
         finally:
             self.cache.release(name_of(checkpoint), node)
 
-    def follow(self, checkpoint: PodCheckpoint, worker: Object | None) -> None:
+    def follow(self, checkpoint: PodCheckpoint, collector_pod: Object | None) -> None:
         """Everything is heard anyway."""
 
-    def forget(self, worker: Object | None) -> None:
+    def forget(self, collector_pod: Object | None) -> None:
         """Nothing is remembered."""
 
     def event(

@@ -23,5 +23,5 @@ async def test_hostile_rows_and_documents_do_not_verify(tmp_path: Path, row: byt
     async with open_bundle(str(tmp_path)) as bundle:
         with pytest.raises(VerificationError, match="not written as a collector does"):
             _ = [batch async for batch in rows(bundle, DIFF)]
-        with pytest.raises(VerificationError, match="is no JSON"):
+        with pytest.raises(VerificationError, match="is not JSON"):
             await load(bundle, INSPECT)

@@ -168,9 +168,9 @@ async def content(folder: Path, path: bytes = b"/file") -> bytes:
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        (b"{}\n", "is no lookup table"),
-        (b"[]\n", "is no lookup table"),
-        (b'{"sha256": "x", "size": 5, "filter": "!"}\n', "is no lookup table"),
+        (b"{}\n", "is not a lookup table"),
+        (b"[]\n", "is not a lookup table"),
+        (b'{"sha256": "x", "size": 5, "filter": "!"}\n', "is not a lookup table"),
         (b'{"sha256": "x", "size": 5, "filter": ""}\n', "does not fit"),
     ],
 )
@@ -204,15 +204,15 @@ SHA256 = hashlib.sha256(b"content").hexdigest().encode()
     [
         (SHA256, b"0" * 64, "its SHA-256 differs"),
         (b'"sha256":"' + SHA256, b'"storedSha256":"' + SHA256[::-1], "its SHA-256 differs"),
-        (b'"size":7', b'"size":-7', "no size"),
-        (b'"size":7', b'"size":true', "no size"),
+        (b'"size":7', b'"size":-7', "not a size"),
+        (b'"size":7', b'"size":true', "not a size"),
         (b'"size":7', b'"size":70000000', "no such part"),
         (b'"size":7', b'"size":7,"truncated":true', "ends in the middle"),
         (b'"size":7', b'"size":7,"sparse":true', "no end"),
         (b'"size":7', b'"size":0,"sparse":true', "no end"),
-        (b'"uid"', b'"x"', "a row that is none"),
-        (b'"path":"/file"', b'"path":7', "a row that is none"),
-        (b'"path":"/file"', b'"path":{"base64":"!"}', "a row that is none"),
+        (b'"uid"', b'"x"', "a row that is not valid"),
+        (b'"path":"/file"', b'"path":7', "a row that is not valid"),
+        (b'"path":"/file"', b'"path":{"base64":"!"}', "a row that is not valid"),
     ],
 )
 async def test_rows_that_lie(indexed: Path, old: bytes, new: bytes, why: str) -> None:
@@ -242,7 +242,9 @@ def test_rows_with_names_of_any_bytes() -> None:
         "mode": "0777",
     }
     said |= {"uid": "0", "gid": "0", "size": 0, "mtime": "0", "atime": "", "ctime": ""}
-    ((row,),) = read_rows(json.dumps(said).encode(), Flaws("index", "holds a row that is none"))
+    ((row,),) = read_rows(
+        json.dumps(said).encode(), Flaws("index", "holds a row that is not valid")
+    )
     assert (row.path, row.directory, row.target) == (b"/\xff", b"/", b"")
 
 

@@ -44,7 +44,7 @@ async def check(container: str, folder: Path) -> None:
     manifest = (folder / "case/manifest.json").read_bytes()
     capture: Capture = Statement.from_bytes(manifest).predicate
     (gap,) = [gap for gap in capture.not_captured if gap.what == "diff"]
-    assert gap.reason == "NotSupported" and "native is no overlay" in gap.message
+    assert gap.reason == "NotSupported" and "native is not an overlay" in gap.message
     assert "lists no changes" in gap.message
     (archive,) = (folder / "case").rglob("rootfs.tar")
     with tarfile.open(fileobj=io.BytesIO(archive.read_bytes())) as tar:

@@ -13,7 +13,7 @@ from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.operator.attempt.monitor import FOLLOWED, Followers
 from forensics_core.operator.shared.queue import WorkQueue
 from tests.integration.kube.scripted import ScriptedApi, answer, scripted_api, stream
-from tests.unit.operator.samples import Document, worker
+from tests.unit.operator.samples import Document, collector_pod
 
 LINE = b'2026-08-01T10:11:12Z {"event":"progress","artifactsDone":1}\n'
 
@@ -43,7 +43,7 @@ class Workers:
 
 
 def _worker(number: int) -> Document:
-    pod = worker({"running": {"startedAt": "2026-08-01T10:11:12Z"}})
+    pod = collector_pod({"running": {"startedAt": "2026-08-01T10:11:12Z"}})
     pod["metadata"] |= {"name": f"worker-{number}", "uid": f"uid-{number}"}
     return pod
 

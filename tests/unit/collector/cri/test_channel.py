@@ -211,7 +211,7 @@ async def test_cri_o(tmp_path: Path, name_endpoint: Naming) -> None:
             for act in (runtime.pause, runtime.resume):
                 with pytest.raises(Exception, match="no way to pause"):
                     await act(found)
-            with pytest.raises(Exception, match="no overlay whose layers"):
+            with pytest.raises(Exception, match="not an overlay whose layers"):
                 async with runtime.layers(found):
                     pass
             with pytest.raises(ContainerNotFound, match=r"It has shop/shop-1/web"):

@@ -39,10 +39,10 @@ def test_the_digest_is_of_the_bytes_as_they_are(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"version": 2}, "is of version 2; this release reads version 1"),
-        ({"destination": "gs://cases"}, "no location that evidence can go to"),
-        ({"bundle": None}, "no work order: bundle:"),
-        ({"artifacts": ["disk"]}, "no work order: artifacts.0:"),
-        ({"later": 1}, "no work order: later:"),
+        ({"destination": "gs://cases"}, "not a location that evidence can go to"),
+        ({"bundle": None}, "not a valid work order: bundle:"),
+        ({"artifacts": ["disk"]}, "not a valid work order: artifacts.0:"),
+        ({"later": 1}, "not a valid work order: later:"),
     ],
 )
 def test_an_order_that_does_not_fit(change: dict[str, object], said: str, tmp_path: Path) -> None:

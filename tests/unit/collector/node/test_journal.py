@@ -58,7 +58,7 @@ def test_a_limit_of_lines(opened: Opened) -> None:
 
 def test_what_is_no_journal(opened: Opened) -> None:
     for data in (b"", b"LPKSHHRH", bytes(4096)):
-        with pytest.raises(DamagedJournal, match="no journal"):
+        with pytest.raises(DamagedJournal, match="not a journal"):
             find_entries(opened(data), POD)
 
 

@@ -202,7 +202,7 @@ def test_connections_that_netlink_refuses_are_read_from_proc(
 ) -> None:
     class Refused(Tables):
         def read(self, name: str, *_: Any) -> bool:
-            self.lack(name, "NotPermitted", "not you")
+            self.note_missing(name, "NotPermitted", "not you")
             return False
 
     tables = Refused(1000)

@@ -22,7 +22,7 @@ def test_anything_else_is_refused_with_an_example(wrong: str) -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(UsageError, match="'podman' is no container runtime"):
+    with pytest.raises(UsageError, match="'podman' is not a container runtime"):
         open_runtime("podman")
 
 
@@ -40,7 +40,7 @@ def test_what_is_not_installed_is_named(scheme: str, package: str) -> None:
 
 def test_the_package_has_its_public_names_and_no_others() -> None:
     assert {name: getattr(collector, name).__name__ for name in collector.__all__} == {
-        "Result": "Result",
+        "CaptureResult": "CaptureResult",
         "CaptureOptions": "CaptureOptions",
         "capture_container": "capture_container",
     }

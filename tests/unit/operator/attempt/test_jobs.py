@@ -16,7 +16,7 @@ from forensics_core.operator.settings import (
     DestinationRule,
     Timings,
 )
-from tests.unit.operator.samples import JOB, UID, checkpoint, ended, job, worker
+from tests.unit.operator.samples import JOB, UID, checkpoint, collector_pod, ended, job
 
 
 def build(credentials: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -183,12 +183,12 @@ HINT = json.dumps({"reason": "AccessDenied", "message": "The bucket says no", "r
 HOSTILE = json.dumps({"reason": "x" * 500 + " \n<b>", "message": "y" * 5000})
 
 ENDINGS: list[tuple[Any, Any, str, bool]] = [
-    (job(), worker(ended(137, "OOMKilled")), "OOMKilled", True),
-    (job(), worker(ended(0, "Completed")), "NoManifest", True),
-    (job(), worker(ended(1, "Error", "plain words")), "Error", True),
-    (job(), worker(ended(1, "Error", "[1]")), "Error", True),
-    (job(), worker(ended(1, "Error", HINT)), "AccessDenied", False),
-    (job(), worker(phase="Failed", reason="Evicted", message="disk"), "Evicted", True),
+    (job(), collector_pod(ended(137, "OOMKilled")), "OOMKilled", True),
+    (job(), collector_pod(ended(0, "Completed")), "NoManifest", True),
+    (job(), collector_pod(ended(1, "Error", "plain words")), "Error", True),
+    (job(), collector_pod(ended(1, "Error", "[1]")), "Error", True),
+    (job(), collector_pod(ended(1, "Error", HINT)), "AccessDenied", False),
+    (job(), collector_pod(phase="Failed", reason="Evicted", message="disk"), "Evicted", True),
     (job("Failed"), None, "BackoffLimitExceeded", True),
     (job(), None, "WorkerLost", True),
     (None, None, "WorkerLost", True),
@@ -205,7 +205,7 @@ def test_why_an_attempt_left_nothing(
 
 
 def test_a_hostile_last_word_is_cut_to_size() -> None:
-    ending = outcome(job(), worker(ended(1, "Error", HOSTILE)))
+    ending = outcome(job(), collector_pod(ended(1, "Error", HOSTILE)))
     assert ending.reason == "x" * 60
     assert len(ending.message) <= 1024
 

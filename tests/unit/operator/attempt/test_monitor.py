@@ -1,4 +1,4 @@
-"""Lines that a worker prints: progress, or anything."""
+"""Lines that a collector prints: progress, or anything."""
 
 from __future__ import annotations
 

@@ -58,11 +58,14 @@ def test_the_order_says_all_that_the_request_says() -> None:
         "reason": "odd traffic",
         "incident": "INC-7",
         "pause": True,
+        "volumes": ["tls"],
+        "deletedBudget": 7,
+        "freeze": False,
         "retention": {"mode": "Compliance", "days": 30},
     }
     it = checkpoint(
         "Capturing",
-        spec=asked,
+        spec=asked | {"recordSeconds": 9},
         metadata={"annotations": {REQUESTED_BY_ANNOTATION: "alice"}},
     )
     file = ContextFile(
@@ -70,6 +73,7 @@ def test_the_order_says_all_that_the_request_says() -> None:
     )
     order = build_order(it, pod(), [file], ["context/node.json: Forbidden"], "s3://cases/", 3600)
     said = json.loads(order.model_dump_json(by_alias=True))
+    assert order.record == 9
     assert asked.items() <= {**said, "retention": asked["retention"]}.items()
     assert (order.destination, order.bundle) == (
         "s3://cases",

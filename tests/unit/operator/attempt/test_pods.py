@@ -1,4 +1,4 @@
-"""Last words of workers: hints, whoever speaks them."""
+"""Termination messages of collectors: hints, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from forensics_core.operator.attempt.pods import (
     started,
 )
 from forensics_core.operator.status import set_failed
-from tests.unit.operator.samples import NOW, Document, checkpoint, ended, job, worker
+from tests.unit.operator.samples import NOW, Document, checkpoint, collector_pod, ended, job
 
 
 def said(**words: object) -> Document:
-    return worker(ended(1, "Error", json.dumps(words)))
+    return collector_pod(ended(1, "Error", json.dumps(words)))
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,11 @@ def said(**words: object) -> Document:
         (said(reason="1 <b>x", message="no"), "bx"),
         (said(reason="???"), "Error"),
         (said(reason=["a"]), "Error"),
-        (worker(ended(1, "Error", "[]")), "Error"),
-        (worker(ended(137, "OOM killed: 9")), "OOMkilled9"),
-        (worker(phase="Failed", reason="node lost!"), "nodelost"),
-        (worker(phase="Failed", reason="Evicted", message="low on memory"), "Evicted"),
-        (worker(ended(0, "Completed")), "NoManifest"),
+        (collector_pod(ended(1, "Error", "[]")), "Error"),
+        (collector_pod(ended(137, "OOM killed: 9")), "OOMkilled9"),
+        (collector_pod(phase="Failed", reason="node lost!"), "nodelost"),
+        (collector_pod(phase="Failed", reason="Evicted", message="low on memory"), "Evicted"),
+        (collector_pod(ended(0, "Completed")), "NoManifest"),
     ],
 )
 def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: str) -> None:
@@ -57,7 +57,7 @@ def test_every_reason_is_one_that_a_condition_can_bear(seen: Document, reason: s
     ids=lambda message: ascii(message[:40]),
 )
 def test_last_words_that_could_be_read_in_two_ways_or_never_end_are_not_read(message: str) -> None:
-    seen = outcome(None, worker(ended(1, "Error", message)))
+    seen = outcome(None, collector_pod(ended(1, "Error", message)))
     assert seen == JobOutcome("Error", "The collector ended with code 1 (Error)", retry=True)
 
 
@@ -76,32 +76,35 @@ def test_without_a_pod_the_job_tells_and_without_both_nobody() -> None:
 
 def test_why_a_worker_has_not_started() -> None:
     said = {"reason": "ErrImagePull", "message": "pull access denied."}
-    pulling = worker({"waiting": said})
+    pulling = collector_pod({"waiting": said})
     assert delay(pulling, "node1") == JobOutcome(
         "ImagePullBackOff", "pull access denied", retry=True
     )
-    creating = delay(worker({"waiting": {"reason": "ContainerCreating"}}), "node1")
+    creating = delay(collector_pod({"waiting": {"reason": "ContainerCreating"}}), "node1")
     assert creating.message == "The collector's container waits: ContainerCreating"
     unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
-    assert delay(worker(containerStatuses=[], conditions=[unplaced]), "n").reason == "Unschedulable"
-    silent = delay(worker(containerStatuses=[]), "node1")
+    assert (
+        delay(collector_pod(containerStatuses=[], conditions=[unplaced]), "n").reason
+        == "Unschedulable"
+    )
+    silent = delay(collector_pod(containerStatuses=[]), "node1")
     assert (silent.reason, "'node1'" in silent.message) == ("NotStarted", True)
 
 
 @pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
 def test_an_image_that_no_attempt_can_start(reason: str) -> None:
-    waits = worker({"waiting": {"reason": reason, "message": "no"}})
+    waits = collector_pod({"waiting": {"reason": reason, "message": "no"}})
     assert delay(waits, "node1") == JobOutcome(reason, "no", retry=False)
     assert cannot_start(waits) == (reason == "InvalidImageName")
-    assert not cannot_start(worker({"waiting": {"reason": "ErrImagePull"}}))
-    assert not cannot_start(worker())
+    assert not cannot_start(collector_pod({"waiting": {"reason": "ErrImagePull"}}))
+    assert not cannot_start(collector_pod())
 
 
 def test_what_has_run_has_started() -> None:
-    assert started(worker())
-    assert started(worker(ended(1, "Error")))
-    assert not started(worker({"waiting": {}}))
-    assert not started(worker(containerStatuses=[]))
+    assert started(collector_pod())
+    assert started(collector_pod(ended(1, "Error")))
+    assert not started(collector_pod({"waiting": {}}))
+    assert not started(collector_pod(containerStatuses=[]))
 
 
 def test_why_a_job_has_made_no_pod() -> None:
@@ -116,4 +119,4 @@ def test_why_a_job_has_made_no_pod() -> None:
         },
         {"type": "Normal", "reason": "Suspended", "lastTimestamp": "2026-08-01T10:00:02Z"},
     ]
-    assert delay_of_job(said) == JobOutcome("FailedCreate", "exceeded quota", retry=True)
+    assert delay_of_job(said) == JobOutcome("QuotaExceeded", "exceeded quota", retry=True)

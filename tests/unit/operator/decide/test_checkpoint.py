@@ -15,6 +15,7 @@ from forensics_core.errors import (
     DestinationError,
     DestinationFull,
     DestinationUnreachable,
+    Forbidden,
     Invalid,
     UsageError,
     VerificationError,
@@ -72,12 +73,12 @@ from tests.unit.operator.samples import (
     UID,
     Document,
     checkpoint,
+    collector_pod,
     ended,
     job,
     node,
     pod,
     settings,
-    worker,
 )
 
 TIMES = Timings()
@@ -161,13 +162,13 @@ def test_a_pod_that_is_not_up_is_waited_for_until_it_took_too_long() -> None:
 def test_while_its_node_is_busy_the_context_is_stored_and_then_it_rests() -> None:
     waiting = checkpoint("Pending", status={"node": "node1", "attempt": 0})
     last = NOW + timedelta(seconds=3600) + TIMES.overdue
-    rests = step(waiting, busy=1, context_stored=True)
+    rests = step(waiting, busy=3, context_stored=True)
     assert rests == RequeueAfter(last)
-    assert step(waiting, busy=1) is Look.POD
-    busy = step(waiting, busy=1, pod=THERE, destination=FREE)
+    assert step(waiting, busy=3) is Look.POD
+    busy = step(waiting, busy=3, pod=THERE, destination=FREE)
     assert isinstance(busy, Wait)
     assert (busy.reason, busy.node, busy.store_context) == ("NodeBusy", "node1", True)
-    assert step(waiting, busy=0, context_stored=True) is Look.POD
+    assert step(waiting, busy=2, context_stored=True) is Look.POD
 
 
 def test_cancelled_before_it_began_it_is_over() -> None:
@@ -233,9 +234,9 @@ def test_a_job_taken_away_after_it_stored_something_is_not_made_again() -> None:
     "seen",
     [
         {"job": job()},
-        {"job": job(), "worker": worker()},
-        {"worker": worker()},
-        {"job": job("Failed"), "worker": worker()},
+        {"job": job(), "collector_pod": collector_pod()},
+        {"collector_pod": collector_pod()},
+        {"job": job("Failed"), "collector_pod": collector_pod()},
     ],
 )
 def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
@@ -245,26 +246,30 @@ def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
 @pytest.mark.parametrize("spec", [{}, {"cancel": True}])
 def test_progress_is_told_once(spec: Document) -> None:
     said = Progress(artifacts_done=2)
-    seen: Document = {"worker": worker(), "progress": said}
+    seen: Document = {"collector_pod": collector_pod(), "progress": said}
     assert step(checkpoint("Capturing", spec=spec), **seen) == Monitor(progress=said)
     told = checkpoint("Capturing", spec=spec, status={"progress": {"artifactsDone": 2}})
     assert step(told, **seen) == Monitor()
 
 
 def test_a_pod_that_never_ends_because_its_node_is_cut_off_is_given_up() -> None:
-    cut_off = worker()
+    cut_off = collector_pod()
     cut_off["metadata"]["deletionTimestamp"] = NOW.isoformat()
     for spec in ({}, {"cancel": True}):
         it = checkpoint("Capturing", spec=spec)
-        assert step(it, worker=cut_off) == Monitor(until=NOW + SILENCE)
-        assert step(it, worker=cut_off, after=SILENCE) is Look.MANIFEST
+        assert step(it, collector_pod=cut_off) == Monitor(until=NOW + SILENCE)
+        assert step(it, collector_pod=cut_off, after=SILENCE) is Look.MANIFEST
 
 
-@pytest.mark.parametrize("unstarted", [None, worker({"waiting": {}})])
+@pytest.mark.parametrize("unstarted", [None, collector_pod({"waiting": {}})])
 def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None) -> None:
     young = job()
     young["metadata"]["creationTimestamp"] = NOW.isoformat()
-    seen: Document = {"job": young, "worker": unstarted, "delay": JobOutcome("Quota", "none", True)}
+    seen: Document = {
+        "job": young,
+        "collector_pod": unstarted,
+        "delay": JobOutcome("Quota", "none", True),
+    }
     it = checkpoint("Capturing")
     assert step(it, **seen) == Monitor(until=NOW + TIMES.late_start)
     start_by = timedelta(seconds=300)
@@ -277,14 +282,14 @@ def test_an_attempt_whose_worker_does_not_start_ends(unstarted: Document | None)
     ends = step(last, after=start_by, bundles=(), **seen)
     assert isinstance(ends, Fail) and ends.over.stop_job
     assert ends.message.endswith("(attempt 3 of 3)")
-    assert step(it, after=start_by, job=young, worker=worker()) == Monitor()
+    assert step(it, after=start_by, job=young, collector_pod=collector_pod()) == Monitor()
 
 
 def test_an_image_name_that_is_none_is_not_waited_for() -> None:
     young = job()
     young["metadata"]["creationTimestamp"] = NOW.isoformat()
-    never = worker({"waiting": {"reason": "InvalidImageName"}})
-    ends = step(checkpoint("Capturing"), job=young, worker=never, bundles=())
+    never = collector_pod({"waiting": {"reason": "InvalidImageName"}})
+    ends = step(checkpoint("Capturing"), job=young, collector_pod=never, bundles=())
     assert isinstance(ends, Fail)
     assert (ends.reason, ends.over.stop_job) == ("InvalidImageName", True)
     assert ends.message.endswith("(attempt 1 of 3)")
@@ -307,10 +312,10 @@ def test_a_job_that_just_ended_without_a_pod_is_given_a_moment() -> None:
 
 
 DONE = [
-    {"job": job(), "worker": worker(ended(0, "Completed"))},
-    {"job": job("Complete"), "worker": worker(ended(0, "Completed"))},
-    {"job": job("Failed"), "worker": worker(phase="Failed")},
-    {"worker": worker(ended(137, "OOMKilled"))},
+    {"job": job(), "collector_pod": collector_pod(ended(0, "Completed"))},
+    {"job": job("Complete"), "collector_pod": collector_pod(ended(0, "Completed"))},
+    {"job": job("Failed"), "collector_pod": collector_pod(phase="Failed")},
+    {"collector_pod": collector_pod(ended(137, "OOMKilled"))},
     {"job": job("Failed", at=NOW - SILENCE - timedelta(seconds=1))},
 ]
 
@@ -325,7 +330,7 @@ def test_when_the_worker_is_done_the_manifest_decides(seen: Any) -> None:
 
 # How an attempt ends
 
-OVER: Document = {"job": job("Failed"), "worker": worker(ended(1, "Error"))}
+OVER: Document = {"job": job("Failed"), "collector_pod": collector_pod(ended(1, "Error"))}
 
 
 def test_the_last_attempt_is_the_last() -> None:
@@ -345,17 +350,17 @@ def test_without_any_time_left_there_is_no_other_attempt() -> None:
 
 def test_an_error_that_will_not_pass_is_not_tried_again() -> None:
     said = '{"reason": "AccessDenied", "message": "no", "retry": false}'
-    refused = worker(ended(1, "Error", said))
-    found = step(checkpoint("Capturing"), worker=refused, manifest=Absent(), bundles=())
+    refused = collector_pod(ended(1, "Error", said))
+    found = step(checkpoint("Capturing"), collector_pod=refused, manifest=Absent(), bundles=())
     assert found == Fail("AccessDenied", "no (attempt 1 of 3)")
 
 
 def test_cancelling_stops_the_job_waits_and_takes_what_is_left() -> None:
     it = checkpoint("Capturing", spec={"cancel": True})
-    assert step(it, job=job(), worker=worker()) == StopJob()
-    assert step(it, job=job(**DELETED), worker=worker()) == Monitor()
-    assert step(it, worker=worker()) == Monitor()
-    assert step(it, worker=worker(ended(4, "Error"))) is Look.MANIFEST
+    assert step(it, job=job(), collector_pod=collector_pod()) == StopJob()
+    assert step(it, job=job(**DELETED), collector_pod=collector_pod()) == Monitor()
+    assert step(it, collector_pod=collector_pod()) == Monitor()
+    assert step(it, collector_pod=collector_pod(ended(4, "Error"))) is Look.MANIFEST
     assert step(it) is Look.MANIFEST
     nothing = step(it, manifest=Absent(), bundles=())
     assert isinstance(nothing, Fail) and nothing.reason == "Cancelled"
@@ -493,11 +498,11 @@ def test_without_its_order_only_a_seal_of_ours_vouches_for_a_manifest(seal: Seal
 
 def test_deleted_in_the_middle_nothing_goes_on_unseen() -> None:
     it = checkpoint("Capturing", metadata=DELETED)
-    assert step(it, job=job(), worker=worker()) == StopJob()
+    assert step(it, job=job(), collector_pod=collector_pod()) == StopJob()
     until = NOW + TIMES.deletion
-    assert step(it, job=job(**DELETED), worker=worker()) == RequeueAfter(until)
-    assert step(it, worker=worker(ended(4, "Error"))) == Release()
-    assert step(it, worker=worker(), after=TIMES.deletion) == Release()
+    assert step(it, job=job(**DELETED), collector_pod=collector_pod()) == RequeueAfter(until)
+    assert step(it, collector_pod=collector_pod(ended(4, "Error"))) == Release()
+    assert step(it, collector_pod=collector_pod(), after=TIMES.deletion) == Release()
     assert step(it) == Release()
     paused = checkpoint("Capturing", metadata=DELETED, spec={"pause": True})
     assert step(paused, order=ORDERED) == Thaw(("containerd://abc",))
@@ -520,7 +525,7 @@ def test_deleted_and_released_there_is_nothing_to_do() -> None:
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
 def test_a_terminal_phase_is_final_whatever_is_seen(phase: str) -> None:
     it = checkpoint(phase, metadata=BARE, spec={"cancel": True})
-    assert step(it, job=job(), worker=worker(ended(1, "Error"))) == RequeueAfter()
+    assert step(it, job=job(), collector_pod=collector_pod(ended(1, "Error"))) == RequeueAfter()
 
 
 def test_a_finished_checkpoint_lives_for_its_time() -> None:
@@ -624,3 +629,53 @@ def test_the_pod_that_is_captured_again_is_the_one_that_was_meant() -> None:
     other = PodSeen(pod(metadata={"uid": "another"}), node())
     ends = step(checkpoint("Capturing"), manifest=Absent(), pod=other, bundles=(), **OVER)
     assert isinstance(ends, Fail) and ends.reason == "PodReplaced"
+
+
+def told_before(reason: str) -> Document:
+    at = NOW.isoformat()
+    said = {"reason": reason, "message": "", "lastProbeTime": at, "lastTransitionTime": at}
+    return {"type": "Captured", "status": "False"} | said
+
+
+QUOTA = Forbidden('jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs=1')
+
+
+@pytest.mark.parametrize("action", [StartAttempt(1, pod()), ResumeAttempt(pod()), CreateJob(ORDER)])
+def test_a_quota_that_is_used_up_is_said_and_tried_again_until_it_is_not(action: object) -> None:
+    capturing = checkpoint("Capturing")
+    told = step(capturing, failure=Failure(action, QUOTA))
+    assert isinstance(told, ReportDelay) and told.reason == "QuotaExceeded"
+    assert "no quota is left in the namespace 'forensics-system'" in told.message
+    assert told.until == NOW + TIMES.look_again
+    again = checkpoint(
+        "Capturing",
+        status={"conditions": [told_before("QuotaExceeded")]},
+    )
+    assert step(again, failure=Failure(action, QUOTA)) == BackOff(QUOTA)
+    assert step(checkpoint("Pending"), failure=Failure(action, QUOTA)) == BackOff(QUOTA)
+    other = Forbidden("secrets is forbidden")
+    assert step(capturing, failure=Failure(action, other)) == BackOff(other)
+
+
+def test_a_collector_that_finds_no_room_while_others_run_there_is_waited_for() -> None:
+    unplaced = collector_pod({})
+    unplaced["status"] = {
+        "conditions": [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": "Insufficient memory",
+            }
+        ]
+    }
+    late = timedelta(seconds=settings().collector.start_seconds + 60)
+    its_job = job()
+    its_job["metadata"]["creationTimestamp"] = NOW.isoformat()
+    waits = step(checkpoint("Capturing"), job=its_job, collector_pod=unplaced, busy=1, after=late)
+    assert isinstance(waits, ReportDelay)
+    assert waits.until == NOW + late + TIMES.look_again
+    given_up = step(
+        checkpoint("Capturing"), job=its_job, collector_pod=unplaced, busy=0, after=late
+    )
+    assert not isinstance(given_up, ReportDelay | Monitor)

@@ -112,11 +112,11 @@ def test_a_version_without_a_name_is_none_for_all_readers() -> None:
 )
 def test_last_words_that_are_no_json_of_ours_are_none(words: str) -> None:
     ended = {"reason": "Error", "exitCode": 1, "message": words}
-    worker = {
+    collector_pod = {
         "metadata": {"uid": "1", "creationTimestamp": datetime.now(UTC).isoformat()},
         "status": {"containerStatuses": [{"name": "collector", "state": {"terminated": ended}}]},
     }
-    assert outcome(None, worker).message == "The collector ended with code 1 (Error)"
+    assert outcome(None, collector_pod).message == "The collector ended with code 1 (Error)"
 
 
 @pytest.mark.parametrize(

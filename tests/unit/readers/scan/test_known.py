@@ -112,13 +112,13 @@ def test_what_is_not_meant_for_detection_is_no_ioc(tmp_path: Path, document: str
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "no list of hashes"),
+        ("", "not a list of hashes"),
         ("just words\n", "begins with 'just words"),
-        (b"\x00\xff" * 50, "no list of hashes"),
+        (b"\x00\xff" * 50, "not a list of hashes"),
         ("a,b\n1,2\n", "has no hashes"),
         ('a,sha256\n"' + "x\n" * 70_000, "field larger than"),
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[" + " " * MAX_DOCUMENT + "]", "bytes of JSON"),
     ],
 )

@@ -171,6 +171,7 @@ def test_deleted_files_memory_logs_and_processes_are_scanned(tmp_path: Path, rul
             WEB + "network.json": (ArtifactKind.NETWORK, b'{"M4RK": 1}'),
         },
     )
+    assert "1 core, " in invoke(folder, rules).stderr
     told = scanned(folder, rules)
     found = {
         (row["artifact"].removeprefix(WEB), row["kind"], row["path"], row["hits"][0]["offset"])
@@ -230,7 +231,7 @@ def test_several_files_of_rules_have_namespaces_of_their_own(
     [
         (b"rule X { condition: nothing }", "unknown identifier"),
         (b'include "/etc/passwd"', "include"),
-        (b"\xff\xfe", "no text in UTF-8"),
+        (b"\xff\xfe", "not text in UTF-8"),
         (b"YARA-X\0compiled", "syntax error"),
     ],
 )
