@@ -48,7 +48,7 @@ _WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class KeptLimits:
     """What looking for all that a container keeps may cost."""
 
     seconds: float = 60.0
@@ -64,14 +64,14 @@ class Limits:
     """Of shared memory, and message queues."""
 
 
-LIMITS = Limits()
+LIMITS = KeptLimits()
 
 
 async def account(
     capture: ContainerCapture,
     numbers: Sequence[int],
     found: DeletedFileSearch | None = None,
-    limits: Limits = LIMITS,
+    limits: KeptLimits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
 
@@ -114,7 +114,7 @@ async def account(
     await _record_memory(capture, everyone, found, limits)
 
 
-def _search(limits: Limits) -> Unlisted:
+def _search(limits: KeptLimits) -> Unlisted:
     until = time.monotonic() + limits.search_seconds
     return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
 
@@ -169,7 +169,7 @@ async def _record_memory(
     capture: ContainerCapture,
     numbers: Sequence[int],
     found: DeletedFileSearch | None,
-    limits: Limits,
+    limits: KeptLimits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
