@@ -36,12 +36,8 @@ from forensics_core.operator.containment.conditions import (
     refused_before,
     release_due,
 )
-from forensics_core.operator.containment.labels import (
-    Departure,
-    NamespaceSurroundings,
-    depart,
-    listed,
-)
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
+from forensics_core.operator.containment.labels import Departure, depart, listed
 from forensics_core.operator.containment.policy import (
     build_policy,
     isolated_for,
