@@ -33,7 +33,7 @@ from google.protobuf.message import Message
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import open_channel
 from forensics_core.errors import ContainerGone, ForensicsError
-from lab.containerd_layouts import Layout, in_folder
+from lab.containerd_layouts import ContainerdLayout, in_folder
 from lab.cri import make_pb2 as make
 from lab.dockerd import SYSTEM_PATH, kill_remains, unmount_below
 from lab.engine import FOREVER, ContainerEngine
@@ -226,7 +226,7 @@ class Containerd(ContainerEngine):
 
 @contextmanager
 def running_containerd(
-    snapshotter: str = "overlayfs", layout: Layout | None = None
+    snapshotter: str = "overlayfs", layout: ContainerdLayout | None = None
 ) -> Iterator[Containerd]:
     """Run a private containerd for the block. Root only. Raises `LabError`.
 

@@ -10,7 +10,7 @@ from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import GrpcChannel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
 from collector.runtimes.endpoints import Endpoint, named
-from collector.runtimes.search import FINDING, Finding, RuntimeSearch, chosen_runtime
+from collector.runtimes.search import FINDING, RuntimeFinder, RuntimeSearch, chosen_runtime
 from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
@@ -22,7 +22,7 @@ class OtherRuntime(RuntimeNotFound):
 
 
 def open_cri(
-    scheme: str, container: str = "", finding: Finding = FINDING
+    scheme: str, container: str = "", finding: RuntimeFinder = FINDING
 ) -> AbstractAsyncContextManager[CriRuntime]:
     """Open the runtime of containers with `scheme`: the named one, or one of those that answer.
 

@@ -12,12 +12,12 @@ from anyio import to_thread
 from collector.docker.runtime import DockerRuntime, open_docker, open_docker_at
 from collector.runtimes.endpoints import Endpoint, named, same_place
 from collector.runtimes.programs import PROGRAMS
-from collector.runtimes.search import FINDING, Finding, RuntimeSearch, chosen_runtime
+from collector.runtimes.search import FINDING, RuntimeFinder, RuntimeSearch, chosen_runtime
 from forensics_core.errors import RuntimeUnavailable, SourceError
 
 
 def open_engine(
-    container: str = "", finding: Finding = FINDING
+    container: str = "", finding: RuntimeFinder = FINDING
 ) -> AbstractAsyncContextManager[DockerRuntime]:
     """Open the engine that `DOCKER_HOST` or the settings name, or one of those that answer.
 
@@ -30,7 +30,9 @@ def open_engine(
     return chosen_runtime(partial(_choose, finding=finding), container, finding)
 
 
-async def _choose(stack: AsyncExitStack, container: str, *, finding: Finding) -> DockerRuntime:
+async def _choose(
+    stack: AsyncExitStack, container: str, *, finding: RuntimeFinder
+) -> DockerRuntime:
     endpoint = await to_thread.run_sync(named)
     if endpoint:
         return await stack.enter_async_context(open_docker_at(endpoint))
@@ -44,7 +46,7 @@ async def _choose(stack: AsyncExitStack, container: str, *, finding: Finding) ->
     return await search.end()
 
 
-def _places(finding: Finding) -> list[Endpoint]:
+def _places(finding: RuntimeFinder) -> list[Endpoint]:
     """Return where engines listen; that at the usual path is first, as for Docker's own client."""
     usual = PROGRAMS["dockerd"].usual[0]
     return sorted(finding.look("dockerd"), key=lambda place: not same_place(place, usual))

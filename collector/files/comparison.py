@@ -17,7 +17,7 @@ from collector.files.entries import (
     spell_attributes,
 )
 from collector.files.flags import Flags, read_flags
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.lower_layers import LowerEntry, open_node
 from collector.files.safe_open import attribute, open_data, opened
 from forensics_core.tarindex import filecaps
@@ -32,7 +32,7 @@ class FileComparer:
 
     marks: bytes
     """How overlayfs's own attributes begin."""
-    hashing: Hashing
+    hashing: HashingBudget
     max_xattrs: int = MAX_XATTRS
 
     def compare(

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from collector.documents import readable
 from collector.files.entries import EntryRow, spell
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.mounts import open_view
 from collector.files.safe_open import opened
 from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
@@ -98,7 +98,7 @@ class LayerCheck:
         self.reason, self.message = reason, message
 
     def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> CheckSteps:
-        hashing = Hashing(until=self.until)
+        hashing = HashingBudget(until=self.until)
         check = MemberCheck(
             places,
             self.image.marks,

@@ -34,7 +34,7 @@ class NoLayout(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StructLayout:
     """One structure."""
 
     size: int
@@ -42,14 +42,14 @@ class Layout:
     """Offsets in bytes, by the members' names."""
 
 
-def layouts(wanted: Mapping[str, Sequence[str]], path: Path = KERNEL) -> dict[str, Layout]:
-    """Return the structures that are wanted, each with these members; it takes a third of a second.
+def layouts(wanted: Mapping[str, Sequence[str]], path: Path = KERNEL) -> dict[str, StructLayout]:
+    """Return the structures that are wanted, each with these members; it takes up to 0.3 s.
 
     Raises `OSError`, also where one of them is missing.
     """
     try:
         return _Btf(path.read_bytes()).layouts(wanted)
-    except (struct.error, IndexError, RecursionError) as error:
+    except (struct.error, IndexError, RecursionError, ValueError) as error:
         raise NoLayout(f"{path} cannot be understood: {error}") from error
 
 
@@ -63,13 +63,17 @@ class _Btf:
         self._data = data[head + types : head + types + size]
         self._strings = data[head + strings :]
         self._places: list[int] = [0]
+        self._types = self._walk()
+        """Yields the types that nobody has passed yet."""
 
-    def layouts(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Layout]:
+    def layouts(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, StructLayout]:
         names = {self._strings.find(b"\0%s\0" % name.encode()) + 1: name for name in wanted}
         places = dict[str, int]()
-        for place, name, kind in self._walk():
+        for place, name, kind in self._types:
             if kind == _STRUCT and name in names:
                 places.setdefault(names[name], place)
+                if len(places) == len(names):
+                    break  # most of all the types come later
         return {
             name: self._layout(name, places.get(name, 0), members)
             for name, members in wanted.items()
@@ -81,16 +85,17 @@ class _Btf:
             name, info, _ = unpack(self._data, place)
             kind = info >> 24 & 31
             add(place)
-            if name:
-                yield place, name, kind
+            yield place, name, kind
             fixed, each = _MORE.get(kind, (0, 0))
             place += 12 + fixed + each * (info & 0xFFFF)
 
-    def _layout(self, name: str, place: int, members: Sequence[str]) -> Layout:
+    def _layout(self, name: str, place: int, members: Sequence[str]) -> StructLayout:
         found = dict(self._members(place)) if place else {}
         if missing := [member for member in members if member not in found]:
             raise NoLayout(f"this kernel has no {name}.{missing[0]}")
-        return Layout(_TYPE.unpack_from(self._data, place)[2], {one: found[one] for one in members})
+        return StructLayout(
+            _TYPE.unpack_from(self._data, place)[2], {one: found[one] for one in members}
+        )
 
     def _members(self, place: int, base: int = 0) -> Iterator[tuple[str, int]]:
         """Yield names and offsets; of members without a name, those in them."""
@@ -107,6 +112,8 @@ class _Btf:
     def _resolved(self, number: int) -> int:
         """Return where a structure or union is; 0 for any other type."""
         while True:
+            while number >= len(self._places) and next(self._types, None):
+                pass
             place = self._places[number]
             _, info, further = _TYPE.unpack_from(self._data, place)
             kind = info >> 24 & 31

@@ -30,7 +30,7 @@ _PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuntimeFinder:
     """How the runtimes of this node are found."""
 
     look: Callable[[str], list[Endpoint]] = look
@@ -41,7 +41,7 @@ class Finding:
     """Seconds for which a Job looks again where none answers: it may be on its way up."""
 
 
-FINDING = Finding()
+FINDING = RuntimeFinder()
 
 R = TypeVar("R", bound=Runtime)
 
@@ -50,7 +50,7 @@ R = TypeVar("R", bound=Runtime)
 async def chosen_runtime(
     choose: Callable[[AsyncExitStack, str], Awaitable[R]],
     container: str,
-    finding: Finding = FINDING,
+    finding: RuntimeFinder = FINDING,
 ) -> AsyncIterator[R]:
     """Yield what `choose` returns for `container`; it opens what it needs on the stack it is given.
 

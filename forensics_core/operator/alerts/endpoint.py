@@ -18,7 +18,7 @@ from forensics_core.errors import ClusterError, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import ENDPOINT_SLICES
-from forensics_core.operator.alerts.certificate import Certificate
+from forensics_core.operator.alerts.certificate import ServerCertificate
 from forensics_core.operator.alerts.falco import BODY_LIMIT, UnreadableAlert, read_alert
 from forensics_core.operator.alerts.intake import AlertRules, Intake
 from forensics_core.operator.alerts.tokens import Tokens
@@ -100,7 +100,7 @@ async def take_alerts(
         return
     intake = Intake(rules, wanted.per_second)
     endpoint = AlertEndpoint(intake, Tokens(wanted.folder / "token"), metrics)
-    certificate = Certificate(wanted.folder, _names(wanted.service, settings.lease_namespace))
+    certificate = ServerCertificate(wanted.folder, _names(wanted.service, settings.lease_namespace))
     await certificate.load()
     try:
         async with (

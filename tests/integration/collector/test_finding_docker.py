@@ -15,7 +15,7 @@ from collector.docker.opening import open_engine
 from collector.node.procfs import HOST_PROC
 from collector.runtimes.endpoints import ENDPOINT, Endpoint, look
 from collector.runtimes.opening import open_runtime
-from collector.runtimes.search import Finding
+from collector.runtimes.search import RuntimeFinder
 from forensics_core.errors import ContainerNotFound, RuntimeNotFound, RuntimeUnavailable
 from lab.docker import DockerEngine, running_own_engine
 from lab.images import busybox_rootfs
@@ -41,8 +41,8 @@ def only() -> list[Endpoint]:
     return []
 
 
-def among(places: list[Endpoint], **more: float) -> Finding:
-    return Finding(lambda _: list(places), **more)
+def among(places: list[Endpoint], **more: float) -> RuntimeFinder:
+    return RuntimeFinder(lambda _: list(places), **more)
 
 
 def silent(stack: ExitStack, path: Path, *, listening: bool) -> Endpoint:

@@ -84,7 +84,7 @@ async def test_the_story_is_true(
     ):
         told = await tell(said | {"KUBECONFIG": str(kubeconfig)}, tmp_path / "told")
     assert told.returncode == 0, told.stdout.decode()
-    assert b"18 passed" in told.stdout
+    assert b"19 passed" in told.stdout
     await gone(stage, s3)
 
 

@@ -71,7 +71,7 @@ socket.send_fds(e, [b"z"], [named.fileno()])
 
 async def test_bytes_past_what_there_is_room_for_are_counted(tmp_path: Path) -> None:
     script = "import socket\na = os.pipe(); os.write(a[1], b'0123456789')"
-    limits = deleted.Limits(kept=kept.Limits(unread=4))
+    limits = deleted.DeletedLimits(kept=kept.KeptLimits(unread=4))
     with holding(tmp_path, script) as pid:
         found = await bring_home(tmp_path / "bundle", [pid], limits=limits)
     assert unread(found) == {"unread in pipe": b"0123"}

@@ -16,7 +16,7 @@ from collector.cri.opening import OtherRuntime, open_cri
 from collector.job.termination_message import of_error
 from collector.node.procfs import HOST_PROC
 from collector.runtimes.endpoints import ENDPOINT, Endpoint
-from collector.runtimes.search import FINDING, Finding
+from collector.runtimes.search import FINDING, RuntimeFinder
 from forensics_core.errors import ContainerNotFound, RuntimeNotFound, RuntimeUnavailable
 from tests.unit.collector.cri.test_channel import SERVICE, VERSION, Answers, running, version
 
@@ -28,14 +28,14 @@ def nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENDPOINT, raising=False)
 
 
-def found(*rounds: list[Path], **more: float) -> Finding:
+def found(*rounds: list[Path], **more: float) -> RuntimeFinder:
     """Find these paths, one list after the other, whatever else listens on this machine."""
     left = list(rounds)
 
     def look(_: str) -> list[Endpoint]:
         return [Endpoint(str(path)) for path in (left.pop(0) if len(left) > 1 else left[0])]
 
-    return Finding(look, **more)
+    return RuntimeFinder(look, **more)
 
 
 def knowing(*containers: str) -> Answers:
@@ -70,7 +70,7 @@ def dead(path: Path) -> Path:
 
 
 @asynccontextmanager
-async def opened(container: str, finding: Finding = FINDING) -> AsyncIterator[str]:
+async def opened(container: str, finding: RuntimeFinder = FINDING) -> AsyncIterator[str]:
     async with open_cri("cri-o", f"cri-o://{container}", finding) as runtime:
         yield (await runtime.find(f"cri-o://{container}")).key
 
