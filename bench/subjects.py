@@ -13,7 +13,8 @@ from typing import Any
 
 import anyio
 
-from lab.docker import FOREVER, DockerEngine
+from lab.docker import DockerEngine
+from lab.engine import FOREVER
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
 from lab.packages import debian_rootfs
 

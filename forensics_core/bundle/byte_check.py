@@ -35,7 +35,7 @@ class ByteCheck:
         self._sha256 = hashlib.sha256()
         self._size = 0
         large = expected.compressed and expected.original_size > BESIDE
-        self.hashing = Hashing() if large else None
+        self.hashing = HashingThread() if large else None
         """What hashes the decompressed bytes in a thread of its own, where they are many."""
         self._original = _Original(expected.original_size, self.hashing)
         sink = cast(IO[bytes], self._original)
@@ -110,7 +110,7 @@ class _TooLong(Exception):
 class _Original:
     """Where decompressed bytes go, in small pieces."""
 
-    def __init__(self, most: int, hashing: Hashing | None) -> None:
+    def __init__(self, most: int, hashing: HashingThread | None) -> None:
         self.most = most
         self.size = 0
         self.sha256 = hashing.sha256 if hashing else hashlib.sha256()
@@ -124,7 +124,7 @@ class _Original:
         return len(piece)
 
 
-class Hashing:
+class HashingThread:
     """A SHA-256 that a thread of its own works on, a few pieces behind whoever puts them."""
 
     def __init__(self) -> None:

@@ -138,7 +138,9 @@ class Executor:
         self._requeue(action.until)
         if status != checkpoint.status:
             checkpoint = await self._do.write_status(checkpoint, status)
-            self._do.event(checkpoint, "Waiting", action.message)
+            # That others come first is nothing to look into, and many wait: the condition says it.
+            if not action.node:
+                self._do.event(checkpoint, "Waiting", action.message)
         if action.store_context:
             await self._do.store_context(checkpoint, action.pod)
         if action.error is not None:

@@ -125,7 +125,7 @@ class ClusterEffects:
     async def create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create the current attempt's Job, or adopt it."""
         shared = self._shared
-        collector = shared.settings.collector
+        collector = shared.settings.job_settings()
         job = build_job(
             checkpoint, shared.rule(checkpoint), collector, order.active_deadline_seconds
         )

@@ -31,6 +31,7 @@ from forensics_core.errors import (
 from forensics_core.kube import resources
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
+from forensics_core.operator.attempt.alert import alert_of
 from forensics_core.operator.attempt.pods import STATUS_LISTS
 from forensics_core.operator.attempt.reads import BoundedListing, Reads, read_each, times_of_answers
 from forensics_core.operator.evidence.storage import digest_of
@@ -79,7 +80,7 @@ async def gather(
     Of a pod that was isolated, they are those that it had `before`.
     """
     context = Context()
-    found: dict[str, Any] = {"checkpoint": checkpoint.to_dict()}
+    found: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), **alert_of(checkpoint)}
     parts: dict[str, _Part] = {
         "events": _events,
         "owners": _owners,

@@ -19,7 +19,7 @@ from tests.e2e.pods import PENDING
 from tests.integration.e2e.front import admitting
 from tests.integration.e2e.kubelet import DockerKubelet
 from tests.integration.operator.stage import NAMESPACE, Stage, open_stage
-from tests.unit.deploy.manifests import manifests
+from tests.unit.deploy.manifests import DEPLOY, manifests
 
 ROOT = Path(__file__).parents[3]
 TARGETS = "mall"
@@ -55,6 +55,8 @@ async def stage(
         for manifest in manifests():
             if manifest["kind"] == "ClusterRole":
                 opened.cluster.create(manifest)
+        for manifest in manifests(DEPLOY / "overlays" / "containment"):
+            opened.cluster.create(manifest)
         opened.cluster.enforce_rbac()
         yield opened
 
@@ -82,7 +84,7 @@ async def test_the_story_is_true(
     ):
         told = await tell(said | {"KUBECONFIG": str(kubeconfig)}, tmp_path / "told")
     assert told.returncode == 0, told.stdout.decode()
-    assert b"17 passed" in told.stdout
+    assert b"19 passed" in told.stdout
     await gone(stage, s3)
 
 

@@ -77,5 +77,7 @@ def test_every_reason_is_told() -> None:
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
     others |= {"ErrImagePull", "PodInitializing", "Ready"}
     others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
+    others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist"}
+    others |= {"ReplicationController", "StatefulSet", "Succeeded"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

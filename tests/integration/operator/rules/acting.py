@@ -24,6 +24,8 @@ from forensics_loopback import LoopbackCluster
 from forensics_loopback.kinds.objects import now
 
 NAMESPACE = "forensics-system"
+KINDS = (crd(), capturerule_crd())
+"""Made before any event loop runs: that reads our own source."""
 SOON = 60.0
 """Seconds that a busy machine may take for what happens at once."""
 Document = dict[str, Any]
@@ -160,8 +162,8 @@ async def open_acting(folder: Path, **settings: Any) -> AsyncIterator[Acting]:
     made = made.model_copy(update={"timings": made.timings.model_copy(update=waits)})
     namespaces = ("default", "shop", "kube-system", NAMESPACE, "forensics-operator")
     async with LoopbackCluster(namespaces=namespaces, workers=False) as cluster:
-        cluster.create(crd())
-        cluster.create(capturerule_crd())
+        for kind in KINDS:
+            cluster.create(kind)
         cluster.seed_pod("web-0")
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
         yield Acting(cluster, kubeconfig, made, Metrics())

@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_loopback import Fault
 from tests.integration.operator.rules.acting import (
+    KINDS,
     Acting,
     Document,
     active,
@@ -232,6 +232,6 @@ async def test_without_the_kind_no_pod_is_watched_and_once_it_is_there_rules_wor
     async with acting.working() as rules:
         await acting.cluster.until("events", lambda found: not found)
         assert "list pods" not in acting.cluster.records.counts()
-        acting.cluster.create(capturerule_crd())
+        acting.cluster.create(KINDS[1])
         acting.rule("dying", "CrashLoop")
         await acting.begun(rules)
