@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from bench.goals import Goal
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
 from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container
@@ -31,13 +31,12 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderFacts, Tool
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
-from forensics_core.errors import ForensicsError
 from forensics_core.readers.findings.find import find
 from forensics_core.storage.storage import open_destination
 from lab.clean import CLEAN, clean_container
 from lab.docker import DockerEngine, docker_engine
 from lab.images import busybox_rootfs
-from lab.process import LabError, end_politely
+from lab.process import LabError
 from lab.slack_page.browser import Tab, browser_tab
 from lab.tamper import tamper
 
@@ -81,18 +80,12 @@ class ReportMeasurement:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the report, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with TemporaryDirectory(prefix="bench-") as folder:
-            measured = anyio.run(_measure, Path(folder), quick)
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = block(measured)
-    print(found)
-    if docs:
-        fill(docs / "performance.md", {"report": found})
+    run_part(
+        "performance.md",
+        lambda folder: {"report": block(anyio.run(_measure, folder, quick))},
+        quick=quick,
+        docs=docs,
+    )
 
 
 def block(measured: ReportMeasurement) -> str:
@@ -140,16 +133,22 @@ def _install() -> None:
 
 async def _write_many(folder: Path, changes: int) -> None:
     """Write a bundle with so many changes."""
-    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
-    async with open_destination(str(folder)) as destination:
-        bundle = BundleWriter(destination)
+    async with bundle_of(folder) as bundle:
         spec = ArtifactSpec("containers/web/diff.json", ArtifactKind.DIFF, "web")
         await bundle.add(spec, streamed({"method": "bench"}, "changes", _rows(changes)))
+
+
+@asynccontextmanager
+async def bundle_of(folder: Path) -> AsyncIterator[BundleWriter]:
+    """Open a new bundle of one container, `web`, for the block."""
+    when = datetime(2026, 8, 1, 10, 11, 12, tzinfo=UTC)
+    order = OrderFacts(uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle="")
+    async with open_destination(str(folder)) as destination:
+        bundle = BundleWriter(destination)
+        yield bundle
         await bundle.finish(
             Capture(
-                order=OrderFacts(
-                    uid=UUID(int=1), attempt=1, sha256="0" * 64, destination="", bundle=""
-                ),
+                order=order,
                 tool=Tool(version="bench"),
                 node=Node(),
                 started_at=when,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +13,10 @@ from typing import Literal
 import anyio
 
 from collector.artifacts import layers, node
-from collector.artifacts.kinds import KINDS
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
-from collector.holding import Holding, holding
+from collector.holding import MAX_DESCRIPTORS, Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.recording.recorder import recorded
@@ -60,6 +60,10 @@ class Attempt:
     """How fast they are read, all together."""
     digest_key: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     """With which digests of secrets are made."""
+    kinds: Mapping[ArtifactKind, KindCapture] = field(default_factory=lambda: KINDS)
+    """How each kind is captured, in order of volatility."""
+    max_held: int = MAX_DESCRIPTORS
+    """Descriptors that may be held open."""
     captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
@@ -78,7 +82,7 @@ class Attempt:
 
         Raises the last failure if not one of them is there.
         """
-        async with holding() as hold:
+        async with holding(self.max_held) as hold:
             await self._find_all(hold)
             await self._hold(hold)
             yield
@@ -130,7 +134,7 @@ class Attempt:
             ),
         )
         self.captures.append(capture)
-        self.bundle.meter.artifacts_total += sum(_files(kind) for kind in self.order.artifacts)
+        self.bundle.meter.artifacts_total += sum(self._files(kind) for kind in self.order.artifacts)
         return capture
 
     def _lose(self, target: ContainerTarget, error: ForensicsError) -> None:
@@ -189,14 +193,14 @@ class Attempt:
     async def _capture_kinds(self) -> None:
         kinds = self.order.artifacts
         async with task_group() as tasks:
-            for kind in KINDS:
+            for kind in self.kinds:
                 if kind in kinds:
                     await self._capture_kind(kind)
                 if kind is ArtifactKind.NETWORK:
                     # Beside what is less volatile: the kernel takes its time, and no container's.
                     tasks.start_soon(node.collect, self.captures, kinds, self.order.pod)
         for kind in self.order.artifacts:
-            if kind not in {*KINDS, ArtifactKind.CONTEXT}:
+            if kind not in {*self.kinds, ArtifactKind.CONTEXT}:
                 message = f"This release cannot capture {kind}"
                 self.bundle.record_gap(
                     NotCaptured(what=kind, reason="NotSupported", message=message)
@@ -227,16 +231,19 @@ class Attempt:
             raise
         except Exception as error:  # what a container can provoke must not cost the other evidence
             capture.record_gap(kind, _reason(error), _message_of(error))
-        self.bundle.meter.artifacts_total -= _files(kind) - (capture.added - before)
+        self.bundle.meter.artifacts_total -= self._files(kind) - (capture.added - before)
 
     async def _in_time(self, capture: ContainerCapture, kind: ArtifactKind) -> bool:
         """Capture one artifact; return whether there was time for it, be it cut."""
         if self.stop.requested or anyio.current_time() >= self.deadline:
             return False
-        grace = CLOSING if KINDS[kind].cuttable else 0
+        grace = CLOSING if self.kinds[kind].cuttable else 0
         with self.stop.scope(self.deadline, grace) as scope:
-            await KINDS[kind].collect(capture)
+            await self.kinds[kind].collect(capture)
         return not scope.cancelled_caught
+
+    def _files(self, kind: ArtifactKind) -> int:
+        return self.kinds[kind].files if kind in self.kinds else 0
 
     def containers(self) -> list[Container]:
         """Return a row for each target, with what became of it."""
@@ -255,10 +262,6 @@ class Attempt:
     def _clocks(self, node: datetime, monotonic: float, date: datetime | None = None) -> Clocks:
         offset = round(monotonic - self.clock, 6)
         return Clocks(node=node, destination=date, monotonic_offset=offset)
-
-
-def _files(kind: ArtifactKind) -> int:
-    return KINDS[kind].files if kind in KINDS else 0
 
 
 def _reason(error: Exception) -> str:

@@ -10,8 +10,10 @@ fails at the source is recorded and the rest goes on; what fails at the destinat
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.attempt import Attempt
 from collector.limits import RateLimit, Stop
 from collector.node.host import describe_node, describe_tool
@@ -56,12 +58,13 @@ async def capture(
     stop: Stop | None = None,
     at_once: int = 1,
     rate: int = 0,
+    kinds: Mapping[ArtifactKind, KindCapture] = KINDS,
 ) -> CaptureResult:
     """Capture the order's containers into `destination`, the bundle's own folder.
 
     `order_document` is the order as it was read, where it was read; `stop` ends it early with what
     there is; `at_once` containers are read at the same time, at `rate` bytes a second all together,
-    or, if that is 0, as fast as it goes.
+    or, if that is 0, as fast as it goes; `kinds` is how each kind of evidence is captured.
 
     Raises `UsageError` for an order that this release cannot carry out, a `DestinationError` if
     nothing more can be stored, and `ContainerNotFound` if there is none of the containers. There is
@@ -70,7 +73,8 @@ async def capture(
     _require_possible(order)
     document = order_document or order.model_dump_json(by_alias=True).encode()
     bundle = BundleWriter(destination, meter)
-    attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, RateLimit(rate))
+    rate_limit = RateLimit(rate)
+    attempt = Attempt(order, runtime, bundle, stop or Stop(), at_once, rate_limit, kinds=kinds)
     await destination.check()
     node = await describe_node(await runtime.version())
     async with attempt.opened():

@@ -79,7 +79,7 @@ class _GivenOptions(TypedDict):
 @click.option(
     "--compression",
     type=click.Choice([way.value for way in Compression]),
-    default=Compression.ZSTD.value,
+    default=Compression.AUTO.value,
     show_default=True,
     help="How the file system is stored.",
 )

@@ -145,7 +145,7 @@ class ContainerCapture:
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
         deadline themselves. Returns whether there was time for all of them.
         """
-        zstd = compression is Compression.ZSTD
+        zstd = compression.compresses
         spec = ArtifactSpec(
             container_file(self.name, f"{name}.zst" if zstd else name),
             kind,

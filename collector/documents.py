@@ -79,15 +79,16 @@ class RawStrings(TypedDict):
 Strings = list[Value] | RawStrings
 
 
-def strings(content: bytes, size: int | None = None) -> Strings:
+def strings(content: bytes, size: int | None = None, most: int = MAX_STRINGS) -> Strings:
     r"""Return the strings of `content`, of which the last may lack its end.
 
     `size` is what the whole list has, where `content` is only its beginning; 0 where nobody knows.
+    More than `most` strings are no ordinary list.
     """
     if not content:
         return []
     count = content.count(b"\0") + (content[-1] != 0)
-    if size is None and count <= MAX_STRINGS and len(content) <= MAX_LISTED:
+    if size is None and count <= most and len(content) <= MAX_LISTED:
         return [portable(part) for part in content.removesuffix(b"\0").split(b"\0")]
     return RawStrings(
         base64=base64.b64encode(content).decode(),

@@ -46,7 +46,7 @@ class CaptureOptions:
     """What a capture by hand is to be like."""
 
     artifacts: Sequence[ArtifactKind] = ARTIFACTS
-    compression: Compression = Compression.ZSTD
+    compression: Compression = Compression.AUTO
     name: str = ""
     """The bundle's folder; made of time, container and a random number if empty."""
     subpath: str = "forensics"

@@ -51,7 +51,7 @@ async def capture_container(
     deleted_budget: int = DELETED_BUDGET,
     layer_seconds: float | None = None,
     deadline: int = 3600,
-    compression: Compression = Compression.ZSTD,
+    compression: Compression = Compression.AUTO,
     retention: Retention | None = None,
     encryption: Encryption | None = None,
     access: S3Access | None = None,
@@ -96,19 +96,15 @@ async def capture_container(
         options["artifacts"] = artifacts
     with checked_arguments({"activeDeadlineSeconds": "deadline"}, model="WorkOrder"):
         made = await capture(*containers, to=to, options=options, access=access, meter=progress)
-    found = made.statement.predicate.artifacts
-    return Evidence(
-        location=made.location,
-        manifest_sha256=made.manifest_sha256,
-        partial=made.partial,
-        artifacts=len(found),
-        size=sum(each.size for each in found),
-    )
+    return _evidence(made)
 
 
-def _collector() -> Callable[..., Awaitable[Any]]:
-    """Return what captures. Raises `ForensicsError` that says what to install."""
-    found = entry_points(group=_GROUP)
+def _collector(group: str = _GROUP) -> Callable[..., Awaitable[Any]]:
+    """Return what captures, by the entry point of `group`.
+
+    Raises `ForensicsError` that says what to install.
+    """
+    found = entry_points(group=group)
     if not found:
         raise ForensicsError(
             "Capturing needs the package 'collector', which is not installed",
@@ -117,3 +113,14 @@ def _collector() -> Callable[..., Awaitable[Any]]:
     with needing("collector", "Capturing"):
         capture: Callable[..., Awaitable[Any]] = next(iter(found)).load()
     return capture
+
+
+def _evidence(made: Any) -> Evidence:
+    found = made.statement.predicate.artifacts
+    return Evidence(
+        location=made.location,
+        manifest_sha256=made.manifest_sha256,
+        partial=made.partial,
+        artifacts=len(found),
+        size=sum(each.size for each in found),
+    )

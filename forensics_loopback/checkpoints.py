@@ -39,7 +39,7 @@ class CheckpointError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Api:
+class _KubeletApi:
     cluster: LoopbackCluster
     node: str
     checkpointer: Checkpointer | None
@@ -94,7 +94,7 @@ async def checkpoint_api(
 ) -> AsyncIterator[None]:
     """Let `node` of the cluster serve it for the block; without `checkpointer`, the gate is off."""
     app = application(cluster.logs)
-    api = _Api(cluster, node, checkpointer)
+    api = _KubeletApi(cluster, node, checkpointer)
     app.router.add_post("/checkpoint/{namespace}/{pod}/{container}", api.handle)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()

@@ -10,13 +10,14 @@ It verifies signatures and checksums, enforces Object Lock and knows bucket poli
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 REGION = "us-east-1"
+ROLE = "arn:aws:iam::111122223333:role/collector"
+"""The role of servers with `roles`."""
 ATTEMPTS = 3
 """How often a start is tried."""
 
@@ -136,24 +139,29 @@ def _statement(effect: str, who: dict[str, str], actions: list[str], on: str) ->
     return {"Effect": effect, "Principal": who, "Action": names, "Resource": [on]}
 
 
-def s3_server() -> AbstractAsyncContextManager[S3Server]:
-    """Start a server for the block. Raises `LabError` if it does not come up."""
-    return in_thread(running_s3_server())
+def s3_server(*, roles: bool = False) -> AbstractAsyncContextManager[S3Server]:
+    """Start a server for the block. Raises `LabError` if it does not come up.
+
+    With `roles` its token service lets every identity assume `ROLE`, which may do everything.
+    """
+    return in_thread(running_s3_server(roles=roles))
 
 
 @contextmanager
-def running_s3_server() -> Iterator[S3Server]:
-    """Do the same as `s3_server`, for callers without an event loop."""
+def running_s3_server(
+    *, roles: bool = False, ports: Callable[[int], list[int]] = free_ports
+) -> Iterator[S3Server]:
+    """Do the same as `s3_server`, for callers without an event loop; `ports` returns free ones."""
     with ExitStack() as stack:
-        yield S3Server(_start(stack))
+        yield S3Server(_start(stack, roles, ports))
 
 
-def _start(stack: ExitStack) -> str:
+def _start(stack: ExitStack, roles: bool, ports: Callable[[int], list[int]]) -> str:
     """Start a server that `stack` will stop; another process may have taken a port: try again."""
     for _ in range(ATTEMPTS - 1):
         with suppress(LabError):
-            return stack.enter_context(_serve())
-    return stack.enter_context(_serve())
+            return stack.enter_context(_serve(roles, ports))
+    return stack.enter_context(_serve(roles, ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +190,15 @@ class _Ports:
 
 
 @contextmanager
-def _serve() -> Iterator[str]:
-    ports = _Ports(*free_ports(8))
+def _serve(roles: bool, offer: Callable[[int], list[int]]) -> Iterator[str]:
+    ports = _Ports(*offer(8))
     endpoint = f"http://127.0.0.1:{ports.s3}"
     env = {"WEED_S3_SSE_KEY": "lab"}
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:
         log = Path(name) / "log"
         try:
-            with daemon(_command(Path(name), ports), log, env=env) as process:
+            command = _command(Path(name), ports) + (_roles(Path(name)) if roles else [])
+            with daemon(command, log, env=env) as process:
                 wait_until_ready("weed", lambda: _ready(endpoint, ports, process.pid), process, log)
                 yield endpoint
         finally:
@@ -216,6 +225,34 @@ def _command(folder: Path, ports: _Ports) -> list[str | Path]:
         *local,
         *ports.flags(),
     ]
+
+
+def _roles(folder: Path) -> list[str | Path]:
+    """Write the settings of the token service, and return the flag that names them."""
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}
+    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
+    role = {
+        "roleName": "collector",
+        "roleArn": ROLE,
+        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+        "attachedPolicies": ["Everything"],
+    }
+    document = {"Version": "2012-10-17", "Statement": [everything]}
+    key = base64.b64encode(b"lab-" * 8).decode()
+    settings = {
+        "sts": {
+            "tokenDuration": "1h",
+            "maxSessionLength": "12h",
+            "issuer": "lab",
+            "signingKey": key,
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "roles": [role],
+        "policies": [{"name": "Everything", "document": document}],
+    }
+    file = folder / "iam.json"
+    file.write_text(json.dumps(settings))
+    return [f"-s3.iam.config={file}"]
 
 
 def _identity(identity: S3Identity) -> dict[str, Any]:

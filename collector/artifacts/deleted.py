@@ -12,16 +12,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from anyio import to_thread
 
-from collector.artifacts import kept as beyond
+from collector.artifacts import kept
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.deletedarchive import DeletedArchive, DeletedFileLoss, DeletedFilesPlan
 from collector.files.indexing import indexed
 from collector.node.abandonable import run_abandonable
-from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.deletedfiles import MAX_FILES, MAX_LINKS, DeletedFile, DeletedFileSearch
 from collector.node.procfs import companions
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -32,10 +33,23 @@ from forensics_core.errors import DestinationError, UsageError
 
 NAME = "deleted.tar"
 METHOD = "proc"
-TIMEOUT = 60.0
-"""Seconds that looking at all processes may take."""
-MAX_GAPS = 300
-"""Files that are listed one by one; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedLimits:
+    """What the deleted files of one container may cost."""
+
+    seconds: float = 60.0
+    """For looking at all processes; a thread that does not come back is given a tenth more."""
+    files: int = MAX_FILES
+    links: int = MAX_LINKS
+    """Files, and open ones, that are looked at."""
+    gaps: int = 300
+    """Files that are listed one by one; the rest are counted."""
+    kept: kept.KeptLimits = kept.LIMITS
+
+
+LIMITS = DeletedLimits()
 
 
 async def collect(capture: ContainerCapture) -> None:
@@ -46,34 +60,40 @@ async def collect(capture: ContainerCapture) -> None:
         await account(capture, numbers, Programs())
 
 
-async def account(capture: ContainerCapture, numbers: Sequence[int], programs: Programs) -> None:
+async def account(
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    programs: Programs,
+    limits: DeletedLimits = LIMITS,
+) -> None:
     """Find and hold each deleted file that these processes hold, once however many they are.
 
     Those that `store` is to store are in `capture.held.deleted`; the others are recorded.
     """
     try:
-        await _account(capture, numbers, programs)
-    except (DestinationError, UsageError):
-        raise
+        await _account(capture, numbers, programs, limits)
     except Exception as error:  # what a container can provoke must not cost the other evidence
         message = f"It is not known which processes hold: {type(error).__name__}: {error}"
         capture.record_gap("deleted files", "Unexpected", message, requested=False)
 
 
-async def _account(capture: ContainerCapture, numbers: Sequence[int], programs: Programs) -> None:
-    search = DeletedFileSearch(time.monotonic() + TIMEOUT)
+async def _account(
+    capture: ContainerCapture, numbers: Sequence[int], programs: Programs, limits: DeletedLimits
+) -> None:
+    until = time.monotonic() + limits.seconds
+    search = DeletedFileSearch(until, links=limits.links, max_files=limits.files)
     try:
-        await run_abandonable(TIMEOUT + 5, "deleted files", search.look, numbers)
+        await run_abandonable(limits.seconds * 1.1, "deleted files", search.look, numbers)
     except Unavailable as hung:
         search.until = 0  # the thread, should it come back, finds nothing more to do
         capture.record_gap(
             "deleted files", hung.reason, f"/proc did not answer: {hung}", requested=False
         )
     if ArtifactKind.PROCESSES not in capture.wanted:
-        await beyond.account(capture, numbers)
-        await _record_all(capture, search, programs)
+        await kept.account(capture, numbers, limits=limits.kept)
+        await _record_all(capture, search, programs, limits.gaps)
     else:
-        await beyond.account(capture, numbers, search)
+        await kept.account(capture, numbers, search, limits.kept)
         capture.held.deleted = _plan(search, capture.deleted_budget, programs)
     _record_unknown(capture, search)
 
@@ -84,10 +104,10 @@ def _plan(search: DeletedFileSearch, room: int, programs: Programs) -> DeletedFi
     for file in sorted(search.files.values(), key=lambda file: file.stored):
         room -= file.stored
         (plan.archived if room >= 0 else plan.over).append(file)
-    kept = {id(file) for file in plan.archived}
+    archived = {id(file) for file in plan.archived}
     for pid, places in search.members.items():
         files = ((place, search.files[key]) for place, key in places.items())
-        plan.members[pid] = {place: file.member for place, file in files if id(file) in kept}
+        plan.members[pid] = {place: file.member for place, file in files if id(file) in archived}
     return plan
 
 
@@ -97,13 +117,13 @@ def held_by(capture: ContainerCapture, pid: int) -> dict[str, str]:
     return plan.members.get(pid, {}) if plan else {}
 
 
-async def store(capture: ContainerCapture) -> None:
+async def store(capture: ContainerCapture, limits: DeletedLimits = LIMITS) -> None:
     """Store the archive of what `account` found, if that was anything, and its index."""
     plan, capture.held.deleted = capture.held.deleted, None
     if plan is None:
         return
     try:
-        await _store_planned(capture, plan)
+        await _store_planned(capture, plan, limits.gaps)
     except (DestinationError, UsageError):
         raise
     except Exception as error:  # as above
@@ -112,7 +132,7 @@ async def store(capture: ContainerCapture) -> None:
         capture.record_gap("deleted files", "Unexpected", message, requested=False)
 
 
-async def _store_planned(capture: ContainerCapture, plan: DeletedFilesPlan) -> None:
+async def _store_planned(capture: ContainerCapture, plan: DeletedFilesPlan, most: int) -> None:
     archive = DeletedArchive(capture.deleted_budget)
     if plan.archived:
         await _store(capture, archive, plan.archived)
@@ -124,11 +144,11 @@ async def _store_planned(capture: ContainerCapture, plan: DeletedFilesPlan) -> N
             missing.append((file, archive.losses[file.member]))
         elif file.member not in archive.done:
             missing.append((file, late))
-    for file, loss in missing[:MAX_GAPS]:
+    for file, loss in missing[:most]:
         hashed = loss.reason == "TooLarge" and not capture.is_over
         digest = await plan.programs.digest_held(file) if hashed else ""
         _record(capture, file, loss, digest)
-    _record_rest(capture, [file for file, _ in missing[MAX_GAPS:]])
+    _record_rest(capture, [file for file, _ in missing[most:]])
 
 
 async def _store(
@@ -150,16 +170,16 @@ async def _store(
 
 
 async def _record_all(
-    capture: ContainerCapture, search: DeletedFileSearch, programs: Programs
+    capture: ContainerCapture, search: DeletedFileSearch, programs: Programs, most: int
 ) -> None:
     """Record every file: there will be no archive of them."""
     found = list(search.files.values())
     loss = DeletedFileLoss(
         "Deleted", "Its bytes are captured with 'processes', which was not asked for"
     )
-    for file in found[:MAX_GAPS]:
+    for file in found[:most]:
         _record(capture, file, loss, await programs.digest(file.pid) if file.runs else "")
-    _record_rest(capture, found[MAX_GAPS:])
+    _record_rest(capture, found[most:])
 
 
 def _record(

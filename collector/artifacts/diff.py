@@ -11,15 +11,16 @@ it had to be cut.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from anyio import to_thread
 
 from collector.container import ContainerCapture
 from collector.documents import streamed
-from collector.files.changes import ChangeSet, OpenLayers
-from collector.files.hashing import Hashing
+from collector.files.changes import MAX_ROWS, TURN, ChangeSet, OpenLayers
+from collector.files.hashing import HashingBudget
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import RuntimeChange, Unavailable
@@ -30,43 +31,62 @@ from forensics_core.bundle.writer import SourceNotes
 NAME = "diff.json"
 METHOD = "overlay-upperdir"
 ENGINE_METHOD = "engine-api"
-SHARE = 0.25
-"""Of the time until the deadline: the archive, which has everything, is to get the rest."""
-TIMEOUT = 60.0
-"""Seconds that one step of the walk may take before the storage counts as stuck."""
 
 
-async def collect(capture: ContainerCapture) -> None:
+@dataclass(frozen=True, slots=True)
+class DiffLimits:
+    """What the list of changes may cost."""
+
+    share: float = 0.25
+    """Of the time until the deadline: the archive, which has everything, is to get the rest."""
+    seconds: float = 60.0
+    """That one step of the walk may take before the storage counts as stuck."""
+    rows: int = MAX_ROWS
+    turn: int = TURN
+    """Rows, and other steps of work, that are stored at a time."""
+
+
+LIMITS = DiffLimits()
+ComparisonWalk = Callable[..., ChangeSet]
+
+
+async def collect(
+    capture: ContainerCapture, limits: DiffLimits = LIMITS, walk: ComparisonWalk = ChangeSet
+) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
         async with capture.layers() as layers:
-            await _from_the_layers(capture, layers)
+            await _from_the_layers(capture, layers, limits, walk)
     except Unavailable as why:
         try:
-            await _from_the_runtime(capture, why)
+            await _from_the_runtime(capture, why, limits)
         except Unavailable as neither:
             raise Unavailable(f"{why} {neither}", reason=why.reason) from neither
 
 
-async def _from_the_layers(capture: ContainerCapture, layers: OpenLayers) -> None:
-    hashing = Hashing(until=capture.part(SHARE / 2))
-    changes = ChangeSet(layers, hashing=hashing, until=capture.part(SHARE))
+async def _from_the_layers(
+    capture: ContainerCapture, layers: OpenLayers, limits: DiffLimits, walk: ComparisonWalk
+) -> None:
+    hashing = HashingBudget(until=capture.part(limits.share / 2))
+    until = capture.part(limits.share)
+    changes = walk(layers, max_rows=limits.rows, hashing=hashing, until=until, turn=limits.turn)
     notes = SourceNotes()
     head = {"method": METHOD, "uidMap": await _uid_map(capture)}
-    await _store(capture, streamed(head, "changes", _read(capture, changes, notes)), METHOD, notes)
-    _account(capture, changes)
+    rows = _read(capture, changes, notes, limits.seconds)
+    await _store(capture, streamed(head, "changes", rows), METHOD, notes)
+    _account(capture, changes, limits.seconds)
     if await capture.is_removed():
         message = "The container was removed: what it wrote and was not listed by then is missing"
         capture.record_gap(f"{NAME}, its rest", "Gone", message)
 
 
 async def _read(
-    capture: ContainerCapture, changes: ChangeSet, notes: SourceNotes
+    capture: ContainerCapture, changes: ChangeSet, notes: SourceNotes, seconds: float
 ) -> AsyncIterator[list[str]]:
     """Walk in threads, a part at a time; a thread that does not come back ends the walk."""
     lists = changes.batches()
     try:
-        while (batch := await run_abandonable(TIMEOUT, NAME, next, lists, None)) is not None:
+        while (batch := await run_abandonable(seconds, NAME, next, lists, None)) is not None:
             yield batch
             if capture.stop.requested:
                 changes.end("Cancelled")
@@ -85,14 +105,15 @@ _CUT = {
     "TooLarge": "The list was cut: it would have become too long",
     "Deadline": "The list was cut: its part of the time was over",
     "Cancelled": "The list was cut: the capture was told to end",
-    "Hung": f"The list was cut: the storage said nothing for {TIMEOUT:.0f} s",
+    "Hung": "The list was cut: the storage said nothing for {seconds:.0f} s",
 }
 
 
-def _account(capture: ContainerCapture, changes: ChangeSet) -> None:
+def _account(capture: ContainerCapture, changes: ChangeSet, seconds: float) -> None:
     """Record what the list lacks."""
     if changes.cut:
-        capture.record_gap(f"{NAME}, its rest", changes.cut, _CUT[changes.cut])
+        message = _CUT[changes.cut].format(seconds=seconds)
+        capture.record_gap(f"{NAME}, its rest", changes.cut, message)
     if changes.unlisted.total:
         message = f"Too deep, or too many at once, to look into: {changes.unlisted}"
         capture.record_gap(f"{NAME}, directories", "TooLarge", message)
@@ -118,8 +139,10 @@ async def _uid_map(capture: ContainerCapture) -> str | None:
     return await to_thread.run_sync(read)
 
 
-async def _from_the_runtime(capture: ContainerCapture, why: Unavailable) -> None:
-    with capture.stop.scope(capture.part(SHARE)) as scope:
+async def _from_the_runtime(
+    capture: ContainerCapture, why: Unavailable, limits: DiffLimits
+) -> None:
+    with capture.stop.scope(capture.part(limits.share)) as scope:
         await _list(capture)
     if scope.cancelled_caught:
         capture.record_time_gap(ArtifactKind.DIFF)

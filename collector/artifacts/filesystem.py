@@ -15,7 +15,7 @@ from anyio import to_thread
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.details import detailed
-from collector.files.gnu_tar import read_tree
+from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, read_tree
 from collector.files.indexing import indexed
 from collector.files.mounted import processes_with_other_root
 from collector.files.resuming import TarLoss
@@ -23,7 +23,7 @@ from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import companions
-from collector.recording.remarks import noting_writes
+from collector.recording.writes import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP
@@ -42,10 +42,10 @@ TIMEOUT = 30.0
 _LOST = "It loses sockets, user extended attributes, fractions of seconds and holes in sparse files"
 
 
-async def collect(capture: ContainerCapture) -> None:
+async def collect(capture: ContainerCapture, limits: TreeLimits = TREE_LIMITS) -> None:
     """Store the merged file system, without volumes and other mounts."""
     try:
-        await _from_the_node(capture)
+        await _from_the_node(capture, limits)
     except Unavailable as why:
         try:
             await _from_the_runtime(capture, why)
@@ -75,10 +75,10 @@ class _KeptArchive:
             self.failure = str(error)
 
 
-async def _from_the_node(capture: ContainerCapture) -> None:
+async def _from_the_node(capture: ContainerCapture, limits: TreeLimits) -> None:
     async with (
         capture.root() as root,
-        read_tree(root) as reading,
+        read_tree(root, limits) as reading,
         detailed(root) as details,
         indexed(capture, reading.tar_stderr.notes, details.add) as index,
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from anyio import to_thread
 
@@ -21,8 +21,8 @@ from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.kernel_look import InKernel, look
 from collector.node.registered import registered_files
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
-from collector.node.threads import SeparateThreads
-from collector.node.unlisted import RING, KeptReference, Unlisted
+from collector.node.threads import MAX_THREADS, SeparateThreads
+from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, RING, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -46,35 +46,57 @@ _WHAT = {
 }
 _WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 """Kinds with which the archive of mounts is made, later."""
-TIMEOUT = 60.0
-"""Seconds that looking for each may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLimits:
+    """What looking for all that a container keeps may cost."""
+
+    seconds: float = 60.0
+    """For threads, and for shared memory."""
+    search_seconds: float = 60.0
+    """For everything else; a thread that does not come back is given a tenth more."""
+    kept: int = MAX_KEPT
+    unread: int = MAX_UNREAD
+    """Bytes that wait unread which are kept."""
+    threads: int = MAX_THREADS
+    links: int = MAX_LINKS
+    segments: int = MAX_SEGMENTS
+    """Of shared memory, and message queues."""
+
+
+LIMITS = KeptLimits()
 
 
 async def account(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None = None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None = None,
+    limits: KeptLimits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
 
     Segments of shared memory go to the deleted files that were found, if there are any such to be
     stored: one that a process has attached is among them.
     """
-    search, apart = Unlisted(time.monotonic() + TIMEOUT), SeparateThreads()
+    search, apart = _search(limits), SeparateThreads(left=limits.threads)
     try:
-        await run_abandonable(TIMEOUT, "threads", apart.look, numbers)
+        await run_abandonable(limits.seconds, "threads", apart.look, numbers)
         everyone = [*numbers, *apart.threads]
-        await run_abandonable(TIMEOUT + 5, "what processes keep", search.look, everyone)
+        seconds = limits.search_seconds * 1.1
+        await run_abandonable(seconds, "what processes keep", search.look, everyone)
     except Unavailable as hung:
         search.until, everyone = 0, [*numbers]
         message = f"What processes keep without a name is not known: {hung}"
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
     stored = not _WITH_MOUNTS.isdisjoint(capture.wanted)
-    there = [await _with_registered(capture, kept) for kept in search.kept.values()]
+    there = [await _with_registered(capture, kept, limits.seconds) for kept in search.kept.values()]
     for kept in await to_thread.run_sync(unread.add_all, found, there):
         if kept.how == "mount" and kept.held and stored:
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    kernel = await _look_into_kernel(capture, search, everyone, found)
+    kernel = await _look_into_kernel(capture, search, everyone, found, limits.seconds)
     if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "
@@ -90,10 +112,17 @@ async def account(
     if search.more:
         message = f"Processes keep {search.more} further things that no table shows"
         capture.record_gap("kept by processes, the rest", "TooMany", message, requested=False)
-    await _record_memory(capture, everyone, found)
+    await _record_memory(capture, everyone, found, limits)
 
 
-async def _with_registered(capture: ContainerCapture, kept: KeptReference) -> KeptReference:
+def _search(limits: KeptLimits) -> Unlisted:
+    until = time.monotonic() + limits.search_seconds
+    return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+
+
+async def _with_registered(
+    capture: ContainerCapture, kept: KeptReference, seconds: float
+) -> KeptReference:
     """Return what a process keeps, with the files that it has registered with io_uring."""
     if kept.how != "files" or not kept.name.startswith(RING):
         return kept
@@ -102,7 +131,7 @@ async def _with_registered(capture: ContainerCapture, kept: KeptReference) -> Ke
         return kept
     asked = registered_files, kept.pid, kept.where, host
     try:
-        return replace(kept, files=await run_abandonable(TIMEOUT, "files of io_uring", *asked))
+        return replace(kept, files=await run_abandonable(seconds, "files of io_uring", *asked))
     except (Unavailable, OSError):
         return kept
 
@@ -112,13 +141,14 @@ async def _look_into_kernel(
     search: Unlisted,
     numbers: Sequence[int],
     found: DeletedFileSearch | None,
+    seconds: float,
 ) -> InKernel:
     """Add what is to be had in the kernel's memory only, and record which keys are not."""
     terminals = search.terminals
     if found is None:
         return InKernel(unseen=len(terminals))
     try:
-        kernel = await run_abandonable(TIMEOUT, "terminals and keys", look, terminals, numbers)
+        kernel = await run_abandonable(seconds, "terminals and keys", look, terminals, numbers)
     except Unavailable as hung:
         kernel = InKernel(unseen=len(terminals), why=str(hung))
     await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
@@ -153,28 +183,32 @@ def _record(capture: ContainerCapture, kept: KeptReference, *, stored: bool = Fa
 
 
 async def _record_memory(
-    capture: ContainerCapture, numbers: Sequence[int], found: DeletedFileSearch | None
+    capture: ContainerCapture,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    limits: KeptLimits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached
 
+    most = limits.segments
     attached = {(space, inode) for _, inode, space in (found.files if found else ()) if space}
     try:
-        kept = await run_abandonable(TIMEOUT, "shared memory", segments, numbers, missing)
+        kept = await run_abandonable(limits.seconds, "shared memory", segments, numbers, missing)
     except (Unavailable, OSError) as error:
         message = f"Shared memory and message queues could not be listed: {error}"
         capture.record_gap("shared memory", "NotPermitted", message, requested=False)
         return
     shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
-        for each in shared[:MAX_SEGMENTS]:
+        for each in shared[:most]:
             _add(found, each)
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
-    _record_each(capture, "shared memory", shared, _record_segment)
+    _record_each(capture, "shared memory", shared, _record_segment, most)
     queues = [each for each in kept if isinstance(each, Queue)]
     if found:
         queues = await to_thread.run_sync(unread.add_queues, found, queues)
-    _record_each(capture, "message queues", queues, _record_queue)
+    _record_each(capture, "message queues", queues, _record_queue, most)
 
 
 def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
@@ -199,12 +233,16 @@ def _add(found: DeletedFileSearch, segment: SharedSegment) -> None:
 
 
 def _record_each(
-    capture: ContainerCapture, what: str, found: Sequence[object], tell: Callable[..., None]
+    capture: ContainerCapture,
+    what: str,
+    found: Sequence[object],
+    tell: Callable[..., None],
+    most: int,
 ) -> None:
-    for each in found[:MAX_SEGMENTS]:
+    for each in found[:most]:
         tell(capture, each)
-    if len(found) > MAX_SEGMENTS:
-        message = f"There are more than {MAX_SEGMENTS} of {what}"
+    if len(found) > most:
+        message = f"There are more than {most} of {what}"
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
 
 

@@ -26,7 +26,7 @@ from collector.memory.freeze import SECONDS, Freezer, HoldMethod, Standstill, fr
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import Unavailable
-from forensics_core.api.order import ArtifactKind, Compression
+from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from forensics_core.errors import DestinationError, ForensicsError, UsageError
@@ -180,7 +180,7 @@ class _Cores:
             comm, files = await run_abandonable(TIMEOUT, "mapped files", *looking)
         except (Unavailable, OSError):
             self.files.unhashed += 1
-        zstd = self.capture.compression is Compression.ZSTD
+        zstd = self.capture.compression.compresses
         row = {
             "pid": process.pid,
             "command": portable(comm),

@@ -16,8 +16,9 @@ this file only with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 
 from collector.artifacts import deleted, filesystem
 from collector.artifacts.kept import record_unstored
@@ -25,10 +26,10 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mountarchive import MountLoss, OpenMount
+from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountLoss, OpenMount
 from collector.files.mounted import Survey, measure_all, open_uncovered, survey
 from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_path
-from collector.files.mountstream import MountStream
+from collector.files.mountstream import VOLUME_BYTES, VOLUME_ENTRIES, Budget, MountStream
 from collector.files.safe_open import opened
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
@@ -45,36 +46,49 @@ from forensics_core.errors import ContainerGone, DestinationError, ForensicsErro
 
 NAME = "mounts.tar"
 METHOD = "mounts"
-MAX_TOPS = 256
-"""Mounts in the archive: each is open all the time, so that nobody can replace it."""
-TIMEOUT = 30.0
-"""Seconds that looking at all mounts may take."""
-OPEN_TIMEOUT = 10.0
-"""Seconds that opening one volume may take."""
 _KINDS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 _LACKING = frozenset({State.MISSING, State.PARTIAL, State.LISTED})
-MAX_GAPS = 400
-"""Mounts that are listed one by one in the manifest; the rest are counted there, and are in
-`mounts.json`."""
 
 
-async def collect(capture: ContainerCapture) -> None:
+@dataclass(frozen=True, slots=True)
+class MountLimits:
+    """What the mounts of one container may cost."""
+
+    tops: int = 256
+    """Mounts in the archive: each is open all the time, so that nobody can replace it."""
+    seconds: float = 30.0
+    """For looking at all mounts."""
+    volume_seconds: float = 10.0
+    """For opening one volume."""
+    gaps: int = 400
+    """Mounts that are listed one by one in the manifest; the rest are counted there, and are in
+    `mounts.json`."""
+    memory: tuple[int, int] = (MAX_BYTES, MAX_ENTRIES)
+    """Bytes and members of file systems in memory that are archived."""
+    volumes: tuple[int, int] = (VOLUME_BYTES, VOLUME_ENTRIES)
+    """The same of volumes."""
+
+
+LIMITS = MountLimits()
+
+
+async def collect(capture: ContainerCapture, limits: MountLimits = LIMITS) -> None:
     """Store the mounts, which go with the container's processes, and then its file system."""
     if ArtifactKind.PROCESSES not in capture.wanted:
         await _capture_deleted(capture)
-    await _collect(capture)
+    await _collect(capture, limits)
     await filesystem.collect(capture)
 
 
-async def collect_volumes(capture: ContainerCapture) -> None:
+async def collect_volumes(capture: ContainerCapture, limits: MountLimits = LIMITS) -> None:
     """Store the mounts, where `collect` has not done it with the file system."""
     if ArtifactKind.FILESYSTEM not in capture.wanted:
-        await _collect(capture)
+        await _collect(capture, limits)
 
 
-async def _collect(capture: ContainerCapture) -> None:
+async def _collect(capture: ContainerCapture, limits: MountLimits) -> None:
     try:
-        await _capture_mounts(capture)
+        await _capture_mounts(capture, limits)
     except (DestinationError, UsageError):
         raise
     except Exception as error:  # what a container can provoke must not cost the file system
@@ -95,8 +109,8 @@ async def _capture_deleted(capture: ContainerCapture) -> None:
         capture.record_gap("deleted files", "Gone", str(error), requested=False)
 
 
-async def _capture_mounts(capture: ContainerCapture) -> None:
-    seen, state = await _survey(capture)
+async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> None:
+    seen, state = await _survey(capture, limits)
     container, remote = capture.container, capture.runtime.machine is None
     selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
     planned = plan(seen, declared(container), state, remote=remote, selection=selection)
@@ -105,34 +119,38 @@ async def _capture_mounts(capture: ContainerCapture) -> None:
         planned += await plan_kept(capture.held.kept, planned)
         wanted = [each for each in planned if each.to_read]
         points = frozenset(shown_path(each, seen.mounts[0].space) for each in seen.mounts)
-        tops = await _open_wanted(stack, wanted, capture.runtime.machine, points)
-        await _list_withheld(capture, tops)
+        tops = await _open_wanted(stack, wanted, capture.runtime.machine, points, limits)
+        await _list_withheld(capture, tops, limits)
         if tops := [(each, top) for each, top in tops if each.state is State.CAPTURED]:
-            archived = await _archive(capture, tops)
+            archived = await _archive(capture, tops, limits)
     document: dict[str, object] = {"method": "mountinfo" if seen.spaces else "runtime"}
     if any(each.files is not None for each in planned):
         document |= {"digest": ALGORITHM, "digestKey": capture.digest_key.hex()}
-    document["mounts"] = _rows(planned)
+    document["mounts"] = [each.row() for each in planned]
     kind = min(_KINDS & capture.wanted, default=ArtifactKind.FILESYSTEM)
     await capture.add_json(MOUNTS, kind, document, method=METHOD)
-    _account(capture, seen, planned)
+    _account(capture, seen, planned, limits)
     capture.held.kept = []
     if selection.every and not archived:
         _account_volumes(capture, planned)
 
 
 async def _open_wanted(
-    stack: ExitStack, wanted: Sequence[Planned], machine: Host | None, points: frozenset[bytes]
+    stack: ExitStack,
+    wanted: Sequence[Planned],
+    machine: Host | None,
+    points: frozenset[bytes],
+    limits: MountLimits,
 ) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be read: volumes one by one, since any of them may never answer."""
     plain = [each for each in wanted if not each.volume]
     steps = [plain, *([each] for each in wanted if each.volume)]
     tops: list[tuple[Planned, OpenMount]] = []
     for step in filter(None, steps):
-        limit = TIMEOUT if step is plain else OPEN_TIMEOUT
-        opening = (stack, step, machine, points, MAX_TOPS - len(tops))
+        seconds = limits.seconds if step is plain else limits.volume_seconds
+        opening = (stack, step, machine, points, limits.tops - len(tops), limits.tops)
         try:
-            tops += await run_abandonable(limit, "mounts", _open_all, *opening)
+            tops += await run_abandonable(seconds, "mounts", _open_all, *opening)
         except Unavailable as hung:
             if step is plain:
                 raise
@@ -143,7 +161,7 @@ async def _open_wanted(
 
 
 async def _list_withheld(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]]
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
     listing = WithheldList(key=capture.digest_key)
@@ -152,7 +170,7 @@ async def _list_withheld(
             continue
         begin = len(listing.rows)
         try:
-            await run_abandonable(TIMEOUT, "a volume", _read_all, listing, top)
+            await run_abandonable(limits.seconds, "a volume", _read_all, listing, top)
         except Unavailable as hung:
             listing = WithheldList(key=capture.digest_key, rows=listing.rows[:])
             each.outcome = MountOutcome(
@@ -169,9 +187,11 @@ def _read_all(listing: WithheldList, top: OpenMount) -> None:
         pass
 
 
-async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]]) -> bool:
+async def _archive(
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
+) -> bool:
     """Store what is open; return whether a volume is in it."""
-    stream = MountStream()
+    stream = MountStream(Budget(*limits.memory), Budget(*limits.volumes))
     # What is gone with the container comes first.
     order = sorted((top for _, top in tops), key=lambda top: top.volume)
     volumes = any(top.volume for top in order)
@@ -184,7 +204,7 @@ async def _archive(capture: ContainerCapture, tops: Sequence[tuple[Planned, Open
     return volumes
 
 
-async def _survey(capture: ContainerCapture) -> tuple[Survey, str]:
+async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Survey, str]:
     """Return what is mounted, and the container's state as it is now.
 
     There is nothing mounted where no process of the container is on this machine.
@@ -196,7 +216,7 @@ async def _survey(capture: ContainerCapture) -> tuple[Survey, str]:
     with suppress(Unavailable, FileNotFoundError):
         first = await capture.runtime.process(now)
         return await run_abandonable(
-            TIMEOUT, "mounts", _look, first, capture.container.key
+            limits.seconds, "mounts", _look, first, capture.container.key
         ), now.state
     return Survey(), now.state
 
@@ -216,14 +236,18 @@ def _open_all(
     wanted: Sequence[Planned],
     machine: Host | None,
     points: frozenset[bytes],
-    most: int = MAX_TOPS,
+    room: int,
+    most: int,
 ) -> list[tuple[Planned, OpenMount]]:
-    """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`."""
+    """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`.
+
+    There is `room` for so many more, of `most` in all.
+    """
     tops: list[tuple[Planned, OpenMount]] = []
     for each in wanted:
-        if len(tops) >= most:
+        if len(tops) >= room:
             each.outcome = MountOutcome(
-                State.MISSING, "TooMany", f"{MAX_TOPS} mounts are archived at most"
+                State.MISSING, "TooMany", f"{most} mounts are archived at most"
             )
             continue
         try:
@@ -291,10 +315,6 @@ def _judge(each: Planned, archive: MountStream, whole: bool) -> None:
         each.size = loss.size or None
 
 
-def _rows(planned: Iterable[Planned]) -> list[dict[str, object]]:
-    return [each.row() for each in planned]
-
-
 def _is_partial(capture: ContainerCapture, each: Planned) -> bool:
     """Whether something that was asked for is missing, and no rule has it so."""
     if each.volume is None or each.outcome.state is State.LISTED:
@@ -326,10 +346,12 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
         capture.record_gap(ArtifactKind.VOLUMES, "Unreadable", message)
 
 
-def _account(capture: ContainerCapture, seen: Survey, planned: Sequence[Planned]) -> None:
+def _account(
+    capture: ContainerCapture, seen: Survey, planned: Sequence[Planned], limits: MountLimits
+) -> None:
     """List what is not in an archive, one gap a mount."""
     missing = [each for each in planned if each.outcome.state in _LACKING]
-    for each in missing[:MAX_GAPS]:
+    for each in missing[: limits.gaps]:
         capture.record_gap(
             f"mount {shortened(readable(each.path))}",
             each.outcome.reason,
@@ -337,7 +359,7 @@ def _account(capture: ContainerCapture, seen: Survey, planned: Sequence[Planned]
             requested=each.outcome.asked or _is_partial(capture, each),
             **each.facts(),
         )
-    if more := len(missing) - MAX_GAPS + seen.more if len(missing) > MAX_GAPS else seen.more:
+    if more := max(len(missing) - limits.gaps, 0) + seen.more:
         message = f"{more} further mounts were not read; {MOUNTS} lists the first of them"
         capture.record_gap("mounts, the rest", "TooMany", message, requested=False)
     _account_names(capture, planned)

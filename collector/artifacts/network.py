@@ -38,23 +38,36 @@ TABLES = (
 )
 """Files beneath /proc/PID/net; which of them exist depends on the kernel."""
 
-MAX_TABLES = 16 * 1024 * 1024
-"""Bytes of all tables of one namespace: of some 100,000 sockets."""
-MAX_SOCKETS = 50_000
-"""Rows of one sort decoded of a namespace; the rest are in its raw tables only."""
-MAX_LINKS = 256 * 1024
-"""Open files, of all processes, of which it is looked up which sockets they are."""
-TIMEOUT = 120.0
-"""Seconds that finding the namespaces, and then reading each, may take."""
 _SOCKET = re.compile(rb"socket:\[(\d+)\]")
 SocketHolders = dict[int, list[int]]
 """The processes that have a socket open, by its inode."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLimits:
+    """What the network of one container may cost."""
+
+    tables: int = 16 * 1024 * 1024
+    """Bytes of all tables of one namespace: of some 100,000 sockets."""
+    sockets: int = 50_000
+    """Rows of one sort decoded of a namespace; the rest are in its raw tables only."""
+    links: int = 256 * 1024
+    """Open files, of all processes, of which it is looked up which sockets they are."""
+    seconds: float = 120.0
+    """For finding the namespaces, and then for reading each."""
+    unlisted_seconds: float = 120.0
+    """For finding the sockets that are in no table."""
+
+
+LIMITS = NetworkLimits()
 
 
 @dataclass(slots=True)
 class _Spaces:
     """The network namespaces of a container, and who holds its sockets."""
 
+    most: int
+    """Open files to look at."""
     members: dict[bytes, list[int]] = field(default_factory=dict)
     holders: SocketHolders = field(default_factory=dict)
     places: dict[int, tuple[int, str]] = field(default_factory=dict)
@@ -75,6 +88,7 @@ class _NetworkRound:
 
     capture: ContainerCapture
     spaces: _Spaces
+    limits: NetworkLimits
     notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
     listed: set[int] = field(default_factory=set)
@@ -90,7 +104,7 @@ class _NetworkRound:
                 break
             try:
                 found = await run_abandonable(
-                    TIMEOUT, "tables of the network", _spelled, space, within, self.spaces.holders
+                    self.limits.seconds, "tables of the network", _spelled, space, within, self
                 )
             except Unavailable:
                 self.hung += 1
@@ -109,7 +123,7 @@ class _NetworkRound:
             message = f"Cut: {', '.join(sorted(self.cut))}"
             lacks("network.json, its rest", "TooLarge", message)
         if self.hung:
-            message = f"/proc said nothing of {self.hung} namespaces for {TIMEOUT:g} s"
+            message = f"/proc said nothing of {self.hung} namespaces for {self.limits.seconds:g} s"
             lacks("network.json, namespaces", "Hung", message)
         if self.missed:
             self.capture.record_time_gap(f"network.json, {self.missed} namespaces")
@@ -138,7 +152,11 @@ class _NetworkRound:
             return
         try:
             found, first = await run_abandonable(
-                TIMEOUT, "sockets in no table", _unlisted, self.spaces, self.listed
+                self.limits.unlisted_seconds,
+                "sockets in no table",
+                _unlisted,
+                self.spaces,
+                self.listed,
             )
         except Unavailable as hung:
             message = f"It is not known which sockets are in no table: {hung}"
@@ -155,17 +173,20 @@ class _NetworkRound:
             )
 
 
-async def collect(capture: ContainerCapture) -> None:
+async def collect(capture: ContainerCapture, limits: NetworkLimits = LIMITS) -> None:
     """Store the tables of every network namespace that the container's processes are in."""
     if numbers := await members(capture, ArtifactKind.NETWORK):
-        await store(capture, numbers)
+        await store(capture, numbers, limits)
 
 
-async def store(capture: ContainerCapture, numbers: list[int]) -> None:
+async def store(
+    capture: ContainerCapture, numbers: list[int], limits: NetworkLimits = LIMITS
+) -> None:
     """Store the tables of every network namespace that these processes are in."""
-    spaces = await run_abandonable(TIMEOUT, "the network's namespaces", _find_spaces, numbers)
+    finding = "the network's namespaces"
+    spaces = await run_abandonable(limits.seconds, finding, _find_spaces, numbers, limits.links)
     capture.namespaces = spaces.members
-    reading = _NetworkRound(capture, spaces)
+    reading = _NetworkRound(capture, spaces, limits)
     await capture.add(
         "network.json",
         ArtifactKind.NETWORK,
@@ -179,8 +200,8 @@ async def store(capture: ContainerCapture, numbers: list[int]) -> None:
     await reading.account_unlisted()
 
 
-def _find_spaces(numbers: list[int]) -> _Spaces:
-    spaces, apart = _Spaces(), SeparateThreads()
+def _find_spaces(numbers: list[int], links: int) -> _Spaces:
+    spaces, apart = _Spaces(links), SeparateThreads()
     apart.look(numbers)
     for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:
@@ -188,7 +209,7 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
             _note_holders(process, spaces)
     for number in numbers:
         with suppress(OSError), Process.open(number) as process:
-            for thread in process.other_threads(MAX_LINKS):
+            for thread in process.other_threads(links):
                 with suppress(FileNotFoundError, ProcessLookupError):
                     _note_holders(process, spaces, f"task/{thread}/")
     return spaces
@@ -196,7 +217,7 @@ def _find_spaces(numbers: list[int]) -> _Spaces:
 
 def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
     """Note what sockets a process has open, or a thread: it may have a list of its own."""
-    room = MAX_LINKS - (spaces.thread_links if thread else spaces.links)
+    room = spaces.most - (spaces.thread_links if thread else spaces.links)
     descriptors = process.numbers(f"{thread}fd", room + 1)
     if len(descriptors) > room:
         unseen = spaces.threads_unseen if thread else spaces.unseen
@@ -249,10 +270,10 @@ def _protocol(process: Process, name: str) -> str:
 
 
 def _spelled(
-    space: bytes, within: list[int], holders: SocketHolders
+    space: bytes, within: list[int], reading: _NetworkRound
 ) -> tuple[str, set[str], set[int]] | None:
     """Return a namespace as JSON, what of it was cut, and the inodes of its sockets."""
-    found = _namespace(space, within, holders)
+    found = _namespace(space, within, reading.spaces.holders, reading.limits)
     if found is None:
         return None
     row, listed = found
@@ -260,17 +281,17 @@ def _spelled(
 
 
 def _namespace(
-    space: bytes, within: list[int], holders: SocketHolders
+    space: bytes, within: list[int], holders: SocketHolders, limits: NetworkLimits
 ) -> tuple[dict[str, Any], set[int]] | None:
     """Return the tables as the first process sees them that has not ended, and their inodes."""
     for number in within:
         with suppress(OSError), Process.open(number) as process:
-            raw = _tables(process)
+            raw = _tables(process, limits.tables)
             sockets = [row for name in INET for row in parse_inet(name, raw, holders)]
             unix = parse_unix(raw.get("unix", b""), holders)
             for name, rows in (("sockets", sockets), ("unix", unix)):
-                if len(rows) > MAX_SOCKETS:
-                    del rows[MAX_SOCKETS:]
+                if len(rows) > limits.sockets:
+                    del rows[limits.sockets :]
                     process.cut.append(name)
             cut = {"truncated": process.cut} if process.cut else {}
             row = cut | {
@@ -285,9 +306,8 @@ def _namespace(
     return None
 
 
-def _tables(process: Process) -> dict[str, bytes]:
+def _tables(process: Process, room: int) -> dict[str, bytes]:
     tables: dict[str, bytes] = {}
-    room = MAX_TABLES
     for name in TABLES:
         with suppress(FileNotFoundError):
             tables[name] = process.read(f"net/{name}", min(room, MAX_BYTES))

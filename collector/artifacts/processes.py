@@ -30,7 +30,7 @@ from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
 from collector.node.abandonable import HangTimeouts, run_abandonable
-from collector.node.process_row import ProcessRow, RowBudget, describe
+from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
 from collector.node.procfs import Process, companions
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
@@ -41,14 +41,26 @@ from forensics_core.bundle.writer import SourceNotes
 
 NAME = "processes.json"
 METHOD = "proc"
-TIMEOUT, LEAST = 5.0, 0.1
-"""Seconds that reading one process may take; after many that hang, only the lesser."""
-MAX_CUT = 200
-"""Files that were cut and are named one by one in the manifest."""
-HANGING = 60.0
-"""Seconds that all processes that hang may cost."""
-MAX_ENTERED = 500
-"""Processes that were started from outside and are told in `execs.json`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """What the processes of one container may cost."""
+
+    seconds: float = 5.0
+    """For reading one process."""
+    least: float = 0.1
+    """For one after so many have hung that `hanging` is spent."""
+    hanging: float = 60.0
+    """Seconds that all processes that hang may cost."""
+    cut: int = 200
+    """Files that were cut and are named one by one in the manifest."""
+    entered: int = 500
+    """Processes that were started from outside and are told in `execs.json`."""
+    rows: RowLimits = ROW_LIMITS
+
+
+LIMITS = ProcessLimits()
 
 
 @dataclass(slots=True)
@@ -57,8 +69,9 @@ class _ProcessRound:
 
     capture: ContainerCapture
     found: FoundProcesses
+    limits: ProcessLimits = LIMITS
     notes: SourceNotes = field(default_factory=SourceNotes)
-    room: RowBudget = field(default_factory=RowBudget)
+    room: RowBudget = field(init=False)
     hung: BoundedNames = field(default_factory=BoundedNames)
     programs: Programs = field(default_factory=Programs)
     cut: list[tuple[int, str, int | None]] = field(default_factory=list)
@@ -70,7 +83,12 @@ class _ProcessRound:
     """Processes of which this process may not read all."""
     entered: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Those that were started from outside, with a summary of each."""
-    timeouts: HangTimeouts = field(default_factory=lambda: HangTimeouts(TIMEOUT, LEAST, HANGING))
+    timeouts: HangTimeouts = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.room = RowBudget(limits.rows)
+        self.timeouts = HangTimeouts(limits.seconds, limits.least, limits.hanging)
 
     async def rows(self, numbers: list[int]) -> AsyncIterator[list[str]]:
         for position, number in enumerate(numbers):
@@ -80,7 +98,7 @@ class _ProcessRound:
             row = await self._row(number)
             if row:
                 row |= self.found.facts(number)
-            if row and row["entered"] and len(self.entered) < MAX_ENTERED:
+            if row and row["entered"] and len(self.entered) < self.limits.entered:
                 self.entered[number] = execs.summary(row)
             if row and "exe" in row:
                 # Apart from the row: a large program must not make its process seem to hang.
@@ -110,7 +128,7 @@ class _ProcessRound:
 
     def _note_cut(self, number: int, name: str, kept: object) -> None:
         self.cut_total += 1
-        if len(self.cut) < MAX_CUT:
+        if len(self.cut) < self.limits.cut:
             self.cut.append((number, name, kept.get("size") if isinstance(kept, dict) else None))
 
     def account(self) -> None:
@@ -138,13 +156,13 @@ class _ProcessRound:
             self.capture.record_gap(f"{NAME}, rest of files", "TooLarge", message)
 
 
-async def collect(capture: ContainerCapture) -> None:
+async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> None:
     """Store what /proc tells of each process; one that ends meanwhile is left out."""
     found = await search(capture)
     if found is None:
         return
     numbers = sorted(found.members.found)
-    reading = _ProcessRound(capture, found)
+    reading = _ProcessRound(capture, found, limits)
     await deleted.account(capture, numbers, reading.programs)
     head = {
         "method": METHOD,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+
+import aiohttp
 
 from collector.docker.storage import log_driver
 from collector.runtimes.runtime import (
@@ -109,3 +112,15 @@ def unreachable(error: Exception, host: str) -> RuntimeUnavailable:
         f"The Docker Engine at {host} does not answer: {str(error) or type(error).__name__}",
         hint="See whether it runs, and whether DOCKER_HOST is right",
     )
+
+
+async def streamed(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the body of an answer. Raises `SourceError` where the engine breaks it off."""
+    try:
+        async for block in answer.content.iter_any():
+            yield block
+    except (aiohttp.ClientError, OSError) as error:
+        raise SourceError(
+            f"The Docker Engine broke off its answer: {error}",
+            hint="See whether it still runs, then capture again",
+        ) from error

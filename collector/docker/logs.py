@@ -87,7 +87,7 @@ class TooMuch(Exception):
 
 
 @dataclass(slots=True)
-class Tally:
+class LogTally:
     """What was found in the files."""
 
     size: int = 0
@@ -114,12 +114,15 @@ class Tally:
         self.nanoseconds = max(self.nanoseconds, when)
 
 
-def tally(files: Iterable[LogFile]) -> Tally:
-    """Return how much output there is. Raises `TooMuch`, `OSError` and `zlib.error`."""
-    found, left = Tally(), LIMIT
+def tally(files: Iterable[LogFile], limit: int = LIMIT) -> LogTally:
+    """Return how much output is in files of `limit` bytes, unpacked.
+
+    Raises `TooMuch`, `OSError` and `zlib.error`.
+    """
+    found, left = LogTally(), limit
     for file in files:
         rest = b""  # what has no end yet is being written
-        for block in _blocks(file):
+        for block in _blocks(file, limit):
             left -= len(block)
             if left < 0:
                 raise TooMuch
@@ -129,10 +132,10 @@ def tally(files: Iterable[LogFile]) -> Tally:
     return found
 
 
-def _blocks(file: LogFile) -> Iterator[bytes]:
+def _blocks(file: LogFile, limit: int) -> Iterator[bytes]:
     """Yield the content, unpacked; what is no gzip ends it."""
     unpacker = zlib.decompressobj(_GZIP) if file.media_type == "application/gzip" else None
-    for position in range(0, min(file.size, LIMIT + 1), _BLOCK):
+    for position in range(0, min(file.size, limit + 1), _BLOCK):
         data = os.pread(file.descriptor, min(_BLOCK, file.size - position), position)
         while data:
             yield unpacker.decompress(data, _BLOCK) if unpacker else data

@@ -24,7 +24,7 @@ from anyio import to_thread
 
 from collector.docker import images
 from collector.docker import logs as dockerlogs
-from collector.docker.answers import described, exec_session, listed, refusal, unreachable
+from collector.docker.answers import described, exec_session, listed, refusal, streamed, unreachable
 from collector.docker.logs import nanoseconds, stamp
 from collector.docker.storage import log_names, storage
 from collector.documents import rows
@@ -50,7 +50,6 @@ from forensics_core.errors import (
     ContainerGone,
     ContainerNotFound,
     RuntimeUnavailable,
-    SourceError,
     UsageError,
 )
 
@@ -328,7 +327,7 @@ class DockerRuntime:
         async with answer:
             if answer.status >= 400:
                 raise refusal(answer.status, await answer.read())
-            yield _blocks(answer)
+            yield streamed(answer)
 
     async def _unknown(self, key: str) -> ContainerNotFound:
         with self._understanding(ContainerGone):
@@ -339,14 +338,3 @@ class DockerRuntime:
             f"The Docker Engine knows no container '{key}'",
             hint=f"It has {', '.join(near)}" if near else "It has no containers at all",
         )
-
-
-async def _blocks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    try:
-        async for block in answer.content.iter_any():
-            yield block
-    except (aiohttp.ClientError, OSError) as error:
-        raise SourceError(
-            f"The Docker Engine broke off its answer: {error}",
-            hint="See whether it still runs, then capture again",
-        ) from error

@@ -32,8 +32,8 @@ from itertools import islice
 
 from collector.documents import BoundedNames, readable
 from collector.files.comparison import FileComparer
-from collector.files.entries import EntryRow, describe, kind_of, same_status, spell
-from collector.files.hashing import Hashing
+from collector.files.entries import MAX_XATTRS, EntryRow, describe, kind_of, same_status, spell
+from collector.files.hashing import HashingBudget
 from collector.files.lower_layers import (
     LowerDirectory,
     LowerEntry,
@@ -49,7 +49,7 @@ MAX_ROWS = 500_000
 """Rows of one container; then the list is truncated."""
 MAX_BYTES = 256 * 1024 * 1024
 """Letters of all rows; likewise."""
-_TURN, _BATCH = 64, 1024 * 1024
+TURN, _BATCH = 64, 1024 * 1024
 """Steps of work, and letters, after which others have a turn."""
 
 Rows = Generator[EntryRow | None, None, None]
@@ -78,9 +78,15 @@ class ChangeSet:
     layers: OpenLayers
     max_rows: int = MAX_ROWS
     max_bytes: int = MAX_BYTES
-    hashing: Hashing = field(default_factory=Hashing)
+    hashing: HashingBudget = field(default_factory=HashingBudget)
     until: float = math.inf
     """When it ends, by `time.monotonic`, with what it has."""
+    turn: int = TURN
+    """Steps of work after which others have a turn."""
+    max_xattrs: int = MAX_XATTRS
+    """Bytes of attributes of one file that are in its row."""
+    waiting: WalkQueue = field(default_factory=WalkQueue)
+    """The directories that are still to be looked into, and how many there may be."""
     cut: str = field(default="", init=False)
     """Why it ended before its end, in the manifest's word."""
     changed: BoundedNames = field(default_factory=BoundedNames, init=False)
@@ -88,7 +94,6 @@ class ChangeSet:
     unreadable: BoundedNames = field(default_factory=BoundedNames, init=False)
     unlisted: BoundedNames = field(default_factory=BoundedNames, init=False)
     """Directories that were not looked into, being too deep or too many."""
-    _waiting: WalkQueue = field(default_factory=WalkQueue, init=False)
 
     def batches(self) -> Iterator[list[str]]:
         """Yield the rows as JSON; every list, even an empty one, after little work."""
@@ -98,7 +103,7 @@ class ChangeSet:
             if row is not None:
                 batch.append(json.dumps(row, ensure_ascii=False))
                 size += len(batch[-1])
-            if work >= _TURN or size >= _BATCH:
+            if work >= self.turn or size >= _BATCH:
                 total += size
                 if total > self.max_bytes:
                     self.end("TooLarge")
@@ -113,11 +118,11 @@ class ChangeSet:
     def rows(self) -> Rows:
         """Yield the rows, folders before what is in them, each once."""
         count = 0
-        self._waiting.push(
+        self.waiting.push(
             [PendingDirectory(b"", tuple((root, b"") for root in self.layers.lower_layers))]
         )
-        while self._waiting.waiting and not self._over():
-            for row in self._compare(self._waiting.pop()):
+        while self.waiting.waiting and not self._over():
+            for row in self._compare(self.waiting.pop()):
                 count += row is not None
                 if count > self.max_rows:
                     self.end("TooLarge")
@@ -146,7 +151,7 @@ class ChangeSet:
                 yield from self._lost(pending, image, covered, {*names}, deeper)
             except OSError as error:
                 self._trouble(pending.path, error)
-        self._waiting.push(deeper)
+        self.waiting.push(deeper)
 
     def _names(self, folder: int) -> list[bytes]:
         with os.scandir(folder) as entries:
@@ -214,7 +219,7 @@ class ChangeSet:
     def _enter(self, inside: PendingDirectory, deeper: list[PendingDirectory]) -> bool:
         """Remember to look into a directory, unless its path or their number is absurd."""
         needed = inside.written or bool(inside.image or inside.covered)
-        if needed and not self._waiting.has_room(inside, len(deeper)):
+        if needed and not self.waiting.has_room(inside, len(deeper)):
             self.unlisted.add(readable(b"/" + inside.path))
             return False
         if needed:
@@ -290,7 +295,7 @@ class ChangeSet:
 
     @property
     def _comparison(self) -> FileComparer:
-        return FileComparer(self.layers.marks, self.hashing)
+        return FileComparer(self.layers.marks, self.hashing, self.max_xattrs)
 
     def _describe(self, member: UpperEntry, status: os.stat_result) -> EntryRow:
         path, was = member.path, member.before

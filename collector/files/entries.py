@@ -86,15 +86,18 @@ def attributes(place: int, marks: bytes) -> Attributes:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def spell_attributes(now: Attributes, before: Attributes) -> EntryRow:
-    """Return the attributes that differ from `before`: base64, or null where one is gone."""
+def spell_attributes(now: Attributes, before: Attributes, most: int = MAX_XATTRS) -> EntryRow:
+    """Return the attributes that differ from `before`: base64, or null where one is gone.
+
+    Of more than `most` bytes there is only how many they are.
+    """
     changed: Mapping[bytes, bytes | None] = {
         name: now.get(name) for name in sorted({*now, *before}) if now.get(name) != before.get(name)
     }
     if not changed:
         return {}
     total = sum(len(name) + len(value or b"") for name, value in changed.items())
-    if total > MAX_XATTRS:
+    if total > most:
         return {"xattrsSize": total}
     return {
         "xattrs": {

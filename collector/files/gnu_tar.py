@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -25,8 +25,8 @@ import anyio
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 
-from collector.files.resuming import Resumption, TarLoss
-from collector.files.sockets import SocketNames
+from collector.files.resuming import MANY, Resumption, TarLoss
+from collector.files.sockets import MAX_NAMES_SIZE, SocketNames
 from collector.files.splice import Splice
 from collector.files.tar_stderr import Lines, TarStderr, unquote
 from collector.runtimes.runtime import Unavailable
@@ -39,8 +39,6 @@ from forensics_core.storage.objects import Buffer
 
 BETWEEN = 1024 * 1024
 """Bytes between tar and us, if the kernel grants them."""
-MEMORY = 160 * 1024 * 1024
-"""Bytes of memory that tar may have: a very deep tree costs it much, and must not cost the Job."""
 ENDING = 10.0
 """Seconds that a tar which was killed is waited for: the kernel may not let it go."""
 _SOCKET = b'": socket ignored'
@@ -60,6 +58,23 @@ OPTIONS = (
     "--quoting-style=c",
 )
 """No `--one-file-system`: an overlay's files may differ in device. Sub-mounts are not in sight."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeLimits:
+    """What reading a file system may cost, and where the programs for it are."""
+
+    memory: int = 160 * 1024 * 1024
+    """Bytes that tar may have: a very deep tree costs it much, and must not cost the Job."""
+    many: int = MANY
+    """Names in a directory that may be what killed tar."""
+    socket_names: int = MAX_NAMES_SIZE
+    """Bytes of memory for names of sockets."""
+    folders: Sequence[str] = children.FOLDERS
+    """Where tar, and what it is started with, is looked for."""
+
+
+TREE_LIMITS = TreeLimits()
 
 
 @dataclass
@@ -85,25 +100,26 @@ class TreeReading:
 
 
 @asynccontextmanager
-async def read_tree(root: int) -> AsyncIterator[TreeReading]:
+async def read_tree(root: int, limits: TreeLimits = TREE_LIMITS) -> AsyncIterator[TreeReading]:
     """Archive all beneath the directory with the descriptor `root`; members begin with `./`.
 
     Raises `Unavailable` where there is no GNU tar.
     """
     place = f"--directory=/proc/self/fd/{root}"
-    command = await with_numeric_ids(await gnu_tar(), *OPTIONS, place)
+    tar = await gnu_tar(limits.folders)
+    command = await with_numeric_ids(tar, *OPTIONS, place, folders=limits.folders)
     async with AsyncExitStack() as stack, task_group() as tasks:
-        walk = _Walk(command, root, stack, tasks)
+        walk = _TarRuns(command, root, stack, tasks, limits)
         async with aclosing(walk.blocks):
             yield walk.reading
         tasks.cancel_scope.cancel()
 
 
-async def gnu_tar() -> str:
+async def gnu_tar(folders: Sequence[str] = children.FOLDERS) -> str:
     """Return the path of GNU tar. Raises `Unavailable` where the node has none."""
     with suppress(FileNotFoundError):
-        path = await to_thread.run_sync(children.program, "tar")
-        answer = await children.run([path, "--version"])
+        path = await to_thread.run_sync(children.program, "tar", folders)
+        answer = await children.run([path, "--version"], folders)
         if b"GNU tar" in answer.stdout:
             return path
     raise Unavailable(
@@ -111,27 +127,36 @@ async def gnu_tar() -> str:
     )
 
 
-class _Walk:
+class _TarRuns:
     """One tar after the other, until the file system has been read."""
 
     def __init__(
-        self, command: list[str], root: int, stack: AsyncExitStack, tasks: TaskGroup
+        self,
+        command: list[str],
+        root: int,
+        stack: AsyncExitStack,
+        tasks: TaskGroup,
+        limits: TreeLimits,
     ) -> None:
         self._command = command
         self._root = root
         self._stack = stack
         """Ends the tars, also where the blocks are not read to their end."""
         self._tasks = tasks
+        self._limits = limits
         self._splice = Splice()
-        self._resumption = Resumption(root)
+        self._resumption = Resumption(root, many=limits.many)
         self.blocks = self._read()
         self.reading = TreeReading(self.blocks, losses=self._resumption.losses)
+        self.reading.sockets.room = limits.socket_names
 
     async def _read(self) -> AsyncGenerator[Buffer, None]:
         options: list[str] = []
         while True:
             command = [*self._command, *options, "."]
-            process, outlet = await self._stack.enter_async_context(_running(command, self._root))
+            process, outlet = await self._stack.enter_async_context(
+                _running(command, self._root, self._limits)
+            )
             self.reading.runs += 1
             heard = anyio.Event()
             if process.stderr:
@@ -178,16 +203,20 @@ class _Walk:
 
 
 @asynccontextmanager
-async def _running(command: list[str], root: int) -> AsyncIterator[tuple[Process, socket.socket]]:
+async def _running(
+    command: list[str], root: int, limits: TreeLimits
+) -> AsyncIterator[tuple[Process, socket.socket]]:
     """Start tar, and end it with the block."""
     # Unlike a pipe, a socket fills a whole block in one call.
     outlet, inlet = socket.socketpair()
     with outlet:
         with inlet:
             inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BETWEEN)
-            process = await children.start(command, stdout=inlet.fileno(), pass_fds=[root])
+            process = await children.start(
+                command, stdout=inlet.fileno(), pass_fds=[root], folders=limits.folders
+            )
         with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (limits.memory, limits.memory))
         try:
             yield process, outlet
         finally:
@@ -221,7 +250,7 @@ exec "$@"
 _WITHOUT_NAMES = ("unshare", "--mount", "sh", "-ec", _SCRIPT, "sh")
 
 
-async def with_numeric_ids(*command: str) -> list[str]:
+async def with_numeric_ids(*command: str, folders: Sequence[str] = children.FOLDERS) -> list[str]:
     """Return the command that runs `command` where nobody knows the names of users and groups.
 
     GNU tar spells access lists with the names that ids have on the machine where it runs, which are
@@ -230,7 +259,7 @@ async def with_numeric_ids(*command: str) -> list[str]:
     none, the command is returned as it is.
     """
     try:
-        run = await children.run([*_WITHOUT_NAMES, "true"])
+        run = await children.run([*_WITHOUT_NAMES, "true"], folders)
     except FileNotFoundError:
         return [*command]
     return [*command] if run.returncode else [*_WITHOUT_NAMES, *command]

@@ -86,6 +86,8 @@ class MountArchive:
     members: int = MAX_ENTRIES
     limits: tuple[int, int] = MAX_BYTES, MAX_ENTRIES
     """What both were at the beginning, for messages."""
+    max_path: int = MAX_PATH
+    batch: int = BATCH
     losses: dict[bytes, MountLoss] = field(default_factory=dict)
     """What is missing, by the path of the mount."""
     done: set[bytes] = field(default_factory=set)
@@ -103,7 +105,7 @@ class MountArchive:
         """Yield the archive in blocks; `end` is what ends it."""
         for part in self._parts(tops):
             self._waiting += part
-            if len(self._waiting) >= BATCH:
+            if len(self._waiting) >= self.batch:
                 block = bytes(self._waiting)
                 self._waiting.clear()
                 yield block
@@ -136,7 +138,7 @@ class MountArchive:
         waiting = [(b"", top.path)]
         while waiting:
             inner, path = waiting.pop()
-            if len(inner) > MAX_PATH:
+            if len(inner) > self.max_path:
                 loss.add(path, 0, "its path is too long")
                 continue
             raise_if_abandoned()

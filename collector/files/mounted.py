@@ -20,16 +20,25 @@ from collector.files.safe_open import mount_number, open_folder, open_in_root, o
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.procfs import Process
 
-MAX_MOUNTS = 10_000
-"""Mounts of one container that are looked at; the rest are counted. A kernel allows 100,000."""
-MAX_TABLE = 8 * 1024 * 1024
-"""Bytes of one mount table, and of all mounts of one container."""
 MAX_QUEUES = 100
 """Message queues that are counted."""
 MAX_COVERED = 32
 """File systems beneath other mounts that are opened: each takes a copy of the namespace."""
-MAX_SPACES = 64
-"""Mount namespaces and roots of one container that are looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyLimits:
+    """How much is looked at of one container."""
+
+    mounts: int = 10_000
+    """The rest are counted. A kernel allows 100,000."""
+    table: int = 8 * 1024 * 1024
+    """Bytes of one mount table, and of all mounts."""
+    spaces: int = 64
+    """Mount namespaces and roots that are looked into."""
+
+
+SURVEY_LIMITS = SurveyLimits()
 
 
 @dataclass(slots=True)
@@ -61,7 +70,7 @@ class Survey:
 
     mounts: list[SeenMount] = field(default_factory=list)
     more: int = 0
-    """Mounts past `MAX_MOUNTS`."""
+    """Mounts past the limit."""
     spaces: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     """The namespaces and roots that were looked into, each with its process."""
     unseen: int = 0
@@ -74,17 +83,17 @@ class Survey:
         return (seen for seen in self.mounts if seen.space == space)
 
 
-def survey(pids: Iterable[int], key: str) -> Survey:
+def survey(pids: Iterable[int], key: str, limits: SurveyLimits = SURVEY_LIMITS) -> Survey:
     """Return what is mounted for these processes, the first of them the container's first.
 
     Of other containers, which may share a PID namespace with it, `key` tells them apart.
     """
-    found, known = Survey(), _KnownMounts()
+    found, known = Survey(), _KnownMounts(limits.table)
     for pid in pids:
         try:
             with Process.open(pid) as process:
                 if any(key in path for path in process.cgroups().values()):
-                    _look(process, found, known)
+                    _look(process, found, known, limits)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended, and sees nothing any more
         except OSError:
@@ -113,10 +122,11 @@ def _is_there(pid: int) -> bool:
 class _KnownMounts:
     """What was seen before: a new namespace begins as a copy of another one."""
 
+    room: int
+    """Bytes that further mounts may have."""
     numbers: set[int] = field(default_factory=set)
     copies: dict[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
     """What is mounted where, and in which namespace it was seen first."""
-    room: int = MAX_TABLE
 
     def add(self, mount: Mount, path: bytes, space: bytes) -> bool:
         """Return whether a mount is a new one."""
@@ -127,20 +137,20 @@ class _KnownMounts:
         return True
 
 
-def _look(process: Process, found: Survey, known: _KnownMounts) -> None:
+def _look(process: Process, found: Survey, known: _KnownMounts, limits: SurveyLimits) -> None:
     space, root = process.link("ns/mnt"), process.link("root")
     if (space, root) in found.spaces:
         return
-    if len(found.spaces) >= MAX_SPACES:
+    if len(found.spaces) >= limits.spaces:
         found.unseen += 1
         return
     found.spaces[space, root] = process.pid
-    for mount in parse_table(process.read("mountinfo", MAX_TABLE)):
+    for mount in parse_table(process.read("mountinfo", limits.table)):
         path = root.rstrip(b"/") + mount.point if mount.point != b"/" else root
         if not known.add(mount, path, space):
             continue
         known.room -= len(path) + len(mount.root) + len(mount.source) + len(mount.options)
-        if len(found.mounts) >= MAX_MOUNTS or known.room < 0:
+        if len(found.mounts) >= limits.mounts or known.room < 0:
             found.more += 1
         else:
             found.mounts.append(SeenMount(mount, process.pid, path, space))

@@ -72,7 +72,7 @@ class MountStream:
             yield pax.plain(b"." + folder, tarfile.DIRTYPE, mode=0o555)
         for top in tops:
             budget = self.volumes if top.volume else self.memory
-            archive = MountArchive(budget.room, budget.members, budget.limits, self.losses)
+            archive = MountArchive(budget.room, budget.members, budget.limits, losses=self.losses)
             archive.changed = self.changed
             async for block in self._read(archive, top):
                 self._flag()

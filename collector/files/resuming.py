@@ -51,6 +51,10 @@ class Resumption:
     done: list[bytes] = field(default_factory=list)
     repeated: frozenset[bytes] = frozenset()
     """Directories that tar has to pass again."""
+    max_runs: int = MAX_RUNS
+    max_excluded: int = MAX_EXCLUDED
+    many: int = MANY
+    """Names in a directory that may be what killed tar."""
     _before: bytes = b""
 
     def go_on(self, last: bytes, why: str, cut: bool) -> bool:
@@ -61,7 +65,7 @@ class Resumption:
         self.runs += 1
         if not last and self.runs == 2:  # what it wrote may have been in its buffer
             return True
-        if self.runs > MAX_RUNS or not last.startswith(b"."):
+        if self.runs > self.max_runs or not last.startswith(b"."):
             return False
         parts = last.split(b"/")
         if len(parts) > DEEP + 1:
@@ -84,7 +88,7 @@ class Resumption:
 
     def _leave_out(self, last: bytes) -> None:
         parts = last.split(b"/")
-        self.done, room = [], MAX_EXCLUDED
+        self.done, room = [], self.max_excluded
         for level in range(1, len(parts)):
             parent = b"/".join(parts[:level])
             for name in self._finished(parent, parts[level]):
@@ -133,7 +137,7 @@ class Resumption:
         return next(many, near[0] if near else None)
 
     def _has_many(self, folder: bytes) -> bool:
-        return sum(1 for _ in islice(self._names(folder), MANY)) >= MANY
+        return sum(1 for _ in islice(self._names(folder), self.many)) >= self.many
 
     def _following(self, last: bytes) -> Iterator[bytes]:
         """Yield what tar visits after `last`, in its order, without what is left out."""

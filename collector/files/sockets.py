@@ -15,17 +15,18 @@ MAX_NAMES_SIZE = 8 * 1024 * 1024
 
 
 class SocketNames:
-    """Names in the order they came, as many as fit into `MAX_NAMES_SIZE`."""
+    """Names in the order they came, as many as there is room for."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = MAX_NAMES_SIZE) -> None:
         self._names: list[bytes] = []
-        self._room = MAX_NAMES_SIZE
+        self.room = room
+        """Bytes of memory that further names may take."""
 
     def add(self, name: bytes) -> None:
         """Keep `name` if there is room."""
         size = sys.getsizeof(name)
-        if size <= self._room:
-            self._room -= size
+        if size <= self.room:
+            self.room -= size
             self._names.append(name)
 
     def __iter__(self) -> Iterator[bytes]:

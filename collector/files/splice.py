@@ -31,7 +31,8 @@ _WITHOUT_DATA = frozenset(b"123456")
 class Splice:
     """Follows the stream of one archive."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_held: int = MAX_HELD) -> None:
+        self._max_held = max_held
         self._held = bytearray()
         self._left = 0
         self._headers = b""
@@ -69,12 +70,12 @@ class Splice:
         """Add to the headers that are held back; return up to where `view` is used up."""
         while at < len(view):
             missing = _length(self._held, 0) - len(self._held)
-            if missing <= 0 or len(self._held) > MAX_HELD:
+            if missing <= 0 or len(self._held) > self._max_held:
                 break
             step = min(missing, len(view) - at)
             self._held += view[at : at + step]
             at += step
-        if len(self._held) > MAX_HELD:
+        if len(self._held) > self._max_held:
             self.lost = True
         elif _length(self._held, 0) > len(self._held):
             return at

@@ -49,6 +49,8 @@ class PendingDirectory:
 class WalkQueue:
     """The directories that wait, the next one last; what they take is limited."""
 
+    max_path: int = MAX_PATH
+    max_weight: int = MAX_WAITING
     waiting: list[PendingDirectory] = field(default_factory=list)
     _weight: int = 0
 
@@ -66,7 +68,7 @@ class WalkQueue:
     def has_room(self, pending: PendingDirectory, others: int) -> bool:
         """Return whether `pending` may wait too, beside `others` that are about to."""
         weight = self._weight + (others + 1) * pending.weight
-        return len(pending.path) <= MAX_PATH and weight <= MAX_WAITING
+        return len(pending.path) <= self.max_path and weight <= self.max_weight
 
 
 @dataclass(frozen=True, slots=True)

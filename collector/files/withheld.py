@@ -38,13 +38,14 @@ class WithheldList(MountArchive):
     """The list under way: it walks as an archive does, and writes none."""
 
     key: bytes = b""
+    most: int = MAX_FILES
     rows: list[dict[str, Any]] = field(default_factory=list)
     """One of each file, directory and link."""
 
     def _member(self, path: bytes, place: int, loss: MountLoss) -> Iterator[bytes]:
         found = os.fstat(place)
-        if len(self.rows) >= MAX_FILES:
-            loss.add(path, 0, f"{MAX_FILES} such files are listed at most")
+        if len(self.rows) >= self.most:
+            loss.add(path, 0, f"{self.most} such files are listed at most")
             return
         row: dict[str, Any] = {
             "path": portable(path),

@@ -70,13 +70,15 @@ def _spell(reason: str, message: str, *, retry: bool, manifest_sha256: str = "")
     )
 
 
-def write_message(words: bytes, environ: Mapping[str, str]) -> None:
+def write_message(
+    words: bytes, environ: Mapping[str, str], kubelets: Path = TERMINATION_LOG
+) -> None:
     """Write the message to the file that `FORENSICS_TERMINATION_LOG` names.
 
-    Without that it is `TERMINATION_LOG`, where there is one. It is a hint: nothing depends on it.
+    Without that it is the kubelet's, where there is one. It is a hint: nothing depends on it.
     """
     named = environ.get("FORENSICS_TERMINATION_LOG")
-    path = Path(named) if named else TERMINATION_LOG
+    path = Path(named) if named else kubelets
     with suppress(OSError):
         if named or path.exists():
             path.write_bytes(words)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import anyio
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 MAX_LEFT = 64
 """Threads left behind that still hang; with so many, no further read is begun."""
-_left: list[threading.Thread] = []
 _given_up = threading.local()
 
 
@@ -63,17 +62,39 @@ def raise_if_abandoned() -> None:
         raise Abandoned
 
 
+@dataclass(slots=True)
+class LeftBehind:
+    """The threads that are not waited for any more, of which there are `most` at most."""
+
+    most: int = MAX_LEFT
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def require_room(self, what: str) -> None:
+        """Raise `Unavailable` where so many hang already that `what` is not to be begun."""
+        self.threads[:] = [thread for thread in self.threads if thread.is_alive()]
+        if len(self.threads) >= self.most:
+            message = f"{len(self.threads)} other reads hang, {what} is not begun"
+            raise Unavailable(message, reason="Hung")
+
+
+_LEFT_BEHIND = LeftBehind()
+
+
 async def run_abandonable(
-    seconds: float, what: str, action: Callable[..., T], *arguments: object
+    seconds: float,
+    what: str,
+    action: Callable[..., T],
+    *arguments: object,
+    left_behind: LeftBehind = _LEFT_BEHIND,
 ) -> T:
     """Return what `action` returns, in a thread that is left behind after `seconds`.
 
-    Raises what `action` raises, and `Unavailable` of reason `Hung` where it does not come back, or
-    where too many others have not.
+    Raises what `action` raises, and `Unavailable` of reason `Hung` where it does not come back,
+    where too many others have not, or where no time is left for it.
     """
-    _left[:] = [thread for thread in _left if thread.is_alive()]
-    if len(_left) >= MAX_LEFT:
-        raise Unavailable(f"{len(_left)} other reads hang, {what} is not begun", reason="Hung")
+    left_behind.require_room(what)
+    if seconds <= 0:
+        raise Unavailable(f"No time was left for reading {what}", reason="Hung")
     token, done, given_up = current_token(), anyio.Event(), threading.Event()
     results, errors = list[T](), list[BaseException]()
 
@@ -94,7 +115,7 @@ async def run_abandonable(
     finally:
         if not done.is_set():
             given_up.set()
-            _left.append(thread)
+            left_behind.threads.append(thread)
     if errors:
         raise errors[0]
     if not results:

@@ -34,7 +34,7 @@ class NoLayout(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StructLayout:
     """One structure."""
 
     size: int
@@ -42,7 +42,7 @@ class Layout:
     """Offsets in bytes, by the members' names."""
 
 
-def layouts(wanted: Mapping[str, Sequence[str]], path: Path = KERNEL) -> dict[str, Layout]:
+def layouts(wanted: Mapping[str, Sequence[str]], path: Path = KERNEL) -> dict[str, StructLayout]:
     """Return the structures that are wanted, each with these members; it takes up to 0.3 s.
 
     Raises `OSError`, also where one of them is missing.
@@ -66,7 +66,7 @@ class _Btf:
         self._types = self._walk()
         """Yields the types that nobody has passed yet."""
 
-    def layouts(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, Layout]:
+    def layouts(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, StructLayout]:
         names = {self._strings.find(b"\0%s\0" % name.encode()) + 1: name for name in wanted}
         places = dict[str, int]()
         for place, name, kind in self._types:
@@ -89,11 +89,13 @@ class _Btf:
             fixed, each = _MORE.get(kind, (0, 0))
             place += 12 + fixed + each * (info & 0xFFFF)
 
-    def _layout(self, name: str, place: int, members: Sequence[str]) -> Layout:
+    def _layout(self, name: str, place: int, members: Sequence[str]) -> StructLayout:
         found = dict(self._members(place)) if place else {}
         if missing := [member for member in members if member not in found]:
             raise NoLayout(f"this kernel has no {name}.{missing[0]}")
-        return Layout(_TYPE.unpack_from(self._data, place)[2], {one: found[one] for one in members})
+        return StructLayout(
+            _TYPE.unpack_from(self._data, place)[2], {one: found[one] for one in members}
+        )
 
     def _members(self, place: int, base: int = 0) -> Iterator[tuple[str, int]]:
         """Yield names and offsets; of members without a name, those in them."""

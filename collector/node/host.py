@@ -77,18 +77,19 @@ class Host:
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-async def describe_node(runtime: str) -> Node:
+async def describe_node(runtime: str, boot_id: Path = BOOT_ID) -> Node:
     """Return what this machine is called; `runtime` is its container runtime with version.
 
     In a Job the host's name is the pod's: there `FORENSICS_NODE_NAME` says which node it is.
+    `boot_id` is the file that says since which start of the machine it runs.
     """
-    boot_id = await to_thread.run_sync(_boot_id)
+    boot = await to_thread.run_sync(_read, boot_id)
     system = platform.uname()
     return Node(
         hostname=os.environ.get("FORENSICS_NODE_NAME") or system.node,
         kernel=system.release,
         machine=system.machine,
-        boot_id=boot_id,
+        boot_id=boot,
         runtime=runtime,
     )
 
@@ -98,7 +99,7 @@ def describe_tool() -> Tool:
     return Tool(version=__version__, python=platform.python_version())
 
 
-def _boot_id() -> str:
+def _read(path: Path) -> str:
     with suppress(OSError):
-        return BOOT_ID.read_text().strip()
+        return path.read_text().strip()
     return ""

@@ -21,7 +21,7 @@ from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
-from collector.node.btf import Layout, layouts
+from collector.node.btf import StructLayout, layouts
 from collector.node.kernel_memory import KernelMemory
 from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
 
@@ -106,11 +106,11 @@ class Inode(NamedTuple):
 
 
 @cache
-def _group(number: int) -> dict[str, Layout]:
+def _group(number: int) -> dict[str, StructLayout]:
     return layouts(_GROUPS[number])
 
 
-def _layout(structure: str) -> Layout:
+def _layout(structure: str) -> StructLayout:
     return next(_group(number) for number, each in enumerate(_GROUPS) if structure in each)[
         structure
     ]

@@ -1,6 +1,6 @@
 """One process, as JSON.
 
-Source: proc(5), capabilities(7)
+Source: proc(5), capabilities(7), proc_pid_maps(5)
 """
 
 from __future__ import annotations
@@ -17,23 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from collector.documents import Strings, Value, portable, readable, strings
-from collector.node.logins import login
-from collector.node.memorymap import MAX_AREAS, areas
+from collector.node.ancestry import login
 from collector.node.openfiles import MAX_DESCRIPTORS, mounted_devices, open_files
 from collector.node.procfs import MAX_BYTES, Process
 
-MAX_THREADS = 32 * 1024
-"""Threads listed of one process; `threadsTotal` counts all."""
 MAX_STRINGS = 2 * 1024 * 1024
 """Bytes of `cmdline`, and of `environ`: as much as Linux takes in a program's start by default."""
-MAX_SPACES = 64
-"""Mount namespaces of which it is known which mount is of which file system."""
 LITTLE = 64 * 1024
 """Bytes of them, and of a table of mounts, once the rows of a container have used up their room."""
 MAX_CONTENTS = 32 * 1024 * 1024
 """Bytes of /proc that are kept, so that they are not read again for the archive."""
-MAX_ROWS = 256 * 1024 * 1024
-"""Letters of all rows of a container after which there is only a `LITTLE` for each."""
 
 Capability = IntEnum(
     "Capability",
@@ -54,14 +47,39 @@ _AREA = re.compile(
     re.MULTILINE,
 )
 
+MAX_AREAS = 16 * 1024
+"""Areas of one process that are listed; the kernel's own table is in the archive of /proc."""
 ProcessRow = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """How much of the processes of one container is in their rows."""
+
+    threads: int = 32 * 1024
+    """Threads listed of one process; `threadsTotal` counts all."""
+    descriptors: int = MAX_DESCRIPTORS
+    """Open files described of one process; `fdsTotal` counts all."""
+    areas: int = MAX_AREAS
+    """Areas of its memory that are listed, and rows of their summary."""
+    little: int = LITTLE
+    """Bytes of a list of strings, or a table of mounts, once the room for `letters` is used up."""
+    letters: int = 256 * 1024 * 1024
+    """Letters of all rows together."""
+    mount_spaces: int = 64
+    """Mount namespaces of which it is known which mount is of which file system."""
+
+
+ROW_LIMITS = RowLimits()
 
 
 @dataclass(slots=True)
 class RowBudget:
     """What the rows of one container's processes may hold."""
 
-    left: int = MAX_ROWS
+    limits: RowLimits = ROW_LIMITS
+    left: int = field(init=False)
+    """Letters that further rows may have."""
     mounts: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     """The process whose row has the long table of a mount namespace, as seen from a root."""
     devices: dict[tuple[bytes, bytes], dict[int, str]] = field(default_factory=dict)
@@ -71,9 +89,12 @@ class RowBudget:
     contents_left: int = MAX_CONTENTS
     """Bytes that these may still hold."""
 
+    def __post_init__(self) -> None:
+        self.left = self.limits.letters
+
     def limit(self, most: int) -> int:
         """Return how many bytes to read of a file, of which a row has `most` at most."""
-        return most if self.left > 0 else LITTLE
+        return most if self.left > 0 else self.limits.little
 
     def keep(self, process: Process) -> None:
         """Let the process keep from now on what is read of it, while there is room."""
@@ -110,11 +131,11 @@ def describe(process: Process, room: RowBudget | None = None) -> ProcessRow:
         "capabilities": {name: capabilities(status[key]) for key, name in _SETS.items()},
         "namespaces": {name: _or_none(_link, process, f"ns/{name}") for name in _NAMESPACES},
         "cgroup": {name: portable(os.fsencode(path)) for name, path in process.cgroups().items()},
-        "threads": _or_none(process.numbers, "task", MAX_THREADS),
-        "threadsTotal": _or_none(_count, process, "task", MAX_THREADS),
+        "threads": _or_none(process.numbers, "task", room.limits.threads),
+        "threadsTotal": _or_none(_count, process, "task", room.limits.threads),
         **(_or_none(_mounts, process, room) or {"mountinfo": None}),
         "fds": _or_none(_descriptors, process, room),
-        "fdsTotal": _or_none(_count, process, "fd", MAX_DESCRIPTORS),
+        "fdsTotal": _or_none(_count, process, "fd", room.limits.descriptors),
         **(_or_none(_maps, process, room) or {"maps": None, "areas": None}),
         "uidMap": _or_none(_text, process, "uid_map"),
         "gidMap": _or_none(_text, process, "gid_map"),
@@ -163,7 +184,7 @@ def summarise_maps(content: bytes) -> list[ProcessRow]:
 
 def _descriptors(process: Process, room: RowBudget) -> list[ProcessRow]:
     devices = _or_none(_devices, process, room) or {}
-    return open_files(process, devices, MAX_DESCRIPTORS)
+    return open_files(process, devices, room.limits.descriptors)
 
 
 def _devices(process: Process, room: RowBudget) -> dict[int, str]:
@@ -180,12 +201,12 @@ def _count(process: Process, name: str, limit: int) -> int:
 
 def _maps(process: Process, room: RowBudget) -> ProcessRow:
     """Return the summary of the memory map, and its areas while there is room."""
-    content = process.read("maps")
+    content, most = process.read("maps"), room.limits.areas
     rows = summarise_maps(content)
-    listed = areas(content) if room.left > 0 else None
-    if (listed is None or content.count(b"\n") > MAX_AREAS) and "maps" not in process.cut:
+    listed = areas(content, most) if room.left > 0 else None
+    if (listed is None or content.count(b"\n") > most) and "maps" not in process.cut:
         process.cut.append("maps")
-    return {"maps": rows[:MAX_AREAS], "areas": listed}
+    return {"maps": rows[:most], "areas": listed}
 
 
 def _mounts(process: Process, room: RowBudget) -> ProcessRow:
@@ -194,9 +215,9 @@ def _mounts(process: Process, room: RowBudget) -> ProcessRow:
     if seen in room.mounts:
         return {"mountinfo": None, "mountinfoOf": room.mounts[seen]}
     table = process.read("mountinfo", room.limit(MAX_BYTES))
-    if seen not in room.devices and len(room.devices) < MAX_SPACES:
+    if seen not in room.devices and len(room.devices) < room.limits.mount_spaces:
         room.devices[seen] = mounted_devices(table)
-    if len(table) >= LITTLE:
+    if len(table) >= room.limits.little:
         room.mounts[seen] = process.pid
     return {"mountinfo": portable(table)}
 
@@ -260,3 +281,35 @@ def _or_none(part: Callable[..., Any], *arguments: Any) -> Any:
 
 def _is_text(argument: object) -> bool:
     return isinstance(argument, str)
+
+
+_MAP_AREA = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *([^\n]*)\n",
+    re.MULTILINE,
+)
+
+
+def areas(content: bytes, limit: int = MAX_AREAS) -> list[dict[str, Any]]:
+    """Return the areas in `/proc/PID/maps`, in its order and no more than `limit`.
+
+    Each has `start`, `end` and `offset` in hexadecimal, `permissions`, and what it is of: `device`,
+    major and minor number in decimal, `inode`, `path`. A line that was cut is left out.
+    """
+    rows: list[dict[str, Any]] = []
+    for match in _MAP_AREA.finditer(content):
+        if len(rows) >= limit:
+            break
+        start, end, permissions, offset, major, minor, inode, path = match.groups()
+        row: dict[str, Any] = {
+            "start": start.decode(),
+            "end": end.decode(),
+            "permissions": permissions.decode(),
+        }
+        if inode != b"0":
+            row["offset"] = offset.decode().lstrip("0") or "0"
+            row["device"] = f"{int(major, 16)}:{int(minor, 16)}"
+            row["inode"] = int(inode)
+        if path:
+            row["path"] = portable(path)
+        rows.append(row)
+    return rows

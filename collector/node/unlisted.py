@@ -79,10 +79,13 @@ class Unlisted:
     """When it gives up, by the monotonic clock."""
     kept: dict[tuple[str, bytes], KeptReference] = field(default_factory=dict)
     more: int = 0
-    """Things past `MAX_KEPT`."""
+    """Things past `most`."""
     unseen: list[int] = field(default_factory=list)
     """Processes that were not looked at wholly."""
     links: int = MAX_LINKS
+    most: int = MAX_KEPT
+    """Things that are remembered."""
+    max_table: int = MAX_TABLE
     streams: int = 0
     """Sockets of which it is not known what waits in them, and terminals past `MAX_KEPT`."""
     terminals: list[Terminal] = field(default_factory=list)
@@ -138,7 +141,7 @@ class Unlisted:
         self._tables.add(seen)
         if ours:
             self._roots.setdefault(seen[0], set()).add(seen[1])
-        for number, root, kind in _ROW.findall(process.read("mountinfo", MAX_TABLE)):
+        for number, root, kind in _ROW.findall(process.read("mountinfo", self.max_table)):
             self._mounts.add(number)
             # Of a network nobody is in there are settings only.
             if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
@@ -178,7 +181,7 @@ class Unlisted:
         """Return where files are mapped, each file once; what is deleted is looked at elsewhere."""
         found: dict[bytes, str] = {}
         with suppress(FileNotFoundError, ProcessLookupError):
-            table = process.read("maps", MAX_TABLE)
+            table = process.read("maps", self.max_table)
             if "maps" in process.cut:
                 self.unseen.append(process.pid)
             for start, end, file in _AREA.findall(table):
@@ -262,7 +265,7 @@ class Unlisted:
             return
         if self._is_confined(process):
             return
-        if len(self.kept) >= MAX_KEPT:
+        if len(self.kept) >= self.most:
             self.more += 1
             return
         # It may be of this moment, or of a namespace of the machine's.
@@ -304,7 +307,7 @@ class Unlisted:
     def _keep(self, kept: KeptReference, key: bytes) -> None:
         if (kept.how, key) in self.kept:
             return
-        if len(self.kept) >= MAX_KEPT:
+        if len(self.kept) >= self.most:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept

@@ -26,15 +26,18 @@ MAX_FILES = 4096
 
 
 def vsock_rows(
-    process: Process, holders: Mapping[int, list[int]], listed: Container[int]
+    process: Process,
+    holders: Mapping[int, list[int]],
+    listed: Container[int],
+    most: int = MAX_ASKED,
 ) -> Iterator[NetlinkRow]:
     """Yield those that processes of a process's network namespace hold.
 
-    `listed` are the inodes of sockets of other families.
+    `listed` are the inodes of sockets of other families; `most` others are looked at.
     """
     space, asked = process.link("ns/net"), 0
     for inode, pids in holders.items():
-        if inode in listed or not pids or asked >= MAX_ASKED:
+        if inode in listed or not pids or asked >= most:
             continue
         raise_if_abandoned()
         asked += 1

@@ -28,14 +28,18 @@ FOLDERS = (
 """Where a machine's own programs lie; the last two are NixOS's. Children look here only."""
 
 
-def environment(keep: Iterable[str] = (), extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(
+    keep: Iterable[str] = (),
+    extra: Mapping[str, str] | None = None,
+    folders: Sequence[str] = FOLDERS,
+) -> dict[str, str]:
     """Return the variables of a child: ours of the names in `keep`, and `extra`."""
-    fixed = {"PATH": ":".join(FOLDERS), "LC_ALL": "C"}
+    fixed = {"PATH": ":".join(folders), "LC_ALL": "C"}
     kept = {name: os.environ[name] for name in keep if name in os.environ}
     return {**fixed, **kept, **(extra or {})}
 
 
-def program(name: str) -> str:
+def program(name: str, folders: Sequence[str] = FOLDERS) -> str:
     """Return the path of a program. Raises `FileNotFoundError`.
 
     What the machine has comes first. Where it has none, `PATH` is searched, but for relative
@@ -44,16 +48,19 @@ def program(name: str) -> str:
     if "/" in name:
         return name
     named = (path for path in os.environ.get("PATH", "").split(":") if path.startswith("/"))
-    found = shutil.which(name, path=":".join((*FOLDERS, *named)))
+    found = shutil.which(name, path=":".join((*folders, *named)))
     if found is None:
         raise FileNotFoundError(f"The program {name} is not installed")
     return found
 
 
-async def run(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+async def run(
+    command: Sequence[str], folders: Sequence[str] = FOLDERS
+) -> subprocess.CompletedProcess[bytes]:
     """Return what `command` wrote, and its code, whatever that is. Raises `OSError`."""
-    first = await to_thread.run_sync(program, command[0])
-    return await anyio.run_process([first, *command[1:]], check=False, env=environment())
+    first = await to_thread.run_sync(program, command[0], folders)
+    variables = environment(folders=folders)
+    return await anyio.run_process([first, *command[1:]], check=False, env=variables)
 
 
 async def start(
@@ -65,15 +72,18 @@ async def start(
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
+    folders: Sequence[str] = FOLDERS,
 ) -> Process:
     """Start `command` in a session of its own, so that Ctrl-C reaches only us. Raises `OSError`.
 
     `env`, where it is given, is all of its environment, and its `PATH` leads to the program.
     """
-    first = await to_thread.run_sync(program, command[0]) if env is None else command[0]
+    first = command[0]
+    if env is None:
+        first, env = await to_thread.run_sync(program, first, folders), environment(folders=folders)
     return await anyio.open_process(
         [first, *command[1:]],
-        env=environment() if env is None else env,
+        env=env,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -134,6 +134,8 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
+    if len(text) < _DIGITS - 1:  # so few digits are never too much, and an index has millions
+        return int(text)
     if len(text.lstrip("-")) > _DIGITS or (value := int(text)).bit_length() > _BITS:
         raise ValueError(f"the number {text[:40]} is too large")
     return value

@@ -36,7 +36,10 @@ than 28 such questions a request."""
 NOT_IN_TEMPLATE = frozenset({"pod", "namespace", "cancel", "release"})
 """What each capture has of its own."""
 LAST = 5
-"""Captures, and things held back, that a status has room for."""
+"""Things held back that a status has room for."""
+LAST_CAPTURES = 20
+"""Captures that it has room for: an operator that starts again reads from them what it did, though
+their PodCheckpoints may be gone."""
 
 
 _NAMESPACE = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|[*])$"
@@ -153,7 +156,7 @@ class AlertFilter(PublicModel, Model):
     """Tags of Falco's rules, of which the alert has at least one. Default: any."""
 
 
-class Limits(PublicModel, Model):
+class RuleLimits(PublicModel, Model):
     """What keeps a rule from capturing more than is worth having."""
 
     per_pod: Annotated[int, Field(ge=1, le=100)] = 1
@@ -193,7 +196,7 @@ class CaptureRuleSpec(PublicModel, Model):
         default_factory=dict
     )
     """What each PodCheckpoint's spec says, but for its pod and namespace."""
-    limits: Limits = Limits()
+    limits: RuleLimits = RuleLimits()
     """How often at most."""
     dedupe_seconds: Annotated[int, Field(ge=0, le=604800)] = 3600
     """For how long the same (workload, container, reason and image) is not captured again."""
@@ -232,8 +235,12 @@ class CaptureRecord(Model):
     """The pod's namespace."""
     pod: Short
     """The pod."""
+    pod_uid: Annotated[Short, Field(alias="podUID")] = ""
+    """Its UID."""
     checkpoint: Short
-    """The PodCheckpoint; empty in a dry run."""
+    """The PodCheckpoint; in a dry run, what it would have been called."""
+    dry_run: bool = False
+    """Whether nothing was captured."""
 
 
 class HeldBackRecord(Model):
@@ -282,11 +289,13 @@ class CaptureRuleStatus(PublicModel, Model):
     """Active: the rule is acted on, or why not."""
     observed_generation: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
     """The metadata.generation that this status was concluded from."""
+    active_since: Time | None = None
+    """Since when the rule is as it is now: what happened before is no reason to capture."""
     captured: Count = 0
     """PodCheckpoints made; in a dry run, that would have been made."""
     last_triggered: Time | None = None
     """When the last one was made."""
-    last_captures: Annotated[tuple[CaptureRecord, ...], Field(max_length=LAST)] = ()
+    last_captures: Annotated[tuple[CaptureRecord, ...], Field(max_length=LAST_CAPTURES)] = ()
     """The latest captures, the newest first."""
     held_back: HeldBackStatus | None = None
     """What was not captured, and why."""

@@ -58,8 +58,15 @@ DELETED_BUDGET = 1024**3
 class Compression(StrEnum):
     """How large artifacts are stored."""
 
+    AUTO = "auto"
+    """With zstd, at whichever level the slower of processor and network calls for."""
     ZSTD = "zstd"
     NONE = "none"
+
+    @property
+    def compresses(self) -> bool:
+        """Whether zstd frames are stored, at whatever level."""
+        return self is not Compression.NONE
 
 
 class RetentionMode(StrEnum):

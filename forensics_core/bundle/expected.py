@@ -140,7 +140,7 @@ def _expectation(name: str, sha256: str, artifact: Artifact | None) -> ExpectedO
         sha256=sha256,
         size=artifact.size,
         version_id=artifact.version_id,
-        compressed=artifact.compression is Compression.ZSTD,
+        compressed=artifact.compression.compresses,
         original_sha256=artifact.original_sha256,
         original_size=artifact.original_size,
         described=True,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -46,6 +47,8 @@ VersionId = Annotated[
     BeforeValidator(lambda version: None if version == "" else version),
 ]
 """A version in S3, which goes into requests."""
+Level = Annotated[str, Field(pattern=r"^-?[0-9]{1,3}$")]
+"""One of zstd's levels, in decimal."""
 # Every list of rows has `FailFast`: an error takes a kilobyte, and a hostile list is all errors.
 
 
@@ -77,6 +80,12 @@ class Remark(Record):
     message: str
 
 
+def _stored_compression(value: Compression) -> Compression:
+    if value is Compression.AUTO:
+        raise ValueError("'auto' is no way to store an artifact")
+    return value
+
+
 class Artifact(PublicModel, Record):
     """One object of the bundle: what it is of, and what it weighed on its way."""
 
@@ -86,7 +95,12 @@ class Artifact(PublicModel, Record):
     media_type: str = "application/octet-stream"
     method: str = ""
     """How it was read: `engine-api`, `engine-export`, `tree`."""
-    compression: Compression = Compression.NONE
+    compression: Annotated[Compression, AfterValidator(_stored_compression)] = Compression.NONE
+    """As it is stored: `zstd` or `none`, and never what was asked for, `auto`."""
+    frames_by_level: Annotated[dict[Level, ByteCount], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    """How many of its zstd frames were made at which of zstd's levels."""
     sha256: Sha256
     """Of the bytes as stored."""
     size: ByteCount

@@ -34,6 +34,7 @@ from forensics_core.bundle.manifest import (
     Subject,
 )
 from forensics_core.pipeline import stages
+from forensics_core.pipeline.levels import LevelControl
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.storage.objects import Buffer, StoredObject
@@ -90,6 +91,23 @@ class ArtifactSpec:
     compression: Compression = Compression.NONE
 
 
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What an artifact's bytes pass through."""
+
+    all: Sequence[stages.Stage]
+    original: stages.Digest
+    """Of the bytes before compression."""
+    stored: stages.Digest
+    """Of those after it."""
+    zstd: stages.Zstd | None = None
+
+    @property
+    def frames_by_level(self) -> dict[str, int]:
+        made = self.zstd.frames_by_level if self.zstd else {}
+        return {str(level): count for level, count in made.items()}
+
+
 class BundleWriter:
     """A bundle being written to `destination`, which is the bundle's own folder."""
 
@@ -102,6 +120,8 @@ class BundleWriter:
         self.artifacts: list[Artifact] = []
         self.not_captured: list[NotCaptured] = []
         self._room = ROOM_FOR_REMARKS
+        # All artifacts go the same way. In a folder nothing waits: what is written is there.
+        self._levels = LevelControl(getattr(destination, "fullness", None))
 
     async def add(
         self,
@@ -119,11 +139,11 @@ class BundleWriter:
         the error is raised, and the bundle goes on without the artifact.
         """
         started, clock = datetime.now(UTC), time.monotonic()
-        steps, original, stored = _steps(spec.compression)
+        steps = self._steps(spec.compression)
         with self.meter.during(spec.name):
             target = self.destination.create(spec.name, content_type=spec.media_type)
             async with target as writer:
-                way = [*taps, *steps]
+                way = [*taps, *steps.all]
                 await run_pipeline(source, way, writer.write, self.meter, framed=framed)
                 kept = await writer.commit()
         notes = notes or SourceNotes()
@@ -136,11 +156,14 @@ class BundleWriter:
                 "container": spec.container,
                 "media_type": spec.media_type,
                 "method": spec.method,
-                "compression": spec.compression,
-                "sha256": stored.sha256,
+                "compression": Compression.ZSTD
+                if spec.compression.compresses
+                else spec.compression,
+                "frames_by_level": steps.frames_by_level,
+                "sha256": steps.stored.sha256,
                 "size": kept.size,
-                "original_sha256": original.sha256,
-                "original_size": original.size,
+                "original_sha256": steps.original.sha256,
+                "original_size": steps.original.size,
                 "started_at": started,
                 "finished_at": datetime.now(UTC),
                 "seconds": round(time.monotonic() - clock, 6),
@@ -233,6 +256,14 @@ class BundleWriter:
         told = getattr(self.destination, "store", None)
         return StoreTraits.model_validate(told) if told else None
 
+    def _steps(self, compression: Compression) -> _Steps:
+        original = stages.Digest()
+        if not compression.compresses:
+            return _Steps([original], original, original)
+        stored = stages.Digest()
+        zstd = stages.Zstd(self._levels if compression is Compression.AUTO else None)
+        return _Steps([original, zstd, stored], original, stored, zstd)
+
     async def _put(self, name: str, data: bytes, media_type: str) -> StoredObject:
         async with self.destination.create(name, content_type=media_type) as writer:
             await writer.write(data)
@@ -251,14 +282,3 @@ class FinishedBundle:
     statement: Statement
     manifest_sha256: str
     manifest: StoredObject
-
-
-def _steps(
-    compression: Compression,
-) -> tuple[list[stages.Stage], stages.Digest, stages.Digest]:
-    """Return the stages, and which of them hash the bytes before and after compression."""
-    original = stages.Digest()
-    if compression is Compression.NONE:
-        return [original], original, original
-    stored = stages.Digest()
-    return [original, stages.Zstd(), stored], original, stored

@@ -52,25 +52,29 @@ async def progress(
     if quiet:
         yield
         return
-    if console is None and not _may_be_terminal():
+    if console is None and not may_be_terminal():
         async with _lines(meter, title, sys.stderr, interval):
             yield
         return
     # In a thread, because rich looks at the file system when it is loaded.
-    screen: Console = console if console else await to_thread.run_sync(_standard_error)
+    screen: Console = console if console else await to_thread.run_sync(standard_error)
     # A dumb terminal, as in Emacs, has no cursor that could go back to redraw anything.
     bar = screen.is_terminal and not screen.is_dumb_terminal
     async with _bar(meter, title, screen) if bar else _lines(meter, title, screen.file, interval):
         yield
 
 
-def _may_be_terminal() -> bool:
-    """Whether it takes rich to find out, which takes a tenth of the command's start to load."""
+def may_be_terminal() -> bool:
+    """Whether the standard error may be a terminal.
+
+    To be sure takes rich, which takes a tenth of the command's start to load.
+    """
     told = os.environ.keys() & {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
     return sys.stderr.isatty() or bool(told)
 
 
-def _standard_error() -> Console:
+def standard_error() -> Console:
+    """Return the standard error, as rich writes to it; call it in a thread."""
     from rich.console import Console
 
     return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)

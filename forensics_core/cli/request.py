@@ -34,7 +34,7 @@ ARTIFACTS = (
     "memory",
 )
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
-COMPRESSIONS = ("zstd", "none")
+COMPRESSIONS = ("auto", "zstd", "none")
 AFTER_CAPTURE = {
     "keep": "Keep",
     "delete": "Delete",
@@ -68,7 +68,7 @@ AFTER_CAPTURE = {
 @click.option(
     "--compression",
     type=click.Choice(COMPRESSIONS),
-    help="How the file system is stored.  [default: zstd]",
+    help="How large artifacts are stored.  [default: auto]",
 )
 @click.option("--pause", is_flag=True, help="Freeze the containers meanwhile.")
 @click.option(

@@ -12,9 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forensics_core.errors import ClusterError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
-from forensics_core.kube.resources import ACCESS_REVIEWS, OWN_ACCESS_REVIEWS, Resource
+from forensics_core.kube.resources import (
+    ACCESS_REVIEWS,
+    OWN_ACCESS_REVIEWS,
+    OWN_IDENTITY,
+    Resource,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +87,12 @@ async def _review(reviews: Objects, spec: dict[str, Any]) -> AccessVerdict:
     status = answer.get("status", {})
     granted = status.get("allowed") is True and status.get("denied") is not True
     return AccessVerdict(granted, status.get("reason") or status.get("evaluationError") or "")
+
+
+async def own_name(cluster: ClusterConnection) -> str:
+    """Return the user name that the cluster knows this connection by; empty if it does not say."""
+    try:
+        answer = await Objects(cluster, OWN_IDENTITY).create({"metadata": {}})
+        return str(answer["status"]["userInfo"]["username"])
+    except (ClusterError, KeyError, TypeError):
+        return ""

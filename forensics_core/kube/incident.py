@@ -9,19 +9,27 @@ captured, or is being captured, is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
 from forensics_core._internal.backoff import Backoff
 from forensics_core._internal.tasks import task_group
-from forensics_core.api.incident import PodRequest, RequestState, is_for, request_name
+from forensics_core.api.incident import (
+    IncidentSummary,
+    PodRequest,
+    RequestState,
+    is_for,
+    request_name,
+)
 from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION, INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
 from forensics_core.api.selection import SelectedPod
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError, NotFound
-from forensics_core.kube.podcheckpoints import PodCheckpoints
+from forensics_core.kube.listwatch import EventType
+from forensics_core.kube.podcheckpoints import CheckpointEvent, PodCheckpoints
 
 AT_ONCE = 8
 """Requests under way at a time: the API server has others to serve."""
@@ -32,6 +40,38 @@ ATTEMPTS = 3
 async def of_incident(checkpoints: PodCheckpoints, incident: str) -> list[PodCheckpoint]:
     """Return all checkpoints with the incident's label."""
     return await checkpoints.list(label_selector=f"{INCIDENT_LABEL}={incident}")
+
+
+@asynccontextmanager
+async def follow_incident(
+    checkpoints: PodCheckpoints, incident: str
+) -> AsyncIterator[AsyncIterator[IncidentSummary]]:
+    """Yield how an incident stands, and again whenever something of it changes, without end.
+
+    The first one is of all there is; it has no pods if there are none.
+    """
+    selector = f"{INCIDENT_LABEL}={incident}"
+    async with (
+        checkpoints.watch(label_selector=selector) as events,
+        aclosing(_summaries(events, incident)) as summaries,
+    ):
+        yield summaries
+
+
+async def _summaries(
+    events: AsyncIterator[CheckpointEvent], incident: str
+) -> AsyncGenerator[IncidentSummary, None]:
+    known: dict[str, PodCheckpoint] = {}
+    synced = False
+    async for event in events:
+        if event.checkpoint is None:
+            synced = True
+        elif event.type is EventType.DELETED:
+            known.pop(event.checkpoint.metadata.name, None)
+        else:
+            known[event.checkpoint.metadata.name] = event.checkpoint
+        if synced:
+            yield IncidentSummary.of(incident, known.values())
 
 
 async def request_captures(

@@ -35,6 +35,7 @@ class Resource:
 
 
 PODCHECKPOINTS = Resource(names.GROUP, names.VERSION, names.PLURAL, names.KIND)
+CAPTURE_RULES = Resource(names.GROUP, names.VERSION, names.RULE_PLURAL, names.RULE_KIND)
 PODS = Resource("", "v1", "pods", "Pod")
 NODES = Resource("", "v1", "nodes", "Node", namespaced=False)
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
@@ -61,6 +62,10 @@ CLUSTER_ROLE_BINDINGS = Resource(
 )
 ACCESS_REVIEWS = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False
+)
+ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+OWN_IDENTITY = Resource(
+    "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False
 )
 OWN_ACCESS_REVIEWS = Resource(
     "authorization.k8s.io",

@@ -267,8 +267,12 @@ class Effects(Protocol):
         """
         ...
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order. Raises `NameTaken`."""
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, and return it as it is.
+
+        Where its credentials last no longer, it has less time. Raises `NameTaken`,
+        `DestinationError` if there are no credentials.
+        """
         ...
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:

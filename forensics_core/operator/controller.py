@@ -24,6 +24,7 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.kube.resources import JOBS, PODCHECKPOINTS, PODS, Resource
 from forensics_core.operator.act import act
 from forensics_core.operator.actions import Action, Effects
+from forensics_core.operator.alerts.endpoint import take_alerts
 from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.pods import SELECTOR
 from forensics_core.operator.attempt.reads import Reads
@@ -32,8 +33,11 @@ from forensics_core.operator.effects import ClusterEffects
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
+from forensics_core.operator.keiko.mirror import KeikoMirror
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
+from forensics_core.operator.rules.controller import RuleController
+from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -101,7 +105,8 @@ class Controller:
         self._metrics = metrics
         self._identity = identity
         self._cache = Cache()
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(self._cache.urgency)
+        self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
             for resource in (PODCHECKPOINTS, JOBS, PODS)
@@ -132,12 +137,20 @@ class Controller:
                     self._cache.put_collector_pod,
                     self._cache.drop_collector_pod,
                 )
+                if self._settings.keiko:
+                    tasks.start_soon(KeikoMirror(self._cluster, namespace).run)
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
             log.info("%d checkpoints are known", len(self._cache))
             observer, effects = Observer(context), ClusterEffects(context)
             for _ in range(self._settings.workers):
                 tasks.start_soon(self._work, observer, effects)
+            # What rules have captured already is known only now.
+            rules = RuleController(
+                self._cluster, self._settings, context.events, self._metrics, self._captured
+            )
+            tasks.start_soon(rules.run)
+            tasks.start_soon(take_alerts, self._cluster, self._settings, rules, self._metrics)
 
     @asynccontextmanager
     async def _context(self) -> AsyncIterator[tuple[OperatorContext, TaskGroup]]:
@@ -180,6 +193,7 @@ class Controller:
                     self._one_synced(PODCHECKPOINTS, namespace)
                     continue
                 gone = event.type is EventType.DELETED
+                self._captured.learn(event.checkpoint, gone=gone)
                 heard = self._cache.drop if gone else self._cache.put
                 for key in heard(event.checkpoint):
                     self._queue.add(key)
@@ -226,20 +240,28 @@ class Controller:
             # Somebody was faster, or it is gone: the watch tells, and the next look is on that.
             result = "requeue"
             log.debug("%s: %s", key, error)
-            self._queue.retry(key)
+            self._retry(key)
         except ForensicsError as error:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.warning("%s: %s Again in %.1f s.", key, error, pause, extra={"checkpoint": key})
             self._report(key, error, effects)
         except Exception:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.exception("%s: unexpected; again in %.1f s", key, pause, extra={"checkpoint": key})
         self._metrics.reconciles.labels(controller=CONTROLLER, result=result).inc()
         self._metrics.reconcile_seconds.labels(controller=CONTROLLER).observe(
             time.monotonic() - started
         )
+
+    def _retry(self, key: str) -> float:
+        """Have a key looked at again after a pause, which it returns; nobody waits behind it."""
+        pause = self._queue.retry(key)
+        checkpoint = self._cache.checkpoint(key)
+        for other in self._cache.behind(checkpoint) if checkpoint else ():
+            self._queue.add(other)
+        return pause
 
     def _report(self, key: str, error: ForensicsError, effects: ClusterEffects) -> None:
         """Tell those who look at a checkpoint why it does not get on; it is tried again."""

@@ -17,9 +17,10 @@ from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
+from forensics_core.operator.attempt.credentials import seconds_wanted, within
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.kubelet import KubeletClient
-from forensics_core.operator.attempt.order import build_secret
+from forensics_core.operator.attempt.order import build_secret, read_order
 from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_core.operator.containment.policy import as_it_was
 from forensics_core.operator.evidence.seal import seal_bundle
@@ -28,6 +29,7 @@ from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.cache import name_of
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.readers.findings.small_documents import SmallDocuments
+from forensics_core.storage.s3.sts import SessionCredentials, SessionRequest, assume_role
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
@@ -89,11 +91,30 @@ class ClusterEffects:
 
     # The attempt's children
 
-    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
-        """Create the current attempt's order, or adopt it."""
-        await self._create(self._shared.secrets, build_secret(checkpoint, order), checkpoint)
+    async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
+        """Create the current attempt's order, or adopt it; with credentials of its own, if set."""
+        credentials = await self._credentials(checkpoint, order)
+        if credentials is not None:
+            order = within(credentials, order, self.settings.collector, self.now())
+        made = credentials.file() if credentials else ""
+        secret = build_secret(checkpoint, order, made)
+        there = await self._create(self._shared.secrets, secret, checkpoint)
         self._shared.stored.pop(checkpoint.status.location, None)
         self._shared.kubelet_checkpoints.pop(checkpoint.status.location, None)
+        return read_order(there)[0]
+
+    async def _credentials(
+        self, checkpoint: PodCheckpoint, order: WorkOrder
+    ) -> SessionCredentials | None:
+        rule = self._shared.rule(checkpoint)
+        if not rule.credentials.assume_role:
+            return None
+        wanted = SessionRequest(
+            location=checkpoint.status.location,
+            name=f"forensics-{checkpoint.metadata.uid}-{checkpoint.status.attempt}",
+            seconds=seconds_wanted(order, self.settings.collector),
+        )
+        return await assume_role(rule.sts_access(self.settings.timings), wanted)
 
     async def delete_order(self, checkpoint: PodCheckpoint, attempt: int) -> None:
         """Delete an attempt's order, if there is one."""
@@ -104,7 +125,7 @@ class ClusterEffects:
     async def create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create the current attempt's Job, or adopt it."""
         shared = self._shared
-        collector = shared.settings.collector
+        collector = shared.settings.job_settings()
         job = build_job(
             checkpoint, shared.rule(checkpoint), collector, order.active_deadline_seconds
         )
@@ -238,6 +259,9 @@ class ClusterEffects:
         """Count evidence that was found, for the metrics."""
         start = checkpoint.status.start_time or self.now()
         self._shared.metrics.duration.observe((self.now() - start).total_seconds())
+        for each in checkpoint.status.timings:
+            step = self._shared.metrics.step_seconds.labels(step=each.step)
+            step.observe(each.milliseconds / 1000)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""

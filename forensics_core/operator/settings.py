@@ -22,6 +22,7 @@ from forensics_core.service.settings import check_settings, read_settings
 from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Access
 from forensics_core.storage.s3.request import AWS_BUCKET
+from forensics_core.storage.s3.sts import StsAccess
 
 
 class Timings(Model):
@@ -29,6 +30,11 @@ class Timings(Model):
 
     look_again: timedelta = timedelta(seconds=5)
     """Until a pod that is not ready to be captured is looked at again."""
+    waiting_look: timedelta = timedelta(seconds=20)
+    """Until a pod that waits for its place is looked at again: once it is dying, it comes first."""
+    patience: timedelta = timedelta(minutes=2)
+    """After which a pod that waits counts as urgent as a crash-looping one, and after twice that as
+    a dying one: nobody waits for ever behind those who come later."""
     late_start: timedelta = timedelta(seconds=30)
     """How long a worker may take to start before that is told."""
     silence: timedelta = timedelta(seconds=30)
@@ -60,6 +66,10 @@ class Timings(Model):
     that has outlived its time."""
     findings: timedelta = timedelta(seconds=5)
     """How long the end of a capture that is sealed may wait for its findings."""
+    overlay: timedelta = timedelta(minutes=1)
+    """Until pods that may not be watched are asked for again; rules, five times as long."""
+    rule_status: timedelta = timedelta(seconds=1)
+    """The shortest time between two updates of rules' statuses."""
     store_remembered: timedelta = timedelta(minutes=5)
     """For which it is remembered that a folder is no bundle."""
 
@@ -83,12 +93,21 @@ class CollectorCredentials(Model):
     audience: str = "sts.amazonaws.com"
     node: bool = False
     """The node's own role: the Job then runs in the host's network."""
+    assume_role: Annotated[str, Field(pattern="^(arn:[!-~]{1,2000})?$")] = ""
+    """A role that the operator assumes for each attempt: its credentials lie beside the work order,
+    are good for adding to that one bundle, and end with the capture."""
+    web_identity: bool = False
+    """Whether the operator's own token is exchanged for that role; else its credentials are."""
+    sts_endpoint: HttpUrl | None = None
+    """The token service's URL as the operator sees it. Default: AWS's own for the region."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [bool(self.secret), bool(self.service_account), self.node]
-        if sum(given) != 1:
-            raise ValueError("name exactly one of secret, serviceAccount and node")
+        sources = (self.secret, self.service_account, self.node, self.assume_role)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("name exactly one of secret, serviceAccount, node and assumeRole")
+        if not self.assume_role and (self.web_identity or self.sts_endpoint):
+            raise ValueError("webIdentity and stsEndpoint are for assumeRole")
         if self.service_account and not self.role_arn:
             raise ValueError("serviceAccount needs roleArn")
         return self
@@ -169,6 +188,17 @@ class DestinationRule(Model):
             attempts=timings.store_attempts,
         )
 
+    def sts_access(self, timings: Timings) -> StsAccess:
+        """Return how the operator gets credentials for collectors."""
+        return StsAccess(
+            role_arn=self.credentials.assume_role,
+            web_identity=self.credentials.web_identity,
+            endpoint_url=self.credentials.sts_endpoint,
+            region=self.region,
+            ca_bundle=str(self.ca_file) if self.ca_file else None,
+            patience=timings.store_timeout.total_seconds(),
+        )
+
 
 class CollectorSettings(Model):
     """What the Jobs look like."""
@@ -193,6 +223,8 @@ class CollectorSettings(Model):
     """Come last at the node's disk, where its scheduler knows priorities."""
     rate: Annotated[str, AfterValidator(_rate)] = ""
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
+    node_rate: Annotated[str, AfterValidator(_rate)] = ""
+    """The same for all captures of a node together: each has its share. Default: all there is."""
 
 
 class KubeletSettings(Model):
@@ -209,6 +241,22 @@ class KubeletSettings(Model):
     verify: bool = True
     """Whether the certificate is checked. kubeadm's kubelets sign their own unless they have
     `serverTLSBootstrap`: without the check, who stands in between gets a token for checkpoints."""
+
+
+class AlertSettings(Model):
+    """Where alerts are taken from Falco: HTTPS, on a port of its own."""
+
+    folder: Path
+    """Holds `token`, one a line, and perhaps `tls.crt` and `tls.key`, both in PEM; without these a
+    certificate is made for each start, which nobody can check."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    """0 takes any free one."""
+    address: str = ""
+    """The replica's own address, which the leader puts behind the Service; `FORENSICS_POD_IP`."""
+    service: DnsLabel = "forensics-alerts"
+    """The Service, in the namespace of the Lease. Without `address` it is left alone."""
+    per_second: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    """Alerts that are looked at within a second; what is above is refused, and counted."""
 
 
 class Settings(Model):
@@ -234,7 +282,7 @@ class Settings(Model):
     not sealed: it is of another capture, or a lie."""
     max_retention_days: Annotated[int, Field(ge=1, le=36500)] = 3650
     """Days that a request may lock evidence for: in Compliance mode nobody can undo more."""
-    captures_per_node: Annotated[int, Field(ge=1)] = 1
+    captures_per_node: Annotated[int, Field(ge=1)] = 3
     """Captures that run on one node at once; the others wait."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """PodCheckpoints that are reconciled at once."""
@@ -245,12 +293,26 @@ class Settings(Model):
     network_policies: Literal["detect", "enforced"] = "detect"
     """Whether to look for a network plugin that enforces network policies, or to rely on that one
     does: no field of the API tells."""
+    keiko: bool = False
+    """Serve PodCheckpoints of `forensics.keikoproj.io`, too; takes `deploy/overlays/keiko`."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
+    alerts: AlertSettings | None = None
+    """Take alerts for rules of the event Alert. `FORENSICS_ALERTS` is the same as `folder`. None:
+    no port is opened."""
     timings: Timings = Timings()
     """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """For `/healthz`, `/readyz` and `/metrics`; 0 takes any free one."""
+
+    def job_settings(self) -> CollectorSettings:
+        """Return what the Jobs look like, each with its share of what a node may read."""
+        collector = self.collector
+        if not collector.node_rate:
+            return collector
+        share = max(1, parse_size(collector.node_rate) // self.captures_per_node)
+        own = parse_size(collector.rate) if collector.rate else share
+        return collector.model_copy(update={"rate": str(min(own, share))})
 
     def destination_of(self, checkpoint: PodCheckpoint) -> str:
         """Return where the evidence goes, or nothing."""
@@ -269,4 +331,8 @@ def load_settings(path: Path | None, environ: dict[str, str]) -> Settings:
     image = environ.get("FORENSICS_COLLECTOR_IMAGE")
     if image and isinstance(collector, dict) and not collector.get("image"):
         data = data | {"collector": collector | {"image": image}}
+    folder, alerts = environ.get("FORENSICS_ALERTS"), data.get("alerts")
+    if folder and alerts is None:
+        address = environ.get("FORENSICS_POD_IP", "")
+        data = data | {"alerts": {"folder": folder, "address": address}}
     return check_settings(Settings, data, path, document=_DOCUMENT)

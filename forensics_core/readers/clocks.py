@@ -1,11 +1,11 @@
 """How the node's clock disagreed with that of the store, as the manifest has both.
 
-A node's times are told as its clock had them: who compares them with other logs has to know.
+Whoever puts a node's times beside those of others has to move the ones or the others, and say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from forensics_core.bundle.manifest import Clocks
@@ -20,12 +20,16 @@ def skew(clocks: Sequence[Clocks]) -> float | None:
     return median(ahead) if ahead else None
 
 
-def skew_notes(clocks: Sequence[Clocks]) -> Iterator[str]:
-    """Yield a sentence where the clocks disagreed by more than `TOLERATED` seconds."""
+def correction(clocks: Sequence[Clocks]) -> int:
+    """Return the nanoseconds by which times of the node are to be moved back; 0 where it agrees."""
+    ahead = skew(clocks) or 0.0
+    return round(ahead) * 10**9 if abs(ahead) > TOLERATED else 0
+
+
+def disagreement(clocks: Sequence[Clocks]) -> str:
+    """Return a sentence about clocks that disagreed by more than `TOLERATED`; empty if none did."""
     ahead = skew(clocks)
-    if ahead is not None and abs(ahead) > TOLERATED:
-        how = "ahead of" if ahead > 0 else "behind"
-        yield (
-            f"The node's clock was {abs(ahead):,.0f} s {how} the store's: times that the node gave "
-            "are told as its clock had them"
-        )
+    if ahead is None or abs(ahead) <= TOLERATED:
+        return ""
+    how = "ahead of" if ahead > 0 else "behind"
+    return f"The node's clock was {abs(ahead):,.0f} s {how} the store's"

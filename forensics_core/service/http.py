@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
 
@@ -17,6 +18,8 @@ from aiohttp import web
 
 from forensics_core.errors import UsageError
 
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request's body."""
 SHUTDOWN_SECONDS = 5.0
 """How long requests under way may take once the server is closed."""
 
@@ -40,9 +43,18 @@ def listener(port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def http_server(port: int, routes: Iterable[web.RouteDef]) -> AsyncIterator[int]:
-    """Serve `routes` for the block, and yield the port. Raises `PortUnavailable`."""
-    app = web.Application()
+async def http_server(
+    port: int,
+    routes: Iterable[web.RouteDef],
+    *,
+    tls: ssl.SSLContext | None = None,
+    body_limit: int = BODY_LIMIT,
+) -> AsyncIterator[int]:
+    """Serve `routes` for the block, and yield the port; by HTTPS with `tls`.
+
+    A request's body may have `body_limit` bytes. Raises `PortUnavailable`.
+    """
+    app = web.Application(client_max_size=body_limit)
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None)
     # aiohttp owns the socket only once the site has started: whoever is cancelled before that
@@ -50,7 +62,7 @@ async def http_server(port: int, routes: Iterable[web.RouteDef]) -> AsyncIterato
     with closing(listener(port)) as server:
         await runner.setup()
         try:
-            await web.SockSite(runner, server).start()
+            await web.SockSite(runner, server, ssl_context=tls).start()
             yield int(runner.addresses[0][1])
         finally:
             with anyio.move_on_after(SHUTDOWN_SECONDS, shield=True):

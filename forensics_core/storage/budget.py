@@ -22,6 +22,8 @@ class ByteBudget:
         self.reserved = 0
         self.leaving = 0
         """Bytes of `reserved` that are being sent, and come back when that is done."""
+        self.waits = 0
+        """How often somebody had to wait."""
         self._turn = anyio.Lock()
         self._returned = anyio.Event()
 
@@ -33,6 +35,7 @@ class ByteBudget:
         # In turn: an object that asks for a large part would otherwise wait for as long as others
         # ask for small ones.
         async with self._turn:
+            self.waits += bool(self.leaving and self.reserved + size > self.total)
             while self.leaving and self.reserved + size > self.total:
                 # An event of its own for each wait, as one that was set stays so.
                 self._returned = anyio.Event()

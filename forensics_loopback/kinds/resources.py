@@ -163,6 +163,13 @@ BUILTINS: tuple[ServedResource, ...] = (
         short_names=("crd", "crds"),
     ),
     _builtin(
+        "authentication.k8s.io/v1",
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+        "cluster",
+        **_REVIEW,
+    ),
+    _builtin(
         "authorization.k8s.io/v1",
         "selfsubjectaccessreviews",
         "SelfSubjectAccessReview",

@@ -68,6 +68,13 @@ def check(policy: Policy, user: User, info: RequestInfo) -> None:
     raise ApiError(403, "Forbidden", message, {k: v for k, v in details.items() if v})
 
 
+def identity(user: User, body: Obj) -> Obj:
+    """The answer to `user`'s SelfSubjectReview."""
+    info = {"username": user.name, "groups": list(user.groups)}
+    answered: Obj = clone(body) | {"status": {"userInfo": info}}
+    return answered
+
+
 def review(policy: Policy, user: User, body: Obj) -> Obj:
     """The answer to a SubjectAccessReview, or to `user`'s SelfSubjectAccessReview."""
     answer: Obj = clone(body)

@@ -16,7 +16,8 @@ from forensics_loopback.kinds.status import bad_request
 from forensics_loopback.server import protobuf
 from forensics_loopback.server.access import User
 from forensics_loopback.server.requests import RequestInfo
-from forensics_loopback.storage.operations import APPLY, WriteOptions
+from forensics_loopback.storage.operations import APPLY
+from forensics_loopback.storage.writes import WriteOptions
 
 
 @dataclass(slots=True)

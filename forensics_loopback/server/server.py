@@ -30,10 +30,17 @@ from forensics_loopback.server.requests import Recorded, Records, parse
 from forensics_loopback.server.selectors import parse_selectors
 from forensics_loopback.server.watch import Watch, WatchOptions
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import Operations, Written
+from forensics_loopback.storage.operations import Operations
+from forensics_loopback.storage.writes import Written
 
+_OWN_IDENTITY = "selfsubjectreviews"
 _REVIEWS = frozenset(
-    {"selfsubjectaccessreviews", "subjectaccessreviews", "localsubjectaccessreviews"}
+    {
+        _OWN_IDENTITY,
+        "selfsubjectaccessreviews",
+        "subjectaccessreviews",
+        "localsubjectaccessreviews",
+    }
 )
 _PRESERVED = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
@@ -167,7 +174,10 @@ class Server:
             raise method_not_allowed()
         body = await call.body()
         body = {"kind": call.resource.kind, "apiVersion": call.resource.api_version, **body}
-        answer = access.review(self.policy, call.user, body)
+        own = call.resource.plural == _OWN_IDENTITY
+        answer = (
+            access.identity(call.user, body) if own else access.review(self.policy, call.user, body)
+        )
         return web.json_response(answer, status=201)
 
     def _read(self, call: ApiCall) -> Obj:

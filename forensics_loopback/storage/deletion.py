@@ -47,7 +47,8 @@ def _mark(
 ) -> Obj:
     meta = metadata(obj)
     if not is_deleting(obj):
-        meta["deletionTimestamp"] = now()
+        # When the grace period will be over, not when the deletion was asked for.
+        meta["deletionTimestamp"] = now(grace)
         meta["deletionGracePeriodSeconds"] = grace
         # A pod's generation follows its spec alone.
         if resource.generation and resource.qualified != "pods":

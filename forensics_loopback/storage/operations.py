@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,6 @@ from forensics_loopback.kinds.objects import (
     name_of,
     namespace_of,
     now,
-    random_suffix,
     uid_of,
 )
 from forensics_loopback.kinds.resources import Registry, RequestTarget, ServedResource
@@ -38,33 +36,19 @@ from forensics_loopback.kinds.status import (
 from forensics_loopback.storage import ownership, patch, updates
 from forensics_loopback.storage.apply import apply
 from forensics_loopback.storage.store import Store, StoredChange
-from forensics_loopback.validation import admission, names, schema
+from forensics_loopback.storage.writes import (
+    WriteOptions,
+    Written,
+    admit,
+    check_kind,
+    give_name,
+    schema_of,
+)
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """The query parameters of a write."""
-
-    manager: str = ""
-    """The field manager; nobody's fields are tracked where it is empty."""
-    dry_run: bool = False
-    validation: str = "Warn"
-    """`Strict` refuses unknown fields, `Warn` reports them, `Ignore` drops them silently."""
-    force: bool = False
-
-
-@dataclass(slots=True)
-class Written:
-    """What a write gave."""
-
-    object: Obj
-    created: bool = False
-    warnings: list[str] = field(default_factory=list)
 
 
 class Operations:
@@ -105,25 +89,25 @@ class Operations:
         """Store a new object; raises 404 for its namespace, 409, 422 or 400."""
         options = options or WriteOptions()
         obj = self._incoming(resource, namespace, body)
-        _name(obj, resource)
+        give_name(obj, resource)
         metadata(obj).update(uid=str(uuid.uuid4()), creationTimestamp=now())
         if resource.generation:
             metadata(obj)["generation"] = 1
         if resource.custom and resource.status:
             obj.pop("status", None)
-        written = self._admit(resource, obj, None, options)
+        written = admit(resource, obj, None, options)
         if self.store.get(resource.qualified, namespace, name_of(obj)) is not None:
             raise already_exists(resource, name_of(obj))
         if options.manager:
             manager = self._manager(resource, options, "Update", "")
-            ownership.record_update(None, obj, manager, _schema(resource))
+            ownership.record_update(None, obj, manager, schema_of(resource))
         written.created = True
         if not options.dry_run:
             self.store.put(resource.qualified, obj)
         return written
 
     def _incoming(self, resource: ServedResource, namespace: str, body: Obj) -> Obj:
-        _check_kind(resource, body)
+        check_kind(resource, body)
         given = (body.get("metadata") or {}).get("namespace")
         if given and resource.namespaced and given != namespace:
             raise bad_request(
@@ -144,46 +128,13 @@ class Operations:
             del meta["namespace"]
         return obj
 
-    def _admit(
-        self, resource: ServedResource, obj: Obj, old: Obj | None, options: WriteOptions
-    ) -> Written:
-        """Default, prune and validate an object in place."""
-        written = Written(obj)
-        if resource.custom:
-            rules = resource.schema or {}
-            self._report_unknown(resource, schema.prune(obj, rules), options, written)
-            schema.fill_defaults(obj, rules)
-            causes = [*names.check(obj, resource), *schema.validate(obj, old, rules)]
-        else:
-            if resource.qualified == "secrets":
-                admission.fold_string_data(obj)
-            causes = [*names.check(obj, resource), *updates.immutable(resource, obj, old)]
-            causes += admission.check(obj, resource)
-        if causes:
-            raise invalid(resource, name_of(obj), causes)
-        if not resource.custom and old is None:
-            admission.fill_in(obj, resource)
-        return written
-
-    def _report_unknown(
-        self, resource: ServedResource, pruned: list[str], options: WriteOptions, written: Written
-    ) -> None:
-        unknown = [f'unknown field "{path}"' for path in pruned]
-        if unknown and options.validation == "Strict":
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a '
-                f"{resource.kind}: strict decoding error: " + ", ".join(unknown)
-            )
-        if options.validation == "Warn":
-            written.warnings = unknown
-
     def replace(
         self, target: RequestTarget, body: Obj, options: WriteOptions | None = None
     ) -> Written:
         """PUT: the whole object, or its status; raises 404, 409 or 422."""
         options = options or WriteOptions()
         current = self.get(target)
-        _check_kind(target.resource, body)
+        check_kind(target.resource, body)
         resource = target.resource
         new: Obj = clone(to_core(body) if resource.qualified == "events" else body)
         meta = new.setdefault("metadata", {})
@@ -228,13 +179,13 @@ class Operations:
     ) -> Written:
         self._check_version(target, current, new)
         new = updates.carry_over(target, current, new)
-        written = self._admit(target.resource, new, current, options)
+        written = admit(target.resource, new, current, options)
         updates.check_finalizers(target, current, new)
         if options.manager:
             manager = self._manager(target.resource, options, "Update", target.subresource)
             metadata(new)["managedFields"] = metadata(current).get("managedFields", [])
             if updates.without_managers(current) != updates.without_managers(new):
-                ownership.record_update(current, new, manager, _schema(target.resource))
+                ownership.record_update(current, new, manager, schema_of(target.resource))
         return self._store_update(target, current, written, options)
 
     def _check_version(self, target: RequestTarget, current: Obj, new: Obj) -> None:
@@ -278,16 +229,16 @@ class Operations:
             raise updates.manager_required()
         if not isinstance(body, dict) or not {"apiVersion", "kind"} <= body.keys():
             raise bad_request("error decoding YAML: an applied object names apiVersion and kind")
-        _check_kind(resource, body)
+        check_kind(resource, body)
         wanted = updates.applied_part(target, body)
         live = self.store.get(resource.qualified, target.namespace, target.name)
         manager = self._manager(resource, options, "Apply", target.subresource)
-        rules = _schema(resource)
+        rules = schema_of(resource)
         if live is None:
             return self._apply_new(target, wanted, manager, options)
         self._check_version(target, live, {"metadata": body.get("metadata") or {}})
         result = clone(apply(live, wanted, manager, rules, force=options.force))
-        written = self._admit(resource, updates.carry_over(target, live, result), live, options)
+        written = admit(resource, updates.carry_over(target, live, result), live, options)
         updates.check_finalizers(target, live, written.object)
         return self._store_update(target, live, written, options)
 
@@ -296,7 +247,7 @@ class Operations:
     ) -> Written:
         if target.subresource:
             raise not_found(target.resource, target.name)
-        applied = apply(None, wanted, manager, _schema(target.resource), force=True)
+        applied = apply(None, wanted, manager, schema_of(target.resource), force=True)
         entries = applied["metadata"].get("managedFields")
         metadata(applied)["name"] = target.name
         silent = WriteOptions(dry_run=True, validation=options.validation)
@@ -335,28 +286,6 @@ class Operations:
 
     def _may_go(self, obj: Obj) -> bool:
         return is_deleting(obj) and not metadata(obj).get("finalizers") and not self.graceful(obj)
-
-
-def _name(obj: Obj, resource: ServedResource) -> None:
-    meta = metadata(obj)
-    if not meta.get("name") and meta.get("generateName"):
-        # The server cuts every prefix so that the name fits a label.
-        meta["name"] = meta["generateName"][:58] + random_suffix()
-
-
-def _schema(resource: ServedResource) -> Obj | None:
-    return (resource.schema or {}) if resource.custom else None
-
-
-def _check_kind(resource: ServedResource, body: Obj) -> None:
-    kind, version = body.get("kind", resource.kind), body.get("apiVersion", resource.api_version)
-    if (kind, version) != (resource.kind, resource.api_version):
-        raise bad_request(
-            f"the API version in the data ({version}, Kind={kind}) does not match the expected API "
-            f"version ({resource.api_version}, Kind={resource.kind})"
-        )
-    body.setdefault("kind", resource.kind)
-    body.setdefault("apiVersion", resource.api_version)
 
 
 def _needs_version(resource: ServedResource) -> bool:

@@ -10,7 +10,7 @@ from forensics_core.api.names import (
 )
 from forensics_core.api.order import ArtifactKind
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.attempt.order import ORDER_FILE, child_labels
+from forensics_core.operator.attempt.order import CREDENTIALS_FILE, ORDER_FILE, child_labels
 from forensics_core.operator.attempt.pods import COLLECTOR
 from forensics_core.operator.settings import CollectorSettings, DestinationRule
 
@@ -18,9 +18,8 @@ ORDER_FOLDER = "/run/forensics/order"
 HOST_PROC = "/host/proc"
 TERMINATION_LOG = "/dev/termination-log"
 TOKEN_FOLDER = "/run/forensics/token"  # noqa: S105 - a path
-CREDENTIALS_FOLDER, CREDENTIALS_FILE = "/run/forensics/credentials", "credentials"
-"""A Secret's key of that name is a credentials file, which the kubelet renews while a Job runs; its
-keys that are variables are not."""
+CREDENTIALS_FOLDER = "/run/forensics/credentials"
+"""Where a Secret with a credentials file is; its keys that are variables are in the environment."""
 CA_FOLDER, CA_FILE = "/run/forensics/ca", "ca.crt"
 
 CAPABILITIES = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN", "FOWNER", "SYS_CHROOT")
@@ -165,6 +164,8 @@ def _environment(
         values["FORENSICS_EXPECTED_BUCKET_OWNER"] = rule.expected_bucket_owner
     if rule.credentials.secret:
         values["AWS_SHARED_CREDENTIALS_FILE"] = f"{CREDENTIALS_FOLDER}/{CREDENTIALS_FILE}"
+    if rule.credentials.assume_role:
+        values["AWS_SHARED_CREDENTIALS_FILE"] = f"{ORDER_FOLDER}/{CREDENTIALS_FILE}"
     if rule.credentials.service_account:
         values["AWS_ROLE_ARN"] = rule.credentials.role_arn
         values["AWS_WEB_IDENTITY_TOKEN_FILE"] = f"{TOKEN_FOLDER}/token"

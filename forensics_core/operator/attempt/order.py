@@ -24,6 +24,9 @@ from forensics_core.operator.attempt.pods import LABELS, targets
 
 ORDER_FILE = "order.json"
 """The order's name in its Secret."""
+CREDENTIALS_FILE = "credentials"
+"""The name of credentials for this attempt alone, beside the order; and of a file of them in a
+Secret of the administrator's, which the kubelet renews while a Job runs."""
 
 
 def child_labels(checkpoint: PodCheckpoint) -> dict[str, str]:
@@ -81,9 +84,16 @@ def build_order(
     )
 
 
-def build_secret(checkpoint: PodCheckpoint, order: WorkOrder) -> dict[str, Any]:
-    """Return the Secret that carries the order; it bears the Job's name."""
-    document = order.model_dump_json(by_alias=True).encode()
+def build_secret(
+    checkpoint: PodCheckpoint, order: WorkOrder, credentials: str = ""
+) -> dict[str, Any]:
+    """Return the Secret that carries the order; it bears the Job's name.
+
+    `credentials` are a file with those that were made for this attempt alone, if they were.
+    """
+    files = {ORDER_FILE: order.model_dump_json(by_alias=True).encode()}
+    if credentials:
+        files[CREDENTIALS_FILE] = credentials.encode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -95,7 +105,7 @@ def build_secret(checkpoint: PodCheckpoint, order: WorkOrder) -> dict[str, Any]:
         },
         "immutable": True,
         "type": "forensics.orkaproj.io/work-order",
-        "data": {ORDER_FILE: base64.b64encode(document).decode()},
+        "data": {name: base64.b64encode(data).decode() for name, data in files.items()},
     }
 
 

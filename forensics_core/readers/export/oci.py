@@ -22,7 +22,6 @@ from urllib.parse import unquote, urlsplit
 
 from anyio import CancelScope, to_thread
 
-from forensics_core.api.order import Compression
 from forensics_core.bundle.documents import unpacked_file
 from forensics_core.bundle.layout import DELETED_ARCHIVES
 from forensics_core.bundle.manifest import Artifact
@@ -171,7 +170,7 @@ def _image(
 
 
 def _media_type(layer: Artifact) -> str:
-    return f"{_LAYER}+zstd" if layer.compression is Compression.ZSTD else _LAYER
+    return f"{_LAYER}+zstd" if layer.compression.compresses else _LAYER
 
 
 def _configuration(

@@ -11,6 +11,7 @@ from forensics_core._internal.text import printable
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
+from forensics_core.readers.clocks import correction
 from forensics_core.readers.timeline.documents import container_entries, event_entries
 from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_datetime
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
@@ -58,7 +59,12 @@ async def read_moments(
             TimelineEntry(from_datetime(time), EntrySource.CAPTURE, "", message, "")
         )
     try:
-        moments.entries += [_shown(each) for each in (await event_entries(bundle))[:_MOST_EVENTS]]
+        # All else is by the node's clock: what happened first is seen where these are as well.
+        ahead = correction(capture.clocks)
+        moments.entries += [
+            _shown(each._replace(time=each.time + ahead))
+            for each in (await event_entries(bundle))[:_MOST_EVENTS]
+        ]
     except ForensicsError as error:
         missed(error)
     for container in bundle.containers:

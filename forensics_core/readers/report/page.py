@@ -36,9 +36,9 @@ _MOST_ROWS = 5_000
 
 def page(story: ReportContent) -> Iterator[str]:
     """Yield the page, a piece at a time."""
-    style, script = _asset("report.css"), "".join(_asset(name) for name in _SCRIPTS)
+    style, script = asset("report.css"), "".join(asset(name) for name in _SCRIPTS)
     policy = (
-        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     capture = story.capture
@@ -74,11 +74,13 @@ def page(story: ReportContent) -> Iterator[str]:
     yield f"</script><script>{script}</script></body></html>\n"
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or a script of the page."""
     return (files("forensics_core.readers.report") / "assets" / name).read_text("utf-8")
 
 
-def _digest(content: str) -> str:
+def digest(content: str) -> str:
+    """Return how a content security policy names a style sheet or a script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 

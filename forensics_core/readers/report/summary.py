@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from forensics_core._internal.text import printable
-from forensics_core.readers.clocks import skew_notes
+from forensics_core.readers.clocks import disagreement
 from forensics_core.readers.findings.finding import Rule, Severity
 from forensics_core.readers.report.story import ContainerStory, ReportContent
 
@@ -22,7 +22,11 @@ def summary(story: ReportContent) -> Iterator[str]:
     yield seal_state(story)
     if story.findings.not_genuine:
         yield "Something is not what the manifest says: do not rely on what is named as such below."
-    yield from (f"{note}." for note in skew_notes(story.capture.clocks))
+    if told := disagreement(story.capture.clocks):
+        yield (
+            f"{told}: times that the node gave are told as its clock had them, and those of the "
+            "cluster's events are moved to it."
+        )
     yield _severities(story)
     yield from _runs(story)
     yield from _connections_line(story)

@@ -24,8 +24,8 @@ def markdown(story: ReportContent) -> str:
 def _lines(story: ReportContent) -> Iterator[str]:
     yield "# Report\n"
     for sentence in summary(story):
-        yield f"- {_plain(sentence)}"
-    yield f"\nBundle: {_plain(story.location)}  \nManifest: sha256:{story.manifest_sha256}\n"
+        yield f"- {plain(sentence)}"
+    yield f"\nBundle: {plain(story.location)}  \nManifest: sha256:{story.manifest_sha256}\n"
     yield "## Findings\n"
     found = [
         [
@@ -34,15 +34,15 @@ def _lines(story: ReportContent) -> Iterator[str]:
         ]
         for each in story.findings.findings
     ]
-    yield from _table(
+    yield from markdown_table(
         ["Severity", "Seen", "Container", "What", "Detail", "ATT&CK", "Evidence"], found
     )
     if story.findings.not_looked_at:
         yield "\n## Not looked at\n"
-        yield from (f"- {_plain(line)}" for line in story.findings.not_looked_at)
+        yield from (f"- {plain(line)}" for line in story.findings.not_looked_at)
     yield "\n## Not captured\n"
     gaps = [[g.container or "", g.what, g.reason, g.message] for g in story.capture.not_captured]
-    yield from _table(["Container", "What", "Reason", "Message"], gaps)
+    yield from markdown_table(["Container", "What", "Reason", "Message"], gaps)
     yield from _surroundings(story)
 
 
@@ -59,20 +59,22 @@ def _surroundings(story: ReportContent) -> Iterator[str]:
     for heading, lines in groups:
         if lines:
             yield f"\n## {heading}\n"
-            yield from (f"- {_plain(line)}" for line in lines)
+            yield from (f"- {plain(line)}" for line in lines)
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table, its cells made fit by `plain`."""
     if not body:
         yield "None."
         return
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     for row in body:
-        yield "| " + " | ".join(_plain(cell) for cell in row) + " |"
+        yield "| " + " | ".join(plain(cell) for cell in row) + " |"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return text of anybody as Markdown: on one line, nothing invisible, no markup."""
     return _MARKUP.sub(r"\\\1", printable(text, 2000))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Container, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +20,11 @@ TIMES = (
     ("m", "mtime", "Content Modification Time"),
     ("a", "atime", "Last Access Time"),
     ("c", "ctime", "Metadata Modification Time"),
-    ("b", "birthTime", "Creation Time"),
+    ("b", "btime", "Creation Time"),
 )
 """Letter, field of the index, and name of each time of a file; the names are plaso's."""
+_BROUGHT = "ma"
+"""Times that a file of the image brings from where the image was made."""
 _KINDS = {"A": "added", "C": "changed", "D": "deleted"}
 
 _NEVER_OF_THE_IMAGE = frozenset({"mounts", "upper", "deleted"})
@@ -51,19 +53,26 @@ class FileTimes:
 
 
 async def file_times(
-    bundle: BundleReader, container: str, *, changes_only: bool = False
+    bundle: BundleReader, container: str, *, changes_only: bool = False, ahead: int = 0
 ) -> AsyncGenerator[list[FileTimes], None]:
     """Yield the container's files with their times, in batches, in the archive's order.
+
+    By `ahead` nanoseconds times are moved back that the node's clock gave: when it made a file, or
+    its entry, and of those that the image does not have so when they were changed or read.
 
     Raises `VerificationError` where what is read is not genuine, after all that is.
     """
     index = await open_index(bundle, container)
     changed: dict[bytes, str] = {}
-    forged = await _read_changes(bundle, container, changed, required=changes_only)
+    known, forged = await _read_changes(bundle, container, changed, required=changes_only)
     async with aclosing(index.batches()) as batches:
         async for rows in batches:
             yield [
-                FileTimes(row, changed.get(row.path, ""), dict(_times(row)))
+                FileTimes(
+                    row,
+                    changed.get(row.path, ""),
+                    dict(_times(row, ahead, as_in_image=known and _of_image(row, changed))),
+                )
                 for row in rows
                 if not changes_only or row.path in changed or row.layer in _NEVER_OF_THE_IMAGE
             ]
@@ -73,8 +82,11 @@ async def file_times(
 
 async def _read_changes(
     bundle: BundleReader, container: str, changed: dict[bytes, str], *, required: bool
-) -> VerificationError | None:
-    """Note what differs from the image, as far as it can be read; return what is wrong with it."""
+) -> tuple[bool, VerificationError | None]:
+    """Note what differs from the image, as far as it can be read.
+
+    Returns whether all of it is known, and what is wrong with it.
+    """
     try:
         async with aclosing(change_batches(bundle, container)) as batches:
             async for batch in batches:
@@ -85,29 +97,36 @@ async def _read_changes(
                         f"The changes of '{container}' are more than {MAX_CHANGES}"
                     )
     except VerificationError as error:
-        return error
+        return False, error
     except ForensicsError:
         if required:
             raise
-    return None
+        return False, None
+    return True, None
 
 
-def _times(row: Row) -> Iterator[tuple[str, int]]:
+def _of_image(row: Row, changed: Container[bytes]) -> bool:
+    return row.path not in changed and row.layer not in _NEVER_OF_THE_IMAGE
+
+
+def _times(row: Row, ahead: int, *, as_in_image: bool) -> Iterator[tuple[str, int]]:
     for letter, name, _ in TIMES:
         value: Any = row.document.get(name, "")
         time = from_decimal(value) if isinstance(value, str) else None
         if time is not None:
-            yield letter, time
+            by_others = as_in_image and letter in _BROUGHT
+            yield letter, time if by_others else time - ahead
 
 
 def entries(file: FileTimes, container: str) -> Iterator[TimelineEntry]:
     """Yield one entry for each moment at which the file has a time; equal times share one."""
-    message = _message(file)
-    for moment in set(file.times.values()):
-        marks, what = _described("".join(k for k, time in file.times.items() if time == moment))
-        yield TimelineEntry(
-            moment, EntrySource.FILE, container, message, what, file.path, marks, file.row.sha256
-        )
+    message, path, sha256 = _message(file), file.path, file.row.sha256
+    alike = dict[int, str]()
+    for letter, time in file.times.items():
+        alike[time] = alike.get(time, "") + letter
+    for moment, letters in alike.items():
+        marks, what = _described(letters)
+        yield TimelineEntry(moment, EntrySource.FILE, container, message, what, path, marks, sha256)
 
 
 @cache

@@ -1,21 +1,34 @@
 """The times in logs: Docker's json-file, the CRI's own lines, and the engine's rendering.
 
-Source: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
+EntrySource: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from forensics_core._internal import strict_json
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.reader import BundleReader
+from forensics_core.errors import VerificationError
 from forensics_core.readers.artifacts import gunzipped, lines, read_artifact
-from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_stamp
+from forensics_core.readers.timeline.entry import (
+    EntrySource,
+    TimelineEntry,
+    from_datetime,
+    from_stamp,
+)
 
 WHAT = "Logged Time"
+NEAREST = "Logged Time of the Nearest Line"
+"""Of a line that has no time itself."""
+CAPTURED = "Captured, no Time is Known"
+"""Of a line that has none and no neighbour with one either."""
+MOST_WAITING = 10_000
+"""Lines at the beginning of a log that wait for the first one with a time: 64 KiB each at most."""
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
@@ -32,27 +45,66 @@ def log_artifacts(bundle: BundleReader, container: str) -> list[Artifact]:
 async def log_entries(
     bundle: BundleReader, artifact: Artifact
 ) -> AsyncGenerator[list[TimelineEntry], None]:
-    """Yield entries, one for each line that has a time, with the line as it is.
+    """Yield an entry for each line, with the line as it is.
 
-    A line without one belongs to the line before it, and gets its time.
+    A line without a time belongs to the one before it, and gets its time; those at the beginning
+    get the first that there is; where there is none, all get the time at which the log was
+    captured. What such a time is of, `TimelineEntry.what`, says so.
     """
-    container, time = artifact.container or "", None
+    log = _DatedLog(artifact)
     async with aclosing(read_artifact(bundle, artifact.name)) as stored:
         gzipped = artifact.name.endswith(".gz")
         blocks = gunzipped(stored, artifact.name) if gzipped else stored
         async with aclosing(blocks), aclosing(lines(blocks)) as batches:
-            async for batch in batches:
-                found = []
-                for line in batch:
-                    time = _time(line) or time
-                    if time is not None:
-                        text = line.decode(errors="surrogateescape")
-                        found.append(
-                            TimelineEntry(
-                                time, EntrySource.LOG, container, text, WHAT, artifact.name
-                            )
-                        )
-                yield found
+            try:
+                async for batch in batches:
+                    yield [entry for line in batch for entry in log.take(line)]
+            except VerificationError:
+                yield list(log.end())
+                raise
+        yield list(log.end())
+
+
+class _DatedLog:
+    """The lines of one log, and the nearest time of those that have none."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._container = artifact.container or ""
+        self._name = artifact.name
+        self._captured = from_datetime(artifact.started_at)
+        self._time: int | None = None
+        self._waiting: list[bytes] | None = []
+        """Lines without a time; None once nobody waits any more."""
+        self._size = 0
+
+    def take(self, line: bytes) -> Iterator[TimelineEntry]:
+        """Yield the entries that are known once this line is."""
+        own = _time(line)
+        if own is not None:
+            self._time = own
+            yield from self.end()
+            yield self._entry(line, own, WHAT)
+        elif self._waiting is None:
+            yield self._without_time(line)
+        else:
+            self._waiting.append(line)
+            self._size += len(line)
+            if len(self._waiting) >= MOST_WAITING or self._size > _MOST_BYTES:
+                yield from self.end()
+
+    def end(self) -> Iterator[TimelineEntry]:
+        """Yield those that have waited: there is no nearer time to come."""
+        waiting, self._waiting = self._waiting or [], None
+        yield from (self._without_time(line) for line in waiting)
+
+    def _without_time(self, line: bytes) -> TimelineEntry:
+        if self._time is None:
+            return self._entry(line, self._captured, CAPTURED)
+        return self._entry(line, self._time, NEAREST)
+
+    def _entry(self, line: bytes, time: int, what: str) -> TimelineEntry:
+        text = line.decode(errors="surrogateescape")
+        return TimelineEntry(time, EntrySource.LOG, self._container, text, what, self._name)
 
 
 def _time(line: bytes) -> int | None:

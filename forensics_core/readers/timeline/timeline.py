@@ -21,11 +21,12 @@ from forensics_core.readers.timeline.documents import (
     event_entries,
     process_entries,
 )
-from forensics_core.readers.timeline.entry import SECOND, TimelineEntry
+from forensics_core.readers.timeline.entry import SECOND, EntrySource, TimelineEntry
 from forensics_core.readers.timeline.files import FileTimes
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 from forensics_core.readers.timeline.ordering import in_order
 from forensics_core.readers.timeline.recording import recorded_entries
+from forensics_core.readers.timeline.seen import connection_entries, exec_entries
 
 _Entries = AsyncGenerator[list[TimelineEntry], None]
 
@@ -48,6 +49,9 @@ class Filter:
     around: str = ""
     """A path: only what happened within `window` of one of its times."""
     window: int = WINDOW
+    ahead: int = 0
+    """Nanoseconds by which times that the node's clock gave are moved back, so that they are by the
+    same clock as those of the cluster: see `clocks.correction`."""
 
 
 async def timeline(
@@ -75,7 +79,9 @@ async def bodyfile(
     """
     for name in containers_of(bundle, wanted):
         try:
-            rows = files.file_times(bundle, name, changes_only=wanted.changes_only)
+            rows = files.file_times(
+                bundle, name, changes_only=wanted.changes_only, ahead=wanted.ahead
+            )
             async with aclosing(rows) as found:
                 async for batch in found:
                     for file in batch:
@@ -97,20 +103,30 @@ def containers_of(bundle: BundleReader, wanted: Filter) -> list[str]:
 async def _all(
     bundle: BundleReader, wanted: Filter, notes: Notes, *, of_files: bool = True
 ) -> _Entries:
-    yield list(capture_entries(bundle))
+    yield [_moved(entry, wanted.ahead) for entry in capture_entries(bundle)]
     for source in _sources(bundle, wanted, of_files):
         try:
             async with aclosing(source) as batches:
                 async for batch in batches:
-                    yield batch
+                    yield (
+                        [_moved(entry, wanted.ahead) for entry in batch] if wanted.ahead else batch
+                    )
         except ForensicsError as error:
             notes.add(error)
+
+
+def _moved(entry: TimelineEntry, ahead: int) -> TimelineEntry:
+    """Return it by the store's clock; files know by themselves which of their times are so."""
+    if entry.source in {EntrySource.EVENT, EntrySource.FILE}:
+        return entry
+    return entry._replace(time=entry.time - ahead)
 
 
 def _sources(bundle: BundleReader, wanted: Filter, of_files: bool) -> list[_Entries]:
     found = [_events(bundle)]
     for name in containers_of(bundle, wanted):
         found += [_container(bundle, name), process_entries(bundle, name)]
+        found += [_sessions(bundle, name), connection_entries(bundle, name)]
         found.append(recorded_entries(bundle, name))
         found += [_files(bundle, name, wanted)] if of_files else []
         found += [log_entries(bundle, artifact) for artifact in log_artifacts(bundle, name)]
@@ -125,8 +141,13 @@ async def _container(bundle: BundleReader, name: str) -> _Entries:
     yield await container_entries(bundle, name)
 
 
+async def _sessions(bundle: BundleReader, name: str) -> _Entries:
+    yield await exec_entries(bundle, name)
+
+
 async def _files(bundle: BundleReader, name: str, wanted: Filter) -> _Entries:
-    rows = files.file_times(bundle, name, changes_only=wanted.changes_only)
+    only, ahead = wanted.changes_only, wanted.ahead
+    rows = files.file_times(bundle, name, changes_only=only, ahead=ahead)
     async with aclosing(rows) as found:
         async for batch in found:
             yield [entry for file in batch for entry in files.entries(file, name)]
@@ -151,7 +172,7 @@ async def _moments(bundle: BundleReader, wanted: Filter) -> list[int]:
     """Return the times of the file that `around` names, in every container that has it."""
     found: set[int] = set()
     for name in containers_of(bundle, wanted):
-        async with aclosing(files.file_times(bundle, name)) as rows:
+        async with aclosing(files.file_times(bundle, name, ahead=wanted.ahead)) as rows:
             async for batch in rows:
                 for file in batch:
                     if file.path == wanted.around:

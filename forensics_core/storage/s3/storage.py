@@ -73,6 +73,7 @@ class S3Storage:
         self._traits = Traits.of(self._access, client.meta.endpoint_url)
         self._extra = extra or {}
         self._budget = budget or ByteBudget()
+        self._waits = 0
         self._clock = clock
         owner = access.expected_bucket_owner
         self._owner: dict[str, Any] = {"ExpectedBucketOwner": owner} if owner else {}
@@ -86,6 +87,16 @@ class S3Storage:
     def store(self) -> dict[str, object]:
         """What the store has shown to be able to do: `Traits.shown`."""
         return self._traits.shown
+
+    def fullness(self) -> float:
+        """Return the share of the budget that waits for the network, from 0 to 1.
+
+        It is 1 where somebody had to wait since this was asked last: with large parts the budget
+        goes from full to half empty in one step.
+        """
+        waited = self._budget.waits > self._waits
+        self._waits = self._budget.waits
+        return 1.0 if waited else min(self._budget.leaving / self._budget.total, 1.0)
 
     @property
     def answered(self) -> Sequence[Answered]:
@@ -196,6 +207,8 @@ class S3Storage:
             # Each piece with tries of its own: an hour's download may break off more often than any
             # one request may fail.
             while piece := await with_retries(download.next, self._access):
+                if self._access.traffic:
+                    self._access.traffic.size += len(piece)
                 yield piece
         except Repeated as failure:
             if status_of(failure.cause) != _BEYOND_THE_END:

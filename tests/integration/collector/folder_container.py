@@ -14,6 +14,7 @@ import anyio
 
 from collector.artifacts import filesystem
 from collector.container import ContainerCapture
+from collector.files.gnu_tar import TREE_LIMITS, TreeLimits
 from collector.limits import RateLimit
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import Compression
@@ -29,7 +30,7 @@ class FolderRuntime:
     """What a capture of the file system asks of a runtime, for a folder of this machine."""
 
     def __init__(self, folder: Path, export: bytes | None = None, stalls: bool = False) -> None:
-        self._folder = folder
+        self.folder = folder
         self._export = export
         self._stalls = stalls
 
@@ -37,7 +38,7 @@ class FolderRuntime:
     async def root(self, _: ContainerInfo) -> AsyncIterator[int]:
         if self._export is not None:
             raise Unavailable("It is elsewhere", reason="Remote")
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield descriptor
         finally:
@@ -61,6 +62,7 @@ async def capture_tree(
     to: str,
     compression: Compression = Compression.ZSTD,
     *,
+    limits: TreeLimits = TREE_LIMITS,
     export: bytes | None = None,
     seconds: float = 3600,
     stalls: bool = False,
@@ -77,7 +79,7 @@ async def capture_tree(
         capture = ContainerCapture(
             "web", CONTAINER, runtime, bundle, compression, deadline, rate_limit=RateLimit(rate)
         )
-        await filesystem.collect(capture)
+        await filesystem.collect(capture, limits)
         await bundle.finish(predicate())
 
 

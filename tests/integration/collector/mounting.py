@@ -15,6 +15,7 @@ import zstandard
 from anyio import to_thread
 
 from forensics_core.bundle.manifest import NotCaptured
+from forensics_core.bundles import open_bundle
 from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
@@ -41,13 +42,26 @@ def table(bundle: Bundle, container: str) -> dict[str, dict[str, Any]]:
     return {row["path"]: row for row in rows}
 
 
+async def text_of(bundle: Bundle, container: str, path: str) -> str:
+    """Return what a file of a captured container holds, read by the library, as text."""
+    async with open_bundle(str(bundle.folder)) as opened:
+        return (await opened.container(container).read(path)).decode()
+
+
 async def forensics(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command."""
+    return await run(FORENSICS, *arguments, env=env)
+
+
+async def run(
+    *command: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program."""
     return await to_thread.run_sync(
         lambda: subprocess.run(
-            [FORENSICS, *arguments],
+            command,
             capture_output=True,
             text=True,
             env={**os.environ, **(env or {})},

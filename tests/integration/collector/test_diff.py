@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
 from collector.artifacts import diff
+from collector.artifacts.kinds import KINDS, KindCapture
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
-from collector.files.changes import ChangeSet, Rows
+from collector.files.changes import ChangeSet, OpenLayers, Rows
+from collector.files.safe_open import FOLDER, opened
 from collector.limits import Stop
+from collector.runtimes.runtime import ContainerInfo, Runtime
 from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.manifest import Artifact, Flag
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
 from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
+from tests.integration.collector.folder_container import FolderRuntime
+from tests.integration.collector.stuck import stuck
+from tests.integration.collector.test_processes import capture_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="layers are read by root only")
 
@@ -31,6 +39,9 @@ async def diff_of(
     bundle: Bundle,
     destination: LocalStorage | None = None,
     stop: Stop | None = None,
+    *,
+    limits: diff.DiffLimits = diff.LIMITS,
+    walk: type[ChangeSet] = ChangeSet,
 ) -> Artifact:
     order = WorkOrder(
         destination="file:///unused",
@@ -39,22 +50,19 @@ async def diff_of(
         targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
     )
-    await capture(order, runtime, destination or LocalStorage(bundle.folder), stop=stop)
+    kind = KindCapture(partial(diff.collect, limits=limits, walk=walk), cuttable=True)
+    to = destination or LocalStorage(bundle.folder)
+    await capture(order, runtime, to, stop=stop, kinds={**KINDS, ArtifactKind.DIFF: kind})
     (artifact,) = [each for each in bundle.capture.artifacts if each.name.endswith("diff.json")]
     return artifact
 
 
 async def test_a_list_that_is_too_long(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(diff, "ChangeSet", partial(ChangeSet, max_rows=3))
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/1 /tmp/2 /tmp/3 /tmp/4")
-        artifact = await diff_of(runtime, container, bundle)
+        artifact = await diff_of(runtime, container, bundle, limits=diff.DiffLimits(rows=3))
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {"diff.json, its rest": "TooLarge"}
     assert len(bundle.json("containers/web/diff.json")["changes"]) == 3
@@ -72,51 +80,42 @@ class Disturbed(ChangeSet):
 
 
 async def test_a_directory_that_went_away(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(diff, "ChangeSet", Disturbed)
     async with docker.container(image) as container:
         await docker.exec(container, "mkdir /tmp/a; touch /tmp/a/inside")
-        artifact = await diff_of(runtime, container, bundle)
+        artifact = await diff_of(runtime, container, bundle, walk=Disturbed)
     assert artifact.flags == (Flag.CHANGED_WHILE_READ,)
     assert [remark.path for remark in artifact.remarks] == ["/tmp/a"]
     paths = [row["path"] for row in bundle.json("containers/web/diff.json")["changes"]]
     assert paths == ["/tmp", "/tmp/a"]
 
 
-class Stuck(ChangeSet):
-    """A walk that hangs after its first rows."""
+class LayersRuntime(FolderRuntime):
+    """Two folders as the layers of a container."""
 
-    def rows(self) -> Rows:
-        yield from super().rows()
-        yield from ([None] * 100)
-        RELEASE.wait()
+    @asynccontextmanager
+    async def layers(self, _: ContainerInfo) -> AsyncIterator[OpenLayers]:
+        with (
+            opened(os.open(self.folder / "upper", FOLDER)) as upper,
+            opened(os.open(self.folder / "image", FOLDER)) as image,
+        ):
+            yield OpenLayers(upper, (image,), b"trusted.overlay.")
 
 
-RELEASE = threading.Event()
-
-
-async def test_storage_that_hangs(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(diff, "ChangeSet", Stuck)
-    monkeypatch.setattr(diff, "TIMEOUT", 0.3)
-    async with docker.container(image) as container:
-        await docker.exec(container, "touch /tmp/seen")
-        artifact = await diff_of(runtime, container, bundle)
-    RELEASE.set()
+async def test_storage_that_hangs(bundle: Bundle, tmp_path: Path) -> None:
+    for name in ("upper", "image"):
+        (tmp_path / name).mkdir()
+    capture = capture_for(bundle)
+    capture.runtime = cast(Runtime, LayersRuntime(tmp_path))
+    with stuck(tmp_path / "upper", beside="early"):
+        await diff.collect(capture, diff.DiffLimits(seconds=0.5, turn=1))
+    (artifact,) = capture.bundle.artifacts
     assert artifact.flags == (Flag.TRUNCATED,)
-    assert bundle.gaps() == {"diff.json, its rest": "Hung"}
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("diff.json, its rest", "Hung")
     paths = [row["path"] for row in bundle.json("containers/web/diff.json")["changes"]]
-    assert "/tmp/seen" in paths
+    assert paths == ["/early"]
 
 
 class Broken(ChangeSet):
@@ -130,30 +129,16 @@ class Broken(ChangeSet):
 
 
 async def test_what_the_list_lacks_is_said(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(diff, "ChangeSet", Broken)
     async with docker.container(image) as container:
-        artifact = await diff_of(runtime, container, bundle)
+        artifact = await diff_of(runtime, container, bundle, walk=Broken)
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {
         "diff.json, directories": "TooLarge",
         "diff.json, details": "Unreadable",
         "diff.json, SHA-256": "TooLarge",
     }
-
-
-class Endless(ChangeSet):
-    """A walk that ends only where it is told to."""
-
-    def rows(self) -> Rows:
-        yield from super().rows()
-        while not self.cut:
-            yield None
 
 
 class StopAtDiff(LocalStorage):
@@ -170,17 +155,14 @@ class StopAtDiff(LocalStorage):
 
 
 async def test_a_list_that_is_told_to_end_is_json_all_the_same(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(diff, "ChangeSet", Endless)
     destination = StopAtDiff(bundle.folder)
-    destination.stop = Stop()
+    destination.stop = stop = Stop()
     async with docker.container(image) as container:
-        artifact = await diff_of(runtime, container, bundle, destination, destination.stop)
+        await docker.exec(container, "touch /tmp/1 /tmp/2 /tmp/3 /tmp/4")
+        one = diff.DiffLimits(turn=1)
+        artifact = await diff_of(runtime, container, bundle, destination, stop, limits=one)
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {
         "diff.json, its rest": "Cancelled",
@@ -190,16 +172,11 @@ async def test_a_list_that_is_told_to_end_is_json_all_the_same(
 
 
 async def test_a_list_whose_part_of_the_time_is_over_is_json_all_the_same(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
     """The deadline of the capture itself is far."""
-    monkeypatch.setattr(diff, "SHARE", 0)
     async with docker.container(image) as container:
-        artifact = await diff_of(runtime, container, bundle)
+        artifact = await diff_of(runtime, container, bundle, limits=diff.DiffLimits(share=0))
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {"diff.json, its rest": "Deadline"}
     assert bundle.json("containers/web/diff.json")["changes"] == []

@@ -13,12 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from collector.files.gnu_tar import TreeReading, read_tree
+from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
-from forensics_core._internal import children
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
 from tests.integration.collector.random_files import access_list
+from tests.integration.collector.tars import with_tar
 
 MIB = 1024 * 1024
 ODD_NAMES = (b"line\nbreak", b"\x1b[31mred\x1b[0m", b"not-utf8-\xff\xfe", b"-rf ~", b'q"\\: x')
@@ -45,8 +45,10 @@ async def archive(reading: TreeReading) -> tarfile.TarFile:
     return tarfile.open(fileobj=io.BytesIO(data), errors="surrogateescape")
 
 
-async def read(descriptor: int) -> tuple[tarfile.TarFile, TreeReading]:
-    async with read_tree(descriptor) as reading:
+async def read(
+    descriptor: int, limits: TreeLimits = TREE_LIMITS
+) -> tuple[tarfile.TarFile, TreeReading]:
+    async with read_tree(descriptor, limits) as reading:
         return await archive(reading), reading
 
 
@@ -112,11 +114,11 @@ async def test_without_a_mount_namespace_access_lists_are_kept_all_the_same(
     (tmp_path / "tar").symlink_to(shutil.which("tar") or "")
     if refusing:
         (tmp_path / "unshare").symlink_to("/bin/false")
-    monkeypatch.setattr(children, "FOLDERS", (str(tmp_path),))
     monkeypatch.delenv("PATH")
     (top / "file").touch()
     os.setxattr(top / "file", "system.posix_acl_access", access_list(7777, 8888, 5))
-    assert access_text(await read(descriptor)) == ["user:7777:r-x", "group:8888:r-x"]
+    found = await read(descriptor, TreeLimits(folders=(str(tmp_path),)))
+    assert access_text(found) == ["user:7777:r-x", "group:8888:r-x"]
 
 
 def access_text(found: tuple[tarfile.TarFile, TreeReading]) -> list[str]:
@@ -271,11 +273,11 @@ async def test_what_follows_a_tar_that_is_killed_is_read_by_another(
 
 
 async def test_a_tar_that_dies_before_it_wrote_anything_is_a_failure(
-    top: Path, descriptor: int, monkeypatch: pytest.MonkeyPatch
+    descriptor: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", MIB)
+    limits = with_tar(tmp_path, "kill -9 $$")
     with pytest.raises(SourceError, match="tar could not read the file system"):
-        async with read_tree(descriptor) as reading:
+        async with read_tree(descriptor, limits) as reading:
             await archive(reading)
 
 
@@ -287,12 +289,12 @@ async def test_a_root_that_is_gone_is_a_failure(top: Path, descriptor: int) -> N
 
 
 async def test_without_gnu_tar(descriptor: int, monkeypatch: pytest.MonkeyPatch, top: Path) -> None:
-    monkeypatch.setattr(children, "FOLDERS", ())
+    nowhere = TreeLimits(folders=())
     monkeypatch.setenv("PATH", str(top))
     with pytest.raises(Unavailable, match="GNU tar is not installed"):
-        async with read_tree(descriptor):
+        async with read_tree(descriptor, nowhere):
             pass
     (top / "tar").symlink_to("/bin/true")
     with pytest.raises(Unavailable, match="GNU tar is not installed"):
-        async with read_tree(descriptor):
+        async with read_tree(descriptor, nowhere):
             pass

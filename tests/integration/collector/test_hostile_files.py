@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.files import resuming
-from collector.files.gnu_tar import TreeReading, read_tree
+from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, TreeReading, read_tree
 from collector.files.resuming import Resumption
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.files import open_index
@@ -55,10 +54,12 @@ def top(tmp_path: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def reading_of(folder: Path) -> AsyncIterator[tuple[list[str], TreeReading]]:
+async def reading_of(
+    folder: Path, limits: TreeLimits = TREE_LIMITS
+) -> AsyncIterator[tuple[list[str], TreeReading]]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        async with read_tree(descriptor) as reading:
+        async with read_tree(descriptor, limits) as reading:
             data = b"".join([bytes(block) async for block in reading.blocks])
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 yield tar.getnames(), reading
@@ -93,45 +94,35 @@ async def test_a_tree_of_12000_levels_is_named_and_what_is_beside_it_is_captured
         assert await index.find(b"/app/m" + b"/d" * 2_000)
 
 
-async def test_several_deep_trees_are_each_named(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 24 * MIB)
+async def test_several_deep_trees_are_each_named(top: Path) -> None:
     for name in ("b", "m", "y"):
         (top / "app" / name).mkdir()
-        make_deep(top / "app" / name, 1_200, "d" * 100)
-    async with reading_of(top) as (names, reading):
+        make_deep(top / "app" / name, 700, "d" * 100)
+    async with reading_of(top, TreeLimits(memory=24 * MIB)) as (names, reading):
         assert wanted() <= {*names}
         losses = sorted(loss.path[:7] for loss in reading.losses)
         assert losses == [b"/app/b/", b"/app/m/", b"/app/y/"]
     assert len(names) == len(set(names))
 
 
-async def test_a_directory_with_too_many_names_is_named(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 16 * MIB)
-    monkeypatch.setattr(resuming, "MANY", 20_000)
+async def test_a_directory_with_too_many_names_is_named(top: Path) -> None:
     (top / "app/m").mkdir()
     (top / "app/m/first").touch()
     (top / "app/m/inner").mkdir()
-    for number in range(120_000):
-        if number % 60_000 == 0:  # a file of ext4 has 65,000 names at most
-            first = top / "app/m/inner" / f"{number:0250}"
-            first.touch()
-        else:
-            os.link(first, top / "app/m/inner" / f"{number:0250}")
-    async with reading_of(top) as (names, reading):
+    here = os.open(top / "app/m/inner", os.O_RDONLY)
+    os.close(os.open("first", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    for number in range(60_000):  # a file of ext4 has 65,000 names at most
+        os.link("first", f"{number:0250}", src_dir_fd=here, dst_dir_fd=here)
+    os.close(here)
+    limits = TreeLimits(memory=16 * MIB, many=20_000)
+    async with reading_of(top, limits) as (names, reading):
         assert wanted() <= {*names} and "./app/m/first" in names
         (loss,) = reading.losses
         assert loss.path == b"/app/m/inner" and "memory exhausted" in loss.why
 
 
-async def test_many_hard_links_do_not_end_the_walk(
-    top: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_hard_links_do_not_end_the_walk(top: Path) -> None:
     """tar remembers each file that has several names; a fresh tar has the memory for more."""
-    monkeypatch.setattr("collector.files.gnu_tar.MEMORY", 16 * MIB)
     (top / "elsewhere").mkdir()
     for number in range(9_000):
         long = top.joinpath("app", *("l" * 250 for _ in range(10)), f"{number // 100}")
@@ -140,7 +131,7 @@ async def test_many_hard_links_do_not_end_the_walk(
         os.close(os.open(f"{number}", os.O_CREAT | os.O_WRONLY, dir_fd=here))
         os.link(f"{number}", top / "elsewhere" / f"{number}", src_dir_fd=here)
         os.close(here)
-    async with reading_of(top) as (names, reading):
+    async with reading_of(top, TreeLimits(memory=16 * MIB)) as (names, reading):
         assert wanted() <= {*names}
         assert sum(name.startswith("./elsewhere/") for name in names) == 9_000
         assert sum(name.count("/") == 13 for name in names) == 9_000
@@ -155,10 +146,9 @@ def test_a_place_that_is_gone_leaves_nothing_out(top: Path) -> None:
     os.close(descriptor)
 
 
-def test_there_is_an_end_to_going_on(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming, "MAX_RUNS", 3)
+def test_there_is_an_end_to_going_on(top: Path) -> None:
     descriptor = os.open(top, os.O_RDONLY)
-    resumption = Resumption(descriptor)
+    resumption = Resumption(descriptor, max_runs=3)
     assert [resumption.go_on(b"./a", "killed", cut=False) for _ in range(3)] == [True, True, False]
     (loss,) = resumption.losses
     assert (top / os.fsdecode(loss.path[1:])).exists()
@@ -170,10 +160,9 @@ def test_there_is_an_end_to_going_on(top: Path, monkeypatch: pytest.MonkeyPatch)
     os.close(descriptor)
 
 
-def test_what_is_to_be_left_out_is_bounded(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming, "MAX_EXCLUDED", 10)
+def test_what_is_to_be_left_out_is_bounded(top: Path) -> None:
     descriptor = os.open(top, os.O_RDONLY)
-    resumption = Resumption(descriptor)
+    resumption = Resumption(descriptor, max_excluded=10)
     assert resumption.go_on(b"./app/z", "killed", cut=False)
     assert sum(map(len, resumption.done)) < 20
     os.close(descriptor)

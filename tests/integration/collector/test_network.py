@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from collector.artifacts import network
-from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
@@ -43,9 +42,11 @@ threading.Thread(target=work, daemon=True).start(); ready.wait()
 """
 
 
-async def gaps(pid: int, bundle: Bundle) -> list[NotCaptured]:
+async def gaps(
+    pid: int, bundle: Bundle, limits: network.NetworkLimits = network.LIMITS
+) -> list[NotCaptured]:
     capture = capture_for(bundle)
-    await network.store(capture, [pid])
+    await network.store(capture, [pid], limits)
     return list(capture.bundle.not_captured)
 
 
@@ -81,27 +82,23 @@ d = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 
 
 async def test_tables_that_were_cut_say_nothing_of_what_is_in_no_table(
-    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(network, "MAX_TABLES", 10)
     with holding(tmp_path, AWAY + "a = away(listening)") as pid:
-        assert {gap.reason for gap in await gaps(pid, bundle)} == {"TooLarge"}
+        found = await gaps(pid, bundle, network.NetworkLimits(tables=10))
+    assert {gap.reason for gap in found} == {"TooLarge"}
 
 
 async def test_sockets_that_cannot_be_asked_for_in_time_are_a_gap(
-    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bundle: Bundle
 ) -> None:
-    def hang(*_: object) -> None:
-        raise Unavailable("/proc hangs", reason="Hung")
-
-    monkeypatch.setattr(network, "_unlisted", hang)
     with holding(tmp_path, "a = 1") as pid:
-        (gap,) = await gaps(pid, bundle)
+        (gap,) = await gaps(pid, bundle, network.NetworkLimits(unlisted_seconds=0))
     assert (gap.what, gap.reason) == ("sockets in no table", "Hung")
 
 
 async def test_threads_without_end_cost_their_process_nothing(
-    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bundle: Bundle
 ) -> None:
     """Most have the open files of their process, which are counted once."""
     many = "import threading\n" + "\n".join(
@@ -109,7 +106,6 @@ async def test_threads_without_end_cost_their_process_nothing(
     )
     with holding(tmp_path, many) as pid:
         own = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-        monkeypatch.setattr(network, "MAX_LINKS", own + 1)
-        found = await gaps(pid, bundle)
+        found = await gaps(pid, bundle, network.NetworkLimits(links=own + 1))
     (gap,) = [gap for gap in found if "TooLarge" in gap.reason]
     assert (gap.what, gap.requested) == ("network.json, sockets of threads", False)

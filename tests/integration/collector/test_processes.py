@@ -12,8 +12,7 @@ import pytest
 
 from collector.artifacts import network, processes
 from collector.container import ContainerCapture
-from collector.node import process_row as process
-from collector.node.process_row import MAX_STRINGS
+from collector.node.process_row import MAX_STRINGS, RowLimits
 from collector.node.procfs import HOST_PROC, MAX_BYTES
 from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
 from forensics_core.api.order import Compression
@@ -63,17 +62,13 @@ def gaps(capture: ContainerCapture) -> dict[str, str]:
     return {gap.what: gap.reason for gap in capture.bundle.not_captured}
 
 
-async def test_a_process_that_hangs(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_hangs(proc: Path, bundle: Bundle) -> None:
     """A FIFO that nobody writes to stands for a process whose memory is a stuck file system's."""
-    monkeypatch.setattr(processes, "TIMEOUT", 0.3)
-    monkeypatch.setattr(processes, "HANGING", 0.2)
     for number in ("8", "9"):
         (proc / number / "comm").unlink()
         os.mkfifo(proc / number / "comm")
     capture = capture_for(bundle)
-    await processes.collect(capture)
+    await processes.collect(capture, processes.ProcessLimits(seconds=0.3, hanging=0.2))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[0]["pid"] == 7 and rows[0]["status"]
     assert [(row["pid"], row["unreadable"]) for row in rows[1:]] == [(8, "Hung"), (9, "Hung")]
@@ -126,16 +121,12 @@ async def test_no_time_for_all_of_them(proc: Path, bundle: Bundle) -> None:
 
 
 async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cut(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    proc: Path, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(process, "LITTLE", 100)
     for number in ("7", "8", "9"):
         (proc / number / "cmdline").write_bytes(b"ab\0" * 20_000)
     capture = capture_for(bundle)
-    monkeypatch.setattr(
-        process.RowBudget, "limit", lambda room, most: 100 if room.left < 2**28 else most
-    )
-    await processes.collect(capture)
+    await processes.collect(capture, processes.ProcessLimits(rows=RowLimits(letters=1, little=100)))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert [row["cmdline"]["strings"] for row in rows] == [20_000, 34, 34]
     assert [row.get("truncated") for row in rows] == [None, ["cmdline"], ["cmdline"]]
@@ -157,16 +148,14 @@ async def test_a_long_table_of_mounts_is_in_one_row_of_those_who_share_it(
 
 
 async def test_huge_tables_of_sockets_are_bounded_together_and_told(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    proc: Path, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(network, "MAX_TABLES", 10_000)
-    monkeypatch.setattr(network, "MAX_SOCKETS", 10)
     line = "   0: 0100007F:1F90 00000000:0000 0A 0:0 00:0 0     0        0 12345 1 0\n"
     (proc / "7/net").mkdir()
     for name in ("tcp", "udp"):
         (proc / "7/net" / name).write_text("head\n" + line * 100)
     capture = capture_for(bundle)
-    await network.collect(capture)
+    await network.collect(capture, network.NetworkLimits(tables=10_000, sockets=10))
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert len(row["sockets"]) == 10 and row["truncated"] == ["net/udp", "sockets"]
     assert sum(len(table) for table in row["raw"].values()) == 10_000
@@ -174,20 +163,19 @@ async def test_huge_tables_of_sockets_are_bounded_together_and_told(
 
 
 async def test_sockets_of_more_open_files_than_can_be_looked_at_are_told(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    proc: Path, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(network, "MAX_LINKS", 2)
     (proc / "8/fd").mkdir()
     for number in range(5):
         (proc / "8/fd" / str(number)).symlink_to(f"socket:[{number}]")
     capture = capture_for(bundle)
-    await network.collect(capture)
+    await network.collect(capture, network.NetworkLimits(links=2))
     (gap,) = capture.bundle.not_captured
     assert gap.what == "network.json, holders of sockets" and gap.message.endswith(": 8")
 
 
 async def test_a_network_namespace_that_hangs_is_told_and_the_others_go_on(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    proc: Path, bundle: Bundle
 ) -> None:
     (proc / "9/ns/net").unlink()
     (proc / "9/ns/net").symlink_to("net:[2]")
@@ -195,9 +183,8 @@ async def test_a_network_namespace_that_hangs_is_told_and_the_others_go_on(
     (proc / "9/net").mkdir()
     os.mkfifo(proc / "7/net/tcp")
     (proc / "9/net/arp").write_text("IP address\n")
-    monkeypatch.setattr(network, "TIMEOUT", 0.3)
     capture = capture_for(bundle)
-    await network.collect(capture)
+    await network.collect(capture, network.NetworkLimits(seconds=0.3))
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert row["raw"] == {"arp": "IP address\n"}
     assert gaps(capture) == {"network.json, namespaces": "Hung"}
@@ -211,16 +198,13 @@ async def test_no_time_for_network_namespaces(proc: Path, bundle: Bundle) -> Non
     assert gaps(capture) == {"network.json, 1 namespaces": "Deadline"}
 
 
-async def test_very_many_files_that_were_cut_are_counted(
-    proc: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processes, "MAX_CUT", 1)
+async def test_very_many_files_that_were_cut_are_counted(proc: Path, bundle: Bundle) -> None:
     stat = "9 (x) S " + " ".join(["0"] * 44) + f" 1000 {1000 + 9 * 2**20} 0 0 0"
     for number in ("7", "8", "9"):
         (proc / number / "stat").write_text(stat)
         (proc / number / "cmdline").write_bytes(b"x" * (MAX_STRINGS + 1))
     capture = capture_for(bundle)
-    await processes.collect(capture)
+    await processes.collect(capture, processes.ProcessLimits(cut=1))
     first, rest = capture.bundle.not_captured
     assert (first.pid, first.size) == (7, 9 * 2**20)
     assert rest.message.startswith("2 more files")

@@ -174,12 +174,11 @@ async def test_of_the_nodes_own_network_there_are_no_packets_and_only_the_contai
 ) -> None:
     async with docker.container(image, HostConfig={"NetworkMode": "host"}) as container:
         capture = await capture_of(runtime, container, bundle)
-        async with recorded([capture], 1.5):
-            with socket.socket() as ours:
+        with socket.socket() as ours:  # until after the recording
+            async with recorded([capture], 1.5):
                 ours.bind(("127.0.0.1", 0))
                 ours.listen()
                 await docker.exec_detached(container, "nc", "-l", "-p", "14444")
-                await anyio.sleep(1)
     opened = of(rows(bundle.folder), "socketOpened")
     assert [row["local"]["port"] for row in opened] == [14444]
     assert gaps(capture)["recording, packets"] == "NotSupported"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import socket
 import stat
 import tarfile
@@ -20,8 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import collector.files.gnu_tar
-from forensics_core._internal import children
+from collector.files.gnu_tar import TreeLimits
 from forensics_core.api.order import Compression
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.fetch import fetch
@@ -46,6 +44,7 @@ from tests.integration.collector.random_files import (
     entries,
     make_tree,
 )
+from tests.integration.collector.tars import REAL, with_tar
 from tests.unit.tarindex.archives import member, tar
 
 MIB = 1024 * 1024
@@ -213,15 +212,12 @@ async def test_sockets_are_listed(tree: Path, tmp_path: Path) -> None:
     assert nanoseconds(row.mtime) == said.st_mtime_ns and "header" not in row.document
 
 
-async def test_sockets_without_a_row_are_counted(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("collector.files.sockets.MAX_NAMES_SIZE", 50)
+async def test_sockets_without_a_row_are_counted(tree: Path, tmp_path: Path) -> None:
     here = os.open(tree, os.O_RDONLY)
     for number in range(3):
         make_socket(here, f"{number}.sock")
     os.close(here)
-    await capture_tree(tree, str(tmp_path / "bundle"))
+    await capture_tree(tree, str(tmp_path / "bundle"), limits=TreeLimits(socket_names=50))
     (gap,) = gaps(tmp_path / "bundle")
     assert gap.what == "sockets" and gap.message.endswith(". 2 of them have no row there")
 
@@ -273,18 +269,11 @@ async def test_the_environment_does_not_change_the_archive(
     assert (tree / ".git" / "HEAD").exists() and not gaps(tmp_path / "bundle")
 
 
-async def test_missing_attributes_are_a_gap(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_attributes_are_a_gap(tree: Path, tmp_path: Path) -> None:
     """No disk breaks on demand: what tar says then is put beside what the real one does."""
-    real = shutil.which("tar")
-    broken = tmp_path / "bin" / "tar"
-    broken.parent.mkdir()
     said = r'tar: "./etc": Warning: Cannot flistxattr: Input/output error'
-    broken.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' >&2\nexec {real} \"$@\"\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(children, "FOLDERS", (str(broken.parent), *children.FOLDERS))
-    await capture_tree(tree, str(tmp_path / "bundle"))
+    limits = with_tar(tmp_path, f"printf '%s\\n' '{said}' >&2\nexec {REAL} \"$@\"")
+    await capture_tree(tree, str(tmp_path / "bundle"), limits=limits)
     (gap,) = gaps(tmp_path / "bundle")
     assert gap.requested and (gap.what, gap.reason) == ("attributes of files", "Unreadable")
     assert gap.message.endswith(": ./etc")
@@ -425,9 +414,7 @@ async def test_what_is_missing_is_named(bundle: Path) -> None:
         await read_large(bundle)
 
 
-async def test_what_tar_read_before_it_gave_up_is_kept(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_tar_read_before_it_gave_up_is_kept(tree: Path, tmp_path: Path) -> None:
     """Names of very deep directories take more memory than tar may have."""
     name = "d" * 250
     folder = os.open(tree, os.O_RDONLY)
@@ -437,8 +424,7 @@ async def test_what_tar_read_before_it_gave_up_is_kept(
         os.close(folder)
         folder = inner
     os.close(folder)
-    monkeypatch.setattr(collector.files.gnu_tar, "MEMORY", 64 * MIB)
-    await capture_tree(tree, str(tmp_path / "bundle"))
+    await capture_tree(tree, str(tmp_path / "bundle"), limits=TreeLimits(memory=64 * MIB))
     await anyio.run_process(["rm", "-rf", str(tree)])
     capture = Statement.from_bytes((tmp_path / "bundle" / "manifest.json").read_bytes()).predicate
     (gap,) = [gap for gap in capture.not_captured if gap.requested]

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_core.operator.attempt.context import OWNERS
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import AccessAttributes, Fault, Recorded, RunningPod, User, rbac
@@ -93,6 +94,16 @@ async def test_nor_does_a_capture_that_is_cancelled(stage: Stage) -> None:
     assert refused(stage) == set()
 
 
+RULE = (
+    capturerule_crd(),
+    {
+        "apiVersion": "forensics.orkaproj.io/v1alpha1",
+        "kind": "CaptureRule",
+        "metadata": {"name": "dying", "namespace": NAMESPACE},
+        "spec": {"namespaces": ["default"], "events": ["Annotated", "Alert"]},
+    },
+)
+"""The kind, and one of it."""
 RULES = "rbac.authorization.k8s.io/v1"
 EVERYBODY = {"kind": "Group", "name": "system:serviceaccounts"}
 CONTAINERS = [{"name": "app", "image": "app:1"}]
@@ -119,6 +130,8 @@ async def test_every_right_that_is_granted_is_needed(stage: Stage) -> None:
         stage.cluster.faults.add(fault)
     stage.worker.before = partial(cancel_first, stage)
     surroundings(stage)
+    for item in RULE:
+        stage.cluster.create(item)
     for name in ("one", "two"):
         stage.request(name, pod="owned-0", ttlSecondsAfterFinished=0)
     async with stage.operating():

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 
 from forensics_core.bundles import open_bundle
+from forensics_core.errors import ApiUnavailable
+from forensics_core.kube.connection import connect
+from forensics_core.operator.containment.effects import ClusterContainment
 from forensics_loopback import Fault, RunningPod
 from forensics_loopback.server.access import User
+from tests.integration.kube.scripted import ScriptedApi, scripted_api
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, timed
 from tests.unit.deploy.manifests import DEPLOY, manifests
+from tests.unit.operator import samples
 
 ISOLATED = "forensics.orkaproj.io/isolated"
 OPERATOR = User("system:serviceaccount:forensics-operator:forensics-operator")
@@ -177,6 +185,40 @@ async def test_a_pod_in_the_hosts_network_is_captured_and_left_alone(stage: Stag
     assert (labels(stage), policies(stage)) == (LABELS, [])
 
 
+async def test_its_replica_set_replaces_a_pod_that_is_cut_off(stage: Stage) -> None:
+    selector = {"app": "web"}
+    template = {
+        "metadata": {"labels": selector},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    }
+    stage.cluster.patch("pods", "web-0", {"metadata": {"labels": selector}}, "default")
+    stage.cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"selector": {"matchLabels": selector}, "template": template},
+        }
+    )
+    await stage.cluster.until(
+        "pods", lambda pods: any(one["metadata"].get("ownerReferences") for one in pods), "default"
+    )
+    stage.request(isolate=True)
+    async with stage.operating():
+        status = await stage.finished()
+        assert status["phase"] == "Complete", "the pod is not lost on the way"
+        await stage.cluster.until("pods", lambda pods: len(pods) == 2, "default")
+        one = await open_context(stage, status)
+        assert [owner["metadata"]["name"] for owner in one] == ["web"]
+        await released(stage)
+        await stage.cluster.until("pods", lambda pods: len(pods) == 1, "default")
+
+
+async def open_context(stage: Stage, status: Document) -> Any:
+    async with open_bundle(status["location"], key=stage.public_key, access=stage.access) as bundle:
+        return await bundle.document("context/owners.json")
+
+
 async def test_the_policy_goes_with_its_pod_and_not_with_the_record(stage: Stage) -> None:
     seed(stage)
     stage.request(isolate=True)
@@ -238,3 +280,57 @@ async def test_an_api_that_makes_no_policies_holds_the_capture_up_for_so_long_on
     told = condition(status, "Isolated")
     assert (status["phase"], told["reason"]) == ("Complete", "NotPossible")
     assert labels(stage) == LABELS
+
+
+async def test_what_cannot_be_read_around_the_pod_is_told(stage: Stage) -> None:
+    seed(stage)
+    uid = stage.cluster.get("replicasets", "web", "default")["metadata"]["uid"]
+    owner = {"kind": "CloneSet", "name": "web", "uid": uid, "controller": True}
+    reference = {"apiVersion": "apps.kruise.io/v1alpha1", **owner}
+    change = {"metadata": {"ownerReferences": [reference]}}
+    stage.cluster.patch("pods", "web-0", change, "default")
+    stage.cluster.faults.add(Fault("list", "services", times=1000, status=403))
+    stage.request(isolate=True)
+    async with stage.operating():
+        told = condition(await stage.finished(), "Isolated")
+    assert "its controller is a CloneSet, whose selector is not known" in told["message"]
+    assert "services could not be read" in told["message"]
+    assert labels(stage).keys() == {*LABELS, ISOLATED}
+
+
+async def test_a_policy_of_that_name_that_is_somebody_elses_stays(stage: Stage) -> None:
+    seed(stage)
+    made = stage.request(isolate=True)
+    name = f"forensics-isolate-{made['metadata']['uid'][:8]}"
+    stage.cluster.create(allowing(name))
+    async with stage.operating():
+        told = condition(await stage.finished(), "Isolated")
+        assert told["reason"] == "NotPossible"
+        assert f"There is a NetworkPolicy '{name}'" in told["message"]
+        await released(stage)
+    (policy,) = policies(stage)
+    assert (policy["spec"]["egress"], labels(stage)) == ([{}], LABELS)
+
+
+async def test_requests_that_hang_are_given_up(tmp_path: Path) -> None:
+    """A webhook that is slow, above all."""
+
+    async def hang(api: ScriptedApi, request: web.Request) -> web.StreamResponse:
+        await api.closing.wait()
+        return web.Response()
+
+    async with scripted_api() as api:
+        api.on("DELETE", "/api/v1/namespaces/default/pods/web-0", hang)
+        async with connect(api.kubeconfig(tmp_path / "config", {"token": "secret"})) as cluster:
+            effects = ClusterContainment(cluster, timedelta(seconds=0.1))
+            with pytest.raises(ApiUnavailable, match=r"has not answered for 0\.1 s"):
+                await effects.delete_pod(samples.checkpoint("Complete"), "uid")
+
+
+async def test_surroundings_that_take_too_long_are_done_without(stage: Stage) -> None:
+    seed(stage)
+    stage.request(isolate=True)
+    async with stage.operating(timed(stage, isolation=0.0)):
+        status = await stage.finished()
+    assert (status["phase"], labels(stage)) == ("Complete", LABELS)
+    assert condition(status, "Isolated")["reason"] == "NotPossible"

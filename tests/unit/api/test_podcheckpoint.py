@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_table() -> None:
     spec = PodCheckpointSpec(pod="web-0")
     assert spec.subpath == "forensics"
     assert spec.artifacts == DEFAULT_ARTIFACTS
-    assert (spec.pause, spec.cancel, spec.compression) == (False, False, "zstd")
+    assert (spec.pause, spec.cancel, spec.compression) == (False, False, "auto")
     assert (spec.isolate, spec.after_capture, spec.release) == (False, "Keep", False)
     assert spec.active_deadline_seconds == 3600
     assert (spec.namespace, spec.destination, spec.ttl_seconds_after_finished) == (None, None, None)

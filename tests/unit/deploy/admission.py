@@ -19,6 +19,7 @@ class Right:
     resource: str
     """With its group and subresource: `pods/exec`, `forensics.orkaproj.io/podcheckpoints`."""
     namespace: str
+    """Empty for all namespaces."""
     name: str = ""
 
 
@@ -46,6 +47,13 @@ class Review:
         }
 
 
+CHECK = 350_000
+"""What an API server takes for one question to the authorizer, and what it gives to one expression,
+to the conditions of a policy, and to all else of it. Source: k8s.io/apiserver, pkg/apis/cel and
+pkg/cel/library."""
+EXPRESSION_LIMIT, CONDITIONS_LIMIT, POLICY_LIMIT = 1_000_000, 2_500_000, 10_000_000
+
+
 class Policy:
     """A ValidatingAdmissionPolicy."""
 
@@ -60,6 +68,20 @@ class Policy:
             for validation in self._spec["validations"]
             if cel.evaluate(validation["expression"], context) is not True
         ]
+
+    def matches(self, review: Review) -> bool:
+        """Return whether the conditions let the policy judge at all."""
+        context = cel.Context(review.variables(), _functions(review))
+        return all(
+            cel.evaluate(condition["expression"], context) is True
+            for condition in self._spec.get("matchConditions", [])
+        )
+
+    def questions(self) -> dict[str, int]:
+        """Return how often each expression asks the authorizer, at most."""
+        named = {one["name"]: one["expression"] for one in self._spec["variables"]}
+        judged = {one["expression"]: one["expression"] for one in self._spec["validations"]}
+        return {name: text.count(".check(") for name, text in (named | judged).items()}
 
     def _context(self, review: Review) -> cel.Context:
         context = cel.Context(review.variables(), _functions(review))
@@ -96,5 +118,9 @@ def _functions(review: Review) -> dict[str, Callable[..., Any]]:
 def _allowed(check: Mapping[str, str], rights: frozenset[Right]) -> bool:
     parts = [check.get("group"), check["resource"], check.get("subresource")]
     resource = "/".join(part for part in parts if part)
-    names = {"", check.get("name", "")}
-    return any(Right(check["verb"], resource, check["namespace"], name) in rights for name in names)
+    names, namespaces = {"", check.get("name", "")}, {"", check.get("namespace", "")}
+    return any(
+        Right(check["verb"], resource, namespace, name) in rights
+        for name in names
+        for namespace in namespaces
+    )

@@ -13,6 +13,9 @@ import yaml
 REPOSITORY = Path(__file__).parents[3]
 DEPLOY = REPOSITORY / "deploy"
 CHECKPOINTS = DEPLOY / "overlays" / "kubelet-checkpoint"
+RULES = DEPLOY / "overlays" / "rules"
+ALERTS = DEPLOY / "overlays" / "alerts"
+KEIKO = DEPLOY / "overlays" / "keiko"
 STAMPING = DEPLOY / "overlays" / "stamping"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import AsyncIterator, Sequence
 
 import anyio
@@ -13,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forensics_core.pipeline import seektable
+from forensics_core.pipeline.levels import FIRST, LEVELS, SETTLING, LevelControl
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
 from forensics_core.storage.objects import Buffer
 
 
-async def run(data: Sequence[bytes], stages: Sequence[Stage]) -> bytes:
+async def run(data: Sequence[bytes], stages: Sequence[Stage], framed: bool = False) -> bytes:
     out = io.BytesIO()
 
     async def source() -> AsyncIterator[bytes]:
@@ -29,7 +31,7 @@ async def run(data: Sequence[bytes], stages: Sequence[Stage]) -> bytes:
     async def sink(block: Buffer) -> None:
         out.write(block)
 
-    await run_pipeline(source(), stages, sink, Meter())
+    await run_pipeline(source(), stages, sink, Meter(), framed=framed)
     return out.getvalue()
 
 
@@ -84,3 +86,24 @@ def test_a_table_with_checksums_is_understood() -> None:
     ) + (b"\x80" + plain[21:])
     assert seektable.table_size(table[-9:]) == len(table)
     assert list(seektable.decode(table)) == [seektable.Frame(3, 7)]
+
+
+def test_frames_of_all_levels_are_one_stream_and_counted() -> None:
+    """The room is full throughout, so that the level rises block by block."""
+    data = [bytes(range(256)) * 100] * (SETTLING * len(LEVELS))
+    stage = Zstd(LevelControl(lambda: 1.0), workers=1)
+    stored = anyio.run(run, data, [stage], True)
+    with zstandard.ZstdDecompressor().stream_reader(
+        io.BytesIO(stored), read_across_frames=True
+    ) as reader:
+        assert reader.read() == b"".join(data)
+    assert sum(stage.frames_by_level.values()) == len(data)
+    assert list(stage.frames_by_level) == [level for level in LEVELS if level >= FIRST]
+
+
+def test_what_cannot_be_compressed_is_not_searched_at_high_levels() -> None:
+    stage = Zstd(LevelControl(levels=(6,)), workers=1)
+    noise = [os.urandom(50_000) for _ in range(3)]
+    anyio.run(run, [*noise, bytes(50_000), bytes(50_000)], [stage], True)
+    # The first of each run shows that it has begun.
+    assert stage.frames_by_level == {FIRST: 3, 6: 2}

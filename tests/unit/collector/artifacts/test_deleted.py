@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tarfile
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ import pytest
 
 from collector.artifacts import deleted
 from collector.container import ContainerCapture
-from collector.files import sparse
 from collector.files.deletedarchive import DeletedArchive
 from collector.files.statx import statx
 from collector.node.deletedfiles import DeletedFile, SharedDescriptor
 from collector.node.programs import Programs
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
+from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
+from forensics_core.storage.local import LocalStorage
+from forensics_core.storage.objects import ObjectWriter
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.stuck import ANSWERED, SIZE, stuck
 from tests.integration.collector.test_processes import capture_for
@@ -79,11 +82,16 @@ class Evidence:
 
 
 async def bring_home(
-    folder: Path, pids: Sequence[int], *, budget: int = 1024**3, ended: Sequence[int] = ()
+    folder: Path,
+    pids: Sequence[int],
+    *,
+    budget: int = 1024**3,
+    ended: Sequence[int] = (),
+    limits: deleted.DeletedLimits = deleted.LIMITS,
 ) -> Evidence:
     """Capture what `pids` hold, after those of `ended` were killed in between."""
     capture = capturing(folder, budget)
-    await deleted.account(capture, pids, Programs())
+    await deleted.account(capture, pids, Programs(), limits)
     for pid in ended:
         os.kill(pid, signal.SIGKILL)
         with anyio.fail_after(30):
@@ -314,22 +322,35 @@ async def test_attributes_that_cannot_be_read_cost_no_content(
     assert extracted(b"".join(blocks)) == {file.member: b"content"}
 
 
-async def test_what_nobody_foresaw_costs_the_archive_and_no_other_evidence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
+class FailingStorage(LocalStorage):
+    """A folder that does not take the archive."""
 
-    error: Exception = ValueError("odd")
-    monkeypatch.setattr(sparse, "data_pieces", fail)
+    def __init__(self, folder: Path, error: Exception) -> None:
+        super().__init__(folder)
+        self._error = error
+
+    def create(
+        self, name: str, *, content_type: str = "application/octet-stream"
+    ) -> AbstractAsyncContextManager[ObjectWriter]:
+        if name.endswith("deleted.tar"):
+            raise self._error
+        return super().create(name, content_type=content_type)
+
+
+async def test_what_nobody_foresaw_costs_the_archive_and_no_other_evidence(tmp_path: Path) -> None:
     with holding(tmp_path, 'a = gone("open", b"x")') as pid:
-        (gap,) = (await bring_home(tmp_path / "bundle", [pid])).gaps
-        assert (gap.what, gap.reason) == ("deleted files", "Unexpected")
-        assert "1 files could not be stored: ValueError: odd" in gap.message
-        error = UsageError("The destination is gone")
-        with pytest.raises(UsageError):
-            await bring_home(tmp_path / "2", [pid])
-    monkeypatch.setattr(deleted, "DeletedFileSearch", fail)
-    with pytest.raises(UsageError):
-        await bring_home(tmp_path / "3", [1])
-    await deleted.store(capturing(tmp_path / "4"))  # nothing was looked for
+        for error in (ValueError("odd"), UsageError("The destination is gone")):
+            capture = capturing(tmp_path / "bundle")
+            capture.bundle = BundleWriter(FailingStorage(tmp_path / "bundle", error))
+            await deleted.account(capture, [pid], Programs())
+            with pytest.raises(UsageError) if isinstance(error, UsageError) else nullcontext():
+                await deleted.store(capture)
+                (gap,) = capture.bundle.not_captured
+                assert (gap.what, gap.reason) == ("deleted files", "Unexpected")
+                assert "1 files could not be stored: ValueError: odd" in gap.message
+
+
+async def test_where_nothing_was_looked_for_nothing_is_stored(tmp_path: Path) -> None:
+    capture = capturing(tmp_path / "bundle")
+    await deleted.store(capture)
+    assert not capture.bundle.artifacts and not capture.bundle.not_captured

@@ -19,17 +19,19 @@ from collector.files.mountarchive import OpenMount
 from collector.files.mounted import Survey
 from collector.files.mountplan import MountOutcome, State, plan
 from collector.files.mountstream import MountStream
+from collector.files.safe_open import opened
 from collector.files.volumes import VolumeSelection
-from collector.files.withheld import WithheldList
+from collector.files.withheld import MAX_FILE
 from collector.node.host import Host
 from collector.runtimes.declared import Declared
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
-from forensics_core.api.order import Compression
+from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import BundleWriter
 from forensics_core.errors import UsageError
 from forensics_core.storage.storage import open_destination
 from tests.integration.collector.folder_container import CONTAINER, FolderRuntime
+from tests.integration.collector.stuck import stuck
 
 
 class LocalRuntime(FolderRuntime):
@@ -39,6 +41,19 @@ class LocalRuntime(FolderRuntime):
 
     async def process(self, _: ContainerInfo) -> int:
         raise Unavailable("The container is exited", reason="NotRunning")
+
+
+class FailingRuntime(LocalRuntime):
+    """One that fails where the container's state is asked for, once."""
+
+    def __init__(self, folder: Path, error: Exception) -> None:
+        super().__init__(folder)
+        self._errors = [error]
+
+    async def inspect(self, container: ContainerInfo) -> ContainerInfo:
+        if self._errors:
+            raise self._errors.pop()
+        return container
 
 
 async def scene_of(folder: Path, to: Path, seconds: float = 60) -> ContainerCapture:
@@ -58,19 +73,17 @@ async def scene_of(folder: Path, to: Path, seconds: float = 60) -> ContainerCapt
     ],
 )
 async def test_a_failure_is_a_gap_and_the_file_system_is_captured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str, told: str
+    tmp_path: Path, error: Exception, reason: str, told: str
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(mounts, "plan", fail)
     capture = await scene_of(tmp_path, tmp_path / "bundle")
+    capture.runtime = cast(Runtime, FailingRuntime(tmp_path, error))
+    capture.wanted = frozenset({ArtifactKind.PROCESSES, ArtifactKind.FILESYSTEM})
     await mounts.collect(capture)
     (gap,) = capture.bundle.not_captured
     assert (gap.what, gap.reason, gap.requested) == ("mounts", reason, True)
     assert told in gap.message
     assert any(each.name.endswith("rootfs.tar.zst") for each in capture.bundle.artifacts)
-    error = UsageError("The destination is gone")
+    capture.runtime = cast(Runtime, FailingRuntime(tmp_path, UsageError("No such destination")))
     with pytest.raises(UsageError):
         await mounts.collect(capture)
 
@@ -85,18 +98,16 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path) -> None:
     planned = plan(Survey(), told, "exited")
     with ExitStack() as stack:
         wanted = planned[:2][::-1] + planned[2:]
-        tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1)
+        tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1, 1)
         assert [top.path for _, top in tops] == [b"/etc/hosts"]
     assert [each.outcome.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
-        assert mounts._open_all(stack, planned, None, frozenset()) == []
+        assert mounts._open_all(stack, planned, None, frozenset(), 1, 1) == []
     assert "not in reach" in planned[0].outcome.message
 
 
-async def test_sockets_and_what_changes_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_sockets_and_what_changes_are_said(tmp_path: Path) -> None:
     (tmp_path / "shm").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "shm/s"))
@@ -125,58 +136,49 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
     assert (each.state, each.outcome.reason) == (State.PARTIAL, "Deadline")
 
 
-async def test_tables_that_were_not_read_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
     capture = await scene_of(tmp_path, tmp_path / "bundle")
-    mounts._account(capture, Survey(unseen=3), [])
+    mounts._account(capture, Survey(unseen=3), [], mounts.LIMITS)
     (gap,) = capture.bundle.not_captured
     assert gap.what == "mounts, of some processes" and "3 processes" in gap.message
 
 
-async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
     planned = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
-
-    def hang(*_: object) -> None:
-        raise Unavailable("It hangs", reason="Hung")
-
-    monkeypatch.setattr(mounts, "_open_all", hang)
+    limits = mounts.MountLimits(seconds=0, volume_seconds=0)
     with ExitStack() as stack:
-        await mounts._open_wanted(stack, planned[1:], Host(), frozenset())
+        await mounts._open_wanted(stack, planned[1:], Host(), frozenset(), limits)
         assert (planned[1].state, planned[1].outcome.reason) == (State.MISSING, "Hung")
         with pytest.raises(Unavailable):
-            await mounts._open_wanted(stack, planned[:1], Host(), frozenset())
+            await mounts._open_wanted(stack, planned[:1], Host(), frozenset(), limits)
 
 
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
-    hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hangs: bool, tmp_path: Path
 ) -> None:
-    (tmp_path / "key").write_text("secret")
     source = "/pods/1/volumes/kubernetes.io~secret/token"
     told = [Declared("/token", "bind", source)]
     (each,) = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
     assert each.state is State.LISTED
-    real = mounts._read_all
-
-    def exhaust(listing: WithheldList, top: OpenMount) -> None:
-        real(listing, top)
-        if hangs:
-            raise Unavailable("It hangs", reason="Hung")
-        listing.losses[top.path].add(b"/token/other", 1, "odd")
-
-    monkeypatch.setattr(mounts, "_read_all", exhaust)
     capture = await scene_of(tmp_path, tmp_path / "bundle")
-    place = os.open(tmp_path, os.O_PATH)
-    await mounts._list_withheld(capture, [(each, OpenMount(b"/token", place, volume=True))])
-    os.close(place)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    with ExitStack() as stack:
+        if hangs:
+            stack.enter_context(stuck(volume, beside="early"))
+        else:
+            (volume / "early").write_text("secret")
+            with (volume / "other").open("wb") as file:
+                file.truncate(MAX_FILE + 1)
+        place = stack.enter_context(opened(os.open(volume, os.O_PATH)))
+        tops = [(each, OpenMount(b"/token", place, volume=True))]
+        await mounts._list_withheld(capture, tops, mounts.MountLimits(seconds=0.5 if hangs else 60))
     expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
     assert (each.state, each.outcome.reason) == expected
-    assert ("Not all of it was read: odd" in each.outcome.message) != hangs
-    assert each.files and {row["path"] for row in each.files} >= {"/token", "/token/key"}
+    assert ("Not all of it was read: files of" in each.outcome.message) != hangs
+    assert each.files and {row["path"] for row in each.files} >= {"/token", "/token/early"}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.artifacts import kept as beyond
-from collector.node import unlisted
+from collector.artifacts import deleted, kept
 from tests.unit.collector.artifacts.test_deleted import Evidence, bring_home
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unit.collector.node.test_kernel_objects import ADD_KEY, KEYCTL, permitted
@@ -70,13 +69,11 @@ socket.send_fds(e, [b"z"], [named.fileno()])
     assert f"{tmp_path}/named" in gaps["files in socket"] and "1 in all" in "".join(gaps.values())
 
 
-async def test_bytes_past_what_there_is_room_for_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bytes_past_what_there_is_room_for_are_counted(tmp_path: Path) -> None:
     script = "import socket\na = os.pipe(); os.write(a[1], b'0123456789')"
-    monkeypatch.setattr(beyond, "Unlisted", lambda until: unlisted.Unlisted(until, room=4))
+    limits = deleted.DeletedLimits(kept=kept.KeptLimits(unread=4))
     with holding(tmp_path, script) as pid:
-        found = await bring_home(tmp_path / "bundle", [pid])
+        found = await bring_home(tmp_path / "bundle", [pid], limits=limits)
     assert unread(found) == {"unread in pipe": b"0123"}
     (gap,) = found.gaps
     assert gap.size == 10 and "Only the first 4 of 10 are stored" in gap.message

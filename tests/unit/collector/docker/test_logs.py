@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.docker import logs as jsonfile
 from collector.docker.logs import TooMuch, difference, nanoseconds, payloads, stamp, tally
 from collector.docker.storage import log_names
 from collector.files.logfiles import LogFile, LogFiles
@@ -91,14 +90,11 @@ def test_nuls_cost_nothing_garbage_is_counted_and_an_unfinished_line_is_not(
     assert (found.size, found.damaged) == (4, 3)
 
 
-def test_files_that_are_too_large_are_given_up(
-    log: Callable[..., LogFile], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jsonfile, "LIMIT", 100)
+def test_files_that_are_too_large_are_given_up(log: Callable[..., LogFile]) -> None:
     bomb = log(gzip.compress(b"\0" * 1_000_000), "json-file.log.1.gz")
     for files in ([bomb], [log(entry("a") * 10)]):
         with pytest.raises(TooMuch):
-            tally(files)
+            tally(files, limit=100)
 
 
 def test_a_file_that_is_not_what_it_says(log: Callable[..., LogFile]) -> None:

@@ -15,6 +15,7 @@ from collector.files import mounted
 from collector.files.mounted import (
     SeenMount,
     Survey,
+    SurveyLimits,
     is_memory,
     measure,
     measure_all,
@@ -65,14 +66,11 @@ def test_a_process_that_has_ended_has_no_mounts() -> None:
     assert survey([zombie.pid, 2**22 + 1], "").unseen == 0
 
 
-def test_there_are_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounted, "MAX_MOUNTS", 1)
-    found = survey([os.getpid(), 2**22 + 1], "")
+def test_there_are_limits() -> None:
+    found = survey([os.getpid(), 2**22 + 1], "", SurveyLimits(mounts=1))
     assert len(found.mounts) == 1 and found.more and not found.unseen
-    monkeypatch.setattr(mounted, "MAX_TABLE", 10)
-    assert survey([os.getpid()], "").unseen == 1
-    monkeypatch.setattr(mounted, "MAX_SPACES", 0)
-    assert survey([os.getpid()], "").unseen == 1
+    assert survey([os.getpid()], "", SurveyLimits(table=10)).unseen == 1
+    assert survey([os.getpid()], "", SurveyLimits(spaces=0)).unseen == 1
 
 
 def test_a_mount_is_opened_by_itself(tmp_path: Path) -> None:

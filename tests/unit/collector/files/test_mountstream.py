@@ -16,6 +16,7 @@ from collector.files.safe_open import opened
 from collector.files.withheld import MAX_FILE, WithheldList
 from forensics_core.bundle.manifest import Flag
 from tests.integration.collector.stuck import ANSWERED, SIZE, stuck
+from tests.unprivileged import READING, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
@@ -72,31 +73,28 @@ async def test_volumes_have_a_budget_of_their_own(tmp_path: Path) -> None:
 
 
 def test_what_a_list_of_digests_does_not_read_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(MAX_FILE + 1)
-    monkeypatch.setattr("collector.files.withheld.MAX_FILES", 4)
     os.mkfifo(tmp_path / "c")
     with opened(os.open(tmp_path, os.O_PATH)) as place:
-        listing = WithheldList(key=b"k")
+        listing = WithheldList(key=b"k", most=4)
         list(listing.blocks([OpenMount(b"/s", place)]))
     rows = {row["path"]: row for row in listing.rows}
     assert rows.keys() == {"/s", "/s/a", "/s/b", "/s/c"} and "hmac" not in rows["/s/c"]
     assert "4 such files" in listing.losses[b"/s"].why
-    monkeypatch.setattr("collector.files.withheld.MAX_FILES", 5)
     with opened(os.open(tmp_path, os.O_PATH)) as place:
-        listing = WithheldList(key=b"k")
+        listing = WithheldList(key=b"k", most=5)
         list(listing.blocks([OpenMount(b"/s", place)]))
     assert listing.rows[-1]["hmac"] is None and "at most are read" in listing.losses[b"/s"].why
 
-    def refuse(place: int) -> int:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr("collector.files.withheld.open_data", refuse)
+    (tmp_path / "a").chmod(0)
+    os.chown(tmp_path / "a", 1234, 1234)
     with opened(os.open(tmp_path / "a", os.O_PATH)) as place:
         listing = WithheldList(key=b"k")
-        list(listing.blocks([OpenMount(b"/s", place, single=True)]))
-    assert listing.losses[b"/s"].why == "Operation not permitted"
+        top = OpenMount(b"/s", place, single=True)
+        without(*READING, action=lambda: list(listing.blocks([top])))
+    assert listing.losses[b"/s"].why == "Permission denied"

@@ -7,7 +7,6 @@ import tarfile
 
 import pytest
 
-from collector.files import splice as splice_module
 from collector.files.splice import Splice
 
 LONG = "d" * 90 + "/" + "é" * 200
@@ -93,9 +92,8 @@ def test_what_is_no_archive_passes_and_is_not_followed(place: int) -> None:
         assert splice.lost
 
 
-def test_headers_that_are_too_long_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splice_module, "MAX_HELD", 1000)
-    splice = Splice()
+def test_headers_that_are_too_long_are_not_held_back() -> None:
+    splice = Splice(max_held=1000)
     assert fed(splice, FIRST, 100) == FIRST and splice.lost
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from collector.job import termination_message
 from collector.job.termination_message import DEFINITE, LIMIT, of_error, write_message
 from forensics_core.errors import (
     DestinationUnreachable,
@@ -63,13 +62,10 @@ def test_a_file_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_kubelets_file_is_written_only_where_there_is_one(
-    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kubelets_file_is_written_only_where_there_is_one(there: bool, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
-    monkeypatch.setattr(termination_message, "TERMINATION_LOG", log)
     if there:
         log.touch()
-    write_message(b"{}", {})
+    write_message(b"{}", {}, log)
     assert log.exists() == there
     assert not there or log.read_bytes() == b"{}"

@@ -9,8 +9,7 @@ import threading
 import anyio
 import pytest
 
-from collector.node import abandonable
-from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.node.abandonable import LeftBehind, raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 
 
@@ -31,6 +30,13 @@ async def test_what_hangs_is_named() -> None:
     assert caught.value.reason == "Hung"
 
 
+async def test_what_there_is_no_time_for_is_not_begun() -> None:
+    begun = list[int]()
+    with pytest.raises(Unavailable, match="No time was left for reading process 7") as caught:
+        await run_abandonable(0, "process 7", begun.append, 1)
+    assert caught.value.reason == "Hung" and not begun
+
+
 async def test_cancelling_does_not_wait_for_it() -> None:
     release = threading.Event()
     with anyio.move_on_after(0.05) as scope:
@@ -42,8 +48,7 @@ async def test_cancelling_does_not_wait_for_it() -> None:
 def test_a_program_ends_although_a_read_does_not() -> None:
     program = """
 import anyio, threading
-from collector.node import abandonable
-from collector.node.abandonable import raise_if_abandoned, run_abandonable
+from collector.node.abandonable import run_abandonable
 from collector.runtimes.runtime import Unavailable
 async def main():
     try:
@@ -73,21 +78,17 @@ async def test_a_thread_that_is_not_waited_for_any_more_ends_at_its_next_step() 
     assert await anyio.to_thread.run_sync(ended.wait, 50)
 
 
-async def test_with_too_many_reads_that_hang_no_further_one_is_begun(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    release = threading.Event()
-    monkeypatch.setattr(abandonable, "MAX_LEFT", 2)
-    monkeypatch.setattr(abandonable, "_left", [])
+async def test_with_too_many_reads_that_hang_no_further_one_is_begun() -> None:
+    release, left_behind = threading.Event(), LeftBehind(2)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            await run_abandonable(0.01, "a lock", release.wait)
+            await run_abandonable(0.01, "a lock", release.wait, left_behind=left_behind)
     begun = list[int]()
     with pytest.raises(Unavailable, match=r"2 other reads hang, process 9 is not begun"):
-        await run_abandonable(60, "process 9", begun.append, 1)
+        await run_abandonable(60, "process 9", begun.append, 1, left_behind=left_behind)
     assert not begun
     release.set()
-    for thread in abandonable._left:
+    for thread in left_behind.threads:
         await anyio.to_thread.run_sync(thread.join)
-    await run_abandonable(60, "process 9", begun.append, 1)
+    await run_abandonable(60, "process 9", begun.append, 1, left_behind=left_behind)
     assert begun

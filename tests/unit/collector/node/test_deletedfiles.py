@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
+import anyio
 import pytest
 from anyio import to_thread
 
@@ -23,10 +25,10 @@ from collector.artifacts.deleted import account
 from collector.node import programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.programs import Programs
-from collector.runtimes.runtime import Unavailable
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
+from tests.unprivileged import SYS_ADMIN, SYS_PTRACE, without
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 pytestmark = root_only
@@ -145,12 +147,9 @@ def test_a_process_that_has_ended_holds_nothing() -> None:
     assert not found.files and not found.unseen
 
 
-def test_a_process_that_may_not_be_looked_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(DeletedFileSearch, "_process", refuse)
-    assert search(os.getpid()).unseen == [os.getpid()]
+def test_a_process_that_may_not_be_looked_at_is_said(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid:
+        assert without(SYS_PTRACE, action=lambda: search(pid)).unseen == [pid]
 
 
 SEGMENT = """
@@ -168,11 +167,11 @@ def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> 
 
 
 async def gaps_of(
-    tmp_path: Path, script: str, programs: Programs | None = None
+    tmp_path: Path, script: str, limits: deleted.DeletedLimits = deleted.LIMITS
 ) -> list[NotCaptured]:
     capture = capture_for(Bundle(tmp_path / "bundle"))
     with holding(tmp_path, script) as pid:
-        await account(capture, [pid], programs or Programs())
+        await account(capture, [pid], Programs(), limits)
     return list(capture.bundle.not_captured)
 
 
@@ -184,56 +183,33 @@ async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:
     assert (segment.path, segment.size) == ("/SYSV0000cafe", 8192)
 
 
-async def test_very_many_files_are_listed_to_a_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(deleted, "MAX_GAPS", 2)
-    monkeypatch.setattr(
-        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, max_files=4)
-    )
-    gaps = await gaps_of(tmp_path, 'a = [gone(str(n), b"xy") for n in range(6)]')
+async def test_very_many_files_are_listed_to_a_limit(tmp_path: Path) -> None:
+    script = 'a = [gone(str(n), b"xy") for n in range(6)]'
+    gaps = await gaps_of(tmp_path, script, deleted.DeletedLimits(files=4, gaps=2))
     assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
     assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
 
 
-async def test_what_was_not_looked_at_is_a_gap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        deleted, "DeletedFileSearch", lambda until: DeletedFileSearch(until, links=0)
-    )
-    (gap,) = await gaps_of(tmp_path, "")
+async def test_what_was_not_looked_at_is_a_gap(tmp_path: Path) -> None:
+    (gap,) = await gaps_of(tmp_path, "", deleted.DeletedLimits(links=0))
     assert gap.what == "deleted files, of some processes"
 
 
-async def test_a_search_that_hangs_or_fails_is_a_gap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    error: Exception = Unavailable("It hangs", reason="Hung")
-    monkeypatch.setattr(DeletedFileSearch, "look", fail)
-    (gap,) = await gaps_of(tmp_path, "")
+async def test_a_search_that_hangs_or_fails_is_a_gap(tmp_path: Path) -> None:
+    (gap,) = await gaps_of(tmp_path, "", deleted.DeletedLimits(seconds=0))
     assert (gap.what, gap.reason, gap.requested) == ("deleted files", "Hung", False)
-    error = ValueError("odd")
-    assert [each.reason for each in await gaps_of(tmp_path / "2", "")] == ["Unexpected"]
+    capture = capture_for(Bundle(tmp_path / "2"))
+    # What is no number stands for whatever nobody has foreseen.
+    await account(capture, [cast(int, "\0")], Programs())
+    assert [each.reason for each in capture.bundle.not_captured] == ["Unexpected"]
 
 
-async def test_shared_memory_that_may_not_be_entered_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(sharedmemory, "enter", refuse)
-    (gap,) = await gaps_of(tmp_path, SEGMENT)
+def test_shared_memory_that_may_not_be_entered_is_no_failure(tmp_path: Path) -> None:
+    (gap,) = without(SYS_ADMIN, action=lambda: anyio.run(gaps_of, tmp_path, SEGMENT))
     assert (gap.what, gap.reason) == ("shared memory", "NotPermitted")
 
 
-async def test_programs_are_hashed_once_and_within_a_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_programs_are_hashed_once_and_within_a_budget() -> None:
     known = Programs()
     digest = await known.digest(os.getpid())
     left = known.left

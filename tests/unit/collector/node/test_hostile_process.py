@@ -11,11 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from collector import documents as strings_module
 from collector.artifacts.processes import read_row
 from collector.documents import strings
-from collector.node import process_row as process_module
-from collector.node.process_row import MAX_STRINGS, describe, summarise_maps
+from collector.node.process_row import MAX_STRINGS, RowBudget, RowLimits, describe, summarise_maps
 from collector.node.procfs import Process
 
 MIB = 1024 * 1024
@@ -98,18 +96,16 @@ def test_megabytes_of_tiny_arguments_cost_little_memory() -> None:
     assert kilobytes < 48 * 1024
 
 
-def test_many_threads_are_counted_but_not_all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "MAX_THREADS", 100)
+def test_many_threads_are_counted_but_not_all_listed() -> None:
     with running(_THREADS) as pid:
-        row = read_row(pid)
+        row = read_row(pid, RowBudget(RowLimits(threads=100)))
     assert row and len(row["threads"]) == 100 and row["threadsTotal"] == 501
     assert row["truncated"] == ["task"]
 
 
-def test_many_open_files_are_told_as_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "MAX_DESCRIPTORS", 100)
+def test_many_open_files_are_told_as_cut() -> None:
     with running(_FILES) as pid:
-        row = read_row(pid)
+        row = read_row(pid, RowBudget(RowLimits(descriptors=100)))
     assert row and len(row["fds"]) == 100 and row["fdsTotal"] > 900
     assert row["truncated"] == ["fd"]
 
@@ -121,14 +117,11 @@ def test_a_name_with_brackets_and_line_breaks() -> None:
     assert row["state"] in "RS" and row["status"]["Name"] == "a) R 1\\n\x1b("
 
 
-def test_a_huge_map_is_summed_up_to_a_bounded_number_of_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_huge_map_is_summed_up_to_a_bounded_number_of_rows() -> None:
     lines = (f"{n:x}000-{n + 1:x}000 r--p 0 fe:00 {n} /lib/{n}\n" for n in range(1, 1001))
     assert len(summarise_maps("".join(lines).encode())) == 1000
-    monkeypatch.setattr(process_module, "MAX_AREAS", 2)
     with running("") as pid, Process.open(pid) as process:
-        row = describe(process)
+        row = describe(process, RowBudget(RowLimits(areas=2)))
         assert len(row["maps"]) == 2 and process.cut == ["maps"]
 
 
@@ -145,9 +138,8 @@ def test_ordinary_lists_of_strings_are_lists(content: bytes, said: list[str]) ->
     assert strings(content) == said
 
 
-def test_a_list_of_very_many_strings_is_raw_though_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strings_module, "MAX_STRINGS", 2)
-    assert strings(b"a\0b\0c") == {
+def test_a_list_of_very_many_strings_is_raw_though_whole() -> None:
+    assert strings(b"a\0b\0c", most=2) == {
         "base64": "YQBiAGM=",
         "strings": 3,
         "truncated": False,

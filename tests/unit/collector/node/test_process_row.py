@@ -12,8 +12,14 @@ import pytest
 
 from collector.artifacts.processes import read_row
 from collector.documents import document
-from collector.node import process_row as process_module
-from collector.node.process_row import capabilities, describe, parse_status, summarise_maps
+from collector.node.process_row import (
+    RowBudget,
+    RowLimits,
+    capabilities,
+    describe,
+    parse_status,
+    summarise_maps,
+)
 from collector.node.procfs import HOST_PROC, Process, companions, pids
 
 
@@ -72,10 +78,9 @@ def test_a_process_that_ended_is_not_mixed_up_with_another() -> None:
             describe(process)
 
 
-def test_many_open_files_are_counted_but_not_all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "MAX_DESCRIPTORS", 2)
+def test_many_open_files_are_counted_but_not_all_listed() -> None:
     with Process.open(os.getpid()) as process:
-        row = describe(process)
+        row = describe(process, RowBudget(RowLimits(descriptors=2)))
     assert len(row["fds"]) <= 2 < row["fdsTotal"]
 
 

@@ -6,23 +6,24 @@ import os
 import select
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
-from collector.artifacts import kept as beyond
+from collector.artifacts import kept as artifact
 from collector.files.mounted import survey
-from collector.node import threads, unlisted
 from collector.node.process_row import describe
-from collector.node.procfs import Process, companions
+from collector.node.procfs import Boundary, Process, pids
 from collector.node.programs import Programs
 from collector.node.threads import SeparateThreads
-from collector.node.unlisted import Unlisted
-from collector.runtimes.runtime import Unavailable
+from collector.node.unlisted import MAX_TABLE, Unlisted
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
+from tests.unprivileged import SYS_PTRACE, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 
@@ -56,8 +57,8 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 """
 
 
-def kept(*pids: int) -> Unlisted:
-    found = Unlisted(time.monotonic() + 60)
+def kept(*pids: int, max_table: int = MAX_TABLE) -> Unlisted:
+    found = Unlisted(time.monotonic() + 60, max_table=max_table)
     found.look(pids)
     return found
 
@@ -99,9 +100,7 @@ def test_a_thread_with_a_mount_namespace_of_its_own(tmp_path: Path) -> None:
         assert bytes(tmp_path) in points
 
 
-def test_very_many_threads_are_not_all_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_threads_are_not_all_looked_at(tmp_path: Path) -> None:
     with holding(tmp_path, THREAD + "start(lambda: None)") as pid:
         apart = SeparateThreads(left=1)
         apart.look([pid])
@@ -211,12 +210,9 @@ with open(folder + "/file", "w+b") as file:
     assert not found.kept and not found.unseen
 
 
-def test_a_list_of_mappings_that_is_too_long_is_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_of_mappings_that_is_too_long_is_noted(tmp_path: Path) -> None:
     with holding(tmp_path, "a = 1") as pid:
-        monkeypatch.setattr(unlisted, "MAX_TABLE", 300)
-        assert pid in kept(pid).unseen
+        assert pid in kept(pid, max_table=300).unseen
 
 
 CHILD = """
@@ -350,21 +346,21 @@ async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
     assert not any(each.requested for each in gaps)
 
 
-async def told(pid: int, tmp_path: Path) -> list[NotCaptured]:
+async def told(
+    pid: int, tmp_path: Path, limits: artifact.KeptLimits = artifact.LIMITS
+) -> list[NotCaptured]:
     capture = capture_for(Bundle(tmp_path / "bundle"))
-    await beyond.account(capture, [pid])
+    await artifact.account(capture, [pid], limits=limits)
     return list(capture.bundle.not_captured)
 
 
-async def test_what_is_too_much_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unlisted, "MAX_KEPT", 1)
-    monkeypatch.setattr(beyond, "MAX_SEGMENTS", 1)
-    monkeypatch.setattr(threads.SeparateThreads, "look", lambda self, _: setattr(self, "unseen", 3))
+async def test_what_is_too_much_is_told(tmp_path: Path) -> None:
+    limits = artifact.KeptLimits(kept=1, segments=1, threads=0)
     script = IN_FLIGHT + IN_FLIGHT.replace("a, b", "c, d").replace("(a,", "(c,") + QUEUES
     with holding(tmp_path, script) as pid:
-        gaps = {each.what: each.message for each in await told(pid, tmp_path)}
+        gaps = {each.what: each.message for each in await told(pid, tmp_path, limits)}
     assert "3 further things" in gaps["kept by processes, the rest"]
-    assert "3 processes" in gaps["kept by some processes"]
+    assert "1 processes" in gaps["kept by some processes"]
     assert "more than 1" in gaps["message queues, the rest"]
 
 
@@ -374,19 +370,14 @@ def test_very_many_files_are_not_all_looked_at() -> None:
     assert found.unseen == [os.getpid()]
 
 
-async def test_processes_that_cannot_be_looked_at_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    error: Exception = PermissionError()
-    monkeypatch.setattr(Unlisted, "_process", fail)
-    (gap,) = await told(os.getpid(), tmp_path)
+def test_processes_that_cannot_be_looked_at_are_told(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid:
+        (gap,) = without(SYS_PTRACE, action=lambda: anyio.run(told, pid, tmp_path))
     assert gap.what == "kept by some processes"
-    error = Unavailable("It hangs", reason="Hung")
-    monkeypatch.setattr(Unlisted, "look", fail)
-    (gap,) = await told(os.getpid(), tmp_path / "2")
+
+
+async def test_a_search_that_hangs_is_told(tmp_path: Path) -> None:
+    (gap,) = await told(os.getpid(), tmp_path, artifact.KeptLimits(search_seconds=0))
     assert (gap.what, gap.reason) == ("kept by processes", "Hung")
 
 
@@ -406,13 +397,21 @@ time.sleep(1000)
 """
 
 
-def test_a_process_in_a_nested_pid_namespace_is_the_containers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def by_namespace(first: int) -> list[int]:
+    """Return the companions of a process, as though all had left its cgroups."""
+    boundary, found = Boundary(first), list[int]()
+    boundary.groups.clear()
+    for pid in pids():
+        with suppress(OSError), Process.open(pid) as process:
+            if boundary.holds(process):
+                found.append(pid)
+    return found
+
+
+def test_a_process_in_a_nested_pid_namespace_is_the_containers(tmp_path: Path) -> None:
     """Whatever cgroup it went to: that it can leave, its namespace not."""
-    monkeypatch.setattr("collector.node.procfs._within", lambda *_: False)
     with holding(tmp_path, NESTED) as first:
-        found = companions(first)
+        found = by_namespace(first)
         depths = []
         for pid in found:
             with Process.open(pid) as process:
@@ -422,13 +421,10 @@ def test_a_process_in_a_nested_pid_namespace_is_the_containers(
     assert first in found and depths == [2, 3]
 
 
-def test_processes_of_another_containers_namespaces_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("collector.node.procfs._within", lambda *_: False)
+def test_processes_of_another_containers_namespaces_are_left_out(tmp_path: Path) -> None:
     with holding(tmp_path, NESTED) as first, holding(tmp_path, NESTED) as other:
-        found = companions(first)
-        others = companions(other)
+        found = by_namespace(first)
+        others = by_namespace(other)
         assert first in found and other in others and not {*found} & {*others}
         assert os.getpid() not in found
         for pid in reversed(found + others):

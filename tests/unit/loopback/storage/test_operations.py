@@ -10,7 +10,8 @@ import pytest
 from forensics_loopback import ApiError, LoopbackCluster
 from forensics_loopback.kinds.resources import RequestTarget
 from forensics_loopback.storage.deletion import delete
-from forensics_loopback.storage.operations import APPLY, JSON_PATCH, MERGE, WriteOptions
+from forensics_loopback.storage.operations import APPLY, JSON_PATCH, MERGE
+from forensics_loopback.storage.writes import WriteOptions
 
 Obj = dict[str, Any]
 
