@@ -4,7 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGES := .venv/.python
 PYTEST_ARGS ?=
-# Tests at once: most of them wait for servers, so more than there are processors.
+# Tests at once: most of them wait for servers, so more than there are processors. In the order of
+# the folders: files with few tests, which are the long ones, would else come last, one at a time.
 WORKERS ?= 4
 KUBECTL ?= kubectl
 RUNTIME ?= docker
@@ -40,7 +41,7 @@ demo-slack: $(INSTALLED) ## The same from Slack: a page in the browser, and the 
 
 test: $(INSTALLED) lint ## Everything that must hold: style, types, layers, tests, coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not e2e" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
@@ -56,6 +57,7 @@ unit: $(PACKAGES) ## The tests that need no servers
 bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.operator
+	@$(BIN)/python -m bench.incident
 	@$(BIN)/python -m bench.slack
 	@$(BIN)/python -m bench.recall
 	@$(BIN)/python -m bench.report

@@ -23,7 +23,8 @@ from bench.procedures import OURS, Procedure
 from bench.runs import Bench, ProcedureRun
 from bench.subjects import SMALL_SCALE, SUBJECTS, Contents, running_container
 from forensics_core.errors import ForensicsError
-from lab.docker import FOREVER, DockerEngine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
+from lab.engine import FOREVER
 from lab.process import end_politely
 
 PROCESSES = 50

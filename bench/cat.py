@@ -52,22 +52,25 @@ class Readings:
     each: tuple[CatReading, ...]
 
 
-def measure_cat(engine: DockerEngine, contents: Contents, folder: Path) -> Readings | None:
+def measure_cat(
+    engine: DockerEngine, contents: Contents, folder: Path, count: int = COUNT
+) -> Readings | None:
     """Capture a container into a real S3 server and read files back; None if there is no room."""
     if room(engine) < 2 * contents.size + GiB:
         return None
     with running_container(engine, contents, folder) as container, _server() as (s3, tap):
-        anyio.run(engine.exec, container, _WANTED)
+        anyio.run(engine.exec, container, _wanted(count))
         name = str(anyio.run(engine.inspect, container)["Name"]).lstrip("/")
         env = {**environment(engine, s3.env()), "CONTAINER": container}
         _run(COLLECT, folder, env)
-        files = [f"{name}:/wanted/{number}" for number in range(COUNT)]
+        files = [f"{name}:/wanted/{number}" for number in range(count)]
         each = tuple(_read(tap, folder, {**env, "FILE": file}) for file in files)
         return Readings(contents.words, anyio.run(_stored, s3), each)
 
 
-_WANTED = f"""mkdir /wanted
-for i in $(seq 0 {COUNT - 1}); do head -c {SIZE} /dev/urandom > /wanted/$i; done"""
+def _wanted(count: int) -> str:
+    return f"""mkdir /wanted
+for i in $(seq 0 {count - 1}); do head -c {SIZE} /dev/urandom > /wanted/$i; done"""
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import anyio.lowlevel
@@ -24,17 +23,15 @@ import click
 import yaml
 from anyio import to_thread
 
-from bench.goals import Goal
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
 from bench.processes import cpu_seconds
-from bench.sink import ROOT, RemoteSink, remote_sink
+from bench.sink import RemoteSink, remote_sink
 from forensics_core.bundle.seal import generate_key
-from forensics_core.errors import ForensicsError
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import READS, WATCHES, LoopbackCluster
 from lab.images import MiB
-from lab.process import LabError, end_politely, stop, tail
+from lab.process import LabError, stop, tail
 
 KEEP = 1 * MiB
 """Bytes up to which the storage keeps objects: context, manifests and seals are smaller."""
@@ -104,18 +101,13 @@ class IdleMeasurement:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the operator, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with remote_sink(KEEP) as sink, TemporaryDirectory(prefix="bench-") as folder:
-            busy, rest = anyio.run(_measure, sink, Path(folder), QUICK if quick else OperatorLoad())
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = blocks(busy, rest)
-    print("\n\n".join(found.values()))
-    if docs:
-        fill(docs / "performance.md", found)
+    load = QUICK if quick else OperatorLoad()
+
+    def measure(folder: Path) -> dict[str, str]:
+        with remote_sink(KEEP) as sink:
+            return blocks(*anyio.run(_measure, sink, folder, load))
+
+    run_part("performance.md", measure, quick=quick, docs=docs)
 
 
 def blocks(busy: Busy, rest: IdleMeasurement) -> dict[str, str]:
@@ -162,7 +154,7 @@ async def _measure(
     )
     async with world(access, size.busy) as cluster:
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
-        start = Start(sink, folder, kubeconfig)
+        start = OperatorProcess(sink, folder, kubeconfig)
         async with start.operator(cluster) as pid:
             busy = await _work(cluster, sink, pid, size.busy)
         _add_finished(cluster, size.finished - size.busy)
@@ -241,12 +233,13 @@ async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleM
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class OperatorProcess:
     """What it takes to start an operator."""
 
     sink: RemoteSink
     folder: Path
     kubeconfig: Path
+    captures_per_node: int = PODS_PER_NODE
     settings: Mapping[str, object] = field(default_factory=dict)
     """What is set besides."""
 
@@ -295,7 +288,7 @@ class Start:
             "defaultDestination": "s3://bench",
             "signingKey": str(key),
             "healthPort": 0,
-            "capturesPerNode": PODS_PER_NODE,
+            "capturesPerNode": self.captures_per_node,
             "collector": {"image": "kube-forensics:bench"},
         }
         path.write_text(yaml.safe_dump({**settings, **self.settings}))

@@ -23,8 +23,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from bench.goals import Goal
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
 from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container
@@ -32,13 +31,12 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Capture, Container, Node, OrderFacts, Tool
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.bundle.writer import ArtifactSpec, BundleWriter
-from forensics_core.errors import ForensicsError
 from forensics_core.readers.findings.find import find
 from forensics_core.storage.storage import open_destination
 from lab.clean import CLEAN, clean_container
 from lab.docker import DockerEngine, docker_engine
 from lab.images import busybox_rootfs
-from lab.process import LabError, end_politely
+from lab.process import LabError
 from lab.slack_page.browser import Tab, browser_tab
 from lab.tamper import tamper
 
@@ -82,18 +80,12 @@ class ReportMeasurement:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the report, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with TemporaryDirectory(prefix="bench-") as folder:
-            measured = anyio.run(_measure, Path(folder), quick)
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = block(measured)
-    print(found)
-    if docs:
-        fill(docs / "performance.md", {"report": found})
+    run_part(
+        "performance.md",
+        lambda folder: {"report": block(anyio.run(_measure, folder, quick))},
+        quick=quick,
+        docs=docs,
+    )
 
 
 def block(measured: ReportMeasurement) -> str:

@@ -21,10 +21,9 @@ import aiohttp
 import anyio
 import click
 
-from bench.goals import Goal
-from bench.operator import Start, memory_of
+from bench.operator import OperatorProcess, memory_of
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, fill, goal, table
 from bench.processes import cpu_seconds
 from bench.sink import ROOT, RemoteSink, remote_sink
 from forensics_core.api.capturerule_crd import capturerule_crd
@@ -133,7 +132,7 @@ async def _measure(sink: RemoteSink, folder: Path, load: RuleLoad) -> RuleMeasur
         for number in range(load.rules):
             cluster.create(_rule(number))
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
-        start = Start(sink, folder, kubeconfig, {"alerts": alerts})
+        start = OperatorProcess(sink, folder, kubeconfig, settings={"alerts": alerts})
         async with start.operator(cluster) as pid:
             return await _run(cluster, pid, load)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lab.certificate import Certificate
+from lab.certificate import SelfSignedCertificate
 from lab.process import LabError, stop
 from lab.sink import STATISTICS, StoreSink
 
@@ -36,7 +36,7 @@ class RemoteSink:
 
     endpoint: str
     """`http://127.0.0.1:PORT`, or `https:`."""
-    certificate: Certificate | None = None
+    certificate: SelfSignedCertificate | None = None
     """What it shows to clients that come by TLS."""
 
     @property
@@ -59,7 +59,7 @@ class RemoteSink:
 
 @contextmanager
 def remote_sink(
-    keep: int = 0, tls: Certificate | None = None, rate: float = 0
+    keep: int = 0, tls: SelfSignedCertificate | None = None, rate: float = 0
 ) -> Iterator[RemoteSink]:
     """Run an endpoint for the block that keeps objects of up to `keep` bytes.
 

@@ -17,20 +17,16 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
 import click
 import yaml
 
-from bench.goals import Goal
-from bench.page import GOAL_COLUMNS, fill, goal, table
-from bench.sink import ROOT
+from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
 from forensics_core.api.crd import crd
-from forensics_core.errors import ForensicsError
 from forensics_loopback import LoopbackCluster
-from lab.process import LabError, end_politely, stop, tail
+from lab.process import LabError, stop, tail
 from lab.slack.person import ChannelMember
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN, PostedMessage
@@ -91,18 +87,13 @@ class SlackMeasurement:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the Slack bot, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with TemporaryDirectory(prefix="bench-") as folder:
-            measured = anyio.run(_measure, Path(folder), QUICK if quick else SlackLoad())
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = block(measured)
-    print(found)
-    if docs:
-        fill(docs / "slack.md", {"slack": found})
+    load = QUICK if quick else SlackLoad()
+    run_part(
+        "slack.md",
+        lambda folder: {"slack": block(anyio.run(_measure, folder, load))},
+        quick=quick,
+        docs=docs,
+    )
 
 
 def block(measured: SlackMeasurement) -> str:

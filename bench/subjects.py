@@ -12,7 +12,8 @@ from pathlib import Path
 
 import anyio
 
-from lab.docker import FOREVER, DockerEngine
+from lab.docker import DockerEngine
+from lab.engine import FOREVER
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
 
 BLOCK = 16 * MiB

@@ -12,24 +12,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import anyio
 import click
 
-from bench.goals import Goal
 from bench.measure import ScriptCost, measure
-from bench.page import GOAL_COLUMNS, fill, goal, measured, table
+from bench.page import GOAL_COLUMNS, Goal, goal, measured, run_part, table
 from bench.report import bundle_of
-from bench.sink import ROOT
 from collector.documents import streamed
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.layout import ROOTFS_INDEX, ROOTFS_LOOKUP, container_file
 from forensics_core.bundle.writer import ArtifactSpec
-from forensics_core.errors import ForensicsError
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.rows import Chunk, RowWriter
-from lab.process import LabError, end_politely
+from lab.process import LabError
 
 MiB = 2**20
 ENTRIES, QUICK_ENTRIES = 1_000_000, 5_000
@@ -61,17 +57,13 @@ class TimelineCosts:
 )
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the timeline in each format, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with TemporaryDirectory(prefix="bench-") as folder:
-            found = block(_measure(Path(folder), QUICK_ENTRIES if quick else ENTRIES))
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    print(found)
-    if docs:
-        fill(docs / "performance.md", {"timeline": found})
+    entries = QUICK_ENTRIES if quick else ENTRIES
+    run_part(
+        "performance.md",
+        lambda folder: {"timeline": block(_measure(folder, entries))},
+        quick=quick,
+        docs=docs,
+    )
 
 
 def block(found: TimelineCosts) -> str:

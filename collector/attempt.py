@@ -16,7 +16,7 @@ from collector.artifacts import layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
-from collector.holding import Holding, holding
+from collector.holding import MAX_DESCRIPTORS, Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
 from collector.recording.recorder import recorded
@@ -62,6 +62,8 @@ class Attempt:
     """With which digests of secrets are made."""
     kinds: Mapping[ArtifactKind, KindCapture] = field(default_factory=lambda: KINDS)
     """How each kind is captured, in order of volatility."""
+    max_held: int = MAX_DESCRIPTORS
+    """Descriptors that may be held open."""
     captures: list[ContainerCapture] = field(default_factory=list)
     lost: list[Container] = field(default_factory=list)
     """Targets that were gone before anything could be read."""
@@ -80,7 +82,7 @@ class Attempt:
 
         Raises the last failure if not one of them is there.
         """
-        async with holding() as hold:
+        async with holding(self.max_held) as hold:
             await self._find_all(hold)
             await self._hold(hold)
             yield

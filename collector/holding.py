@@ -78,21 +78,21 @@ class Holding:
 
 
 @asynccontextmanager
-async def holding() -> AsyncIterator[Holding]:
-    """Hold what the block opens until it ends."""
+async def holding(most: int = MAX_DESCRIPTORS) -> AsyncIterator[Holding]:
+    """Hold what the block opens until it ends, in up to `most` descriptors."""
     async with AsyncExitStack() as stack:
-        yield Holding(stack, _limit())
+        yield Holding(stack, _limit(most))
 
 
-def _limit() -> int:
+def _limit(most: int) -> int:
     """Return how many descriptors may be open when one more is to be held."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS + _SPARE
+    wanted = most + _SPARE
     if hard == resource.RLIM_INFINITY or hard > soft:
         soft = max(soft, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     # One container may have hundreds of layers, and reading takes several a layer.
-    return min(MAX_DESCRIPTORS, (soft - _SPARE) // 2)
+    return min(most, (soft - _SPARE) // 2)
 
 
 def _descriptors() -> int:

@@ -31,23 +31,36 @@ from contextlib import contextmanager
 import anyio
 
 
+class Clock:
+    """The event loop's."""
+
+    def now(self) -> float:
+        """Return the moment, in seconds."""
+        return anyio.current_time()
+
+    async def sleep_until(self, moment: float) -> None:
+        """Wait for a moment."""
+        await anyio.sleep_until(moment)
+
+
 class RateLimit:
     """A rate that all streams of a capture share; 0 is as fast as it goes."""
 
-    def __init__(self, rate: int = 0) -> None:
+    def __init__(self, rate: int = 0, clock: Clock | None = None) -> None:
         self.rate = rate
         """Bytes a second."""
+        self._clock = clock or Clock()
         self._paid = 0.0
         """When all that was read so far will be paid for, by the event loop's clock."""
 
     async def turn(self) -> None:
         """Wait until more may be read."""
-        await anyio.sleep_until(self._paid)
+        await self._clock.sleep_until(self._paid)
 
     def spent(self, size: int) -> None:
         """Count `size` bytes that were read."""
         if self.rate:
-            self._paid = max(self._paid, anyio.current_time()) + size / self.rate
+            self._paid = max(self._paid, self._clock.now()) + size / self.rate
 
 
 class Stop:
@@ -102,13 +115,13 @@ _LOWEST = 2 << 13 | 7
 """Best effort, the last of eight levels. The idle class might never be served at all."""
 
 
-def lower_priorities() -> None:
+def lower_priorities(niceness: int = NICENESS) -> None:
     """Lower this process's priorities, and those of all children to come.
 
     To be called before the first thread starts, because Linux keeps priorities by thread. A
     process that is nice already stays as nice as it is. A kernel that refuses is left alone.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICENESS))
+    os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), niceness))
     number = _IOPRIO_SET.get(platform.machine())
     if number:
         libc = ctypes.CDLL(None)

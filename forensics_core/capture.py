@@ -99,9 +99,12 @@ async def capture_container(
     return _evidence(made)
 
 
-def _collector() -> Callable[..., Awaitable[Any]]:
-    """Return what captures. Raises `ForensicsError` that says what to install."""
-    found = entry_points(group=_GROUP)
+def _collector(group: str = _GROUP) -> Callable[..., Awaitable[Any]]:
+    """Return what captures, by the entry point of `group`.
+
+    Raises `ForensicsError` that says what to install.
+    """
+    found = entry_points(group=group)
     if not found:
         raise ForensicsError(
             "Capturing needs the package 'collector', which is not installed",

@@ -15,7 +15,9 @@ import anyio
 import anyio.abc
 from aiohttp import web
 
+from forensics_loopback.controllers.endpoints import EndpointsController
 from forensics_loopback.controllers.jobs import JobController
+from forensics_loopback.controllers.replicasets import ReplicaSetController
 from forensics_loopback.controllers.scheduler import Scheduler
 from forensics_loopback.direct import DirectApi
 from forensics_loopback.kinds import pods
@@ -79,7 +81,8 @@ class LoopbackCluster:
         self._garbage = GarbageCollector(self.operations)
         api = DirectApi(self.operations)
         self._kubelet = Kubelet(api, self.logs, runner)
-        parts = (JobController(api).run, Scheduler(api).run, self._kubelet.run)
+        controllers = (JobController(api), ReplicaSetController(api), EndpointsController(api))
+        parts = (*(one.run for one in controllers), Scheduler(api).run, self._kubelet.run)
         self._workers = parts if workers else ()
         self._port = 0
         self._runner: web.AppRunner | None = None

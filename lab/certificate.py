@@ -18,7 +18,7 @@ VALID = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class SelfSignedCertificate:
     """A self-signed certificate with its key, as files."""
 
     path: Path
@@ -41,10 +41,10 @@ class Certificate:
         return ssl.create_default_context(cafile=self.path)
 
 
-def make_certificate(folder: Path) -> Certificate:
+def make_certificate(folder: Path) -> SelfSignedCertificate:
     """Make a certificate for 127.0.0.1 in `folder`, which is to be private."""
     key = ec.generate_private_key(ec.SECP256R1())
-    made = Certificate(folder / "certificate.pem", folder / "key.pem")
+    made = SelfSignedCertificate(folder / "certificate.pem", folder / "key.pem")
     made.path.write_bytes(_signed(key).public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
         key.private_bytes(

@@ -19,12 +19,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -33,10 +33,10 @@ from google.protobuf.message import Message
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import open_channel
 from forensics_core.errors import ContainerGone, ForensicsError
-from lab.containerd_layouts import Layout, in_folder
+from lab.containerd_layouts import ContainerdLayout, in_folder
 from lab.cri import make_pb2 as make
-from lab.docker import FOREVER
 from lab.dockerd import SYSTEM_PATH, kill_remains, unmount_below
+from lab.engine import FOREVER, ContainerEngine
 from lab.images import busybox_rootfs
 from lab.process import LabError, daemon, wait_until_ready
 
@@ -68,7 +68,7 @@ disabled_plugins = [
 
 
 @dataclass(frozen=True, slots=True)
-class Containerd:
+class Containerd(ContainerEngine):
     """A containerd that answers. It is tied to no event loop: each call opens a connection."""
 
     folder: Path
@@ -157,24 +157,6 @@ class Containerd:
             ),
         )
 
-    async def run(self, image: str, command: Sequence[str] = FOREVER, **options: Any) -> str:
-        """Make a container, start it, and return its ID; the options are those of `create`."""
-        container = await self.create(image, command, **options)
-        await self.start(container)
-        return container
-
-    @asynccontextmanager
-    async def container(
-        self, image: str, command: Sequence[str] = FOREVER, **options: Any
-    ) -> AsyncIterator[str]:
-        """Run a container for the block."""
-        container = await self.run(image, command, **options)
-        try:
-            yield container
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.remove(container)
-
     async def start(self, container: str) -> None:
         """Start a container."""
         await self._runtime(
@@ -244,7 +226,7 @@ class Containerd:
 
 @contextmanager
 def running_containerd(
-    snapshotter: str = "overlayfs", layout: Layout | None = None
+    snapshotter: str = "overlayfs", layout: ContainerdLayout | None = None
 ) -> Iterator[Containerd]:
     """Run a private containerd for the block. Root only. Raises `LabError`.
 

@@ -27,7 +27,7 @@ exec "$@"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ContainerdLayout:
     """The paths of one containerd, as it sees them itself."""
 
     socket: str
@@ -56,13 +56,13 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class _InFolder(Layout):
+class _InFolder(ContainerdLayout):
     def command(self, binary: str, folder: Path, config: str) -> list[str]:
         Path(self.config).write_text(config)
         return [binary, *self.options]
 
 
-def in_folder(folder: Path) -> Layout:
+def in_folder(folder: Path) -> ContainerdLayout:
     """Return the lab's own layout: everything in one folder, seen by everybody."""
     config = f"{folder}/config.toml"
     options = ("--config", config)
@@ -73,7 +73,7 @@ _K3S = "/run/k3s/containerd"
 _RKE2 = "/var/lib/rancher/rke2/agent"
 _SNAP = "/var/snap/microk8s"
 
-K3S = Layout(
+K3S = ContainerdLayout(
     f"{_K3S}/containerd.sock",
     _K3S,
     "/var/lib/rancher/k3s/agent/containerd",
@@ -81,7 +81,7 @@ K3S = Layout(
     # As in k3s since 1.29: all else is in the file.
     ("-c", "config.toml"),
 )
-RKE2 = Layout(
+RKE2 = ContainerdLayout(
     f"{_K3S}/containerd.sock",
     _K3S,
     f"{_RKE2}/containerd",
@@ -91,7 +91,7 @@ RKE2 = Layout(
         *("--state", _K3S, "--root", f"{_RKE2}/containerd"),
     ),
 )
-MICROK8S = Layout(
+MICROK8S = ContainerdLayout(
     f"{_SNAP}/common/run/containerd.sock",
     f"{_SNAP}/common/run/containerd",
     f"{_SNAP}/common/var/lib/containerd",
@@ -103,7 +103,7 @@ MICROK8S = Layout(
         *("--address", f"{_SNAP}/common/run/containerd.sock"),
     ),
 )
-K0S = Layout(
+K0S = ContainerdLayout(
     "/run/k0s/containerd.sock",
     "/run/k0s/containerd",
     "/var/lib/k0s/containerd",

@@ -26,6 +26,7 @@ from aiodocker.containers import DockerContainer
 
 from forensics_core._internal import children
 from lab.dockerd import find_engine, private_engine
+from lab.engine import FOREVER, ContainerEngine
 from lab.process import LabError, in_thread
 
 LABEL = "kube-forensics.lab"
@@ -36,12 +37,9 @@ _INSIDE = """[ "$(cat /etc/hostname)" = "$(hostname)" ] || { echo "not in the co
 """Begins every script. Under a dockerd that was started in a chroot, exec enters the container's
 other namespaces, but the *host's* file system: nothing may be changed there."""
 
-FOREVER = ("/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done")
-"""A command that runs until it is stopped, and stops at once."""
-
 
 @dataclass(frozen=True, slots=True)
-class DockerEngine:
+class DockerEngine(ContainerEngine):
     """A Docker Engine that answers. It is tied to no event loop: each call opens a connection."""
 
     host: str
@@ -114,24 +112,6 @@ class DockerEngine:
         async with self.client() as client:
             made = await client.containers.create(request, name=name or None)
             return str(made.id)
-
-    async def run(self, image: str, command: Sequence[str] = FOREVER, **options: Any) -> str:
-        """Create a container, start it, and return its ID; the options are those of `create`."""
-        container = await self.create(image, command, **options)
-        await self.start(container)
-        return container
-
-    @asynccontextmanager
-    async def container(
-        self, image: str, command: Sequence[str] = FOREVER, **options: Any
-    ) -> AsyncIterator[str]:
-        """Run a container for the block."""
-        container = await self.run(image, command, **options)
-        try:
-            yield container
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self.remove(container)
 
     async def start(self, container: str) -> None:
         """Start a container."""

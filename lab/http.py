@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -60,14 +60,15 @@ class HttpResponse:
 class NetworkLink:
     """A network's speed, shared by all connections over it."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
+        self._now = now
         self._lock = threading.Lock()
         self._free_at = 0.0
 
     def occupy(self, size: int) -> float:
         """Send `size` bytes over it; return the seconds until they have arrived."""
-        now = time.monotonic()
+        now = self._now()
         with self._lock:
             self._free_at = max(self._free_at, now - BURST) + size / self._rate
             return max(0.0, self._free_at - now)

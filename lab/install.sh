@@ -93,6 +93,7 @@ install_tools() {
     has ip && has tc || apt_install iproute2 "the tests make routes and queues"
     has iptables-legacy || apt_install iptables "the tests make firewall rules"
     has nft || apt_install nftables "the tests make firewall rules"
+    has tshark && has capinfos || apt_install tshark "the tests read recorded packets with it"
 }
 
 instead_of_busybox() { # Debian has one or the other, with the same commands

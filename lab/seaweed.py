@@ -17,7 +17,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -148,18 +148,20 @@ def s3_server(*, roles: bool = False) -> AbstractAsyncContextManager[S3Server]:
 
 
 @contextmanager
-def running_s3_server(*, roles: bool = False) -> Iterator[S3Server]:
-    """Do the same as `s3_server`, for callers without an event loop."""
+def running_s3_server(
+    *, roles: bool = False, ports: Callable[[int], list[int]] = free_ports
+) -> Iterator[S3Server]:
+    """Do the same as `s3_server`, for callers without an event loop; `ports` returns free ones."""
     with ExitStack() as stack:
-        yield S3Server(_start(stack, roles))
+        yield S3Server(_start(stack, roles, ports))
 
 
-def _start(stack: ExitStack, roles: bool) -> str:
+def _start(stack: ExitStack, roles: bool, ports: Callable[[int], list[int]]) -> str:
     """Start a server that `stack` will stop; another process may have taken a port: try again."""
     for _ in range(ATTEMPTS - 1):
         with suppress(LabError):
-            return stack.enter_context(_serve(roles))
-    return stack.enter_context(_serve(roles))
+            return stack.enter_context(_serve(roles, ports))
+    return stack.enter_context(_serve(roles, ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,8 @@ class _Ports:
 
 
 @contextmanager
-def _serve(roles: bool) -> Iterator[str]:
-    ports = _Ports(*free_ports(8))
+def _serve(roles: bool, offer: Callable[[int], list[int]]) -> Iterator[str]:
+    ports = _Ports(*offer(8))
     endpoint = f"http://127.0.0.1:{ports.s3}"
     env = {"WEED_S3_SSE_KEY": "lab"}
     with tempfile.TemporaryDirectory(prefix="lab-s3-", ignore_cleanup_errors=True) as name:

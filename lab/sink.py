@@ -24,7 +24,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.certificate import Certificate
+from lab.certificate import SelfSignedCertificate
 from lab.faults import Misbehaviour, StoreFault, StoreFaults
 from lab.http import Closed, Connection, HttpResponse, NetworkLink, RequestBody
 from lab.process import in_thread
@@ -39,10 +39,12 @@ class StoreSink(DiscardingStore):
     """A running sink: the store it keeps, its address, and its faults."""
 
     port: int = 0
-    certificate: Certificate | None = None
+    certificate: SelfSignedCertificate | None = None
     """What it shows to clients that come by TLS; None for plain HTTP."""
     faults: StoreFaults = field(default_factory=StoreFaults)
     stopping: threading.Event = field(default_factory=threading.Event)
+    date: str = ""
+    """What its clock says in every answer; the true date if it is empty."""
 
     @property
     def endpoint(self) -> str:
@@ -89,6 +91,8 @@ class StoreSink(DiscardingStore):
             connection.reset()
             return False
         request.status = answer.status
+        if self.date:
+            answer.headers["Date"] = self.date
         connection.send(answer.encode(head_only=head.method == "HEAD"))
         return True
 
@@ -134,7 +138,7 @@ def sink_server() -> AbstractAsyncContextManager[StoreSink]:
 
 @contextmanager
 def running_sink(
-    port: int = 0, keep: int = 0, tls: Certificate | None = None, rate: float = 0
+    port: int = 0, keep: int = 0, tls: SelfSignedCertificate | None = None, rate: float = 0
 ) -> Iterator[StoreSink]:
     """Do the same as `sink_server`, for callers without an event loop.
 
@@ -208,7 +212,7 @@ def main() -> None:
     wanted = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
     said = parser.parse_args()
-    tls = Certificate(said.certificate, said.key) if said.certificate else None
+    tls = SelfSignedCertificate(said.certificate, said.key) if said.certificate else None
     with running_sink(said.port, said.keep, tls, said.rate) as sink:
         print(sink.endpoint, flush=True)
         signal.sigwait(wanted)

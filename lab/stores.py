@@ -53,9 +53,9 @@ def running_moto() -> Iterator[StoreServer]:
 
 
 @contextmanager
-def running_s3rver() -> Iterator[StoreServer]:
+def running_s3rver(program: Path = S3RVER) -> Iterator[StoreServer]:
     """Do the same for s3rver, whose only key is `S3RVER`."""
-    if not S3RVER.exists():
+    if not program.exists():
         raise LabError("s3rver is not installed", hint="Run lab/install.sh s3rver")
     with _running("s3rver", _s3rver) as found:
         yield StoreServer("s3rver", found, "S3RVER")

@@ -14,8 +14,7 @@ import click
 
 from bench.machine import describe_machine
 from bench.page import fill, measured
-from bench.recall.contestants import CONTESTANTS
-from bench.recall.installed import ACQUIRE, VARC
+from bench.recall.contestants import ACQUIRE, CONTESTANTS, VARC
 from bench.recall.judge import TraceOutcome, count
 from bench.recall.measure import Round, measure
 from bench.recall.page import parts

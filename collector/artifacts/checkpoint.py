@@ -37,7 +37,7 @@ _NEEDED = frozenset({"config.dump", "spec.dump", "checkpoint"})
 
 
 @dataclass(slots=True)
-class _Archive:
+class _CheckpointArchive:
     """An archive on the node, open."""
 
     place: int
@@ -49,7 +49,7 @@ class _Archive:
     flaw: str = ""
 
     @classmethod
-    def open(cls, host: Host, path: str) -> _Archive:
+    def open(cls, host: Host, path: str) -> _CheckpointArchive:
         folder, _, name = path.rpartition("/")
         place = host.open(folder, _FOLDER)
         try:
@@ -111,7 +111,7 @@ async def _collect(capture: ContainerCapture, told: KubeletCheckpoint) -> None:
         return
     try:
         archive = await run_abandonable(
-            TIMEOUT, "the kubelet's archive", _Archive.open, host, told.archive
+            TIMEOUT, "the kubelet's archive", _CheckpointArchive.open, host, told.archive
         )
     except (OSError, Unavailable) as error:
         message = f"The kubelet wrote {told.archive}, which cannot be read: {error}"
@@ -124,7 +124,7 @@ async def _collect(capture: ContainerCapture, told: KubeletCheckpoint) -> None:
         archive.close()
 
 
-async def _store(capture: ContainerCapture, archive: _Archive) -> bool:
+async def _store(capture: ContainerCapture, archive: _CheckpointArchive) -> bool:
     notes = SourceNotes()
     whole = await capture.add(
         NAME,
@@ -142,7 +142,9 @@ async def _store(capture: ContainerCapture, archive: _Archive) -> bool:
     return whole
 
 
-async def _clear(capture: ContainerCapture, archive: _Archive, path: str, *, whole: bool) -> None:
+async def _clear(
+    capture: ContainerCapture, archive: _CheckpointArchive, path: str, *, whole: bool
+) -> None:
     """Remove from the node what is stored, and say so where it stays."""
     why = "It is not stored whole"
     if whole:

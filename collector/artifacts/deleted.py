@@ -36,7 +36,7 @@ METHOD = "proc"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DeletedLimits:
     """What the deleted files of one container may cost."""
 
     seconds: float = 60.0
@@ -46,10 +46,10 @@ class Limits:
     """Files, and open ones, that are looked at."""
     gaps: int = 300
     """Files that are listed one by one; the rest are counted."""
-    kept: kept.Limits = kept.LIMITS
+    kept: kept.KeptLimits = kept.LIMITS
 
 
-LIMITS = Limits()
+LIMITS = DeletedLimits()
 
 
 async def collect(capture: ContainerCapture) -> None:
@@ -64,7 +64,7 @@ async def account(
     capture: ContainerCapture,
     numbers: Sequence[int],
     programs: Programs,
-    limits: Limits = LIMITS,
+    limits: DeletedLimits = LIMITS,
 ) -> None:
     """Find and hold each deleted file that these processes hold, once however many they are.
 
@@ -78,7 +78,7 @@ async def account(
 
 
 async def _account(
-    capture: ContainerCapture, numbers: Sequence[int], programs: Programs, limits: Limits
+    capture: ContainerCapture, numbers: Sequence[int], programs: Programs, limits: DeletedLimits
 ) -> None:
     until = time.monotonic() + limits.seconds
     search = DeletedFileSearch(until, links=limits.links, max_files=limits.files)
@@ -117,7 +117,7 @@ def held_by(capture: ContainerCapture, pid: int) -> dict[str, str]:
     return plan.members.get(pid, {}) if plan else {}
 
 
-async def store(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
+async def store(capture: ContainerCapture, limits: DeletedLimits = LIMITS) -> None:
     """Store the archive of what `account` found, if that was anything, and its index."""
     plan, capture.held.deleted = capture.held.deleted, None
     if plan is None:

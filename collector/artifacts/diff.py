@@ -20,7 +20,7 @@ from anyio import to_thread
 from collector.container import ContainerCapture
 from collector.documents import streamed
 from collector.files.changes import MAX_ROWS, TURN, ChangeSet, OpenLayers
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import Process
 from collector.runtimes.runtime import RuntimeChange, Unavailable
@@ -34,7 +34,7 @@ ENGINE_METHOD = "engine-api"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DiffLimits:
     """What the list of changes may cost."""
 
     share: float = 0.25
@@ -46,12 +46,12 @@ class Limits:
     """Rows, and other steps of work, that are stored at a time."""
 
 
-LIMITS = Limits()
-Walk = Callable[..., ChangeSet]
+LIMITS = DiffLimits()
+ComparisonWalk = Callable[..., ChangeSet]
 
 
 async def collect(
-    capture: ContainerCapture, limits: Limits = LIMITS, walk: Walk = ChangeSet
+    capture: ContainerCapture, limits: DiffLimits = LIMITS, walk: ComparisonWalk = ChangeSet
 ) -> None:
     """Store the changes; flagged where the list is cut, moved while it was made, or is reduced."""
     try:
@@ -65,9 +65,9 @@ async def collect(
 
 
 async def _from_the_layers(
-    capture: ContainerCapture, layers: OpenLayers, limits: Limits, walk: Walk
+    capture: ContainerCapture, layers: OpenLayers, limits: DiffLimits, walk: ComparisonWalk
 ) -> None:
-    hashing = Hashing(until=capture.part(limits.share / 2))
+    hashing = HashingBudget(until=capture.part(limits.share / 2))
     until = capture.part(limits.share)
     changes = walk(layers, max_rows=limits.rows, hashing=hashing, until=until, turn=limits.turn)
     notes = SourceNotes()
@@ -139,7 +139,9 @@ async def _uid_map(capture: ContainerCapture) -> str | None:
     return await to_thread.run_sync(read)
 
 
-async def _from_the_runtime(capture: ContainerCapture, why: Unavailable, limits: Limits) -> None:
+async def _from_the_runtime(
+    capture: ContainerCapture, why: Unavailable, limits: DiffLimits
+) -> None:
     with capture.stop.scope(capture.part(limits.share)) as scope:
         await _list(capture)
     if scope.cancelled_caught:

@@ -23,7 +23,7 @@ from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
 from collector.node.procfs import companions
-from collector.recording.remarks import noting_writes
+from collector.recording.writes import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.layout import UPPER_INDEX, UPPER_LOOKUP

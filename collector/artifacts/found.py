@@ -14,8 +14,7 @@ from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
 from collector.node.covers import Cover, covers
-from collector.node.members import MemberSearch
-from collector.node.visibility import restriction
+from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened

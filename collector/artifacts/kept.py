@@ -18,6 +18,7 @@ from collector.documents import readable
 from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.kernel_look import InKernel, look
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
 from collector.node.threads import MAX_THREADS, SeparateThreads
 from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
@@ -47,7 +48,7 @@ _WITH_MOUNTS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class KeptLimits:
     """What looking for all that a container keeps may cost."""
 
     seconds: float = 60.0
@@ -63,14 +64,14 @@ class Limits:
     """Of shared memory, and message queues."""
 
 
-LIMITS = Limits()
+LIMITS = KeptLimits()
 
 
 async def account(
     capture: ContainerCapture,
     numbers: Sequence[int],
     found: DeletedFileSearch | None = None,
-    limits: Limits = LIMITS,
+    limits: KeptLimits = LIMITS,
 ) -> None:
     """Record what these processes, and their threads, keep.
 
@@ -94,11 +95,13 @@ async def account(
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    if search.streams:
+    kernel = await _look_into_kernel(capture, search, everyone, found, limits.seconds)
+    if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "
-            f"{search.streams} in all. What nobody has read from them yet is in no artifact"
+            f"{streams} in all. What nobody has read from them yet is in no artifact"
         )
+        message += f". The kernel's memory is not to be read: {kernel.why}" if kernel.why else ""
         capture.record_gap(
             "unread in sockets and terminals", "NotVisible", message, requested=False
         )
@@ -111,9 +114,32 @@ async def account(
     await _record_memory(capture, everyone, found, limits)
 
 
-def _search(limits: Limits) -> Unlisted:
+def _search(limits: KeptLimits) -> Unlisted:
     until = time.monotonic() + limits.search_seconds
     return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+
+
+async def _look_into_kernel(
+    capture: ContainerCapture,
+    search: Unlisted,
+    numbers: Sequence[int],
+    found: DeletedFileSearch | None,
+    seconds: float,
+) -> InKernel:
+    """Add what is to be had in the kernel's memory only, and record which keys are not."""
+    terminals = search.terminals
+    if found is None:
+        return InKernel(unseen=len(terminals))
+    try:
+        kernel = await run_abandonable(seconds, "terminals and keys", look, terminals, numbers)
+    except Unavailable as hung:
+        kernel = InKernel(unseen=len(terminals), why=str(hung))
+    await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
+    await to_thread.run_sync(unread.add_keys, found, kernel.keys.values())
+    if missing := kernel.hidden + kernel.more:
+        message = f"The payloads of {missing} keys in keyrings are not in sight. {kernel.why}"
+        capture.record_gap("payloads of keys", "NotVisible", message.rstrip(), requested=False)
+    return kernel
 
 
 def record_unstored(capture: ContainerCapture) -> None:
@@ -143,7 +169,7 @@ async def _record_memory(
     capture: ContainerCapture,
     numbers: Sequence[int],
     found: DeletedFileSearch | None,
-    limits: Limits,
+    limits: KeptLimits,
 ) -> None:
     def missing(space: bytes, number: int) -> bool:
         return bool(found) and (space, number) not in attached

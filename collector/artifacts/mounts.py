@@ -51,7 +51,7 @@ _LACKING = frozenset({State.MISSING, State.PARTIAL, State.LISTED})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MountLimits:
     """What the mounts of one container may cost."""
 
     tops: int = 256
@@ -69,10 +69,10 @@ class Limits:
     """The same of volumes."""
 
 
-LIMITS = Limits()
+LIMITS = MountLimits()
 
 
-async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
+async def collect(capture: ContainerCapture, limits: MountLimits = LIMITS) -> None:
     """Store the mounts, which go with the container's processes, and then its file system."""
     if ArtifactKind.PROCESSES not in capture.wanted:
         await _capture_deleted(capture)
@@ -80,13 +80,13 @@ async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
     await filesystem.collect(capture)
 
 
-async def collect_volumes(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
+async def collect_volumes(capture: ContainerCapture, limits: MountLimits = LIMITS) -> None:
     """Store the mounts, where `collect` has not done it with the file system."""
     if ArtifactKind.FILESYSTEM not in capture.wanted:
         await _collect(capture, limits)
 
 
-async def _collect(capture: ContainerCapture, limits: Limits) -> None:
+async def _collect(capture: ContainerCapture, limits: MountLimits) -> None:
     try:
         await _capture_mounts(capture, limits)
     except (DestinationError, UsageError):
@@ -109,7 +109,7 @@ async def _capture_deleted(capture: ContainerCapture) -> None:
         capture.record_gap("deleted files", "Gone", str(error), requested=False)
 
 
-async def _capture_mounts(capture: ContainerCapture, limits: Limits) -> None:
+async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> None:
     seen, state = await _survey(capture, limits)
     container, remote = capture.container, capture.runtime.machine is None
     selection = VolumeSelection(ArtifactKind.VOLUMES in capture.wanted, frozenset(capture.volumes))
@@ -140,7 +140,7 @@ async def _open_wanted(
     wanted: Sequence[Planned],
     machine: Host | None,
     points: frozenset[bytes],
-    limits: Limits,
+    limits: MountLimits,
 ) -> list[tuple[Planned, OpenMount]]:
     """Open what is to be read: volumes one by one, since any of them may never answer."""
     plain = [each for each in wanted if not each.volume]
@@ -161,7 +161,7 @@ async def _open_wanted(
 
 
 async def _list_withheld(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: Limits
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
 ) -> None:
     """List what is in volumes whose content stays out of the bundle."""
     listing = WithheldList(key=capture.digest_key)
@@ -188,7 +188,7 @@ def _read_all(listing: WithheldList, top: OpenMount) -> None:
 
 
 async def _archive(
-    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: Limits
+    capture: ContainerCapture, tops: Sequence[tuple[Planned, OpenMount]], limits: MountLimits
 ) -> bool:
     """Store what is open; return whether a volume is in it."""
     stream = MountStream(Budget(*limits.memory), Budget(*limits.volumes))
@@ -204,7 +204,7 @@ async def _archive(
     return volumes
 
 
-async def _survey(capture: ContainerCapture, limits: Limits) -> tuple[Survey, str]:
+async def _survey(capture: ContainerCapture, limits: MountLimits) -> tuple[Survey, str]:
     """Return what is mounted, and the container's state as it is now.
 
     There is nothing mounted where no process of the container is on this machine.
@@ -347,7 +347,7 @@ def _account_volumes(capture: ContainerCapture, planned: Sequence[Planned]) -> N
 
 
 def _account(
-    capture: ContainerCapture, seen: Survey, planned: Sequence[Planned], limits: Limits
+    capture: ContainerCapture, seen: Survey, planned: Sequence[Planned], limits: MountLimits
 ) -> None:
     """List what is not in an archive, one gap a mount."""
     missing = [each for each in planned if each.outcome.state in _LACKING]

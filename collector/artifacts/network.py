@@ -44,7 +44,7 @@ SocketHolders = dict[int, list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class NetworkLimits:
     """What the network of one container may cost."""
 
     tables: int = 16 * 1024 * 1024
@@ -59,7 +59,7 @@ class Limits:
     """For finding the sockets that are in no table."""
 
 
-LIMITS = Limits()
+LIMITS = NetworkLimits()
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class _NetworkRound:
 
     capture: ContainerCapture
     spaces: _Spaces
-    limits: Limits
+    limits: NetworkLimits
     notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
     listed: set[int] = field(default_factory=set)
@@ -173,13 +173,15 @@ class _NetworkRound:
             )
 
 
-async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
+async def collect(capture: ContainerCapture, limits: NetworkLimits = LIMITS) -> None:
     """Store the tables of every network namespace that the container's processes are in."""
     if numbers := await members(capture, ArtifactKind.NETWORK):
         await store(capture, numbers, limits)
 
 
-async def store(capture: ContainerCapture, numbers: list[int], limits: Limits = LIMITS) -> None:
+async def store(
+    capture: ContainerCapture, numbers: list[int], limits: NetworkLimits = LIMITS
+) -> None:
     """Store the tables of every network namespace that these processes are in."""
     finding = "the network's namespaces"
     spaces = await run_abandonable(limits.seconds, finding, _find_spaces, numbers, limits.links)
@@ -279,7 +281,7 @@ def _spelled(
 
 
 def _namespace(
-    space: bytes, within: list[int], holders: SocketHolders, limits: Limits
+    space: bytes, within: list[int], holders: SocketHolders, limits: NetworkLimits
 ) -> tuple[dict[str, Any], set[int]] | None:
     """Return the tables as the first process sees them that has not ended, and their inodes."""
     for number in within:

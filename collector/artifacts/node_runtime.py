@@ -2,7 +2,8 @@
 
 Shape: `{"method": "logs", "events": [...], "nodeLog": [...], "kernelLog": {...}}`. Events are those
 that the runtime remembers of the last minutes; lines of the node's logs are those that name the pod
-or a container of it; the kernel's log is whole. A part that cannot be had is null, and a gap.
+or a container of it; the kernel's log is whole, or what those logs have of it. What cannot be had
+is null, and a gap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.documents import document
 from collector.node.abandonable import run_abandonable
 from collector.node.kernel_log import kernel_log
-from collector.node.node_log import find_lines
+from collector.node.node_log import find_kernel_lines, find_lines
 from collector.node.tables import reason
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -65,6 +66,17 @@ async def _node_log(node: NodeCapture) -> list[dict[str, Any]]:
     return found.files
 
 
-async def _kernel_log(_: NodeCapture) -> dict[str, Any]:
-    method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+async def _kernel_log(node: NodeCapture) -> dict[str, Any]:
+    """Return the kernel's lines, as its buffer has them, or else as the node's logs do."""
+    try:
+        method, rows = await run_abandonable(TIMEOUT, "the kernel's log", kernel_log)
+    except OSError:
+        machine = node.runtime.machine
+        if machine is None:
+            raise
+        found = await run_abandonable(TIMEOUT, "logs of the node", find_kernel_lines, machine)
+        if not found.files:
+            raise
+        # In a Job, whose seccomp profile and devices leave no other way to them.
+        return {"source": "nodeLog", "files": found.files}
     return {"source": method, "rows": rows}

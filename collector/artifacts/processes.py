@@ -44,7 +44,7 @@ METHOD = "proc"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What the processes of one container may cost."""
 
     seconds: float = 5.0
@@ -60,7 +60,7 @@ class Limits:
     rows: RowLimits = ROW_LIMITS
 
 
-LIMITS = Limits()
+LIMITS = ProcessLimits()
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class _ProcessRound:
 
     capture: ContainerCapture
     found: FoundProcesses
-    limits: Limits = LIMITS
+    limits: ProcessLimits = LIMITS
     notes: SourceNotes = field(default_factory=SourceNotes)
     room: RowBudget = field(init=False)
     hung: BoundedNames = field(default_factory=BoundedNames)
@@ -156,7 +156,7 @@ class _ProcessRound:
             self.capture.record_gap(f"{NAME}, rest of files", "TooLarge", message)
 
 
-async def collect(capture: ContainerCapture, limits: Limits = LIMITS) -> None:
+async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> None:
     """Store what /proc tells of each process; one that ends meanwhile is left out."""
     found = await search(capture)
     if found is None:

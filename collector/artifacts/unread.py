@@ -1,8 +1,8 @@
 """What nobody has read yet, put among the deleted files: `unread/1234/fd/5` in `deleted.tar`.
 
-Bytes of pipes, of sockets and of message queues were copied when they were found, and wait in
-memory of this process; files that are on their way through a socket are held. What is whole needs
-no gap.
+Bytes of pipes, of sockets, terminals and message queues, and payloads of keys were copied when they
+were found, and wait in memory of this process; files that are on their way through a socket are
+held. What is whole needs no gap.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collector.node.deletedfiles import (
     SharedDescriptor,
     memory_device,
 )
+from collector.node.kernel_look import Terminal
+from collector.node.kernel_objects import Key
 from collector.node.sharedmemory import Queue
 from collector.node.unlisted import KeptReference
 
@@ -58,10 +60,29 @@ def _add_queue(found: DeletedFileSearch, queue: Queue) -> bool:
         "queue": queue.name,
         "messages": [{"type": each.kind, "size": len(each.data)} for each in queue.messages],
     }
-    data, number = b"".join(each.data for each in queue.messages), int(queue.name)
+    data = b"".join(each.data for each in queue.messages)
+    number = queue.inode if queue.posix else int(queue.name)
     place, path = f"sysvipc/msg/{number}", b"/MSG%d" % number
+    if queue.posix:
+        place, path = f"mqueue/{number}", b"/" + os.fsencode(queue.name)
     _add(found, "messages", path, queue.pid, place, number, data, facts, queue.space)
     return len(queue.messages) >= queue.total
+
+
+def add_terminals(found: DeletedFileSearch, unread: Iterable[tuple[Terminal, bytes]]) -> None:
+    """Add what nobody has read from terminals. It blocks."""
+    for terminal, data in unread:
+        facts = {"waiting": len(data)}
+        inode, how = terminal.inode, "unread in terminal"
+        _add(found, how, terminal.link, terminal.pid, terminal.where, inode, data, facts)
+
+
+def add_keys(found: DeletedFileSearch, keys: Iterable[Key]) -> None:
+    """Add the payloads of keys. It blocks."""
+    for key in keys:
+        facts = {"serial": key.serial, "type": key.kind}
+        place, path = f"keys/{key.serial:08x}", key.description
+        _add(found, "key", path, key.pid, place, key.serial, key.payload, facts, b"key")
 
 
 def _add(

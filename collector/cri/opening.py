@@ -9,21 +9,21 @@ from anyio import to_thread
 from collector.cri._proto import runtime_pb2 as cri
 from collector.cri.channel import GrpcChannel, Unimplemented, open_channel
 from collector.cri.runtime import CriRuntime
-from collector.runtimes.endpoints import Endpoint, look, named
-from collector.runtimes.search import RuntimeSearch, chosen_runtime
+from collector.runtimes.endpoints import Endpoint, named
+from collector.runtimes.search import FINDING, RuntimeFinder, RuntimeSearch, chosen_runtime
 from forensics_core.errors import ForensicsError, RuntimeNotFound
 
 PROGRAMS = {"containerd": "containerd", "cri-o": "crio"}
 """The schemes of container IDs, and the programs that they are of."""
-TIMEOUT = 10.0
-"""Seconds that a runtime may take to say who it is."""
 
 
 class OtherRuntime(RuntimeNotFound):
     """What answers at a socket is another runtime."""
 
 
-def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[CriRuntime]:
+def open_cri(
+    scheme: str, container: str = "", finding: RuntimeFinder = FINDING
+) -> AbstractAsyncContextManager[CriRuntime]:
     """Open the runtime of containers with `scheme`: the named one, or one of those that answer.
 
     Where several do, as where Docker's own containerd runs beside the cluster's, it is the one that
@@ -33,25 +33,31 @@ def open_cri(scheme: str, container: str = "") -> AbstractAsyncContextManager[Cr
 
     async def choose(stack: AsyncExitStack, container: str) -> CriRuntime:
         endpoint = await to_thread.run_sync(named)
-        places = [endpoint] if endpoint else await to_thread.run_sync(look, PROGRAMS[scheme])
+        places = (
+            [endpoint] if endpoint else await to_thread.run_sync(finding.look, PROGRAMS[scheme])
+        )
         search = RuntimeSearch[CriRuntime](scheme, PROGRAMS[scheme])
         for place in places:
-            runtime = await _try(stack, scheme, place, search)
+            runtime = await _try(stack, scheme, place, search, finding.seconds)
             alone = len(places) == 1 or not container
             if runtime and (alone or await search.knows(runtime, container)):
                 return runtime
         return await search.end()
 
-    return chosen_runtime(choose, container)
+    return chosen_runtime(choose, container, finding)
 
 
 async def _try(
-    stack: AsyncExitStack, scheme: str, place: Endpoint, search: RuntimeSearch[CriRuntime]
+    stack: AsyncExitStack,
+    scheme: str,
+    place: Endpoint,
+    search: RuntimeSearch[CriRuntime],
+    seconds: float,
 ) -> CriRuntime | None:
     """Open the runtime at one place; where that fails, note why."""
     async with AsyncExitStack() as opening:
         try:
-            runtime = await _open(opening, scheme, place)
+            runtime = await _open(opening, scheme, place, seconds)
         except ForensicsError as error:
             search.note(str(error), final=isinstance(error, Unimplemented | OtherRuntime))
         except OSError as error:
@@ -63,10 +69,10 @@ async def _try(
     return None
 
 
-async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRuntime:
+async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint, seconds: float) -> CriRuntime:
     path = stack.enter_context(place.reach())
     channel = await stack.enter_async_context(open_channel(path, place.socket))
-    said = await _version(channel)
+    said = await _version(channel, seconds)
     if said.runtime_name != scheme:
         raise OtherRuntime(
             f"The container runtime at {place.socket} is {said.runtime_name}, not {scheme}",
@@ -76,6 +82,6 @@ async def _open(stack: AsyncExitStack, scheme: str, place: Endpoint) -> CriRunti
     return CriRuntime(channel, scheme, place.host, name)
 
 
-async def _version(channel: GrpcChannel) -> cri.VersionResponse:
+async def _version(channel: GrpcChannel, seconds: float) -> cri.VersionResponse:
     method, request = "runtime.v1.RuntimeService/Version", cri.VersionRequest()
-    return await channel.call(method, request, cri.VersionResponse, seconds=TIMEOUT)
+    return await channel.call(method, request, cri.VersionResponse, seconds=seconds)

@@ -87,7 +87,7 @@ class TooMuch(Exception):
 
 
 @dataclass(slots=True)
-class Tally:
+class LogTally:
     """What was found in the files."""
 
     size: int = 0
@@ -114,12 +114,12 @@ class Tally:
         self.nanoseconds = max(self.nanoseconds, when)
 
 
-def tally(files: Iterable[LogFile], limit: int = LIMIT) -> Tally:
+def tally(files: Iterable[LogFile], limit: int = LIMIT) -> LogTally:
     """Return how much output is in files of `limit` bytes, unpacked.
 
     Raises `TooMuch`, `OSError` and `zlib.error`.
     """
-    found, left = Tally(), limit
+    found, left = LogTally(), limit
     for file in files:
         rest = b""  # what has no end yet is being written
         for block in _blocks(file, limit):

@@ -33,7 +33,7 @@ from itertools import islice
 from collector.documents import BoundedNames, readable
 from collector.files.comparison import FileComparer
 from collector.files.entries import MAX_XATTRS, EntryRow, describe, kind_of, same_status, spell
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.lower_layers import (
     LowerDirectory,
     LowerEntry,
@@ -78,7 +78,7 @@ class ChangeSet:
     layers: OpenLayers
     max_rows: int = MAX_ROWS
     max_bytes: int = MAX_BYTES
-    hashing: Hashing = field(default_factory=Hashing)
+    hashing: HashingBudget = field(default_factory=HashingBudget)
     until: float = math.inf
     """When it ends, by `time.monotonic`, with what it has."""
     turn: int = TURN

@@ -17,10 +17,9 @@ from collector.files.entries import (
     spell_attributes,
 )
 from collector.files.flags import Flags, read_flags
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.lower_layers import LowerEntry, open_node
-from collector.files.privileges import SET_ID, is_executable, program_format
-from collector.files.safe_open import attribute, opened
+from collector.files.safe_open import attribute, open_data, opened
 from forensics_core.tarindex import filecaps
 
 ComparisonSteps = Generator[None, None, None]
@@ -33,7 +32,7 @@ class FileComparer:
 
     marks: bytes
     """How overlayfs's own attributes begin."""
-    hashing: Hashing
+    hashing: HashingBudget
     max_xattrs: int = MAX_XATTRS
 
     def compare(
@@ -155,3 +154,24 @@ def _same_owner(one: os.stat_result, other: os.stat_result) -> bool:
 
 def _same_size_and_time(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+SET_ID = {stat.S_ISUID: "setuid", stat.S_ISGID: "setgid"}
+"""The bits that give a program its owner's or group's rights, with their words."""
+_EXECUTE = 0o111
+_FORMATS = ((b"\x7fELF", "ELF"), (b"#!", "script"))
+
+
+def is_executable(status: os.stat_result) -> bool:
+    """Return whether it is a regular file that somebody may execute."""
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & _EXECUTE)
+
+
+def program_format(place: int) -> str:
+    """Return `ELF` or `script` by what the file at `place` begins with; else nothing.
+
+    Raises `OSError`.
+    """
+    with opened(open_data(place)) as data:
+        beginning = os.pread(data, 4, 0)
+    return next((word for magic, word in _FORMATS if beginning.startswith(magic)), "")

@@ -109,7 +109,7 @@ async def read_tree(root: int, limits: TreeLimits = TREE_LIMITS) -> AsyncIterato
     tar = await gnu_tar(limits.folders)
     command = await with_numeric_ids(tar, *OPTIONS, place, folders=limits.folders)
     async with AsyncExitStack() as stack, task_group() as tasks:
-        walk = _Walk(command, root, stack, tasks, limits)
+        walk = _TarRuns(command, root, stack, tasks, limits)
         async with aclosing(walk.blocks):
             yield walk.reading
         tasks.cancel_scope.cancel()
@@ -127,7 +127,7 @@ async def gnu_tar(folders: Sequence[str] = children.FOLDERS) -> str:
     )
 
 
-class _Walk:
+class _TarRuns:
     """One tar after the other, until the file system has been read."""
 
     def __init__(

@@ -31,7 +31,7 @@ HashingSteps = Generator[None, None, str | None]
 
 
 @dataclass(slots=True)
-class Hashing:
+class HashingBudget:
     """What may be spent on hashing, and what is left of it."""
 
     max_file: int = MAX_FILE

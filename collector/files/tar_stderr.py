@@ -102,12 +102,13 @@ class TarStderr:
 
 
 class Lines:
-    """Cuts what arrives into lines, and drops those longer than `MAX_LINE` as a whole.
+    """Cuts what arrives into lines, and drops those longer than `most` as a whole.
 
     A part of a line would name another member than the one that it is about.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_LINE) -> None:
+        self._most = most
         self._rest = b""
         self._dropping = False
         self.dropped = 0
@@ -120,9 +121,9 @@ class Lines:
             if not lines:
                 return []
             del lines[0]
-        self._dropping = len(rest) > MAX_LINE
+        self._dropping = len(rest) > self._most
         self._rest = b"" if self._dropping else rest
-        short = [line for line in lines if len(line) <= MAX_LINE]
+        short = [line for line in lines if len(line) <= self._most]
         self.dropped += len(lines) - len(short) + self._dropping
         return short
 

@@ -20,8 +20,9 @@ _MEMORY = (
 _OF_PROCESSES = "kernel modules, eBPF objects and the kernel's log"
 _OF_NETWORK = "the pod's firewall rules, connections that are tracked, rules of routing"
 _KERNEL = (
-    "the payloads of keys in keyrings, the instructions of eBPF programs and the values of maps "
-    "that no process of the pod holds, the kernel's memory, "
+    "the payloads of keys in keyrings that no process of the pod has, "
+    "the instructions of eBPF programs and the values of maps "
+    "that no process of the pod holds, what else is in the kernel's memory, "
     "firewall rules and networks of the node that are not the pod's, and the node's own files, "
     "processes, and logs about others"
 )

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 
 from collector.documents import readable
 from collector.files.entries import EntryRow, spell
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.mounts import open_view
 from collector.files.safe_open import opened
-from collector.layers.extras import Expected, find_extras
+from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
 from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
 from collector.layers.promised import DamagedSource, ImageLayers, LayerSource, Lost, Promised
 from forensics_core.bundle.writer import shortened
@@ -41,7 +41,7 @@ PROVEN, DIFFERS, UNPROVEN = "proven", "differs", "unproven"
 _TOP = b"/"
 """Stands for the whole layer: the top itself is not compared."""
 
-Steps = Iterator[int]
+CheckSteps = Iterator[int]
 """Bytes that each piece of work has read."""
 
 
@@ -53,6 +53,8 @@ class LayerCheck:
     image: ImageLayers
     until: float = math.inf
     """When hashing ends, by `time.monotonic`."""
+    max_differences: int = MAX_DIFFERENCES
+    extras: ExtrasLimits = EXTRAS_LIMITS
     result: str = field(default=UNPROVEN, init=False)
     reason: str = field(default="Deadline", init=False)
     """Why it is unproven, in the manifest's word."""
@@ -65,9 +67,12 @@ class LayerCheck:
     _unhashed: int = field(default=0, init=False)
     _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
-    _expected: Expected = field(default_factory=Expected, init=False)
+    _expected: Expected = field(init=False)
 
-    def steps(self) -> Steps:
+    def __post_init__(self) -> None:
+        self._expected = Expected(self.extras.names)
+
+    def steps(self) -> CheckSteps:
         """Do the work, a piece at a time; afterwards, or in between, `row` tells how it stands."""
         source = self.layer.source
         if isinstance(source, Lost):
@@ -92,8 +97,8 @@ class LayerCheck:
     def _fail(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
-    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> Steps:
-        hashing = Hashing(until=self.until)
+    def _steps(self, source: LayerSource, folder: int, places: LayerOpener) -> CheckSteps:
+        hashing = HashingBudget(until=self.until)
         check = MemberCheck(
             places,
             self.image.marks,
@@ -143,7 +148,7 @@ class LayerCheck:
             return str(error)
         return ""
 
-    def _compare_waiting(self, check: MemberCheck) -> Steps:
+    def _compare_waiting(self, check: MemberCheck) -> CheckSteps:
         """Compare the members that have passed; none is kept."""
         for member in self._waiting:
             self.members += 1
@@ -167,10 +172,10 @@ class LayerCheck:
             self.total -= 1
         if difference is not None:
             self.total += 1
-            if len(self._found) < MAX_DIFFERENCES:
+            if len(self._found) < self.max_differences:
                 self._found[path] = difference
 
-    def _search(self, source: LayerSource, folder: int, found: str) -> Steps:
+    def _search(self, source: LayerSource, folder: int, found: str) -> CheckSteps:
         """Look for the files whose content makes the archive another one.
 
         That it is another one is known already. Which file it is may not be found: a checksum of
@@ -188,10 +193,11 @@ class LayerCheck:
                     self._note(path, {**known, "difference": "content"})
             yield 0
 
-    def _extras(self, folder: int) -> Steps:
+    def _extras(self, folder: int) -> CheckSteps:
         if self._expected.full:
             return
-        for path in find_extras(folder, self._expected, self.layer.placeholders):
+        placeholders = self.layer.placeholders
+        for path in find_extras(folder, self._expected, placeholders, self.extras):
             if path is not None:
                 self._note(path, {"difference": "extra"})
             yield 0

@@ -7,23 +7,34 @@ import stat
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from collector.files.safe_open import FOLDER, PLACE, open_strictly, opened
 
-MAX_NAMES = 2_000_000
-"""Names of a layer that are remembered, eight bytes each; with more, nothing is looked for."""
-MAX_ENTRIES = 1_000_000
-"""Names of one directory that are looked at."""
-MAX_WAITING = 200_000
-"""Directories that may wait to be looked into."""
 _TURN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ExtrasLimits:
+    """How much of a layer is looked at for what its archive does not have."""
+
+    names: int = 2_000_000
+    """Names of a layer that are remembered, eight bytes each; with more, nothing is looked for."""
+    entries: int = 1_000_000
+    """Names of one directory that are looked at."""
+    waiting: int = 200_000
+    """Directories that may wait to be looked into."""
+
+
+EXTRAS_LIMITS = ExtrasLimits()
 
 
 class Expected:
     """The paths that an archive makes something at, with all above them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = EXTRAS_LIMITS.names) -> None:
+        self._most = most
         self._hashes = array("q")
         self._parent = b""
         self._sorted = True
@@ -32,7 +43,7 @@ class Expected:
 
     def add(self, path: bytes) -> None:
         """Expect something at `path`, absolute."""
-        if len(self._hashes) >= MAX_NAMES:
+        if len(self._hashes) >= self._most:
             self.full = True
             return
         self._sorted = False
@@ -55,7 +66,10 @@ class Expected:
 
 
 def find_extras(
-    folder: int, expected: Expected, placeholders: frozenset[bytes]
+    folder: int,
+    expected: Expected,
+    placeholders: frozenset[bytes],
+    limits: ExtrasLimits = EXTRAS_LIMITS,
 ) -> Iterator[bytes | None]:
     """Yield the absolute paths of what is extra, and None after every few names.
 
@@ -69,7 +83,7 @@ def find_extras(
             opened(open_strictly(folder, path[1:], FOLDER)) as place,
             os.scandir(place) as entries,
         ):
-            for number, entry in enumerate(islice(entries, MAX_ENTRIES)):
+            for number, entry in enumerate(islice(entries, limits.entries)):
                 if number % _TURN == 0:
                     yield None
                 below = path + b"/" + os.fsencode(entry.name)
@@ -79,7 +93,7 @@ def find_extras(
                     yield below
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(below)
-        if len(waiting) > MAX_WAITING:
+        if len(waiting) > limits.waiting:
             raise OSError("it has too many directories")
 
 

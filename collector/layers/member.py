@@ -11,7 +11,7 @@ from posixpath import normpath
 from typing import Any
 
 from collector.files.entries import kind_of
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.lower_layers import is_opaque, is_whiteout
 from collector.files.safe_open import PLACE, attribute, open_in_root, open_strictly, opened
 from forensics_core.tarindex import filecaps
@@ -73,7 +73,7 @@ class MemberCheck:
 
     places: LayerOpener
     marks: bytes
-    hashing: Hashing
+    hashing: HashingBudget
     content: bool
     """Whether content is compared, too."""
     bottom: bool

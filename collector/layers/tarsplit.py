@@ -61,6 +61,7 @@ class TarSplit:
     host: Host
     path: str
     """Of `tar-split.json.gz`."""
+    max_suspects: int = MAX_SUSPECTS
     word: str = field(default="tar-split", init=False)
     independent: bool = field(default=False, init=False)
 
@@ -81,7 +82,7 @@ class TarSplit:
         newest = list[_Suspect]()
         for entry in self._entries():
             if entry.name and entry.payload and (found := _suspect(folder, entry)):
-                add = heapq.heappush if len(newest) < MAX_SUSPECTS else heapq.heappushpop
+                add = heapq.heappush if len(newest) < self.max_suspects else heapq.heappushpop
                 add(newest, found)
             yield b""
         for each in sorted(newest, reverse=True):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from collector.documents import portable
-from collector.files.hashing import Hashing
+from collector.files.hashing import HashingBudget
 from collector.files.safe_open import opened
 from collector.memory.mappings import Mapping, MappingKind
 from collector.node.abandonable import raise_if_abandoned
@@ -39,8 +39,8 @@ class MappedFiles:
     more: int = 0
     """Times that a process has one mapped past `MAX_FILES`."""
     _known: dict[MappedFileIdentity, int] = field(default_factory=dict)
-    _hashing: Hashing = field(
-        default_factory=lambda: Hashing(max_total=MAX_TOTAL, until=time.monotonic() + SECONDS)
+    _hashing: HashingBudget = field(
+        default_factory=lambda: HashingBudget(max_total=MAX_TOTAL, until=time.monotonic() + SECONDS)
     )
 
     def look(self, process: Process, mappings: Iterable[Mapping]) -> list[int]:

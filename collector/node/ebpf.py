@@ -74,13 +74,13 @@ def objects(
     for number in _ids(_SORTS[sort]) if ids is None else ids:
         raise_if_abandoned()
         try:
-            descriptor = _bpf(_SORTS[sort].opening, struct.pack("=III", number, 0, 0))[0]
+            descriptor = call_bpf(_SORTS[sort].opening, struct.pack("=III", number, 0, 0))[0]
         except FileNotFoundError:
             continue  # it went meanwhile
         with closing(os.fdopen(descriptor, "rb", buffering=0)):
             row = _DESCRIBE[sort](descriptor)
             if sort == "map" and number in with_values:
-                row |= values(_bpf, descriptor, row["type"], row["keySize"], row["valueSize"])
+                row |= values(call_bpf, descriptor, row["type"], row["keySize"], row["valueSize"])
             yield row
 
 
@@ -88,14 +88,14 @@ def _ids(sort: _BpfKind) -> Iterator[int]:
     number = 0
     while True:
         try:
-            told = _bpf(sort.following, struct.pack("=III", number, 0, 0))[1]
+            told = call_bpf(sort.following, struct.pack("=III", number, 0, 0))[1]
         except FileNotFoundError:
             return  # that was the last
         number = struct.unpack_from("=I", told, 4)[0]
         yield number
 
 
-def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+def call_bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
     """Call bpf(2); return its result, and what became of the attributes. Raises `OSError`."""
     call = _CALL.get(platform.machine())
     if call is None:
@@ -110,7 +110,7 @@ def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
 
 def _info(descriptor: int, info: ctypes.Array[ctypes.c_char]) -> None:
     attributes = struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info))
-    _bpf(_INFO_BY_FD, attributes)
+    call_bpf(_INFO_BY_FD, attributes)
 
 
 _PROGRAM = struct.Struct("=II8sIIQQQIIQ16sI4xQQ")

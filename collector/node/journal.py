@@ -50,10 +50,17 @@ class DamagedJournal(ValueError):
 
 
 def find_entries(
-    file: int, words: Sequence[bytes], last: int = MAX_ENTRIES, most: int = MAX_FOUND
+    file: int,
+    words: Sequence[bytes],
+    last: int = MAX_ENTRIES,
+    most: int = MAX_FOUND,
+    transport: bytes = b"",
 ) -> NetlinkRow:
-    """Return the newest entries that have one of these words in a field; it looks at the `last`,
-    and keeps so many bytes at `most`. Raises `DamagedJournal`."""
+    """Return the newest entries that have one of these words in a field, or that came by a way.
+
+    It looks at the `last`, and keeps so many bytes at `most`. The kernel's own lines have the
+    `transport` `kernel`. Raises `DamagedJournal`.
+    """
     journal = _SystemdJournal(file)
     found, looked, first = list[NetlinkRow](), 0, None
     for offset in journal.newest(last):
@@ -64,7 +71,8 @@ def find_entries(
         looked += 1
         first = entry["time"]
         values = entry.pop("values")
-        if any(word in value for value in values.values() for word in words):
+        came = transport and values.get(b"_TRANSPORT") == transport
+        if came or any(word in value for value in values.values() for word in words):
             found.append(entry | _spelled(values))
             most -= sum(map(len, values.values()))
             if most < 0:

@@ -9,7 +9,7 @@
 A listing of /proc can be falsified: by a program that filters it, by what is mounted over a folder
 of it. So its processes are also told by their parents, by the cgroup, and by asking for numbers.
 
-Source: proc_pid_task(5), cgroups(7), kill(2)
+Source: proc_pid_task(5), cgroups(7), kill(2), proc(5) on hidepid, capabilities(7)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from collector.files.mounttable import Mount, parse_table
+from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
 from collector.node.procfs import Boundary, Process, host_proc, pids
@@ -185,3 +185,31 @@ def _within(folder: Path) -> list[int]:
             with os.scandir(group) as entries:
                 waiting += [Path(entry.path) for entry in entries if entry.is_dir()]
     return found
+
+
+_PTRACE = 19
+"""The capability that all of /proc is open to."""
+_OPEN = frozenset({b"off", b"0"})
+
+
+def restriction() -> str:
+    """Return why processes may be out of sight; empty if none is."""
+    with suppress(OSError, ValueError):
+        mounts = parse_table(Path("/proc/self/mountinfo").read_bytes())
+        mount = holder(os.fsencode(host_proc()), mounts)
+        given = mount.options.split(b",") if mount and mount.kind == b"proc" else []
+        options = dict(option.partition(b"=")[::2] for option in given)
+        hiding = options.get(b"hidepid", b"off")
+        trusted = int(options.get(b"gid", b"0")) in {os.getegid(), *os.getgroups()}
+        if hiding not in _OPEN and not trusted and not _may_trace():
+            return (
+                f"{host_proc()} is mounted with hidepid={hiding.decode(errors='replace')}: this "
+                "process sees only those of its own user. Give it the capability SYS_PTRACE"
+            )
+    return ""
+
+
+def _may_trace() -> bool:
+    lines = Path("/proc/thread-self/status").read_bytes().split(b"\n")
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(b"CapEff:")]
+    return any(mask >> _PTRACE & 1 for mask in masks)

@@ -34,6 +34,10 @@ TEXT_FILES = (
 )
 JOURNALS = ("/var/log/journal", "/run/log/journal")
 """Where machines keep their journals, each in a folder of its own name."""
+KERNEL_FILES = ("/var/log/kern.log", "/var/log/messages", "/var/log/syslog")
+"""Where daemons of syslog put the kernel's lines."""
+KERNEL = b"kernel"
+"""By what way they came into a journal."""
 MAX_TAIL = 4 * 1024 * 1024
 """Bytes at the end of one file of text that are looked through."""
 MAX_TEXT = 1024 * 1024
@@ -61,6 +65,17 @@ def find_lines(host: Host, words: Sequence[str]) -> NodeLog:
     return found
 
 
+def find_kernel_lines(host: Host) -> NodeLog:
+    """Look for the kernel's own lines, which daemons of logs have copied. It blocks."""
+    found = NodeLog()
+    for path in _journals(host):
+        _look(found, host, path, (), KERNEL)
+    for path in KERNEL_FILES:
+        _look(found, host, path, [b"kernel: "])
+    found.files = [row for row in found.files if row["lines"]]
+    return found
+
+
 def _journals(host: Host) -> list[str]:
     """Return the files that are being written, of the system and of users: not archived ones."""
     files: list[str] = []
@@ -72,13 +87,19 @@ def _journals(host: Host) -> list[str]:
     return files[:MAX_JOURNALS]
 
 
-def _look(found: NodeLog, host: Host, path: str, words: Sequence[bytes]) -> None:
+def _look(
+    found: NodeLog, host: Host, path: str, words: Sequence[bytes], transport: bytes = b""
+) -> None:
     try:
         with opened(host.open(path, _READ)) as file:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 return
             is_journal = path.endswith(".journal")
-            row = journal.find_entries(file, words) if is_journal else _tail(file, words)
+            row = (
+                journal.find_entries(file, words, transport=transport)
+                if is_journal
+                else _tail(file, words)
+            )
             found.files.append({"path": path, **row})
     except (FileNotFoundError, NotADirectoryError):
         return

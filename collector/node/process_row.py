@@ -1,6 +1,6 @@
 """One process, as JSON.
 
-Source: proc(5), capabilities(7)
+Source: proc(5), capabilities(7), proc_pid_maps(5)
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.documents import Strings, Value, portable, readable, strings
-from collector.node.logins import login
-from collector.node.memorymap import MAX_AREAS, areas
+from collector.node.ancestry import login
 from collector.node.openfiles import MAX_DESCRIPTORS, mounted_devices, open_files
 from collector.node.procfs import MAX_BYTES, Process
 
@@ -48,6 +47,8 @@ _AREA = re.compile(
     re.MULTILINE,
 )
 
+MAX_AREAS = 16 * 1024
+"""Areas of one process that are listed; the kernel's own table is in the archive of /proc."""
 ProcessRow = dict[str, Any]
 
 
@@ -280,3 +281,35 @@ def _or_none(part: Callable[..., Any], *arguments: Any) -> Any:
 
 def _is_text(argument: object) -> bool:
     return isinstance(argument, str)
+
+
+_MAP_AREA = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+) *([^\n]*)\n",
+    re.MULTILINE,
+)
+
+
+def areas(content: bytes, limit: int = MAX_AREAS) -> list[dict[str, Any]]:
+    """Return the areas in `/proc/PID/maps`, in its order and no more than `limit`.
+
+    Each has `start`, `end` and `offset` in hexadecimal, `permissions`, and what it is of: `device`,
+    major and minor number in decimal, `inode`, `path`. A line that was cut is left out.
+    """
+    rows: list[dict[str, Any]] = []
+    for match in _MAP_AREA.finditer(content):
+        if len(rows) >= limit:
+            break
+        start, end, permissions, offset, major, minor, inode, path = match.groups()
+        row: dict[str, Any] = {
+            "start": start.decode(),
+            "end": end.decode(),
+            "permissions": permissions.decode(),
+        }
+        if inode != b"0":
+            row["offset"] = offset.decode().lstrip("0") or "0"
+            row["device"] = f"{int(major, 16)}:{int(minor, 16)}"
+            row["inode"] = int(inode)
+        if path:
+            row["path"] = portable(path)
+        rows.append(row)
+    return rows

@@ -17,7 +17,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from collector.files.mounts import enter, mount_queues
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
+from collector.node.kernel_objects import KernelObjects
 from collector.node.messages import QueuedMessage, messages_of
 from collector.node.procfs import Process
 
@@ -90,6 +91,8 @@ class Queue(NamedTuple):
     """Its IPC namespace."""
     pid: int = 0
     """A process of that, as the node numbers it."""
+    inode: int = 0
+    """Of a POSIX queue."""
 
 
 def segments(
@@ -122,7 +125,7 @@ def _read(
     enter(space, _CLONE_NEWIPC)
     shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
     queues = [_queue(row, link, pid) for row in _table("msg")]
-    return [*shared, *queues, *_posix_queues()]
+    return [*shared, *queues, *_posix_queues(link, pid)]
 
 
 def _queue(row: Sequence[bytes], link: bytes, pid: int) -> Queue:
@@ -179,13 +182,35 @@ def _table(name: str) -> list[list[bytes]]:
         return [line.split() for line in islice(table, 1, MAX_SEGMENTS + 2)]
 
 
-def _posix_queues() -> Iterator[Queue]:
+def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
     """Yield the queues of this thread's IPC namespace."""
-    with opened(mount_queues()) as folder, os.scandir(folder) as entries:
+    with ExitStack() as stack:
+        folder = stack.enter_context(opened(mount_queues()))
+        entries, kernel = stack.enter_context(os.scandir(folder)), _KernelOnDemand(stack)
         for entry in islice(entries, MAX_SEGMENTS + 1):
-            size = 0
+            size, inode, messages = 0, 0, tuple[QueuedMessage, ...]()
             with suppress(OSError, ValueError, IndexError):
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
-            yield Queue(entry.name, True, size)
+                    inode = entry.inode()
+                    messages = kernel.messages(queue) if size else ()
+            missing = sum(len(each.data) for each in messages) != size
+            total = len(messages) + missing
+            yield Queue(entry.name, True, size, total, messages, link, pid, inode)
+
+
+class _KernelOnDemand:
+    """The kernel's memory, from the first queue on that has a message: no call shows one, and
+    leaves it there."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._kernel: KernelObjects | None = None
+
+    def messages(self, queue: int) -> tuple[QueuedMessage, ...]:
+        """Return the messages of a POSIX queue; none where they are not to be had."""
+        with suppress(OSError):
+            self._kernel = self._kernel or self._stack.enter_context(KernelObjects.opened())
+            return tuple(self._kernel.messages(queue))
+        return ()

@@ -24,6 +24,7 @@ from itertools import chain
 from collector.files.safe_open import mount_number, opened
 from collector.node.borrowed import Sent, borrowed, peek
 from collector.node.deletedfiles import SharedDescriptor
+from collector.node.kernel_look import Terminal
 from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
@@ -84,7 +85,9 @@ class Unlisted:
     """Things that are remembered."""
     max_table: int = MAX_TABLE
     streams: int = 0
-    """Terminals, and sockets of which it is not known what waits in them, that are open."""
+    """Sockets of which it is not known what waits in them, and terminals past `MAX_KEPT`."""
+    terminals: list[Terminal] = field(default_factory=list)
+    """Those that are open, to be looked into."""
     room: int = MAX_UNREAD
     """Bytes that wait unread which are still kept."""
     _mounts: set[bytes] = field(default_factory=set)
@@ -205,12 +208,20 @@ class Unlisted:
         elif link.startswith(b"socket:["):
             self._open_socket(process, name, link)
         elif link.startswith(b"/"):
-            self.streams += link.startswith((b"/dev/pts/", b"/dev/ptmx"))
+            if link.startswith((b"/dev/pts/", b"/dev/ptmx")):
+                self._note_terminal(process, name, link)
             said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
             match = _NUMBER.search(said)
             self._judge_mount(process, link, name, match[1] if match else b"")
         elif link.startswith(b"anon_inode:[io_uring]"):
             self._note_files(process, name, link, [])
+
+    def _note_terminal(self, process: Process, name: str, link: bytes) -> None:
+        if len(self.terminals) < MAX_KEPT:
+            inode = os.stat(name, dir_fd=process.folder).st_ino
+            self.terminals.append(Terminal(process.pid, name, link, inode))
+        else:
+            self.streams += 1
 
     def _note_files(self, process: Process, name: str, link: bytes, files: list[Sent]) -> None:
         said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
 from anyio import to_thread
 
-from collector.runtimes.endpoints import ENDPOINT, in_job, unusable_namesakes, usual
+from collector.runtimes.endpoints import ENDPOINT, Endpoint, in_job, look, unusable_namesakes, usual
 from collector.runtimes.runtime import Runtime
 from forensics_core.errors import (
     ContainerGone,
@@ -25,22 +26,37 @@ from forensics_core.errors import (
     SourceError,
 )
 
-RESTARTING = 10.0
-"""Seconds for which a Job looks again where no runtime answers: it may be on its way up."""
 _PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFinder:
+    """How the runtimes of this node are found."""
+
+    look: Callable[[str], list[Endpoint]] = look
+    """Returns where those listen whose program has a name."""
+    seconds: float = 10.0
+    """That one may take to say who it is."""
+    restarting: float = 10.0
+    """Seconds for which a Job looks again where none answers: it may be on its way up."""
+
+
+FINDING = RuntimeFinder()
 
 R = TypeVar("R", bound=Runtime)
 
 
 @asynccontextmanager
 async def chosen_runtime(
-    choose: Callable[[AsyncExitStack, str], Awaitable[R]], container: str
+    choose: Callable[[AsyncExitStack, str], Awaitable[R]],
+    container: str,
+    finding: RuntimeFinder = FINDING,
 ) -> AsyncIterator[R]:
     """Yield what `choose` returns for `container`; it opens what it needs on the stack it is given.
 
     In a Job, where another attempt is dear, a runtime that restarts is waited for a little.
     """
-    until = anyio.current_time() + (RESTARTING if in_job() else 0)
+    until = anyio.current_time() + (finding.restarting if in_job() else 0)
     while True:
         async with AsyncExitStack() as attempt:
             try:

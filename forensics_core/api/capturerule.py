@@ -156,7 +156,7 @@ class AlertFilter(PublicModel, Model):
     """Tags of Falco's rules, of which the alert has at least one. Default: any."""
 
 
-class Limits(PublicModel, Model):
+class RuleLimits(PublicModel, Model):
     """What keeps a rule from capturing more than is worth having."""
 
     per_pod: Annotated[int, Field(ge=1, le=100)] = 1
@@ -196,7 +196,7 @@ class CaptureRuleSpec(PublicModel, Model):
         default_factory=dict
     )
     """What each PodCheckpoint's spec says, but for its pod and namespace."""
-    limits: Limits = Limits()
+    limits: RuleLimits = RuleLimits()
     """How often at most."""
     dedupe_seconds: Annotated[int, Field(ge=0, le=604800)] = 3600
     """For how long the same (workload, container, reason and image) is not captured again."""

@@ -192,6 +192,34 @@ class Progress(PublicModel, Model):
     """All of this in a few characters."""
 
 
+class Step(StrEnum):
+    """What happens between the request and the evidence, in this order."""
+
+    REACTION = "Reaction"
+    """Until the operator acts: the watch, and whoever is before it in the queue."""
+    CONTEXT = "Context"
+    """Until the Job is there: places on the node, the pod's surroundings, the work order."""
+    SCHEDULING = "Scheduling"
+    """Until the Job's pod has its node."""
+    CONTAINER_START = "ContainerStart"
+    """Until its container runs: the image is pulled where the node does not have it."""
+    COLLECTOR_START = "CollectorStart"
+    """Until the collector has found the containers: Python starts, and the runtime answers."""
+    CAPTURE = "Capture"
+    """Until the last artifact is stored."""
+    CHECK = "Check"
+    """Until the pod may be killed: the manifest and what is stored are compared with the order."""
+
+
+class StepTiming(Model):
+    """How long one step took."""
+
+    step: Step
+    """Reaction, Context, Scheduling, ContainerStart, CollectorStart, Capture or Check."""
+    milliseconds: Count
+    """By the clocks of whoever did it: Kubernetes' has whole seconds."""
+
+
 class PodCheckpointStatus(PublicModel, Model):
     """How the capture is going, and where its evidence is. Written by the operator alone."""
 
@@ -239,6 +267,8 @@ class PodCheckpointStatus(PublicModel, Model):
     """The same, for people."""
     containers: Annotated[tuple[ContainerStatus, ...], Field(max_length=256)] = ()
     """What became of each container."""
+    timings: Annotated[tuple[StepTiming, ...], Field(max_length=16)] = ()
+    """How long each step took from the request until the pod may be killed."""
     findings: FindingsStatus | None = None
     """What the operator's rules found in the evidence; 'forensics report' looks at all of it."""
 

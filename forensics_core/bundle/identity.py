@@ -84,7 +84,7 @@ MAX_NOTES = 20
 SEAL_REFUSED = "This identity may not read a seal: whether there is one is not known"
 
 
-def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
+def notes_on(located: Located, bundle: BundleReader | None, most: int = MAX_NOTES) -> Iterator[str]:
     """Yield a line for each object that is not simply there in one version."""
     if bundle:
         yield from _elsewhere(bundle)
@@ -100,9 +100,9 @@ def notes_on(located: Located, bundle: BundleReader | None) -> Iterator[str]:
         yield from _copied(bundle)
     names = [MANIFEST, SEAL, *(bundle.objects if bundle else ())]
     changes = [change for name in names if (change := _change(located, name, bundle))]
-    yield from changes[:MAX_NOTES]
-    if len(changes) > MAX_NOTES:
-        yield f"The same goes for {len(changes) - MAX_NOTES} more objects"
+    yield from changes[:most]
+    if len(changes) > most:
+        yield f"The same goes for {len(changes) - most} more objects"
 
 
 def _change(located: Located, name: str, bundle: BundleReader | None) -> str:

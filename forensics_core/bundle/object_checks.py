@@ -10,7 +10,6 @@ more of it is made than the manifest promises.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -20,13 +19,14 @@ from collections.abc import (
     Sequence,
     Set,
 )
-from contextlib import aclosing
-from typing import IO, cast
+from contextlib import aclosing, suppress
 
-import zstandard
+import anyio
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectSendStream
 
 from forensics_core._internal.tasks import task_group
+from forensics_core.bundle.byte_check import ByteCheck
 from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
@@ -37,7 +37,6 @@ from forensics_core.errors import (
 )
 from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.storage import Storage
-from forensics_core.tarindex.archive import MAX_FRAME
 
 MOST_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
@@ -185,16 +184,34 @@ async def compare(
 ) -> Problem | None:
     """Compare what `blocks` yields with what was promised, handing each block to `passed`.
 
-    The work is done in threads. Reading ends where more comes than was promised, so that nobody can
-    fill a disk. Returns what is wrong, or None. Raises what reading raises.
+    The work is done in threads: while a block is decompressed, the next one is read, and what came
+    out of the last one is hashed. Reading ends where more comes than was promised, so that nobody
+    can fill a disk. Returns what is wrong, or None. Raises what reading raises.
     """
-    check = ObjectCheck(expected)
-    async for block in blocks:
-        await to_thread.run_sync(check.feed, block)
-        if check.too_long:
-            break
-        await passed(block)
+    check = ByteCheck(expected)
+    outlet, inlet = anyio.create_memory_object_stream[bytes](0)
+    async with task_group() as tasks:
+        tasks.start_soon(_read_ahead, blocks, outlet)
+        if check.hashing:
+            tasks.start_soon(to_thread.run_sync, check.hashing.work)
+        try:
+            async with inlet:
+                async for block in inlet:
+                    await to_thread.run_sync(check.feed, block)
+                    if check.too_long:
+                        break
+                    await passed(block)
+        finally:
+            check.close()
     return check.verdict()
+
+
+async def _read_ahead(blocks: AsyncIterable[bytes], outlet: MemoryObjectSendStream[bytes]) -> None:
+    # Nobody takes what comes beyond the promised size.
+    with suppress(anyio.BrokenResourceError):
+        async with outlet:
+            async for block in blocks:
+                await outlet.send(block)
 
 
 class _Broken(Exception):
@@ -216,91 +233,3 @@ async def _explained(blocks: AsyncIterable[bytes], name: str) -> AsyncGenerator[
         raise _Broken(Problem(ProblemKind.MISSING, name, "it is not there")) from error
     except DestinationError as error:
         raise _Broken(Problem(ProblemKind.UNREADABLE, name, error.message)) from error
-
-
-class ObjectCheck:
-    """One object under way."""
-
-    def __init__(self, expected: ExpectedObject) -> None:
-        self._expected = expected
-        self._sha256 = hashlib.sha256()
-        self._size = 0
-        self._original = _Original(expected.original_size)
-        sink = cast(IO[bytes], self._original)
-        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME)
-        self._zstd = decompressor.stream_writer(sink, closefd=False)
-        self._broken = "" if expected.compressed else "not compressed"
-
-    def feed(self, block: bytes) -> None:
-        """Take the next bytes, as stored. Called in a thread."""
-        self._sha256.update(block)
-        self._size += len(block)
-        if self._broken:
-            return
-        try:
-            self._zstd.write(block)
-        except zstandard.ZstdError as error:
-            self._broken = f"cannot be decompressed: {error}"
-        except _TooLong:
-            self._broken = f"decompresses to more than the {self._original.most} bytes promised"
-
-    @property
-    def too_long(self) -> bool:
-        """Whether more came than there can be."""
-        return self._size > self._expected.most
-
-    def verdict(self) -> Problem | None:
-        """Return what is wrong, after the last block."""
-        stored = self._stored_verdict()
-        if not self._expected.compressed:
-            return self._problem(ProblemKind.MISMATCH, stored)
-        if stored and self._broken:
-            stored = f"{stored}; it {self._broken}"
-        if stored:
-            return self._problem(ProblemKind.MISMATCH, stored)
-        if self._broken:
-            message = f"it {self._broken}, although it is stored as the manifest says"
-            return self._problem(ProblemKind.UNREADABLE, message)
-        return self._problem(ProblemKind.MISMATCH, self._original_verdict())
-
-    def _stored_verdict(self) -> str:
-        expected, size = self._expected, self._size
-        if expected.size is not None and size < expected.size:
-            return f"it is truncated: {size} of {expected.size} bytes are there"
-        if self.too_long:
-            return f"it is too long: there are more than {expected.most} bytes"
-        found = self._sha256.hexdigest()
-        if found == expected.sha256:
-            return ""
-        return f"its SHA-256 is {found}, the manifest says {expected.sha256}"
-
-    def _original_verdict(self) -> str:
-        expected, found = self._expected, self._original
-        if found.size != expected.original_size:
-            return f"it decompresses to {found.size} of {expected.original_size} bytes"
-        if found.sha256.hexdigest() == expected.original_sha256:
-            return ""
-        return f"decompressed, its SHA-256 is not {expected.original_sha256}"
-
-    def _problem(self, kind: ProblemKind, message: str) -> Problem | None:
-        return Problem(kind, self._expected.name, message) if message else None
-
-
-class _TooLong(Exception):
-    """More came out than was promised: a decompression bomb, or another file."""
-
-
-class _Original:
-    """Where decompressed bytes go, in small pieces."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, piece: bytes) -> int:
-        self.size += len(piece)
-        if self.size > self.most:
-            raise _TooLong
-        self.sha256.update(piece)
-        return len(piece)

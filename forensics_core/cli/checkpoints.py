@@ -32,10 +32,28 @@ _UNITS_OF_AGE = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 @click.command("get", short_help="Show one capture.")
 @click.argument("name")
 @cluster_options
+@click.option(
+    "--timings", is_flag=True, help="Show what each step took until the pod could be killed."
+)
 @object_output_option
-def get_command(name: str, access: ClusterAccess, output: str) -> None:
+def get_command(name: str, access: ClusterAccess, output: str, timings: bool) -> None:
     """Show the capture NAME: how far it is, and where its evidence lies."""
-    _print_checkpoint(run(partial(_get, name, access)), output)
+    checkpoint = run(partial(_get, name, access))
+    if timings and output == "text":
+        print_text(timings_table(checkpoint))
+    else:
+        _print_checkpoint(checkpoint, output)
+
+
+def timings_table(checkpoint: PodCheckpoint) -> str:
+    """Return what each step took, and all together, in seconds."""
+    rows = [(each.step.value, each.milliseconds) for each in checkpoint.status.timings]
+    if not rows:
+        return "Nothing is measured before the pod may be killed."
+    rows.append(("Total", sum(milliseconds for _, milliseconds in rows)))
+    return table(
+        ("STEP", "SECONDS"), [(step, f"{each / 1000:.3f}") for step, each in rows], right="SECONDS"
+    )
 
 
 async def _get(name: str, access: ClusterAccess) -> PodCheckpoint:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from forensics_core.cli.options import opened_bundle, output_option, owner_option
+from forensics_core.cli.options import (
+    opened_bundle,
+    output_option,
+    owner_option,
+    tell_traffic,
+    traffic_as_json,
+    whole_size,
+)
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, counted, print_json, print_text, table
 from forensics_core.errors import UsageError
@@ -65,16 +72,18 @@ async def _compare(
     output: str,
 ) -> None:
     from forensics_core.readers.notes import Notes
+    from forensics_core.storage.traffic import Traffic
 
-    notes, (location, name) = Notes(), suspect
-    async with opened_bundle(location, owner) as bundle:
+    notes, traffic, (location, name) = Notes(), Traffic(), suspect
+    async with opened_bundle(location, owner, traffic) as bundle:
+        whole = whole_size(bundle)
         if baseline:
             against = str(baseline)
             found = await _with_image(bundle, name, baseline, notes)
         else:
             other, other_name = healthy
-            async with opened_bundle(other, owner) as second:
-                against = second.url
+            async with opened_bundle(other, owner, traffic) as second:
+                against, whole = second.url, whole + whole_size(second)
                 found = await _with_bundle(bundle, name, second, other_name, notes)
     if output == "json":
         print_json(
@@ -84,10 +93,12 @@ async def _compare(
                 "containers": [each.as_json() for each in found],
                 "missing": notes.missing,
                 "genuine": not notes.not_genuine,
+                "fetched": traffic_as_json(traffic, whole),
             }
         )
     else:
         _show(found, notes)
+        tell_traffic(traffic, whole)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 

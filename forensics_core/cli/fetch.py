@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option, select_option
+from forensics_core.cli.options import (
+    output_option,
+    owner_option,
+    select_option,
+    tell_traffic,
+    traffic_as_json,
+)
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, print_json, print_text
 
 if TYPE_CHECKING:
     from forensics_core.bundle.fetch import Fetched
+    from forensics_core.cli.options import BundleTraffic
 
 
 @click.command("fetch", short_help="Download a bundle, verified on the way.")
@@ -43,7 +50,7 @@ def fetch_command(
     a bundle, 'forensics verify' wants to be given the same --select.
     """
     bring = partial(_fetch, location, folder, decompress, select, expected_bucket_owner)
-    _print_result(run(partial(bring, quiet=output == "json")), output)
+    _print_result(*run(partial(bring, quiet=output == "json")), output)
 
 
 async def _fetch(
@@ -54,24 +61,28 @@ async def _fetch(
     owner: str | None,
     *,
     quiet: bool,
-) -> Fetched:
+) -> tuple[Fetched, BundleTraffic]:
     from forensics_core.bundle.fetch import fetch
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
     from forensics_core.storage.s3.client import S3Access
+    from forensics_core.storage.traffic import Traffic
 
-    meter, access = Meter(), S3Access(expected_bucket_owner=owner)
+    meter, traffic = Meter(), Traffic()
+    access = S3Access(expected_bucket_owner=owner, traffic=traffic)
     async with progress(meter, "Fetching", quiet=quiet):
-        return await fetch(
+        fetched = await fetch(
             location, folder, decompress=decompress, select=select, progress=meter, access=access
         )
+    return fetched, (traffic, meter.bytes_total)
 
 
-def _print_result(fetched: Fetched, output: str) -> None:
+def _print_result(fetched: Fetched, traffic: BundleTraffic, output: str) -> None:
     if output == "json":
-        print_json(_as_json(fetched))
+        print_json({**_as_json(fetched), "fetched": traffic_as_json(*traffic)})
     else:
         _print(fetched)
+        tell_traffic(*traffic)
     # Last, so that all of it is printed: the error only counts them.
     fetched.raise_for_problems()
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.files import list_files, parse_container_path
-from forensics_core.cli.options import opened_bundle, output_option, owner_option, upper_option
+from forensics_core.cli.options import (
+    opened_bundle,
+    output_option,
+    owner_option,
+    traffic_as_json,
+    upper_option,
+    whole_size,
+)
 from forensics_core.cli.program import run
 from forensics_core.cli.render import (
     clean,
@@ -70,14 +77,18 @@ def ls_command(
 
 
 async def _artifacts(location: str, owner: str | None, container: str | None, output: str) -> None:
-    async with opened_bundle(location, owner) as bundle:
+    from forensics_core.storage.traffic import Traffic
+
+    traffic = Traffic() if output == "json" else None
+    async with opened_bundle(location, owner, traffic) as bundle:
         capture = bundle.statement.predicate
         if container is not None:
             bundle.check_container(container)
         rows = [each for each in capture.artifacts if container in {None, each.container}]
         gaps = [each for each in capture.not_captured if container in {None, each.container}]
-        if output == "json":
-            print_json(_as_json(bundle, rows, gaps))
+        if traffic is not None:
+            fetched = traffic_as_json(traffic, whole_size(bundle))
+            print_json({**_as_json(bundle, rows, gaps), "fetched": fetched})
         else:
             _print(bundle, rows, gaps)
 

@@ -63,7 +63,7 @@ class Forensics(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, plugins included."""
-        return sorted({*_COMMANDS, *_plugins()})
+        return sorted({*_COMMANDS, *plugins()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command; a plugin that cannot be loaded says so when it is used."""
@@ -72,7 +72,7 @@ class Forensics(click.Group):
             module, _, attribute = _COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
-        plugin = _own_plugin(cmd_name) or _plugins().get(cmd_name)
+        plugin = own_plugin(cmd_name) or plugins().get(cmd_name)
         return _load(plugin) if plugin else None
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -144,17 +144,18 @@ def _program_name() -> str | None:
     return "kubectl forensics" if plugin else None
 
 
-def _own_plugin(name: str) -> EntryPoint | None:
-    """Return a command of this distribution, without a look at all others that are installed."""
+def own_plugin(name: str, installed: str = DISTRIBUTION) -> EntryPoint | None:
+    """Return a command of one distribution, without a look at all others that are installed."""
     try:
-        own = distribution(DISTRIBUTION).entry_points
+        own = distribution(installed).entry_points
     except PackageNotFoundError:
         return None
     return next((each for each in own if (each.group, each.name) == (PLUGINS, name)), None)
 
 
 @cache
-def _plugins() -> dict[str, EntryPoint]:
+def plugins() -> dict[str, EntryPoint]:
+    """Return the commands that installed packages add, by name."""
     return {plugin.name: plugin for plugin in entry_points(group=PLUGINS)}
 
 

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from forensics_core._internal.units import parse_size
+from forensics_core._internal.units import human_size, parse_size
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
+    from forensics_core.storage.traffic import Traffic
+
+    BundleTraffic = tuple[Traffic, int]
+    """What was fetched, and how many bytes there are."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,7 +92,10 @@ def object_lock_options(command: F) -> F:
 
 _OBJECT_LOCK_OPTIONS = (
     click.option(
-        "--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long."
+        "--retention-days",
+        type=click.IntRange(1, 36500),
+        metavar="N",
+        help="Object Lock: for how long.",
     ),
     click.option(
         "--retention-mode",
@@ -126,10 +133,41 @@ def _check_account(_: click.Context, __: click.Parameter, value: str | None) -> 
 
 
 @asynccontextmanager
-async def opened_bundle(location: str, owner: str | None) -> AsyncIterator[BundleReader]:
-    """Open what lies at `location`, in a bucket of the account `owner` if it is given."""
+async def opened_bundle(
+    location: str, owner: str | None, traffic: Traffic | None = None
+) -> AsyncIterator[BundleReader]:
+    """Open what lies at `location`, in a bucket of the account `owner` if it is given.
+
+    At the end it is told how much was fetched from S3, unless the caller counts it in `traffic`.
+    """
     from forensics_core.bundle.reader import open_bundle
     from forensics_core.storage.s3.client import S3Access
+    from forensics_core.storage.traffic import Traffic
 
-    async with open_bundle(location, access=S3Access(expected_bucket_owner=owner)) as bundle:
-        yield bundle
+    own = traffic or Traffic()
+    access = S3Access(expected_bucket_owner=owner, traffic=own)
+    async with open_bundle(location, access=access) as bundle:
+        try:
+            yield bundle
+        finally:
+            if traffic is None:
+                tell_traffic(own, whole_size(bundle))
+
+
+def whole_size(bundle: BundleReader) -> int:
+    """Return how many bytes a bundle has, as stored."""
+    return sum(bundle.stored_size(each) for each in bundle.objects.values())
+
+
+def tell_traffic(traffic: Traffic, whole: int) -> None:
+    """Say on the standard error how much was fetched, of how much; nothing of a folder."""
+    if traffic.requests:
+        what = f"{human_size(traffic.size, digits=2)} of {human_size(whole, digits=2)}"
+        count = "1 request" if traffic.requests == 1 else f"{traffic.requests:,} requests"
+        click.echo(f"Fetched {what} in {count}", err=True)
+
+
+def traffic_as_json(traffic: Traffic, whole: int) -> dict[str, int] | None:
+    """Return the same for JSON; None of a folder."""
+    told = {"bytes": traffic.size, "requests": traffic.requests, "of": whole}
+    return told if traffic.requests else None

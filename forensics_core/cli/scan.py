@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import opened_bundle, output_option, owner_option
+from forensics_core.cli.options import (
+    opened_bundle,
+    output_option,
+    owner_option,
+    traffic_as_json,
+    whole_size,
+)
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, counted, size
 from forensics_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from forensics_core.bundle.reader import BundleReader
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.results import ScanCounts, ScanResult
     from forensics_core.readers.scan.rules import RuleMatch
+    from forensics_core.storage.traffic import Traffic
 
 _SHOWN = 3
 """Matches of a rule in one file that a line shows."""
@@ -39,7 +47,14 @@ _NOUNS = {"memory": "core"}
     help="A list of hashes that says which files are known; repeatable. good=FILE or ioc=FILE "
     "where its form does not tell.",
 )
-@click.option("--container", "-c", "containers", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--container",
+    "-c",
+    "containers",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one; repeatable.",
+)
 @click.option(
     "--files", "every_file", is_flag=True, help="Show every file, with what --known says of it."
 )
@@ -102,12 +117,13 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.known import Standing, read_known
     from forensics_core.readers.scan.scan import ScanTargets, scan
+    from forensics_core.storage.traffic import Traffic
 
     known = await to_thread.run_sync(read_known, request.known) if request.known else None
     wanted = ScanTargets(request.rules, known, request.every_file, request.timeout)
-    notes = Notes()
-    async with opened_bundle(location, owner) as bundle:
-        printer = _JsonPrinter(bundle.url) if output == "json" else _TextPrinter()
+    notes, traffic = Notes(), Traffic() if output == "json" else None
+    async with opened_bundle(location, owner, traffic) as bundle:
+        printer = _JsonPrinter(bundle, traffic) if traffic is not None else _TextPrinter()
         names = list(dict.fromkeys(request.containers)) or bundle.containers
         counts = await scan(bundle, names, wanted, notes, printer.tell)
     printer.end(counts, notes)
@@ -138,8 +154,9 @@ class _TextPrinter:
 class _JsonPrinter:
     """One object, whose list of results is never held."""
 
-    def __init__(self, location: str) -> None:
-        self._before = f'{{"location": {json.dumps(location)}, "results": [\n'
+    def __init__(self, bundle: BundleReader, traffic: Traffic) -> None:
+        self._before = f'{{"location": {json.dumps(bundle.url)}, "results": [\n'
+        self._bundle, self._traffic = bundle, traffic
 
     def tell(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
@@ -153,6 +170,7 @@ class _JsonPrinter:
             **counts.as_json(),
             "missing": notes.missing,
             "genuine": not notes.not_genuine,
+            "fetched": traffic_as_json(self._traffic, whole_size(self._bundle)),
         }
         begun = "" if self._before == ",\n" else self._before
         sys.stdout.write(f"{begun}\n], {json.dumps(rest)[1:]}\n")

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import output_option, owner_option, select_option
+from forensics_core.cli.options import (
+    output_option,
+    owner_option,
+    select_option,
+    tell_traffic,
+    traffic_as_json,
+)
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean, clean_message, print_json, print_text
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from forensics_core.bundle.identity import EvidenceIdentity
     from forensics_core.bundle.manifest import Capture
     from forensics_core.bundle.verification import Problem, Verification
+    from forensics_core.cli.options import BundleTraffic
 
 _MAX_EXTRAS = 20
 """Objects that nobody named which have a line each."""
@@ -41,8 +48,15 @@ def _not_empty(_: click.Context, __: click.Parameter, value: str | None) -> str 
     help="The public key, in PEM, that the bundle's seal must hold for.",
 )
 @click.option("--pod", metavar="[NS/]NAME", callback=_not_empty, help="The pod that it must be of.")
-@click.option("--uid", callback=_not_empty, help="The UID of that pod, or of the PodCheckpoint.")
-@click.option("--incident", callback=_not_empty, help="The incident that it must be for.")
+@click.option(
+    "--uid",
+    metavar="UID",
+    callback=_not_empty,
+    help="The UID of that pod, or of the PodCheckpoint.",
+)
+@click.option(
+    "--incident", metavar="ID", callback=_not_empty, help="The incident that it must be for."
+)
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
 @select_option
 @owner_option
@@ -71,7 +85,7 @@ def verify_command(
     public_key = key.read_bytes() if key else None
     read = partial(_verify, location, public_key, wanted, expected_bucket_owner)
     options = {"strict": strict, "select": select, "quiet": output == "json"}
-    _print_result(run(partial(read, **options)), output)
+    _print_result(*run(partial(read, **options)), output)
 
 
 async def _verify(
@@ -83,30 +97,33 @@ async def _verify(
     strict: bool,
     select: Sequence[str],
     quiet: bool,
-) -> Verification:
+) -> tuple[Verification, BundleTraffic]:
     from forensics_core.bundle.verify import verify
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
     from forensics_core.storage.s3.client import S3Access
+    from forensics_core.storage.traffic import Traffic
 
-    meter, access = Meter(), S3Access(expected_bucket_owner=owner)
+    meter, traffic = Meter(), Traffic()
     async with progress(meter, "Verifying", quiet=quiet):
-        return await verify(
+        verification = await verify(
             location,
             key=key,
             wanted=wanted,
             strict=strict,
             select=select,
             progress=meter,
-            access=access,
+            access=S3Access(expected_bucket_owner=owner, traffic=traffic),
         )
+    return verification, (traffic, meter.bytes_total)
 
 
-def _print_result(verification: Verification, output: str) -> None:
+def _print_result(verification: Verification, traffic: BundleTraffic, output: str) -> None:
     if output == "json":
-        print_json(_as_json(verification))
+        print_json({**_as_json(verification), "fetched": traffic_as_json(*traffic)})
     else:
         _print(verification)
+        tell_traffic(*traffic)
     # Last, so that all of it is printed: the error only counts them.
     verification.raise_for_problems()
 

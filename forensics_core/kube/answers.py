@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/, and record
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http.client import responses
 from typing import Any
 
@@ -70,3 +70,18 @@ def _plain(status: int, body: bytes) -> str:
 def _pause(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "")
     return min(float(value), RETRY_AFTER_LIMIT) if value.isdecimal() else None
+
+
+async def lines(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Yield each complete line, without its newline, cut to `limit` bytes.
+
+    What follows the last newline is left out: the stream broke off within it.
+    """
+    held = bytearray()
+    async for chunk in chunks:
+        *complete, rest = chunk.split(b"\n")
+        for piece in complete:
+            held += piece[: limit - len(held)]
+            yield bytes(held)
+            held.clear()
+        held += rest[: limit - len(held)]

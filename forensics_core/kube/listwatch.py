@@ -24,9 +24,8 @@ import anyio
 
 from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Expired, StreamIdle
-from forensics_core.kube.answers import failure_in_stream
+from forensics_core.kube.answers import failure_in_stream, lines
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Object, Objects, selectors
 from forensics_core.kube.resources import Resource
 

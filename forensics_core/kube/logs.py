@@ -17,8 +17,8 @@ import anyio
 
 from forensics_core._internal.backoff import Backoff
 from forensics_core.errors import ApiUnavailable, ClusterError, Invalid, NotFound
+from forensics_core.kube.answers import lines
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.lines import lines
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import PODS
 

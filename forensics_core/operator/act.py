@@ -12,7 +12,7 @@ from datetime import datetime
 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, StepTiming
 from forensics_core.errors import Invalid
 from forensics_core.kube.objects import Object
 from forensics_core.operator import status as to
@@ -42,6 +42,7 @@ from forensics_core.operator.actions import (
 )
 from forensics_core.operator.attempt.order import build_order
 from forensics_core.operator.attempt.pods import job_finished, never_created, node_of
+from forensics_core.operator.attempt.timings import step_timings
 from forensics_core.operator.containment.actions import ContainmentAction
 from forensics_core.operator.containment.conditions import at_the_end
 from forensics_core.operator.evidence.manifest import BundleFacts
@@ -137,7 +138,9 @@ class Executor:
         self._requeue(action.until)
         if status != checkpoint.status:
             checkpoint = await self._do.write_status(checkpoint, status)
-            self._do.event(checkpoint, "Waiting", action.message)
+            # That others come first is nothing to look into, and many wait: the condition says it.
+            if not action.node:
+                self._do.event(checkpoint, "Waiting", action.message)
         if action.store_context:
             await self._do.store_context(checkpoint, action.pod)
         if action.error is not None:
@@ -281,6 +284,7 @@ class Executor:
         """Say that the pod may go; `checkpoint` is as it was at the attempt that captured it."""
         try:
             status = to.set_captured(checkpoint, evidence, self._observed.now)
+            status = status.model_copy(update={"timings": self._timings(checkpoint, evidence)})
         except ValueError as error:
             raise Invalid(f"No status can hold it: {error}") from error
         written = await self._do.write_status(checkpoint, status)
@@ -288,6 +292,10 @@ class Executor:
         self._do.event(written, "Captured", f"{status.size} stored{by}: the pod may be killed.")
         self._do.count_captured(written)
         return written
+
+    def _timings(self, checkpoint: PodCheckpoint, evidence: BundleFacts) -> tuple[StepTiming, ...]:
+        seen = self._observed
+        return step_timings(checkpoint, seen.job, seen.collector_pod, evidence, self._do.now())
 
     async def _delete_orders(self, checkpoint: PodCheckpoint) -> None:
         """Delete the orders of all attempts: each is kept until there is an end."""

@@ -33,6 +33,7 @@ from forensics_core.operator.effects import ClusterEffects
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
+from forensics_core.operator.keiko.mirror import KeikoMirror
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.rules.controller import RuleController
@@ -104,7 +105,7 @@ class Controller:
         self._metrics = metrics
         self._identity = identity
         self._cache = Cache()
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(self._cache.urgency)
         self._captured = Memory()
         self._unsynced = {
             (resource.plural, namespace)
@@ -136,6 +137,8 @@ class Controller:
                     self._cache.put_collector_pod,
                     self._cache.drop_collector_pod,
                 )
+                if self._settings.keiko:
+                    tasks.start_soon(KeikoMirror(self._cluster, namespace).run)
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
             log.info("%d checkpoints are known", len(self._cache))
@@ -237,20 +240,28 @@ class Controller:
             # Somebody was faster, or it is gone: the watch tells, and the next look is on that.
             result = "requeue"
             log.debug("%s: %s", key, error)
-            self._queue.retry(key)
+            self._retry(key)
         except ForensicsError as error:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.warning("%s: %s Again in %.1f s.", key, error, pause, extra={"checkpoint": key})
             self._report(key, error, effects)
         except Exception:
             result = "error"
-            pause = self._queue.retry(key)
+            pause = self._retry(key)
             log.exception("%s: unexpected; again in %.1f s", key, pause, extra={"checkpoint": key})
         self._metrics.reconciles.labels(controller=CONTROLLER, result=result).inc()
         self._metrics.reconcile_seconds.labels(controller=CONTROLLER).observe(
             time.monotonic() - started
         )
+
+    def _retry(self, key: str) -> float:
+        """Have a key looked at again after a pause, which it returns; nobody waits behind it."""
+        pause = self._queue.retry(key)
+        checkpoint = self._cache.checkpoint(key)
+        for other in self._cache.behind(checkpoint) if checkpoint else ():
+            self._queue.add(other)
+        return pause
 
     def _report(self, key: str, error: ForensicsError, effects: ClusterEffects) -> None:
         """Tell those who look at a checkpoint why it does not get on; it is tried again."""

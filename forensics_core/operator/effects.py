@@ -125,7 +125,7 @@ class ClusterEffects:
     async def create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         """Create the current attempt's Job, or adopt it."""
         shared = self._shared
-        collector = shared.settings.collector
+        collector = shared.settings.job_settings()
         job = build_job(
             checkpoint, shared.rule(checkpoint), collector, order.active_deadline_seconds
         )
@@ -259,6 +259,9 @@ class ClusterEffects:
         """Count evidence that was found, for the metrics."""
         start = checkpoint.status.start_time or self.now()
         self._shared.metrics.duration.observe((self.now() - start).total_seconds())
+        for each in checkpoint.status.timings:
+            step = self._shared.metrics.step_seconds.labels(step=each.step)
+            step.observe(each.milliseconds / 1000)
 
     def count_end(self, checkpoint: PodCheckpoint, reason: str) -> None:
         """Count a checkpoint that came to its end."""

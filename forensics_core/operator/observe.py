@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.urgency import urgency_of
 from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.errors import (
     DestinationError,
@@ -21,7 +22,8 @@ from forensics_core.errors import (
 from forensics_core.operator.attempt.jobs import thaw_name
 from forensics_core.operator.attempt.monitor import why_no_pod
 from forensics_core.operator.attempt.pods import node_of
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings, look_around
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
+from forensics_core.operator.containment.surroundings import look_around
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
@@ -125,10 +127,20 @@ class Observer:
         checkpoint = observed.checkpoint
         pod = observed.pod.pod if observed.pod else None
         node = node_of(pod) or checkpoint.status.node
-        return replace(observed, busy=self._shared.cache.busy(checkpoint, node))
+        cache, blocked = self._shared.cache, self._shared.queue.failing
+        return replace(
+            observed,
+            busy=cache.busy(checkpoint, node),
+            line=cache.line(checkpoint, node, blocked),
+            waiting=cache.waiting(checkpoint),
+        )
 
     async def _pod(self, observed: Observed) -> Observed:
         pod = await self._shared.pod(observed.checkpoint)
+        if pod is not None and observed.checkpoint.status.phase in {None, Phase.PENDING}:
+            now = datetime.now(UTC)
+            for key in self._shared.cache.look(observed.checkpoint, urgency_of(pod), now):
+                self._shared.queue.add(key)
         return replace(observed, pod=PodSeen(pod, await self._shared.node(pod)))
 
     async def _surroundings(self, observed: Observed) -> Observed:

@@ -12,11 +12,13 @@ from enum import Enum, auto
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
+from forensics_core.api.urgency import Urgency
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
     JobOutcome,
     created_at,
+    delay,
     ended_at,
     gone_at,
     is_being_deleted,
@@ -24,7 +26,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -166,6 +168,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A checkpoint that waits for a place on its pod's node."""
+
+    uid: str
+    """The checkpoint's."""
+    since: datetime
+    """When it was asked for."""
+    urgency: Urgency | None = None
+    """Its pod's, when that was last looked at; None if it was not since the operator's start."""
+    looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One checkpoint and everything about it; what the caches say may be behind."""
 
@@ -179,6 +194,10 @@ class Observed:
     """What that pod last said of its progress."""
     busy: int = 0
     """Other captures that are under way on the pod's node."""
+    line: tuple[Waiting, ...] = ()
+    """Others that wait for a place there."""
+    waiting: Waiting | None = None
+    """The checkpoint itself in that line, as far as it was looked at."""
     context_stored: bool = False
     """Whether the context of the attempt that waits is known to be stored."""
     thawed: bool = False
@@ -279,7 +298,20 @@ class Observed:
         made = created_at(self.job)
         if made is None or (self.collector_pod is not None and started(self.collector_pod)):
             return None
-        return made + timedelta(seconds=settings.collector.start_seconds)
+        by = made + timedelta(seconds=settings.collector.start_seconds)
+        if not self.waits_for_room:
+            return by
+        return max(by, self.now + settings.timings.look_again)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether the collector's pod finds no room on its node while others are captured there.
+
+        It finds some once their collectors have ended: another attempt would fare no better.
+        """
+        if self.collector_pod is None or not self.busy:
+            return False
+        return delay(self.collector_pod, self.checkpoint.status.node).reason == "Unschedulable"
 
     def late_at(self, settings: Settings) -> datetime | None:
         """Return from when on it is worth a word that the collector has not started."""

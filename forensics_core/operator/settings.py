@@ -30,6 +30,11 @@ class Timings(Model):
 
     look_again: timedelta = timedelta(seconds=5)
     """Until a pod that is not ready to be captured is looked at again."""
+    waiting_look: timedelta = timedelta(seconds=20)
+    """Until a pod that waits for its place is looked at again: once it is dying, it comes first."""
+    patience: timedelta = timedelta(minutes=2)
+    """After which a pod that waits counts as urgent as a crash-looping one, and after twice that as
+    a dying one: nobody waits for ever behind those who come later."""
     late_start: timedelta = timedelta(seconds=30)
     """How long a worker may take to start before that is told."""
     silence: timedelta = timedelta(seconds=30)
@@ -218,6 +223,8 @@ class CollectorSettings(Model):
     """Come last at the node's disk, where its scheduler knows priorities."""
     rate: Annotated[str, AfterValidator(_rate)] = ""
     """Bytes of a pod that are read a second at most, such as `100MiB`. Default: all there is."""
+    node_rate: Annotated[str, AfterValidator(_rate)] = ""
+    """The same for all captures of a node together: each has its share. Default: all there is."""
 
 
 class KubeletSettings(Model):
@@ -275,7 +282,7 @@ class Settings(Model):
     not sealed: it is of another capture, or a lie."""
     max_retention_days: Annotated[int, Field(ge=1, le=36500)] = 3650
     """Days that a request may lock evidence for: in Compliance mode nobody can undo more."""
-    captures_per_node: Annotated[int, Field(ge=1)] = 1
+    captures_per_node: Annotated[int, Field(ge=1)] = 3
     """Captures that run on one node at once; the others wait."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """PodCheckpoints that are reconciled at once."""
@@ -286,6 +293,8 @@ class Settings(Model):
     network_policies: Literal["detect", "enforced"] = "detect"
     """Whether to look for a network plugin that enforces network policies, or to rely on that one
     does: no field of the API tells."""
+    keiko: bool = False
+    """Serve PodCheckpoints of `forensics.keikoproj.io`, too; takes `deploy/overlays/keiko`."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
     alerts: AlertSettings | None = None
@@ -295,6 +304,15 @@ class Settings(Model):
     """Waits that hardly ever need a change."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """For `/healthz`, `/readyz` and `/metrics`; 0 takes any free one."""
+
+    def job_settings(self) -> CollectorSettings:
+        """Return what the Jobs look like, each with its share of what a node may read."""
+        collector = self.collector
+        if not collector.node_rate:
+            return collector
+        share = max(1, parse_size(collector.node_rate) // self.captures_per_node)
+        own = parse_size(collector.rate) if collector.rate else share
+        return collector.model_copy(update={"rate": str(min(own, share))})
 
     def destination_of(self, checkpoint: PodCheckpoint) -> str:
         """Return where the evidence goes, or nothing."""

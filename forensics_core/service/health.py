@@ -21,18 +21,19 @@ Check = Callable[[], Awaitable[bool]]
 class Contact:
     """Remembers when somebody we depend on was last heard, and whether that is recent."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, now: Callable[[], float] = anyio.current_time) -> None:
         self._seconds = seconds
+        self._now = now
         self._last = -math.inf
 
     def heard(self) -> None:
         """Note that they were heard now."""
-        self._last = anyio.current_time()
+        self._last = self._now()
 
     @property
     def recent(self) -> bool:
         """Whether they were heard within the last `seconds`."""
-        return anyio.current_time() - self._last < self._seconds
+        return self._now() - self._last < self._seconds
 
 
 @asynccontextmanager

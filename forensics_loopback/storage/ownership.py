@@ -189,10 +189,8 @@ def record_update(old: Obj | None, new: Obj, manager: Manager, schema: Schema) -
     left = existing(after, schema)
     managers = read(old) if old else []
     same = next((m for m in managers if m.identity == manager.identity), None)
-    for manager in managers:
-        manager.paths = {
-            p for p in manager.paths if p in left and (manager is same or p not in mine)
-        }
+    for each in managers:
+        each.paths = {p for p in each.paths if p in left and (each is same or p not in mine)}
     if mine and same is None:
         same = manager
         managers.append(manager)

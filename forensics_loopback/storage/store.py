@@ -34,7 +34,7 @@ class StoredChange:
 
 
 @dataclass(slots=True)
-class _Log:
+class _ChangeLog:
     """The changes of one resource; `dropped` older ones are forgotten."""
 
     changes: list[StoredChange] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Store:
         self._floor = FIRST_REVISION
         self._objects: dict[str, dict[tuple[str, str], Obj]] = defaultdict(dict)
         self._uids: dict[str, tuple[str, Obj]] = {}
-        self._logs: dict[str, _Log] = defaultdict(_Log)
+        self._logs: dict[str, _ChangeLog] = defaultdict(_ChangeLog)
 
     def get(self, key: str, namespace: str, name: str) -> Obj | None:
         """The object, not to be changed, or None."""
@@ -108,7 +108,7 @@ class Store:
         if waited := self._touched.pop(uid_of(obj), None):
             waited.set()
 
-    def _trim(self, log: _Log, keep: int) -> None:
+    def _trim(self, log: _ChangeLog, keep: int) -> None:
         cut = len(log.changes) - keep
         if cut > 0:
             log.oldest = log.changes[cut - 1].revision

@@ -12,6 +12,8 @@ import array
 import fcntl
 import os
 import secrets
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,10 +23,10 @@ from pathlib import Path
 from anyio import to_thread
 
 from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
-from lab.docker import FOREVER, DockerEngine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
+from lab.engine import FOREVER
 from lab.images import busybox_rootfs
 from lab.intruder import in_kernel, in_processes, on_disk
-from lab.intruder.tool import build_tool
 from lab.intruder.trace import Clue, Trace, plan
 from lab.process import LabError, in_thread
 
@@ -274,3 +276,20 @@ def _numbers(container: int) -> dict[str, str]:
                 inner = next(line for line in lines if line.startswith("NSpid:")).split()[-1]
                 found[inner] = process.name
     return found
+
+
+_SOURCES = Path(__file__).parent
+
+
+def build_tool(folder: Path) -> Path:
+    """Compile the tool into a folder, and return its path. Raises `LabError`."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise LabError("There is no C compiler", hint="Install the packages gcc and libc6-dev")
+    program = folder / "intruder"
+    sources = sorted(map(str, _SOURCES.glob("*.c")))
+    command = [compiler, "-static", "-O1", "-o", str(program)]
+    done = subprocess.run([*command, *sources], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"The intruder's tool could not be compiled: {done.stderr.strip()[-500:]}")
+    return program

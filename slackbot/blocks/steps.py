@@ -34,7 +34,7 @@ SIGNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProgressStep:
     """One step, and what there is to say of it."""
 
     title: str
@@ -54,7 +54,7 @@ def elapsed(checkpoint: PodCheckpoint, now: datetime) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def steps(checkpoint: PodCheckpoint, language: str, now: datetime) -> list[Step]:
+def steps(checkpoint: PodCheckpoint, language: str, now: datetime) -> list[ProgressStep]:
     """Return the three steps: request, capture, seal."""
     return [
         _request(checkpoint, language),
@@ -63,25 +63,25 @@ def steps(checkpoint: PodCheckpoint, language: str, now: datetime) -> list[Step]
     ]
 
 
-def _request(checkpoint: PodCheckpoint, language: str) -> Step:
+def _request(checkpoint: PodCheckpoint, language: str) -> ProgressStep:
     title = phrase(language, "step.request")
     status = checkpoint.status
     if status.attempt:
-        return Step(title, StepState.DONE, (phrase(language, "step.accepted"),))
+        return ProgressStep(title, StepState.DONE, (phrase(language, "step.accepted"),))
     if status.phase is Phase.FAILED:
-        return Step(title, StepState.FAILED, (_failure(checkpoint, language),))
+        return ProgressStep(title, StepState.FAILED, (_failure(checkpoint, language),))
     # Why it has not begun: the operator keeps the reason in this condition.
     reason, message = condition_text(checkpoint, ConditionType.CAPTURED)
     if not reason:
-        return Step(title, StepState.RUNNING)
+        return ProgressStep(title, StepState.RUNNING)
     waiting = phrase(language, "step.waiting", reason=reason, message=message)
-    return Step(title, StepState.RUNNING, (waiting,))
+    return ProgressStep(title, StepState.RUNNING, (waiting,))
 
 
-def _capture(checkpoint: PodCheckpoint, language: str, took: str) -> Step:
+def _capture(checkpoint: PodCheckpoint, language: str, took: str) -> ProgressStep:
     title, status = phrase(language, "step.capture"), checkpoint.status
     if not status.attempt:
-        return Step(title, StepState.PENDING)
+        return ProgressStep(title, StepState.PENDING)
     lines = [phrase(language, "step.attempt", attempt=status.attempt, node=status.node)]
     progress = status.progress
     if progress and progress.artifacts_total:
@@ -90,24 +90,24 @@ def _capture(checkpoint: PodCheckpoint, language: str, took: str) -> Step:
         counts = {"done": done, "total": total, "read": read, "stored": stored}
         lines.append(phrase(language, "step.progress", **counts, elapsed=took))
     if checkpoint.captured:
-        return Step(title, StepState.DONE, tuple(lines))
+        return ProgressStep(title, StepState.DONE, tuple(lines))
     if status.phase is Phase.FAILED:
-        return Step(title, StepState.FAILED, (*lines, _failure(checkpoint, language)))
+        return ProgressStep(title, StepState.FAILED, (*lines, _failure(checkpoint, language)))
     if progress and progress.current:
         lines.append(phrase(language, "step.current", current=progress.current))
-    return Step(title, StepState.RUNNING, tuple(lines))
+    return ProgressStep(title, StepState.RUNNING, tuple(lines))
 
 
-def _seal(checkpoint: PodCheckpoint, language: str) -> Step:
+def _seal(checkpoint: PodCheckpoint, language: str) -> ProgressStep:
     title, status = phrase(language, "step.seal"), checkpoint.status
     if status.phase is Phase.COMPLETE:
         key = "step.sealed" if status.sealed else "step.unsealed"
-        return Step(title, StepState.DONE, (phrase(language, key),))
+        return ProgressStep(title, StepState.DONE, (phrase(language, key),))
     if not checkpoint.captured:
-        return Step(title, StepState.PENDING)
+        return ProgressStep(title, StepState.PENDING)
     if status.phase is Phase.FAILED:
-        return Step(title, StepState.FAILED, (_failure(checkpoint, language),))
-    return Step(title, StepState.RUNNING)
+        return ProgressStep(title, StepState.FAILED, (_failure(checkpoint, language),))
+    return ProgressStep(title, StepState.RUNNING)
 
 
 def _failure(checkpoint: PodCheckpoint, language: str) -> str:
@@ -127,7 +127,7 @@ def step_blocks(checkpoint: PodCheckpoint, language: str, now: datetime, *, simp
     return [_simple(title, found)] if simple else [_plan(title, found)]
 
 
-def _simple(title: str, found: list[Step]) -> Block:
+def _simple(title: str, found: list[ProgressStep]) -> Block:
     lines = [[span(title, bold=True)]]
     for step in found:
         lines.append([span(f"{SIGNS[step.state]} {step.title}")])
@@ -136,12 +136,12 @@ def _simple(title: str, found: list[Step]) -> Block:
     return rich_text(*lines)
 
 
-def _plan(title: str, found: list[Step]) -> Block:
+def _plan(title: str, found: list[ProgressStep]) -> Block:
     tasks = [_task(f"step-{number}", step) for number, step in enumerate(found, start=1)]
     return {"type": "plan", "title": clean(title, HEADER), "tasks": tasks}
 
 
-def _task(task_id: str, step: Step) -> Block:
+def _task(task_id: str, step: ProgressStep) -> Block:
     task: Block = {
         "type": "task_card",
         "task_id": task_id,

@@ -8,17 +8,14 @@ import inspect
 import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoints
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import forensics_core
 from forensics_core import errors
-from forensics_core.capture import capture_container
+from forensics_core.capture import _collector, capture_container
 from forensics_core.errors import ForensicsError, UsageError
-from forensics_core.models import ArtifactKind
 from tests.docstrings import example, run_example
 
 ROOT = Path(__file__).parents[2]
@@ -101,12 +98,6 @@ async def test_a_capture_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -
         await capture_container("docker://web", to="ftp://cases", artifacts=["diff"])
 
 
-async def test_without_the_collector_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def nothing(**_: Any) -> EntryPoints:
-        return EntryPoints()
-
-    monkeypatch.setattr("forensics_core.capture.entry_points", nothing)
+def test_without_the_collector_it_says_what_to_install() -> None:
     with pytest.raises(ForensicsError, match=r"collector.*not installed.*pip install"):
-        await capture_container("docker://web", to=str(tmp_path), artifacts=[ArtifactKind.DIFF])
+        _collector("nobody.installed.this")

@@ -36,7 +36,7 @@ LIFETIME = timedelta(days=825)
 
 
 @dataclass(slots=True)
-class Certificate:
+class ServerCertificate:
     """A TLS context, kept up to date with the files that it is made of."""
 
     folder: Path

@@ -33,7 +33,7 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 from forensics_core.operator.attempt.alert import alert_of
 from forensics_core.operator.attempt.pods import STATUS_LISTS
-from forensics_core.operator.attempt.reads import BoundedListing, Reads, read_each
+from forensics_core.operator.attempt.reads import BoundedListing, Reads, read_each, times_of_answers
 from forensics_core.operator.evidence.storage import digest_of
 from forensics_core.operator.observed import ForeignObject
 from forensics_core.storage.s3.storage import S3Storage
@@ -68,6 +68,8 @@ class Context:
     files: dict[str, bytes] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     captured_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    older: dict[str, datetime] = field(default_factory=dict)
+    """Of files that are made of answers which were there before, when the oldest was asked for."""
 
 
 async def gather(
@@ -111,7 +113,9 @@ async def _gather_part(
 ) -> None:
     cut: list[str] = []
     try:
-        found[name] = await _patiently(part, reads, pod, cut)
+        with times_of_answers() as times:
+            found[name] = await _patiently(part, reads, pod, cut)
+        context.older[f"context/{name}.json"] = min(times, default=context.captured_at)
         context.gaps += [f"context/{name}.json: {line}" for line in dict.fromkeys(cut)]
     except ClusterError as error:
         context.gaps.append(f"context/{name}.json: {error}")
@@ -334,7 +338,7 @@ async def _upload_one(
             size=size,
             version_id=kept.version_id,
             etag=kept.etag,
-            captured_at=context.captured_at,
+            captured_at=min(context.older.get(name, context.captured_at), context.captured_at),
         )
     )
 

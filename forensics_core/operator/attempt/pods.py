@@ -13,6 +13,7 @@ from typing import Any
 
 from forensics_core._internal import strict_json
 from forensics_core.api.order import ContainerTarget
+from forensics_core.errors import Forbidden
 from forensics_core.kube.objects import Object
 
 LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "collector"}
@@ -84,8 +85,17 @@ class JobOutcome:
     """Whether another attempt may fare better."""
 
 
+QUOTA_EXCEEDED = "QuotaExceeded"
+"""Why nothing can be made: a ResourceQuota of the namespace is used up."""
+_NO_QUOTA = "exceeded quota"
+"""How the API server, and a Job's events, say so."""
 NEVER_STARTS = {"ErrImageNeverPull", "InvalidImageName"}
 """What the kubelet says of an image that every attempt would fail with in the same way."""
+
+
+def is_out_of_quota(error: Exception) -> bool:
+    """Return whether the API server refused something because a quota is used up."""
+    return isinstance(error, Forbidden) and _NO_QUOTA in str(error)
 
 
 def job_finished(job: Object) -> bool:
@@ -181,6 +191,8 @@ def _delay(said: Mapping[str, Any]) -> JobOutcome:
     message = str(said.get("message") or "").rstrip(".")[:1024]
     if reason == "ErrImagePull":
         reason = "ImagePullBackOff"
+    if _NO_QUOTA in message:
+        reason = QUOTA_EXCEEDED
     message = message or f"The collector's container waits: {reason}"
     return JobOutcome(reason, message, retry=reason not in NEVER_STARTS)
 

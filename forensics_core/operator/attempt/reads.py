@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -69,11 +70,29 @@ def _size(item: Object) -> int:
     return len(json.dumps(item))
 
 
+_used: ContextVar[list[datetime] | None] = ContextVar("_used", default=None)
+
+
+@contextmanager
+def times_of_answers() -> Iterator[list[datetime]]:
+    """Yield a list of when each shared answer was asked for that the block uses, in this task.
+
+    What is made of an answer is as old as the answer, though it was shared a moment ago.
+    """
+    times: list[datetime] = []
+    token = _used.set(times)
+    try:
+        yield times
+    finally:
+        _used.reset(token)
+
+
 @dataclass(slots=True)
 class _ReadResult:
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     value: Any = None
     at: float = float("-inf")
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     size: int = 0
 
 
@@ -139,11 +158,15 @@ class Reads:
         self._let_go(key)
         async with answer.lock:
             if time.monotonic() - answer.at > self._fresh:
+                asked_at = datetime.now(UTC)
                 answer.value = await read()
+                answer.asked_at = asked_at
                 answer.at = time.monotonic()
                 found = answer.value
                 answer.size = found.size if isinstance(found, BoundedListing) else _size(found)
             value = answer.value
+            if (used := _used.get()) is not None:
+                used.append(answer.asked_at)
         self._let_go(key)
         return value
 

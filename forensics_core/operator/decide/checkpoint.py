@@ -33,6 +33,7 @@ from forensics_core.operator.actions import (
     CreateJob,
     Finish,
     Monitor,
+    Release,
     Relocate,
     ReportDelay,
     RequeueAfter,
@@ -44,11 +45,13 @@ from forensics_core.operator.actions import (
     Wait,
 )
 from forensics_core.operator.attempt.pods import (
+    QUOTA_EXCEEDED,
     JobOutcome,
     cannot_start,
     delay,
     ended_at,
     is_being_deleted,
+    is_out_of_quota,
     job_finished,
     outcome,
     started,
@@ -57,9 +60,11 @@ from forensics_core.operator.attempt.pods import (
 from forensics_core.operator.containment.conditions import isolation_due
 from forensics_core.operator.decide import containment
 from forensics_core.operator.decide.attempt import (
+    UNREACHABLE,
     NextStep,
     collect,
     fail,
+    sealing,
     start,
     thaw_first,
     without_evidence,
@@ -68,7 +73,7 @@ from forensics_core.operator.decide.checks import (
     Refusal,
     check,
 )
-from forensics_core.operator.decide.ending import deleted, finished, sealing
+from forensics_core.operator.decide.turn import has_turn, look_due
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -95,13 +100,15 @@ def decide(observed: Observed, settings: Settings) -> NextStep:
     """Return the next action for a checkpoint, or what has to be looked at first."""
     checkpoint = observed.checkpoint
     if observed.failure is not None:
-        contained = containment.after_failure(observed, observed.failure)
-        return contained or _after_failure(observed, settings, observed.failure)
+        failure = observed.failure
+        contained = containment.after_failure(observed, failure)
+        waits = contained or _out_of_quota(observed, settings, failure)
+        return waits or _after_failure(observed, settings, failure)
     # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
-        return deleted(observed, settings)
+        return _deleted(observed, settings)
     if checkpoint.finished:
-        return finished(observed, settings)
+        return containment.finished(observed, settings)
     # Before anything is made that a deletion would have to tidy up.
     if FINALIZER not in checkpoint.metadata.finalizers:
         return AddFinalizer()
@@ -130,13 +137,24 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
-    # Whoever leaves the place on the node wakes those who wait for it.
-    waits = checkpoint.status.node and observed.busy >= settings.captures_per_node
-    if waits and observed.context_stored:
+    if checkpoint.status.node and observed.context_stored and not has_turn(observed, settings):
         # The intruder need not wait until there is a place.
         isolate = containment.isolate_first(observed, settings)
-        return isolate or RequeueAfter(observed.last_moment(settings))
-    return start(observed, settings, checkpoint.status.attempt + 1)
+        return isolate or _wait_in_line(observed, settings)
+    step = start(observed, settings, checkpoint.status.attempt + 1)
+    # While the store is away, the pod is still there to be cut off: once its UID is pinned.
+    if isinstance(step, Wait) and step.reason == UNREACHABLE and checkpoint.status.pod_uid:
+        return containment.isolate_first(observed, settings) or step
+    return step
+
+
+def _wait_in_line(observed: Observed, settings: Settings) -> NextStep:
+    """Wait for a place on the node; whoever leaves one, or the line, wakes those who wait."""
+    due = look_due(observed, settings)
+    if due is not None and observed.now >= due and observed.pod is None:
+        return Look.POD
+    moments = [observed.last_moment(settings), look_due(observed, settings)]
+    return RequeueAfter(min((each for each in moments if each is not None), default=None))
 
 
 def _without_children(observed: Observed, settings: Settings) -> NextStep:
@@ -234,6 +252,25 @@ def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     return collect(observed, settings, retry=False)
 
 
+def _deleted(observed: Observed, settings: Settings) -> NextStep:
+    """The resource is being deleted: what is captured is sealed, and no child goes on unseen."""
+    checkpoint = observed.checkpoint
+    if FINALIZER not in checkpoint.metadata.finalizers:
+        return RequeueAfter()
+    asked = checkpoint.metadata.deletion_timestamp or observed.now
+    patient = observed.now < asked + settings.timings.deletion
+    if checkpoint.status.phase is Phase.SEALING and patient:
+        return sealing(observed, settings)
+    job, collector_pod = observed.job, observed.collector_pod
+    if job is not None and not is_being_deleted(job):
+        return StopJob()
+    if collector_pod is not None and terminated(collector_pod) is None and patient:
+        return RequeueAfter(asked + settings.timings.deletion)
+    if not checkpoint.finished and (thaw := thaw_first(observed)):
+        return thaw
+    return containment.before_deletion(observed) or Release()
+
+
 def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> NextStep:
     """Decide on what an action met; what the next observation shows by itself is left to that."""
     action, error = failure.action, failure.error
@@ -254,6 +291,18 @@ def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> 
     if isinstance(error, Invalid) and phase is not Phase.SEALING:
         return _unfit(observed, settings, action, error)
     return BackOff(error)
+
+
+def _out_of_quota(observed: Observed, settings: Settings, failure: Failure) -> NextStep | None:
+    """Say that the namespace has no room for order or Job, and try until it has; None if it has."""
+    checkpoint, error = observed.checkpoint, failure.error
+    if not is_out_of_quota(error) or checkpoint.status.phase is not Phase.CAPTURING:
+        return None
+    message = f"no quota is left in the namespace '{checkpoint.metadata.namespace}': {error}"
+    message = message.rstrip(".")
+    if set_delayed(checkpoint, QUOTA_EXCEEDED, message, observed.now) == checkpoint.status:
+        return BackOff(error)
+    return ReportDelay(QUOTA_EXCEEDED, message, observed.now + settings.timings.look_again)
 
 
 def _unfit(observed: Observed, settings: Settings, action: object, error: Invalid) -> NextStep:

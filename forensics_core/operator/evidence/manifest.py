@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import anyio
 from anyio import to_thread
@@ -84,6 +85,9 @@ class BundleFacts:
     """The first of those, for people."""
     interrupted: bool = False
     """Whether a collector was told to end before it had everything."""
+    started_at: datetime | None = None
+    """When the collector began, and had stored the last artifact, by the node's clock."""
+    finished_at: datetime | None = None
     documents: SmallDocuments = NO_DOCUMENTS
     """What of it is small enough for findings that a status tells."""
 
@@ -111,6 +115,8 @@ def evidence_of(bundle: FinishedBundle) -> BundleFacts:
         gap_reason=gaps[0].reason if gaps else "",
         gap_lines=tuple(shown),
         interrupted=any(gap.reason == INTERRUPTED for gap in gaps),
+        started_at=capture.started_at,
+        finished_at=capture.finished_at,
         documents=small_documents(bundle.statement),
     )
 

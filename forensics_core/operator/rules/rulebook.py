@@ -12,7 +12,13 @@ from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
 from forensics_core.operator.rules.memory import rule_id
-from forensics_core.operator.rules.tally import Standing, Tally, active_since, standing, updated
+from forensics_core.operator.rules.tally import (
+    RuleStanding,
+    RuleTally,
+    active_since,
+    standing,
+    updated,
+)
 from forensics_core.operator.rules.triggers import ActiveRule
 from forensics_core.operator.settings import Settings
 
@@ -26,8 +32,8 @@ MANAGER = "forensics-operator"
 class _Entry:
     rule: CaptureRule
     since: datetime
-    stands: Standing
-    tally: Tally = field(default_factory=Tally)
+    stands: RuleStanding
+    tally: RuleTally = field(default_factory=RuleTally)
 
 
 class Rulebook:
@@ -84,11 +90,11 @@ class Rulebook:
             self._dirty.add(key)
         self._sort()
 
-    def tally(self, key: str) -> Tally:
+    def tally(self, key: str) -> RuleTally:
         """Return where to count what a rule did; that of one that is gone counts for nobody."""
         entry = self._entries.get(key)
         if entry is None:
-            return Tally()
+            return RuleTally()
         self._dirty.add(key)
         return entry.tally
 
@@ -107,7 +113,7 @@ class Rulebook:
         status = updated(rule, tally, entry.stands, entry.since, now)
         if status is rule.status:
             return
-        entry.tally = Tally()
+        entry.tally = RuleTally()
         metadata = rule.metadata
         body = {
             "metadata": {

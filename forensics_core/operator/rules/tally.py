@@ -31,7 +31,7 @@ _MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RuleStanding:
     """Whether a rule is acted on, and why not."""
 
     active: bool
@@ -39,24 +39,24 @@ class Standing:
     message: str
 
 
-def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> Standing:
+def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleStanding:
     """Return whether a rule can be acted on; `missing` says why pods cannot be watched."""
     if missing:
         message = f"The operator may not watch pods: {RULES_OVERLAY}. {missing}"
-        return Standing(False, "OverlayMissing", message)
+        return RuleStanding(False, "OverlayMissing", message)
     destination = str(rule.spec.template.get("destination") or settings.default_destination or "")
     if not destination:
         message = "template.destination is missing, and the operator has no default"
-        return Standing(False, "NoDestination", message)
+        return RuleStanding(False, "NoDestination", message)
     if settings.rule_for(destination) is None:
         message = f"{destination} is none of the operator's destinations"
-        return Standing(False, "DestinationNotAllowed", message)
+        return RuleStanding(False, "DestinationNotAllowed", message)
     if set(rule.spec.events) == {TriggerEvent.ALERT} and settings.alerts is None:
         message = "The operator takes no alerts: see docs/falco.md, and deploy/overlays/alerts"
-        return Standing(False, "AlertsOff", message)
+        return RuleStanding(False, "AlertsOff", message)
     if rule.spec.dry_run:
-        return Standing(True, "DryRun", "It only tells what it would capture")
-    return Standing(True, "Watching", "Pods that it matches are captured")
+        return RuleStanding(True, "DryRun", "It only tells what it would capture")
+    return RuleStanding(True, "Watching", "Pods that it matches are captured")
 
 
 def active_since(rule: CaptureRule, now: datetime) -> datetime:
@@ -68,7 +68,7 @@ def active_since(rule: CaptureRule, now: datetime) -> datetime:
 
 
 @dataclass(slots=True)
-class Tally:
+class RuleTally:
     """What is not in a rule's status yet."""
 
     captures: deque[CaptureRecord] = field(default_factory=lambda: deque(maxlen=LAST_CAPTURES))
@@ -79,7 +79,7 @@ class Tally:
     def __bool__(self) -> bool:
         return bool(self.captured or self.reasons)
 
-    def put_back(self, older: Tally) -> None:
+    def put_back(self, older: RuleTally) -> None:
         """Add what could not be written."""
         self.captured += older.captured
         self.reasons += older.reasons
@@ -117,7 +117,7 @@ class Tally:
 
 
 def updated(
-    rule: CaptureRule, tally: Tally, stands: Standing, since: datetime, now: datetime
+    rule: CaptureRule, tally: RuleTally, stands: RuleStanding, since: datetime, now: datetime
 ) -> CaptureRuleStatus:
     """Return the rule's status with all that a tally has; the very same where nothing is new."""
     status = rule.status
@@ -147,7 +147,7 @@ def updated(
     )
 
 
-def _held_back(before: HeldBackStatus, tally: Tally) -> HeldBackStatus | None:
+def _held_back(before: HeldBackStatus, tally: RuleTally) -> HeldBackStatus | None:
     counts = Counter({one.reason: one.count for one in before.reasons}) + tally.reasons
     if not counts:
         return None

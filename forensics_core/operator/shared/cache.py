@@ -7,15 +7,22 @@ was true before them; whatever is older than what is known already is left out.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.urgency import Urgency
 from forensics_core.kube.objects import Object
 from forensics_core.operator.containment.conditions import anything_due
+from forensics_core.operator.observed import Waiting
+from forensics_core.operator.shared.line import WaitingLine
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
+_PLACES = (Phase.PENDING, Phase.CAPTURING)
+"""Phases in which a checkpoint waits for a place on its node, or has one."""
 KEPT = (
     *("name", "namespace", "uid", "resourceVersion", "labels"),
     *("creationTimestamp", "deletionTimestamp"),
@@ -65,6 +72,7 @@ class Cache:
         """The keys of checkpoints that have not finished, by node and phase."""
         self._reserved: dict[str, set[str]] = {}
         """The keys of checkpoints that are about to take a place, by node."""
+        self._line = WaitingLine()
         self._phases: Counter[Phase] = Counter()
         self._jobs: dict[str, Object] = {}
         self._collector_pods: dict[str, Object] = {}
@@ -87,6 +95,8 @@ class Cache:
         known = self._checkpoints.get(key)
         self._forget(key)
         self._phases[_phase(checkpoint)] += 1
+        if _phase(checkpoint) is not Phase.PENDING:
+            self._line.forget(checkpoint.metadata.uid or "")
         if _settled(checkpoint):
             self._settle(key, checkpoint)
         else:
@@ -121,6 +131,7 @@ class Cache:
             return {key}
         known = self._checkpoints.get(key)
         self._forget(key)
+        self._line.forget(checkpoint.metadata.uid or "")
         return {key, *self._freed(known, None)}
 
     def _forget(self, key: str) -> None:
@@ -138,12 +149,18 @@ class Cache:
             self._places.pop(_place(known), None)
 
     def _freed(self, before: PodCheckpoint | None, after: PodCheckpoint | None) -> set[str]:
-        """Return the keys of those that wait for the place that a checkpoint has left."""
-        if before is None or before.status.phase is not Phase.CAPTURING:
+        """Return the keys of those that wait for the place that a checkpoint has left.
+
+        One that leaves the line without a place makes way for whoever is behind it, too.
+        """
+        if before is None or not before.status.node or _phase(before) not in _PLACES:
             return set()
-        if after is not None and _place(after) == _place(before):
+        node = before.status.node
+        # From the line into the place is no reason: all that was behind it still is.
+        kept = {(node, _phase(before)), (node, Phase.CAPTURING)}
+        if after is not None and _place(after) in kept:
             return set()
-        return self._places.get((before.status.node, Phase.PENDING), set())
+        return self._places.get((node, Phase.PENDING), set())
 
     def job(self, checkpoint: PodCheckpoint) -> Object | None:
         """Return the Job of the current attempt, if it is this checkpoint's."""
@@ -185,6 +202,42 @@ class Cache:
         """Count other captures that are under way on `node`."""
         there = self._places.get((node, Phase.CAPTURING), set()) | self._reserved.get(node, set())
         return len(there - {name_of(checkpoint)})
+
+    def line(
+        self, checkpoint: PodCheckpoint, node: str, blocked: Collection[str]
+    ) -> tuple[Waiting, ...]:
+        """Return others that wait for a place on `node`, but for those that are `blocked`.
+
+        Whoever has a place reserved waits no more, though its status does not yet say so.
+        """
+        there = self._places.get((node, Phase.PENDING), set()) if node else set()
+        others = there - {name_of(checkpoint)} - self._reserved.get(node, set())
+        return self._line.line(self._checkpoints[key] for key in others if key not in blocked)
+
+    def waiting(self, checkpoint: PodCheckpoint) -> Waiting:
+        """Return what is known of a checkpoint that may have to wait."""
+        return self._line.waiting(checkpoint)
+
+    def look(self, checkpoint: PodCheckpoint, urgency: Urgency, now: datetime) -> set[str]:
+        """Learn how urgent a checkpoint's pod is; return the keys of those who wait behind it."""
+        news = self._line.note(checkpoint.metadata.uid or "", urgency, now)
+        return self.behind(checkpoint) if news else set()
+
+    def urgency(self, key: str) -> Urgency:
+        """Return how soon a checkpoint wants a look: one that is under way may free its pod."""
+        checkpoint = self._checkpoints.get(key)
+        if checkpoint is None:
+            return Urgency.REST
+        if _phase(checkpoint) is not Phase.PENDING or checkpoint.metadata.deletion_timestamp:
+            return Urgency.DYING
+        seen = self._line.waiting(checkpoint).urgency
+        return Urgency.REST if seen is None else seen
+
+    def behind(self, checkpoint: PodCheckpoint) -> set[str]:
+        """Return the keys of others that wait for a place where this one waits."""
+        node = checkpoint.status.node
+        there = self._places.get((node, Phase.PENDING), set()) if node else set()
+        return there - {name_of(checkpoint)}
 
     def reserve(self, key: str, node: str) -> None:
         """Count a checkpoint as being captured on `node` though its status does not yet say so."""

@@ -70,6 +70,13 @@ class Metrics:
             ["condition", "reason"],
             registry=registry,
         )
+        self.step_seconds = Histogram(
+            "forensics_step_seconds",
+            "What each step took from the request until the pod may be killed.",
+            ["step"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600),
+            registry=registry,
+        )
         self.leading = Gauge(
             "leader_election_master_status",
             "Whether this replica holds the Lease.",

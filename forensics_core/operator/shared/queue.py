@@ -1,30 +1,44 @@
 """A queue of keys: each is in it at most once, and with one worker at a time.
 
 A key that is added while a worker has it comes again afterwards. Failures are tried again after a
-pause that grows; so there are never more entries than there are objects.
+pause that grows; so there are never more entries than there are objects. Keys have degrees of
+urgency: the most urgent come first, but never only they, so that nobody waits for ever.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from itertools import count
 
 import anyio
 
 from forensics_core._internal.backoff import Backoff
+from forensics_core.api.urgency import Urgency
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.4, 120.0
 """Seconds before a failed key is tried again, at most: after its first failure, and ever."""
+IN_TURN = 4
+"""Of so many keys that are taken, one is the one that has waited longest, however urgent."""
+
+
+def _alike(_: str) -> Urgency:
+    return Urgency.REST
 
 
 class WorkQueue:
-    """Keys that want a look, now or later."""
+    """Keys that want a look, now or later; `urgency` says how urgent one is when it is taken up."""
 
-    def __init__(self) -> None:
-        self._ready: OrderedDict[str, None] = OrderedDict()
+    def __init__(self, urgency: Callable[[str], Urgency] = _alike) -> None:
+        self._urgency = urgency
+        self._ready: OrderedDict[str, Urgency] = OrderedDict()
+        """In the order in which they came."""
+        self._lanes: dict[Urgency, OrderedDict[str, None]] = {
+            each: OrderedDict() for each in Urgency
+        }
+        self._taken_out = 0
         self._taken: set[str] = set()
         self._again: set[str] = set()
         self._later: list[tuple[float, int, str]] = []
@@ -43,7 +57,14 @@ class WorkQueue:
         if key in self._taken:
             self._again.add(key)
             return
-        self._ready[key] = None
+        urgency, known = self._urgency(key), self._ready.get(key)
+        if known is not None:
+            if urgency >= known:
+                return
+            self._lanes[known].pop(key)
+        # One that was there already keeps its place among all that came.
+        self._ready[key] = urgency
+        self._lanes[urgency][key] = None
         self._wake()
 
     def add_after(self, key: str, seconds: float) -> None:
@@ -59,6 +80,11 @@ class WorkQueue:
         pause = self._failed.setdefault(key, Backoff(FIRST_PAUSE, LONGEST_PAUSE)).next()
         self.add_after(key, pause)
         return pause
+
+    @property
+    def failing(self) -> Collection[str]:
+        """Keys whose last look failed: they come again after a pause."""
+        return self._failed.keys()
 
     def succeeded(self, key: str) -> None:
         """Forget the failures of `key`."""
@@ -79,15 +105,25 @@ class WorkQueue:
 
     async def _next(self) -> str:
         while True:
-            self._make_due_ready()
+            self._ripen()
             if self._ready:
-                return self._ready.popitem(last=False)[0]
+                return self._pop()
             self._news = news = self._news if not self._news.is_set() else anyio.Event()
             until = self._later[0][0] if self._later else float("inf")
             with anyio.CancelScope(deadline=until):
                 await news.wait()
 
-    def _make_due_ready(self) -> None:
+    def _pop(self) -> str:
+        """Take out the most urgent key, or now and then the one that came first."""
+        self._taken_out += 1
+        if self._taken_out % IN_TURN:
+            key = next(next(iter(lane)) for lane in self._lanes.values() if lane)
+        else:
+            key = next(iter(self._ready))
+        self._lanes[self._ready.pop(key)].pop(key)
+        return key
+
+    def _ripen(self) -> None:
         """Make ready what is due."""
         now = anyio.current_time()
         while self._later and self._later[0][0] <= now:

@@ -20,9 +20,9 @@ from forensics_core.errors import ForensicsError
 from forensics_core.readers.context import load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
+from forensics_core.readers.findings.changes import look_at_layer
 from forensics_core.readers.findings.documents import rows, text
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.findings.layers import look_at_layer
 from forensics_core.readers.findings.look import MOST, ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod

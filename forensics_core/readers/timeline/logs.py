@@ -51,7 +51,7 @@ async def log_entries(
     get the first that there is; where there is none, all get the time at which the log was
     captured. What such a time is of, `TimelineEntry.what`, says so.
     """
-    log = _Log(artifact)
+    log = _DatedLog(artifact)
     async with aclosing(read_artifact(bundle, artifact.name)) as stored:
         gzipped = artifact.name.endswith(".gz")
         blocks = gunzipped(stored, artifact.name) if gzipped else stored
@@ -65,7 +65,7 @@ async def log_entries(
         yield list(log.end())
 
 
-class _Log:
+class _DatedLog:
     """The lines of one log, and the nearest time of those that have none."""
 
     def __init__(self, artifact: Artifact) -> None:

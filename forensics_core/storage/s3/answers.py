@@ -23,6 +23,7 @@ from aiohttp import ClientPayloadError
 
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.objects import Answered
+from forensics_core.storage.traffic import Traffic
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -125,6 +126,19 @@ def _keep_error_region_out(response: Any, request_dict: dict[str, Any], **_: obj
     told = "x-amz-bucket-region" in http.headers or parsed.get("Error", {}).get("Region")
     if not told:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def count_answers(client: S3Client, traffic: Traffic) -> None:
+    """Count every answer, and the bytes of those that are no object: who reads that counts them."""
+
+    def count(parsed: dict[str, Any], model: Any, **_: object) -> None:
+        traffic.requests += 1
+        if model.name != "GetObject":
+            said = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            length = said.get("content-length", "")
+            traffic.size += int(length) if length.isdecimal() else 0
+
+    client.meta.events.register("after-call.s3", count)
 
 
 class ServiceClock:

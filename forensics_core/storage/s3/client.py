@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -24,10 +24,11 @@ from forensics_core._internal.units import parse_size
 from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.objects import MAX_ENTRIES
-from forensics_core.storage.s3.answers import AnswerSession, bound_redirects
+from forensics_core.storage.s3.answers import AnswerSession, bound_redirects, count_answers
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.storage.s3.session import make_session
+from forensics_core.storage.traffic import Traffic
 from forensics_core.version import __version__
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class S3Access:
     """Parts of an object at most, of which S3 takes so many."""
     max_objects: int = MAX_ENTRIES
     """Objects beneath a location that a listing may find: more are no bundle."""
+    traffic: Traffic | None = field(default=None, compare=False)
+    """Counts what comes from the store, for whoever wants to know."""
 
 
 @asynccontextmanager
@@ -106,6 +109,8 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
+        if access.traffic:
+            count_answers(client, access.traffic)
         # Keys that were given in so many words have no file that could be read again.
         if access.access_key_id is None:
             renew(client, await session.get_credentials(), session.profile)

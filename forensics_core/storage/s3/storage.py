@@ -207,6 +207,8 @@ class S3Storage:
             # Each piece with tries of its own: an hour's download may break off more often than any
             # one request may fail.
             while piece := await with_retries(download.next, self._access):
+                if self._access.traffic:
+                    self._access.traffic.size += len(piece)
                 yield piece
         except Repeated as failure:
             if status_of(failure.cause) != _BEYOND_THE_END:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.goals import GOALS
 from bench.memory import LargeFileCapture, measure_memory
-from bench.page import block
+from bench.page import GOALS, block
 from bench.procedures import PROCEDURES, Procedure
 from bench.runs import Bench, ProcedureRun
 from bench.sink import RemoteSink, remote_sink

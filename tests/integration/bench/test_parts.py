@@ -52,11 +52,9 @@ def test_each_step_of_a_capture_is_timed(docker: DockerEngine, docs: Path) -> No
 
 
 @pytest.mark.timeout(240)
-def test_one_file_of_a_large_archive_takes_little(
-    docker: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cat, "COUNT", 3)
-    readings = cat.measure_cat(docker, Contents(files=500, small=5 * MiB, noise=8 * MiB), tmp_path)
+def test_one_file_of_a_large_archive_takes_little(docker: DockerEngine, tmp_path: Path) -> None:
+    contents = Contents(files=500, small=5 * MiB, noise=8 * MiB)
+    readings = cat.measure_cat(docker, contents, tmp_path, count=3)
     assert readings
     assert readings.stored > 8 * MiB
     for reading in readings.each:

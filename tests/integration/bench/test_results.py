@@ -7,11 +7,10 @@ import pytest
 from bench import cases, cat, memory, profile
 from bench.cases import CASES, MAIN, Case, CaseResult
 from bench.cat import CatReading, Readings
-from bench.goals import GOALS, Goal
 from bench.machine import describe_machine
 from bench.measure import ScriptCost
 from bench.memory import LargeFileCapture
-from bench.page import PartResult, block, goal, publish, table
+from bench.page import GOALS, Goal, PartResult, block, goal, publish, table
 from bench.plot import draw
 from bench.procedures import NOWHERE, OURS, OURS_PLAIN, SCRIPT, TAR, Procedure
 from bench.profile import Profile

@@ -12,6 +12,7 @@ from forensics_core.storage.s3.storage import open_s3
 from lab.faults import Misbehaviour, StoreFault
 from lab.sink import StoreSink
 from tests.bundles import capture
+from tests.waiting import time_passes
 
 
 def access(sink: StoreSink) -> S3Access:
@@ -41,7 +42,7 @@ async def finish_cancelled(
             await anyio.sleep(0.02)
         tasks.cancel_scope.cancel()
     sink.stopping.set()
-    await anyio.sleep(0.2)
+    await time_passes(0.2)
     return tasks.cancel_scope.cancelled_caught
 
 

@@ -218,6 +218,23 @@ def test_cancelling_keeps_what_there_is(remote: Remote) -> None:
     assert invoke_json("cancel", "one")[1]["spec"]["cancel"] is True
 
 
+def test_a_pod_is_cut_off_and_released_as_asked_for(remote: Remote) -> None:
+    words = ("--isolate", "--after-capture", "delete-even-if-partial")
+    with remote.operating():
+        invoke("checkpoint", "web-0", "--name", "one", "--wait", *words)
+        spec = remote.checkpoints()[0]["spec"]
+        assert (spec["isolate"], spec["afterCapture"]) == (True, "DeleteEvenIfPartial")
+        code, out, _ = invoke("release", "one")
+        assert (code, out) == (
+            0,
+            "The pod of the checkpoint one is being released. See: forensics get one\n",
+        )
+    assert invoke_json("release", "one")[1]["spec"]["release"] is True
+    assert "Isolated" in invoke("get", "one")[1]
+    invoke("checkpoint", "web-0", "--name", "two")
+    assert invoke("release", "two")[1] == "The checkpoint two has isolated nothing\n"
+
+
 def test_the_list_can_be_narrowed(remote: Remote) -> None:
     assert invoke("list") == (0, "There are none.\n", "")
     invoke("checkpoint", "web-0", "--name", "one", "--incident", "INC-7")
@@ -259,7 +276,7 @@ def test_get_shows_one_in_full(remote: Remote) -> None:
     assert "\u202e" not in out
 
 
-@pytest.mark.parametrize("command", ["get", "watch", "cancel"])
+@pytest.mark.parametrize("command", ["get", "watch", "cancel", "release"])
 def test_a_name_that_is_unknown(remote: Remote, command: str) -> None:
     code, out, err = invoke(command, "nope")
     assert (code, out.count("\n")) == (1, 0)

@@ -15,6 +15,7 @@ import zstandard
 from anyio import to_thread
 
 from forensics_core.bundle.manifest import NotCaptured
+from forensics_core.bundles import open_bundle
 from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
@@ -39,6 +40,12 @@ def table(bundle: Bundle, container: str) -> dict[str, dict[str, Any]]:
     """Return the last row of each mount point in `mounts.json`."""
     rows = bundle.json(f"containers/{container}/mounts.json")["mounts"]
     return {row["path"]: row for row in rows}
+
+
+async def text_of(bundle: Bundle, container: str, path: str) -> str:
+    """Return what a file of a captured container holds, read by the library, as text."""
+    async with open_bundle(str(bundle.folder)) as opened:
+        return (await opened.container(container).read(path)).decode()
 
 
 async def forensics(

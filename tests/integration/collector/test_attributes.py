@@ -25,6 +25,7 @@ from forensics_core.bundle.reader import open_bundle
 from forensics_core.tarindex.member import Member
 from tests.integration.collector.folder_container import archive, capture_tree, extract
 from tests.integration.collector.overlays import changes_of, layers_of, overlay
+from tests.integration.collector.tars import REAL, with_tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may set these")
 
@@ -122,19 +123,13 @@ def test_an_absolute_link_in_the_way_is_not_followed(tree: Path) -> None:
 
 
 async def test_members_whose_details_are_of_a_moment_later_are_told(
-    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Path, tmp_path: Path
 ) -> None:
+    """A tar that touches the file between the real one and us, as a container may."""
     (tree / "file").touch()
-    real = Details.add
-
-    def late(details: Details, member: Member) -> None:
-        """Touch the file between tar and us, as a container may."""
-        if member.path == b"/file":
-            os.utime(tree / "file")
-        real(details, member)
-
-    monkeypatch.setattr(Details, "add", late)
-    await capture_tree(tree, str(tmp_path / "bundle"))
+    whole = tmp_path / "whole"
+    limits = with_tar(tmp_path, f'{REAL} "$@" > {whole} && touch {tree}/file && cat {whole}')
+    await capture_tree(tree, str(tmp_path / "bundle"), limits=limits)
     statement = Statement.from_bytes((tmp_path / "bundle/manifest.json").read_bytes())
     (gap,) = statement.predicate.not_captured
     assert (gap.what, gap.reason, gap.requested) == ("details of files", "ChangedWhileRead", False)

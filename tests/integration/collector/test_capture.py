@@ -29,7 +29,8 @@ from forensics_core.errors import (
 from forensics_core.pipeline.meter import Meter
 from forensics_core.storage.local import LocalStorage
 from forensics_core.storage.objects import ObjectWriter
-from lab.docker import FOREVER, DockerEngine
+from lab.docker import DockerEngine
+from lab.engine import FOREVER
 from lab.sink import StoreSink
 from lab.tamper import ODD_NAMES, XATTR_VALUE, tamper
 from tests.integration.collector.conftest import Bundle

@@ -40,7 +40,7 @@ async def diff_of(
     destination: LocalStorage | None = None,
     stop: Stop | None = None,
     *,
-    limits: diff.Limits = diff.LIMITS,
+    limits: diff.DiffLimits = diff.LIMITS,
     walk: type[ChangeSet] = ChangeSet,
 ) -> Artifact:
     order = WorkOrder(
@@ -62,7 +62,7 @@ async def test_a_list_that_is_too_long(
 ) -> None:
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/1 /tmp/2 /tmp/3 /tmp/4")
-        artifact = await diff_of(runtime, container, bundle, limits=diff.Limits(rows=3))
+        artifact = await diff_of(runtime, container, bundle, limits=diff.DiffLimits(rows=3))
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {"diff.json, its rest": "TooLarge"}
     assert len(bundle.json("containers/web/diff.json")["changes"]) == 3
@@ -109,7 +109,7 @@ async def test_storage_that_hangs(bundle: Bundle, tmp_path: Path) -> None:
     capture = capture_for(bundle)
     capture.runtime = cast(Runtime, LayersRuntime(tmp_path))
     with stuck(tmp_path / "upper", beside="early"):
-        await diff.collect(capture, diff.Limits(seconds=0.5, turn=1))
+        await diff.collect(capture, diff.DiffLimits(seconds=0.5, turn=1))
     (artifact,) = capture.bundle.artifacts
     assert artifact.flags == (Flag.TRUNCATED,)
     (gap,) = capture.bundle.not_captured
@@ -161,7 +161,7 @@ async def test_a_list_that_is_told_to_end_is_json_all_the_same(
     destination.stop = stop = Stop()
     async with docker.container(image) as container:
         await docker.exec(container, "touch /tmp/1 /tmp/2 /tmp/3 /tmp/4")
-        one = diff.Limits(turn=1)
+        one = diff.DiffLimits(turn=1)
         artifact = await diff_of(runtime, container, bundle, destination, stop, limits=one)
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {
@@ -176,7 +176,7 @@ async def test_a_list_whose_part_of_the_time_is_over_is_json_all_the_same(
 ) -> None:
     """The deadline of the capture itself is far."""
     async with docker.container(image) as container:
-        artifact = await diff_of(runtime, container, bundle, limits=diff.Limits(share=0))
+        artifact = await diff_of(runtime, container, bundle, limits=diff.DiffLimits(share=0))
     assert artifact.flags == (Flag.TRUNCATED,)
     assert bundle.gaps() == {"diff.json, its rest": "Deadline"}
     assert bundle.json("containers/web/diff.json")["changes"] == []

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from collector.docker import opening
+from collector.cri.opening import open_cri
 from collector.docker.opening import open_engine
 from collector.node.procfs import HOST_PROC
-from collector.runtimes import search
 from collector.runtimes.endpoints import ENDPOINT, Endpoint, look
 from collector.runtimes.opening import open_runtime
+from collector.runtimes.search import RuntimeFinder
 from forensics_core.errors import ContainerNotFound, RuntimeNotFound, RuntimeUnavailable
 from lab.docker import DockerEngine, running_own_engine
 from lab.images import busybox_rootfs
@@ -36,11 +36,13 @@ def another() -> Iterator[DockerEngine]:
 
 
 @pytest.fixture
-def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Endpoint]]:
-    """Let these be all engines, whatever else runs on this machine."""
-    places: list[Endpoint] = []
-    monkeypatch.setattr(opening, "look", lambda *_: list(places))
-    yield places
+def only() -> list[Endpoint]:
+    """All engines that are found, whatever else runs on this machine."""
+    return []
+
+
+def among(places: list[Endpoint], **more: float) -> RuntimeFinder:
+    return RuntimeFinder(lambda _: list(places), **more)
 
 
 def silent(stack: ExitStack, path: Path, *, listening: bool) -> Endpoint:
@@ -79,16 +81,13 @@ async def test_sockets_that_do_not_answer_do_not_stand_in_the_way(
         only += [silent(stack, tmp_path / "dead", listening=False), Endpoint("/no/such"), here]
         async with docker.container(image) as container:
             reference = f"docker://{container}"
-            async with open_engine(reference) as runtime:
+            async with open_engine(reference, among(only)) as runtime:
                 assert (await runtime.find(reference)).key == container
-            async with open_engine() as runtime:
+            async with open_engine("", among(only)) as runtime:
                 assert await runtime.list()
 
 
-async def test_why_each_was_not_it_is_told(
-    only: list[Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "TIMEOUT", 0.2)
+async def test_why_each_was_not_it_is_told(only: list[Endpoint], tmp_path: Path) -> None:
     with ExitStack() as stack:
         only += [
             silent(stack, tmp_path / "dead", listening=False),
@@ -96,7 +95,7 @@ async def test_why_each_was_not_it_is_told(
             Endpoint("@docker"),
         ]
         with pytest.raises(RuntimeUnavailable) as caught:
-            async with open_engine("docker://x"):
+            async with open_engine("docker://x", among(only, seconds=0.2)):
                 pass
     said = str(caught.value)
     assert f"No Docker Engine runs at unix://{tmp_path}/dead" in said
@@ -106,7 +105,7 @@ async def test_why_each_was_not_it_is_told(
 
 async def test_a_container_that_none_knows(docker: DockerEngine, only: list[Endpoint]) -> None:
     only += [Endpoint(docker.host.removeprefix("unix://"))] * 2
-    async with open_engine("docker://nobody") as runtime:
+    async with open_engine("docker://nobody", among(only)) as runtime:
         with pytest.raises(ContainerNotFound):
             await runtime.find("docker://nobody")
 
@@ -115,10 +114,9 @@ async def test_no_engine_at_all_in_a_job(
     only: list[Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(HOST_PROC, "/proc")
-    monkeypatch.setattr(search, "RESTARTING", 0.1)
     assert not only
     with pytest.raises(RuntimeNotFound, match="No docker runs here"):
-        async with open_engine("docker://x"):
+        async with open_engine("docker://x", among(only, restarting=0.1)):
             pass
 
 
@@ -128,15 +126,12 @@ def test_what_an_engine_needs_for_itself_is_no_candidate(another: DockerEngine) 
     assert mine == [another.host.removeprefix("unix://")]
 
 
-async def test_the_containerd_of_an_engine_speaks_no_cri(
-    another: DockerEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_containerd_of_an_engine_speaks_no_cri(another: DockerEngine) -> None:
     """Docker's own, alone on a machine: no further attempt finds another."""
     folder = str(Path(another.host.removeprefix("unix://")).parent)
     found = await to_thread.run_sync(look, "containerd")
     own = [each for each in found if each.socket.startswith(folder)]
     assert own, "it is found, and asked"
-    monkeypatch.setattr("collector.cri.opening.look", lambda *_: own)
     with pytest.raises(RuntimeNotFound, match="does not know runtime"):
-        async with open_runtime("containerd", "containerd://x"):
+        async with open_cri("containerd", "containerd://x", among(own)):
             pass

@@ -15,10 +15,10 @@ import pytest
 
 from collector.files.gnu_tar import TREE_LIMITS, TreeLimits, TreeReading, read_tree
 from collector.runtimes.runtime import Unavailable
-from forensics_core._internal import children
 from forensics_core.bundle.manifest import Flag
 from forensics_core.errors import SourceError
 from tests.integration.collector.random_files import access_list
+from tests.integration.collector.tars import with_tar
 
 MIB = 1024 * 1024
 ODD_NAMES = (b"line\nbreak", b"\x1b[31mred\x1b[0m", b"not-utf8-\xff\xfe", b"-rf ~", b'q"\\: x')
@@ -275,11 +275,7 @@ async def test_what_follows_a_tar_that_is_killed_is_read_by_another(
 async def test_a_tar_that_dies_before_it_wrote_anything_is_a_failure(
     descriptor: int, tmp_path: Path
 ) -> None:
-    dying = tmp_path / "bin" / "tar"
-    dying.parent.mkdir()
-    dying.write_text('#!/bin/sh\n[ "$1" = --version ] && exec /bin/tar --version\nkill -9 $$\n')
-    dying.chmod(0o755)
-    limits = TreeLimits(folders=(str(dying.parent), *children.FOLDERS))
+    limits = with_tar(tmp_path, "kill -9 $$")
     with pytest.raises(SourceError, match="tar could not read the file system"):
         async with read_tree(descriptor, limits) as reading:
             await archive(reading)

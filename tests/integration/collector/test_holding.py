@@ -57,7 +57,11 @@ def place(
 
 @asynccontextmanager
 async def attempt(
-    runtime: Runtime, bundle: Bundle, *references: str, kinds: Sequence[ArtifactKind] = KINDS
+    runtime: Runtime,
+    bundle: Bundle,
+    *references: str,
+    kinds: Sequence[ArtifactKind] = KINDS,
+    max_held: int = held.MAX_DESCRIPTORS,
 ) -> AsyncIterator[Attempt]:
     """Open the containers; the bundle is finished with the block."""
     order = WorkOrder(
@@ -71,7 +75,7 @@ async def attempt(
         artifacts=tuple(kinds),
     )
     writer = BundleWriter(LocalStorage(bundle.folder))
-    made = Attempt(order, runtime, writer)
+    made = Attempt(order, runtime, writer, max_held=max_held)
     async with made.opened():
         yield made
     containers = tuple(
@@ -259,16 +263,11 @@ async def test_only_what_is_wanted_is_held(
 
 
 async def test_nothing_is_held_past_the_limit_and_all_is_read_later(
-    docker: DockerEngine,
-    image: str,
-    runtime: DockerRuntime,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr(held, "MAX_DESCRIPTORS", 0)
     async with (
         docker.container(image, STAY) as container,
-        attempt(runtime, bundle, f"docker://{container}") as under_way,
+        attempt(runtime, bundle, f"docker://{container}", max_held=0) as under_way,
     ):
         capture = under_way.captures[0]
         assert (capture.held.root, capture.held.layers, capture.held.logs) == (None, None, None)

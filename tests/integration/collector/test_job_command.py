@@ -33,7 +33,9 @@ from tests.integration.collector.conftest import Bundle
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
 GONE = "docker://" + "0" * 64
-SIZE = 96 * 1024 * 1024
+SIZE = 32 * 1024 * 1024
+SLOWLY = {"FORENSICS_RATE": "24MiB"}
+"""So that an archive can be met under way."""
 NOISE = f"head -c {SIZE} /dev/urandom > /noise"
 NOISY = ("/bin/sh", "-c", f"{NOISE}; exec sleep 999")
 VOLATILITY = ["processes", "network", "diff", "filesystem", "logs", "inspect"]
@@ -128,7 +130,7 @@ async def hold(process: Process, held: set[int]) -> None:
     """Wait for one more archive to begin, and stop it: its stream stands still."""
     while not (new := set(tars(process)) - held):
         assert process.returncode is None
-        await anyio.sleep(0.002)
+        await anyio.sleep(0.02)
     for number in new:
         os.kill(number, signal.SIGSTOP)
     held |= new
@@ -212,7 +214,7 @@ async def test_kinds_follow_their_volatility_containers_their_concurrency(
 ) -> None:
     async with noisy(docker, image) as one, noisy(docker, image) as two:
         job.ask(one, two, one)
-        async with job.started() as process:
+        async with job.started(**SLOWLY) as process:
             held: set[int] = set()
             while len(held) < 2:
                 await hold(process, held)
@@ -248,7 +250,7 @@ async def test_a_signal_ends_it_with_what_it_has(
 ) -> None:
     async with noisy(docker, image) as container:
         job.ask(container)
-        async with job.started() as process:
+        async with job.started(**SLOWLY) as process:
             await hold(process, set())
             process.send_signal(signal.SIGTERM)
             ended = await job.ended(process)
@@ -266,7 +268,7 @@ async def test_a_signal_ends_it_with_what_it_has(
 async def test_the_deadline_ends_it_likewise(docker: DockerEngine, image: str, job: Job) -> None:
     async with noisy(docker, image) as container:
         job.ask(container, artifacts=["filesystem", "logs"], active_deadline_seconds=8)
-        async with job.started() as process:
+        async with job.started(**SLOWLY) as process:
             await hold(process, set())
             ended = await job.ended(process)
     assert (ended.code, ended.words["reason"]) == (4, "Partial")
@@ -277,7 +279,7 @@ async def test_the_deadline_ends_it_likewise(docker: DockerEngine, image: str, j
 async def test_the_settings_rate_slows_the_reading_down(
     docker: DockerEngine, image: str, job: Job
 ) -> None:
-    """All of it would take 96 seconds at least."""
+    """All of it would take 32 seconds at least."""
     async with noisy(docker, image) as container:
         job.ask(container, artifacts=["filesystem"], active_deadline_seconds=8)
         ended = await job.run(FORENSICS_RATE="1MiB")

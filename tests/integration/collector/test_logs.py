@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from collector.artifacts import logs
 from collector.docker.runtime import DockerRuntime, open_docker
 from collector.files.logfiles import MAX_FILES
 from collector.local import CaptureOptions, capture_container
+from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import LogStream
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.manifest import Flag
@@ -22,6 +22,7 @@ from lab.containerd import Containerd
 from lab.docker import DockerEngine
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.proxy import proxy
+from tests.integration.collector.test_holding import attempt
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
 
@@ -253,21 +254,19 @@ async def test_a_log_that_is_truncated_during_the_capture_is_flagged(
     cri_image: str,
     bundle: Bundle,
     use_env: Callable[[Mapping[str, str]], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The runtime's own process truncates nothing; whoever may write on the node does."""
     use_env(containerd.env)
     async with containerd.container(cri_image, SPEAK) as container:
         path = Path((await containerd.status(container)).status.log_path)
         path.write_bytes(b"x" * 1000)
-        store = logs._store
-
-        async def truncating(*arguments: Any) -> None:
+        reference, kinds = f"containerd://{container}", [ArtifactKind.LOGS]
+        async with (
+            open_runtime("containerd", reference) as runtime,
+            attempt(runtime, bundle, reference, kinds=kinds) as under_way,
+        ):
             os.truncate(path, 400)
-            await store(*arguments)
-
-        monkeypatch.setattr(logs, "_store", truncating)
-        assert await collect(bundle, f"containerd://{container}")
+            await under_way.capture_all()
     (artifact,) = (a for a in bundle.capture.artifacts if a.container)
     assert artifact.flags == (Flag.CHANGED_WHILE_READ,) and artifact.size == 400
     (gap,) = bundle.capture.not_captured

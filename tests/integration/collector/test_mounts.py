@@ -32,6 +32,7 @@ from tests.integration.collector.mounting import (
     mounts_archive,
     run,
     table,
+    text_of,
 )
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="read from the node by root only")
@@ -53,7 +54,7 @@ async def collect(
 async def collect_within(
     bundle: Bundle,
     container: str,
-    limits: mounts.Limits,
+    limits: mounts.MountLimits,
     kinds: list[ArtifactKind] | None = None,
 ) -> tuple[CaptureResult, str]:
     """The same within limits of the test's own."""
@@ -117,8 +118,7 @@ async def test_file_systems_in_memory_are_captured(
         assert archive.getmember("./cache/link").linkname == "/etc/passwd"
         assert archive.getmember("./cache/pipe").isfifo()
     for path in ("/cache/again", "/cache/a/b/c"):
-        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
-        assert (shown.returncode, shown.stdout) == (0, "deep\n")
+        assert await text_of(bundle, name, path) == "deep\n"
 
 
 async def test_each_volume_is_a_gap_and_readers_say_so(
@@ -174,8 +174,7 @@ async def test_volumes_that_were_asked_for_come_home(
         ("/again/loot", "loot"),  # mounted twice, archived once
         ("/etc/one", "single"),
     ):
-        shown = await forensics("cat", location, f"{name}:{path}")
-        assert (shown.returncode, shown.stdout) == (0, content)
+        assert await text_of(bundle, name, path) == content
     listed = await forensics("ls", location, f"{name}:/data/sparse")
     assert " 3221225472 " in listed.stdout
     (archive,) = (a for a in bundle.capture.artifacts if a.name.endswith("mounts.tar.zst"))
@@ -216,8 +215,7 @@ async def test_one_volume_that_was_named_comes_home_and_others_do_not(
     name = bundle.capture.containers[0].name
     assert bundle.gaps() == {"mount /other": "NotRequested", "volume nowhere": "NotFound"}
     assert result.partial  # for the one that is nowhere
-    shown = await forensics("cat", str(bundle.folder), f"{name}:/data/inside")
-    assert shown.stdout == "inside\n"
+    assert await text_of(bundle, name, "/data/inside") == "inside\n"
 
 
 async def test_a_name_of_a_volume_goes_with_files_or_volumes_only(
@@ -235,12 +233,12 @@ async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
-        limits = mounts.Limits(volumes=(5000, 100))
+        limits = mounts.MountLimits(volumes=(5000, 100))
         result, name = await collect_within(bundle, container, limits, VOLUMES)
     found = gap(bundle, "mount /data")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, True)
     assert result.partial and table(bundle, name)["/data"]["state"] == "partial"
-    assert (await forensics("cat", str(bundle.folder), f"{name}:/data/a")).stdout == "1\n"
+    assert await text_of(bundle, name, "/data/a") == "1\n"
 
 
 async def test_volumes_of_an_ended_container(
@@ -252,8 +250,7 @@ async def test_volumes_of_an_ended_container(
     result, name = await collect(bundle, container, VOLUMES)
     await docker.remove(container)
     assert not result.partial and bundle.gaps() == {}
-    shown = await forensics("cat", str(bundle.folder), f"{name}:/data/kept")
-    assert shown.stdout == "kept\n"
+    assert await text_of(bundle, name, "/data/kept") == "kept\n"
 
 
 async def test_a_mount_that_the_container_made_over_a_directory(
@@ -272,7 +269,7 @@ async def test_a_mount_that_the_container_made_over_a_directory(
     shown = await forensics("cat", str(bundle.folder), f"{name}:/usr/passwd")
     assert shown.returncode == 1 and "the same files are at '/evil/passwd'" in shown.stderr
     for path in ("/var/x", "/r"):
-        assert (await forensics("cat", str(bundle.folder), f"{name}:{path}")).stdout == "x\n"
+        assert await text_of(bundle, name, path) == "x\n"
 
 
 async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
@@ -289,8 +286,7 @@ async def test_a_tmpfs_under_a_tmpfs_and_one_over_a_masked_path(
     # The runtime's own mount of /proc/sys lies beneath, and is a view of the kernel.
     assert bundle.gaps() == {}
     for path, content in (("/t/in/one", "1"), ("/t/two", "2"), ("/proc/sys/three", "3")):
-        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
-        assert shown.stdout == f"{content}\n"
+        assert await text_of(bundle, name, path) == f"{content}\n"
     listed = await forensics("ls", str(bundle.folder), f"{name}:/t")
     assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "two"]
 
@@ -316,8 +312,7 @@ async def test_mounts_that_others_cover_are_captured_apart(
         "/t (covered 2)/lower": "2",
         "/a/b (covered)/deep": "4",
     }.items():
-        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
-        assert shown.stdout == f"{content}\n", path
+        assert await text_of(bundle, name, path) == f"{content}\n", path
 
 
 async def test_what_mounts_within_a_mount_cover_is_captured_apart(
@@ -335,8 +330,7 @@ async def test_what_mounts_within_a_mount_cover_is_captured_apart(
     assert bundle.gaps() == {}
     covered = {"/t/in (covered)/deep/one": "1", "/t/two (covered)": "2"}
     for path, content in {**covered, "/t/in/seen": "3", "/t/two": "3"}.items():
-        shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
-        assert shown.stdout == f"{content}\n"
+        assert await text_of(bundle, name, path) == f"{content}\n"
     names = mounts_archive(bundle, name).getnames()
     assert {each for each in names if "covered" in each} == {
         "./t/in (covered)",
@@ -361,7 +355,7 @@ async def test_what_is_covered_is_told_where_it_cannot_be_seen(
         assert done.returncode in {0, 4}, done.stderr
     name = bundle.capture.containers[0].name
     assert "another mount covers it. Missing: /t/in" in gap(bundle, "mount /t").message
-    assert (await forensics("cat", str(bundle.folder), f"{name}:/t/two")).stdout == "2\n"
+    assert await text_of(bundle, name, "/t/two") == "2\n"
 
 
 async def test_message_queues_that_a_mount_covers_are_a_gap(
@@ -393,8 +387,7 @@ async def test_a_file_system_that_was_unmounted_while_in_use_is_captured(
     (pid,) = (await forensics("ls", str(bundle.folder), f"{name}:/(kept)")).stdout.split()[6:7]
     listed = await forensics("ls", str(bundle.folder), f"{name}:/(kept)/{pid}/cwd")
     assert [line.split()[6] for line in listed.stdout.splitlines()] == ["in", "secret"]
-    shown = await forensics("cat", str(bundle.folder), f"{name}:/(kept)/{pid}/cwd/secret")
-    assert shown.stdout == "secret\n"
+    assert await text_of(bundle, name, f"/(kept)/{pid}/cwd/secret") == "secret\n"
 
 
 async def test_a_file_is_all_that_is_in_sight_of_a_file_system_that_was_unmounted(
@@ -406,8 +399,7 @@ async def test_a_file_is_all_that_is_in_sight_of_a_file_system_that_was_unmounte
     ((what, found),) = bundle.gaps().items()
     assert found == "NotVisible" and what.startswith("mount /(kept)/") and what.endswith("/fd/3")
     path = what.removeprefix("mount ")
-    shown = await forensics("cat", str(bundle.folder), f"{name}:{path}")
-    assert shown.stdout == "secret\n"
+    assert await text_of(bundle, name, path) == "secret\n"
 
 
 async def test_a_file_system_that_was_unmounted_is_a_gap_where_no_files_are_asked_for(
@@ -444,8 +436,7 @@ async def test_a_file_system_that_only_one_process_sees_is_captured_beneath_it(
         _, name = await collect(bundle, container)
     assert bundle.gaps() == {}
     (pid,) = (await forensics("ls", str(bundle.folder), f"{name}:/(kept)")).stdout.split()[6:7]
-    shown = await forensics("cat", str(bundle.folder), f"{name}:/(kept)/{pid}/root/srv/x")
-    assert shown.stdout == "x\n"
+    assert await text_of(bundle, name, f"/(kept)/{pid}/root/srv/x") == "x\n"
     # All others see the directory beneath.
     assert (await forensics("ls", str(bundle.folder), f"{name}:/srv")).returncode == 0
 
@@ -457,13 +448,15 @@ async def test_what_does_not_fit_is_cut_and_said(
         await docker.exec(
             container, "head -c 9000 /dev/urandom > /cache/large; echo 1 > /cache/small"
         )
-        result, name = await collect_within(bundle, container, mounts.Limits(memory=(5000, 100)))
+        result, name = await collect_within(
+            bundle, container, mounts.MountLimits(memory=(5000, 100))
+        )
     found = gap(bundle, "mount /cache")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)
     assert "/cache/large" in found.message and not result.partial
     (archive,) = (a for a in bundle.capture.artifacts if a.name.endswith("mounts.tar.zst"))
     assert Flag.TRUNCATED in archive.flags
-    assert (await forensics("cat", str(bundle.folder), f"{name}:/cache/small")).stdout == "1\n"
+    assert await text_of(bundle, name, "/cache/small") == "1\n"
     missing = await forensics("cat", str(bundle.folder), f"{name}:/cache/large")
     assert missing.returncode == 1 and "the archive was cut" in missing.stderr
 
@@ -474,7 +467,7 @@ async def test_very_many_mounts_are_listed_to_a_limit(
     script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, script)
-        _, name = await collect_within(bundle, container, mounts.Limits(gaps=2, tops=4))
+        _, name = await collect_within(bundle, container, mounts.MountLimits(gaps=2, tops=4))
     listed = [each.what for each in bundle.capture.not_captured if each.what.startswith("mount ")]
     assert len(listed) == 2
     assert "further mounts" in gap(bundle, "mounts, the rest").message
@@ -491,7 +484,6 @@ async def test_an_ended_container_keeps_the_files_of_its_runtime(
     _, name = await collect(bundle, container)
     await docker.remove(container)
     assert bundle.gaps() == {"mount /cache": "Gone", "mount /data": "NotSupported"}
-    shown = await forensics("cat", str(bundle.folder), f"{name}:/etc/hosts")
-    assert shown.stdout.endswith("6.6.6.6 evil\n")
+    assert (await text_of(bundle, name, "/etc/hosts")).endswith("6.6.6.6 evil\n")
     gone = await forensics("ls", str(bundle.folder), f"{name}:/cache")
     assert gone.returncode == 1 and "(tmpfs) that was not captured" in gone.stderr

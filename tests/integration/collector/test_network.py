@@ -43,7 +43,7 @@ threading.Thread(target=work, daemon=True).start(); ready.wait()
 
 
 async def gaps(
-    pid: int, bundle: Bundle, limits: network.Limits = network.LIMITS
+    pid: int, bundle: Bundle, limits: network.NetworkLimits = network.LIMITS
 ) -> list[NotCaptured]:
     capture = capture_for(bundle)
     await network.store(capture, [pid], limits)
@@ -85,7 +85,7 @@ async def test_tables_that_were_cut_say_nothing_of_what_is_in_no_table(
     tmp_path: Path, bundle: Bundle
 ) -> None:
     with holding(tmp_path, AWAY + "a = away(listening)") as pid:
-        found = await gaps(pid, bundle, network.Limits(tables=10))
+        found = await gaps(pid, bundle, network.NetworkLimits(tables=10))
     assert {gap.reason for gap in found} == {"TooLarge"}
 
 
@@ -93,7 +93,7 @@ async def test_sockets_that_cannot_be_asked_for_in_time_are_a_gap(
     tmp_path: Path, bundle: Bundle
 ) -> None:
     with holding(tmp_path, "a = 1") as pid:
-        (gap,) = await gaps(pid, bundle, network.Limits(unlisted_seconds=0))
+        (gap,) = await gaps(pid, bundle, network.NetworkLimits(unlisted_seconds=0))
     assert (gap.what, gap.reason) == ("sockets in no table", "Hung")
 
 
@@ -106,6 +106,6 @@ async def test_threads_without_end_cost_their_process_nothing(
     )
     with holding(tmp_path, many) as pid:
         own = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-        found = await gaps(pid, bundle, network.Limits(links=own + 1))
+        found = await gaps(pid, bundle, network.NetworkLimits(links=own + 1))
     (gap,) = [gap for gap in found if "TooLarge" in gap.reason]
     assert (gap.what, gap.requested) == ("network.json, sockets of threads", False)

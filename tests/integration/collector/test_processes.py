@@ -68,7 +68,7 @@ async def test_a_process_that_hangs(proc: Path, bundle: Bundle) -> None:
         (proc / number / "comm").unlink()
         os.mkfifo(proc / number / "comm")
     capture = capture_for(bundle)
-    await processes.collect(capture, processes.Limits(seconds=0.3, hanging=0.2))
+    await processes.collect(capture, processes.ProcessLimits(seconds=0.3, hanging=0.2))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert rows[0]["pid"] == 7 and rows[0]["status"]
     assert [(row["pid"], row["unreadable"]) for row in rows[1:]] == [(8, "Hung"), (9, "Hung")]
@@ -126,7 +126,7 @@ async def test_after_many_megabytes_each_process_gets_a_little_and_is_told_as_cu
     for number in ("7", "8", "9"):
         (proc / number / "cmdline").write_bytes(b"ab\0" * 20_000)
     capture = capture_for(bundle)
-    await processes.collect(capture, processes.Limits(rows=RowLimits(letters=1, little=100)))
+    await processes.collect(capture, processes.ProcessLimits(rows=RowLimits(letters=1, little=100)))
     rows = bundle.json("containers/web/processes.json")["processes"]
     assert [row["cmdline"]["strings"] for row in rows] == [20_000, 34, 34]
     assert [row.get("truncated") for row in rows] == [None, ["cmdline"], ["cmdline"]]
@@ -155,7 +155,7 @@ async def test_huge_tables_of_sockets_are_bounded_together_and_told(
     for name in ("tcp", "udp"):
         (proc / "7/net" / name).write_text("head\n" + line * 100)
     capture = capture_for(bundle)
-    await network.collect(capture, network.Limits(tables=10_000, sockets=10))
+    await network.collect(capture, network.NetworkLimits(tables=10_000, sockets=10))
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert len(row["sockets"]) == 10 and row["truncated"] == ["net/udp", "sockets"]
     assert sum(len(table) for table in row["raw"].values()) == 10_000
@@ -169,7 +169,7 @@ async def test_sockets_of_more_open_files_than_can_be_looked_at_are_told(
     for number in range(5):
         (proc / "8/fd" / str(number)).symlink_to(f"socket:[{number}]")
     capture = capture_for(bundle)
-    await network.collect(capture, network.Limits(links=2))
+    await network.collect(capture, network.NetworkLimits(links=2))
     (gap,) = capture.bundle.not_captured
     assert gap.what == "network.json, holders of sockets" and gap.message.endswith(": 8")
 
@@ -184,7 +184,7 @@ async def test_a_network_namespace_that_hangs_is_told_and_the_others_go_on(
     os.mkfifo(proc / "7/net/tcp")
     (proc / "9/net/arp").write_text("IP address\n")
     capture = capture_for(bundle)
-    await network.collect(capture, network.Limits(seconds=0.3))
+    await network.collect(capture, network.NetworkLimits(seconds=0.3))
     (row,) = bundle.json("containers/web/network.json")["namespaces"]
     assert row["raw"] == {"arp": "IP address\n"}
     assert gaps(capture) == {"network.json, namespaces": "Hung"}
@@ -204,7 +204,7 @@ async def test_very_many_files_that_were_cut_are_counted(proc: Path, bundle: Bun
         (proc / number / "stat").write_text(stat)
         (proc / number / "cmdline").write_bytes(b"x" * (MAX_STRINGS + 1))
     capture = capture_for(bundle)
-    await processes.collect(capture, processes.Limits(cut=1))
+    await processes.collect(capture, processes.ProcessLimits(cut=1))
     first, rest = capture.bundle.not_captured
     assert (first.pid, first.size) == (7, 9 * 2**20)
     assert rest.message.startswith("2 more files")

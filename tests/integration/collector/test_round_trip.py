@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import socket
 import stat
 import tarfile
@@ -21,7 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.files.gnu_tar import TreeLimits
-from forensics_core._internal import children
 from forensics_core.api.order import Compression
 from forensics_core.bundle.content import find_file, read_file
 from forensics_core.bundle.fetch import fetch
@@ -46,6 +44,7 @@ from tests.integration.collector.random_files import (
     entries,
     make_tree,
 )
+from tests.integration.collector.tars import REAL, with_tar
 from tests.unit.tarindex.archives import member, tar
 
 MIB = 1024 * 1024
@@ -272,13 +271,8 @@ async def test_the_environment_does_not_change_the_archive(
 
 async def test_missing_attributes_are_a_gap(tree: Path, tmp_path: Path) -> None:
     """No disk breaks on demand: what tar says then is put beside what the real one does."""
-    real = shutil.which("tar")
-    broken = tmp_path / "bin" / "tar"
-    broken.parent.mkdir()
     said = r'tar: "./etc": Warning: Cannot flistxattr: Input/output error'
-    broken.write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}' >&2\nexec {real} \"$@\"\n")
-    broken.chmod(0o755)
-    limits = TreeLimits(folders=(str(broken.parent), *children.FOLDERS))
+    limits = with_tar(tmp_path, f"printf '%s\\n' '{said}' >&2\nexec {REAL} \"$@\"")
     await capture_tree(tree, str(tmp_path / "bundle"), limits=limits)
     (gap,) = gaps(tmp_path / "bundle")
     assert gap.requested and (gap.what, gap.reason) == ("attributes of files", "Unreadable")

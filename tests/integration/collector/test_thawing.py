@@ -10,7 +10,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from lab.docker import FOREVER, DockerEngine
+from lab.docker import DockerEngine
+from lab.engine import FOREVER
 
 FORENSICS = str(Path(sys.executable).with_name("forensics"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an engine of ours runs as root")

@@ -54,9 +54,12 @@ class DockerKubelet:
 
     async def _start(self, pod: Document) -> None:
         spec = pod["spec"]
+        setting_up = spec.get("initContainers") or ()
         status = {
             "phase": "Running",
-            "initContainerStatuses": [await self._run(one) for one in spec["initContainers"]],
+            "podIP": "127.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "initContainerStatuses": [await self._run(one) for one in setting_up],
             "containerStatuses": [await self._run(one) for one in spec["containers"]],
         }
         changes = {"spec": {"nodeName": "node1"}, "status": status}

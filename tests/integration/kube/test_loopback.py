@@ -30,6 +30,7 @@ from forensics_core.kube.objects import JSON_PATCH, Objects
 from forensics_core.kube.podcheckpoints import captured
 from forensics_core.kube.resources import EVENTS, JOBS, PODCHECKPOINTS, PODS, SECRETS
 from forensics_loopback import ContainerExit, Fault, LoopbackCluster, RunningPod
+from tests.waiting import time_passes
 
 SPEC = PodCheckpointSpec(pod="web", namespace="default", destination="s3://cases")
 QUICK = WatchSettings(initial_pause=0.01, longest_pause=0.05)
@@ -39,7 +40,7 @@ NS = "forensics-system"
 async def talk(pod: RunningPod) -> ContainerExit:
     for number in range(5):
         pod.log.write(f"line {number}\n".encode())
-        await anyio.sleep(0.01)
+        await anyio.lowlevel.checkpoint()
     return ContainerExit(message="done")
 
 
@@ -253,7 +254,7 @@ async def test_two_replicas_take_turns(cluster: ClusterConnection) -> None:
     async def take_turn(identity: str) -> None:
         async def body() -> None:
             turns.append(identity)
-            await anyio.sleep(0.2)
+            await time_passes(0.2)  # in which the other must not begin
             turns.append(identity)
 
         await lead(cluster, LeaseName("operator", NS), identity, body, timing=timing)

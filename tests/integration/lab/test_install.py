@@ -82,7 +82,7 @@ def test_who_may_not_install_is_told_all_that_is_missing(machine: Machine) -> No
     assert done.returncode == 1
     *reasons, last = done.stderr.splitlines()
     packages = ["tar", "busybox-static", "zstd", "libarchive-tools", "attr", "acl"]
-    packages += ["iproute2", "iptables", "nftables"]
+    packages += ["iproute2", "iptables", "nftables", "tshark"]
     assert last == f"!! As root, on Debian or Ubuntu: apt-get install {' '.join(packages)}"
     assert [line.split()[2] for line in reasons] == packages
 

@@ -46,9 +46,7 @@ def test_free_ports_are_distinct() -> None:
     assert len(set(free_ports(8))) == 8
 
 
-def test_where_another_server_has_its_port_it_is_started_again(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_another_server_has_its_port_it_is_started_again(s3: S3Server) -> None:
     """The other one answers at that port, so that nobody would notice."""
     taken = int(s3.endpoint.rpartition(":")[2])
     offered: list[list[int]] = []
@@ -60,6 +58,5 @@ def test_where_another_server_has_its_port_it_is_started_again(
         offered.append(ports)
         return ports
 
-    monkeypatch.setattr("lab.seaweed.free_ports", offer)
-    with running_s3_server() as other:
+    with running_s3_server(ports=offer) as other:
         assert other.endpoint != s3.endpoint and len(offered) == 2

@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
 from bench.sink import remote_sink
 from forensics_core.storage.storage import open_destination
-from lab.certificate import Certificate, make_certificate
+from lab.certificate import SelfSignedCertificate, make_certificate
 from lab.faults import Misbehaviour, StoreFault
 from lab.http import NetworkLink
 from lab.sink import STATISTICS, StoreSink, running_sink
@@ -166,7 +166,7 @@ def test_a_slow_reader_makes_the_sender_wait(sink: StoreSink) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
+def certificate(tmp_path: Path) -> SelfSignedCertificate:
     return make_certificate(tmp_path)
 
 
@@ -177,9 +177,8 @@ def test_a_slow_link_is_slow_for_all_who_share_it() -> None:
     assert second == pytest.approx(2_000_000, abs=60)
 
 
-def test_what_lay_idle_is_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
-    link = NetworkLink(rate=1)
-    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+def test_what_lay_idle_is_no_credit() -> None:
+    link = NetworkLink(rate=1, now=lambda: 1e9)
     assert link.occupy(1_000) == pytest.approx(1_000, abs=1)
 
 
@@ -203,7 +202,7 @@ def test_a_sink_with_a_rate_makes_every_sender_wait() -> None:
     ids=["aws", "s5cmd"],
 )
 def test_other_peoples_clients_are_served(
-    certificate: Certificate, command: list[str], tls: bool
+    certificate: SelfSignedCertificate, command: list[str], tls: bool
 ) -> None:
     tool = Path(sys.executable).with_name(command[0])
     data = bytes(20_000_000)
@@ -215,7 +214,7 @@ def test_other_peoples_clients_are_served(
 
 
 async def test_our_own_client_is_served_over_tls(
-    certificate: Certificate, use_env: Callable[[Mapping[str, str]], None]
+    certificate: SelfSignedCertificate, use_env: Callable[[Mapping[str, str]], None]
 ) -> None:
     with running_sink(tls=certificate) as sink:
         use_env(sink.env)
@@ -229,7 +228,7 @@ async def test_our_own_client_is_served_over_tls(
 
 
 def test_nobody_is_trusted_who_shows_another_certificate(
-    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+    certificate: SelfSignedCertificate, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = make_certificate(tmp_path_factory.mktemp("other"))
     with running_sink(tls=certificate) as sink:
@@ -278,7 +277,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
     assert process.returncode == 0
 
 
-def test_a_process_of_its_own_can_have_tls_and_a_rate(certificate: Certificate) -> None:
+def test_a_process_of_its_own_can_have_tls_and_a_rate(certificate: SelfSignedCertificate) -> None:
     with remote_sink(tls=certificate, rate=1e9) as sink:
         assert sink.endpoint.startswith("https://127.0.0.1:")
         assert sink.counts().objects == 0

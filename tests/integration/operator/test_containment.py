@@ -185,6 +185,40 @@ async def test_a_pod_in_the_hosts_network_is_captured_and_left_alone(stage: Stag
     assert (labels(stage), policies(stage)) == (LABELS, [])
 
 
+async def test_its_replica_set_replaces_a_pod_that_is_cut_off(stage: Stage) -> None:
+    selector = {"app": "web"}
+    template = {
+        "metadata": {"labels": selector},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    }
+    stage.cluster.patch("pods", "web-0", {"metadata": {"labels": selector}}, "default")
+    stage.cluster.create(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"selector": {"matchLabels": selector}, "template": template},
+        }
+    )
+    await stage.cluster.until(
+        "pods", lambda pods: any(one["metadata"].get("ownerReferences") for one in pods), "default"
+    )
+    stage.request(isolate=True)
+    async with stage.operating():
+        status = await stage.finished()
+        assert status["phase"] == "Complete", "the pod is not lost on the way"
+        await stage.cluster.until("pods", lambda pods: len(pods) == 2, "default")
+        one = await open_context(stage, status)
+        assert [owner["metadata"]["name"] for owner in one] == ["web"]
+        await released(stage)
+        await stage.cluster.until("pods", lambda pods: len(pods) == 1, "default")
+
+
+async def open_context(stage: Stage, status: Document) -> Any:
+    async with open_bundle(status["location"], key=stage.public_key, access=stage.access) as bundle:
+        return await bundle.document("context/owners.json")
+
+
 async def test_the_policy_goes_with_its_pod_and_not_with_the_record(stage: Stage) -> None:
     seed(stage)
     stage.request(isolate=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 import pytest
 
@@ -9,6 +11,7 @@ from forensics_core.bundle.verify import verify
 from forensics_core.operator.settings import Settings
 from forensics_loopback import WRITES, Fault, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition
+from tests.waiting import time_passes
 
 WRITES_OF_A_CHECKPOINT = 10
 """Of one that goes well: finalizer, three statuses, order, Job, order's end, three events."""
@@ -59,7 +62,7 @@ async def test_a_checkpoint_takes_no_more_writes_than_promised(stage: Stage) -> 
     # Progress, where there is any to tell, comes on top: at most every so many seconds.
     async with stage.operating(stage.settings.model_copy(update={"progress_seconds": 60})):
         await stage.finished()
-        await anyio.sleep(0.5)
+        await time_passes(0.5)
     assert stage.writes() <= WRITES_OF_A_CHECKPOINT, stage.requests()
 
 
@@ -95,9 +98,14 @@ async def test_the_api_server_may_be_away_in_the_middle(stage: Stage) -> None:
         await started.wait()
         async with stage.cluster.away():
             go_on.set()
-            await anyio.sleep(1.0)
+            await time_passes(1.0)
         status = await stage.finished()
     await whole(stage, status)
+
+
+def _ended(pods: Mapping[str, Document] | list[Document]) -> object:
+    found = pods.values() if isinstance(pods, Mapping) else pods
+    return [pod for pod in found if pod.get("status", {}).get("phase") == "Succeeded"]
 
 
 async def test_watches_that_break_and_skip_events_lose_nothing(stage: Stage) -> None:
@@ -114,7 +122,8 @@ async def test_watches_that_break_and_skip_events_lose_nothing(stage: Stage) -> 
         stage.cluster.faults.skipped_events["pods"] = 5
         stage.cluster.faults.skipped_events["jobs"] = 5
         go_on.set()
-        await anyio.sleep(0.3)
+        with anyio.fail_after(60):
+            await stage.cluster.until("pods", _ended, NAMESPACE)
         stage.cluster.break_streams()
         stage.cluster.expire_history()
         status = await stage.finished()
@@ -125,7 +134,7 @@ async def test_stale_reads_do_not_capture_twice(stage: Stage) -> None:
     stage.request()
     with stage.cluster.faults.stale_reads("podcheckpoints"):
         async with stage.operating():
-            await anyio.sleep(1.0)
+            await time_passes(1.0)
     async with stage.operating():
         status = await stage.finished()
     await whole(stage, status)
@@ -139,9 +148,9 @@ async def test_a_terminal_phase_is_final(stage: Stage) -> None:
         stage.cluster.patch(
             "podcheckpoints", "checkpoint-1", {"metadata": {"labels": {"a": "b"}}}, NAMESPACE
         )
-        await anyio.sleep(0.5)
+        await time_passes(0.5)
     async with stage.operating():
-        await anyio.sleep(0.5)
+        await time_passes(0.5)
     assert stage.get()["status"] == failed
     assert condition(failed, "Failed")["reason"] == "NotFound"
     assert stage.worker.runs == []
@@ -153,7 +162,7 @@ async def test_finished_checkpoints_at_rest_cost_no_requests(stage: Stage) -> No
     async with stage.operating():
         for number in range(5):
             await stage.finished(f"checkpoint-{number}")
-        await anyio.sleep(0.5)
+        await time_passes(0.5)
         stage.cluster.records.clear()
-        await anyio.sleep(1.5)
+        await time_passes(1.5)
         assert stage.requests() == {}

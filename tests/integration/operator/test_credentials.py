@@ -10,7 +10,7 @@ import pytest
 
 from forensics_core.operator.settings import CollectorCredentials, Settings
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, decoded
-from tests.integration.storage.sts_server import ROLE, Sts, sts_server
+from tests.integration.storage.s3.sts_server import ROLE, Sts, sts_server
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-import anyio
 import pytest
 
 from forensics_core.api.order import ArtifactKind
@@ -15,6 +14,7 @@ from lab.idle import order_of
 from tests.integration.operator.stage import Document, Stage, timed
 from tests.integration.operator.test_crashes import WRITES_OF_A_CHECKPOINT, crash_after, whole
 from tests.unit.readers.evidence import change, process
+from tests.waiting import time_passes
 
 DIFF = {"changes": [change("/tmp/miner", mode="0755"), change("/root/.ssh/authorized_keys")]}
 PROCESSES = {"processes": [process(7, "/tmp/miner"), process(8, "/tmp/miner")]}
@@ -47,7 +47,7 @@ async def test_the_status_tells_what_runs_that_is_not_in_the_image(stage: Stage)
     stage.request()
     async with stage.operating(stage.settings.model_copy(update={"progress_seconds": 60})):
         check(await stage.finished())
-        await anyio.sleep(0.5)
+        await time_passes(0.5)
     assert stage.writes() <= WRITES_OF_A_CHECKPOINT, stage.requests()
 
 

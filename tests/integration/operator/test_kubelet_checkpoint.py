@@ -11,13 +11,13 @@ import pytest
 
 from forensics_core.api.order import KubeletCheckpoint
 from forensics_core.operator.settings import KubeletSettings
-from forensics_loopback.kinds.objects import Obj
-from forensics_loopback.kubelet_api import (
+from forensics_loopback.checkpoints import (
     Checkpointer,
     CheckpointError,
     checkpoint_api,
 )
-from lab.certificate import Certificate, make_certificate
+from forensics_loopback.kinds.objects import Obj
+from lab.certificate import SelfSignedCertificate, make_certificate
 from tests.integration.operator.stage import Stage
 from tests.unit.deploy.manifests import CHECKPOINTS, manifests
 
@@ -25,7 +25,7 @@ ARCHIVE = "/var/lib/kubelet/checkpoints/checkpoint-web-0_default-app-2026-11-27T
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
+def certificate(tmp_path: Path) -> SelfSignedCertificate:
     folder = tmp_path / "tls"
     folder.mkdir()
     return make_certificate(folder)
@@ -59,7 +59,7 @@ async def hostile(pod: Obj, container: str) -> str:
 async def ordered(
     stage: Stage,
     checkpointer: Checkpointer | None,
-    certificate: Certificate,
+    certificate: SelfSignedCertificate,
     tls: ssl.SSLContext | None = None,
     artifacts: tuple[str, ...] = ("inspect", "memory"),
     **changes: Any,
@@ -76,7 +76,9 @@ async def ordered(
     return order.kubelet_checkpoints
 
 
-async def test_the_order_says_where_the_archive_is(stage: Stage, certificate: Certificate) -> None:
+async def test_the_order_says_where_the_archive_is(
+    stage: Stage, certificate: SelfSignedCertificate
+) -> None:
     allow(stage)
     assert await ordered(stage, made, certificate) == (
         KubeletCheckpoint(container="app", archive=ARCHIVE),
@@ -97,7 +99,7 @@ async def test_the_order_says_where_the_archive_is(stage: Stage, certificate: Ce
 )
 async def test_why_there_is_no_archive(
     stage: Stage,
-    certificate: Certificate,
+    certificate: SelfSignedCertificate,
     checkpointer: Checkpointer | None,
     reason: str,
     told: str,
@@ -110,7 +112,7 @@ async def test_why_there_is_no_archive(
 
 
 async def test_without_the_right_the_kubelet_refuses(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     allow(stage, "ClusterRoleBinding")
     (answer,) = await ordered(stage, made, certificate)
@@ -121,7 +123,7 @@ async def test_without_the_right_the_kubelet_refuses(
 
 
 async def test_without_the_overlay_there_is_no_token(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     (answer,) = await ordered(stage, made, certificate)
     assert answer.reason == "Unreachable"
@@ -129,7 +131,7 @@ async def test_without_the_overlay_there_is_no_token(
 
 
 async def test_a_kubelet_whose_certificate_nobody_signed_gets_no_token(
-    stage: Stage, certificate: Certificate, tmp_path: Path
+    stage: Stage, certificate: SelfSignedCertificate, tmp_path: Path
 ) -> None:
     allow(stage)
     (tmp_path / "other").mkdir()
@@ -140,7 +142,7 @@ async def test_a_kubelet_whose_certificate_nobody_signed_gets_no_token(
 
 
 async def test_the_check_can_be_left_out(
-    stage: Stage, certificate: Certificate, tmp_path: Path
+    stage: Stage, certificate: SelfSignedCertificate, tmp_path: Path
 ) -> None:
     allow(stage)
     (tmp_path / "other").mkdir()
@@ -150,7 +152,7 @@ async def test_the_check_can_be_left_out(
 
 
 async def test_a_kubelet_that_takes_too_long_is_not_waited_for(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     async def slow(pod: Obj, container: str) -> str:
         await anyio.sleep_forever()
@@ -163,7 +165,7 @@ async def test_a_kubelet_that_takes_too_long_is_not_waited_for(
 
 
 async def test_another_way_is_named_where_the_cluster_serves_it(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     allow(stage)
     stage.cluster.create(
@@ -191,14 +193,14 @@ async def test_another_way_is_named_where_the_cluster_serves_it(
 
 
 async def test_nobody_asks_where_no_memory_is_wanted(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     assert await ordered(stage, made, certificate, artifacts=("inspect",)) == ()
     assert "create serviceaccounts/token" not in stage.cluster.records.counts()
 
 
 async def test_a_container_that_does_not_run_is_not_asked_for(
-    stage: Stage, certificate: Certificate
+    stage: Stage, certificate: SelfSignedCertificate
 ) -> None:
     allow(stage)
     pod = stage.cluster.get("pods", "web-0", "default")

@@ -16,7 +16,7 @@ from forensics_core.errors import CheckpointFailed, NotFound, UsageError
 from forensics_core.models import Phase, Progress
 from forensics_loopback import ContainerExit, RunningPod
 from tests.docstrings import run_example
-from tests.integration.operator.stage import NAMESPACE, Stage
+from tests.integration.operator.stage import NAMESPACE, Stage, condition
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 EXAMPLE = EXAMPLES / "07_follow_incident.py"
@@ -219,3 +219,20 @@ async def test_many_pods_of_an_incident_are_found_captured_followed_and_summaris
     summary = await cluster.incident("INC-7").summary()
     assert (summary.finished, summary.failed, summary.partial) == (True, (), ())
     assert summary.size > 0 and len({pod.checkpoint.status.location for pod in summary.pods}) == 3
+
+
+async def test_a_pod_is_contained_and_released(stage: Stage, cluster: Cluster) -> None:
+    async with stage.operating():
+        checkpoint = await cluster.checkpoint(
+            "web-0", namespace="default", isolate=True, after_capture="Keep"
+        )
+        await checkpoint.captured()
+        await checkpoint.release()
+        assert checkpoint.resource.spec.release
+        done = await stage.until(
+            lambda one: condition(one["status"], "Isolated").get("reason") == "Released",
+            checkpoint.name,
+        )
+    assert done["spec"]["isolate"] is True
+    with pytest.raises(UsageError, match="after_capture"):
+        await cluster.checkpoint("web-0", after_capture="Eat")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from forensics_core.api.podcheckpoint import Step
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify
@@ -27,6 +28,7 @@ async def test_a_checkpoint_becomes_a_sealed_bundle(stage: Stage) -> None:
     verification = await verify(status["location"], key=stage.public_key, access=stage.access)
     assert verification.problems == ()
     assert verification.manifest_sha256 == status["manifestSHA256"]
+    assert [each["step"] for each in status["timings"]] == [step.value for step in Step]
 
 
 async def test_the_seeds_answer_for_a_pod_that_is_not_there(stage: Stage) -> None:
@@ -272,12 +274,17 @@ async def test_a_manifest_that_is_not_as_ordered_is_not_sealed(stage: Stage) -> 
 
 async def test_captures_on_one_node_wait_for_each_other(stage: Stage) -> None:
     running = most = 0
+    go_on = anyio.Event()
+
+    def waiting() -> int:
+        found = [stage.get(f"checkpoint-{number}").get("status", {}) for number in range(3)]
+        return sum(condition(each, "Captured").get("reason") == "NodeBusy" for each in found)
 
     async def count(pod: RunningPod) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await anyio.sleep(0.2)
+        await go_on.wait()
         running -= 1
 
     stage.worker.before = count
@@ -285,6 +292,10 @@ async def test_captures_on_one_node_wait_for_each_other(stage: Stage) -> None:
         stage.request(f"checkpoint-{number}")
     settings = stage.settings.model_copy(update={"captures_per_node": 1})
     async with stage.operating(settings):
+        with anyio.fail_after(120):
+            while waiting() < 2:  # noqa: ASYNC110  # several objects
+                await anyio.sleep(0.05)
+        go_on.set()
         for number in range(3):
             assert (await stage.finished(f"checkpoint-{number}"))["phase"] == "Complete"
     assert most == 1

@@ -60,12 +60,9 @@ async def test_a_port_that_is_taken_is_said_plainly() -> None:
                 raise AssertionError("two cannot serve one port")
 
 
-def test_an_answer_shows_for_a_while_that_the_api_server_is_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_answer_shows_for_a_while_that_the_api_server_is_there() -> None:
     clock = iter([100.0, 114.0, 115.0])
-    monkeypatch.setattr(anyio, "current_time", lambda: next(clock))
-    contact = Contact(15)
+    contact = Contact(15, lambda: next(clock))
     contact.heard()
     assert contact.recent
     assert not contact.recent

@@ -60,8 +60,8 @@ def pack(folder: Path, original: bytes, **claims: Any) -> None:
 
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_a_list_of_changes_is_never_in_memory_as_a_whole(folder: Path, output: str) -> None:
-    row = b'{"kind":"A","path":"/"},\n'
-    pack(folder, b'{"changes": [' + row * 1_000_000 + row[:-2] + b"]}")
+    row = b'{"kind":"A","path":"/%s"},\n' % (b"x" * 250)
+    pack(folder, b'{"changes": [' + row * 300_000 + row[:-2] + b"]}")
     program = "from forensics_core.cli.main import main; main()"
     listing = [sys.executable, "-c", program, "ls", "--changes", str(folder), "web", "-o", output]
     command = [sys.executable, "-c", MEASURE, *listing]

@@ -65,7 +65,7 @@ def test_the_first_row_that_is_wrong_is_named_and_no_other() -> None:
 def test_an_order_of_many_empty_targets_is_refused() -> None:
     document = b'{"targets":[' + b",".join([b"{}"] * 49_000) + b"]}"
     secret = {"data": {ORDER_FILE: base64.b64encode(document).decode()}}
-    with pytest.raises(UsageError, match="not a valid work order") as raised:
+    with pytest.raises(UsageError, match="holds no work order") as raised:
         read_order(secret)
     assert "too many values" in str(raised.value.__cause__)
 

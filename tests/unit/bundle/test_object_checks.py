@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+import zstandard
+from anyio import to_thread
 
+from forensics_core.bundle.byte_check import BESIDE, PIECE
 from forensics_core.bundle.expected import ExpectedObject
-from forensics_core.bundle.object_checks import MOST_READ, check_each, check_stored
+from forensics_core.bundle.object_checks import (
+    MOST_READ,
+    check_each,
+    check_stored,
+    compare,
+    discard,
+)
 from forensics_core.bundle.verification import Problem, ProblemKind
 from forensics_core.errors import (
     AccessDenied,
@@ -165,3 +176,65 @@ async def test_a_name_that_the_store_cannot_have_is_a_problem_and_a_refusal_is_n
 async def test_a_store_that_is_away_says_nothing_about_the_evidence() -> None:
     with pytest.raises(DestinationUnreachable):
         await in_versions(Summing(fails=DestinationUnreachable("away")))
+
+
+LARGE = b"".join(bytes([number]) * PIECE for number in range(BESIDE // PIECE + 2))
+STORED = zstandard.ZstdCompressor().compress(LARGE)
+PROMISED = ExpectedObject(
+    "rootfs.tar.zst",
+    hashlib.sha256(STORED).hexdigest(),
+    size=len(STORED),
+    compressed=True,
+    original_sha256=hashlib.sha256(LARGE).hexdigest(),
+    original_size=len(LARGE),
+    described=True,
+)
+"""An archive that is hashed beside its decompression."""
+
+
+async def in_pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), 100):
+        yield data[start : start + 100]
+
+
+async def test_a_large_archive_that_is_as_promised_has_no_problem() -> None:
+    assert await compare(in_pieces(STORED), PROMISED, discard) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"original_sha256": DIGEST}, "decompressed, its SHA-256 is not"),
+        ({"original_size": len(LARGE) - 1}, "decompresses to more than"),
+        ({"original_size": len(LARGE) + 1}, f"decompresses to {len(LARGE)} of"),
+        ({"sha256": DIGEST}, "its SHA-256 is"),
+        ({"size": len(STORED) - 101}, "it is too long"),
+        ({"size": len(STORED) + 1}, "it is truncated"),
+    ],
+)
+async def test_a_large_archive_that_is_another_one_is_told(
+    change: dict[str, Any], words: str
+) -> None:
+    problem = await compare(in_pieces(STORED), replace(PROMISED, **change), discard)
+    assert problem is not None
+    assert words in problem.message
+
+
+async def test_who_is_cancelled_in_the_middle_of_a_large_archive_leaves_no_thread() -> None:
+    async def stop(_: bytes) -> None:
+        scope.cancel()
+
+    before = to_thread.current_default_thread_limiter().borrowed_tokens
+    with anyio.CancelScope() as scope:
+        await compare(in_pieces(STORED), PROMISED, stop)
+    assert scope.cancelled_caught
+    assert to_thread.current_default_thread_limiter().borrowed_tokens == before
+
+
+async def test_what_cannot_be_read_any_more_is_raised_as_it_is() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield STORED[:100]
+        raise DestinationUnreachable("gone")
+
+    with pytest.raises(DestinationUnreachable):
+        await compare(broken(), PROMISED, discard)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.cli.checkpoints import age, checkpoint_table, description
+from forensics_core.cli.checkpoints import age, checkpoint_table, description, timings_table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AT = "2026-03-01T11:55:00Z"
@@ -119,3 +119,21 @@ def test_that_nothing_was_found_is_told_and_that_nobody_looked_is_not() -> None:
     assert not [line for line in description(checkpoint(COMPLETE)) if "inding" in line]
     failed = checkpoint(COMPLETE | {"phase": "Failed", "findings": FINDINGS})
     assert not [line for line in description(failed) if "Findings" in line]
+
+
+def test_timings_are_a_table_with_their_sum() -> None:
+    timings = [
+        {"step": "Reaction", "milliseconds": 120},
+        {"step": "Capture", "milliseconds": 1300},
+    ]
+    shown = timings_table(checkpoint(COMPLETE | {"timings": timings}))
+    assert [line.split() for line in shown.splitlines()] == [
+        ["STEP", "SECONDS"],
+        ["Reaction", "0.120"],
+        ["Capture", "1.300"],
+        ["Total", "1.420"],
+    ]
+
+
+def test_before_the_pod_may_be_killed_there_are_no_timings() -> None:
+    assert timings_table(checkpoint()) == "Nothing is measured before the pod may be killed."

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import EntryPoint
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio.lowlevel
@@ -21,11 +21,24 @@ from forensics_core.cli.program import run
 from forensics_core.errors import BundleNotFound
 
 MINE = "tests.unit.cli.plugins"
+Plug = Callable[..., None]
 
 
-def plug(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
-    plugins = {name: EntryPoint(name, value, cli.PLUGINS) for name, value in values.items()}
-    monkeypatch.setattr(cli, "_plugins", lambda: plugins)
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Plug]:
+    """Install a distribution that adds commands: its metadata, as pip writes them."""
+
+    def install(**values: str) -> None:
+        metadata = tmp_path / "plugins-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugins\nVersion: 1\n")
+        rows = "\n".join(f"{name} = {value}" for name, value in values.items())
+        (metadata / "entry_points.txt").write_text(f"[{cli.PLUGINS}]\n{rows}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        cli.plugins.cache_clear()
+
+    yield install
+    cli.plugins.cache_clear()
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
@@ -37,8 +50,8 @@ def test_the_version() -> None:
     assert invoke("--version") == (0, f"forensics {__version__}\n", "")
 
 
-def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    plug(monkeypatch, hello=f"{MINE}:hello", broken=f"{MINE}:nothing", wrong=f"{MINE}:wrong")
+def test_help_names_every_command(plug: Plug) -> None:
+    plug(hello=f"{MINE}:hello", broken=f"{MINE}:nothing", wrong=f"{MINE}:wrong")
     code, out, _ = invoke("--help")
     assert code == 0
     shown = [" ".join(line.split()) for line in out.splitlines()]
@@ -57,8 +70,8 @@ def test_the_resource_definition_is_the_one_that_is_installed() -> None:
     assert (code, json.loads(out)) == (0, yaml.safe_load(installed))
 
 
-def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    plug(monkeypatch, hello=f"{MINE}:hello")
+def test_a_plugin_runs(plug: Plug) -> None:
+    plug(hello=f"{MINE}:hello")
     assert invoke("hello") == (0, "hello\n", "")
 
 
@@ -70,8 +83,8 @@ def test_a_plugin_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{MINE}:wrong", "is not a click command"),
     ],
 )
-def test_a_broken_plugin_says_why(monkeypatch: pytest.MonkeyPatch, value: str, why: str) -> None:
-    plug(monkeypatch, broken=value, hello=f"{MINE}:hello")
+def test_a_broken_plugin_says_why(plug: Plug, value: str, why: str) -> None:
+    plug(broken=value, hello=f"{MINE}:hello")
     code, out, err = invoke("broken", "--some", "option", "--help")
     assert (code, out) == (1, "")
     assert err.startswith("Error: The command 'broken' cannot be loaded")
@@ -80,8 +93,8 @@ def test_a_broken_plugin_says_why(monkeypatch: pytest.MonkeyPatch, value: str, w
     assert invoke("hello")[0] == 0
 
 
-def test_a_plugin_cannot_replace_a_command_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    plug(monkeypatch, verify=f"{MINE}:hello")
+def test_a_plugin_cannot_replace_a_command_of_ours(plug: Plug) -> None:
+    plug(verify=f"{MINE}:hello")
     assert "Read all evidence" in invoke("verify", "--help")[1]
 
 
@@ -91,19 +104,15 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert "No such command 'nothing'" in err
 
 
-def test_what_we_raise_is_one_line_without_control_characters(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plug(monkeypatch, fail=f"{MINE}:fail")
+def test_what_we_raise_is_one_line_without_control_characters(plug: Plug) -> None:
+    plug(fail=f"{MINE}:fail")
     code, _, err = invoke("fail")
     assert code == BundleNotFound.exit_code
     assert err == "Error: No bundle at \\x1b[2Jx\\n. Look elsewhere.\n"
 
 
-def test_the_unexpected_is_one_line_and_says_how_to_see_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plug(monkeypatch, crash=f"{MINE}:crash")
+def test_the_unexpected_is_one_line_and_says_how_to_see_more(plug: Plug) -> None:
+    plug(crash=f"{MINE}:crash")
     code, _, err = invoke("crash")
     assert code == 1
     assert err.startswith("Error: Unexpected ZeroDivisionError: division by zero.")
@@ -111,8 +120,8 @@ def test_the_unexpected_is_one_line_and_says_how_to_see_more(
     assert len(err.splitlines()) == 1
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    plug(monkeypatch, crash=f"{MINE}:crash")
+def test_debug_shows_the_traceback(plug: Plug) -> None:
+    plug(crash=f"{MINE}:crash")
     _, _, err = invoke("--debug", "crash")
     assert "Traceback" in err
     assert "in crash" in err
@@ -126,8 +135,8 @@ def test_run_returns_what_the_work_returns() -> None:
     assert run(work) == 7
 
 
-def in_a_process(program: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": "."}
+def in_a_process(program: str, plugins: Path | str = "") -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": f".:{plugins}"}
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
         stdout=subprocess.PIPE,
@@ -146,16 +155,11 @@ def in_a_process(program: str) -> subprocess.Popen[str]:
     ],
 )
 def test_a_signal_cancels_and_lets_the_work_clean_up(
-    number: signal.Signals, code: int, message: str
+    number: signal.Signals, code: int, message: str, plug: Plug, tmp_path: Path
 ) -> None:
+    plug(wait=f"{MINE}:wait")
     process = in_a_process(
-        """
-        from importlib.metadata import EntryPoint
-        from forensics_core.cli import main
-        plugin = EntryPoint("wait", "tests.unit.cli.plugins:wait", main.PLUGINS)
-        main._plugins = lambda: {"wait": plugin}
-        main.forensics(["wait"])
-        """
+        'from forensics_core.cli import main; main.forensics(["wait"])', tmp_path
     )
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
@@ -169,9 +173,9 @@ def test_a_signal_cancels_and_lets_the_work_clean_up(
 def test_help_imports_nothing_heavy() -> None:
     process = in_a_process(
         """
-        import sys
+        import importlib.metadata, sys
+        importlib.metadata.entry_points = lambda **_: ()  # nothing else is installed
         from forensics_core.cli import main
-        main._plugins = dict
         try:
             main.forensics(["--help"])
         finally:
@@ -199,15 +203,10 @@ def test_only_the_command_looks_for_garbage_rarely(program: str, rarely: bool) -
     assert (out, err) == (f"{rarely}\n", "")
 
 
-def test_a_reader_that_leaves_early_is_no_crash() -> None:
+def test_a_reader_that_leaves_early_is_no_crash(plug: Plug, tmp_path: Path) -> None:
+    plug(flood=f"{MINE}:flood")
     process = in_a_process(
-        """
-        from importlib.metadata import EntryPoint
-        from forensics_core.cli import main
-        plugin = EntryPoint("flood", "tests.unit.cli.plugins:flood", main.PLUGINS)
-        main._plugins = lambda: {"flood": plugin}
-        main.forensics(["flood"])
-        """
+        'from forensics_core.cli import main; main.forensics(["flood"])', tmp_path
     )
     assert process.stdout
     assert process.stdout.readline() == "flood\n"
@@ -259,20 +258,14 @@ def test_plugins_are_found_by_their_entry_points() -> None:
     assert "collect" in cli.forensics.list_commands(context)
 
 
-def test_an_own_command_is_found_without_a_look_at_other_packages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def look() -> dict[str, EntryPoint]:
-        raise AssertionError("all packages were looked at")
-
-    monkeypatch.setattr(cli, "_plugins", look)
+def test_an_own_command_is_found_without_a_look_at_other_packages() -> None:
+    cli.plugins.cache_clear()
     command = cli.forensics.get_command(click.Context(cli.forensics), "collect")
     assert command is not None and command.name == "collect"
+    assert cli.plugins.cache_info().misses == 0, "all packages were looked at"
 
 
-def test_a_copy_that_is_not_installed_looks_at_all_packages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(cli, "DISTRIBUTION", "no-such-distribution")
-    assert "collect" in cli.forensics.list_commands(click.Context(cli.forensics))
-    assert cli.forensics.get_command(click.Context(cli.forensics), "collect") is not None
+def test_a_copy_that_is_not_installed_looks_at_all_packages() -> None:
+    assert cli.own_plugin("collect") is not None
+    assert cli.own_plugin("collect", "no-such-distribution") is None
+    assert "collect" in cli.plugins()

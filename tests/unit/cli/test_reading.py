@@ -106,6 +106,7 @@ def test_verify_as_json_says_nothing_else(folder: Path) -> None:
         "notes": [],
         "extras": [],
         "extrasTotal": 0,
+        "fetched": None,
     }
 
 
@@ -221,6 +222,24 @@ def test_locations_that_are_none(command: list[str], location: str, code: int, w
     result, _, err = invoke(*command, location)
     assert result == code
     assert why in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("photos", "There is no bundle at"),
+        ("unfinished", "has no manifest.json: it is unfinished"),
+        ("photos/summer/beach.jpg", "is a file, and a bundle is a folder"),
+    ],
+)
+def test_a_location_with_something_else_says_what_to_name(
+    tmp_path: Path, place: str, why: str
+) -> None:
+    for name in ("photos/summer/beach.jpg", "unfinished/containers/web/diff.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    code, _, err = invoke("ls", tmp_path / place)
+    assert code == 1 and why in err
 
 
 def test_fetch_says_what_it_brought_and_where(folder: Path, tmp_path: Path) -> None:

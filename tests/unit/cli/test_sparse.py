@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from forensics_core.api.order import Compression
-from forensics_core.cli import files
 from forensics_core.cli.main import forensics
 from tests.bundles import replace_object
 from tests.integration.collector.folder_container import capture_tree
@@ -28,6 +27,7 @@ def bundle(tmp_path: Path) -> Path:
     tree = tmp_path / "tree"
     sparse(tree, "bomb", TEBIBYTE)
     sparse(tree, "small", 1024**2)
+    sparse(tree, "large", 2 * 1024**3)
     anyio.run(partial(capture_tree, tree, str(tmp_path / "bundle")))
     return tmp_path / "bundle"
 
@@ -57,12 +57,13 @@ def test_a_few_holes_are_zeros(bundle: Path) -> None:
     assert result.stdout_bytes == bytes(512 * 1024) + WORDS + bytes(512 * 1024 - len(WORDS))
 
 
-def test_many_holes_are_told_before_they_come(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "NOTABLE_HOLES", 4096)
-    result = invoke("cat", bundle, "web:/small")
-    assert result.exit_code == 0 and "Note: 1.00 MiB, of which 1019.50 KiB" in result.stderr
+def test_many_holes_are_told_before_they_come(bundle: Path) -> None:
+    command = [program("forensics"), "cat", str(bundle), "web:/large"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout and running.stderr
+        assert running.stderr.readline() == b"Note: 2.00 GiB, of which 2.00 GiB are holes\n"
+        assert running.stdout.read(1000) == bytes(1000)
+        running.kill()
 
 
 def into(

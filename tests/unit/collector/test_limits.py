@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from collector.limits import NICENESS, RateLimit, Stop, lower_priorities
+from collector.limits import NICENESS, Clock, RateLimit, Stop, lower_priorities
 
 
 async def test_a_scope_ends_at_its_deadline() -> None:
@@ -71,43 +71,47 @@ async def test_a_scope_that_ended_is_left_alone() -> None:
     assert scope.deadline == float("inf")
 
 
-@pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The moments that are waited for, in place of waiting, on a clock that stands at 1000."""
-    moments: list[float] = []
+class StandingClock(Clock):
+    """One that stands at 1000, and remembers what was waited for."""
 
-    async def sleep_until(moment: float) -> None:
-        moments.append(moment)
+    def __init__(self) -> None:
+        self.moment = 1000.0
+        self.waited: list[float] = []
 
-    monkeypatch.setattr(anyio, "sleep_until", sleep_until)
-    monkeypatch.setattr(anyio, "current_time", lambda: 1000.0)
-    return moments
+    def now(self) -> float:
+        return self.moment
+
+    async def sleep_until(self, moment: float) -> None:
+        self.waited.append(moment)
 
 
-async def test_what_was_read_is_paid_for_before_more_is_read(waited: list[float]) -> None:
-    rate_limit = RateLimit(100)
+async def test_what_was_read_is_paid_for_before_more_is_read() -> None:
+    clock = StandingClock()
+    rate_limit = RateLimit(100, clock)
     await rate_limit.turn()
     for size in (50, 200):
         rate_limit.spent(size)
         await rate_limit.turn()
-    assert waited == [0, 1000.5, 1002.5]
+    assert clock.waited == [0, 1000.5, 1002.5]
 
 
-async def test_nothing_is_saved_up(waited: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_saved_up() -> None:
     """An hour without reading does not allow for an hour's worth at once."""
-    rate_limit = RateLimit(100)
+    clock = StandingClock()
+    rate_limit = RateLimit(100, clock)
     rate_limit.spent(100)
-    monkeypatch.setattr(anyio, "current_time", lambda: 4600.0)
+    clock.moment = 4600.0
     rate_limit.spent(100)
     await rate_limit.turn()
-    assert waited == [4601]
+    assert clock.waited == [4601]
 
 
-async def test_without_a_rate_nobody_waits(waited: list[float]) -> None:
-    rate_limit = RateLimit()
+async def test_without_a_rate_nobody_waits() -> None:
+    clock = StandingClock()
+    rate_limit = RateLimit(clock=clock)
     rate_limit.spent(1 << 40)
     await rate_limit.turn()
-    assert waited == [0]
+    assert clock.waited == [0]
 
 
 SCRIPT = """
@@ -152,6 +156,5 @@ def test_a_machine_whose_system_calls_are_unknown_is_left_alone(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "pdp11")
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    monkeypatch.setattr("collector.limits.NICENESS", before)
-    lower_priorities()
+    lower_priorities(niceness=before)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before

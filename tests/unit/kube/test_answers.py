@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forensics_core.errors import ApiUnavailable, Expired, Invalid
-from forensics_core.kube.answers import failure, failure_in_stream
+from forensics_core.kube.answers import failure, failure_in_stream, lines
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,20 @@ def test_a_long_page_is_cut() -> None:
 def test_errors_within_a_stream() -> None:
     assert isinstance(failure_in_stream("WATCH", {"code": 410}), Expired)
     assert isinstance(failure_in_stream("WATCH", {}), ApiUnavailable)
+
+
+async def chunked(chunks: list[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([b"\n", b"a\n\nb"]), max_size=20))
+async def test_cuts_make_no_difference(chunks: list[bytes]) -> None:
+    whole = b"".join(chunks).split(b"\n")[:-1]
+    assert [line async for line in lines(chunked(chunks), 10_000)] == whole
+
+
+@given(st.lists(st.binary(max_size=20), max_size=20), st.integers(1, 30))
+async def test_long_lines_are_cut(chunks: list[bytes], limit: int) -> None:
+    whole = [line[:limit] for line in b"".join(chunks).split(b"\n")[:-1]]
+    assert [line async for line in lines(chunked(chunks), limit)] == whole

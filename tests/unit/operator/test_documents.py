@@ -80,6 +80,8 @@ def test_every_reason_is_told() -> None:
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
     others |= {"ErrImagePull", "PodInitializing", "Ready"}
     others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
-    others |= {"Capture", "DoesNotExist", "NotIn", "Pod", "ReplicaSet"}
+    others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist"}
+    others |= {"ReplicationController", "StatefulSet", "Succeeded"}
+    others |= {"Capture", "ReplicaSet"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

@@ -144,3 +144,18 @@ def test_a_bucket_that_aws_cannot_have_needs_an_endpoint(tmp_path: Path) -> None
         load_settings(write(tmp_path, f"destinations: [{{{rule}}}]"), {})
     text = f"destinations: [{{{rule}, endpoint: 'http://minio:9000'}}]"
     assert load_settings(write(tmp_path, text), {}).destinations[0].bucket == "My_Cases"
+
+
+@pytest.mark.parametrize(
+    ("collector", "rate"),
+    [
+        ({}, ""),
+        ({"nodeRate": "90MiB"}, str(30 * 2**20)),
+        ({"nodeRate": "90MiB", "rate": "1MiB"}, str(2**20)),
+    ],
+)
+def test_each_job_has_its_share_of_what_a_node_may_read(
+    collector: dict[str, str], rate: str
+) -> None:
+    found = Settings.model_validate({"capturesPerNode": 3, "collector": collector})
+    assert found.job_settings().rate == rate

@@ -17,6 +17,7 @@ from forensics_core.api.findings import FindingsStatus
 from forensics_core.api.names import FINALIZER, child_name
 from forensics_core.api.order import KubeletCheckpoint, WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, PodCheckpointStatus, Progress
+from forensics_core.api.urgency import urgency_of
 from forensics_core.bundle.manifest import Container
 from forensics_core.errors import ClusterError, Conflict, DestinationUnreachable, ForensicsError
 from forensics_core.kube.objects import Object
@@ -263,7 +264,13 @@ class World:
         return Progress(artifacts_done=said[-1]) if said else None
 
     def _counted(self, observed: Observed) -> Observed:
-        return replace(observed, busy=self.cache.busy(observed.checkpoint, "node1"))
+        checkpoint = observed.checkpoint
+        return replace(
+            observed,
+            busy=self.cache.busy(checkpoint, "node1"),
+            line=self.cache.line(checkpoint, "node1", ()),
+            waiting=self.cache.waiting(checkpoint),
+        )
 
     async def look(self, look: Look, observed: Observed, held: AsyncExitStack) -> Observed:
         """Look at the truth."""
@@ -289,6 +296,7 @@ class World:
             return {"pod": PodSeen(None)}
         status: Document = {} if self.pods_ready else {"containerStatuses": []}
         pod = samples.pod(metadata={"uid": uid}, status=status)
+        self.cache.look(observed.checkpoint, urgency_of(pod), self.time)
         pod["metadata"] |= self.containment.metadata(name_of(observed.checkpoint))
         node = samples.node()
         ready = {"type": "Ready", "status": str(self.node_ready)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -18,7 +17,7 @@ from forensics_core.storage.objects import Buffer
 
 
 class Uneven:
-    """Works longest on the first block, so that a careless pipeline would reorder."""
+    """Is done with another block before the first, so that a careless pipeline would reorder."""
 
     workers = 3
 
@@ -27,13 +26,15 @@ class Uneven:
         self.most = 0
         self._lock = threading.Lock()
         self._first = True
+        self._overtaken = threading.Event()
 
     def process(self, block: Buffer) -> Buffer:
         with self._lock:
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-            pause, self._first = (0.05 if self._first else 0.0), False
-        time.sleep(pause)
+            first, self._first = self._first, False
+        assert not first or self._overtaken.wait(60)
+        self._overtaken.set()
         with self._lock:
             self.at_once -= 1
         return block

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import pytest
+import zstandard
 from anyio import to_thread
 
 from collector.cri.opening import open_cri
@@ -27,6 +31,7 @@ from forensics_core.errors import ContainerGone, ContainerNotFound, UsageError
 from forensics_core.operator.attempt.jobs import CAPABILITIES
 from lab.containerd import POD_NAMESPACE, Containerd
 from lab.docker import DockerEngine
+from tests.unit.collector.node.test_kernel_objects import permitted
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
 
@@ -297,6 +302,34 @@ def _as_in_a_job(
 
 def has(folder: Path, name: str) -> Any:
     return json.loads((folder / "evidence/case/node" / name).read_bytes())
+
+
+QUEUE = """
+import ctypes
+libc = ctypes.CDLL(None)
+queue = libc.mq_open(b"/hidden", 0o102, 0o600, None)
+assert not libc.mq_send(queue, b"an order", 8, 3)
+"""
+
+
+@pytest.mark.skipif(not permitted(), reason="this kernel shows us none of its memory")
+async def test_a_message_in_a_posix_queue_in_a_job(
+    place: tuple[str, DockerEngine | Containerd, str], private_folder: Path, tmp_path: Path
+) -> None:
+    """It is read in the kernel's memory, for which a Job's capabilities are enough."""
+    scheme, engine, image = place
+    async with engine.container(image) as container:
+        pid = str(await engine.pid(container))
+        put = ["nsenter", "--target", pid, "--ipc", sys.executable, "-c", QUEUE]
+        await to_thread.run_sync(partial(subprocess.run, put, check=True))
+        capture = await in_a_job(f"{scheme}://{container}", tmp_path, private_folder)
+    assert not any(gap.what.startswith("message queue") for gap in capture.not_captured)
+    packed = (tmp_path / "evidence/case/containers/web/deleted.tar.zst").read_bytes()
+    plain = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+        (name,) = (name for name in tar.getnames() if "/mqueue/" in name)
+        message = tar.extractfile(name)
+        assert message and message.read() == b"an order"
 
 
 async def test_what_the_node_tells_in_a_job(

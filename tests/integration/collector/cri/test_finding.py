@@ -10,11 +10,11 @@ from anyio import to_thread
 from collector.cri.opening import open_cri
 from collector.local import CaptureOptions, capture_container
 from collector.node.procfs import HOST_PROC
-from collector.runtimes.endpoints import ENDPOINT
-from collector.runtimes.endpoints import look as _look
+from collector.runtimes.endpoints import ENDPOINT, look
+from collector.runtimes.search import RuntimeFinder
 from forensics_core.errors import ContainerNotFound, RuntimeUnavailable
 from lab.containerd import Containerd, running_containerd
-from lab.containerd_layouts import K0S, K3S, MICROK8S, RKE2, Layout
+from lab.containerd_layouts import K0S, K3S, MICROK8S, RKE2, ContainerdLayout
 from lab.images import busybox_rootfs
 from lab.process import in_thread
 from tests.integration.collector.conftest import Bundle
@@ -60,7 +60,10 @@ async def test_a_container_that_none_of_them_knows(
     ],
 )
 async def test_a_container_of_another_distribution_is_captured_in_a_job(
-    layout: Layout, containerd: Containerd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    layout: ContainerdLayout,
+    containerd: Containerd,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Beside another containerd, in whose mount namespace there are no such paths."""
     monkeypatch.setenv(HOST_PROC, "/proc")
@@ -80,18 +83,15 @@ async def test_a_container_of_another_distribution_is_captured_in_a_job(
     assert any("/logs/" in each for each in bundle.names())
 
 
-async def test_a_socket_that_was_removed_is_told(
-    another: Containerd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "collector.cri.opening.look",
-        lambda *_: [each for each in _look("containerd") if each.socket == str(another.socket)],
+async def test_a_socket_that_was_removed_is_told(another: Containerd) -> None:
+    finding = RuntimeFinder(
+        lambda name: [each for each in look(name) if each.socket == str(another.socket)]
     )
     moved = another.socket.with_name("moved")
     another.socket.rename(moved)
     try:
         with pytest.raises(RuntimeUnavailable, match=r"cd\.sock cannot be opened: No such"):
-            async with open_cri("containerd", "containerd://x"):
+            async with open_cri("containerd", "containerd://x", finding):
                 pass
     finally:
         moved.rename(another.socket)

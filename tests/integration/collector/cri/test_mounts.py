@@ -15,7 +15,7 @@ from collector.local import CaptureOptions, capture_container
 from forensics_core.api.order import ArtifactKind
 from lab.containerd import Containerd
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.mounting import forensics, gap, table
+from tests.integration.collector.mounting import forensics, gap, table, text_of
 from tests.unit.bundle.test_document import block
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containerd talks to root only")
@@ -67,8 +67,7 @@ async def test_files_of_the_pod_and_its_volumes(
         name = await collect(bundle, container)
     location = str(bundle.folder)
     for path, content in (("/etc/hosts", "6.6.6.6 evil\n"), ("/dev/termination-log", "bye\n")):
-        shown = await forensics("cat", location, f"{name}:{path}")
-        assert shown.returncode == 0 and shown.stdout.endswith(content)
+        assert (await text_of(bundle, name, path)).endswith(content)
     volumes = {"mount /data", "mount /etc/token"}
     assert volumes <= bundle.gaps().keys()
     assert str(binds["/data"]) in (gap(bundle, "mount /data").source or "")
@@ -79,8 +78,7 @@ async def test_files_of_the_pod_and_its_volumes(
     if running:
         assert bundle.gaps().keys() == volumes
         assert set(bundle.gaps().values()) == {"NotRequested"}
-        shown = await forensics("cat", location, f"{name}:/dev/shm/loot")
-        assert shown.stdout == "loot\n"
+        assert await text_of(bundle, name, "/dev/shm/loot") == "loot\n"
 
 
 @pytest.fixture
@@ -123,7 +121,7 @@ async def test_volumes_of_secrets_are_listed_by_keyed_digests_unless_they_are_na
         ("/scratch/..2026/key", "of scratch"),
         ("/data/..2026/key", "of mount"),
     ):
-        assert (await forensics("cat", location, f"{name}:{path}")).stdout == content
+        assert await text_of(bundle, name, path) == content
     hidden = await forensics("cat", location, f"{name}:/etc/password/..2026/key")
     assert hidden.returncode == 1 and "names and keyed digests" in hidden.stderr
     document = bundle.json(f"containers/{name}/mounts.json")

@@ -139,10 +139,14 @@ async def test_what_many_ask_for_is_read_once(stage: Stage) -> None:
     pod = stage.cluster.get("pods", "web-0", "default")
     async with connect(stage.kubeconfig) as cluster:
         reads = reads_of(cluster)
-        for _ in range(3):
-            await gather(reads, checkpoint(), pod)
+        contexts = [await gather(reads, checkpoint(), pod) for _ in range(3)]
     assert stage.requests("get")["get nodes"] == 1
     assert stage.requests("list")["list events"] == 3, "these are the pod's own"
+    first, *others = contexts
+    for later in others:
+        shared, own = later.older["context/node.json"], later.older["context/events.json"]
+        assert shared == first.older["context/node.json"], "as old as the answer is"
+        assert own == later.captured_at > first.captured_at
 
 
 def annotated(number: int, size: int) -> Document:

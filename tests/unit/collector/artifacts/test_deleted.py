@@ -87,7 +87,7 @@ async def bring_home(
     *,
     budget: int = 1024**3,
     ended: Sequence[int] = (),
-    limits: deleted.Limits = deleted.LIMITS,
+    limits: deleted.DeletedLimits = deleted.LIMITS,
 ) -> Evidence:
     """Capture what `pids` hold, after those of `ended` were killed in between."""
     capture = capturing(folder, budget)

@@ -146,7 +146,7 @@ async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
 async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
     planned = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
-    limits = mounts.Limits(seconds=0, volume_seconds=0)
+    limits = mounts.MountLimits(seconds=0, volume_seconds=0)
     with ExitStack() as stack:
         await mounts._open_wanted(stack, planned[1:], Host(), frozenset(), limits)
         assert (planned[1].state, planned[1].outcome.reason) == (State.MISSING, "Hung")
@@ -174,7 +174,7 @@ async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
                 file.truncate(MAX_FILE + 1)
         place = stack.enter_context(opened(os.open(volume, os.O_PATH)))
         tops = [(each, OpenMount(b"/token", place, volume=True))]
-        await mounts._list_withheld(capture, tops, mounts.Limits(seconds=0.5 if hangs else 60))
+        await mounts._list_withheld(capture, tops, mounts.MountLimits(seconds=0.5 if hangs else 60))
     expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
     assert (each.state, each.outcome.reason) == expected
     assert ("Not all of it was read: files of" in each.outcome.message) != hangs

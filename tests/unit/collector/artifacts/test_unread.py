@@ -10,7 +10,10 @@ import pytest
 from collector.artifacts import deleted, kept
 from tests.unit.collector.artifacts.test_deleted import Evidence, bring_home
 from tests.unit.collector.node.test_deletedfiles import holding
+from tests.unit.collector.node.test_kernel_objects import ADD_KEY, KEYCTL, permitted
 from tests.unit.collector.node.test_unlisted import QUEUES
+
+KERNEL_IN_SIGHT = permitted()
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 
@@ -68,7 +71,7 @@ socket.send_fds(e, [b"z"], [named.fileno()])
 
 async def test_bytes_past_what_there_is_room_for_are_counted(tmp_path: Path) -> None:
     script = "import socket\na = os.pipe(); os.write(a[1], b'0123456789')"
-    limits = deleted.Limits(kept=kept.Limits(unread=4))
+    limits = deleted.DeletedLimits(kept=kept.KeptLimits(unread=4))
     with holding(tmp_path, script) as pid:
         found = await bring_home(tmp_path / "bundle", [pid], limits=limits)
     assert unread(found) == {"unread in pipe": b"0123"}
@@ -84,12 +87,34 @@ libc.msgsnd(queue, ctypes.create_string_buffer(b"\\7\\0\\0\\0\\0\\0\\0\\0!", 9),
     with holding(tmp_path, QUEUES + more) as pid:
         for number in "12":
             found = await bring_home(tmp_path / number, [pid])
-            ((name, data),) = found.content.items()
-            # What is in a POSIX queue can only be taken out.
-            assert [gap.path for gap in found.gaps] == ["/hidden"] and data == b"secret!"
+            kept = {name: data for name, data in found.content.items() if "/mqueue/" not in name}
+            ((name, data),) = kept.items()
+            assert data == b"secret!"
+            # What is in a POSIX queue is in sight in the kernel's memory only.
+            hidden = [data for other, data in found.content.items() if other != name]
+            assert hidden == [b"secret!"] * KERNEL_IN_SIGHT
+            assert [gap.path for gap in found.gaps] == ["/hidden"] * (not KERNEL_IN_SIGHT)
     facts = found.rows[name]["deleted"]
     assert name.startswith(f"unread/{pid}/sysvipc/msg/") and facts["how"] == "messages"
     assert facts["messages"] == [{"type": 1, "size": 6}, {"type": 7, "size": 1}]
+
+
+@pytest.mark.skipif(not KERNEL_IN_SIGHT, reason="this kernel shows us none of its memory")
+async def test_terminals_and_keys_keep_what_is_read_in_the_kernels_memory(tmp_path: Path) -> None:
+    script = f"""
+import pty
+call = ctypes.CDLL(None).syscall; call({KEYCTL}, 1, None)
+call({ADD_KEY}, b"user", b"stolen", b"token", 5, -3)
+master, line = pty.openpty(); os.write(line, b"on screen")
+"""
+    with holding(tmp_path, script) as pid:
+        first = await bring_home(tmp_path / "1", [pid])
+        second = await bring_home(tmp_path / "2", [pid])
+    for found in (first, second):
+        assert not found.gaps
+        assert unread(found) == {"unread in terminal": b"on screen", "key": b"token"}
+    (row,) = (row for row in first.rows.values() if row["deleted"]["how"] == "key")
+    assert (row["deleted"]["originalPath"], row["deleted"]["type"]) == ("stolen", "user")
 
 
 async def test_a_message_that_is_too_long_is_told(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from collector.files.changes import ChangeSet, OpenLayers
-from collector.files.hashing import Hashing, HashingSteps
+from collector.files.hashing import HashingBudget, HashingSteps
 from collector.files.safe_open import FOLDER, PLACE, opened
 from collector.files.walk_queue import WalkQueue
 
@@ -408,7 +408,7 @@ def test_hundreds_of_layers(tmp_path: Path) -> None:
 def test_lists_and_hashes_have_an_end(layers: Stack) -> None:
     for number in range(10):
         put(layers.upper / f"{number}", "0123456789")
-    changes = ChangeSet(layers.open(), max_rows=4, hashing=Hashing(max_file=5))
+    changes = ChangeSet(layers.open(), max_rows=4, hashing=HashingBudget(max_file=5))
     rows = [row for row in changes.rows() if row]
     assert len(rows) == 4 and changes.cut == "TooLarge"
     assert all(row["notes"] == ["notHashed"] and "sha256" not in row for row in rows)
@@ -462,11 +462,11 @@ def test_directories_that_are_too_deep_or_too_many(layers: Stack) -> None:
 def test_the_budget_for_hashes_ends_the_hashes_and_not_the_list(layers: Stack) -> None:
     for name in ("a", "b", "c"):
         put(layers.upper / name, "0123456789")
-    hashing = Hashing(max_total=25)
+    hashing = HashingBudget(max_total=25)
     rows = layers.rows(hashing=hashing)
     assert [row["notes"] for row in rows.values()] == [[], [], ["notHashed"]]
     assert hashing.skipped == 1
-    rows = layers.rows(hashing=Hashing(until=time.monotonic()))
+    rows = layers.rows(hashing=HashingBudget(until=time.monotonic()))
     assert [row["notes"] for row in rows.values()] == [["notHashed"]] * 3
 
 
@@ -483,12 +483,12 @@ def test_holes_are_hashed_as_zeros_unless_they_are_giant(layers: Stack) -> None:
         file.truncate(9 * 1024 * 1024 + 5)
     content = (layers.upper / "sparse").read_bytes()
     assert layers.rows()["/sparse"]["sha256"] == hashlib.sha256(content).hexdigest()
-    limited = layers.rows(hashing=Hashing(max_holes=8 * 1024 * 1024))
+    limited = layers.rows(hashing=HashingBudget(max_holes=8 * 1024 * 1024))
     assert limited["/sparse"]["notes"] == ["notHashed"]
 
 
 def test_a_file_that_grows_for_ever(layers: Stack) -> None:
-    hashing = Hashing(max_file=2 * 1024 * 1024)
+    hashing = HashingBudget(max_file=2 * 1024 * 1024)
     with (layers.upper / "log").open("wb") as file, opened(os.open(file.name, PLACE)) as place:
         file.write(bytes(3 * 1024 * 1024))
         file.flush()

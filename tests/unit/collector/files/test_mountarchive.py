@@ -18,7 +18,7 @@ from collector.files import pax
 from collector.files.mountarchive import MountArchive, OpenMount
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.walk import TarWalk
-from tests.unit.collector.node.unprivileged import READING, without
+from tests.unprivileged import READING, without
 
 NAME = b"odd\xff\n=%"
 

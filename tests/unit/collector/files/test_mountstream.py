@@ -16,7 +16,7 @@ from collector.files.safe_open import opened
 from collector.files.withheld import MAX_FILE, WithheldList
 from forensics_core.bundle.manifest import Flag
 from tests.integration.collector.stuck import ANSWERED, SIZE, stuck
-from tests.unit.collector.node.unprivileged import READING, without
+from tests.unprivileged import READING, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 

@@ -10,11 +10,13 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 
 from collector.files.safe_open import FOLDER, opened
 from collector.files.upper import HeldUpper, hold_upper
+from tests.unprivileged import READING, without
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make these")
 
@@ -63,6 +65,7 @@ async def test_times_and_attributes_are_exact(tmp_path: Path) -> None:
     assert os.fsencode(told["SCHILY.xattr.trusted.a%3Db%25"]) == b"\0\xff"
 
 
+@root_only
 async def test_what_cannot_be_read_is_zeros_and_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 1000)
     with opened(os.open(tmp_path, FOLDER)) as upper:
@@ -71,15 +74,13 @@ async def test_what_cannot_be_read_is_zeros_and_named(tmp_path: Path) -> None:
             short = HeldUpper(held.places, complete=True)
             await archived(short)
             assert not short.unread.total
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("collector.files.upper.open_data", _refuse)
-                tar = await archived(held)
+            (tmp_path / "file").chmod(0)
+            os.chown(tmp_path / "file", 1234, 1234)
+            tar = await to_thread.run_sync(
+                lambda: without(*READING, action=lambda: anyio.run(archived, held))
+            )
     file = tar.extractfile("./file")
     assert file and file.read() == bytes(10) and held.unread.first == ["file"]
-
-
-def _refuse(_: int) -> int:
-    raise PermissionError
 
 
 @root_only

@@ -12,6 +12,7 @@ import pytest
 from collector.job.progress_log import progress_line, progress_logged, write_line
 from forensics_core.operator.attempt.monitor import parse_progress
 from forensics_core.pipeline.meter import Meter
+from tests.waiting import time_passes
 
 
 @pytest.fixture
@@ -56,10 +57,10 @@ async def test_lines_come_when_something_moved_and_at_the_end(pipe: tuple[int, i
     meter = Meter(artifacts_total=2)
     async with progress_logged(meter, inlet, 0.001):
         assert await heard(outlet) == [0]
-        await anyio.sleep(0.02)
+        await time_passes(0.02)
         meter.artifacts_done = 1
         assert await heard(outlet) == [1]
-        await anyio.sleep(0.02)
+        await time_passes(0.02)
     assert await heard(outlet) == [1]
 
 
@@ -76,7 +77,7 @@ async def test_a_full_pipe_is_not_waited_for(pipe: tuple[int, int]) -> None:
     fill(inlet)
     assert not write_line(b"{}\n", inlet)
     async with progress_logged(Meter(artifacts_done=1), inlet, 0.001):
-        await anyio.sleep(0.01)
+        await time_passes(0.01)
     assert set(os.read(outlet, 1 << 20)) == set(b"x")
 
 
@@ -84,7 +85,7 @@ async def test_a_line_left_out_is_made_up_for(pipe: tuple[int, int]) -> None:
     outlet, inlet = pipe
     fill(inlet)
     async with progress_logged(Meter(artifacts_done=3), inlet, 0.001):
-        await anyio.sleep(0.01)
+        await time_passes(0.01)
         assert set(os.read(outlet, 1 << 20)) == set(b"x")
         assert await heard(outlet) == [3]
 

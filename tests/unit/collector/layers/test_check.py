@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import json
-import math
 import os
 import tarfile
 import time
@@ -19,10 +18,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from collector.layers import check as checking
-from collector.layers import extras, tarsplit
 from collector.layers.blob import PackedSource
 from collector.layers.check import LayerCheck
+from collector.layers.extras import ExtrasLimits
 from collector.layers.promised import ImageLayers, LayerSource, Lost, Promised
 from collector.layers.tarsplit import TarSplit, crc64
 from collector.node.host import Host
@@ -106,8 +104,9 @@ class Layer:
     def check(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> LayerCheck:
         layer = Promised(sha256(data), os.fsencode(self.folder), source)
         image = ImageLayers("sha256:image", (), Host(), b"user.overlay.")
-        until = facts.pop("until", math.inf)
-        return LayerCheck(replace(layer, **facts), image, until)
+        names = ("until", "max_differences", "extras")
+        limits = {name: facts.pop(name) for name in names if name in facts}
+        return LayerCheck(replace(layer, **facts), image, **limits)
 
     def row(self, source: LayerSource | Lost, data: bytes, **facts: Any) -> dict[str, Any]:
         check = self.check(source, data, **facts)
@@ -230,15 +229,12 @@ def test_what_ends_before_the_file_was_found_still_differs(layer: Layer) -> None
     assert check.row()["result"] == "differs" and check.row()["reason"] == "Deadline"
 
 
-def test_the_files_that_changed_last_are_looked_at_first(
-    layer: Layer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tarsplit, "MAX_SUSPECTS", 2)
+def test_the_files_that_changed_last_are_looked_at_first(layer: Layer) -> None:
     names = [f"file{number}" for number in range(5)]
     for name in names:
         layer.put(name, b"content")
     data = archive(*((name, b"content") for name in names))
-    source = layer.split(data)
+    source = replace(layer.split(data), max_suspects=2)
     layer.put("file3", b"CONTENT")
     assert told(layer.row(source, data)) == {"/file3": "content"}
 
@@ -399,20 +395,18 @@ def test_placeholders_are_empty_or_extra(layer: Layer) -> None:
     assert told(row) == {"/etc/hostname": "extra", "/etc/other": "extra"}
 
 
-def test_differences_are_bounded(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "MAX_DIFFERENCES", 2)
+def test_differences_are_bounded(layer: Layer) -> None:
     for number in range(5):
         layer.put(f"extra{number}")
-    row = layer.row(layer.blob(b""), b"")
+    row = layer.row(layer.blob(b""), b"", max_differences=2)
     assert row["differencesTotal"] == 5 and len(row["differences"]) == 2
 
 
-def test_layers_with_too_many_files(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_with_too_many_files(layer: Layer) -> None:
     data = ordinary(layer)
-    monkeypatch.setattr(extras, "MAX_WAITING", 0)
-    assert layer.row(layer.blob(data), data)["reason"] == "Unreadable"
-    monkeypatch.setattr(extras, "MAX_NAMES", 2)
-    row = layer.row(layer.blob(data), data)
+    row = layer.row(layer.blob(data), data, extras=ExtrasLimits(waiting=0))
+    assert row["reason"] == "Unreadable"
+    row = layer.row(layer.blob(data), data, extras=ExtrasLimits(names=2))
     assert (row["result"], row["reason"]) == ("unproven", "TooMany")
 
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from collector.node.ebpf import _bpf
+from collector.node.ebpf import call_bpf
 
 _MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT, _LINK_CREATE = 0, 5, 17, 28
 SOCKET_FILTER, CGROUP_SKB, RAW_TRACEPOINT = 1, 8, 17
@@ -27,7 +27,7 @@ def closing(descriptor: int) -> Iterator[int]:
 def new_map(name: bytes) -> Iterator[int]:
     """A map with room for three numbers."""
     attributes = struct.pack("=IIIIIII16s", 2, 4, 8, 3, 0, 0, 0, name)
-    with closing(_bpf(_MAP_CREATE, attributes)[0]) as descriptor:
+    with closing(call_bpf(_MAP_CREATE, attributes)[0]) as descriptor:
         yield descriptor
 
 
@@ -50,7 +50,7 @@ def program(name: bytes, kind: int = SOCKET_FILTER, uses: int | None = None) -> 
         0,
         name,
     )
-    with closing(_bpf(_PROG_LOAD, attributes)[0]) as descriptor:
+    with closing(call_bpf(_PROG_LOAD, attributes)[0]) as descriptor:
         yield descriptor
 
 
@@ -58,7 +58,7 @@ def program(name: bytes, kind: int = SOCKET_FILTER, uses: int | None = None) -> 
 def on_cgroup(program_: int, folder: str) -> Iterator[int]:
     """A link from a program to what a cgroup receives."""
     with closing(os.open(folder, os.O_RDONLY)) as cgroup:
-        made = _bpf(_LINK_CREATE, struct.pack("=IIII", program_, cgroup, 0, 0))[0]
+        made = call_bpf(_LINK_CREATE, struct.pack("=IIII", program_, cgroup, 0, 0))[0]
     with closing(made):
         yield made
 
@@ -68,7 +68,7 @@ def on_tracepoint(program_: int, name: bytes) -> Iterator[int]:
     """A link from a program to a tracepoint of the kernel."""
     kept = ctypes.create_string_buffer(name)
     with closing(
-        _bpf(_RAW_TRACEPOINT, struct.pack("=QII", ctypes.addressof(kept), program_, 0))[0]
+        call_bpf(_RAW_TRACEPOINT, struct.pack("=QII", ctypes.addressof(kept), program_, 0))[0]
     ) as made:
         yield made
 

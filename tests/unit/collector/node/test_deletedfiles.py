@@ -28,7 +28,7 @@ from collector.node.programs import Programs
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
-from tests.unit.collector.node.unprivileged import SYS_ADMIN, SYS_PTRACE, without
+from tests.unprivileged import SYS_ADMIN, SYS_PTRACE, without
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 pytestmark = root_only
@@ -167,7 +167,7 @@ def test_system_v_shared_memory_without_any_process_attached(tmp_path: Path) -> 
 
 
 async def gaps_of(
-    tmp_path: Path, script: str, limits: deleted.Limits = deleted.LIMITS
+    tmp_path: Path, script: str, limits: deleted.DeletedLimits = deleted.LIMITS
 ) -> list[NotCaptured]:
     capture = capture_for(Bundle(tmp_path / "bundle"))
     with holding(tmp_path, script) as pid:
@@ -185,18 +185,18 @@ async def test_each_file_and_segment_is_a_gap(tmp_path: Path) -> None:
 
 async def test_very_many_files_are_listed_to_a_limit(tmp_path: Path) -> None:
     script = 'a = [gone(str(n), b"xy") for n in range(6)]'
-    gaps = await gaps_of(tmp_path, script, deleted.Limits(files=4, gaps=2))
+    gaps = await gaps_of(tmp_path, script, deleted.DeletedLimits(files=4, gaps=2))
     assert len(gaps) == 4 and gaps[-2].size == 4 and "2 further files" in gaps[-2].message
     assert gaps[-1].reason == "TooMany" and "2 times" in gaps[-1].message
 
 
 async def test_what_was_not_looked_at_is_a_gap(tmp_path: Path) -> None:
-    (gap,) = await gaps_of(tmp_path, "", deleted.Limits(links=0))
+    (gap,) = await gaps_of(tmp_path, "", deleted.DeletedLimits(links=0))
     assert gap.what == "deleted files, of some processes"
 
 
 async def test_a_search_that_hangs_or_fails_is_a_gap(tmp_path: Path) -> None:
-    (gap,) = await gaps_of(tmp_path, "", deleted.Limits(seconds=0))
+    (gap,) = await gaps_of(tmp_path, "", deleted.DeletedLimits(seconds=0))
     assert (gap.what, gap.reason, gap.requested) == ("deleted files", "Hung", False)
     capture = capture_for(Bundle(tmp_path / "2"))
     # What is no number stands for whatever nobody has foreseen.

@@ -89,7 +89,7 @@ def test_a_machine_whose_call_is_not_known(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_the_kernel_refuses() -> None:
     with pytest.raises(OSError, match="is refused"):
-        ebpf._bpf(9999, bytes(4))
+        ebpf.call_bpf(9999, bytes(4))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.node.ebpf import _bpf, objects
+from collector.node.ebpf import call_bpf, objects
 from collector.node.ebpf_values import MAX_VALUES, values
 from tests.unit.collector.node.bpf_objects import bpf_is_permitted, closing, new_map
 
@@ -19,11 +19,11 @@ bpf = pytest.mark.skipif(not bpf_is_permitted(), reason="this kernel makes no su
 def put(descriptor: int, key: bytes, value: bytes) -> None:
     asked, content = ctypes.create_string_buffer(key), ctypes.create_string_buffer(value)
     places = ctypes.addressof(asked), ctypes.addressof(content)
-    _bpf(2, struct.pack("=I4xQQQ", descriptor, *places, 0))
+    call_bpf(2, struct.pack("=I4xQQQ", descriptor, *places, 0))
 
 
 def made(kind: int, key: int, value: int, most: int) -> int:
-    return _bpf(0, struct.pack("=IIIIIII16s", kind, key, value, most, 0, 0, 0, b"probe"))[0]
+    return call_bpf(0, struct.pack("=IIIIIII16s", kind, key, value, most, 0, 0, 0, b"probe"))[0]
 
 
 @bpf
@@ -45,7 +45,7 @@ def test_the_first_values_of_a_large_map(size: int) -> None:
     with closing(made(1, 4, size, 1000)) as room:
         for number in range(500):
             put(room, struct.pack("=I", number), b"x" * size)
-        found = values(_bpf, room, "hash", 4, size)
+        found = values(call_bpf, room, "hash", 4, size)
     assert found["valuesCut"] and 0 < len(found["values"]) <= MAX_VALUES
     assert found["values"][0]["value"] == "x" * size
 
@@ -55,7 +55,7 @@ def test_the_first_values_of_a_large_map(size: int) -> None:
     [("percpu_array", 4, 4), ("queue", 0, 4), ("hash", 4, 5000), ("array", 0, 4)],
 )
 def test_maps_that_are_not_read(kind: str, key: int, value: int) -> None:
-    assert values(_bpf, -1, kind, key, value) == {}
+    assert values(call_bpf, -1, kind, key, value) == {}
 
 
 def test_values_that_go_meanwhile() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.logins import login, terminal
+from collector.node.ancestry import login, terminal
 from collector.node.procfs import Process
 
 

@@ -1,6 +1,6 @@
 """A memory map comes home area by area."""
 
-from collector.node.memorymap import areas
+from collector.node.process_row import areas
 
 MAP = (
     b"55d0-55e0 r-xp 00001000 fe:01 42   /bin/odd name\n"

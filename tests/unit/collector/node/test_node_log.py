@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.node.host import Host
-from collector.node.node_log import find_lines
+from collector.node.node_log import find_kernel_lines, find_lines
 from tests.unit.collector.node.test_journal import packed
 
 
@@ -39,6 +39,22 @@ def test_lines_of_files_and_of_the_journal(machine: Path) -> None:
     assert journal["path"] == "/var/log/journal/3d12/system.journal"
     assert [row["PRIORITY"] for row in journal["lines"]] == ["6", "4"]
     assert found.unreadable == {}
+
+
+def test_the_kernels_own_lines(machine: Path) -> None:
+    log = machine / "var/log"
+    told = packed("plain").replace(b"_TRANSPORT=driver", b"_TRANSPORT=kernel")
+    (log / "journal/3d12/system.journal").write_bytes(told)
+    (log / "kern.log").write_bytes(b"Nov 27 vm kernel: [1.5] evil: loading out-of-tree module\n")
+    (log / "syslog").write_bytes(b"Nov 27 vm sshd[7]: of others\n")
+    found = find_kernel_lines(host(machine))
+    journal, text = found.files
+    assert [row["MESSAGE"].split(" ")[0] for row in journal["lines"]] == ["Journal", "Runtime"]
+    assert text["path"] == "/var/log/kern.log" and "out-of-tree module" in text["lines"][0]
+
+
+def test_a_machine_whose_logs_have_none_of_them(machine: Path) -> None:
+    assert find_kernel_lines(host(machine)).files == []
 
 
 def test_a_journal_that_is_none(machine: Path) -> None:

@@ -23,7 +23,7 @@ from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
-from tests.unit.collector.node.unprivileged import SYS_PTRACE, without
+from tests.unprivileged import SYS_PTRACE, without
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other users' processes")
 
@@ -347,7 +347,7 @@ async def test_each_thing_kept_is_a_gap(tmp_path: Path) -> None:
 
 
 async def told(
-    pid: int, tmp_path: Path, limits: artifact.Limits = artifact.LIMITS
+    pid: int, tmp_path: Path, limits: artifact.KeptLimits = artifact.LIMITS
 ) -> list[NotCaptured]:
     capture = capture_for(Bundle(tmp_path / "bundle"))
     await artifact.account(capture, [pid], limits=limits)
@@ -355,7 +355,7 @@ async def told(
 
 
 async def test_what_is_too_much_is_told(tmp_path: Path) -> None:
-    limits = artifact.Limits(kept=1, segments=1, threads=0)
+    limits = artifact.KeptLimits(kept=1, segments=1, threads=0)
     script = IN_FLIGHT + IN_FLIGHT.replace("a, b", "c, d").replace("(a,", "(c,") + QUEUES
     with holding(tmp_path, script) as pid:
         gaps = {each.what: each.message for each in await told(pid, tmp_path, limits)}
@@ -377,7 +377,7 @@ def test_processes_that_cannot_be_looked_at_are_told(tmp_path: Path) -> None:
 
 
 async def test_a_search_that_hangs_is_told(tmp_path: Path) -> None:
-    (gap,) = await told(os.getpid(), tmp_path, artifact.Limits(search_seconds=0))
+    (gap,) = await told(os.getpid(), tmp_path, artifact.KeptLimits(search_seconds=0))
     assert (gap.what, gap.reason) == ("kept by processes", "Hung")
 
 

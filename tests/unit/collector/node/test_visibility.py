@@ -14,9 +14,8 @@ from typing import TypeVar
 import pytest
 
 from collector.artifacts.processes import read_row
-from collector.node.members import MemberSearch
+from collector.node.members import MemberSearch, restriction
 from collector.node.procfs import HOST_PROC
-from collector.node.visibility import restriction
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root mounts, and has rights to lose"

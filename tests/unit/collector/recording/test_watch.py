@@ -16,9 +16,8 @@ from collector.recording.fanotify import Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.limits import RecordingLimits
 from collector.recording.members import ContainerProcesses
-from collector.recording.remarks import WRITTEN, noting_writes
 from collector.recording.watch import ContainerWatch
-from collector.recording.writes import Writes
+from collector.recording.writes import WRITTEN, Writes, noting_writes
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
 from tests.integration.collector.conftest import Bundle

@@ -23,6 +23,7 @@ from collector.runtimes.endpoints import (
     unusable_namesakes,
     usual,
 )
+from collector.runtimes.kubelet import K3S_SOCKET
 from collector.runtimes.programs import PROGRAMS
 from forensics_core.errors import UsageError
 
@@ -481,20 +482,19 @@ def test_what_the_kubelet_was_given_counts_whatever_listens_there(
 
 @pytest.mark.parametrize("arguments", [[], ["server", "--docker"]])
 def test_a_kubelet_within_k3s_that_says_nothing(
-    program: Program,
-    listener: Listener,
-    arguments: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine, listener: Listener, arguments: list[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("collector.runtimes.kubelet.K3S_SOCKET", str(tmp_path / "2.sock"))
+    """Its containerd's socket is beneath /run as k3s sees that: here, in a mount namespace."""
+    own = tmp_path / "run" / Path(K3S_SOCKET).relative_to("/run")
+    own.parent.mkdir(parents=True)
+    bind = ("unshare", "--mount", "sh", "-ec", f'mount --bind {tmp_path}/run /run; exec "$@"', "sh")
     with (
         listener("containerd", tmp_path / "1.sock"),
-        listener("containerd", tmp_path / "2.sock"),
-        program("k3s-server", *arguments),
+        listener("containerd", own),
+        machine.run([*bind, sys.executable, "-c", SLEEP, "k3s-server", *arguments]),
     ):
         found = [each.socket for each in look("containerd") if str(tmp_path) in each.socket]
-    assert found[0] == str(tmp_path / ("1.sock" if arguments else "2.sock"))
+    assert found[0] == str(tmp_path / "1.sock" if arguments else own)
 
 
 def test_a_kubelet_in_a_container_is_not_believed(listening: Path, machine: Machine) -> None:

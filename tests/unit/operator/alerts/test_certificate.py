@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from forensics_core.errors import UsageError
-from forensics_core.operator.alerts.certificate import Certificate, make_certificate
+from forensics_core.operator.alerts.certificate import ServerCertificate, make_certificate
 
 NAMES = ("forensics-alerts.forensics-operator.svc", "localhost")
 
@@ -32,7 +32,7 @@ def test_what_is_made_names_the_service_and_is_no_authority() -> None:
 async def test_without_files_one_is_made_once_and_the_log_has_its_digest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate = Certificate(tmp_path, NAMES)
+    certificate = ServerCertificate(tmp_path, NAMES)
     with caplog.at_level(logging.WARNING):
         await certificate.load()
         await certificate.load()
@@ -42,7 +42,7 @@ async def test_without_files_one_is_made_once_and_the_log_has_its_digest(
 
 async def test_files_are_loaded_and_loaded_again_when_they_change(tmp_path: Path) -> None:
     put(tmp_path)
-    certificate = Certificate(tmp_path, NAMES)
+    certificate = ServerCertificate(tmp_path, NAMES)
     await certificate.load()
     first = certificate._loaded
     await certificate.load()
@@ -60,11 +60,11 @@ async def test_files_that_do_not_fit_are_refused_at_the_start_and_left_alone_lat
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(tmp_path)
-    certificate = Certificate(tmp_path, NAMES)
+    certificate = ServerCertificate(tmp_path, NAMES)
     await certificate.load()
     (tmp_path / "tls.key").write_bytes(b"no key")
     with pytest.raises(UsageError, match="forensics-alerts-tls"):
-        await Certificate(tmp_path, NAMES).load()
+        await ServerCertificate(tmp_path, NAMES).load()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(certificate.renew, 0.01)
         with anyio.fail_after(60):

@@ -119,4 +119,4 @@ def test_why_a_job_has_made_no_pod() -> None:
         },
         {"type": "Normal", "reason": "Suspended", "lastTimestamp": "2026-08-01T10:00:02Z"},
     ]
-    assert delay_of_job(said) == JobOutcome("FailedCreate", "exceeded quota", retry=True)
+    assert delay_of_job(said) == JobOutcome("QuotaExceeded", "exceeded quota", retry=True)

@@ -15,6 +15,7 @@ from forensics_core.errors import (
     DestinationError,
     DestinationFull,
     DestinationUnreachable,
+    Forbidden,
     Invalid,
     UsageError,
     VerificationError,
@@ -161,13 +162,13 @@ def test_a_pod_that_is_not_up_is_waited_for_until_it_took_too_long() -> None:
 def test_while_its_node_is_busy_the_context_is_stored_and_then_it_rests() -> None:
     waiting = checkpoint("Pending", status={"node": "node1", "attempt": 0})
     last = NOW + timedelta(seconds=3600) + TIMES.overdue
-    rests = step(waiting, busy=1, context_stored=True)
+    rests = step(waiting, busy=3, context_stored=True)
     assert rests == RequeueAfter(last)
-    assert step(waiting, busy=1) is Look.POD
-    busy = step(waiting, busy=1, pod=THERE, destination=FREE)
+    assert step(waiting, busy=3) is Look.POD
+    busy = step(waiting, busy=3, pod=THERE, destination=FREE)
     assert isinstance(busy, Wait)
     assert (busy.reason, busy.node, busy.store_context) == ("NodeBusy", "node1", True)
-    assert step(waiting, busy=0, context_stored=True) is Look.POD
+    assert step(waiting, busy=2, context_stored=True) is Look.POD
 
 
 def test_cancelled_before_it_began_it_is_over() -> None:
@@ -628,3 +629,53 @@ def test_the_pod_that_is_captured_again_is_the_one_that_was_meant() -> None:
     other = PodSeen(pod(metadata={"uid": "another"}), node())
     ends = step(checkpoint("Capturing"), manifest=Absent(), pod=other, bundles=(), **OVER)
     assert isinstance(ends, Fail) and ends.reason == "PodReplaced"
+
+
+def told_before(reason: str) -> Document:
+    at = NOW.isoformat()
+    said = {"reason": reason, "message": "", "lastProbeTime": at, "lastTransitionTime": at}
+    return {"type": "Captured", "status": "False"} | said
+
+
+QUOTA = Forbidden('jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs=1')
+
+
+@pytest.mark.parametrize("action", [StartAttempt(1, pod()), ResumeAttempt(pod()), CreateJob(ORDER)])
+def test_a_quota_that_is_used_up_is_said_and_tried_again_until_it_is_not(action: object) -> None:
+    capturing = checkpoint("Capturing")
+    told = step(capturing, failure=Failure(action, QUOTA))
+    assert isinstance(told, ReportDelay) and told.reason == "QuotaExceeded"
+    assert "no quota is left in the namespace 'forensics-system'" in told.message
+    assert told.until == NOW + TIMES.look_again
+    again = checkpoint(
+        "Capturing",
+        status={"conditions": [told_before("QuotaExceeded")]},
+    )
+    assert step(again, failure=Failure(action, QUOTA)) == BackOff(QUOTA)
+    assert step(checkpoint("Pending"), failure=Failure(action, QUOTA)) == BackOff(QUOTA)
+    other = Forbidden("secrets is forbidden")
+    assert step(capturing, failure=Failure(action, other)) == BackOff(other)
+
+
+def test_a_collector_that_finds_no_room_while_others_run_there_is_waited_for() -> None:
+    unplaced = collector_pod({})
+    unplaced["status"] = {
+        "conditions": [
+            {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": "Insufficient memory",
+            }
+        ]
+    }
+    late = timedelta(seconds=settings().collector.start_seconds + 60)
+    its_job = job()
+    its_job["metadata"]["creationTimestamp"] = NOW.isoformat()
+    waits = step(checkpoint("Capturing"), job=its_job, collector_pod=unplaced, busy=1, after=late)
+    assert isinstance(waits, ReportDelay)
+    assert waits.until == NOW + late + TIMES.look_again
+    given_up = step(
+        checkpoint("Capturing"), job=its_job, collector_pod=unplaced, busy=0, after=late
+    )
+    assert not isinstance(given_up, ReportDelay | Monitor)

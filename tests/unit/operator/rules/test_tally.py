@@ -11,8 +11,8 @@ from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.rules.rulebook import newer
 from forensics_core.operator.rules.tally import (
-    Standing,
-    Tally,
+    RuleStanding,
+    RuleTally,
     active_since,
     standing,
     updated,
@@ -23,7 +23,7 @@ from tests.unit.operator.rules.pods import NOW, looping, pod, rule
 from tests.unit.operator.samples import settings
 
 NOON = utc(NOW)
-WATCHING = Standing(True, "Watching", "")
+WATCHING = RuleStanding(True, "Watching", "")
 
 
 def trigger(name: str = "web-0") -> Trigger:
@@ -38,26 +38,26 @@ def held(reason: HeldReason = HeldReason.PER_POD) -> HeldBack:
     return HeldBack(active, event, "shop", "web-0", reason, "why")
 
 
-def told(tally: Tally, before: CaptureRule | None = None) -> CaptureRule:
+def told(tally: RuleTally, before: CaptureRule | None = None) -> CaptureRule:
     one = before or rule().rule
     status = updated(one, tally, WATCHING, NOON, NOON)
     return one.model_copy(update={"status": status})
 
 
 def test_a_status_with_nothing_new_is_the_very_same() -> None:
-    first = told(Tally())
+    first = told(RuleTally())
     assert first.status.observed_generation == 1
-    assert updated(first, Tally(), WATCHING, NOON, NOON + timedelta(hours=1)) is first.status
+    assert updated(first, RuleTally(), WATCHING, NOON, NOON + timedelta(hours=1)) is first.status
 
 
 def test_counts_go_on_and_the_last_are_kept() -> None:
-    tally = Tally()
+    tally = RuleTally()
     for number in range(30):
         tally.add_capture(trigger(f"web-{number}"), NOON)
         tally.add_held(held(), NOON)
     tally.add_held(held(HeldReason.PER_HOUR), NOON)
     first = told(tally)
-    again = Tally()
+    again = RuleTally()
     again.add_capture(trigger("last"), NOON + timedelta(seconds=1))
     status = told(again, first).status
     assert status.captured == 31
@@ -76,7 +76,7 @@ def test_counts_go_on_and_the_last_are_kept() -> None:
 
 
 def test_what_could_not_be_written_is_written_later() -> None:
-    older, newer_one = Tally(), Tally()
+    older, newer_one = RuleTally(), RuleTally()
     older.add_capture(trigger("a"), NOON)
     older.add_held(held(), NOON)
     newer_one.add_capture(trigger("b"), NOON)
@@ -85,7 +85,7 @@ def test_what_could_not_be_written_is_written_later() -> None:
     assert [one.pod for one in status.last_captures] == ["b", "a"]
     assert status.captured == 2
     assert status.held_back is not None
-    assert not Tally()
+    assert not RuleTally()
 
 
 @pytest.mark.parametrize(

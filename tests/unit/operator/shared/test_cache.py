@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.urgency import Urgency
 from forensics_core.operator.shared.cache import Cache, slim_checkpoint, slim_child
-from tests.unit.operator.samples import JOB, UID, Document, checkpoint, collector_pod, job
+from tests.unit.operator.samples import JOB, NOW, UID, Document, checkpoint, collector_pod, job
 
 KEY = "forensics-system/checkpoint-1"
 OTHER = "forensics-system/checkpoint-2"
@@ -139,3 +140,52 @@ def test_of_an_object_whose_deletion_was_missed_enough_is_remembered() -> None:
     assert kept["spec"] == {"pod": "web-0"}
     assert slim_child(job()) == {"metadata": job()["metadata"]}
     assert slim_child(job())["metadata"]["name"] == JOB
+
+
+def test_who_leaves_the_line_without_a_place_makes_way_for_whoever_is_behind() -> None:
+    cache = Cache()
+    cache.put(named("checkpoint-1", "Pending", "1"))
+    cache.put(named("checkpoint-2", "Pending"))
+    # Into the place: nobody behind it has a turn for that.
+    assert cache.put(named("checkpoint-1", "Capturing", "2")) == {KEY}
+    cache.put(named("checkpoint-1", "Pending", "3"))
+    assert cache.put(named("checkpoint-1", "Failed", "4")) == {KEY, OTHER}
+    assert cache.put(named("checkpoint-3", "Pending")) == {"forensics-system/checkpoint-3"}
+    gone = named("checkpoint-3", "Pending")
+    assert cache.drop(gone) == {"forensics-system/checkpoint-3", OTHER}
+
+
+def test_the_line_has_all_others_that_wait_but_those_with_a_place_reserved_or_in_trouble() -> None:
+    cache = Cache()
+    for number in (1, 2, 3, 4):
+        cache.put(named(f"checkpoint-{number}", "Pending"))
+    one = cache.checkpoint(KEY)
+    assert one
+
+    def line(*blocked: str) -> set[str]:
+        return {other.uid for other in cache.line(one, "node1", blocked)}
+
+    others = {f"uid-of-checkpoint-{number}" for number in (2, 3, 4)}
+    assert line() == others
+    cache.reserve("forensics-system/checkpoint-3", "node1")
+    assert line("forensics-system/checkpoint-4") == {"uid-of-checkpoint-2"}
+    assert cache.line(one, "", ()) == () and cache.line(one, "node2", ()) == ()
+    assert cache.behind(one) == {OTHER, *(f"forensics-system/checkpoint-{n}" for n in (3, 4))}
+
+
+def test_how_urgent_a_pod_is_is_news_once_and_forgotten_with_the_wait() -> None:
+    cache = Cache()
+    cache.put(named("checkpoint-1", "Pending", "1"))
+    cache.put(named("checkpoint-2", "Pending"))
+    one = cache.checkpoint(KEY)
+    assert one
+    assert cache.waiting(one).urgency is None and cache.urgency(KEY) is Urgency.REST
+    assert cache.look(one, Urgency.CRASHING, NOW) == {OTHER}
+    assert cache.look(one, Urgency.CRASHING, NOW) == set()
+    assert (cache.waiting(one).urgency, cache.waiting(one).looked_at) == (Urgency.CRASHING, NOW)
+    assert cache.urgency(KEY) is Urgency.CRASHING
+    cache.put(named("checkpoint-1", "Capturing", "2"))
+    # What is under way may free its pod with every word.
+    assert cache.urgency(KEY) is Urgency.DYING
+    assert cache.waiting(one).urgency is None
+    assert cache.urgency("forensics-system/nobody") is Urgency.REST

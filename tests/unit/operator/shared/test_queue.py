@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import anyio
+from hypothesis import given
+from hypothesis import strategies as st
 
-from forensics_core.operator.shared.queue import FIRST_PAUSE, WorkQueue
+from forensics_core.api.urgency import Urgency
+from forensics_core.operator.shared.queue import FIRST_PAUSE, IN_TURN, WorkQueue
 
 
 async def taken(queue: WorkQueue) -> str:
@@ -77,3 +80,48 @@ async def test_a_worker_that_is_cancelled_gives_its_key_back() -> None:
             queue.add("a")
             await anyio.sleep_forever()
     assert await taken(queue) == "a"
+
+
+def by_letter(key: str) -> Urgency:
+    return {"d": Urgency.DYING, "c": Urgency.CRASHING}.get(key[0], Urgency.REST)
+
+
+async def test_the_most_urgent_come_first_and_now_and_then_who_has_waited_longest() -> None:
+    queue = WorkQueue(by_letter)
+    for key in ("r1", "r2", "c1", "d1", "d2", "d3", "d4"):
+        queue.add(key)
+    assert queue.depth == 7
+    got = [await taken(queue) for _ in range(7)]
+    assert got == ["d1", "d2", "d3", "r1", "d4", "c1", "r2"]
+
+
+async def test_a_key_that_has_become_more_urgent_moves_forward() -> None:
+    now = {"a": Urgency.REST, "b": Urgency.REST}
+    queue = WorkQueue(now.__getitem__)
+    queue.add("a")
+    queue.add("b")
+    now["b"] = Urgency.DYING
+    queue.add("b")
+    now["b"] = Urgency.REST
+    queue.add("b")
+    assert (queue.depth, await taken(queue), await taken(queue)) == (2, "b", "a")
+
+
+@given(st.lists(st.tuples(st.sampled_from("dcr"), st.integers(0, 9)), max_size=60))
+def test_no_key_waits_for_ever_however_many_urgent_ones_come(
+    arrivals: list[tuple[str, int]],
+) -> None:
+    """After each arrival one is taken: the oldest key is always among the next few."""
+
+    async def play() -> None:
+        queue = WorkQueue(by_letter)
+        queue.add("r-first")
+        for waited, (letter, number) in enumerate(arrivals, 1):
+            queue.add(f"{letter}{number}")
+            if await taken(queue) == "r-first":
+                return
+            assert waited < IN_TURN
+        while queue.depth:
+            await taken(queue)
+
+    anyio.run(play)

@@ -1,0 +1,97 @@
+"""A container's terminals and keys: what the kernel's memory has of them.
+
+Most containers have neither: then nothing is loaded into the kernel, and its description not read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from collector.node.abandonable import raise_if_abandoned
+from collector.node.kernel_objects import KernelObjects, Key
+from collector.node.procfs import host_proc
+
+MAX_KEYS = 256
+"""Keys of one container that are kept."""
+_TYPES = frozenset({b"user", b"logon"})
+
+
+class Terminal(NamedTuple):
+    """A terminal that a process has open."""
+
+    pid: int
+    where: str
+    """The entry of its folder in /proc."""
+    link: bytes
+    inode: int
+
+
+@dataclass(slots=True)
+class InKernel:
+    """What was found."""
+
+    unread: list[tuple[Terminal, bytes]] = field(default_factory=list)
+    """Terminals with what nobody has read from them yet, each once."""
+    keys: dict[int, Key] = field(default_factory=dict)
+    """By their serial numbers."""
+    unseen: int = 0
+    """Terminals that were not looked into."""
+    hidden: int = 0
+    """Keys of the machine whose bytes are not in sight, where they could not be looked at."""
+    more: int = 0
+    """Keys past `MAX_KEYS`."""
+    why: str = ""
+    """Why the kernel's memory could not be read."""
+
+
+def look(terminals: Sequence[Terminal], pids: Sequence[int]) -> InKernel:
+    """Read what there is to be read of these terminals, and of the processes' keys. It blocks."""
+    found, keys = InKernel(), sum(1 for _ in _listed())
+    if not terminals and not keys:
+        return found
+    try:
+        with KernelObjects.opened() as kernel:
+            _read_terminals(kernel, terminals, found)
+            if keys:
+                _read_keys(kernel, pids, found)
+    except OSError as error:
+        found.unseen, found.hidden, found.why = len(terminals), keys, str(error)
+    return found
+
+
+def _listed() -> Iterator[bytes]:
+    """Yield the lines about keys with bytes that this process may see."""
+    with suppress(OSError), (host_proc() / "keys").open("rb") as lines:
+        for line in lines:
+            if len(words := line.split(maxsplit=8)) > 7 and words[7] in _TYPES:
+                yield line
+
+
+def _read_terminals(kernel: KernelObjects, terminals: Sequence[Terminal], found: InKernel) -> None:
+    seen = set[int]()
+    for each in terminals:
+        raise_if_abandoned()
+        number = os.path.basename(each.where)  # noqa: PTH119 - of /proc, where it is a number
+        try:
+            place, data = kernel.terminal(each.pid, int(number), each.inode)
+        except OSError:
+            found.unseen += 1
+            continue
+        if data and place not in seen:
+            found.unread.append((each, data))
+        seen.add(place)
+
+
+def _read_keys(kernel: KernelObjects, pids: Sequence[int], found: InKernel) -> None:
+    for pid in pids:
+        raise_if_abandoned()
+        with suppress(OSError):
+            for key in kernel.keys(pid):
+                if key.serial not in found.keys and len(found.keys) >= MAX_KEYS:
+                    found.more += 1
+                else:
+                    found.keys.setdefault(key.serial, key)

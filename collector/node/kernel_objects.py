@@ -1,0 +1,289 @@
+"""What waits in the kernel and no call shows without taking it out: read in its memory instead.
+
+Messages in a POSIX queue, bytes that nobody has read from a terminal, payloads of keys::
+
+    with KernelObjects.opened() as kernel:
+        messages = kernel.messages(descriptor)
+
+Everything is checked and bounded, for it may change while it is read: then some of it is missing.
+
+Source: ipc/mqueue.c, drivers/tty/n_tty.c, include/linux/key.h, include/linux/assoc_array_priv.h
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import NamedTuple
+
+from collector.node.btf import StructLayout, layouts
+from collector.node.kernel_memory import KernelMemory
+from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
+
+MAX_TASKS = 65_536
+"""Processes of the machine that are passed by on the way to one."""
+MAX_KEYS = 1024
+"""Keys and keyrings of one container."""
+MAX_PAYLOAD = 32 * 1024
+"""Bytes of a key: the kernel takes no more."""
+MAX_NAME = 4095
+_TERMINAL = 4096
+"""Bytes that the kernel keeps of what a terminal's reader has still to read."""
+_BUFFERS = 256
+_PAYLOADS = frozenset({b"user", b"logon"})
+"""Types of keys that have their bytes as they were given."""
+_TASKS = {
+    "task_struct": ("tasks", "pid", "files", "cred", "group_leader"),
+    "files_struct": ("fdt",),
+    "fdtable": ("max_fds", "fd"),
+    "file": ("f_inode", "private_data"),
+    "inode": ("i_ino",),
+}
+_QUEUES = {
+    "mqueue_inode_info": ("vfs_inode", "msg_tree"),
+    "posix_msg_tree_node": ("rb_node", "msg_list", "priority"),
+    "rb_node": ("rb_left", "rb_right"),
+    "msg_msg": ("m_ts", "next"),
+}
+_TERMINALS = {
+    "tty_file_private": ("tty",),
+    "tty_struct": ("disc_data", "ldisc", "name", "port"),
+    "tty_port": ("buf",),
+    "tty_bufhead": ("head",),
+    "tty_buffer": ("next", "commit", "read", "data"),
+    "tty_ldisc": ("ops",),
+    "tty_ldisc_ops": ("name",),
+    "n_tty_data": ("read_head", "read_tail", "read_buf"),
+}
+_KEYS = {
+    "key": ("serial", "type", "description", "payload", "keys"),
+    "key_type": ("name",),
+    "cred": ("session_keyring", "process_keyring", "thread_keyring"),
+    "user_key_payload": ("datalen", "data"),
+    "assoc_array_node": ("slots",),
+    "assoc_array_shortcut": ("next_node",),
+}
+_GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS)
+"""Each is looked up when it is needed, and takes some time."""
+_SLOTS = 16
+
+
+class Key(NamedTuple):
+    """A key that a process can use."""
+
+    serial: int
+    kind: str
+    description: bytes
+    payload: bytes
+    pid: int
+    """A process that has it."""
+
+
+@cache
+def _group(number: int) -> dict[str, StructLayout]:
+    return layouts(_GROUPS[number])
+
+
+def _layout(structure: str) -> StructLayout:
+    return next(_group(number) for number, each in enumerate(_GROUPS) if structure in each)[
+        structure
+    ]
+
+
+@dataclass(slots=True)
+class KernelObjects:
+    """For one thread. Everything raises `OSError` where something is not as it should be."""
+
+    memory: KernelMemory
+    _tasks: dict[int, int] = field(default_factory=dict)
+    """Where each process is, by its number on the node."""
+    _keys: set[int] = field(default_factory=set)
+    """Keys and keyrings that were looked at: processes share them."""
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator[KernelObjects]:
+        """Begin to read for the block. Raises `OSError` where the kernel does not let us."""
+        _group(0)
+        with KernelMemory.opened() as memory:
+            yield cls(memory)
+
+    def _at(self, place: int, structure: str, member: str) -> int:
+        return place + _layout(structure).at[member]
+
+    def _pointer(self, place: int, structure: str, member: str) -> int:
+        return self.memory.word(self._at(place, structure, member))
+
+    def _text(self, place: int) -> bytes:
+        """Return a string, which ends with its first zero: read in pieces, as a page may end."""
+        found = b""
+        while b"\0" not in found and len(found) < MAX_NAME:
+            step = min(64, mmap.PAGESIZE - (place + len(found)) % mmap.PAGESIZE)
+            found += self.memory.read(place + len(found), step)
+        return found.partition(b"\0")[0]
+
+    def task(self, pid: int) -> int:
+        """Return where a process is."""
+        if not self._tasks:
+            self._tasks.update(self._walk_tasks())
+        if pid not in self._tasks:
+            raise ProcessLookupError(f"process {pid} was not found in the kernel's list")
+        return self._tasks[pid]
+
+    def _walk_tasks(self) -> Iterator[tuple[int, int]]:
+        link = _layout("task_struct").at["tasks"]
+        first = task = self._pointer(self.memory.current(), "task_struct", "group_leader")
+        for _ in range(MAX_TASKS):
+            yield self.memory.word(self._at(task, "task_struct", "pid"), 4), task
+            task = self.memory.word(task + link) - link
+            if task == first:
+                return
+
+    def _file(self, task: int, descriptor: int) -> int:
+        table = self._pointer(self._pointer(task, "task_struct", "files"), "files_struct", "fdt")
+        if descriptor >= self.memory.word(self._at(table, "fdtable", "max_fds"), 4):
+            raise FileNotFoundError(f"there is no descriptor {descriptor}")
+        return self.memory.word(self._pointer(table, "fdtable", "fd") + 8 * descriptor)
+
+    def messages(self, descriptor: int) -> list[QueuedMessage]:
+        """Return the messages of the POSIX queue that is open here, in the order of receiving."""
+        inode = self._pointer(self._file(self.memory.current(), descriptor), "file", "f_inode")
+        if self._pointer(inode, "inode", "i_ino") != os.fstat(descriptor).st_ino:
+            raise FileNotFoundError("the descriptor leads to another file")
+        info = inode - _layout("mqueue_inode_info").at["vfs_inode"]
+        root = self._pointer(info, "mqueue_inode_info", "msg_tree")
+        nodes = sorted(self._nodes(root), reverse=True)
+        found = (
+            QueuedMessage(priority, data) for priority, node in nodes for data in self._list(node)
+        )
+        return [*islice(found, MAX_MESSAGES)]
+
+    def _nodes(self, root: int) -> Iterator[tuple[int, int]]:
+        """Yield priorities, and the nodes of a queue's tree."""
+        waiting, link = [root] if root else [], _layout("posix_msg_tree_node").at["rb_node"]
+        for _ in range(MAX_MESSAGES):
+            if not waiting:
+                return
+            place = waiting.pop()
+            node = place - link
+            yield self.memory.word(self._at(node, "posix_msg_tree_node", "priority"), 4), node
+            sides = (self._pointer(place, "rb_node", side) for side in ("rb_left", "rb_right"))
+            waiting += filter(None, sides)
+
+    def _list(self, node: int) -> Iterator[bytes]:
+        head = self._at(node, "posix_msg_tree_node", "msg_list")
+        message = self.memory.word(head)
+        for _ in range(MAX_MESSAGES):
+            if message == head:
+                return
+            yield self._message(message)
+            message = self.memory.word(message)
+
+    def _message(self, message: int) -> bytes:
+        """Return the bytes of a message, of which each page has as much as it holds."""
+        left = self._pointer(message, "msg_msg", "m_ts")
+        if left > MAX_MESSAGE:
+            raise FileNotFoundError("what is there is no message")
+        head = _layout("msg_msg").size
+        part = min(left, mmap.PAGESIZE - head)
+        parts, following = (
+            [self.memory.read(message + head, part)],
+            self._pointer(message, "msg_msg", "next"),
+        )
+        left -= part
+        while left and following:
+            part = min(left, mmap.PAGESIZE - 8)
+            parts.append(self.memory.read(following + 8, part))
+            following, left = self.memory.word(following), left - part
+        return b"".join(parts)
+
+    def terminal(self, pid: int, descriptor: int, inode: int) -> tuple[int, bytes]:
+        """Return where the terminal is that a process has open, and what nobody has read of it."""
+        file = self._file(self.task(pid), descriptor)
+        place = self._pointer(file, "file", "f_inode")
+        if self._pointer(place, "inode", "i_ino") != inode:
+            raise FileNotFoundError("the descriptor leads to another file")
+        tty = self._pointer(self._pointer(file, "file", "private_data"), "tty_file_private", "tty")
+        name = self._text(self._at(tty, "tty_struct", "name"))
+        lines = self._pointer(self._pointer(tty, "tty_struct", "ldisc"), "tty_ldisc", "ops")
+        kind = self._text(self._pointer(lines, "tty_ldisc_ops", "name"))
+        if not name.startswith((b"pt", b"tty")) or kind != b"n_tty":
+            raise FileNotFoundError("it is no terminal of lines")
+        unread = self._unread(self._pointer(tty, "tty_struct", "disc_data"))
+        return tty, unread + b"".join(self._arrived(self._pointer(tty, "tty_struct", "port")))
+
+    def _unread(self, data: int) -> bytes:
+        head = self._pointer(data, "n_tty_data", "read_head")
+        size, begin = head - (tail := self._pointer(data, "n_tty_data", "read_tail")), tail
+        if not 0 <= size <= _TERMINAL:
+            return b""
+        ring = self.memory.read(self._at(data, "n_tty_data", "read_buf"), _TERMINAL)
+        return (ring + ring)[begin % _TERMINAL : begin % _TERMINAL + size]
+
+    def _arrived(self, port: int) -> Iterator[bytes]:
+        """Yield what waits until there is room among the unread."""
+        buffer = self._pointer(self._at(port, "tty_port", "buf"), "tty_bufhead", "head")
+        for _ in range(_BUFFERS):
+            begin, end = (
+                self.memory.word(self._at(buffer, "tty_buffer", each), 4)
+                for each in ("read", "commit")
+            )
+            if 0 < end - begin <= MAX_MESSAGE:
+                yield self.memory.read(self._at(buffer, "tty_buffer", "data") + begin, end - begin)
+            buffer = self._pointer(buffer, "tty_buffer", "next")
+            if not buffer:
+                return
+
+    def keys(self, pid: int) -> Iterator[Key]:
+        """Yield the keys in a process's keyrings, those with bytes, and those within them.
+
+        What was looked at before, for another process, does not come again.
+        """
+        cred = self._pointer(self.task(pid), "task_struct", "cred")
+        rings = ("session_keyring", "process_keyring", "thread_keyring")
+        waiting = [*filter(None, (self._pointer(cred, "cred", ring) for ring in rings))]
+        while waiting and len(self._keys) < MAX_KEYS:
+            key = waiting.pop()
+            if key in self._keys:
+                continue
+            self._keys.add(key)
+            with suppress(OSError):
+                kind = self._text(
+                    self._pointer(self._pointer(key, "key", "type"), "key_type", "name")
+                )
+                if kind == b"keyring":
+                    waiting += self._linked(self._pointer(key, "key", "keys"))
+                elif kind in _PAYLOADS:
+                    yield self._key(key, kind, pid)
+
+    def _key(self, key: int, kind: bytes, pid: int) -> Key:
+        serial = self.memory.word(self._at(key, "key", "serial"), 4)
+        description = self._text(self._pointer(key, "key", "description"))
+        payload = self._pointer(key, "key", "payload")
+        size = self.memory.word(self._at(payload, "user_key_payload", "datalen"), 2)
+        place = self._at(payload, "user_key_payload", "data")
+        data = self.memory.read(place, min(size, MAX_PAYLOAD))
+        return Key(serial, kind.decode(), description, data, pid)
+
+    def _linked(self, array: int) -> Iterator[int]:
+        """Yield the keys of a keyring: leaves of a tree, whose pointers say what they lead to."""
+        waiting = [array]
+        for _ in range(MAX_KEYS):
+            if not waiting:
+                return
+            pointer = waiting.pop()
+            kind, place = pointer & 3, pointer & ~3
+            if not place:
+                continue
+            if not kind & 1:
+                yield place
+            elif kind & 2:
+                waiting.append(self._pointer(place, "assoc_array_shortcut", "next_node"))
+            else:
+                slots = self._at(place, "assoc_array_node", "slots")
+                waiting += [self.memory.word(slots + 8 * number) for number in range(_SLOTS)]

@@ -1,0 +1,187 @@
+"""What waits in the kernel of this machine, read without taking it out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pty
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.node.btf import KERNEL, NoLayout, layouts
+from collector.node.kernel_look import InKernel, Terminal, look
+from collector.node.kernel_memory import KernelMemory
+from collector.node.kernel_objects import KernelObjects
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+ADD_KEY, KEYCTL = {"x86_64": (248, 250)}.get(os.uname().machine, (217, 219))
+
+
+def permitted() -> bool:
+    try:
+        with KernelObjects.opened():
+            return True
+    except OSError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not permitted(), reason="this kernel shows us none of its memory")
+
+
+@pytest.fixture
+def kernel() -> Iterator[KernelObjects]:
+    with KernelObjects.opened() as opened:
+        yield opened
+
+
+@pytest.fixture
+def queue() -> Iterator[int]:
+    name = f"/{secrets.token_hex(8)}".encode()
+    limits = (ctypes.c_long * 8)(0, 10, 8192, 0)
+    descriptor = LIBC.mq_open(name, os.O_RDWR | os.O_CREAT, 0o600, limits)
+    assert descriptor >= 0
+    yield descriptor
+    LIBC.mq_unlink(name)
+    os.close(descriptor)
+
+
+def test_messages_of_a_posix_queue_in_the_order_of_receiving(
+    kernel: KernelObjects, queue: int
+) -> None:
+    long = secrets.token_bytes(8192)
+    for data, priority in ((b"late", 0), (long, 3), (b"first", 7), (b"second", 7)):
+        assert LIBC.mq_send(queue, data, len(data), priority) == 0
+    wanted = [(7, b"first"), (7, b"second"), (3, long), (0, b"late")]
+    assert [*map(tuple, kernel.messages(queue))] == wanted
+    buffer = ctypes.create_string_buffer(8192)
+    for _, data in wanted:  # all of them are still there
+        size = LIBC.mq_receive(queue, buffer, 8192, None)
+        assert buffer.raw[:size] == data
+    assert kernel.messages(queue) == []
+
+
+def test_what_nobody_has_read_from_a_terminal(kernel: KernelObjects) -> None:
+    master, line = pty.openpty()
+    os.write(line, b"unread\n")
+    inode = os.fstat(master).st_ino
+    place, data = kernel.terminal(os.getpid(), master, inode)
+    assert data == b"unread\r\n" and place
+    assert os.read(master, 100) == b"unread\r\n"
+    assert kernel.terminal(os.getpid(), master, inode)[1] == b""
+    os.write(master, b"typed\n")
+    assert kernel.terminal(os.getpid(), line, os.fstat(line).st_ino)[1] == b"typed\n"
+    with pytest.raises(FileNotFoundError, match="another file"):
+        kernel.terminal(os.getpid(), master, inode + 1)
+    for each in (master, line):
+        os.close(each)
+
+
+def read_all(terminal: int, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        found += os.read(terminal, size - len(found))
+    return found
+
+
+def test_a_terminal_whose_buffer_has_gone_round(kernel: KernelObjects) -> None:
+    master, line = pty.openpty()
+    for number in range(60):
+        os.write(line, b"%0100d" % number)
+        if number < 59:
+            assert read_all(master, 100) == b"%0100d" % number
+    assert kernel.terminal(os.getpid(), master, os.fstat(master).st_ino)[1] == b"%0100d" % 59
+    for each in (master, line):
+        os.close(each)
+
+
+KEYS = f"""
+import ctypes, sys
+call = ctypes.CDLL(None).syscall
+call({KEYCTL}, 1, None)  # a session keyring of its own
+for number in range(40):  # more than one node of the tree holds
+    call({ADD_KEY}, b"user", b"stolen:%d" % number, b"secret %02d" % number, 9, -3)
+call({ADD_KEY}, b"user", b"long", b"x" * 5000, 5000, -3)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def with_keys() -> Iterator[int]:
+    """Run a process that has keys."""
+    command = [sys.executable, "-c", KEYS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        yield process.pid
+
+
+def test_payloads_of_keys(kernel: KernelObjects) -> None:
+    with with_keys() as pid:
+        keys = {key.description: key for key in kernel.keys(pid)}
+    payloads = {name: key.payload for name, key in keys.items() if name.startswith(b"stolen:")}
+    assert payloads == {b"stolen:%d" % number: b"secret %02d" % number for number in range(40)}
+    assert keys[b"long"].payload == b"x" * 5000
+    assert keys[b"long"].kind == "user" and keys[b"long"].serial > 0
+
+
+def test_terminals_and_keys_of_a_container(tmp_path: Path) -> None:
+    master, line = pty.openpty()
+    os.write(line, b"unread")
+    own, inode = os.getpid(), os.fstat(master).st_ino
+    terminal = Terminal(own, f"fd/{master}", b"/dev/ptmx", inode)
+    twice = terminal._replace(where=f"task/{own}/fd/{master}")
+    gone = terminal._replace(where="fd/99999")
+    with with_keys() as pid:
+        found = look([terminal, twice, gone], [pid])
+    assert found.unread == [(terminal, b"unread")] and found.unseen == 1
+    assert len(found.keys) == 41 and (found.hidden, found.more, found.why) == (0, 0, "")
+    for each in (master, line):
+        os.close(each)
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+def test_without_the_right_it_is_told_what_was_not_looked_into() -> None:
+    script = (
+        "from collector.node.kernel_look import Terminal, look\n"
+        "found = look([Terminal(1, 'fd/0', b'/dev/pts/0', 1)], [])\n"
+        "print(found.unseen, found.unread, found.why)"
+    )
+    powerless = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", script)
+    done = subprocess.run(powerless, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 [] [Errno 1] bpf(2) is refused")
+
+
+def test_of_a_container_without_any_nothing_is_read() -> None:
+    assert look([], []) == InKernel()
+
+
+def test_a_process_that_is_not_there(kernel: KernelObjects) -> None:
+    with pytest.raises(ProcessLookupError):
+        kernel.task(2**22 + 1)
+
+
+def test_an_address_where_nothing_is() -> None:
+    with KernelMemory.opened() as memory, pytest.raises(OSError, match="nothing is at 0x8"):
+        memory.read(8, 8)
+
+
+def test_what_the_kernel_does_not_describe(tmp_path: Path) -> None:
+    with pytest.raises(NoLayout, match=r"no file\.nonsense"):
+        layouts({"file": ("nonsense",)})
+    with pytest.raises(NoLayout, match=r"no nonsense\.a"):
+        layouts({"nonsense": ("a",)})
+    with pytest.raises(FileNotFoundError):
+        layouts({}, tmp_path / "none")
+    (tmp_path / "cut").write_bytes(KERNEL.read_bytes()[:100_000])
+    with pytest.raises(OSError, match=r"cannot be understood|has no file"):
+        layouts({"file": ("f_inode",)}, tmp_path / "cut")
+    (tmp_path / "other").write_bytes(bytes(100))
+    with pytest.raises(NoLayout, match="is none"):
+        layouts({"file": ("f_inode",)}, tmp_path / "other")
