@@ -280,7 +280,7 @@ async def test_a_body_that_does_not_arrive_and_too_many_at_once_are_refused(
     acting.rule("dying", "Alert")
     async with acting.working() as rules:
         await acting.begun(rules)
-        intake = Intake(rules, 10)
+        intake = Intake(rules, 100_000)
         assert acting.settings.alerts is not None
         tokens = Tokens(acting.settings.alerts.folder / "token")
         limits = EndpointLimits(at_once=1, body_seconds=0.05)
