@@ -138,7 +138,9 @@ class Executor:
         self._requeue(action.until)
         if status != checkpoint.status:
             checkpoint = await self._do.write_status(checkpoint, status)
-            self._do.event(checkpoint, "Waiting", action.message)
+            # That others come first is nothing to look into, and many wait: the condition says it.
+            if not action.node:
+                self._do.event(checkpoint, "Waiting", action.message)
         if action.store_context:
             await self._do.store_context(checkpoint, action.pod)
         if action.error is not None:
@@ -182,6 +184,9 @@ class Executor:
 
     async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         await self._do.create_job(checkpoint, order)
+        # Of many that had to wait for their place, nobody reads how each began: one write less.
+        if self._checkpoint.status.phase is Phase.PENDING and self._checkpoint.status.node:
+            return
         status = checkpoint.status
         note = f"Job {status.job_name} captures the pod on node {status.node}."
         self._do.event(checkpoint, "CaptureStarted", note)

@@ -26,7 +26,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 

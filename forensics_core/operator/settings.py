@@ -293,6 +293,8 @@ class Settings(Model):
     network_policies: Literal["detect", "enforced"] = "detect"
     """Whether to look for a network plugin that enforces network policies, or to rely on that one
     does: no field of the API tells."""
+    keiko: bool = False
+    """Serve PodCheckpoints of `forensics.keikoproj.io`, too; takes `deploy/overlays/keiko`."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
     alerts: AlertSettings | None = None

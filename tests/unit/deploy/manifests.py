@@ -15,6 +15,7 @@ DEPLOY = REPOSITORY / "deploy"
 CHECKPOINTS = DEPLOY / "overlays" / "kubelet-checkpoint"
 RULES = DEPLOY / "overlays" / "rules"
 ALERTS = DEPLOY / "overlays" / "alerts"
+KEIKO = DEPLOY / "overlays" / "keiko"
 STAMPING = DEPLOY / "overlays" / "stamping"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 

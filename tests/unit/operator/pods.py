@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import Conflict, NotFound
 from forensics_core.kube.objects import Object
-from forensics_core.operator.containment.enforcement import TOLD
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import TOLD, NamespaceSurroundings
 from forensics_core.operator.shared.cache import name_of
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from forensics_core.operator.containment.actions import (
     TellDeletion,
     TellRefusal,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.decide.containment import (
     after_failure,
     isolate_first,
