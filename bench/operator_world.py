@@ -57,8 +57,8 @@ def checkpoint(number: int) -> JsonObject:
 
 
 def _owners(cluster: LoopbackCluster, node: str) -> None:
-    template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
-    spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}, "template": template}
+    # For show, without a template: a controller would make pods of its own, or delete these.
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}}
     owner: list[JsonObject] = []
     for kind in ("Deployment", "ReplicaSet"):
         metadata = {"name": f"web-{node}", "namespace": "default", "ownerReferences": owner}
@@ -75,10 +75,6 @@ def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
     owner = _owner(cluster.get("replicasets.apps", f"web-{node}", "default"))
     metadata = {"labels": {"app": node}, "ownerReferences": [owner]}
     cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
-
-
-def _container() -> JsonObject:
-    return {"name": "app", "image": "registry.example/app:1"}
 
 
 @dataclass(frozen=True, slots=True)
