@@ -78,10 +78,6 @@ def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
     cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
 
 
-def _container() -> JsonObject:
-    return {"name": "app", "image": "registry.example/app:1"}
-
-
 @dataclass(frozen=True, slots=True)
 class IdleWorker:
     """Stands in for the collectors: it stores what makes a bundle whole, and nothing else."""
