@@ -24,7 +24,7 @@ from bench.operator_world import PODS_PER_NODE, world
 from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.storage.s3.client import S3Access
-from forensics_loopback import LoopbackCluster
+from forensics_loopback import READS, WATCHES, LoopbackCluster
 from lab.process import LabError
 
 PODS, QUICK = 100, 12
@@ -45,6 +45,8 @@ class IncidentTimes:
     """Until all pods might be killed."""
     sealed: float
     """Until the last bundle was sealed, and the command that follows them had ended."""
+    writes: float
+    """Of the operator, for each pod."""
     most_at_once: int
     """Captures that were under way on one node at a time, at most."""
     load: float
@@ -82,6 +84,7 @@ def blocks(times: IncidentTimes) -> dict[str, str]:
 
 def _goals(times: IncidentTimes) -> Iterator[list[str]]:
     yield goal(_LIMIT, times.captured)
+    yield goal(Goal("API writes a checkpoint", 10), times.writes)
     yield goal(Goal("captures of a node at once, at most", PLACES), times.most_at_once)
     yield ["seconds until all were asked for", "", f"{times.asked:.2f}", ""]
     yield ["seconds until all were sealed", "", f"{times.sealed:.2f}", ""]
@@ -106,6 +109,7 @@ async def _incident(
     cluster: LoopbackCluster, kubeconfig: Path, pods: int, load: float
 ) -> IncidentTimes:
     watch = Watch(pods)
+    cluster.records.clear()
     began = time.monotonic()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.follow, cluster)
@@ -120,8 +124,21 @@ async def _incident(
         asked=asked - began,
         captured=watch.captured - began,
         sealed=sealed - began,
+        writes=_writes(cluster) / pods,
         most_at_once=watch.most_at_once,
         load=load,
+    )
+
+
+def _writes(cluster: LoopbackCluster) -> int:
+    """Count the operator's writes; those about the Lease are left out, as is what people asked."""
+    others = {*READS, *WATCHES}
+    return sum(
+        count
+        for what, count in cluster.records.counts().items()
+        if what.split(" ")[0] not in others
+        and not what.endswith(" leases")
+        and what != "create podcheckpoints"
     )
 
 

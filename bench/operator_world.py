@@ -33,8 +33,9 @@ async def world(access: S3Access, pods: int) -> AsyncIterator[LoopbackCluster]:
         ) as cluster,
     ):
         cluster.create(crd())
-        for node in nodes:
-            _owners(cluster, node)
+        for number, node in enumerate(nodes):
+            # As many as there are: else their controller would make others, or delete some.
+            _owners(cluster, node, min(PODS_PER_NODE, pods - number * PODS_PER_NODE))
         for number in range(pods):
             _pod(cluster, number, nodes[number // PODS_PER_NODE])
         yield cluster
@@ -56,9 +57,9 @@ def checkpoint(number: int) -> JsonObject:
     }
 
 
-def _owners(cluster: LoopbackCluster, node: str) -> None:
+def _owners(cluster: LoopbackCluster, node: str, pods: int) -> None:
     template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
-    spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}, "template": template}
+    spec = {"replicas": pods, "selector": {"matchLabels": {"app": node}}, "template": template}
     owner: list[JsonObject] = []
     for kind in ("Deployment", "ReplicaSet"):
         metadata = {"name": f"web-{node}", "namespace": "default", "ownerReferences": owner}

@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 import click
 
-from bench.operator import KEEP, Start
+from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import NAMESPACE, JsonObject
 from bench.page import PartResult, measured, publish, table
 from bench.sink import RemoteSink, remote_sink
@@ -28,7 +28,8 @@ from forensics_core.api.crd import crd
 from forensics_core.api.podcheckpoint import Step
 from forensics_core.errors import ForensicsError
 from forensics_loopback import LoopbackCluster, ProcessRunner
-from lab.docker import FOREVER, DockerEngine, running_docker_engine
+from lab.docker import DockerEngine, running_docker_engine
+from lab.engine import FOREVER
 from lab.process import LabError, end_politely
 
 MANY = 20
@@ -100,7 +101,7 @@ async def _measure(
         config = await cluster.kubeconfig(folder / "kubeconfig", namespace=NAMESPACE)
         cluster.seed_pod("small", **_pod(names[:1]))
         cluster.seed_pod("large", **_pod(names))
-        async with Start(sink, folder, config).operator(cluster):
+        async with OperatorProcess(sink, folder, config).operator(cluster):
             small = [await _captured(cluster, "small", number) for number in range(runs)]
             return small, await _captured(cluster, "large", runs)
 

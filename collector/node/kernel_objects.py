@@ -27,6 +27,8 @@ from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
 
 MAX_TASKS = 65_536
 """Processes of the machine that are passed by on the way to one."""
+MAX_FILES = 256
+"""Files of one ring that are looked at."""
 MAX_KEYS = 1024
 """Keys and keyrings of one container."""
 MAX_PAYLOAD = 32 * 1024
@@ -42,7 +44,7 @@ _TASKS = {
     "files_struct": ("fdt",),
     "fdtable": ("max_fds", "fd"),
     "file": ("f_inode", "private_data"),
-    "inode": ("i_ino",),
+    "inode": ("i_ino", "i_generation", "i_sb"),
 }
 _QUEUES = {
     "mqueue_inode_info": ("vfs_inode", "msg_tree"),
@@ -68,7 +70,16 @@ _KEYS = {
     "assoc_array_node": ("slots",),
     "assoc_array_shortcut": ("next_node",),
 }
-_GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS)
+_RINGS = {
+    "io_ring_ctx": ("file_table",),
+    "io_file_table": ("data",),
+    "io_rsrc_data": ("nr", "nodes"),
+    "io_rsrc_node": ("file_ptr",),
+    "super_block": ("s_dev", "s_type"),
+    "file_system_type": ("name",),
+}
+"""Since Linux 6.13."""
+_GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS, _RINGS)
 """Each is looked up when it is needed, and takes some time."""
 _SLOTS = 16
 
@@ -82,6 +93,16 @@ class Key(NamedTuple):
     payload: bytes
     pid: int
     """A process that has it."""
+
+
+class Inode(NamedTuple):
+    """A file, as its file system knows it."""
+
+    kind: bytes
+    """The type of file system: `ext4`."""
+    device: int
+    number: int
+    generation: int
 
 
 @cache
@@ -201,6 +222,44 @@ class KernelObjects:
             parts.append(self.memory.read(following + 8, part))
             following, left = self.memory.word(following), left - part
         return b"".join(parts)
+
+    def registered(self, pid: int, descriptor: int, inode: int) -> Iterator[tuple[int, Inode]]:
+        """Yield the files that are registered with a ring of io_uring, by their numbers in it."""
+        file = self._file(self.task(pid), descriptor)
+        if self._pointer(self._pointer(file, "file", "f_inode"), "inode", "i_ino") != inode:
+            raise FileNotFoundError("the descriptor leads to another file")
+        ring = self._pointer(file, "file", "private_data")
+        table = self._at(self._at(ring, "io_ring_ctx", "file_table"), "io_file_table", "data")
+        count = self.memory.word(self._at(table, "io_rsrc_data", "nr"), 4)
+        nodes = self._pointer(table, "io_rsrc_data", "nodes")
+        for number in range(min(count, MAX_FILES)):
+            with suppress(OSError):
+                node = self.memory.word(nodes + 8 * number)
+                place = self._pointer(node, "io_rsrc_node", "file_ptr") & ~7  # below are flags
+                yield number, self._beneath(place)
+
+    def _beneath(self, file: int) -> Inode:
+        """Return the inode of an open file; of one of an overlay, that of the file beneath."""
+        found = self._inode(file)
+        if found.kind != b"overlay":
+            return found
+        # Since Linux 6.13 two pointers are there, of which this one is the first.
+        beneath = self._pointer(file, "file", "private_data")
+        with suppress(OSError):
+            return self._inode(self.memory.word(beneath))
+        return self._inode(beneath)
+
+    def _inode(self, file: int) -> Inode:
+        inode = self._pointer(file, "file", "f_inode")
+        block = self._pointer(inode, "inode", "i_sb")
+        device = self.memory.word(self._at(block, "super_block", "s_dev"), 4)
+        kind = self._pointer(block, "super_block", "s_type")
+        return Inode(
+            self._text(self._pointer(kind, "file_system_type", "name")),
+            os.makedev(device >> 20, device & 0xFFFFF),
+            self._pointer(inode, "inode", "i_ino"),
+            self.memory.word(self._at(inode, "inode", "i_generation"), 4),
+        )
 
     def terminal(self, pid: int, descriptor: int, inode: int) -> tuple[int, bytes]:
         """Return where the terminal is that a process has open, and what nobody has read of it."""

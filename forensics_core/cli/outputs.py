@@ -18,7 +18,7 @@ def kind_of(name: str, kinds: dict[str, str], what: str) -> str:
     if kind is None:
         *several, last = kinds
         raise UsageError(
-            f"The ending of '{name}' says no kind of {what}",
+            f"'{name}' is not a kind of {what}",
             hint=f"Name a file that ends in {', '.join(several)} or {last}, or 'json'",
         )
     return kind

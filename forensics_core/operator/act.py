@@ -184,6 +184,9 @@ class Executor:
 
     async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         await self._do.create_job(checkpoint, order)
+        # Of many that had to wait for their place, nobody reads how each began: one write less.
+        if self._checkpoint.status.phase is Phase.PENDING and self._checkpoint.status.node:
+            return
         status = checkpoint.status
         note = f"Job {status.job_name} captures the pod on node {status.node}."
         self._do.event(checkpoint, "CaptureStarted", note)

@@ -94,7 +94,8 @@ class KeikoMirror:
                             self._one_synced(resource)
                         else:
                             see(event.object, event.type is EventType.DELETED)
-            except (NotFound, Forbidden) as error:
+            # Only before the first list has come through: after that it goes on by itself.
+            except ClusterError as error:
                 level = logging.DEBUG if backoff.failures else logging.WARNING
                 log.log(level, "%s: apply deploy/overlays/keiko, or unset keiko", error)
             await anyio.sleep(backoff.next())

@@ -17,6 +17,7 @@ from forensics_core.api.names import (
     ALERT_ANNOTATION,
     EVENT_LABEL,
     EXPECTED_POD_UID_ANNOTATION,
+    FINALIZER,
     REQUESTED_BY_ANNOTATION,
     RULE_LABEL,
     TRIGGER_KEY_ANNOTATION,
@@ -99,4 +100,6 @@ class CaptureRequests:
             name=trigger.name,
             labels={RULE_LABEL: rule.metadata.name, EVENT_LABEL: str(trigger.happening.event)},
             annotations=annotations,
+            # The reconciler would put it on first: a write that the pod need not wait for.
+            finalizers=[FINALIZER],
         )

@@ -113,7 +113,7 @@ def test_what_is_not_genuine_is_named(bundle: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_kind_of_report(bundle: Path) -> None:
     result = invoke(bundle, "-o", "report.pdf")
-    assert result.exit_code == 2 and "says no kind of report" in result.stderr
+    assert result.exit_code == 2 and "is not a kind of report" in result.stderr
 
 
 async def test_a_report_shows_the_first_of_very_many(tmp_path: Path) -> None:
