@@ -72,11 +72,6 @@ class RuleController:
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 
     @property
-    def rules(self) -> Sequence[ActiveRule]:
-        """The rules that are acted on."""
-        return self._rules.active
-
-    @property
     def ready(self) -> bool:
         """Whether it is known which pods there are, or nobody wants to know."""
         return self._pods_synced or not self._rules.active
