@@ -57,6 +57,10 @@ def checkpoint(number: int) -> JsonObject:
     }
 
 
+def _container() -> JsonObject:
+    return {"name": "app", "image": "registry.example/app:1"}
+
+
 def _owners(cluster: LoopbackCluster, node: str, pods: int) -> None:
     template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
     spec = {"replicas": pods, "selector": {"matchLabels": {"app": node}}, "template": template}
