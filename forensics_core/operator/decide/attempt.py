@@ -77,9 +77,16 @@ def start(
             verdict = _inside_another(observed.checkpoint, settings)
     if verdict is not None:
         return _not_now(observed, settings, attempt, verdict, over)
-    if not has_turn(observed, settings):
+    if not has_place(observed, settings):
         return _wait_for_place(observed, settings, attempt, over)
     return StartAttempt(attempt, pod or {}, over, isolate=isolation_due(observed.checkpoint))
+
+
+def has_place(observed: Observed, settings: Settings) -> bool:
+    """Whether it is this checkpoint's turn on its pod's node."""
+    free = settings.captures_per_node - observed.busy
+    patience = settings.timings.patience
+    return has_turn(observed.own_wait, observed.line, free, observed.now, patience)
 
 
 def _not_now(

@@ -64,6 +64,7 @@ from forensics_core.operator.decide.attempt import (
     NextStep,
     collect,
     fail,
+    has_place,
     sealing,
     start,
     thaw_first,
@@ -73,7 +74,7 @@ from forensics_core.operator.decide.checks import (
     Refusal,
     check,
 )
-from forensics_core.operator.decide.turn import has_turn, look_due
+from forensics_core.operator.decide.turn import look_due
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -137,7 +138,7 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
-    if checkpoint.status.node and observed.context_stored and not has_turn(observed, settings):
+    if checkpoint.status.node and observed.context_stored and not has_place(observed, settings):
         # The intruder need not wait until there is a place.
         isolate = containment.isolate_first(observed, settings)
         return isolate or _wait_in_line(observed, settings)
@@ -150,10 +151,10 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
 
 def _wait_in_line(observed: Observed, settings: Settings) -> NextStep:
     """Wait for a place on the node; whoever leaves one, or the line, wakes those who wait."""
-    due = look_due(observed, settings)
+    due = look_due(observed.waiting, settings.timings.waiting_look)
     if due is not None and observed.now >= due and observed.pod is None:
         return Look.POD
-    moments = [observed.last_moment(settings), look_due(observed, settings)]
+    moments = [observed.last_moment(settings), due]
     return RequeueAfter(min((each for each in moments if each is not None), default=None))
 
 
