@@ -21,7 +21,7 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.text import printable
 from forensics_core.api.capturerule import AlertPriority
 from forensics_core.errors import ForensicsError
-from forensics_core.operator.rules.triggers import Alert
+from forensics_core.operator.rules.facts import Alert
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an alert; Falco's own have a few thousand."""

@@ -23,14 +23,11 @@ from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
-from forensics_core.operator.rules.facts import PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
 from forensics_core.operator.rules.memory import Memory, rule_id
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.rules.rulebook import Rulebook
 from forensics_core.operator.rules.triggers import (
-    ActiveRule,
-    Alert,
-    HeldBack,
-    Trigger,
     at_first_look,
     of_alert,
     refused,
