@@ -8,7 +8,6 @@ from tests.integration.slackbot.setup import (
     NAMESPACE,
     SlackSetup,
     captured,
-    condition,
     failed,
     running,
 )
