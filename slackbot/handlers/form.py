@@ -172,7 +172,8 @@ async def _in_namespace(
     await bot.authorisation.permit(person, AccessScope(namespace))
     if field == "pod":
         if not await bot.authorisation.may_list_pods(person, namespace):
-            raise Refused("refused.access", identity="", namespace=namespace)
+            names = {"identity": person.identity.username, "namespace": namespace}
+            raise Refused("refused.access", **names, right="list pods")
         return [name for name in await bot.pods.names(namespace) if typed in name]
     found = await bot.pods.get(namespace, pod)
     return [name for name in (found.containers if found else ()) if typed in name]

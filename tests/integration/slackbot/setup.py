@@ -40,6 +40,8 @@ class Rights:
     capture: dict[str, set[str]] = field(default_factory=dict)
     """Users and groups, and the namespaces in which they may exec."""
     list_pods: dict[str, set[str]] = field(default_factory=dict)
+    contain: dict[str, set[str]] = field(default_factory=dict)
+    """Namespaces in which they may isolate, release and delete."""
 
     installed: Policy = allow_all
     """Decides about the bot: the roles of its manifests."""
@@ -48,6 +50,8 @@ class Rights:
         if user == BOT:
             return self.installed(user, asked)
         granted = self.capture if asked.subresource == "exec" else self.list_pods
+        if not asked.subresource and asked.verb in {"create", "patch", "delete"}:
+            granted = self.contain
         return any(asked.namespace in granted.get(who, ()) for who in (user.name, *user.groups))
 
 
@@ -224,6 +228,7 @@ async def open_scene(folder: Path) -> AsyncIterator[SlackSetup]:
     rights = Rights(
         capture={"alice": everywhere, "bob": everywhere, "dave": {"shop"}},
         list_pods={"alice": everywhere, "bob": everywhere},
+        contain={"alice": everywhere, "bob": everywhere},
     )
     namespaces = ("default", "shop", "prod", "secret", NAMESPACE)
     async with (
