@@ -16,6 +16,7 @@ from forensics_core.operator.rules.tally import (
     RuleStanding,
     RuleTally,
     active_since,
+    holding,
     standing,
     updated,
 )
@@ -43,6 +44,7 @@ class Rulebook:
         self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._missing = ""
+        self._hold_missing: str | None = None
         self._dirty: set[str] = set()
         self.active: tuple[ActiveRule, ...] = ()
         """Those that are acted on, in the order of their names."""
@@ -90,6 +92,12 @@ class Rulebook:
             self._dirty.add(key)
         self._sort()
 
+    def hold_missing(self, why: str) -> None:
+        """Note why pods cannot be held; empty: they can."""
+        if why != self._hold_missing:
+            self._hold_missing = why
+            self._dirty.update(self._entries)
+
     def tally(self, key: str) -> RuleTally:
         """Return where to count what a rule did; that of one that is gone counts for nobody."""
         entry = self._entries.get(key)
@@ -110,7 +118,8 @@ class Rulebook:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        status = updated(rule, tally, entry.stands, entry.since, now)
+        hold = holding(rule, entry.stands, self._hold_missing)
+        status = updated(rule, tally, entry.stands, entry.since, now, hold)
         if status is rule.status:
             return
         entry.tally = RuleTally()

@@ -20,13 +20,14 @@ from forensics_core.api.capturerule import (
     ReasonCount,
     TriggerEvent,
 )
-from forensics_core.api.conditions import set_condition, whole_seconds
+from forensics_core.api.conditions import Condition, set_condition, whole_seconds
 from forensics_core.operator.rules.triggers import HeldBack, Trigger
 from forensics_core.operator.settings import Settings
 
-ACTIVE = "Active"
-"""The condition's type."""
+ACTIVE, HOLDING = "Active", "Holding"
+"""The conditions' types."""
 RULES_OVERLAY = "kubectl apply -k deploy/overlays/rules"
+HOLD_OVERLAY = "kubectl apply -k deploy/overlays/hold"
 _MOST = 2**31 - 1
 
 
@@ -57,6 +58,23 @@ def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleSt
     if rule.spec.dry_run:
         return RuleStanding(True, "DryRun", "It only tells what it would capture")
     return RuleStanding(True, "Watching", "Pods that it matches are captured")
+
+
+def holding(rule: CaptureRule, active: RuleStanding, missing: str | None) -> RuleStanding | None:
+    """Return whether a rule holds pods; None if it is not to, or while nobody knows yet.
+
+    `missing` says which rights are missing; empty: none; None: not asked yet.
+    """
+    if not rule.spec.hold:
+        return None
+    if not active.active or rule.spec.dry_run:
+        return RuleStanding(False, active.reason, "The rule captures nothing, so it holds nothing")
+    if missing is None:
+        return None
+    if missing:
+        message = f"The operator may not hold pods: {HOLD_OVERLAY}. {missing}"
+        return RuleStanding(False, "OverlayMissing", message)
+    return RuleStanding(True, "Holding", "Pods that it matches wait for their capture")
 
 
 def active_since(rule: CaptureRule, now: datetime) -> datetime:
@@ -117,19 +135,16 @@ class RuleTally:
 
 
 def updated(
-    rule: CaptureRule, tally: RuleTally, stands: RuleStanding, since: datetime, now: datetime
+    rule: CaptureRule,
+    tally: RuleTally,
+    stands: RuleStanding,
+    since: datetime,
+    now: datetime,
+    hold: RuleStanding | None = None,
 ) -> CaptureRuleStatus:
     """Return the rule's status with all that a tally has; the very same where nothing is new."""
     status = rule.status
-    conditions = set_condition(
-        status.conditions,
-        ACTIVE,
-        stands.active,
-        reason=stands.reason,
-        message=stands.message,
-        now=now,
-        observed_generation=rule.metadata.generation,
-    )
+    conditions = _conditions(rule, stands, hold, now)
     same = conditions is status.conditions and whole_seconds(since) == status.active_since
     if same and not tally and status.observed_generation == rule.metadata.generation:
         return status
@@ -145,6 +160,26 @@ def updated(
             "held_back": _held_back(status.held_back or HeldBackStatus(), tally),
         }
     )
+
+
+def _conditions(
+    rule: CaptureRule, stands: RuleStanding, hold: RuleStanding | None, now: datetime
+) -> tuple[Condition, ...]:
+    conditions = rule.status.conditions
+    if not rule.spec.hold and any(one.type == HOLDING for one in conditions):
+        conditions = tuple(one for one in conditions if one.type != HOLDING)
+    for kind, one in ((ACTIVE, stands), (HOLDING, hold)):
+        if one is not None:
+            conditions = set_condition(
+                conditions,
+                kind,
+                one.active,
+                reason=one.reason,
+                message=one.message,
+                now=now,
+                observed_generation=rule.metadata.generation,
+            )
+    return conditions
 
 
 def _held_back(before: HeldBackStatus, tally: RuleTally) -> HeldBackStatus | None:
