@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import anyio
 import click
@@ -45,6 +46,8 @@ class IncidentTimes:
     """Until all pods might be killed."""
     sealed: float
     """Until the last bundle was sealed, and the command that follows them had ended."""
+    cpu: float
+    """Of all processes together, in seconds; that of starting them included."""
     writes: float
     """Of the operator, for each pod."""
     most_at_once: int
@@ -65,7 +68,9 @@ def main(quick: bool, docs: Path | None) -> None:
 
     def measure(folder: Path) -> dict[str, str]:
         with remote_sink(KEEP) as sink:
-            return blocks(anyio.run(_measure, sink, folder, QUICK if quick else PODS))
+            times = anyio.run(_measure, sink, folder, QUICK if quick else PODS)
+        # Once all of them have ended, and were waited for.
+        return blocks(replace(times, cpu=_cpu()))
 
     run_part("performance.md", measure, quick=quick, docs=docs)
 
@@ -88,6 +93,7 @@ def _goals(times: IncidentTimes) -> Iterator[list[str]]:
     yield goal(Goal("captures of a node at once, at most", PLACES), times.most_at_once)
     yield ["seconds until all were asked for", "", f"{times.asked:.2f}", ""]
     yield ["seconds until all were sealed", "", f"{times.sealed:.2f}", ""]
+    yield ["CPU seconds of all processes together", "", f"{times.cpu:.2f}", ""]
 
 
 async def _measure(sink: RemoteSink, folder: Path, pods: int) -> IncidentTimes:
@@ -124,6 +130,7 @@ async def _incident(
         asked=asked - began,
         captured=watch.captured - began,
         sealed=sealed - began,
+        cpu=0.0,
         writes=_writes(cluster) / pods,
         most_at_once=watch.most_at_once,
         load=load,
@@ -140,6 +147,11 @@ def _writes(cluster: LoopbackCluster) -> int:
         and not what.endswith(" leases")
         and what != "create podcheckpoints"
     )
+
+
+def _cpu() -> float:
+    used = [getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class Watch:

@@ -57,6 +57,10 @@ def checkpoint(number: int) -> JsonObject:
     }
 
 
+def _container() -> JsonObject:
+    return {"name": "app", "image": "registry.example/app:1"}
+
+
 def _owners(cluster: LoopbackCluster, node: str, pods: int) -> None:
     template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
     spec = {"replicas": pods, "selector": {"matchLabels": {"app": node}}, "template": template}
@@ -76,10 +80,6 @@ def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
     owner = _owner(cluster.get("replicasets.apps", f"web-{node}", "default"))
     metadata = {"labels": {"app": node}, "ownerReferences": [owner]}
     cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
-
-
-def _container() -> JsonObject:
-    return {"name": "app", "image": "registry.example/app:1"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from bench.page import PartResult, measured, publish, table
 from bench.sink import RemoteSink, remote_sink
 from bench.subjects import Contents
 from forensics_core.api.crd import crd
-from forensics_core.api.podcheckpoint import Step
+from forensics_core.api.steps import Step
 from forensics_core.errors import ForensicsError
 from forensics_loopback import LoopbackCluster, ProcessRunner
 from lab.docker import DockerEngine, running_docker_engine

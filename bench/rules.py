@@ -177,10 +177,11 @@ async def _run(cluster: LoopbackCluster, pid: int, load: RuleLoad) -> RuleMeasur
         pods = [f"web-{number * PODS_PER_NODE % load.pods}" for number in range(load.alerts)]
         latencies = [await _one(cluster, session, url, pod) for pod in dict.fromkeys(pods)]
         cpu, began, before = cpu_seconds(pid), time.monotonic(), _count(cluster)
+        there = _jobs(cluster)
         refused = await _burst(session, url, load)
         seconds = time.monotonic() - began
         with anyio.fail_after(60):
-            await cluster.until("jobs", lambda jobs: len(jobs) > len(latencies), NAMESPACE)
+            await cluster.until("jobs", lambda _: _jobs(cluster) - there, NAMESPACE)
     return RuleMeasurement(
         load=load,
         latencies=latencies,
@@ -192,6 +193,10 @@ async def _run(cluster: LoopbackCluster, pid: int, load: RuleLoad) -> RuleMeasur
     )
 
 
+def _jobs(cluster: LoopbackCluster) -> set[str]:
+    return {job["metadata"]["uid"] for job in cluster.list("jobs", NAMESPACE)}
+
+
 def _count(cluster: LoopbackCluster) -> int:
     return len(cluster.list("podcheckpoints", NAMESPACE))
 
@@ -200,13 +205,13 @@ async def _one(
     cluster: LoopbackCluster, session: aiohttp.ClientSession, url: str, pod: str
 ) -> float:
     """Send an alert and wait for its Job; return the seconds that took."""
-    there, began = len(cluster.list("jobs", NAMESPACE)), time.monotonic()
+    there, began = _jobs(cluster), time.monotonic()
     async with session.post(url, data=json.dumps(_alert(pod, 0))) as answer:
         said = await answer.json()
     if said["outcome"] != "Taken":
         raise LabError(f"The alert of {pod} was not taken: {said}")
     with anyio.fail_after(60):
-        await cluster.until("jobs", lambda jobs: len(jobs) > there, NAMESPACE)
+        await cluster.until("jobs", lambda _: _jobs(cluster) - there, NAMESPACE)
     return time.monotonic() - began
 
 

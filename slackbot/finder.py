@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from forensics_core.api.names import INCIDENT_LABEL
+from forensics_core.api.names import RULE_LABEL
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import NotFound
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from slackbot import audit
 from slackbot.authorisation import AccessScope, Actor, Authorisation, Person
 from slackbot.errors import Refused, UserMessage
-from slackbot.report_state import ReportState
+from slackbot.report_state import ReportState, incident_of
 from slackbot.settings import Settings
 
 
@@ -71,8 +71,9 @@ def evidence_of(checkpoint: PodCheckpoint) -> str:
 def channel_of(checkpoint: PodCheckpoint, settings: Settings) -> str:
     """Return the channel by annotation, or else by incident; only one that is on the list."""
     named = settings.channel(ReportState.of(checkpoint).channel)
-    incident = checkpoint.spec.incident or checkpoint.metadata.labels.get(INCIDENT_LABEL, "")
+    incident, rule = incident_of(checkpoint), checkpoint.metadata.labels.get(RULE_LABEL, "")
     channel = named or (settings.channel_for(incident) if incident else None)
+    channel = channel or (settings.channel_for_rule(rule) if rule else None)
     return channel.id if channel else ""
 
 

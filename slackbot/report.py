@@ -25,8 +25,17 @@ from slackbot.blocks.thread import link_message, milestone_message
 from slackbot.directory import Directory
 from slackbot.errors import SlackError
 from slackbot.evidence import EvidenceReader
-from slackbot.report_state import COMPLETE, ENDS, LAST, LINKED, ReportState, milestones
-from slackbot.slack import ORDINARY, URGENT, Slack
+from slackbot.report_state import (
+    CAPTURED,
+    COMPLETE,
+    CONTAINMENT,
+    ENDS,
+    LINKED,
+    ReportState,
+    is_over,
+    milestones,
+)
+from slackbot.slack import LATE, ORDINARY, URGENT, Slack
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +65,18 @@ class ReportContext:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def post(
-        self, channel: str, message: Message, *, thread: str = "", broadcast: bool = False
+        self,
+        channel: str,
+        message: Message,
+        *,
+        thread: str = "",
+        broadcast: bool = False,
+        rank: int = URGENT,
     ) -> str:
         """Post, if nobody of another organisation reads the channel. Raises `SlackError`."""
         await self._keep_private(channel)
-        return await self.slack.post(channel, message, thread=thread, broadcast=broadcast)
+        more: Any = {"thread": thread, "broadcast": broadcast, "rank": rank}
+        return await self.slack.post(channel, message, **more)
 
     async def update(self, channel: str, ts: str, message: Message) -> None:
         """Edit, if nobody of another organisation reads the channel. Raises `SlackError`."""
@@ -81,6 +97,11 @@ class Report:
     checkpoint: PodCheckpoint
     state: ReportState
     deleted: bool = False
+    late: bool = False
+    """It was over when the bot began: whatever is under way goes first."""
+    moved: bool = False
+    """The incident's message shows it from now on: nothing new is begun here."""
+    ended: anyio.Event = field(default_factory=anyio.Event)
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _saved: ReportState = field(init=False)
     _shown: Any = None
@@ -104,29 +125,39 @@ class Report:
             self._queue.cancel()
         self._notify()
 
+    def hand_over(self) -> None:
+        """Let what is under way end, and `run` with it; the state is good once `ended` is set."""
+        self.moved = True
+        self._notify()
+
     async def run(self) -> None:
         """Work until the checkpoint's end, or its deletion, is in the message and in its thread."""
-        # Again if it is deleted just when both tasks have ended.
-        while not self._finished():
-            async with anyio.create_task_group() as tasks:
-                # Two tasks, as a milestone must not wait for the turn of an edit.
-                tasks.start_soon(self._repeat, self._edit)
-                tasks.start_soon(self._repeat, self._post_next)
+        try:
+            # Again if it is deleted just when both tasks have ended.
+            while not self._finished():
+                async with anyio.create_task_group() as tasks:
+                    # Two tasks, as a milestone must not wait for the turn of an edit.
+                    tasks.start_soon(self._repeat, self._edit)
+                    tasks.start_soon(self._repeat, self._post_next)
+        finally:
+            self.ended.set()
 
     async def _repeat(self, step: ReportStep) -> None:
         while not self._finished():
             await self._retry(step)
 
     def _finished(self) -> bool:
+        if self.moved:
+            return True
         if self.deleted:
             # Its annotations went with it, so nothing is remembered: all of it has to be posted.
             return bool(self.state.message) and not (self._next_milestone() or self._outdated())
-        return bool(LAST & set(self._saved.posted))
+        return is_over(self.checkpoint, self._saved.posted)
 
     async def _retry(self, step: ReportStep) -> None:
         """Do a step; after an error of Slack or the cluster, again until it succeeds."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        while True:
+        while not self.moved:
             try:
                 await step()
                 return
@@ -158,6 +189,8 @@ class Report:
         return self._reached(), self.checkpoint.spec.cancel
 
     def _rank(self) -> int:
+        if self.late:
+            return LATE
         return ORDINARY if self._urgent_state() == self._shown_urgent else URGENT
 
     def _seconds(self) -> float:
@@ -193,7 +226,8 @@ class Report:
         """Post the root message."""
         shown, urgent = self._shown_state(), self._urgent_state()
         try:
-            ts = await self.context.post(self.channel, self._root())
+            rank = LATE if self.late else URGENT
+            ts = await self.context.post(self.channel, self._root(), rank=rank)
         except SlackError as error:
             self._simplify(error)
             return
@@ -249,7 +283,7 @@ class Report:
         elif self._saved != self.state and not self.deleted:
             await self._save()
         # The end is shown in the channel, too: the message has to agree with it by then.
-        elif due and not (due in ENDS and self._outdated()):
+        elif due and not (due in ENDS | CONTAINMENT and self._outdated()):
             await self._post(due)
         else:
             await self._changed.wait()
@@ -274,13 +308,15 @@ class Report:
         url = await self.context.slack.permalink(self.channel, self.state.message)
         spec, namespace = self.checkpoint.spec, self.checkpoint.target_namespace
         line = link_message(namespace, spec.pod, url, self._language)
-        await self.context.post(self.channel, line, thread=self.state.thread)
+        await self.context.post(self.channel, line, thread=self.state.thread, rank=ORDINARY)
 
     async def _post_milestone(self, milestone: str) -> None:
         """Post a milestone; as plain text where Slack refuses its blocks."""
         artifacts = await self._artifacts() if milestone == COMPLETE else ()
         message = milestone_message(self.checkpoint, milestone, self._language, artifacts)
-        more: Any = {"thread": self.state.message, "broadcast": milestone in ENDS}
+        # That a pod may be killed is what somebody waits for.
+        rank = LATE if self.late else URGENT if milestone == CAPTURED else ORDINARY
+        more: Any = {"thread": self.state.message, "broadcast": milestone in ENDS, "rank": rank}
         try:
             await self.context.post(self.channel, message, **more)
         except SlackError as error:

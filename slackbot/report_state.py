@@ -5,10 +5,16 @@ The bot keeps it in annotations of the PodCheckpoint, so that it goes on after a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from forensics_core.api.conditions import ConditionType, find_condition, is_true
-from forensics_core.api.names import EXPECTED_POD_UID_ANNOTATION, GROUP
+from forensics_core.api.names import (
+    EXPECTED_POD_UID_ANNOTATION,
+    GROUP,
+    INCIDENT_LABEL,
+    RULE_LABEL,
+)
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 
 CHANNEL_ANNOTATION = f"{GROUP}/slack-channel"
@@ -30,11 +36,22 @@ CAPTURED = "captured"
 COMPLETE = "complete"
 FAILED = "failed"
 DELETED = "deleted"
+FAILURE = "failure"
+"""That one pod of several has failed; that all have ended is another line."""
+RULED = "ruled"
+"""A rule has asked for it, and nobody."""
+ISOLATED = "isolated"
+"""It is known whether the pod is cut off the network."""
+RELEASED = "released"
+POD_DELETED = "pod-deleted"
+"""It is known what became of the pod after its capture."""
 ATTEMPT = "attempt-"
 LAST = {COMPLETE, FAILED}
 """After one of these nothing more is posted."""
 ENDS = LAST | {DELETED}
 """These are shown in the channel, too."""
+CONTAINMENT = {ISOLATED, RELEASED, POD_DELETED}
+"""These may come after the end, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,12 @@ def milestones(checkpoint: PodCheckpoint, *, deleted: bool = False) -> list[str]
     Those that nobody saw are included: an edit of a message is missed, a line in a thread is not.
     """
     status = checkpoint.status
-    reached = [f"{ATTEMPT}{number}" for number in range(1, status.attempt + 1)]
+    reached = [RULED] if RULE_LABEL in checkpoint.metadata.labels else []
+    isolated = find_condition(status.conditions, ConditionType.ISOLATED)
+    # A pod that was released before anybody could read that it was isolated was only released.
+    if isolated and isolated.reason != "Released":
+        reached.append(ISOLATED)
+    reached += [f"{ATTEMPT}{number}" for number in range(1, status.attempt + 1)]
     if checkpoint.captured:
         reached.append(CAPTURED)
     if status.phase is Phase.COMPLETE:
@@ -96,7 +118,22 @@ def milestones(checkpoint: PodCheckpoint, *, deleted: bool = False) -> list[str]
         reached.append(FAILED)
     elif deleted:
         reached.append(DELETED)
+    if find_condition(status.conditions, ConditionType.POD_DELETED):
+        reached.append(POD_DELETED)
+    if isolated and isolated.reason == "Released":
+        reached.append(RELEASED)
     return reached
+
+
+def is_over(checkpoint: PodCheckpoint, posted: Collection[str]) -> bool:
+    """Return whether all was told: the end, and what became of the pod by now."""
+    untold = set(milestones(checkpoint)) - set(posted)
+    return bool(LAST & set(posted)) and not CONTAINMENT & untold
+
+
+def incident_of(checkpoint: PodCheckpoint) -> str:
+    """Return the incident that a checkpoint belongs to, or nothing."""
+    return checkpoint.spec.incident or checkpoint.metadata.labels.get(INCIDENT_LABEL, "")
 
 
 def phase_word(checkpoint: PodCheckpoint) -> str:

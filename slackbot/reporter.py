@@ -12,8 +12,10 @@ from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.objects import Object
 from forensics_core.kube.podcheckpoints import CheckpointEvent
 from slackbot.finder import channel_of
+from slackbot.incident_report import IncidentReport
+from slackbot.incidents import Incidents, KnownIncident
 from slackbot.report import Report, ReportContext
-from slackbot.report_state import LAST, POSTED_ANNOTATION, ReportState
+from slackbot.report_state import LAST, POSTED_ANNOTATION, ReportState, is_over
 from slackbot.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,11 @@ log = logging.getLogger(__name__)
 STILL_REPORTED = timedelta(hours=1)
 """How long ago a checkpoint may have ended that is still reported: the bot was down then."""
 
-KEPT_STATUS = ("phase", "startTime", "completionTime", "conditions", "location", "attempt", "node")
-"""Of a status: what the last edit of a message needs."""
+KEPT_STATUS = (
+    *("phase", "startTime", "completionTime", "conditions", "location", "attempt", "node"),
+    *("podUID", "findings", "bytes", "size", "manifestSHA256"),
+)
+"""Of a status: what the last edit of a message needs, and the summary of its incident."""
 
 
 class Reporter:
@@ -37,6 +42,10 @@ class Reporter:
         self._running: dict[str, Report] = {}
         self._ended: dict[str, ReportState] = {}
         """Of checkpoints that still exist: a late event must not start a second report."""
+        self._incidents = Incidents(settings)
+        self._first: list[PodCheckpoint] = []
+        self._history: set[str] = set()
+        """UIDs of what was over when a bot began that had never told anything."""
 
     async def run(self) -> None:
         """Watch. Raises `ClusterError` only if watching is refused from the beginning."""
@@ -45,18 +54,46 @@ class Reporter:
                 self._handle(event)
 
     def _handle(self, event: CheckpointEvent) -> None:
-        checkpoint, deleted = event.checkpoint, event.type is EventType.DELETED
-        # SYNCED: everything that existed at the start is known.
+        checkpoint = event.checkpoint
         if checkpoint is None:
-            self.ready = True
-            return
+            self._begin()
+        elif self.ready:
+            self._take(checkpoint, deleted=event.type is EventType.DELETED)
+        else:
+            self._first.append(checkpoint)
+
+    def _begin(self) -> None:
+        """Start the reports of all that was there, once all of it is known."""
+        first, self._first = self._first, []
+        states = [ReportState.of(one) for one in first]
+        # A bot that never told anything: what is over by now is history, and no news.
+        first_start = not any(one.message or one.requester for one in states)
+        for checkpoint in first:
+            self._incidents.remember(checkpoint)
+            if first_start and checkpoint.finished:
+                self._history.add(checkpoint.metadata.uid or "")
+        for checkpoint in first:
+            self._take(checkpoint)
+        self.ready = True
+
+    def _take(self, checkpoint: PodCheckpoint, *, deleted: bool = False) -> None:
         uid = checkpoint.metadata.uid or ""
+        incident = self._incidents.remember(checkpoint, deleted=deleted)
         if uid in self._running:
             self._running[uid].show(checkpoint, deleted=deleted)
-        elif deleted:
-            self._remove_buttons(uid, checkpoint)
-        elif uid not in self._ended and self._needs_report(checkpoint):
-            self._start(uid, self._report(checkpoint, ReportState.of(checkpoint)))
+        if incident and incident.report:
+            incident.report.show(checkpoint, deleted=deleted, told=self._is_history(checkpoint))
+            if not incident.is_separate(checkpoint):
+                return
+        if uid in self._running:
+            return
+        grouped = bool(incident and incident.is_grouped(checkpoint))
+        if deleted:
+            if not grouped:
+                self._remove_buttons(uid, checkpoint)
+            self._ended.pop(uid, None)
+        elif self._needs_report(uid, checkpoint):
+            self._start_fitting(uid, checkpoint, incident, grouped=grouped)
 
     def _remove_buttons(self, uid: str, checkpoint: PodCheckpoint) -> None:
         """Take the buttons from the message of a checkpoint whose report has ended."""
@@ -67,15 +104,39 @@ class Reporter:
             report.deleted = True
             self._start(uid, report)
 
-    def _needs_report(self, checkpoint: PodCheckpoint) -> bool:
-        state = ReportState.of(checkpoint)
-        if not channel_of(checkpoint, self._settings) or LAST & set(state.posted):
+    def _needs_report(self, uid: str, checkpoint: PodCheckpoint) -> bool:
+        state = self._ended.get(uid) or ReportState.of(checkpoint)
+        if not channel_of(checkpoint, self._settings) or is_over(checkpoint, state.posted):
             return False
+        if state.message or not checkpoint.finished:
+            return True
+        return not self._is_history(checkpoint)
+
+    def _is_history(self, checkpoint: PodCheckpoint) -> bool:
+        """Whether it was over before anybody could be told of it, or so long ago that it is old."""
         ended = checkpoint.status.completion_time
-        return bool(state.message) or ended is None or self.context.now() - ended < STILL_REPORTED
+        if not checkpoint.finished or ended is None:
+            return False
+        if checkpoint.metadata.uid in self._history:
+            return True
+        return self.context.now() - ended >= STILL_REPORTED
+
+    def _start_fitting(
+        self, uid: str, checkpoint: PodCheckpoint, incident: KnownIncident | None, *, grouped: bool
+    ) -> None:
+        """Start a report of its own, or the one that all pods of its incident share."""
+        if incident and not incident.is_separate(checkpoint):
+            peers = [one for name, one in self._running.items() if name in incident.checkpoints]
+            if peers or grouped:
+                self._start_incident(incident, peers, ReportState.of(checkpoint).message)
+                return
+        state = self._ended.pop(uid, None) or ReportState.of(checkpoint)
+        self._start(uid, self._report(checkpoint, state))
 
     def _report(self, checkpoint: PodCheckpoint, state: ReportState) -> Report:
-        return Report(self.context, channel_of(checkpoint, self._settings), checkpoint, state)
+        channel = channel_of(checkpoint, self._settings)
+        late = not self.ready and checkpoint.finished
+        return Report(self.context, channel, checkpoint, state, late=late)
 
     def _start(self, uid: str, report: Report) -> None:
         self._running[uid] = report
@@ -84,13 +145,44 @@ class Reporter:
     async def _run_report(self, uid: str, report: Report) -> None:
         try:
             await report.run()
-            if not report.deleted:
+            if not (report.deleted or report.moved):
                 self._ended[uid] = report.state
         except Exception:
             # One checkpoint that cannot be reported must not stop the reports of the others.
             log.exception("The report of %s ended", report.checkpoint.metadata.name)
         finally:
             del self._running[uid]
+
+    def _start_incident(self, incident: KnownIncident, peers: list[Report], message: str) -> None:
+        report = IncidentReport(self.context, incident.channel, incident.name, {}, message)
+        incident.report = report
+        for peer in peers:
+            peer.hand_over()
+        self._tasks.start_soon(self._run_incident, incident, report, peers)
+
+    async def _run_incident(
+        self, incident: KnownIncident, report: IncidentReport, peers: list[Report]
+    ) -> None:
+        """Wait for what the pods' own reports have begun, then show all in one."""
+        for peer in peers:
+            await peer.ended.wait()
+            report.message = report.message or peer.state.message
+        states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
+        for uid, checkpoint in incident.checkpoints.items():
+            report.show(checkpoint, told=self._is_history(checkpoint))
+            known = states.get(uid) or self._ended.get(uid)
+            if known:
+                report.take_over(uid, known)
+        report.late = all(one.finished for one in incident.checkpoints.values())
+        try:
+            await report.run()
+        except Exception:
+            log.exception("The report of the incident %s ended", incident.name)
+        finally:
+            incident.report = None
+        for uid, member in report.members.items():
+            if not member.separate:
+                self._ended[uid] = member.state
 
 
 def reduced(item: Object) -> Object:

@@ -36,6 +36,8 @@ class ChannelSettings(Model):
     incidents: tuple[str, ...] = ()
     """Patterns of incidents' ids: checkpoints with such a label are reported here, whoever made
     them."""
+    rules: tuple[str, ...] = ()
+    """Patterns of CaptureRules' names: what they capture and hold back is reported here."""
 
 
 class Identity(Model):
@@ -139,6 +141,13 @@ class Settings(Model):
         # The first that matches: the order of the file decides.
         for channel in self.channels:
             if any(fnmatchcase(incident, pattern) for pattern in channel.incidents):
+                return channel
+        return None
+
+    def channel_for_rule(self, rule: str) -> ChannelSettings | None:
+        """Return the channel in which a rule is at home, or None."""
+        for channel in self.channels:
+            if any(fnmatchcase(rule, pattern) for pattern in channel.rules):
                 return channel
         return None
 

@@ -34,8 +34,8 @@ RESPONSE_ATTEMPTS = 3
 TIMEOUT = 15
 """Seconds for one call."""
 
-URGENT, ORDINARY = 0, 1
-"""Ranks of those who wait: the lower goes first."""
+URGENT, ORDINARY, LATE = 0, 1, 2
+"""Ranks of those who wait: the lower goes first. LATE is for what was over when the bot began."""
 POLL_SECONDS = 0.005
 """Seconds after which whoever is not the first looks again."""
 
@@ -117,12 +117,16 @@ class Slack:
         return data
 
     async def post(
-        self, channel: str, message: Message, *, thread: str = "", broadcast: bool = False
+        self,
+        channel: str,
+        message: Message,
+        *,
+        thread: str = "",
+        broadcast: bool = False,
+        rank: int = URGENT,
     ) -> str:
         """Post a message, or a line in a thread; returns its timestamp, which names it."""
         _check("chat.postMessage", message_problems(message.blocks))
-        # Whoever waits for a new message does not know yet that there is anything to follow.
-        rank = ORDINARY if thread else URGENT
         await self._posts.setdefault(channel, Throttle(self.post_seconds)).wait_turn(rank)
         # No previews: Slack would fetch addresses that come from strangers.
         more: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False}

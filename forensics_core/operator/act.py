@@ -12,7 +12,8 @@ from datetime import datetime
 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, StepTiming
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.steps import StepTiming
 from forensics_core.errors import Invalid
 from forensics_core.kube.objects import Object
 from forensics_core.operator import status as to
@@ -297,8 +298,8 @@ class Executor:
         return written
 
     def _timings(self, checkpoint: PodCheckpoint, evidence: BundleFacts) -> tuple[StepTiming, ...]:
-        seen = self._observed
-        return step_timings(checkpoint, seen.job, seen.collector_pod, evidence, self._do.now())
+        seen, captured = self._observed, (evidence.started_at, evidence.finished_at)
+        return step_timings(checkpoint, seen.job, seen.collector_pod, captured, self._do.now())
 
     async def _delete_orders(self, checkpoint: PodCheckpoint) -> None:
         """Delete the orders of all attempts: each is kept until there is an end."""

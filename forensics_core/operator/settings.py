@@ -24,6 +24,10 @@ from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Acce
 from forensics_core.storage.s3.request import AWS_BUCKET
 from forensics_core.storage.s3.sts import StsAccess
 
+JOB_MARGIN = 120
+"""Seconds that the Job may take beyond the capture's own deadline, to write its manifest: a Job
+past its deadline takes its pod, and what that had to say, with it."""
+
 
 class Timings(Model):
     """How long things are waited for that hardly ever need another time."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from forensics_core.api.names import REQUESTED_BY_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from slackbot.blocks.buttons import actions, checkpoint_buttons
+from slackbot.blocks.containment import containment_lines, rule_text
 from slackbot.blocks.elements import (
     Message,
     context,
@@ -75,6 +76,9 @@ def _footnote(
     identity = checkpoint.metadata.annotations.get(REQUESTED_BY_ANNOTATION, "")
     key = "root.identity" if identity else "root.unattested"
     facts.append(plain(phrase(language, key, identity=identity)))
+    rule = rule_text(checkpoint, language)
+    if rule:
+        facts.append(plain(rule))
     uid = checkpoint.status.pod_uid or state.pod_uid
     spec, started = checkpoint.spec, checkpoint.status.start_time
     for key, value in (
@@ -100,6 +104,7 @@ def _lines(checkpoint: PodCheckpoint, language: str, *, deleted: bool) -> list[B
     if checkpoint.evidence_location:
         label = span(phrase(language, "root.location"))
         lines.append([label, space(), span(checkpoint.evidence_location, code=True)])
+    lines += containment_lines(checkpoint, language)
     lines += finding_lines(checkpoint, language)
     # It has failed, and nothing is stored.
     if not (lines or deleted):

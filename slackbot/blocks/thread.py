@@ -10,17 +10,35 @@ from forensics_core.api.order import Retention
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.bundle.verification import Verification
+from slackbot.blocks.containment import deletion_text, isolation_text, rule_text
 from slackbot.blocks.elements import CELL, Message, rich_text, section, space, span, table
 from slackbot.blocks.findings import finding_lines, findings_text
 from slackbot.blocks.limits import TABLE_CHARACTERS, TABLE_ROWS
 from slackbot.catalogue import phrase
-from slackbot.report_state import ATTEMPT, CAPTURED, COMPLETE, DELETED, condition_text
+from slackbot.report_state import (
+    ATTEMPT,
+    CAPTURED,
+    COMPLETE,
+    DELETED,
+    ISOLATED,
+    POD_DELETED,
+    RELEASED,
+    RULED,
+    condition_text,
+)
 from slackbot.text import clean
 
 ROWS = TABLE_ROWS - 3
 """Artifacts in the table: its head, the manifest and a line that says what is missing stay."""
 ROOM = TABLE_CHARACTERS - 1000
 """Characters for artifacts, likewise."""
+_OF_POD = {
+    RULED: rule_text,
+    ISOLATED: isolation_text,
+    RELEASED: isolation_text,
+    POD_DELETED: deletion_text,
+}
+"""The lines that say what became of the pod, and why it is captured at all."""
 
 
 def milestone_message(
@@ -38,6 +56,8 @@ def milestone_message(
         return _complete(checkpoint, language, artifacts)
     if milestone == DELETED:
         return _line(phrase(language, "post.deleted"))
+    if milestone in _OF_POD:
+        return _line(_OF_POD[milestone](checkpoint, language))
     reason, message = condition_text(checkpoint, ConditionType.FAILED)
     text = phrase(language, "post.failed", reason=reason, message=message)
     return Message(text, [section(text), section(phrase(language, "post.failed.next"))])

@@ -166,13 +166,13 @@ def _lift(observed: Observed) -> _NextStep:
     checkpoint, pod = observed.checkpoint, observed.pod.pod
     uid = checkpoint.status.pod_uid
     if pod is None or pod["metadata"]["uid"] != uid:
-        return LiftIsolation(None, "The pod is gone; nothing is isolated any more.")
+        return LiftIsolation("The pod is gone; nothing is isolated any more.")
     there = pod["metadata"].get("labels") or {}
     lost = [key for key in removed_labels(pod) if key in there]
     said = "The pod is released"
     if lost:
         said += f"; labels that were set meanwhile stay as they are: {listed(sorted(lost))}"
-    return LiftIsolation(pod, f"{said}.")
+    return LiftIsolation(f"{said}.")
 
 
 def before_deletion(observed: Observed) -> _NextStep | None:
@@ -233,12 +233,11 @@ def after_failure(observed: Observed, failure: Failure) -> _NextStep | None:
 
 
 def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | None) -> _NextStep:
-    pod = observed.pod.pod if observed.pod else None
     # One that could not be tried in time, for want of an operator, is tried once all the same.
     late = until is not None and observed.now >= until
     if _passes(error) and not late:
         return BackOff(error)
-    return GiveUpIsolation(_cause(error), pod)
+    return GiveUpIsolation(_cause(error))
 
 
 def _not_lifted(observed: Observed, error: ForensicsError) -> _NextStep:

@@ -26,7 +26,7 @@ from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError
 from forensics_core.kube.access import own_name
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.podcheckpoints import PodCheckpoints
-from forensics_core.operator.rules.triggers import Trigger
+from forensics_core.operator.rules.outcomes import Trigger
 
 log = logging.getLogger(__name__)
 

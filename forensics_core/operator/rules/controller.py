@@ -23,16 +23,13 @@ from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
-from forensics_core.operator.rules.facts import PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
 from forensics_core.operator.rules.hold import wants_hold
 from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.rules.rulebook import Rulebook
 from forensics_core.operator.rules.triggers import (
-    ActiveRule,
-    Alert,
-    HeldBack,
-    Trigger,
     at_first_look,
     of_alert,
     refused,
@@ -77,11 +74,6 @@ class RuleController:
         self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits)
         memory.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
-
-    @property
-    def rules(self) -> Sequence[ActiveRule]:
-        """The rules that are acted on."""
-        return self._rules.active
 
     @property
     def ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""What rules need to know of a pod, in a few hundred bytes: thousands are kept.
+"""What rules know of a pod, in a few hundred bytes (thousands are kept), and what happened to it.
 
 Everything here is the cluster's, the node's or the container's word; text is cut, and what is no
 time is none.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
 from forensics_core.kube.holds import is_held
 from forensics_core.kube.metadata import deletion_asked_at, moment
@@ -95,6 +96,44 @@ class PodFacts:
             return None
         found = [one for one in self.containers if one.container_id.startswith(container_id)]
         return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that a rule may capture a pod for."""
+
+    event: TriggerEvent
+    occurrence: str
+    at: float | None
+    """Seconds since 1970; None where nobody says."""
+    note: str
+    """For people."""
+    container: str = ""
+    image: str = ""
+    reason: str = ""
+    """What it has in common with others that tell nothing new."""
+
+    @property
+    def identity(self) -> tuple[TriggerEvent, str, str]:
+        """By what it is known again."""
+        return self.event, self.container, self.occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What an alert says of a pod, cut and made fit to be shown."""
+
+    rule: str
+    priority: AlertPriority
+    namespace: str
+    pod: str
+    tags: tuple[str, ...] = ()
+    container_id: str = ""
+    container: str = ""
+    document: str = ""
+    """All that is kept of it, as JSON."""
+    digest: str = ""
+    """By which it is known when it comes again."""
 
 
 def facts_of(pod: Object) -> PodFacts:

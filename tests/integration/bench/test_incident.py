@@ -29,8 +29,9 @@ def test_the_benchmark_of_an_incident_with_a_few_pods(tmp_path: Path) -> None:
 
 
 def test_goals_are_judged_and_times_told() -> None:
-    found = blocks(IncidentTimes(100, 2.0, 16.0, 17.0, 10.0, 4, 1.5))
+    found = blocks(IncidentTimes(100, 2.0, 16.0, 17.0, 12.5, 10.0, 4, 1.5))
     assert "with 100 pods on 10 nodes. The load was 1.5" in found["incident-setting"]
     assert "| seconds until all pods may be killed | 15 | 16 | **not met** |" in found["incident"]
     assert "| captures of a node at once, at most | 3 | 4 | **not met** |" in found["incident"]
+    assert "| CPU seconds of all processes together |  | 12.50 |  |" in found["incident"]
     assert "| seconds until all were asked for |  | 2.00 |  |" in found["incident"]

@@ -8,7 +8,7 @@ import pytest
 
 from bench.page import block
 from bench.request import finding
-from forensics_core.api.podcheckpoint import Step
+from forensics_core.api.steps import Step
 from lab.docker import DockerEngine
 from tests.integration.bench.command import python
 

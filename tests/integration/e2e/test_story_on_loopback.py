@@ -89,7 +89,7 @@ async def test_the_story_is_true(
         told = await tell(said | {"KUBECONFIG": str(kubeconfig)}, tmp_path / "told")
     assert told.returncode == 0, told.stdout.decode()
     (passed,) = re.findall(rb"(\d+) passed", told.stdout)
-    assert int(passed) >= 18, told.stdout.decode()
+    assert int(passed) >= 20, told.stdout.decode()
     await gone(stage, s3)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import yaml
 
+from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_core.api.crd import crd
 from forensics_core.kube.connection import connect
 from forensics_loopback import AccessAttributes, LoopbackCluster, Policy, User, allow_all, rbac
@@ -27,6 +28,8 @@ NAMESPACE = "forensics-system"
 ROLES = (Path(__file__).parents[3] / "deploy" / "slackbot" / "rbac.yaml").read_text()
 BOT = User("system:serviceaccount:forensics-operator:forensics-slackbot")
 INCIDENT, OTHER = "C0INC", "C0OTHER"
+CRDS = (crd(), capturerule_crd())
+"""Made here: that reads source files, which nothing may do while a loop runs."""
 Document = dict[str, Any]
 
 
@@ -230,7 +233,8 @@ async def open_scene(folder: Path) -> AsyncIterator[SlackSetup]:
         values = seat_people(slack)
         # Tests do not wait, and the machine may be busy.
         slack.rates, slack.acknowledge_seconds = None, 60.0
-        cluster.create(crd())
+        for each in CRDS:
+            cluster.create(each)
         for manifest in yaml.safe_load_all(ROLES):
             cluster.create(manifest)
         rights.installed = rbac(cluster.store)

@@ -80,7 +80,8 @@ def test_every_reason_is_told() -> None:
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
     others |= {"ErrImagePull", "PodInitializing", "Ready"}
     others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
+    others |= {"PodCheckpoint"}
     others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist", "Capture"}
-    others |= {"ReplicationController", "ReplicaSet", "StatefulSet", "Succeeded"}
+    others |= {"PodCheckpoint", "ReplicationController", "ReplicaSet", "StatefulSet", "Succeeded"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

@@ -110,7 +110,7 @@ def test_it_is_told_what_becomes_of_the_pods_place(
 
 
 ISOLATING = Isolate({}, None, True, "m", until=NOW + timedelta(seconds=10))
-LIFTING = LiftIsolation(None, "m")
+LIFTING = LiftIsolation("m")
 
 
 def after(action: Any, error: Any, *, late: bool = False, **spec: Any) -> Any:

@@ -1,0 +1,127 @@
+"""One message for all pods of an incident, and what a bot that begins makes of it."""
+
+from __future__ import annotations
+
+from lab.slack.rates import Rates
+from tests.integration.slackbot.setup import (
+    INCIDENT,
+    NAMESPACE,
+    SlackSetup,
+    captured,
+    failed,
+    running,
+)
+
+
+async def test_all_pods_of_an_incident_are_shown_in_one_message(setup: SlackSetup) -> None:
+    async with setup.bot():
+        for number in range(5):
+            setup.kubectl_create(f"case-{number}", pod=f"web-{number}", incident="INC-7")
+        root = await setup.shown("Incident INC-7 · 5 pods")
+        await setup.shown("0 of 5 pods may be killed")
+        setup.progress("case-0", **captured("case-0"))
+        await setup.shown("Captured, you may kill: shop/web-0", thread=True)
+        await setup.shown("1 of 5 pods may be killed")
+        setup.progress("case-1", **failed("NoDestination", "Set a destination"))
+        await setup.shown("Failed: shop/web-1", thread=True)
+        for number in (0, 2, 3, 4):
+            setup.finish(f"case-{number}")
+        end = await setup.shown("All captures have ended", thread=True)
+    assert setup.slack.workspace.roots() == [root]
+    assert "4 of 5 pods may be killed" in root.everything()
+    assert "NoDestination: Set a destination" in root.everything()
+    assert end.broadcast
+    assert end.everything().count("ab" * 32) == 4
+
+
+async def test_many_pods_are_counted_and_told_of_in_few_lines(setup: SlackSetup) -> None:
+    for number in range(30):
+        setup.kubectl_create(f"case-{number}", pod=f"web-{number}", incident="INC-7")
+    setup.slack.rates = Rates()
+    async with setup.bot(postSeconds=0.2):
+        root = await setup.shown("30 pods")
+        for number in range(12):
+            setup.progress(f"case-{number}", **captured(f"case-{number}"))
+        for number in range(12, 30):
+            setup.progress(f"case-{number}", **running())
+        await setup.shown("12 of 30 pods may be killed")
+        await setup.shown("capturing: 18")
+        assert "May be killed: shop/web-0, shop/web-1," in root.everything()
+        lines = setup.slack.workspace.thread(root)
+        for number in range(30):
+            setup.finish(f"case-{number}")
+        await setup.shown("30 of 30 pods may be killed. 30.0 MiB of evidence", thread=True)
+    assert len(setup.slack.workspace.roots()) == 1
+    assert len(lines) <= 12
+    assert len(setup.slack.workspace.thread(root)) < 20
+
+
+async def test_an_incident_goes_on_in_its_message_after_a_restart(setup: SlackSetup) -> None:
+    async with setup.bot():
+        for number in range(3):
+            setup.kubectl_create(f"case-{number}", pod=f"web-{number}", incident="INC-7")
+        root = await setup.shown("3 pods")
+        setup.finish("case-0")
+        await setup.shown("Captured, you may kill: shop/web-0", thread=True)
+        await setup.posted("captured")
+    setup.progress("case-1", **captured("case-1"))
+    async with setup.bot():
+        await setup.shown("Captured, you may kill: shop/web-1", thread=True)
+        setup.finish("case-1")
+        setup.finish("case-2")
+        await setup.shown("All captures have ended: 3 of 3", thread=True)
+        await setup.posted("captured,complete")
+    assert setup.slack.workspace.roots() == [root]
+    told = [line.text for line in setup.slack.workspace.thread(root)]
+    assert len([text for text in told if "shop/web-0" in text]) == 1
+
+
+async def test_a_second_pod_joins_the_message_of_the_first(setup: SlackSetup) -> None:
+    async with setup.bot():
+        await setup.alice.ask("web-0 -n shop --incident INC-7")
+        root = await setup.shown("Checkpoint web-0")
+        setup.kubectl_create(pod="web-1", incident="INC-7")
+        await setup.shown("Incident INC-7 · 2 pods")
+        setup.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        await setup.shown(
+            "Deleted before the end, the capture was stopped: shop/web-1", thread=True
+        )
+        await setup.shown("Incident INC-7 · 1 pods")
+    assert setup.slack.workspace.roots() == [root]
+    assert "<@U0ALICE>" in root.everything()
+
+
+async def test_a_bot_that_begins_tells_no_history(setup: SlackSetup) -> None:
+    for number in range(3):
+        setup.kubectl_create(f"old-{number}", pod=f"old-{number}", incident="INC-7")
+        setup.finish(f"old-{number}")
+    setup.kubectl_create("over", incident="INC-1")
+    setup.finish("over")
+    setup.kubectl_create("case-0", pod="web-0", incident="INC-7")
+    setup.kubectl_create("case-1", pod="web-1", incident="INC-7")
+    async with setup.bot():
+        root = await setup.shown("3 of 5 pods may be killed")
+        setup.progress("case-0", **captured("case-0"))
+        await setup.shown("Captured, you may kill: shop/web-0", thread=True)
+        await setup.alice.ask("whoami")
+    assert setup.slack.workspace.roots() == [root]
+    assert "old-0" not in "".join(one.text for one in setup.slack.workspace.thread(root))
+
+
+async def test_a_live_capture_does_not_wait_behind_what_was_over(setup: SlackSetup) -> None:
+    async with setup.bot():
+        await setup.alice.ask("web-0 -n shop")
+        (made,) = await setup.made()
+        setup.progress(made["metadata"]["name"], **running())
+        await setup.posted("attempt-1")
+    note = {"forensics.orkaproj.io/slack-channel": INCIDENT}
+    for number in range(20):
+        setup.kubectl_create(f"old-{number}", metadata={"annotations": note})
+        setup.finish(f"old-{number}")
+    async with setup.bot(postSeconds=0.1):
+        await setup.shown("old-")
+        name = made["metadata"]["name"]
+        setup.progress(name, **captured(name))
+        await setup.shown("you may kill the pod now", thread=True)
+        posted = [one for one in setup.slack.workspace.messages if "old-" in one.everything()]
+    assert len(posted) < 20, "all that was over waits for what is under way"
