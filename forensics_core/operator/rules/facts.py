@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
+from forensics_core.kube.holds import is_held
+from forensics_core.kube.metadata import deletion_asked_at, moment
 from forensics_core.kube.objects import Object
 
 BACKING_OFF = "CrashLoopBackOff"
@@ -74,6 +75,8 @@ class PodFacts:
     """When the newest of its conditions changed."""
     deleting_at: float | None
     """When somebody asked for its deletion."""
+    held: bool
+    """Whether a hold keeps it."""
     disruption: Disruption | None
     containers: tuple[ContainerFacts, ...]
 
@@ -148,7 +151,8 @@ def facts_of(pod: Object) -> PodFacts:
         wish=_wish(metadata.get("annotations") or {}),
         failed=status.get("phase") == "Failed",
         changed_at=max(changed, default=None),
-        deleting_at=_deleting_at(metadata),
+        deleting_at=deletion_asked_at(metadata),
+        held=is_held(metadata),
         disruption=_disruption(status, conditions),
         containers=tuple(_containers(status)),
     )
@@ -159,16 +163,6 @@ def slim_known(pod: Object) -> Object:
     kept = ("name", "namespace", "uid", "resourceVersion")
     metadata = pod["metadata"]
     return {"metadata": {key: metadata[key] for key in kept if key in metadata}}
-
-
-def moment(text: object) -> float | None:
-    """Return a time of the API as seconds since 1970; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
@@ -194,15 +188,6 @@ def _workload(metadata: Object, labels: Mapping[str, str]) -> str:
     if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
         return f"Deployment/{name.removesuffix(f'-{template}')}"
     return f"{kind}/{name}"
-
-
-def _deleting_at(metadata: Object) -> float | None:
-    """Return when the deletion was asked for: the timestamp is when its grace period is over."""
-    end = moment(metadata.get("deletionTimestamp"))
-    if end is None:
-        return None
-    grace = metadata.get("deletionGracePeriodSeconds")
-    return end - grace if isinstance(grace, int) else end
 
 
 def _disruption(status: Object, conditions: list[Object]) -> Disruption | None:
