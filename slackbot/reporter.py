@@ -44,6 +44,8 @@ class Reporter:
         """Of checkpoints that still exist: a late event must not start a second report."""
         self._incidents = Incidents(settings)
         self._first: list[PodCheckpoint] = []
+        # The cluster's times have whole seconds.
+        self._began = context.now().replace(microsecond=0)
         self._history: set[str] = set()
         """UIDs of what was over when a bot began that had never told anything."""
 
@@ -70,7 +72,8 @@ class Reporter:
         first_start = not any(one.message or one.requester for one in states)
         for checkpoint in first:
             self._incidents.remember(checkpoint)
-            if first_start and checkpoint.finished:
+            ended = checkpoint.status.completion_time
+            if first_start and ended and ended < self._began:
                 self._history.add(checkpoint.metadata.uid or "")
         for checkpoint in first:
             self._take(checkpoint)

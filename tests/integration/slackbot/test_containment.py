@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.slackbot.setup import (
-    INCIDENT,
+    HERE,
     NAMESPACE,
     Document,
     SlackSetup,
@@ -11,8 +11,6 @@ from tests.integration.slackbot.setup import (
     condition,
     running,
 )
-
-HERE = {"forensics.orkaproj.io/slack-channel": INCIDENT}
 
 
 def began(setup: SlackSetup, namespace: str = "shop", pod: str = "web-0") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from lab.slack.rates import Rates
 from tests.integration.slackbot.setup import (
     INCIDENT,
@@ -92,11 +94,12 @@ async def test_a_second_pod_joins_the_message_of_the_first(setup: SlackSetup) ->
 
 
 async def test_a_bot_that_begins_tells_no_history(setup: SlackSetup) -> None:
+    before = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
     for number in range(3):
         setup.kubectl_create(f"old-{number}", pod=f"old-{number}", incident="INC-7")
-        setup.finish(f"old-{number}")
+        setup.finish(f"old-{number}", completionTime=before)
     setup.kubectl_create("over", incident="INC-1")
-    setup.finish("over")
+    setup.finish("over", completionTime=before)
     setup.kubectl_create("case-0", pod="web-0", incident="INC-7")
     setup.kubectl_create("case-1", pod="web-1", incident="INC-7")
     async with setup.bot():
