@@ -129,7 +129,12 @@ class Reporter:
     ) -> None:
         """Start a report of its own, or the one that all pods of its incident share."""
         if incident and not incident.is_separate(checkpoint):
-            peers = [one for name, one in self._running.items() if name in incident.checkpoints]
+            peers = [
+                one
+                for name, one in self._running.items()
+                # One whose end was told keeps its message.
+                if name in incident.checkpoints and not LAST & set(one.state.posted)
+            ]
             if peers or grouped:
                 self._start_incident(incident, peers, ReportState.of(checkpoint).message)
                 return

@@ -42,7 +42,8 @@ def incident_message(
     summary: IncidentSummary, options: MessageOptions, language: str, states: Sequence[ReportState]
 ) -> Message:
     """Return the message as it has to be now. `states` say who asked."""
-    title = phrase(language, "incident.title", incident=summary.incident, count=len(summary.pods))
+    key = "incident.title.one" if len(summary.pods) == 1 else "incident.title"
+    title = phrase(language, key, incident=summary.incident, count=len(summary.pods))
     headline = headline_text(summary, language)
     lines = [[span(headline, bold=True)]]
     if len(summary.pods) <= FEW:

@@ -97,6 +97,7 @@ ENGLISH = {
     "seal.no": "The bundle is not sealed.",
     # Incidents, rules and containment.
     "incident.title": "Incident {incident} · {count} pods",
+    "incident.title.one": "Incident {incident} · 1 pod",
     "incident.asked": "Checkpoints of {count} pods of {incident}",
     "incident.headline": "{killable} of {pods} pods may be killed",
     "incident.hint": "/checkpoint status NAME shows one of them, with its buttons",

@@ -94,6 +94,7 @@ GERMAN = {
     "seal.yes": "Das Bündel ist versiegelt.",
     "seal.no": "Das Bündel ist nicht versiegelt.",
     "incident.title": "Vorfall {incident} · {count} Pods",
+    "incident.title.one": "Vorfall {incident} · 1 Pod",
     "incident.asked": "Sicherungen von {count} Pods von {incident}",
     "incident.headline": "{killable} von {pods} Pods dürfen beendet werden",
     "incident.hint": "/checkpoint status NAME zeigt eine Sicherung, mit ihren Knöpfen",

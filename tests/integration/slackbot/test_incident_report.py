@@ -88,7 +88,7 @@ async def test_a_second_pod_joins_the_message_of_the_first(setup: SlackSetup) ->
         await setup.shown(
             "Deleted before the end, the capture was stopped: shop/web-1", thread=True
         )
-        await setup.shown("Incident INC-7 · 1 pods")
+        await setup.shown("Incident INC-7 · 1 pod")
     assert setup.slack.workspace.roots() == [root]
     assert "<@U0ALICE>" in root.everything()
 

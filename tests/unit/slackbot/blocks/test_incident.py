@@ -66,6 +66,12 @@ def checkpoint(number: int, phase: str) -> PodCheckpoint:
     )
 
 
+def short(number: int, phase: str) -> PodCheckpoint:
+    made = checkpoint(number, phase)
+    spec = made.spec.model_copy(update={"pod": f"web-{number:02}"})
+    return made.model_copy(update={"spec": spec})
+
+
 @pytest.mark.parametrize("count", [2, FEW, FEW + 1, 200])
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
 @pytest.mark.parametrize("language", ["en", "de"])
@@ -95,8 +101,8 @@ def test_names_that_do_not_fit_are_counted() -> None:
 
 
 def test_few_pods_have_a_line_each_and_many_are_counted() -> None:
-    few = [checkpoint(number, "Complete") for number in range(FEW)]
-    many = [*few, checkpoint(FEW, "Failed")]
+    few = [short(number, "Complete") for number in range(FEW)]
+    many = [*few, short(FEW, "Failed")]
     options = MessageOptions()
     lines = str(incident_message(IncidentSummary.of("INC-7", few), options, "en", ()).blocks)
     counts = str(incident_message(IncidentSummary.of("INC-7", many), options, "en", ()).blocks)
