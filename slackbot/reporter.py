@@ -14,7 +14,8 @@ from forensics_core.kube.podcheckpoints import CheckpointEvent
 from slackbot.finder import channel_of
 from slackbot.incident_report import IncidentReport
 from slackbot.incidents import Incidents, KnownIncident
-from slackbot.report import Report, ReportContext
+from slackbot.report import Report
+from slackbot.report_context import ReportContext
 from slackbot.report_state import LAST, POSTED_ANNOTATION, ReportState, is_over
 from slackbot.settings import Settings
 
