@@ -14,6 +14,7 @@ from forensics_core.api.names import HOLD_FINALIZER, HOLD_LABEL
 from forensics_core.kube.connection import connect
 from forensics_core.operator.releaser import Releaser
 from forensics_loopback import Fault, LoopbackCluster
+from forensics_loopback.server.access import AccessAttributes, User
 from tests.integration.operator.rules.acting import NAMESPACE, SOON, Acting, Document
 from tests.programs import program
 
@@ -180,11 +181,31 @@ async def test_a_new_leader_waits_for_the_capture_that_the_old_one_asked_for(
     assert len(acting.cluster.list("podcheckpoints")) == 1
 
 
-async def test_a_hold_that_the_server_did_not_take_is_asked_for_again(acting: Acting) -> None:
-    acting.cluster.faults.add(Fault("patch", "pods", 1, status=503))
+@pytest.mark.parametrize("status", [409, 503])
+async def test_a_hold_that_the_server_did_not_take_is_asked_for_again(
+    acting: Acting, status: int
+) -> None:
+    acting.cluster.faults.add(Fault("patch", "pods", 1, status=status))
     holding(acting)
     async with acting.working():
         await pod_is(acting.cluster, is_held)
+
+
+async def test_a_right_that_is_taken_away_is_told_and_comes_back(acting: Acting) -> None:
+    holding(acting)
+    async with acting.working():
+        await pod_is(acting.cluster, is_held)
+        granted, acting.cluster.server.policy = acting.cluster.server.policy, only_reads
+        acting.cluster.seed_pod("web-1")
+        await acting.told(lambda status: condition(status) == "OverlayMissing")
+        acting.cluster.server.policy = granted
+        await pod_is(acting.cluster, is_held, "web-1")
+        await acting.told(lambda status: condition(status) == "Holding")
+
+
+def only_reads(_: User, asked: AccessAttributes) -> bool:
+    """Return whether something but a change of pods is asked for."""
+    return (asked.verb, asked.resource) != ("patch", "pods")
 
 
 async def test_without_the_overlay_no_pod_is_held_and_the_rule_names_it(acting: Acting) -> None:
@@ -239,7 +260,8 @@ async def test_a_namespace_that_is_deleted_goes_though_its_pods_are_held(acting:
 
 async def test_the_releaser_outlives_what_the_server_refuses(acting: Acting) -> None:
     acting.cluster.faults.add(Fault("list", "pods", 1, status=403))
-    acting.cluster.faults.add(Fault("patch", "pods", 2, status=403))
+    acting.cluster.faults.add(Fault("patch", "pods", 1, status=403))
+    acting.cluster.faults.add(Fault("patch", "pods", 1, status=409))
     left(acting, 1)
     acting.cluster.delete("pods", "web-1", "default")
     async with releasing(acting.kubeconfig):
