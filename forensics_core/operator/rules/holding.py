@@ -172,17 +172,18 @@ class PodHolds:
                 await hold_pod(self._cluster, pod.namespace, pod.name, pod.uid, step.seconds)
             else:
                 await free_pod(self._cluster, pod.namespace, pod.name, pod.uid)
-        except (NotFound, Conflict) as error:
-            # Gone, or another pod by now: the watch tells.
-            log.debug("%s/%s: %s", pod.namespace, pod.name, error)
+        except NotFound:
+            log.debug("%s/%s is gone", pod.namespace, pod.name)
         except ClusterError as error:
             log.warning("The hold on %s/%s: %s", pod.namespace, pod.name, error)
             self._after(step, error)
 
     def _after(self, step: Hold | Free, error: ClusterError) -> None:
         """Try again, but not to hold what cannot be: a pod that is being deleted by now."""
-        if isinstance(error, ApiUnavailable):
-            self._add_later(step.pod.key, time.time() + (error.retry_after or AGAIN))
+        if isinstance(error, (ApiUnavailable, Conflict)):
+            # Another pod by now, or one that changes too fast: what is known then decides.
+            pause = getattr(error, "retry_after", None) or AGAIN
+            self._add_later(step.pod.key, time.time() + pause)
         elif isinstance(step, Free):
             self._add_later(step.pod.key, time.time() + AGAIN_REFUSED)
         elif isinstance(error, Forbidden):
