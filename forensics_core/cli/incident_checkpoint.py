@@ -47,7 +47,7 @@ CAPTURE_OPTIONS = [
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentRequest:
+class SelectionRequest:
     """What was typed: which pods, and how they are captured."""
 
     incident: str
@@ -126,7 +126,7 @@ def incident_checkpoint_command(
     if timeout is not None and not wait:
         raise UsageError("--timeout is for --wait", hint="Add --wait")
     query = {"selector": selector, "owner": owner, "node": node, "image": image, "every": every}
-    request = IncidentRequest(incident, query, namespace, everywhere, limit, again, given, access)
+    request = SelectionRequest(incident, query, namespace, everywhere, limit, again, given, access)
     selection = run(partial(_select, request))
     selection.check()
     if dry_run:
@@ -144,7 +144,7 @@ def incident_checkpoint_command(
     _raise_for_refused(requests)
 
 
-async def _select(request: IncidentRequest) -> Selection:
+async def _select(request: SelectionRequest) -> Selection:
     from forensics_core.kube.selection import select
 
     _spec(request)
@@ -155,7 +155,7 @@ async def _select(request: IncidentRequest) -> Selection:
         )
 
 
-def _query(request: IncidentRequest, default: str) -> PodQuery:
+def _query(request: SelectionRequest, default: str) -> PodQuery:
     from forensics_core.api.selection import PodQuery
 
     if request.everywhere and request.namespace:
@@ -168,7 +168,7 @@ def _query(request: IncidentRequest, default: str) -> PodQuery:
     return PodQuery(None if request.everywhere else request.namespace or default, **request.query)
 
 
-def _spec(request: IncidentRequest) -> Any:
+def _spec(request: SelectionRequest) -> Any:
     """Return the spec for all of them; only its pod is another one each time."""
     if not request.incident:
         raise UsageError("The incident has no id", hint="Name one, such as INC-7")
@@ -176,7 +176,7 @@ def _spec(request: IncidentRequest) -> Any:
 
 
 async def _request(
-    request: IncidentRequest, selection: Selection, *, dry_run: bool = False
+    request: SelectionRequest, selection: Selection, *, dry_run: bool = False
 ) -> list[PodRequest]:
     from forensics_core.kube.incident import request_captures
 
@@ -186,7 +186,7 @@ async def _request(
         )
 
 
-def _uninterrupted(request: IncidentRequest, selection: Selection) -> list[PodRequest]:
+def _uninterrupted(request: SelectionRequest, selection: Selection) -> list[PodRequest]:
     try:
         return run(partial(_request, request, selection))
     except (KeyboardInterrupt, Terminated) as error:
@@ -196,11 +196,11 @@ def _uninterrupted(request: IncidentRequest, selection: Selection) -> list[PodRe
         ) from error
 
 
-def _command(request: IncidentRequest) -> str:
+def _command(request: SelectionRequest) -> str:
     return f"{command_name()} incident {clean(request.incident)}"
 
 
-def _confirm(request: IncidentRequest, selection: Selection, *, yes: bool) -> None:
+def _confirm(request: SelectionRequest, selection: Selection, *, yes: bool) -> None:
     """Ask before many pods are captured, and before any is isolated or deleted.
 
     Raises `UsageError` where nobody can answer, `click.Abort` if the answer is no.
@@ -258,7 +258,7 @@ def _outcome(requests: Sequence[PodRequest], *, would: bool = False) -> str:
 
 
 def _print_requests(
-    request: IncidentRequest, requests: list[PodRequest], output: str, *, wait: bool
+    request: SelectionRequest, requests: list[PodRequest], output: str, *, wait: bool
 ) -> None:
     if output != "text":
         if wait:
