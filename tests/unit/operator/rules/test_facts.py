@@ -69,7 +69,7 @@ def test_why_a_pod_is_taken_away(status: dict[str, Any], disruption: Disruption 
     assert pod(**status).disruption == disruption
 
 
-def test_a_wish_without_a_reason_is_one_all_the_same() -> None:
+def test_an_annotation_without_a_reason_asks_all_the_same() -> None:
     def capture_reason(text: str) -> str:
         return pod(metadata={"annotations": {"forensics.orkaproj.io/capture": text}}).capture_reason
 
