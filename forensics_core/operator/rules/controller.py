@@ -63,6 +63,7 @@ class RuleController:
         self._pods: dict[tuple[str, str], PodFacts] = {}
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
+        self._pods_asked = anyio.Event()
         self._unsynced = set(settings.namespaces)
         self._some_rule = anyio.Event()
         self._news = anyio.Event()
@@ -173,6 +174,7 @@ class RuleController:
             self._pods_synced = False
 
     def _pods_missing(self, why: str) -> None:
+        self._pods_asked.set()
         before = self._rules.active
         self._rules.pods_missing(why)
         self._news.set()
@@ -259,6 +261,8 @@ class RuleController:
 
     async def _write_statuses(self) -> None:
         pause = self._settings.timings.rule_status.total_seconds()
+        # Until then nobody knows whether a rule can be acted on at all.
+        await self._pods_asked.wait()
         while True:
             await self._news.wait()
             self._news = anyio.Event()

@@ -59,7 +59,9 @@ async def stage(
         for manifest in manifests():
             if manifest["kind"] == "ClusterRole":
                 opened.cluster.create(manifest)
-        for manifest in manifests(DEPLOY / "overlays" / "containment"):
+        overlays = DEPLOY / "overlays"
+        rights = [item for item in manifests(overlays / "rules") if "Policy" not in item["kind"]]
+        for manifest in [*manifests(overlays / "containment"), *rights]:
             opened.cluster.create(manifest)
         opened.cluster.enforce_rbac()
         yield opened
