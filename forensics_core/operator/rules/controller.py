@@ -261,8 +261,9 @@ class RuleController:
 
     async def _write_statuses(self) -> None:
         pause = self._settings.timings.rule_status.total_seconds()
-        # Until then nobody knows whether a rule can be acted on at all.
-        await self._pods_asked.wait()
+        # Until then nobody knows whether a rule can be acted on at all. An outage silences none.
+        with anyio.move_on_after(self._settings.timings.overlay.total_seconds()):
+            await self._pods_asked.wait()
         while True:
             await self._news.wait()
             self._news = anyio.Event()
