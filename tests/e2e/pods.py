@@ -68,8 +68,9 @@ class Target:
             self.commands.kubectl("delete", "namespace", self.namespace, limit)
 
     def _delete_pods(self) -> None:
+        """Delete our pods; one of that name which is somebody else's stays."""
         where, limit = f"--namespace={self.namespace}", f"--timeout={self.commands.inputs.timeout}s"
-        self.commands.kubectl("delete", "pod", POD, PENDING, where, "--ignore-not-found", limit)
+        self.commands.kubectl("delete", "pod", f"--selector={MARK}", where, limit)
 
 
 def make_namespace(commands: Commands) -> bool:
@@ -135,7 +136,8 @@ def held_pod(name: str, image: str) -> dict[str, Any]:
 
 
 def _pod(name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    metadata = {"name": name, "labels": {MARK: "target"}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def _container(name: str, image: str, script: str) -> dict[str, Any]:

@@ -439,8 +439,8 @@ async def test_pods_of_an_earlier_run_are_replaced(
     cluster, ours = installation
     commands = with_inputs(ours, target_namespace="mall", timeout=1).commands
     await to_thread.run_sync(make_namespace, commands)
-    metadata = {"name": POD, "namespace": "mall"}
-    before = cluster.create({**shop("busybox", "left by another"), "metadata": metadata})
+    left = shop("busybox", "left by another")
+    before = cluster.create(left | {"metadata": left["metadata"] | {"namespace": "mall"}})
     with pytest.raises(Failed, match=f"The pod mall/{POD}"):
         await to_thread.run_sync(Target(commands, True).start)
     assert cluster.get("pods", POD, "mall")["metadata"]["uid"] != before["metadata"]["uid"]
