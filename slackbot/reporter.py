@@ -182,6 +182,11 @@ class Reporter:
             known = states.get(uid) or self._ended.get(uid)
             if known:
                 report.take_over(uid, known)
+        report.begun = True
+        for uid, member in report.members.items():
+            alone = member.separate and uid not in self._running
+            if alone and self._needs_report(uid, member.checkpoint):
+                self._start(uid, self._report(member.checkpoint, member.state))
         report.late = all(one.finished for one in incident.checkpoints.values())
         try:
             await report.run()
