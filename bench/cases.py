@@ -10,6 +10,7 @@ from bench.page import PartResult, measured, number, table
 from bench.plot import picture
 from bench.procedures import (
     COMPARED,
+    COMPRESSING,
     NOWHERE,
     OURS,
     OURS_PLAIN,
@@ -53,6 +54,7 @@ CASES = (
     MAIN,
     Case("mixed", "https"),
     Case("mixed", "gigabit"),
+    Case("mixed", "slow", COMPRESSING),
     *(Case(subject, "http") for subject in SUBJECTS if subject != MAIN.subject),
 )
 

@@ -26,6 +26,7 @@ LINKS = {
     "http": EndpointLink("HTTP on loopback"),
     "https": EndpointLink("HTTPS on loopback", tls=True),
     "gigabit": EndpointLink("HTTP at 1 Gbit/s", rate=125e6),
+    "slow": EndpointLink("HTTP at 100 Mbit/s", rate=12.5e6),
 }
 """By the names for `--link`."""
 

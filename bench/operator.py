@@ -11,9 +11,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -154,7 +154,7 @@ async def _measure(
     )
     async with world(access, size.busy) as cluster:
         kubeconfig = await cluster.kubeconfig(folder / "kubeconfig")
-        start = Start(sink, folder, kubeconfig)
+        start = OperatorProcess(sink, folder, kubeconfig)
         async with start.operator(cluster) as pid:
             busy = await _work(cluster, sink, pid, size.busy)
         _add_finished(cluster, size.finished - size.busy)
@@ -181,7 +181,7 @@ async def _work(cluster: LoopbackCluster, sink: RemoteSink, pid: int, count: int
         seconds=seconds,
         cpu=cpu_seconds(pid) - cpu,
         requests=_requests(cluster),
-        peak=_memory(pid, "VmHWM"),
+        peak=memory_of(pid, "VmHWM"),
         objects=counted.objects,
     )
 
@@ -227,18 +227,21 @@ async def _rest(cluster: LoopbackCluster, pid: int, size: OperatorLoad) -> IdleM
         count=len(cluster.list("podcheckpoints")),
         seconds=size.rest,
         requests=sum(made.values()),
-        resident=_memory(pid, "VmRSS"),
-        peak=_memory(pid, "VmHWM"),
+        resident=memory_of(pid, "VmRSS"),
+        peak=memory_of(pid, "VmHWM"),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class OperatorProcess:
     """What it takes to start an operator."""
 
     sink: RemoteSink
     folder: Path
     kubeconfig: Path
+    captures_per_node: int = PODS_PER_NODE
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What is set besides."""
 
     @asynccontextmanager
     async def operator(self, cluster: LoopbackCluster) -> AsyncIterator[int]:
@@ -285,14 +288,14 @@ class Start:
             "defaultDestination": "s3://bench",
             "signingKey": str(key),
             "healthPort": 0,
-            "capturesPerNode": PODS_PER_NODE,
+            "capturesPerNode": self.captures_per_node,
             "collector": {"image": "kube-forensics:bench"},
         }
-        path.write_text(yaml.safe_dump(settings))
+        path.write_text(yaml.safe_dump({**settings, **self.settings}))
         return path
 
 
-def _memory(pid: int, what: str) -> int:
+def memory_of(pid: int, what: str) -> int:
     """Return one of the kernel's counts of a process's memory, in bytes: proc(5)."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(rf"^{what}:\s+(\d+) kB$", status, re.MULTILINE)

@@ -33,8 +33,9 @@ async def world(access: S3Access, pods: int) -> AsyncIterator[LoopbackCluster]:
         ) as cluster,
     ):
         cluster.create(crd())
-        for node in nodes:
-            _owners(cluster, node)
+        for number, node in enumerate(nodes):
+            # As many as there are: else their controller would make others, or delete some.
+            _owners(cluster, node, min(PODS_PER_NODE, pods - number * PODS_PER_NODE))
         for number in range(pods):
             _pod(cluster, number, nodes[number // PODS_PER_NODE])
         yield cluster
@@ -56,9 +57,10 @@ def checkpoint(number: int) -> JsonObject:
     }
 
 
-def _owners(cluster: LoopbackCluster, node: str) -> None:
-    template = {"metadata": {"labels": {"app": node}}, "spec": {"containers": [_container()]}}
-    spec = {"replicas": 0, "selector": {"matchLabels": {"app": node}}, "template": template}
+def _owners(cluster: LoopbackCluster, node: str, pods: int) -> None:
+    # Without a template they are for show: keeping hundreds of them at their size, among thousands
+    # of pods, would be work that is measured too.
+    spec = {"replicas": pods, "selector": {"matchLabels": {"app": node}}}
     owner: list[JsonObject] = []
     for kind in ("Deployment", "ReplicaSet"):
         metadata = {"name": f"web-{node}", "namespace": "default", "ownerReferences": owner}
@@ -75,10 +77,6 @@ def _pod(cluster: LoopbackCluster, number: int, node: str) -> None:
     owner = _owner(cluster.get("replicasets.apps", f"web-{node}", "default"))
     metadata = {"labels": {"app": node}, "ownerReferences": [owner]}
     cluster.seed_pod(f"web-{number}", metadata=metadata, spec={"nodeName": node})
-
-
-def _container() -> JsonObject:
-    return {"name": "app", "image": "registry.example/app:1"}
 
 
 @dataclass(frozen=True, slots=True)

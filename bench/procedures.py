@@ -34,6 +34,11 @@ OURS_PLAIN = Procedure(
     "`forensics collect --compression none`",
     'exec forensics collect "docker://$CONTAINER" --to "$TO" --layer-seconds 0 --compression none',
 )
+OURS_FIXED = Procedure(
+    "forensics-zstd",
+    "`forensics collect --compression zstd`, level 1 throughout",
+    'exec forensics collect "docker://$CONTAINER" --to "$TO" --layer-seconds 0 --compression zstd',
+)
 SCRIPT = Procedure(
     "script",
     "`docker inspect`, `diff`, `export` to files, `aws s3 cp` of each",
@@ -84,7 +89,9 @@ NOWHERE = Procedure(
     stores=False,
 )
 
-PROCEDURES = (OURS, OURS_PLAIN, SCRIPT, PIPE, PIPE_ZSTD, PIPE_S5CMD, TAR, NOWHERE)
+PROCEDURES = (OURS, OURS_FIXED, OURS_PLAIN, SCRIPT, PIPE, PIPE_ZSTD, PIPE_S5CMD, TAR, NOWHERE)
 """All of them, in the order of the tables."""
 COMPARED = tuple(each for each in PROCEDURES if each != PIPE)
 """Those that are compared everywhere: who can compress while exporting will do so."""
+COMPRESSING = (OURS, OURS_FIXED, PIPE_ZSTD, TAR, NOWHERE)
+"""Those for a slow network, and one that stores nothing: it says how fast this machine is."""

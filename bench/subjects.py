@@ -7,14 +7,16 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from lab.docker import DockerEngine
 from lab.engine import FOREVER
 from lab.images import GiB, MiB, bench_rootfs, busybox_rootfs
+from lab.packages import debian_rootfs
 
 BLOCK = 16 * MiB
 """Bytes that a large file repeats, so far apart that no compressor here finds them again."""
@@ -39,6 +41,8 @@ class Contents:
     """How many files of noise, and of text, there are."""
     sparse: int = 0
     """Of a single file, most of it holes: what `ls` shows, not what it takes on the disk."""
+    packages: tuple[str, ...] = ()
+    """Of Debian, with all that they need, in place of a small system."""
 
     @property
     def size(self) -> int:
@@ -57,19 +61,24 @@ class Contents:
             f"{large} of text": self.text,
             holes: self.sparse,
         }
+        if self.packages:
+            return f"Debian's packages {', '.join(self.packages)}, and all that they need"
         named = " and ".join(part for part, size in parts.items() if size)
         size = f"{self.size / 1e9:.2f} GB" if self.size > 1e8 else f"{self.size / 1e6:.1f} MB"
         return f"{named}, {size}"
 
     def scaled(self, share: float) -> Contents:
-        """Return the same in small: `share` of the small files, and of all bytes."""
-        values = {field.name: int(getattr(self, field.name) * share) for field in fields(self)}
-        return Contents(**{**values, "large": self.large})
+        """Return the same in small: `share` of the small files and of all bytes, no packages."""
+        names = [field.name for field in fields(self) if field.name not in {"large", "packages"}]
+        sizes: dict[str, Any] = {name: int(getattr(self, name) * share) for name in names}
+        return replace(self, packages=(), **sizes)
 
     def write(self, path: Path) -> None:
         """Make a root file system at `path` of all that an image can hold."""
         if self.files:
             bench_rootfs(path, files=self.files, small=self.small, big=self.zeros)
+        elif self.packages:
+            debian_rootfs(path, self.packages)
         else:
             busybox_rootfs(path)
         (path / "blocks").mkdir()
@@ -105,6 +114,23 @@ SUBJECTS = {
     "noise": Contents(noise=GiB, large=2),
     "text": Contents(text=GiB, large=2),
     "sparse": Contents(sparse=2 * GiB),
+    "real": Contents(
+        packages=(
+            "openjdk-17-jdk-headless",
+            "python3-pandas",
+            "python3-matplotlib",
+            "nodejs",
+            "npm",
+            "golang-go",
+            "postgresql",
+            "nginx",
+            "git",
+            "libboost-dev",
+            "perl",
+            "clang",
+            "gcc",
+        )
+    ),
 }
 """What the procedures are compared on, by the names for `--subject`."""
 SMALL_SCALE = 1 / 300

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 from anyio import to_thread
 
-from bench.recall.contestants import CONTESTANTS, Contestant, ToolResult
+from bench.recall.contestants import CONTESTANTS, OURS, Contestant, ToolResult
+from bench.recall.findings import findings_of, seen
 from bench.recall.judge import TraceVerdict, judge
 from bench.recall.outputs import streams
 from lab.containerd import Containerd
@@ -31,6 +32,10 @@ class Round:
     """That each of them took."""
     size: dict[str, int] = field(default_factory=dict)
     """Bytes that each of them left."""
+    titles: dict[str, str] = field(default_factory=dict)
+    """Of the traces, by their ids."""
+    seen: dict[str, bool] = field(default_factory=dict)
+    """Whether the rules of the report saw a trace, of those that have a rule; by their ids."""
     failed: dict[str, str] = field(default_factory=dict)
     """Who brought nothing home, or not all that it could, and why."""
 
@@ -51,6 +56,7 @@ async def measure(
     chosen = [each for each in CONTESTANTS if each.name in names or not names]
     async with intruded(runtime, folder, engine) as container:
         found = Round(runtime, dict(container.refused))
+        found.titles = {each.trace.id: each.trace.title for each in container.planted}
         for contestant in chosen:
             if contestant.runtimes and runtime not in contestant.runtimes:
                 found.failed[contestant.name] = f"It knows Docker only, not {runtime}."
@@ -68,6 +74,8 @@ def _run(contestant: Contestant, container: IntrudedContainer, folder: Path, fou
         if size := result.size:
             found.seconds[contestant.name], found.size[contestant.name] = result.seconds, size
             found.verdicts[contestant.name] = judged(contestant, container, result)
+        if contestant.name == OURS and not result.failed:
+            found.seen = seen(container.planted, findings_of(result.folder))
 
 
 def judged(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.page import table
 from bench.recall.contestants import CONTESTANTS, Contestant
+from bench.recall.findings import page_part
 from bench.recall.judge import TraceOutcome, TraceVerdict, count
 from bench.recall.measure import Round
 from lab.images import MiB
@@ -26,6 +27,7 @@ def parts(rounds: Sequence[Round], setting: str) -> dict[str, str]:
         "recall-sum": table(("tool", "runtime", *TraceOutcome, "s", "MiB"), _sums(rounds)),
         "recall-traces": _traces(rounds),
         "recall-failed": _failures(rounds),
+        "recall-findings": page_part([(one.runtime, one.titles, one.seen) for one in rounds]),
     }
 
 

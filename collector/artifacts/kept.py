@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anyio import to_thread
 
@@ -19,9 +19,10 @@ from collector.files.statx import statx
 from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.kernel_look import InKernel, look
+from collector.node.registered import registered_files
 from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
 from collector.node.threads import MAX_THREADS, SeparateThreads
-from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, KeptReference, Unlisted
+from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, RING, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -89,7 +90,7 @@ async def account(
         message = f"What processes keep without a name is not known: {hung}"
         capture.record_gap("kept by processes", hung.reason, message, requested=False)
     stored = not _WITH_MOUNTS.isdisjoint(capture.wanted)
-    there = [*search.kept.values()]
+    there = [await _with_registered(capture, kept, limits.seconds) for kept in search.kept.values()]
     for kept in await to_thread.run_sync(unread.add_all, found, there):
         if kept.how == "mount" and kept.held and stored:
             capture.held.kept.append(kept)
@@ -117,6 +118,22 @@ async def account(
 def _search(limits: KeptLimits) -> Unlisted:
     until = time.monotonic() + limits.search_seconds
     return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+
+
+async def _with_registered(
+    capture: ContainerCapture, kept: KeptReference, seconds: float
+) -> KeptReference:
+    """Return what a process keeps, with the files that it has registered with io_uring."""
+    if kept.how != "files" or not kept.name.startswith(RING):
+        return kept
+    host = capture.runtime.machine
+    if host is None:
+        return kept
+    asked = registered_files, kept.pid, kept.where, host
+    try:
+        return replace(kept, files=await run_abandonable(seconds, "files of io_uring", *asked))
+    except (Unavailable, OSError):
+        return kept
 
 
 async def _look_into_kernel(

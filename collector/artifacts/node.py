@@ -164,6 +164,9 @@ def _members(node: NodeCapture) -> Set[int]:
     """Return the processes of the pod."""
     found = set[int]()
     for capture in node.captures:
+        if capture.namespaces:  # they were looked for a moment ago, all over the machine
+            found.update(chain.from_iterable(capture.namespaces.values()))
+            continue
         with suppress(OSError):
             found.update(companions(capture.container.pid or 0, capture.container.key))
     return found

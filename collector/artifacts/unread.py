@@ -22,7 +22,7 @@ from collector.node.deletedfiles import (
 from collector.node.kernel_look import Terminal
 from collector.node.kernel_objects import Key
 from collector.node.sharedmemory import Queue
-from collector.node.unlisted import KeptReference
+from collector.node.unlisted import RING, KeptReference
 
 FOLDER = "unread/"
 _DELETED = b" (deleted)"
@@ -112,7 +112,8 @@ def _add_file(found: DeletedFileSearch, kept: KeptReference, number: int) -> boo
     path, place = name.removesuffix(_DELETED), f"{kept.where}/{number}"
     key = status.device, status.inode, b""
     if key not in found.files:
-        how = "file in a socket"
+        ring = kept.name.startswith(RING)
+        how = "file of io_uring" if ring else "file in a socket"
         found.files[key] = DeletedFile(
             how, path, kept.pid, place, status, file, holders=0, folder=FOLDER
         )

@@ -27,6 +27,8 @@ from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
 
 MAX_TASKS = 65_536
 """Processes of the machine that are passed by on the way to one."""
+MAX_FILES = 256
+"""Files of one ring that are looked at."""
 MAX_KEYS = 1024
 """Keys and keyrings of one container."""
 MAX_PAYLOAD = 32 * 1024
@@ -37,12 +39,20 @@ _TERMINAL = 4096
 _BUFFERS = 256
 _PAYLOADS = frozenset({b"user", b"logon"})
 """Types of keys that have their bytes as they were given."""
-_WANTED = {
+_TASKS = {
     "task_struct": ("tasks", "pid", "files", "cred", "group_leader"),
     "files_struct": ("fdt",),
     "fdtable": ("max_fds", "fd"),
     "file": ("f_inode", "private_data"),
-    "inode": ("i_ino",),
+    "inode": ("i_ino", "i_generation", "i_sb"),
+}
+_QUEUES = {
+    "mqueue_inode_info": ("vfs_inode", "msg_tree"),
+    "posix_msg_tree_node": ("rb_node", "msg_list", "priority"),
+    "rb_node": ("rb_left", "rb_right"),
+    "msg_msg": ("m_ts", "next"),
+}
+_TERMINALS = {
     "tty_file_private": ("tty",),
     "tty_struct": ("disc_data", "ldisc", "name", "port"),
     "tty_port": ("buf",),
@@ -51,10 +61,8 @@ _WANTED = {
     "tty_ldisc": ("ops",),
     "tty_ldisc_ops": ("name",),
     "n_tty_data": ("read_head", "read_tail", "read_buf"),
-    "mqueue_inode_info": ("vfs_inode", "msg_tree"),
-    "posix_msg_tree_node": ("rb_node", "msg_list", "priority"),
-    "rb_node": ("rb_left", "rb_right"),
-    "msg_msg": ("m_ts", "next"),
+}
+_KEYS = {
     "key": ("serial", "type", "description", "payload", "keys"),
     "key_type": ("name",),
     "cred": ("session_keyring", "process_keyring", "thread_keyring"),
@@ -62,6 +70,17 @@ _WANTED = {
     "assoc_array_node": ("slots",),
     "assoc_array_shortcut": ("next_node",),
 }
+_RINGS = {
+    "io_ring_ctx": ("file_table",),
+    "io_file_table": ("data",),
+    "io_rsrc_data": ("nr", "nodes"),
+    "io_rsrc_node": ("file_ptr",),
+    "super_block": ("s_dev", "s_type"),
+    "file_system_type": ("name",),
+}
+"""Since Linux 6.13."""
+_GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS, _RINGS)
+"""Each is looked up when it is needed, and takes some time."""
 _SLOTS = 16
 
 
@@ -76,9 +95,25 @@ class Key(NamedTuple):
     """A process that has it."""
 
 
+class Inode(NamedTuple):
+    """A file, as its file system knows it."""
+
+    kind: bytes
+    """The type of file system: `ext4`."""
+    device: int
+    number: int
+    generation: int
+
+
 @cache
-def _layout() -> dict[str, StructLayout]:
-    return layouts(_WANTED)
+def _group(number: int) -> dict[str, StructLayout]:
+    return layouts(_GROUPS[number])
+
+
+def _layout(structure: str) -> StructLayout:
+    return next(_group(number) for number, each in enumerate(_GROUPS) if structure in each)[
+        structure
+    ]
 
 
 @dataclass(slots=True)
@@ -88,17 +123,19 @@ class KernelObjects:
     memory: KernelMemory
     _tasks: dict[int, int] = field(default_factory=dict)
     """Where each process is, by its number on the node."""
+    _keys: set[int] = field(default_factory=set)
+    """Keys and keyrings that were looked at: processes share them."""
 
     @classmethod
     @contextmanager
     def opened(cls) -> Iterator[KernelObjects]:
         """Begin to read for the block. Raises `OSError` where the kernel does not let us."""
-        _layout()
+        _group(0)
         with KernelMemory.opened() as memory:
             yield cls(memory)
 
     def _at(self, place: int, structure: str, member: str) -> int:
-        return place + _layout()[structure].at[member]
+        return place + _layout(structure).at[member]
 
     def _pointer(self, place: int, structure: str, member: str) -> int:
         return self.memory.word(self._at(place, structure, member))
@@ -120,7 +157,7 @@ class KernelObjects:
         return self._tasks[pid]
 
     def _walk_tasks(self) -> Iterator[tuple[int, int]]:
-        link = _layout()["task_struct"].at["tasks"]
+        link = _layout("task_struct").at["tasks"]
         first = task = self._pointer(self.memory.current(), "task_struct", "group_leader")
         for _ in range(MAX_TASKS):
             yield self.memory.word(self._at(task, "task_struct", "pid"), 4), task
@@ -139,7 +176,7 @@ class KernelObjects:
         inode = self._pointer(self._file(self.memory.current(), descriptor), "file", "f_inode")
         if self._pointer(inode, "inode", "i_ino") != os.fstat(descriptor).st_ino:
             raise FileNotFoundError("the descriptor leads to another file")
-        info = inode - _layout()["mqueue_inode_info"].at["vfs_inode"]
+        info = inode - _layout("mqueue_inode_info").at["vfs_inode"]
         root = self._pointer(info, "mqueue_inode_info", "msg_tree")
         nodes = sorted(self._nodes(root), reverse=True)
         found = (
@@ -149,7 +186,7 @@ class KernelObjects:
 
     def _nodes(self, root: int) -> Iterator[tuple[int, int]]:
         """Yield priorities, and the nodes of a queue's tree."""
-        waiting, link = [root] if root else [], _layout()["posix_msg_tree_node"].at["rb_node"]
+        waiting, link = [root] if root else [], _layout("posix_msg_tree_node").at["rb_node"]
         for _ in range(MAX_MESSAGES):
             if not waiting:
                 return
@@ -173,7 +210,7 @@ class KernelObjects:
         left = self._pointer(message, "msg_msg", "m_ts")
         if left > MAX_MESSAGE:
             raise FileNotFoundError("what is there is no message")
-        head = _layout()["msg_msg"].size
+        head = _layout("msg_msg").size
         part = min(left, mmap.PAGESIZE - head)
         parts, following = (
             [self.memory.read(message + head, part)],
@@ -185,6 +222,44 @@ class KernelObjects:
             parts.append(self.memory.read(following + 8, part))
             following, left = self.memory.word(following), left - part
         return b"".join(parts)
+
+    def registered(self, pid: int, descriptor: int, inode: int) -> Iterator[tuple[int, Inode]]:
+        """Yield the files that are registered with a ring of io_uring, by their numbers in it."""
+        file = self._file(self.task(pid), descriptor)
+        if self._pointer(self._pointer(file, "file", "f_inode"), "inode", "i_ino") != inode:
+            raise FileNotFoundError("the descriptor leads to another file")
+        ring = self._pointer(file, "file", "private_data")
+        table = self._at(self._at(ring, "io_ring_ctx", "file_table"), "io_file_table", "data")
+        count = self.memory.word(self._at(table, "io_rsrc_data", "nr"), 4)
+        nodes = self._pointer(table, "io_rsrc_data", "nodes")
+        for number in range(min(count, MAX_FILES)):
+            with suppress(OSError):
+                node = self.memory.word(nodes + 8 * number)
+                place = self._pointer(node, "io_rsrc_node", "file_ptr") & ~7  # below are flags
+                yield number, self._beneath(place)
+
+    def _beneath(self, file: int) -> Inode:
+        """Return the inode of an open file; of one of an overlay, that of the file beneath."""
+        found = self._inode(file)
+        if found.kind != b"overlay":
+            return found
+        # Since Linux 6.13 two pointers are there, of which this one is the first.
+        beneath = self._pointer(file, "file", "private_data")
+        with suppress(OSError):
+            return self._inode(self.memory.word(beneath))
+        return self._inode(beneath)
+
+    def _inode(self, file: int) -> Inode:
+        inode = self._pointer(file, "file", "f_inode")
+        block = self._pointer(inode, "inode", "i_sb")
+        device = self.memory.word(self._at(block, "super_block", "s_dev"), 4)
+        kind = self._pointer(block, "super_block", "s_type")
+        return Inode(
+            self._text(self._pointer(kind, "file_system_type", "name")),
+            os.makedev(device >> 20, device & 0xFFFFF),
+            self._pointer(inode, "inode", "i_ino"),
+            self.memory.word(self._at(inode, "inode", "i_generation"), 4),
+        )
 
     def terminal(self, pid: int, descriptor: int, inode: int) -> tuple[int, bytes]:
         """Return where the terminal is that a process has open, and what nobody has read of it."""
@@ -224,16 +299,18 @@ class KernelObjects:
                 return
 
     def keys(self, pid: int) -> Iterator[Key]:
-        """Yield the keys in a process's keyrings, those with bytes, and those within them."""
+        """Yield the keys in a process's keyrings, those with bytes, and those within them.
+
+        What was looked at before, for another process, does not come again.
+        """
         cred = self._pointer(self.task(pid), "task_struct", "cred")
         rings = ("session_keyring", "process_keyring", "thread_keyring")
         waiting = [*filter(None, (self._pointer(cred, "cred", ring) for ring in rings))]
-        seen = set[int]()
-        while waiting and len(seen) < MAX_KEYS:
+        while waiting and len(self._keys) < MAX_KEYS:
             key = waiting.pop()
-            if key in seen:
+            if key in self._keys:
                 continue
-            seen.add(key)
+            self._keys.add(key)
             with suppress(OSError):
                 kind = self._text(
                     self._pointer(self._pointer(key, "key", "type"), "key_type", "name")

@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +38,13 @@ _STEP = 256 * 1024
 
 def host_proc() -> Path:
     """Return the /proc in which the containers' processes are."""
-    return Path(os.environ.get(HOST_PROC) or "/proc")
+    return _path(os.environ.get(HOST_PROC) or "/proc")
+
+
+@cache
+def _path(text: str) -> Path:
+    """Return a path, made once: it is asked for with each process."""
+    return Path(text)
 
 
 class Process:

@@ -17,7 +17,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -184,7 +184,9 @@ def _table(name: str) -> list[list[bytes]]:
 
 def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
     """Yield the queues of this thread's IPC namespace."""
-    with opened(mount_queues()) as folder, os.scandir(folder) as entries:
+    with ExitStack() as stack:
+        folder = stack.enter_context(opened(mount_queues()))
+        entries, kernel = stack.enter_context(os.scandir(folder)), _KernelOnDemand(stack)
         for entry in islice(entries, MAX_SEGMENTS + 1):
             size, inode, messages = 0, 0, tuple[QueuedMessage, ...]()
             with suppress(OSError, ValueError, IndexError):
@@ -192,14 +194,23 @@ def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
                     inode = entry.inode()
-                    messages = _copied(queue) if size else ()
+                    messages = kernel.messages(queue) if size else ()
             missing = sum(len(each.data) for each in messages) != size
             total = len(messages) + missing
             yield Queue(entry.name, True, size, total, messages, link, pid, inode)
 
 
-def _copied(queue: int) -> tuple[QueuedMessage, ...]:
-    """Return the messages of a POSIX queue: no call shows one and leaves it there."""
-    with suppress(OSError), KernelObjects.opened() as kernel:
-        return tuple(kernel.messages(queue))
-    return ()
+class _KernelOnDemand:
+    """The kernel's memory, from the first queue on that has a message: no call shows one, and
+    leaves it there."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._kernel: KernelObjects | None = None
+
+    def messages(self, queue: int) -> tuple[QueuedMessage, ...]:
+        """Return the messages of a POSIX queue; none where they are not to be had."""
+        with suppress(OSError):
+            self._kernel = self._kernel or self._stack.enter_context(KernelObjects.opened())
+            return tuple(self._kernel.messages(queue))
+        return ()

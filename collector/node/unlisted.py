@@ -28,6 +28,8 @@ from collector.node.kernel_look import Terminal
 from collector.node.pipes import peek_pipe
 from collector.node.procfs import Process, host_proc, pids
 
+RING = b"anon_inode:[io_uring]"
+"""How /proc calls a ring of io_uring."""
 MAX_KEPT = 200
 """Things that are remembered; the rest are counted."""
 MAX_LINKS = 256 * 1024
@@ -213,7 +215,7 @@ class Unlisted:
             said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
             match = _NUMBER.search(said)
             self._judge_mount(process, link, name, match[1] if match else b"")
-        elif link.startswith(b"anon_inode:[io_uring]"):
+        elif link.startswith(RING):
             self._note_files(process, name, link, [])
 
     def _note_terminal(self, process: Process, name: str, link: bytes) -> None:

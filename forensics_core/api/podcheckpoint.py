@@ -35,6 +35,7 @@ from forensics_core.api.order import (
     Model,
     Retention,
 )
+from forensics_core.api.steps import Bytes, Count, StepTiming
 from forensics_core.errors import CheckpointFailed, UsageError
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -62,9 +63,6 @@ LabelValue = Annotated[
 VolumeName = Annotated[
     str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]+$"})
 ]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""As large as JSON numbers are exact."""
 Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_length=253)]
 """Text that is cut rather than refused: a status must never fail by its own bounds."""
 Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]
@@ -190,34 +188,6 @@ class Progress(PublicModel, Model):
     """What is being captured now."""
     summary: Annotated[str, BeforeValidator(lambda text: clip(text, 63)), Field(max_length=63)] = ""
     """All of this in a few characters."""
-
-
-class Step(StrEnum):
-    """What happens between the request and the evidence, in this order."""
-
-    REACTION = "Reaction"
-    """Until the operator acts: the watch, and whoever is before it in the queue."""
-    CONTEXT = "Context"
-    """Until the Job is there: places on the node, the pod's surroundings, the work order."""
-    SCHEDULING = "Scheduling"
-    """Until the Job's pod has its node."""
-    CONTAINER_START = "ContainerStart"
-    """Until its container runs: the image is pulled where the node does not have it."""
-    COLLECTOR_START = "CollectorStart"
-    """Until the collector has found the containers: Python starts, and the runtime answers."""
-    CAPTURE = "Capture"
-    """Until the last artifact is stored."""
-    CHECK = "Check"
-    """Until the pod may be killed: the manifest and what is stored are compared with the order."""
-
-
-class StepTiming(Model):
-    """How long one step took."""
-
-    step: Step
-    """Reaction, Context, Scheduling, ContainerStart, CollectorStart, Capture or Check."""
-    milliseconds: Count
-    """By the clocks of whoever did it: Kubernetes' has whole seconds."""
 
 
 class PodCheckpointStatus(PublicModel, Model):

@@ -8,6 +8,8 @@ Pods are plain JSON data. What is missing in one makes it an ordinary one: a nod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +24,19 @@ class Urgency(IntEnum):
     CRASHING = 1
     """A container of it crashes and is started anew: each start removes traces of the last."""
     REST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A checkpoint that waits for a place on its pod's node."""
+
+    uid: str
+    """The checkpoint's."""
+    since: datetime
+    """When it was asked for."""
+    urgency: Urgency | None = None
+    """Its pod's, when that was last looked at; None if it was not since the operator's start."""
+    looked_at: datetime | None = None
 
 
 def urgency_of(pod: PodContent) -> Urgency:

@@ -20,6 +20,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.layer import (
     DELETED,
     MOUNTS,
@@ -29,6 +30,7 @@ from forensics_core.bundle.layer import (
     ArchiveNames,
     Layer,
     open_layer,
+    open_layers,
 )
 from forensics_core.bundle.layout import DELETED_FOLDER, KEPT_FOLDER, container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
@@ -304,17 +306,16 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
     rootfs = await open_layer(bundle, container, ROOTFS)
     if rootfs is None and _archive_of(bundle, container, ROOTFS):
         raise _no_index(bundle, container, ROOTFS)
-    mounts, others = await read_mounts(bundle, container, flaws), list[Layer | None]()
-    for names in (UPPER, MOUNTS, DELETED, PROC):
-        layer = None
-        with flaws.passing():
-            # What was written is nothing by itself: whoever takes it for the file system is misled.
-            if rootfs or names is not UPPER:
-                layer = await open_layer(bundle, container, names)
-        others.append(layer)
-    if rootfs is None and not any(others):
+    # What was written is nothing by itself: whoever takes it for the file system is misled.
+    wanted = (UPPER, MOUNTS, DELETED, PROC) if rootfs else (MOUNTS, DELETED, PROC)
+    async with task_group() as tasks:
+        # At once: over a network each takes two answers' time.
+        found = open_layers(tasks, bundle, container, wanted, flaws)
+        mounts = await read_mounts(bundle, container, flaws)
+    layers = [found.get(names) for names in (UPPER, MOUNTS, DELETED, PROC)]
+    if rootfs is None and not any(layers):
         raise _no_index(bundle, container, ROOTFS)
-    return FileIndex(container, TreeIndexes(rootfs, *others), mounts, flaws)
+    return FileIndex(container, TreeIndexes(rootfs, *layers), mounts, flaws)
 
 
 def is_beneath(path: bytes, folder: bytes) -> bool:

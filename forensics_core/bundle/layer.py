@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
@@ -182,6 +183,25 @@ async def open_layer(bundle: BundleReader, container: str, names: ArchiveNames) 
     chunks = await _read_lookup(bundle, table, sizes, flaws)
     gap = _gap(bundle, container, (*names.archives, names.rows))
     return Layer(rows, chunks, names.archives, gap, flaws, names.folder)
+
+
+def open_layers(
+    tasks: TaskGroup,
+    bundle: BundleReader,
+    container: str,
+    wanted: Sequence[ArchiveNames],
+    flaws: Flaws,
+) -> Mapping[ArchiveNames, Layer | None]:
+    """Open several in `tasks`; what cannot be opened goes to `flaws`, and is not among them."""
+    found: dict[ArchiveNames, Layer | None] = {}
+
+    async def open_one(names: ArchiveNames) -> None:
+        with flaws.passing():
+            found[names] = await open_layer(bundle, container, names)
+
+    for names in wanted:
+        tasks.start_soon(open_one, names)
+    return found
 
 
 def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:

@@ -16,7 +16,15 @@ from functools import cached_property
 from anyio import to_thread
 
 from forensics_core.bundle.expected import ExpectedObject, expected_objects
-from forensics_core.bundle.layout import MANIFEST, SEAL, SHA256SUMS
+from forensics_core.bundle.layout import (
+    CONTAINERS,
+    CONTEXT,
+    MANIFEST,
+    NODE,
+    ORDER,
+    SEAL,
+    SHA256SUMS,
+)
 from forensics_core.bundle.manifest import Statement
 from forensics_core.bundle.versions import (
     choose_manifest,
@@ -37,6 +45,8 @@ from forensics_core.storage.objects import StoredObject
 from forensics_core.storage.s3.client import S3Access
 from forensics_core.storage.storage import ReadableStorage, open_storage, read_small
 
+_OF_BUNDLES = (ORDER, CONTEXT, CONTAINERS, NODE)
+"""What a bundle has before it has a manifest."""
 MANIFEST_LIMIT = 16 * 1024 * 1024
 """Bytes that a manifest may have: thirty thousand artifacts, or hundreds with many remarks. The
 operator seals none of more than 8 MiB."""
@@ -260,6 +270,11 @@ def _not_found(
     if below:
         return BundleNotFound(
             f"{store.url} is not a bundle itself", hint=f"Beneath it there are: {', '.join(below)}"
+        )
+    if versions and not any(name.startswith(_OF_BUNDLES) for name in versions):
+        return BundleNotFound(
+            f"There is no bundle at {store.url}, but something else",
+            hint=f"Name the folder that has {MANIFEST} in it",
         )
     if versions:
         return BundleNotFound(

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.options import (
+    opened_bundle,
+    output_option,
+    owner_option,
+    tell_traffic,
+    traffic_as_json,
+    whole_size,
+)
 from forensics_core.cli.program import run
-from forensics_core.cli.render import clean_message, counted
+from forensics_core.cli.render import clean_message, counted, print_json
 from forensics_core.errors import ForensicsError, UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -38,8 +46,16 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--seed", type=_FOLDER, metavar="DIR", help="POD-ID-inspect.json, -diff.txt and -export.tar."
 )
-@click.option("--container", "-c", "containers", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--container",
+    "-c",
+    "containers",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one; repeatable.",
+)
 @owner_option
+@output_option
 def export_command(
     location: str,
     oci: Path | None,
@@ -48,6 +64,7 @@ def export_command(
     seed: Path | None,
     containers: tuple[str, ...],
     expected_bucket_owner: str | None,
+    output: str,
 ) -> None:
     """Write what is in the bundle at LOCATION in a layout that other tools open.
 
@@ -62,7 +79,23 @@ def export_command(
         hint = "One of --oci DIR, --tar FILE, --uac DIR and --seed DIR"
         raise UsageError("Name one layout", hint=hint)
     ((write, path),) = chosen
-    run(partial(_export, location, expected_bucket_owner, containers, partial(write, path=path)))
+    if str(path) == "-" and output == "json":
+        raise UsageError("The archive and JSON cannot both be printed", hint="Name a file for it")
+    done = _Exported(path)
+    work = partial(write, path=path, done=done)
+    run(partial(_export, location, expected_bucket_owner, containers, work, done, output))
+
+
+@dataclass(slots=True)
+class _Exported:
+    """What was written, and what was not."""
+
+    path: Path
+    missing: list[str] = field(default_factory=list)
+    """What was not captured, each with the reason."""
+    notes: list[str] = field(default_factory=list)
+    failures: Sequence[ForensicsError] = ()
+    """Why something was left out."""
 
 
 async def _export(
@@ -70,31 +103,67 @@ async def _export(
     owner: str | None,
     containers: Sequence[str],
     write: Callable[[BundleReader, Sequence[str]], Awaitable[Sequence[ForensicsError]]],
+    done: _Exported,
+    output: str,
 ) -> None:
-    async with opened_bundle(location, owner) as bundle:
+    from forensics_core.storage.traffic import Traffic
+
+    traffic = Traffic()
+    async with opened_bundle(location, owner, traffic) as bundle:
         named = dict.fromkeys(containers)
         names = [bundle.check_container(name) for name in named] or bundle.containers
-        failures = await write(bundle, names)
-    _raise_for_failures(failures)
+        try:
+            done.failures = await write(bundle, names)
+        except ForensicsError:
+            _tell(done)
+            raise
+        whole = whole_size(bundle)
+    if output == "json":
+        fetched = traffic_as_json(traffic, whole)
+        print_json({"location": bundle.url, **_as_json(done), "fetched": fetched})
+    else:
+        _tell(done)
+        if str(done.path) != "-":
+            click.echo(f"It lies in {clean_message(str(done.path))}", err=True)
+        tell_traffic(traffic, whole)
+    _raise_for_failures(done.failures)
+
+
+def _as_json(done: _Exported) -> dict[str, Any]:
+    return {
+        "written": str(done.path),
+        "leftOut": [each.message for each in done.failures],
+        "missing": done.missing,
+        "notes": done.notes,
+    }
+
+
+def _tell(done: _Exported) -> None:
+    """Say on the standard error what there is to say: an archive may be on the other one."""
+    for word, lines in (("Note", done.notes), ("Missing", done.missing)):
+        for line in lines:
+            click.echo(f"{word}: {clean_message(line)}", err=True)
+    for failure in done.failures:
+        click.echo(f"Left out: {clean_message(failure.message)}", err=True)
 
 
 async def _as_oci(
-    bundle: BundleReader, names: Sequence[str], path: Path
+    bundle: BundleReader, names: Sequence[str], path: Path, done: _Exported
 ) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.oci import export_oci
 
-    return await export_oci(bundle, _with_files(bundle, names), path)
+    return await export_oci(bundle, _with_files(bundle, names, done), path)
 
 
 async def _as_uac(
-    bundle: BundleReader, names: Sequence[str], path: Path
+    bundle: BundleReader, names: Sequence[str], path: Path, done: _Exported
 ) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.uac import export_uac
 
-    return await export_uac(bundle, _with_files(bundle, names), path)
+    return await export_uac(bundle, _with_files(bundle, names, done), path)
 
 
-def _with_files(bundle: BundleReader, names: Sequence[str]) -> list[str]:
+def _with_files(bundle: BundleReader, names: Sequence[str], done: _Exported) -> list[str]:
     """Return the containers whose file system was captured; the others are named."""
     from forensics_core.readers.export.archives import archives_of
 
@@ -103,30 +172,29 @@ def _with_files(bundle: BundleReader, names: Sequence[str]) -> list[str]:
         # Before anything is written: of several containers one without an archive is no reason to
         # stop.
         try:
-            _note_truncated(archives_of(bundle, name))
+            _note_truncated(archives_of(bundle, name), done)
             there.append(name)
         except ForensicsError as error:
             if len(names) == 1:
                 raise
-            click.echo(f"Missing: {clean_message(error.message)}", err=True)
+            done.missing.append(error.message)
     if not there:
         raise ForensicsError("No container's file system was captured", hint=WHY_MISSING)
     return there
 
 
 async def _as_seed(
-    bundle: BundleReader, names: Sequence[str], path: Path
+    bundle: BundleReader, names: Sequence[str], path: Path, done: _Exported
 ) -> Sequence[ForensicsError]:
     from forensics_core.readers.export.seed import export_seed
 
-    done = await export_seed(bundle, names, path)
-    for line in done.missing:
-        click.echo(f"Missing: {clean_message(line)}", err=True)
-    return done.failures
+    exported = await export_seed(bundle, names, path)
+    done.missing += exported.missing
+    return exported.failures
 
 
 async def _as_tar(
-    bundle: BundleReader, names: Sequence[str], path: Path
+    bundle: BundleReader, names: Sequence[str], path: Path, done: _Exported
 ) -> Sequence[ForensicsError]:
     from forensics_core.bundle.layout import PROC_ARCHIVES
     from forensics_core.readers.export.archives import LAYERS, archives_of, joined, write_joined
@@ -136,7 +204,7 @@ async def _as_tar(
             f"The bundle has {len(names)} containers", hint=f"Name one with -c: {', '.join(names)}"
         )
     archives = archives_of(bundle, names[0], (*LAYERS, PROC_ARCHIVES))
-    _note_truncated(archives)
+    _note_truncated(archives, done)
     if str(path) != "-":
         return await write_joined(bundle, archives, path)
     await _to_stdout(joined(bundle, archives))
@@ -144,9 +212,7 @@ async def _as_tar(
 
 
 def _raise_for_failures(failures: Sequence[ForensicsError]) -> None:
-    """Name what was left out. Raises `VerificationError` where anything was."""
-    for failure in failures:
-        click.echo(f"Left out: {clean_message(failure.message)}", err=True)
+    """Raise `VerificationError` where anything was left out."""
     if failures:
         raise VerificationError(
             f"{counted(len(failures), 'object')} of the bundle could not be relied on and "
@@ -163,8 +229,8 @@ async def _to_stdout(blocks: AsyncIterator[bytes]) -> None:
     await to_thread.run_sync(sys.stdout.buffer.flush)
 
 
-def _note_truncated(archives: Sequence[Artifact]) -> None:
+def _note_truncated(archives: Sequence[Artifact], done: _Exported) -> None:
     from forensics_core.readers.export.archives import cut_short
 
-    for name in cut_short(archives):
-        click.echo(f"Note: {clean_message(name)} was cut: it does not hold all there was", err=True)
+    names = cut_short(archives)
+    done.notes += [f"{name} was cut: it does not hold all there was" for name in names]

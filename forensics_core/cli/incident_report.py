@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from anyio import to_thread
 from forensics_core._internal.tasks import task_group
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.incident_status import summary_of
-from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.options import opened_bundle, owner_option, tell_traffic, whole_size
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, counted, print_text
 from forensics_core.cli.report import write_report
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from forensics_core.api.incident import PodSummary
     from forensics_core.readers.report.incident import IncidentReport, PodReport
     from forensics_core.readers.report.story import ReportContent
+    from forensics_core.storage.traffic import Traffic
 
 AT_ONCE = 2
 """Bundles that are read at a time: each may take some 100 MiB meanwhile."""
@@ -41,6 +42,10 @@ class Output:
     name: str
     owner: str | None
     key: bytes | None
+    traffic: Traffic
+    """What is fetched of all bundles together."""
+    sizes: list[int] = field(default_factory=list)
+    """Of the bundles, in bytes."""
 
     @property
     def folder(self) -> Path | None:
@@ -80,13 +85,17 @@ def incident_report_command(
     something is not as a manifest says, the report names it, and the exit code is 3. A bundle that
     cannot be read is named, and the exit code is 1.
     """
-    place = Output(output, expected_bucket_owner, key.read_bytes() if key else None)
+    from forensics_core.storage.traffic import Traffic
+
+    public_key = key.read_bytes() if key else None
+    place = Output(output, expected_bucket_owner, public_key, Traffic())
     if place.folder is not None and place.folder.suffix and not place.folder.is_dir():
         raise UsageError(
             f"'{output}' is no kind of report",
             hint="Name a folder, report.html, report.md, or json",
         )
     report = run(partial(_report, incident, access, place))
+    tell_traffic(place.traffic, sum(place.sizes))
     # Once the report is there: it says what is not genuine.
     if report.not_genuine:
         raise click.exceptions.Exit(3)
@@ -149,7 +158,8 @@ async def _read(row: PodReport, file: str, place: Output, limiter: anyio.Capacit
 async def _story(location: str, place: Output) -> AsyncIterator[ReportContent]:
     from forensics_core.readers.report.story import tell
 
-    async with opened_bundle(location, place.owner) as bundle:
+    async with opened_bundle(location, place.owner, place.traffic) as bundle:
+        place.sizes.append(whole_size(bundle))
         yield await tell(bundle, place.key)
 
 

@@ -159,12 +159,13 @@ def _live(console: Console) -> Live:
 async def _redraw(live: Live, summary: IncidentSummary) -> None:
     from rich.text import Text
 
-    lines = _live_lines(summary, live.console.height)
+    lines = live_lines(summary, live.console.height)
     shown = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
     await to_thread.run_sync(partial(live.update, shown, refresh=True))
 
 
-def _live_lines(summary: IncidentSummary, height: int) -> Iterator[str]:
+def live_lines(summary: IncidentSummary, height: int) -> Iterator[str]:
+    """Yield what a terminal of so many lines has room for."""
     yield from _head(summary)
     if len(summary.pods) <= min(FEW, height - 5):
         yield _pod_table(summary)

@@ -92,7 +92,10 @@ def object_lock_options(command: F) -> F:
 
 _OBJECT_LOCK_OPTIONS = (
     click.option(
-        "--retention-days", type=click.IntRange(1, 36500), help="Object Lock: for how long."
+        "--retention-days",
+        type=click.IntRange(1, 36500),
+        metavar="N",
+        help="Object Lock: for how long.",
     ),
     click.option(
         "--retention-mode",

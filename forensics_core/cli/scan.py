@@ -47,7 +47,14 @@ _NOUNS = {"memory": "core"}
     help="A list of hashes that says which files are known; repeatable. good=FILE or ioc=FILE "
     "where its form does not tell.",
 )
-@click.option("--container", "-c", "containers", multiple=True, help="Only this one; repeatable.")
+@click.option(
+    "--container",
+    "-c",
+    "containers",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one; repeatable.",
+)
 @click.option(
     "--files", "every_file", is_flag=True, help="Show every file, with what --known says of it."
 )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
+from anyio import to_thread
 
 from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.outputs import kind_of, opened_output
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message
 from forensics_core.errors import UsageError
@@ -24,7 +28,11 @@ if TYPE_CHECKING:
     from forensics_core.readers.timeline.timeline import Filter
 
 FORMATS = ("table", "bodyfile", "timesketch", "csv")
+KINDS = {".txt": "table", ".body": "bodyfile", ".jsonl": "timesketch", ".csv": "csv"}
+"""Formats, by the ending of a file's name."""
 CLOCKS = ("store", "node")
+_AT_ONCE = 1_000
+"""Lines of a bodyfile."""
 
 
 @click.command("timeline", short_help="Show all times of a bundle in one order.")
@@ -33,12 +41,20 @@ CLOCKS = ("store", "node")
     "--format",
     "layout",
     type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="For people, mactime and plaso, Timesketch (save it as .jsonl), or a spreadsheet.",
+    help="For people, mactime and plaso, Timesketch, or a spreadsheet.  [default: table, or what "
+    "the name of the file says]",
 )
 @click.option(
-    "--container", "-c", "containers", multiple=True, help="Only of this one; repeatable."
+    "-o", "--output", metavar="FILE",
+    help="Where to: a file that ends in .txt, .body, .jsonl or .csv, or 'json' for one document.",
+)  # fmt: skip
+@click.option(
+    "--container",
+    "-c",
+    "containers",
+    multiple=True,
+    metavar="NAME",
+    help="Only of this one; repeatable.",
 )
 @click.option("--since", metavar="TIME", help="From then on: 2026-08-01T10:00:00Z; UTC by default.")
 @click.option("--until", metavar="TIME", help="Before then.")
@@ -49,7 +65,7 @@ CLOCKS = ("store", "node")
     "--around", metavar="PATH", help="Only what happened about when this file was touched."
 )
 @click.option(
-    "--window", type=click.IntRange(0), default=300, show_default=True,
+    "--window", type=click.IntRange(0), default=300, show_default=True, metavar="SECONDS",
     help="With --around: how many seconds about.",
 )  # fmt: skip
 @click.option(
@@ -59,7 +75,8 @@ CLOCKS = ("store", "node")
 @owner_option
 def timeline_command(
     location: str,
-    layout: str,
+    layout: str | None,
+    output: str | None,
     containers: tuple[str, ...],
     since: str | None,
     until: str | None,
@@ -89,12 +106,25 @@ def timeline_command(
         around=around or "",
         window=window * SECOND,
     )
+    if output == "json" and layout:
+        raise UsageError("-o json is a format itself", hint="Leave out --format")
+    if output == "json":
+        layout = "json"
+    elif not layout:
+        layout = kind_of(output, KINDS, "timeline") if output else "table"
     if layout == "bodyfile" and (around or since or until):
         raise UsageError(
             "A bodyfile has all times of a file in one line: it cannot be cut by time",
             hint="Give --since and --until to mactime, or take another --format",
         )
-    run(partial(_print, location, expected_bucket_owner, layout, wanted, clock))
+    file = Path(output) if output and output != "json" else None
+    with opened_output(file) if file else nullcontext(sys.stdout) as out:
+        work = partial(_print, location, expected_bucket_owner, layout, wanted, clock, out)
+        genuine = run(work)
+    if file:
+        click.echo(f"The timeline is in {clean_message(str(file))}", err=True)
+    if not genuine:
+        raise click.exceptions.Exit(3)
 
 
 def _parse_time(text: str | None) -> int | None:
@@ -110,7 +140,10 @@ def _parse_time(text: str | None) -> int | None:
     return moment
 
 
-async def _print(location: str, owner: str | None, layout: str, wanted: Filter, clock: str) -> None:
+async def _print(
+    location: str, owner: str | None, layout: str, wanted: Filter, clock: str, out: TextIO
+) -> bool:
+    """Print what is wanted; return whether all of it is genuine."""
     from forensics_core.readers.clocks import correction
     from forensics_core.readers.notes import Notes
 
@@ -119,16 +152,16 @@ async def _print(location: str, owner: str | None, layout: str, wanted: Filter, 
         clocks = bundle.statement.predicate.clocks
         if clock == "store":
             wanted = replace(wanted, ahead=correction(clocks))
-        if layout == "bodyfile":
-            await _print_bodyfile(bundle, wanted, notes)
-        else:
-            await _print_entries(bundle, layout, wanted, notes)
         notes.missing += _skew_notes(clocks, clock)
+        lines = _bodyfile if layout == "bodyfile" else partial(_entries, layout=layout)
+        async for text in lines(bundle, wanted, notes):
+            # A batch at a time: `click.echo` flushes, and there are millions of lines. In a thread:
+            # a pager that stands still must not keep signals from being heard.
+            await to_thread.run_sync(out.write, text)
     # At the end, as it shows while the entries are read.
     for line in notes.missing:
         click.echo(f"Note: {clean_message(line)}", err=True)
-    if notes.not_genuine:
-        raise click.exceptions.Exit(3)
+    return not notes.not_genuine
 
 
 def _skew_notes(clocks: Sequence[Clocks], clock: str) -> list[str]:
@@ -145,27 +178,44 @@ def _skew_notes(clocks: Sequence[Clocks], clock: str) -> list[str]:
     return [f"{told}: {shown}; '--clock node' shows them as it had them"]
 
 
-async def _print_entries(bundle: BundleReader, layout: str, wanted: Filter, notes: Notes) -> None:
+async def _entries(
+    bundle: BundleReader, wanted: Filter, notes: Notes, *, layout: str
+) -> AsyncIterator[str]:
     from forensics_core.readers.timeline import formats
     from forensics_core.readers.timeline.timeline import timeline
 
+    line = partial(formats.timesketch_line, ahead=wanted.ahead)
     writers: dict[str, Callable[[TimelineEntry], str]] = {
         "table": formats.table_line,
-        "timesketch": partial(formats.timesketch_line, ahead=wanted.ahead),
+        "timesketch": line,
+        "json": line,
         "csv": lambda entry: formats.csv_line(formats.csv_cells(entry)),
     }
-    write = writers[layout]
+    write, before = writers[layout], ""
     if layout == "csv":
-        sys.stdout.write(formats.csv_line(formats.CSV_HEAD) + "\n")
+        yield formats.csv_line(formats.CSV_HEAD) + "\n"
+    elif layout == "json":
+        yield f'{{"location": {json.dumps(bundle.url)}, "entries": ['
     async for batch in timeline(bundle, wanted, notes):
-        # A batch at a time: `click.echo` flushes, and there are millions of lines.
-        sys.stdout.write("".join(f"{write(entry)}\n" for entry in batch))
+        if layout == "json":
+            yield before + ",".join(f"\n{write(entry)}" for entry in batch)
+            before = ","
+        else:
+            yield "".join(f"{write(entry)}\n" for entry in batch)
+    if layout == "json":
+        rest = {"missing": notes.missing, "genuine": not notes.not_genuine}
+        yield f"\n], {json.dumps(rest)[1:]}\n"
 
 
-async def _print_bodyfile(bundle: BundleReader, wanted: Filter, notes: Notes) -> None:
+async def _bodyfile(bundle: BundleReader, wanted: Filter, notes: Notes) -> AsyncIterator[str]:
     from forensics_core.readers.timeline import formats
     from forensics_core.readers.timeline.timeline import bodyfile
 
+    lines = list[str]()
     async with aclosing(bodyfile(bundle, wanted, notes)) as found:
         async for container, each in found:
-            sys.stdout.write(formats.bodyfile_row(each, container) + "\n")
+            lines.append(formats.bodyfile_row(each, container) + "\n")
+            if len(lines) == _AT_ONCE:
+                yield "".join(lines)
+                lines.clear()
+    yield "".join(lines)

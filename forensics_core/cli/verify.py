@@ -48,8 +48,15 @@ def _not_empty(_: click.Context, __: click.Parameter, value: str | None) -> str 
     help="The public key, in PEM, that the bundle's seal must hold for.",
 )
 @click.option("--pod", metavar="[NS/]NAME", callback=_not_empty, help="The pod that it must be of.")
-@click.option("--uid", callback=_not_empty, help="The UID of that pod, or of the PodCheckpoint.")
-@click.option("--incident", callback=_not_empty, help="The incident that it must be for.")
+@click.option(
+    "--uid",
+    metavar="UID",
+    callback=_not_empty,
+    help="The UID of that pod, or of the PodCheckpoint.",
+)
+@click.option(
+    "--incident", metavar="ID", callback=_not_empty, help="The incident that it must be for."
+)
 @click.option("--strict", is_flag=True, help="Objects that nobody named are problems, too.")
 @select_option
 @owner_option

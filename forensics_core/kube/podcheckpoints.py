@@ -9,7 +9,7 @@ async with connect() as cluster:
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +73,7 @@ class PodCheckpoints:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        finalizers: Sequence[str] = (),
         dry_run: bool = False,
     ) -> PodCheckpoint:
         """Ask for a capture. Without `name` the server makes one that begins like the pod's.
@@ -86,6 +87,7 @@ class PodCheckpoints:
             namespace=self.namespace,
             labels=incident | dict(labels or {}),
             annotations=dict(annotations or {}),
+            finalizers=tuple(finalizers),
         )
         body = PodCheckpoint(metadata=metadata, spec=spec).to_dict()
         return PodCheckpoint.parse(await self._objects.create(body, dry_run=dry_run))

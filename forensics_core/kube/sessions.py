@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from urllib.request import getproxies
 
 import anyio
 import anyio.to_thread
+from aiohttp import ClientSession
 from kubernetes_asyncio.client import ApiClient
 
 from forensics_core.kube.credentials import ClusterCredentials, CredentialSource
@@ -101,8 +103,24 @@ class Sessions:
         credentials.configuration.connection_pool_maxsize = 0
         client = ApiClient(credentials.configuration)
         client.user_agent = f"kube-forensics/{__version__}"
+        if not getproxies():
+            _ask_no_environment(client)
         return Session(client, credentials, fingerprint, anyio.current_time())
 
     async def _retire(self, session: Session) -> None:
         session.retired = True
         await session.close_if_unused()
+
+
+def _ask_no_environment(client: ApiClient) -> None:
+    """Keep aiohttp from looking for proxies and a .netrc before each request, each in a thread.
+
+    There are no proxies, and kubectl reads no .netrc either: it has credentials of its own.
+    """
+    rest, asking = client.rest_client, client.rest_client.pool_manager
+    rest.pool_manager = ClientSession(connector=asking.connector, read_bufsize=_LARGEST_EVENT)
+    asking.detach()
+
+
+_LARGEST_EVENT = 2 * 1024 * 1024
+"""Bytes of a line of a watch: as much as the client's own session takes."""

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from forensics_core.api.conditions import ConditionType, find_condition
 from forensics_core.api.order import WorkOrder
-from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, StepTiming
+from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
+from forensics_core.api.steps import StepTiming
 from forensics_core.errors import Invalid
 from forensics_core.kube.objects import Object
 from forensics_core.operator import status as to
@@ -138,7 +139,9 @@ class Executor:
         self._requeue(action.until)
         if status != checkpoint.status:
             checkpoint = await self._do.write_status(checkpoint, status)
-            self._do.event(checkpoint, "Waiting", action.message)
+            # That others come first is nothing to look into, and many wait: the condition says it.
+            if not action.node:
+                self._do.event(checkpoint, "Waiting", action.message)
         if action.store_context:
             await self._do.store_context(checkpoint, action.pod)
         if action.error is not None:
@@ -182,6 +185,9 @@ class Executor:
 
     async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         await self._do.create_job(checkpoint, order)
+        # Of many that had to wait for their place, nobody reads how each began: one write less.
+        if self._checkpoint.status.phase is Phase.PENDING and self._checkpoint.status.node:
+            return
         status = checkpoint.status
         note = f"Job {status.job_name} captures the pod on node {status.node}."
         self._do.event(checkpoint, "CaptureStarted", note)
@@ -292,8 +298,8 @@ class Executor:
         return written
 
     def _timings(self, checkpoint: PodCheckpoint, evidence: BundleFacts) -> tuple[StepTiming, ...]:
-        seen = self._observed
-        return step_timings(checkpoint, seen.job, seen.collector_pod, evidence, self._do.now())
+        seen, captured = self._observed, (evidence.started_at, evidence.finished_at)
+        return step_timings(checkpoint, seen.job, seen.collector_pod, captured, self._do.now())
 
     async def _delete_orders(self, checkpoint: PodCheckpoint) -> None:
         """Delete the orders of all attempts: each is kept until there is an end."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 from forensics_core.api.conditions import ConditionType
 from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointStatus
 from forensics_core.errors import ClusterError
-from forensics_core.kube.objects import Object
 from forensics_core.operator.actions import Effects
 from forensics_core.operator.containment import conditions
 from forensics_core.operator.containment.actions import (
@@ -23,7 +22,6 @@ from forensics_core.operator.containment.actions import (
     TellDeletion,
     TellRefusal,
 )
-from forensics_core.operator.containment.policy import releasing_patch
 from forensics_core.operator.observed import Observed
 
 
@@ -68,7 +66,7 @@ class ContainmentExecutor:
     async def _give_up(self, action: GiveUpIsolation) -> None:
         # As far as that is possible: what cannot be undone now, a release undoes.
         with suppress(ClusterError):
-            await self._undo(action.pod)
+            await self._undo()
         reason = conditions.NOT_POSSIBLE
         status = conditions.set_isolated(self._checkpoint, reason, action.message, self._now)
         note = f"The pod is not isolated. {action.message}"
@@ -76,17 +74,15 @@ class ContainmentExecutor:
         self._do.count_containment(self._checkpoint, ConditionType.ISOLATED, reason)
 
     async def _lift(self, action: LiftIsolation) -> None:
-        await self._undo(action.pod)
+        await self._undo()
         reason = conditions.RELEASED
         status = conditions.set_isolated(self._checkpoint, reason, action.message, self._now)
         await self._tell(status, "Released", action.message)
         self._do.count_containment(self._checkpoint, ConditionType.ISOLATED, reason)
 
-    async def _undo(self, pod: Object | None) -> None:
+    async def _undo(self) -> None:
         """Give the pod its labels back, then delete the policy; either may be done already."""
-        patch = releasing_patch(self._checkpoint, pod) if pod is not None else None
-        if patch is not None:
-            await self._do.containment.patch_pod(self._checkpoint, patch)
+        await self._do.containment.release_pod(self._checkpoint)
         await self._do.containment.delete_policy(self._checkpoint)
 
     async def _deleted(self, action: TellDeletion) -> None:

@@ -33,6 +33,7 @@ from forensics_core.operator.effects import ClusterEffects
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
+from forensics_core.operator.keiko.mirror import KeikoMirror
 from forensics_core.operator.observe import Observer
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.rules.controller import RuleController
@@ -136,6 +137,8 @@ class Controller:
                     self._cache.put_collector_pod,
                     self._cache.drop_collector_pod,
                 )
+                if self._settings.keiko:
+                    tasks.start_soon(KeikoMirror(self._cluster, namespace).run)
             # Acting on half of what is there would make Jobs a second time.
             await self._synced.wait()
             log.info("%d checkpoints are known", len(self._cache))

@@ -22,7 +22,8 @@ from forensics_core.errors import (
 from forensics_core.operator.attempt.jobs import thaw_name
 from forensics_core.operator.attempt.monitor import why_no_pod
 from forensics_core.operator.attempt.pods import node_of
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings, look_around
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
+from forensics_core.operator.containment.surroundings import look_around
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
 from forensics_core.operator.evidence.manifest import (
     LIMIT,

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
-from forensics_core.api.urgency import Urgency
+from forensics_core.api.urgency import Urgency, Waiting, urgency_of
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
@@ -26,7 +26,7 @@ from forensics_core.operator.attempt.pods import (
     started,
     terminated,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.settings import Settings
 
@@ -168,19 +168,6 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A checkpoint that waits for a place on its pod's node."""
-
-    uid: str
-    """The checkpoint's."""
-    since: datetime
-    """When it was asked for."""
-    urgency: Urgency | None = None
-    """Its pod's, when that was last looked at; None if it was not since the operator's start."""
-    looked_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
     """One checkpoint and everything about it; what the caches say may be behind."""
 
@@ -213,6 +200,16 @@ class Observed:
     signing_key: bool | None = None
     delay: JobOutcome | None = None
     bundles: tuple[BundleFacts, ...] | Unreachable | None = None
+
+    @property
+    def own_wait(self) -> Waiting:
+        """The checkpoint as one that waits, as urgent as its pod is known to be now."""
+        metadata = self.checkpoint.metadata
+        if self.pod is not None and self.pod.pod is not None:
+            urgency: Urgency | None = urgency_of(self.pod.pod)
+        else:
+            urgency = self.waiting.urgency if self.waiting else None
+        return Waiting(metadata.uid or "", metadata.creation_timestamp or self.now, urgency)
 
     @property
     def own(self) -> tuple[BundleFacts, ...]:

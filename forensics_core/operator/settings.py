@@ -24,6 +24,10 @@ from forensics_core.storage.s3.client import LARGEST_PART, SMALLEST_PART, S3Acce
 from forensics_core.storage.s3.request import AWS_BUCKET
 from forensics_core.storage.s3.sts import StsAccess
 
+JOB_MARGIN = 120
+"""Seconds that the Job may take beyond the capture's own deadline, to write its manifest: a Job
+past its deadline takes its pod, and what that had to say, with it."""
+
 
 class Timings(Model):
     """How long things are waited for that hardly ever need another time."""
@@ -293,6 +297,8 @@ class Settings(Model):
     network_policies: Literal["detect", "enforced"] = "detect"
     """Whether to look for a network plugin that enforces network policies, or to rely on that one
     does: no field of the API tells."""
+    keiko: bool = False
+    """Serve PodCheckpoints of `forensics.keikoproj.io`, too; takes `deploy/overlays/keiko`."""
     lease_name: DnsLabel = "forensics-operator"
     lease_namespace: DnsLabel = "forensics-operator"
     alerts: AlertSettings | None = None

@@ -258,6 +258,10 @@ def _explain(error: OSError, path: Path) -> DestinationError:
 
 def _listing(root: Path, at_most: int) -> list[StoredObject]:
     entries: list[StoredObject] = []
+    if root.is_file():
+        raise DestinationError(
+            f"{root} is a file, and a bundle is a folder", hint="Name the folder that it lies in"
+        )
     try:
         for entry in _walk(root):
             # Whoever named a home directory in place of a bundle should hear so, and not wait for
@@ -285,7 +289,14 @@ def _walk(root: Path) -> Iterator[StoredObject]:
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
-        with os.scandir(root / prefix) as members:
+        try:
+            listing = os.scandir(root / prefix)
+        except FileNotFoundError:
+            # A folder within may go while others are listed: that is no word about the root.
+            if not prefix:
+                raise
+            continue
+        with listing as members:
             for member in members:
                 name = prefix + member.name
                 if member.is_dir(follow_symlinks=False):

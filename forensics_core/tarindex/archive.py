@@ -71,9 +71,14 @@ class Archive:
     """An archive that a reader can start anywhere in."""
 
     def __init__(
-        self, source: Ranges, expected: ExpectedArchive, frames: Sequence[Frame] | None
+        self,
+        source: Ranges,
+        expected: ExpectedArchive,
+        frames: Sequence[Frame] | None,
+        tail: bytes = b"",
     ) -> None:
         self._source = source
+        self._tail, self._tail_start = tail, (expected.size or 0) - len(tail)
         self.name = expected.name
         self.size = expected.original_size
         """Bytes of the plain archive."""
@@ -137,6 +142,10 @@ class Archive:
 
     async def _stored(self, number: int, start: int, length: int) -> bytes:
         place = self._places[number] + start
+        # A small index came as a whole when its seek table was read.
+        if place >= self._tail_start:
+            begin = place - self._tail_start
+            return self._tail[begin : begin + length]
         async with aclosing(self._source.read_range(self.name, place, length)) as blocks:
             data = b"".join([block async for block in blocks])
         if len(data) != length:
@@ -148,11 +157,12 @@ async def open_archive(source: Ranges, expected: ExpectedArchive) -> Archive:
     """Open an archive of a bundle. Raises `VerificationError` if its seek table is damaged."""
     if not expected.compressed:
         return Archive(source, expected, None)
-    frames = await _frames(source, expected)
-    return await to_thread.run_sync(Archive, source, expected, frames)
+    frames, tail = await _frames(source, expected)
+    return await to_thread.run_sync(Archive, source, expected, frames, tail)
 
 
-async def _frames(source: Ranges, expected: ExpectedArchive) -> Sequence[Frame]:
+async def _frames(source: Ranges, expected: ExpectedArchive) -> tuple[Sequence[Frame], bytes]:
+    """Return what the seek table lists, and the bytes at the end that were read for it."""
     size = expected.size or 0
     tail = await _last(source, expected.name, size, min(size, TAIL))
     try:
@@ -165,7 +175,7 @@ async def _frames(source: Ranges, expected: ExpectedArchive) -> Sequence[Frame]:
     except (ValueError, struct.error) as error:
         raise _broken(expected.name, str(error)) from error
     await to_thread.run_sync(_check, frames, size - length, expected)
-    return frames
+    return frames, tail
 
 
 async def _last(source: Ranges, name: str, size: int, length: int) -> bytes:

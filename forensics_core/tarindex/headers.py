@@ -35,9 +35,10 @@ def _sums_up(block: bytes) -> bool:
 
     Adler-32's lower half is one more than the sum of the bytes modulo 65521, at C's speed.
     """
-    total = (adler32(block) & 0xFFFF) - (adler32(block[148:156]) & 0xFFFF) + 8 * 32
+    field = block[148:156]
+    total = (adler32(block) & 0xFFFF) - (adler32(field) & 0xFFFF) + 8 * 32
     # The field ends in a NUL and a blank.
-    return total % _ADLER == number(block, 148, 155) % _ADLER
+    return total % _ADLER == number(field, 0, 7) % _ADLER
 
 
 def name_in(block: bytes) -> bytes:

@@ -6,11 +6,11 @@ markup, and `phrase` and `span` clean it.
 
 from __future__ import annotations
 
-from forensics_core.api.findings import FIRST, FindingsStatus
+from forensics_core.api.findings import FIRST, FindingsStatus, FindingStatus
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from slackbot.blocks.elements import span
 from slackbot.blocks.limits import Blocks
-from slackbot.catalogue import phrase
+from slackbot.catalogue import phrase, rule_title
 
 
 def finding_lines(checkpoint: PodCheckpoint, language: str) -> list[Blocks]:
@@ -42,9 +42,16 @@ def _sentences(found: FindingsStatus, language: str) -> list[str]:
                 "findings.row",
                 severity=severity,
                 container=container,
-                message=one.message,
+                message=_in_words(one, language),
             )
         )
     if found.not_looked_at:
         lines.append(phrase(language, "findings.left", count=found.not_looked_at))
     return lines
+
+
+def _in_words(one: FindingStatus, language: str) -> str:
+    """Return what was seen in that language, as far as the operator said it in words of ours."""
+    english, own = (rule_title(each, one.rule, one.count) for each in ("en", language))
+    told = bool(english) and one.message.startswith(f"{english}: ")
+    return f"{own}{one.message.removeprefix(english)}" if told else one.message

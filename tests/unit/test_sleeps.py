@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NEEDED = {
     "tests/waiting.py": "what must not happen can only be waited for",
-    "tests/integration/storage/test_odd_answers.py": "a store that is slow, and says so",
+    "tests/integration/storage/s3/test_odd_answers.py": "a store that is slow, and says so",
     "tests/integration/kube/scripted.py": "what was written has to get out of the kernel",
 }
 """Where a sleep that is not a poll's may be, and why."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 from aiohttp import web
@@ -29,26 +30,38 @@ from forensics_core.service.http import PortUnavailable, http_server
 log = logging.getLogger(__name__)
 
 PATH = "/alerts/falco"
-AT_ONCE = 64
-"""Requests whose bodies are read at once."""
-BODY_SECONDS = 5.0
-"""How long a body may take to arrive."""
 RENEW = 60.0
 """Seconds between two looks at the certificate's files."""
-AGAIN = 15.0
-"""Seconds until the address is put behind the Service again after a failure."""
 FAREWELL = 3.0
-"""Seconds that taking it away may take at the end."""
+"""Seconds that taking the address away may take at the end."""
 MANAGER = "forensics-operator"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLimits:
+    """What keeps senders from costing more than their alerts are worth."""
+
+    at_once: int = 64
+    """Requests whose bodies are read at once."""
+    body_seconds: float = 5.0
+    """How long a body may take to arrive."""
+    again: float = 15.0
+    """Seconds until the address is put behind the Service again after a failure."""
+
+
+LIMITS = EndpointLimits()
 
 
 class AlertEndpoint:
     """Answers requests; what it takes goes to the intake."""
 
-    def __init__(self, intake: Intake, tokens: Tokens, metrics: Metrics) -> None:
+    def __init__(
+        self, intake: Intake, tokens: Tokens, metrics: Metrics, limits: EndpointLimits = LIMITS
+    ) -> None:
         self._intake = intake
         self._tokens = tokens
         self._metrics = metrics
+        self._limits = limits
         self._reading = 0
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -56,7 +69,7 @@ class AlertEndpoint:
         if not await self._tokens.admit(request.headers.get("Authorization", "")):
             more = {"WWW-Authenticate": 'Bearer realm="alerts"'}
             return self._say(401, "Unauthorized", "the token is missing or wrong", **more)
-        if self._reading >= AT_ONCE:
+        if self._reading >= self._limits.at_once:
             return self._later(503, "Busy", "too many alerts at once")
         if not self._intake.rules.ready:
             return self._later(503, "Starting", "the pods are not known yet")
@@ -68,7 +81,7 @@ class AlertEndpoint:
 
     async def _take(self, request: web.Request) -> web.Response:
         try:
-            with anyio.fail_after(BODY_SECONDS):
+            with anyio.fail_after(self._limits.body_seconds):
                 body = await request.read()
             received = read_alert(body)
         except TimeoutError:
@@ -92,14 +105,19 @@ class AlertEndpoint:
 
 
 async def take_alerts(
-    cluster: ClusterConnection, settings: Settings, rules: AlertRules, metrics: Metrics
+    cluster: ClusterConnection,
+    settings: Settings,
+    rules: AlertRules,
+    metrics: Metrics,
+    *,
+    limits: EndpointLimits = LIMITS,
 ) -> None:
     """Take alerts until cancelled, if the settings say so. Raises `UsageError` if it cannot."""
     wanted = settings.alerts
     if wanted is None:
         return
     intake = Intake(rules, wanted.per_second)
-    endpoint = AlertEndpoint(intake, Tokens(wanted.folder / "token"), metrics)
+    endpoint = AlertEndpoint(intake, Tokens(wanted.folder / "token"), metrics, limits)
     certificate = ServerCertificate(wanted.folder, _names(wanted.service, settings.lease_namespace))
     await certificate.load()
     try:
@@ -115,7 +133,7 @@ async def take_alerts(
             log.info("Alerts are taken on port %d", port)
             tasks.start_soon(intake.run)
             tasks.start_soon(certificate.renew, RENEW)
-            async with _published(cluster, wanted, settings.lease_namespace, port):
+            async with _published(cluster, wanted, settings.lease_namespace, port, limits.again):
                 await anyio.sleep_forever()
     except PortUnavailable as error:
         raise UsageError(
@@ -131,7 +149,7 @@ def _names(service: str, namespace: str) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def _published(
-    cluster: ClusterConnection, settings: AlertSettings, namespace: str, port: int
+    cluster: ClusterConnection, settings: AlertSettings, namespace: str, port: int, again: float
 ) -> AsyncIterator[None]:
     """Have the Service lead here for the block, if it is known where that is."""
     if not settings.address:
@@ -139,7 +157,7 @@ async def _published(
         return
     slices = Objects(cluster, ENDPOINT_SLICES)
     async with task_group() as tasks:
-        tasks.start_soon(_publish, slices, endpoint_slice(settings, namespace, port))
+        tasks.start_soon(_publish, slices, endpoint_slice(settings, namespace, port), again)
         try:
             yield
         finally:
@@ -148,13 +166,13 @@ async def _published(
                 await _withdraw(slices, endpoint_slice(settings, namespace, port, here=False))
 
 
-async def _publish(slices: Objects, body: Object) -> None:
+async def _publish(slices: Objects, body: Object, again: float) -> None:
     while True:
         try:
             await slices.apply(body, manager=MANAGER)
         except ClusterError as error:
             log.error("No Service leads to the port for alerts: %s", error)
-            await anyio.sleep(AGAIN)
+            await anyio.sleep(again)
         else:
             return
 

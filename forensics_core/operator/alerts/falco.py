@@ -21,7 +21,7 @@ from forensics_core._internal import strict_json
 from forensics_core._internal.text import printable
 from forensics_core.api.capturerule import AlertPriority
 from forensics_core.errors import ForensicsError
-from forensics_core.operator.rules.triggers import Alert
+from forensics_core.operator.rules.facts import Alert
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an alert; Falco's own have a few thousand."""
@@ -109,15 +109,20 @@ def _kept(alert: Alert, said: Mapping[str, Any], fields: Mapping[str, Any]) -> R
 
 
 def _within(document: dict[str, Any]) -> str:
-    """Return it as JSON that fits: fields go, the last first, and it says so."""
-    fields = document["fields"]
-    while True:
-        text = json.dumps(document, sort_keys=True)
-        if len(text) <= DOCUMENT_LIMIT or not fields:
-            return text
+    """Return it as JSON that fits: fields go first, then tags, then the output; it says so."""
+    while len(text := json.dumps(document, sort_keys=True)) > DOCUMENT_LIMIT:
         document["cut"] = True
-        for name in list(fields)[len(fields) // 2 :]:
-            del fields[name]
+        for name in ("fields", "tags", "output"):
+            if kept := document[name]:
+                document[name] = _half(kept)
+                break
+    return text
+
+
+def _half(kept: Any) -> Any:
+    """Return the first half of a mapping, a list or a text."""
+    half = len(kept) // 2
+    return dict(list(kept.items())[:half]) if isinstance(kept, dict) else kept[:half]
 
 
 def _text(value: object, limit: int) -> str:

@@ -16,7 +16,7 @@ from typing import Protocol
 import anyio
 
 from forensics_core.operator.alerts.falco import Received
-from forensics_core.operator.rules.triggers import Alert
+from forensics_core.operator.rules.facts import Alert
 
 log = logging.getLogger(__name__)
 

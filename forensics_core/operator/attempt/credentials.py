@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from forensics_core.api.order import WorkOrder
-from forensics_core.operator.attempt.jobs import JOB_MARGIN
-from forensics_core.operator.settings import CollectorSettings
+from forensics_core.operator.settings import JOB_MARGIN, CollectorSettings
 from forensics_core.storage.s3.sts import SessionCredentials
 
 LEAST = 60

@@ -12,7 +12,7 @@ from forensics_core.api.order import ArtifactKind
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.operator.attempt.order import CREDENTIALS_FILE, ORDER_FILE, child_labels
 from forensics_core.operator.attempt.pods import COLLECTOR
-from forensics_core.operator.settings import CollectorSettings, DestinationRule
+from forensics_core.operator.settings import JOB_MARGIN, CollectorSettings, DestinationRule
 
 ORDER_FOLDER = "/run/forensics/order"
 HOST_PROC = "/host/proc"
@@ -25,9 +25,6 @@ CA_FOLDER, CA_FILE = "/run/forensics/ca", "ca.crt"
 CAPABILITIES = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYS_ADMIN", "FOWNER", "SYS_CHROOT")
 """Added to none; `docs/security.md` says what each is for."""
 
-JOB_MARGIN = 120
-"""Seconds that the Job may take beyond the capture's own deadline, to write its manifest: a Job
-past its deadline takes its pod, and what that had to say, with it."""
 GRACE = 60
 """Seconds between the wish that a collector ends and its end."""
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from forensics_core.api.podcheckpoint import PodCheckpoint, Step, StepTiming
+from forensics_core.api.podcheckpoint import PodCheckpoint
+from forensics_core.api.steps import Step, StepTiming
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import COLLECTOR
-from forensics_core.operator.evidence.manifest import BundleFacts
 
 _LONGEST = 2**31 - 1
 """Milliseconds that a status has room for: 24 days."""
@@ -33,10 +33,12 @@ def step_timings(
     checkpoint: PodCheckpoint,
     job: Object | None,
     collector_pod: Object | None,
-    evidence: BundleFacts,
+    captured: tuple[datetime | None, datetime | None],
     now: datetime,
 ) -> tuple[StepTiming, ...]:
     """Return the steps in their order, up to `now`, when the evidence was compared.
+
+    `captured` is when the collector began and ended, as its manifest says.
 
     A step whose end nobody told is part of the one that follows. Job and pod count only if they are
     of the attempt that made the evidence.
@@ -48,8 +50,8 @@ def step_timings(
         _Moment(Step.CONTEXT, _time(job, "metadata", "creationTimestamp") if ours else None),
         _Moment(Step.SCHEDULING, _scheduled(collector_pod) if ours else None),
         _Moment(Step.CONTAINER_START, _running(collector_pod) if ours else None),
-        _Moment(Step.COLLECTOR_START, evidence.started_at),
-        _Moment(Step.CAPTURE, evidence.finished_at),
+        _Moment(Step.COLLECTOR_START, captured[0]),
+        _Moment(Step.CAPTURE, captured[1]),
         _Moment(Step.CHECK, now),
     ]
     return tuple(_between([each for each in moments if each.time is not None]))

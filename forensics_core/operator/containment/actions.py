@@ -28,16 +28,12 @@ class GiveUpIsolation:
     """Undo whatever was begun, and say why the pod is not isolated."""
 
     message: str
-    pod: Object | None = None
-    """The pod as it is, where it may have been changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiftIsolation:
     """Give the pod back what it lost, delete the policy, and say so."""
 
-    pod: Object | None
-    """None if the pod that was isolated is gone."""
     message: str
 
 
@@ -85,6 +81,14 @@ class ContainmentEffects(Protocol):
 
     async def patch_pod(self, checkpoint: PodCheckpoint, patch: Object) -> None:
         """Change the pod. Raises `Conflict` if it has changed since it was read, `NotFound`."""
+        ...
+
+    async def release_pod(self, checkpoint: PodCheckpoint) -> None:
+        """Give the pod its labels back as it is now, if it is isolated for this checkpoint.
+
+        What was looked at before may be older than a change whose answer was lost. Raises
+        `Conflict` if somebody changes it at the same moment.
+        """
         ...
 
     async def delete_pod(self, checkpoint: PodCheckpoint, uid: str) -> None:

@@ -13,7 +13,7 @@ from forensics_core.errors import AlreadyExists, ApiUnavailable, NotFound
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.kube.resources import NETWORK_POLICIES, PODS
-from forensics_core.operator.containment.policy import is_own_policy, policy_name
+from forensics_core.operator.containment.policy import is_own_policy, policy_name, releasing_patch
 
 
 class ClusterContainment:
@@ -55,6 +55,18 @@ class ClusterContainment:
         """Change the pod, if it is as it was read."""
         with self._bounded():
             await self._pods.patch(checkpoint.spec.pod, checkpoint.target_namespace, patch)
+
+    async def release_pod(self, checkpoint: PodCheckpoint) -> None:
+        """Give the pod its labels back as it is now, if it is isolated for this checkpoint."""
+        name, namespace = checkpoint.spec.pod, checkpoint.target_namespace
+        with self._bounded():
+            try:
+                pod = await self._pods.get(name, namespace)
+            except NotFound:
+                return
+            patch = releasing_patch(checkpoint, pod)
+            if patch is not None and pod["metadata"]["uid"] == checkpoint.status.pod_uid:
+                await self._pods.patch(name, namespace, patch)
 
     async def delete_pod(self, checkpoint: PodCheckpoint, uid: str) -> None:
         """Delete the pod with this UID, with the time that it has to end by itself."""

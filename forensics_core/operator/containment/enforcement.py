@@ -1,4 +1,4 @@
-"""Whether anything in the cluster enforces network policies: the API takes them either way.
+"""Whether anything in the cluster enforces network policies: the API takes them either way. Pure.
 
 There is no field that tells. What can be seen are the DaemonSets of the network plugins that are
 known to enforce them, and whether they are ready on every node. A plugin that is told not to, and
@@ -9,17 +9,10 @@ Source: https://kubernetes.io/docs/concepts/services-networking/network-policies
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-import anyio
-
-from forensics_core._internal.tasks import task_group
-from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube.objects import Object
-from forensics_core.kube.resources import DAEMON_SETS
-from forensics_core.operator.attempt.reads import Reads
 
 NetworkPolicies = Literal["detect", "enforced"]
 """Whether to look for what enforces them, or to rely on the administrator's word."""
@@ -44,8 +37,6 @@ KNOWN = (
 """Namespaces and names. `anetd` is Cilium on GKE; `aws-node` enforces where it is told to."""
 _AWS = "aws-node"
 _AWS_ENFORCES = "--enable-network-policy=true"
-FRESH = 60.0
-"""Seconds for which what was found is used again: network plugins seldom come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,41 +53,16 @@ UNKNOWN = Enforcement(
 )
 
 
-@dataclass(slots=True)
-class Enforcers:
-    """Looks for what enforces network policies, and remembers it for a while."""
+@dataclass(frozen=True, slots=True)
+class NamespaceSurroundings:
+    """What was read around a pod, and what could not be."""
 
-    reads: Reads
-    setting: NetworkPolicies = "detect"
-    _found: Enforcement = UNKNOWN
-    _at: float = float("-inf")
-    _lock: anyio.Lock = field(default_factory=anyio.Lock)
-
-    async def look(self) -> Enforcement:
-        """Return what is known. Raises nothing because something cannot be read."""
-        if self.setting == "enforced":
-            return TOLD
-        async with self._lock:
-            if time.monotonic() - self._at > FRESH:
-                self._found = judge(await self._daemon_sets())
-                self._at = time.monotonic()
-            return self._found
-
-    async def _daemon_sets(self) -> list[Object]:
-        found: list[Object] = []
-        async with task_group() as tasks:
-            for namespace, name in KNOWN:
-                tasks.start_soon(self._add, found, namespace, name)
-        return found
-
-    async def _add(self, found: list[Object], namespace: str, name: str) -> None:
-        try:
-            found.append(await self.reads.get_now(DAEMON_SETS, name, namespace))
-        except NotFound:
-            return
-        except ClusterError:
-            # What cannot be read is not known to be there.
-            return
+    services: tuple[Object, ...] = ()
+    policies: tuple[Object, ...] = ()
+    controller: Object | None = None
+    enforcement: Enforcement = UNKNOWN
+    gaps: tuple[str, ...] = ()
+    """One for each part that is missing, in words."""
 
 
 def judge(daemon_sets: list[Object]) -> Enforcement:

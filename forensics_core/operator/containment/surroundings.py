@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from forensics_core.errors import ClusterError
+import anyio
+
+from forensics_core._internal.tasks import task_group
+from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube import resources
 from forensics_core.kube.objects import Object
-from forensics_core.kube.resources import Resource
+from forensics_core.kube.resources import DAEMON_SETS, Resource
 from forensics_core.operator.attempt.reads import BoundedListing, Reads
-from forensics_core.operator.containment.enforcement import UNKNOWN, Enforcement, Enforcers
+from forensics_core.operator.containment.enforcement import (
+    KNOWN,
+    TOLD,
+    UNKNOWN,
+    Enforcement,
+    NamespaceSurroundings,
+    NetworkPolicies,
+    judge,
+)
 from forensics_core.operator.containment.policy import controller_of
 
 T = TypeVar("T")
@@ -29,16 +41,45 @@ _CONTROLLERS = {
 """Kinds that control pods by themselves, and find them by a selector."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceSurroundings:
-    """What was read around a pod, and what could not be."""
+FRESH = 60.0
+"""Seconds for which what was found is used again: network plugins seldom come and go."""
 
-    services: tuple[Object, ...] = ()
-    policies: tuple[Object, ...] = ()
-    controller: Object | None = None
-    enforcement: Enforcement = UNKNOWN
-    gaps: tuple[str, ...] = ()
-    """One for each part that is missing, in words."""
+
+@dataclass(slots=True)
+class Enforcers:
+    """Looks for what enforces network policies, and remembers it for a while."""
+
+    reads: Reads
+    setting: NetworkPolicies = "detect"
+    _found: Enforcement = UNKNOWN
+    _at: float = float("-inf")
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def look(self) -> Enforcement:
+        """Return what is known. Raises nothing because something cannot be read."""
+        if self.setting == "enforced":
+            return TOLD
+        async with self._lock:
+            if time.monotonic() - self._at > FRESH:
+                self._found = judge(await self._daemon_sets())
+                self._at = time.monotonic()
+            return self._found
+
+    async def _daemon_sets(self) -> list[Object]:
+        found: list[Object] = []
+        async with task_group() as tasks:
+            for namespace, name in KNOWN:
+                tasks.start_soon(self._add, found, namespace, name)
+        return found
+
+    async def _add(self, found: list[Object], namespace: str, name: str) -> None:
+        try:
+            found.append(await self.reads.get_now(DAEMON_SETS, name, namespace))
+        except NotFound:
+            return
+        except ClusterError:
+            # What cannot be read is not known to be there.
+            return
 
 
 async def look_around(reads: Reads, enforcers: Enforcers, pod: Object) -> NamespaceSurroundings:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.errors import ForensicsError
 from forensics_core.operator.actions import (
     NO_ATTEMPT,
     Action,
@@ -31,7 +30,6 @@ from forensics_core.operator.decide.checks import (
     check,
     inside_another,
 )
-from forensics_core.operator.decide.containment import isolate_first
 from forensics_core.operator.decide.turn import has_turn
 from forensics_core.operator.evidence.manifest import INTERRUPTED, NOTHING, BundleFacts
 from forensics_core.operator.observed import (
@@ -43,12 +41,13 @@ from forensics_core.operator.observed import (
     Look,
     Observed,
     Ordered,
+    SealSeen,
     Unchecked,
     Unreachable,
     Unreadable,
 )
 from forensics_core.operator.settings import Settings
-from forensics_core.operator.status import waiting_since
+from forensics_core.operator.status import is_of, waiting_since
 
 NextStep: TypeAlias = Action | Look
 
@@ -72,14 +71,22 @@ def start(
         if observed.destination is None:
             return Look.DESTINATION
         if isinstance(observed.destination, Unreachable):
-            return _wait_for_store(observed, settings, attempt, observed.destination.error, over)
+            error = observed.destination.error
+            return Wait(attempt, pod or {}, UNREACHABLE, str(error), error=error, over=over)
         if observed.destination.inside_bundle:
             verdict = _inside_another(observed.checkpoint, settings)
     if verdict is not None:
         return _not_now(observed, settings, attempt, verdict, over)
-    if not has_turn(observed, settings):
+    if not has_place(observed, settings):
         return _wait_for_place(observed, settings, attempt, over)
     return StartAttempt(attempt, pod or {}, over, isolate=isolation_due(observed.checkpoint))
+
+
+def has_place(observed: Observed, settings: Settings) -> bool:
+    """Whether it is this checkpoint's turn on its pod's node."""
+    free = settings.captures_per_node - observed.busy
+    patience = settings.timings.patience
+    return has_turn(observed.own_wait, observed.line, free, observed.now, patience)
 
 
 def _not_now(
@@ -117,16 +124,6 @@ def _wait_for_pod(
         until=observed.now + settings.timings.look_again,
         over=over,
     )
-
-
-def _wait_for_store(
-    observed: Observed, settings: Settings, attempt: int, error: ForensicsError, over: AttemptOver
-) -> NextStep:
-    # While the store is away, the pod is still there to be cut off: once its UID is pinned.
-    if observed.checkpoint.status.pod_uid and (isolate := isolate_first(observed, settings)):
-        return isolate
-    pod = (observed.pod and observed.pod.pod) or {}
-    return Wait(attempt, pod, UNREACHABLE, str(error), error=error, over=over)
 
 
 def _wait_for_place(
@@ -199,6 +196,37 @@ def _finish(
         return Look.SIGNING_KEY
     findings = tell_findings(observed, settings, evidence)
     return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
+
+
+def sealing(observed: Observed, settings: Settings) -> NextStep:
+    """Seal what was compared before, unless it has become something else since."""
+    match observed.manifest:
+        case None:
+            return Look.MANIFEST
+        case Absent():
+            message = "The manifest is not stored any more."
+            return fail(observed, settings, "ManifestLost", message)
+        case Unreadable(message):
+            return fail(observed, settings, "ManifestLost", f"It was replaced: {message}")
+        case Unchecked() as found:
+            return _without_order(observed, settings, found)
+        case found:
+            return judge(observed, settings, found)
+
+
+def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> NextStep:
+    """Go on after a crash between the order's end and the status: our seal says it was checked.
+
+    It has to be over the manifest of this very attempt: whoever can write there may have put a
+    sealed bundle of another one in its place. Without it nothing can be said any more.
+    """
+    if is_of(observed.checkpoint, found.evidence):
+        if observed.seal is None:
+            return Look.SEAL
+        if observed.seal is SealSeen.OURS:
+            findings = tell_findings(observed, settings, found.evidence)
+            return Finish(found.evidence, found.manifest, seal=True, findings=findings)
+    return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
 def tell_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:

@@ -33,6 +33,7 @@ from forensics_core.operator.actions import (
     CreateJob,
     Finish,
     Monitor,
+    Release,
     Relocate,
     ReportDelay,
     RequeueAfter,
@@ -59,9 +60,12 @@ from forensics_core.operator.attempt.pods import (
 from forensics_core.operator.containment.conditions import isolation_due
 from forensics_core.operator.decide import containment
 from forensics_core.operator.decide.attempt import (
+    UNREACHABLE,
     NextStep,
     collect,
     fail,
+    has_place,
+    sealing,
     start,
     thaw_first,
     without_evidence,
@@ -70,8 +74,7 @@ from forensics_core.operator.decide.checks import (
     Refusal,
     check,
 )
-from forensics_core.operator.decide.ending import deleted, finished, sealing
-from forensics_core.operator.decide.turn import has_turn, look_due
+from forensics_core.operator.decide.turn import look_due
 from forensics_core.operator.observed import (
     Absent,
     Failure,
@@ -104,9 +107,9 @@ def decide(observed: Observed, settings: Settings) -> NextStep:
         return waits or _after_failure(observed, settings, failure)
     # A deletion comes before everything else: whoever asked for it must not wait for a capture.
     if checkpoint.metadata.deletion_timestamp:
-        return deleted(observed, settings)
+        return _deleted(observed, settings)
     if checkpoint.finished:
-        return finished(observed, settings)
+        return containment.finished(observed, settings)
     # Before anything is made that a deletion would have to tidy up.
     if FINALIZER not in checkpoint.metadata.finalizers:
         return AddFinalizer()
@@ -135,19 +138,23 @@ def _pending(observed: Observed, settings: Settings) -> NextStep:
     checkpoint = observed.checkpoint
     if checkpoint.spec.cancel:
         return fail(observed, settings, "Cancelled", "Cancelled before anything was captured.")
-    if checkpoint.status.node and observed.context_stored and not has_turn(observed, settings):
+    if checkpoint.status.node and observed.context_stored and not has_place(observed, settings):
         # The intruder need not wait until there is a place.
         isolate = containment.isolate_first(observed, settings)
         return isolate or _wait_in_line(observed, settings)
-    return start(observed, settings, checkpoint.status.attempt + 1)
+    step = start(observed, settings, checkpoint.status.attempt + 1)
+    # While the store is away, the pod is still there to be cut off: once its UID is pinned.
+    if isinstance(step, Wait) and step.reason == UNREACHABLE and checkpoint.status.pod_uid:
+        return containment.isolate_first(observed, settings) or step
+    return step
 
 
 def _wait_in_line(observed: Observed, settings: Settings) -> NextStep:
     """Wait for a place on the node; whoever leaves one, or the line, wakes those who wait."""
-    due = look_due(observed, settings)
+    due = look_due(observed.waiting, settings.timings.waiting_look)
     if due is not None and observed.now >= due and observed.pod is None:
         return Look.POD
-    moments = [observed.last_moment(settings), look_due(observed, settings)]
+    moments = [observed.last_moment(settings), due]
     return RequeueAfter(min((each for each in moments if each is not None), default=None))
 
 
@@ -244,6 +251,25 @@ def _cancelling(observed: Observed, settings: Settings) -> NextStep:
     if running and not observed.lost(settings):
         return Monitor(observed.lost_at(settings), observed.news)
     return collect(observed, settings, retry=False)
+
+
+def _deleted(observed: Observed, settings: Settings) -> NextStep:
+    """The resource is being deleted: what is captured is sealed, and no child goes on unseen."""
+    checkpoint = observed.checkpoint
+    if FINALIZER not in checkpoint.metadata.finalizers:
+        return RequeueAfter()
+    asked = checkpoint.metadata.deletion_timestamp or observed.now
+    patient = observed.now < asked + settings.timings.deletion
+    if checkpoint.status.phase is Phase.SEALING and patient:
+        return sealing(observed, settings)
+    job, collector_pod = observed.job, observed.collector_pod
+    if job is not None and not is_being_deleted(job):
+        return StopJob()
+    if collector_pod is not None and terminated(collector_pod) is None and patient:
+        return RequeueAfter(asked + settings.timings.deletion)
+    if not checkpoint.finished and (thaw := thaw_first(observed)):
+        return thaw
+    return containment.before_deletion(observed) or Release()
 
 
 def _after_failure(observed: Observed, settings: Settings, failure: Failure) -> NextStep:

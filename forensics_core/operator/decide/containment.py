@@ -6,7 +6,7 @@ given up, the capture begins without, and the condition `Isolated` says why.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from forensics_core.api.conditions import ConditionType, find_condition
@@ -20,7 +20,7 @@ from forensics_core.errors import (
     NotFound,
 )
 from forensics_core.kube.objects import Object
-from forensics_core.operator.actions import Action, BackOff, RequeueAfter
+from forensics_core.operator.actions import Action, BackOff, Expire, RequeueAfter
 from forensics_core.operator.containment.actions import (
     DeletePod,
     GiveUpIsolation,
@@ -30,11 +30,13 @@ from forensics_core.operator.containment.actions import (
     TellRefusal,
 )
 from forensics_core.operator.containment.conditions import (
+    deletion_due,
     in_force,
     isolation_due,
     refused_before,
     release_due,
 )
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.containment.labels import Departure, depart, listed
 from forensics_core.operator.containment.policy import (
     build_policy,
@@ -44,7 +46,6 @@ from forensics_core.operator.containment.policy import (
     removed_labels,
     short_uid,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
 from forensics_core.operator.observed import Failure, Look, Observed
 from forensics_core.operator.settings import Settings
 
@@ -165,13 +166,13 @@ def _lift(observed: Observed) -> _NextStep:
     checkpoint, pod = observed.checkpoint, observed.pod.pod
     uid = checkpoint.status.pod_uid
     if pod is None or pod["metadata"]["uid"] != uid:
-        return LiftIsolation(None, "The pod is gone; nothing is isolated any more.")
+        return LiftIsolation("The pod is gone; nothing is isolated any more.")
     there = pod["metadata"].get("labels") or {}
     lost = [key for key in removed_labels(pod) if key in there]
     said = "The pod is released"
     if lost:
         said += f"; labels that were set meanwhile stay as they are: {listed(sorted(lost))}"
-    return LiftIsolation(pod, f"{said}.")
+    return LiftIsolation(f"{said}.")
 
 
 def before_deletion(observed: Observed) -> _NextStep | None:
@@ -186,7 +187,23 @@ def before_deletion(observed: Observed) -> _NextStep | None:
     return _lift(observed) if asked or unsaid else None
 
 
-def keeps_record(observed: Observed, settings: Settings) -> _NextStep | None:
+def finished(observed: Observed, settings: Settings) -> _NextStep:
+    """Do what is left to do about the pod; then wait for the end of the time to live, if any."""
+    checkpoint = observed.checkpoint
+    if step := release_first(observed):
+        return step
+    if deletion_due(checkpoint):
+        return DeletePod(checkpoint.status.pod_uid)
+    lifetime = checkpoint.spec.ttl_seconds_after_finished
+    if lifetime is None or checkpoint.status.completion_time is None:
+        return RequeueAfter()
+    end = checkpoint.status.completion_time + timedelta(seconds=lifetime)
+    if observed.now < end:
+        return RequeueAfter(end)
+    return _keeps_record(observed, settings) or Expire()
+
+
+def _keeps_record(observed: Observed, settings: Settings) -> _NextStep | None:
     """Return what puts off the end of a checkpoint's time to live, or None.
 
     While a pod is isolated somebody has to be able to release it.
@@ -216,12 +233,11 @@ def after_failure(observed: Observed, failure: Failure) -> _NextStep | None:
 
 
 def _not_isolated(observed: Observed, error: ForensicsError, until: datetime | None) -> _NextStep:
-    pod = observed.pod.pod if observed.pod else None
     # One that could not be tried in time, for want of an operator, is tried once all the same.
     late = until is not None and observed.now >= until
     if _passes(error) and not late:
         return BackOff(error)
-    return GiveUpIsolation(_cause(error), pod)
+    return GiveUpIsolation(_cause(error))
 
 
 def _not_lifted(observed: Observed, error: ForensicsError) -> _NextStep:

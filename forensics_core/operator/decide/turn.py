@@ -7,11 +7,10 @@ twice `timings.patience`, so that nobody waits for ever behind those who come la
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from forensics_core.api.urgency import Urgency, urgency_of
-from forensics_core.operator.observed import Observed, Waiting
-from forensics_core.operator.settings import Settings
+from forensics_core.api.urgency import Waiting
 
 Rank = tuple[int, datetime, str]
 """The smaller the sooner; no two are alike."""
@@ -27,25 +26,14 @@ def rank(waiting: Waiting, now: datetime, patience: timedelta) -> Rank:
     return max(0, waiting.urgency - risen), waiting.since, waiting.uid
 
 
-def has_turn(observed: Observed, settings: Settings) -> bool:
-    """Whether there is a place on the node that nobody who is more urgent waits for."""
-    free = settings.captures_per_node - observed.busy
-    now, patience = observed.now, settings.timings.patience
-    own = rank(_own(observed), now, patience)
-    ahead = sum(rank(other, now, patience) < own for other in observed.line)
-    return ahead < free
+def has_turn(
+    own: Waiting, others: Iterable[Waiting], free: int, now: datetime, patience: timedelta
+) -> bool:
+    """Whether one of the `free` places of a node is its own: nobody more urgent waits for it."""
+    mine = rank(own, now, patience)
+    return sum(rank(other, now, patience) < mine for other in others) < free
 
 
-def look_due(observed: Observed, settings: Settings) -> datetime | None:
+def look_due(waiting: Waiting | None, after: timedelta) -> datetime | None:
     """Return when a pod that waits has to be looked at again: it may be dying by then."""
-    seen = observed.waiting
-    return seen.looked_at + settings.timings.waiting_look if seen and seen.looked_at else None
-
-
-def _own(observed: Observed) -> Waiting:
-    metadata = observed.checkpoint.metadata
-    if observed.pod is not None and observed.pod.pod is not None:
-        urgency: Urgency | None = urgency_of(observed.pod.pod)
-    else:
-        urgency = observed.waiting.urgency if observed.waiting else None
-    return Waiting(metadata.uid or "", metadata.creation_timestamp or observed.now, urgency)
+    return waiting.looked_at + after if waiting and waiting.looked_at else None

@@ -17,6 +17,7 @@ from forensics_core.api.names import (
     ALERT_ANNOTATION,
     EVENT_LABEL,
     EXPECTED_POD_UID_ANNOTATION,
+    FINALIZER,
     REQUESTED_BY_ANNOTATION,
     RULE_LABEL,
     TRIGGER_KEY_ANNOTATION,
@@ -25,7 +26,7 @@ from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError
 from forensics_core.kube.access import own_name
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.podcheckpoints import PodCheckpoints
-from forensics_core.operator.rules.triggers import Trigger
+from forensics_core.operator.rules.outcomes import Trigger
 
 log = logging.getLogger(__name__)
 
@@ -99,4 +100,6 @@ class CaptureRequests:
             name=trigger.name,
             labels={RULE_LABEL: rule.metadata.name, EVENT_LABEL: str(trigger.happening.event)},
             annotations=annotations,
+            # The reconciler would put it on first: a write that the pod need not wait for.
+            finalizers=[FINALIZER],
         )

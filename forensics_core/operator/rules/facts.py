@@ -1,4 +1,4 @@
-"""What rules need to know of a pod, in a few hundred bytes: thousands are kept.
+"""What rules know of a pod, in a few hundred bytes (thousands are kept), and what happened to it.
 
 Everything here is the cluster's, the node's or the container's word; text is cut, and what is no
 time is none.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
+from forensics_core.kube.holds import is_held
+from forensics_core.kube.metadata import deletion_asked_at, moment
 from forensics_core.kube.objects import Object
 
 BACKING_OFF = "CrashLoopBackOff"
@@ -73,6 +75,8 @@ class PodFacts:
     """When the newest of its conditions changed."""
     deleting_at: float | None
     """When somebody asked for its deletion."""
+    held: bool
+    """Whether a hold keeps it."""
     disruption: Disruption | None
     containers: tuple[ContainerFacts, ...]
 
@@ -94,6 +98,44 @@ class PodFacts:
         return found[0] if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that a rule may capture a pod for."""
+
+    event: TriggerEvent
+    occurrence: str
+    at: float | None
+    """Seconds since 1970; None where nobody says."""
+    note: str
+    """For people."""
+    container: str = ""
+    image: str = ""
+    reason: str = ""
+    """What it has in common with others that tell nothing new."""
+
+    @property
+    def identity(self) -> tuple[TriggerEvent, str, str]:
+        """By what it is known again."""
+        return self.event, self.container, self.occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What an alert says of a pod, cut and made fit to be shown."""
+
+    rule: str
+    priority: AlertPriority
+    namespace: str
+    pod: str
+    tags: tuple[str, ...] = ()
+    container_id: str = ""
+    container: str = ""
+    document: str = ""
+    """All that is kept of it, as JSON."""
+    digest: str = ""
+    """By which it is known when it comes again."""
+
+
 def facts_of(pod: Object) -> PodFacts:
     """Return what rules need to know of a pod."""
     metadata, status = pod["metadata"], pod.get("status") or {}
@@ -109,7 +151,8 @@ def facts_of(pod: Object) -> PodFacts:
         wish=_wish(metadata.get("annotations") or {}),
         failed=status.get("phase") == "Failed",
         changed_at=max(changed, default=None),
-        deleting_at=_deleting_at(metadata),
+        deleting_at=deletion_asked_at(metadata),
+        held=is_held(metadata),
         disruption=_disruption(status, conditions),
         containers=tuple(_containers(status)),
     )
@@ -120,16 +163,6 @@ def slim_known(pod: Object) -> Object:
     kept = ("name", "namespace", "uid", "resourceVersion")
     metadata = pod["metadata"]
     return {"metadata": {key: metadata[key] for key in kept if key in metadata}}
-
-
-def moment(text: object) -> float | None:
-    """Return a time of the API as seconds since 1970; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
 
 
 def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
@@ -155,15 +188,6 @@ def _workload(metadata: Object, labels: Mapping[str, str]) -> str:
     if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
         return f"Deployment/{name.removesuffix(f'-{template}')}"
     return f"{kind}/{name}"
-
-
-def _deleting_at(metadata: Object) -> float | None:
-    """Return when the deletion was asked for: the timestamp is when its grace period is over."""
-    end = moment(metadata.get("deletionTimestamp"))
-    if end is None:
-        return None
-    grace = metadata.get("deletionGracePeriodSeconds")
-    return end - grace if isinstance(grace, int) else end
 
 
 def _disruption(status: Object, conditions: list[Object]) -> Disruption | None:

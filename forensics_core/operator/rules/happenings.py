@@ -8,10 +8,9 @@ is told from it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from forensics_core.api.capturerule import TriggerEvent
-from forensics_core.operator.rules.facts import ContainerFacts, PodFacts
+from forensics_core.operator.rules.facts import ContainerFacts, Happening, PodFacts
 
 LOOPING = 2
 """Restarts after which a container that fails counts as crash-looping, also between its waits."""
@@ -25,27 +24,6 @@ ORDER = (
     TriggerEvent.FAILED,
 )
 """Which event a capture is for where several came at once: what says most comes first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """Something that a rule may capture a pod for."""
-
-    event: TriggerEvent
-    occurrence: str
-    at: float | None
-    """Seconds since 1970; None where nobody says."""
-    note: str
-    """For people."""
-    container: str = ""
-    image: str = ""
-    reason: str = ""
-    """What it has in common with others that tell nothing new."""
-
-    @property
-    def identity(self) -> tuple[TriggerEvent, str, str]:
-        """By what it is known again."""
-        return self.event, self.container, self.occurrence
 
 
 def happenings(pod: PodFacts) -> tuple[Happening, ...]:

@@ -3,29 +3,139 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from forensics_core.api.capturerule import CaptureRule
+from forensics_core.api.capturerule import (
+    LAST,
+    LAST_CAPTURES,
+    CaptureRecord,
+    CaptureRule,
+    CaptureRuleStatus,
+    HeldBackRecord,
+    HeldBackStatus,
+    ReasonCount,
+)
+from forensics_core.api.conditions import whole_seconds
 from forensics_core.errors import ClusterError, Conflict, NotFound
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
 from forensics_core.operator.rules.memory import rule_id
-from forensics_core.operator.rules.tally import (
-    RuleStanding,
-    RuleTally,
-    active_since,
-    standing,
-    updated,
-)
-from forensics_core.operator.rules.triggers import ActiveRule
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
+from forensics_core.operator.rules.standing import RuleStanding, conditions_of, holding, standing
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
+_MOST = 2**31 - 1
+
+
+def active_since(rule: CaptureRule, now: datetime) -> datetime:
+    """Return since when a rule is as it is: from its creation on, or since it was changed."""
+    status, metadata = rule.status, rule.metadata
+    if status.observed_generation == metadata.generation and status.active_since:
+        return status.active_since
+    return now if status.observed_generation else metadata.creation_timestamp or now
+
+
+@dataclass(slots=True)
+class RuleTally:
+    """What is not in a rule's status yet."""
+
+    captures: deque[CaptureRecord] = field(default_factory=lambda: deque(maxlen=LAST_CAPTURES))
+    captured: int = 0
+    held: deque[HeldBackRecord] = field(default_factory=lambda: deque(maxlen=LAST))
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        return bool(self.captured or self.reasons)
+
+    def put_back(self, older: RuleTally) -> None:
+        """Add what could not be written."""
+        self.captured += older.captured
+        self.reasons += older.reasons
+        self.captures.extend(older.captures)
+        self.held.extend(older.held)
+
+    def add_capture(self, trigger: Trigger, now: datetime) -> None:
+        """Count a capture."""
+        self.captured += 1
+        self.captures.appendleft(
+            CaptureRecord(
+                time=now,
+                event=trigger.happening.event,
+                namespace=trigger.pod.namespace,
+                pod=trigger.pod.name,
+                pod_uid=trigger.pod.uid,
+                checkpoint=trigger.name,
+                dry_run=trigger.rule.rule.spec.dry_run,
+            )
+        )
+
+    def add_held(self, held: HeldBack, now: datetime) -> None:
+        """Count something that was held back."""
+        self.reasons[held.reason] += 1
+        self.held.appendleft(
+            HeldBackRecord(
+                time=now,
+                event=held.event,
+                namespace=held.namespace,
+                pod=held.pod,
+                reason=held.reason,
+                message=held.message,
+            )
+        )
+
+
+def updated(
+    rule: CaptureRule,
+    tally: RuleTally,
+    stands: RuleStanding,
+    since: datetime,
+    now: datetime,
+    hold: RuleStanding | None = None,
+) -> CaptureRuleStatus:
+    """Return the rule's status with all that a tally has; the very same where nothing is new."""
+    status = rule.status
+    conditions = conditions_of(rule, stands, hold, now)
+    same = conditions is status.conditions and whole_seconds(since) == status.active_since
+    if same and not tally and status.observed_generation == rule.metadata.generation:
+        return status
+    captures = (*tally.captures, *status.last_captures)[:LAST_CAPTURES]
+    return status.model_copy(
+        update={
+            "conditions": conditions,
+            "observed_generation": rule.metadata.generation,
+            "active_since": whole_seconds(since),
+            "captured": min(status.captured + tally.captured, _MOST),
+            "last_captures": captures,
+            "last_triggered": captures[0].time if captures else None,
+            "held_back": _held_back(status.held_back or HeldBackStatus(), tally),
+        }
+    )
+
+
+def _held_back(before: HeldBackStatus, tally: RuleTally) -> HeldBackStatus | None:
+    counts = Counter({one.reason: one.count for one in before.reasons}) + tally.reasons
+    if not counts:
+        return None
+    return HeldBackStatus(
+        total=min(before.total + tally.reasons.total(), _MOST),
+        reasons=tuple(
+            ReasonCount(reason=reason, count=min(count, _MOST))
+            for reason, count in sorted(counts.items())
+        )[:16],
+        last=(*tally.held, *before.last)[:LAST],
+    )
+
+
+def utc(seconds: float) -> datetime:
+    """Return seconds since 1970 as a time."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(slots=True)
@@ -43,6 +153,7 @@ class Rulebook:
         self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._missing = ""
+        self._hold_missing: str | None = None
         self._dirty: set[str] = set()
         self.active: tuple[ActiveRule, ...] = ()
         """Those that are acted on, in the order of their names."""
@@ -90,6 +201,12 @@ class Rulebook:
             self._dirty.add(key)
         self._sort()
 
+    def hold_missing(self, why: str) -> None:
+        """Note why pods cannot be held; empty: they can."""
+        if why != self._hold_missing:
+            self._hold_missing = why
+            self._dirty.update(self._entries)
+
     def tally(self, key: str) -> RuleTally:
         """Return where to count what a rule did; that of one that is gone counts for nobody."""
         entry = self._entries.get(key)
@@ -110,7 +227,8 @@ class Rulebook:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        status = updated(rule, tally, entry.stands, entry.since, now)
+        hold = holding(rule, entry.stands, self._hold_missing)
+        status = updated(rule, tally, entry.stands, entry.since, now, hold)
         if status is rule.status:
             return
         entry.tally = RuleTally()

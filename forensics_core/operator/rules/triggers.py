@@ -8,104 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 
-from forensics_core.api.capturerule import AlertFilter, AlertPriority, CaptureRule, TriggerEvent
+from forensics_core.api.capturerule import AlertFilter, TriggerEvent
 from forensics_core.api.names import child_name
-from forensics_core.operator.rules.facts import PodFacts
-from forensics_core.operator.rules.happenings import ORDER, Happening, happenings, news
-from forensics_core.operator.rules.memory import Captured, Memory, rule_id
+from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
+from forensics_core.operator.rules.happenings import ORDER, happenings, news
+from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 
 STALE = 3600.0
 """Seconds after which what is found at the first look at a pod is history. What is seen to happen
 is none, whatever the node's clock says."""
 HOUR = 3600.0
-
-
-class HeldReason(StrEnum):
-    """Why something that a rule matched was not captured."""
-
-    PER_POD = "PerPod"
-    PER_HOUR = "PerHour"
-    DUPLICATE = "Duplicate"
-    OTHER_RULE = "OtherRule"
-    POD_GONE = "PodGone"
-    NOT_FOUND = "NotFound"
-    NEVER_RAN = "NeverRan"
-    REFUSED = "Refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """What an alert says of a pod, cut and made fit to be shown."""
-
-    rule: str
-    priority: AlertPriority
-    namespace: str
-    pod: str
-    tags: tuple[str, ...] = ()
-    container_id: str = ""
-    container: str = ""
-    document: str = ""
-    """All that is kept of it, as JSON."""
-    digest: str = ""
-    """By which it is known when it comes again."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveRule:
-    """A rule that is acted on."""
-
-    rule: CaptureRule
-    since: float
-    """Since when it is as it is, in seconds since 1970."""
-    events: frozenset[TriggerEvent] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "events", frozenset(self.rule.spec.events))
-
-    @property
-    def name(self) -> str:
-        """The rule's name."""
-        return self.rule.metadata.name
-
-    @property
-    def id(self) -> str:
-        """`namespace/name`: there may be several namespaces of rules."""
-        return rule_id(self.rule.metadata.namespace, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """A capture to ask for."""
-
-    rule: ActiveRule
-    pod: PodFacts
-    happening: Happening
-    name: str
-    """The PodCheckpoint's, which follows from pod and happening: one for all rules and tries."""
-    key: str
-    reason: str
-    """What goes into the manifest."""
-    alert: Alert | None = None
-
-    def as_captured(self, now: float) -> Captured:
-        """Return what is remembered of it."""
-        dry = self.rule.rule.spec.dry_run
-        return Captured(self.name, self.rule.id, self.pod.uid, now, self.key, dry)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldBack:
-    """Something that a rule matched and does not capture."""
-
-    rule: ActiveRule
-    event: TriggerEvent
-    namespace: str
-    pod: str
-    reason: HeldReason
-    message: str
 
 
 def triggers(

@@ -14,10 +14,9 @@ from typing import Any
 
 from forensics_core.api.names import CHECKPOINT_UID_LABEL
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
-from forensics_core.api.urgency import Urgency
+from forensics_core.api.urgency import Urgency, Waiting
 from forensics_core.kube.objects import Object
 from forensics_core.operator.containment.conditions import anything_due
-from forensics_core.operator.observed import Waiting
 from forensics_core.operator.shared.line import WaitingLine
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.api.urgency import Urgency
-from forensics_core.operator.observed import Waiting
+from forensics_core.api.urgency import Urgency, Waiting
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

@@ -25,7 +25,7 @@ from forensics_core.operator.attempt.monitor import Followers
 from forensics_core.operator.attempt.order import read_order
 from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.attempt.reads import Reads
-from forensics_core.operator.containment.enforcement import Enforcers
+from forensics_core.operator.containment.surroundings import Enforcers
 from forensics_core.operator.evidence.findings import FindingsReader
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients

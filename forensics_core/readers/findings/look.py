@@ -22,6 +22,8 @@ from forensics_core.tarindex.row import Row as IndexRow
 MOST = 500
 """Findings of one rule in one container that are kept; all are counted."""
 
+MAX_SOCKETS = 100_000
+"""Open sockets of a container that are remembered."""
 MAX_MOUNTS = 10_000
 """Mounts of a container that are looked at."""
 
@@ -69,6 +71,8 @@ class ContainerRules:
         self._mounted: set[str] = set()
         """Where something is mounted that the image does not have."""
         self._secrets: set[str] = set()
+        self._sockets: set[int] = set()
+        """Those that its processes have open, by number."""
         self._key_files: list[re.Pattern[str]] = []
 
     def note_key_files(self, patterns: Iterable[re.Pattern[str]]) -> None:
@@ -102,6 +106,8 @@ class ContainerRules:
     def look_at_process(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `processes.json`."""
         pid = number(row.get("pid"))
+        if len(self._sockets) < MAX_SOCKETS:
+            self._sockets.update(processes.sockets_of(row))
         for rule, detail in processes.look_at_process(row, self._added, self._mounted):
             if rule is Rule.SECRET:
                 if detail in self._secrets:
@@ -112,5 +118,5 @@ class ContainerRules:
 
     def look_at_namespace(self, row: DocumentRow, artifact: str, declared: PortSet | None) -> None:
         """Look at a network namespace of `network.json`; `declared` as `declared_by` has it."""
-        for seen in processes.look_at_sockets(row, declared):
+        for seen in processes.look_at_sockets(row, declared, self._sockets):
             self._found.add(Finding(container=self._container, artifact=artifact, **seen))

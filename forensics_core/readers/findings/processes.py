@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from typing import Any
 
 from forensics_core.readers.findings.documents import DocumentRow, number, text, words
@@ -20,6 +20,7 @@ _SECRET = re.compile(
 )
 _NOT_KEPT = {"HISTFILE": {"/dev/null", ""}, "HISTSIZE": {"0"}, "HISTFILESIZE": {"0"}}
 """Variables, and their values that leave a shell without a history."""
+_SOCKET = re.compile(r"socket:\[(\d{1,20})\]")
 _LONGEST = 4096
 _CONNECTED = frozenset({"ESTABLISHED", "SYN_SENT", "CLOSE_WAIT"})
 
@@ -56,6 +57,14 @@ def _above(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
+def sockets_of(row: DocumentRow) -> Iterator[int]:
+    """Yield the sockets that a process has open, by number."""
+    several = row.get("fds")
+    for each in several if isinstance(several, list) else ():
+        if isinstance(each, dict) and (found := _SOCKET.fullmatch(text(each.get("target")))):
+            yield int(found[1])
+
+
 def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
     for variable in variables:
         name, _, value = variable.partition("=")
@@ -68,15 +77,20 @@ def _environment(variables: list[str]) -> Iterator[tuple[Rule, str]]:
             yield Rule.SECRET, f"the variable {name[:200]}"
 
 
-def look_at_sockets(namespace: DocumentRow, declared: PortSet | None) -> Iterator[DocumentRow]:
+def look_at_sockets(
+    namespace: DocumentRow, declared: PortSet | None, own: Container[int] = ()
+) -> Iterator[DocumentRow]:
     """Yield what the rules see in one network namespace: `rule`, `subject`, `detail`.
 
-    `declared` are the ports that the image or the pod declares; None where nobody knows.
+    `declared` are the ports that the image or the pod declares; None where nobody knows. In the
+    node's own namespace only what the container's processes hold is looked at: `own` are their
+    sockets, by number.
     """
-    if namespace.get("host") is True:
-        return  # the node's own sockets, which are not the container's
+    of_node = namespace.get("host") is True
     sockets = namespace.get("sockets")
     rows = [row for row in sockets if isinstance(row, dict)] if isinstance(sockets, list) else []
+    if of_node:
+        rows = [row for row in rows if row.get("pids")]
     listening = _listeners(rows)
     for row in rows:
         if _listens(row):
@@ -90,7 +104,9 @@ def look_at_sockets(namespace: DocumentRow, declared: PortSet | None) -> Iterato
             )
     raw = namespace.get("raw")
     packet = text(raw.get("packet")) if isinstance(raw, dict) else ""
-    if len(packet.strip().splitlines()) > 1:
+    # Each line ends with the socket's number.
+    lines = [line.split()[-1] for line in packet.strip().split("\n")[1:] if line.strip()]
+    if any(not of_node or (each.isdecimal() and int(each[:20]) in own) for each in lines):
         yield {"rule": Rule.RAW_SOCKET, "subject": "packet sockets", "detail": "open", "pid": 0}
 
 

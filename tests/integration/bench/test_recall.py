@@ -35,6 +35,8 @@ def check(found: Round) -> None:
         # A name alone could be anything: what is not home is told as well.
         lost = [each for each in found.verdicts[name] if each.outcome is not TraceOutcome.BYTES]
         assert {each.planted.trace.id for each in lost if not each.told} == set(), name
+    assert {name for name, is_seen in found.seen.items() if not is_seen} == set(), "by the rules"
+    assert len(found.seen) >= 20, "not every kernel has everything"
 
 
 async def test_no_trace_is_silently_missing_on_docker(docker: DockerEngine, tmp_path: Path) -> None:

@@ -266,7 +266,9 @@ def test_a_report_over_all_bundles_has_a_page_for_each(shop: Remote, tmp_path: P
     key.write_bytes(shop.stage.public_key)
     report = ("incident", "INC-7", "report", "--key", key, "-o")
     code, _, err = invoke(*report, folder)
-    assert (code, err) == (0, f"The report is in {folder}/index.html\n")
+    told, fetched = err.splitlines()
+    assert (code, told) == (0, f"The report is in {folder}/index.html")
+    assert fetched.startswith("Fetched ")
     index = (folder / "index.html").read_text()
     pages = sorted(path.name for path in folder.glob("shop_web-*.html"))
     assert len(pages) == 3

@@ -40,7 +40,9 @@ PROGRAM = """
 async def collect(
     bundle: Bundle, container: str, *kinds: ArtifactKind, budget: int = 1024**3
 ) -> CaptureResult:
-    options = CaptureOptions([*kinds], name=bundle.folder.name, subpath="", deleted_budget=budget)
+    options = CaptureOptions(
+        [*kinds], name=bundle.folder.name, subpath="", layer_seconds=60, deleted_budget=budget
+    )
     to = str(bundle.folder.parent)
     result = await capture_container(f"docker://{container}", to=to, options=options)
     assert not result.partial

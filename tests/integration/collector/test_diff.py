@@ -49,6 +49,7 @@ async def diff_of(
         uid=uuid4(),
         targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=(ArtifactKind.DIFF,),
+        layer_seconds=60,
     )
     kind = KindCapture(partial(diff.collect, limits=limits, walk=walk), cuttable=True)
     to = destination or LocalStorage(bundle.folder)

@@ -303,7 +303,7 @@ async def test_without_root_it_is_exported_and_the_losses_are_named(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     async with docker.container(image) as container:
         kinds = [ArtifactKind.PROCESSES, ArtifactKind.FILESYSTEM]
-        options = CaptureOptions(kinds, name="case", subpath="")
+        options = CaptureOptions(kinds, name="case", subpath="", layer_seconds=60)
         to = str(bundle.folder.parent)
         result = await capture_container(f"docker://{container}", to=to, options=options)
     assert result.partial
@@ -326,7 +326,7 @@ async def test_an_engine_across_the_network_is_exported(
     async with docker.container(image) as container, proxy(docker) as way:
         monkeypatch.setenv("DOCKER_HOST", way.host)
         kinds = [ArtifactKind.NETWORK, ArtifactKind.FILESYSTEM]
-        options = CaptureOptions(kinds, name="case", subpath="")
+        options = CaptureOptions(kinds, name="case", subpath="", layer_seconds=60)
         to = str(bundle.folder.parent)
         await capture_container(f"docker://{container}", to=to, options=options)
     assert bundle.gaps() == {

@@ -44,7 +44,9 @@ async def worker(engine: DockerEngine, container: str) -> tuple[int, int]:
 
 
 async def rows_of(bundle: Bundle, container: str) -> dict[int, dict[str, Any]]:
-    named = CaptureOptions(name=bundle.folder.name, subpath="", artifacts=[ArtifactKind.PROCESSES])
+    named = CaptureOptions(
+        name=bundle.folder.name, subpath="", layer_seconds=60, artifacts=[ArtifactKind.PROCESSES]
+    )
     await capture_container(f"docker://{container}", to=str(bundle.folder.parent), options=named)
     folder = bundle.folder / "containers" / bundle.capture.containers[0].name
     text = await to_thread.run_sync((folder / "processes.json").read_bytes)

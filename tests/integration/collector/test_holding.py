@@ -73,6 +73,7 @@ async def attempt(
             for number, reference in enumerate(references)
         ),
         artifacts=tuple(kinds),
+        layer_seconds=60,
     )
     writer = BundleWriter(LocalStorage(bundle.folder))
     made = Attempt(order, runtime, writer, max_held=max_held)

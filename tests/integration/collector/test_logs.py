@@ -32,7 +32,9 @@ SPEAK = ("/bin/sh", "-c", "echo out; echo err >&2; echo again")
 
 async def collect(bundle: Bundle, reference: str) -> bool:
     """Capture the logs into `bundle`; return whether something is missing."""
-    options = CaptureOptions([ArtifactKind.LOGS], name=bundle.folder.name, subpath="")
+    options = CaptureOptions(
+        [ArtifactKind.LOGS], name=bundle.folder.name, subpath="", layer_seconds=60
+    )
     return (
         await capture_container(reference, to=str(bundle.folder.parent), options=options)
     ).partial

@@ -44,7 +44,7 @@ async def collect(
     bundle: Bundle, container: str, kinds: list[ArtifactKind] | None = None
 ) -> tuple[CaptureResult, str]:
     """Capture into `bundle`; return what came of it, and the container's name in it."""
-    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
+    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="", layer_seconds=60)
     result = await capture_container(
         f"docker://{container}", to=str(bundle.folder.parent), options=options
     )
@@ -58,7 +58,7 @@ async def collect_within(
     kinds: list[ArtifactKind] | None = None,
 ) -> tuple[CaptureResult, str]:
     """The same within limits of the test's own."""
-    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="")
+    options = CaptureOptions(kinds or FILES, name=bundle.folder.name, subpath="", layer_seconds=60)
     collects = {
         ArtifactKind.FILESYSTEM: mounts.collect,
         ArtifactKind.VOLUMES: mounts.collect_volumes,

@@ -52,7 +52,9 @@ def dissect() -> None:
 
 async def collect(bundle: Bundle, place: Place, container: str) -> Path:
     """Capture the processes; return the folder of the container."""
-    named = CaptureOptions(name=bundle.folder.name, subpath="", artifacts=PROCESSES)
+    named = CaptureOptions(
+        name=bundle.folder.name, subpath="", layer_seconds=60, artifacts=PROCESSES
+    )
     reference = f"{place.scheme}://{container}"
     await capture_container(reference, to=str(bundle.folder.parent), options=named)
     return bundle.folder / "containers" / bundle.capture.containers[0].name
@@ -154,7 +156,7 @@ async def test_an_exec_session_has_command_and_terminal(place: Place, bundle: Bu
 async def test_ls_and_cat_show_the_processes(place: Place, bundle: Bundle) -> None:
     async with place.engine.container(place.image, WORK) as container:
         first = await busy(place, container)
-        named = CaptureOptions(name=bundle.folder.name, subpath="")
+        named = CaptureOptions(name=bundle.folder.name, subpath="", layer_seconds=60)
         reference = f"{place.scheme}://{container}"
         await capture_container(reference, to=str(bundle.folder.parent), options=named)
     name = bundle.capture.containers[0].name

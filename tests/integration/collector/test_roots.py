@@ -45,7 +45,9 @@ def vfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DockerEngine
 
 async def collect(bundle: Bundle, engine: DockerEngine, container: str) -> str:
     """Capture the file system; return the container's name in the bundle."""
-    options = CaptureOptions([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
+    options = CaptureOptions(
+        [ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="", layer_seconds=60
+    )
     await capture_container(f"docker://{container}", to=str(bundle.folder.parent), options=options)
     return bundle.capture.containers[0].name
 

@@ -174,7 +174,7 @@ def _comparable(bundle: Bundle, name: str) -> list[Any]:
 
 
 async def collect(bundle: Bundle, reference: str, **options: Any) -> CaptureResult:
-    named = CaptureOptions(name=bundle.folder.name, subpath="", **options)
+    named = CaptureOptions(name=bundle.folder.name, subpath="", layer_seconds=60, **options)
     return await capture_container(reference, to=str(bundle.folder.parent), options=named)
 
 

@@ -272,3 +272,17 @@ async def test_a_file_that_is_written_or_goes_is_a_change(account: Path) -> None
     (account / "token").unlink()
     gone = await anyio.to_thread.run_sync(credentials.fingerprint)
     assert len({before, written, gone}) == 3
+
+
+@pytest.mark.parametrize("proxy", ["", "http://proxy.example:3128"])
+async def test_the_environment_is_asked_for_a_proxy_only_if_it_has_one(
+    proxy: str, account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    certify(account, "first")
+    sessions = Sessions(CredentialSource(service_account=account))
+    session = await sessions.current()
+    assert session.client.rest_client.pool_manager.trust_env is bool(proxy)
+    await sessions.aclose()

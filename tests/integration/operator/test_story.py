@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from forensics_core.api.podcheckpoint import Step
+from forensics_core.api.steps import Step
 from forensics_core.bundle.layout import is_of_attempt
 from forensics_core.bundle.manifest import NotCaptured
 from forensics_core.bundle.verify import verify

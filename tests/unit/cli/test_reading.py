@@ -77,7 +77,7 @@ def test_verify_ends_with_what_was_verified(folder: Path) -> None:
         f"Request:  UID {UUID(int=0x4F2A)}, attempt 1",
         f"Verified: {last}",
     ]
-    assert err.startswith("Verifying: 5/5 artifacts")
+    assert err.startswith("Verifying: 5/5 objects")
 
 
 def test_verify_as_json_says_nothing_else(folder: Path) -> None:
@@ -224,12 +224,30 @@ def test_locations_that_are_none(command: list[str], location: str, code: int, w
     assert why in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("photos", "There is no bundle at"),
+        ("unfinished", "has no manifest.json: it is unfinished"),
+        ("photos/summer/beach.jpg", "is a file, and a bundle is a folder"),
+    ],
+)
+def test_a_location_with_something_else_says_what_to_name(
+    tmp_path: Path, place: str, why: str
+) -> None:
+    for name in ("photos/summer/beach.jpg", "unfinished/containers/web/diff.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    code, _, err = invoke("ls", tmp_path / place)
+    assert code == 1 and why in err
+
+
 def test_fetch_says_what_it_brought_and_where(folder: Path, tmp_path: Path) -> None:
     code, out, err = invoke("fetch", folder, tmp_path / "copy", "--decompress")
     assert code == 0
     assert out.startswith("Fetched: 4 artifacts, ")
     assert str(tmp_path / "copy") in out
-    assert err.startswith("Fetching: 5/5 artifacts")
+    assert err.startswith("Fetching: 5/5 objects")
     assert (tmp_path / "copy/containers/web/rootfs.tar").exists()
     assert invoke("verify", tmp_path / "copy")[0] == 0
 

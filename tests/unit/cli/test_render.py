@@ -87,6 +87,7 @@ def test_durations(seconds: float, shown: str) -> None:
 
 
 def test_counting() -> None:
+    assert counted(4, "memory") == "4 memories"
     assert [counted(number, "file") for number in (0, 1, 2000)] == [
         "0 files",
         "1 file",

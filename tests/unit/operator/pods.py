@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.errors import Conflict, NotFound
+from forensics_core.errors import ApiUnavailable, Conflict, NotFound
 from forensics_core.kube.objects import Object
-from forensics_core.operator.containment.enforcement import TOLD
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import TOLD, NamespaceSurroundings
+from forensics_core.operator.containment.policy import releasing_patch
 from forensics_core.operator.shared.cache import name_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class PodWorld:
     pods: dict[str, PodState] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     """UIDs."""
+    loses: bool = False
+    """Whether a pod is changed, and the answer gets lost."""
 
     def of(self, key: str) -> PodState:
         """Return a checkpoint's pod."""
@@ -99,6 +101,20 @@ class PodWorld:
         pod.annotations = _merged(pod.annotations, change["annotations"])
         pod.version += 1
         self.world.note_write()
+        if self.loses:
+            raise ApiUnavailable("nobody knows")
+
+    async def release_pod(self, checkpoint: PodCheckpoint) -> None:
+        """Give it its labels back."""
+        self._check()
+        key = name_of(checkpoint)
+        uid = self.world.pods[key]
+        if uid is not None and uid == checkpoint.status.pod_uid:
+            there = {"metadata": {**self.metadata(key), "uid": uid}}
+            patch = releasing_patch(checkpoint, there)
+            self.loses = False
+            if patch is not None:
+                await self.patch_pod(checkpoint, patch)
 
     async def delete_pod(self, checkpoint: PodCheckpoint, uid: str) -> None:
         """Delete it."""

@@ -176,6 +176,20 @@ def test_an_api_that_hangs_delays_the_capture_for_so_long_and_no_longer() -> Non
     assert told(status, "Isolated") == ("False", "NotPossible")
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_an_isolation_whose_answer_is_lost_is_finished_or_undone(late: bool) -> None:
+    world = new_world(isolate=True)
+    while world.checkpoints[PLAIN].status.phase is not Phase.CAPTURING:
+        world.operate(PLAIN, NEVER)
+    world.containment.loses = True
+    world.wait(11 if late else 0)
+    settle(world)
+    status = world.checkpoints[PLAIN].status
+    assert told(status, "Isolated")[1] == ("NotPossible" if late else "Enforced")
+    assert pod(world).labels == (LABELS if late else CUT_OFF)
+    assert (pod(world).policy is None) is late
+
+
 def test_a_pod_that_others_change_meanwhile_is_read_again() -> None:
     world = new_world(isolate=True)
 

@@ -20,6 +20,8 @@ from forensics_core.operator.shared.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operator.md").read_text()
+RESPONDING = ("responding", "falco")
+"""Pages that have the reasons of rules and alerts."""
 SOURCES = [path.read_text() for path in (ROOT / "forensics_core" / "operator").rglob("*.py")]
 WORDS = {word for source in SOURCES for word in re.findall(r'"([A-Z][a-z]+[A-Za-z]*)"', source)}
 NOT_REASONS = {
@@ -71,13 +73,15 @@ def test_every_metric_is_told() -> None:
 
 
 def test_every_reason_is_told() -> None:
-    told = set(re.findall(r"`([A-Za-z]+)`", PAGE))
+    pages = [PAGE, *((ROOT / "docs" / f"{name}.md").read_text() for name in RESPONDING)]
+    told = set(re.findall(r"`([A-Za-z]+)`", "".join(pages)))
     spelled = {word for word in WORDS if re.search("[a-z][A-Z]|^[A-Z][a-z]+$", word)}
     kinds = {"CronJob", "ServiceAccount", "ClusterRole", "ClusterFirstWithHostNet"}
     others = {"RuntimeDefault", "Unconfined", "PodScheduled", "IfNotPresent", "Content"}
     others |= {"ErrImagePull", "PodInitializing", "Ready"}
     others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
-    others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist"}
-    others |= {"ReplicationController", "StatefulSet", "Succeeded"}
+    others |= {"PodCheckpoint"}
+    others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist", "Capture"}
+    others |= {"PodCheckpoint", "ReplicationController", "ReplicaSet", "StatefulSet", "Succeeded"}
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import slackbot
-from slackbot.catalogue import language_of, phrase
+from forensics_core.readers.findings.finding import Rule
+from slackbot.catalogue import LANGUAGES, language_of, phrase, rule_title
 from slackbot.catalogue.english import ENGLISH
 from slackbot.catalogue.german import GERMAN
 
@@ -37,6 +38,22 @@ def test_every_phrase_is_used_and_defined() -> None:
     made = set(re.findall(r'f"([a-z]+)\.\{', code)) | {"form"}
     assert asked <= ENGLISH.keys() | {"form.py"}
     assert {key for key in ENGLISH.keys() - asked if key.partition(".")[0] not in made} == set()
+
+
+@pytest.mark.parametrize("rule", Rule)
+def test_every_rule_of_the_operator_is_called_something_in_both_languages(rule: Rule) -> None:
+    assert rule_title("en", rule, 1) == rule.summary
+    assert rule_title("en", rule, 7) == rule.several(7)
+    assert rule_title("de", rule, 7).startswith("7 ") and rule_title("de", rule, 1)
+    assert rule_title("de", rule, 1) != rule.summary
+
+
+def test_a_rule_of_another_release_has_no_title() -> None:
+    assert rule_title("de", "of-tomorrow", 1) == ""
+
+
+def test_both_languages_know_the_same_phrases() -> None:
+    assert LANGUAGES["en"].keys() == LANGUAGES["de"].keys()
 
 
 def test_values_are_cleaned() -> None:

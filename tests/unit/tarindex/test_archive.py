@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import zstandard
 
 from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.content import find_file, read_file
+from forensics_core.bundle.expected import ExpectedObject
 from forensics_core.bundle.files import open_index
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.errors import ForensicsError, VerificationError
@@ -67,6 +68,26 @@ async def test_data_that_is_compressed_unevenly(tmp_path: Path) -> None:
     await write_bundle(str(tmp_path / "bundle"), archive=archive)
     async with opened(tmp_path / "bundle") as reading:
         assert await reading.read_all(2**20 - 10, 10) == noise[-10:]
+
+
+async def test_a_small_archive_that_came_with_its_seek_table_is_not_asked_for_again() -> None:
+    plain = b"row\n" * 100
+    stored = frame(plain) + seektable.encode([Frame(len(frame(plain)), len(plain))])
+    asked = list[tuple[int, int | None]]()
+
+    class Store:
+        async def read_range(
+            self, name: str, start: int, length: int | None
+        ) -> AsyncGenerator[bytes, None]:
+            asked.append((start, length))
+            yield stored[start : start + (length or 0)]
+
+    said = ExpectedObject(
+        "rows", "", size=len(stored), compressed=True, original_size=len(plain), described=True
+    )
+    archive = await open_archive(Store(), said)
+    assert await archive.read_frame(0) == plain
+    assert asked == [(0, len(stored))]
 
 
 def frame(data: bytes) -> bytes:

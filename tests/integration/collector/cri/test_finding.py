@@ -73,7 +73,7 @@ async def test_a_container_of_another_distribution_is_captured_in_a_job(
         script = ["/bin/sh", "-c", "echo said; echo hello > /greeting; exec sleep 1000"]
         async with engine.container(image, script) as container:
             await engine.exec(container, "while [ ! -s /greeting ]; do sleep 0.1; done")
-            options = CaptureOptions(name=bundle.folder.name, subpath="")
+            options = CaptureOptions(name=bundle.folder.name, subpath="", layer_seconds=60)
             to = bundle.folder.parent.as_uri()
             await capture_container(f"containerd://{container}", to=to, options=options)
     assert not bundle.gaps()

@@ -24,7 +24,7 @@ async def test_memory_of_a_pod(
 ) -> None:
     use_env(containerd.env)
     async with containerd.container(cri_image) as container:
-        options = CaptureOptions([ArtifactKind.MEMORY], name="case", subpath="")
+        options = CaptureOptions([ArtifactKind.MEMORY], name="case", subpath="", layer_seconds=60)
         to = str(bundle.folder.parent)
         await capture_container(f"containerd://{container}", to=to, options=options)
     assert not bundle.capture.partial

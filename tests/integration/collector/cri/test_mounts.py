@@ -28,7 +28,9 @@ SCRIPT = """
 
 async def collect(bundle: Bundle, container: str) -> str:
     """Capture the file system; return the container's name in the bundle."""
-    options = CaptureOptions([ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="")
+    options = CaptureOptions(
+        [ArtifactKind.FILESYSTEM], name=bundle.folder.name, subpath="", layer_seconds=60
+    )
     to = str(bundle.folder.parent)
     result = await capture_container(f"containerd://{container}", to=to, options=options)
     assert not result.partial
@@ -109,7 +111,9 @@ async def test_volumes_of_secrets_are_listed_by_keyed_digests_unless_they_are_na
 ) -> None:
     use_env(containerd.env)
     kinds = [ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES]
-    options = CaptureOptions(kinds, name=bundle.folder.name, subpath="", volumes=["token"])
+    options = CaptureOptions(
+        kinds, name=bundle.folder.name, subpath="", layer_seconds=60, volumes=["token"]
+    )
     async with containerd.container(cri_image, binds=volumes) as container:
         to = str(bundle.folder.parent)
         result = await capture_container(f"containerd://{container}", to=to, options=options)

@@ -39,7 +39,7 @@ async def test_running_and_stopped(native: Containerd, tmp_path: Path) -> None:
 
 async def check(container: str, folder: Path) -> None:
     kinds = [ArtifactKind.DIFF, ArtifactKind.FILESYSTEM]
-    options = CaptureOptions(kinds, Compression.NONE, name="case", subpath="")
+    options = CaptureOptions(kinds, Compression.NONE, name="case", subpath="", layer_seconds=60)
     await capture_container(f"containerd://{container}", to=str(folder), options=options)
     manifest = (folder / "case/manifest.json").read_bytes()
     capture: Capture = Statement.from_bytes(manifest).predicate

@@ -52,7 +52,9 @@ async def running(
 
 async def collect(bundle: Bundle, container: str, **options: Any) -> None:
     """Capture a container's memory."""
-    chosen = CaptureOptions([ArtifactKind.MEMORY], name="case", subpath="", **options)
+    chosen = CaptureOptions(
+        [ArtifactKind.MEMORY], name="case", subpath="", layer_seconds=60, **options
+    )
     to = str(bundle.folder.parent)
     await capture_container(f"docker://{container}", to=to, options=chosen)
 

@@ -7,19 +7,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
 
 from forensics_core.api.names import ALERT_ANNOTATION, EVENT_LABEL
 from forensics_core.errors import UsageError
 from forensics_core.kube.connection import connect
 from forensics_core.operator.alerts.certificate import make_certificate
-from forensics_core.operator.alerts.endpoint import take_alerts
+from forensics_core.operator.alerts.endpoint import AlertEndpoint, EndpointLimits, take_alerts
+from forensics_core.operator.alerts.intake import Intake
+from forensics_core.operator.alerts.tokens import Tokens
 from forensics_core.operator.rules.controller import RuleController
+from forensics_core.service.http import http_server
 from forensics_loopback import Fault
 from tests.integration.operator.rules.acting import SOON, Acting, active, open_acting, reasons
 from tests.unit.operator.alerts.messages import Document, body, falco, falcosidekick
@@ -266,4 +271,68 @@ async def test_where_no_alerts_are_taken_no_port_is_opened(acting: Acting) -> No
     settings = acting.settings.model_copy(update={"alerts": None})
     async with acting.working() as rules, connect(acting.kubeconfig) as connection:
         await take_alerts(connection, settings, rules, acting.metrics)
+    assert not acting.cluster.list("endpointslices")
+
+
+async def test_a_body_that_does_not_arrive_and_too_many_at_once_are_refused(
+    acting: Acting,
+) -> None:
+    acting.rule("dying", "Alert")
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        intake = Intake(rules, 100_000)
+        assert acting.settings.alerts is not None
+        tokens = Tokens(acting.settings.alerts.folder / "token")
+        limits = EndpointLimits(at_once=1, body_seconds=0.05)
+        endpoint = AlertEndpoint(intake, tokens, acting.metrics, limits)
+        async with (
+            http_server(0, [web.post("/", endpoint.answer)]) as port,
+            anyio.create_task_group() as tasks,
+            aiohttp.ClientSession() as session,
+        ):
+            sender = Sender(session, f"http://127.0.0.1:{port}/")
+            tasks.start_soon(_send_slowly, port, started := anyio.Event())
+            await started.wait()
+            with anyio.fail_after(SOON):
+                while not counted(acting, "Slow"):
+                    await sender.send(now(output=str(datetime.now(UTC))))
+            assert await sender.send(now(output="at last")) in {(202, "Taken"), (202, "Coalesced")}
+
+
+async def _send_slowly(port: int, started: anyio.Event) -> None:
+    """Announce a body, and send none."""
+    lines = ["POST / HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}", "Content-Length: 9"]
+    head = "\r\n".join([*lines, "", ""])
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(head.encode())
+        started.set()
+        assert b" 408 " in await stream.receive()
+
+
+async def test_an_address_that_cannot_be_published_is_tried_again_or_left(acting: Acting) -> None:
+    acting.cluster.faults.add(Fault("patch", "endpointslices", status=403))
+    acting.rule("dying", "Alert")
+    assert acting.settings.alerts is not None
+    slices = acting.settings
+    async with acting.working() as rules, connect(acting.kubeconfig) as connection:
+        limits = EndpointLimits(again=0.01)
+        async with anyio.create_task_group() as tasks:
+            run = partial(take_alerts, connection, slices, rules, acting.metrics, limits=limits)
+            tasks.start_soon(run)
+            with anyio.fail_after(SOON):
+                await acting.cluster.until(
+                    "endpointslices", lambda items: items, "forensics-operator"
+                )
+            acting.cluster.faults.add(Fault("patch", "endpointslices", status=403))
+            tasks.cancel_scope.cancel()
+    assert acting.cluster.get("endpointslices", SLICE, "forensics-operator")["endpoints"]
+
+
+async def test_without_an_address_the_service_is_left_alone(acting: Acting) -> None:
+    assert acting.settings.alerts is not None
+    alone = acting.settings.alerts.model_copy(update={"address": ""})
+    settings = acting.settings.model_copy(update={"alerts": alone})
+    async with acting.working() as rules, connect(acting.kubeconfig) as connection:
+        with anyio.move_on_after(0.3):
+            await take_alerts(connection, settings, rules, acting.metrics)
     assert not acting.cluster.list("endpointslices")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from forensics_loopback import Fault
 from tests.integration.operator.rules.acting import (
     KINDS,
+    SOON,
     Acting,
     Document,
     active,
@@ -218,7 +220,7 @@ async def test_what_was_asked_for_before_a_crash_is_found_made(acting: Acting) -
 
 async def test_counts_survive_a_status_that_somebody_else_changed(acting: Acting) -> None:
     acting.rule("dying", "CrashLoop", dedupeSeconds=0)
-    acting.cluster.faults.add(Fault("patch", "capturerules", status=409, times=3))
+    acting.cluster.faults.add(Fault("patch", "capturerules/status", status=409, times=2))
     async with acting.working() as rules:
         await acting.begun(rules)
         crashed(acting.cluster, "web-0")
@@ -226,12 +228,55 @@ async def test_counts_survive_a_status_that_somebody_else_changed(acting: Acting
 
 
 async def test_without_the_kind_no_pod_is_watched_and_once_it_is_there_rules_work(
-    acting: Acting,
+    acting: Acting, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     acting.cluster.delete("customresourcedefinitions", "capturerules.forensics.orkaproj.io")
     async with acting.working() as rules:
-        await acting.cluster.until("events", lambda found: not found)
+        with anyio.fail_after(SOON):
+            while "not acted on" not in caplog.text:  # noqa: ASYNC110 # nobody tells
+                await anyio.sleep(0.01)
         assert "list pods" not in acting.cluster.records.counts()
         acting.cluster.create(KINDS[1])
         acting.rule("dying", "CrashLoop")
         await acting.begun(rules)
+
+
+async def test_a_status_that_cannot_be_written_is_written_later(acting: Acting) -> None:
+    acting.cluster.faults.add(Fault("patch", "capturerules/status", status=500, times=2))
+    acting.rule("dying", "CrashLoop")
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        crashed(acting.cluster, "web-0")
+        await acting.captured(1)
+
+
+async def test_a_rule_of_a_later_release_is_not_acted_on_and_its_events_say_so(
+    acting: Acting,
+) -> None:
+    acting.rule("dying", "CrashLoop")
+    acting.rule("later", "CrashLoop")
+    change = {"spec": {"events": ["Sneezed"]}}
+    acting.cluster.patch("capturerules", "later", change, "forensics-system")
+    async with acting.working() as rules:
+        await acting.begun(rules)
+        with anyio.fail_after(SOON):
+            await acting.cluster.until(
+                "events", lambda found: [one for one in found if one["reason"] == "Invalid"]
+            )
+        acting.cluster.delete("capturerules", "later", "forensics-system")
+        crashed(acting.cluster, "web-0")
+        await acting.captured(1)
+    assert active(acting.status("dying")) == "Watching"
+
+
+async def test_of_several_rules_one_can_go_while_others_work_on(acting: Acting) -> None:
+    acting.rule("a", "CrashLoop")
+    acting.rule("b", "CrashLoop")
+    async with acting.working() as rules:
+        await acting.begun(rules, "a")
+        await acting.begun(rules, "b")
+        acting.cluster.delete("capturerules", "a", "forensics-system")
+        acting.cluster.seed_pod("web-1")
+        crashed(acting.cluster, "web-1")
+        await acting.captured(1, "b")

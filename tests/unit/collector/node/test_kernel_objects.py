@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from collector.node.btf import KERNEL, NoLayout, layouts
+from collector.node.host import Host
 from collector.node.kernel_look import InKernel, Terminal, look
 from collector.node.kernel_memory import KernelMemory
 from collector.node.kernel_objects import KernelObjects
+from collector.node.registered import registered_files
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 ADD_KEY, KEYCTL = {"x86_64": (248, 250)}.get(os.uname().machine, (217, 219))
@@ -120,6 +122,44 @@ def with_keys() -> Iterator[int]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout and process.stdout.readline() == b"ready\n"
         yield process.pid
+
+
+REGISTERED = """
+import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+ring = call(425, 8, ctypes.create_string_buffer(120))
+folder = sys.argv[1]
+nameless = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+named = os.open(folder + "/named", os.O_CREAT | os.O_RDWR, 0o600)
+os.write(nameless, b"only io_uring"); os.write(named, b"elsewhere")
+call(427, ring, 2, ctypes.byref((ctypes.c_int * 2)(nameless, named)), 2)
+os.close(nameless); os.close(named)
+print(ring, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_files_that_only_io_uring_holds(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", REGISTERED, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        ring = int(process.stdout.readline())
+        if ring < 0:
+            pytest.skip("this kernel grants no io_uring")
+        try:
+            files = registered_files(process.pid, f"fd/{ring}", Host())
+        except NoLayout:
+            pytest.skip("this kernel keeps them in another way")
+        with pytest.raises(FileNotFoundError, match="another file"), KernelObjects.opened() as it:
+            assert not [*it.registered(process.pid, ring, 1)]
+    if not files:
+        pytest.skip("the files are on no file system of the ext family")
+    nameless, named = files
+    assert nameless.name.startswith(str(tmp_path).encode() + b"/#")
+    assert nameless.name.endswith(b" (deleted)")
+    assert named.name == str(tmp_path / "named").encode()
+    content = [Path(f"/proc/self/fd/{file.place.number}").read_bytes() for file in files]
+    assert content == [b"only io_uring", b"elsewhere"]
 
 
 def test_payloads_of_keys(kernel: KernelObjects) -> None:

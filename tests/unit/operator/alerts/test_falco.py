@@ -124,6 +124,20 @@ def test_many_fields_are_cut_and_that_is_told() -> None:
     assert kept["cut"] is True
 
 
+def test_what_does_not_fit_goes_fields_first_then_tags_then_the_output() -> None:
+    wide = "\u4e2d"
+    fields = {f"field-{number}": wide * 500 for number in range(20)}
+    message = falco(output=wide * 2048, tags=[wide * 128] * 8, fields=fields, hostname=wide * 500)
+    kept = json.loads(read_alert(json.dumps(message, ensure_ascii=False).encode()).alert.document)
+    assert kept["cut"] is True
+    assert not kept["fields"]
+    assert kept["output"]
+    message |= {"tags": [wide * 128] * 32, "source": wide * 512, "output_fields": {}}
+    message["rule"] = wide * 256
+    data = json.dumps(message, ensure_ascii=False).encode()
+    assert len(read_alert(data).alert.document) <= DOCUMENT_LIMIT
+
+
 def test_the_same_alert_has_the_same_digest_and_another_has_another() -> None:
     one = read_alert(body(falcosidekick())).alert.digest
     assert read_alert(body(falcosidekick(uuid="another"))).alert.digest == one

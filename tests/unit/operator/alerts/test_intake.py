@@ -11,7 +11,7 @@ import anyio
 
 from forensics_core.operator.alerts.falco import Received, read_alert
 from forensics_core.operator.alerts.intake import WAITING, AlertOutcome, Intake
-from forensics_core.operator.rules.triggers import Alert
+from forensics_core.operator.rules.facts import Alert
 from tests.unit.operator.alerts.messages import body, falco
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from collector.job.job import JobSettings
-from forensics_core.operator.attempt.jobs import JOB_MARGIN, build_job, build_thaw_job
+from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.pods import job_finished, outcome
 from forensics_core.operator.settings import (
+    JOB_MARGIN,
     CollectorCredentials,
     CollectorSettings,
     DestinationRule,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.timings import step_timings
-from forensics_core.operator.evidence.manifest import BundleFacts
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -45,16 +43,16 @@ POD: Object = {
         ],
     },
 }
-EVIDENCE = BundleFacts("uid", 1, "s3://cases/a/", "0" * 64, started_at=at(5), finished_at=at(5.5))
+CAPTURED = at(5), at(5.5)
 
 
 def steps(
     checkpoint: PodCheckpoint = CHECKPOINT,
     job: Object | None = JOB,
     pod: Object | None = POD,
-    evidence: BundleFacts = EVIDENCE,
+    captured: tuple[datetime, datetime] = CAPTURED,
 ) -> dict[str, int]:
-    found = step_timings(checkpoint, job, pod, evidence, at(6))
+    found = step_timings(checkpoint, job, pod, captured, at(6))
     return {each.step.value: each.milliseconds for each in found}
 
 
@@ -87,15 +85,15 @@ def test_a_job_of_another_attempt_tells_nothing(job: Object | None) -> None:
 
 
 def test_a_clock_that_is_ahead_makes_no_step_negative_and_the_sum_no_longer() -> None:
-    fast = replace(EVIDENCE, started_at=at(5.8), finished_at=at(5.7))
-    found = steps(evidence=fast)
+    fast = at(5.8), at(5.7)
+    found = steps(captured=fast)
     assert found["Capture"] == 0
     assert sum(found.values()) == 6000
 
 
 def test_a_node_that_lies_cannot_break_the_status() -> None:
-    wrong = replace(EVIDENCE, started_at=at(0).replace(tzinfo=None, year=1), finished_at=at(1e9))
-    found = steps(evidence=wrong)
+    wrong = at(0).replace(tzinfo=None, year=1), at(1e9)
+    found = steps(captured=wrong)
     assert (found["CollectorStart"], found["Check"]) == (0, 0)
     assert found["Capture"] == 2**31 - 1
 

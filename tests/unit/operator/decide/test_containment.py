@@ -26,7 +26,7 @@ from forensics_core.operator.containment.actions import (
     TellDeletion,
     TellRefusal,
 )
-from forensics_core.operator.containment.surroundings import NamespaceSurroundings
+from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.decide.containment import (
     after_failure,
     isolate_first,
@@ -110,7 +110,7 @@ def test_it_is_told_what_becomes_of_the_pods_place(
 
 
 ISOLATING = Isolate({}, None, True, "m", until=NOW + timedelta(seconds=10))
-LIFTING = LiftIsolation(None, "m")
+LIFTING = LiftIsolation("m")
 
 
 def after(action: Any, error: Any, *, late: bool = False, **spec: Any) -> Any:

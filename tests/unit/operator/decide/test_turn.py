@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.api.urgency import Urgency
+from forensics_core.api.urgency import Urgency, Waiting
 from forensics_core.operator.actions import RequeueAfter, StartAttempt, Wait
+from forensics_core.operator.decide.attempt import has_place
 from forensics_core.operator.decide.checkpoint import decide
-from forensics_core.operator.decide.turn import has_turn, rank
-from forensics_core.operator.observed import DestinationSeen, Look, Observed, PodSeen, Waiting
+from forensics_core.operator.decide.turn import rank
+from forensics_core.operator.observed import DestinationSeen, Look, Observed, PodSeen
 from forensics_core.operator.settings import Timings
 from tests.unit.operator.samples import NOW, Document, checkpoint, node, pod, settings
 
@@ -44,7 +45,7 @@ def test_of_all_that_wait_exactly_as_many_have_a_turn_as_there_are_places(
     turns = [
         one
         for one in line
-        if has_turn(observed(one, [other for other in line if other is not one], busy), SETTINGS)
+        if has_place(observed(one, [other for other in line if other is not one], busy), SETTINGS)
     ]
     assert len(turns) == min(len(line), max(0, PLACES - busy))
     by_rank = sorted(line, key=lambda one: rank(one, NOW, PATIENCE))
@@ -60,7 +61,7 @@ def test_nobody_waits_for_ever_behind_those_who_come_later(
     line = [
         waiting(number, found or Urgency.DYING, ago) for number, (found, ago) in enumerate(later)
     ]
-    assert has_turn(observed(old, line, PLACES - 1), SETTINGS)
+    assert has_place(observed(old, line, PLACES - 1), SETTINGS)
 
 
 def test_dying_pods_come_before_crash_looping_ones_before_the_rest_and_each_in_turn() -> None:
@@ -79,7 +80,7 @@ def test_a_pod_that_was_just_looked_at_counts_as_it_is_now() -> None:
     own = waiting(1, Urgency.REST, 0)
     others = [waiting(number, Urgency.CRASHING, 9) for number in (2, 3, 4)]
     rests = observed(own, others, 0)
-    assert not has_turn(rests, SETTINGS)
+    assert not has_place(rests, SETTINGS)
     dying = PodSeen(pod(metadata=DYING), node())
     free = DestinationSeen()
     start = decide(_with(rests, pod=dying, destination=free), SETTINGS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forensics_core.api.capturerule import CaptureRule
 from forensics_core.operator.rules.facts import PodFacts, facts_of
-from forensics_core.operator.rules.triggers import ActiveRule
+from forensics_core.operator.rules.outcomes import ActiveRule
 
 NOW = 1_800_000_000.0
 """Seconds since 1970."""

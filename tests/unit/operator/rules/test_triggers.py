@@ -9,15 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forensics_core.api.capturerule import AlertFilter, AlertPriority
-from forensics_core.operator.rules.facts import PodFacts
+from forensics_core.operator.rules.facts import Alert, PodFacts
 from forensics_core.operator.rules.happenings import happenings, news
 from forensics_core.operator.rules.memory import Captured, Memory
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.triggers import (
-    ActiveRule,
-    Alert,
-    HeldBack,
-    HeldReason,
-    Trigger,
     at_first_look,
     fits,
     of_alert,

@@ -355,6 +355,23 @@ def test_nothing_half_done_is_left_where_the_disk_is_full(
     assert not out.exists() or not any(out.iterdir())
 
 
+@pytest.mark.parametrize("option", ["--oci", "--seed", "--uac", "--tar"])
+def test_programs_are_told_what_was_exported(bundle: Path, tmp_path: Path, option: str) -> None:
+    plain = invoke(bundle, option, tmp_path / "plain")
+    assert plain.stdout == "" and f"It lies in {tmp_path / 'plain'}" in plain.stderr
+    (bundle / WEB / "mounts.tar.zst").write_bytes(b"x")
+    result = invoke(bundle, option, tmp_path / "out", "-o", "json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 3 and told["written"] == str(tmp_path / "out")
+    assert any("mounts.tar.zst" in line for line in told["leftOut"])
+    assert option == "--seed" or told["notes"] == [
+        f"{WEB}rootfs.tar.zst was cut: it does not hold all there was"
+    ]
+    assert bool(told["missing"]) is (option == "--seed") and told["fetched"] is None
+    both = invoke(bundle, "--tar", "-", "-o", "json")
+    assert both.exit_code == 2 and "cannot both be printed" in both.stderr
+
+
 def test_a_layout_without_an_image_is_not_kept(bundle: Path, tmp_path: Path) -> None:
     for name in ("rootfs", "mounts"):
         (bundle / WEB / f"{name}.tar.zst").write_bytes(b"x")

@@ -245,10 +245,21 @@ async def test_who_talks_to_whom(tmp_path: Path) -> None:
     }
 
 
-async def test_the_nodes_own_sockets_are_not_the_containers(tmp_path: Path) -> None:
-    sockets = [socket("ESTABLISHED", ("10.0.0.5", 40000), ("8.8.8.8", 443), 9)]
-    folder = await write_evidence(tmp_path / "bundle", [], [], sockets, host=True)
-    assert not (await found(folder)).findings
+async def test_in_the_nodes_network_only_the_containers_own_sockets_are_looked_at(
+    tmp_path: Path,
+) -> None:
+    nodes = socket("ESTABLISHED", ("10.0.0.5", 40001), ("8.8.4.4", 443), 0) | {"pids": []}
+    own = socket("ESTABLISHED", ("10.0.0.5", 40000), ("8.8.8.8", 443), 9)
+    table = "sk RefCnt Type Proto Iface R Rmem User Inode\n0000 3 3 0003 0 1 0 0 {0}\n\n0 odd\n"
+    holder = process(9, "/bin/x") | {"fds": [{"fd": 3, "target": "socket:[4711]"}, {}, "odd"]}
+    several: list[tuple[str, dict[str, Any]]] = [("4711", holder), ("4712", holder)]
+    found_rules = []
+    for number, row in several:
+        folder = await write_evidence(
+            tmp_path / number, [], [row], [nodes, own], packet=table.format(number), host=True
+        )
+        found_rules.append({(each.rule, each.pid) for each in (await found(folder)).findings})
+    assert found_rules == [{(Rule.OUTGOING, 9), (Rule.RAW_SOCKET, 0)}, {(Rule.OUTGOING, 9)}]
 
 
 async def test_undeclared_ports_are_none_where_nobody_declares_any(tmp_path: Path) -> None:

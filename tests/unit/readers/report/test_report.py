@@ -98,6 +98,12 @@ def test_programs_get_json(bundle: Path) -> None:
     assert told["notCaptured"][0]["what"] == "mount /dev/shm"
 
 
+def test_a_report_for_programs_can_be_a_file(bundle: Path, tmp_path: Path) -> None:
+    result = invoke(bundle, "-o", tmp_path / "report.JSON")
+    assert result.exit_code == 0 and result.stdout == ""
+    assert json.loads((tmp_path / "report.JSON").read_text())["fetched"] is None
+
+
 def test_what_is_not_genuine_is_named(bundle: Path, tmp_path: Path) -> None:
     (bundle / DIFF).write_bytes((bundle / DIFF).read_bytes().replace(b"preload", b"prelaod"))
     target = tmp_path / "report.html"

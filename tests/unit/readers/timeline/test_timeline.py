@@ -483,11 +483,50 @@ def test_timesketch_takes_every_line(tree: Path) -> None:
     assert late["datetime"].startswith("2242-")
 
 
+def test_programs_get_one_document(documents: Path) -> None:
+    result = invoke(documents, "-o", "json")
+    told = json.loads(result.stdout)
+    plain = invoke(documents, "--format", "timesketch").stdout.splitlines()
+    assert told["entries"] == [json.loads(line) for line in plain]
+    assert told["genuine"] and "no index of the files of 'web'" in told["missing"][0]
+    nothing = json.loads(invoke(documents, "-o", "json", "--until", "1970-01-01").stdout)
+    assert nothing["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("a.txt", "table"), ("a.csv", "csv"), ("a.jsonl", "timesketch"), ("a.body", "bodyfile")],
+)
+def test_the_name_of_a_file_says_its_format(
+    tree: Path, tmp_path: Path, name: str, layout: str
+) -> None:
+    result = invoke(tree, "-o", tmp_path / name)
+    assert result.stdout == "" and f"The timeline is in {tmp_path / name}" in result.stderr
+    assert (tmp_path / name).read_text() == invoke(tree, "--format", layout).stdout
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    other = invoke(tree, "-o", tmp_path / name, "--format", "csv")
+    assert other.exit_code == 0 and (tmp_path / name).read_text().startswith("datetime,")
+
+
+def test_nothing_is_left_of_a_timeline_that_failed(documents: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "x.csv").write_text("before")
+    assert invoke(documents, "-o", folder / "x.csv", "-c", "nobody").exit_code == 2
+    assert [path.read_text() for path in folder.iterdir()] == ["before"]
+
+
 def test_no_cell_is_a_formula(tree: Path) -> None:
     rows = list(csv.reader(io.StringIO(invoke(tree, "--format", "csv").stdout)))
     assert rows[0][:3] == ["datetime", "timestamp_desc", "source"]
     line = csv_line(csv_cells(TimelineEntry(0, EntrySource.LOG, "web", "=1+1", "t", "-x")))
     assert line == "1970-01-01T00:00:00.000000000Z,t,log,web,'=1+1,'-x,"
+
+
+def test_cells_with_commas_quotes_and_lines_are_read_back_as_they_are() -> None:
+    entry = TimelineEntry(0, EntrySource.LOG, "web", 'a "b", c\nd', "t", " x;y")
+    (row,) = csv.reader(io.StringIO(csv_line(csv_cells(entry))))
+    assert row[4:] == ['a "b", c\\nd', " x;y", ""]
 
 
 def test_lines_of_what_is_no_file_fit_into_a_bodyfile_too() -> None:
@@ -542,6 +581,9 @@ def test_an_index_that_is_missing_is_no_failure(documents: Path) -> None:
         (["--until", "2026-08-01T10:00:00 CET"], "is not a valid time"),
         (["--format", "bodyfile", "--since", "2026-08-01"], "cannot be cut by time"),
         (["-c", "nobody"], "no container 'nobody'"),
+        (["-o", "x.pdf"], "ends in .txt, .body, .jsonl or .csv, or 'json'"),
+        (["-o", "x.body", "--since", "2026-08-01"], "cannot be cut by time"),
+        (["-o", "json", "--format", "csv"], "-o json is a format itself"),
     ],
 )
 def test_wrong_usage_says_what_to_do(documents: Path, arguments: list[str], why: str) -> None:

@@ -9,16 +9,16 @@ import pytest
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.memory import Memory
-from forensics_core.operator.rules.rulebook import newer
-from forensics_core.operator.rules.tally import (
-    RuleStanding,
+from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
+from forensics_core.operator.rules.rulebook import (
     RuleTally,
     active_since,
-    standing,
+    newer,
     updated,
     utc,
 )
-from forensics_core.operator.rules.triggers import HeldBack, HeldReason, Trigger, triggers
+from forensics_core.operator.rules.standing import RuleStanding, standing
+from forensics_core.operator.rules.triggers import triggers
 from tests.unit.operator.rules.pods import NOW, looping, pod, rule
 from tests.unit.operator.samples import settings
 

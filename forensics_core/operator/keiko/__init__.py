@@ -1,0 +1,1 @@
+"""PodCheckpoints of `forensics.keikoproj.io`: each is one of ours, and shows its status."""
