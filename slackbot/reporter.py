@@ -176,6 +176,19 @@ class Reporter:
         for peer in peers:
             await peer.ended.wait()
             report.message = report.message or peer.state.message
+        self._gather(incident, report, peers)
+        try:
+            await report.run()
+        except Exception:
+            log.exception("The report of the incident %s ended", incident.name)
+        finally:
+            incident.report = None
+        for uid, member in report.members.items():
+            if not member.separate:
+                self._ended[uid] = member.state
+
+    def _gather(self, incident: KnownIncident, report: IncidentReport, peers: list[Report]) -> None:
+        """Give an incident's report all its checkpoints, and what was told of each."""
         states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
         for uid, checkpoint in incident.checkpoints.items():
             report.show(checkpoint, told=self._is_history(checkpoint))
@@ -188,15 +201,6 @@ class Reporter:
             if alone and self._needs_report(uid, member.checkpoint):
                 self._start(uid, self._report(member.checkpoint, member.state))
         report.late = all(one.finished for one in incident.checkpoints.values())
-        try:
-            await report.run()
-        except Exception:
-            log.exception("The report of the incident %s ended", incident.name)
-        finally:
-            incident.report = None
-        for uid, member in report.members.items():
-            if not member.separate:
-                self._ended[uid] = member.state
 
 
 def reduced(item: Object) -> Object:
