@@ -105,6 +105,8 @@ class IncidentReport:
     """By UID."""
     message: str = ""
     late: bool = False
+    begun: bool = False
+    """What the pods' own reports had begun is here."""
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _drawn: tuple[anyio.Event, Message] | None = None
     _shown: Any = None
@@ -130,6 +132,11 @@ class IncidentReport:
         if member.deleted and not member.untold:
             del self.members[uid]
         self._notify()
+
+    def is_separate(self, uid: str) -> bool:
+        """Return whether a checkpoint has a message of its own, once that is known of all."""
+        member = self.members.get(uid)
+        return self.begun and member is not None and member.separate
 
     def take_over(self, uid: str, state: ReportState) -> None:
         """Go on from what a report of the pod's own has told."""

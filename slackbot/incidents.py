@@ -32,8 +32,9 @@ class KnownIncident:
     def is_separate(self, checkpoint: PodCheckpoint) -> bool:
         """Return whether it has a message of its own, which nothing else is shown in."""
         message = ReportState.of(checkpoint).message
-        if self.report and self.report.message == message:
-            return False
+        if self.report:
+            # It knows better: the message may have been posted anew since.
+            return self.report.is_separate(checkpoint.metadata.uid or "")
         return bool(message) and not self.is_grouped(checkpoint)
 
 

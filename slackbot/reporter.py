@@ -176,13 +176,7 @@ class Reporter:
         for peer in peers:
             await peer.ended.wait()
             report.message = report.message or peer.state.message
-        states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
-        for uid, checkpoint in incident.checkpoints.items():
-            report.show(checkpoint, told=self._is_history(checkpoint))
-            known = states.get(uid) or self._ended.get(uid)
-            if known:
-                report.take_over(uid, known)
-        report.late = all(one.finished for one in incident.checkpoints.values())
+        self._gather(incident, report, peers)
         try:
             await report.run()
         except Exception:
@@ -192,6 +186,21 @@ class Reporter:
         for uid, member in report.members.items():
             if not member.separate:
                 self._ended[uid] = member.state
+
+    def _gather(self, incident: KnownIncident, report: IncidentReport, peers: list[Report]) -> None:
+        """Give an incident's report all its checkpoints, and what was told of each."""
+        states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
+        for uid, checkpoint in incident.checkpoints.items():
+            report.show(checkpoint, told=self._is_history(checkpoint))
+            known = states.get(uid) or self._ended.get(uid)
+            if known:
+                report.take_over(uid, known)
+        report.begun = True
+        for uid, member in report.members.items():
+            alone = member.separate and uid not in self._running
+            if alone and self._needs_report(uid, member.checkpoint):
+                self._start(uid, self._report(member.checkpoint, member.state))
+        report.late = all(one.finished for one in incident.checkpoints.values())
 
 
 def reduced(item: Object) -> Object:

@@ -152,8 +152,8 @@ def batch_message(
     names = [f"{one.target_namespace}/{one.spec.pod}" for one in checkpoints]
     said = phrase(language, f"batch.{milestone}", names=names_text(names, language))
     lines = [[span(said, bold=milestone == CAPTURED)]]
-    details = {text: None for one in checkpoints if (text := _detail(one, milestone, language))}
-    lines += [[span(f"• {text}")] for text in list(details)[:FAILURES]]
+    details = (_detail(one, milestone, language) for one in checkpoints[:FAILURES])
+    lines += [[span(f"• {text}")] for text in details if text]
     if milestone != DELETED:
         lines.append([span(headline_text(summary, language))])
     return Message(said, [rich_text(*lines)])
