@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -36,11 +35,6 @@ class KnownIncident:
         if self.report and self.report.message == message:
             return False
         return bool(message) and not self.is_grouped(checkpoint)
-
-    def shared(self) -> str:
-        """Return the message that most of them share, or nothing."""
-        counts = Counter(ReportState.of(one).message for one in self.checkpoints.values())
-        return next((name for name, count in counts.most_common() if name and count > 1), "")
 
 
 class Incidents:

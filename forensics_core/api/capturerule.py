@@ -19,11 +19,11 @@ from forensics_core.api.conditions import Condition, Time, clip
 from forensics_core.api.names import API_VERSION, RULE_KIND, RULE_PLURAL
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import (
-    Count,
     ObjectMeta,
     PodCheckpointSpec,
     Short,
 )
+from forensics_core.api.steps import Count
 from forensics_core.errors import UsageError
 
 EVERYWHERE = "*"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.commands import Commands
+from tests.e2e.installation import MARK
 
 POD = "shop"
 """Of its containers two run and two have ended."""
@@ -41,12 +42,16 @@ class Target:
         return f"left by {self.commands.inputs.run}"
 
     def start(self) -> None:
-        """Create the pods, and wait until each container is in the state that it will stay in."""
+        """Create the pods, and wait until each container is in the state that it will stay in.
+
+        What an earlier run left is of no use: a pod's commands cannot be changed.
+        """
         image = self.commands.inputs.target_image
         where = f"--namespace={self.namespace}"
         self.commands.until(
             lambda: self.commands.get("serviceaccount", "default", where), "The service account"
         )
+        self._delete_pods()
         for pod in (shop(image, self.secret), nowhere(image)):
             self.commands.apply(pod, where)
         self.commands.until(self._settled, f"The pod {self.namespace}/{POD} with its containers")
@@ -57,13 +62,27 @@ class Target:
 
     def remove(self) -> None:
         """Delete the pods, and the namespace if it was made for them."""
-        limit = f"--timeout={self.commands.inputs.timeout}s"
-        names = (POD, PENDING)
-        self.commands.kubectl(
-            "delete", "pod", *names, f"--namespace={self.namespace}", "--ignore-not-found", limit
-        )
+        self._delete_pods()
         if self.made:
+            limit = f"--timeout={self.commands.inputs.timeout}s"
             self.commands.kubectl("delete", "namespace", self.namespace, limit)
+
+    def _delete_pods(self) -> None:
+        where, limit = f"--namespace={self.namespace}", f"--timeout={self.commands.inputs.timeout}s"
+        self.commands.kubectl("delete", "pod", POD, PENDING, where, "--ignore-not-found", limit)
+
+
+def make_namespace(commands: Commands) -> bool:
+    """Have the target namespace there; return whether it was made by these tests, now or before."""
+    name = commands.inputs.target_namespace
+    found = commands.namespace(name)
+    if found is not None:
+        return MARK in found["metadata"].get("labels", {})
+    # Some clusters let nothing but the restricted in, unless a namespace says so.
+    labels = {MARK: commands.inputs.run, "pod-security.kubernetes.io/enforce": "baseline"}
+    metadata = {"name": name, "labels": labels}
+    commands.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    return True
 
 
 def states(pod: dict[str, Any]) -> dict[str, str]:

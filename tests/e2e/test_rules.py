@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.commands import Commands
-from tests.e2e.installation import CRD, SYSTEM
+from tests.e2e.installation import CRD, RULES, SYSTEM
 from tests.e2e.pods import POD
 from tests.e2e.requests import IN_SYSTEM, Requests, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(0)]
 
-RULES = "capturerules.forensics.orkaproj.io"
 WISH = "forensics.orkaproj.io/capture"
 
 
@@ -56,6 +55,14 @@ def _active(commands: Commands, name: str) -> dict[str, Any] | None:
     return condition(found.get("status", {}), "Active") or None
 
 
+def captures(commands: Commands, rule: str) -> tuple[int, str] | None:
+    """Return how many pods a rule has captured, and the last checkpoint; None: none yet."""
+    status = commands.get(RULES, rule, IN_SYSTEM)["status"]
+    if not status.get("captured"):
+        return None
+    return status["captured"], status["lastCaptures"][0]["checkpoint"]
+
+
 def test_a_pod_that_is_annotated_is_captured_and_the_rule_tells(
     requests: Requests, rule: str
 ) -> None:
@@ -72,7 +79,7 @@ def test_a_pod_that_is_annotated_is_captured_and_the_rule_tells(
         assert made["metadata"]["labels"]["forensics.orkaproj.io/event"] == "Annotated"
         assert made["spec"]["reason"].startswith("Annotated: odd traffic")
         assert requests.ended(name)["phase"] == "Complete"
-        status = commands.get(RULES, rule, IN_SYSTEM)["status"]
-        assert (status["captured"], status["lastCaptures"][0]["checkpoint"]) == (1, name)
+        told = commands.until(lambda: captures(commands, rule), "What the rule tells")
+        assert told == (1, name)
     finally:
         commands.kubectl("annotate", "pod", POD, where, f"{WISH}-")
