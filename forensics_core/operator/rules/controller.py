@@ -72,7 +72,8 @@ class RuleController:
         self._news = anyio.Event()
         self._held_for: tuple[CaptureRuleSpec, ...] = ()
         self._some_hold = anyio.Event()
-        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits)
+        pause = settings.timings.overlay.total_seconds()
+        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits, pause)
         memory.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 

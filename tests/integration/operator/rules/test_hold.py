@@ -117,6 +117,8 @@ async def test_a_deleted_pod_of_which_nothing_is_captured_goes_at_once(acting: A
         await pod_is(acting.cluster, is_held, "web-1")
         acting.cluster.delete("pods", "web-1", "default")
         await gone(acting.cluster, "web-1")
+        acting.cluster.seed_pod("web-1", status=never)
+        await pod_is(acting.cluster, is_held, "web-1")
     assert not acting.cluster.list("podcheckpoints")
 
 
@@ -145,6 +147,8 @@ async def test_pods_are_freed_that_no_rule_holds_any_more(
             changed = {"spec": change, "metadata": {"generation": 2}}
             acting.cluster.patch("capturerules", "dying", changed, NAMESPACE)
         await pod_is(acting.cluster, lambda pod: not is_held(pod))
+        holding(acting, "another")
+        await pod_is(acting.cluster, is_held)
 
 
 async def test_a_pod_is_freed_that_no_longer_matches(acting: Acting) -> None:
@@ -189,6 +193,51 @@ async def test_a_hold_that_the_server_did_not_take_is_asked_for_again(
     holding(acting)
     async with acting.working():
         await pod_is(acting.cluster, is_held)
+
+
+@pytest.mark.parametrize("status", [404, 422])
+async def test_a_pod_that_could_not_be_held_is_held_once_it_has_changed(
+    acting: Acting, status: int
+) -> None:
+    fault = acting.cluster.faults.add(Fault("patch", "pods", 1, status=status))
+    holding(acting)
+    async with acting.working():
+        await spent(fault)
+        acting.cluster.patch("pods", "web-0", {"metadata": {"labels": {"app": "db"}}}, "default")
+        await pod_is(acting.cluster, is_held)
+
+
+@pytest.mark.parametrize("status", [403, 422, 503])
+async def test_a_pod_that_could_not_be_freed_is_freed_later(acting: Acting, status: int) -> None:
+    holding(acting)
+    async with acting.working():
+        await pod_is(acting.cluster, is_held)
+        acting.cluster.faults.add(Fault("patch", "pods", 1, status=status))
+        acting.cluster.delete("capturerules", "dying", NAMESPACE)
+        await pod_is(acting.cluster, lambda pod: not is_held(pod))
+
+
+async def test_rights_that_nobody_could_tell_are_asked_for_again(acting: Acting) -> None:
+    acting.cluster.faults.add(Fault("create", "selfsubjectaccessreviews", 1, status=403))
+    holding(acting)
+    async with acting.working():
+        await acting.told(lambda status: condition(status) == "Holding")
+        await pod_is(acting.cluster, is_held)
+
+
+async def test_without_rules_and_rights_nobody_is_freed_and_nothing_fails(acting: Acting) -> None:
+    fault = acting.cluster.faults.add(Fault("list", "pods", 1, status=403))
+    async with acting.working():
+        await spent(fault)
+        holding(acting)
+        await pod_is(acting.cluster, is_held)
+
+
+async def spent(fault: Fault) -> None:
+    """Wait until a fault has happened."""
+    with anyio.fail_after(SOON):
+        while fault.times:  # noqa: ASYNC110 # nobody tells
+            await anyio.sleep(0.01)
 
 
 async def test_a_right_that_is_taken_away_is_told_and_comes_back(acting: Acting) -> None:
@@ -265,6 +314,21 @@ async def test_the_releaser_outlives_what_the_server_refuses(acting: Acting) -> 
     left(acting, 1)
     acting.cluster.delete("pods", "web-1", "default")
     async with releasing(acting.kubeconfig):
+        await gone(acting.cluster, "web-1")
+
+
+async def test_the_releaser_looks_again_at_a_pod_that_was_not_to_be_found(acting: Acting) -> None:
+    fault = acting.cluster.faults.add(Fault("patch", "pods", 1, status=404))
+    left(acting, 1, finalizers=[HOLD_FINALIZER, OTHER])
+    acting.cluster.delete("pods", "web-1", "default")
+    async with releasing(acting.kubeconfig):
+        await spent(fault)
+        acting.cluster.patch("pods", "web-1", {"metadata": {"labels": {"app": "db"}}}, "default")
+        await pod_is(acting.cluster, lambda pod: not is_held(pod), "web-1")
+        acting.cluster.patch("pods", "web-1", {"metadata": {"finalizers": []}}, "default")
+        await gone(acting.cluster, "web-1")
+        left(acting, 1)
+        acting.cluster.delete("pods", "web-1", "default")
         await gone(acting.cluster, "web-1")
 
 
