@@ -1,8 +1,9 @@
-"""`make demo`: an intruder's visit to a container becomes verified evidence, twice.
+"""`make demo`: an intruder's visit to a container becomes verified evidence.
 
 First by hand, on the container's host; then as a PodCheckpoint that `kubectl` applies and the
-operator carries out. Runtime, S3, kubectl, the operator and the collector are the real ones; the
-Kubernetes API is the loopback one of `forensics_loopback`. Nothing of it stays but the report.
+operator carries out; then by a rule, of a pod that is deleted before anybody has looked. Runtime,
+S3, kubectl, the operator and the collector are the real ones; the Kubernetes API is the loopback
+one of `forensics_loopback`. Nothing of it stays but the report.
 
 `python -m lab.demo [docker|containerd]` says whose container it is.
 """
@@ -28,6 +29,7 @@ from forensics_core._internal.tasks import task_group
 from forensics_core._internal.text import printable
 from forensics_core.errors import ForensicsError
 from lab.demo_cluster import DemoSetup, demo_cluster, install, operator, watch, write_request
+from lab.demo_held import deleted_pod
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER, RUNTIMES, running_shop, runtime_named
 from lab.seaweed import S3Identity, s3_server
@@ -165,12 +167,14 @@ async def _in_a_cluster(demo: DemoSetup) -> None:
             tell("The public key proves that this is what the operator sealed.")
             verify = ("verify", status["location"], "--key", "forensics.pub")
             await run("forensics", *verify, env=demo.s3.env(S3Identity.READER), folder=demo.folder)
+            title("3. A pod that is deleted before anybody has looked")
+            await deleted_pod(cluster, demo)
             await _report(demo, status["location"])
 
 
 async def _report(demo: DemoSetup, bundle: str) -> None:
     """Make the page that an analyst opens first; it is all that stays of the demo."""
-    title("3. What the evidence says")
+    title("4. What the evidence says")
     reader = demo.s3.env(S3Identity.READER)
     page = ("report", bundle, "--key", "forensics.pub", "-o", "report.html")
     await run("forensics", *page, env=reader, folder=demo.folder)

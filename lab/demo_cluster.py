@@ -26,7 +26,12 @@ from lab.seaweed import REGION, S3Identity, S3Server
 
 ROOT = Path(__file__).parent.parent
 SYSTEM, OPERATOR = "forensics-system", "forensics-operator"
-ACCOUNT = User(f"system:serviceaccount:{OPERATOR}:{OPERATOR}", ("system:serviceaccounts",))
+EVERYBODY = "system:authenticated"
+ACCOUNT = User(
+    f"system:serviceaccount:{OPERATOR}:{OPERATOR}", ("system:serviceaccounts", EVERYBODY)
+)
+OVERLAYS = ("overlays/rules/rbac.yaml", "overlays/hold/rbac.yaml")
+"""The rights to act on rules and to hold pods."""
 SECRET = "collector-s3"  # noqa: S105  # its name
 EXAMPLE = ROOT / "examples" / "podcheckpoint.yaml"
 CHECKPOINT_TIMEOUT = 120.0
@@ -57,11 +62,12 @@ async def demo_cluster(demo: DemoSetup) -> AsyncIterator[LoopbackCluster]:
     runner = ProcessRunner(env=demo.target.env)
     async with LoopbackCluster(runner=runner) as cluster:
         await cluster.kubeconfig(demo.folder / "kubeconfig", namespace=SYSTEM)
-        cluster.seed_pod(demo.target.name, **_pod(demo.target.id))
+        cluster.seed_pod(demo.target.name, **container_pod(demo.target.id))
         yield cluster
 
 
-def _pod(container: str) -> dict[str, Any]:
+def container_pod(container: str) -> dict[str, Any]:
+    """Return spec and status of a pod that runs a container, by its ID as in a status."""
     image = "registry.example/shop:1.4"
     status = {
         "name": CONTAINER,
@@ -79,10 +85,11 @@ def _pod(container: str) -> dict[str, Any]:
 async def install(cluster: LoopbackCluster, demo: DemoSetup) -> None:
     """Apply the manifests, and the Secret that an administrator makes; from now on rights count."""
     tell("An administrator installs namespaces, resource and rights, as docs/install.md says.")
-    parts = ("namespaces.yaml", "crd.yaml", "rbac")
+    parts = ("namespaces.yaml", "crd.yaml", "crd-capturerules.yaml", "rbac", *OVERLAYS)
     files = [argument for part in parts for argument in ("-f", f"deploy/{part}")]
     await run("kubectl", "apply", *files, env=demo.kubectl_env, folder=ROOT)
-    cluster.create(_secret())
+    for each in (_secret(), *_basic_user()):
+        cluster.create(each)
     cluster.enforce_rbac()
 
 
@@ -91,6 +98,22 @@ def _secret() -> dict[str, Any]:
     keys = {"AWS_ACCESS_KEY_ID": who.access_key, "AWS_SECRET_ACCESS_KEY": who.secret_key}
     meta = {"name": SECRET, "namespace": SYSTEM}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}
+
+
+def _basic_user() -> list[dict[str, Any]]:
+    """Return what every real cluster has: whoever is authenticated may ask what he may do."""
+    group, name = "rbac.authorization.k8s.io", "system:basic-user"
+    kinds = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]
+    rule = {"apiGroups": ["authorization.k8s.io"], "resources": kinds, "verbs": ["create"]}
+    common = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
+    binding = {
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "Group", "apiGroup": group, "name": EVERYBODY}],
+    }
+    return [
+        common | {"kind": "ClusterRole", "rules": [rule]},
+        common | {"kind": "ClusterRoleBinding"} | binding,
+    ]
 
 
 @asynccontextmanager

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.containerd import POD_NAMESPACE, running_containerd
-from lab.docker import docker_engine
+from lab.containerd import POD_NAMESPACE, Containerd, running_containerd
+from lab.docker import DockerEngine, docker_engine
 from lab.images import busybox_rootfs
 from lab.process import LabError, in_thread
-from lab.tamper import VOLUME, Shop
+from lab.tamper import VOLUME
 
 DOCKER, CONTAINERD = "docker", "containerd"
 RUNTIMES = {
@@ -22,13 +22,16 @@ RUNTIMES = {
 """The runtimes that the demo knows, as container IDs begin with them, and what is started."""
 CONTAINER = "shop"
 """What the container is called in its pod."""
+STUBBORN = ("/bin/sleep", "86400")
+"""A command that SIGTERM does not end: nothing handles it, and a first process ignores it then."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoContainer:
     """A running container."""
 
-    engine: Shop
+    engine: DockerEngine | Containerd
+    image: str
     id: str
     """As in a pod's status: `docker://...`, `containerd://...`."""
     address: str
@@ -43,7 +46,21 @@ class DemoContainer:
     @property
     def bare_id(self) -> str:
         """The ID as the runtime knows it."""
-        return self.id.partition("://")[2]
+        return self.id.removeprefix(self.scheme)
+
+    @property
+    def scheme(self) -> str:
+        """How the IDs of its runtime begin in a pod's status: `docker://`."""
+        return self.id.partition("://")[0] + "://"
+
+    def another(self, name: str) -> AbstractAsyncContextManager[str]:
+        """Run one more of its image for the block, as another pod; it gives the bare ID.
+
+        It takes no notice of SIGTERM, so that its pod has a grace period to speak of.
+        """
+        if isinstance(self.engine, Containerd):
+            return self.engine.container(self.image, STUBBORN, name=CONTAINER, pod=name)
+        return self.engine.container(self.image, STUBBORN, name=name)
 
 
 def runtime_named(text: str) -> str:
@@ -74,7 +91,9 @@ async def _on_docker(rootfs: Path, volume: Path) -> AsyncIterator[DemoContainer]
         binds = [f"{volume}:{VOLUME}"]
         async with engine.container(image, name=name, binds=binds) as container:
             scheme = f"{DOCKER}://"
-            yield DemoContainer(engine, scheme + container, scheme + name, name, name, engine.env)
+            yield DemoContainer(
+                engine, image, scheme + container, scheme + name, name, name, engine.env
+            )
 
 
 @asynccontextmanager
@@ -86,4 +105,6 @@ async def _in_a_pod(rootfs: Path, volume: Path) -> AsyncIterator[DemoContainer]:
         async with pod as container:
             scheme = f"{CONTAINERD}://"
             address = f"{scheme}{POD_NAMESPACE}/{name}/{CONTAINER}"
-            yield DemoContainer(engine, scheme + container, address, name, CONTAINER, engine.env)
+            yield DemoContainer(
+                engine, image, scheme + container, address, name, CONTAINER, engine.env
+            )

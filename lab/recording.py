@@ -1,7 +1,8 @@
 """`python -m lab.recording`: the demo's real output, as pictures for the README.
 
 The demo runs on a terminal of its own. What that shows at the end is cut at the headings, and each
-part becomes an SVG in `docs/images`: `demo-by-hand.svg` and `demo-in-a-cluster.svg`.
+part becomes an SVG in `docs/images`: `demo-by-hand.svg`, `demo-in-a-cluster.svg` and
+`demo-deleted.svg`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from lab.process import LabError
 WIDTH = 124
 """Columns of the terminal."""
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-PARTS = {"== 1.": "demo-by-hand.svg", "== 2.": "demo-in-a-cluster.svg"}
+PARTS = {
+    "== 1.": "demo-by-hand.svg",
+    "== 2.": "demo-in-a-cluster.svg",
+    "== 3.": "demo-deleted.svg",
+}
 """How a part's heading begins, and the file's name."""
 
 _FONTS = re.compile(r"@font-face\s*{.*?}", re.DOTALL)

