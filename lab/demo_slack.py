@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ import yaml
 
 from forensics_loopback import LoopbackCluster, User
 from lab.demo import opening, run_story
-from lab.demo_cluster import OPERATOR, ROOT, SYSTEM, DemoSetup, demo_cluster, install, operator
+from lab.demo_cluster import (
+    OPERATOR,
+    ROOT,
+    SYSTEM,
+    DemoSetup,
+    container_pod,
+    demo_cluster,
+    install,
+    operator,
+)
 from lab.demo_screen import run, tell, title
 from lab.demo_shop import DOCKER
 from lab.process import LabError, daemon, in_thread, wait_until_ready
@@ -30,8 +39,10 @@ from lab.seaweed import REGION, S3Identity
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
 from lab.slack_page.browser import browser_tab
+from lab.slack_page.incident import IncidentStory
 from lab.slack_page.server import running_page
 from lab.slack_page.story import SlackStory
+from lab.tamper import tamper
 
 CHANNEL = "C0INC"
 RESPONDERS = {"U0ALICE": "alice", "U0BOB": "bob"}
@@ -39,6 +50,9 @@ RESPONDERS = {"U0ALICE": "alice", "U0BOB": "bob"}
 STRANGER = "U0MALLORY"
 PROTECTED = "prod"
 """A namespace in which somebody else has to approve."""
+MANY, PODS, VISITED = "shop", 5, 2
+"""The namespace of an incident of several pods, how many there are, and where the intruder was."""
+LABEL, INCIDENT = "web", "INC-4712"
 ORDERS = "dd if=/dev/urandom of=/srv/orders.db bs=1M count=128 2>/dev/null"
 """Something to capture for some seconds, so that there is progress to see."""
 BOT = User(f"system:serviceaccount:{OPERATOR}:forensics-slackbot", ("system:serviceaccounts",))
@@ -60,6 +74,7 @@ async def _story(options: argparse.Namespace) -> None:
         await _install_bot(cluster, demo)
         _add_people(slack)
         async with (
+            _many_pods(cluster, demo),
             operator(cluster, demo),
             _bot(cluster, demo, slack),
             running_page(slack, CHANNEL, options.port) as url,
@@ -73,6 +88,7 @@ async def _story(options: argparse.Namespace) -> None:
 async def _by_hand(demo: DemoSetup, url: str) -> None:
     title("The channel")
     tell(f"Open {url} and type: /checkpoint {demo.target.name} -n default")
+    tell(f"For {PODS} pods at once: /checkpoint -n {MANY} -l app={LABEL} --incident {INCIDENT}")
     tell(f"With -n {PROTECTED} somebody else has to approve: choose who you are. Ctrl-C ends it.")
     await anyio.sleep_forever()
 
@@ -82,13 +98,45 @@ async def _scripted(
 ) -> None:
     title("The channel, in a browser without a window")
     async with browser_tab() as tab:
-        seen = await SlackStory(tab, demo.target.name, options.pictures).tell(url)
-    (checkpoint,) = cluster.list("podcheckpoints", SYSTEM)
-    sha256 = checkpoint["status"]["manifestSHA256"]
-    if sha256 not in seen.table:
-        raise LabError(f"The table does not name the manifest's SHA-256 {sha256}: {seen.table}")
+        story = SlackStory(tab, demo.target.name, options.pictures)
+        seen = await story.tell(url)
+        (sha256,) = _manifests(cluster)
+        _check(seen.table, [sha256])
+        many = IncidentStory(story, MANY, f"app={LABEL}", INCIDENT, PODS)
+        table = await many.tell()
+        others = _manifests(cluster) - {sha256}
+        _check(table, others)
+    print(f"Manifests in the incident's table: {len(others)}")
     print(f"Edits of the one message: {seen.edits}")
     print(f"Manifest in the table: sha256:{sha256}")
+
+
+def _manifests(cluster: LoopbackCluster) -> set[str]:
+    made = cluster.list("podcheckpoints", SYSTEM)
+    return {one["status"]["manifestSHA256"] for one in made}
+
+
+def _check(table: str, manifests: Collection[str]) -> None:
+    missing = [one for one in manifests if one not in table]
+    if missing:
+        raise LabError(f"The table does not name the manifests' SHA-256s {missing}: {table}")
+
+
+@asynccontextmanager
+async def _many_pods(cluster: LoopbackCluster, demo: DemoSetup) -> AsyncIterator[None]:
+    """Run the pods of the larger incident for the block."""
+    tell(f"{PODS} more pods run in the namespace {MANY}; the intruder was in {VISITED} of them.")
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MANY}})
+    async with AsyncExitStack() as stack:
+        for number in range(PODS):
+            another = demo.target.another(f"{demo.target.name}-{number}")
+            container = await stack.enter_async_context(another)
+            if number < VISITED:
+                await tamper(demo.target.engine, container)
+            pod = container_pod(demo.target.scheme + container)
+            labels = {"labels": {"app": LABEL}}
+            cluster.seed_pod(f"{LABEL}-{number}", MANY, metadata=labels, **pod)
+        yield
 
 
 async def _install_bot(cluster: LoopbackCluster, demo: DemoSetup) -> None:

@@ -67,7 +67,7 @@ class SlackStory:
         for field, name in (("namespace", "default"), ("pod", self.pod)):
             await self.choose(field, name)
         await self.tab.shows("[data-field=containers]", "Containers")
-        await self._picture("form")
+        await self.picture("form")
         await self.tab.click(".form button", "Close")
 
     async def _capture(self) -> None:
@@ -76,14 +76,14 @@ class SlackStory:
         await self.tab.shows(ROOT, f"default/{self.pod}")
         await self.tab.shows(THREAD, "Attempt 1 has begun")
         await self.tab.shows(ROOT, " artifacts, ", CAPTURE)
-        await self._picture("capturing")
+        await self.picture("capturing")
         await self.tab.shows(THREAD, "Captured: you may kill the pod now", CAPTURE)
         await self.tab.shows(f"{ROOT} .slack_blocks_to_jsx__plan", "complete", CAPTURE)
 
     async def _evidence(self) -> ChannelView:
         tell("At the end the thread has a table of what was kept, with every SHA-256.")
         table = await self.tab.shows(".thread .slack_blocks_to_jsx__table", "manifest.json")
-        await self._picture("evidence")
+        await self.picture("evidence")
         roots = await self.tab.js(
             "[...document.querySelectorAll('.thread .message')]"
             ".map(one => Number(one.dataset.edits))"
@@ -113,7 +113,8 @@ class SlackStory:
         if field in TELLING:
             await self.tab.js(_CHANGED, before)
 
-    async def _picture(self, name: str) -> None:
+    async def picture(self, name: str) -> None:
+        """Leave a screenshot, where they are wanted."""
         if self.pictures:
             await self.tab.screenshot(self.pictures / f"slack-{name}.png")
 

@@ -97,7 +97,8 @@ async def test_demo_from_command_to_verified_evidence(docker: DockerEngine, tmp_
         check=False,
     )
     assert demo.returncode == 0, demo.stdout
-    *_, edits, manifest = demo.stdout.splitlines()
+    *_, incident, edits, manifest = demo.stdout.splitlines()
+    assert incident == "Manifests in the incident's table: 5"
     assert int(edits.removeprefix("Edits of the one message: ")) >= 2
     assert re.fullmatch(r"Manifest in the table: sha256:[0-9a-f]{64}", manifest)
     assert list(tmp_path.iterdir()) == []
