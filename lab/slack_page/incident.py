@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from lab.demo_screen import tell
 from lab.slack_page.story import CAPTURE, EPHEMERAL, ROOT, SlackStory, check_rendering
 
-_SMALLER = "document.querySelector('.thread').style.zoom = 0.75"
+_SMALLER = """
+new Promise(done => {
+  const thread = document.querySelector(".thread");
+  thread.style.zoom = 0.75;
+  thread.style.display = "none";
+  requestAnimationFrame(() => {
+    thread.style.display = "";
+    requestAnimationFrame(() => requestAnimationFrame(() => done()));
+  });
+})
+"""
+"""Taken away for a frame: else traces of the larger letters remain in the picture."""
 
 
 @dataclass(frozen=True, slots=True)
