@@ -29,7 +29,7 @@ HOLD_TIMEOUT = 60
 """Seconds until the rule holds the pod, at most."""
 CAPTURE_TIMEOUT = 120.0
 """Seconds that the deletion, and then the capture, may take."""
-_COMPLETE = re.compile(r"\sComplete\s")
+_OVER = re.compile(r"\s(Complete|Failed)\s")
 
 
 async def deleted_pod(cluster: LoopbackCluster, demo: DemoSetup) -> None:
@@ -89,6 +89,7 @@ async def _delete(cluster: LoopbackCluster, demo: DemoSetup, name: str, containe
     async with task_group() as tasks:
         tasks.start_soon(end)
         await run(*delete, env=demo.kubectl_env)
+        tasks.cancel_scope.cancel()  # the pod is gone: whatever was still to be done to it is late
 
 
 def _deleting(pods: Any) -> bool:
@@ -102,7 +103,7 @@ async def _captured(cluster: LoopbackCluster, demo: DemoSetup, rule: str) -> str
     label = f"{RULE_LABEL}={rule}"
     with anyio.move_on_after(CAPTURE_TIMEOUT):
         command = ("kubectl", "get", "pcp", "-l", label, "--watch")
-        await follow(*command, until=_COMPLETE.search, env=demo.kubectl_env)
+        await follow(*command, until=_OVER.search, env=demo.kubectl_env)
     made = cluster.list("podcheckpoints", SYSTEM)
     (found,) = [one for one in made if RULE_LABEL in one["metadata"].get("labels", {})]
     status = found.get("status", {})
