@@ -416,6 +416,14 @@ async def test_a_namespace_that_is_going_is_waited_for(
     assert await to_thread.run_sync(ours.means) is Means.OWN
 
 
+async def test_a_cluster_that_does_not_answer_is_told_at_once(
+    installation: tuple[LoopbackCluster, Installation], tmp_path: Path
+) -> None:
+    nowhere = with_inputs(installation[1], kubeconfig=str(tmp_path / "nowhere"))
+    with pytest.raises(Failed, match="kubectl get namespace"):
+        await to_thread.run_sync(nowhere.means)
+
+
 def going(installation: Installation) -> None:
     installation.commands.kubectl("delete", "namespace", SYSTEM, "--wait=false")
 
