@@ -22,6 +22,7 @@ import click
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import NAMESPACE, JsonObject
 from bench.page import PartResult, measured, publish, table
+from bench.runs import search_path
 from bench.sink import RemoteSink, remote_sink
 from bench.subjects import Contents
 from forensics_core.api.crd import crd
@@ -121,7 +122,9 @@ async def _containers(engine: DockerEngine, folder: Path, count: int) -> AsyncIt
 
 @asynccontextmanager
 async def _cluster(engine: DockerEngine, sink: RemoteSink) -> AsyncIterator[LoopbackCluster]:
-    runner = ProcessRunner(env={**engine.env, **sink.env})
+    # The collector that is beside this Python.
+    # With the collector that is beside this Python.
+    runner = ProcessRunner(env={**engine.env, **sink.env, "PATH": search_path()})
     namespaces = ("default", NAMESPACE, "forensics-operator")
     async with LoopbackCluster(runner=runner, namespaces=namespaces) as cluster:
         cluster.create(crd())

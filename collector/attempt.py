@@ -12,7 +12,7 @@ from typing import Literal
 
 import anyio
 
-from collector.artifacts import layers, node
+from collector.artifacts import checkpoint, layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.standing import standing_gaps
@@ -206,10 +206,18 @@ class Attempt:
                     NotCaptured(what=kind, reason="NotSupported", message=message)
                 )
         containers = [(capture.name, capture.container) for capture in self.captures]
+        self._record_left()
         for gap in standing_gaps(containers, self.order.artifacts):
             self.bundle.record_gap(gap)
         for line in self.order.not_captured:
             self.bundle.record_gap(NotCaptured(what="context", reason="NotGathered", message=line))
+
+    def _record_left(self) -> None:
+        """Record the kubelet's archives that were not seen to: nobody else would remove them."""
+        for capture in self.captures:
+            told = capture.kubelet_checkpoint
+            if told and told.archive:
+                checkpoint.record_left(capture, told.archive, "There was no time for it")
 
     async def _capture_kind(self, kind: ArtifactKind) -> None:
         places = anyio.Semaphore(self.at_once)

@@ -85,7 +85,8 @@ class ContainerCapture:
     freeze: bool = True
     """Whether a process is held still while its memory is read."""
     kubelet_checkpoint: KubeletCheckpoint | None = None
-    """What came of asking the kubelet for its memory; None where nobody asked."""
+    """What came of asking the kubelet for its memory; None where nobody asked, and once it was
+    seen to."""
     writes: Writes | None = None
     """Which of its files are written meanwhile, where that is recorded."""
     namespaces: dict[bytes, list[int]] = field(default_factory=dict)

@@ -11,7 +11,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from forensics_core.api.podcheckpoint import PodCheckpointSpec
-from slackbot.authorisation import Person
+from forensics_core.api.selection import SelectedPod
+from slackbot.authorisation import AccessScope, Person
 from slackbot.settings import Settings
 
 
@@ -27,10 +28,39 @@ class PendingRequest:
     """The timestamp of the message with the buttons."""
     thread: str = ""
     """The message in whose thread the form was opened."""
+    pods: tuple[SelectedPod, ...] = ()
+    """All that are meant, in place of the one that the spec names."""
+    again: bool = False
+    """Those that are captured already, too."""
+    release: str = ""
+    """The PodCheckpoint whose isolation is to be lifted, in place of a capture."""
+    pinned: bool = False
+    """No other pod of that name is meant, approved or not."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Where the pods are."""
+        named = sorted({pod.namespace for pod in self.pods})
+        return tuple(named) or (self.spec.namespace or "",)
+
+    @property
+    def scopes(self) -> tuple[AccessScope, ...]:
+        """What access the request takes."""
+        if self.pods:
+            return tuple(AccessScope.of(self.spec, name) for name in self.namespaces)
+        if self.release:
+            return (AccessScope(self.namespaces[0], self.spec.pod, release=True),)
+        return (AccessScope.of(self.spec),)
 
 
 OnExpired = Callable[[PendingRequest, str], Coroutine[Any, Any, None]]
 """Called with a request that nobody decided, and the reason: `approval.*` in the catalogue."""
+
+
+async def forget(_: PendingRequest, __: str) -> None:
+    """Do nothing about a request that nobody decided."""
+
+
 CLOSE_SECONDS = 5.0
 """Seconds that the end may take."""
 

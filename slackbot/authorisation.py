@@ -7,16 +7,17 @@ nobody: it asks the cluster, and acts as itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 
+from forensics_core.api.podcheckpoint import AfterCapture, PodCheckpointSpec
 from forensics_core.errors import ClusterError
 from forensics_core.kube.access import AccessRequest, allowed
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.resources import PODS
+from forensics_core.kube.resources import NETWORK_POLICIES, PODS
 from slackbot import audit
 from slackbot.catalogue import language_of
 from slackbot.directory import Directory
@@ -55,6 +56,31 @@ class AccessScope:
 
     namespace: str
     pod: str = ""
+    isolate: bool = False
+    """The pod is to be cut off the network."""
+    delete: bool = False
+    """It is to be deleted once it is captured."""
+    release: bool = False
+    """Its isolation is to be lifted."""
+
+    @classmethod
+    def of(cls, spec: PodCheckpointSpec, namespace: str = "") -> AccessScope:
+        """Return what a request takes: for its pod, or for all pods of a `namespace`."""
+        pod = "" if namespace else spec.pod
+        delete = spec.after_capture is not AfterCapture.KEEP
+        return cls(namespace or spec.namespace or "", pod, isolate=spec.isolate, delete=delete)
+
+    def requests(self) -> Iterator[AccessRequest]:
+        """Yield what somebody needs to do it by hand; admission asks for the same."""
+        yield AccessRequest("create", PODS, self.namespace, "exec", self.pod)
+        if self.isolate:
+            yield AccessRequest("create", NETWORK_POLICIES, self.namespace)
+        if self.release:
+            yield AccessRequest("delete", NETWORK_POLICIES, self.namespace)
+        if self.isolate or self.release:
+            yield AccessRequest("patch", PODS, self.namespace, name=self.pod)
+        if self.delete:
+            yield AccessRequest("delete", PODS, self.namespace, name=self.pod)
 
 
 class Authorisation:
@@ -90,10 +116,16 @@ class Authorisation:
         audit.note(namespace=scope.namespace, pod=scope.pod)
         await self._check_access(person, scope)
 
-    async def authorise(self, actor: Actor, action: str, scope: AccessScope) -> Person:
-        """Do both: `admit`, then `permit`."""
+    async def permit_all(self, person: Person, scopes: Sequence[AccessScope]) -> None:
+        """Make sure of all of them. Raises `Refused` for the first that is not permitted."""
+        for scope in scopes:
+            await self.permit(person, scope)
+        audit.note(namespace=clip(", ".join(scope.namespace for scope in scopes), 500))
+
+    async def authorise(self, actor: Actor, action: str, scopes: Sequence[AccessScope]) -> Person:
+        """Do both: `admit`, then `permit_all`."""
         person = await self.admit(actor, action)
-        await self.permit(person, scope)
+        await self.permit_all(person, scopes)
         return person
 
     async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
@@ -116,7 +148,7 @@ class Authorisation:
 
     async def may_list_pods(self, person: Person, namespace: str) -> bool:
         """Return whether somebody may know the names of the pods there."""
-        return await self._may(person.identity, "list", "", AccessScope(namespace))
+        return await self._may(person.identity, AccessRequest("list", PODS, namespace))
 
     async def language(self, actor: Actor) -> str:
         """Return what language to speak to somebody, whoever it is."""
@@ -149,14 +181,14 @@ class Authorisation:
 
     async def _check_access(self, person: Person, scope: AccessScope) -> None:
         identity = person.identity
-        if not await self._may(identity, "create", "exec", scope):
-            names = {"identity": identity.username, "namespace": scope.namespace}
-            raise Refused("refused.access", **names)
+        for request in scope.requests():
+            if not await self._may(identity, request):
+                right = f"{request.verb} {request.resource.plural}"
+                right += f"/{request.subresource}" if request.subresource else ""
+                names = {"identity": identity.username, "namespace": scope.namespace}
+                raise Refused("refused.access", **names, right=right)
 
-    async def _may(
-        self, identity: Identity, verb: str, subresource: str, scope: AccessScope
-    ) -> bool:
-        action = AccessRequest(verb, PODS, scope.namespace, subresource, scope.pod)
+    async def _may(self, identity: Identity, action: AccessRequest) -> bool:
         # The API server adds this group at a login; a review knows only what it is given.
         groups = (*identity.groups, EVERYBODY)
         try:

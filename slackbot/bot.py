@@ -13,9 +13,10 @@ from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ApiUnavailable, ClusterError, ForensicsError
 from slackbot import audit
 from slackbot.approvals import Approvals
-from slackbot.authorisation import Actor, Authorisation
+from slackbot.authorisation import Actor, Authorisation, Person
 from slackbot.blocks.thread import verification_message
 from slackbot.catalogue import phrase
+from slackbot.containment import Containment
 from slackbot.decisions import Decisions
 from slackbot.errors import SlackError, UserMessage
 from slackbot.evidence import EvidenceReader
@@ -24,6 +25,8 @@ from slackbot.pods import Pods
 from slackbot.report_state import ReportState
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
+from slackbot.rules import RuleReporter
+from slackbot.selection import Selector
 from slackbot.settings import Settings
 from slackbot.slack import BotIdentity, Reply, Slack
 
@@ -42,8 +45,13 @@ class Bot:
     finder: Finder
     decisions: Decisions
     approvals: Approvals
+    previews: Approvals
+    """Lists of pods that somebody was shown, and has not said yes to."""
+    selector: Selector
+    containment: Containment
     pods: Pods
     reporter: Reporter
+    rules: RuleReporter
     evidence: EvidenceReader | None
     tasks: TaskGroup
 
@@ -68,6 +76,12 @@ class Bot:
             log.error("The error '%s' cannot be shown to the user: %s", error, failure)
         except Exception:
             log.exception("The error '%s' cannot be shown to the user", error)
+
+    async def release(self, person: Person, checkpoint: PodCheckpoint) -> str:
+        """Lift an isolation, and return the answer. Raises `UserMessage`."""
+        released = await self.containment.release(person, checkpoint)
+        key = "answer.released" if released.name else "answer.release.approval"
+        return phrase(person.language, key, name=checkpoint.metadata.name)
 
     async def verify(self, checkpoint: PodCheckpoint, reply: Reply, language: str) -> None:
         """Verify a bundle, and post the result to its thread. Raises `UserMessage`."""

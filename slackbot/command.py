@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from forensics_core.api.podcheckpoint import AfterCapture
+from forensics_core.api.selection import LIMIT, PodQuery
+from forensics_core.errors import UsageError
 from slackbot.errors import UserMessage
 from slackbot.text import as_typed
 
@@ -29,9 +32,26 @@ _OPTIONS = {
     "--container": "container",
     "--reason": "reason",
     "--incident": "incident",
+    "-l": "selector",
+    "--l": "selector",
+    "--selector": "selector",
+    "--owner": "owner",
+    "--node": "node",
+    "--image": "image",
+    "--limit": "limit",
+    "--after-capture": "after",
 }
 """`--n` is what some phones make of `-n`."""
-_FLAGS = {"--dry-run"}
+_EVERYWHERE = {"-A", "--A", "--all-namespaces"}
+_FLAGS = {"--dry-run", "--isolate", "--again", "--all", *_EVERYWHERE}
+_SELECTING = ("selector", "owner", "node", "image")
+_AFTER = {
+    "keep": AfterCapture.KEEP,
+    "delete": AfterCapture.DELETE,
+    "delete-even-if-partial": AfterCapture.DELETE_EVEN_IF_PARTIAL,
+}
+MOST = 1000
+"""Pods of one request at most, whatever limit is given: one message shows them all."""
 
 
 class Verb(StrEnum):
@@ -42,11 +62,12 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     RETRY = "retry"
     VERIFY = "verify"
+    RELEASE = "release"
     WHOAMI = "whoami"
     HELP = "help"
 
 
-_ABOUT_ONE = {Verb.STATUS, Verb.CANCEL, Verb.RETRY, Verb.VERIFY}
+_ABOUT_ONE = {Verb.STATUS, Verb.CANCEL, Verb.RETRY, Verb.VERIFY, Verb.RELEASE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,20 @@ class CaptureRequest:
     reason: str = ""
     incident: str = ""
     dry_run: bool = False
+    isolate: bool = False
+    after_capture: AfterCapture = AfterCapture.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRequest:
+    """All pods that match are to be captured."""
+
+    query: PodQuery
+    how: CaptureRequest
+    """How each is captured; its pod and namespace stand for any."""
+    limit: int = LIMIT
+    again: bool = False
+    """Also those that are captured already, or under way."""
 
 
 @dataclass(slots=True)
@@ -83,7 +118,7 @@ class _CommandWords:
 
 def parse(
     text: str, default_namespace: str | None = None
-) -> OpenForm | Subcommand | CaptureRequest:
+) -> OpenForm | Subcommand | CaptureRequest | IncidentRequest:
     """Return what was typed, parsed. Raises `UserMessage` that names the problem."""
     words = _split(as_typed(text))
     if not words:
@@ -91,7 +126,10 @@ def parse(
     # A pod that is called `list` is captured as `shop/list`.
     if words[0] in set(Verb):
         return _subcommand(Verb(words[0]), words[1:])
-    return _parse_capture(_sort(words), default_namespace)
+    sorted_words = _sort(words)
+    if "--all" in sorted_words.flags or set(_SELECTING) & sorted_words.options.keys():
+        return _parse_incident(sorted_words, default_namespace)
+    return _parse_capture(sorted_words, default_namespace)
 
 
 def capture_request(
@@ -102,6 +140,8 @@ def capture_request(
     incident: str = "",
     *,
     dry_run: bool = False,
+    isolate: bool = False,
+    after_capture: AfterCapture = AfterCapture.KEEP,
 ) -> CaptureRequest:
     """Return a request, once it is found to be one. Raises `UserMessage`."""
     for name in (pod, namespace, *containers):
@@ -111,7 +151,8 @@ def capture_request(
         raise problem("error.reason", count=len(reason), limit=REASON_LIMIT)
     if not _INCIDENT.fullmatch(incident):
         raise problem("error.incident", incident=incident)
-    return CaptureRequest(pod, namespace, containers, reason, incident, dry_run)
+    what = (pod, namespace, containers, reason, incident, dry_run)
+    return CaptureRequest(*what, isolate=isolate, after_capture=after_capture)
 
 
 def is_name(text: str) -> bool:
@@ -186,6 +227,44 @@ def _parse_capture(words: _CommandWords, default_namespace: str | None) -> Captu
     if len(words.names) > 1:
         raise problem("error.many", words=" ".join(words.names))
     namespace, pod = _namespace_and_pod(words, default_namespace)
+    return _how(words, pod, namespace)
+
+
+def _parse_incident(words: _CommandWords, default_namespace: str | None) -> IncidentRequest:
+    if words.names:
+        raise problem("error.both", words=" ".join(words.names))
+    namespace = words.options.get("namespace", [default_namespace or ""])[-1]
+    everywhere = bool(_EVERYWHERE & words.flags)
+    if not (namespace or everywhere):
+        raise problem("error.namespace")
+    given = {name: words.options.get(name, [""])[-1] for name in _SELECTING}
+    # Names and labels go into addresses of the API: what is no name is refused here.
+    if given["node"] and not is_name(given["node"]):
+        raise problem("error.name", name=given["node"])
+    where = None if everywhere else namespace
+    try:
+        query = PodQuery(where, every="--all" in words.flags, **given)
+    except UsageError as error:
+        raise problem("error.query", problem=error.message) from error
+    how = _how(words, "any", where or "any")
+    return IncidentRequest(query, how, _limit(words), again="--again" in words.flags)
+
+
+def _limit(words: _CommandWords) -> int:
+    text = words.options.get("limit", [str(LIMIT)])[-1]
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST):
+        raise problem("error.limit", limit=text, most=MOST)
+    return int(text)
+
+
+def _after(words: _CommandWords) -> AfterCapture:
+    text = words.options.get("after", ["keep"])[-1].lower()
+    if text not in _AFTER:
+        raise problem("error.after", after=text, choices=", ".join(_AFTER))
+    return _AFTER[text]
+
+
+def _how(words: _CommandWords, pod: str, namespace: str) -> CaptureRequest:
     options = words.options
     return capture_request(
         pod,
@@ -195,6 +274,8 @@ def _parse_capture(words: _CommandWords, default_namespace: str | None) -> Captu
         " ".join(options.get("reason", ())),
         options.get("incident", [""])[-1],
         dry_run="--dry-run" in words.flags,
+        isolate="--isolate" in words.flags,
+        after_capture=_after(words),
     )
 
 

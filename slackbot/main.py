@@ -20,24 +20,30 @@ from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.service.health import health_server
 from forensics_core.service.logs import log_as_json
 from forensics_core.service.program import exit_on_error, run_until_stopped, service_command
-from slackbot.approvals import Approvals
+from slackbot.approvals import Approvals, forget
 from slackbot.authorisation import Authorisation
 from slackbot.blocks.root import MessageOptions
 from slackbot.bot import Bot
+from slackbot.containment import Containment
 from slackbot.decisions import Decisions
 from slackbot.directory import Directory
 from slackbot.evidence import EvidenceReader, read_key
 from slackbot.finder import Finder
 from slackbot.handlers import buttons, command, form, home
 from slackbot.pods import Pods
-from slackbot.report import ReportContext
+from slackbot.report_context import ReportContext
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
+from slackbot.rules import RuleReporter
+from slackbot.selection import Selector
 from slackbot.settings import Settings, load_settings
 from slackbot.slack import BotIdentity, Slack, slack_connection
 from slackbot.transport import Liveness, listening
 
 log = logging.getLogger(__name__)
+
+PREVIEWS = 30
+"""Lists of pods that may wait for a click at once; one more drops the oldest."""
 
 
 @service_command("SLACKBOT_CONFIG")
@@ -76,6 +82,7 @@ async def serve(
                 log.info("Serving the workspace %s", bot.identity.team)
                 if started:
                     started(port)
+                tasks.start_soon(bot.rules.run)
                 await bot.reporter.run()
         finally:
             await bot.approvals.close()
@@ -96,8 +103,16 @@ def build(
     requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
     # After the requests, which know how to tell that one has expired.
     approvals = Approvals(tasks, settings, requests.expire)
+    # Each may hold a thousand pods.
+    few = settings.model_copy(update={"approval_limit": PREVIEWS})
+    previews = Approvals(tasks, few, forget)
     evidence = EvidenceReader(settings.reader) if settings.reader else None
-    options = MessageOptions(settings.cluster, settings.language, evidence is not None)
+    options = MessageOptions(
+        settings.cluster,
+        settings.language,
+        evidence is not None,
+        containment=settings.containment,
+    )
     reports = ReportContext(slack, directory, checkpoints, options, settings.edit_seconds, evidence)
     return Bot(
         settings=settings,
@@ -108,8 +123,12 @@ def build(
         finder=Finder(checkpoints, authorisation, settings),
         decisions=Decisions(requests, approvals, pods, authorisation),
         approvals=approvals,
+        previews=previews,
+        selector=Selector(cluster, pods, authorisation, settings),
+        containment=Containment(requests, authorisation, approvals),
         pods=pods,
         reporter=Reporter(reports, settings, tasks),
+        rules=RuleReporter(cluster, reports, settings),
         evidence=evidence,
         tasks=tasks,
     )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 
+from forensics_core.api.incident import PodRequest
 from forensics_core.api.names import REQUESTED_BY_ANNOTATION
-from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
+from forensics_core.api.podcheckpoint import AfterCapture, PodCheckpoint, PodCheckpointSpec
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ForensicsError
+from forensics_core.kube.incident import request_captures
 from forensics_core.kube.podcheckpoints import STEM_LIMIT, PodCheckpoints
 from slackbot import audit
 from slackbot.approvals import Approvals, PendingRequest
 from slackbot.authorisation import AccessScope, Authorisation, Person
-from slackbot.blocks.answers import RequestPreview
+from slackbot.blocks.answers import RequestPreview, many_text, outcome_of
 from slackbot.blocks.approval import approval_message, ended_message
 from slackbot.catalogue import phrase
 from slackbot.command import CaptureRequest
@@ -28,6 +31,7 @@ from slackbot.slack import Slack
 
 log = logging.getLogger(__name__)
 
+KEEP = AfterCapture.KEEP
 ATTEMPTS = 3
 """How often creating a PodCheckpoint is tried: safe, as its name is chosen before."""
 
@@ -40,9 +44,13 @@ class Submitted:
     """The PodCheckpoint's; empty while it waits for a second person."""
     bot_joined: bool = True
     """Whether the bot is in the channel, and so can report there."""
+    many: tuple[PodRequest, ...] = ()
+    """What became of each of several pods."""
 
     def text(self, language: str) -> str:
         """Return the answer for the requester."""
+        if self.many:
+            return many_text(self.many, self.name, language)
         if not self.name:
             return phrase(language, "answer.approval")
         return phrase(
@@ -78,6 +86,8 @@ class Requests:
             "reason": request.reason,
             "incident": request.incident,
             "destination": self._settings.destination,
+            "isolate": request.isolate,
+            "after_capture": None if request.after_capture is KEEP else request.after_capture,
         }
         return PodCheckpointSpec.model_validate({key: one for key, one in fields.items() if one})
 
@@ -97,21 +107,36 @@ class Requests:
         )
 
     async def submit(
-        self, person: Person, spec: PodCheckpointSpec, approvals: Approvals, thread: str = ""
+        self,
+        person: Person,
+        spec: PodCheckpointSpec,
+        approvals: Approvals,
+        thread: str = "",
+        *,
+        uid: str = "",
     ) -> Submitted:
         """Create a checkpoint, or let the request wait for a second person.
 
-        `thread` is the message in whose thread the form was opened. The capture does not wait for
-        Slack: the report posts what there is to see, as soon as Slack takes it.
+        `thread` is the message in whose thread the form was opened; with `uid` no other pod is
+        meant. The capture does not wait for Slack: the report posts what there is to see, as soon
+        as Slack takes it.
         """
         pod = await self._check(person, spec)
-        pending = PendingRequest(spec, pod.uid, person, person.actor.channel, thread=thread)
-        if self._settings.is_protected(pod.namespace):
+        if uid and uid != pod.uid:
+            raise UserMessage("approval.replaced", pod=pod.name)
+        more: dict[str, Any] = {"thread": thread, "pinned": bool(uid)}
+        return await self.submit_checked(
+            PendingRequest(spec, pod.uid, person, person.actor.channel, **more), approvals
+        )
+
+    async def submit_checked(self, pending: PendingRequest, approvals: Approvals) -> Submitted:
+        """Do what somebody may, or let it wait for a second person: once for all of its pods."""
+        if any(map(self._settings.is_protected, pending.namespaces)):
             await self._wait(pending, approvals)
             audit.note(outcome="waiting")
             return Submitted()
-        name = await self.create(pending)
-        return Submitted(name, await self._bot_joined(pending.channel))
+        submitted = await self.create(pending)
+        return replace(submitted, bot_joined=await self._bot_joined(pending.channel))
 
     async def _bot_joined(self, channel: str) -> bool:
         try:
@@ -123,7 +148,7 @@ class Requests:
         """Submit the same request once more."""
         if not old.finished:
             raise UserMessage("error.running", name=old.metadata.name)
-        again = {"cancel": False, "namespace": old.target_namespace}
+        again = {"cancel": False, "release": False, "namespace": old.target_namespace}
         return await self.submit(person, old.spec.model_copy(update=again), approvals)
 
     async def cancel(self, checkpoint: PodCheckpoint, language: str) -> None:
@@ -137,7 +162,7 @@ class Requests:
         """Return the pod, once the person may capture it. The right comes before the pod's name."""
         namespace = spec.namespace or ""
         # Before the pod is looked up: the answer must not tell which pods exist.
-        await self._authorisation.permit(person, AccessScope(namespace, spec.pod))
+        await self._authorisation.permit(person, AccessScope.of(spec))
         pod = await self._pods.get(namespace, spec.pod)
         if pod is None:
             raise await self._not_found(person, namespace, spec.pod)
@@ -159,16 +184,12 @@ class Requests:
         return UserMessage("error.near", **where, names=", ".join(alike))
 
     async def _wait(self, pending: PendingRequest, approvals: Approvals) -> None:
-        name, person = approvals.new_id(), pending.requester
+        name = approvals.new_id()
         message = approval_message(
-            pending.spec,
+            pending,
             request_id=name,
-            uid=pending.pod_uid,
-            requester=person.actor.user,
-            identity=person.identity.username,
             cluster=self._settings.cluster,
             minutes=max(1, round(self._settings.approval_seconds / 60)),
-            language=person.language,
         )
         # Posted first: without its message nobody could approve a request.
         ts = await self._slack.post(pending.channel, message)
@@ -186,29 +207,51 @@ class Requests:
                 error,
             )
 
-    async def create(self, pending: PendingRequest, approver: str = "") -> str:
-        """Create the PodCheckpoint, and return its name; an error is shown in its message, too."""
-        report_state = ReportState(
-            channel=pending.channel,
-            message=pending.message,
-            thread=pending.thread,
-            requester=pending.requester.actor.user,
-            approver=approver,
-            language=pending.requester.language,
-            # Only an approval is for one pod and no other of its name.
-            pod_uid=pending.pod_uid if approver else "",
-        )
-        asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
+    async def create(self, pending: PendingRequest, approver: str = "") -> Submitted:
+        """Do what was requested; an error is shown in the request's message, too."""
         try:
-            name = await self._create(pending.spec, report_state.annotations() | asker)
+            submitted = await self._do(pending, approver)
         except ForensicsError as error:
             key = "error.away" if isinstance(error, ApiUnavailable) else "error.cluster"
             message = UserMessage(key, message=error.message)
             if pending.message:
                 await self.close(pending, message.text(pending.requester.language))
             raise message from error
+        # The message of one pod's request becomes its checkpoint's.
+        if pending.message and (pending.pods or pending.release):
+            done = phrase(pending.requester.language, "approval.done")
+            await self.close(pending, done, approver)
+        return submitted
+
+    async def _do(self, pending: PendingRequest, approver: str) -> Submitted:
+        notes = self._annotations(pending, approver)
+        if pending.release:
+            await self._checkpoints.release(pending.release)
+            audit.note(checkpoint=pending.release, outcome="released")
+            return Submitted(pending.release)
+        if pending.pods:
+            more: dict[str, Any] = {"again": pending.again, "annotations": notes}
+            found = await request_captures(self._checkpoints, pending.pods, pending.spec, **more)
+            audit.note(outcome=outcome_of(found))
+            return Submitted(pending.spec.incident, many=tuple(found))
+        name = await self._create(pending.spec, notes)
         audit.note(checkpoint=name, outcome="created")
-        return name
+        return Submitted(name)
+
+    def _annotations(self, pending: PendingRequest, approver: str) -> dict[str, str]:
+        pinned = bool(approver) or pending.pinned
+        report_state = ReportState(
+            channel=pending.channel,
+            message="" if pending.pods else pending.message,
+            thread=pending.thread,
+            requester=pending.requester.actor.user,
+            approver=approver,
+            language=pending.requester.language,
+            # Only an approval, or a click, is for one pod and no other of its name.
+            pod_uid=pending.pod_uid if pinned else "",
+        )
+        asker = {REQUESTED_BY_ANNOTATION: pending.requester.identity.username}
+        return report_state.annotations() | asker
 
     async def _create(self, spec: PodCheckpointSpec, annotations: dict[str, str]) -> str:
         name = _name(spec.pod)
@@ -229,14 +272,7 @@ class Requests:
 
     async def close(self, pending: PendingRequest, text: str, by: str = "") -> None:
         """Edit a request's message: how it ended, and by whom."""
-        requester = pending.requester
-        message = ended_message(
-            pending.spec,
-            requester=requester.actor.user,
-            text=text,
-            language=requester.language,
-            by=by,
-        )
+        message = ended_message(pending, text, by=by)
         await self._slack.update(pending.channel, pending.message, message)
 
 
@@ -249,8 +285,8 @@ def _undecided(pending: PendingRequest) -> audit.Decision:
         pending.channel,
         action="capture",
         identity=person.identity.username,
-        namespace=pending.spec.namespace or "",
-        pod=pending.spec.pod,
+        namespace=", ".join(pending.namespaces),
+        pod="" if pending.pods else pending.spec.pod,
         pod_uid=pending.pod_uid,
     )
 

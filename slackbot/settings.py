@@ -105,6 +105,8 @@ class Settings(Model):
     """The target's, where a command names none."""
     destination: Destination | None = None
     """Default: the operator's."""
+    containment: bool = False
+    """Whether buttons offer to isolate, release and delete pods. It takes an overlay."""
     cluster: Annotated[str, Field(max_length=100)] = ""
     """What to call the cluster in messages."""
     language: Literal["en", "de"] = "en"
@@ -117,6 +119,8 @@ class Settings(Model):
     """The same between any two edits: Slack allows about fifty a minute."""
     post_seconds: Annotated[float, Field(ge=0)] = 1.0
     """The shortest time between two new messages in one channel."""
+    rule_seconds: Annotated[float, Field(ge=0)] = 300.0
+    """The shortest time between two messages on what rules held back."""
     suggestion_seconds: Annotated[float, Field(gt=0, lt=3)] = 2.5
     """How long a suggestion in the form may take: Slack waits three seconds."""
     cache_seconds: Annotated[float, Field(ge=0, le=60)] = 60.0

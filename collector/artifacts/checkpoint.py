@@ -95,7 +95,7 @@ class _CheckpointArchive:
 
 async def collect(capture: ContainerCapture) -> None:
     """Store the archive that the kubelet made, or record why there is none."""
-    told = capture.kubelet_checkpoint
+    told, capture.kubelet_checkpoint = capture.kubelet_checkpoint, None
     if told is None:
         _not_asked(capture)
     elif not told.archive:
@@ -153,6 +153,11 @@ async def _clear(
             return
         except OSError as error:
             why = f"It could not be removed: {error}"
+    record_left(capture, path, why)
+
+
+def record_left(capture: ContainerCapture, path: str, why: str) -> None:
+    """Record that an archive stays on the node, and why."""
     message = f"{why}. The container's memory is in {path} on the node: remove it"
     capture.record_gap("the kubelet's archive, left on the node", "Left", message, requested=False)
 

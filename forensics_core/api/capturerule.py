@@ -19,11 +19,11 @@ from forensics_core.api.conditions import Condition, Time, clip
 from forensics_core.api.names import API_VERSION, RULE_KIND, RULE_PLURAL
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import (
-    Count,
     ObjectMeta,
     PodCheckpointSpec,
     Short,
 )
+from forensics_core.api.steps import Count
 from forensics_core.errors import UsageError
 
 EVERYWHERE = "*"
@@ -187,7 +187,7 @@ class CaptureRuleSpec(PublicModel, Model):
     forensics-operator, which have to be named."""
     selector: LabelSelector = Field(default_factory=LabelSelector)
     """Which of their pods. Default: all."""
-    events: Annotated[tuple[TriggerEvent, ...], Field(min_length=1, max_length=7)]
+    events: Annotated[tuple[TriggerEvent, ...], Field(min_length=1, max_length=len(TriggerEvent))]
     """What they are captured for: Annotated, CrashLoop, OOMKilled, Failed, Evicted, Deleted,
     Alert."""
     alert: AlertFilter | None = None

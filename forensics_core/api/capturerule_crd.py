@@ -134,3 +134,7 @@ _HOLD = {
     "message": "hold keeps pods that are being deleted: name Deleted among the events",
     "fieldPath": ".hold",
 }
+
+
+for _model in (CaptureRuleSpec, CaptureRuleStatus):
+    structural(_model)

@@ -185,3 +185,7 @@ def _immutable(field: str) -> Schema:
         "reason": "FieldValueForbidden",
         "fieldPath": f".{field}",
     }
+
+
+for _model in (PodCheckpointSpec, PodCheckpointStatus):
+    structural(_model)

@@ -37,6 +37,11 @@ ALERT_ANNOTATION = f"{GROUP}/alert"
 CAPTURE_ANNOTATION = f"{GROUP}/capture"
 """On a pod: somebody wants it captured; the value says why."""
 
+HOLD_FINALIZER = f"{GROUP}/hold"
+"""On a pod that a rule holds: its deletion waits for its capture."""
+HOLD_LABEL = f"{GROUP}/hold"
+"""On the same: for how many seconds at most."""
+
 INCIDENT_LABEL = f"{GROUP}/incident"
 """On the checkpoint: the incident's id."""
 CHECKPOINT_UID_LABEL = f"{GROUP}/checkpoint-uid"

@@ -35,7 +35,7 @@ from forensics_core.api.order import (
     Model,
     Retention,
 )
-from forensics_core.api.steps import StepTiming
+from forensics_core.api.steps import Bytes, Count, StepTiming
 from forensics_core.errors import CheckpointFailed, UsageError
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -63,9 +63,6 @@ LabelValue = Annotated[
 VolumeName = Annotated[
     str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]+$"})
 ]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
-"""As large as JSON numbers are exact."""
 Short = Annotated[str, BeforeValidator(lambda text: clip(text, 253)), Field(max_length=253)]
 """Text that is cut rather than refused: a status must never fail by its own bounds."""
 Long = Annotated[str, BeforeValidator(lambda text: clip(text, 2048)), Field(max_length=2048)]

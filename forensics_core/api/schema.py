@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+from copy import deepcopy
+from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 from typing import Any, TypeAlias
@@ -51,7 +53,16 @@ def column(
 
 
 def structural(model: type[Model]) -> Schema:
-    """Return the model's JSON schema with references and optional alternatives resolved."""
+    """Return the model's JSON schema with references and optional alternatives resolved.
+
+    The first time it reads the model's source: modules ask for theirs when they are loaded, so that
+    no event loop has to wait for it.
+    """
+    return deepcopy(_structural(model))
+
+
+@cache
+def _structural(model: type[Model]) -> Schema:
     schema = model.model_json_schema(
         by_alias=True, mode="validation", schema_generator=_DescribingSchema
     )

@@ -9,6 +9,10 @@ from pydantic import Field
 
 from forensics_core.api.order import Model
 
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Bytes = Annotated[int, Field(ge=0, le=2**53 - 1)]
+"""As large as JSON numbers are exact."""
+
 
 class Step(StrEnum):
     """What happens between the request and the evidence, in this order."""
@@ -34,5 +38,5 @@ class StepTiming(Model):
 
     step: Step
     """Reaction, Context, Scheduling, ContainerStart, CollectorStart, Capture or Check."""
-    milliseconds: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    milliseconds: Count
     """By the clocks of whoever did it: Kubernetes' has whole seconds."""

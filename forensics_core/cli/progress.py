@@ -157,10 +157,10 @@ def _write_line(out: IO[str], line: str) -> None:
 
 def figures(meter: Meter) -> str:
     """Return one line: artifacts, bytes, rate, elapsed time."""
+    # Whoever knows all bytes before reads a bundle, where `SHA256SUMS` is an object beside them.
+    noun = "object" if meter.bytes_total else "artifact"
     of = f"/{meter.artifacts_total}" if meter.artifacts_total else ""
-    done = (
-        f"{meter.artifacts_done}{of} artifacts" if of else counted(meter.artifacts_done, "artifact")
-    )
+    done = f"{meter.artifacts_done}{of} {noun}s" if of else counted(meter.artifacts_done, noun)
     read = size(meter.bytes_read)
     if meter.bytes_total:
         read += f" of {size(meter.bytes_total)}"

@@ -9,3 +9,8 @@ def start() -> None:
     """Run `forensics-operator`, or say which extra it lacks."""
     # What needs the extra is imported by `load`: this module has to work without.
     load("forensics_core.operator.main:main", "operator", "The operator")()
+
+
+def start_releaser() -> None:
+    """Run `forensics-hold-releaser`, or say which extra it lacks."""
+    load("forensics_core.operator.releaser:main", "operator", "The releaser of holds")()

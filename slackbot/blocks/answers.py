@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from forensics_core._internal.units import human_size
+from forensics_core.api.incident import PodRequest, RequestState
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from slackbot.blocks.buttons import link_button
 from slackbot.blocks.elements import Message, header, rich_text, section, sentence, space, span
@@ -59,8 +61,10 @@ def help_message(language: str) -> Message:
         ("/checkpoint", "form"),
         ('/checkpoint POD -n NAMESPACE [-c CONTAINER] [--reason "..."] [--incident ID]', "pod"),
         ("/checkpoint POD -n NAMESPACE --dry-run", "dryrun"),
+        ("/checkpoint -n NAMESPACE -l app=web | --owner | --node | --image", "many"),
+        ("--isolate, --after-capture delete", "contain"),
         ("/checkpoint status NAME | list", "status"),
-        ("/checkpoint cancel | retry | verify NAME", "acts"),
+        ("/checkpoint cancel | retry | verify | release NAME", "acts"),
         ("/checkpoint whoami", "whoami"),
     )
     lines = [
@@ -90,6 +94,24 @@ def row(checkpoint: PodCheckpoint, language: str) -> str:
         state=phrase(language, f"state.{phase_word(checkpoint)}"),
         size=checkpoint.status.size or "-",
     )
+
+
+def many_text(many: Sequence[PodRequest], incident: str, language: str) -> str:
+    """Return what became of asking for several pods."""
+    states = Counter(one.state for one in many)
+    counts = {"created": states[RequestState.CREATED], "existing": states[RequestState.EXISTING]}
+    text = phrase(language, "answer.many", **counts, count=len(many), incident=incident)
+    refused = [one for one in many if one.error is not None]
+    if not refused:
+        return text
+    said = {"pod": str(refused[0].pod), "message": str(refused[0].error)}
+    return f"{text} " + phrase(language, "answer.many.refused", count=len(refused), **said)
+
+
+def outcome_of(many: Sequence[PodRequest]) -> str:
+    """Return the same for the audit log: `created 12, refused 1`."""
+    states = Counter(str(one.state).lower() for one in many)
+    return ", ".join(f"{state} {count}" for state, count in states.items())
 
 
 def preview_message(preview: RequestPreview, language: str) -> Message:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from forensics_core.api.conditions import ConditionStatus, ConditionType, find_condition
+from forensics_core.api.conditions import ConditionStatus, ConditionType, find_condition, is_true
 from forensics_core.api.names import EVENT_LABEL, RULE_LABEL
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from slackbot.blocks.elements import span
 from slackbot.blocks.limits import Blocks
 from slackbot.catalogue import phrase
+
+
+def is_isolated(checkpoint: PodCheckpoint) -> bool:
+    """Return whether there is an isolation that could be lifted."""
+    found = find_condition(checkpoint.status.conditions, ConditionType.ISOLATED)
+    cut_off = found is not None and found.status is not ConditionStatus.FALSE
+    return cut_off and not checkpoint.spec.release
+
+
+def offered(checkpoint: PodCheckpoint) -> tuple[str, ...]:
+    """Return what can be done with the pod now: `isolate`, `release`, `deletepod`."""
+    if is_true(checkpoint.status.conditions, ConditionType.POD_DELETED):
+        return ()
+    isolation = "release" if is_isolated(checkpoint) else "isolate"
+    asked = checkpoint.spec.isolate and not checkpoint.finished and isolation == "isolate"
+    stored = checkpoint.captured and not checkpoint.failed
+    return (*(() if asked else (isolation,)), *(("deletepod",) if stored else ()))
 
 
 def isolation_text(checkpoint: PodCheckpoint, language: str) -> str:

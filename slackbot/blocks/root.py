@@ -8,7 +8,7 @@ from datetime import datetime
 from forensics_core.api.names import REQUESTED_BY_ANNOTATION
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from slackbot.blocks.buttons import actions, checkpoint_buttons
-from slackbot.blocks.containment import containment_lines, rule_text
+from slackbot.blocks.containment import containment_lines, offered, rule_text
 from slackbot.blocks.elements import (
     Message,
     context,
@@ -37,6 +37,15 @@ class MessageOptions:
     """Whether the bot can read evidence: then it offers download and verification."""
     simple: bool = False
     """Without plan blocks, for workspaces that refuse them."""
+    containment: bool = False
+    """Whether pods can be isolated and deleted here: then it offers that."""
+
+
+def buttons_of(checkpoint: PodCheckpoint, options: MessageOptions, language: str) -> Blocks:
+    """Return what can be clicked below a checkpoint as it is now."""
+    contain = offered(checkpoint) if options.containment else ()
+    evidence = options.evidence
+    return checkpoint_buttons(checkpoint, language, evidence=evidence, containment=contain)
 
 
 def root_message(
@@ -53,7 +62,7 @@ def root_message(
     phase = "state.Deleted" if deleted else f"state.{phase_word(checkpoint)}"
     text = phrase(language, "root.fallback", **name, state=phrase(language, phase))
     end = [[span(phrase(language, "root.deleted"), bold=True)]] if deleted else []
-    buttons = [] if deleted else checkpoint_buttons(checkpoint, language, evidence=options.evidence)
+    buttons = [] if deleted else buttons_of(checkpoint, options, language)
     blocks = [
         header(phrase(language, "root.title", **name)),
         *_footnote(checkpoint, state, options, language),

@@ -63,6 +63,36 @@ async def _retry(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     await reply.send_text(submitted.text(person.language))
 
 
+async def _capture_all(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
+    person = await bot.authorisation.admit(actor, "capture")
+    pending = bot.previews.get(value)
+    # Whoever clicks has to be who was shown the list: it may hold names that others may not see.
+    if pending is None or pending.requester.actor != actor:
+        raise UserMessage("preview.gone")
+    await bot.authorisation.permit_all(person, pending.scopes)
+    if bot.previews.take(value) is None:
+        raise UserMessage("preview.gone")
+    submitted = await bot.requests.submit_checked(pending, bot.approvals)
+    await reply.send_text(submitted.text(person.language))
+
+
+async def _isolate(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
+    person, checkpoint = await bot.finder.clicked(actor, "isolate", value)
+    submitted = await bot.containment.isolate(person, checkpoint)
+    await reply.send_text(submitted.text(person.language))
+
+
+async def _delete_pod(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
+    person, checkpoint = await bot.finder.clicked(actor, "delete pod", value)
+    submitted = await bot.containment.delete(person, checkpoint)
+    await reply.send_text(submitted.text(person.language))
+
+
+async def _release(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
+    person, checkpoint = await bot.finder.clicked(actor, "release", value)
+    await reply.send_text(await bot.release(person, checkpoint))
+
+
 async def _download(bot: Bot, actor: Actor, reply: Reply, value: str) -> None:
     person, checkpoint = await bot.finder.clicked(actor, "download", value)
     location = evidence_of(checkpoint)
@@ -90,5 +120,9 @@ HANDLERS: dict[str, Handler] = {
     "retry": _retry,
     "download": _download,
     "verify": _verify,
+    "captureall": _capture_all,
+    "isolate": _isolate,
+    "release": _release,
+    "deletepod": _delete_pod,
 }
 """By action: a new button is one function and one line here."""

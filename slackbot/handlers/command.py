@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from slack_bolt.async_app import AsyncAck, AsyncApp
 
+from slackbot.approvals import PendingRequest
 from slackbot.authorisation import Actor
 from slackbot.blocks.answers import help_message, list_message, preview_message
+from slackbot.blocks.buttons import actions
 from slackbot.blocks.elements import Message, sentence
+from slackbot.blocks.preview import incident_preview
+from slackbot.blocks.root import buttons_of
 from slackbot.blocks.steps import steps
 from slackbot.bot import Bot, Handler
 from slackbot.catalogue import phrase
-from slackbot.command import CaptureRequest, OpenForm, Subcommand, Verb, parse
+from slackbot.command import CaptureRequest, IncidentRequest, OpenForm, Subcommand, Verb, parse
 from slackbot.finder import evidence_of
 from slackbot.handlers.form import open_form
 from slackbot.handlers.payload import Payload, command_actor, reply_to
@@ -40,6 +47,8 @@ async def handle(bot: Bot, actor: Actor, reply: Reply, body: Payload) -> None:
         await open_form(bot, actor, body["trigger_id"])
     elif isinstance(parsed, Subcommand):
         await _SUBCOMMANDS[parsed.verb](bot, actor, reply, parsed.name)
+    elif isinstance(parsed, IncidentRequest):
+        await _preview_incident(bot, actor, reply, parsed)
     else:
         await _capture(bot, actor, reply, parsed)
 
@@ -54,6 +63,24 @@ async def _capture(bot: Bot, actor: Actor, reply: Reply, request: CaptureRequest
         return
     submitted = await bot.requests.submit(person, spec, bot.approvals)
     await reply.send_text(submitted.text(person.language))
+
+
+async def _preview_incident(bot: Bot, actor: Actor, reply: Reply, request: IncidentRequest) -> None:
+    """Show which pods are meant; a click captures these very pods."""
+    person = await bot.authorisation.admit(actor, "preview")
+    selection = await bot.selector.find(person, request)
+    # All of one request belong together, whether or not somebody named the incident.
+    incident = request.how.incident or f"case-{secrets.token_hex(4)}"
+    spec = bot.requests.spec(replace(request.how, incident=incident))
+    more: dict[str, Any] = {"pods": selection.pods, "again": request.again}
+    pending = PendingRequest(spec, "", person, actor.channel, **more)
+    await bot.authorisation.permit_all(person, pending.scopes)
+    name = "" if request.how.dry_run else bot.previews.new_id()
+    if name:
+        bot.previews.add(name, pending)
+    protected = any(map(bot.settings.is_protected, pending.namespaces))
+    shown = incident_preview(pending, selection, request_id=name, protected=protected)
+    await reply.send(shown)
 
 
 async def _help(bot: Bot, actor: Actor, reply: Reply, _: str) -> None:
@@ -80,11 +107,9 @@ async def _status(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     found = steps(checkpoint, person.language, bot.reporter.context.now())
     summary = " ".join(f"{step.title}: {', '.join(step.lines) or '-'}." for step in found)
     text = phrase(person.language, "answer.status", name=name, state=word, summary=summary)
-    await reply.send(_with_location(text, checkpoint.evidence_location))
-
-
-def _with_location(text: str, location: str) -> Message:
-    return sentence(f"{text} {location}".strip())
+    said = sentence(f"{text} {checkpoint.evidence_location}".strip())
+    buttons = buttons_of(checkpoint, bot.reporter.context.options, person.language)
+    await reply.send(Message(said.text, [*said.blocks, *actions(*buttons)]))
 
 
 async def _cancel(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
@@ -105,6 +130,11 @@ async def _verify(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
     await bot.verify(checkpoint, reply, person.language)
 
 
+async def _release(bot: Bot, actor: Actor, reply: Reply, name: str) -> None:
+    person, checkpoint = await bot.finder.named(actor, "release", name)
+    await reply.send_text(await bot.release(person, checkpoint))
+
+
 _SUBCOMMANDS: dict[Verb, Handler] = {
     Verb.HELP: _help,
     Verb.WHOAMI: _whoami,
@@ -113,4 +143,5 @@ _SUBCOMMANDS: dict[Verb, Handler] = {
     Verb.CANCEL: _cancel,
     Verb.RETRY: _retry,
     Verb.VERIFY: _verify,
+    Verb.RELEASE: _release,
 }

@@ -122,6 +122,19 @@ def nowhere(image: str) -> dict[str, Any]:
     return _pod(PENDING, spec)
 
 
+def held_pod(name: str, image: str) -> dict[str, Any]:
+    """Return a pod with a label of its own that takes some seconds to end."""
+    script = "trap 'sleep 5; exit 0' TERM; echo here; while :; do sleep 1; done"
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+        "automountServiceAccountToken": False,
+        "containers": [_container("app", image, script)],
+    }
+    pod = _pod(name, spec)
+    return pod | {"metadata": pod["metadata"] | {"labels": {"app": name}}}
+
+
 def _pod(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     metadata = {"name": name, "labels": {MARK: "target"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

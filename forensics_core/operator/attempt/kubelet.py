@@ -43,6 +43,8 @@ _NATIVE = ("node.k8s.io", "checkpoint.k8s.io")
 """Groups that Kubernetes' own PodCheckpoint may come in."""
 _GATE = "404 page not found"
 """The whole answer of a kubelet that does not serve the path."""
+_HOST = re.compile(r"[0-9A-Fa-f:.]{2,45}|[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?")
+"""An address or a name: nothing that would make another path, or another port, of a URL."""
 _UNIMPLEMENTED = re.compile(r"unimplemented|not implemented|not enabled|not support", re.IGNORECASE)
 
 
@@ -75,8 +77,8 @@ class KubeletClient:
                     timeout=aiohttp.ClientTimeout(sock_connect=CONNECT),
                 ) as session:
                     for name in names:
-                        answer = await self._ask(session, _url(node, pod, name), name)
-                        answers += [answer]
+                        url = _url(node, pod, name)
+                        answers += [await self._ask(session, url, name)]
         except Forbidden as error:
             answers += _refused(names, "NotPermitted", f"{error}. Apply the overlay for it")
         except (ClusterError, OSError) as error:
@@ -89,7 +91,10 @@ class KubeletClient:
 
     async def _ask(self, session: aiohttp.ClientSession, url: str, name: str) -> KubeletCheckpoint:
         try:
-            async with session.post(url, params={"timeout": str(self.settings.seconds)}) as answer:
+            # A node may be hostile: it must not send the operator elsewhere, and hear the answer.
+            async with session.post(
+                url, params={"timeout": str(self.settings.seconds)}, allow_redirects=False
+            ) as answer:
                 body = await answer.content.read(ANSWER)
                 return judge(name, answer.status, body.decode(errors="replace"))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -167,6 +172,8 @@ def _url(node: Object, pod: Object, container: str) -> str:
     port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or 10250
     metadata = pod["metadata"]
     names = (metadata["namespace"], metadata["name"], container)
+    if not _HOST.fullmatch(host):
+        raise ClusterError(f"The node gives no address: {printable(host, 100)!r}")
     host = f"[{host}]" if ":" in host else host
     return f"https://{host}:{int(port)}/checkpoint/{'/'.join(quote(name) for name in names)}"
 

@@ -36,15 +36,21 @@ def depart(
     services: Iterable[Object],
     controller: Object | None,
     policies: Iterable[Object],
+    *,
+    added: Mapping[str, str] | None = None,
 ) -> Departure:
-    """Return which labels a pod has to lose to be no longer one of any service, set or policy."""
+    """Return which labels a pod has to lose to be no longer one of any service, set or policy.
+
+    Those that are `added` meanwhile stay: a policy may select the pod by one of them.
+    """
+    more = added or {}
     serving = [one for one in services if _serves(one, labels)]
     permitting = [one for one in policies if permits(one)]
     wanted = [*(_service_selector(one) for one in serving), _controller_selector(controller)]
     left = _without(labels, (selector for selector in wanted if selector is not None))
     while True:
         # Without a label another policy may select the pod: those that want it absent.
-        fewer = _without(left, (_policy_selector(one) for one in permitting))
+        fewer = _without(left, (_policy_selector(one) for one in permitting), more)
         if fewer == left:
             break
         left = fewer
@@ -53,7 +59,9 @@ def depart(
         removed={key: value for key, value in labels.items() if key not in left},
         services=tuple(sorted(_name(one) for one in serving)),
         still_permitting=tuple(
-            sorted(_name(one) for one in permitting if selects(_policy_selector(one), left))
+            sorted(
+                _name(one) for one in permitting if selects(_policy_selector(one), {**left, **more})
+            )
         ),
         still_controlled=controls is not None and selects(controls, left),
     )
@@ -74,9 +82,15 @@ def permits(policy: Object) -> bool:
     return any(spec.get(direction.lower()) for direction in directions)
 
 
-def _without(labels: Mapping[str, str], selectors: Iterable[Object]) -> dict[str, str]:
-    """Return the labels without those by which the selectors that match are fulfilled."""
-    keys = {key for one in selectors if selects(one, labels) for key in _keys(one)}
+def _without(
+    labels: Mapping[str, str], selectors: Iterable[Object], more: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the labels without those by which the selectors that match are fulfilled.
+
+    The pod has `more` besides, which stay.
+    """
+    there = {**labels, **(more or {})}
+    keys = {key for one in selectors if selects(one, there) for key in _keys(one)}
     return {key: value for key, value in labels.items() if key not in keys}
 
 

@@ -6,6 +6,7 @@ Both are recognised by the checkpoint's UID, so that whoever comes second finds 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,10 @@ CONTROLLER_ANNOTATION = f"{GROUP}/controller"
 """On the pod: the reference to the controller that it had, as JSON."""
 MOST_JSON = 64 * 1024
 """Characters of an annotation that are read: whoever may change the pod writes there."""
+_OWNER = ("apiVersion", "kind", "name", "uid")
+"""What a reference to a controller says, each as text."""
+_KEY = re.compile(r"([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _LABELS = {"app.kubernetes.io/name": "kube-forensics", "app.kubernetes.io/component": "isolation"}
 
 
@@ -62,10 +67,19 @@ def build_policy(checkpoint: PodCheckpoint, pod: Object) -> Object:
                 }
             ],
         },
-        "spec": {
-            "podSelector": {"matchLabels": {ISOLATED_LABEL: short_uid(checkpoint)}},
-            "policyTypes": ["Ingress", "Egress"],
-        },
+        "spec": _spec(short_uid(checkpoint)),
+    }
+
+
+def cuts_off(policy: Object, uid: str) -> bool:
+    """Whether a policy isolates the pods whose label says `uid`, which is shortened."""
+    return bool(policy.get("spec") == _spec(uid))
+
+
+def _spec(uid: str) -> Object:
+    return {
+        "podSelector": {"matchLabels": {ISOLATED_LABEL: uid}},
+        "policyTypes": ["Ingress", "Egress"],
     }
 
 
@@ -92,12 +106,17 @@ def isolating_patch(
 
     It holds for the pod as it was read only: another version, or another pod, is a conflict.
     """
-    if is_isolated(pod, checkpoint) and not removed:
+    again = is_isolated(pod, checkpoint)
+    if again and not removed:
         return None
-    annotations = {REMOVED_LABELS_ANNOTATION: _json(removed_labels(pod) | dict(removed))}
+    # Until then they are the words of whoever made the pod, which a release would apply.
+    before = removed_labels(pod) if again else {}
+    annotations: dict[str, str | None] = {
+        REMOVED_LABELS_ANNOTATION: _json(before | dict(removed)),
+    }
     owner = controller_of(pod)
-    if owner is not None:
-        annotations[CONTROLLER_ANNOTATION] = _json(owner)
+    if owner is not None or not again:
+        annotations[CONTROLLER_ANNOTATION] = _json(owner) if owner else None
     gone: dict[str, str | None] = dict.fromkeys(removed)
     return _patch(pod, gone | {ISOLATED_LABEL: short_uid(checkpoint)}, annotations)
 
@@ -127,14 +146,15 @@ def as_it_was(pod: Object) -> Object:
     metadata = pod["metadata"]
     labels = removed_labels(pod) | _labels(pod)
     owner = _read(pod, CONTROLLER_ANNOTATION)
-    references = metadata.get("ownerReferences") or ([owner] if owner else [])
+    fit = all(isinstance(owner.get(key), str) for key in _OWNER)
+    references = metadata.get("ownerReferences") or ([owner] if fit else [])
     return {**pod, "metadata": {**metadata, "labels": labels, "ownerReferences": references}}
 
 
 def removed_labels(pod: Object) -> dict[str, str]:
-    """Return the labels that the pod has lost; what is no such list is none."""
+    """Return the labels that the pod has lost; what is no such list, or no label, is none."""
     found = _read(pod, REMOVED_LABELS_ANNOTATION)
-    return {key: value for key, value in found.items() if isinstance(value, str)}
+    return {key: value for key, value in found.items() if _is_label(key, value)}
 
 
 def controller_of(item: Object) -> Object | None:
@@ -149,6 +169,11 @@ def _patch(
     seen = pod["metadata"]
     versions = {"uid": seen["uid"], "resourceVersion": seen["resourceVersion"]}
     return {"metadata": {**versions, "labels": dict(labels), "annotations": dict(annotations)}}
+
+
+def _is_label(key: str, value: object) -> bool:
+    """Whether the API server takes it: one that it refuses would keep the pod from its release."""
+    return bool(isinstance(value, str) and _KEY.fullmatch(key) and _VALUE.fullmatch(value))
 
 
 def _labels(pod: Object) -> dict[str, str]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from forensics_core.api.conditions import ConditionType, find_condition
+from forensics_core.api.names import ISOLATED_LABEL
 from forensics_core.api.podcheckpoint import Phase
 from forensics_core.errors import (
     AlreadyExists,
@@ -20,6 +21,7 @@ from forensics_core.errors import (
     NotFound,
 )
 from forensics_core.kube.objects import Object
+from forensics_core.kube.resources import NETWORK_POLICIES
 from forensics_core.operator.actions import Action, BackOff, Expire, RequeueAfter
 from forensics_core.operator.containment.actions import (
     DeletePod,
@@ -40,6 +42,7 @@ from forensics_core.operator.containment.enforcement import NamespaceSurrounding
 from forensics_core.operator.containment.labels import Departure, depart, listed
 from forensics_core.operator.containment.policy import (
     build_policy,
+    cuts_off,
     isolated_for,
     isolating_patch,
     policy_name,
@@ -70,6 +73,11 @@ def isolate_first(observed: Observed, settings: Settings) -> _NextStep | None:
         return GiveUpIsolation(why)
     if observed.surroundings is None:
         return Look.SURROUNDINGS
+    other = isolated_for(pod)
+    if other != short_uid(checkpoint) and _is_in_force(other, observed.surroundings):
+        return GiveUpIsolation(
+            f"The pod is isolated already, for the checkpoint whose UID begins with {other}."
+        )
     return _isolate(observed, pod, observed.surroundings, isolate_by(observed, settings))
 
 
@@ -80,7 +88,8 @@ def _isolate(
     labels = pod["metadata"].get("labels") or {}
     # Ours selects a label that nobody else knows of.
     others = [one for one in around.policies if _name(one) != policy_name(checkpoint)]
-    departure = depart(labels, around.services, around.controller, others)
+    added = {ISOLATED_LABEL: short_uid(checkpoint)}
+    departure = depart(labels, around.services, around.controller, others, added=added)
     return Isolate(
         policy=build_policy(checkpoint, pod),
         patch=isolating_patch(checkpoint, pod, departure.removed),
@@ -130,10 +139,14 @@ def obstacle(observed: Observed, pod: Object | None) -> str:
         return "The pod is a static one: its labels are its node's."
     if pod.get("status", {}).get("phase") in _ENDED:
         return "The pod has ended."
-    other = isolated_for(pod)
-    if other not in {"", short_uid(checkpoint)}:
-        return f"The pod is isolated already, for the checkpoint whose UID begins with {other}."
     return ""
+
+
+def _is_in_force(uid: str, around: NamespaceSurroundings) -> bool:
+    """Whether a policy isolates a pod whose label says so: anybody can have written a label."""
+    if any(NETWORK_POLICIES.plural in gap for gap in around.gaps):
+        return bool(uid)
+    return bool(uid) and any(cuts_off(policy, uid) for policy in around.policies)
 
 
 def isolate_by(observed: Observed, settings: Settings) -> datetime | None:

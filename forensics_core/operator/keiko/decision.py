@@ -13,13 +13,20 @@ from typing import Any
 
 from forensics_core._internal.arguments import checked_arguments
 from forensics_core.api.conditions import ConditionType, set_condition
-from forensics_core.api.names import GROUP, NAME_LIMIT, REQUESTED_BY_ANNOTATION
+from forensics_core.api.names import (
+    GROUP,
+    KIND,
+    NAME_LIMIT,
+    PLURAL,
+    REQUESTED_BY_ANNOTATION,
+    VERSION,
+)
 from forensics_core.api.podcheckpoint import ObjectMeta, PodCheckpoint, PodCheckpointSpec
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource
 
-KEIKO = Resource("forensics.keikoproj.io", "v1alpha1", "podcheckpoints", "PodCheckpoint")
+KEIKO = Resource("forensics.keikoproj.io", VERSION, PLURAL, KIND)
 """The group that the first tool of this kind has used since 2019."""
 KEIKO_LABEL = f"{GROUP}/keiko"
 """On one of ours: that it was made for one of theirs."""

@@ -119,7 +119,12 @@ class KeikoMirror:
         if gone:
             self._made.pop(name, None)
         else:
-            self._made[name] = PodCheckpoint.parse(item)
+            try:
+                self._made[name] = PodCheckpoint.parse(item)
+            except UsageError as error:
+                # One of another release; nothing is told of it in theirs.
+                log.error("%s: %s", name, error)
+                return
         owners = item["metadata"].get("ownerReferences") or ()
         for one in owners:
             if one.get("apiVersion") == KEIKO.api_version:

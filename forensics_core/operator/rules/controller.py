@@ -15,7 +15,7 @@ import anyio
 
 from forensics_core._internal.tasks import task_group
 from forensics_core._internal.text import printable
-from forensics_core.api.capturerule import CaptureRule
+from forensics_core.api.capturerule import CaptureRule, CaptureRuleSpec
 from forensics_core.errors import ClusterError, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.events import EventRecorder
@@ -24,6 +24,8 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.hold import wants_hold
+from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.rules.rulebook import Rulebook
@@ -65,8 +67,14 @@ class RuleController:
         self._pods_synced = False
         self._pods_asked = anyio.Event()
         self._unsynced = set(settings.namespaces)
+        self._all_rules = anyio.Event()
         self._some_rule = anyio.Event()
         self._news = anyio.Event()
+        self._held_for: tuple[CaptureRuleSpec, ...] = ()
+        self._some_hold = anyio.Event()
+        pause = settings.timings.overlay.total_seconds()
+        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits, pause)
+        memory.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 
     @property
@@ -82,6 +90,9 @@ class RuleController:
                     tasks.start_soon(self._watch_rules, namespace)
                 tasks.start_soon(self._watch_pods)
                 tasks.start_soon(self._write_statuses)
+                tasks.start_soon(self._holds.run)
+                tasks.start_soon(self._ask_hold_rights)
+                tasks.start_soon(self._free_left_behind)
                 await self._some_rule.wait()
                 for _ in range(REQUESTERS):
                     tasks.start_soon(self._captures.work)
@@ -121,6 +132,7 @@ class RuleController:
         metadata = event.object["metadata"]
         if event.type is EventType.DELETED:
             self._rules.drop(rule_id(metadata["namespace"], metadata["name"]))
+            self._hold_for_rules()
             self._stop_without_rules()
             return
         try:
@@ -129,6 +141,7 @@ class RuleController:
             log.error("%s: %s", metadata["name"], error)
             self._rules.drop(rule_id(metadata["namespace"], metadata["name"]))
             self._record(CAPTURE_RULES, metadata, "Invalid", str(error), warning=True)
+            self._hold_for_rules()
             return
         self._memory.recall(rule)
         active = self._rules.put(rule, datetime.now(UTC))
@@ -136,9 +149,12 @@ class RuleController:
         self._begin()
         if active is not None:
             self._look_at_all([active])
+        self._hold_for_rules()
 
     def _synced(self, namespace: str) -> None:
         self._unsynced.discard(namespace)
+        if not self._unsynced:
+            self._all_rules.set()
         self._begin()
 
     def _begin(self) -> None:
@@ -146,10 +162,40 @@ class RuleController:
             self._some_rule.set()
 
     def _stop_without_rules(self) -> None:
-        if not len(self._rules) and self._some_rule.is_set():
+        if not len(self._rules) and self._some_rule.is_set() and not self._holds.some:
             self._some_rule = anyio.Event()
             if self._watching is not None:
                 self._watching.cancel()
+
+    def _hold_for_rules(self) -> None:
+        """Have pods held and freed for the rules as they are now."""
+        specs = tuple(one.rule.spec for one in self._rules.active if wants_hold(one.rule.spec))
+        if specs == self._held_for:
+            return
+        self._held_for = specs
+        if specs:
+            self._some_hold.set()
+        else:
+            self._some_hold = anyio.Event()
+        self._holds.look(list(self._pods.values()))
+
+    async def _ask_hold_rights(self) -> None:
+        pause = self._settings.timings.overlay.total_seconds()
+        while True:
+            await self._some_hold.wait()
+            missing = await self._holds.missing()
+            self._rules.hold_missing(missing)
+            self._news.set()
+            if missing:
+                await anyio.sleep(pause)
+            else:
+                await self._holds.refused()
+
+    async def _free_left_behind(self) -> None:
+        """Free the pods that were held for rules which went while no operator was there."""
+        await self._all_rules.wait()
+        if not len(self._rules) and await self._holds.left_behind():
+            self._some_rule.set()
 
     def _look_at_all(self, rules: Sequence[ActiveRule]) -> None:
         """Look at the pods that were there before a rule was, or was as it is."""
@@ -171,6 +217,7 @@ class RuleController:
                     self._pods_missing(str(error))
                     await anyio.sleep(self._settings.timings.overlay.total_seconds())
             self._pods.clear()
+            self._holds.forget()
             self._pods_synced = False
 
     def _pods_missing(self, why: str) -> None:
@@ -180,11 +227,13 @@ class RuleController:
         self._news.set()
         fresh = [rule for rule in self._rules.active if rule not in before]
         self._look_at_all(fresh)
+        self._hold_for_rules()
 
     def _hear_pod(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self._pods_synced = True
             self._pods_missing("")
+            self._stop_without_rules()
             return
         metadata = event.object["metadata"]
         key = metadata["namespace"], metadata["name"]
@@ -192,6 +241,8 @@ class RuleController:
         if event.type is EventType.DELETED:
             self._pods.pop(key, None)
             if before is not None:
+                self._holds.gone(before)
+                self._stop_without_rules()
                 self._apply(vanished(before, self._rules.active, self._memory))
             return
         after = facts_of(event.object)
@@ -200,6 +251,9 @@ class RuleController:
         self._pods[key] = after
         known = before if before is not None and before.uid == after.uid else None
         self._apply(triggers(known, after, self._rules.active, self._memory, time.time()))
+        # Only now is it known whether a capture is to be waited for.
+        self._holds.look([after])
+        self._stop_without_rules()
 
     # What follows
 

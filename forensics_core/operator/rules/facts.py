@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from forensics_core.api.capturerule import AlertPriority, TriggerEvent
 from forensics_core.api.names import CAPTURE_ANNOTATION
+from forensics_core.kube.holds import is_held
+from forensics_core.kube.metadata import deletion_asked_at, moment
 from forensics_core.kube.objects import Object
 
 BACKING_OFF = "CrashLoopBackOff"
@@ -27,7 +28,7 @@ _HASH_LABEL = "pod-template-hash"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ContainerEnd:
     """How a container last ended."""
 
     reason: str
@@ -46,7 +47,7 @@ class ContainerFacts:
     """Without its scheme; empty if it never ran."""
     restarts: int
     backing_off: bool
-    ended: Ending | None
+    ended: ContainerEnd | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,15 @@ class PodFacts:
     labels: Mapping[str, str]
     workload: str
     """Kind and name of what made the pod, so that its replicas have the same; or the pod itself."""
-    wish: str
+    capture_reason: str
     """What the annotation says that asks for a capture."""
     failed: bool
     changed_at: float | None
     """When the newest of its conditions changed."""
     deleting_at: float | None
     """When somebody asked for its deletion."""
+    held: bool
+    """Whether a hold keeps it."""
     disruption: Disruption | None
     containers: tuple[ContainerFacts, ...]
 
@@ -145,10 +148,11 @@ def facts_of(pod: Object) -> PodFacts:
         name=metadata["name"],
         labels=labels,
         workload=sys.intern(_workload(metadata, labels)),
-        wish=_wish(metadata.get("annotations") or {}),
+        capture_reason=_capture_reason(metadata.get("annotations") or {}),
         failed=status.get("phase") == "Failed",
         changed_at=max(changed, default=None),
-        deleting_at=_deleting_at(metadata),
+        deleting_at=deletion_asked_at(metadata),
+        held=is_held(metadata),
         disruption=_disruption(status, conditions),
         containers=tuple(_containers(status)),
     )
@@ -161,22 +165,12 @@ def slim_known(pod: Object) -> Object:
     return {"metadata": {key: metadata[key] for key in kept if key in metadata}}
 
 
-def moment(text: object) -> float | None:
-    """Return a time of the API as seconds since 1970; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
-
-
 def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
     """Return the labels so that equal words of thousands of pods are in memory once."""
     return {sys.intern(key): sys.intern(str(value)) for key, value in (labels or {}).items()}
 
 
-def _wish(annotations: Mapping[str, str]) -> str:
+def _capture_reason(annotations: Mapping[str, str]) -> str:
     if CAPTURE_ANNOTATION not in annotations:
         return ""
     # Somebody who gives no reason wants it captured all the same.
@@ -194,15 +188,6 @@ def _workload(metadata: Object, labels: Mapping[str, str]) -> str:
     if kind == "ReplicaSet" and template and name.endswith(f"-{template}"):
         return f"Deployment/{name.removesuffix(f'-{template}')}"
     return f"{kind}/{name}"
-
-
-def _deleting_at(metadata: Object) -> float | None:
-    """Return when the deletion was asked for: the timestamp is when its grace period is over."""
-    end = moment(metadata.get("deletionTimestamp"))
-    if end is None:
-        return None
-    grace = metadata.get("deletionGracePeriodSeconds")
-    return end - grace if isinstance(grace, int) else end
 
 
 def _disruption(status: Object, conditions: list[Object]) -> Disruption | None:
@@ -224,14 +209,14 @@ def _containers(status: Object) -> Iterator[ContainerFacts]:
                 container_id=str(one.get("containerID") or "").rpartition("//")[2],
                 restarts=_whole(one.get("restartCount")),
                 backing_off=(state.get("waiting") or {}).get("reason") == BACKING_OFF,
-                ended=_ending(state.get("terminated") or last.get("terminated")),
+                ended=_end(state.get("terminated") or last.get("terminated")),
             )
 
 
-def _ending(terminated: Any) -> Ending | None:
+def _end(terminated: Any) -> ContainerEnd | None:
     if not isinstance(terminated, dict):
         return None
-    return Ending(
+    return ContainerEnd(
         _word(terminated.get("reason")),
         _whole(terminated.get("exitCode")),
         moment(terminated.get("finishedAt")),

@@ -7,7 +7,7 @@ statuses; so a new leader knows what the old one did. Bounded: the oldest go fir
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from forensics_core.api.capturerule import CaptureRule
@@ -46,6 +46,8 @@ class Captured:
     """Whether the capture has come to its end."""
     failed: bool = False
     """Whether it yielded nothing: then it keeps nobody from another try."""
+    safe: bool = False
+    """Whether the evidence is stored: the pod may go."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -66,6 +68,8 @@ class Memory:
         self._all: OrderedDict[tuple[str, str], Captured] = OrderedDict()
         self._by_pod: dict[str, set[tuple[str, str]]] = {}
         self._by_rule: dict[str, set[tuple[str, str]]] = {}
+        self.heard: Callable[[str], None] | None = None
+        """Called with a pod's UID once more is known of its captures."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -87,6 +91,7 @@ class Memory:
                 key=metadata.annotations.get(TRIGGER_KEY_ANNOTATION, ""),
                 over=gone or checkpoint.finished,
                 failed=failed,
+                safe=checkpoint.captured,
             )
         )
 
@@ -116,12 +121,19 @@ class Memory:
         self._by_rule.setdefault(captured.rule, set()).add(place)
         if len(self._all) > self._limit:
             self._drop(next(iter(self._all)))
+        self._tell(captured.pod_uid)
 
     def withdraw(self, name: str) -> None:
         """Forget a capture that could not be asked for."""
         place = place_of(name, "", dry=False)
         if place in self._all:
+            uid = self._all[place].pod_uid
             self._drop(place)
+            self._tell(uid)
+
+    def awaits(self, pod_uid: str) -> bool:
+        """Return whether a capture of the pod is under way, its evidence not stored yet."""
+        return any(not (one.dry or one.over or one.safe) for one in self._of_pod(pod_uid))
 
     def knows(self, name: str, rule: str, *, dry: bool) -> bool:
         """Return whether the very same was captured before."""
@@ -155,6 +167,10 @@ class Memory:
             and (not one.over or now - one.at < OVERLAP)
         )
         return next(found, None)
+
+    def _tell(self, pod_uid: str) -> None:
+        if self.heard is not None:
+            self.heard(pod_uid)
 
     def _of_pod(self, pod_uid: str) -> Iterator[Captured]:
         return self._some(self._by_pod.get(pod_uid, ()))

@@ -16,54 +16,22 @@ from forensics_core.api.capturerule import (
     HeldBackRecord,
     HeldBackStatus,
     ReasonCount,
-    TriggerEvent,
 )
-from forensics_core.api.conditions import set_condition, whole_seconds
+from forensics_core.api.conditions import whole_seconds
 from forensics_core.errors import ClusterError, Conflict, NotFound
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
 from forensics_core.operator.rules.memory import rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
+from forensics_core.operator.rules.standing import RuleStanding, conditions_of, holding, standing
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
-ACTIVE = "Active"
-"""The condition's type."""
-RULES_OVERLAY = "kubectl apply -k deploy/overlays/rules"
 _MOST = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class RuleStanding:
-    """Whether a rule is acted on, and why not."""
-
-    active: bool
-    reason: str
-    message: str
-
-
-def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleStanding:
-    """Return whether a rule can be acted on; `missing` says why pods cannot be watched."""
-    if missing:
-        message = f"The operator may not watch pods: {RULES_OVERLAY}. {missing}"
-        return RuleStanding(False, "OverlayMissing", message)
-    destination = str(rule.spec.template.get("destination") or settings.default_destination or "")
-    if not destination:
-        message = "template.destination is missing, and the operator has no default"
-        return RuleStanding(False, "NoDestination", message)
-    if settings.rule_for(destination) is None:
-        message = f"{destination} is none of the operator's destinations"
-        return RuleStanding(False, "DestinationNotAllowed", message)
-    if set(rule.spec.events) == {TriggerEvent.ALERT} and settings.alerts is None:
-        message = "The operator takes no alerts: see docs/falco.md, and deploy/overlays/alerts"
-        return RuleStanding(False, "AlertsOff", message)
-    if rule.spec.dry_run:
-        return RuleStanding(True, "DryRun", "It only tells what it would capture")
-    return RuleStanding(True, "Watching", "Pods that it matches are captured")
 
 
 def active_since(rule: CaptureRule, now: datetime) -> datetime:
@@ -124,19 +92,16 @@ class RuleTally:
 
 
 def updated(
-    rule: CaptureRule, tally: RuleTally, stands: RuleStanding, since: datetime, now: datetime
+    rule: CaptureRule,
+    tally: RuleTally,
+    stands: RuleStanding,
+    since: datetime,
+    now: datetime,
+    hold: RuleStanding | None = None,
 ) -> CaptureRuleStatus:
     """Return the rule's status with all that a tally has; the very same where nothing is new."""
     status = rule.status
-    conditions = set_condition(
-        status.conditions,
-        ACTIVE,
-        stands.active,
-        reason=stands.reason,
-        message=stands.message,
-        now=now,
-        observed_generation=rule.metadata.generation,
-    )
+    conditions = conditions_of(rule, stands, hold, now)
     same = conditions is status.conditions and whole_seconds(since) == status.active_since
     if same and not tally and status.observed_generation == rule.metadata.generation:
         return status
@@ -188,6 +153,7 @@ class Rulebook:
         self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._missing = ""
+        self._hold_missing: str | None = None
         self._dirty: set[str] = set()
         self.active: tuple[ActiveRule, ...] = ()
         """Those that are acted on, in the order of their names."""
@@ -235,6 +201,12 @@ class Rulebook:
             self._dirty.add(key)
         self._sort()
 
+    def hold_missing(self, why: str) -> None:
+        """Note why pods cannot be held; empty: they can."""
+        if why != self._hold_missing:
+            self._hold_missing = why
+            self._dirty.update(self._entries)
+
     def tally(self, key: str) -> RuleTally:
         """Return where to count what a rule did; that of one that is gone counts for nobody."""
         entry = self._entries.get(key)
@@ -255,7 +227,8 @@ class Rulebook:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        status = updated(rule, tally, entry.stands, entry.since, now)
+        hold = holding(rule, entry.stands, self._hold_missing)
+        status = updated(rule, tally, entry.stands, entry.since, now, hold)
         if status is rule.status:
             return
         entry.tally = RuleTally()

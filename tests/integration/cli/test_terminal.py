@@ -68,7 +68,7 @@ def test_a_pipe_gets_no_control_characters(bundle: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
-    assert done.stderr.startswith("Fetching: 5/5 artifacts")
+    assert done.stderr.startswith("Fetching: 5/5 objects")
 
 
 def test_ctrl_c_in_a_download_leaves_no_manifest(bundle: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -154,9 +155,19 @@ async def test_once_the_cluster_knows_them_they_are_served(stage: Stage, kubectl
     async with connect(stage.kubeconfig) as cluster, anyio.create_task_group() as tasks:
         tasks.start_soon(KeikoMirror(cluster, NAMESPACE, pause=0.05).run)
         # The answer to the operator's own request is lost: what is made is made once.
+        there = {"kind": "Status", "reason": "AlreadyExists", "code": 409}
         stage.cluster.faults.add(
-            Fault(verb="create", resource="podcheckpoints", status=500, executed=True, skip=1)
+            Fault(
+                verb="create",
+                resource="podcheckpoints",
+                status=409,
+                body=json.dumps(there),
+                executed=True,
+                skip=1,
+            )
         )
+        # So is that to the next one, which says that theirs has changed since.
+        stage.cluster.faults.add(Fault(verb="patch", resource="podcheckpoints", status=409))
         await kubectl("apply", "-f", "-", stdin=sample(stage))
         await until(stage, OURS, lambda items: len(items) == 1)
         await until(stage, THEIRS, lambda items: "ownerReferences" in items[0]["metadata"])
@@ -165,6 +176,13 @@ async def test_once_the_cluster_knows_them_they_are_served(stage: Stage, kubectl
         await until(stage, THEIRS, bad_is_over)
         told = stage.cluster.get(THEIRS, "bad", NAMESPACE)["status"]["conditions"][0]
         assert told["reason"] == "UsageError" and "destination" in told["message"]
+        # One of ours that this release cannot read stops nothing else.
+        (ours,) = stage.cluster.list(OURS, NAMESPACE)
+        odd = {"status": {"phase": "Nonsense"}}
+        stage.cluster.patch(OURS, ours["metadata"]["name"], odd, NAMESPACE)
+        other = sample(stage).replace("podcheckpoint-sample", "other")
+        await kubectl("apply", "-f", "-", stdin=other)
+        await until(stage, OURS, lambda items: len(items) == 2)
         tasks.cancel_scope.cancel()
 
 

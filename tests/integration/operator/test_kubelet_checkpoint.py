@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import pytest
 
@@ -17,6 +18,7 @@ from forensics_loopback.checkpoints import (
     checkpoint_api,
 )
 from forensics_loopback.kinds.objects import Obj
+from forensics_loopback.server.server import TOKEN
 from lab.certificate import SelfSignedCertificate, make_certificate
 from tests.integration.operator.stage import Stage
 from tests.unit.deploy.manifests import CHECKPOINTS, manifests
@@ -208,3 +210,27 @@ async def test_a_container_that_does_not_run_is_not_asked_for(
     ended = {**status, "state": {"terminated": {"exitCode": 0}}}
     stage.cluster.patch("pods", "web-0", {"status": {"containerStatuses": [ended]}}, "default")
     assert await ordered(stage, made, certificate) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status", "told"),
+    [
+        ("default/web-0/app", "", 401, "Unauthorized"),
+        ("default/none/app", TOKEN, 404, "pod does not exist"),
+        ("default/web-0/none", TOKEN, 404, "container none does not exist"),
+        ("default/web-0/app", TOKEN, 200, f'{{"items":["{ARCHIVE}"]}}'),
+    ],
+)
+async def test_what_a_loopback_kubelet_answers(
+    stage: Stage, certificate: SelfSignedCertificate, path: str, token: str, status: int, told: str
+) -> None:
+    async with checkpoint_api(stage.cluster, "node1", made, certificate.server()):
+        node = stage.cluster.get("nodes", "node1")
+        port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+            session.post(
+                f"https://127.0.0.1:{port}/checkpoint/{path}", ssl=certificate.client()
+            ) as answer,
+        ):
+            assert (answer.status, await answer.text()) == (status, told)

@@ -30,6 +30,8 @@ BOT = User("system:serviceaccount:forensics-operator:forensics-slackbot")
 INCIDENT, OTHER = "C0INC", "C0OTHER"
 CRDS = (crd(), capturerule_crd())
 """Made here: that reads source files, which nothing may do while a loop runs."""
+HERE = {"forensics.orkaproj.io/slack-channel": INCIDENT}
+"""Annotations of a checkpoint that is reported by itself, as it belongs to no incident."""
 Document = dict[str, Any]
 
 
@@ -40,6 +42,8 @@ class Rights:
     capture: dict[str, set[str]] = field(default_factory=dict)
     """Users and groups, and the namespaces in which they may exec."""
     list_pods: dict[str, set[str]] = field(default_factory=dict)
+    contain: dict[str, set[str]] = field(default_factory=dict)
+    """Namespaces in which they may isolate, release and delete."""
 
     installed: Policy = allow_all
     """Decides about the bot: the roles of its manifests."""
@@ -48,6 +52,8 @@ class Rights:
         if user == BOT:
             return self.installed(user, asked)
         granted = self.capture if asked.subresource == "exec" else self.list_pods
+        if not asked.subresource and asked.verb in {"create", "patch", "delete"}:
+            granted = self.contain
         return any(asked.namespace in granted.get(who, ()) for who in (user.name, *user.groups))
 
 
@@ -224,6 +230,7 @@ async def open_scene(folder: Path) -> AsyncIterator[SlackSetup]:
     rights = Rights(
         capture={"alice": everywhere, "bob": everywhere, "dave": {"shop"}},
         list_pods={"alice": everywhere, "bob": everywhere},
+        contain={"alice": everywhere, "bob": everywhere},
     )
     namespaces = ("default", "shop", "prod", "secret", NAMESPACE)
     async with (

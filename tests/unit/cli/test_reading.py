@@ -77,7 +77,7 @@ def test_verify_ends_with_what_was_verified(folder: Path) -> None:
         f"Request:  UID {UUID(int=0x4F2A)}, attempt 1",
         f"Verified: {last}",
     ]
-    assert err.startswith("Verifying: 5/5 artifacts")
+    assert err.startswith("Verifying: 5/5 objects")
 
 
 def test_verify_as_json_says_nothing_else(folder: Path) -> None:
@@ -247,7 +247,7 @@ def test_fetch_says_what_it_brought_and_where(folder: Path, tmp_path: Path) -> N
     assert code == 0
     assert out.startswith("Fetched: 4 artifacts, ")
     assert str(tmp_path / "copy") in out
-    assert err.startswith("Fetching: 5/5 artifacts")
+    assert err.startswith("Fetching: 5/5 objects")
     assert (tmp_path / "copy/containers/web/rootfs.tar").exists()
     assert invoke("verify", tmp_path / "copy")[0] == 0
 

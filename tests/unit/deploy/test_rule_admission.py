@@ -87,6 +87,19 @@ def test_a_template_that_isolates_or_deletes_takes_what_that_takes() -> None:
     assert objections(keeps, exec_in("shop")) == []
 
 
+def test_a_rule_that_holds_pods_takes_the_right_to_patch_them() -> None:
+    holds = written("shop", events=["Deleted"], hold=True)
+    (objection,) = objections(holds, exec_in("shop"))
+    assert objection.startswith("A rule that holds pods takes the right to patch pods")
+    assert objections(holds, exec_in("shop"), Right("patch", "pods", "shop")) == []
+    assert objections(holds, DELEGATE) == []
+    assert objections(written("shop", hold=False), exec_in("shop")) == []
+    both = written("shop", "payments", events=["Deleted"], hold=True)
+    rights = [exec_in("shop"), exec_in("payments"), Right("patch", "pods", "shop")]
+    assert len(objections(both, *rights)) == 1
+    assert objections(both, *rights, Right("patch", "pods", "")) == []
+
+
 def test_in_several_namespaces_that_takes_the_right_in_all() -> None:
     deletes = written("shop", "payments", template={"afterCapture": "Delete"})
     rights = [exec_in("shop"), exec_in("payments")]

@@ -52,8 +52,11 @@ def test_the_rights_are_these_and_no_others() -> None:
     assert granted == {
         (everywhere, "", "pods", "get"),
         (everywhere, "", "pods", "list"),
+        (everywhere, "apps", "replicasets", "list"),
+        (everywhere, "batch", "jobs", "list"),
         (everywhere, "authorization.k8s.io", "subjectaccessreviews", "create"),
         *((work, *checkpoints, verb) for verb in verbs),
+        *((work, "forensics.orkaproj.io", "capturerules", verb) for verb in ("list", "watch")),
     }
 
 

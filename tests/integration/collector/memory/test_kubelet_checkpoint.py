@@ -19,6 +19,7 @@ import zstandard
 from collector.artifacts.checkpoint import WHAT
 from collector.capture import capture
 from collector.docker.runtime import DockerRuntime
+from collector.limits import Stop
 from forensics_core.api.order import ArtifactKind, ContainerTarget, KubeletCheckpoint, WorkOrder
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.storage.local import LocalStorage
@@ -74,7 +75,7 @@ def archive(tmp_path: Path) -> Path:
 async def collect(
     docker: DockerEngine, image: str, runtime: DockerRuntime, bundle: Bundle
 ) -> Callable[..., Any]:
-    async def run(told: KubeletCheckpoint, **options: Any) -> None:
+    async def run(told: KubeletCheckpoint, stop: Stop | None = None) -> None:
         async with docker.container(image) as container:
             order = WorkOrder(
                 destination=f"file://{bundle.folder.parent}",
@@ -83,9 +84,8 @@ async def collect(
                 targets=(ContainerTarget(name="app", container_id=f"docker://{container}"),),
                 artifacts=(ArtifactKind.MEMORY,),
                 kubelet_checkpoints=(told,),
-                **options,
             )
-            await capture(order, runtime, LocalStorage(bundle.folder))
+            await capture(order, runtime, LocalStorage(bundle.folder), stop=stop)
 
     return run
 
@@ -158,6 +158,18 @@ async def test_one_that_is_gone_is_told(
     await collect(KubeletCheckpoint(container="app", archive=str(archive)))
     assert stored(bundle) is None
     assert bundle.gaps()[WHAT] == "Unreadable"
+
+
+async def test_one_that_there_was_no_time_for_is_told(
+    collect: Callable[..., Any], bundle: Bundle, archive: Path
+) -> None:
+    archive.write_bytes(checkpoint_archive())
+    stop = Stop()
+    stop.request()
+    await collect(KubeletCheckpoint(container="app", archive=str(archive)), stop)
+    assert archive.exists() and stored(bundle) is None
+    (gap,) = (gap for gap in bundle.capture.not_captured if gap.what == LEFT)
+    assert gap.reason == "Left" and str(archive) in gap.message
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder"])

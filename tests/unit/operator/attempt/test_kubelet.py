@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from forensics_core.operator.attempt.kubelet import TOLD, _url, judge
+from forensics_core.errors import ClusterError
+from forensics_core.operator.attempt.kubelet import TOLD, KubeletClient, _url, judge
+from forensics_core.operator.settings import KubeletSettings
+from forensics_core.service.http import http_server
 
 ARCHIVE = "/var/lib/kubelet/checkpoints/checkpoint-web-0_shop-app-2026-11-27T22:57:39Z.tar"
 
@@ -64,3 +69,42 @@ def test_a_kubelet_that_talks_without_end_is_cut() -> None:
 def test_where_a_kubelet_is(status: dict[str, Any], place: str) -> None:
     pod = {"metadata": {"name": "web-0", "namespace": "shop"}}
     assert _url({"status": status}, pod, "app") == f"https://{place}/checkpoint/shop/web-0/app"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "10.0.0.7/api/v1/secrets?",
+        "10.0.0.7:6443#",
+        "user@10.0.0.7",
+        "a b",
+        "-x",
+        "[::1]",
+        "\x1b",
+    ],
+)
+def test_a_node_whose_address_is_more_than_one_is_not_asked(address: str) -> None:
+    pod = {"metadata": {"name": "web-0", "namespace": "shop"}}
+    node = {"status": {"addresses": [{"type": "InternalIP", "address": address}]}}
+    with pytest.raises(ClusterError, match="gives no address"):
+        _url(node, pod, "app")
+
+
+async def test_a_kubelet_cannot_send_the_operator_elsewhere() -> None:
+    reached = []
+
+    async def redirect(request: web.Request) -> web.Response:
+        return web.Response(status=303, headers={"Location": "/metadata"}, text="there")
+
+    async def metadata(request: web.Request) -> web.Response:
+        reached.append(request.path)
+        return web.Response(text="a secret")
+
+    routes = [web.post("/checkpoint", redirect), web.get("/metadata", metadata)]
+    client = KubeletClient(cast("Any", None), KubeletSettings())
+    async with http_server(0, routes) as port, aiohttp.ClientSession() as session:
+        answer = await client._ask(session, f"http://localhost:{port}/checkpoint", "app")
+    assert (answer.reason, reached) == ("Failed", [])
+    assert "303" in answer.message
+    assert "secret" not in answer.message

@@ -15,7 +15,17 @@ from forensics_core.operator.containment import policy
 from tests.unit.operator.samples import POD_UID, UID, checkpoint
 
 ONE = checkpoint("Capturing")
-OWNER = {"kind": "ReplicaSet", "name": "web", "uid": "1", "controller": True}
+OWNER = {
+    "apiVersion": "apps/v1",
+    "kind": "ReplicaSet",
+    "name": "web",
+    "uid": "1",
+    "controller": True,
+}
+KEYS = st.from_regex(
+    r"([a-z][a-z.]{0,9}[a-z]/)?[A-Za-z]([-A-Za-z_.]{0,9}[A-Za-z0-9])?", fullmatch=True
+)
+VALUES = st.from_regex(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,9}[A-Za-z0-9])?)?", fullmatch=True)
 
 
 def pod(labels: dict[str, str] | None, **metadata: Any) -> dict[str, Any]:
@@ -51,7 +61,7 @@ def test_a_patch_holds_for_the_pod_that_was_read() -> None:
 
 
 @given(
-    st.dictionaries(st.text(), st.text()),
+    st.dictionaries(KEYS, VALUES),
     st.sets(st.integers(0, 9)),
     st.dictionaries(st.text(), st.text()),
 )
@@ -85,6 +95,43 @@ def test_its_owner_is_known_though_the_controller_let_it_go() -> None:
     alone = pod({ISOLATED_LABEL: "x"})
     assert policy.as_it_was(alone)["metadata"]["ownerReferences"] == []
     assert policy.as_it_was(first) is first
+
+
+def test_what_the_pods_maker_wrote_before_is_not_given_back() -> None:
+    forged = {
+        REMOVED_LABELS_ANNOTATION: json.dumps({"app": "payments"}),
+        policy.CONTROLLER_ANNOTATION: json.dumps(OWNER),
+    }
+    before = pod({"app": "web"}, annotations=forged)
+    cut_off = patched(before, policy.isolating_patch(ONE, before, {"app": "web"}))
+    assert policy.removed_labels(cut_off) == {"app": "web"}
+    assert policy.as_it_was(cut_off)["metadata"]["ownerReferences"] == []
+    after = patched(cut_off, policy.releasing_patch(ONE, cut_off))
+    assert after["metadata"]["labels"] == {"app": "web"}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"controller": True, "kind": "ReplicaSet"},
+        OWNER | {"kind": ["ReplicaSet"]},
+        OWNER | {"name": None},
+        {},
+    ],
+)
+def test_what_is_no_reference_to_a_controller_is_none(reference: Any) -> None:
+    forged = {policy.CONTROLLER_ANNOTATION: json.dumps(reference)}
+    marked = pod({ISOLATED_LABEL: "x"}, annotations=forged)
+    assert policy.as_it_was(marked)["metadata"]["ownerReferences"] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("no label", "x"), ("", "x"), ("a/b/c", "x"), ("a", "-"), ("a", "x" * 64)]
+)
+def test_what_no_label_can_be_does_not_keep_a_pod_from_its_release(key: str, value: str) -> None:
+    text = json.dumps({key: value, "app": "web"})
+    spoilt = pod({}, annotations={REMOVED_LABELS_ANNOTATION: text})
+    assert policy.removed_labels(spoilt) == {"app": "web"}
 
 
 def test_a_pod_that_is_isolated_for_somebody_else_is_left_alone() -> None:

@@ -27,6 +27,7 @@ from forensics_core.operator.containment.actions import (
     TellRefusal,
 )
 from forensics_core.operator.containment.enforcement import NamespaceSurroundings
+from forensics_core.operator.containment.policy import build_policy
 from forensics_core.operator.decide.containment import (
     after_failure,
     isolate_first,
@@ -60,7 +61,7 @@ def spelled(**changes: Any) -> Any:
         (spelled(metadata={"annotations": {"kubernetes.io/config.source": "file"}}), "static"),
         (spelled(metadata={"annotations": {"kubernetes.io/config.source": "api"}}), ""),
         (spelled(status={"phase": "Succeeded"}), "has ended"),
-        (spelled(metadata={"labels": {ISOLATED_LABEL: "abcdef12"}}), "begins with abcdef12"),
+        (spelled(metadata={"labels": {ISOLATED_LABEL: "abcdef12"}}), ""),
         (spelled(metadata={"labels": {ISOLATED_LABEL: UID[:8]}}), ""),
         (spelled(), ""),
     ],
@@ -68,6 +69,63 @@ def spelled(**changes: Any) -> Any:
 def test_what_no_policy_can_isolate_is_told(seen: Any, why: str) -> None:
     told = obstacle(observed(seen), seen)
     assert (why in told, bool(told)) == (True, bool(why))
+
+
+def labelled_for_another(around: NamespaceSurroundings) -> Any:
+    labels = {ISOLATED_LABEL: "abcdef12", "app": "web"}
+    seen = spelled(metadata={"labels": labels, "resourceVersion": "5"})
+    return isolate_first(replace(observed(seen), surroundings=around), SETTINGS)
+
+
+def allowing(name: str, **spec: Any) -> Any:
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+def test_a_pod_that_is_isolated_for_another_checkpoint_is_left_to_that_one() -> None:
+    theirs = build_policy(checkpoint("Capturing", metadata={"uid": "abcdef12-x"}), spelled())
+    step = labelled_for_another(replace(SURROUNDINGS, policies=(theirs,)))
+    assert isinstance(step, GiveUpIsolation)
+    assert "begins with abcdef12" in step.message
+
+
+def test_whether_another_isolation_is_in_force_is_not_risked_where_nobody_knows() -> None:
+    unknown = replace(SURROUNDINGS, gaps=("networkpolicies could not be read: away",))
+    assert isinstance(labelled_for_another(unknown), GiveUpIsolation)
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        (),
+        (
+            allowing(
+                "forensics-isolate-abcdef12",
+                podSelector={"matchLabels": {ISOLATED_LABEL: "abcdef12"}},
+                policyTypes=["Ingress", "Egress"],
+                egress=[{}],
+            ),
+        ),
+    ],
+)
+def test_a_label_alone_does_not_keep_a_pod_from_being_isolated(policies: Any) -> None:
+    step = labelled_for_another(replace(SURROUNDINGS, policies=policies))
+    assert isinstance(step, Isolate)
+    assert step.patch is not None
+    assert step.patch["metadata"]["labels"][ISOLATED_LABEL] == UID[:8]
+
+
+def test_a_policy_that_waits_for_isolated_pods_to_let_them_out_is_told() -> None:
+    waiting = allowing(
+        "backdoor",
+        podSelector={"matchExpressions": [{"key": ISOLATED_LABEL, "operator": "Exists"}]},
+        policyTypes=["Egress"],
+        egress=[{}],
+    )
+    around = replace(SURROUNDINGS, policies=(waiting,))
+    step = isolate_first(replace(observed(), surroundings=around), SETTINGS)
+    assert isinstance(step, Isolate)
+    assert not step.enforced
+    assert "let traffic through: backdoor" in step.message
 
 
 def test_a_pod_that_is_gone_is_not_isolated() -> None:

@@ -11,14 +11,13 @@ from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.rulebook import (
-    RuleStanding,
     RuleTally,
     active_since,
     newer,
-    standing,
     updated,
     utc,
 )
+from forensics_core.operator.rules.standing import RuleStanding, standing
 from forensics_core.operator.rules.triggers import triggers
 from tests.unit.operator.rules.pods import NOW, looping, pod, rule
 from tests.unit.operator.samples import settings

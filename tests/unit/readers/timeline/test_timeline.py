@@ -523,6 +523,12 @@ def test_no_cell_is_a_formula(tree: Path) -> None:
     assert line == "1970-01-01T00:00:00.000000000Z,t,log,web,'=1+1,'-x,"
 
 
+def test_cells_with_commas_quotes_and_lines_are_read_back_as_they_are() -> None:
+    entry = TimelineEntry(0, EntrySource.LOG, "web", 'a "b", c\nd', "t", " x;y")
+    (row,) = csv.reader(io.StringIO(csv_line(csv_cells(entry))))
+    assert row[4:] == ['a "b", c\\nd', " x;y", ""]
+
+
 def test_lines_of_what_is_no_file_fit_into_a_bodyfile_too() -> None:
     row = bodyfile_row(TimelineEntry(10**9, EntrySource.LOG, "", "a|b\x1b", "t"), "")
     assert row == "0|[pod] (log) a\\x7cb\\x1b|0|-/----------|0|0|0|1|1|1|1"
