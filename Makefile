@@ -58,6 +58,7 @@ bench: $(INSTALLED) ## Measure against the usual procedures; writes docs/
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.operator
 	@$(BIN)/python -m bench.incident
+	@$(BIN)/python -m bench.hold
 	@$(BIN)/python -m bench.slack
 	@$(BIN)/python -m bench.recall
 	@$(BIN)/python -m bench.report

@@ -114,7 +114,7 @@ async def _measure(sink: RemoteSink, folder: Path, pods: int) -> IncidentTimes:
 async def _incident(
     cluster: LoopbackCluster, kubeconfig: Path, pods: int, load: float
 ) -> IncidentTimes:
-    watch = Watch(pods)
+    watch = CapturesWatch(pods)
     cluster.records.clear()
     began = time.monotonic()
     async with anyio.create_task_group() as tasks:
@@ -154,7 +154,7 @@ def _cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-class Watch:
+class CapturesWatch:
     """Sees when the last pod may be killed, and how many of a node are captured at once."""
 
     def __init__(self, pods: int) -> None:

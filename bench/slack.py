@@ -36,7 +36,7 @@ CHANNELS = [f"C0INC{number}" for number in range(5)]
 """Several, as Slack takes one new message a second in each."""
 ASKED = (
     "web-{n} -n shop --reason 'odd traffic'",
-    "shop/web-{n} --incident INC-0",
+    "shop/web-{n}",
     "web-{n} -n shop --dry-run",
     "status case-{n}",
     "list",
@@ -282,12 +282,13 @@ class SlackBench:
 
 
 def _checkpoint(number: int) -> JsonObject:
-    incident = f"INC-{number % len(CHANNELS)}"
+    # Without an incident each has a message of its own, which is the most work.
+    where = {"forensics.orkaproj.io/slack-channel": CHANNELS[number % len(CHANNELS)]}
     return {
         "apiVersion": "forensics.orkaproj.io/v1alpha1",
         "kind": "PodCheckpoint",
-        "metadata": {"name": f"case-{number}", "namespace": NAMESPACE},
-        "spec": {"pod": f"web-{number}", "namespace": SHOP, "incident": incident},
+        "metadata": {"name": f"case-{number}", "namespace": NAMESPACE, "annotations": where},
+        "spec": {"pod": f"web-{number}", "namespace": SHOP},
     }
 
 

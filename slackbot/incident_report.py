@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,10 +18,17 @@ from forensics_core._internal.backoff import Backoff
 from forensics_core.api.incident import IncidentSummary
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.errors import ClusterError, NotFound
-from slackbot.blocks.elements import Message
+from slackbot.blocks.elements import Message, sentence
 from slackbot.blocks.incident import batch_message, end_message, incident_message
 from slackbot.errors import SlackError
-from slackbot.report import DELETED_MESSAGE, FIRST_PAUSE, LONGEST_PAUSE, UNEDITABLE, ReportContext
+from slackbot.report import (
+    DELETED_MESSAGE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    REFUSED_BLOCKS,
+    UNEDITABLE,
+)
+from slackbot.report_context import ReportContext
 from slackbot.report_state import (
     CAPTURED,
     COMPLETE,
@@ -38,6 +46,7 @@ from slackbot.report_state import (
 from slackbot.slack import LATE, ORDINARY, URGENT
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 BATCHES = (CAPTURED, FAILURE, DELETED, ISOLATED, POD_DELETED, RELEASED, RULED)
 """What gets lines in the thread, the most urgent first; the end has one of its own."""
@@ -96,6 +105,8 @@ class IncidentReport:
     """By UID."""
     message: str = ""
     late: bool = False
+    begun: bool = False
+    """What the pods' own reports had begun is here."""
     _changed: anyio.Event = field(default_factory=anyio.Event)
     _drawn: tuple[anyio.Event, Message] | None = None
     _shown: Any = None
@@ -112,12 +123,20 @@ class IncidentReport:
                 return
             member = self.members[uid] = IncidentMember.of(checkpoint, told=told)
             member.separate = member.state.message not in {"", self.message}
+            if self.message:
+                # Written down at once: after a restart it belongs here, too.
+                self._told(member, ())
         member.checkpoint = checkpoint
         member.deleted = member.deleted or deleted
         # One that is over and deleted leaves; one that was under way is told of first.
         if member.deleted and not member.untold:
             del self.members[uid]
         self._notify()
+
+    def is_separate(self, uid: str) -> bool:
+        """Return whether a checkpoint has a message of its own, once that is known of all."""
+        member = self.members.get(uid)
+        return self.begun and member is not None and member.separate
 
     def take_over(self, uid: str, state: ReportState) -> None:
         """Go on from what a report of the pod's own has told."""
@@ -147,8 +166,11 @@ class IncidentReport:
                 await anyio.sleep(backoff.next())
 
     def _finished(self) -> bool:
-        told = not any(member.untold or member.ends for member in self.members.values())
-        return told and bool(self.message) and not (self._outdated() or self._unsaved())
+        if any(member.untold or member.ends for member in self.members.values()):
+            return False
+        # All may be gone before the first message was posted.
+        there = bool(self.message) or not self.members
+        return there and not (self._outdated() or self._unsaved())
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
@@ -177,7 +199,7 @@ class IncidentReport:
         return {uid: _reached(one.checkpoint) for uid, one in self.members.items()}
 
     def _outdated(self) -> bool:
-        return self._editable and self._shown != self._root().payload()
+        return bool(self.message) and self._editable and self._shown != self._root().payload()
 
     def _remember_shown(self, shown: Message, urgent: Any) -> None:
         self._shown, self._shown_urgent = shown.payload(), urgent
@@ -185,7 +207,7 @@ class IncidentReport:
 
     async def _edit(self) -> None:
         """Edit the message if that is due, or wait until something changes."""
-        if not (self.message and self._outdated()):
+        if not self._outdated():
             await self._changed.wait()
             return
         # What changes until its turn goes into the same edit.
@@ -195,7 +217,7 @@ class IncidentReport:
         await self.context.slack.updates.wait_turn(rank)
         root, urgent = self._root(), self._urgent_state()
         try:
-            await self.context.update(self.channel, self.message, root)
+            await self._plainly(partial(self.context.update, self.channel, self.message), root)
         except SlackError as error:
             if error.code not in UNEDITABLE:
                 raise
@@ -223,7 +245,8 @@ class IncidentReport:
     async def _post_root(self) -> None:
         root, urgent = self._root(), self._urgent_state()
         rank = LATE if self.late else URGENT
-        self.message = await self.context.post(self.channel, root, rank=rank)
+        post = partial(self.context.post, self.channel, rank=rank)
+        self.message = await self._plainly(post, root)
         self._editable = True
         self._remember_shown(root, urgent)
         for member in self.members.values():
@@ -253,7 +276,7 @@ class IncidentReport:
     ) -> None:
         more: Any = {"thread": self.message, "broadcast": broadcast, "rank": rank}
         try:
-            await self.context.post(self.channel, line, **more)
+            await self._plainly(partial(self.context.post, self.channel, **more), line)
         except SlackError as error:
             if error.code not in DELETED_MESSAGE:
                 raise
@@ -263,6 +286,16 @@ class IncidentReport:
         for member in due:
             self._told(member, told(member))
         self._notify()
+
+    async def _plainly(self, send: Callable[[Message], Awaitable[T]], message: Message) -> T:
+        """Send a message; as plain text where Slack refuses its blocks."""
+        try:
+            return await send(message)
+        except SlackError as error:
+            if not error.code.startswith(REFUSED_BLOCKS):
+                raise
+            log.error("%s: %s", self.incident, error)
+            return await send(sentence(message.text))
 
     def _told(self, member: IncidentMember, posted: tuple[str, ...]) -> None:
         if member.separate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from forensics_core.api.podcheckpoint import PodCheckpoint
@@ -33,14 +32,10 @@ class KnownIncident:
     def is_separate(self, checkpoint: PodCheckpoint) -> bool:
         """Return whether it has a message of its own, which nothing else is shown in."""
         message = ReportState.of(checkpoint).message
-        if self.report and self.report.message == message:
-            return False
+        if self.report:
+            # It knows better: the message may have been posted anew since.
+            return self.report.is_separate(checkpoint.metadata.uid or "")
         return bool(message) and not self.is_grouped(checkpoint)
-
-    def shared(self) -> str:
-        """Return the message that most of them share, or nothing."""
-        counts = Counter(ReportState.of(one).message for one in self.checkpoints.values())
-        return next((name for name, count in counts.most_common() if name and count > 1), "")
 
 
 class Incidents:

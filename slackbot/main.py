@@ -31,7 +31,7 @@ from slackbot.evidence import EvidenceReader, read_key
 from slackbot.finder import Finder
 from slackbot.handlers import buttons, command, form, home
 from slackbot.pods import Pods
-from slackbot.report import ReportContext
+from slackbot.report_context import ReportContext
 from slackbot.reporter import Reporter
 from slackbot.requests import Requests
 from slackbot.rules import RuleReporter
@@ -41,6 +41,9 @@ from slackbot.slack import BotIdentity, Slack, slack_connection
 from slackbot.transport import Liveness, listening
 
 log = logging.getLogger(__name__)
+
+PREVIEWS = 30
+"""Lists of pods that may wait for a click at once; one more drops the oldest."""
 
 
 @service_command("SLACKBOT_CONFIG")
@@ -100,7 +103,9 @@ def build(
     requests = Requests(slack, checkpoints, pods, authorisation, directory, settings)
     # After the requests, which know how to tell that one has expired.
     approvals = Approvals(tasks, settings, requests.expire)
-    previews = Approvals(tasks, settings, forget)
+    # Each may hold a thousand pods.
+    few = settings.model_copy(update={"approval_limit": PREVIEWS})
+    previews = Approvals(tasks, few, forget)
     evidence = EvidenceReader(settings.reader) if settings.reader else None
     options = MessageOptions(
         settings.cluster,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -18,13 +17,11 @@ from forensics_core._internal.backoff import Backoff
 from forensics_core.api.podcheckpoint import PodCheckpoint
 from forensics_core.bundle.manifest import Artifact
 from forensics_core.errors import ClusterError, ForensicsError, NotFound
-from forensics_core.kube.podcheckpoints import PodCheckpoints
 from slackbot.blocks.elements import Message, sentence
-from slackbot.blocks.root import MessageOptions, root_message
+from slackbot.blocks.root import root_message
 from slackbot.blocks.thread import link_message, milestone_message
-from slackbot.directory import Directory
 from slackbot.errors import SlackError
-from slackbot.evidence import EvidenceReader
+from slackbot.report_context import ReportContext
 from slackbot.report_state import (
     CAPTURED,
     COMPLETE,
@@ -35,7 +32,7 @@ from slackbot.report_state import (
     is_over,
     milestones,
 )
-from slackbot.slack import LATE, ORDINARY, URGENT, Slack
+from slackbot.slack import LATE, ORDINARY, URGENT
 
 log = logging.getLogger(__name__)
 
@@ -50,42 +47,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between tries while Slack or the cluster does not do it."""
 ELAPSED_SECONDS = 60.0
 """Seconds after which the elapsed time is shown anew, though nothing else is new."""
-
-
-@dataclass
-class ReportContext:
-    """Connections and settings that all reports share."""
-
-    slack: Slack
-    directory: Directory
-    checkpoints: PodCheckpoints
-    options: MessageOptions
-    edit_seconds: float
-    evidence: EvidenceReader | None = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    async def post(
-        self,
-        channel: str,
-        message: Message,
-        *,
-        thread: str = "",
-        broadcast: bool = False,
-        rank: int = URGENT,
-    ) -> str:
-        """Post, if nobody of another organisation reads the channel. Raises `SlackError`."""
-        await self._keep_private(channel)
-        more: Any = {"thread": thread, "broadcast": broadcast, "rank": rank}
-        return await self.slack.post(channel, message, **more)
-
-    async def update(self, channel: str, ts: str, message: Message) -> None:
-        """Edit, if nobody of another organisation reads the channel. Raises `SlackError`."""
-        await self._keep_private(channel)
-        await self.slack.update(channel, ts, message)
-
-    async def _keep_private(self, channel: str) -> None:
-        if (await self.directory.channel(channel)).shared:
-            raise SlackError("chat.postMessage", "channel_is_shared")
 
 
 @dataclass

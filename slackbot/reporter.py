@@ -14,7 +14,8 @@ from forensics_core.kube.podcheckpoints import CheckpointEvent
 from slackbot.finder import channel_of
 from slackbot.incident_report import IncidentReport
 from slackbot.incidents import Incidents, KnownIncident
-from slackbot.report import Report, ReportContext
+from slackbot.report import Report
+from slackbot.report_context import ReportContext
 from slackbot.report_state import LAST, POSTED_ANNOTATION, ReportState, is_over
 from slackbot.settings import Settings
 
@@ -44,6 +45,8 @@ class Reporter:
         """Of checkpoints that still exist: a late event must not start a second report."""
         self._incidents = Incidents(settings)
         self._first: list[PodCheckpoint] = []
+        # The cluster's times have whole seconds.
+        self._began = context.now().replace(microsecond=0)
         self._history: set[str] = set()
         """UIDs of what was over when a bot began that had never told anything."""
 
@@ -70,7 +73,8 @@ class Reporter:
         first_start = not any(one.message or one.requester for one in states)
         for checkpoint in first:
             self._incidents.remember(checkpoint)
-            if first_start and checkpoint.finished:
+            ended = checkpoint.status.completion_time
+            if first_start and ended and ended < self._began:
                 self._history.add(checkpoint.metadata.uid or "")
         for checkpoint in first:
             self._take(checkpoint)
@@ -126,7 +130,12 @@ class Reporter:
     ) -> None:
         """Start a report of its own, or the one that all pods of its incident share."""
         if incident and not incident.is_separate(checkpoint):
-            peers = [one for name, one in self._running.items() if name in incident.checkpoints]
+            peers = [
+                one
+                for name, one in self._running.items()
+                # One whose end was told keeps its message.
+                if name in incident.checkpoints and not LAST & set(one.state.posted)
+            ]
             if peers or grouped:
                 self._start_incident(incident, peers, ReportState.of(checkpoint).message)
                 return
@@ -167,13 +176,7 @@ class Reporter:
         for peer in peers:
             await peer.ended.wait()
             report.message = report.message or peer.state.message
-        states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
-        for uid, checkpoint in incident.checkpoints.items():
-            report.show(checkpoint, told=self._is_history(checkpoint))
-            known = states.get(uid) or self._ended.get(uid)
-            if known:
-                report.take_over(uid, known)
-        report.late = all(one.finished for one in incident.checkpoints.values())
+        self._gather(incident, report, peers)
         try:
             await report.run()
         except Exception:
@@ -183,6 +186,21 @@ class Reporter:
         for uid, member in report.members.items():
             if not member.separate:
                 self._ended[uid] = member.state
+
+    def _gather(self, incident: KnownIncident, report: IncidentReport, peers: list[Report]) -> None:
+        """Give an incident's report all its checkpoints, and what was told of each."""
+        states = {peer.checkpoint.metadata.uid: peer.state for peer in peers}
+        for uid, checkpoint in incident.checkpoints.items():
+            report.show(checkpoint, told=self._is_history(checkpoint))
+            known = states.get(uid) or self._ended.get(uid)
+            if known:
+                report.take_over(uid, known)
+        report.begun = True
+        for uid, member in report.members.items():
+            alone = member.separate and uid not in self._running
+            if alone and self._needs_report(uid, member.checkpoint):
+                self._start(uid, self._report(member.checkpoint, member.state))
+        report.late = all(one.finished for one in incident.checkpoints.values())
 
 
 def reduced(item: Object) -> Object:

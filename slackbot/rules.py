@@ -20,7 +20,7 @@ from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.resources import CAPTURE_RULES
 from slackbot.blocks.rules import RuleNews, rules_message
 from slackbot.errors import SlackError
-from slackbot.report import ReportContext
+from slackbot.report_context import ReportContext
 from slackbot.settings import Settings
 from slackbot.slack import LATE
 

@@ -118,13 +118,13 @@ class _NetworkRound:
 
     def account(self) -> None:
         """Record what is not there."""
-        lacks, unseen = self.capture.record_gap, self.spaces.unseen
+        record_gap, unseen = self.capture.record_gap, self.spaces.unseen
         if self.cut:
             message = f"Cut: {', '.join(sorted(self.cut))}"
-            lacks("network.json, its rest", "TooLarge", message)
+            record_gap("network.json, its rest", "TooLarge", message)
         if self.hung:
             message = f"/proc said nothing of {self.hung} namespaces for {self.limits.seconds:g} s"
-            lacks("network.json, namespaces", "Hung", message)
+            record_gap("network.json, namespaces", "Hung", message)
         if self.missed:
             self.capture.record_time_gap(f"network.json, {self.missed} namespaces")
         if unseen:
@@ -133,14 +133,14 @@ class _NetworkRound:
                 f"{len(unseen)} processes have so many files open that not all of their sockets "
                 f"are known to be theirs: {some}"
             )
-            lacks("network.json, holders of sockets", "TooLarge", message)
+            record_gap("network.json, holders of sockets", "TooLarge", message)
         if apart := self.spaces.threads_unseen:
             some = ", ".join(map(str, apart[:50])) + (", ..." if len(apart) > 50 else "")
             message = (
                 f"{len(apart)} processes have so many threads with files open that not all of "
                 f"their lists were compared: sockets of one thread alone may not be known: {some}"
             )
-            lacks("network.json, sockets of threads", "TooLarge", message, requested=False)
+            record_gap("network.json, sockets of threads", "TooLarge", message, requested=False)
 
     async def account_unlisted(self) -> None:
         """Record which sockets processes hold that no table has.

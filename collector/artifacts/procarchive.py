@@ -86,24 +86,24 @@ class _ProcArchive:
 
     def account(self) -> None:
         """Record what is not there."""
-        gap, tree = self.capture.record_gap, self.tree
+        record_gap, tree = self.capture.record_gap, self.tree
         if self.late:
             self.capture.record_time_gap(f"{NAME}, its rest")
         if self.hung.total:
-            gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
+            record_gap(f"{NAME}, processes", "Hung", f"/proc said nothing more of {self.hung}")
         if tree.refusing.total:
             files = "; ".join(f"{why}: {', '.join(names)}" for why, names in tree.refused.items())
             message = f"Of {tree.refusing} some files could not be read. {files}"
-            gap(f"{NAME}, files", "Unreadable", message, requested=False)
+            record_gap(f"{NAME}, files", "Unreadable", message, requested=False)
         if tree.cut.total:
             message = f"Longer than what is kept of them: {tree.cut}"
-            gap(f"{NAME}, rest of files", "TooLarge", message)
+            record_gap(f"{NAME}, rest of files", "TooLarge", message)
         if self.left_out:
             message = f"{self.left_out} processes are in processes.json only: they are too many"
-            gap(f"{NAME}, processes beyond {MAX_PROCESSES}", "TooMany", message)
+            record_gap(f"{NAME}, processes beyond {MAX_PROCESSES}", "TooMany", message)
         if tree.crowded.total:
             message = f"Not all threads, or open files, are in: {tree.crowded}"
-            gap(f"{NAME}, entries of folders", "TooMany", message)
+            record_gap(f"{NAME}, entries of folders", "TooMany", message)
 
 
 def _some(source: Iterator[bytes]) -> tuple[bytes, bool]:

@@ -212,8 +212,8 @@ def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:
             row = describe(process, room)
             if room:
                 room.account(process)
-            lacks = {"truncated": process.cut, "refused": process.refused}
-            return row | {name: what for name, what in lacks.items() if what}
+            missing = {"truncated": process.cut, "refused": process.refused}
+            return row | {name: what for name, what in missing.items() if what}
     except OSError:
         return None
     except (ValueError, LookupError) as error:

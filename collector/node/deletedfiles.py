@@ -71,7 +71,7 @@ class SharedDescriptor:
         os.close(self.number)
 
 
-class Hold(NamedTuple):
+class FileHold(NamedTuple):
     """Where a process holds a file."""
 
     pid: int
@@ -102,7 +102,7 @@ class DeletedFile:
     """What the process is called."""
     holders: int = 1
     """Processes that hold it."""
-    holds: list[Hold] = field(default_factory=list)
+    holds: list[FileHold] = field(default_factory=list)
     """Where they do, the first of them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What else is known of it."""
@@ -274,15 +274,15 @@ def _key(process: Process, path: bytes, found: Status) -> FileKey:
     return found.device, found.inode, process.link("ns/ipc") if shared else b""
 
 
-def _hold(process: Process, name: str) -> Hold:
+def _hold(process: Process, name: str) -> FileHold:
     folder, _, number = name.rpartition("/")
     if folder.rpartition("/")[2] != "fd":
-        return Hold(process.pid, name)
+        return FileHold(process.pid, name)
     told: dict[bytes, bytes] = {}
     with suppress(OSError):
         told = dict(_POSITION.findall(process.read(f"{folder}info/{number}", MAX_INFO)))
     position = int(told[b"pos"]) if b"pos" in told else None
-    return Hold(process.pid, name, position, told.get(b"flags", b"").decode())
+    return FileHold(process.pid, name, position, told.get(b"flags", b"").decode())
 
 
 def _kind(how: str, path: bytes, found: Status) -> str:

@@ -41,7 +41,7 @@ class RecordingSources:
     packets: list[Packets] = field(default_factory=list)
     packets_in: dict[str, str] = field(default_factory=dict)
     """By network namespace the file that its packets are in."""
-    lacks: list[tuple[str, str, str]] = field(default_factory=list)
+    missing: list[tuple[str, str, str]] = field(default_factory=list)
     """What of it, the manifest's word for why, and a message."""
 
     def described(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class RecordingSources:
         try:
             return opening()
         except OSError as error:
-            self.lacks.append((what, reason(error), str(error)))
+            self.missing.append((what, reason(error), str(error)))
             return None
 
     def close(self) -> None:
@@ -92,14 +92,14 @@ def open_sources(
     This thread goes into these namespaces, and has to end with it. Raises `OSError` where the first
     process has ended.
     """
-    lacks = list[tuple[str, str, str]]()
+    missing = list[tuple[str, str, str]]()
     processes: ProcEvents | None = None
     try:
         # Before they are listed, so that none is missed in between; only the first network
         # namespace has it.
         processes = ProcEvents.open()
     except OSError as error:
-        lacks.append(("processes", reason(error), f"{error}. They are looked for instead"))
+        missing.append(("processes", reason(error), f"{error}. They are looked for instead"))
     watch = ContainerWatch(
         ContainerProcesses(first, key),
         EventJournal(limits),
@@ -108,14 +108,14 @@ def open_sources(
         processes=processes,
         sees_same=sees_same(host_proc()),
     )
-    sources = RecordingSources(watch, lacks=lacks)
+    sources = RecordingSources(watch, missing=missing)
     try:
         watch.files = sources.attempt("writes", Fanotify.open)
         watch.mark()
         _open_networks(sources, limits, taken, own)
         if watch.files and not watch.sees_same:
             message = "The kernel numbers processes otherwise than their /proc: no writer is named"
-            sources.lacks.append(("who wrote", "NotVisible", message))
+            sources.missing.append(("who wrote", "NotVisible", message))
         raise_if_abandoned()
     except BaseException:
         sources.close()
@@ -166,12 +166,12 @@ def _watch_packets(
     name = readable(space)
     if is_machines:
         message = "The container uses the node's own network: its packets are those of all"
-        sources.lacks.append(("packets", "NotSupported", message))
+        sources.missing.append(("packets", "NotSupported", message))
     elif space in taken:
         sources.packets_in[name] = taken[space]
     elif sources.packets:
         message = f"Only one network namespace of a container has its packets recorded, not {name}"
-        sources.lacks.append((f"packets of {name}", "NotSupported", message))
+        sources.missing.append((f"packets of {name}", "NotSupported", message))
     elif packets := sources.attempt("packets", lambda: Packets.open(limits)):
         sources.packets.append(packets)
         sources.packets_in[name] = taken[space] = own

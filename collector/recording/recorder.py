@@ -173,33 +173,33 @@ class _Recorder:
 
     def _account(self) -> None:
         """Record what is not there."""
-        lacks, watch = self.capture.record_gap, self.sources.watch
-        for what, why, message in self.sources.lacks:
-            lacks(f"{WHAT}, {what}", why, message, requested=False)
+        record_gap, watch = self.capture.record_gap, self.sources.watch
+        for what, why, message in self.sources.missing:
+            record_gap(f"{WHAT}, {what}", why, message, requested=False)
         for what, error in watch.failures.items():
-            lacks(f"{WHAT}, {what}", reason(error), f"It ended early: {error}")
+            record_gap(f"{WHAT}, {what}", reason(error), f"It ended early: {error}")
         if watch.unmarked:
             some = {*watch.unmarked.values()}
             message = f"Not watched: {shown(watch.unmarked)} ({', '.join(sorted(some)[:5])})"
-            lacks(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
+            record_gap(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
         self._account_losses()
 
     def _account_losses(self) -> None:
-        lacks, journal = self.capture.record_gap, self.sources.watch.journal
+        record_gap, journal = self.capture.record_gap, self.sources.watch.journal
         if journal.lost:
             each = ", ".join(f"{count} {name}" for name, count in sorted(journal.lost.items()))
             message = f"More happened than there was room for; only counted are {each}"
-            lacks(f"{RECORDING}, its rest", "TooLarge", message)
+            record_gap(f"{RECORDING}, its rest", "TooLarge", message)
         if journal.unknown:
             each = ", ".join(f"{count} of {name}" for name, count in journal.unknown.items())
             message = f"The kernel's queues were full, and it does not tell what is lost: {each}"
-            lacks(f"{RECORDING}, lost events", "TooLarge", message)
+            record_gap(f"{RECORDING}, lost events", "TooLarge", message)
         if lost := sum(packets.lost for packets in self.sources.packets):
             message = f"{lost} packets were only counted: too many, or too fast"
-            lacks(f"{PACKETS}, its rest", "TooLarge", message)
+            record_gap(f"{PACKETS}, its rest", "TooLarge", message)
         if more := max((each.more for each in self.sources.watch.sockets), default=0):
             message = f"{more} sockets were there beside those that were compared"
-            lacks(f"{WHAT}, sockets", "TooLarge", message)
+            record_gap(f"{WHAT}, sockets", "TooLarge", message)
 
 
 async def _blocks(drain: Callable[[], bytes], done: anyio.Event) -> AsyncIterator[Buffer]:

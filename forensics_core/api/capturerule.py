@@ -187,7 +187,7 @@ class CaptureRuleSpec(PublicModel, Model):
     forensics-operator, which have to be named."""
     selector: LabelSelector = Field(default_factory=LabelSelector)
     """Which of their pods. Default: all."""
-    events: Annotated[tuple[TriggerEvent, ...], Field(min_length=1, max_length=7)]
+    events: Annotated[tuple[TriggerEvent, ...], Field(min_length=1, max_length=len(TriggerEvent))]
     """What they are captured for: Annotated, CrashLoop, OOMKilled, Failed, Evicted, Deleted,
     Alert."""
     alert: AlertFilter | None = None

@@ -81,7 +81,7 @@ def selected(objects: Mapping[str, ExpectedObject], globs: Sequence[str]) -> lis
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in objects):
             raise UsageError(
-                f"No object of the bundle is called as {glob!r}",
+                f"No object of the bundle has a name like {glob!r}",
                 hint="'forensics ls LOCATION' shows the names; '*' stands for slashes too",
             )
     wanted = (each for each in objects.values() if any(fnmatchcase(each.name, g) for g in globs))

@@ -208,9 +208,9 @@ def unfit_names(names: Iterable[str]) -> dict[str, str]:
         if max(len(part.encode()) for part in parts) > _MAX_PART:
             found[name] = f"a part of its name is longer than {_MAX_PART} bytes: no file has that"
         elif any(folder in files for folder in above):
-            found[name] = "a file of the bundle is called as the folder that it would lie in"
+            found[name] = "a file of the bundle has the name of the folder that it would lie in"
         elif any(folder.endswith((UNVERIFIED, UNFINISHED)) for folder in folders):
-            found[name] = "its folder is called as files are that are not verified"
+            found[name] = "its folder has the name of a file that is not verified"
     return found
 
 

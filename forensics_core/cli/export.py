@@ -216,7 +216,7 @@ def _raise_for_failures(failures: Sequence[ForensicsError]) -> None:
     if failures:
         raise VerificationError(
             f"{counted(len(failures), 'object')} of the bundle could not be relied on and "
-            "left out; the rest was written",
+            "were left out; the rest was written",
             hint="Run 'forensics verify'",
         )
 

@@ -47,7 +47,7 @@ CAPTURE_OPTIONS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SelectionRequest:
     """What was typed: which pods, and how they are captured."""
 
     incident: str
@@ -126,17 +126,17 @@ def incident_checkpoint_command(
     if timeout is not None and not wait:
         raise UsageError("--timeout is for --wait", hint="Add --wait")
     query = {"selector": selector, "owner": owner, "node": node, "image": image, "every": every}
-    wish = Wish(incident, query, namespace, everywhere, limit, again, given, access)
-    selection = run(partial(_select, wish))
+    request = SelectionRequest(incident, query, namespace, everywhere, limit, again, given, access)
+    selection = run(partial(_select, request))
     selection.check()
     if dry_run:
-        _print_preview(selection, run(partial(_request, wish, selection, dry_run=True)), output)
+        _print_preview(selection, run(partial(_request, request, selection, dry_run=True)), output)
         return
     if output == "text":
         print_text("\n".join(_preview(selection)))
-    _confirm(wish, selection, yes=yes)
-    requests = _uninterrupted(wish, selection)
-    _print_requests(wish, requests, output, wait=wait)
+    _confirm(request, selection, yes=yes)
+    requests = _uninterrupted(request, selection)
+    _print_requests(request, requests, output, wait=wait)
     if wait and any(one.checkpoint for one in requests):
         from forensics_core.cli.incident_status import watch_incident
 
@@ -144,69 +144,73 @@ def incident_checkpoint_command(
     _raise_for_refused(requests)
 
 
-async def _select(wish: Wish) -> Selection:
+async def _select(request: SelectionRequest) -> Selection:
     from forensics_core.kube.selection import select
 
-    _spec(wish)
-    async with wish.access.connect() as cluster:
-        query = _query(wish, cluster.namespace)
-        return await select(cluster, query, limit=wish.limit, collectors_in=wish.access.namespace)
+    _spec(request)
+    async with request.access.connect() as cluster:
+        query = _query(request, cluster.namespace)
+        return await select(
+            cluster, query, limit=request.limit, collectors_in=request.access.namespace
+        )
 
 
-def _query(wish: Wish, default: str) -> PodQuery:
+def _query(request: SelectionRequest, default: str) -> PodQuery:
     from forensics_core.api.selection import PodQuery
 
-    if wish.everywhere and wish.namespace:
+    if request.everywhere and request.namespace:
         raise UsageError("-n and -A contradict each other", hint="Leave one of them out")
-    if not any(wish.query.values()):
+    if not any(request.query.values()):
         raise UsageError(
             "Nothing says which pods are meant",
             hint="Add -l LABELS, --owner KIND/NAME, --node NAME, --image DIGEST, or --all",
         )
-    return PodQuery(None if wish.everywhere else wish.namespace or default, **wish.query)
+    return PodQuery(None if request.everywhere else request.namespace or default, **request.query)
 
 
-def _spec(wish: Wish) -> Any:
+def _spec(request: SelectionRequest) -> Any:
     """Return the spec for all of them; only its pod is another one each time."""
-    if not wish.incident:
+    if not request.incident:
         raise UsageError("The incident has no id", hint="Name one, such as INC-7")
-    return build_spec("any", "default", {**wish.given, "incident": wish.incident})
+    return build_spec("any", "default", {**request.given, "incident": request.incident})
 
 
-async def _request(wish: Wish, selection: Selection, *, dry_run: bool = False) -> list[PodRequest]:
+async def _request(
+    request: SelectionRequest, selection: Selection, *, dry_run: bool = False
+) -> list[PodRequest]:
     from forensics_core.kube.incident import request_captures
 
-    async with wish.access.checkpoints() as checkpoints:
+    async with request.access.checkpoints() as checkpoints:
         return await request_captures(
-            checkpoints, selection.pods, _spec(wish), again=wish.again, dry_run=dry_run
+            checkpoints, selection.pods, _spec(request), again=request.again, dry_run=dry_run
         )
 
 
-def _uninterrupted(wish: Wish, selection: Selection) -> list[PodRequest]:
+def _uninterrupted(request: SelectionRequest, selection: Selection) -> list[PodRequest]:
     try:
-        return run(partial(_request, wish, selection))
+        return run(partial(_request, request, selection))
     except (KeyboardInterrupt, Terminated) as error:
         raise type(error)(
             "Stopped asking. What was asked for goes on: "
-            f"`{_command(wish)} status` shows it, and the same command asks for the rest."
+            f"`{_command(request)} status` shows it, and the same command asks for the rest."
         ) from error
 
 
-def _command(wish: Wish) -> str:
-    return f"{command_name()} incident {clean(wish.incident)}"
+def _command(request: SelectionRequest) -> str:
+    return f"{command_name()} incident {clean(request.incident)}"
 
 
-def _confirm(wish: Wish, selection: Selection, *, yes: bool) -> None:
+def _confirm(request: SelectionRequest, selection: Selection, *, yes: bool) -> None:
     """Ask before many pods are captured, and before any is isolated or deleted.
 
     Raises `UsageError` where nobody can answer, `click.Abort` if the answer is no.
     """
-    if yes or (selection.total <= CONFIRMED and not wish.harms):
+    if yes or (selection.total <= CONFIRMED and not request.harms):
         return
     what = f"capture {counted(selection.total, 'pod')}"
-    if wish.given.get("isolate"):
+    if request.given.get("isolate"):
         what += ", and cut each off the network"
-    after = AFTER_CAPTURE.get(wish.given.get("after_capture") or "", "Keep")
+    after = AFTER_CAPTURE.get(request.given.get("after_capture") or "", "Keep")
     what += ", and delete each once it is captured" if after != "Keep" else ""
     if not sys.stdin.isatty():
         raise UsageError(f"This would {what}", hint="Add --yes, or see them first with --dry-run")
@@ -253,19 +257,21 @@ def _outcome(requests: Sequence[PodRequest], *, would: bool = False) -> str:
     return told
 
 
-def _print_requests(wish: Wish, requests: list[PodRequest], output: str, *, wait: bool) -> None:
+def _print_requests(
+    request: SelectionRequest, requests: list[PodRequest], output: str, *, wait: bool
+) -> None:
     if output != "text":
         if wait:
             # Whoever waits gets how all of them stand in the end: a program expects one document.
             _print_refused(requests, err=True)
         else:
             items = [one.to_dict() for one in requests]
-            print_data({"incident": wish.incident, "requests": items}, output)
+            print_data({"incident": request.incident, "requests": items}, output)
         return
     print_text(f"\n{_outcome(requests)}")
     _print_refused(requests)
     if not wait and any(one.checkpoint for one in requests):
-        print_text(f"Follow it with: {_command(wish)} status --watch")
+        print_text(f"Follow it with: {_command(request)} status --watch")
 
 
 def _print_refused(requests: Sequence[PodRequest], *, err: bool = False) -> None:

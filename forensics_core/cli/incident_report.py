@@ -26,7 +26,7 @@ from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
     from forensics_core.api.incident import PodSummary
-    from forensics_core.readers.report.incident import IncidentReport, PodReport
+    from forensics_core.readers.report.incident import IncidentContent, PodReport
     from forensics_core.readers.report.story import ReportContent
     from forensics_core.storage.traffic import Traffic
 
@@ -106,8 +106,8 @@ def incident_report_command(
         )
 
 
-async def _report(incident: str, access: ClusterAccess, place: Output) -> IncidentReport:
-    from forensics_core.readers.report.incident import IncidentReport
+async def _report(incident: str, access: ClusterAccess, place: Output) -> IncidentContent:
+    from forensics_core.readers.report.incident import IncidentContent
 
     summary = await summary_of(incident, access)
     if place.folder is not None:
@@ -118,7 +118,7 @@ async def _report(incident: str, access: ClusterAccess, place: Output) -> Incide
         for row, pod in zip(pods, summary.pods, strict=True):
             if row.location:
                 tasks.start_soon(_read, row, _file_name(pod), place, limiter)
-    report = IncidentReport(incident, pods)
+    report = IncidentContent(incident, pods)
     await _write(report, place)
     return report
 
@@ -163,7 +163,7 @@ async def _story(location: str, place: Output) -> AsyncIterator[ReportContent]:
         yield await tell(bundle, place.key)
 
 
-async def _write(report: IncidentReport, place: Output) -> None:
+async def _write(report: IncidentContent, place: Output) -> None:
     from forensics_core.readers.report.incident import incident_json, incident_markdown
     from forensics_core.readers.report.incident_page import incident_page
 

@@ -18,7 +18,7 @@ import click
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.tasks import task_group
 from forensics_core.api.names import HOLD_LABEL
-from forensics_core.errors import ClusterError, Conflict, NotFound
+from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.holds import free_pod, held_until
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
@@ -102,9 +102,8 @@ class Releaser:
         try:
             await free_pod(self._cluster, *key, uid)
             log.info("%s/%s is free: its time is over", *key)
-        except (NotFound, Conflict) as error:
+        except NotFound:
             self._due.pop(key, None)
-            log.debug("%s/%s: %s", *key, error)
         except ClusterError as error:
             log.warning("%s/%s is still held: %s", *key, error)
 

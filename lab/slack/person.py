@@ -174,6 +174,6 @@ def _blocks(view: Data) -> dict[str, str]:
 def _value(name: str, value: str | Iterable[str]) -> Data:
     if name in {"namespace", "pod"}:
         return {"selected_option": {"value": value}}
-    if name == "containers":
+    if name in {"containers", "contain"}:
         return {"selected_options": [{"value": one} for one in value]}
     return {"value": value}

@@ -105,7 +105,7 @@ def many_text(many: Sequence[PodRequest], incident: str, language: str) -> str:
     if not refused:
         return text
     said = {"pod": str(refused[0].pod), "message": str(refused[0].error)}
-    return f"{text} {phrase(language, 'answer.many.refused', count=len(refused), **said)}"
+    return f"{text} " + phrase(language, "answer.many.refused", count=len(refused), **said)
 
 
 def outcome_of(many: Sequence[PodRequest]) -> str:

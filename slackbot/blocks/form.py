@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from forensics_core.api.podcheckpoint import AfterCapture
 from slackbot.blocks.elements import plain, section
 from slackbot.blocks.limits import OPTION, OPTIONS, PLACEHOLDER, TITLE, Block
 from slackbot.catalogue import phrase
@@ -51,8 +52,10 @@ def refusal_view(text: str, language: str) -> Block:
     return _view(language, [section(text)]) | title
 
 
-def form_view(context: FormContext, *, reason: str = "", incident: str = "") -> Block:
-    """Return the form itself.
+def form_view(
+    context: FormContext, *, reason: str = "", incident: str = "", contain: bool = False
+) -> Block:
+    """Return the form itself; `contain` offers to isolate the pod, and to delete it.
 
     What depends on a choice has another block id with each: so Slack forgets what was chosen there.
     """
@@ -68,6 +71,7 @@ def form_view(context: FormContext, *, reason: str = "", incident: str = "") -> 
         _input("containers", language, several, choice=of_pod, optional=True),
         _input("reason", language, _writing(REASON_LIMIT, reason, lines=True), optional=True),
         _input("incident", language, _writing(63, incident), optional=True),
+        *([_input("contain", language, _boxes(language), optional=True)] if contain else []),
     ]
     submit = {"submit": plain(phrase(language, "form.submit"), TITLE)}
     return _view(language, blocks) | submit | {"private_metadata": context.encode()}
@@ -117,6 +121,12 @@ def _select(kind: str, language: str) -> Block:
     return {"type": kind, "min_query_length": 0, "placeholder": placeholder}
 
 
+def _boxes(language: str) -> Block:
+    texts = ((name, phrase(language, f"form.contain.{name}")) for name in ("isolate", "delete"))
+    boxes = [{"text": plain(text, OPTION), "value": name} for name, text in texts]
+    return {"type": "checkboxes", "options": boxes}
+
+
 def _writing(most: int, initial: str, *, lines: bool = False) -> Block:
     element: Block = {"type": "plain_text_input", "max_length": most, "multiline": lines}
     return element | ({"initial_value": initial} if initial else {})
@@ -142,12 +152,15 @@ def chosen(view: Block, name: str) -> str:
 def filled_in(view: Block) -> CaptureRequest:
     """Return the request of a form. Raises `UserMessage`."""
     containers = _value(view, "containers").get("selected_options") or []
+    checked = {one["value"] for one in _value(view, "contain").get("selected_options") or ()}
     return capture_request(
         chosen(view, "pod"),
         chosen(view, "namespace"),
         tuple(str(one["value"]) for one in containers),
         chosen(view, "reason"),
         chosen(view, "incident"),
+        isolate="isolate" in checked,
+        after_capture=AfterCapture.DELETE if "delete" in checked else AfterCapture.KEEP,
     )
 
 

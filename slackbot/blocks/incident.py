@@ -32,6 +32,8 @@ NAMES = 1200
 FAILURES = 5
 """Pods whose failure is explained."""
 FINDINGS = 5
+NAME, LINE = 130, 250
+"""Characters of a pod's line: its name, and the rest. Twelve of them fit into a message."""
 PEOPLE = 3
 """Requesters that are named."""
 
@@ -40,7 +42,8 @@ def incident_message(
     summary: IncidentSummary, options: MessageOptions, language: str, states: Sequence[ReportState]
 ) -> Message:
     """Return the message as it has to be now. `states` say who asked."""
-    title = phrase(language, "incident.title", incident=summary.incident, count=len(summary.pods))
+    key = "incident.title.one" if len(summary.pods) == 1 else "incident.title"
+    title = phrase(language, key, incident=summary.incident, count=len(summary.pods))
     headline = headline_text(summary, language)
     lines = [[span(headline, bold=True)]]
     if len(summary.pods) <= FEW:
@@ -77,7 +80,7 @@ def _footnote(
     reasons = dict.fromkeys(pod.checkpoint.spec.reason for pod in summary.pods)
     reason = next(filter(None, reasons), "")
     if reason:
-        said.append(plain(phrase(language, "root.reason", reason=reason)))
+        said.append(plain(phrase(language, "root.reason", reason=clip(reason, 300))))
     said.append(plain(phrase(language, "incident.hint")))
     return [context(*said)]
 
@@ -91,10 +94,10 @@ def _pod_line(pod: PodSummary, language: str) -> Blocks:
         deletion_text(pod.checkpoint, language),
         rule_text(pod.checkpoint, language),
     ]
-    text = " · ".join(clip(one, 160) for one in said if one)
+    text = clip(" · ".join(clip(one, 110) for one in said if one), LINE)
     name = f"{pod.name} ({pod.checkpoint.metadata.name})"
     sign = "●" if pod.may_be_killed else "✕" if pod.checkpoint.failed else "◐"
-    return [span(sign), space(), span(clip(name, 200), code=True), space(), span(text)]
+    return [span(sign), space(), span(clip(name, NAME), code=True), space(), span(text)]
 
 
 def _counted(summary: IncidentSummary, language: str) -> list[Blocks]:
@@ -149,8 +152,8 @@ def batch_message(
     names = [f"{one.target_namespace}/{one.spec.pod}" for one in checkpoints]
     said = phrase(language, f"batch.{milestone}", names=names_text(names, language))
     lines = [[span(said, bold=milestone == CAPTURED)]]
-    details = {text: None for one in checkpoints if (text := _detail(one, milestone, language))}
-    lines += [[span(f"• {text}")] for text in list(details)[:FAILURES]]
+    details = (_detail(one, milestone, language) for one in checkpoints[:FAILURES])
+    lines += [[span(f"• {text}")] for text in details if text]
     if milestone != DELETED:
         lines.append([span(headline_text(summary, language))])
     return Message(said, [rich_text(*lines)])

@@ -97,6 +97,7 @@ ENGLISH = {
     "seal.no": "The bundle is not sealed.",
     # Incidents, rules and containment.
     "incident.title": "Incident {incident} · {count} pods",
+    "incident.title.one": "Incident {incident} · 1 pod",
     "incident.asked": "Checkpoints of {count} pods of {incident}",
     "incident.headline": "{killable} of {pods} pods may be killed",
     "incident.hint": "/checkpoint status NAME shows one of them, with its buttons",
@@ -277,6 +278,9 @@ ENGLISH = {
     "form.reason": "Reason",
     "form.reason.hint": "Goes into the evidence's manifest.",
     "form.incident": "Incident",
+    "form.contain": "The pod",
+    "form.contain.isolate": "Cut it off the network before the capture",
+    "form.contain.delete": "Delete it after the capture",
     "form.type": "Type to search",
     "form.namespace.first": "Choose a namespace first",
     "form.refused": "Not possible",

@@ -89,7 +89,9 @@ async def open_form(
         return
     namespace = bot.settings.default_namespace or ""
     context = FormContext(actor.channel, thread, person.language, namespace)
-    await bot.slack.update_view(view, form_view(context, reason=reason))
+    await bot.slack.update_view(
+        view, form_view(context, reason=reason, contain=bot.settings.containment)
+    )
 
 
 async def _submit(
@@ -120,8 +122,9 @@ async def _update_form(bot: Bot, lock: anyio.Lock, body: Payload) -> None:
         pod = chosen(view, "pod") if namespace == context.namespace else ""
         context = replace(context, namespace=namespace, pod=pod)
         written = {name: chosen(view, name) for name in ("reason", "incident")}
+        form = form_view(context, **written, contain=bot.settings.containment)
         try:
-            await bot.slack.update_view(view["id"], form_view(context, **written))
+            await bot.slack.update_view(view["id"], form)
         except SlackError as error:
             # Most likely the user has closed it.
             log.info("The form of %s was not updated: %s", actor.user, error)

@@ -59,6 +59,15 @@ class Commands:
         found = self.get(*arguments)
         return list(found["items"]) if found else []
 
+    def namespace(self, name: str) -> Any:
+        """Return a namespace, or None. One that is going is waited for: it takes nothing."""
+        found = self.get("namespace", name)
+        # The first look alone fails at once where there is no cluster.
+        if not _going(found):
+            return found
+        self.until(lambda: not _going(self.get("namespace", name)), f"The end of {name}")
+        return self.get("namespace", name)
+
     def apply(self, manifest: Mapping[str, Any], *arguments: str) -> str:
         """Apply one object."""
         return self.kubectl("apply", *arguments, "-f", "-", stdin=json.dumps(manifest))
@@ -103,6 +112,10 @@ class Commands:
                 return found
             time.sleep(PAUSE)
         raise Failed(f"{what}: not within {self.inputs.timeout} s (E2E_TIMEOUT){why}")
+
+
+def _going(namespace: Any) -> bool:
+    return namespace is not None and "deletionTimestamp" in namespace["metadata"]
 
 
 def kubectl() -> str:

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.commands import Commands, Failed
 from tests.e2e.inputs import Inputs, read_inputs
 from tests.e2e.installation import Installation, Means
-from tests.e2e.pods import Target
+from tests.e2e.pods import Target, make_namespace
 from tests.e2e.requests import Requests
 from tests.e2e.storage import forget, make_bucket
 
@@ -85,10 +85,7 @@ def installation(
 def target(commands: Commands, installation: Installation) -> Iterator[Target]:
     """The pods to capture, running. They go before what captures them does."""
     name = commands.inputs.target_namespace
-    made = commands.get("namespace", name) is None
-    if made:
-        commands.kubectl("create", "namespace", name)
-    found = Target(commands, made)
+    found = Target(commands, make_namespace(commands))
     with ExitStack() as stack:
         if not commands.inputs.keep:
             stack.callback(found.remove)

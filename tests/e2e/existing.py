@@ -45,8 +45,8 @@ def look(commands: Commands, name: str) -> Existing:
     pod = deployment["spec"]["template"]["spec"]
     maps = [volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume]
     found = [commands.get("configmap", each, where) for each in maps]
-    texts = [each["data"]["config.yaml"] for each in found if each]
-    settings = [Settings.model_validate(yaml.safe_load(text) or {}) for text in texts]
+    texts = [(each or {}).get("data", {}).get("config.yaml") for each in found]
+    settings = [Settings.model_validate(yaml.safe_load(text) or {}) for text in texts if text]
     return Existing(pod["containers"][0]["image"], *settings[:1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.e2e.inputs import Inputs
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SYSTEM, OPERATOR = "forensics-system", "forensics-operator"
 CRD = "podcheckpoints.forensics.orkaproj.io"
+RULES = "capturerules.forensics.orkaproj.io"
 KEY_SECRET = "forensics-signing-key"  # noqa: S105  # its name
 MARK = "forensics.orkaproj.io/e2e"
 """The label on the namespaces that these tests made, and may remove."""
@@ -77,7 +79,8 @@ class Installation:
 
     def prepare(self) -> None:
         """Write the manifests that `install` applies."""
-        image = self.inputs.image or look(self.commands, OPERATOR).image or IMAGE
+        there = look(self.commands, OPERATOR)
+        image = self.inputs.image or there.image or IMAGE
         private, public = generate_key()
         self.public_key.write_bytes(public)
         self.secrets[:] = [
@@ -86,7 +89,9 @@ class Installation:
             _secret("collector-s3", SYSTEM, self.inputs.collector_keys.variables()),
         ]
         ports = Ports(s3=self._s3_ports(), api=self._api_ports())
-        render(replace(self.inputs, image=image), self._manifests, ports)
+        # The older group goes on being served where it was: its overlay is there to be tried.
+        more = {"keiko": True} if there.settings.keiko else {}
+        render(replace(self.inputs, image=image), self._manifests, ports, more)
 
     def borrow(self) -> Loan:
         """Note what is there, to put it back."""
@@ -136,6 +141,9 @@ class Installation:
     def remove(self) -> None:
         """Remove everything: the requests first, as the operator takes their finalizers off."""
         limit = f"--timeout={self.inputs.timeout}s"
+        if self.commands.get("crd", RULES):
+            # They would ask for more.
+            self.commands.kubectl("delete", RULES, "--all", f"--namespace={SYSTEM}", limit)
         if self.commands.get("crd", CRD):
             try:
                 self.commands.kubectl("delete", CRD, "--all", f"--namespace={SYSTEM}", limit)
@@ -157,7 +165,7 @@ class Installation:
 
     def _foreign(self) -> bool:
         """Whether a namespace of ours is there that these tests did not make."""
-        found = [self.commands.get("namespace", name) for name in (SYSTEM, OPERATOR)]
+        found = [self.commands.namespace(name) for name in (SYSTEM, OPERATOR)]
         return any(MARK not in each["metadata"].get("labels", {}) for each in found if each)
 
     def _api_ports(self) -> list[int]:
@@ -209,13 +217,15 @@ def leads_to(service: dict[str, Any], host: str, port: int) -> bool:
     return host.split(".")[:3] in (name, name[:2]) or host in addresses or port in node_ports
 
 
-def render(inputs: Inputs, folder: Path, ports: Ports) -> Path:
-    """Copy `deploy/`, edited as docs/install.md says; returns the copy."""
+def render(
+    inputs: Inputs, folder: Path, ports: Ports, more: Mapping[str, Any] | None = None
+) -> Path:
+    """Copy `deploy/`, edited as docs/install.md says, with more settings; returns the copy."""
     shutil.copytree(DEPLOY, folder, ignore=shutil.ignore_patterns("wheels"))
     component = folder / "image" / "kustomization.yaml"
     _edit(component, lambda one: one.update(images=[_image(inputs.image or IMAGE)]))
     config = folder / "operator" / "config.yaml"
-    config.write_text(yaml.safe_dump(_settings(inputs)))
+    config.write_text(yaml.safe_dump(_settings(inputs) | dict(more or {})))
     _let_out(folder / "network" / "collector.yaml", ports.s3)
     _let_out(folder / "network" / "operator.yaml", [*ports.s3, *ports.api])
     return folder

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.commands import Commands
+from tests.e2e.installation import MARK
 
 POD = "shop"
 """Of its containers two run and two have ended."""
@@ -41,12 +42,16 @@ class Target:
         return f"left by {self.commands.inputs.run}"
 
     def start(self) -> None:
-        """Create the pods, and wait until each container is in the state that it will stay in."""
+        """Create the pods, and wait until each container is in the state that it will stay in.
+
+        What an earlier run left is of no use: a pod's commands cannot be changed.
+        """
         image = self.commands.inputs.target_image
         where = f"--namespace={self.namespace}"
         self.commands.until(
             lambda: self.commands.get("serviceaccount", "default", where), "The service account"
         )
+        self._delete_pods()
         for pod in (shop(image, self.secret), nowhere(image)):
             self.commands.apply(pod, where)
         self.commands.until(self._settled, f"The pod {self.namespace}/{POD} with its containers")
@@ -57,13 +62,28 @@ class Target:
 
     def remove(self) -> None:
         """Delete the pods, and the namespace if it was made for them."""
-        limit = f"--timeout={self.commands.inputs.timeout}s"
-        names = (POD, PENDING)
-        self.commands.kubectl(
-            "delete", "pod", *names, f"--namespace={self.namespace}", "--ignore-not-found", limit
-        )
+        self._delete_pods()
         if self.made:
+            limit = f"--timeout={self.commands.inputs.timeout}s"
             self.commands.kubectl("delete", "namespace", self.namespace, limit)
+
+    def _delete_pods(self) -> None:
+        """Delete our pods; one of that name which is somebody else's stays."""
+        where, limit = f"--namespace={self.namespace}", f"--timeout={self.commands.inputs.timeout}s"
+        self.commands.kubectl("delete", "pod", f"--selector={MARK}", where, limit)
+
+
+def make_namespace(commands: Commands) -> bool:
+    """Have the target namespace there; return whether it was made by these tests, now or before."""
+    name = commands.inputs.target_namespace
+    found = commands.namespace(name)
+    if found is not None:
+        return MARK in found["metadata"].get("labels", {})
+    # Some clusters let nothing but the restricted in, unless a namespace says so.
+    labels = {MARK: commands.inputs.run, "pod-security.kubernetes.io/enforce": "baseline"}
+    metadata = {"name": name, "labels": labels}
+    commands.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    return True
 
 
 def states(pod: dict[str, Any]) -> dict[str, str]:
@@ -102,8 +122,22 @@ def nowhere(image: str) -> dict[str, Any]:
     return _pod(PENDING, spec)
 
 
+def held_pod(name: str, image: str) -> dict[str, Any]:
+    """Return a pod with a label of its own that takes some seconds to end."""
+    script = "trap 'sleep 5; exit 0' TERM; echo here; while :; do sleep 1; done"
+    spec = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+        "automountServiceAccountToken": False,
+        "containers": [_container("app", image, script)],
+    }
+    pod = _pod(name, spec)
+    return pod | {"metadata": pod["metadata"] | {"labels": {"app": name}}}
+
+
 def _pod(name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    metadata = {"name": name, "labels": {MARK: "target"}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def _container(name: str, image: str, script: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.installation import CRD
 from tests.e2e.pods import FOREVER
-from tests.e2e.requests import Requests
+from tests.e2e.requests import IN_SYSTEM, Requests
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(0)]
 
@@ -23,12 +24,18 @@ def crowd(requests: Requests) -> Iterator[str]:
     commands, where = requests.commands, f"--namespace={requests.target.namespace}"
     label = f"{commands.inputs.run}-crowd"
     names = [f"{label}-{number}" for number in range(PODS)]
-    for name in names:
-        commands.apply(pod(name, label, commands.inputs.target_image), where)
     limit = f"--timeout={commands.inputs.timeout}s"
-    commands.kubectl("wait", "pod", *names, where, "--for=condition=Ready", limit)
-    yield label
-    commands.kubectl("delete", "pod", *names, where, "--ignore-not-found", limit)
+    try:
+        for name in names:
+            commands.apply(pod(name, label, commands.inputs.target_image), where)
+        commands.kubectl("wait", "pod", *names, where, "--for=condition=Ready", limit)
+        yield label
+    finally:
+        # Those too that a test which failed does not know of.
+        asked = f"--selector=forensics.orkaproj.io/incident={label}"
+        left = commands.list(CRD, IN_SYSTEM, asked)
+        requests.made.extend(one["metadata"]["name"] for one in left)
+        commands.kubectl("delete", "pod", *names, where, "--ignore-not-found", limit)
 
 
 def pod(name: str, label: str, image: str) -> dict[str, Any]:
@@ -55,7 +62,6 @@ def test_five_pods_of_an_incident_are_captured_followed_and_reported_on(
     asked = commands.forensics(*incident, "checkpoint", *which, *how)
     assert asked.code == 0, asked.err
     made = json.loads(asked.out)["requests"]
-    requests.made.extend(one["checkpoint"] for one in made)
     assert [one["state"] for one in made] == ["Created"] * PODS
     limit = f"--timeout={commands.inputs.timeout}s"
     watched = commands.forensics(*incident, "status", "--watch", limit, "-o", "json")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.e2e.installation import CRD
+from tests.e2e.existing import look
+from tests.e2e.installation import CRD, OPERATOR
 from tests.e2e.pods import POD
 from tests.e2e.requests import IN_SYSTEM, Requests
 
@@ -14,11 +17,13 @@ THEIRS = "podcheckpoints.forensics.keikoproj.io"
 
 
 @pytest.fixture
-def theirs(requests: Requests) -> str:
+def theirs(requests: Requests) -> Iterator[str]:
     """Apply one of theirs, and return its name."""
     commands = requests.commands
     if commands.get("crd", THEIRS) is None:
         pytest.skip("deploy/overlays/keiko is not applied to this cluster")
+    if not look(commands, OPERATOR).settings.keiko:
+        pytest.skip("The operator's settings do not say `keiko: true`")
     name = f"{commands.inputs.run}-keiko"
     spec = {
         "destination": commands.inputs.destination,
@@ -33,7 +38,9 @@ def theirs(requests: Requests) -> str:
         "spec": spec,
     }
     commands.apply(body, IN_SYSTEM)
-    return name
+    yield name
+    over = f"--timeout={commands.inputs.timeout}s"
+    commands.kubectl("delete", THEIRS, name, IN_SYSTEM, "--ignore-not-found", over)
 
 
 def test_one_of_theirs_is_one_of_ours_and_goes_with_it(requests: Requests, theirs: str) -> None:

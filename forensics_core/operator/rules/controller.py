@@ -65,13 +65,15 @@ class RuleController:
         self._pods: dict[tuple[str, str], PodFacts] = {}
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False
+        self._pods_asked = anyio.Event()
         self._unsynced = set(settings.namespaces)
         self._all_rules = anyio.Event()
         self._some_rule = anyio.Event()
         self._news = anyio.Event()
         self._held_for: tuple[CaptureRuleSpec, ...] = ()
         self._some_hold = anyio.Event()
-        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits)
+        pause = settings.timings.overlay.total_seconds()
+        self._holds = PodHolds(cluster, self._pods, lambda: self._held_for, memory.awaits, pause)
         memory.heard = self._holds.heard
         self._captures = CaptureRequests(cluster, self._made, self._refused)
 
@@ -219,6 +221,7 @@ class RuleController:
             self._pods_synced = False
 
     def _pods_missing(self, why: str) -> None:
+        self._pods_asked.set()
         before = self._rules.active
         self._rules.pods_missing(why)
         self._news.set()
@@ -312,6 +315,9 @@ class RuleController:
 
     async def _write_statuses(self) -> None:
         pause = self._settings.timings.rule_status.total_seconds()
+        # Until then nobody knows whether a rule can be acted on at all. An outage silences none.
+        with anyio.move_on_after(self._settings.timings.overlay.total_seconds()):
+            await self._pods_asked.wait()
         while True:
             await self._news.wait()
             self._news = anyio.Event()

@@ -32,7 +32,7 @@ _HASH_LABEL = "pod-template-hash"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ContainerEnd:
     """How a container last ended."""
 
     reason: str
@@ -51,7 +51,7 @@ class ContainerFacts:
     """Without its scheme; empty if it never ran."""
     restarts: int
     backing_off: bool
-    ended: Ending | None
+    ended: ContainerEnd | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class PodFacts:
     labels: Mapping[str, str]
     workload: str
     """Kind and name of what made the pod, so that its replicas have the same; or the pod itself."""
-    wish: str
+    capture_reason: str
     """What the annotation says that asks for a capture."""
     failed: bool
     changed_at: float | None
@@ -152,7 +152,7 @@ def facts_of(pod: Object) -> PodFacts:
         name=metadata["name"],
         labels=labels,
         workload=sys.intern(_workload(metadata, labels)),
-        wish=_wish(metadata.get("annotations") or {}),
+        capture_reason=_capture_reason(metadata.get("annotations") or {}),
         failed=status.get("phase") == "Failed",
         changed_at=max(changed, default=None),
         deleting_at=deletion_asked_at(metadata),
@@ -174,7 +174,7 @@ def _interned(labels: Mapping[str, str] | None) -> dict[str, str]:
     return {sys.intern(key): sys.intern(str(value)) for key, value in (labels or {}).items()}
 
 
-def _wish(annotations: Mapping[str, str]) -> str:
+def _capture_reason(annotations: Mapping[str, str]) -> str:
     if CAPTURE_ANNOTATION not in annotations:
         return ""
     # Somebody who gives no reason wants it captured all the same.
@@ -213,14 +213,14 @@ def _containers(status: Object) -> Iterator[ContainerFacts]:
                 container_id=str(one.get("containerID") or "").rpartition("//")[2][:NAME_LIMIT],
                 restarts=_whole(one.get("restartCount")),
                 backing_off=(state.get("waiting") or {}).get("reason") == BACKING_OFF,
-                ended=_ending(state.get("terminated") or last.get("terminated")),
+                ended=_end(state.get("terminated") or last.get("terminated")),
             )
 
 
-def _ending(terminated: Any) -> Ending | None:
+def _end(terminated: Any) -> ContainerEnd | None:
     if not isinstance(terminated, dict):
         return None
-    return Ending(
+    return ContainerEnd(
         _word(terminated.get("reason")),
         _whole(terminated.get("exitCode")),
         moment(terminated.get("finishedAt")),

@@ -43,10 +43,12 @@ def news(before: PodFacts | None, after: PodFacts) -> tuple[Happening, ...]:
 
 
 def _all(pod: PodFacts) -> Iterator[Happening]:
-    if pod.wish:
-        # Whoever asks for a pod means that one: another of its workload is another wish.
-        reason = f"{pod.uid} {pod.wish}"
-        yield Happening(TriggerEvent.ANNOTATED, pod.wish, None, pod.wish, reason=reason)
+    if pod.capture_reason:
+        # Whoever asks for a pod means that one: another of its workload is another request.
+        reason = f"{pod.uid} {pod.capture_reason}"
+        yield Happening(
+            TriggerEvent.ANNOTATED, pod.capture_reason, None, pod.capture_reason, reason=reason
+        )
     if pod.deleting_at is not None:
         yield Happening(TriggerEvent.DELETED, "", pod.deleting_at, "it is being deleted")
     for container in pod.containers:

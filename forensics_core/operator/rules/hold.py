@@ -62,6 +62,9 @@ def over_at(pod: PodFacts) -> float | None:
 
 
 def _before_deletion(pod: PodFacts, specs: Sequence[CaptureRuleSpec]) -> Hold | Free | None:
+    # A static pod's object is the kubelet's mirror: it has to be able to make it anew.
+    if pod.workload.startswith("Node/"):
+        specs = ()
     fit = (spec for spec in specs if wants_hold(spec) and spec.matches(pod.namespace, pod.labels))
     seconds = max((spec.hold_seconds for spec in fit), default=None)
     mark = pod.labels.get(HOLD_LABEL)

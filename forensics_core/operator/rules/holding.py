@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 HOLDERS = 4
 """Pods that are held or freed at once."""
-AGAIN, AGAIN_REFUSED = 1.0, 15.0
-"""Seconds after which what the API server did not do, or refused, is asked for again."""
+AGAIN = 1.0
+"""Seconds after which what the API server did not do is asked for again."""
 NEEDED = (AccessRequest("patch", PODS), AccessRequest("hold", CAPTURE_RULES))
 """The second is a right to nothing: the overlay grants it, so with it the releaser is there."""
 
@@ -39,7 +39,10 @@ Key = tuple[str, str]
 
 
 class PodHolds:
-    """Holds pods and lets them go; `pods` is what is known of each, kept up to date by others."""
+    """Holds pods and lets them go; `pods` is what is known of each, kept up to date by others.
+
+    What was refused is asked for again after `pause` seconds.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,9 @@ class PodHolds:
         pods: Mapping[Key, PodFacts],
         specs: Callable[[], Sequence[CaptureRuleSpec]],
         awaited: Callable[[str], bool],
+        pause: float,
     ) -> None:
+        self._pause = pause
         self._cluster = cluster
         self._pods = pods
         self._specs = specs
@@ -172,19 +177,20 @@ class PodHolds:
                 await hold_pod(self._cluster, pod.namespace, pod.name, pod.uid, step.seconds)
             else:
                 await free_pod(self._cluster, pod.namespace, pod.name, pod.uid)
-        except (NotFound, Conflict) as error:
-            # Gone, or another pod by now: the watch tells.
-            log.debug("%s/%s: %s", pod.namespace, pod.name, error)
+        except NotFound:
+            log.debug("%s/%s is gone", pod.namespace, pod.name)
         except ClusterError as error:
             log.warning("The hold on %s/%s: %s", pod.namespace, pod.name, error)
             self._after(step, error)
 
     def _after(self, step: Hold | Free, error: ClusterError) -> None:
         """Try again, but not to hold what cannot be: a pod that is being deleted by now."""
-        if isinstance(error, ApiUnavailable):
-            self._add_later(step.pod.key, time.time() + (error.retry_after or AGAIN))
+        if isinstance(error, (ApiUnavailable, Conflict)):
+            # Another pod by now, or one that changes too fast: what is known then decides.
+            pause = getattr(error, "retry_after", None) or AGAIN
+            self._add_later(step.pod.key, time.time() + pause)
         elif isinstance(step, Free):
-            self._add_later(step.pod.key, time.time() + AGAIN_REFUSED)
+            self._add_later(step.pod.key, time.time() + self._pause)
         elif isinstance(error, Forbidden):
             self._allowed = False
             self._refused.set()

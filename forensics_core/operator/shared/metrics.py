@@ -25,7 +25,12 @@ class Metrics:
     """One operator's counters, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+        self._count_reconciles(self.registry)
+        self._count_captures(self.registry)
+        self._count_rules(self.registry)
+
+    def _count_reconciles(self, registry: CollectorRegistry) -> None:
         self.reconciles = Counter(
             "controller_runtime_reconcile_total",
             "Decisions carried out, by result.",
@@ -41,6 +46,14 @@ class Metrics:
         self.depth = Gauge(
             "workqueue_depth", "Checkpoints that wait for a worker.", ["name"], registry=registry
         )
+        self.leading = Gauge(
+            "leader_election_master_status",
+            "Whether this replica holds the Lease.",
+            ["name"],
+            registry=registry,
+        )
+
+    def _count_captures(self, registry: CollectorRegistry) -> None:
         self.checkpoints = Gauge(
             "forensics_checkpoints",
             "Checkpoints there are, by phase.",
@@ -77,13 +90,8 @@ class Metrics:
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 900, 3600),
             registry=registry,
         )
-        self.leading = Gauge(
-            "leader_election_master_status",
-            "Whether this replica holds the Lease.",
-            ["name"],
-            registry=registry,
-        )
 
+    def _count_rules(self, registry: CollectorRegistry) -> None:
         self.triggers = Counter(
             "forensics_rule_triggers_total",
             "What rules matched, by event and by what came of it.",

@@ -77,7 +77,7 @@ class IncidentRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class IncidentReport:
+class IncidentContent:
     """All pods of an incident."""
 
     incident: str
@@ -138,12 +138,12 @@ FINDING_COLUMNS = ("Severity", "Seen", "Pod", "Count", "What", "ATT&CK")
 POD_COLUMNS = ("Pod", "State", "Captured, UTC", "Findings", "Missing", "Seal", "Bundle")
 
 
-def incident_markdown(report: IncidentReport) -> str:
+def incident_markdown(report: IncidentContent) -> str:
     """Return the report as Markdown; nothing in it is markup that a container chose."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: IncidentReport) -> Iterator[str]:
+def _lines(report: IncidentContent) -> Iterator[str]:
     yield f"# Incident {plain(report.incident)}\n"
     yield from (f"- {plain(sentence)}" for sentence in report.summary())
     yield "\n## Pods\n"
@@ -152,7 +152,7 @@ def _lines(report: IncidentReport) -> Iterator[str]:
     yield from markdown_table(FINDING_COLUMNS, [row.cells for row in report.finding_rows()])
 
 
-def incident_json(report: IncidentReport) -> dict[str, Any]:
+def incident_json(report: IncidentContent) -> dict[str, Any]:
     """Return the report for programs."""
     return {
         "incident": report.incident,

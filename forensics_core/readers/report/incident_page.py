@@ -9,13 +9,13 @@ from forensics_core.readers.report.cards import safe
 from forensics_core.readers.report.incident import (
     FINDING_COLUMNS,
     POD_COLUMNS,
-    IncidentReport,
+    IncidentContent,
     IncidentRow,
 )
 from forensics_core.readers.report.page import asset, digest
 
 
-def incident_page(report: IncidentReport) -> Iterator[str]:
+def incident_page(report: IncidentContent) -> Iterator[str]:
     """Yield the page, a piece at a time. It needs no network and no script."""
     style = asset("report.css")
     policy = f"default-src 'none'; style-src {digest(style)}; base-uri 'none'; form-action 'none'"

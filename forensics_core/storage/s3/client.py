@@ -130,7 +130,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
 def _config(access: S3Access, profile: dict[str, Any]) -> AioConfig:
     return AioConfig(
         connect_timeout=min(10.0, access.progress_timeout),
-        # Stalls are watched for where the bytes flow, and some answers take long: `attempts.py`.
+        # Stalls are watched for where the bytes flow, and some answers take long: `retries.py`.
         read_timeout=None,
         max_pool_connections=CONNECTIONS,
         # One of our own also saves composing botocore's, which it does twice a request.

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from anyio import to_thread
 
+from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_core.api.crd import crd
 from forensics_core.api.names import FINALIZER
 from forensics_core.operator.settings import Settings
@@ -33,8 +34,11 @@ from tests.e2e.installation import (
     leads_to,
     render,
 )
+from tests.e2e.pods import POD, Target, make_namespace, shop
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
+KIND, RULES = crd(), capturerule_crd()
+"""Made before any event loop runs: that reads our own source."""
 SAID = {
     "KUBECONFIG": "/nowhere",
     "E2E_IMAGE": "registry.example:5000/forensics:7",
@@ -363,12 +367,92 @@ async def test_requests_without_an_operator_are_removed_all_the_same(
 ) -> None:
     cluster, ours = installation
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    cluster.create(crd())
+    cluster.create(KIND)
     meta = {"name": "left", "namespace": SYSTEM, "finalizers": [FINALIZER]}
     head = {"apiVersion": "forensics.orkaproj.io/v1alpha1", "kind": "PodCheckpoint"}
     cluster.create({**head, "metadata": meta, "spec": {"pod": "web-0"}})
     await to_thread.run_sync(with_inputs(ours, timeout=1).remove)
     assert cluster.list("podcheckpoints") == []
+
+
+async def test_rules_are_removed_before_the_requests_that_they_would_make_again(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    cluster.create(RULES)
+    head = {"apiVersion": "forensics.orkaproj.io/v1alpha1", "kind": "CaptureRule"}
+    spec = {"namespaces": ["shop"], "events": ["Failed"]}
+    cluster.create({**head, "metadata": {"name": "dying", "namespace": SYSTEM}, "spec": spec})
+    await to_thread.run_sync(ours.remove)
+    assert cluster.list("capturerules") == []
+
+
+async def test_the_older_group_goes_on_being_served_where_it_was(
+    installation: tuple[LoopbackCluster, Installation], tmp_path: Path
+) -> None:
+    cluster, ours = installation
+    await to_thread.run_sync(by_hand, ours)
+    (config,) = [
+        one for one in cluster.list("configmaps", OPERATOR) if "config.yaml" in one["data"]
+    ]
+    said = {"data": {"config.yaml": "keiko: true"}}
+    cluster.patch("configmaps", config["metadata"]["name"], said, OPERATOR)
+    await to_thread.run_sync(ours.prepare)
+    prepared = yaml.safe_load((tmp_path / "deploy" / "operator" / "config.yaml").read_text())
+    assert prepared["keiko"] is True and prepared["destinations"]
+
+
+async def test_a_namespace_that_is_going_is_waited_for(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    held = {"name": "held", "namespace": SYSTEM, "finalizers": ["example.com/wait"]}
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
+    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
+    await to_thread.run_sync(going, ours)
+    with pytest.raises(Failed, match=f"The end of {SYSTEM}"):
+        await to_thread.run_sync(with_inputs(ours, timeout=1).means)
+    cluster.patch("configmaps", "held", {"metadata": {"finalizers": None}}, SYSTEM)
+    assert await to_thread.run_sync(ours.means) is Means.OWN
+
+
+async def test_a_cluster_that_does_not_answer_is_told_at_once(
+    installation: tuple[LoopbackCluster, Installation], tmp_path: Path
+) -> None:
+    nowhere = with_inputs(installation[1], kubeconfig=str(tmp_path / "nowhere"))
+    with pytest.raises(Failed, match="kubectl get namespace"):
+        await to_thread.run_sync(nowhere.means)
+
+
+def going(installation: Installation) -> None:
+    installation.commands.kubectl("delete", "namespace", SYSTEM, "--wait=false")
+
+
+async def test_the_pods_namespace_lets_them_in_and_is_known_as_ours(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    commands = with_inputs(ours, target_namespace="mall").commands
+    assert await to_thread.run_sync(make_namespace, commands) is True
+    labels = cluster.get("namespaces", "mall")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+    assert await to_thread.run_sync(make_namespace, commands) is True, "of a run that was killed"
+    cluster.patch("namespaces", "mall", {"metadata": {"labels": {MARK: None}}})
+    assert await to_thread.run_sync(make_namespace, commands) is False
+
+
+async def test_pods_of_an_earlier_run_are_replaced(
+    installation: tuple[LoopbackCluster, Installation],
+) -> None:
+    cluster, ours = installation
+    commands = with_inputs(ours, target_namespace="mall", timeout=1).commands
+    await to_thread.run_sync(make_namespace, commands)
+    left = shop("busybox", "left by another")
+    before = cluster.create(left | {"metadata": left["metadata"] | {"namespace": "mall"}})
+    with pytest.raises(Failed, match=f"The pod mall/{POD}"):
+        await to_thread.run_sync(Target(commands, True).start)
+    assert cluster.get("pods", POD, "mall")["metadata"]["uid"] != before["metadata"]["uid"]
 
 
 async def test_a_key_that_cannot_be_read_has_to_be_named(

@@ -30,6 +30,8 @@ BOT = User("system:serviceaccount:forensics-operator:forensics-slackbot")
 INCIDENT, OTHER = "C0INC", "C0OTHER"
 CRDS = (crd(), capturerule_crd())
 """Made here: that reads source files, which nothing may do while a loop runs."""
+HERE = {"forensics.orkaproj.io/slack-channel": INCIDENT}
+"""Annotations of a checkpoint that is reported by itself, as it belongs to no incident."""
 Document = dict[str, Any]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lab.slack.workspace import EphemeralMessage, PostedMessage
 from slackbot.blocks.limits import message_problems
-from tests.integration.slackbot.setup import SlackSetup, condition
+from tests.integration.slackbot.setup import HERE, SlackSetup, condition
 
 ANSWERS = [
     ("web-9 -n shop", "Pod web-9 not found in shop. Did you mean web-0, web-1?"),
@@ -63,7 +63,7 @@ HOSTILE = "<!channel> *x* `y` <@U0ALICE> \u202eevil\u2066 & https://evil.example
 
 
 async def test_hostile_text_is_shown_without_markup(setup: SlackSetup) -> None:
-    setup.kubectl_create(incident="INC-1", reason=HOSTILE)
+    setup.kubectl_create(reason=HOSTILE, metadata={"annotations": HERE})
     note = {"forensics.orkaproj.io/slack-requester": "x> <!everyone>"}
     setup.kubectl_create("other", incident="INC-1", metadata={"annotations": note})
     async with setup.bot():

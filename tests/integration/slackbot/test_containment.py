@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.slackbot.setup import (
-    INCIDENT,
+    HERE,
     NAMESPACE,
     Document,
     SlackSetup,
@@ -11,8 +11,6 @@ from tests.integration.slackbot.setup import (
     condition,
     running,
 )
-
-HERE = {"forensics.orkaproj.io/slack-channel": INCIDENT}
 
 
 def began(setup: SlackSetup, namespace: str = "shop", pod: str = "web-0") -> str:
@@ -152,3 +150,14 @@ async def test_a_replaced_pod_is_not_isolated(setup: SlackSetup) -> None:
     assert set(early.buttons()) == {"cancel", "isolate"}
     assert "Cancelling" in nothing.text
     assert len(setup.checkpoints()) == 1
+
+
+async def test_the_form_offers_to_isolate_and_to_delete(setup: SlackSetup) -> None:
+    async with setup.bot(containment=True):
+        await setup.alice.type("")
+        form = await setup.alice.opened_form()
+        filled = {"namespace": "shop", "pod": "web-0", "contain": ["isolate", "delete"]}
+        await setup.alice.submit(form, **filled)
+        (made,) = await setup.made()
+    assert made["spec"]["isolate"] is True
+    assert made["spec"]["afterCapture"] == "Delete"

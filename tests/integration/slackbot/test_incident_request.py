@@ -125,7 +125,7 @@ async def test_a_list_is_only_for_whoever_asked(setup: SlackSetup) -> None:
         ("-l app=web", "no namespace is named"),
         ("-n shop --owner web", "'web' names no owner"),
         ("-n shop -l app=web --limit 5001", "1 to 1000 pods"),
-        ("-n shop --node ../x", "is no name"),
+        ("-n shop --node ../x", "is not a name"),
         ("web-0 -n shop --after-capture explode", "keep, delete, delete-even-if-partial"),
         ("-n shop -l 'app in ('", "The cluster did not do it"),
     ],

@@ -5,7 +5,14 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 
-from tests.integration.slackbot.setup import NAMESPACE, Document, SlackSetup, captured, running
+from tests.integration.slackbot.setup import (
+    HERE,
+    NAMESPACE,
+    Document,
+    SlackSetup,
+    captured,
+    running,
+)
 
 WATCHED, COMMANDS = 100, 50
 
@@ -15,7 +22,7 @@ async def test_acknowledges_fifty_commands_while_watching_a_hundred_checkpoints(
 ) -> None:
     names = [f"case-{number}" for number in range(WATCHED)]
     for name in names:
-        setup.kubectl_create(name, incident="INC-1")
+        setup.kubectl_create(name, metadata={"annotations": HERE})
     async with setup.bot():
         workspace = setup.slack.workspace
         await workspace.until(lambda: len(workspace.roots()) == WATCHED, 40)

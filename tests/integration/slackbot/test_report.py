@@ -10,6 +10,7 @@ from lab.slack.faults import SlackFault
 from lab.slack.rates import BURST, Rates
 from lab.slack.workspace import PostedMessage
 from tests.integration.slackbot.setup import (
+    HERE,
     INCIDENT,
     SlackSetup,
     captured,
@@ -145,7 +146,7 @@ async def test_updates_the_elapsed_time_without_other_changes(setup: SlackSetup)
 async def test_milestones_overtake_progress(setup: SlackSetup) -> None:
     names = [f"case-{number}" for number in range(8)]
     for name in names:
-        setup.kubectl_create(name, incident="INC-1")
+        setup.kubectl_create(name, metadata={"annotations": HERE})
     async with setup.bot(updateSeconds=0.3):
         for name in names:
             setup.progress(name, **running())
@@ -263,7 +264,7 @@ async def test_posts_again_after_rate_limits(setup: SlackSetup) -> None:
     setup.slack.rates = Rates()
     names = [f"case-{number}" for number in range(BURST + 2)]
     for name in names:
-        setup.kubectl_create(name, incident="INC-1")
+        setup.kubectl_create(name, metadata={"annotations": HERE})
     async with setup.bot():
         for name in names:
             await setup.shown(name)

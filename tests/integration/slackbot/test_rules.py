@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from forensics_loopback import Fault as ClusterFault
@@ -45,6 +46,13 @@ def held(count: int) -> Document:
     return {"total": count, "reasons": reasons, "last": [last]}
 
 
+async def known(setup: SlackSetup) -> None:
+    """Wait until the bot has read what rules there are: what they did before is no news."""
+    with anyio.fail_after(20):
+        while "watch capturerules" not in setup.cluster.records.counts():  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+
+
 async def test_a_capture_by_a_rule_names_the_rule_and_the_event(setup: SlackSetup) -> None:
     async with setup.bot(channels=CHANNELS):
         labels = {
@@ -66,7 +74,7 @@ async def test_a_capture_by_a_rule_names_the_rule_and_the_event(setup: SlackSetu
 async def test_a_flood_that_is_held_back_is_one_line_with_its_number(setup: SlackSetup) -> None:
     rule(setup, heldBack=held(5))
     async with setup.bot(channels=CHANNELS, ruleSeconds=1):
-        rule(setup, "oom-new")
+        await known(setup)
         says(setup, heldBack=held(7))
         await setup.shown("oom-shop held back 2: PerHour 2")
         for count in range(8, 1008, 50):
@@ -90,7 +98,7 @@ async def test_a_dry_run_says_what_it_would_have_captured(setup: SlackSetup) -> 
     one = {"time": AT, "event": "OOMKilled", "namespace": "shop", "pod": "web-0"}
     record = one | {"checkpoint": "web-0-1", "dryRun": True}
     async with setup.bot(channels=CHANNELS):
-        await setup.alice.ask("whoami")
+        await known(setup)
         says(setup, captured=1, lastCaptures=[record])
         await setup.shown("oom-shop would have captured 1 (dry run): shop/web-0 (OOMKilled)")
         setup.cluster.delete("capturerules", "oom-shop", NAMESPACE)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/evidence.md").read_text()
 _CALLS = re.compile(
-    r'(?:lacks|NotCaptured|Unavailable|Fate|Loss|missing)\([^()]*?"([A-Z][a-z]+[A-Za-z]*)"'
+    r'(?:record_gap|NotCaptured|Unavailable|Fate|Loss|missing)\([^()]*?"([A-Z][a-z]+[A-Za-z]*)"'
     r'|reason="([A-Z][A-Za-z]+)"'
 )
 _OF_OTHERS = {"ManifestFound", "Mount", "MISSING"}

@@ -69,6 +69,17 @@ def test_the_overlay_fits_the_api(manifest: Manifest, version: str) -> None:
     kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def test_whoever_changes_owner_references_may_delete() -> None:
+    # OwnerReferencesPermissionEnforcement, which some clusters run, asks that of a patch.
+    role = one("Role forensics-system/forensics-operator-keiko", KEIKO)
+    (verbs,) = [
+        rule["verbs"]
+        for rule in role["rules"]
+        if (rule["apiGroups"], rule["resources"]) == ([RESOURCE.group], [RESOURCE.plural])
+    ]
+    assert set(verbs) == {"list", "watch", "patch", "delete"}
+
+
 def test_no_expression_costs_more_than_the_api_server_allows() -> None:
     policy = Policy(MANIFEST)
     costs = [CHECK * number for number in policy.questions().values()]

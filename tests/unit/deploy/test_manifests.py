@@ -184,6 +184,16 @@ def test_the_operator_runs_restricted() -> None:
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux"}
 
 
+@pytest.mark.parametrize("folder", [DEPLOY, DEPLOY / "slackbot"], ids=lambda path: path.name)
+def test_no_node_of_another_system_gets_an_image_of_linux(folder: Path) -> None:
+    pods = [
+        item["spec"]["template"]["spec"]
+        for item in manifests(folder)
+        if item["kind"] == "Deployment"
+    ]
+    assert [pod["nodeSelector"] for pod in pods] == [{"kubernetes.io/os": "linux"}]
+
+
 def test_a_drain_leaves_one_of_two_replicas() -> None:
     deployment, budget = workload("Deployment"), workload("PodDisruptionBudget")
     assert deployment["spec"]["replicas"] == 2

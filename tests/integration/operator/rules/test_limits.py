@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -204,6 +205,18 @@ async def test_without_the_right_to_watch_pods_a_rule_names_the_overlay(acting: 
         assert "deploy/overlays/rules" in status["conditions"][0]["message"]
         await acting.told(lambda found: active(found) == "Watching")
         await acting.captured(1)
+
+
+async def test_no_rule_is_called_active_before_it_is_known_whether_pods_can_be_watched(
+    acting: Acting,
+) -> None:
+    patient = acting.settings.timings.model_copy(update={"overlay": timedelta(hours=1)})
+    acting.settings = acting.settings.model_copy(update={"timings": patient})
+    acting.cluster.faults.add(Fault("list", "pods", status=403))
+    acting.rule("dying", "CrashLoop")
+    async with acting.working():
+        status = await acting.told(active)
+    assert active(status) == "OverlayMissing"
 
 
 async def test_a_capture_that_is_refused_is_told_and_tried_with_the_next_crash(

@@ -69,14 +69,14 @@ def test_why_a_pod_is_taken_away(status: dict[str, Any], disruption: Disruption 
     assert pod(**status).disruption == disruption
 
 
-def test_a_wish_without_a_reason_is_one_all_the_same() -> None:
-    def wish(text: str) -> str:
-        return pod(metadata={"annotations": {"forensics.orkaproj.io/capture": text}}).wish
+def test_an_annotation_without_a_reason_asks_all_the_same() -> None:
+    def capture_reason(text: str) -> str:
+        return pod(metadata={"annotations": {"forensics.orkaproj.io/capture": text}}).capture_reason
 
-    assert wish("") == "asked for"
-    assert wish("odd") == "odd"
-    assert len(wish("x" * 5000)) == 512
-    assert pod(metadata={"annotations": {"other": "x"}}).wish == ""
+    assert capture_reason("") == "asked for"
+    assert capture_reason("odd") == "odd"
+    assert len(capture_reason("x" * 5000)) == 512
+    assert pod(metadata={"annotations": {"other": "x"}}).capture_reason == ""
 
 
 def test_a_container_is_found_by_an_id_that_is_cut_short() -> None:

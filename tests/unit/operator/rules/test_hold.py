@@ -43,6 +43,11 @@ def test_a_pod_that_a_rule_matches_is_held_and_marked_with_the_seconds() -> None
     assert step(held("60"), spec(60)) is None
 
 
+def test_a_static_pod_is_not_held() -> None:
+    owner = {"kind": "Node", "name": "node1", "controller": True}
+    assert step(pod(metadata={"ownerReferences": [owner]}), spec()) is None
+
+
 def test_of_two_rules_the_longer_hold_counts() -> None:
     assert step(pod(), spec(60), spec(90)) == Hold(pod(), 90)
 

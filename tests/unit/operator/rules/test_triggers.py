@@ -89,7 +89,7 @@ def test_nothing_has_happened_to_a_pod_that_runs_restarted_once_or_never_ran(
     assert decided(pod(), after, every) == []
 
 
-def test_a_wish_for_a_pod_that_has_not_begun_counts_once_it_has() -> None:
+def test_an_annotation_of_a_pod_that_has_not_begun_counts_once_it_has() -> None:
     waiting = pod("web-0", container(containerID=""), metadata=WISH)
     begun = pod("web-0", container(), metadata=WISH)
     assert captured_by(*decided(waiting, begun, rule("dying", "Annotated"))) == ["dying"]
@@ -139,7 +139,7 @@ def test_what_is_seen_to_happen_is_news_whatever_the_nodes_clock_says() -> None:
     assert captured_by(*decided(pod(), pod("web-0", looping(when=-90000)), rule())) == ["dying"]
 
 
-def test_a_wish_stands_however_old_it_is() -> None:
+def test_an_annotation_stands_however_old_it_is() -> None:
     assert captured_by(*decided(None, pod(metadata=WISH), rule("dying", "Annotated"))) == ["dying"]
 
 
@@ -159,7 +159,7 @@ def test_a_capture_by_another_rule_stands_for_a_while() -> None:
     assert captured_by(*found) == ["dying"]
 
 
-def test_wishes_for_two_pods_of_one_workload_are_two() -> None:
+def test_annotations_of_two_pods_of_one_workload_are_two() -> None:
     memory, active = Memory(), rule("dying", "Annotated")
     owner = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
     for name in ("a", "b"):
