@@ -34,6 +34,8 @@ class PendingRequest:
     """Those that are captured already, too."""
     release: str = ""
     """The PodCheckpoint whose isolation is to be lifted, in place of a capture."""
+    release_uid: str = ""
+    """Its UID: another one may have its name by the time of an approval."""
     pinned: bool = False
     """No other pod of that name is meant, approved or not."""
 

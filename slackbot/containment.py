@@ -56,7 +56,8 @@ class Containment:
             raise UserMessage("error.notIsolated", name=name)
         spec = checkpoint.spec.model_copy(update={"namespace": namespace})
         uid, channel = checkpoint.status.pod_uid, person.actor.channel
-        pending = PendingRequest(spec, uid, person, channel, release=name)
+        own = checkpoint.metadata.uid or ""
+        pending = PendingRequest(spec, uid, person, channel, release=name, release_uid=own)
         return await self._requests.submit_checked(pending, self._approvals)
 
     async def _submit(

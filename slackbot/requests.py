@@ -226,7 +226,7 @@ class Requests:
     async def _do(self, pending: PendingRequest, approver: str) -> Submitted:
         notes = self._annotations(pending, approver)
         if pending.release:
-            await self._checkpoints.release(pending.release)
+            await self._checkpoints.release(pending.release, uid=pending.release_uid)
             audit.note(checkpoint=pending.release, outcome="released")
             return Submitted(pending.release)
         if pending.pods:

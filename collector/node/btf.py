@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector.node.abandonable import raise_if_abandoned
+
 KERNEL = Path("/sys/kernel/btf/vmlinux")
+MOST = 64 * 1024 * 1024
+"""Bytes of a description that are read; kernels have some 6 MB."""
+_MEMBERS = 100_000
+"""Members that are passed in all: the structures that are wanted have some thousands."""
+_STEPS = 64
+"""Types between a member and the structure that it is."""
 _HEAD = struct.Struct("=HBBIIIII")
 _TYPE = struct.Struct("=III")
 _MAGIC, _STRUCT, _UNION = 0xEB9F, 4, 5
@@ -42,13 +50,19 @@ class StructLayout:
     """Offsets in bytes, by the members' names."""
 
 
-def layouts(wanted: Mapping[str, Sequence[str]], path: Path = KERNEL) -> dict[str, StructLayout]:
+def layouts(
+    wanted: Mapping[str, Sequence[str]], path: Path = KERNEL, *, most: int = MOST
+) -> dict[str, StructLayout]:
     """Return the structures that are wanted, each with these members; it takes up to 0.3 s.
 
     Raises `OSError`, also where one of them is missing.
     """
     try:
-        return _Btf(path.read_bytes()).layouts(wanted)
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise NoLayout(f"{path} has more than {most} bytes")
+        return _Btf(data).layouts(wanted)
     except (struct.error, IndexError, RecursionError, ValueError) as error:
         raise NoLayout(f"{path} cannot be understood: {error}") from error
 
@@ -62,12 +76,15 @@ class _Btf:
             raise NoLayout("the kernel's description has another byte order, or is none")
         self._data = data[head + types : head + types + size]
         self._strings = data[head + strings :]
+        self._passed = 0
         self._places: list[int] = [0]
         self._types = self._walk()
         """Yields the types that nobody has passed yet."""
 
     def layouts(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, StructLayout]:
-        names = {self._strings.find(b"\0%s\0" % name.encode()) + 1: name for name in wanted}
+        found = {name: self._strings.find(b"\0%s\0" % name.encode()) for name in wanted}
+        # At 0 is the name of those that have none.
+        names = {at + 1: name for name, at in found.items() if at >= 0}
         places = dict[str, int]()
         for place, name, kind in self._types:
             if kind == _STRUCT and name in names:
@@ -84,6 +101,8 @@ class _Btf:
         while place < len(self._data):
             name, info, _ = unpack(self._data, place)
             kind = info >> 24 & 31
+            if not len(self._places) % 4096:
+                raise_if_abandoned()
             add(place)
             yield place, name, kind
             fixed, each = _MORE.get(kind, (0, 0))
@@ -102,6 +121,9 @@ class _Btf:
         _, info, _ = _TYPE.unpack_from(self._data, place)
         bits = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
         for number in range(info & 0xFFFF):
+            self._passed += 1
+            if self._passed > _MEMBERS:
+                raise ValueError("its structures are within each other without end")
             name, kind, offset = _TYPE.unpack_from(self._data, place + 12 + 12 * number)
             at = base + (offset & bits) // 8
             if name:
@@ -111,7 +133,7 @@ class _Btf:
 
     def _resolved(self, number: int) -> int:
         """Return where a structure or union is; 0 for any other type."""
-        while True:
+        for _ in range(_STEPS):
             while number >= len(self._places) and next(self._types, None):
                 pass
             place = self._places[number]
@@ -122,3 +144,4 @@ class _Btf:
             if kind not in _PASSED:
                 return 0
             number = further
+        raise ValueError("a type stands for itself")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.kernel_objects import KernelObjects, Key
+from collector.node.numbers import latest
 from collector.node.procfs import host_proc
 
 MAX_KEYS = 256
@@ -55,6 +56,8 @@ def look(terminals: Sequence[Terminal], pids: Sequence[int]) -> InKernel:
         return found
     try:
         with KernelObjects.opened() as kernel:
+            # In a node that is a container itself, its numbers are those of other processes.
+            kernel.task(latest(host_proc()))
             _read_terminals(kernel, terminals, found)
             if keys:
                 _read_keys(kernel, pids, found)

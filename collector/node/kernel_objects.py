@@ -12,6 +12,7 @@ Source: ipc/mqueue.c, drivers/tty/n_tty.c, include/linux/key.h, include/linux/as
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from typing import NamedTuple
 from collector.node.btf import StructLayout, layouts
 from collector.node.kernel_memory import KernelMemory
 from collector.node.messages import MAX_MESSAGE, MAX_MESSAGES, QueuedMessage
+from collector.node.numbers import latest
+from collector.node.procfs import host_proc
 
 MAX_TASKS = 65_536
 """Processes of the machine that are passed by on the way to one."""
@@ -149,7 +152,7 @@ class KernelObjects:
         return found.partition(b"\0")[0]
 
     def task(self, pid: int) -> int:
-        """Return where a process is."""
+        """Return where a process is. Raises `OSError` where /proc is of a PID namespace within."""
         if not self._tasks:
             self._tasks.update(self._walk_tasks())
         if pid not in self._tasks:
@@ -159,6 +162,8 @@ class KernelObjects:
     def _walk_tasks(self) -> Iterator[tuple[int, int]]:
         link = _layout("task_struct").at["tasks"]
         first = task = self._pointer(self.memory.current(), "task_struct", "group_leader")
+        if self.memory.word(self._at(first, "task_struct", "pid"), 4) != latest(host_proc()):
+            raise OSError(errno.EXDEV, "the kernel numbers processes otherwise than /proc does")
         for _ in range(MAX_TASKS):
             yield self.memory.word(self._at(task, "task_struct", "pid"), 4), task
             task = self.memory.word(task + link) - link
@@ -212,10 +217,8 @@ class KernelObjects:
             raise FileNotFoundError("what is there is no message")
         head = _layout("msg_msg").size
         part = min(left, mmap.PAGESIZE - head)
-        parts, following = (
-            [self.memory.read(message + head, part)],
-            self._pointer(message, "msg_msg", "next"),
-        )
+        parts = [self.memory.read(message + head, part)]
+        following = self._pointer(message, "msg_msg", "next")
         left -= part
         while left and following:
             part = min(left, mmap.PAGESIZE - 8)
@@ -312,9 +315,8 @@ class KernelObjects:
                 continue
             self._keys.add(key)
             with suppress(OSError):
-                kind = self._text(
-                    self._pointer(self._pointer(key, "key", "type"), "key_type", "name")
-                )
+                sort = self._pointer(key, "key", "type")
+                kind = self._text(self._pointer(sort, "key_type", "name"))
                 if kind == b"keyring":
                     waiting += self._linked(self._pointer(key, "key", "keys"))
                 elif kind in _PAYLOADS:

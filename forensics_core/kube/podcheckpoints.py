@@ -166,9 +166,13 @@ class PodCheckpoints:
         """Ask the capture to stop and keep what there is. Once asked, it stays asked."""
         return await self.patch(name, {"spec": {"cancel": True}})
 
-    async def release(self, name: str) -> PodCheckpoint:
-        """Ask for the pod's isolation to be lifted. Once asked, it stays asked."""
-        return await self.patch(name, {"spec": {"release": True}})
+    async def release(self, name: str, *, uid: str | None = None) -> PodCheckpoint:
+        """Ask for the pod's isolation to be lifted. Once asked, it stays asked.
+
+        With `uid`, of that very checkpoint only, else `Conflict`.
+        """
+        only = {"metadata": {"uid": uid}} if uid else {}
+        return await self.patch(name, {"spec": {"release": True}, **only})
 
     async def patch(self, name: str, patch: Mapping[str, Any]) -> PodCheckpoint:
         """Change metadata or spec by a JSON merge patch; `status` in it is ignored."""

@@ -61,6 +61,10 @@ class Commands:
 
     def namespace(self, name: str) -> Any:
         """Return a namespace, or None. One that is going is waited for: it takes nothing."""
+        found = self.get("namespace", name)
+        # The first look alone fails at once where there is no cluster.
+        if not _going(found):
+            return found
         self.until(lambda: not _going(self.get("namespace", name)), f"The end of {name}")
         return self.get("namespace", name)
 

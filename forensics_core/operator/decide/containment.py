@@ -55,8 +55,8 @@ from forensics_core.operator.settings import Settings
 _NextStep: TypeAlias = Action | Look
 
 OVERLAY = "deploy/overlays/containment"
-_STATIC = ("kubernetes.io/config.mirror", "kubernetes.io/config.source")
-"""Annotations of pods that a kubelet makes by itself, which the API only mirrors."""
+_MIRROR = "kubernetes.io/config.mirror"
+"""On pods that a kubelet makes by itself, which the API only mirrors."""
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
@@ -134,12 +134,23 @@ def obstacle(observed: Observed, pod: Object | None) -> str:
         return "The pod was replaced by another one of its name."
     if pod["spec"].get("hostNetwork"):
         return "The pod is in the host's network, which no network policy reaches."
-    sources = pod["metadata"].get("annotations") or {}
-    if _STATIC[0] in sources or sources.get(_STATIC[1], "api") != "api":
+    if _is_static(pod):
         return "The pod is a static one: its labels are its node's."
     if pod.get("status", {}).get("phase") in _ENDED:
         return "The pod has ended."
     return ""
+
+
+def _is_static(pod: Object) -> bool:
+    """Whether it is its node's own; an annotation alone can be of whoever made the pod.
+
+    Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+    """
+    metadata = pod["metadata"]
+    owners = metadata.get("ownerReferences") or []
+    return _MIRROR in (metadata.get("annotations") or {}) and any(
+        owner["kind"] == "Node" for owner in owners
+    )
 
 
 def _is_in_force(uid: str, around: NamespaceSurroundings) -> bool:

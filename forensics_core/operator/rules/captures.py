@@ -25,7 +25,9 @@ from forensics_core.api.names import (
 from forensics_core.errors import AlreadyExists, ApiUnavailable, ClusterError
 from forensics_core.kube.access import own_name
 from forensics_core.kube.connection import ClusterConnection
+from forensics_core.kube.objects import Objects
 from forensics_core.kube.podcheckpoints import PodCheckpoints
+from forensics_core.kube.resources import PODCHECKPOINTS
 from forensics_core.operator.rules.outcomes import Trigger
 
 log = logging.getLogger(__name__)
@@ -73,19 +75,31 @@ class CaptureRequests:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
-                await self._create(trigger)
-            except AlreadyExists:
-                # Made before a crash, or by the leader before this one.
-                return self._made(trigger)
+                if await self._create(trigger):
+                    return self._made(trigger)
+                return self._refused(trigger, f"The name '{trigger.name}' is somebody else's")
             except ApiUnavailable as error:
                 log.warning("The capture %s is asked for again after: %s", trigger.name, error)
                 await anyio.sleep(backoff.next(error.retry_after))
             except ClusterError as error:
                 return self._refused(trigger, str(error))
-            else:
-                return self._made(trigger)
 
-    async def _create(self, trigger: Trigger) -> None:
+    async def _create(self, trigger: Trigger) -> bool:
+        """Create the capture; return whether it is there and a rule's."""
+        try:
+            await self._request(trigger)
+        except AlreadyExists:
+            # Made before a crash, or by the leader before this one: or by who foresaw the name.
+            # Only a rule's has the label: admission keeps it from all others.
+            found = await Objects(self._cluster, PODCHECKPOINTS).list(
+                trigger.rule.rule.metadata.namespace,
+                label_selector=RULE_LABEL,
+                field_selector=f"metadata.name={trigger.name}",
+            )
+            return bool(found.items)
+        return True
+
+    async def _request(self, trigger: Trigger) -> None:
         rule = trigger.rule.rule
         annotations = {
             EXPECTED_POD_UID_ANNOTATION: trigger.pod.uid,

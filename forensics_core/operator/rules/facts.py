@@ -23,6 +23,10 @@ REASON_LIMIT = 512
 """Characters of an annotation that asks for a capture."""
 WORD_LIMIT = 128
 """Characters of a word for why something ended."""
+NAME_LIMIT, IMAGE_LIMIT = 253, 512
+"""Characters of a container's name or ID, and of its image: a node may say anything."""
+MAX_CONTAINERS = 128
+"""Containers of each sort that are kept of a pod."""
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _HASH_LABEL = "pod-template-hash"
 
@@ -201,12 +205,12 @@ def _disruption(status: Object, conditions: list[Object]) -> Disruption | None:
 
 def _containers(status: Object) -> Iterator[ContainerFacts]:
     for group in _STATUSES:
-        for one in status.get(group) or ():
+        for one in (status.get(group) or ())[:MAX_CONTAINERS]:
             state, last = one.get("state") or {}, one.get("lastState") or {}
             yield ContainerFacts(
-                name=sys.intern(str(one.get("name", ""))),
-                image=sys.intern(str(one.get("image", ""))),
-                container_id=str(one.get("containerID") or "").rpartition("//")[2],
+                name=sys.intern(str(one.get("name", ""))[:NAME_LIMIT]),
+                image=sys.intern(str(one.get("image", ""))[:IMAGE_LIMIT]),
+                container_id=str(one.get("containerID") or "").rpartition("//")[2][:NAME_LIMIT],
                 restarts=_whole(one.get("restartCount")),
                 backing_off=(state.get("waiting") or {}).get("reason") == BACKING_OFF,
                 ended=_end(state.get("terminated") or last.get("terminated")),

@@ -37,7 +37,8 @@ from tests.e2e.installation import (
 from tests.e2e.pods import POD, Target, make_namespace, shop
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
-RULES = capturerule_crd()
+KIND, RULES = crd(), capturerule_crd()
+"""Made before any event loop runs: that reads our own source."""
 SAID = {
     "KUBECONFIG": "/nowhere",
     "E2E_IMAGE": "registry.example:5000/forensics:7",
@@ -366,7 +367,7 @@ async def test_requests_without_an_operator_are_removed_all_the_same(
 ) -> None:
     cluster, ours = installation
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-    cluster.create(crd())
+    cluster.create(KIND)
     meta = {"name": "left", "namespace": SYSTEM, "finalizers": [FINALIZER]}
     head = {"apiVersion": "forensics.orkaproj.io/v1alpha1", "kind": "PodCheckpoint"}
     cluster.create({**head, "metadata": meta, "spec": {"pod": "web-0"}})
@@ -414,6 +415,14 @@ async def test_a_namespace_that_is_going_is_waited_for(
         await to_thread.run_sync(with_inputs(ours, timeout=1).means)
     cluster.patch("configmaps", "held", {"metadata": {"finalizers": None}}, SYSTEM)
     assert await to_thread.run_sync(ours.means) is Means.OWN
+
+
+async def test_a_cluster_that_does_not_answer_is_told_at_once(
+    installation: tuple[LoopbackCluster, Installation], tmp_path: Path
+) -> None:
+    nowhere = with_inputs(installation[1], kubeconfig=str(tmp_path / "nowhere"))
+    with pytest.raises(Failed, match="kubectl get namespace"):
+        await to_thread.run_sync(nowhere.means)
 
 
 def going(installation: Installation) -> None:

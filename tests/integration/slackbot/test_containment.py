@@ -121,6 +121,22 @@ async def test_a_second_person_approves_in_protected_namespaces(setup: SlackSetu
     assert setup.cluster.get("podcheckpoints", "by-hand", NAMESPACE)["spec"]["release"] is True
 
 
+async def test_another_checkpoint_of_the_same_name_is_not_released_by_an_approval(
+    setup: SlackSetup,
+) -> None:
+    began(setup, "prod", "api-0")
+    async with setup.bot(containment=True):
+        setup.progress("by-hand", conditions=[condition("Isolated", "Enforced", "")])
+        root = await setup.shown("Cut off the network (Enforced)")
+        await setup.alice.click(root, "release")
+        lifting = await setup.shown("The pod's isolation is lifted")
+        setup.cluster.delete("podcheckpoints", "by-hand", NAMESPACE)
+        setup.kubectl_create(pod="web-0", namespace="shop", metadata={"annotations": HERE})
+        answer = await setup.bob.click(lifting, "approve")
+    assert "UID in precondition" in answer.text
+    assert not setup.cluster.get("podcheckpoints", "by-hand", NAMESPACE)["spec"].get("release")
+
+
 async def test_a_replaced_pod_is_not_isolated(setup: SlackSetup) -> None:
     began(setup)
     async with setup.bot(containment=True):

@@ -82,6 +82,13 @@ def test_every_reason_is_told() -> None:
     others |= {"Authorization", "Bearer", "Hostname", "InternalIP", "Port", "TokenRequest"}
     others |= {"PodCheckpoint"}
     others |= {"NetworkPolicy", "Ingress", "Egress", "Pod", "NotIn", "DoesNotExist", "Capture"}
-    others |= {"PodCheckpoint", "ReplicationController", "ReplicaSet", "StatefulSet", "Succeeded"}
+    others |= {
+        "Node",
+        "PodCheckpoint",
+        "ReplicationController",
+        "ReplicaSet",
+        "StatefulSet",
+        "Succeeded",
+    }
     others |= {"KiB", "MiB", "GiB", "TiB"}
     assert spelled - told - NOT_REASONS - kinds - others == set()

@@ -198,6 +198,18 @@ def test_without_the_right_it_is_told_what_was_not_looked_into() -> None:
     assert done.stdout.startswith("1 [] [Errno 1] bpf(2) is refused")
 
 
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+def test_in_a_pid_namespace_within_another_processes_are_not_taken_for_its_own() -> None:
+    script = (
+        "from collector.node.kernel_look import Terminal, look\n"
+        "found = look([Terminal(1, 'fd/0', b'/dev/pts/0', 1)], [1])\n"
+        "print(found.unseen, found.unread, found.keys, found.why)"
+    )
+    within = ("unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script)
+    done = subprocess.run(within, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 [] {} [Errno 18] the kernel numbers processes otherwise")
+
+
 def test_of_a_container_without_any_nothing_is_read() -> None:
     assert look([], []) == InKernel()
 

@@ -39,6 +39,9 @@ from tests.unit.operator.pods import SURROUNDINGS
 from tests.unit.operator.samples import NOW, UID, checkpoint, pod, settings
 
 SETTINGS = settings()
+MIRROR = {"kubernetes.io/config.mirror": "x", "kubernetes.io/config.source": "file"}
+NODE = {"apiVersion": "v1", "kind": "Node", "name": "node1", "uid": "n", "controller": True}
+REPLICAS = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r"}
 
 
 def observed(seen: Any = None, **spec: Any) -> Observed:
@@ -57,9 +60,10 @@ def spelled(**changes: Any) -> Any:
     [
         (spelled(spec={"hostNetwork": True}), "the host's network"),
         (spelled(metadata={"uid": "another"}), "replaced"),
-        (spelled(metadata={"annotations": {"kubernetes.io/config.mirror": "x"}}), "static"),
-        (spelled(metadata={"annotations": {"kubernetes.io/config.source": "file"}}), "static"),
-        (spelled(metadata={"annotations": {"kubernetes.io/config.source": "api"}}), ""),
+        (spelled(metadata={"annotations": MIRROR, "ownerReferences": [NODE]}), "static"),
+        (spelled(metadata={"annotations": MIRROR, "ownerReferences": [REPLICAS]}), ""),
+        (spelled(metadata={"annotations": MIRROR}), ""),
+        (spelled(metadata={"ownerReferences": [NODE]}), ""),
         (spelled(status={"phase": "Succeeded"}), "has ended"),
         (spelled(metadata={"labels": {ISOLATED_LABEL: "abcdef12"}}), ""),
         (spelled(metadata={"labels": {ISOLATED_LABEL: UID[:8]}}), ""),

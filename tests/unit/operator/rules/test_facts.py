@@ -140,6 +140,15 @@ def test_whatever_a_node_says_there_are_facts(
     assert len(one.ended.reason) <= 128
 
 
+def test_of_a_node_that_talks_without_end_little_is_kept() -> None:
+    long = "x" * 100_000
+    one = container(name=long, image=long, containerID=f"containerd://{long}")
+    facts = pod("web-0", *[one] * 1000)
+    assert len(facts.containers) == 128
+    first = facts.containers[0]
+    assert (len(first.name), len(first.image), len(first.container_id)) == (253, 512, 253)
+
+
 def test_a_pod_without_a_status_has_run_nothing() -> None:
     assert not facts_of({"metadata": {"name": "a", "namespace": "b"}}).ran
     assert pod().ran
