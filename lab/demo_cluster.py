@@ -88,8 +88,7 @@ async def install(cluster: LoopbackCluster, demo: DemoSetup) -> None:
     parts = ("namespaces.yaml", "crd.yaml", "crd-capturerules.yaml", "rbac", *OVERLAYS)
     files = [argument for part in parts for argument in ("-f", f"deploy/{part}")]
     await run("kubectl", "apply", *files, env=demo.kubectl_env, folder=ROOT)
-    for each in (_secret(), *_basic_user()):
-        cluster.create(each)
+    cluster.create(_secret())
     cluster.enforce_rbac()
 
 
@@ -98,22 +97,6 @@ def _secret() -> dict[str, Any]:
     keys = {"AWS_ACCESS_KEY_ID": who.access_key, "AWS_SECRET_ACCESS_KEY": who.secret_key}
     meta = {"name": SECRET, "namespace": SYSTEM}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": keys}
-
-
-def _basic_user() -> list[dict[str, Any]]:
-    """Return what every real cluster has: whoever is authenticated may ask what he may do."""
-    group, name = "rbac.authorization.k8s.io", "system:basic-user"
-    kinds = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]
-    rule = {"apiGroups": ["authorization.k8s.io"], "resources": kinds, "verbs": ["create"]}
-    common = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
-    binding = {
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "Group", "apiGroup": group, "name": EVERYBODY}],
-    }
-    return [
-        common | {"kind": "ClusterRole", "rules": [rule]},
-        common | {"kind": "ClusterRoleBinding"} | binding,
-    ]
 
 
 @asynccontextmanager

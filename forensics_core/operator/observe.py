@@ -70,13 +70,14 @@ class Observer:
         if checkpoint is None:
             return None
         collector_pod = cache.collector_pod(checkpoint)
+        followers = self._shared.followers
         return self._counted(
             Observed(
                 checkpoint=checkpoint,
                 now=datetime.now(UTC),
                 job=cache.job(checkpoint),
                 collector_pod=collector_pod,
-                progress=self._shared.followers.latest(collector_pod) if collector_pod else None,
+                progress=followers.latest(key, collector_pod) if collector_pod else None,
                 context_stored=checkpoint.status.location in self._shared.stored,
                 thawed=self._is_thawed(checkpoint),
             )

@@ -28,6 +28,8 @@ class User:
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+_OWN_REVIEWS = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
+"""What everybody who is authenticated may ask, as the role system:basic-user has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def rbac(store: Store) -> Policy:
     def allowed(user: User, asked: AccessAttributes) -> bool:
         if _MASTERS in user.groups:
             return True
+        if asked.resource in _OWN_REVIEWS and ANONYMOUS.groups[0] not in user.groups:
+            return asked.verb == "create"
         return any(_grants(rule, asked) for rule in _rules(store, user, asked.namespace))
 
     return allowed

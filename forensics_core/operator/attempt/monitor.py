@@ -67,10 +67,24 @@ class Followers:
         self._places = anyio.Semaphore(FOLLOWED)
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._latest: dict[str, Progress] = {}
+        self._shown: dict[str, Progress] = {}
+        """What observations see of it: it changes once an interval, however often they look. The
+        answer to each write is news that is looked at, and must not be followed by another one."""
+        self._due: dict[str, float] = {}
 
-    def latest(self, collector_pod: Object) -> Progress | None:
-        """Return what `collector_pod` last said, while it is followed."""
-        return self._latest.get(collector_pod["metadata"]["uid"])
+    def latest(self, key: str, collector_pod: Object) -> Progress | None:
+        """Return what `collector_pod` said at the last interval, while it is followed."""
+        uid = collector_pod["metadata"]["uid"]
+        latest, shown = self._latest.get(uid), self._shown.get(uid)
+        if latest is None or latest == shown:
+            return shown
+        now = anyio.current_time()
+        if (wait := self._due.get(uid, now) - now) > 0:
+            self._wake(key, wait)
+            return shown
+        self._due[uid] = now + self._interval
+        self._shown[uid] = latest
+        return latest
 
     def follow(self, key: str, collector_pod: Object) -> None:
         """See to it that the output of `collector_pod` is followed, once it runs."""
@@ -94,7 +108,8 @@ class Followers:
                     await self._read(key, metadata)
         finally:
             self._scopes.pop(metadata["uid"], None)
-            self._latest.pop(metadata["uid"], None)
+            for heard in (self._latest, self._shown, self._due):
+                heard.pop(metadata["uid"], None)
 
     async def _read(self, key: str, collector_pod: Object) -> None:
         uid = collector_pod["uid"]

@@ -44,6 +44,7 @@ def order_for(container: str, *artifacts: ArtifactKind) -> WorkOrder:
         uid=uuid4(),
         targets=(ContainerTarget(name="web", container_id=f"docker://{container}"),),
         artifacts=artifacts or ARTIFACTS,
+        layer_seconds=60,
     )
 
 

@@ -177,6 +177,9 @@ async def test_changes_go_on_after_the_streams_broke(
         loopback.break_streams()
         loopback.faults.add(Fault("watch", "podcheckpoints", status=429, times=2))
         loopback.faults.add(Fault("watch", "podcheckpoints", status=401, body=""))
+        await (
+            anyio.wait_all_tasks_blocked()
+        )  # until the client has seen that its connections are gone
         await checkpoints.create(SPEC, name="one")
         assert (await anext(events)).type is EventType.ADDED
 

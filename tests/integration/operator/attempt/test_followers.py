@@ -79,5 +79,5 @@ async def test_only_so_many_are_followed_at_once_and_the_others_come_after(
 
 async def _heard(followers: Followers, pod: Document) -> None:
     # A follower has no event that one could wait for: in the operator it wakes a key.
-    while followers.latest(pod) is None:  # noqa: ASYNC110
+    while followers.latest("forensics-system/checkpoint", pod) is None:  # noqa: ASYNC110
         await anyio.sleep(0.005)
