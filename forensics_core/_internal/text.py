@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE = (
@@ -19,10 +20,14 @@ Default_Ignorable_Code_Point, and two blanks."""
 
 def printable(text: str, limit: int = 1024) -> str:
     r"""Return `text` on one line, unsafe characters spelled `\x1b` or `\u202e`, cut to `limit`."""
-    shown = text[:limit] + "…" if len(text) > limit else text
-    return shown if shown.isascii() and shown.isprintable() else "".join(map(_shown, shown))
+    cut = text[:limit]
+    plain = cut.isascii() and cut.isprintable()
+    shown = cut if plain else "".join(map(_shown, cut))
+    return f"{shown}…" if len(text) > limit else shown
 
 
+# Texts are made of few characters, and each takes a look at some twenty ranges.
+@lru_cache(maxsize=4096)
 def _shown(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
