@@ -158,9 +158,7 @@ async def test_without_root_it_says_what_is_missing_and_comes_to_its_end(
     check_nothing_stays(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "moment", ["somebody breaks in", "$ forensics collect", "Capturing   ", "$ kubectl delete"]
-)
+@pytest.mark.parametrize("moment", ["$ forensics collect", "$ kubectl delete"])
 async def test_it_can_be_interrupted(docker: DockerEngine, tmp_path: Path, moment: str) -> None:
     said = interrupted(env=environment(tmp_path) | docker.env, moment=moment)
     assert "Stopping, and cleaning up" in said
