@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 STILL_REPORTED = timedelta(hours=1)
 """How long ago a checkpoint may have ended that is still reported: the bot was down then."""
+JUST_NOW = timedelta(minutes=1)
+"""Before its first start: what ended then is no history yet, for clocks differ."""
 
 KEPT_STATUS = (
     *("phase", "startTime", "completionTime", "conditions", "location", "attempt", "node"),
@@ -45,8 +47,7 @@ class Reporter:
         """Of checkpoints that still exist: a late event must not start a second report."""
         self._incidents = Incidents(settings)
         self._first: list[PodCheckpoint] = []
-        # The cluster's times have whole seconds.
-        self._began = context.now().replace(microsecond=0)
+        self._began = context.now() - JUST_NOW
         self._history: set[str] = set()
         """UIDs of what was over when a bot began that had never told anything."""
 
