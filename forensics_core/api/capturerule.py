@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from forensics_core._internal.arguments import PublicModel
 from forensics_core.api.conditions import Condition, Time, clip
-from forensics_core.api.names import API_VERSION, RULE_KIND, RULE_PLURAL
+from forensics_core.api.names import RULE_KIND, RULE_PLURAL
 from forensics_core.api.order import Model
 from forensics_core.api.podcheckpoint import (
-    ObjectMeta,
     PodCheckpointSpec,
     Short,
 )
+from forensics_core.api.resource import CustomResource
 from forensics_core.api.steps import Count
-from forensics_core.errors import UsageError
 
 EVERYWHERE = "*"
 """Stands for all namespaces but the protected ones."""
@@ -305,27 +304,11 @@ class CaptureRuleStatus(PublicModel, Model):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class CaptureRule(PublicModel, Model):
+class CaptureRule(CustomResource):
     """Pods that are captured by themselves, as soon as something happens to them."""
 
-    api_version: Literal["forensics.orkaproj.io/v1alpha1"] = API_VERSION
+    explained_as: ClassVar = RULE_PLURAL
+
     kind: Literal["CaptureRule"] = RULE_KIND
-    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
     spec: CaptureRuleSpec
     status: CaptureRuleStatus = Field(default_factory=CaptureRuleStatus)
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> CaptureRule:
-        """Read an object as the cluster returned it; fields that are not known are left out.
-
-        Raises `UsageError` that names the first field which does not fit.
-        """
-        try:
-            return cls.model_validate(data, extra="ignore")
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the object"
-            raise UsageError(
-                f"This is not a CaptureRule of {API_VERSION}: {where}: {first['msg']}",
-                hint=f"Compare it with `kubectl explain {RULE_PLURAL}`",
-            ) from error

@@ -7,10 +7,6 @@ A rule's template is what a PodCheckpoint's spec is, so its schema is that one, 
 
 from __future__ import annotations
 
-import json
-
-import yaml
-
 from forensics_core.api import names
 from forensics_core.api.capturerule import (
     NOT_IN_TEMPLATE,
@@ -19,59 +15,46 @@ from forensics_core.api.capturerule import (
     CaptureRuleStatus,
 )
 from forensics_core.api.crd import spec_schema
-from forensics_core.api.schema import Schema, column, structural, without_defaults
+from forensics_core.api.schema import (
+    Schema,
+    as_yaml,
+    column,
+    definition,
+    structural,
+    without_defaults,
+)
 
 
 def capturerule_crd() -> Schema:
     """Return the CustomResourceDefinition as data."""
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.RULE_PLURAL}.{names.GROUP}"},
-        "spec": {
-            "group": names.GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "plural": names.RULE_PLURAL,
-                "singular": names.RULE_SINGULAR,
-                "kind": names.RULE_KIND,
-                "listKind": f"{names.RULE_KIND}List",
-                "shortNames": [names.RULE_SHORT_NAME],
-                "categories": [names.CATEGORY],
-            },
-            "versions": [_version()],
-        },
-    }
+    return definition(
+        plural=names.RULE_PLURAL,
+        singular=names.RULE_SINGULAR,
+        kind=names.RULE_KIND,
+        short_name=names.RULE_SHORT_NAME,
+        columns=_columns(),
+        root=_root(),
+    )
 
 
 def capturerule_crd_yaml() -> str:
     """Return the CustomResourceDefinition as YAML, fit for `kubectl apply -f -`."""
-    # Through JSON: a list that the schema has twice is written twice, not once with an alias.
-    manifest = json.loads(json.dumps(capturerule_crd()))
-    text: str = yaml.safe_dump(manifest, sort_keys=False, width=100, allow_unicode=True)
-    return text
+    return as_yaml(capturerule_crd())
 
 
-def _version() -> Schema:
-    return {
-        "name": names.VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            column("Events", ".spec.events", "What pods are captured for"),
-            column(
-                "Active", '.status.conditions[?(@.type=="Active")].status', "Whether it is acted on"
-            ),
-            column("Captured", ".status.captured", "PodCheckpoints made", kind="integer"),
-            column("Held-Back", ".status.heldBack.total", "What was not captured", kind="integer"),
-            column("Last", ".status.lastTriggered", "When it last captured a pod", kind="date"),
-            column("Age", ".metadata.creationTimestamp", "How old the rule is", kind="date"),
-            column("Namespaces", ".spec.namespaces", "Where the pods are", wide=True),
-            column("Dry-Run", ".spec.dryRun", "Whether it only tells", kind="boolean", wide=True),
-        ],
-        "schema": {"openAPIV3Schema": _root()},
-    }
+def _columns() -> list[Schema]:
+    return [
+        column("Events", ".spec.events", "What pods are captured for"),
+        column(
+            "Active", '.status.conditions[?(@.type=="Active")].status', "Whether it is acted on"
+        ),
+        column("Captured", ".status.captured", "PodCheckpoints made", kind="integer"),
+        column("Held-Back", ".status.heldBack.total", "What was not captured", kind="integer"),
+        column("Last", ".status.lastTriggered", "When it last captured a pod", kind="date"),
+        column("Age", ".metadata.creationTimestamp", "How old the rule is", kind="date"),
+        column("Namespaces", ".spec.namespaces", "Where the pods are", wide=True),
+        column("Dry-Run", ".spec.dryRun", "Whether it only tells", kind="boolean", wide=True),
+    ]
 
 
 def _root() -> Schema:

@@ -10,8 +10,6 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
-import yaml
-
 from forensics_core.api import names
 from forensics_core.api.podcheckpoint import (
     Phase,
@@ -19,7 +17,14 @@ from forensics_core.api.podcheckpoint import (
     PodCheckpointSpec,
     PodCheckpointStatus,
 )
-from forensics_core.api.schema import Schema, column, structural, without_defaults
+from forensics_core.api.schema import (
+    Schema,
+    as_yaml,
+    column,
+    definition,
+    structural,
+    without_defaults,
+)
 
 _CEL_RESERVED = frozenset({"namespace"})
 """Of our fields' names, those that rules must spell `__name__`."""
@@ -31,41 +36,19 @@ _TERMINAL = ", ".join(f"'{phase}'" for phase in Phase if phase.terminal)
 
 def crd() -> Schema:
     """Return the CustomResourceDefinition as data."""
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
-        "spec": {
-            "group": names.GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "plural": names.PLURAL,
-                "singular": names.SINGULAR,
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "shortNames": [names.SHORT_NAME],
-                "categories": [names.CATEGORY],
-            },
-            "versions": [_version()],
-        },
-    }
+    return definition(
+        plural=names.PLURAL,
+        singular=names.SINGULAR,
+        kind=names.KIND,
+        short_name=names.SHORT_NAME,
+        columns=_columns(),
+        root=_root(),
+    )
 
 
 def crd_yaml() -> str:
     """Return the CustomResourceDefinition as YAML, fit for `kubectl apply -f -`."""
-    text: str = yaml.safe_dump(crd(), sort_keys=False, width=100, allow_unicode=True)
-    return text
-
-
-def _version() -> Schema:
-    return {
-        "name": names.VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": _columns(),
-        "schema": {"openAPIV3Schema": _root()},
-    }
+    return as_yaml(crd())
 
 
 def _columns() -> list[Schema]:

@@ -9,11 +9,10 @@ later releases, which `PodCheckpoint.parse` leaves out::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
 from forensics_core._internal.arguments import PublicModel
 from forensics_core.api.conditions import (
@@ -25,7 +24,7 @@ from forensics_core.api.conditions import (
     is_true,
 )
 from forensics_core.api.findings import FindingsStatus
-from forensics_core.api.names import API_VERSION, KIND
+from forensics_core.api.names import GROUP, KIND, PLURAL
 from forensics_core.api.order import (
     DEFAULT_ARTIFACTS,
     DELETED_BUDGET,
@@ -35,8 +34,9 @@ from forensics_core.api.order import (
     Model,
     Retention,
 )
+from forensics_core.api.resource import CustomResource
 from forensics_core.api.steps import Bytes, Count, StepTiming
-from forensics_core.errors import CheckpointFailed, UsageError
+from forensics_core.errors import CheckpointFailed
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SEGMENT = "[A-Za-z0-9!_.*'()=-]+"
@@ -247,46 +247,14 @@ class PodCheckpointStatus(PublicModel, Model):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class ObjectMeta(Model):
-    """The parts of an object's metadata that matter here."""
-
-    name: str = ""
-    generate_name: str | None = None
-    namespace: str | None = None
-    uid: str | None = None
-    resource_version: str | None = None
-    generation: int | None = None
-    creation_timestamp: Time | None = None
-    deletion_timestamp: Time | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
-    finalizers: tuple[str, ...] = ()
-
-
-class PodCheckpoint(PublicModel, Model):
+class PodCheckpoint(CustomResource):
     """A request to capture a running pod as verifiable evidence."""
 
-    api_version: Literal["forensics.orkaproj.io/v1alpha1"] = API_VERSION
+    explained_as: ClassVar = f"{PLURAL}.{GROUP}"
+
     kind: Literal["PodCheckpoint"] = KIND
-    metadata: ObjectMeta = Field(default_factory=ObjectMeta)
     spec: PodCheckpointSpec
     status: PodCheckpointStatus = Field(default_factory=PodCheckpointStatus)
-
-    @classmethod
-    def parse(cls, data: Mapping[str, Any]) -> PodCheckpoint:
-        """Read an object as the cluster returned it; fields that are not known are left out.
-
-        Raises `UsageError` that names the first field which does not fit.
-        """
-        try:
-            return cls.model_validate(data, extra="ignore")
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the object"
-            raise UsageError(
-                f"This is not a PodCheckpoint of {API_VERSION}: {where}: {first['msg']}",
-                hint="Compare it with `kubectl explain podcheckpoints.forensics.orkaproj.io`",
-            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object as JSON data, with only those fields of the spec that were set."""

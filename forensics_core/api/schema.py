@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from copy import deepcopy
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 from typing import Any, TypeAlias
 
+import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from forensics_core.api import names
 from forensics_core.api.order import Model
 
 Schema: TypeAlias = dict[str, Any]
@@ -50,6 +53,46 @@ def column(
     """Return a printer column; `wide` ones are shown with `-o wide` only."""
     column = {"name": name, "type": kind, "jsonPath": path, "description": description}
     return column | ({"priority": 1} if wide else {})
+
+
+def definition(
+    *, plural: str, singular: str, kind: str, short_name: str, columns: list[Schema], root: Schema
+) -> Schema:
+    """Return the CustomResourceDefinition of one of our kinds, in its one version."""
+    version = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": root},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "plural": plural,
+                "singular": singular,
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "shortNames": [short_name],
+                "categories": [names.CATEGORY],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def as_yaml(manifest: Schema) -> str:
+    """Return a manifest as YAML, fit for `kubectl apply -f -`."""
+    # Through JSON: a list that the schema has twice is written twice, not once with an alias.
+    whole = json.loads(json.dumps(manifest))
+    text: str = yaml.safe_dump(whole, sort_keys=False, width=100, allow_unicode=True)
+    return text
 
 
 def structural(model: type[Model]) -> Schema:

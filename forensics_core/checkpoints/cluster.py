@@ -12,7 +12,7 @@ from forensics_core._internal.arguments import checked_arguments
 from forensics_core._internal.extras import needing
 from forensics_core.api.conditions import ConditionType, is_true
 from forensics_core.api.names import INCIDENT_LABEL
-from forensics_core.api.podcheckpoint import ObjectMeta
+from forensics_core.api.resource import ObjectMeta
 from forensics_core.checkpoints.incident import Incident
 from forensics_core.checkpoints.options import checked_spec
 from forensics_core.errors import NotFound

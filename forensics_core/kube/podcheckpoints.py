@@ -16,11 +16,11 @@ from typing import Any
 
 from forensics_core.api.names import INCIDENT_LABEL
 from forensics_core.api.podcheckpoint import (
-    ObjectMeta,
     PodCheckpoint,
     PodCheckpointSpec,
     PodCheckpointStatus,
 )
+from forensics_core.api.resource import ObjectMeta
 from forensics_core.errors import NotFound, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, WatchSettings, listwatch

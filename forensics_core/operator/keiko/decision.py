@@ -21,7 +21,8 @@ from forensics_core.api.names import (
     REQUESTED_BY_ANNOTATION,
     VERSION,
 )
-from forensics_core.api.podcheckpoint import ObjectMeta, PodCheckpoint, PodCheckpointSpec
+from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
+from forensics_core.api.resource import ObjectMeta
 from forensics_core.errors import ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import Resource

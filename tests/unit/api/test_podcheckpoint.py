@@ -13,13 +13,13 @@ from forensics_core.api.order import DEFAULT_ARTIFACTS
 from forensics_core.api.podcheckpoint import (
     ContainerState,
     ContainerStatus,
-    ObjectMeta,
     Phase,
     PodCheckpoint,
     PodCheckpointSpec,
     PodCheckpointStatus,
     Progress,
 )
+from forensics_core.api.resource import ObjectMeta
 from forensics_core.errors import UsageError
 
 BODY: dict[str, Any] = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from forensics_core.api.names import ALERT_ANNOTATION
-from forensics_core.api.podcheckpoint import ObjectMeta, PodCheckpoint, PodCheckpointSpec
+from forensics_core.api.podcheckpoint import PodCheckpoint, PodCheckpointSpec
+from forensics_core.api.resource import ObjectMeta
 from forensics_core.operator.attempt.alert import LIMIT, alert_of
 
 
