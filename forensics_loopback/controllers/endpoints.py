@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import anyio
-
-from forensics_core.kube.listwatch import EventType
 from forensics_core.kube.resources import PODS, SERVICES, Resource
 from forensics_loopback.client.api import Api, amend
+from forensics_loopback.controllers.reconciling import reconcile_owners
 from forensics_loopback.kinds.objects import (
     Obj,
     is_deleting,
@@ -25,23 +23,10 @@ class EndpointsController:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._turn = anyio.Lock()
 
     async def run(self) -> None:
         """Keep the slices true until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            for resource in (SERVICES, PODS):
-                tasks.start_soon(self._watch, resource)
-
-    async def _watch(self, resource: Resource) -> None:
-        async with self._api.watch(resource) as events:
-            async for event in events:
-                if event.type is EventType.SYNCED:
-                    continue
-                async with self._turn:
-                    for one in await self._api.list(SERVICES, namespace_of(event.object)):
-                        if lookup(one, "spec.selector") and not is_deleting(one):
-                            await self._sync(one)
+        await reconcile_owners(self._api, SERVICES, _has_selector, self._sync)
 
     async def _sync(self, service: Obj) -> None:
         pods = await self._api.list(PODS, namespace_of(service))
@@ -54,6 +39,10 @@ class EndpointsController:
             await amend(
                 self._api, ENDPOINT_SLICES, there, lambda it: it.update(endpoints=endpoints), ""
             )
+
+
+def _has_selector(one: Obj) -> bool:
+    return bool(lookup(one, "spec.selector"))
 
 
 def _serves(service: Obj, pod: Obj) -> bool:

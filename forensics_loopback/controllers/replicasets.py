@@ -9,11 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import anyio
-
-from forensics_core.kube.listwatch import EventType
-from forensics_core.kube.resources import PODS, REPLICA_SETS, Resource
+from forensics_core.kube.resources import PODS, REPLICA_SETS
 from forensics_loopback.client.api import Api, amend
+from forensics_loopback.controllers.reconciling import reconcile_owners
 from forensics_loopback.kinds.objects import (
     Obj,
     clone,
@@ -32,23 +30,10 @@ class ReplicaSetController:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._turn = anyio.Lock()
 
     async def run(self) -> None:
         """Keep ReplicaSets at their size until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            for resource in (REPLICA_SETS, PODS):
-                tasks.start_soon(self._watch, resource)
-
-    async def _watch(self, resource: Resource) -> None:
-        async with self._api.watch(resource) as events:
-            async for event in events:
-                if event.type is EventType.SYNCED:
-                    continue
-                async with self._turn:
-                    for one in await self._api.list(REPLICA_SETS, namespace_of(event.object)):
-                        if "template" in one["spec"] and not is_deleting(one):
-                            await self._sync(one)
+        await reconcile_owners(self._api, REPLICA_SETS, _has_template, self._sync)
 
     async def _sync(self, replica_set: Obj) -> None:
         there = await self._api.list(PODS, namespace_of(replica_set))
@@ -73,6 +58,10 @@ class ReplicaSetController:
             return False
         await amend(self._api, PODS, pod, partial(_adopt, owner=_reference(replica_set)), "")
         return True
+
+
+def _has_template(one: Obj) -> bool:
+    return "template" in one["spec"]
 
 
 def _selects(replica_set: Obj, pod: Obj) -> bool:
