@@ -20,7 +20,7 @@ import click
 
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import NAMESPACE, world
-from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.api.capturerule_crd import capturerule_crd
 from forensics_core.api.names import HOLD_FINALIZER
@@ -33,12 +33,7 @@ _LIMIT = 2
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few pods: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("A few pods")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure how long a held pod outlives its capture, and write a table."""
 

@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from bench.operator import KEEP, OperatorProcess
 from bench.operator_world import PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import READS, WATCHES, LoopbackCluster
@@ -57,12 +57,7 @@ class IncidentTimes:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few pods: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("A few pods")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure an incident of many pods, and write a table."""
 

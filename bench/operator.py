@@ -24,7 +24,7 @@ import yaml
 from anyio import to_thread
 
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, JsonObject, checkpoint, world
-from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from bench.processes import cpu_seconds
 from bench.sink import RemoteSink, remote_sink
 from forensics_core.bundle.seal import generate_key
@@ -93,12 +93,7 @@ class IdleMeasurement:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few PodCheckpoints: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("A few PodCheckpoints")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the operator, and write a table."""
     load = QUICK if quick else OperatorLoad()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import click
 
@@ -16,6 +17,7 @@ from forensics_core.errors import ForensicsError
 from lab.process import LabError, end_politely
 
 END = "<!-- /bench -->"
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,17 @@ GOALS = {
     "scan-memory": Goal("peak MiB of a scan, all processes", 300),
 }
 """By names for what measures them; the ratios are those of 60,000 files and 1.9 GB over HTTP."""
+
+
+def part_options(few: str, document: str = "performance.md") -> Callable[[Decorated], Decorated]:
+    """Options of a part that `run_part` runs; `few` says what a quick run is made with."""
+    docs = click.option(
+        "--docs",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help=f"Where {document} is.  [default: docs/ after a whole run, else nowhere]",
+    )
+    quick = click.option("--quick", is_flag=True, help=f"{few}: to see that it works.")
+    return lambda command: quick(docs(command))
 
 
 def run_part(

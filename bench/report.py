@@ -23,7 +23,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from bench.sink import ROOT
 from collector.documents import streamed
 from collector.local import CaptureOptions, capture_container
@@ -72,12 +72,7 @@ class ReportMeasurement:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Little of all: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("Little of all")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the report, and write a table."""
     run_part(

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -23,15 +22,14 @@ import click
 
 from bench.operator import OperatorProcess, memory_of
 from bench.operator_world import NAMESPACE, PODS_PER_NODE, world
-from bench.page import GOAL_COLUMNS, Goal, fill, goal, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from bench.processes import cpu_seconds
-from bench.sink import ROOT, RemoteSink, remote_sink
+from bench.sink import RemoteSink, remote_sink
 from forensics_core.api.capturerule_crd import capturerule_crd
-from forensics_core.errors import ForensicsError
 from forensics_core.storage.s3.client import S3Access
 from forensics_loopback import LoopbackCluster
 from lab.images import MiB
-from lab.process import LabError, end_politely
+from lab.process import LabError
 
 KEEP = 1 * MiB
 TOKEN = "bench-bench-bench-bench"  # noqa: S105 # opens nothing but a benchmark
@@ -73,26 +71,15 @@ class RuleMeasurement:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few pods and rules: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("A few pods and rules")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure how long an alert takes to become a Job, and write a table."""
-    end_politely()
-    if not (quick or docs):
-        docs = ROOT / "docs"
-    try:
-        with remote_sink(KEEP) as sink, TemporaryDirectory(prefix="bench-") as folder:
-            measured = anyio.run(_measure, sink, Path(folder), QUICK if quick else RuleLoad())
-    except ForensicsError as error:
-        raise click.ClickException(str(error)) from error
-    found = blocks(measured)
-    print("\n\n".join(found.values()))
-    if docs:
-        fill(docs / "performance.md", found)
+
+    def measure(folder: Path) -> dict[str, str]:
+        with remote_sink(KEEP) as sink:
+            return blocks(anyio.run(_measure, sink, folder, QUICK if quick else RuleLoad()))
+
+    run_part("performance.md", measure, quick=quick, docs=docs)
 
 
 def blocks(measured: RuleMeasurement) -> dict[str, str]:

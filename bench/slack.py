@@ -23,7 +23,7 @@ import anyio
 import click
 import yaml
 
-from bench.page import GOAL_COLUMNS, Goal, goal, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, part_options, run_part, table
 from forensics_core.api.crd import crd
 from forensics_loopback import LoopbackCluster
 from lab.process import LabError, stop, tail
@@ -79,12 +79,7 @@ class SlackMeasurement:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A few commands: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where slack.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("A few commands", "slack.md")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the Slack bot, and write a table."""
     load = QUICK if quick else SlackLoad()

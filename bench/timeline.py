@@ -17,7 +17,7 @@ import anyio
 import click
 
 from bench.measure import ScriptCost, measure
-from bench.page import GOAL_COLUMNS, Goal, goal, measured, run_part, table
+from bench.page import GOAL_COLUMNS, Goal, goal, measured, part_options, run_part, table
 from bench.report import bundle_of
 from collector.documents import streamed
 from forensics_core.api.order import ArtifactKind, Compression
@@ -49,12 +49,7 @@ class TimelineCosts:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Few entries: to see that it works.")
-@click.option(
-    "--docs",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where performance.md is.  [default: docs/ after a whole run, else nowhere]",
-)
+@part_options("Few entries")
 def main(quick: bool, docs: Path | None) -> None:
     """Measure the timeline in each format, and write a table."""
     entries = QUICK_ENTRIES if quick else ENTRIES

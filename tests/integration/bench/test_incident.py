@@ -1,28 +1,16 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.incident import IncidentTimes, blocks
-from bench.sink import ROOT
+from tests.integration.bench.quick import quick_page
 
 
 @pytest.mark.timeout(240)
 def test_the_benchmark_of_an_incident_with_a_few_pods(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.incident", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
+    page = quick_page("incident", tmp_path)
     assert "with 12 pods on 2 nodes" in page
     assert "| captures of a node at once, at most | 3 | 3 | met |" in page
     assert "| API writes a checkpoint | 10 | 10 | met |" in page

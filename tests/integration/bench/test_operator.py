@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.operator import Busy, IdleMeasurement, blocks
-from bench.sink import ROOT
 from lab.images import MiB
+from tests.integration.bench.quick import quick_page
 
 
 @pytest.mark.timeout(240)
 def test_the_operators_benchmark_with_a_few_checkpoints(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.operator", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
+    page = quick_page("operator", tmp_path)
     assert "with 20 PodCheckpoints that were made at once, then 100 finished ones" in page
     assert "| API writes a checkpoint | 10 | 10 | met |" in page
     assert "| requests at rest but watches | 0 | 0 | met |" in page

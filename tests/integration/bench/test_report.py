@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.report import MiB, ReportCost, ReportMeasurement, block
-from bench.sink import ROOT
+from tests.integration.bench.quick import quick_page
 
 
 @pytest.mark.timeout(400)  # the first may have to install Chromium
 @pytest.mark.skipif(os.geteuid() != 0, reason="processes are read by root only")
 @pytest.mark.docker
 def test_the_reports_benchmark_with_a_little_of_all(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.report", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
+    page = quick_page("report", tmp_path)
     assert "with 1,000 changes" in page and "Clean containers: busybox." in page
     assert "| findings in clean containers | 0 | 0 | met |" in page
 

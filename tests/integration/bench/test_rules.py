@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.rules import QUICK, RuleMeasurement, blocks
-from bench.sink import ROOT
 from lab.images import MiB
+from tests.integration.bench.quick import quick_page
 
 
 @pytest.mark.timeout(240)
 def test_the_benchmark_of_rules_with_a_few_pods(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.rules", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
+    page = quick_page("rules", tmp_path)
     assert "with 10 rules and 40 pods: 3 alerts of different pods" in page
     assert "| captures of the burst | 1 | 1 | met |" in page
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from bench.sink import ROOT
 from bench.slack import MiB, SlackLoad, SlackMeasurement, block
+from tests.integration.bench.quick import quick_page
 
 
 @pytest.mark.timeout(240)
 def test_the_bots_benchmark_with_a_few_commands(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "slack.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.slack", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "slack.md").read_text()
+    page = quick_page("slack", tmp_path, "slack.md")
     assert "1 times 10 commands at once, while 5 running checkpoints were watched" in page
     assert "| calls that came too often for Slack | 0 | 0 | met |" in page
 

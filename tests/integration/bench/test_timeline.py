@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from bench.measure import ScriptCost
-from bench.sink import ROOT
 from bench.timeline import MiB, TimelineCosts, block
+from tests.integration.bench.quick import quick_page
 
 
 def test_the_timelines_benchmark_with_few_entries(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docs" / "performance.md", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.timeline", "--quick", "--docs", tmp_path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "performance.md").read_text()
+    page = quick_page("timeline", tmp_path)
     assert "of a bundle with 5,000 entries" in page
     assert "| peak MiB, `--format timesketch` | 200 | " in page
 
