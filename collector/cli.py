@@ -17,7 +17,13 @@ from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
 from forensics_core._internal.startup import load_aiohttp
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
-from forensics_core.cli.options import object_lock_options, output_option, owner_option, size_type
+from forensics_core.cli.options import (
+    object_lock_options,
+    output_option,
+    owner_option,
+    size_type,
+    volumes_option,
+)
 from forensics_core.cli.program import Terminated, run
 from forensics_core.cli.progress import progress
 from forensics_core.cli.render import clean_message, counted, print_json, print_text, size
@@ -101,13 +107,7 @@ class _GivenOptions(TypedDict):
     "--kms-key-id", metavar="K", callback=requestable, help="Encrypt with this key of the KMS."
 )
 @owner_option
-@click.option(
-    "--volume",
-    "volumes",
-    multiple=True,
-    metavar="NAME|PATH",
-    help="With this volume's content, be it secret; may be repeated.",
-)
+@volumes_option
 @click.option(
     "--deleted-budget",
     type=size_type,

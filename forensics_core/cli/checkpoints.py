@@ -42,7 +42,7 @@ def get_command(name: str, access: ClusterAccess, output: str, timings: bool) ->
     if timings and output == "text":
         print_text(timings_table(checkpoint))
     else:
-        _print_checkpoint(checkpoint, output)
+        _print_object(checkpoint, "\n".join(description(checkpoint)), output)
 
 
 def timings_table(checkpoint: PodCheckpoint) -> str:
@@ -119,10 +119,7 @@ def cancel_command(name: str, access: ClusterAccess, output: str) -> None:
     The evidence of a capture that has ended already stays as it is.
     """
     checkpoint = run(partial(_cancel, name, access))
-    if output == "text":
-        print_text(_cancel_message(checkpoint))
-    else:
-        print_data(checkpoint.to_dict(), output)
+    _print_object(checkpoint, _cancel_message(checkpoint), output)
 
 
 async def _cancel(name: str, access: ClusterAccess) -> PodCheckpoint:
@@ -147,10 +144,7 @@ def release_command(name: str, access: ClusterAccess, output: str) -> None:
     The pod gets its labels back, and so its Services, if it is still there.
     """
     checkpoint = run(partial(_release, name, access))
-    if output == "text":
-        print_text(_release_message(checkpoint))
-    else:
-        print_data(checkpoint.to_dict(), output)
+    _print_object(checkpoint, _release_message(checkpoint), output)
 
 
 async def _release(name: str, access: ClusterAccess) -> PodCheckpoint:
@@ -165,9 +159,10 @@ def _release_message(checkpoint: PodCheckpoint) -> str:
     return f"The pod of the checkpoint {name} is being released. See: {command_name()} get {name}"
 
 
-def _print_checkpoint(checkpoint: PodCheckpoint, output: str) -> None:
+def _print_object(checkpoint: PodCheckpoint, said: str, output: str) -> None:
+    """Print what is said of a checkpoint to people, or all of it to programs."""
     if output == "text":
-        print_text("\n".join(description(checkpoint)))
+        print_text(said)
     else:
         print_data(checkpoint.to_dict(), output)
 

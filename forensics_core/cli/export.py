@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import (
+    containers_option,
     opened_bundle,
     output_option,
     owner_option,
@@ -46,14 +47,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--seed", type=_FOLDER, metavar="DIR", help="POD-ID-inspect.json, -diff.txt and -export.tar."
 )
-@click.option(
-    "--container",
-    "-c",
-    "containers",
-    multiple=True,
-    metavar="NAME",
-    help="Only this one; repeatable.",
-)
+@containers_option()
 @owner_option
 @output_option
 def export_command(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
-from forensics_core.cli.options import object_output_option, parse_duration
+from forensics_core.cli.options import object_output_option, wait_timeout_option
 from forensics_core.cli.program import Terminated, command_name, run
 from forensics_core.cli.render import (
     clean,
@@ -90,9 +90,7 @@ class SelectionRequest:
 @click.option("--again", is_flag=True, help="Also those that are captured already, or under way.")
 @click.option("-y", "--yes", is_flag=True, help=f"Do not ask, also for more than {CONFIRMED} pods.")
 @click.option("--wait", is_flag=True, help="Follow all of them to their end.")
-@click.option(
-    "--timeout", type=parse_duration, metavar="TIME", help="With --wait: stop waiting after that."
-)
+@wait_timeout_option
 @click.option("--dry-run", is_flag=True, help="List the pods, and ask for nothing.")
 @cluster_options
 @object_output_option

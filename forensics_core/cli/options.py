@@ -61,6 +61,39 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def containers_option(said: str = "Only this one") -> Callable[[F], F]:
+    """Add `--container`, passed as `containers`: names of those of a bundle that are meant."""
+    return click.option(
+        "--container",
+        "-c",
+        "containers",
+        multiple=True,
+        metavar="NAME",
+        help=f"{said}; repeatable.",
+    )
+
+
+def volumes_option(command: F) -> F:
+    """Add `--volume`, passed as `volumes`: those whose content is captured whatever it is."""
+    return click.option(
+        "--volume",
+        "volumes",
+        multiple=True,
+        metavar="NAME|PATH",
+        help="With this volume's content, be it secret; may be repeated.",
+    )(command)
+
+
+def wait_timeout_option(command: F) -> F:
+    """Add `--timeout`, passed as `timeout`: seconds that `--wait` waits at most, or None."""
+    return click.option(
+        "--timeout",
+        type=parse_duration,
+        metavar="TIME",
+        help="With --wait: stop waiting after that.",
+    )(command)
+
+
 def select_option(command: F) -> F:
     """Add `--select`, passed as `select`: globs of objects' names."""
     return click.option(

@@ -14,6 +14,8 @@ from forensics_core.cli.options import (
     object_output_option,
     parse_duration,
     size_type,
+    volumes_option,
+    wait_timeout_option,
 )
 from forensics_core.cli.program import command_name, run
 from forensics_core.cli.render import clean, print_data, print_text
@@ -77,13 +79,7 @@ AFTER_CAPTURE = {
     metavar="TIME",
     help="Record execs, writes, connections: so long, or as the capture takes.",
 )
-@click.option(
-    "--volume",
-    "volumes",
-    multiple=True,
-    metavar="NAME|PATH",
-    help="With this volume's content, be it secret; may be repeated.",
-)
+@volumes_option
 @click.option(
     "--deleted-budget",
     type=size_type,
@@ -115,9 +111,7 @@ AFTER_CAPTURE = {
 )
 @click.option("--name", help="What to call the request.  [default: made of the pod's name]")
 @click.option("--wait", is_flag=True, help="Follow it to its end.")
-@click.option(
-    "--timeout", type=parse_duration, metavar="TIME", help="With --wait: stop waiting after that."
-)
+@wait_timeout_option
 @click.option("--dry-run", is_flag=True, help="Ask the cluster whether it would be accepted.")
 @cluster_options
 @object_output_option

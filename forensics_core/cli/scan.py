@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core.cli.options import (
+    containers_option,
     opened_bundle,
     output_option,
     owner_option,
@@ -47,14 +48,7 @@ _NOUNS = {"memory": "core"}
     help="A list of hashes that says which files are known; repeatable. good=FILE or ioc=FILE "
     "where its form does not tell.",
 )
-@click.option(
-    "--container",
-    "-c",
-    "containers",
-    multiple=True,
-    metavar="NAME",
-    help="Only this one; repeatable.",
-)
+@containers_option()
 @click.option(
     "--files", "every_file", is_flag=True, help="Show every file, with what --known says of it."
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 from anyio import to_thread
 
-from forensics_core.cli.options import opened_bundle, owner_option
+from forensics_core.cli.options import containers_option, opened_bundle, owner_option
 from forensics_core.cli.outputs import kind_of, opened_output
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message
@@ -48,14 +48,7 @@ _AT_ONCE = 1_000
     "-o", "--output", metavar="FILE",
     help="Where to: a file that ends in .txt, .body, .jsonl or .csv, or 'json' for one document.",
 )  # fmt: skip
-@click.option(
-    "--container",
-    "-c",
-    "containers",
-    multiple=True,
-    metavar="NAME",
-    help="Only of this one; repeatable.",
-)
+@containers_option("Only of this one")
 @click.option("--since", metavar="TIME", help="From then on: 2026-08-01T10:00:00Z; UTC by default.")
 @click.option("--until", metavar="TIME", help="Before then.")
 @click.option(
