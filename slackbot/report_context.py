@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from slackbot.blocks.elements import Message
@@ -39,8 +38,9 @@ class ReportContext:
     ) -> str:
         """Post, if nobody of another organisation reads the channel. Raises `SlackError`."""
         await self._keep_private(channel)
-        more: Any = {"thread": thread, "broadcast": broadcast, "rank": rank}
-        return await self.slack.post(channel, message, **more)
+        return await self.slack.post(
+            channel, message, thread=thread, broadcast=broadcast, rank=rank
+        )
 
     async def update(self, channel: str, ts: str, message: Message) -> None:
         """Edit, if nobody of another organisation reads the channel. Raises `SlackError`."""

@@ -16,13 +16,13 @@ _HEADER = struct.pack("=Ii", 0x20080522, 0)
 """Version 3, of the calling thread."""
 
 
-def without(*capabilities: int, action: Callable[[], T]) -> T:
-    """Return what `action` returns in a thread, and in those that it starts, that may do less."""
+def in_thread(prepare: Callable[[], object], action: Callable[[], T]) -> T:
+    """Return what `action` returns in a thread of its own, after what `prepare` does to that."""
     results, errors = list[T](), list[BaseException]()
 
     def work() -> None:
         try:
-            _drop(capabilities)
+            prepare()
             results.append(action())
         except BaseException as error:  # it is raised where it is waited for
             errors.append(error)
@@ -33,6 +33,11 @@ def without(*capabilities: int, action: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def without(*capabilities: int, action: Callable[[], T]) -> T:
+    """Return what `action` returns in a thread, and in those that it starts, that may do less."""
+    return in_thread(lambda: _drop(capabilities), action)
 
 
 def _drop(capabilities: Iterable[int]) -> None:

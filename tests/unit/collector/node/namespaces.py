@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 from collector.node.netlink import enter
 from collector.node.procfs import Process
+from tests.unprivileged import in_thread
 
 T = TypeVar("T")
 MADE = "ip link set lo up; echo made; exec sleep 1000"
@@ -32,23 +32,12 @@ def new_network(script: str = "") -> Iterator[int]:
 
 def within(pid: int, action: Callable[[], T]) -> T:
     """Return what `action` returns in the process's network namespace."""
-    results: list[T] = []
-    errors: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            with Process.open(pid) as process:
-                enter(process)
-                results.append(action())
-        except BaseException as error:
-            errors.append(error)
+    def join() -> None:
+        with Process.open(pid) as process:
+            enter(process)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return in_thread(join, action)
 
 
 def space_of(pid: int) -> bytes:
