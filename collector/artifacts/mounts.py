@@ -16,25 +16,23 @@ this file only with the evidence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
 from collector.artifacts import deleted, filesystem
 from collector.artifacts.kept import record_unstored
+from collector.artifacts.mountopening import LIMITS, MountLimits, open_wanted
 from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.files.indexing import indexed
 from collector.files.keptmounts import incomplete, kept_folders, plan_kept
-from collector.files.mountarchive import MAX_BYTES, MAX_ENTRIES, MountLoss, OpenMount
-from collector.files.mounted import Survey, measure_all, open_uncovered, survey
+from collector.files.mountarchive import MountLoss, OpenMount
+from collector.files.mounted import Survey, measure_all, survey
 from collector.files.mountplan import MountOutcome, Planned, State, plan, shown_path
-from collector.files.mountstream import VOLUME_BYTES, VOLUME_ENTRIES, Budget, MountStream
-from collector.files.safe_open import opened
+from collector.files.mountstream import Budget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
-from collector.node.host import Host
 from collector.node.procfs import companions
 from collector.node.threads import SeparateThreads
 from collector.runtimes.declared import declared
@@ -48,28 +46,6 @@ NAME = "mounts.tar"
 METHOD = "mounts"
 _KINDS = frozenset({ArtifactKind.FILESYSTEM, ArtifactKind.VOLUMES})
 _LACKING = frozenset({State.MISSING, State.PARTIAL, State.LISTED})
-
-
-@dataclass(frozen=True, slots=True)
-class MountLimits:
-    """What the mounts of one container may cost."""
-
-    tops: int = 256
-    """Mounts in the archive: each is open all the time, so that nobody can replace it."""
-    seconds: float = 30.0
-    """For looking at all mounts."""
-    volume_seconds: float = 10.0
-    """For opening one volume."""
-    gaps: int = 400
-    """Mounts that are listed one by one in the manifest; the rest are counted there, and are in
-    `mounts.json`."""
-    memory: tuple[int, int] = (MAX_BYTES, MAX_ENTRIES)
-    """Bytes and members of file systems in memory that are archived."""
-    volumes: tuple[int, int] = (VOLUME_BYTES, VOLUME_ENTRIES)
-    """The same of volumes."""
-
-
-LIMITS = MountLimits()
 
 
 async def collect(capture: ContainerCapture, limits: MountLimits = LIMITS) -> None:
@@ -119,7 +95,7 @@ async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> Non
         planned += await plan_kept(capture.held.kept, planned)
         wanted = [each for each in planned if each.to_read]
         points = frozenset(shown_path(each, seen.mounts[0].space) for each in seen.mounts)
-        tops = await _open_wanted(stack, wanted, capture.runtime.machine, points, limits)
+        tops = await open_wanted(stack, wanted, capture.runtime.machine, points, limits)
         await _list_withheld(capture, tops, limits)
         if tops := [(each, top) for each, top in tops if each.state is State.CAPTURED]:
             archived = await _archive(capture, tops, limits)
@@ -133,31 +109,6 @@ async def _capture_mounts(capture: ContainerCapture, limits: MountLimits) -> Non
     capture.held.kept = []
     if selection.every and not archived:
         _account_volumes(capture, planned)
-
-
-async def _open_wanted(
-    stack: ExitStack,
-    wanted: Sequence[Planned],
-    machine: Host | None,
-    points: frozenset[bytes],
-    limits: MountLimits,
-) -> list[tuple[Planned, OpenMount]]:
-    """Open what is to be read: volumes one by one, since any of them may never answer."""
-    plain = [each for each in wanted if not each.volume]
-    steps = [plain, *([each] for each in wanted if each.volume)]
-    tops: list[tuple[Planned, OpenMount]] = []
-    for step in filter(None, steps):
-        seconds = limits.seconds if step is plain else limits.volume_seconds
-        opening = (stack, step, machine, points, limits.tops - len(tops), limits.tops)
-        try:
-            tops += await run_abandonable(seconds, "mounts", _open_all, *opening)
-        except Unavailable as hung:
-            if step is plain:
-                raise
-            step[0].outcome = MountOutcome(
-                State.MISSING, hung.reason, f"It could not be opened: {hung}"
-            )
-    return tops
 
 
 async def _list_withheld(
@@ -229,53 +180,6 @@ def _look(first: int, key: str) -> Survey:
     seen.unseen += apart.unseen
     measure_all(seen.mounts)
     return seen
-
-
-def _open_all(
-    stack: ExitStack,
-    wanted: Sequence[Planned],
-    machine: Host | None,
-    points: frozenset[bytes],
-    room: int,
-    most: int,
-) -> list[tuple[Planned, OpenMount]]:
-    """Open what is to be archived; what cannot be opened is missing. Mounts lie at `points`.
-
-    There is `room` for so many more, of `most` in all.
-    """
-    tops: list[tuple[Planned, OpenMount]] = []
-    for each in wanted:
-        if len(tops) >= room:
-            each.outcome = MountOutcome(
-                State.MISSING, "TooMany", f"{most} mounts are archived at most"
-            )
-            continue
-        try:
-            tops.append((each, stack.enter_context(_open(each, machine, points))))
-        except OSError as error:
-            why = error.strerror or str(error)
-            each.outcome = MountOutcome(
-                State.MISSING, "Unreadable", f"It could not be opened: {why}"
-            )
-    return tops
-
-
-@contextmanager
-def _open(each: Planned, machine: Host | None, points: frozenset[bytes]) -> Iterator[OpenMount]:
-    volume = each.volume is not None
-    if each.place:
-        # Nothing is mounted in it that could be in the way.
-        yield OpenMount(
-            each.path, each.place.number, single=bool(each.kept and not each.kept.folder)
-        )
-    elif each.seen:
-        with open_uncovered(each.seen) as place:
-            yield OpenMount(each.path, place, each.seen.is_file, points, volume)
-    elif machine:
-        with opened(machine.open(each.source)) as place:
-            yield OpenMount(each.path, place, single=not volume, volume=volume)
-    else:
-        raise OSError("the runtime's machine is not in reach")
 
 
 async def store(

@@ -12,6 +12,7 @@ import pytest
 
 from collector.artifacts import mounts
 from collector.artifacts.kinds import KINDS
+from collector.artifacts.mountopening import MountLimits
 from collector.capture import CaptureResult, bundle_url, capture
 from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions, capture_container, make_order
@@ -54,7 +55,7 @@ async def collect(
 async def collect_within(
     bundle: Bundle,
     container: str,
-    limits: mounts.MountLimits,
+    limits: MountLimits,
     kinds: list[ArtifactKind] | None = None,
 ) -> tuple[CaptureResult, str]:
     """The same within limits of the test's own."""
@@ -233,7 +234,7 @@ async def test_a_volume_that_does_not_fit_makes_a_capture_partial(
 ) -> None:
     async with docker.container(image, Volumes={"/data": {}}) as container:
         await docker.exec(container, "head -c 9000 /dev/urandom > /data/large; echo 1 > /data/a")
-        limits = mounts.MountLimits(volumes=(5000, 100))
+        limits = MountLimits(volumes=(5000, 100))
         result, name = await collect_within(bundle, container, limits, VOLUMES)
     found = gap(bundle, "mount /data")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, True)
@@ -448,9 +449,7 @@ async def test_what_does_not_fit_is_cut_and_said(
         await docker.exec(
             container, "head -c 9000 /dev/urandom > /cache/large; echo 1 > /cache/small"
         )
-        result, name = await collect_within(
-            bundle, container, mounts.MountLimits(memory=(5000, 100))
-        )
+        result, name = await collect_within(bundle, container, MountLimits(memory=(5000, 100)))
     found = gap(bundle, "mount /cache")
     assert (found.reason, found.size, found.requested) == ("TooLarge", 9000, False)
     assert "/cache/large" in found.message and not result.partial
@@ -467,7 +466,7 @@ async def test_very_many_mounts_are_listed_to_a_limit(
     script = "mkdir /many; for i in 1 2 3 4 5 6; do mkdir /many/$i; mount -t tmpfs x /many/$i; done"
     async with docker.container(image, capabilities=["SYS_ADMIN"]) as container:
         await docker.exec(container, script)
-        _, name = await collect_within(bundle, container, mounts.MountLimits(gaps=2, tops=4))
+        _, name = await collect_within(bundle, container, MountLimits(gaps=2, tops=4))
     listed = [each.what for each in bundle.capture.not_captured if each.what.startswith("mount ")]
     assert len(listed) == 2
     assert "further mounts" in gap(bundle, "mounts, the rest").message

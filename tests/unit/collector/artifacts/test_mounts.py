@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from collector.artifacts import mounts
+from collector.artifacts.mountopening import LIMITS, MountLimits, open_all, open_wanted
 from collector.artifacts.mounts import store
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames
@@ -98,12 +99,12 @@ def test_what_cannot_be_opened_is_missing(tmp_path: Path) -> None:
     planned = plan(Survey(), told, "exited")
     with ExitStack() as stack:
         wanted = planned[:2][::-1] + planned[2:]
-        tops = mounts._open_all(stack, wanted, Host(), frozenset(), 1, 1)
+        tops = open_all(stack, wanted, Host(), frozenset(), 1, 1)
         assert [top.path for _, top in tops] == [b"/etc/hosts"]
     assert [each.outcome.reason for each in planned] == ["", "Unreadable", "TooMany"]
     planned = plan(Survey(), told[:1], "exited")
     with ExitStack() as stack:
-        assert mounts._open_all(stack, planned, None, frozenset(), 1, 1) == []
+        assert open_all(stack, planned, None, frozenset(), 1, 1) == []
     assert "not in reach" in planned[0].outcome.message
 
 
@@ -138,7 +139,7 @@ async def test_what_there_was_no_time_for_is_partial(tmp_path: Path) -> None:
 
 async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
     capture = await scene_of(tmp_path, tmp_path / "bundle")
-    mounts._account(capture, Survey(unseen=3), [], mounts.LIMITS)
+    mounts._account(capture, Survey(unseen=3), [], LIMITS)
     (gap,) = capture.bundle.not_captured
     assert gap.what == "mounts, of some processes" and "3 processes" in gap.message
 
@@ -146,12 +147,12 @@ async def test_tables_that_were_not_read_are_said(tmp_path: Path) -> None:
 async def test_a_volume_that_does_not_answer_when_it_is_opened_is_missing(tmp_path: Path) -> None:
     told = [Declared("/etc/hosts", "bind", "/h"), Declared("/data", "bind", str(tmp_path))]
     planned = plan(Survey(), told, "exited", selection=VolumeSelection(every=True))
-    limits = mounts.MountLimits(seconds=0, volume_seconds=0)
+    limits = MountLimits(seconds=0, volume_seconds=0)
     with ExitStack() as stack:
-        await mounts._open_wanted(stack, planned[1:], Host(), frozenset(), limits)
+        await open_wanted(stack, planned[1:], Host(), frozenset(), limits)
         assert (planned[1].state, planned[1].outcome.reason) == (State.MISSING, "Hung")
         with pytest.raises(Unavailable):
-            await mounts._open_wanted(stack, planned[:1], Host(), frozenset(), limits)
+            await open_wanted(stack, planned[:1], Host(), frozenset(), limits)
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -174,7 +175,7 @@ async def test_a_volume_of_secrets_that_is_not_listed_whole_says_so(
                 file.truncate(MAX_FILE + 1)
         place = stack.enter_context(opened(os.open(volume, os.O_PATH)))
         tops = [(each, OpenMount(b"/token", place, volume=True))]
-        await mounts._list_withheld(capture, tops, mounts.MountLimits(seconds=0.5 if hangs else 60))
+        await mounts._list_withheld(capture, tops, MountLimits(seconds=0.5 if hangs else 60))
     expected = (State.MISSING, "Hung") if hangs else (State.LISTED, "Withheld")
     assert (each.state, each.outcome.reason) == expected
     assert ("Not all of it was read: files of" in each.outcome.message) != hangs
