@@ -150,12 +150,15 @@ async def _look_into_kernel(
     try:
         kernel = await run_abandonable(seconds, "terminals and keys", look, terminals, numbers)
     except Unavailable as hung:
-        kernel = InKernel(unseen=len(terminals), why=str(hung))
+        kernel = InKernel(unseen=len(terminals), processes=len(numbers), why=str(hung))
     await to_thread.run_sync(unread.add_terminals, found, kernel.unread)
     await to_thread.run_sync(unread.add_keys, found, kernel.keys.values())
     if missing := kernel.hidden + kernel.more:
         message = f"The payloads of {missing} keys in keyrings are not in sight. {kernel.why}"
         capture.record_gap("payloads of keys", "NotVisible", message.rstrip(), requested=False)
+    if kernel.processes:
+        message = f"The keyrings of {kernel.processes} processes were not looked into. {kernel.why}"
+        capture.record_gap("keyrings", "NotVisible", message.rstrip(), requested=False)
     return kernel
 
 

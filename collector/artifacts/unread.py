@@ -19,8 +19,8 @@ from collector.node.deletedfiles import (
     SharedDescriptor,
     memory_device,
 )
+from collector.node.kernel_keys import Key
 from collector.node.kernel_look import Terminal
-from collector.node.kernel_objects import Key
 from collector.node.sharedmemory import Queue
 from collector.node.unlisted import RING, KeptReference
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.kernel_objects import KernelObjects, Key
+from collector.node.kernel_keys import KernelKeys, Key
+from collector.node.kernel_objects import KernelObjects
 from collector.node.numbers import latest
 from collector.node.procfs import host_proc
 
@@ -44,7 +45,9 @@ class InKernel:
     hidden: int = 0
     """Keys of the machine whose bytes are not in sight, where they could not be looked at."""
     more: int = 0
-    """Keys past `MAX_KEYS`."""
+    """Keys past `MAX_KEYS`, and those that were not legible."""
+    processes: int = 0
+    """Processes whose keyrings were not looked into."""
     why: str = ""
     """Why the kernel's memory could not be read."""
 
@@ -60,7 +63,7 @@ def look(terminals: Sequence[Terminal], pids: Sequence[int]) -> InKernel:
             kernel.task(latest(host_proc()))
             _read_terminals(kernel, terminals, found)
             if keys:
-                _read_keys(kernel, pids, found)
+                _read_keys(KernelKeys(kernel), pids, found)
     except OSError as error:
         found.unseen, found.hidden, found.why = len(terminals), keys, str(error)
     return found
@@ -89,12 +92,16 @@ def _read_terminals(kernel: KernelObjects, terminals: Sequence[Terminal], found:
         seen.add(place)
 
 
-def _read_keys(kernel: KernelObjects, pids: Sequence[int], found: InKernel) -> None:
+def _read_keys(keys: KernelKeys, pids: Sequence[int], found: InKernel) -> None:
     for pid in pids:
         raise_if_abandoned()
-        with suppress(OSError):
-            for key in kernel.keys(pid):
+        try:
+            for key in keys.of(pid):
                 if key.serial not in found.keys and len(found.keys) >= MAX_KEYS:
                     found.more += 1
                 else:
                     found.keys.setdefault(key.serial, key)
+        except OSError:
+            # The keyrings of one that has ended went with it.
+            found.processes += (host_proc() / str(pid)).exists()
+    found.more += len(keys.missed)

@@ -1,13 +1,14 @@
 """What waits in the kernel and no call shows without taking it out: read in its memory instead.
 
-Messages in a POSIX queue, bytes that nobody has read from a terminal, payloads of keys::
+Messages in a POSIX queue, files of a ring, bytes that nobody has read from a terminal; keys are in
+`collector.node.kernel_keys`::
 
     with KernelObjects.opened() as kernel:
         messages = kernel.messages(descriptor)
 
 Everything is checked and bounded, for it may change while it is read: then some of it is missing.
 
-Source: ipc/mqueue.c, drivers/tty/n_tty.c, include/linux/key.h, include/linux/assoc_array_priv.h
+Source: ipc/mqueue.c, drivers/tty/n_tty.c
 """
 
 from __future__ import annotations
@@ -32,16 +33,10 @@ MAX_TASKS = 65_536
 """Processes of the machine that are passed by on the way to one."""
 MAX_FILES = 256
 """Files of one ring that are looked at."""
-MAX_KEYS = 1024
-"""Keys and keyrings of one container."""
-MAX_PAYLOAD = 32 * 1024
-"""Bytes of a key: the kernel takes no more."""
 MAX_NAME = 4095
 _TERMINAL = 4096
 """Bytes that the kernel keeps of what a terminal's reader has still to read."""
 _BUFFERS = 256
-_PAYLOADS = frozenset({b"user", b"logon"})
-"""Types of keys that have their bytes as they were given."""
 _TASKS = {
     "task_struct": ("tasks", "pid", "files", "cred", "group_leader"),
     "files_struct": ("fdt",),
@@ -84,18 +79,6 @@ _RINGS = {
 """Since Linux 6.13."""
 _GROUPS = (_TASKS, _QUEUES, _TERMINALS, _KEYS, _RINGS)
 """Each is looked up when it is needed, and takes some time."""
-_SLOTS = 16
-
-
-class Key(NamedTuple):
-    """A key that a process can use."""
-
-    serial: int
-    kind: str
-    description: bytes
-    payload: bytes
-    pid: int
-    """A process that has it."""
 
 
 class Inode(NamedTuple):
@@ -114,9 +97,8 @@ def _group(number: int) -> dict[str, StructLayout]:
 
 
 def _layout(structure: str) -> StructLayout:
-    return next(_group(number) for number, each in enumerate(_GROUPS) if structure in each)[
-        structure
-    ]
+    (number,) = (number for number, each in enumerate(_GROUPS) if structure in each)
+    return _group(number)[structure]
 
 
 @dataclass(slots=True)
@@ -126,8 +108,6 @@ class KernelObjects:
     memory: KernelMemory
     _tasks: dict[int, int] = field(default_factory=dict)
     """Where each process is, by its number on the node."""
-    _keys: set[int] = field(default_factory=set)
-    """Keys and keyrings that were looked at: processes share them."""
 
     @classmethod
     @contextmanager
@@ -137,13 +117,15 @@ class KernelObjects:
         with KernelMemory.opened() as memory:
             yield cls(memory)
 
-    def _at(self, place: int, structure: str, member: str) -> int:
+    def at(self, place: int, structure: str, member: str) -> int:
+        """Return where a member of a structure is."""
         return place + _layout(structure).at[member]
 
-    def _pointer(self, place: int, structure: str, member: str) -> int:
-        return self.memory.word(self._at(place, structure, member))
+    def pointer(self, place: int, structure: str, member: str) -> int:
+        """Return where a member leads to."""
+        return self.memory.word(self.at(place, structure, member))
 
-    def _text(self, place: int) -> bytes:
+    def text(self, place: int) -> bytes:
         """Return a string, which ends with its first zero: read in pieces, as a page may end."""
         found = b""
         while b"\0" not in found and len(found) < MAX_NAME:
@@ -161,28 +143,28 @@ class KernelObjects:
 
     def _walk_tasks(self) -> Iterator[tuple[int, int]]:
         link = _layout("task_struct").at["tasks"]
-        first = task = self._pointer(self.memory.current(), "task_struct", "group_leader")
-        if self.memory.word(self._at(first, "task_struct", "pid"), 4) != latest(host_proc()):
+        first = task = self.pointer(self.memory.current(), "task_struct", "group_leader")
+        if self.memory.word(self.at(first, "task_struct", "pid"), 4) != latest(host_proc()):
             raise OSError(errno.EXDEV, "the kernel numbers processes otherwise than /proc does")
         for _ in range(MAX_TASKS):
-            yield self.memory.word(self._at(task, "task_struct", "pid"), 4), task
+            yield self.memory.word(self.at(task, "task_struct", "pid"), 4), task
             task = self.memory.word(task + link) - link
             if task == first:
                 return
 
     def _file(self, task: int, descriptor: int) -> int:
-        table = self._pointer(self._pointer(task, "task_struct", "files"), "files_struct", "fdt")
-        if descriptor >= self.memory.word(self._at(table, "fdtable", "max_fds"), 4):
+        table = self.pointer(self.pointer(task, "task_struct", "files"), "files_struct", "fdt")
+        if descriptor >= self.memory.word(self.at(table, "fdtable", "max_fds"), 4):
             raise FileNotFoundError(f"there is no descriptor {descriptor}")
-        return self.memory.word(self._pointer(table, "fdtable", "fd") + 8 * descriptor)
+        return self.memory.word(self.pointer(table, "fdtable", "fd") + 8 * descriptor)
 
     def messages(self, descriptor: int) -> list[QueuedMessage]:
         """Return the messages of the POSIX queue that is open here, in the order of receiving."""
-        inode = self._pointer(self._file(self.memory.current(), descriptor), "file", "f_inode")
-        if self._pointer(inode, "inode", "i_ino") != os.fstat(descriptor).st_ino:
+        inode = self.pointer(self._file(self.memory.current(), descriptor), "file", "f_inode")
+        if self.pointer(inode, "inode", "i_ino") != os.fstat(descriptor).st_ino:
             raise FileNotFoundError("the descriptor leads to another file")
         info = inode - _layout("mqueue_inode_info").at["vfs_inode"]
-        root = self._pointer(info, "mqueue_inode_info", "msg_tree")
+        root = self.pointer(info, "mqueue_inode_info", "msg_tree")
         nodes = sorted(self._nodes(root), reverse=True)
         found = (
             QueuedMessage(priority, data) for priority, node in nodes for data in self._list(node)
@@ -197,12 +179,12 @@ class KernelObjects:
                 return
             place = waiting.pop()
             node = place - link
-            yield self.memory.word(self._at(node, "posix_msg_tree_node", "priority"), 4), node
-            sides = (self._pointer(place, "rb_node", side) for side in ("rb_left", "rb_right"))
+            yield self.memory.word(self.at(node, "posix_msg_tree_node", "priority"), 4), node
+            sides = (self.pointer(place, "rb_node", side) for side in ("rb_left", "rb_right"))
             waiting += filter(None, sides)
 
     def _list(self, node: int) -> Iterator[bytes]:
-        head = self._at(node, "posix_msg_tree_node", "msg_list")
+        head = self.at(node, "posix_msg_tree_node", "msg_list")
         message = self.memory.word(head)
         for _ in range(MAX_MESSAGES):
             if message == head:
@@ -212,13 +194,13 @@ class KernelObjects:
 
     def _message(self, message: int) -> bytes:
         """Return the bytes of a message, of which each page has as much as it holds."""
-        left = self._pointer(message, "msg_msg", "m_ts")
+        left = self.pointer(message, "msg_msg", "m_ts")
         if left > MAX_MESSAGE:
             raise FileNotFoundError("what is there is no message")
         head = _layout("msg_msg").size
         part = min(left, mmap.PAGESIZE - head)
         parts = [self.memory.read(message + head, part)]
-        following = self._pointer(message, "msg_msg", "next")
+        following = self.pointer(message, "msg_msg", "next")
         left -= part
         while left and following:
             part = min(left, mmap.PAGESIZE - 8)
@@ -229,16 +211,16 @@ class KernelObjects:
     def registered(self, pid: int, descriptor: int, inode: int) -> Iterator[tuple[int, Inode]]:
         """Yield the files that are registered with a ring of io_uring, by their numbers in it."""
         file = self._file(self.task(pid), descriptor)
-        if self._pointer(self._pointer(file, "file", "f_inode"), "inode", "i_ino") != inode:
+        if self.pointer(self.pointer(file, "file", "f_inode"), "inode", "i_ino") != inode:
             raise FileNotFoundError("the descriptor leads to another file")
-        ring = self._pointer(file, "file", "private_data")
-        table = self._at(self._at(ring, "io_ring_ctx", "file_table"), "io_file_table", "data")
-        count = self.memory.word(self._at(table, "io_rsrc_data", "nr"), 4)
-        nodes = self._pointer(table, "io_rsrc_data", "nodes")
+        ring = self.pointer(file, "file", "private_data")
+        table = self.at(self.at(ring, "io_ring_ctx", "file_table"), "io_file_table", "data")
+        count = self.memory.word(self.at(table, "io_rsrc_data", "nr"), 4)
+        nodes = self.pointer(table, "io_rsrc_data", "nodes")
         for number in range(min(count, MAX_FILES)):
             with suppress(OSError):
                 node = self.memory.word(nodes + 8 * number)
-                place = self._pointer(node, "io_rsrc_node", "file_ptr") & ~7  # below are flags
+                place = self.pointer(node, "io_rsrc_node", "file_ptr") & ~7  # below are flags
                 yield number, self._beneath(place)
 
     def _beneath(self, file: int) -> Inode:
@@ -247,104 +229,56 @@ class KernelObjects:
         if found.kind != b"overlay":
             return found
         # Since Linux 6.13 two pointers are there, of which this one is the first.
-        beneath = self._pointer(file, "file", "private_data")
+        beneath = self.pointer(file, "file", "private_data")
         with suppress(OSError):
             return self._inode(self.memory.word(beneath))
         return self._inode(beneath)
 
     def _inode(self, file: int) -> Inode:
-        inode = self._pointer(file, "file", "f_inode")
-        block = self._pointer(inode, "inode", "i_sb")
-        device = self.memory.word(self._at(block, "super_block", "s_dev"), 4)
-        kind = self._pointer(block, "super_block", "s_type")
+        inode = self.pointer(file, "file", "f_inode")
+        block = self.pointer(inode, "inode", "i_sb")
+        device = self.memory.word(self.at(block, "super_block", "s_dev"), 4)
+        kind = self.pointer(block, "super_block", "s_type")
         return Inode(
-            self._text(self._pointer(kind, "file_system_type", "name")),
+            self.text(self.pointer(kind, "file_system_type", "name")),
             os.makedev(device >> 20, device & 0xFFFFF),
-            self._pointer(inode, "inode", "i_ino"),
-            self.memory.word(self._at(inode, "inode", "i_generation"), 4),
+            self.pointer(inode, "inode", "i_ino"),
+            self.memory.word(self.at(inode, "inode", "i_generation"), 4),
         )
 
     def terminal(self, pid: int, descriptor: int, inode: int) -> tuple[int, bytes]:
         """Return where the terminal is that a process has open, and what nobody has read of it."""
         file = self._file(self.task(pid), descriptor)
-        place = self._pointer(file, "file", "f_inode")
-        if self._pointer(place, "inode", "i_ino") != inode:
+        place = self.pointer(file, "file", "f_inode")
+        if self.pointer(place, "inode", "i_ino") != inode:
             raise FileNotFoundError("the descriptor leads to another file")
-        tty = self._pointer(self._pointer(file, "file", "private_data"), "tty_file_private", "tty")
-        name = self._text(self._at(tty, "tty_struct", "name"))
-        lines = self._pointer(self._pointer(tty, "tty_struct", "ldisc"), "tty_ldisc", "ops")
-        kind = self._text(self._pointer(lines, "tty_ldisc_ops", "name"))
+        tty = self.pointer(self.pointer(file, "file", "private_data"), "tty_file_private", "tty")
+        name = self.text(self.at(tty, "tty_struct", "name"))
+        lines = self.pointer(self.pointer(tty, "tty_struct", "ldisc"), "tty_ldisc", "ops")
+        kind = self.text(self.pointer(lines, "tty_ldisc_ops", "name"))
         if not name.startswith((b"pt", b"tty")) or kind != b"n_tty":
             raise FileNotFoundError("it is no terminal of lines")
-        unread = self._unread(self._pointer(tty, "tty_struct", "disc_data"))
-        return tty, unread + b"".join(self._arrived(self._pointer(tty, "tty_struct", "port")))
+        unread = self._unread(self.pointer(tty, "tty_struct", "disc_data"))
+        return tty, unread + b"".join(self._arrived(self.pointer(tty, "tty_struct", "port")))
 
     def _unread(self, data: int) -> bytes:
-        head = self._pointer(data, "n_tty_data", "read_head")
-        size, begin = head - (tail := self._pointer(data, "n_tty_data", "read_tail")), tail
+        head = self.pointer(data, "n_tty_data", "read_head")
+        size, begin = head - (tail := self.pointer(data, "n_tty_data", "read_tail")), tail
         if not 0 <= size <= _TERMINAL:
             return b""
-        ring = self.memory.read(self._at(data, "n_tty_data", "read_buf"), _TERMINAL)
+        ring = self.memory.read(self.at(data, "n_tty_data", "read_buf"), _TERMINAL)
         return (ring + ring)[begin % _TERMINAL : begin % _TERMINAL + size]
 
     def _arrived(self, port: int) -> Iterator[bytes]:
         """Yield what waits until there is room among the unread."""
-        buffer = self._pointer(self._at(port, "tty_port", "buf"), "tty_bufhead", "head")
+        buffer = self.pointer(self.at(port, "tty_port", "buf"), "tty_bufhead", "head")
         for _ in range(_BUFFERS):
             begin, end = (
-                self.memory.word(self._at(buffer, "tty_buffer", each), 4)
+                self.memory.word(self.at(buffer, "tty_buffer", each), 4)
                 for each in ("read", "commit")
             )
             if 0 < end - begin <= MAX_MESSAGE:
-                yield self.memory.read(self._at(buffer, "tty_buffer", "data") + begin, end - begin)
-            buffer = self._pointer(buffer, "tty_buffer", "next")
+                yield self.memory.read(self.at(buffer, "tty_buffer", "data") + begin, end - begin)
+            buffer = self.pointer(buffer, "tty_buffer", "next")
             if not buffer:
                 return
-
-    def keys(self, pid: int) -> Iterator[Key]:
-        """Yield the keys in a process's keyrings, those with bytes, and those within them.
-
-        What was looked at before, for another process, does not come again.
-        """
-        cred = self._pointer(self.task(pid), "task_struct", "cred")
-        rings = ("session_keyring", "process_keyring", "thread_keyring")
-        waiting = [*filter(None, (self._pointer(cred, "cred", ring) for ring in rings))]
-        while waiting and len(self._keys) < MAX_KEYS:
-            key = waiting.pop()
-            if key in self._keys:
-                continue
-            self._keys.add(key)
-            with suppress(OSError):
-                sort = self._pointer(key, "key", "type")
-                kind = self._text(self._pointer(sort, "key_type", "name"))
-                if kind == b"keyring":
-                    waiting += self._linked(self._pointer(key, "key", "keys"))
-                elif kind in _PAYLOADS:
-                    yield self._key(key, kind, pid)
-
-    def _key(self, key: int, kind: bytes, pid: int) -> Key:
-        serial = self.memory.word(self._at(key, "key", "serial"), 4)
-        description = self._text(self._pointer(key, "key", "description"))
-        payload = self._pointer(key, "key", "payload")
-        size = self.memory.word(self._at(payload, "user_key_payload", "datalen"), 2)
-        place = self._at(payload, "user_key_payload", "data")
-        data = self.memory.read(place, min(size, MAX_PAYLOAD))
-        return Key(serial, kind.decode(), description, data, pid)
-
-    def _linked(self, array: int) -> Iterator[int]:
-        """Yield the keys of a keyring: leaves of a tree, whose pointers say what they lead to."""
-        waiting = [array]
-        for _ in range(MAX_KEYS):
-            if not waiting:
-                return
-            pointer = waiting.pop()
-            kind, place = pointer & 3, pointer & ~3
-            if not place:
-                continue
-            if not kind & 1:
-                yield place
-            elif kind & 2:
-                waiting.append(self._pointer(place, "assoc_array_shortcut", "next_node"))
-            else:
-                slots = self._at(place, "assoc_array_node", "slots")
-                waiting += [self.memory.word(slots + 8 * number) for number in range(_SLOTS)]

@@ -26,7 +26,9 @@ _TIME = struct.Struct("=qq")
 _COUNTS = struct.Struct("=II")
 _RECEIVE_BUFFER_FORCED = 33
 _ROOM = 4 * 1024 * 1024
-"""Bytes that the kernel may queue."""
+"""Bytes that the kernel may queue; it doubles them for what it keeps of its own."""
+_LEAST = 768
+"""Bytes of them that the smallest packet takes."""
 _LOOPBACK = 772
 _OUTGOING = 4
 _BURST = 1024
@@ -81,17 +83,21 @@ class Packets:
             raise_if_abandoned()
             if waiting.poll(_WAIT):
                 self._take(buffer)
-        self._take(buffer)
+        # What the kernel has room for, and not what goes on coming.
+        for _ in range(2 * _ROOM // _LEAST // _BURST + 1):
+            if self._take(buffer):
+                break
         self._finish()
 
-    def _take(self, buffer: memoryview) -> None:
+    def _take(self, buffer: memoryview) -> bool:
+        """Take packets that wait, up to a burst; say whether these were all."""
         for _ in range(_BURST):
             try:
                 length, extra, _, sender = self.kernel.recvmsg_into(
                     [buffer], socket.CMSG_SPACE(_TIME.size), socket.MSG_TRUNC
                 )
             except BlockingIOError:
-                return
+                return True
             except OSError:  # an interface went down: the error is told once
                 continue
             name, _, way, hardware, _ = sender
@@ -99,6 +105,7 @@ class Packets:
             if (hardware, way) != (_LOOPBACK, _OUTGOING):
                 direction = Direction.OUT if way == _OUTGOING else Direction.IN
                 self._add(self._number(name, hardware), buffer[:length], length, extra, direction)
+        return False
 
     def _add(
         self,

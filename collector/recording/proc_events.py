@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import select
 import socket
 import struct
@@ -74,8 +75,9 @@ class ProcEvents:
             with suppress(OSError):
                 kernel.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCED, _ROOM)
             kernel.bind((0, _GROUP))
-            kernel.send(_request(_LISTEN))
-            _await_answer(kernel)
+            number = secrets.randbits(31)
+            kernel.send(_request(_LISTEN, number))
+            _await_answer(kernel, number)
         except BaseException:
             kernel.close()
             raise
@@ -113,31 +115,34 @@ class ProcEvents:
                     yield event
 
 
-def _request(operation: int) -> bytes:
+def _request(operation: int, number: int) -> bytes:
     body = struct.pack("=I", operation)
-    message = _MESSAGE.pack(_GROUP, _CHANNEL, 0, 0, len(body), 0) + body
+    message = _MESSAGE.pack(_GROUP, _CHANNEL, 0, number, len(body), 0) + body
     return _NETLINK.pack(_NETLINK.size + len(message), 3, 0, 0, os.getpid()) + message
 
 
-def _await_answer(kernel: socket.socket) -> None:
+def _await_answer(kernel: socket.socket, number: int) -> None:
     """Wait for the kernel's consent: in other namespaces than its first it says nothing."""
     waiting = select.poll()
     waiting.register(kernel, select.POLLIN)
     until = time.monotonic() + _ANSWER_TIMEOUT / 1000
-    # What it tells others arrives all the same.
+    # What it tells others arrives all the same, its answers to them included.
     while time.monotonic() < until and waiting.poll(_ANSWER_TIMEOUT):
-        what, code = _parts(kernel.recv(_LONGEST))
-        if what == _NONE:
+        data, sender = kernel.recvfrom(_LONGEST)
+        answered, what, code = _parts(data)
+        if not sender[0] and (answered, what) == (number + 1, _NONE):
             if code:
                 raise OSError(code, f"The process connector refuses: {os.strerror(code)}")
             return
     raise PermissionError(errno.EPERM, "The process connector does not tell this process")
 
 
-def _parts(data: bytes) -> tuple[int, int]:
+def _parts(data: bytes) -> tuple[int, int, int]:
+    """Return which request a message answers, what it tells, and its first number."""
     start = _NETLINK.size + _MESSAGE.size
+    _, _, _, answered, _, _ = _MESSAGE.unpack_from(data, _NETLINK.size)
     what, _, _ = _HEAD.unpack_from(data, start)
-    return what, struct.unpack_from("=I", data, start + _HEAD.size)[0]
+    return answered, what, struct.unpack_from("=I", data, start + _HEAD.size)[0]
 
 
 def _event(data: bytes) -> ProcEvent | None:

@@ -40,10 +40,13 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="watched by root only"
 SECONDS = 0.01
 """That a recording takes at least: here it ends with the block."""
 CONNECTION = """
-    nc -l -p 4444 > /tmp/heard & server=$!
-    until echo payload | nc 127.0.0.1 4444; do :; done
-    wait $server
+    until grep -qs payload /tmp/heard; do
+        nc -l -p 4444 > /tmp/heard & server=$!
+        until echo payload | nc 127.0.0.1 4444; do :; done
+        wait $server
+    done
 """
+"""Until it was heard: a server with nothing to read may hang up before anything is sent."""
 
 
 def unpacked(path: Path) -> bytes:

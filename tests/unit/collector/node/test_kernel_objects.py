@@ -12,11 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from collector.node.btf import KERNEL, NoLayout, layouts
 from collector.node.host import Host
+from collector.node.kernel_keys import KernelKeys
 from collector.node.kernel_look import InKernel, Terminal, look
 from collector.node.kernel_memory import KernelMemory
 from collector.node.kernel_objects import KernelObjects
@@ -164,11 +166,30 @@ def test_files_that_only_io_uring_holds(tmp_path: Path) -> None:
 
 def test_payloads_of_keys(kernel: KernelObjects) -> None:
     with with_keys() as pid:
-        keys = {key.description: key for key in kernel.keys(pid)}
+        keys = {key.description: key for key in KernelKeys(kernel).of(pid)}
     payloads = {name: key.payload for name, key in keys.items() if name.startswith(b"stolen:")}
     assert payloads == {b"stolen:%d" % number: b"secret %02d" % number for number in range(40)}
     assert keys[b"long"].payload == b"x" * 5000
     assert keys[b"long"].kind == "user" and keys[b"long"].serial > 0
+
+
+def test_more_keys_than_are_read_are_counted(kernel: KernelObjects) -> None:
+    keys = KernelKeys(kernel, most=30)
+    with with_keys() as pid:
+        read = len([*keys.of(pid)])
+    assert read < 30 and keys.missed
+
+
+def test_keyrings_that_are_not_looked_into_are_counted(kernel: KernelObjects) -> None:
+    with with_keys() as pid:
+        # A thread has a folder in /proc, and is none of the kernel's list of processes.
+        thread = Event()
+        worker = Thread(target=thread.wait)
+        worker.start()
+        found = look([], [worker.native_id or 0, pid, 2**22 + 1])
+        thread.set()
+        worker.join()
+    assert (found.processes, found.more) == (1, 0) and found.keys
 
 
 def test_terminals_and_keys_of_a_container(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def test_a_subscription_that_was_closed_is_an_error() -> None:
     assert error.value.errno == errno.EBADF
 
 
+def test_what_the_kernel_answers_others_is_no_consent() -> None:
+    # It answers all who listen, and refuses a process of another namespace without a word.
+    code = "from collector.recording.proc_events import ProcEvents; ProcEvents.open()"
+    command = ["unshare", "--pid", "--fork", sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as other:
+        while other.poll() is None:
+            ProcEvents.open().close()
+        assert other.stderr and "PermissionError" in other.stderr.read()
+
+
 def test_a_process_that_has_ended_is_remembered(tmp_path: Path) -> None:
     with holding(tmp_path, "") as pid:
         members = ContainerProcesses(pid, "")
@@ -99,6 +110,15 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
         watch.look([])
         assert b"socketClosed" not in journal.drain()
         watch.close()
+
+
+def test_packets_that_wait_at_the_end_are_taken() -> None:
+    packets = Packets.open(RecordingLimits())
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        for _ in range(3000):
+            sender.sendto(b"last", ("127.0.0.1", 9))
+    packets.run(lambda: True)
+    assert packets.stored >= 3000 and packets.drain().count(b"last") >= 3000
 
 
 def test_packets_that_nobody_drains_are_counted() -> None:
