@@ -353,7 +353,7 @@ async def test_whatever_a_worker_prints_only_progress_is_taken(stage: Stage) -> 
         written = stage.requests("patch")["patch podcheckpoints/status"] - before
         go_on.set()
         assert (await stage.finished())["phase"] == "Complete"
-    assert written < 200
+    assert written < 1000
 
 
 async def test_a_job_taken_away_after_it_stored_something_is_another_attempt(stage: Stage) -> None:
