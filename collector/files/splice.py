@@ -21,6 +21,8 @@ from forensics_core.tarindex.headers import (
 
 MAX_HELD = 32 * 1024 * 1024
 """Bytes of one member's headers that are held back; with longer ones the stream is not followed."""
+MAX_CARRIED = 64 * 1024
+"""Bytes of them that move to the front of the next block."""
 _ZEROS = bytes(1024 * 1024)
 _KIND, _SIZE = 156 - BLOCK, slice(124 - BLOCK, 135 - BLOCK)
 """Where the last of a member's headers says of what type it is, and how long."""
@@ -65,6 +67,16 @@ class Splice:
                 start = end
             at = end
         yield from _some(view[start:])
+
+    def carried(self) -> bytes:
+        """Return headers that the last block had the first part of: the next is to begin with it.
+
+        A block that goes on in one piece has not to be copied. Long ones are kept here.
+        """
+        if len(self._held) > MAX_CARRIED:
+            return b""
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def _complete(self, view: memoryview, at: int) -> Generator[Buffer, None, int]:
         """Add to the headers that are held back; return up to where `view` is used up."""

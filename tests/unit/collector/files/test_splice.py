@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from collector.files.splice import Splice
+from collector.files.splice import MAX_CARRIED, Splice
 
 LONG = "d" * 90 + "/" + "é" * 200
 
@@ -44,6 +44,25 @@ def test_what_passes_is_not_changed_however_it_is_cut_into_blocks(size: int) -> 
     splice = Splice()
     assert fed(splice, FIRST, size) == FIRST
     assert splice.ended and not splice.cut and splice.last == b"./b"
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 1500, 10_240])
+def test_half_a_header_moves_to_the_front_of_the_next_block(size: int) -> None:
+    splice, pieces = Splice(), list[list[bytes]]()
+    for start in range(0, len(FIRST), size):
+        block = splice.carried() + FIRST[start : start + size]
+        pieces.append([bytes(piece) for piece in splice.feed(block)])
+    assert b"".join(piece for some in pieces for piece in some) == FIRST
+    assert all(len(some) <= 1 for some in pieces), "nothing is handed on in more pieces than come"
+    assert splice.ended and splice.last == b"./b" and not splice.carried()
+
+
+def test_long_headers_stay_where_they_are() -> None:
+    data = archive(("./a", b"1"), comment="x" * 2 * MAX_CARRIED)
+    splice = Splice()
+    first = b"".join(map(bytes, splice.feed(data[: MAX_CARRIED + 1])))
+    assert splice.carried() == b""
+    assert first + b"".join(map(bytes, splice.feed(data[MAX_CARRIED + 1 :]))) == data
 
 
 def test_an_archive_that_breaks_off_anywhere_can_be_gone_on_with() -> None:
