@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from collector.files.splice import MAX_CARRIED, Splice
+from collector.files.splice import MAX_CARRIED, RECORD, Splice
 
 LONG = "d" * 90 + "/" + "é" * 200
 
@@ -55,6 +55,24 @@ def test_half_a_header_moves_to_the_front_of_the_next_block(size: int) -> None:
     assert b"".join(piece for some in pieces for piece in some) == FIRST
     assert all(len(some) <= 1 for some in pieces), "nothing is handed on in more pieces than come"
     assert splice.ended and splice.last == b"./b" and not splice.carried()
+
+
+@pytest.mark.parametrize("size", [511, 10_240, 1_000_000])
+@pytest.mark.parametrize("more", [0, 512, 10_240, 250_000])
+def test_zeros_that_fill_a_long_record_are_left_out(size: int, more: int) -> None:
+    assert len(FIRST) % RECORD == 0
+    assert fed(Splice(), FIRST + bytes(more), size) == FIRST
+
+
+def test_the_end_has_two_blocks_where_the_first_ends_a_record() -> None:
+    data = archive(("./a", b"1" * (RECORD - 4 * 512)))
+    assert len(data) == 2 * RECORD and not any(data[RECORD - 512 :])
+    assert fed(Splice(), data + bytes(RECORD), 1000) == data
+
+
+def test_what_comes_behind_the_end_and_is_not_zeros_is_kept() -> None:
+    data = FIRST + bytes(RECORD) + b"surprise"
+    assert fed(Splice(), data, len(data)) == data
 
 
 def test_long_headers_stay_where_they_are() -> None:
