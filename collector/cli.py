@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from collector.limits import lower_priorities
 from collector.options import record_option, requestable
 from forensics_core._internal.allocator import use_one_arena
-from forensics_core._internal.startup import load_aiohttp
+from forensics_core._internal.startup import collect_garbage_rarely, load_aiohttp
 from forensics_core.api.order import ArtifactKind, Compression, Encryption, Retention, RetentionMode
 from forensics_core.cli.options import (
     object_lock_options,
@@ -180,6 +180,7 @@ def collect(
     and in the manifest.
     """
     use_one_arena()
+    collect_garbage_rarely()
     load_aiohttp()
     if gentle:
         lower_priorities()

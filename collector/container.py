@@ -140,11 +140,13 @@ class ContainerCapture:
         compression: Compression = Compression.NONE,
         taps: Sequence[Stage] = (),
         whole: bool = False,
+        framed: bool = False,
     ) -> bool:
         """Stream `blocks` into the bundle, truncated at the deadline or at the wish to stop.
 
         `taps` see them on their way. Those of `whole` are never truncated here: they know the
-        deadline themselves. Returns whether there was time for all of them.
+        deadline themselves. Where `framed`, each block is compressed as it comes. Returns whether
+        there was time for all of them.
         """
         zstd = compression.compresses
         spec = ArtifactSpec(
@@ -157,7 +159,8 @@ class ContainerCapture:
         )
         notes = notes if notes is not None else SourceNotes()
         source = _UntilDeadline(self, aiter(blocks), notes)
-        await self.bundle.add(spec, blocks if whole else source, notes, taps=taps)
+        way = blocks if whole else source
+        await self.bundle.add(spec, way, notes, taps=taps, framed=framed)
         self.added += 1
         if source.cut:
             self.record_time_gap(f"{name}, its rest")

@@ -88,7 +88,8 @@ async def _from_the_node(capture: ContainerCapture, limits: TreeLimits) -> None:
         await _compare_roots(capture, root)
         kept = _KeptArchive(reading.blocks)
         blocks = noting_writes(capture, reading.tar_stderr.notes, kept.blocks())
-        await _store(capture, blocks, "tree", reading.tar_stderr.notes, index)
+        # tar's blocks are nearly of one size, and to make them equal would copy all of them.
+        await _store(capture, blocks, "tree", reading.tar_stderr.notes, index, framed=True)
         listed = await to_thread.run_sync(_list_sockets, index, root, reading.sockets)
     if kept.failure:
         capture.record_gap(f"{NAME}, its rest", "SourceFailed", kept.failure)
@@ -135,8 +136,10 @@ async def _store(
     method: str,
     notes: SourceNotes,
     index: TarIndex,
+    *,
+    framed: bool = False,
 ) -> bool:
-    """Store the archive; return whether there was time for all of it."""
+    """Store the archive, in blocks as they come if `framed`; return whether there was time."""
     return await capture.add(
         NAME,
         ArtifactKind.FILESYSTEM,
@@ -146,6 +149,7 @@ async def _store(
         notes=notes,
         compression=capture.compression,
         taps=[index],
+        framed=framed,
     )
 
 

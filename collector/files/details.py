@@ -13,10 +13,10 @@ import ctypes
 import os
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from collector.files.safe_open import open_strictly
-from collector.files.sockets import decimal
+from collector.files.sockets import whole_and_rest
 from collector.files.statx import statx_function
 from forensics_core.tarindex.member import Member
 
@@ -25,6 +25,9 @@ _FIELDS = struct.Struct("=I4xQ16xQ16xQ16xqI4xqI28xII")
 _BASIC, _BIRTH = 0x7FF, 0x800
 _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x100, 0x1000, 0x4000
 _FLAGS = _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+_WANTED = _BASIC | _BIRTH
+MAX_OPEN = 16
+"""Directories that stay open, each in the one before: an archive comes back to them."""
 ATTRIBUTES = {
     0x000004: "compressed",
     0x000010: "immutable",
@@ -44,7 +47,10 @@ class Details:
         self._root = root
         self._folder: bytes | None = None
         self._place = -1
+        self._above: list[tuple[bytes, int]] = []
+        self._statx = statx_function()
         self._buffer = ctypes.create_string_buffer(256)
+        self._address = ctypes.addressof(self._buffer)
         self.missed = 0
         """Members that were gone by the time that they were asked about."""
         self.changed = 0
@@ -63,33 +69,52 @@ class Details:
     def _note(self, member: Member) -> None:
         mask, attributes, inode, _, *times, major, minor = _FIELDS.unpack_from(self._buffer)
         birth, birth_rest, change, change_rest = times
-        if member.ctime and decimal(change * 10**9 + change_rest) != member.ctime:
+        changed = whole_and_rest(change, change_rest)
+        if member.ctime and changed != member.ctime:
             # Most likely the same file, written to: that is worth more than nothing.
             member.changed = True
             self.changed += 1
         member.inode = inode, major, minor
         if mask & _BIRTH:
-            member.btime = decimal(birth * 10**9 + birth_rest)
+            # Of what was unpacked, and left alone since, nearly always the same.
+            same = birth == change and birth_rest == change_rest
+            member.btime = changed if same else whole_and_rest(birth, birth_rest)
         if attributes:
             member.attributes = [name for bit, name in ATTRIBUTES.items() if attributes & bit]
 
     def _ask(self, name: bytes) -> bool:
-        statx = statx_function()
-        return bool(statx) and not statx(self._place, name, _FLAGS, _BASIC | _BIRTH, self._buffer)
+        statx = self._statx
+        return bool(statx) and not statx(self._place, name, _FLAGS, _WANTED, self._address)
 
     def _enter(self, folder: bytes) -> None:
+        """Go to a directory: from one that lies in it back to the one that is still open."""
+        while self._above and not _is_within(folder, self._above[-1][0]):
+            self._leave()
+        if not self._above or self._above[-1][0] != folder:
+            self._open(folder)
+        self._folder, self._place = folder, self._above[-1][1] if self._above else -1
+
+    def _open(self, folder: bytes) -> None:
+        if len(self._above) == MAX_OPEN:
+            self.close()
+        with suppress(OSError):
+            self._above.append((folder, open_strictly(self._root, folder[1:], _PLACE)))
+            return
+        # What lies above stays behind: nothing beneath this one may be looked for there.
         self.close()
-        self._folder = folder
-        try:
-            self._place = open_strictly(self._root, folder[1:], _PLACE)
-        except OSError:
-            self._place = -1
+
+    def _leave(self) -> None:
+        os.close(self._above.pop()[1])
 
     def close(self) -> None:
-        """Close the directory of the last member."""
-        if self._place >= 0:
-            os.close(self._place)
+        """Close the directory of the last member, and those above it."""
+        while self._above:
+            self._leave()
         self._folder, self._place = None, -1
+
+
+def _is_within(folder: bytes, above: bytes) -> bool:
+    return folder == above or folder.startswith(above + b"/")
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ _SOCKET = b'": socket ignored'
 OPTIONS = (
     "--create",
     "--file=-",
-    "--blocking-factor=128",
+    "--blocking-factor=512",
     "--format=posix",
     "--pax-option=exthdr.name=%d/PaxHeaders/%f",
     "--numeric-owner",
@@ -161,7 +161,7 @@ class _TarRuns:
             heard = anyio.Event()
             if process.stderr:
                 self._tasks.start_soon(_listen, process.stderr, self.reading, heard)
-            async with aclosing(read_socket(outlet)) as blocks:
+            async with aclosing(read_socket(outlet, begin=self._splice.carried)) as blocks:
                 async for block in blocks:
                     for piece in self._splice.feed(block):
                         yield piece

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _OPENAT2, _OPEN_TREE = 437, 428
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH = 0x1, 0x1000
@@ -49,7 +50,9 @@ def open_strictly(
     is not wanted.
     """
     resolve = _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | (_NO_XDEV if on_one_mount else 0)
-    folder, rest = os.dup(root), path or b"."
+    if len(path) <= _LONGEST:
+        return _openat2(root, path or b".", flags, resolve)
+    folder, rest = os.dup(root), path
     try:
         while len(rest) > _LONGEST:
             cut = rest.rindex(b"/", 0, _LONGEST)
@@ -138,17 +141,26 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
+@cache
+def _openat2_function() -> Any:
+    """Return `syscall` for this one call; there are libraries of C that have no name for it."""
+    # A library of its own: what arguments a function takes is told once for each.
+    function = ctypes.CDLL(None, use_errno=True).syscall
+    # Each argument as a whole register: variadic arguments are not widened for us.
+    function.argtypes = [
+        *(ctypes.c_long, ctypes.c_long, ctypes.c_char_p),
+        *(ctypes.c_char_p, ctypes.c_size_t),
+    ]
+    return function
+
+
 def _openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
     if not flags & (os.O_PATH | os.O_NOATIME):
         with suppress(PermissionError):  # as in `open_quietly`
             return _openat2(folder, path, flags | os.O_NOATIME, resolve)
-    how = struct.pack("=QQQ", flags, 0, resolve)
+    call, how = _openat2_function(), struct.pack("=QQQ", flags, 0, resolve)
     for _ in range(_RACES):
-        # Each argument as a whole register: variadic arguments are not widened for us.
-        result = _libc().syscall(
-            *(ctypes.c_long(_OPENAT2), ctypes.c_long(folder), ctypes.c_char_p(path)),
-            *(ctypes.c_char_p(how), ctypes.c_size_t(len(how))),
-        )
+        result = call(_OPENAT2, folder, path, how, len(how))
         if result >= 0:
             return int(result)
         code = ctypes.get_errno()

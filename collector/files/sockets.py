@@ -65,3 +65,10 @@ def decimal(nanoseconds: int) -> str:
     """Return seconds as GNU tar writes them: no zeros at the end."""
     sign, rest = "-" if nanoseconds < 0 else "", abs(nanoseconds)
     return f"{sign}{rest // 10**9}.{rest % 10**9:09}".rstrip("0").rstrip(".")
+
+
+def whole_and_rest(seconds: int, nanoseconds: int) -> str:
+    """Return a time of two fields, as the kernel has it, spelled in the same way."""
+    if seconds < 0:
+        return decimal(seconds * 10**9 + nanoseconds)
+    return f"{seconds}.{nanoseconds:09}".rstrip("0").rstrip(".")

@@ -21,6 +21,11 @@ from forensics_core.tarindex.headers import (
 
 MAX_HELD = 32 * 1024 * 1024
 """Bytes of one member's headers that are held back; with longer ones the stream is not followed."""
+MAX_CARRIED = 64 * 1024
+"""Bytes of them that move to the front of the next block."""
+RECORD = 20 * BLOCK
+"""An archive's length is a multiple of this, as by default. The longer records of a tar that writes
+much at once end in so many zeros that readers which stop at the end would leave a pipe full."""
 _ZEROS = bytes(1024 * 1024)
 _KIND, _SIZE = 156 - BLOCK, slice(124 - BLOCK, 135 - BLOCK)
 """Where the last of a member's headers says of what type it is, and how long."""
@@ -40,6 +45,8 @@ class Splice:
         """Directories that are in the archive already and are to be left out."""
         self.ended = False
         """Whether the archive's end has passed."""
+        self._passed = 0
+        self._whole = 0
         self.lost = False
         """Whether the stream cannot be followed any more."""
 
@@ -57,14 +64,38 @@ class Splice:
                 continue
             end = at + _length(view, at)
             if end > len(view):
-                yield from _some(view[start:at])
+                yield from self._some(view[start:at])
                 self._held += view[at:]
                 return
             if self._begin(bytes(view[at:end])):
-                yield from _some(view[start:at])
+                yield from self._some(view[start:at])
                 start = end
             at = end
-        yield from _some(view[start:])
+        if self.ended and not self._whole:
+            # The end is two blocks of zeros, of which one was seen.
+            self._whole = -(-(self._passed + at - start + BLOCK) // RECORD) * RECORD
+        yield from self._some(self._trimmed(view[start:]))
+
+    def _trimmed(self, piece: memoryview) -> memoryview:
+        """Return the last piece without the zeros that fill tar's last record."""
+        room = max(self._whole - self._passed, 0)
+        surplus = self.ended and not piece[room:].tobytes().strip(b"\0")
+        return piece[:room] if surplus else piece
+
+    def _some(self, piece: memoryview) -> Iterator[Buffer]:
+        if len(piece):
+            self._passed += len(piece)
+            yield piece
+
+    def carried(self) -> bytes:
+        """Return headers that the last block had the first part of: the next is to begin with it.
+
+        A block that goes on in one piece has not to be copied. Long ones are kept here.
+        """
+        if len(self._held) > MAX_CARRIED:
+            return b""
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def _complete(self, view: memoryview, at: int) -> Generator[Buffer, None, int]:
         """Add to the headers that are held back; return up to where `view` is used up."""
@@ -82,7 +113,7 @@ class Splice:
         headers = bytes(self._held)
         self._held = bytearray()
         if self.lost or not self._begin(headers):
-            yield headers
+            yield from self._some(memoryview(headers))
         return at
 
     def _begin(self, headers: bytes) -> bool:
@@ -115,17 +146,12 @@ class Splice:
         while self._left:
             step = min(self._left, len(_ZEROS))
             self._left -= step
-            yield _ZEROS[:step]
+            yield from self._some(memoryview(_ZEROS)[:step])
 
     @property
     def cut(self) -> int:
         """How many bytes are missing of the last member."""
         return self._left
-
-
-def _some(piece: memoryview) -> Iterator[Buffer]:
-    if len(piece):
-        yield piece
 
 
 def _length(data: Buffer | bytearray, at: int) -> int:

@@ -18,7 +18,10 @@ LEVELS = (-1, 1, 2, 3, 5, 6, 7)
 4 saves less than 3 for its price; beyond 7 a third more of time saves a hundredth, and a compressor
 takes more memory than the blocks."""
 FIRST = 1
-"""Where to begin, and to stay where nobody knows how full the room is."""
+"""Where to begin, and to stay, where nobody knows how full the room is."""
+UNKNOWN = 3
+"""Where to begin while nothing has come through the network yet. Below it a slow one would have the
+room full of large blocks before that shows; a fast one shows at once."""
 NEARLY_FULL, NEARLY_EMPTY = 0.6, 0.25
 """Shares of the room. Between them the network never waits for a block, nor a block for long."""
 SETTLING = 4
@@ -28,15 +31,17 @@ SETTLING = 4
 class LevelControl:
     """The level for the next block, which all uploads to one destination share.
 
-    `fullness` is the share of the room that is taken, from 0 to 1.
+    `fullness` is the share of the room that is taken, from 0 to 1; None while nobody knows whether
+    anything comes through.
     """
 
     def __init__(
-        self, fullness: Callable[[], float] | None = None, levels: Sequence[int] = LEVELS
+        self, fullness: Callable[[], float | None] | None = None, levels: Sequence[int] = LEVELS
     ) -> None:
         self._fullness = fullness
         self._levels = levels
-        self._at = levels.index(FIRST) if FIRST in levels else 0
+        first = FIRST if fullness is None else UNKNOWN
+        self._at = levels.index(first) if first in levels else 0
         self._passed = 0
 
     @property
@@ -51,5 +56,7 @@ class LevelControl:
             return
         self._passed = 0
         full = self._fullness()
+        if full is None:
+            return
         step = (full >= NEARLY_FULL) - (full <= NEARLY_EMPTY)
         self._at = min(max(self._at + step, 0), len(self._levels) - 1)

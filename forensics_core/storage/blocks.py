@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 
 from anyio import to_thread
 
@@ -72,21 +72,23 @@ def _unseen(block: bytearray) -> bool:
 
 
 async def read_socket(
-    stream: socket.socket, size: int = BLOCK_SIZE
+    stream: socket.socket, size: int = BLOCK_SIZE, begin: Callable[[], bytes] = bytes
 ) -> AsyncGenerator[Buffer, None]:
     """Yield what arrives at a connected, blocking stream socket, in blocks of `size` bytes.
 
     A whole block is one call into the kernel, in a thread. Cancelled, it leaves the thread behind:
-    whoever owns the socket shuts it down.
+    whoever owns the socket shuts it down. What `begin` returns, fewer bytes than a block has,
+    comes first in the next one, if there is any.
     """
     pool = BlockPool(size)
     while True:
-        block = pool.take()
+        block, head = pool.take(), begin()
+        block[: len(head)] = head
         # Abandoned: the call returns when the peer says something, which a stalled one never does.
-        filled = await to_thread.run_sync(_fill, stream, block, abandon_on_cancel=True)
+        filled = await to_thread.run_sync(_fill, stream, block[len(head) :], abandon_on_cancel=True)
         if not filled:
             return
-        yield block[:filled].toreadonly()
+        yield block[: len(head) + filled].toreadonly()
 
 
 def _fill(stream: socket.socket, block: memoryview) -> int:

@@ -24,6 +24,8 @@ class ByteBudget:
         """Bytes of `reserved` that are being sent, and come back when that is done."""
         self.waits = 0
         """How often somebody had to wait."""
+        self.came_back = 0
+        """Bytes that were being sent and came back, in all."""
         self._turn = anyio.Lock()
         self._returned = anyio.Event()
 
@@ -49,6 +51,7 @@ class ByteBudget:
     def gone(self, size: int) -> None:
         """Give `size` bytes back that were being sent."""
         self.leaving -= size
+        self.came_back += size
         self.release(size)
 
     def release(self, size: int) -> None:

@@ -6,6 +6,7 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html
 
 from __future__ import annotations
 
+from functools import lru_cache
 from zlib import adler32
 
 BLOCK = 512
@@ -17,6 +18,8 @@ MAX_EXTENSION = 16 * 1024 * 1024
 
 _ADLER = 65521
 _ENDS = b"\0 "
+_KEPT = 4096
+"""Fields of which the meaning is remembered: sums, modes and owners come again and again."""
 
 
 class NotTar(ValueError):
@@ -35,10 +38,14 @@ def _sums_up(block: bytes) -> bool:
 
     Adler-32's lower half is one more than the sum of the bytes modulo 65521, at C's speed.
     """
-    field = block[148:156]
-    total = (adler32(block) & 0xFFFF) - (adler32(field) & 0xFFFF) + 8 * 32
+    return (adler32(block) & 0xFFFF) == _stated(block[148:156])
+
+
+@lru_cache(_KEPT)
+def _stated(field: bytes) -> int:
+    """Return the lower half of Adler-32 that a header has with this sum in it."""
     # The field ends in a NUL and a blank.
-    return total % _ADLER == number(field, 0, 7) % _ADLER
+    return (number(field, 0, 7) - 8 * 32 + (adler32(field) & 0xFFFF)) % _ADLER
 
 
 def name_in(block: bytes) -> bytes:
@@ -61,6 +68,12 @@ def number(block: bytes, start: int, end: int) -> int:
         return int(block[start : end - 1 if block[end - 1] in _ENDS else end], 8)
     except ValueError:
         return _unusual(block[start:end])
+
+
+@lru_cache(_KEPT)
+def known_number(field: bytes) -> int:
+    """Return the number in a whole field that many headers have alike. Raises `NotTar`."""
+    return number(field, 0, len(field))
 
 
 def _unusual(field: bytes) -> int:

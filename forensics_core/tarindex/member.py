@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forensics_core.tarindex.headers import NotTar, name_in, number, target_in
+from forensics_core.tarindex.headers import NotTar, known_number, name_in, number, target_in
 
 _KINDS = {
     0: "file",
@@ -85,9 +85,9 @@ def make_member(block: bytes, pax: dict[bytes, bytes], start: int, end: int) -> 
     member = Member(
         path=absolute(pax.get(b"path") or name_in(block)),
         kind=kind,
-        mode=number(block, 100, 108) & 0o7777,
-        uid=int(pax[b"uid"]) if b"uid" in pax else number(block, 108, 116),
-        gid=int(pax[b"gid"]) if b"gid" in pax else number(block, 116, 124),
+        mode=known_number(block[100:108]) & 0o7777,
+        uid=int(pax[b"uid"]) if b"uid" in pax else known_number(block[108:116]),
+        gid=int(pax[b"gid"]) if b"gid" in pax else known_number(block[116:124]),
         size=stored,
         mtime=(pax.get(b"mtime") or b"%d" % number(block, 136, 148)).decode("ascii"),
         atime=pax.get(b"atime", b"").decode("ascii"),

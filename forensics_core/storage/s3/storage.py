@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PROBE_TIMEOUT = 10.0
 """Seconds: looking whether anybody is there must not take minutes."""
+_HALF = 0.5
 _REFUSALS = {400, 401, 403}
 _BEYOND_THE_END = 416
 """The range begins where the object has ended: there is nothing, as in a folder."""
@@ -88,15 +89,19 @@ class S3Storage:
         """What the store has shown to be able to do: `Traits.shown`."""
         return self._traits.shown
 
-    def fullness(self) -> float:
+    def fullness(self) -> float | None:
         """Return the share of the budget that waits for the network, from 0 to 1.
 
         It is 1 where somebody had to wait since this was asked last: with large parts the budget
-        goes from full to half empty in one step.
+        goes from full to half empty in one step. While it is half empty, and not one part has come
+        back yet, nothing is known of the network: None.
         """
         waited = self._budget.waits > self._waits
         self._waits = self._budget.waits
-        return 1.0 if waited else min(self._budget.leaving / self._budget.total, 1.0)
+        if waited:
+            return 1.0
+        share = min(self._budget.leaving / self._budget.total, 1.0)
+        return share if self._budget.came_back or share > _HALF else None
 
     @property
     def answered(self) -> Sequence[Answered]:

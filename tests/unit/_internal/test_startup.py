@@ -55,3 +55,13 @@ def test_pydantic_looks_for_no_plugins_unless_it_was_told_to(
         print(json.dumps({"disabled": os.environ["PYDANTIC_DISABLE_PLUGINS"]}))
     """
     assert run(script, set_to) == {"disabled": kept}
+
+
+def test_what_is_loaded_is_not_looked_through_for_garbage_again() -> None:
+    script = """
+        import gc, json
+        from forensics_core._internal.startup import collect_garbage_rarely
+        collect_garbage_rarely()
+        print(json.dumps({"kept": gc.get_freeze_count() > 0, "first": gc.get_threshold()[0]}))
+    """
+    assert run(script, {}) == {"kept": True, "first": 20_000}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forensics_core.pipeline.levels import FIRST, LEVELS, SETTLING, LevelControl
+from forensics_core.pipeline.levels import FIRST, LEVELS, SETTLING, UNKNOWN, LevelControl
 
 
 def after(control: LevelControl, changes: int) -> int:
@@ -15,14 +15,21 @@ def after(control: LevelControl, changes: int) -> int:
     return control.level
 
 
-def test_the_first_blocks_are_compressed_at_the_first_level() -> None:
+def test_the_first_blocks_are_compressed_at_one_level() -> None:
     control = LevelControl(lambda: 1.0)
-    assert control.level == FIRST
+    assert control.level == UNKNOWN
     for _ in range(SETTLING - 1):
         control.passed()
-    assert control.level == FIRST
+    assert control.level == UNKNOWN
     control.passed()
-    assert control.level > FIRST
+    assert control.level > UNKNOWN
+
+
+def test_while_nothing_is_known_of_the_network_the_level_waits() -> None:
+    told: list[float | None] = [None, None, 0.0]
+    control = LevelControl(lambda: told.pop(0))
+    assert after(control, 2) == UNKNOWN
+    assert after(control, 1) < UNKNOWN
 
 
 def test_while_the_network_is_slower_the_level_rises_to_the_highest() -> None:
@@ -34,13 +41,14 @@ def test_while_the_processor_is_slower_the_level_falls_to_the_fastest() -> None:
 
 
 def test_while_both_take_equally_long_the_level_stays() -> None:
-    assert after(LevelControl(lambda: 0.4), len(LEVELS)) == FIRST
+    assert after(LevelControl(lambda: 0.4), len(LEVELS)) == UNKNOWN
 
 
 @pytest.mark.parametrize("levels", [LEVELS, (3, 6)])
 def test_without_a_network_the_level_stays_where_it_began(levels: tuple[int, ...]) -> None:
     control = LevelControl(levels=levels)
     first = control.level
+    assert first == (FIRST if FIRST in levels else levels[0])
     assert after(control, 10) == first
 
 
@@ -51,7 +59,7 @@ def test_it_settles_where_the_room_is_neither_full_nor_empty() -> None:
 
 
 def test_it_comes_back_when_the_network_does() -> None:
-    fullness: Iterator[float] = iter([0.9] * 3 + [0.1] * 4)
+    fullness: Iterator[float] = iter([0.9] * 3 + [0.1] * 6)
     control = LevelControl(lambda: next(fullness))
-    assert after(control, 3) > FIRST
-    assert after(control, 4) < FIRST
+    assert after(control, 3) > UNKNOWN
+    assert after(control, 6) < FIRST

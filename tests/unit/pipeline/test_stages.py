@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forensics_core.pipeline import seektable
-from forensics_core.pipeline.levels import FIRST, LEVELS, SETTLING, LevelControl
+from forensics_core.pipeline.levels import FIRST, LEVELS, SETTLING, UNKNOWN, LevelControl
 from forensics_core.pipeline.meter import Meter
 from forensics_core.pipeline.run import run_pipeline
 from forensics_core.pipeline.stages import Digest, Stage, Zstd
@@ -98,7 +98,7 @@ def test_frames_of_all_levels_are_one_stream_and_counted() -> None:
     ) as reader:
         assert reader.read() == b"".join(data)
     assert sum(stage.frames_by_level.values()) == len(data)
-    assert list(stage.frames_by_level) == [level for level in LEVELS if level >= FIRST]
+    assert list(stage.frames_by_level) == [level for level in LEVELS if level >= UNKNOWN]
 
 
 def test_what_cannot_be_compressed_is_not_searched_at_high_levels() -> None:

@@ -82,3 +82,13 @@ def test_a_block_is_used_again_once_nobody_looks_at_it() -> None:
     again = pool.take()
     assert again.obj is seen
     assert len(again) == 64
+
+
+async def test_a_block_begins_with_what_the_last_one_left_over() -> None:
+    mine, theirs = socket.socketpair()
+    left = [b"", b"abc", b"de", b"none"]
+    with mine, theirs:
+        theirs.sendall(b"0123456789" * 2)
+        theirs.shutdown(socket.SHUT_WR)
+        blocks = [bytes(block) async for block in read_socket(mine, 10, lambda: left.pop(0))]
+    assert blocks == [b"0123456789", b"abc0123456", b"de789"]

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from collector.files.splice import Splice
+from collector.files.splice import MAX_CARRIED, RECORD, Splice
 
 LONG = "d" * 90 + "/" + "é" * 200
 
@@ -44,6 +44,43 @@ def test_what_passes_is_not_changed_however_it_is_cut_into_blocks(size: int) -> 
     splice = Splice()
     assert fed(splice, FIRST, size) == FIRST
     assert splice.ended and not splice.cut and splice.last == b"./b"
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 1500, 10_240])
+def test_half_a_header_moves_to_the_front_of_the_next_block(size: int) -> None:
+    splice, pieces = Splice(), list[list[bytes]]()
+    for start in range(0, len(FIRST), size):
+        block = splice.carried() + FIRST[start : start + size]
+        pieces.append([bytes(piece) for piece in splice.feed(block)])
+    assert b"".join(piece for some in pieces for piece in some) == FIRST
+    assert all(len(some) <= 1 for some in pieces), "nothing is handed on in more pieces than come"
+    assert splice.ended and splice.last == b"./b" and not splice.carried()
+
+
+@pytest.mark.parametrize("size", [511, 10_240, 1_000_000])
+@pytest.mark.parametrize("more", [0, 512, 10_240, 250_000])
+def test_zeros_that_fill_a_long_record_are_left_out(size: int, more: int) -> None:
+    assert len(FIRST) % RECORD == 0
+    assert fed(Splice(), FIRST + bytes(more), size) == FIRST
+
+
+def test_the_end_has_two_blocks_where_the_first_ends_a_record() -> None:
+    data = archive(("./a", b"1" * (RECORD - 4 * 512)))
+    assert len(data) == 2 * RECORD and not any(data[RECORD - 512 :])
+    assert fed(Splice(), data + bytes(RECORD), 1000) == data
+
+
+def test_what_comes_behind_the_end_and_is_not_zeros_is_kept() -> None:
+    data = FIRST + bytes(RECORD) + b"surprise"
+    assert fed(Splice(), data, len(data)) == data
+
+
+def test_long_headers_stay_where_they_are() -> None:
+    data = archive(("./a", b"1"), comment="x" * 2 * MAX_CARRIED)
+    splice = Splice()
+    first = b"".join(map(bytes, splice.feed(data[: MAX_CARRIED + 1])))
+    assert splice.carried() == b""
+    assert first + b"".join(map(bytes, splice.feed(data[MAX_CARRIED + 1 :]))) == data
 
 
 def test_an_archive_that_breaks_off_anywhere_can_be_gone_on_with() -> None:
