@@ -7,9 +7,11 @@ and reports what becomes of it; the operator does the rest.
 from __future__ import annotations
 
 from forensics_core._internal.extras import load
+from forensics_core._internal.lean_client import load_models_by_need
 
 
 def start() -> None:
     """Run `forensics-slackbot`, or say which extra it lacks."""
     # What needs the extra is imported by `load`: this module has to work without.
+    load_models_by_need()
     load("slackbot.main:main", "slack", "The bot")()

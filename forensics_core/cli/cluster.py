@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from forensics_core._internal.extras import needing
+from forensics_core._internal.lean_client import load_models_by_need
 from forensics_core.errors import AlreadyExists, ClusterError, Forbidden, Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ClusterAccess:
         """Connect. What the API server refuses in the block is told as people need it."""
         # Its client is an extra: reading bundles needs none.
         with needing("operator", "Talking to a cluster"):
+            load_models_by_need()
             from forensics_core.kube import connect
         with explained_refusals(self.namespace):
             async with connect(self.kubeconfig, context=self.context) as cluster:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from forensics_core._internal.extras import load
+from forensics_core._internal.lean_client import load_models_by_need
 
 
 def start() -> None:
     """Run `forensics-operator`, or say which extra it lacks."""
     # What needs the extra is imported by `load`: this module has to work without.
+    load_models_by_need()
     load("forensics_core.operator.main:main", "operator", "The operator")()
 
 
 def start_releaser() -> None:
     """Run `forensics-hold-releaser`, or say which extra it lacks."""
+    load_models_by_need()
     load("forensics_core.operator.releaser:main", "operator", "The releaser of holds")()

@@ -78,6 +78,7 @@ class Observer:
                 job=cache.job(checkpoint),
                 collector_pod=collector_pod,
                 progress=followers.latest(key, collector_pod) if collector_pod else None,
+                said_end=collector_pod is not None and followers.said_end(collector_pod),
                 context_stored=checkpoint.status.location in self._shared.stored,
                 thawed=self._is_thawed(checkpoint),
             )

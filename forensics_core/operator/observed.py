@@ -179,6 +179,8 @@ class Observed:
     """That Job's pod."""
     progress: Progress | None = None
     """What that pod last said of its progress."""
+    said_end: bool = False
+    """Whether that pod has said that it ends, which is worth one look at its manifest."""
     busy: int = 0
     """Other captures that are under way on the pod's node."""
     line: tuple[Waiting, ...] = ()

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = b'{"event":"progress",'
 """How a line of progress begins; anything else that is printed is for people."""
+ENDED = b'{"event":"ended","reason":"'
+"""How the last line begins, which a collector prints when there is a manifest, or will be none."""
 FOLLOWED = 64
 """Workers that are followed at once; the others' progress is told once one of these has ended."""
 
@@ -71,6 +73,21 @@ class Followers:
         """What observations see of it: it changes once an interval, however often they look. The
         answer to each write is news that is looked at, and must not be followed by another one."""
         self._due: dict[str, float] = {}
+        self._ended: set[str] = set()
+        """Collectors that said that they end, and whose word nobody has acted upon."""
+        self._told: set[str] = set()
+
+    def said_end(self, collector_pod: Object) -> bool:
+        """Whether `collector_pod` has said that it ends; true once, however often it says so.
+
+        The kubelet tells the end of a container up to a second later. What a collector prints is
+        worth one look at its manifest, and not one for each line.
+        """
+        uid = collector_pod["metadata"]["uid"]
+        if uid not in self._ended:
+            return False
+        self._ended.discard(uid)
+        return True
 
     def latest(self, key: str, collector_pod: Object) -> Progress | None:
         """Return what `collector_pod` said at the last interval, while it is followed."""
@@ -110,6 +127,8 @@ class Followers:
             self._scopes.pop(metadata["uid"], None)
             for heard in (self._latest, self._shown, self._due):
                 heard.pop(metadata["uid"], None)
+            for told in (self._ended, self._told):
+                told.discard(metadata["uid"])
 
     async def _read(self, key: str, collector_pod: Object) -> None:
         uid = collector_pod["uid"]
@@ -117,6 +136,10 @@ class Followers:
             self._cluster, collector_pod["namespace"], collector_pod["name"], COLLECTOR
         ) as lines:
             async for line in lines:
+                if line.text.startswith(ENDED) and uid not in self._told:
+                    self._ended.add(uid)
+                    self._told.add(uid)
+                    self._wake(key, 0)
                 progress = parse_progress(line.text)
                 if progress and progress != self._latest.get(uid):
                     self._latest[uid] = progress

@@ -79,6 +79,7 @@ from forensics_core.operator.observed import (
     Absent,
     Failure,
     ForeignObject,
+    Good,
     Look,
     NameTaken,
     Observed,
@@ -199,7 +200,20 @@ def _capturing(observed: Observed, settings: Settings) -> NextStep:
     never = observed.collector_pod is not None and cannot_start(observed.collector_pod)
     if start_by is not None and (never or observed.now >= start_by):
         return _abandon(observed, settings)
-    return _monitor(observed, settings, start_by)
+    return _by_its_word(observed, settings) or _monitor(observed, settings, start_by)
+
+
+def _by_its_word(observed: Observed, settings: Settings) -> NextStep | None:
+    """Take what a collector has stored that says that it ends, before its kubelet tells it.
+
+    Its word is a reason to look, and no more: whatever is not good waits for its end.
+    """
+    if not observed.said_end:
+        return None
+    if observed.manifest is None:
+        return Look.MANIFEST
+    good = isinstance(observed.manifest, Good)
+    return collect(observed, settings, retry=False) if good else None
 
 
 def _monitor(observed: Observed, settings: Settings, start_by: datetime | None) -> NextStep:

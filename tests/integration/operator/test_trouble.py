@@ -356,6 +356,46 @@ async def test_whatever_a_worker_prints_only_progress_is_taken(stage: Stage) -> 
     assert written < 1000
 
 
+ENDED = b'{"event":"ended","reason":"Captured","message":"x","retry":false}\n'
+
+
+async def test_evidence_is_taken_when_the_collector_says_that_it_ends(stage: Stage) -> None:
+    async def end_slowly(pod: RunningPod) -> None:
+        await stage.worker.store(*order_of(pod), pod)
+        pod.log.write(ENDED)
+        # A kubelet may take a second to tell the end; this one never does.
+        await anyio.sleep_forever()
+
+    stage.worker.before = end_slowly
+    stage.request()
+    async with stage.operating():
+        assert (await stage.finished())["phase"] == "Complete"
+
+
+async def test_a_collector_that_says_that_it_ends_and_has_nothing_is_waited_for(
+    stage: Stage,
+) -> None:
+    said, go_on = anyio.Event(), anyio.Event()
+
+    async def lie(pod: RunningPod) -> None:
+        for _ in range(100):
+            pod.log.write(ENDED)
+        pod.log.write(b'{"event":"progress","artifactsDone":1}\n')
+        said.set()
+        await go_on.wait()
+
+    stage.worker.before = lie
+    stage.request()
+    async with stage.operating():
+        await said.wait()
+        await stage.until(
+            lambda item: item.get("status", {}).get("progress", {}).get("artifactsDone") == 1
+        )
+        go_on.set()
+        status = await stage.finished()
+    assert (status["phase"], status["attempt"], len(stage.worker.runs)) == ("Complete", 1, 1)
+
+
 async def test_a_job_taken_away_after_it_stored_something_is_another_attempt(stage: Stage) -> None:
     async def first_is_taken_away(pod: RunningPod) -> None:
         if len(stage.worker.runs) == 1:

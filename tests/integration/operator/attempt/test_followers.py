@@ -77,6 +77,36 @@ async def test_only_so_many_are_followed_at_once_and_the_others_come_after(
     assert workers.most == FOLLOWED
 
 
+async def test_what_a_collector_says_of_its_end_is_news_once(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
+    time, said = b"2026-08-01T10:11:12Z ", b'{"event":"ended","reason":"Captured"}\n'
+    other = b'{"event":"ended"}\n'
+    pod, last = _worker(0), LINE.replace(b"1}", b"2}")
+    path = f"/api/v1/namespaces/forensics-system/pods/{pod['metadata']['name']}"
+    api.on("GET", path, answer(pod))
+    lines = [time + other, LINE, time + said, time + said, last]
+    api.on("GET", f"{path}/log", stream(*lines, then="hang"))
+    woken: list[tuple[str, float]] = []
+    every = anyio.Event()
+
+    def wake(key: str, seconds: float) -> None:
+        woken.append((key, seconds))
+        if len(woken) == 3:
+            every.set()
+
+    async with anyio.create_task_group() as tasks:
+        followers = Followers(cluster, wake, tasks, 5)
+        assert not followers.said_end(pod)
+        followers.follow("forensics-system/x", pod)
+        with anyio.fail_after(20):
+            await every.wait()
+        assert [followers.said_end(pod), followers.said_end(pod)] == [True, False]
+        tasks.cancel_scope.cancel()
+    key = "forensics-system/x"
+    assert woken == [(key, 5), (key, 0), (key, 5)]
+
+
 async def _heard(followers: Followers, pod: Document) -> None:
     # A follower has no event that one could wait for: in the operator it wakes a key.
     while followers.latest("forensics-system/checkpoint", pod) is None:  # noqa: ASYNC110

@@ -243,6 +243,33 @@ def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
     assert step(checkpoint("Capturing"), **seen) == Monitor()
 
 
+def test_the_manifest_of_a_collector_that_says_that_it_ends_is_taken_if_it_is_good() -> None:
+    it, seen = checkpoint("Capturing"), {"collector_pod": collector_pod(), "said_end": True}
+    assert step(it, **seen) is Look.MANIFEST
+    good = Good(evidence(), b"m")
+    assert step(it, manifest=good, **seen) is Look.SIGNING_KEY
+    assert step(it, manifest=good, signing_key=True, **seen) == Finish(
+        good.evidence, b"m", seal=True
+    )
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Absent(),
+        Unreadable("x"),
+        Contradicting(("x",)),
+        Interrupted(evidence(), b"m"),
+        Unchecked(evidence(), b"m"),
+        Unreachable(DestinationUnreachable("x")),
+    ],
+    ids=lambda found: type(found).__name__,
+)
+def test_a_collector_that_says_that_it_ends_without_good_evidence_is_waited_for(found: Any) -> None:
+    seen: Document = {"collector_pod": collector_pod(), "said_end": True, "manifest": found}
+    assert step(checkpoint("Capturing"), **seen) == Monitor()
+
+
 @pytest.mark.parametrize("spec", [{}, {"cancel": True}])
 def test_progress_is_told_once(spec: Document) -> None:
     said = Progress(artifacts_done=2)
