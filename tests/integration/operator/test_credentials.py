@@ -71,6 +71,8 @@ async def test_a_capture_ends_before_the_credentials_that_it_could_get(
     secret, _ = await order_of(stage, assuming(stage, sts))
     order = json.loads(decoded(secret, "order.json"))
     assert 3600 - 300 - 120 - 60 <= order["activeDeadlineSeconds"] <= 3600 - 300 - 120
+    (told,) = [one for one in stage.cluster.list("events") if one["reason"] == "LessTime"]
+    assert (told["type"], ROLE in (told.get("note") or told["message"])) == ("Warning", True)
 
 
 async def test_a_role_that_does_not_trust_the_operator_ends_the_request(
