@@ -57,6 +57,10 @@ class AccessDenied(DestinationError):
     """The destination refused the credentials, or the right to do this."""
 
 
+class CredentialsExpired(AccessDenied):
+    """The session whose credentials were used is over; new ones may well do."""
+
+
 class ObjectNotFound(DestinationError):
     """There is no such object, or no such version of it."""
 

@@ -7,9 +7,9 @@ nobody: it asks the cluster, and acts as itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
@@ -26,7 +26,7 @@ from slackbot.settings import Identity, Settings
 from slackbot.text import clip
 
 REVIEWS = 10
-"""SubjectAccessReviews at once."""
+"""Namespaces or pods whose SubjectAccessReviews are made at once."""
 EVERYBODY = "system:authenticated"
 """The group that the API server adds to everybody who logs in."""
 
@@ -62,6 +62,8 @@ class AccessScope:
     """It is to be deleted once it is captured."""
     release: bool = False
     """Its isolation is to be lifted."""
+    listed: bool = False
+    """The names of the pods there are to be known."""
 
     @classmethod
     def of(cls, spec: PodCheckpointSpec, namespace: str = "") -> AccessScope:
@@ -73,6 +75,8 @@ class AccessScope:
     def requests(self) -> Iterator[AccessRequest]:
         """Yield what somebody needs to do it by hand; admission asks for the same."""
         yield AccessRequest("create", PODS, self.namespace, "exec", self.pod)
+        if self.listed:
+            yield AccessRequest("list", PODS, self.namespace)
         if self.isolate:
             yield AccessRequest("create", NETWORK_POLICIES, self.namespace)
         if self.release:
@@ -81,6 +85,29 @@ class AccessScope:
             yield AccessRequest("patch", PODS, self.namespace, name=self.pod)
         if self.delete:
             yield AccessRequest("delete", PODS, self.namespace, name=self.pod)
+
+
+async def _side_by_side(
+    checks: Sequence[Callable[[], Awaitable[None]]],
+) -> list[Refused | None]:
+    """Make all checks, some at once; return the refusal of each.
+
+    One after the other, those of many namespaces would not fit into Slack's three seconds.
+    """
+    refusals: list[Refused | None] = [None] * len(checks)
+    limiter = anyio.CapacityLimiter(REVIEWS)
+
+    async def make(place: int, check: Callable[[], Awaitable[None]]) -> None:
+        async with limiter:
+            try:
+                await check()
+            except Refused as refusal:
+                refusals[place] = refusal
+
+    async with anyio.create_task_group() as tasks:
+        for place, check in enumerate(checks):
+            tasks.start_soon(make, place, check)
+    return refusals
 
 
 class Authorisation:
@@ -118,8 +145,13 @@ class Authorisation:
 
     async def permit_all(self, person: Person, scopes: Sequence[AccessScope]) -> None:
         """Make sure of all of them. Raises `Refused` for the first that is not permitted."""
-        for scope in scopes:
-            await self.permit(person, scope)
+        refusals = await _side_by_side(
+            [partial(self._check_access, person, scope) for scope in scopes]
+        )
+        for scope, refusal in zip(scopes, refusals, strict=True):
+            audit.note(namespace=scope.namespace, pod=scope.pod)
+            if refusal is not None:
+                raise refusal
         audit.note(namespace=clip(", ".join(scope.namespace for scope in scopes), 500))
 
     async def authorise(self, actor: Actor, action: str, scopes: Sequence[AccessScope]) -> Person:
@@ -128,21 +160,21 @@ class Authorisation:
         await self.permit_all(person, scopes)
         return person
 
-    async def visible(self, person: Person, namespaces: Iterable[str]) -> set[str]:
-        """Return those namespaces in which somebody may capture every pod."""
-        found: set[str] = set()
-        # One review a namespace, side by side: in turn they would not fit into three seconds.
-        limiter = anyio.CapacityLimiter(REVIEWS)
+    async def visible(
+        self, person: Person, namespaces: Iterable[str], *, listed: bool = False
+    ) -> set[str]:
+        """Return those namespaces in which somebody may capture every pod.
 
-        async def review(namespace: str) -> None:
-            async with limiter:
-                with suppress(Refused):
-                    await self._check_access(person, AccessScope(namespace))
-                    found.add(namespace)
-
-        async with anyio.create_task_group() as tasks:
-            for namespace in set(namespaces):
-                tasks.start_soon(review, namespace)
+        `listed`: and may list them.
+        """
+        several = [*dict.fromkeys(namespaces)]
+        refusals = await _side_by_side(
+            [
+                partial(self._check_access, person, AccessScope(one, listed=listed))
+                for one in several
+            ]
+        )
+        found = {one for one, refusal in zip(several, refusals, strict=True) if refusal is None}
         audit.note(namespace=clip(", ".join(sorted(found)), 500))
         return found
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import anyio
+
+from forensics_core._internal.tasks import task_group
 from forensics_core.api.podcheckpoint import AfterCapture
 from forensics_core.api.selection import SelectedPod, Selection
 from forensics_core.kube.connection import ClusterConnection
@@ -16,6 +19,8 @@ from slackbot.errors import Refused, UserMessage
 from slackbot.pods import Pods
 from slackbot.settings import Settings
 
+AT_ONCE = 5
+"""Namespaces whose pods are listed at once."""
 NAMESPACES = 3
 """Namespaces that are named where too many pods match."""
 
@@ -43,13 +48,26 @@ class Selector:
         namespaces = await self._namespaces(person, request)
         kept: list[SelectedPod] = []
         counts: Counter[str] = Counter()
-        for namespace in namespaces:
-            found = await self._in_namespace(namespace, request)
+        for found in await self._in_each(namespaces, request):
             counts.update(found.namespaces)
             kept += found.pods
         selection = Selection.of(request.query, kept, namespaces=counts, limit=request.limit)
         _check(selection, person.language)
         return selection
+
+    async def _in_each(self, namespaces: list[str], request: IncidentRequest) -> list[Selection]:
+        """Return what is selected in each namespace, in their order."""
+        found: dict[str, Selection] = {}
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+
+        async def look(namespace: str) -> None:
+            async with limiter:
+                found[namespace] = await self._in_namespace(namespace, request)
+
+        async with task_group() as tasks:
+            for namespace in namespaces:
+                tasks.start_soon(look, namespace)
+        return [found[namespace] for namespace in namespaces]
 
     async def _in_namespace(self, namespace: str, request: IncidentRequest) -> Selection:
         query = replace(request.query, namespace=namespace)
@@ -66,8 +84,7 @@ class Selector:
                 raise Refused("refused.access", **names, right="list pods")
             return [scope.namespace]
         there = await self._pods.namespaces()
-        visible = sorted(await self._authorisation.visible(person, there))
-        return [one for one in visible if await self._authorisation.may_list_pods(person, one)]
+        return sorted(await self._authorisation.visible(person, there, listed=True))
 
 
 def _scope(request: IncidentRequest, namespace: str) -> AccessScope:

@@ -36,6 +36,7 @@ COVERED: dict[str, Rule] = {
     "uid-0": Rule.ROOT_USER,
     "history": Rule.SHELL_HISTORY,
     "history-null": Rule.HISTORY_LINKED,
+    "log-removed": Rule.LOG_REMOVED,
     "log-emptied": Rule.LOG_EMPTIED,
     "deleted-program": Rule.RUNS_DELETED,
     "memfd-program": Rule.RUNS_MEMFD,

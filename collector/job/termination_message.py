@@ -19,6 +19,7 @@ from forensics_core.errors import (
     BucketNotFound,
     ContainerGone,
     ContainerNotFound,
+    CredentialsExpired,
     ForensicsError,
     ObjectLockMissing,
     RuntimeNotFound,
@@ -55,7 +56,12 @@ def of_error(error: BaseException) -> bytes:
     """Return the message after a failure that left no manifest."""
     known = isinstance(error, ForensicsError)
     said = str(error) if known else f"{type(error).__name__}: {error}"
-    return _spell(type(error).__name__, said, retry=not isinstance(error, DEFINITE))
+    return _spell(type(error).__name__, said, retry=_may_pass(error))
+
+
+def _may_pass(error: BaseException) -> bool:
+    # The next attempt gets credentials of its own, where a token service gives them.
+    return isinstance(error, CredentialsExpired) or not isinstance(error, DEFINITE)
 
 
 def _spell(reason: str, message: str, *, retry: bool, manifest_sha256: str = "") -> bytes:

@@ -162,6 +162,9 @@ class RuleLimits(PublicModel, Model):
     """Captures of one pod, whatever happens to it."""
     per_hour: Annotated[int, Field(ge=1, le=1000)] = 10
     """Captures by this rule within any hour."""
+    per_namespace: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Of these, captures of the pods of one namespace. Default: half of them where the rule is of
+    several namespaces, so that nobody in one of them can use up what is meant for all."""
 
 
 def _check_template(template: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +208,15 @@ class CaptureRuleSpec(PublicModel, Model):
     """How long a pod is held at most, whatever happens."""
     dry_run: bool = False
     """Capture nothing: only tell, by events and in the status, what would be captured."""
+
+    @property
+    def share(self) -> int:
+        """Captures of the pods of one namespace within any hour."""
+        limits = self.limits
+        if limits.per_namespace is not None:
+            return min(limits.per_namespace, limits.per_hour)
+        several = len(set(self.namespaces)) > 1 or EVERYWHERE in self.namespaces
+        return (limits.per_hour + 1) // 2 if several else limits.per_hour
 
     def covers(self, namespace: str) -> bool:
         """Return whether pods of a namespace are meant."""

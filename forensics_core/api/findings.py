@@ -55,7 +55,7 @@ class SeverityCounts(Model):
 
 
 class FindingsStatus(Model):
-    """What rules found in the small documents of a bundle."""
+    """What rules found in the small documents of a bundle; 'forensics report' looks at more."""
 
     total: _Count = 0
     """Findings altogether."""

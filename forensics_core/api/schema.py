@@ -112,6 +112,13 @@ def _structural(model: type[Model]) -> Schema:
     return _resolve(schema, schema.get("$defs", {}))
 
 
+def _without_nulls(default: object) -> object:
+    """Return a default as the API server takes it: what is None has none."""
+    if isinstance(default, dict):
+        return {key: value for key, value in default.items() if value is not None}
+    return default
+
+
 class _DescribingSchema(GenerateJsonSchema):
     """Takes what the source says of each field, which pydantic would do whenever one is loaded."""
 
@@ -144,6 +151,8 @@ def _field_docstrings(model: type[BaseModel]) -> dict[str, str]:
 def _resolve(node: Schema, definitions: Schema) -> Schema:
     node = _flatten(node, definitions)
     kept = {key: node[key] for key in _KEPT if node.get(key) not in _SAYS_NOTHING}
+    if "default" in kept:
+        kept["default"] = _without_nulls(kept["default"])
     if "description" in kept:
         kept["description"] = " ".join(kept["description"].split())
     if "properties" in node:

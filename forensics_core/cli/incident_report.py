@@ -19,9 +19,10 @@ from forensics_core._internal.tasks import task_group
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.incident_status import summary_of
 from forensics_core.cli.options import opened_bundle, owner_option, tell_traffic, whole_size
+from forensics_core.cli.outputs import kind_of
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, counted, print_text
-from forensics_core.cli.report import write_report
+from forensics_core.cli.report import KINDS, write_report
 from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Output:
     """Where the report goes."""
 
     name: str
+    kind: str
+    """Of the one file, as `KINDS` calls it; empty where it is a folder."""
     owner: str | None
     key: bytes | None
     traffic: Traffic
@@ -50,8 +53,7 @@ class Output:
     @property
     def folder(self) -> Path | None:
         """The folder that gets a page for each bundle, too; None where it is one file."""
-        single = self.name == "json" or Path(self.name).suffix in {".html", ".md"}
-        return None if single else Path(self.name)
+        return None if self.kind else Path(self.name)
 
 
 @click.command("report", short_help="Write what all evidence of the incident tells.")
@@ -61,7 +63,7 @@ class Output:
     required=True,
     metavar="DIR|FILE",
     help="A folder for index.html and a page for each bundle, or only one file: report.html, "
-    "report.md, or 'json' for the standard output.",
+    "report.md, report.json, or 'json' for the standard output.",
 )
 @click.option(
     "--key",
@@ -88,12 +90,7 @@ def incident_report_command(
     from forensics_core.storage.traffic import Traffic
 
     public_key = key.read_bytes() if key else None
-    place = Output(output, expected_bucket_owner, public_key, Traffic())
-    if place.folder is not None and place.folder.suffix and not place.folder.is_dir():
-        raise UsageError(
-            f"'{output}' is no kind of report",
-            hint="Name a folder, report.html, report.md, or json",
-        )
+    place = Output(output, _kind(output), expected_bucket_owner, public_key, Traffic())
     report = run(partial(_report, incident, access, place))
     tell_traffic(place.traffic, sum(place.sizes))
     # Once the report is there: it says what is not genuine.
@@ -104,6 +101,16 @@ def incident_report_command(
         raise ForensicsError(
             f"{told} could not be read", hint="The report is there, and says why of each"
         )
+
+
+def _kind(output: str) -> str:
+    """Return what kind of report is wanted; empty for a folder. Raises `UsageError`."""
+    if output == "json":
+        return "json"
+    path = Path(output)
+    if path.is_dir() or output.endswith("/") or not path.suffix:
+        return ""
+    return kind_of(output, KINDS, "report", or_folder=True)
 
 
 async def _report(incident: str, access: ClusterAccess, place: Output) -> IncidentContent:
@@ -171,7 +178,10 @@ async def _write(report: IncidentContent, place: Output) -> None:
         print_text(json.dumps(incident_json(report), indent=2))
         return
     path = place.folder / "index.html" if place.folder else Path(place.name)
-    markdown = path.suffix == ".md"
-    pieces = iter([incident_markdown(report)]) if markdown else incident_page(report)
+    if place.kind == "json":
+        pieces = iter([json.dumps(incident_json(report), indent=2) + "\n"])
+    else:
+        markdown = place.kind == "markdown"
+        pieces = iter([incident_markdown(report)]) if markdown else incident_page(report)
     await to_thread.run_sync(write_report, path, pieces)
     click.echo(f"The report is in {clean_message(str(path))}", err=True)

@@ -188,16 +188,20 @@ async def opened_bundle(
 
 
 def whole_size(bundle: BundleReader) -> int:
-    """Return how many bytes a bundle has, as stored."""
+    """Return how many bytes the artifacts of a bundle have, as stored."""
     return sum(bundle.stored_size(each) for each in bundle.objects.values())
 
 
 def tell_traffic(traffic: Traffic, whole: int) -> None:
-    """Say on the standard error how much was fetched, of how much; nothing of a folder."""
+    """Say on the standard error how much was fetched, and how much there is; nothing of a folder.
+
+    `whole`: the bytes of the artifacts, as stored.
+    """
     if traffic.requests:
-        what = f"{human_size(traffic.size, digits=2)} of {human_size(whole, digits=2)}"
+        fetched, has = (human_size(size, digits=2) for size in (traffic.size, whole))
         count = "1 request" if traffic.requests == 1 else f"{traffic.requests:,} requests"
-        click.echo(f"Fetched {what} in {count}", err=True)
+        # Manifest, sums, seal and listings are fetched, too: it can be more than the artifacts are.
+        click.echo(f"Fetched {fetched} in {count}; the artifacts have {has}", err=True)
 
 
 def traffic_as_json(traffic: Traffic, whole: int) -> dict[str, int] | None:

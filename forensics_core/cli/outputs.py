@@ -12,14 +12,18 @@ from typing import TextIO
 from forensics_core.errors import UsageError
 
 
-def kind_of(name: str, kinds: dict[str, str], what: str) -> str:
-    """Return which of `kinds` the ending of a file's name says. Raises `UsageError`."""
+def kind_of(name: str, kinds: dict[str, str], what: str, *, or_folder: bool = False) -> str:
+    """Return which of `kinds` the ending of a file's name says. Raises `UsageError`.
+
+    `or_folder`: a folder would do as well, and is named in the hint.
+    """
     kind = kinds.get(Path(name).suffix.lower())
     if kind is None:
         *several, last = kinds
+        file = f"a file that ends in {', '.join(several)} or {last}, or 'json'"
         raise UsageError(
             f"'{name}' is not a kind of {what}",
-            hint=f"Name a file that ends in {', '.join(several)} or {last}, or 'json'",
+            hint=f"Name {'a folder, or ' if or_folder else ''}{file}",
         )
     return kind
 

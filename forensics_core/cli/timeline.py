@@ -99,6 +99,7 @@ def timeline_command(
         around=around or "",
         window=window * SECOND,
     )
+    _check(wanted)
     if output == "json" and layout:
         raise UsageError("-o json is a format itself", hint="Leave out --format")
     if output == "json":
@@ -118,6 +119,16 @@ def timeline_command(
         click.echo(f"The timeline is in {clean_message(str(file))}", err=True)
     if not genuine:
         raise click.exceptions.Exit(3)
+
+
+def _check(wanted: Filter) -> None:
+    """Refuse what can find nothing. Raises `UsageError`."""
+    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
+        raise UsageError("--since is not before --until", hint="--until itself is left out")
+    if wanted.around and not wanted.around.startswith("/"):
+        raise UsageError(
+            f"'{wanted.around}' is not an absolute path", hint="Name it as /etc/passwd, say"
+        )
 
 
 def _parse_time(text: str | None) -> int | None:

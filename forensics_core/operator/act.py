@@ -185,10 +185,13 @@ class Executor:
 
     async def _create_job(self, checkpoint: PodCheckpoint, order: WorkOrder) -> None:
         await self._do.create_job(checkpoint, order)
-        # Of many that had to wait for their place, nobody reads how each began: one write less.
-        if self._checkpoint.status.phase is Phase.PENDING and self._checkpoint.status.node:
-            return
         status = checkpoint.status
+        # Of many that had to wait for their place, nobody reads how each began: one write less.
+        waited = self._checkpoint.status.phase is Phase.PENDING and self._checkpoint.status.node
+        # The event about the isolation has just been told, at the same step.
+        isolated = find_condition(status.conditions, ConditionType.ISOLATED) is not None
+        if waited or (isolated and status.attempt == 1):
+            return
         note = f"Job {status.job_name} captures the pod on node {status.node}."
         self._do.event(checkpoint, "CaptureStarted", note)
 

@@ -17,7 +17,7 @@ from forensics_core.kube.events import reference
 from forensics_core.kube.objects import Object, Objects
 from forensics_core.operator.actions import StoredContext
 from forensics_core.operator.attempt import context
-from forensics_core.operator.attempt.credentials import seconds_wanted, within
+from forensics_core.operator.attempt.credentials import seconds_wanted, shortened, within
 from forensics_core.operator.attempt.jobs import build_job, build_thaw_job
 from forensics_core.operator.attempt.kubelet import KubeletClient
 from forensics_core.operator.attempt.order import build_secret, read_order
@@ -95,7 +95,11 @@ class ClusterEffects:
         """Create the current attempt's order, or adopt it; with credentials of its own, if set."""
         credentials = await self._credentials(checkpoint, order)
         if credentials is not None:
-            order = within(credentials, order, self.settings.collector, self.now())
+            given = within(credentials, order, self.settings.collector, self.now())
+            role = self._shared.rule(checkpoint).credentials.assume_role or ""
+            if told := shortened(order, given, role):
+                self.event(checkpoint, "LessTime", told, warning=True)
+            order = given
         made = credentials.file() if credentials else ""
         secret = build_secret(checkpoint, order, made)
         there = await self._create(self._shared.secrets, secret, checkpoint)

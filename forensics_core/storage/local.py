@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,10 +23,9 @@ from forensics_core.errors import (
     DestinationError,
     DestinationFull,
     ObjectExists,
-    ObjectNotFound,
-    TooManyObjects,
 )
 from forensics_core.storage.blocks import BLOCK_SIZE
+from forensics_core.storage.local_listing import explain_reading, listing, named
 from forensics_core.storage.objects import (
     MAX_ENTRIES,
     Answered,
@@ -80,12 +79,11 @@ class LocalStorage:
 
     async def list(self, begin: str = "", *, only: Set[str] | None = None) -> list[StoredObject]:
         """Return everything that is no folder, links and special files included."""
-        entries = await to_thread.run_sync(_listing, self.path, self.max_files)
-        return [
-            entry
-            for entry in entries
-            if entry.name.startswith(begin) and (only is None or entry.name in only)
-        ]
+        if only is not None:
+            found = await to_thread.run_sync(named, self.path, only)
+        else:
+            found = await to_thread.run_sync(listing, self.path, self.max_files)
+        return [entry for entry in found if entry.name.startswith(begin)]
 
     def read(self, name: str, version_id: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the file's bytes; a folder has no versions."""
@@ -256,53 +254,12 @@ def _explain(error: OSError, path: Path) -> DestinationError:
     return DestinationError(f"{path}: {error.strerror}", hint="Check the disk and the path")
 
 
-def _listing(root: Path, at_most: int) -> list[StoredObject]:
-    entries: list[StoredObject] = []
-    if root.is_file():
-        raise DestinationError(
-            f"{root} is a file, and a bundle is a folder", hint="Name the folder that it lies in"
-        )
-    try:
-        for entry in _walk(root):
-            # Whoever named a home directory in place of a bundle should hear so, and not wait for
-            # all of it to be listed.
-            if len(entries) == at_most:
-                raise TooManyObjects(
-                    f"{root} holds more than {at_most} files", hint="Name a bundle's own folder"
-                )
-            entries.append(entry)
-    except OSError as error:
-        raise _explain_reading(error, root) from error
-    return entries
-
-
 def _stat(root: Path, name: str) -> StoredObject:
     descriptor = _open_file(root, name)
     try:
         return StoredObject(name, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
-
-
-def _walk(root: Path) -> Iterator[StoredObject]:
-    """Yield all that is no folder, however deep it lies."""
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        try:
-            listing = os.scandir(root / prefix)
-        except FileNotFoundError:
-            # A folder within may go while others are listed: that is no word about the root.
-            if not prefix:
-                raise
-            continue
-        with listing as members:
-            for member in members:
-                name = prefix + member.name
-                if member.is_dir(follow_symlinks=False):
-                    waiting.append(f"{name}/")
-                else:
-                    yield StoredObject(name, member.stat(follow_symlinks=False).st_size)
 
 
 def _open_file(root: Path, name: str) -> int:
@@ -319,7 +276,7 @@ def _open_file(root: Path, name: str) -> int:
         finally:
             os.close(folder)
     except OSError as error:
-        raise _explain_reading(error, root / name) from error
+        raise explain_reading(error, root / name) from error
 
 
 def _regular(descriptor: int) -> int:
@@ -333,19 +290,4 @@ def _read(descriptor: int, size: int, offset: int, name: str) -> bytes:
     try:
         return os.pread(descriptor, size, offset)
     except OSError as error:
-        raise _explain_reading(error, Path(name)) from error
-
-
-def _explain_reading(error: OSError, path: Path) -> DestinationError:
-    if isinstance(error, FileNotFoundError):
-        return ObjectNotFound(f"{path} does not exist", hint="Check the location")
-    if isinstance(error, PermissionError):
-        return AccessDenied(f"{path} may not be read", hint="Use an account that may")
-    # What O_NOFOLLOW says of a link, O_DIRECTORY of a link in the middle, and a socket of being
-    # opened.
-    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
-        return DestinationError(
-            f"{path} is not a regular file below ordinary folders",
-            hint="Links and special files are not evidence, and are not followed",
-        )
-    return DestinationError(f"{path}: {error.strerror}", hint="Check the disk")
+        raise explain_reading(error, Path(name)) from error

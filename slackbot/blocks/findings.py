@@ -47,6 +47,7 @@ def _sentences(found: FindingsStatus, language: str) -> list[str]:
         )
     if found.not_looked_at:
         lines.append(phrase(language, "findings.left", count=found.not_looked_at))
+    lines.append(phrase(language, "findings.more"))
     return lines
 
 

@@ -85,6 +85,7 @@ ENGLISH = {
     "findings.none": "Findings: none in what the operator looked at",
     "findings.row": "{severity} · {container}: {message}",
     "findings.left": "Documents that were not looked at: {count}. 'forensics report' tells why.",
+    "findings.more": "'forensics report' looks into files, too: at users and SSH's settings.",
     "findings.node": "node",
     "findings.High": "high",
     "findings.Medium": "medium",

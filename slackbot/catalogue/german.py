@@ -83,6 +83,7 @@ GERMAN = {
     "findings.none": "Funde: keine in dem, was der Operator angesehen hat",
     "findings.row": "{severity} · {container}: {message}",
     "findings.left": "Nicht angesehene Dokumente: {count}. 'forensics report' sagt, warum.",
+    "findings.more": "'forensics report' sieht auch in Dateien: Benutzer, Einstellungen von SSH.",
     "findings.node": "Node",
     "findings.High": "schwer",
     "findings.Medium": "mittel",

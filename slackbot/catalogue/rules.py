@@ -87,6 +87,10 @@ _GERMAN: dict[Rule, tuple[str, str]] = {
         "Ein Log des Image ist jetzt leer",
         "Logs des Image sind jetzt leer",
     ),
+    Rule.LOG_REMOVED: (
+        "Ein Log des Image wurde gelöscht",
+        "Logs des Image wurden gelöscht",
+    ),
     Rule.SERVICE: (
         "Ein Dienst kam hinzu oder wurde geändert",
         "Dienste kamen hinzu oder wurden geändert",

@@ -8,6 +8,8 @@ from forensics_core.api.order import WorkOrder
 from forensics_core.operator.settings import JOB_MARGIN, CollectorSettings
 from forensics_core.storage.s3.sts import SessionCredentials
 
+SLACK = 30
+"""Seconds less that are not worth a word."""
 LEAST = 60
 """Seconds that a capture gets in any case."""
 
@@ -28,3 +30,18 @@ def within(
     left = int((credentials.expires - now).total_seconds()) - settings.start_seconds - JOB_MARGIN
     seconds = min(order.active_deadline_seconds, max(left, LEAST))
     return order.model_copy(update={"active_deadline_seconds": seconds})
+
+
+def shortened(wanted: WorkOrder, given: WorkOrder, role: str) -> str:
+    """Return what to tell of a capture that got less time than was asked for; empty of others.
+
+    A session lasts some seconds less than was asked for, as it takes time to get it.
+    """
+    if wanted.active_deadline_seconds - given.active_deadline_seconds <= SLACK:
+        return ""
+    return (
+        f"The capture ends after {given.active_deadline_seconds} s, not "
+        f"{wanted.active_deadline_seconds} s, for its credentials end then: {role} gives none for "
+        "longer. Raise its MaxSessionDuration, which helps up to 12 hours and not where a role "
+        "assumes it, or have the collector use another kind of credentials."
+    )

@@ -46,6 +46,8 @@ class Captured:
     """Whether the capture has come to its end."""
     failed: bool = False
     """Whether it yielded nothing: then it keeps nobody from another try."""
+    namespace: str = ""
+    """The pod's."""
     safe: bool = False
     """Whether the evidence is stored: the pod may go."""
 
@@ -90,6 +92,7 @@ class Memory:
                 at=created.timestamp(),
                 key=metadata.annotations.get(TRIGGER_KEY_ANNOTATION, ""),
                 over=gone or checkpoint.finished,
+                namespace=checkpoint.spec.namespace or metadata.namespace or "",
                 failed=failed,
                 safe=checkpoint.captured,
             )
@@ -105,6 +108,7 @@ class Memory:
                 at=one.time.timestamp(),
                 dry=one.dry_run,
                 over=True,
+                namespace=one.namespace,
             )
             if captured.place not in self._all:
                 self.note(captured)
@@ -143,9 +147,14 @@ class Memory:
         """Count the captures of a pod by a rule."""
         return sum(one.rule == rule and one.dry == dry for one in self._of_pod(pod_uid))
 
-    def count_since(self, rule: str, since: float, *, dry: bool) -> int:
-        """Count the captures by a rule after a time."""
-        return sum(one.at > since and one.dry == dry for one in self._of_rule(rule))
+    def count_since(
+        self, rule: str, since: float, *, dry: bool, namespace: str | None = None
+    ) -> int:
+        """Count the captures by a rule after a time; only those of a `namespace`, if given."""
+        return sum(
+            one.at > since and one.dry == dry and namespace in {None, one.namespace}
+            for one in self._of_rule(rule)
+        )
 
     def duplicate(self, rule: str, key: str, since: float, *, dry: bool) -> Captured | None:
         """Return a capture by a rule of the same thing after a time, unless it came to nothing."""

@@ -15,6 +15,7 @@ class HeldReason(StrEnum):
 
     PER_POD = "PerPod"
     PER_HOUR = "PerHour"
+    PER_NAMESPACE = "PerNamespace"
     DUPLICATE = "Duplicate"
     OTHER_RULE = "OtherRule"
     POD_GONE = "PodGone"
@@ -63,7 +64,15 @@ class Trigger:
     def as_captured(self, now: float) -> Captured:
         """Return what is remembered of it."""
         dry = self.rule.rule.spec.dry_run
-        return Captured(self.name, self.rule.id, self.pod.uid, now, self.key, dry)
+        return Captured(
+            name=self.name,
+            rule=self.rule.id,
+            pod_uid=self.pod.uid,
+            at=now,
+            key=self.key,
+            dry=dry,
+            namespace=self.pod.namespace,
+        )
 
 
 @dataclass(frozen=True, slots=True)

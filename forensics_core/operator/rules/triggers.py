@@ -176,9 +176,19 @@ def _held(trigger: Trigger, taken: Trigger | None, memory: Memory, now: float) -
     if memory.duplicate(rule.id, trigger.key, since, dry=dry) is not None:
         same = f"the same of {pod.workload} was captured within {spec.dedupe_seconds} s"
         return _back(trigger, HeldReason.DUPLICATE, same)
-    if memory.count_since(rule.id, now - HOUR, dry=dry) >= spec.limits.per_hour:
+    return _over_the_hour(trigger, memory, now)
+
+
+def _over_the_hour(trigger: Trigger, memory: Memory, now: float) -> HeldBack | None:
+    rule, namespace = trigger.rule, trigger.pod.namespace
+    spec, since = rule.rule.spec, now - HOUR
+    dry = spec.dry_run
+    if memory.count_since(rule.id, since, dry=dry) >= spec.limits.per_hour:
         limit = f"{spec.limits.per_hour} within an hour: limits.perHour"
         return _back(trigger, HeldReason.PER_HOUR, limit)
+    if memory.count_since(rule.id, since, dry=dry, namespace=namespace) >= spec.share:
+        limit = f"{spec.share} of {namespace} within an hour: limits.perNamespace"
+        return _back(trigger, HeldReason.PER_NAMESPACE, limit)
     return None
 
 

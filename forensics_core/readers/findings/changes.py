@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from forensics_core._internal.text import printable
+from forensics_core.readers.findings import removed
 from forensics_core.readers.findings.documents import DocumentRow, number, text, words
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.paths import is_history, rule_of
@@ -29,6 +30,7 @@ def look(row: DocumentRow, key_files: Iterable[re.Pattern[str]] = ()) -> Iterato
 
     `key_files` match paths at which the container's own SSH server takes keys.
     """
+    yield from removed.look(row)
     if row.get("kind") not in {"A", "C"} or "mountPlaceholder" in words(row.get("notes")):
         return
     yield from _known_paths(row, key_files)

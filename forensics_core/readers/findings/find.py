@@ -20,8 +20,7 @@ from forensics_core.errors import ForensicsError
 from forensics_core.readers.context import load_pod
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings import changes
-from forensics_core.readers.findings.changes import look_at_layer
-from forensics_core.readers.findings.documents import rows, text
+from forensics_core.readers.findings.documents import rows
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.look import MOST, ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
@@ -85,10 +84,13 @@ class _ContainerDocuments:
 
     async def at_changes(self) -> None:
         name = self._require("diff.json")
-        async with aclosing(rows(self._bundle, name)) as batches:
-            async for batch in batches:
-                for row in batch:
-                    self._rules.look_at_change(row, name)
+        try:
+            async with aclosing(rows(self._bundle, name)) as batches:
+                async for batch in batches:
+                    for row in batch:
+                        self._rules.look_at_change(row, name)
+        finally:
+            self._rules.end_changes(name)
 
     async def at_layers(self) -> None:
         """Read what the image's layers on the node were found to be, where that was captured."""
@@ -96,10 +98,7 @@ class _ContainerDocuments:
         async with aclosing(rows(self._bundle, name)) as batches:
             async for batch in batches:
                 for row in batch:
-                    for path, detail in look_at_layer(row):
-                        subject = path or f"layer {text(row.get('diffId'))[:80]}"
-                        rule = Rule.LAYER_DIFFERS
-                        self._found.add(Finding(rule, self._container, subject, detail, name, path))
+                    self._rules.look_at_layer(row, name)
 
     async def at_users(self) -> None:
         """Read /etc/passwd: who has the number 0 beside root."""

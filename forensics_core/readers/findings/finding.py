@@ -50,6 +50,7 @@ class Rule(StrEnum):
     AUTOSTART = "autostart"
     TIME_PUT_BACK = "time-put-back"
     LOG_EMPTIED = "log-emptied"
+    LOG_REMOVED = "log-removed"
     HISTORY_LINKED = "history-linked-away"
     SHELL_HISTORY = "shell-history"
     PROGRAM_CHANGED = "package-file-changed"
@@ -111,6 +112,7 @@ _RULES: dict[Rule, tuple[Severity, str, str]] = {
     Rule.HISTORY_LINKED: (Severity.HIGH, "T1070.003", "A shell's history is not kept"),
     Rule.PROGRAM_CHANGED: (Severity.HIGH, "T1554", "A program or library of the image was changed"),
     Rule.LOG_EMPTIED: (Severity.MEDIUM, "T1070.002", "A log of the image is empty now"),
+    Rule.LOG_REMOVED: (Severity.MEDIUM, "T1070.002", "A log of the image was removed"),
     Rule.SERVICE: (Severity.MEDIUM, "T1543.002", "A service was added or changed"),
     Rule.SHELL_PROFILE: (Severity.MEDIUM, "T1546.004", "A shell's start-up file was changed"),
     Rule.SSH_SETTINGS: (Severity.MEDIUM, "T1098.004", "Settings of SSH were added or changed"),
@@ -169,6 +171,7 @@ _SEVERAL: dict[Rule, str] = {
     Rule.HISTORY_LINKED: "shells' histories are not kept",
     Rule.PROGRAM_CHANGED: "programs or libraries of the image were changed",
     Rule.LOG_EMPTIED: "logs of the image are empty now",
+    Rule.LOG_REMOVED: "logs of the image were removed",
     Rule.SERVICE: "services were added or changed",
     Rule.SHELL_PROFILE: "shells' start-up files were changed",
     Rule.NEW_EXECUTABLE: "executable files that are not in the image",

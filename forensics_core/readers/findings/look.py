@@ -17,6 +17,7 @@ from forensics_core.readers.findings.documents import DocumentRow, number, text
 from forensics_core.readers.findings.finding import Finding, Rule
 from forensics_core.readers.findings.mounted import as_change
 from forensics_core.readers.findings.ports import PortSet
+from forensics_core.readers.findings.removed import RemovedLogs
 from forensics_core.tarindex.row import Row as IndexRow
 
 MOST = 500
@@ -74,6 +75,7 @@ class ContainerRules:
         self._sockets: set[int] = set()
         """Those that its processes have open, by number."""
         self._key_files: list[re.Pattern[str]] = []
+        self._removed = RemovedLogs()
 
     def note_key_files(self, patterns: Iterable[re.Pattern[str]]) -> None:
         """Note the paths at which the container's own SSH server takes keys."""
@@ -82,10 +84,24 @@ class ContainerRules:
     def look_at_change(self, row: DocumentRow, artifact: str) -> None:
         """Look at a row of `diff.json`."""
         path = text(row.get("path"))
+        self._removed.note(row)
         for rule, detail in changes.look(row, self._key_files):
             self._found.add(Finding(rule, self._container, path, detail, artifact, path))
             if rule in {Rule.NEW_EXECUTABLE, Rule.PROGRAM_CHANGED}:
                 self._added.add(path)
+
+    def end_changes(self, artifact: str) -> None:
+        """Tell what only the whole of the changes shows, once all their rows were looked at."""
+        for path, detail in self._removed.found():
+            rule = Rule.LOG_REMOVED
+            self._found.add(Finding(rule, self._container, path, detail, artifact, path))
+
+    def look_at_layer(self, row: DocumentRow, artifact: str) -> None:
+        """Look at a row of `layers.json`."""
+        for path, detail in changes.look_at_layer(row):
+            subject = path or f"layer {text(row.get('diffId'))[:80]}"
+            rule = Rule.LAYER_DIFFERS
+            self._found.add(Finding(rule, self._container, subject, detail, artifact, path))
 
     def look_at_mounts(self, document: Any) -> None:
         """Note what is mounted, as `mounts.json` has it: a program there is not the image's."""

@@ -1,7 +1,8 @@
 """The rules over documents that are in memory: no archive is opened, and nothing is waited for.
 
 For whoever must not spend more than a moment, the operator above all. It sees what changed, what
-runs and who talks to whom; what is written in the container's files (`/etc/passwd`) it does not.
+lies on mounts, what runs and who talks to whom; what is written in the container's files
+(`/etc/passwd`, `sshd_config`) it does not.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from typing import Any
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
-from forensics_core.bundle.layout import MOUNTS, container_file
+from forensics_core.bundle.layout import LAYERS, MOUNTS, MOUNTS_INDEX, container_file
 from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.context import POD, parse_pod
 from forensics_core.readers.findings.documents import DocumentRow, rows_in
 from forensics_core.readers.findings.look import ContainerRules, Findings
 from forensics_core.readers.findings.node import KERNEL, look_at_kernel
 from forensics_core.readers.findings.ports import PortSet, declared_by, of_the_pod
+from forensics_core.tarindex.row import read_rows
 
-FILES = ("diff.json", "processes.json", "network.json", "inspect.json", MOUNTS)
+FILES = (
+    *("diff.json", "processes.json", "network.json", "inspect.json"),
+    *(MOUNTS, MOUNTS_INDEX, LAYERS),
+)
 """The documents of a container that rules look into."""
 OF_THE_POD = (KERNEL, POD)
 """Those that are of no container."""
@@ -37,7 +42,8 @@ def find_in(
     ports = _of_the_pod(documents, found)
     for container in containers:
         look = _SmallLook(documents, container, found, tick)
-        for part in (look.at_changes, look.at_processes, lambda it=look: it.at_sockets(ports)):
+        files = (look.at_changes, look.at_mounted, look.at_layers)
+        for part in (*files, look.at_processes, lambda it=look: it.at_sockets(ports)):
             try:
                 part()
             except ForensicsError as error:
@@ -74,8 +80,27 @@ class _SmallLook:
         self._tick = tick
 
     def at_changes(self) -> None:
-        for row, name in self._rows("diff.json"):
-            self._rules.look_at_change(row, name)
+        try:
+            for row, name in self._rows("diff.json"):
+                self._rules.look_at_change(row, name)
+        finally:
+            self._rules.end_changes(container_file(self._container, "diff.json"))
+
+    def at_mounted(self) -> None:
+        """Look at the index of what was mounted, where there is one."""
+        name = container_file(self._container, MOUNTS_INDEX)
+        flaws = Flaws(f"The index {name}", "holds a row that is not valid")
+        for batch in read_rows(self._documents.get(name, b""), flaws):
+            for row in batch:
+                self._tick()
+                self._rules.look_at_mounted(row, name)
+        flaws.check()
+
+    def at_layers(self) -> None:
+        """Look at what the image's layers were found to be, where that was captured."""
+        if container_file(self._container, LAYERS) in self._documents:
+            for row, name in self._rows(LAYERS):
+                self._rules.look_at_layer(row, name)
 
     def at_processes(self) -> None:
         mounts = container_file(self._container, MOUNTS)

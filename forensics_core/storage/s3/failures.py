@@ -29,6 +29,7 @@ from botocore.parsers import ResponseParserError
 from forensics_core.errors import (
     AccessDenied,
     BucketNotFound,
+    CredentialsExpired,
     DestinationError,
     DestinationFull,
     DestinationUnreachable,
@@ -209,7 +210,8 @@ def _refusal(error: ClientError, url: str, locking: bool) -> DestinationError:
             f"The bucket of {url} does not exist", hint="Create it, or check the name and endpoint"
         )
     if code in _CREDENTIALS:
-        return AccessDenied(
+        kind = CredentialsExpired if code == "ExpiredToken" else AccessDenied
+        return kind(
             f"{url} refused the credentials: {_CREDENTIALS[code]}",
             hint="Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
         )

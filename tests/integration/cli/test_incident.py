@@ -292,6 +292,8 @@ def test_a_report_over_all_bundles_has_a_page_for_each(shop: Remote, tmp_path: P
         "shop/web-2",
     ]
     assert len(found["findings"][0]["pods"]) == 3
+    assert invoke(*report, tmp_path / "all.json")[0] == 0
+    assert json.loads((tmp_path / "all.json").read_text()) == found
 
 
 def test_a_report_names_what_is_not_genuine_or_cannot_be_read(shop: Remote, tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ def test_a_report_names_what_is_not_genuine_or_cannot_be_read(shop: Remote, tmp_
     with shop.operating():
         assert invoke("incident", "INC-7", "status", "--watch")[0] == 0
     code, _, err = invoke("incident", "INC-7", "report", "-o", tmp_path / "report.pdf")
-    assert code == 2 and "is no kind of report" in err
+    assert code == 2 and "is not a kind of report" in err and "Name a folder, or a file" in err
     bad = tmp_path / "bad.pub"
     bad.write_text("nothing")
     assert invoke("incident", "INC-7", "report", "-o", "json", "--key", bad)[0] == 2

@@ -18,8 +18,10 @@ from forensics_loopback import Fault, RunningPod
 from forensics_loopback.server.access import User
 from tests.integration.kube.scripted import ScriptedApi, scripted_api
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, timed
+from tests.integration.operator.test_crashes import WRITES_OF_A_CHECKPOINT
 from tests.unit.deploy.manifests import DEPLOY, manifests
 from tests.unit.operator import samples
+from tests.waiting import time_passes
 
 ISOLATED = "forensics.orkaproj.io/isolated"
 OPERATOR = User("system:serviceaccount:forensics-operator:forensics-operator")
@@ -100,6 +102,16 @@ async def released(stage: Stage) -> Document:
         lambda one: condition(one["status"], "Isolated").get("reason") == "Released"
     )
     return condition(done["status"], "Isolated")
+
+
+async def test_isolating_takes_three_writes_more(stage: Stage) -> None:
+    """The policy, the pod's labels, and the condition; the event takes the place of another."""
+    seed(stage)
+    stage.request(isolate=True)
+    async with stage.operating(stage.settings.model_copy(update={"progress_seconds": 60})):
+        await stage.finished()
+        await time_passes(0.5)
+    assert stage.writes() <= WRITES_OF_A_CHECKPOINT + 3, stage.requests()
 
 
 async def test_a_pod_is_cut_off_before_its_capture_and_gets_everything_back(stage: Stage) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from collector.job.termination_message import of_error
+from forensics_core.errors import CredentialsExpired
 from forensics_core.operator.settings import CollectorCredentials, Settings
+from forensics_loopback import ContainerExit, RunningPod
 from tests.integration.operator.stage import NAMESPACE, Document, Stage, condition, decoded
 from tests.integration.storage.s3.sts_server import ROLE, Sts, sts_server
 
@@ -71,6 +74,24 @@ async def test_a_capture_ends_before_the_credentials_that_it_could_get(
     secret, _ = await order_of(stage, assuming(stage, sts))
     order = json.loads(decoded(secret, "order.json"))
     assert 3600 - 300 - 120 - 60 <= order["activeDeadlineSeconds"] <= 3600 - 300 - 120
+    (told,) = [one for one in stage.cluster.list("events") if one["reason"] == "LessTime"]
+    assert (told["type"], ROLE in (told.get("note") or told["message"])) == ("Warning", True)
+
+
+async def test_an_attempt_whose_session_ended_is_followed_by_one_with_a_new_session(
+    stage: Stage, sts: Sts
+) -> None:
+    async def expire(pod: RunningPod) -> ContainerExit | None:
+        if len(stage.worker.runs) > 1:
+            return None
+        return ContainerExit(1, of_error(CredentialsExpired("The session has expired")).decode())
+
+    stage.worker.before = expire
+    stage.request()
+    async with stage.operating(assuming(stage, sts)):
+        status = await stage.finished()
+    assert (status["phase"], status["attempt"], len(sts.asked)) == ("Complete", 2, 2)
+    assert sts.asked[0]["Policy"] != sts.asked[1]["Policy"]
 
 
 async def test_a_role_that_does_not_trust_the_operator_ends_the_request(

@@ -25,13 +25,14 @@ SHOP = Clean(
     "exec sleep 86400",
     ("python3", "iproute2"),
     ready="true",
-    setup="echo entered > /var/log/auth.log; echo admin=off > /etc/app.conf; "
+    setup="echo entered | tee /var/log/auth.log > /var/log/wtmp; echo admin=off > /etc/app.conf; "
     "touch -d 2024-01-01 /etc/app.conf",
 )
 VISIT = """
 touch -r /etc/app.conf /tmp/.time; echo admin=yes > /etc/app.conf; touch -r /tmp/.time /etc/app.conf
 rm /tmp/.time
 : > /var/log/auth.log
+rm /var/log/wtmp
 ln -s /dev/null /root/.bash_history
 echo /tmp/evil.so > /etc/ld.so.preload.new; mv /etc/ld.so.preload.new /etc/ld.so.preload
 mkdir -p /etc/cron.d /root/.ssh
@@ -130,6 +131,7 @@ async def visit(
         (Rule.OUTGOING, "8.8.8.8", "to tcp 8.8.8.8:443, ESTABLISHED"),
         (Rule.TIME_PUT_BACK, "/etc/app.conf", "2024-01-01T00:00:00"),
         (Rule.LOG_EMPTIED, "/var/log/auth.log", "0 bytes"),
+        (Rule.LOG_REMOVED, "/var/log/wtmp", "in the image it is a file of"),
         (Rule.HISTORY_LINKED, "/root/.bash_history", "a symlink to /dev/null"),
         (Rule.PROGRAM_CHANGED, "/usr/bin/env", "changed"),
         (Rule.SECRET, "process", "the variable API_TOKEN"),

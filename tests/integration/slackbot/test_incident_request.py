@@ -93,6 +93,22 @@ async def test_only_what_somebody_may_capture_is_shown(setup: SlackSetup) -> Non
     assert "list pods" in unlisted.text
 
 
+async def test_of_many_namespaces_only_those_count_whose_pods_may_be_captured_and_listed(
+    setup: SlackSetup,
+) -> None:
+    names = [f"team-{number:02}" for number in range(25)]
+    for name in names:
+        setup.cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        seed(setup, 1, name)
+    setup.rights.capture["alice"] = {*names[:20]}
+    setup.rights.list_pods["alice"] = {*names[5:]}
+    async with setup.bot():
+        preview = await setup.alice.ask("-A -l app=web --dry-run")
+    assert "15 pods: app=web in all namespaces" in preview.everything()
+    shown = [name for name in names if name in preview.everything()]
+    assert shown and set(shown) <= {*names[5:20]}
+
+
 async def test_containing_takes_the_rights_to_do_it_by_hand(setup: SlackSetup) -> None:
     seed(setup, 1)
     setup.rights.contain["alice"] = set()

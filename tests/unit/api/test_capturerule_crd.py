@@ -111,11 +111,15 @@ def test_a_comparison_has_the_values_that_it_takes(
     assert holds(rule, {"key": "app", "operator": operator} | given) is fine
 
 
+def test_no_default_is_null() -> None:
+    assert "null" not in capturerule_crd_yaml()
+
+
 def test_what_the_schema_takes_the_model_reads() -> None:
     full = PLAIN | {
         "selector": {"matchLabels": {"app": "web"}},
         "template": {"destination": "s3://cases", "artifacts": ["logs"]},
-        "limits": {"perPod": 2, "perHour": 5},
+        "limits": {"perPod": 2, "perHour": 5, "perNamespace": 3},
         "dryRun": True,
     }
     jsonschema.validate(full, SPEC)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 from contextlib import aclosing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from forensics_core.errors import (
     BundleNotFound,
     DestinationError,
     ObjectNotFound,
+    TooManyObjects,
     UsageError,
     VerificationError,
 )
@@ -139,6 +141,32 @@ async def test_a_listing_holds_links_but_does_not_follow_them(folder: Path) -> N
 async def test_a_listing_is_bounded(folder: Path) -> None:
     with pytest.raises(DestinationError, match="more than 3 files"):
         await LocalStorage(folder, max_files=3).list()
+
+
+async def test_folders_deeper_than_any_path_hide_no_bundle(folder: Path) -> None:
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=place)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    with pytest.raises(TooManyObjects, match="deeper folders than a bundle"):
+        await LocalStorage(folder).list()
+    async with open_bundle(str(folder)) as bundle:
+        assert await changes(bundle, "web") == [Change("A", "/tmp/\x1b[2Jx\n")]
+
+
+async def test_a_crowded_folder_is_asked_for_what_a_bundle_has_by_name(folder: Path) -> None:
+    (folder / "link").symlink_to("/etc")
+    (folder / "file").write_text("12345")
+    (folder / "folder").mkdir()
+    store = LocalStorage(folder, max_files=0)
+    names = {"link", "file", "folder", "none", "file/below"}
+    assert await store.list(only=names) == [StoredObject("file", 5), StoredObject("link", 4)]
+    assert await store.list("f", only=names) == [StoredObject("file", 5)]
+    with pytest.raises(DestinationError, match="File name too long"):
+        await store.list(only={"x" * 300})
 
 
 async def test_a_missing_file_is_not_found(folder: Path) -> None:

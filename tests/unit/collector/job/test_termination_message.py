@@ -10,6 +10,7 @@ import pytest
 
 from collector.job.termination_message import DEFINITE, LIMIT, of_error, write_message
 from forensics_core.errors import (
+    CredentialsExpired,
     DestinationUnreachable,
     ForensicsError,
     ObjectExists,
@@ -32,7 +33,9 @@ def test_what_would_fail_again_is_not_tried_again(kind: type[ForensicsError]) ->
     assert hint(of_error(kind("No", hint="Do"))) == (kind.__name__, "No. Do.", False)
 
 
-@pytest.mark.parametrize("kind", [ObjectExists, RuntimeUnavailable, DestinationUnreachable])
+@pytest.mark.parametrize(
+    "kind", [ObjectExists, RuntimeUnavailable, DestinationUnreachable, CredentialsExpired]
+)
 def test_what_may_pass_is_tried_again(kind: type[ForensicsError]) -> None:
     assert hint(of_error(kind("No"))) == (kind.__name__, "No.", True)
 

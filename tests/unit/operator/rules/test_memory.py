@@ -39,6 +39,8 @@ def test_checkpoints_of_rules_are_remembered_with_pod_time_and_key() -> None:
     assert memory.count_of_pod(OURS, "uid", dry=False) == 1
     assert memory.count_since(OURS, NOW - 61, dry=False) == 1
     assert memory.count_since(OURS, NOW - 60, dry=False) == 0
+    assert memory.count_since(OURS, 0, dry=False, namespace="forensics-system") == 1
+    assert memory.count_since(OURS, 0, dry=False, namespace="shop") == 0
     assert memory.duplicate(OURS, "key", NOW - 61, dry=False)
     assert not memory.duplicate(OURS, "other", NOW - 61, dry=False)
     assert not memory.count_of_pod(OURS, "uid", dry=True)

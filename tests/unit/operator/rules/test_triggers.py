@@ -159,6 +159,52 @@ def test_a_capture_by_another_rule_stands_for_a_while() -> None:
     assert captured_by(*found) == ["dying"]
 
 
+@pytest.mark.parametrize("namespaces", [["*"], ["noisy", "quiet"]])
+def test_one_namespace_does_not_use_up_what_a_rule_may_capture_for_all(
+    namespaces: list[str],
+) -> None:
+    memory = Memory()
+    active = rule(namespaces=namespaces, limits={"perHour": 5}, dedupeSeconds=0)
+    found = [
+        one for number in range(8) for one in decided_in("noisy", f"web-{number}", active, memory)
+    ]
+    assert reasons(*found) == [HeldReason.PER_NAMESPACE] * 5
+    held = next(one for one in found if isinstance(one, HeldBack))
+    assert held.message == "3 of noisy within an hour: limits.perNamespace"
+    for name in ("a", "b"):
+        assert captured_by(*decided_in("quiet", name, active, memory)) == ["dying"]
+    assert reasons(*decided_in("quiet", "c", active, memory)) == [HeldReason.PER_HOUR]
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "limits", "share"),
+    [
+        (["shop"], {"perHour": 5}, 5),
+        (["shop", "shop"], {"perHour": 5}, 5),
+        (["shop", "till"], {"perHour": 1}, 1),
+        (["*"], {}, 5),
+        (["*"], {"perHour": 4, "perNamespace": 9}, 4),
+        (["shop"], {"perNamespace": 2}, 2),
+    ],
+)
+def test_the_share_of_a_namespace(
+    namespaces: list[str], limits: dict[str, int], share: int
+) -> None:
+    assert rule(namespaces=namespaces, limits=limits).rule.spec.share == share
+
+
+def decided_in(
+    namespace: str, name: str, active: ActiveRule, memory: Memory
+) -> list[Trigger | HeldBack]:
+    """Let a pod of that namespace crash; what is captured is remembered."""
+    crashing = pod(name, looping(), metadata={"namespace": namespace})
+    found = decided(pod(name, metadata={"namespace": namespace}), crashing, active, memory=memory)
+    for one in found:
+        if isinstance(one, Trigger):
+            memory.note(one.as_captured(NOW))
+    return found
+
+
 def test_annotations_of_two_pods_of_one_workload_are_two() -> None:
     memory, active = Memory(), rule("dying", "Annotated")
     owner = {"ownerReferences": [{"kind": "Job", "name": "j", "controller": True}]}
@@ -276,6 +322,8 @@ def check(found: list[tuple[Trigger, float]]) -> None:
         assert one.happening.event in spec.events
         assert sum(other.pod.uid == one.pod.uid for other, _ in own) <= spec.limits.per_pod
         assert sum(when > now - 3600 for _, when in own) <= spec.limits.per_hour
+        hour = [other.pod for other, when in own if when > now - 3600]
+        assert sum(each.namespace == one.pod.namespace for each in hour) <= spec.share
         same = [when for other, when in own[:-1] if other.key == one.key]
         assert all(when <= now - spec.dedupe_seconds for when in same)
         if not spec.dry_run:

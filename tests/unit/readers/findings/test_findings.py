@@ -52,6 +52,7 @@ ANY = "0.0.0.0"  # noqa: S104 - what the kernel says of a socket that listens ev
         (change("/root/.mysql_history", size=100), {Rule.SHELL_HISTORY}),
         (change("/root/.local/share/fish/fish_history", "C"), {Rule.SHELL_HISTORY}),
         (change("/var/log/wtmp", "C", size=0), {Rule.LOG_EMPTIED}),
+        (change("/root/.bash_history", "D"), {Rule.HISTORY_LINKED}),
         (change("/etc/cron.d/x\n"), {Rule.CRON}),
         (
             change("/app/server", "C", mode="0755", notes=["executableChanged"]),

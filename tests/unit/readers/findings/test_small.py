@@ -9,17 +9,17 @@ import pytest
 
 from forensics_core._internal.flaws import Flaws
 from forensics_core.bundle.documents import read_verified
+from forensics_core.bundle.layout import MOUNTS_INDEX, container_file
 from forensics_core.bundle.reader import open_bundle
 from forensics_core.readers.context import POD
 from forensics_core.readers.findings.documents import rows_in
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.finding import Rule
 from forensics_core.readers.findings.node import KERNEL
-from forensics_core.readers.findings.small import find_in
+from forensics_core.readers.findings.small import FILES, find_in
 from tests.unit.readers.evidence import (
     DIFF,
     INSPECT,
-    MOUNTS,
     NETWORK,
     PROCESSES,
     change,
@@ -36,9 +36,17 @@ def never() -> None:
 
 
 async def traces(folder: Path) -> Path:
+    mounted = folder.parent / "mounted"
+    (mounted / "home/.ssh").mkdir(parents=True)
+    (mounted / "home/.ssh/authorized_keys").write_text("key")
+    layer = {"path": "/bin/sh", "difference": "content", "sha256": {"image": "a", "node": "b"}}
     return await write_evidence(
         folder,
-        [change("/tmp/x", mode="0755"), change("/etc/cron.d/x")],
+        [
+            change("/tmp/x", mode="0755"),
+            change("/etc/cron.d/x"),
+            change("/var/log/wtmp", "D"),
+        ],
         [
             process(7, "/tmp/x"),
             process(8, "/tmp/x", environ=("API_KEY=1",)),
@@ -55,6 +63,8 @@ async def traces(folder: Path) -> Path:
             {"path": "/data/", "state": "missing"},
             {"path": 7},
         ],
+        layers=[{"diffId": "sha256:1", "result": "differs", "differences": [layer]}],
+        mounted=mounted,
     )
 
 
@@ -62,7 +72,7 @@ async def documents(folder: Path) -> dict[str, bytes]:
     async with open_bundle(str(folder)) as bundle:
         return {
             name: await read_verified(bundle, bundle.objects[name], limit=1 << 20)
-            for name in (DIFF, PROCESSES, NETWORK, INSPECT, MOUNTS)
+            for name in (container_file("web", file) for file in FILES)
             if name in bundle.objects
         }
 
@@ -74,13 +84,19 @@ async def test_small_documents_tell_what_the_bundle_does(tmp_path: Path) -> None
     small = find_in(await documents(folder), ["web"], never)
     assert small.findings == whole.findings
     assert small.totals["web", Rule.RUNS_NOT_IN_IMAGE] == 4
+    rules = {each.rule for each in small.findings}
+    assert rules >= {Rule.LOG_REMOVED, Rule.LAYER_DIFFERS, Rule.AUTHORIZED_KEYS}
     assert small.not_looked_at == []
 
 
 async def test_what_there_is_no_document_of_is_named(tmp_path: Path) -> None:
     folder = await traces(tmp_path / "bundle")
     found = find_in({DIFF: (await documents(folder))[DIFF]}, ["web"], never)
-    assert {each.rule for each in found.findings} == {Rule.CRON, Rule.NEW_EXECUTABLE}
+    assert {each.rule for each in found.findings} == {
+        Rule.CRON,
+        Rule.NEW_EXECUTABLE,
+        Rule.LOG_REMOVED,
+    }
     assert [line.partition(" ")[0] for line in found.not_looked_at] == [PROCESSES, NETWORK]
 
 
@@ -105,6 +121,16 @@ def test_a_document_that_is_none_is_named_and_the_others_are_looked_at(name: str
     found = find_in({name: b"{[", DIFF: b'{"changes":[\n]}\n'}, ["web"], never)
     assert found.not_genuine
     assert any(line.startswith(name) for line in found.not_looked_at)
+
+
+def test_a_row_of_the_index_that_is_none_hides_no_other() -> None:
+    name = container_file("web", MOUNTS_INDEX)
+    rest = '"type":"file","mode":"0600","uid":0,"gid":0,"size":1,"mtime":"","atime":"","ctime":""'
+    rows = f'[]\n{{"path":"/mnt/.ssh/authorized_keys",{rest}}}\n{{"path":"x"}}\n'
+    found = find_in({name: rows.encode(), DIFF: b'{"changes":[\n]}\n'}, ["web"], never)
+    assert [(each.rule, each.artifact) for each in found.findings] == [(Rule.AUTHORIZED_KEYS, name)]
+    assert found.not_genuine
+    assert any(line.startswith(f"The index {name}") for line in found.not_looked_at)
 
 
 def test_a_row_that_is_none_hides_no_other() -> None:

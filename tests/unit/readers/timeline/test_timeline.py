@@ -577,6 +577,8 @@ def test_an_index_that_is_missing_is_no_failure(documents: Path) -> None:
     ("arguments", "why"),
     [
         (["--since", "yesterday"], "'yesterday' is not a valid time"),
+        (["--since", "2026-11-29", "--until", "2026-11-28"], "--since is not before --until"),
+        (["--around", "etc/passwd"], "'etc/passwd' is not an absolute path"),
         (["--since", "2026-08-01T10:00:00+02"], "is not a valid time"),
         (["--until", "2026-08-01T10:00:00 CET"], "is not a valid time"),
         (["--format", "bodyfile", "--since", "2026-08-01"], "cannot be cut by time"),

@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from forensics_core.errors import (
     AccessDenied,
+    CredentialsExpired,
     DestinationError,
     DestinationFull,
     DestinationUnreachable,
@@ -81,7 +82,7 @@ def test_a_failure_is_judged(error: Exception, passes: bool, unsure: bool) -> No
         (SSOTokenLoadError(error_msg="gone"), AccessDenied, "aws sso login"),
         (TokenRetrievalError(provider="sso", error_msg="expired"), AccessDenied, "expired"),
         (FileNotFoundError(2, "No such file", "/token"), AccessDenied, "'/token'. Sign in"),
-        (refusal(403, "ExpiredToken"), AccessDenied, "the session has expired"),
+        (refusal(400, "ExpiredToken"), CredentialsExpired, "the session has expired"),
         (refusal(403, "QuotaExceeded"), DestinationFull, "is full"),
         (refusal(503, "503", "Busy."), DestinationUnreachable, "answered 503: Busy. Try"),
         (refusal(503, "SlowDown", "Busy"), DestinationUnreachable, "answered 503 SlowDown: Busy."),
