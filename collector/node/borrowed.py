@@ -25,12 +25,11 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.procfs import Process
+from collector.node.procfs import Process, read_link
 
 _PIDFD_GETFD = 438
 _SO_PEEK_OFF, _TCP_ULP = 42, 31
@@ -139,8 +138,7 @@ def _has_offset(found: socket.socket) -> bool:
 def _sent(number: int) -> Sent:
     with opened(number):
         link = f"/proc/self/fd/{number}"
-        name = os.fsencode(Path(link).readlink())
-        return Sent(name, SharedDescriptor(os.open(link, os.O_PATH | os.O_CLOEXEC)))
+        return Sent(read_link(link), SharedDescriptor(os.open(link, os.O_PATH | os.O_CLOEXEC)))
 
 
 def _files(level: int, kind: int, data: bytes) -> array.array[int]:
