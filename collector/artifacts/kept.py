@@ -20,7 +20,7 @@ from collector.node.abandonable import run_abandonable
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
 from collector.node.kernel_look import InKernel, look
 from collector.node.registered import registered_files
-from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, segments
+from collector.node.sharedmemory import MAX_SEGMENTS, Queue, SharedSegment, UnreadSpace, segments
 from collector.node.threads import MAX_THREADS, SeparateThreads
 from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, RING, KeptReference, Unlisted
 from collector.runtimes.runtime import Unavailable
@@ -204,10 +204,14 @@ async def _record_memory(
         return
     shared = [each for each in kept if isinstance(each, SharedSegment)]
     if found:
-        for each in shared[:most]:
+        # As many as there are: to have them listed and held is what is bounded.
+        for each in shared:
             _add(found, each)
         shared = [each for each in shared if not each.file and missing(each.space, each.number)]
     _record_each(capture, "shared memory", shared, _record_segment, most)
+    for space in kept:
+        if isinstance(space, UnreadSpace):
+            _record_space(capture, space)
     queues = [each for each in kept if isinstance(each, Queue)]
     if found:
         queues = await to_thread.run_sync(unread.add_queues, found, queues)
@@ -247,6 +251,14 @@ def _record_each(
     if len(found) > most:
         message = f"There are more than {most} of {what}"
         capture.record_gap(f"{what}, the rest", "NotSupported", message, requested=False)
+
+
+def _record_space(capture: ContainerCapture, unread: UnreadSpace) -> None:
+    message = (
+        f"{unread.why}. Shared memory that no process has attached, and message queues of "
+        f"{unread.spaces} IPC namespaces are not captured"
+    )
+    capture.record_gap("shared memory, of some namespaces", unread.reason, message, requested=False)
 
 
 def _record_segment(capture: ContainerCapture, segment: SharedSegment) -> None:

@@ -37,7 +37,8 @@ def _add_kept(found: DeletedFileSearch, kept: KeptReference) -> bool:
     """Add bytes, or files, that a process keeps; return whether nothing of it is missing."""
     if kept.how == "bytes" and kept.data:
         kind, _, rest = kept.name.partition(b":[")
-        how, inode = f"unread in {kind.decode()}", int(rest.rstrip(b"]"))
+        how = "unread in fifo" if kept.inode else f"unread in {kind.decode()}"
+        inode = kept.inode or int(rest.rstrip(b"]"))
         facts = {"waiting": kept.count}
         _add(found, how, kept.name, kept.pid, kept.where, inode, kept.data, facts)
         return len(kept.data) == kept.count
@@ -100,7 +101,9 @@ def _add(
     os.write(held.number, data)
     status = statx(held.number)._replace(inode=inode, birth=None)
     file = DeletedFile(how, path, pid, place, status, held, facts={**facts}, folder=FOLDER)
-    found.files[memory_device(), inode, b"unread in " + (space or path)] = file
+    # Not by the path: two file systems of terminals have both a /dev/pts/0, with one number.
+    key = space or b"%d/" % pid
+    found.files[memory_device(), inode, b"unread in " + key + place.encode()] = file
 
 
 def _add_file(found: DeletedFileSearch, kept: KeptReference, number: int) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from collector.documents import readable
 from collector.files.mountplan import KEPT, MountOutcome, Planned, State
 from collector.files.safe_open import mount_number
-from collector.node.abandonable import run_abandonable
+from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.unlisted import KeptReference
 from collector.runtimes.runtime import Unavailable
@@ -28,8 +28,6 @@ SECONDS = 5.0
 """For one of them to say what it is."""
 MAX_STUCK = 3
 """File systems that do not answer, after which no other is looked at."""
-MAX_LEVELS = 4096
-"""Directories between a place and the top of its file system."""
 _MEMORY = {0x01021994: b"tmpfs", 0x858458F6: b"ramfs"}
 """By the number that statfs(2) tells."""
 _UP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -95,13 +93,14 @@ def _look(planned: Planned, held: SharedDescriptor, known: dict[bytes, Planned])
 def _top(place: SharedDescriptor) -> SharedDescriptor:
     """Return the top of the mount that a directory lies on."""
     number = mount_number(place.number)
-    for _ in range(MAX_LEVELS):
+    # However deep it lies: a part of it would pass for the whole. Time is what is bounded.
+    while True:
+        raise_if_abandoned()
         above = SharedDescriptor(os.open("..", _UP, dir_fd=place.number))
         there = os.path.samestat(os.fstat(above.number), os.fstat(place.number))
         if there or mount_number(above.number) != number:
-            break
+            return place
         place = above
-    return place
 
 
 def _statfs_type(place: int) -> int:

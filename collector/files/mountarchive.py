@@ -96,7 +96,8 @@ class MountArchive:
     """Files that changed while they were read."""
     sockets: int = 0
     """Sockets, which no archive can hold."""
-    _links: dict[int, bytes] = field(default_factory=dict)
+    _links: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """Names by device and inode: an overlay has files of more than one."""
     _waiting: bytearray = field(default_factory=bytearray)
     _owed: int = 0
     """Bytes that the member which is being read still lacks."""
@@ -183,7 +184,7 @@ class MountArchive:
             return
         name = b"." + path
         if not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1:
-            first = self._links.setdefault(found.st_ino, name)
+            first = self._links.setdefault((found.st_dev, found.st_ino), name)
             if first != name:
                 yield self._headers(path, found, place, loss, first)
                 return
@@ -208,13 +209,13 @@ class MountArchive:
         try:
             file = open_data(place)
         except OSError as error:
-            self._links.pop(found.st_ino, None)
+            self._links.pop((found.st_dev, found.st_ino), None)
             loss.add(path, found.st_size, error.strerror or str(error))
             return
         with opened(file):
             pieces, why = self._pieces(file, found.st_size)
             if why:
-                self._links.pop(found.st_ino, None)
+                self._links.pop((found.st_dev, found.st_ino), None)
                 loss.add(path, found.st_size, why)
                 return
             self.room -= sparse.total(pieces)

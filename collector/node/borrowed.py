@@ -1,4 +1,4 @@
-"""Sockets of other processes, borrowed for a moment, and what waits in them unread.
+"""Sockets and pipes of other processes, borrowed for a moment, and what waits in them unread.
 
 A socket is had by `pidfd_getfd`, which needs the right to trace its process, in the PID namespace
 that it is numbered in: as root on the node, in a Job where it has `hostPID`. Nothing is taken out
@@ -22,15 +22,14 @@ import socket
 import stat
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.procfs import Process
+from collector.node.procfs import Process, read_link
 
 _PIDFD_GETFD = 438
 _SO_PEEK_OFF, _TCP_ULP = 42, 31
@@ -59,13 +58,25 @@ class UnreadSocket:
     """Those of them that could be had, from the first on."""
     files: list[Sent] = field(default_factory=list)
     """Files that come with them."""
-    more: bool = False
-    """Whether there may be more behind them."""
+    hides: bool = False
+    """Whether there may be more behind them, of which the kernel tells no size."""
 
 
 @contextmanager
 def borrowed(process: Process, place: str, inode: int) -> Iterator[socket.socket]:
     """Open a socket that a process has as `fd/N`. Raises `OSError` where that is not to be had."""
+    with socket.socket(fileno=_borrow(process, place, inode, stat.S_ISSOCK)) as found:
+        yield found
+
+
+@contextmanager
+def borrowed_pipe(process: Process, place: str, inode: int) -> Iterator[int]:
+    """Open a pipe likewise: the end that the process has, with its rights."""
+    with opened(_borrow(process, place, inode, stat.S_ISFIFO)) as found:
+        yield found
+
+
+def _borrow(process: Process, place: str, inode: int, fits: Callable[[int], bool]) -> int:
     folder, _, number = place.rpartition("/")
     if folder != "fd":
         raise OSError(errno.ENOTSUP, "only a thread has it")
@@ -78,11 +89,10 @@ def borrowed(process: Process, place: str, inode: int) -> Iterator[socket.socket
         os.close(pidfd)
     # The number may be another process's, in another PID namespace, or the file another by now.
     status = os.fstat(got)
-    if not stat.S_ISSOCK(status.st_mode) or status.st_ino != inode:
+    if not fits(status.st_mode) or status.st_ino != inode:
         os.close(got)
         raise FileNotFoundError(place)
-    with socket.socket(fileno=got) as found:
-        yield found
+    return int(got)
 
 
 def peek(found: socket.socket, room: int) -> UnreadSocket | None:
@@ -98,7 +108,7 @@ def peek(found: socket.socket, room: int) -> UnreadSocket | None:
     if not (_is_stream(found) if stream else _is_quiet(found)) or _has_offset(found):
         return None
     answer = fcntl.ioctl(found, termios.FIONREAD, bytes(4))
-    waiting = UnreadSocket(int.from_bytes(answer, sys.byteorder), more=not stream)
+    waiting = UnreadSocket(int.from_bytes(answer, sys.byteorder))
     if room > 0 and (waiting.size or not stream):
         local = found.family == socket.AF_UNIX
         space = socket.CMSG_SPACE(_MAX_FILES * 4) if local else 0
@@ -106,6 +116,8 @@ def peek(found: socket.socket, room: int) -> UnreadSocket | None:
         with suppress(BlockingIOError):  # there is nothing, or it was read meanwhile
             waiting.data, extras, *_ = found.recvmsg(min(waiting.size, room), space, flags)
             waiting.files = [_sent(number) for each in extras for number in _files(*each)]
+    # An empty datagram, and a byte that is urgent, end what is told of the rest.
+    waiting.hides = bool(_events(found) & (select.POLLPRI if stream else select.POLLIN))
     return waiting
 
 
@@ -126,7 +138,7 @@ def _is_quiet(found: socket.socket) -> bool:
 
 def _events(found: socket.socket) -> int:
     poll = select.poll()
-    poll.register(found, select.POLLIN)
+    poll.register(found, select.POLLIN | select.POLLPRI)
     return sum(event for _, event in poll.poll(0))
 
 
@@ -139,8 +151,7 @@ def _has_offset(found: socket.socket) -> bool:
 def _sent(number: int) -> Sent:
     with opened(number):
         link = f"/proc/self/fd/{number}"
-        name = os.fsencode(Path(link).readlink())
-        return Sent(name, SharedDescriptor(os.open(link, os.O_PATH | os.O_CLOEXEC)))
+        return Sent(read_link(link), SharedDescriptor(os.open(link, os.O_PATH | os.O_CLOEXEC)))
 
 
 def _files(level: int, kind: int, data: bytes) -> array.array[int]:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from collector.files.safe_open import open_in_root, opened
 from collector.files.statx import Status, statx
-from collector.node.procfs import Process
+from collector.node.procfs import LONG_PATH, Process
 
 MAX_FILES = 4096
 """Files that are remembered, and held; the rest are counted."""
@@ -210,7 +210,7 @@ class DeletedFileSearch:
 
     def _note(self, process: Process, how: str, name: str, known: set[FileKey]) -> None:
         link = process.link(name)
-        if not link.endswith(_DELETED):
+        if not link.endswith(_DELETED) and link != LONG_PATH:
             return
         held = self._open(process, name)
         found, path = statx(held.number), link.removesuffix(_DELETED)
@@ -221,7 +221,8 @@ class DeletedFileSearch:
             return
         if not stat.S_ISREG(found.mode) or _is_memory(path, found.device):
             return
-        if found.links and _has_that_name(process, link, found):
+        # Of a path that is too long the count of names is all that tells.
+        if found.links and (link == LONG_PATH or _has_that_name(process, link, found)):
             return
         known.add(key)
         self._add(key, process, name, held, path, found, how, again)

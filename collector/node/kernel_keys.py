@@ -47,15 +47,16 @@ class KernelKeys:
     """Where those are that were not read: more than `most`, or what is there is not legible."""
     _seen: set[int] = field(default_factory=set)
     """Keys and keyrings that were looked at: processes share them."""
+    _creds: set[int] = field(default_factory=set)
+    """Credentials that were looked at: most threads share those of their process."""
 
     def of(self, pid: int) -> Iterator[Key]:
-        """Yield the keys in a process's keyrings, those with bytes, and those within them.
+        """Yield the keys in the keyrings of a process and its threads, and of the users that they
+        are: those with bytes, and those within them. Raises `OSError`.
 
         What was looked at before, for another process, does not come again.
         """
-        cred = self.kernel.pointer(self.kernel.task(pid), "task_struct", "cred")
-        rings = ("session_keyring", "process_keyring", "thread_keyring")
-        waiting = [*filter(None, (self.kernel.pointer(cred, "cred", ring) for ring in rings))]
+        waiting = [*self._first(pid)]
         while waiting:
             key = waiting.pop()
             if key in self._seen:
@@ -71,12 +72,53 @@ class KernelKeys:
                     waiting += self._linked(self.kernel.pointer(key, "key", "keys"))
                 elif kind in _PAYLOADS:
                     yield self._key(key, kind, pid)
+                else:
+                    self.missed.add(key)
             except OSError:
                 self.missed.add(key)
 
+    def _first(self, pid: int) -> Iterator[int]:
+        """Yield the keyrings that the threads of a process begin with."""
+        for task in self.kernel.threads(self.kernel.task(pid)):
+            cred = self.kernel.pointer(task, "task_struct", "cred")
+            if cred not in self._creds:
+                self._creds.add(cred)
+                yield from self._rings(cred)
+
+    def _rings(self, cred: int) -> Iterator[int]:
+        """Yield the keyrings of some credentials."""
+        for ring in ("session_keyring", "process_keyring", "thread_keyring"):
+            if place := self.kernel.pointer(cred, "cred", ring):
+                yield place
+        try:
+            yield from self._of_user(cred)
+        except OSError:
+            self.missed.add(cred)
+
+    def _of_user(self, cred: int) -> Iterator[int]:
+        """Yield the keyrings of a user, which no other keyring has to lead to.
+
+        In a user namespace of its own all are the container's.
+        """
+        space = self.kernel.pointer(cred, "cred", "user_ns")
+        register = self.kernel.pointer(space, "user_namespace", "user_keyring_register")
+        if not register:
+            return
+        own = self.kernel.pointer(self.kernel.memory.current(), "task_struct", "cred")
+        machines = space == self.kernel.pointer(own, "cred", "user_ns")
+        user = self.kernel.pointer(cred, "cred", "user")
+        number = self.kernel.memory.word(self.kernel.at(user, "user_struct", "uid"), 4)
+        names = {b"_uid.%d" % number, b"_uid_ses.%d" % number}
+        for ring in self._linked(self.kernel.pointer(register, "key", "keys")):
+            if not machines or self.kernel.text(self._described(ring)) in names:
+                yield ring
+
+    def _described(self, key: int) -> int:
+        return self.kernel.pointer(key, "key", "description")
+
     def _key(self, key: int, kind: bytes, pid: int) -> Key:
         serial = self.kernel.memory.word(self.kernel.at(key, "key", "serial"), 4)
-        description = self.kernel.text(self.kernel.pointer(key, "key", "description"))
+        description = self.kernel.text(self._described(key))
         payload = self.kernel.pointer(key, "key", "payload")
         size = self.kernel.memory.word(self.kernel.at(payload, "user_key_payload", "datalen"), 2)
         place = self.kernel.at(payload, "user_key_payload", "data")

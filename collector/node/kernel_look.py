@@ -6,7 +6,8 @@ Most containers have neither: then nothing is loaded into the kernel, and its de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from collector.node.procfs import host_proc
 
 MAX_KEYS = 256
 """Keys of one container that are kept."""
-_TYPES = frozenset({b"user", b"logon"})
+_TYPES = frozenset({b"user", b"logon", b"big_key", b"encrypted", b"trusted"})
+_COUNTED = re.compile(rb" *\d+: +\d+ (\d+)/")
 
 
 class Terminal(NamedTuple):
@@ -45,7 +47,7 @@ class InKernel:
     hidden: int = 0
     """Keys of the machine whose bytes are not in sight, where they could not be looked at."""
     more: int = 0
-    """Keys past `MAX_KEYS`, and those that were not legible."""
+    """Keys past `MAX_KEYS`, those that were not legible, and those of types that are not read."""
     processes: int = 0
     """Processes whose keyrings were not looked into."""
     why: str = ""
@@ -54,7 +56,7 @@ class InKernel:
 
 def look(terminals: Sequence[Terminal], pids: Sequence[int]) -> InKernel:
     """Read what there is to be read of these terminals, and of the processes' keys. It blocks."""
-    found, keys = InKernel(), sum(1 for _ in _listed())
+    found, keys = InKernel(), _count_keys()
     if not terminals and not keys:
         return found
     try:
@@ -69,12 +71,22 @@ def look(terminals: Sequence[Terminal], pids: Sequence[int]) -> InKernel:
     return found
 
 
-def _listed() -> Iterator[bytes]:
-    """Yield the lines about keys with bytes that this process may see."""
-    with suppress(OSError), (host_proc() / "keys").open("rb") as lines:
-        for line in lines:
-            if len(words := line.split(maxsplit=8)) > 7 and words[7] in _TYPES:
-                yield line
+def _count_keys() -> int:
+    """Return how many keys with bytes there are, and keys that this process may not see.
+
+    Who has a key decides whether others see it; but all are counted, for their users.
+    """
+    listed = total = payloads = 0
+    with suppress(OSError):
+        with (host_proc() / "keys").open("rb") as lines:
+            for line in lines:
+                listed += 1
+                words = line.split(maxsplit=8)
+                payloads += len(words) > 7 and words[7].removesuffix(b":") in _TYPES
+        for line in (host_proc() / "key-users").read_bytes().split(b"\n"):
+            if match := _COUNTED.match(line):
+                total += int(match[1])
+    return payloads + max(total - listed, 0)
 
 
 def _read_terminals(kernel: KernelObjects, terminals: Sequence[Terminal], found: InKernel) -> None:

@@ -36,9 +36,10 @@ MAX_FILES = 256
 MAX_NAME = 4095
 _TERMINAL = 4096
 """Bytes that the kernel keeps of what a terminal's reader has still to read."""
-_BUFFERS = 256
+_BUFFERS = 1024
 _TASKS = {
-    "task_struct": ("tasks", "pid", "files", "cred", "group_leader"),
+    "task_struct": ("tasks", "pid", "files", "cred", "group_leader", "signal", "thread_node"),
+    "signal_struct": ("thread_head",),
     "files_struct": ("fdt",),
     "fdtable": ("max_fds", "fd"),
     "file": ("f_inode", "private_data"),
@@ -63,7 +64,9 @@ _TERMINALS = {
 _KEYS = {
     "key": ("serial", "type", "description", "payload", "keys"),
     "key_type": ("name",),
-    "cred": ("session_keyring", "process_keyring", "thread_keyring"),
+    "cred": ("session_keyring", "process_keyring", "thread_keyring", "user", "user_ns"),
+    "user_struct": ("uid",),
+    "user_namespace": ("user_keyring_register",),
     "user_key_payload": ("datalen", "data"),
     "assoc_array_node": ("slots",),
     "assoc_array_shortcut": ("next_node",),
@@ -151,6 +154,18 @@ class KernelObjects:
             task = self.memory.word(task + link) - link
             if task == first:
                 return
+
+    def threads(self, task: int) -> Iterator[int]:
+        """Yield where each thread of a process is. Raises `OSError`, also where they are many."""
+        link = _layout("task_struct").at["thread_node"]
+        head = self.at(self.pointer(task, "task_struct", "signal"), "signal_struct", "thread_head")
+        node = self.memory.word(head)
+        for _ in range(MAX_TASKS):
+            if node == head:
+                return
+            yield node - link
+            node = self.memory.word(node)
+        raise OSError(errno.E2BIG, "a process has too many threads")
 
     def _file(self, task: int, descriptor: int) -> int:
         table = self.pointer(self.pointer(task, "task_struct", "files"), "files_struct", "fdt")
@@ -265,7 +280,7 @@ class KernelObjects:
         head = self.pointer(data, "n_tty_data", "read_head")
         size, begin = head - (tail := self.pointer(data, "n_tty_data", "read_tail")), tail
         if not 0 <= size <= _TERMINAL:
-            return b""
+            raise OSError(errno.EAGAIN, "what waits in the terminal changed while it was read")
         ring = self.memory.read(self.at(data, "n_tty_data", "read_buf"), _TERMINAL)
         return (ring + ring)[begin % _TERMINAL : begin % _TERMINAL + size]
 
@@ -282,3 +297,4 @@ class KernelObjects:
             buffer = self.pointer(buffer, "tty_buffer", "next")
             if not buffer:
                 return
+        raise OSError(errno.E2BIG, "more waits in the terminal than can be looked at")

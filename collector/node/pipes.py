@@ -4,7 +4,8 @@
 
     found = peek_pipe(place, 65536)
 
-One that has a name is not opened: whoever waits for a reader would go on.
+One that has a name is not opened: whoever waits for a reader would go on. It is looked into where a
+process has it open already (`peek_opened`).
 
 Source: tee(2), pipe(7)
 """
@@ -46,12 +47,17 @@ def peek_pipe(place: int, inode: int, room: int) -> UnreadPipe:
         return UnreadPipe(0)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     with opened(os.open(f"/proc/self/fd/{place}", flags)) as pipe:
-        answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        size, data = int.from_bytes(answer, sys.byteorder), b""
-        if size and room > 0:
-            with suppress(OSError):  # then its size is told
-                data = _copied(pipe, min(room, MAX_PIPE))
-        return UnreadPipe(size, data[:room])
+        return peek_opened(pipe, room)
+
+
+def peek_opened(pipe: int, room: int) -> UnreadPipe:
+    """Return what waits in a pipe that is open: from the end for writing only how much it is."""
+    answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    size, data = int.from_bytes(answer, sys.byteorder), b""
+    if size and room > 0:
+        with suppress(OSError):  # then its size is told
+            data = _copied(pipe, min(room, MAX_PIPE))
+    return UnreadPipe(size, data[:room])
 
 
 def _copied(pipe: int, most: int) -> bytes:

@@ -9,6 +9,7 @@ process, even if its number is given to another one meanwhile::
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,8 @@ _LONGEST_LINE = 32 * 1024
 """Processes of which each is the parent of the next."""
 MAX_TRIED = 256
 """Threads that are tried for a process whose first one has ended."""
+LONG_PATH = b"(a path that is longer than the kernel tells)"
+"""Where a link leads to whose path has more than 4,095 bytes: a file lies as deep as one likes."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = 256 * 1024
 """Read at once: between two steps a thread that is not waited for any more ends."""
@@ -97,7 +100,7 @@ class Process:
 
     def link(self, name: str) -> bytes:
         """Return where the symbolic link `name` leads to."""
-        return self._keep(name, os.readlink(os.fsencode(name), dir_fd=self.folder))
+        return self._keep(name, read_link(name, self.folder))
 
     def _keep(self, name: str, content: bytes) -> bytes:
         if self.kept is not None:
@@ -169,6 +172,16 @@ class Process:
         lines = self.read("cgroup").decode(errors="surrogateescape").split("\n")
         fields = (line.split(":", 2) for line in lines)
         return {row[1]: row[2] for row in fields if len(row) == 3}
+
+
+def read_link(name: str, folder: int | None = None) -> bytes:
+    """Return where a symbolic link of /proc leads to, or `LONG_PATH`. Raises `OSError`."""
+    try:
+        return os.readlink(os.fsencode(name), dir_fd=folder)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return LONG_PATH
 
 
 def pids(proc: Path | None = None) -> list[int]:

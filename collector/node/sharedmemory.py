@@ -28,14 +28,15 @@ from collector.files.safe_open import opened
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.kernel_objects import KernelObjects
 from collector.node.messages import QueuedMessage, messages_of
-from collector.node.procfs import Process
+from collector.node.procfs import Process, host_proc
 
 _CLONE_NEWIPC = 0x08000000
 _SHM_RDONLY = 0o10000
 _FAILED = ctypes.c_void_p(-1).value
 MAX_SEGMENTS = 200
 """Segments that are listed."""
-MAX_SPACES = 16
+MAX_SPACES = 64
+"""IPC namespaces that are looked into."""
 
 
 class SharedSegment(NamedTuple):
@@ -95,12 +96,23 @@ class Queue(NamedTuple):
     """Of a POSIX queue."""
 
 
+class UnreadSpace(NamedTuple):
+    """IPC namespaces, or the rest of one, that were not looked into."""
+
+    spaces: int
+    reason: str
+    why: str
+
+
 def segments(
-    pids: Sequence[int], wanted: Callable[[bytes, int], bool] = lambda *_: False
-) -> list[SharedSegment | Queue]:
+    pids: Sequence[int],
+    wanted: Callable[[bytes, int], bool] = lambda *_: False,
+    most: int = MAX_SPACES,
+) -> list[SharedSegment | Queue | UnreadSpace]:
     """Return the segments and queues of the IPC namespaces of these processes.
 
-    Those of the machine's own are left out. `wanted` says by namespace and number of which segments
+    Those of the machine's own are left out, and told where a container uses it. `wanted` says by
+    namespace and number of which segments
     the file is to be held.
 
     Raises `OSError` where a namespace may not be entered.
@@ -109,9 +121,13 @@ def segments(
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
             spaces.setdefault(process.link("ns/ipc"), pid)
-    spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None)
-    found: list[SharedSegment | Queue] = []
-    for link, pid in islice(spaces.items(), MAX_SPACES):
+    found: list[SharedSegment | Queue | UnreadSpace] = []
+    if spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None) and _shares(pids):
+        why = "Segments are in the node's own IPC namespace, which the container uses"
+        found.append(UnreadSpace(1, "OutOfScope", why))
+    if more := len(spaces) - most:
+        found += [UnreadSpace(more, "TooMany", f"No more than {most} are read")] * (more > 0)
+    for link, pid in islice(spaces.items(), most):
         with Process.open(pid) as process:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(space), ThreadPoolExecutor(1, "ipc") as pool:
@@ -119,13 +135,25 @@ def segments(
     return found
 
 
+def _shares(pids: Sequence[int]) -> bool:
+    """Whether one of these processes, or one that has ended, made a segment in our namespace."""
+    creators = {int(row[4]) for row in _table("shm")}
+    return any(pid in pids or not (host_proc() / str(pid)).exists() for pid in creators)
+
+
 def _read(
     space: int, link: bytes, pid: int, wanted: Callable[[int], bool]
-) -> list[SharedSegment | Queue]:
+) -> list[SharedSegment | Queue | UnreadSpace]:
     enter(space, _CLONE_NEWIPC)
-    shared = [_segment(row, link, pid, wanted) for row in _table("shm")]
-    queues = [_queue(row, link, pid) for row in _table("msg")]
-    return [*shared, *queues, *_posix_queues(link, pid)]
+    found: list[SharedSegment | Queue | UnreadSpace] = []
+    found += [_segment(row, link, pid, wanted) for row in _table("shm")]
+    found += [_queue(row, link, pid) for row in _table("msg")]
+    found += _posix_queues(link, pid)
+    for kind, name in ((SharedSegment, "segments"), (Queue, "queues")):
+        if sum(isinstance(each, kind) for each in found) > MAX_SEGMENTS:
+            why = f"More than {MAX_SEGMENTS} {name} are in {link.decode()}; the first are here"
+            found.append(UnreadSpace(1, "TooMany", why))
+    return found
 
 
 def _queue(row: Sequence[bytes], link: bytes, pid: int) -> Queue:

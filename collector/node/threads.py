@@ -12,16 +12,15 @@ Source: unshare(2), proc_pid_task(5)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from collector.node.procfs import Process
+from collector.node.procfs import Process, read_link
 
 MAX_THREADS = 64 * 1024
 """Threads of one container that are looked at."""
-_SIGNS = ("ns/mnt", "ns/net", "ns/ipc", "root")
+_SIGNS = ("ns/mnt", "ns/net", "ns/ipc", "root", "cwd")
 
 
 @dataclass(slots=True)
@@ -57,5 +56,5 @@ class SeparateThreads:
                     self.threads.append(number)
 
 
-def _signs(process: Process, place: str) -> tuple[str, ...]:
-    return tuple(os.readlink(f"{place}/{name}", dir_fd=process.folder) for name in _SIGNS)
+def _signs(process: Process, place: str) -> tuple[bytes, ...]:
+    return tuple(read_link(f"{place}/{name}", process.folder) for name in _SIGNS)

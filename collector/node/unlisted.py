@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from collector.files.safe_open import mount_number, opened
-from collector.node.borrowed import Sent, borrowed, peek
+from collector.node.borrowed import Sent, borrowed, borrowed_pipe, peek
 from collector.node.deletedfiles import SharedDescriptor
 from collector.node.kernel_look import Terminal
-from collector.node.pipes import peek_pipe
-from collector.node.procfs import Process, host_proc, pids
+from collector.node.pipes import peek_opened, peek_pipe
+from collector.node.procfs import LONG_PATH, Process, host_proc, pids
 
 RING = b"anon_inode:[io_uring]"
 """How /proc calls a ring of io_uring."""
@@ -36,6 +37,8 @@ MAX_LINKS = 256 * 1024
 """Open files, of all processes, that are looked at."""
 MAX_UNREAD = 16 * 1024 * 1024
 """Bytes that wait in pipes and sockets of one container which are kept; the rest are counted."""
+MAX_STREAMS = 4096
+"""Open files of who started a container that are compared with its streams."""
 MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one table of mounts."""
 _LITTLE = 64 * 1024
@@ -69,6 +72,8 @@ class KeptReference:
     """Bytes that wait, as many as could be had, from the first on."""
     files: tuple[Sent, ...] = ()
     """Files in a socket, as many as could be had."""
+    inode: int = 0
+    """Of a pipe that has a name."""
 
 
 @dataclass(slots=True)
@@ -128,11 +133,14 @@ class Unlisted:
                 del self.kept[key]
 
     def _pass_by_streams(self, process: Process, numbers: Sequence[int]) -> None:
-        """Look into no pipe that leads to the runtime, which reads a container's output anyhow."""
+        """Look into no pipe that leads to the runtime, which reads a container's output anyhow:
+        who started a process from outside has the other end."""
         if process.pid in numbers and process.parent not in numbers:
+            theirs = _pipes_of(process.parent)
             for name in ("fd/0", "fd/1", "fd/2"):
                 with suppress(FileNotFoundError):
-                    self._pipes.add(process.link(name))
+                    if (link := process.link(name)) in theirs:
+                        self._pipes.add(link)
 
     def _read_table(self, process: Process, *, ours: bool) -> None:
         seen = process.link("ns/mnt"), process.link("root")
@@ -141,7 +149,10 @@ class Unlisted:
         self._tables.add(seen)
         if ours:
             self._roots.setdefault(seen[0], set()).add(seen[1])
-        for number, root, kind in _ROW.findall(process.read("mountinfo", self.max_table)):
+        table = process.read("mountinfo", self.max_table)
+        if ours and "mountinfo" in process.cut:
+            self.unseen.append(process.pid)
+        for number, root, kind in _ROW.findall(table):
             self._mounts.add(number)
             # Of a network nobody is in there are settings only.
             if ours and kind == b"nsfs" and root.startswith((b"mnt:", b"ipc:")):
@@ -209,7 +220,9 @@ class Unlisted:
             self._open_pipe(process, name, link)
         elif link.startswith(b"socket:["):
             self._open_socket(process, name, link)
-        elif link.startswith(b"/"):
+        elif link.startswith((b"/", LONG_PATH)):
+            if stat.S_ISFIFO(os.stat(name, dir_fd=process.folder).st_mode):
+                self._open_fifo(process, name, link)
             if link.startswith((b"/dev/pts/", b"/dev/ptmx")):
                 self._note_terminal(process, name, link)
             said = process.read(name.replace("fd/", "fdinfo/"), _LITTLE)
@@ -241,6 +254,28 @@ class Unlisted:
             found = peek_pipe(place, _inode(link), self.room)
         self._note_bytes(process, name, link, found.size, found.data)
 
+    def _open_fifo(self, process: Process, name: str, link: bytes) -> None:
+        """Look into a pipe with a name by what its process has open: opened anew, it would let
+        somebody go on who waits for that."""
+        found = os.stat(name, dir_fd=process.folder)
+        key = b"fifo:[%d:%d]" % (found.st_dev, found.st_ino)
+        if key in self._pipes:
+            return
+        try:
+            with borrowed_pipe(process, name, found.st_ino) as pipe:
+                waiting = peek_opened(pipe, self.room)
+        except OSError:
+            self.streams += 1
+            return
+        # The end for writing tells only how much there is: the other one may follow.
+        if waiting.data:
+            self._pipes.add(key)
+            self.kept.pop(("bytes", key), None)
+        if waiting.size:
+            self.room -= len(waiting.data)
+            kept = KeptReference("bytes", link, process.pid, name, waiting.size, data=waiting.data)
+            self._keep(replace(kept, inode=found.st_ino), key)
+
     def _open_socket(self, process: Process, name: str, link: bytes) -> None:
         if link in self._pipes:
             return
@@ -248,7 +283,7 @@ class Unlisted:
         found, files = None, list[Sent]()
         with suppress(OSError), borrowed(process, name, _inode(link)) as socket:
             found = peek(socket, self.room)
-        self.streams += found is None or (found.more and found.size > 0)
+        self.streams += found is None or found.hides
         if found:
             files = found.files
             self._note_bytes(process, name, link, found.size, found.data)
@@ -321,6 +356,16 @@ def _hold(process: Process, name: str, number: bytes) -> tuple[SharedDescriptor 
     except NotADirectoryError:
         held, folder = SharedDescriptor(os.open(name, flags, dir_fd=process.folder)), False
     return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
+
+
+def _pipes_of(pid: int) -> set[bytes]:
+    """Return which pipes a process has open."""
+    found = set[bytes]()
+    with suppress(OSError), Process.open(pid) as process:
+        for number in process.numbers("fd", MAX_STREAMS):
+            with suppress(FileNotFoundError):
+                found.add(process.link(f"fd/{number}"))
+    return found
 
 
 def _inode(link: bytes) -> int:

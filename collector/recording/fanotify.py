@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import NamedTuple, Self
 
 from collector.files.safe_open import opened
+from collector.node.procfs import read_link
 
 _MODIFY, _CLOSE_WRITE, _OPEN_EXEC, _OVERFLOW = 0x2, 0x8, 0x1000, 0x4000
 _EVENTS = _MODIFY | _CLOSE_WRITE | _OPEN_EXEC
@@ -126,7 +127,7 @@ def _event(mask: int, file: int, pid: int) -> Event | None:
     with suppress(OSError):
         found = os.fstat(file)
         if stat.S_ISREG(found.st_mode):
-            path = os.readlink(f"/proc/self/fd/{file}".encode())  # noqa: PTH115 - bytes
+            path = read_link(f"/proc/self/fd/{file}")
             gone = not found.st_nlink and path.endswith(_DELETED)
             return Event(
                 pid,

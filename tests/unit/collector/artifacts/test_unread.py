@@ -157,3 +157,35 @@ socket.send_fds(a, [b"x"], [file.fileno()])
     with holding(tmp_path, script) as pid:
         found = await bring_home(tmp_path / "bundle", [pid])
     assert not found.gaps and sorted(found.content.values()) == [b"1234567", b"x"]
+
+
+async def test_more_segments_and_namespaces_than_are_read_are_told(tmp_path: Path) -> None:
+    script = """
+libc = ctypes.CDLL(None); assert not libc.unshare(0x08000000)
+for number in range(202):
+    assert libc.shmget(number + 1, ctypes.c_size_t(4096), 0o1600) >= 0
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    assert len(found.rows) == 201
+    (gap,) = found.gaps
+    assert (gap.what, gap.reason) == ("shared memory, of some namespaces", "TooMany")
+    assert "More than 200 segments" in gap.message
+
+
+@pytest.mark.skipif(not KERNEL_IN_SIGHT, reason="this kernel shows us none of its memory")
+async def test_terminals_with_one_name_in_two_file_systems_are_two(tmp_path: Path) -> None:
+    script = """
+libc = ctypes.CDLL(None); assert not libc.unshare(0x00020000); ends = []
+assert not libc.mount(b"none", b"/", None, 0x44000, None)
+for number in range(2):
+    assert not libc.mount(b"devpts", b"/dev/pts", b"devpts", 0, b"newinstance,ptmxmode=0666")
+    ends.append(os.open("/dev/pts/ptmx", os.O_RDWR))
+    libc.ioctl(ends[-1], 0x40045431, ctypes.byref(ctypes.c_int(0)))
+    ends.append(os.open("/dev/pts/0", os.O_RDWR | os.O_NOCTTY))
+    os.write(ends[-1], b"screen %d" % number)
+"""
+    with holding(tmp_path, script) as pid:
+        found = await bring_home(tmp_path / "bundle", [pid])
+    waiting = [data for name, data in found.content.items() if name.startswith("unread/")]
+    assert sorted(waiting) == [b"screen 0", b"screen 1"]

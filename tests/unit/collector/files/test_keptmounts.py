@@ -70,6 +70,19 @@ async def test_one_that_is_in_sight_elsewhere_is_not_read_again(tmp_path: Path) 
     assert whole.to_read
 
 
+async def test_the_top_is_found_however_deep_a_process_stands(tmp_path: Path) -> None:
+    script = """
+os.chdir(folder)
+for _ in range(4200):
+    os.mkdir("d"); os.chdir("d")
+"""
+    with holding(tmp_path, f"{BEGIN}{script}{AWAY}") as pid:
+        found = await to_thread.run_sync(kept, pid)
+        (each,) = await plan_kept(found, [])
+        top = Path(f"/proc/self/fd/{each.place.number}") if each.place else tmp_path
+        assert "secret" in {inner.name for inner in top.iterdir()}
+
+
 async def test_what_is_not_in_memory_or_gone_is_told(tmp_path: Path) -> None:
     place = SharedDescriptor(os.open(tmp_path, os.O_PATH))
     on_disk = KeptReference(

@@ -219,3 +219,32 @@ def _failing(code: int) -> object:
         raise OSError(code, str(code))
 
     return fail
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+def test_links_of_one_number_on_two_devices_are_two_files(tmp_path: Path) -> None:
+    """The layers of an overlay have devices of their own, and their numbers may be the same."""
+    layers = [tmp_path / name for name in ("lower", "upper")]
+    for layer in layers:
+        layer.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", layer], check=True)
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    try:
+        for layer in layers:
+            for folder in ("data", "work"):
+                (layer / folder).mkdir()
+            file = layer / "data" / layer.name
+            file.write_text(layer.name)
+            os.link(file, f"{file}2")
+        assert len({(each / "data" / each.name).stat().st_ino for each in layers}) == 1
+        options = f"lowerdir={layers[0]}/data,upperdir={layers[1]}/data,workdir={layers[1]}/work"
+        subprocess.run(
+            ["mount", "-t", "overlay", "-o", f"xino=off,{options}", "overlay", merged], check=True
+        )
+        found = members(archived(merged))
+    finally:
+        for place in (merged, *layers):
+            subprocess.run(["umount", place], check=False)
+    targets = {name.rpartition(b"/")[2][:5] for name, each in found.items() if each.size == 5}
+    assert targets == {b"lower", b"upper"}

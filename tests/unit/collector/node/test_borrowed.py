@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from collector.node.borrowed import borrowed, peek
+from collector.node.borrowed import UnreadSocket, borrowed, peek
 from collector.node.procfs import Process
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to trace")
@@ -87,3 +87,31 @@ def test_a_connection_that_is_encrypted_by_the_kernel_is_left_alone() -> None:
             pytest.skip("this kernel does not encrypt")
         one.send(b"x")
         assert peek(other, 100) is None
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_an_empty_datagram_hides_those_behind_it(kind: int) -> None:
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    with one, other:
+        assert not told(other).hides
+        one.send(b"")
+        one.send(b"secret")
+        assert told(other).hides
+
+
+def test_an_urgent_byte_hides_those_behind_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    with one, other:
+        one.send(b"plain")
+        one.send(b"!", socket.MSG_OOB)
+        one.send(b"secret")
+        waiting = told(other)
+    assert waiting.data == b"plain" and waiting.hides
+
+
+def told(found: socket.socket) -> UnreadSocket:
+    waiting = peek(found, 100)
+    assert waiting
+    return waiting

@@ -24,6 +24,8 @@ from collector.artifacts import deleted
 from collector.artifacts.deleted import account
 from collector.node import programs, sharedmemory
 from collector.node.deletedfiles import DeletedFile, DeletedFileSearch
+from collector.node.openfiles import open_files
+from collector.node.procfs import LONG_PATH, Process
 from collector.node.programs import Programs
 from forensics_core.bundle.manifest import NotCaptured
 from tests.integration.collector.conftest import Bundle
@@ -274,3 +276,26 @@ async def test_a_file_that_is_not_held_any_more_has_no_digest(tmp_path: Path) ->
         assert await Programs().digest_held(file) == hashlib.sha256(b"x").hexdigest()
         file.file = None
         assert await Programs().digest_held(file) == ""
+
+
+DEEP = """
+home = os.open(".", os.O_RDONLY)
+os.chdir(folder)
+for _ in range(25):
+    os.mkdir("d" * 200); os.chdir("d" * 200)
+deep = open("deep", "w+b"); deep.write(b"deep"); deep.flush(); os.unlink("deep")
+named = open("named", "w+b")
+"""
+
+
+def test_a_path_that_is_too_long_to_be_told_keeps_nothing_from_being_found(tmp_path: Path) -> None:
+    """The kernel tells no link of more than 4,095 bytes: one such must not end the search."""
+    script = DEEP + 'os.fchdir(home); after = gone("after", b"behind it")'
+    with holding(tmp_path, script) as pid:
+        found = kinds(search(pid))
+        with Process.open(pid) as process:
+            rows = open_files(process, {}, 100)
+    assert {path for _, path in found} == {os.fsdecode(LONG_PATH), f"{tmp_path}/after"}
+    assert found["deleted file", os.fsdecode(LONG_PATH)].size == 4
+    assert [row["target"] for row in rows].count(os.fsdecode(LONG_PATH)) == 2
+    shutil.rmtree(tmp_path / ("d" * 200))

@@ -173,6 +173,43 @@ def test_payloads_of_keys(kernel: KernelObjects) -> None:
     assert keys[b"long"].kind == "user" and keys[b"long"].serial > 0
 
 
+OUT_OF_SIGHT = f"""
+import ctypes, os, sys, threading, time
+call = ctypes.CDLL(None).syscall
+os.setresuid({{user}}, {{user}}, {{user}})
+call({KEYCTL}, 1, None)
+def add(name, ring):
+    assert call({ADD_KEY}, b"user", name, name, len(name), ring) > 0
+add(b"of the user", -4)
+added = threading.Event()
+def work():
+    add(b"of a thread", -1); added.set(); time.sleep(1000)
+threading.Thread(target=work, daemon=True).start(); added.wait()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_keys_of_a_user_and_of_a_thread_that_no_list_shows() -> None:
+    command = [sys.executable, "-c", OUT_OF_SIGHT.format(user=61_234)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        assert b"of the user" not in Path("/proc/keys").read_bytes()
+        found = look([], [process.pid])
+    payloads = {key.description: key.payload for key in found.keys.values()}
+    assert payloads == {name: name for name in (b"of the user", b"of a thread")}
+
+
+def test_a_key_of_a_type_that_is_not_read_is_counted(kernel: KernelObjects) -> None:
+    script = KEYS.replace('b"user", b"long"', 'b"encrypted", b"long"')
+    script = script.replace('b"x" * 5000, 5000', 'b"new default user:stolen:0 32", 28')
+    command, keys = [sys.executable, "-c", script], KernelKeys(kernel)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"ready\n"
+        mine = [key for key in keys.of(process.pid) if key.description.startswith(b"stolen")]
+    assert len(mine) == 40 and len(keys.missed) == 1
+
+
 def test_more_keys_than_are_read_are_counted(kernel: KernelObjects) -> None:
     keys = KernelKeys(kernel, most=30)
     with with_keys() as pid:

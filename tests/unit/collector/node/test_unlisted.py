@@ -429,3 +429,47 @@ def test_processes_of_another_containers_namespaces_are_left_out(tmp_path: Path)
         assert os.getpid() not in found
         for pid in reversed(found + others):
             os.kill(pid, 9)
+
+
+def waiting(*pids: int) -> list[tuple[int, bytes]]:
+    return [(each.count, each.data) for each in kept(*pids).kept.values() if each.how == "bytes"]
+
+
+@pytest.mark.parametrize("first", ["inlet", "outlet"])
+def test_what_nobody_has_read_from_a_pipe_with_a_name(tmp_path: Path, first: str) -> None:
+    """Whichever end comes first, and though it has no name any more."""
+    script = """
+os.mkfifo(folder + "/fifo")
+inlet = os.open(folder + "/fifo", os.O_RDONLY | os.O_NONBLOCK)
+outlet = os.open(folder + "/fifo", os.O_WRONLY); os.unlink(folder + "/fifo")
+os.write(outlet, b"secret"); os.dup2(%s, 200)
+os.close(inlet if %s == outlet else outlet)
+"""
+    with holding(tmp_path, script % (first, first)) as pid:
+        assert waiting(pid) == [(6, b"secret" if first == "inlet" else b"")]
+    both = script.replace("os.close(inlet", "0 and (inlet") % (first, first)
+    with holding(tmp_path, both) as pid:
+        assert waiting(pid) == [(6, b"secret")]
+
+
+def test_a_pipe_of_its_own_in_the_place_of_its_output_is_looked_into(tmp_path: Path) -> None:
+    script = """
+a, b = os.pipe(); os.write(b, b"secret"); os.dup2(a, 0); os.close(a); os.close(b)
+"""
+    with holding(tmp_path, script) as pid:
+        assert waiting(pid) == [(6, b"secret")]
+
+
+def test_a_thread_that_alone_stands_in_a_file_system_that_was_unmounted(tmp_path: Path) -> None:
+    script = f"""{THREAD}{PRIVATE}
+private(); tmpfs()
+def work():
+    assert not libc.unshare(0x200)
+    os.chdir(folder); libc.umount2(folder.encode(), 2)
+start(work)
+"""
+    with holding(tmp_path, script) as pid:
+        apart = SeparateThreads()
+        apart.look([pid])
+        found = kept(pid, *apart.threads)
+    assert [each.how for each in found.kept.values()] == ["mount"]
