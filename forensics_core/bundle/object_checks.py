@@ -36,7 +36,7 @@ from forensics_core.errors import (
     TooManyObjects,
 )
 from forensics_core.storage.objects import StoredObject
-from forensics_core.storage.storage import Storage
+from forensics_core.storage.storage import Storage, is_there
 
 MOST_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
@@ -71,16 +71,26 @@ async def check_each(
 
 
 async def check_stored(
-    store: Storage, expected: Sequence[ExpectedObject], *, at_once: int, most_wrong: int
+    store: Storage,
+    expected: Sequence[ExpectedObject],
+    *,
+    at_once: int,
+    most_wrong: int,
+    unexpected: str = "",
 ) -> list[Problem]:
     """Return objects that are missing, or stored with another size, checksum or content.
+
+    Where there is an object of the name `unexpected`, that is the only problem which is returned.
 
     Artifacts are compared by their checksum, where the store has one. Of what no row describes the
     tag or the version tells another content; what has neither is read, up to `MOST_READ` bytes.
 
     Raises what the store raises, and `TooManyObjects`.
     """
-    listed = await _listed(store, {each.name for each in expected})
+    names = {each.name for each in expected}
+    listed = await _listed(store, names | {unexpected} if unexpected else names)
+    if unexpected and await _is_stored(store, unexpected, names, listed):
+        return [Problem(ProblemKind.EXTRA, unexpected, "is stored already")]
 
     async def check(each: ExpectedObject) -> list[Problem]:
         return [problem async for problem in _stored_problems(store, each, listed)]
@@ -109,6 +119,12 @@ async def _listed(store: Storage, names: Set[str]) -> _Listed | None:
             # The oldest comes first: readers take it where no version is recorded.
             listed.setdefault((entry.name, None), entry)
     return listed
+
+
+async def _is_stored(store: Storage, name: str, others: Set[str], listed: _Listed | None) -> bool:
+    """Whether there is such an object, by a listing that tells of all others; else ask for it."""
+    there = {each for each, _ in listed or ()}
+    return name in there if others <= there else await is_there(store, name)
 
 
 async def _stored_problems(

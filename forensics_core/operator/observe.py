@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.api.urgency import urgency_of
-from forensics_core.bundle.layout import MANIFEST, SEAL
+from forensics_core.bundle.layout import MANIFEST
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
@@ -54,7 +54,7 @@ from forensics_core.operator.observed import (
 from forensics_core.operator.shared.operator_context import OperatorContext
 from forensics_core.operator.status import at_attempt
 from forensics_core.storage.s3.storage import S3Storage
-from forensics_core.storage.storage import is_there, read_small
+from forensics_core.storage.storage import read_small
 
 
 class Observer:
@@ -269,10 +269,8 @@ class Observer:
         if wrong:
             return wrong
         store = await self._shared.reader(checkpoint)
-        if checkpoint.status.phase is not Phase.SEALING and await is_there(store, SEAL):
-            # Found later, when the pod is killed already, it would leave the evidence without ours.
-            return [f"{SEAL} was written before the operator sealed anything"]
-        wrong = await check_objects(store, statement, order.order)
+        sealed = checkpoint.status.phase is Phase.SEALING
+        wrong = await check_objects(store, statement, order.order, sealed=sealed)
         return wrong or nothing_of(statement.predicate, order.order)
 
     async def _bundles(self, observed: Observed) -> Observed:

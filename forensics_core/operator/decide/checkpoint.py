@@ -210,9 +210,7 @@ def _by_its_word(observed: Observed, settings: Settings) -> NextStep | None:
     """
     if not observed.said_end:
         return None
-    if observed.manifest is None:
-        return Look.MANIFEST
-    good = isinstance(observed.manifest, Good)
+    good = observed.manifest is None or isinstance(observed.manifest, Good)
     return collect(observed, settings, retry=False) if good else None
 
 

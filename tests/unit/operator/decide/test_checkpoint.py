@@ -244,7 +244,8 @@ def test_a_worker_that_may_still_speak_is_monitored(seen: Any) -> None:
 
 
 def test_the_manifest_of_a_collector_that_says_that_it_ends_is_taken_if_it_is_good() -> None:
-    it, seen = checkpoint("Capturing"), {"collector_pod": collector_pod(), "said_end": True}
+    it = checkpoint("Capturing")
+    seen: Document = {"collector_pod": collector_pod(), "said_end": True}
     assert step(it, **seen) is Look.MANIFEST
     good = Good(evidence(), b"m")
     assert step(it, manifest=good, **seen) is Look.SIGNING_KEY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,20 @@ async def test_keys_and_region_are_those_that_were_given() -> None:
     assert (keys.access_key, keys.secret_key, keys.token) == ("a", "b", "c")
     async with s3_client(access) as client:
         assert client.meta.region_name == "eu-west-3"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2026-11-24T08:09:10.123Z", "2026-11-24T08:09:10.123000+00:00"),
+        ("2026-11-24T10:09:10+02:00", "2026-11-24T08:09:10+00:00"),
+        ("2026-11-24T08:09:10", "2026-11-24T08:09:10+00:00"),
+        ("Tue, 24 Nov 2026 08:09:10 GMT", "2026-11-24T08:09:10+00:00"),
+        ("1795507750", "2026-11-24T08:09:10+00:00"),
+        (1795507750, "2026-11-24T08:09:10+00:00"),
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(said: str | int, meant: str) -> None:
+    session = make_session(S3Access(region="us-east-1"))
+    parser = session.get_component("response_parser_factory").create_parser("rest-xml")
+    assert parser._timestamp_parser(said).astimezone(UTC) == datetime.fromisoformat(meant)
