@@ -21,11 +21,16 @@ from forensics_core.errors import UsageError
 
 @contextmanager
 def checked_arguments(
-    names: Mapping[str, str], *, hint: str = "", model: str = ""
+    names: Mapping[str, str],
+    *,
+    takes: Mapping[str, str] | None = None,
+    hint: str = "",
+    model: str = "",
 ) -> Iterator[None]:
     """Raise `UsageError` that names the first argument which does not fit.
 
-    `names` says how the caller knows the model's fields, where it does not by their own names.
+    `names` says how the caller knows the model's fields, where it does not by their own names, and
+    `takes` what such a field takes, for people who read no patterns: `a name of letters`.
     With `model` only what that model refuses is the caller's fault; anything else passes through.
     """
     try:
@@ -36,7 +41,10 @@ def checked_arguments(
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         argument = names.get(field, field)
-        raise UsageError(f"{argument}: {first['msg']}: {first['input']!r}", hint=hint) from error
+        said = f"{first['msg']}: {first['input']!r}"
+        if first["type"].startswith("string_") and field in (takes or {}):
+            said = f"{_shown(first['input'])} is not {(takes or {})[field]}"
+        raise UsageError(f"{argument}: {said}", hint=hint) from error
 
 
 class _CheckedConstructor(type(BaseModel)):  # type: ignore[misc]  # its base is computed

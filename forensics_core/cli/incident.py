@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import click
 
+from forensics_core.cli.options import INCIDENT_ID
+from forensics_core.errors import UsageError
+
+_ID = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+"""What a label may be, as the id is put on one."""
 _SUBCOMMANDS = {
     "checkpoint": "incident_checkpoint:incident_checkpoint_command",
     "report": "incident_report:incident_report_command",
@@ -52,6 +58,8 @@ def incident_command(ctx: click.Context, incident: str) -> None:
 
     Without a subcommand it is `status`.
     """
+    if not _ID.fullmatch(incident):
+        raise UsageError(f"{incident!a} is not {INCIDENT_ID}", hint="Such as INC-4711")
     ctx.obj = incident
     if ctx.invoked_subcommand is None:
         from forensics_core.cli.incident_status import incident_status_command

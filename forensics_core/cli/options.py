@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RETENTION_MODES = ("Governance", "Compliance")
 """Spelled out, as the models are only loaded when they are needed; a test compares."""
+INCIDENT_ID = "an incident's id: letters, digits, '-', '_' and '.', 63 at most"
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 # Digits of ASCII only: `\d` takes those of every script.
 _DURATION = re.compile(r"([0-9]+)([smhd]?)")

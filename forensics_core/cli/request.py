@@ -10,6 +10,7 @@ import click
 
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.options import (
+    INCIDENT_ID,
     object_lock_options,
     object_output_option,
     parse_duration,
@@ -168,6 +169,15 @@ def _print_created(made: PodCheckpoint, output: str, *, wait: bool) -> None:
         print_data(made.to_dict(), output)
 
 
+_TAKEN = {
+    "pod": "the name of a pod",
+    "namespace": "the name of a namespace",
+    "containers": "the name of a container",
+    "destination": "a bucket and a prefix, such as s3://cases/2026",
+    "subpath": "a folder, such as forensics/2026",
+    "incident": INCIDENT_ID,
+}
+"""What options take whose values have to look like something."""
 _OPTIONS = {
     "pod": "POD",
     "namespace": "--namespace",
@@ -233,7 +243,8 @@ def build_spec(pod: str, namespace: str, given: Mapping[str, Any]) -> PodCheckpo
         for name, value in fields.items()
         if value not in (None, (), "") or (name == "subpath" and value == "")
     }
-    with checked_arguments(_OPTIONS, hint="See `forensics checkpoint --help` for what it takes"):
+    hint = "See `forensics checkpoint --help` for what it takes"
+    with checked_arguments(_OPTIONS, takes=_TAKEN, hint=hint):
         return PodCheckpointSpec.model_validate(wanted)
 
 

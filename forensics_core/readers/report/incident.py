@@ -114,8 +114,10 @@ class IncidentContent:
         pods = {pod.pod for _, found in rules for pod in found}
         if rules:
             yield f"Rules found something in {counted(len(pods), 'pod', 'pods')}."
-        else:
+        elif len(self.unread) < len(bundles):
             yield "No rule found anything: that does not prove that nothing is there."
+        else:
+            yield "There is nothing yet that rules could have looked at."
 
     def finding_rows(self) -> Iterator[IncidentRow]:
         """Yield a row for each rule and pod: severity, what, pod, how often, what about."""

@@ -93,6 +93,12 @@ def test_a_long_value_is_shown_in_part_and_no_control_character_at_all() -> None
 def test_only_the_named_model_is_the_callers_fault() -> None:
     with pytest.raises(ValidationError), checked_arguments({}, model="Retention"):
         Encryption.model_validate({})
+    names, takes = {"destination": "--to"}, {"destination": "a bucket"}
+    with (
+        pytest.raises(UsageError, match=r"^--to: 'cases' is not a bucket"),
+        checked_arguments(names, takes=takes),
+    ):
+        PodCheckpointSpec.model_validate({"pod": "web", "destination": "cases"})
     names = {"days": "for how long"}
     with pytest.raises(UsageError, match=r"^for how long: "), checked_arguments(names):
         Retention.model_validate({"days": 0})

@@ -131,6 +131,13 @@ def test_the_group_has_three_subcommands_and_its_help_names_them() -> None:
     assert unknown.exit_code == 2 and "nonsense" in unknown.stderr
 
 
+@pytest.mark.parametrize("name", ["INC 7", "", "-7", "x" * 64, "7\n", "\x1b[2J"])
+def test_what_is_no_id_is_refused_before_any_cluster_is_asked(name: str) -> None:
+    done = run("--", name, "status")
+    assert done.exit_code == 2 and "is not an incident's id" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 def test_many_pods_are_captured_with_all_options_of_one() -> None:
     own = {"pod", "namespace", "name", "incident", "wait", "timeout", "dry_run"}
     one_pod = {each.name for each in checkpoint_command.params} - own
