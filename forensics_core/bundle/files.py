@@ -29,8 +29,8 @@ from forensics_core.bundle.layer import (
     UPPER,
     ArchiveNames,
     Layer,
+    layer_of,
     open_layer,
-    open_layers,
 )
 from forensics_core.bundle.layout import DELETED_FOLDER, KEPT_FOLDER, container_file
 from forensics_core.bundle.mounts import PLACEHOLDERS, Mounted, Mounts, read_mounts
@@ -115,15 +115,18 @@ class FileIndex:
         real = self._mounts.resolve(path)
         mount = self._mounts.holder(real)
         if proc := self._in_proc(real, mount):
-            return await proc.find(real)
+            return await self._find_in(proc, real)
         if mount and mount.archived:
-            if self._layers.mounted:
-                return await self._layers.mounted.find(real)
-            self.check()
-            return None
+            return await self._find_in(self._layers.mounted, real)
         if mount is None:
             return await self._find_own(real)
         return await self._stub(mount) if mount.path == real else None
+
+    async def _find_in(self, layer: Layer | None, path: bytes) -> Row | None:
+        row = await layer.find(path) if layer else None
+        if row is None:
+            self.check()
+        return row
 
     async def _find_own(self, path: bytes) -> Row | None:
         """Return a row of the container's own file system."""
@@ -238,6 +241,7 @@ class FileIndex:
     async def _merged(self, *, stubs: bool) -> AsyncGenerator[Sequence[Row], None]:
         """Yield what is in sight; `stubs`: with the mount points whose files are in no archive."""
         layers = self._layers
+        await self._open_all()
         written = await self._written() if layers.rootfs and layers.upper else frozenset[bytes]()
         for layer in filter(None, (layers.rootfs, layers.upper)):
             other = written if layer is layers.rootfs else frozenset[bytes]()
@@ -257,6 +261,11 @@ class FileIndex:
         for layer in layers:
             layer.check()
         self.check()
+
+    async def _open_all(self) -> None:
+        async with task_group() as tasks:
+            for layer in self._layers:
+                tasks.start_soon(layer.open)
 
     async def _written(self) -> frozenset[bytes]:
         """Return the paths at which a removed container had something else by the beginning."""
@@ -291,7 +300,7 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
     """Open the index of a container's files.
 
     With `upper` it is that of what a container that was removed meanwhile had written, as its
-    overlay kept it. What can be opened is: `FileIndex.check` tells of the rest.
+    overlay kept it. What can be read is: `FileIndex.check` tells of the rest.
 
     Raises `UsageError` for a container that is not in the bundle, `ForensicsError` where it has no
     index, `VerificationError` where it is not genuine.
@@ -303,19 +312,20 @@ async def open_index(bundle: BundleReader, container: str, *, upper: bool = Fals
         if layer is None:
             raise _no_index(bundle, container, UPPER)
         return FileIndex(container, TreeIndexes(layer), Mounts([], known=True), flaws)
-    rootfs = await open_layer(bundle, container, ROOTFS)
+    rootfs = layer_of(bundle, container, ROOTFS)
     if rootfs is None and _archive_of(bundle, container, ROOTFS):
         raise _no_index(bundle, container, ROOTFS)
     # What was written is nothing by itself: whoever takes it for the file system is misled.
-    wanted = (UPPER, MOUNTS, DELETED, PROC) if rootfs else (MOUNTS, DELETED, PROC)
-    async with task_group() as tasks:
-        # At once: over a network each takes two answers' time.
-        found = open_layers(tasks, bundle, container, wanted, flaws)
-        mounts = await read_mounts(bundle, container, flaws)
-    layers = [found.get(names) for names in (UPPER, MOUNTS, DELETED, PROC)]
-    if rootfs is None and not any(layers):
+    names = (UPPER if rootfs else None, MOUNTS, DELETED, PROC)
+    others = [layer_of(bundle, container, each, flaws) if each else None for each in names]
+    if rootfs is None and not any(others):
         raise _no_index(bundle, container, ROOTFS)
-    return FileIndex(container, TreeIndexes(rootfs, *layers), mounts, flaws)
+    async with task_group() as tasks:
+        # At once: over a network each takes an answer's time. The others wait until somebody asks.
+        if rootfs:
+            tasks.start_soon(rootfs.open)
+        mounts = await read_mounts(bundle, container, flaws)
+    return FileIndex(container, TreeIndexes(rootfs, *others), mounts, flaws)
 
 
 def is_beneath(path: bytes, folder: bytes) -> bool:

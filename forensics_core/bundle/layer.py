@@ -8,16 +8,17 @@ from __future__ import annotations
 import base64
 import hashlib
 from array import array
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import anyio
 from anyio import to_thread
-from anyio.abc import TaskGroup
 
 from forensics_core._internal import strict_json
 from forensics_core._internal.flaws import Flaws
+from forensics_core._internal.tasks import task_group
 from forensics_core.bundle.documents import read_stored, unpacked
 from forensics_core.bundle.layout import (
     DELETED_ARCHIVES,
@@ -62,28 +63,75 @@ class Layer:
 
     def __init__(
         self,
-        rows: Archive,
-        chunks: Sequence[ChunkEntry | None],
-        archives: tuple[str, ...],
-        gap: str,
-        flaws: Flaws,
-        folder: bytes = b"",
+        bundle: BundleReader,
+        container: str,
+        names: ArchiveNames,
+        failures: Flaws | None = None,
     ) -> None:
-        self._rows = rows
-        self._chunks = chunks
-        self._archives = archives
-        self.folder = folder
+        """Of `failures` see `layer_of`."""
+        self._bundle = bundle
+        self._rows_name, self._table_name = (
+            container_file(container, each) for each in (names.rows, names.lookup)
+        )
+        self._archives = names.archives
+        self.folder = names.folder
         """Where its root is in sight; empty for the container's own root."""
-        self._flawed: set[int] = {at for at, chunk in enumerate(chunks) if chunk is None}
-        self.gap = gap
-        self.flaws = flaws
+        self.gap = _gap(bundle, container, (*names.archives, names.rows))
+        self.flaws = Flaws(f"The index {self._rows_name}", "holds a row that is not valid")
         """What was passed over so far, each place once."""
+        self._failures, self._failed = failures, False
+        self._opening = anyio.Lock()
+        self._rows: Archive | None = None
+        self._chunks: Sequence[ChunkEntry | None] = ()
+        self._flawed = set[int]()
+
+    async def open(self) -> None:
+        """Read where its rows are, unless that is known; what else reads does it by itself.
+
+        Raises `VerificationError`, and what reading a bundle raises; of a layer with `failures` the
+        former is told to these, and it has no rows then.
+        """
+        async with self._opening:
+            if self._rows is not None or self._failed:
+                return
+            if self._failures is None:
+                await self._open()
+                return
+            self._failed = True
+            with self._failures.passing():
+                await self._open()
+                self._failed = False
+
+    async def _open(self) -> None:
+        bundle, table = self._bundle, self._bundle.objects[self._table_name]
+        stored = list[bytes]()
+
+        async def fetch() -> None:
+            with self.flaws.passing():
+                stored.append(await read_stored(bundle, table, LOOKUP_LIMIT))
+
+        async with task_group() as tasks:
+            # At once: over a network each takes an answer's time.
+            tasks.start_soon(fetch)
+            rows = await open_archive(bundle, bundle.objects[self._rows_name])
+        sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
+        chunks = list[ChunkEntry | None]()
+        with self.flaws.passing():
+            for data in stored:
+                pieces = unpacked(data, table)
+                await to_thread.run_sync(_parse, pieces, chunks, sizes, self.flaws)
+        if len(chunks) < len(sizes):
+            self.flaws.add(f"{self._table_name} does not fit its index")
+        self._chunks = [*chunks, *([None] * (len(sizes) - len(chunks)))]
+        self._flawed = {at for at, chunk in enumerate(self._chunks) if chunk is None}
+        self._rows = rows
 
     async def find(self, path: bytes) -> Row | None:
         """Return the row of an absolute path, None if there is none.
 
         Raises `VerificationError` where it may be among what cannot be read.
         """
+        await self.open()
         inner = self._inside(path)
         numbers = self._numbers(lambda paths: paths.may_hold(inner))
         for number in numbers:
@@ -97,6 +145,7 @@ class Layer:
 
     async def entries(self, directory: bytes) -> tuple[list[Row], Sequence[int]]:
         """Return the rows of what lies directly in a directory, and where these were looked for."""
+        await self.open()
         inner = self._inside(directory)
         numbers = self._numbers(lambda paths: paths.may_list(inner))
         found = list[Row]()
@@ -112,6 +161,7 @@ class Layer:
 
     async def batches(self) -> AsyncGenerator[Sequence[Row], None]:
         """Yield every row there is, in the archive's order, some at a time."""
+        await self.open()
         for number in range(len(self._chunks)):
             async with aclosing(self._read(number)) as batches:
                 async for rows in batches:
@@ -133,8 +183,8 @@ class Layer:
 
     async def _read(self, number: int) -> AsyncGenerator[list[Row], None]:
         """Yield the rows of a chunk."""
-        chunk = self._chunks[number]
-        if chunk is None:
+        chunk, archive = self._chunks[number], self._rows
+        if chunk is None or archive is None:
             return
         # Whoever looks twice into a chunk is not told twice what is wrong with it.
         known = number in self._flawed
@@ -142,8 +192,8 @@ class Layer:
         before = flaws.total
         try:
             with flaws.passing():
-                data = await self._rows.read_frame(number)
-                await to_thread.run_sync(_verify, data, chunk, self._rows.name)
+                data = await archive.read_frame(number)
+                await to_thread.run_sync(_verify, data, chunk, archive.name)
                 batches = read_rows(data, flaws, self._archives)
                 while (batch := await to_thread.run_sync(next, batches, None)) is not None:
                     yield [self._shown(row) for row in batch] if self.folder else batch
@@ -172,36 +222,24 @@ DELETED = ArchiveNames(DELETED_ARCHIVES, DELETED_INDEX, DELETED_LOOKUP, DELETED_
 UPPER = ArchiveNames(UPPER_ARCHIVES, UPPER_INDEX, UPPER_LOOKUP)
 
 
+def layer_of(
+    bundle: BundleReader, container: str, names: ArchiveNames, failures: Flaws | None = None
+) -> Layer | None:
+    """Return the index of one archive, of which nothing is read yet; None where there is none.
+
+    Where it cannot be opened, once it is needed, that goes to `failures`, and it has no rows;
+    without these it is raised.
+    """
+    needed = {container_file(container, each) for each in (names.rows, names.lookup)}
+    return Layer(bundle, container, names, failures) if needed <= bundle.objects.keys() else None
+
+
 async def open_layer(bundle: BundleReader, container: str, names: ArchiveNames) -> Layer | None:
     """Open the index of one archive; None where there is none."""
-    name, table = (container_file(container, each) for each in (names.rows, names.lookup))
-    if not {name, table} <= bundle.objects.keys():
-        return None
-    rows = await open_archive(bundle, bundle.objects[name])
-    sizes = array("I", (frame.original for frame in rows.frames or () if frame.original))
-    flaws = Flaws(f"The index {name}", "holds a row that is not valid")
-    chunks = await _read_lookup(bundle, table, sizes, flaws)
-    gap = _gap(bundle, container, (*names.archives, names.rows))
-    return Layer(rows, chunks, names.archives, gap, flaws, names.folder)
-
-
-def open_layers(
-    tasks: TaskGroup,
-    bundle: BundleReader,
-    container: str,
-    wanted: Sequence[ArchiveNames],
-    flaws: Flaws,
-) -> Mapping[ArchiveNames, Layer | None]:
-    """Open several in `tasks`; what cannot be opened goes to `flaws`, and is not among them."""
-    found: dict[ArchiveNames, Layer | None] = {}
-
-    async def open_one(names: ArchiveNames) -> None:
-        with flaws.passing():
-            found[names] = await open_layer(bundle, container, names)
-
-    for names in wanted:
-        tasks.start_soon(open_one, names)
-    return found
+    layer = layer_of(bundle, container, names)
+    if layer:
+        await layer.open()
+    return layer
 
 
 def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
@@ -214,23 +252,6 @@ def _gap(bundle: BundleReader, container: str, files: tuple[str, ...]) -> str:
 def _verify(data: bytes, chunk: ChunkEntry, name: str) -> None:
     if hashlib.sha256(data).hexdigest() != chunk.sha256:
         raise VerificationError(f"a part of {name} is not what its lookup table says")
-
-
-async def _read_lookup(
-    bundle: BundleReader, table: str, sizes: Sequence[int], flaws: Flaws
-) -> list[ChunkEntry | None]:
-    """Return what the table says of each frame of the index; None where it says nothing legible.
-
-    `sizes` are those of the frames.
-    """
-    expected = bundle.objects[table]
-    chunks = list[ChunkEntry | None]()
-    with flaws.passing():
-        stored = await read_stored(bundle, expected, LOOKUP_LIMIT)
-        await to_thread.run_sync(_parse, unpacked(stored, expected), chunks, sizes, flaws)
-    if len(chunks) < len(sizes):
-        flaws.add(f"{table} does not fit its index")
-    return [*chunks, *([None] * (len(sizes) - len(chunks)))]
 
 
 def _parse(
