@@ -16,7 +16,6 @@ from forensics_core._internal.allocator import use_one_arena
 from forensics_core.errors import UsageError
 from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.lease import LeaseName, LeaseTiming, lead
-from forensics_core.kube.models import forget_models
 from forensics_core.operator.controller import Controller
 from forensics_core.operator.settings import Settings, load_settings
 from forensics_core.operator.shared.metrics import CONTROLLER, Metrics
@@ -92,7 +91,6 @@ def main(
 ) -> None:
     """Watch PodCheckpoints and capture what they ask for."""
     use_one_arena()
-    forget_models()
     log_as_json(log_level)
     # What was imported stays: nobody has to look through it for garbage again and again.
     gc.freeze()

@@ -22,7 +22,6 @@ from forensics_core.errors import ClusterError, NotFound
 from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.holds import free_pod, held_until
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
-from forensics_core.kube.models import forget_models
 from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import PODS
 from forensics_core.service.health import health_server
@@ -138,7 +137,6 @@ async def release(kubeconfig: str | None, health_port: int) -> None:
 def main(kubeconfig: str | None, health_port: int, log_level: str) -> None:
     """Free pods that a rule holds, once their time is over."""
     use_one_arena()
-    forget_models()
     log_as_json(log_level)
     with exit_on_error():
         run_until_stopped(partial(release, kubeconfig, health_port))
