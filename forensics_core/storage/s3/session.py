@@ -17,6 +17,9 @@ from botocore.loaders import Loader
 if TYPE_CHECKING:
     from forensics_core.storage.s3.client import S3Access
 
+_ASKED = ("s3", "sts", "oidc", "portal.sso")
+"""Services that somebody asks: the last two are where people log in."""
+
 
 def make_session(access: S3Access) -> AioSession:
     """Make a session with its data read already: reading them would block the loop.
@@ -33,10 +36,11 @@ def make_session(access: S3Access) -> AioSession:
         raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
     loader = _Models(_folders(session))
     session.register_component("data_loader", loader)
-    loader.load_service_model("s3", "service-2")
+    forget_documentation(loader.load_service_model("s3", "service-2"))
     _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         loader.load_data(name)
+    _forget_other_services(loader.load_data("endpoints"))
     return session
 
 
@@ -49,6 +53,26 @@ def _share_endpoints(rules: dict[str, Any]) -> None:
     for name in ("Key", "Prefix"):
         if f'"ref": "{name}"' not in used:
             rules["parameters"].pop(name, None)
+
+
+def forget_documentation(part: Any) -> None:
+    """Drop the texts for people, four fifths of a service's model."""
+    if isinstance(part, dict):
+        # A text, not a member of a structure that has this name; some have to be there.
+        if isinstance(part.get("documentation"), str):
+            part["documentation"] = ""
+        part = part.values()
+    elif not isinstance(part, list):
+        return
+    for each in part:
+        forget_documentation(each)
+
+
+def _forget_other_services(endpoints: dict[str, Any]) -> None:
+    """Drop the endpoints of services that neither we nor AWS's ways to credentials ask."""
+    for partition in endpoints["partitions"]:
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in _ASKED if name in services}
 
 
 def _folders(session: AioSession) -> list[str]:
