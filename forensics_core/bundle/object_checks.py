@@ -10,6 +10,7 @@ more of it is made than the manifest promises.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -40,6 +41,8 @@ from forensics_core.storage.storage import Storage
 
 MOST_READ = 16 * 1024 * 1024
 """Bytes of an object that `check_stored` reads to compare its content."""
+SMALL = 64 * 1024
+"""Bytes that are hashed in the event loop, within a tenth of a millisecond: threads cost more."""
 
 
 async def check_each(
@@ -154,7 +157,20 @@ async def _has_content(store: Storage, expected: ExpectedObject, stored: StoredO
     if stored.size > MOST_READ:
         return False
     async with aclosing(store.read(expected.name, stored.version_id)) as blocks:
+        if stored.size <= SMALL and not expected.compressed:
+            return await _is_same(blocks, expected)
         return await compare(blocks, expected, discard) is None
+
+
+async def _is_same(blocks: AsyncIterable[bytes], expected: ExpectedObject) -> bool:
+    """Whether `blocks` are what was promised, if they are as few as the store said."""
+    data = bytearray()
+    async for block in blocks:
+        data += block
+        if len(data) > SMALL:
+            return False
+    digest = hashlib.sha256(data).hexdigest()
+    return digest == expected.sha256 and expected.size in {None, len(data)}
 
 
 async def discard(_: bytes) -> None:

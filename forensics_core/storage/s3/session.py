@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _ASKED = ("s3", "sts", "oidc", "portal.sso")
 """Services that somebody asks: the last two are where people log in."""
 
+_READ = {"Body", "ContentEncoding", "ContentLength", "ETag", "VersionId", "ChecksumCRC64NVME"}
+"""What somebody reads of the answer that an object was stored, of its description or itself."""
+
 
 def make_session(access: S3Access) -> AioSession:
     """Make a session with its data read already: reading them would block the loop.
@@ -36,7 +39,7 @@ def make_session(access: S3Access) -> AioSession:
         raise PartialCredentialsError(provider="S3Access", cred_var="a key, or its secret")
     loader = _Models(_folders(session))
     session.register_component("data_loader", loader)
-    forget_documentation(loader.load_service_model("s3", "service-2"))
+    _forget_unread(loader.load_service_model("s3", "service-2"))
     _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         loader.load_data(name)
@@ -53,6 +56,18 @@ def _share_endpoints(rules: dict[str, Any]) -> None:
     for name in ("Key", "Prefix"):
         if f'"ref": "{name}"' not in used:
             rules["parameters"].pop(name, None)
+
+
+def _forget_unread(model: dict[str, Any]) -> None:
+    """Drop what nobody reads: texts for people, and headers of the answers there are most of.
+
+    Each header of an answer's model is looked for in each answer.
+    """
+    forget_documentation(model)
+    for shape in ("PutObjectOutput", "HeadObjectOutput", "GetObjectOutput"):
+        members = model["shapes"][shape]["members"]
+        for name in members.keys() - _READ:
+            del members[name]
 
 
 def forget_documentation(part: Any) -> None:
