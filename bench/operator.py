@@ -112,7 +112,7 @@ def blocks(busy: Busy, rest: IdleMeasurement) -> dict[str, str]:
         "operator-setting": (
             f"Measured on {datetime.now(UTC):%Y-%m-%d} on {cpus} CPUs, with {busy.count:,} "
             f"PodCheckpoints that were made at once, then {rest.count:,} finished ones for "
-            f"{rest.seconds:.0f} s."
+            f"{rest.seconds:.0f} s. The load at the end was {os.getloadavg()[0]:.1f}."
         ),
         "operator": table(GOAL_COLUMNS, _goals(busy, rest)),
         "operator-costs": table(["", "a checkpoint"], _costs(busy)),

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint
 from forensics_core.api.urgency import urgency_of
-from forensics_core.bundle.layout import MANIFEST
+from forensics_core.bundle.layout import MANIFEST, SEAL
 from forensics_core.errors import (
     DestinationError,
     DestinationUnreachable,
@@ -25,6 +25,7 @@ from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.containment.enforcement import NamespaceSurroundings
 from forensics_core.operator.containment.surroundings import look_around
 from forensics_core.operator.evidence.comparison import disagreements, nothing_of, untimely
+from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.evidence.manifest import (
     LIMIT,
     BundleFacts,
@@ -220,7 +221,7 @@ class Observer:
         sha256 = checkpoint.status.manifest_sha256
         sealing = checkpoint.status.phase is Phase.SEALING
         try:
-            store = await shared.reader(checkpoint)
+            store = await shared.bundle(checkpoint)
             with shared.sparing(checkpoint):
                 found = await held.enter_async_context(
                     shared.manifests.find(store, sha256 if sealing else "")
@@ -231,7 +232,7 @@ class Observer:
                 if sealing and found.bundle.manifest_sha256 != sha256:
                     seen: ManifestSeen = _foreign(found, order)
                 else:
-                    seen = await self._compared(checkpoint, found, order)
+                    seen = await self._compared(checkpoint, store, found, order)
         except UnreadableManifest as error:
             return replace(observed, manifest=Unreadable(str(error)))
         except DestinationError as error:
@@ -239,18 +240,26 @@ class Observer:
         return replace(observed, manifest=seen, order=order)
 
     async def _compared(
-        self, checkpoint: PodCheckpoint, found: StoredManifest, order: Ordered | OrderLost
+        self,
+        checkpoint: PodCheckpoint,
+        store: ListedBundle,
+        found: StoredManifest,
+        order: Ordered | OrderLost,
     ) -> ManifestSeen:
         if isinstance(order, OrderLost):
             return Unchecked(evidence_of(found.bundle), found.data)
-        wrong = tuple(await self._differences(checkpoint, found, order))
+        wrong = tuple(await self._differences(checkpoint, store, found, order))
         evidence = evidence_of(found.bundle)
         if evidence.interrupted:
             return Interrupted(evidence, found.data, wrong)
         return Contradicting(wrong) if wrong else Good(evidence, found.data)
 
     async def _differences(
-        self, checkpoint: PodCheckpoint, found: StoredManifest, order: Ordered
+        self,
+        checkpoint: PodCheckpoint,
+        store: ListedBundle,
+        found: StoredManifest,
+        order: Ordered,
     ) -> list[str]:
         """Return each way in which an attempt's bundle is not what was ordered, or what it says.
 
@@ -268,9 +277,10 @@ class Observer:
         # What contradicts its order is not worth a request for each object that it names.
         if wrong:
             return wrong
-        store = await self._shared.reader(checkpoint)
-        sealed = checkpoint.status.phase is Phase.SEALING
-        wrong = await check_objects(store, statement, order.order, sealed=sealed)
+        if checkpoint.status.phase is not Phase.SEALING and await store.has(SEAL):
+            # Found later, when the pod is killed already, it would leave the evidence without ours.
+            return [f"{SEAL} was written before the operator sealed anything"]
+        wrong = await check_objects(store, statement, order.order)
         return wrong or nothing_of(statement.predicate, order.order)
 
     async def _bundles(self, observed: Observed) -> Observed:
@@ -296,8 +306,9 @@ class Observer:
         then = at_attempt(checkpoint, attempt, f"{order.destination}/{order.bundle}/")
         try:
             with self._shared.sparing(then):
-                async with self._shared.manifests.find(await self._shared.reader(then)) as found:
-                    if found is None or await self._differences(then, found, ordered):
+                store = await self._shared.bundle(then)
+                async with self._shared.manifests.find(store) as found:
+                    if found is None or await self._differences(then, store, found, ordered):
                         return None
                     return evidence_of(found.bundle)
         except DestinationUnreachable:

@@ -35,28 +35,16 @@ SEAL_PARTS = 100
 """Parts that the JSON of a seal may have."""
 
 
-async def check_objects(
-    store: S3Storage, statement: Statement, order: WorkOrder, *, sealed: bool
-) -> list[str]:
+async def check_objects(store: S3Storage, statement: Statement, order: WorkOrder) -> list[str]:
     """Return objects that are missing, or stored with another size, checksum or content.
 
-    Unless ours may have been `sealed` already, a seal that is there is all that is wrong with it.
     After `MOST_WRONG` it looks no further: a manifest can name many objects.
     """
     expected = [*_context(order), *_collected(statement)]
     try:
-        problems = await check_stored(
-            store,
-            expected,
-            at_once=HEADS_AT_ONCE,
-            most_wrong=MOST_WRONG,
-            unexpected="" if sealed else SEAL,
-        )
+        problems = await check_stored(store, expected, at_once=HEADS_AT_ONCE, most_wrong=MOST_WRONG)
     except TooManyObjects as error:
         return [error.message]
-    if any(problem.name == SEAL for problem in problems):
-        # Found later, when the pod is killed already, it would leave the evidence without ours.
-        return [f"{SEAL} was written before the operator sealed anything"]
     return sorted(f"{problem.name} {problem.message}" for problem in problems)
 
 

@@ -18,6 +18,7 @@ from forensics_core.errors import (
     DestinationUnreachable,
     UsageError,
 )
+from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.settings import DestinationRule, Timings
 from forensics_core.storage.budget import ByteBudget
 from forensics_core.storage.locate import S3Location, parse_location
@@ -76,6 +77,11 @@ class DestinationClients:
         """Return a store at `location`, which `rule` covers."""
         access = rule.operator_access(self._timings)
         return S3Storage(await self._client(access), _place(location), access)
+
+    async def bundle(self, location: str, rule: DestinationRule) -> ListedBundle:
+        """Return the bundle at `location`, which `rule` covers; it is listed once."""
+        access = rule.operator_access(self._timings)
+        return ListedBundle(await self._client(access), _place(location), access)
 
     async def inside_a_bundle(
         self, folder: str, rule: DestinationRule, is_bundle: Callable[[S3Storage], Awaitable[bool]]

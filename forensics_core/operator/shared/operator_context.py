@@ -27,6 +27,7 @@ from forensics_core.operator.attempt.pods import node_of
 from forensics_core.operator.attempt.reads import Reads
 from forensics_core.operator.containment.surroundings import Enforcers
 from forensics_core.operator.evidence.findings import FindingsReader
+from forensics_core.operator.evidence.listed import ListedBundle
 from forensics_core.operator.evidence.manifest import Manifests
 from forensics_core.operator.evidence.storage import DestinationClients
 from forensics_core.operator.observed import Ordered, OrderLost
@@ -161,6 +162,10 @@ class OperatorContext:
     async def reader(self, checkpoint: PodCheckpoint) -> S3Storage:
         """Return the bundle of the current attempt, to read back."""
         return await self.storage.reader(checkpoint.status.location, self.rule(checkpoint))
+
+    async def bundle(self, checkpoint: PodCheckpoint) -> ListedBundle:
+        """Return the same as it is now, listed once."""
+        return await self.storage.bundle(checkpoint.status.location, self.rule(checkpoint))
 
     def sparing(self, checkpoint: PodCheckpoint) -> AbstractContextManager[None]:
         """Leave the current attempt's destination alone while it does not answer."""

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import anyio
+import anyio.lowlevel
 
 from forensics_core._internal.backoff import Backoff
 from forensics_core.api.urgency import Urgency
@@ -105,6 +106,8 @@ class WorkQueue:
 
     async def _next(self) -> str:
         while True:
+            # A look that needs no request never waits; after a start there are thousands of them.
+            await anyio.lowlevel.checkpoint()
             self._ripen()
             if self._ready:
                 return self._pop()

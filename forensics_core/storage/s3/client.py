@@ -25,6 +25,7 @@ from forensics_core.errors import UsageError
 from forensics_core.storage.budget import MIB
 from forensics_core.storage.objects import MAX_ENTRIES
 from forensics_core.storage.s3.answers import AnswerSession, bound_redirects, count_answers
+from forensics_core.storage.s3.endpoints import remember_endpoints
 from forensics_core.storage.s3.failures import about_credentials, no_credentials
 from forensics_core.storage.s3.renewal import renew
 from forensics_core.storage.s3.session import make_session
@@ -109,6 +110,7 @@ async def s3_client(access: S3Access) -> AsyncIterator[S3Client]:
         # Old proxies never send the `100 Continue` that this header asks for.
         client.meta.events.unregister("before-call.s3", add_expect_header)
         bound_redirects(client)
+        remember_endpoints(client)
         if access.traffic:
             count_answers(client, access.traffic)
         # Keys that were given in so many words have no file that could be read again.

@@ -20,6 +20,12 @@ from botocore.utils import parse_timestamp
 if TYPE_CHECKING:
     from forensics_core.storage.s3.client import S3Access
 
+_ASKED = ("s3", "sts", "oidc", "portal.sso")
+"""Services that somebody asks: the last two are where people log in."""
+
+_READ = {"Body", "ContentEncoding", "ContentLength", "ETag", "VersionId", "ChecksumCRC64NVME"}
+"""What somebody reads of the answer that an object was stored, of its description or itself."""
+
 
 def make_session(access: S3Access) -> AioSession:
     """Make a session with its data read already: reading them would block the loop.
@@ -38,10 +44,11 @@ def make_session(access: S3Access) -> AioSession:
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
     loader = _Models(_folders(session))
     session.register_component("data_loader", loader)
-    loader.load_service_model("s3", "service-2")
+    _forget_unread(loader.load_service_model("s3", "service-2"))
     _share_endpoints(loader.load_service_model("s3", "endpoint-rule-set-1"))
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         loader.load_data(name)
+    _forget_other_services(loader.load_data("endpoints"))
     return session
 
 
@@ -65,6 +72,38 @@ def _timestamp(text: Any) -> datetime:
             return found if found.tzinfo else found.replace(tzinfo=UTC)
     parsed: datetime = parse_timestamp(text)
     return parsed
+
+
+def _forget_unread(model: dict[str, Any]) -> None:
+    """Drop what nobody reads: texts for people, and headers of the answers there are most of.
+
+    Each header of an answer's model is looked for in each answer.
+    """
+    forget_documentation(model)
+    for shape in ("PutObjectOutput", "HeadObjectOutput", "GetObjectOutput"):
+        members = model["shapes"][shape]["members"]
+        for name in members.keys() - _READ:
+            del members[name]
+
+
+def forget_documentation(part: Any) -> None:
+    """Drop the texts for people, four fifths of a service's model."""
+    if isinstance(part, dict):
+        # A text, not a member of a structure that has this name; some have to be there.
+        if isinstance(part.get("documentation"), str):
+            part["documentation"] = ""
+        part = part.values()
+    elif not isinstance(part, list):
+        return
+    for each in part:
+        forget_documentation(each)
+
+
+def _forget_other_services(endpoints: dict[str, Any]) -> None:
+    """Drop the endpoints of services that neither we nor AWS's ways to credentials ask."""
+    for partition in endpoints["partitions"]:
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in _ASKED if name in services}
 
 
 def _folders(session: AioSession) -> list[str]:

@@ -22,7 +22,7 @@ def test_reads_and_writes_are_counted_apart_and_goals_judged() -> None:
     busy = Busy(10, 1.0, 0.5, requests, 151 * MiB, 110)
     found = blocks(busy, IdleMeasurement(50, 5.0, 1, 10 * MiB, 20 * MiB))
     assert "| API writes a checkpoint | 10 | 3 | met |" in found["operator"]
-    assert "| checkpoints a second | 20 | 10 | **not met** |" in found["operator"]
+    assert "| checkpoints a second | 50 | 10 | **not met** |" in found["operator"]
     assert "| peak MiB of the operator, busy | 150 | 151 | **not met** |" in found["operator"]
     assert "| requests at rest but watches | 0 | 1 | **not met** |" in found["operator"]
     assert "| API reads | 3.00 |" in found["operator-costs"]

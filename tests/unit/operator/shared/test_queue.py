@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,3 +126,25 @@ def test_no_key_waits_for_ever_however_many_urgent_ones_come(
             await taken(queue)
 
     anyio.run(play)
+
+
+async def test_others_run_between_two_keys_however_many_are_ready() -> None:
+    queue = WorkQueue()
+    for number in range(10):
+        queue.add(str(number))
+    turns: list[str] = []
+
+    async def work() -> None:
+        while queue.depth:
+            async with queue.take() as key:
+                turns.append(key)
+
+    async def other() -> None:
+        while queue.depth:
+            turns.append("other")
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        tasks.start_soon(other)
+    assert turns.count("other") >= 10, turns

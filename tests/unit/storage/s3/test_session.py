@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from forensics_core.errors import AccessDenied
 from forensics_core.storage.s3.client import S3Access, s3_client, trust
-from forensics_core.storage.s3.session import make_session
+from forensics_core.storage.s3.session import forget_documentation, make_session
 
 KEY: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "b", "session_token": "c"}
 VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "http_proxy", "HTTP_PROXY")
@@ -63,6 +63,35 @@ def test_models_of_the_users_own_are_found(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_DATA_PATH", "~/models:/none")
     names = make_session(S3Access()).get_component("data_loader").list_available_services("x")
     assert {"own-service", "s3", "sts"} <= {*names}
+
+
+def test_nothing_is_kept_of_other_services_nor_of_texts_for_people() -> None:
+    loader = make_session(S3Access()).get_component("data_loader")
+    model = loader.load_service_model("s3", "service-2")
+    assert not model["documentation"]
+    assert not model["shapes"]["PutObjectOutput"]["members"]["ETag"]["documentation"]
+    named = {
+        name for part in loader.load_data("endpoints")["partitions"] for name in part["services"]
+    }
+    assert {"s3", "sts"} <= named <= {"s3", "sts", "oidc", "portal.sso"}
+
+
+def test_a_member_that_is_called_documentation_stays() -> None:
+    shape = {"members": {"documentation": {"shape": "Text", "documentation": "What it is."}}}
+    forget_documentation(shape)
+    assert shape == {"members": {"documentation": {"shape": "Text", "documentation": ""}}}
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("cn-north-1", "s3.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "s3.us-gov-west-1.amazonaws.com"),
+    ],
+)
+async def test_endpoints_of_other_partitions_are_known(region: str, host: str) -> None:
+    async with s3_client(S3Access(region=region, **KEY)) as client:
+        assert client.meta.endpoint_url == f"https://{host}"
 
 
 async def test_keys_and_region_are_those_that_were_given() -> None:
