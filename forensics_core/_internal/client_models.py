@@ -1,7 +1,6 @@
 """The typed models of the client library, which nobody here uses: objects are plain JSON.
 
-The library imports all 850 modules of them with itself, which takes a second of a processor and
-45 MiB: more than all else that the operator has in memory beside other people's libraries.
+The library imports all 850 modules of them with itself, which takes 35 MiB and a fifth of a second.
 """
 
 from __future__ import annotations
