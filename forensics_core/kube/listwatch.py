@@ -60,6 +60,8 @@ class WatchSettings:
     """Seconds of silence after which a stream is taken for dead; bookmarks come each minute."""
     line_limit: int = 16 * 2**20
     """Bytes of one event."""
+    page: int = 25
+    """Objects that are listed at a time: whoever watches is in no hurry, but has to stay small."""
     initial_pause: float = 0.8
     """Seconds before the second try."""
     longest_pause: float = 30.0
@@ -165,7 +167,10 @@ class _ListWatch:
         objects = Objects(self.cluster, self.resource)
         version = ""
         found = objects.pages(
-            self.namespace, label_selector=self.label_selector, field_selector=self.field_selector
+            self.namespace,
+            label_selector=self.label_selector,
+            field_selector=self.field_selector,
+            at_once=self.settings.page,
         )
         async with aclosing(found) as pages:
             async for page in pages:

@@ -86,14 +86,15 @@ class Objects:
         field_selector: str = "",
         metadata_only: bool = False,
         most: int | None = None,
+        at_once: int = PAGE,
     ) -> AsyncGenerator[ObjectList, None]:
-        """Yield all objects that match, page by page; all pages are of the same moment.
+        """Yield all objects that match, `at_once` of them; all pages are of the same moment.
 
         With `most`, no page of more bytes is read: fewer objects are asked for at a time instead.
         With `metadata_only` nothing else of them is asked for, and nothing else can be relied on.
         Raises `Expired` if it took so long that the next page is gone.
         """
-        limit = self._metadata_page if metadata_only else PAGE
+        limit = self._metadata_page if metadata_only else at_once
         query = selectors(label_selector, field_selector) | {"limit": str(limit)}
         form: dict[str, Any] = {"accept": METADATA} if metadata_only else {}
         while True:

@@ -278,3 +278,12 @@ async def test_a_server_that_ends_every_stream_is_not_hammered(
         with anyio.move_on_after(1):
             await anext(events)
     assert len(api.asked("WATCH")) <= 5, "each pause is twice the one before"
+
+
+async def test_so_many_are_listed_at_a_time_as_the_settings_say(
+    api: ScriptedApi, cluster: ClusterConnection
+) -> None:
+    api.on("GET", PATH, listing(10, pod("a", 1)))
+    api.on("WATCH", PATH, stream(then="hang"))
+    await take(cluster, 2, settings=WatchSettings(page=7))
+    assert [seen.query["limit"] for seen in api.asked("GET")] == ["7"]
