@@ -65,6 +65,8 @@ class ProcEvents:
 
     def __init__(self, kernel: socket.socket) -> None:
         self._kernel = kernel
+        self.is_dry = True
+        """Whether nothing was left the last time that it was read."""
 
     @classmethod
     def open(cls) -> Self:
@@ -76,8 +78,7 @@ class ProcEvents:
                 kernel.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCED, _ROOM)
             kernel.bind((0, _GROUP))
             number = secrets.randbits(31)
-            kernel.send(_request(_LISTEN, number))
-            _await_answer(kernel, number)
+            _ask(kernel, number)
         except BaseException:
             kernel.close()
             raise
@@ -100,10 +101,12 @@ class ProcEvents:
 
     def read(self) -> Iterator[ProcEvent]:
         """Yield what is queued, some messages of it; nothing where there is nothing."""
+        self.is_dry = False
         for _ in range(_BURST):
             try:
                 data, sender = self._kernel.recvfrom(_LONGEST)
             except BlockingIOError:
+                self.is_dry = True
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
@@ -121,14 +124,22 @@ def _request(operation: int, number: int) -> bytes:
     return _NETLINK.pack(_NETLINK.size + len(message), 3, 0, 0, os.getpid()) + message
 
 
-def _await_answer(kernel: socket.socket, number: int) -> None:
-    """Wait for the kernel's consent: in other namespaces than its first it says nothing."""
+def _ask(kernel: socket.socket, number: int) -> None:
+    """Ask to be told, and wait for consent: in other namespaces than its first it says nothing."""
     waiting = select.poll()
     waiting.register(kernel, select.POLLIN)
+    kernel.send(_request(_LISTEN, number))
     until = time.monotonic() + _ANSWER_TIMEOUT / 1000
     # What it tells others arrives all the same, its answers to them included.
     while time.monotonic() < until and waiting.poll(_ANSWER_TIMEOUT):
-        data, sender = kernel.recvfrom(_LONGEST)
+        try:
+            data, sender = kernel.recvfrom(_LONGEST)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            # The answer may be among what was lost.
+            kernel.send(_request(_LISTEN, number))
+            continue
         answered, what, code = _parts(data)
         if not sender[0] and (answered, what) == (number + 1, _NONE):
             if code:
