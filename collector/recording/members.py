@@ -25,11 +25,14 @@ class ContainerProcesses:
     Raises `OSError` where that one has ended.
     """
 
-    def __init__(self, first: int, key: str) -> None:
+    def __init__(self, first: int, key: str, most: int = MAX_KNOWN) -> None:
         self.first = first
         self._key = key
         self._boundary = Boundary(first, key)
         self.known: set[int] = set()
+        self._most = most
+        self.more = 0
+        """Times that there was one too many."""
         self._ended = OrderedDict[int, None]()
         self._seen: set[int] = set()
         """All processes of the last listing."""
@@ -38,11 +41,16 @@ class ContainerProcesses:
     def refresh(self) -> None:
         """List them anew: what the kernel told may have been lost."""
         with suppress(OSError):
-            self.known = {*companions(self.first, self._key)[:MAX_KNOWN]}
+            found = companions(self.first, self._key)
+            self.more += max(len(found) - self._most, 0)
+            self.known = {*found[: self._most]}
 
     def forked(self, pid: int, parent: int) -> bool:
         """Take note of a new process; return whether it is one of them."""
-        if parent not in self.known or len(self.known) >= MAX_KNOWN:
+        if parent not in self.known:
+            return False
+        if len(self.known) >= self._most:
+            self.more += 1
             return False
         self.known.add(pid)
         return True

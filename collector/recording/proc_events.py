@@ -65,6 +65,8 @@ class ProcEvents:
 
     def __init__(self, kernel: socket.socket) -> None:
         self._kernel = kernel
+        self.is_dry = True
+        """Whether nothing was left the last time that it was read."""
 
     @classmethod
     def open(cls) -> Self:
@@ -100,10 +102,12 @@ class ProcEvents:
 
     def read(self) -> Iterator[ProcEvent]:
         """Yield what is queued, some messages of it; nothing where there is nothing."""
+        self.is_dry = False
         for _ in range(_BURST):
             try:
                 data, sender = self._kernel.recvfrom(_LONGEST)
             except BlockingIOError:
+                self.is_dry = True
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:

@@ -10,6 +10,7 @@ What the kernel does not tell, or not us, is a gap with its reason; nothing here
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -182,6 +183,16 @@ class _Recorder:
             some = {*watch.unmarked.values()}
             message = f"Not watched: {shown(watch.unmarked)} ({', '.join(sorted(some)[:5])})"
             record_gap(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
+        if watch.elsewhere:
+            message = (
+                "Processes were in other namespaces than those that are watched: what they wrote "
+                "on mounts of these, and their connections, are not recorded: "
+                f"{shown(os.fsencode(name) for name in watch.elsewhere)}"
+            )
+            record_gap(f"{WHAT}, other namespaces", "NotSupported", message, requested=False)
+        if more := watch.members.more:
+            message = f"{more} times a process was one more than are kept in mind"
+            record_gap(f"{WHAT}, processes", "TooMany", message, requested=False)
         self._account_losses()
 
     def _account_losses(self) -> None:

@@ -61,6 +61,8 @@ class Notices:
         except OSError:
             self._kernel.close()
             raise
+        self.is_dry = True
+        """Whether nothing was left the last time that it was read."""
 
     @property
     def descriptor(self) -> int:
@@ -73,10 +75,12 @@ class Notices:
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """Yield the table that each was in, and its row. Raises `OSError` where some are lost."""
+        self.is_dry = False
         for _ in range(_BURST):
             try:
                 data, sender = self._kernel.recvfrom(_LONGEST)
             except BlockingIOError:
+                self.is_dry = True
                 return
             body = data[_MESSAGE.size :]
             if not sender[0] and len(body) >= _BODY:

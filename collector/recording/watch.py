@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from select import POLLIN, poll
 from stat import S_ISDIR, S_ISREG
 
-from collector.documents import portable, strings
+from collector.documents import portable, readable, strings
 from collector.files.mounttable import KERNEL, Mount, holder, parse_table
 from collector.files.safe_open import mount_number, open_in_root, opened
 from collector.node.abandonable import raise_if_abandoned
@@ -36,6 +36,8 @@ _ARGUMENTS = 4096
 """Bytes of a process's arguments that are kept."""
 _BURSTS = 64
 """Buffers of one source that are read before the others' turn comes."""
+_LAST = 64
+"""Times that all sources are read at the end: the kernel's queues hold less."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
 
@@ -55,11 +57,16 @@ class ContainerWatch:
     """Whether the kernel numbers processes for us as /proc does; else it tells none with files."""
     unmarked: dict[bytes, str] = field(default_factory=dict)
     """Mounts that are not watched, and why."""
+    elsewhere: dict[str, None] = field(default_factory=dict)
+    """Namespaces of its processes in which mounts, or sockets, are not watched."""
     failures: dict[str, OSError] = field(default_factory=dict)
     """Sources that gave up, and why."""
+    _spaces: tuple[bytes, bytes] = (b"", b"")
+    """The namespaces of its first process."""
     _mounts: list[Mount] = field(default_factory=list)
     _marked: set[int] = field(default_factory=set)
     _next: float = 0.0
+    _files_dry: bool = True
 
     def mark(self) -> None:
         """Watch the mounts that the container's first process sees and that are not yet watched.
@@ -70,6 +77,7 @@ class ContainerWatch:
             return
         with Process.open(self.members.first) as process:
             mounts = list(parse_table(process.read("mountinfo", _TABLE)))
+            self._spaces = process.link("ns/mnt"), process.link("ns/net")
             root = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(root):
                 for mount in mounts:
@@ -144,12 +152,29 @@ class ContainerWatch:
             raise_if_abandoned()
             waiting.poll(_WAIT)
             self._round(time.monotonic())
-        self._round(time.monotonic())
+        # What waits by now, and not what goes on coming.
+        for _ in range(_LAST):
+            self._round(time.monotonic())
+            if not (waiting_still := [*self._waiting_still()]):
+                return
+        self.journal.unknown.update(waiting_still)
+
+    def _waiting_still(self) -> Iterator[str]:
+        """Yield the sources of which more waits than was read the last time."""
+        if self.processes and not self.processes.is_dry and "processes" not in self.failures:
+            yield "processes"
+        if not self._files_dry:
+            yield "files"
+        for each in self.sockets:
+            ended = f"ends of sockets of {each.space}" in self.failures
+            if each.notices and not each.notices.is_dry and not ended:
+                yield "sockets"
 
     def _round(self, now: float) -> None:
         asking = self.writes.asking()
         self._try("processes", self._read_processes)
-        if self._try("files", self._read_files):
+        self._files_dry = self._try("files", self._read_files) or "files" in self.failures
+        if self._files_dry and "files" not in self.failures:
             self.writes.answer(asking)
         if now >= self._next:
             self._next = now + self.interval
@@ -169,9 +194,19 @@ class ContainerWatch:
             self.failures[name] = error
             return False
 
+    def _look_elsewhere(self) -> None:
+        """Note the namespaces that processes went into: what is there is watched nowhere."""
+        watched = {*self._spaces, *(each.space.encode() for each in self.sockets)}
+        for pid in [*self.members.known]:
+            with suppress(OSError), Process.open(pid) as process:
+                for space in (process.link("ns/mnt"), process.link("ns/net")):
+                    if space not in watched and len(self.elsewhere) < MAX_MOUNTS:
+                        self.elsewhere[readable(space)] = None
+
     def _poll_processes(self) -> None:
         with suppress(OSError):  # the first process has ended, others may be there
             self.mark()
+        self._look_elsewhere()
         if self.processes is None:
             new, gone = self.members.compare()
             for pid in new:

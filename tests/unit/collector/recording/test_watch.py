@@ -16,6 +16,7 @@ from collector.recording.fanotify import Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.limits import RecordingLimits
 from collector.recording.members import ContainerProcesses
+from collector.recording.proc_events import ProcEvents
 from collector.recording.watch import ContainerWatch
 from collector.recording.writes import WRITTEN, Writes, noting_writes
 from forensics_core.bundle.manifest import Flag
@@ -91,3 +92,29 @@ async def test_an_archive_without_a_recording_has_no_remarks(tmp_path: Path) -> 
     notes = SourceNotes()
     blocks = noting_writes(capture_for(Bundle(tmp_path)), notes, _blocks(threading.Event()))
     assert [block async for block in blocks] == [b"archive"] and not notes.remarks
+
+
+def test_ends_that_wait_in_a_queue_when_it_is_over_are_taken(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid, watching(pid) as watch, ProcEvents.open() as kernel:
+        watch.processes = kernel
+        for _ in range(700):
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        watch.run(lambda: True)
+        assert watch.processes.is_dry and not watch.journal.unknown
+        assert watch.members.holds(pid)
+
+
+def test_namespaces_that_are_not_watched_are_named(tmp_path: Path) -> None:
+    script = "assert not ctypes.CDLL(None).unshare(0x40020000)"
+    with holding(tmp_path, script) as other, watching(os.getpid()) as watch:
+        watch.members.known = {other}
+        watch.run(lambda: True)
+        spaces = {str(Path(f"/proc/{other}/ns/{name}").readlink()) for name in ("mnt", "net")}
+    assert set(watch.elsewhere) == spaces
+
+
+def test_processes_past_the_limit_are_counted(tmp_path: Path) -> None:
+    with holding(tmp_path, "") as pid:
+        members = ContainerProcesses(pid, "", most=0)
+        members.known.add(pid)
+        assert not members.forked(2**22 - 1, pid) and members.more >= 1
