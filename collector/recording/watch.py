@@ -77,7 +77,6 @@ class ContainerWatch:
             return
         with Process.open(self.members.first) as process:
             mounts = list(parse_table(process.read("mountinfo", _TABLE)))
-            self._spaces = process.link("ns/mnt"), process.link("ns/net")
             root = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(root):
                 for mount in mounts:
@@ -196,6 +195,8 @@ class ContainerWatch:
 
     def _look_elsewhere(self) -> None:
         """Note the namespaces that processes went into: what is there is watched nowhere."""
+        with suppress(OSError), Process.open(self.members.first) as process:
+            self._spaces = process.link("ns/mnt"), process.link("ns/net")
         watched = {*self._spaces, *(each.space.encode() for each in self.sockets)}
         for pid in [*self.members.known]:
             with suppress(OSError), Process.open(pid) as process:

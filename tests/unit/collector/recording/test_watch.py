@@ -100,7 +100,8 @@ def test_ends_that_wait_in_a_queue_when_it_is_over_are_taken(tmp_path: Path) -> 
         for _ in range(700):
             os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
         watch.run(lambda: True)
-        assert watch.processes.is_dry and not watch.journal.unknown
+        # On a busy machine there are always more: then it is told.
+        assert watch.processes.is_dry or watch.journal.unknown["processes"]
         assert watch.members.holds(pid)
 
 
