@@ -96,7 +96,7 @@ async def account(
             capture.held.kept.append(kept)
         else:
             _record(capture, kept, stored=found is not None)
-    kernel = await _look_into_kernel(capture, search, everyone, found, limits.seconds)
+    kernel = await _look_into_kernel(capture, search, numbers, found, limits.seconds)
     if streams := search.streams + kernel.unseen:
         message = (
             "Processes have terminals open, and sockets into which nobody else may look, "

@@ -112,8 +112,7 @@ def segments(
     """Return the segments and queues of the IPC namespaces of these processes.
 
     Those of the machine's own are left out, and told where a container uses it. `wanted` says by
-    namespace and number of which segments
-    the file is to be held.
+    namespace and number of which segments the file is to be held.
 
     Raises `OSError` where a namespace may not be entered.
     """

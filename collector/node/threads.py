@@ -12,10 +12,12 @@ Source: unshare(2), proc_pid_task(5)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from collector.files.safe_open import mount_number, opened
 from collector.node.procfs import Process, read_link
 
 MAX_THREADS = 64 * 1024
@@ -57,4 +59,12 @@ class SeparateThreads:
 
 
 def _signs(process: Process, place: str) -> tuple[bytes, ...]:
-    return tuple(read_link(f"{place}/{name}", process.folder) for name in _SIGNS)
+    links = [read_link(f"{place}/{name}", process.folder) for name in _SIGNS]
+    # What was unmounted is called by its path in itself: two tops are both "/".
+    return *links, *(_mount(process, f"{place}/{name}") for name in ("root", "cwd"))
+
+
+def _mount(process: Process, name: str) -> bytes:
+    flags = os.O_PATH | os.O_CLOEXEC
+    with opened(os.open(name, flags, dir_fd=process.folder)) as place:
+        return b"%d" % mount_number(place)

@@ -25,6 +25,7 @@ from itertools import chain
 from collector.files.safe_open import mount_number, opened
 from collector.node.borrowed import Sent, borrowed, borrowed_pipe, peek
 from collector.node.deletedfiles import SharedDescriptor
+from collector.node.keptplaces import hold, inode_of, memory_mount, pipes_of
 from collector.node.kernel_look import Terminal
 from collector.node.pipes import peek_opened, peek_pipe
 from collector.node.procfs import LONG_PATH, Process, host_proc, pids
@@ -37,8 +38,6 @@ MAX_LINKS = 256 * 1024
 """Open files, of all processes, that are looked at."""
 MAX_UNREAD = 16 * 1024 * 1024
 """Bytes that wait in pipes and sockets of one container which are kept; the rest are counted."""
-MAX_STREAMS = 4096
-"""Open files of who started a container that are compared with its streams."""
 MAX_TABLE = 8 * 1024 * 1024
 """Bytes of one table of mounts."""
 _LITTLE = 64 * 1024
@@ -109,7 +108,7 @@ class Unlisted:
     def look(self, numbers: Iterable[int]) -> None:
         """Look at these processes, and threads; one that ends meanwhile keeps nothing."""
         numbers = [*numbers]
-        self._mounts.add(_memory_mount())
+        self._mounts.add(memory_mount())
         for number in chain(numbers, (1,), (os.getpid(),)):
             with suppress(OSError), Process.open(number) as process:
                 self._read_table(process, ours=number in numbers)
@@ -136,7 +135,7 @@ class Unlisted:
         """Look into no pipe that leads to the runtime, which reads a container's output anyhow:
         who started a process from outside has the other end."""
         if process.pid in numbers and process.parent not in numbers:
-            theirs = _pipes_of(process.parent)
+            theirs = pipes_of(process.parent)
             for name in ("fd/0", "fd/1", "fd/2"):
                 with suppress(FileNotFoundError):
                     if (link := process.link(name)) in theirs:
@@ -251,7 +250,7 @@ class Unlisted:
             return
         self._pipes.add(link)
         with opened(os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)) as place:
-            found = peek_pipe(place, _inode(link), self.room)
+            found = peek_pipe(place, inode_of(link), self.room)
         self._note_bytes(process, name, link, found.size, found.data)
 
     def _open_fifo(self, process: Process, name: str, link: bytes) -> None:
@@ -281,7 +280,7 @@ class Unlisted:
             return
         self._pipes.add(link)
         found, files = None, list[Sent]()
-        with suppress(OSError), borrowed(process, name, _inode(link)) as socket:
+        with suppress(OSError), borrowed(process, name, inode_of(link)) as socket:
             found = peek(socket, self.room)
         self.streams += found is None or found.hides
         if found:
@@ -309,7 +308,7 @@ class Unlisted:
         if number not in self._mounts:
             self._read_all()
         if number not in self._mounts and not self._is_confined(process):
-            held, folder = _hold(process, name, number)
+            held, folder = hold(process, name, number)
             kept = KeptReference("mount", link, process.pid, name, held=held, folder=folder)
             self._keep(kept, known[not folder][1])
 
@@ -346,34 +345,3 @@ class Unlisted:
             self.more += 1
         else:
             self.kept[kept.how, key] = kept
-
-
-def _hold(process: Process, name: str, number: bytes) -> tuple[SharedDescriptor | None, bool]:
-    """Open a place on a mount, and say whether it is a directory; None if it is elsewhere now."""
-    flags, folder = os.O_PATH | os.O_CLOEXEC, True
-    try:
-        held = SharedDescriptor(os.open(name, flags | os.O_DIRECTORY, dir_fd=process.folder))
-    except NotADirectoryError:
-        held, folder = SharedDescriptor(os.open(name, flags, dir_fd=process.folder)), False
-    return (held, folder) if b"%d" % mount_number(held.number) == number else (None, folder)
-
-
-def _pipes_of(pid: int) -> set[bytes]:
-    """Return which pipes a process has open."""
-    found = set[bytes]()
-    with suppress(OSError), Process.open(pid) as process:
-        for number in process.numbers("fd", MAX_STREAMS):
-            with suppress(FileNotFoundError):
-                found.add(process.link(f"fd/{number}"))
-    return found
-
-
-def _inode(link: bytes) -> int:
-    digits = link.partition(b"[")[2].rstrip(b"]")
-    return int(digits) if digits.isdigit() else 0
-
-
-def _memory_mount() -> bytes:
-    """Return the number of the mount on which the kernel keeps memfds and shared memory."""
-    with opened(os.memfd_create("probe", os.MFD_CLOEXEC)) as file:
-        return b"%d" % mount_number(file)

@@ -198,8 +198,8 @@ class ContainerWatch:
 
     def look_elsewhere(self) -> None:
         """Note the namespaces that processes went into: what is there is watched nowhere."""
-        if not all(self._spaces):
-            return
+        with suppress(OSError), Process.open(self.members.first) as process:
+            self._spaces = process.link("ns/mnt"), process.link("ns/net")
         watched = {*self._spaces, *(each.space.encode() for each in self.sockets)}
         found = set[tuple[int, bytes]]()
         for pid in [*self.members.known]:

@@ -462,7 +462,7 @@ a, b = os.pipe(); os.write(b, b"secret"); os.dup2(a, 0); os.close(a); os.close(b
 
 def test_a_thread_that_alone_stands_in_a_file_system_that_was_unmounted(tmp_path: Path) -> None:
     script = f"""{THREAD}{PRIVATE}
-private(); tmpfs()
+private(); tmpfs(); os.chdir("/")
 def work():
     assert not libc.unshare(0x200)
     os.chdir(folder); libc.umount2(folder.encode(), 2)
