@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, covers
+from collector.node.covers import Cover, Covers, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -33,7 +32,7 @@ class FoundProcesses:
     members: MemberSearch
     family: Ancestry
     told: RuntimeProcesses
-    covers: Sequence[Cover] = ()
+    covers: Covers = field(default_factory=Covers)
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
     def facts(self, pid: int) -> dict[str, Any]:
@@ -49,7 +48,7 @@ class FoundProcesses:
         ways = {
             "listing": pid in self.members.hidden,
             "mount on the node": pid in self.members.covered,
-            "mount in the container": any(cover.hidden == pid for cover in self.covers),
+            "mount in the container": any(cover.hidden == pid for cover in self.covers.listed),
         }
         return [way for way, used in ways.items() if used]
 
@@ -62,8 +61,23 @@ class FoundProcesses:
         for pid in self.members.covered[:MAX_HIDDEN_GAPS]:
             message = f"On the node something is mounted over /proc/{pid}, which hides it there"
             _hidden(capture, f"covered process {pid}", message, pid=pid)
-        for cover in self.covers[:MAX_HIDDEN_GAPS]:
+        for cover in self.covers.listed:
             self._tell(capture, cover)
+        self._account_rest(capture)
+
+    def _account_rest(self, capture: ContainerCapture) -> None:
+        """Record how many more are hidden than have a gap of their own, or may be."""
+        both = (self.members.hidden, self.members.covered)
+        if more := sum(max(len(each) - MAX_HIDDEN_GAPS, 0) for each in both):
+            message = f"{more} more processes are hidden: 'hiddenBy' in processes.json says which"
+            _hidden(capture, f"hidden processes beyond {MAX_HIDDEN_GAPS}", message)
+        covered = self.covers
+        if covered.more or covered.unseen:
+            message = (
+                f"{covered.more} more mounts lie over processes' folders in /proc, and "
+                f"{covered.unseen} views of mounts were not looked at"
+            )
+            capture.record_gap("mounts over processes", "TooMany", message, requested=False)
 
     @staticmethod
     def _tell(capture: ContainerCapture, cover: Cover) -> None:

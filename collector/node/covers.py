@@ -6,8 +6,9 @@ Source: proc_pid_mountinfo(5), https://attack.mitre.org/techniques/T1564/013/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from collector.files.mounttable import parse_table
@@ -35,23 +36,36 @@ class Cover(NamedTuple):
     """The same as the node numbers it; 0 where there is none by now."""
 
 
-def covers(pids: Iterable[int], spaces: int = MAX_SPACES) -> list[Cover]:
+@dataclass(frozen=True, slots=True)
+class Covers:
+    """The mounts over folders of processes, and how much was not looked at."""
+
+    listed: Sequence[Cover] = ()
+    more: int = 0
+    """Mounts that there was no room for."""
+    unseen: int = 0
+    """Views of mounts that were not looked at."""
+
+
+def covers(pids: Iterable[int], *, most: int = MAX_COVERS, spaces: int = MAX_SPACES) -> Covers:
     """Return the mounts over folders of processes that these processes see. It blocks."""
     seers: dict[tuple[bytes, bytes], int] = {}
     numbers: dict[tuple[bytes, int], int] = {}
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
-            if len(seers) < spaces:
-                seers.setdefault((process.link("ns/mnt"), process.link("root")), pid)
+            seers.setdefault((process.link("ns/mnt"), process.link("root")), pid)
             numbers[process.link("ns/pid"), process.numbered] = pid
-    found: list[Cover] = []
-    for pid in seers.values():
+    found, more = list[Cover](), 0
+    for pid in [*seers.values()][:spaces]:
         with suppress(OSError), Process.open(pid) as process:
             space = process.link("ns/pid")
             for point, kind, source, number in _points(process.read("mountinfo")):
                 hidden = numbers.get((space, number), 0)
-                found.append(Cover(point, kind, source, pid, number, hidden))
-    return found[:MAX_COVERS]
+                if len(found) < most:
+                    found.append(Cover(point, kind, source, pid, number, hidden))
+                else:
+                    more += 1
+    return Covers(found, more, max(len(seers) - spaces, 0))
 
 
 def _points(table: bytes) -> Iterable[tuple[bytes, bytes, bytes, int]]:

@@ -7,12 +7,12 @@ from typing import cast
 
 import anyio
 
-from collector.artifacts.found import FoundProcesses, search
+from collector.artifacts.found import MAX_HIDDEN_GAPS, FoundProcesses, search
 from collector.artifacts.procarchive import store
 from collector.container import ContainerCapture
 from collector.node.abandonable import HangTimeouts
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover
+from collector.node.covers import Cover, Covers
 from collector.node.members import MemberSearch
 from collector.node.proctree import ProcTree
 from collector.runtimes.runtime import ContainerInfo, Runtime, RuntimeProcesses
@@ -40,7 +40,7 @@ def gaps(capture: ContainerCapture) -> dict[str, NotCaptured]:
 async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_path: Path) -> None:
     members = MemberSearch(7, "4f2a", found={7: {"listing"}, 8: {"cgroup", "number"}})
     members.hidden, members.covered = [8], [7]
-    mounts = [Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)]
+    mounts = Covers([Cover(b"/proc/3", b"tmpfs", b"none", 7, 3, 0)])
     found = FoundProcesses(members, Ancestry(7, parents={7: 1, 8: 7}), RuntimeProcesses(), mounts)
     capture = capture_for(tmp_path)
     found.account(capture)
@@ -55,6 +55,19 @@ async def test_each_hidden_process_is_told_with_the_ways_it_was_found_by(tmp_pat
         "entered": False,
         "hiddenBy": ["listing"],
     }
+
+
+async def test_hidden_processes_without_a_gap_of_their_own_are_counted(tmp_path: Path) -> None:
+    pids = range(1, MAX_HIDDEN_GAPS + 3)
+    members = MemberSearch(1, "4f2a", found={pid: {"cgroup"} for pid in pids})
+    members.hidden = [*pids]
+    several = Covers(more=3, unseen=1)
+    found = FoundProcesses(members, Ancestry(1), RuntimeProcesses(), several)
+    capture = capture_for(tmp_path)
+    found.account(capture)
+    told = gaps(capture)
+    assert told[f"hidden processes beyond {MAX_HIDDEN_GAPS}"].message.startswith("2 more")
+    assert told["mounts over processes"].reason == "TooMany"
 
 
 class Silent:

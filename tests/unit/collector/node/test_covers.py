@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.node.covers import Cover, covers
+from collector.node.covers import Cover, Covers, covers
 from collector.node.procfs import HOST_PROC
 
 ROOT = b"1 0 0:50 / / rw - overlay overlay rw\n"
@@ -28,7 +28,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_hides_a_process(proc: Path) -> None:
     over = b"3 2 0:52 / /proc/12 rw - tmpfs none rw\n4 2 0:50 /tmp /proc/99/fd rw - overlay o rw\n"
     (proc / "70/mountinfo").write_bytes(ROOT + PROC + over)
-    assert covers([70, 80]) == [
+    assert covers([70, 80]).listed == [
         Cover(b"/proc/12", b"tmpfs", b"none", 70, 12, 80),
         Cover(b"/proc/99/fd", b"overlay", b"o", 70, 99, 0),
     ]
@@ -37,12 +37,12 @@ def test_what_hides_a_process(proc: Path) -> None:
 def test_what_a_runtime_mounts_in_proc_hides_none(proc: Path) -> None:
     usual = b"3 2 0:51 /sys /proc/sys ro - proc proc rw\n4 2 0:52 / /proc/kcore rw - tmpfs t rw\n"
     (proc / "70/mountinfo").write_bytes(ROOT + PROC + usual)
-    assert covers([70, 80, 90]) == []
+    assert covers([70, 80, 90]) == Covers([])
 
 
 def test_a_container_without_proc(proc: Path) -> None:
     (proc / "70/mountinfo").write_bytes(ROOT + b"3 1 0:52 / /proc/12 rw - tmpfs none rw\n")
-    assert covers([70, 80]) == []
+    assert covers([70, 80]).listed == []
 
 
 def test_no_more_mount_namespaces_are_looked_at_than_there_is_room_for(proc: Path) -> None:
@@ -51,5 +51,8 @@ def test_no_more_mount_namespaces_are_looked_at_than_there_is_room_for(proc: Pat
     over = b"3 2 0:52 / /proc/12 rw - tmpfs none rw\n"
     for pid in (70, 80):
         (proc / f"{pid}/mountinfo").write_bytes(ROOT + PROC + over)
-    assert [each.seen_by for each in covers([70, 80])] == [70, 80]
-    assert [each.seen_by for each in covers([70, 80], spaces=1)] == [70]
+    assert [each.seen_by for each in covers([70, 80]).listed] == [70, 80]
+    one = covers([70, 80], spaces=1)
+    assert [each.seen_by for each in one.listed] == [70] and (one.more, one.unseen) == (0, 1)
+    one = covers([70, 80], most=1)
+    assert [each.seen_by for each in one.listed] == [70] and (one.more, one.unseen) == (1, 0)
