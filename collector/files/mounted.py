@@ -7,6 +7,7 @@ compared with the number of the mount that was meant, and nothing beyond that mo
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,9 @@ MAX_QUEUES = 100
 """Message queues that are counted."""
 MAX_COVERED = 32
 """File systems beneath other mounts that are opened: each takes a copy of the namespace."""
+
+_ID = re.compile("[0-9a-f]{64}")
+"""The ID of a container, in the path of its cgroup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def survey(pids: Iterable[int], key: str, limits: SurveyLimits = SURVEY_LIMITS) 
     for pid in pids:
         try:
             with Process.open(pid) as process:
-                if any(key in path for path in process.cgroups().values()):
+                if _is_ours(process, key):
                     _look(process, found, known, limits)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended, and sees nothing any more
@@ -103,6 +107,16 @@ def survey(pids: Iterable[int], key: str, limits: SurveyLimits = SURVEY_LIMITS) 
         roots.setdefault(space, set()).add(root)
     found.chrooted = sorted(min(each) for each in roots.values() if b"/" not in each)
     return found
+
+
+def _is_ours(process: Process, key: str) -> bool:
+    """Whether a process of the container's PID namespace is not one of another container.
+
+    All of a pod may share that namespace. Who may write to cgroups can leave the container's; then
+    no container's ID is in its path, as there is one in that of each other container.
+    """
+    paths = process.cgroups().values()
+    return any(key in path for path in paths) or not any(map(_ID.search, paths))
 
 
 def _is_there(pid: int) -> bool:
@@ -245,8 +259,7 @@ def processes_with_other_root(pids: Iterable[int], key: str, root: int) -> list[
     own, found = os.fstat(root), list[int]()
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
-            ours = any(key in path for path in process.cgroups().values())
-            at_top = ours and process.link("root") == b"/"
+            at_top = _is_ours(process, key) and process.link("root") == b"/"
             if at_top and not os.path.samestat(os.stat("root", dir_fd=process.folder), own):
                 found.append(pid)
     return found

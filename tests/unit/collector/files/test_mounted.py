@@ -22,6 +22,7 @@ from collector.files.mounted import (
     open_mount,
     survey,
 )
+from collector.node.procfs import HOST_PROC
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
@@ -51,9 +52,20 @@ def test_a_namespace_that_is_a_copy_adds_what_is_new_in_it(tmp_path: Path) -> No
     assert new.pid == pid and len(found.mounts) == own + 1 and len(found.spaces) == 2
 
 
-def test_another_containers_processes_are_left_out() -> None:
-    found = survey([os.getpid()], "no cgroup is called so")
-    assert not found.mounts and not found.spaces and not found.unseen
+def test_another_containers_processes_are_left_out_and_those_that_left_the_cgroup_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = "1" * 64, "2" * 64
+    for pid, cgroup in ((7, f"/pods/{first}"), (8, "/"), (9, f"/pods/cri-{other}.scope")):
+        folder = tmp_path / str(pid)
+        (folder / "ns").mkdir(parents=True)
+        (folder / "ns/mnt").symlink_to(f"mnt:[{pid}]")
+        (folder / "root").symlink_to("/")
+        (folder / "status").write_text(f"Name:\tx\nTgid:\t{pid}\n")
+        (folder / "cgroup").write_text(f"0::{cgroup}\n")
+        (folder / "mountinfo").write_text(f"{pid} 1 0:5{pid} / / rw - tmpfs tmpfs rw\n")
+    monkeypatch.setenv(HOST_PROC, str(tmp_path))
+    assert sorted(survey([7, 8, 9], first).spaces.values()) == [7, 8]
 
 
 def test_a_process_that_has_ended_has_no_mounts() -> None:
