@@ -44,6 +44,7 @@ printf 'note of the visitor\\n' > /dev/shm/note
 truncate -s 8M /srv/holes && printf end >> /srv/holes
 ln -s / /srv/everything
 /tmp/.x/sleep 474747 &
+until [ "$(readlink /proc/$!/exe)" = /tmp/.x/sleep ]; do :; done
 rm /tmp/.x/sleep
 nc -l -p {PORT} &
 until netstat -ltn | grep -q {PORT}; do sleep 0.1; done

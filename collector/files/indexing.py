@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -43,7 +43,13 @@ async def indexed(
     which are artifacts of this `kind`.
     """
     outlet, inlet = anyio.create_memory_object_stream[Chunk](0)
-    index = TarIndex(outlet.send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
+
+    async def send(chunk: Chunk) -> None:
+        # Who takes them has failed, or is cancelled: that ends the block, too, with the reason.
+        with suppress(anyio.BrokenResourceError):
+            await outlet.send(chunk)
+
+    index = TarIndex(send, lambda: archive.flags.add(Flag.TRUNCATED), enrich)
     notes, lookup = SourceNotes(), list[bytes]()
     async with inlet, task_group() as tasks:
         label = _label(capture, names[0], kind)
@@ -72,7 +78,10 @@ async def _store_rows(
             lookup.append(chunk.lookup)
             yield chunk.data
 
-    await capture.bundle.add(label, frames(), notes, framed=True)
+    # Closed by whoever takes the rows: the thread that hands them on waits for nobody else, and is
+    # reached by no cancellation.
+    async with inlet:
+        await capture.bundle.add(label, frames(), notes, framed=True)
     capture.added += 1
 
 

@@ -30,8 +30,8 @@ _HEAD = struct.Struct("=IIQ")
 """What happened, on which processor, and when."""
 _RECEIVE_BUFFER_FORCED = 33
 _LISTEN, _NONE = 1, 0
-_ROOM = 1024 * 1024
-"""Bytes that the kernel may queue."""
+_ROOM = 8 * 1024 * 1024
+"""Bytes that the kernel may queue: of all processes of the machine, and it counts 768 for each."""
 _ANSWER_TIMEOUT = 1000
 """Milliseconds until the kernel has answered, unless it refuses without a word."""
 _LONGEST = 4096
