@@ -37,6 +37,8 @@ GROWTH = 16 * MiB
 WARM = 100
 """Captures after which memory says something: before, allocators and caches still fill."""
 CANCEL_EVERY = 3
+SETTLING = 30
+"""Seconds in which all has to be given back after the last capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,12 @@ async def capture_repeatedly(container: str, sink: RemoteSink, seconds: float) -
         samples.append(await to_thread.run_sync(_sample, cancelled, taken, tasks, sink))
         if number % 10 == 0:
             print(summary(samples), file=sys.stderr, flush=True)
+    # Threads that a cancelled capture left behind end by themselves, a little later.
+    with anyio.move_on_after(SETTLING):
+        while leaks(samples):
+            await anyio.sleep(0.1)
+            was, tasks = samples[-1], len(asyncio.all_tasks())
+            samples[-1] = await to_thread.run_sync(_sample, was.cancelled, was.seconds, tasks, sink)
     return samples
 
 
