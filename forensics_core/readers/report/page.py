@@ -15,7 +15,7 @@ from importlib.resources import files
 from forensics_core._internal.units import human_size
 from forensics_core.readers.report.cards import cards, safe
 from forensics_core.readers.report.data import page_data
-from forensics_core.readers.report.story import ContainerStory, ReportContent
+from forensics_core.readers.report.story import ContainerReport, ReportContent
 from forensics_core.readers.report.summary import summary
 
 _SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")
@@ -108,7 +108,7 @@ def _summary(story: ReportContent) -> Iterator[str]:
     yield "</section>"
 
 
-def _changes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+def _changes(containers: Iterable[ContainerReport]) -> Iterator[str]:
     yield _section("changes", "Changes")
     for number, container in enumerate(containers):
         changes = container.changes
@@ -122,7 +122,7 @@ def _changes(containers: Iterable[ContainerStory]) -> Iterator[str]:
     yield "</section>"
 
 
-def _processes(containers: Iterable[ContainerStory]) -> Iterator[str]:
+def _processes(containers: Iterable[ContainerReport]) -> Iterator[str]:
     yield _section("processes", "Processes")
     for number, container in enumerate(containers):
         tree = container.tree

@@ -13,7 +13,7 @@ from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.report.changes import Changes, PageBudget, read_changes
 from forensics_core.readers.report.moments import Moments, read_moments
-from forensics_core.readers.report.node import NodeStory, read_node
+from forensics_core.readers.report.node import NodeReport, read_node
 from forensics_core.readers.report.processes import MOST_PROCESSES, ProcessTree, read_processes
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings
 
@@ -31,7 +31,7 @@ class ReportLimits:
 
 
 @dataclass(slots=True)
-class ContainerStory:
+class ContainerReport:
     """One container: what changed in it, what runs in it."""
 
     name: str
@@ -56,10 +56,10 @@ class ReportContent:
     seal_problem: str
     """Why the seal does not hold for that key; empty where it does, or nobody checked."""
     findings: Findings
-    containers: list[ContainerStory]
+    containers: list[ContainerReport]
     moments: Moments
     surroundings: Surroundings
-    node: NodeStory
+    node: NodeReport
 
     @property
     def not_genuine(self) -> bool:
@@ -117,9 +117,9 @@ async def _container(
     room: PageBudget,
     limits: ReportLimits,
     missed: list[ForensicsError],
-) -> ContainerStory:
+) -> ContainerReport:
     row = next(each for each in bundle.statement.predicate.containers if each.name == name)
-    story = ContainerStory(name, row.image, row.state, row.result)
+    story = ContainerReport(name, row.image, row.state, row.result)
     try:
         await read_changes(bundle, name, room, story.changes)
     except ForensicsError as error:
