@@ -39,7 +39,7 @@ from forensics_core.operator.containment.conditions import (
     release_due,
 )
 from forensics_core.operator.containment.enforcement import NamespaceSurroundings
-from forensics_core.operator.containment.labels import Departure, depart, listed
+from forensics_core.operator.containment.labels import LabelRemoval, listed, plan_label_removal
 from forensics_core.operator.containment.policy import (
     build_policy,
     cuts_off,
@@ -89,7 +89,7 @@ def _isolate(
     # Ours selects a label that nobody else knows of.
     others = [one for one in around.policies if _name(one) != policy_name(checkpoint)]
     added = {ISOLATED_LABEL: short_uid(checkpoint)}
-    departure = depart(labels, around.services, around.controller, others, added=added)
+    departure = plan_label_removal(labels, around.services, around.controller, others, added=added)
     return Isolate(
         policy=build_policy(checkpoint, pod),
         patch=isolating_patch(checkpoint, pod, departure.removed),
@@ -99,7 +99,7 @@ def _isolate(
     )
 
 
-def _told(policy: str, left: Departure, around: NamespaceSurroundings) -> str:
+def _told(policy: str, left: LabelRemoval, around: NamespaceSurroundings) -> str:
     """Return what was done, and whatever stands against it, in words."""
     said = [f"The NetworkPolicy {policy} lets nothing in and nothing out"]
     said.append(around.enforcement.message)
