@@ -19,7 +19,7 @@ _POSITIVE = frozenset({"In", "Exists"})
 
 @dataclass(frozen=True, slots=True)
 class LabelRemoval:
-    """What a pod leaves behind with its labels."""
+    """What a pod has to lose, and what selects it all the same."""
 
     removed: Mapping[str, str]
     """The labels that go."""

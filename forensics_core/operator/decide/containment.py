@@ -89,12 +89,12 @@ def _isolate(
     # Ours selects a label that nobody else knows of.
     others = [one for one in around.policies if _name(one) != policy_name(checkpoint)]
     added = {ISOLATED_LABEL: short_uid(checkpoint)}
-    departure = plan_label_removal(labels, around.services, around.controller, others, added=added)
+    removal = plan_label_removal(labels, around.services, around.controller, others, added=added)
     return Isolate(
         policy=build_policy(checkpoint, pod),
-        patch=isolating_patch(checkpoint, pod, departure.removed),
-        enforced=around.enforcement.enforced and not departure.still_permitting,
-        message=_told(policy_name(checkpoint), departure, around),
+        patch=isolating_patch(checkpoint, pod, removal.removed),
+        enforced=around.enforcement.enforced and not removal.still_permitting,
+        message=_told(policy_name(checkpoint), removal, around),
         until=until,
     )
 
