@@ -28,7 +28,7 @@ from forensics_core.operator.rules.hold import wants_hold
 from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.rulebook import Rulebook
+from forensics_core.operator.rules.rulebook import RuleRegistry
 from forensics_core.operator.rules.triggers import (
     at_first_look,
     of_alert,
@@ -61,7 +61,7 @@ class RuleController:
         self._events = events
         self._metrics = metrics
         self._memory = memory
-        self._rules = Rulebook(settings)
+        self._rules = RuleRegistry(settings)
         self._pods: dict[tuple[str, str], PodFacts] = {}
         self._watching: anyio.CancelScope | None = None
         self._pods_synced = False

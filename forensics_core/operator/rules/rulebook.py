@@ -146,7 +146,7 @@ class _Entry:
     tally: RuleTally = field(default_factory=RuleTally)
 
 
-class Rulebook:
+class RuleRegistry:
     """The rules of all namespaces that the operator acts on."""
 
     def __init__(self, settings: Settings) -> None:
