@@ -24,7 +24,7 @@ from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
 from forensics_core.operator.rules.memory import rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.standing import RuleStanding, conditions_of, holding, standing
+from forensics_core.operator.rules.standing import RuleState, conditions_of, holding, standing
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -94,14 +94,14 @@ class RuleTally:
 def updated(
     rule: CaptureRule,
     tally: RuleTally,
-    stands: RuleStanding,
+    state: RuleState,
     since: datetime,
     now: datetime,
-    hold: RuleStanding | None = None,
+    hold: RuleState | None = None,
 ) -> CaptureRuleStatus:
     """Return the rule's status with all that a tally has; the very same where nothing is new."""
     status = rule.status
-    conditions = conditions_of(rule, stands, hold, now)
+    conditions = conditions_of(rule, state, hold, now)
     same = conditions is status.conditions and whole_seconds(since) == status.active_since
     if same and not tally and status.observed_generation == rule.metadata.generation:
         return status
@@ -142,7 +142,7 @@ def utc(seconds: float) -> datetime:
 class _Entry:
     rule: CaptureRule
     since: datetime
-    stands: RuleStanding
+    state: RuleState
     tally: RuleTally = field(default_factory=RuleTally)
 
 
@@ -170,7 +170,7 @@ class RuleRegistry:
         """Take a rule as it is now; return it if there is reason to look at all pods for it."""
         key = rule_id(rule.metadata.namespace, rule.metadata.name)
         known = self._entries.get(key)
-        stands = standing(rule, self._settings, self._missing)
+        state = standing(rule, self._settings, self._missing)
         same = (
             known is not None
             and known.rule.metadata.uid == rule.metadata.uid
@@ -180,7 +180,7 @@ class RuleRegistry:
             known.rule = newer(known.rule, rule)
             self._dirty.add(key)
             return None
-        self._entries[key] = _Entry(rule, active_since(rule, now), stands)
+        self._entries[key] = _Entry(rule, active_since(rule, now), state)
         self._dirty.add(key)
         self._sort()
         return self._active(key)
@@ -197,7 +197,7 @@ class RuleRegistry:
             return
         self._missing = why
         for key, entry in self._entries.items():
-            entry.stands = standing(entry.rule, self._settings, why)
+            entry.state = standing(entry.rule, self._settings, why)
             self._dirty.add(key)
         self._sort()
 
@@ -227,8 +227,8 @@ class RuleRegistry:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        hold = holding(rule, entry.stands, self._hold_missing)
-        status = updated(rule, tally, entry.stands, entry.since, now, hold)
+        hold = holding(rule, entry.state, self._hold_missing)
+        status = updated(rule, tally, entry.state, entry.since, now, hold)
         if status is rule.status:
             return
         entry.tally = RuleTally()
@@ -265,7 +265,7 @@ class RuleRegistry:
         self.active = tuple(
             ActiveRule(entry.rule, entry.since.timestamp())
             for _, entry in sorted(self._entries.items())
-            if entry.stands.active
+            if entry.state.active
         )
 
 
