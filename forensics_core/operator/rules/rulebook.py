@@ -24,7 +24,12 @@ from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
 from forensics_core.operator.rules.memory import rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.standing import RuleState, conditions_of, holding, standing
+from forensics_core.operator.rules.standing import (
+    RuleState,
+    conditions_of,
+    hold_state,
+    rule_state,
+)
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -170,7 +175,7 @@ class RuleRegistry:
         """Take a rule as it is now; return it if there is reason to look at all pods for it."""
         key = rule_id(rule.metadata.namespace, rule.metadata.name)
         known = self._entries.get(key)
-        state = standing(rule, self._settings, self._missing)
+        state = rule_state(rule, self._settings, self._missing)
         same = (
             known is not None
             and known.rule.metadata.uid == rule.metadata.uid
@@ -197,7 +202,7 @@ class RuleRegistry:
             return
         self._missing = why
         for key, entry in self._entries.items():
-            entry.state = standing(entry.rule, self._settings, why)
+            entry.state = rule_state(entry.rule, self._settings, why)
             self._dirty.add(key)
         self._sort()
 
@@ -227,7 +232,7 @@ class RuleRegistry:
         self, cluster: ClusterConnection, key: str, entry: _Entry, now: datetime
     ) -> None:
         rule, tally = entry.rule, entry.tally
-        hold = holding(rule, entry.state, self._hold_missing)
+        hold = hold_state(rule, entry.state, self._hold_missing)
         status = updated(rule, tally, entry.state, entry.since, now, hold)
         if status is rule.status:
             return

@@ -24,7 +24,7 @@ class RuleState:
     message: str
 
 
-def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleState:
+def rule_state(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleState:
     """Return whether a rule can be acted on; `missing` says why pods cannot be watched."""
     if missing:
         message = f"The operator may not watch pods: {RULES_OVERLAY}. {missing}"
@@ -44,7 +44,7 @@ def standing(rule: CaptureRule, settings: Settings, missing: str = "") -> RuleSt
     return RuleState(True, "Watching", "Pods that it matches are captured")
 
 
-def holding(rule: CaptureRule, active: RuleState, missing: str | None) -> RuleState | None:
+def hold_state(rule: CaptureRule, active: RuleState, missing: str | None) -> RuleState | None:
     """Return whether a rule holds pods; None if it is not to, or while nobody knows yet.
 
     `missing` says which rights are missing; empty: none; None: not asked yet.

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from forensics_core.operator.rules.standing import RuleState, rule_state
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.memory import Memory
@@ -17,7 +18,6 @@ from forensics_core.operator.rules.rulebook import (
     updated,
     utc,
 )
-from forensics_core.operator.rules.standing import RuleState, standing
 from forensics_core.operator.rules.triggers import triggers
 from tests.unit.operator.rules.pods import NOW, looping, pod, rule
 from tests.unit.operator.samples import settings
@@ -119,7 +119,7 @@ def test_a_rule_is_as_it_is_since_it_was_made_or_changed(
 )
 def test_why_a_rule_is_not_acted_on(spec: dict[str, Any], missing: str, reason: str) -> None:
     events = spec.pop("events", ["CrashLoop"])
-    state = standing(rule("dying", *events, **spec).rule, settings(), missing)
+    state = rule_state(rule("dying", *events, **spec).rule, settings(), missing)
     assert state.reason == reason
     assert state.active is (reason in {"Watching", "DryRun"})
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from forensics_core.operator.rules.standing import RuleState, conditions_of, hold_state
 
-from forensics_core.operator.rules.standing import RuleState, conditions_of, holding
 from tests.unit.operator.rules.pods import rule
 
 ACTIVE = RuleState(True, "Watching", "")
@@ -32,7 +32,7 @@ def test_a_rule_says_whether_it_holds(
     missing: str | None,
     said: tuple[bool, str] | None,
 ) -> None:
-    found = holding(rule("hold", "Deleted", **spec).rule, active, missing)
+    found = hold_state(rule("hold", "Deleted", **spec).rule, active, missing)
     assert (found and (found.active, found.reason)) == said
 
 
