@@ -22,14 +22,14 @@ from forensics_core.errors import ClusterError, Conflict, NotFound
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.objects import Objects
 from forensics_core.kube.resources import CAPTURE_RULES
-from forensics_core.operator.rules.memory import rule_id
-from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.standing import (
+from forensics_core.operator.rules.conditions import (
     RuleState,
     conditions_of,
     hold_state,
     rule_state,
 )
+from forensics_core.operator.rules.memory import rule_id
+from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.settings import Settings
 
 log = logging.getLogger(__name__)

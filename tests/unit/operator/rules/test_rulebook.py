@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from forensics_core.operator.rules.standing import RuleState, rule_state
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
+from forensics_core.operator.rules.conditions import RuleState, rule_state
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.rulebook import (

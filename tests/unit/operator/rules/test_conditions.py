@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from forensics_core.operator.rules.standing import RuleState, conditions_of, hold_state
 
+from forensics_core.operator.rules.conditions import RuleState, conditions_of, hold_state
 from tests.unit.operator.rules.pods import rule
 
 ACTIVE = RuleState(True, "Watching", "")
