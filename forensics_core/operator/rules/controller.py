@@ -28,7 +28,7 @@ from forensics_core.operator.rules.hold import wants_hold
 from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.memory import Memory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
-from forensics_core.operator.rules.rulebook import RuleRegistry
+from forensics_core.operator.rules.registry import RuleRegistry
 from forensics_core.operator.rules.triggers import (
     at_first_look,
     of_alert,

@@ -11,7 +11,7 @@ from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.conditions import RuleState, rule_state
 from forensics_core.operator.rules.memory import Memory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
-from forensics_core.operator.rules.rulebook import (
+from forensics_core.operator.rules.registry import (
     RuleTally,
     active_since,
     newer,
