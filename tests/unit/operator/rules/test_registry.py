@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.conditions import RuleState, rule_state
-from forensics_core.operator.rules.memory import Memory
+from forensics_core.operator.rules.memory import CaptureHistory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.registry import (
     RuleTally,
@@ -27,7 +27,7 @@ WATCHING = RuleState(True, "Watching", "")
 
 
 def trigger(name: str = "web-0") -> Trigger:
-    (found,) = triggers(None, pod(name, looping()), [rule()], Memory(), NOW)
+    (found,) = triggers(None, pod(name, looping()), [rule()], CaptureHistory(), NOW)
     assert isinstance(found, Trigger)
     return found
 
