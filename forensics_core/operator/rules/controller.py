@@ -24,9 +24,9 @@ from forensics_core.kube.objects import Object
 from forensics_core.kube.resources import CAPTURE_RULES, PODS, Resource
 from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
+from forensics_core.operator.rules.history import CaptureHistory, rule_id
 from forensics_core.operator.rules.hold import wants_hold
 from forensics_core.operator.rules.holding import PodHolds
-from forensics_core.operator.rules.memory import CaptureHistory, rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.rules.registry import RuleRegistry
 from forensics_core.operator.rules.triggers import (

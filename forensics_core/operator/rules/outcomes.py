@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from forensics_core.api.capturerule import CaptureRule, TriggerEvent
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
-from forensics_core.operator.rules.memory import PastCapture, rule_id
+from forensics_core.operator.rules.history import PastCapture, rule_id
 
 
 class HeldReason(StrEnum):

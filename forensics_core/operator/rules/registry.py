@@ -28,7 +28,7 @@ from forensics_core.operator.rules.conditions import (
     hold_state,
     rule_state,
 )
-from forensics_core.operator.rules.memory import rule_id
+from forensics_core.operator.rules.history import rule_id
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
 from forensics_core.operator.settings import Settings
 

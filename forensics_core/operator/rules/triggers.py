@@ -13,7 +13,7 @@ from forensics_core.api.capturerule import AlertFilter, TriggerEvent
 from forensics_core.api.names import child_name
 from forensics_core.operator.rules.facts import Alert, Happening, PodFacts
 from forensics_core.operator.rules.happenings import ORDER, happenings, news
-from forensics_core.operator.rules.memory import CaptureHistory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 
 STALE = 3600.0

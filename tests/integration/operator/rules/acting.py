@@ -17,7 +17,7 @@ from forensics_core.kube.connection import ClusterConnection, connect
 from forensics_core.kube.events import event_recorder
 from forensics_core.kube.podcheckpoints import PodCheckpoints
 from forensics_core.operator.rules.controller import RuleController
-from forensics_core.operator.rules.memory import CaptureHistory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.settings import Settings
 from forensics_core.operator.shared.metrics import Metrics
 from forensics_loopback import LoopbackCluster

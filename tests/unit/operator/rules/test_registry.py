@@ -9,7 +9,7 @@ import pytest
 
 from forensics_core.api.capturerule import CaptureRule, CaptureRuleStatus
 from forensics_core.operator.rules.conditions import RuleState, rule_state
-from forensics_core.operator.rules.memory import CaptureHistory
+from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.registry import (
     RuleTally,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from forensics_core.api.capturerule import AlertFilter, AlertPriority
 from forensics_core.operator.rules.facts import Alert, PodFacts
 from forensics_core.operator.rules.happenings import happenings, news
-from forensics_core.operator.rules.memory import CaptureHistory, PastCapture
+from forensics_core.operator.rules.history import CaptureHistory, PastCapture
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 from forensics_core.operator.rules.triggers import (
     at_first_look,

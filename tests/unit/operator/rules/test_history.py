@@ -7,7 +7,7 @@ from typing import Any
 
 from forensics_core.api.capturerule import CaptureRule
 from forensics_core.api.podcheckpoint import PodCheckpoint
-from forensics_core.operator.rules.memory import CaptureHistory, PastCapture
+from forensics_core.operator.rules.history import CaptureHistory, PastCapture
 from forensics_core.operator.rules.registry import utc
 from tests.unit.operator.rules.pods import NOW, at, rule
 
