@@ -26,8 +26,8 @@ from forensics_core.operator.rules.captures import CaptureRequests
 from forensics_core.operator.rules.facts import Alert, PodFacts, facts_of, slim_known
 from forensics_core.operator.rules.history import CaptureHistory, rule_id
 from forensics_core.operator.rules.hold import wants_hold
-from forensics_core.operator.rules.holding import PodHolds
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, Trigger
+from forensics_core.operator.rules.pod_holds import PodHolds
 from forensics_core.operator.rules.registry import RuleRegistry
 from forensics_core.operator.rules.triggers import (
     at_first_look,
