@@ -15,7 +15,7 @@ import anyio
 from collector.artifacts import checkpoint, layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
-from collector.gaps.standing import standing_gaps
+from collector.gaps.inherent import standing_gaps
 from collector.holding import MAX_DESCRIPTORS, Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.gaps.standing import KERNEL, MEMORY, standing_gaps
+from collector.gaps.inherent import KERNEL, MEMORY, standing_gaps
 from collector.runtimes.runtime import ContainerInfo
 from forensics_core.api.order import DEFAULT_ARTIFACTS, ArtifactKind
 
