@@ -15,7 +15,7 @@ import anyio
 from collector.artifacts import checkpoint, layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
-from collector.gaps.inherent import standing_gaps
+from collector.gaps.inherent import inherent_gaps
 from collector.holding import MAX_DESCRIPTORS, Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
@@ -207,7 +207,7 @@ class Attempt:
                 )
         containers = [(capture.name, capture.container) for capture in self.captures]
         self._record_left()
-        for gap in standing_gaps(containers, self.order.artifacts):
+        for gap in inherent_gaps(containers, self.order.artifacts):
             self.bundle.record_gap(gap)
         for line in self.order.not_captured:
             self.bundle.record_gap(NotCaptured(what="context", reason="NotGathered", message=line))
