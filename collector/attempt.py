@@ -16,9 +16,9 @@ from collector.artifacts import checkpoint, layers, node
 from collector.artifacts.kinds import KINDS, KindCapture
 from collector.container import ContainerCapture
 from collector.gaps.inherent import inherent_gaps
-from collector.holding import MAX_DESCRIPTORS, Holding, holding
 from collector.limits import RateLimit, Stop
 from collector.pausing.pause import LIMIT, Pause, paused
+from collector.preopen import MAX_DESCRIPTORS, Holding, holding
 from collector.recording.recorder import recorded
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core._internal.tasks import task_group

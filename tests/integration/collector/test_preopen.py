@@ -21,7 +21,7 @@ from anyio import to_thread
 from collector import holding as held
 from collector.attempt import Attempt
 from collector.docker.runtime import DockerRuntime
-from collector.holding import Holding, holding
+from collector.preopen import Holding, holding
 from collector.runtimes.opening import open_runtime
 from collector.runtimes.runtime import ContainerInfo, Runtime, Unavailable
 from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
