@@ -45,9 +45,9 @@ from forensics_core.storage.storage import ReadableStorage, read_small
 
 log = logging.getLogger(__name__)
 
-MOST_PARTS = 60_000
+MAX_PARTS = 60_000
 """Objects and lists within one document."""
-MOST_VALUES = 300_000
+MAX_VALUES = 300_000
 SUBJECTS = 3
 """Paths or processes that a message names."""
 _SUBJECT = 60
@@ -158,7 +158,7 @@ def _verified(stored: bytes, expected: ExpectedObject) -> bytes:
     if hashlib.sha256(stored).hexdigest() != expected.sha256:
         raise VerificationError(f"{expected.name} is not what the manifest says")
     data = b"".join(unpacked(stored, expected))
-    check_shape(data, MOST_PARTS, MOST_VALUES)
+    check_shape(data, MAX_PARTS, MAX_VALUES)
     return data
 
 

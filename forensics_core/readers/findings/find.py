@@ -33,7 +33,7 @@ from forensics_core.readers.findings.ssh import (
 )
 
 MAX_PASSWD = 1024 * 1024
-MOST_SETTINGS = 100
+MAX_SETTINGS = 100
 """Files of an SSH server's settings that are read."""
 
 
@@ -113,7 +113,7 @@ class _ContainerDocuments:
         several = [SETTINGS]
         if row := await index.find(SETTINGS_FOLDER):
             rows = await index.list(SETTINGS_FOLDER) if row.kind == "directory" else []
-            several += [each.path for each in rows if each.path.endswith(b".conf")][:MOST_SETTINGS]
+            several += [each.path for each in rows if each.path.endswith(b".conf")][:MAX_SETTINGS]
         for path in several:
             self._rules.note_key_files(key_files(await self._read(index, path, MAX_SETTINGS)))
 

@@ -16,7 +16,7 @@ from forensics_core.readers.timeline.documents import container_entries, event_e
 from forensics_core.readers.timeline.entry import EntrySource, TimelineEntry, from_datetime
 from forensics_core.readers.timeline.logs import log_artifacts, log_entries
 
-_MOST_EVENTS = 2_000
+_MAX_EVENTS = 2_000
 _LINE = 600
 """Characters of a line that are kept."""
 
@@ -63,7 +63,7 @@ async def read_moments(
         ahead = correction(capture.clocks)
         moments.entries += [
             _shown(each._replace(time=each.time + ahead))
-            for each in (await event_entries(bundle))[:_MOST_EVENTS]
+            for each in (await event_entries(bundle))[:_MAX_EVENTS]
         ]
     except ForensicsError as error:
         missed(error)

@@ -30,7 +30,7 @@ _SECTIONS = (
     ("missing", "Not captured"),
     ("artifacts", "Artifacts"),
 )
-_MOST_ROWS = 5_000
+_MAX_ROWS = 5_000
 """Rows of a table that come from the manifest, which may have very many."""
 
 
@@ -188,7 +188,7 @@ def _missing(story: ReportContent) -> Iterator[str]:
         head,
         (
             [g.container or "", g.what, "yes" if g.requested else "no", g.reason, g.message]
-            for g in gaps[:_MOST_ROWS]
+            for g in gaps[:_MAX_ROWS]
         ),
         len(gaps),
     )
@@ -202,7 +202,7 @@ def _artifacts(story: ReportContent) -> Iterator[str]:
         ["Name", "Size", "Flags", "SHA-256"],
         (
             [one.name, human_size(one.original_size, digits=1), ", ".join(one.flags), one.sha256]
-            for one in artifacts[:_MOST_ROWS]
+            for one in artifacts[:_MAX_ROWS]
         ),
         len(artifacts),
     )
@@ -217,8 +217,8 @@ def _table(head: Iterable[str], rows: Iterable[Sequence[str]], total: int) -> It
     if not total:
         yield "<p>None.</p>"
         return
-    if total > _MOST_ROWS:
-        yield f"<p class=warning>The first {_MOST_ROWS:,} are shown.</p>"
+    if total > _MAX_ROWS:
+        yield f"<p class=warning>The first {_MAX_ROWS:,} are shown.</p>"
     cells = "".join(f"<th scope=col>{safe(cell)}</th>" for cell in head)
     yield f"<table><thead><tr>{cells}</tr></thead><tbody>"
     for row in rows:

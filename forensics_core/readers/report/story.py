@@ -14,7 +14,7 @@ from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.report.changes import Changes, PageBudget, read_changes
 from forensics_core.readers.report.moments import Moments, read_moments
 from forensics_core.readers.report.node import NodeReport, read_node
-from forensics_core.readers.report.processes import MOST_PROCESSES, ProcessTree, read_processes
+from forensics_core.readers.report.processes import MAX_PROCESSES, ProcessTree, read_processes
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings
 
 
@@ -26,7 +26,7 @@ class ReportLimits:
     """Of all containers."""
     bytes: int = PageBudget().bytes
     """What these changes may take in a page, about."""
-    processes: int = MOST_PROCESSES
+    processes: int = MAX_PROCESSES
     """Of one container."""
 
 
