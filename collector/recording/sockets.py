@@ -40,7 +40,7 @@ _GROUPS = 0b1111
 """TCP and UDP, of both IPs."""
 _BURST = 512
 """Notices that are read before something else has its turn."""
-_LONGEST = 8192
+_MAX_MESSAGE = 8192
 _NAMES = {6: "tcp", 17: "udp"}
 AddressKey = tuple[str, bytes]
 
@@ -78,7 +78,7 @@ class Notices:
         self.is_dry = False
         for _ in range(_BURST):
             try:
-                data, sender = self._kernel.recvfrom(_LONGEST)
+                data, sender = self._kernel.recvfrom(_MAX_MESSAGE)
             except BlockingIOError:
                 self.is_dry = True
                 return

@@ -30,12 +30,12 @@ from forensics_loopback.kinds.objects import (
 )
 
 T = TypeVar("T")
-_LONGEST = 10.0
+_MAX_PAUSE = 10.0
 """Seconds between two attempts, unless the server asks for more."""
 
 
 async def _with_retries(call: Callable[[], Awaitable[T]]) -> T:
-    backoff = Backoff(0.2, _LONGEST)
+    backoff = Backoff(0.2, _MAX_PAUSE)
     while True:
         try:
             return await call()

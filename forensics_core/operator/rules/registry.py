@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 MANAGER = "forensics-operator"
 """The name that the operator's writes bear in `managedFields`."""
-_MOST = 2**31 - 1
+_INT32_MAX = 2**31 - 1
 
 
 def active_since(rule: CaptureRule, now: datetime) -> datetime:
@@ -116,7 +116,7 @@ def updated(
             "conditions": conditions,
             "observed_generation": rule.metadata.generation,
             "active_since": whole_seconds(since),
-            "captured": min(status.captured + tally.captured, _MOST),
+            "captured": min(status.captured + tally.captured, _INT32_MAX),
             "last_captures": captures,
             "last_triggered": captures[0].time if captures else None,
             "held_back": _held_back(status.held_back or HeldBackStatus(), tally),
@@ -129,9 +129,9 @@ def _held_back(before: HeldBackStatus, tally: RuleTally) -> HeldBackStatus | Non
     if not counts:
         return None
     return HeldBackStatus(
-        total=min(before.total + tally.reasons.total(), _MOST),
+        total=min(before.total + tally.reasons.total(), _INT32_MAX),
         reasons=tuple(
-            ReasonCount(reason=reason, count=min(count, _MOST))
+            ReasonCount(reason=reason, count=min(count, _INT32_MAX))
             for reason, count in sorted(counts.items())
         )[:16],
         last=(*tally.held, *before.last)[:LAST],

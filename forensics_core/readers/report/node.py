@@ -11,7 +11,7 @@ from typing import Any
 from forensics_core._internal.text import printable
 from forensics_core.bundle.reader import BundleReader
 from forensics_core.errors import ForensicsError
-from forensics_core.readers.context import MOST, items, part
+from forensics_core.readers.context import MAX_ITEMS, items, part
 from forensics_core.readers.documents import load
 from forensics_core.readers.findings.node import KERNEL
 
@@ -71,7 +71,7 @@ def _namespace(name: str, space: dict[str, Any], story: NodeReport) -> None:
 
 def _count(rows: list[Any]) -> str:
     """Return how many there are, or that these are more than are looked at."""
-    return f"{len(rows)} or more" if len(rows) >= MOST else str(len(rows))
+    return f"{len(rows)} or more" if len(rows) >= MAX_ITEMS else str(len(rows))
 
 
 def _text(value: Any) -> str:

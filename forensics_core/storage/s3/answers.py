@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 
-LONGEST = 32 * MIB
+MAX_ANSWER = 32 * MIB
 """Bytes of an answer that is no object: a page of a listing has one MiB or two."""
 
 progress: ContextVar[Callable[[], None]] = ContextVar("progress", default=lambda: None)
@@ -79,8 +79,8 @@ async def _all_of(response: Any) -> bytes:
             progress.get()()
             blocks.append(block)
             size += len(block)
-            if size > LONGEST:
-                raise ClientPayloadError(f"an answer has more than {LONGEST // MIB} MiB")
+            if size > MAX_ANSWER:
+                raise ClientPayloadError(f"an answer has more than {MAX_ANSWER // MIB} MiB")
     # Closed, not given back: a connection with half an answer in it would spoil the next request.
     except BaseException:
         response.close()
@@ -94,7 +94,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         return body
     try:
         # Bounded: 32 MiB of gzip can unpack to 32 GiB.
-        return zlib.decompressobj(wbits=31).decompress(body, LONGEST)
+        return zlib.decompressobj(wbits=31).decompress(body, MAX_ANSWER)
     except zlib.error:
         return body  # It is parsed as what it is, and told to be no answer.
 

@@ -22,7 +22,7 @@ _FILES = {"shared-credentials-file", "config-file"}
 _REFUSED = {401, 403}
 _CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 """Some of them come with status 400."""
-_MOST = 3
+_MAX_RENEWALS = 3
 """Times that one request is signed anew."""
 _SIGNED_WITH = "forensics-signed-with"
 
@@ -68,7 +68,7 @@ class Renewal:
         """Return 0, that is, at once, if a refused request is to be signed anew and repeated."""
         # A wrong key is refused like an old one, and a file may be written anew again and again:
         # that is no reason to ask for ever.
-        if attempts > _MOST or not _refused(response):
+        if attempts > _MAX_RENEWALS or not _refused(response):
             return None
         found = await to_thread.run_sync(self._load)
         if found is not None:

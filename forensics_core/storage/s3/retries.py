@@ -19,7 +19,7 @@ from forensics_core.storage.s3.parts import PartBody
 
 T = TypeVar("T")
 
-_SHORTEST, _FIRST, _LONGEST = 0.1, 0.4, 20.0
+_MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.1, 0.4, 20.0
 """Seconds of a pause: at least, after the first failure at most, and at most."""
 
 
@@ -44,7 +44,7 @@ async def with_retries(
     """
     unsure = False
     # Many collectors may meet the same overloaded bucket at once: their pauses differ widely.
-    backoff = Backoff(_FIRST, _LONGEST, least=_SHORTEST)
+    backoff = Backoff(_FIRST_PAUSE, _MAX_PAUSE, least=_MIN_PAUSE)
     for number in range(1, access.attempts + 1):
         try:
             return await _until_no_progress(call, access.progress_timeout, body)
