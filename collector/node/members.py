@@ -24,7 +24,7 @@ from pathlib import Path
 
 from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.numbers import SLACK, Probe, highest, latest, sees_same
+from collector.node.numbers import RESERVE, Probe, highest, latest, sees_same
 from collector.node.procfs import Boundary, Process, host_proc, pids
 
 MAX_THREADS = 16 * 1024
@@ -112,7 +112,7 @@ class MemberSearch:
         later than it."""
         proc = host_proc()
         end, low = highest(proc) + 1, min(self.found)
-        late = min(max(latest(proc), *listed) + SLACK, end)
+        late = min(max(latest(proc), *listed) + RESERVE, end)
         probe = Probe(proc, time.monotonic() + self.seconds)
         for numbers in (range(low, late), range(late, end), range(1, min(low, end))):
             for pid in probe.look(numbers, listed):

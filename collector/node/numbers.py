@@ -23,7 +23,7 @@ from pathlib import Path
 
 STEP = 2048
 """Numbers that are asked for between two looks at the clock."""
-SLACK = 4096
+RESERVE = 4096
 """Numbers above all that were given out so far, for those given out while we ask."""
 
 
@@ -96,7 +96,7 @@ def highest(proc: Path) -> int:
         limit = int((proc / "sys/kernel/pid_max").read_bytes())
         lines = (proc / "stat").read_bytes().split(b"\n")
         made = [int(line.split()[1]) for line in lines if line.startswith(b"processes ")]
-        return min([limit, *(number + SLACK for number in made)])
+        return min([limit, *(number + RESERVE for number in made)])
     return 0
 
 

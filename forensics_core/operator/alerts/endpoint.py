@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PATH = "/alerts/falco"
 RENEW = 60.0
 """Seconds between two looks at the certificate's files."""
-FAREWELL = 3.0
+WITHDRAW_SECONDS = 3.0
 """Seconds that taking the address away may take at the end."""
 MANAGER = "forensics-operator"
 
@@ -162,7 +162,7 @@ async def _published(
             yield
         finally:
             # Another pod may get the address: nobody is to send it tokens.
-            with anyio.move_on_after(FAREWELL, shield=True):
+            with anyio.move_on_after(WITHDRAW_SECONDS, shield=True):
                 await _withdraw(slices, endpoint_slice(settings, namespace, port, here=False))
 
 

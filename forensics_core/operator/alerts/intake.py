@@ -24,7 +24,7 @@ WAITING = 1000
 """Alerts that may wait."""
 SEEN = 8192
 """Alerts that are remembered, to know them when they are sent again."""
-STALE = 600.0
+MAX_AGE = 600.0
 """Seconds by which an alert may be older or newer than now: what is sent again later is told by its
 time, once it is not remembered any more."""
 SAME = 1.0
@@ -89,7 +89,7 @@ class Intake:
             return AlertOutcome.TOO_MANY
         if not received.of_a_pod:
             return AlertOutcome.NO_POD
-        if received.at is not None and abs(now - received.at.timestamp()) > STALE:
+        if received.at is not None and abs(now - received.at.timestamp()) > MAX_AGE:
             return AlertOutcome.STALE
         alert = received.alert
         if alert.digest in self._seen:

@@ -55,7 +55,7 @@ _SUBJECT = 60
 _NAMED_BY_DETAIL = frozenset({Rule.OUTGOING, Rule.SECRET})
 """Rules whose subject says less than what was seen. That of the others may hold a command's
 arguments, which are nothing for everybody who may see a status."""
-_GOES_ON = frozenset(
+_STILL_ACTIVE = frozenset(
     {
         Rule.RUNS_MEMFD,
         Rule.HIDDEN,
@@ -200,7 +200,7 @@ def findings_status(found: Findings, left_out: int = 0) -> FindingsStatus:
 
 def _urgency(finding: Finding) -> tuple[object, ...]:
     rule = finding.rule
-    return rule.severity, rule not in _GOES_ON, finding.order
+    return rule.severity, rule not in _STILL_ACTIVE, finding.order
 
 
 def _finding_status(findings: list[Finding], total: int) -> FindingStatus:

@@ -16,7 +16,7 @@ from forensics_core.operator.rules.happenings import ORDER, happenings, news
 from forensics_core.operator.rules.history import CaptureHistory
 from forensics_core.operator.rules.outcomes import ActiveRule, HeldBack, HeldReason, Trigger
 
-STALE = 3600.0
+MAX_AGE = 3600.0
 """Seconds after which what is found at the first look at a pod is history. What is seen to happen
 is none, whatever the node's clock says."""
 HOUR = 3600.0
@@ -132,7 +132,7 @@ def _wants(
     if alert is not None:
         return fits(rule.rule.spec.alert, alert)
     # Times have whole seconds: what happened in the second in which the rule was made, counts.
-    oldest = max(rule.since - 1, now - STALE)
+    oldest = max(rule.since - 1, now - MAX_AGE)
     return not first_look or happening.at is None or happening.at >= oldest
 
 

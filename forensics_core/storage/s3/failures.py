@@ -52,7 +52,7 @@ _NO_CREDENTIALS = (
 )
 # Some come with a status of 4xx, which otherwise is final: an expired token is renewed by the next
 # try, a 409 says that somebody is writing at this moment.
-_BRIEFLY = {
+_PASSING = {
     "SlowDown",
     "InternalError",
     "RequestTimeout",
@@ -104,7 +104,7 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         # 501: what was asked for is not implemented, and will not be a moment later.
         broken = status_of(error) >= 500 and status_of(error) != 501
-        return code_of(error) in _BRIEFLY or broken or status_of(error) == 429
+        return code_of(error) in _PASSING or broken or status_of(error) == 429
     # A certificate that does not fit will not in a minute, and credentials are not made by asking.
     if isinstance(error, SSLError) or about_credentials(error):
         return False

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SMALL = 64 * 1024
 """Bytes that are summed and hashed in the event loop: within a tenth of a millisecond."""
-LOOKS = 2
+LOOK_ATTEMPTS = 2
 """Tries to look whether an object was stored though nobody said so."""
-LOOK_AGAIN = 5.0
+MAX_LOOK_PAUSE = 5.0
 """Seconds at most between two looks for an object that is being joined."""
 
 
@@ -297,14 +297,14 @@ class S3Upload:
             try:
                 return await with_retries(
                     lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
-                    replace(self._access, attempts=LOOKS),
+                    replace(self._access, attempts=LOOK_ATTEMPTS),
                 )
             except Repeated as failure:
                 hopeless = status_of(failure.cause) not in {0, 404, 500, 502, 503, 504}
                 if hopeless or anyio.current_time() >= end:
                     raise
             await anyio.sleep(pause)
-            pause = min(2 * pause, LOOK_AGAIN)
+            pause = min(2 * pause, MAX_LOOK_PAUSE)
 
 
 async def put_once(
