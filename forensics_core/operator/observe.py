@@ -44,10 +44,10 @@ from forensics_core.operator.observed import (
     Look,
     ManifestSeen,
     Observed,
-    Ordered,
     OrderLost,
     PodSeen,
     SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -244,7 +244,7 @@ class Observer:
         checkpoint: PodCheckpoint,
         store: ListedBundle,
         found: StoredManifest,
-        order: Ordered | OrderLost,
+        order: StoredOrder | OrderLost,
     ) -> ManifestSeen:
         if isinstance(order, OrderLost):
             return Unchecked(evidence_of(found.bundle), found.data)
@@ -259,7 +259,7 @@ class Observer:
         checkpoint: PodCheckpoint,
         store: ListedBundle,
         found: StoredManifest,
-        order: Ordered,
+        order: StoredOrder,
     ) -> list[str]:
         """Return each way in which an attempt's bundle is not what was ordered, or what it says.
 
@@ -317,12 +317,12 @@ class Observer:
             return None
 
 
-def _foreign(found: StoredManifest, order: Ordered | OrderLost) -> ManifestSeen:
+def _foreign(found: StoredManifest, order: StoredOrder | OrderLost) -> ManifestSeen:
     if isinstance(order, OrderLost):
         return Unchecked(evidence_of(found.bundle), found.data)
     return Foreign()
 
 
-def _is_ours(ordered: Ordered, checkpoint: PodCheckpoint, attempt: int) -> bool:
+def _is_ours(ordered: StoredOrder, checkpoint: PodCheckpoint, attempt: int) -> bool:
     order = ordered.order
     return (str(order.uid), order.attempt) == (checkpoint.metadata.uid, attempt)

@@ -71,7 +71,7 @@ class PodSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class StoredOrder:
     """A work order, and the SHA-256 of its bytes."""
 
     order: WorkOrder
@@ -196,7 +196,7 @@ class Observed:
     pod: PodSeen | None = None
     surroundings: NamespaceSurroundings | None = None
     destination: DestinationSeen | Unreachable | None = None
-    order: Ordered | OrderLost | None = None
+    order: StoredOrder | OrderLost | None = None
     manifest: ManifestSeen | None = None
     seal: SealSeen | None = None
     signing_key: bool | None = None

@@ -40,8 +40,8 @@ from forensics_core.operator.observed import (
     Interrupted,
     Look,
     Observed,
-    Ordered,
     SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -257,7 +257,7 @@ def thaw_first(observed: Observed) -> NextStep | None:
         return None
     if observed.order is None:
         return Look.ORDER
-    if not isinstance(observed.order, Ordered):
+    if not isinstance(observed.order, StoredOrder):
         return None
     return Thaw(tuple(target.container_id for target in observed.order.order.targets))
 

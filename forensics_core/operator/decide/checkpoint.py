@@ -83,7 +83,7 @@ from forensics_core.operator.observed import (
     Look,
     NameTaken,
     Observed,
-    Ordered,
+    StoredOrder,
     Unreadable,
 )
 from forensics_core.operator.settings import Settings
@@ -163,7 +163,7 @@ def _without_children(observed: Observed, settings: Settings) -> NextStep:
     """Make what a crash, or somebody's hand, left unmade of an attempt that has begun."""
     if observed.order is None:
         return Look.ORDER
-    if isinstance(observed.order, Ordered):
+    if isinstance(observed.order, StoredOrder):
         if observed.manifest is None:
             return Look.MANIFEST
         if isinstance(observed.manifest, Absent):

@@ -38,10 +38,10 @@ from forensics_core.operator.observed import (
     Look,
     ManifestSeen,
     Observed,
-    Ordered,
     OrderLost,
     PodSeen,
     SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -154,7 +154,7 @@ class World:
     pods_ready: bool = True
     node_ready: bool = True
     collectors: list[Collector] = field(default_factory=list)
-    orders: dict[str, Ordered] = field(default_factory=dict)
+    orders: dict[str, StoredOrder] = field(default_factory=dict)
     """By the name of the Secret."""
     thawed: set[str] = field(default_factory=set)
     bundles: dict[str, Bundle] = field(default_factory=dict)
@@ -320,7 +320,7 @@ class World:
         return {"order": order, "manifest": self._away() or self._manifest(order, status, wanted)}
 
     def _manifest(
-        self, order: Ordered | OrderLost, status: PodCheckpointStatus, wanted: str
+        self, order: StoredOrder | OrderLost, status: PodCheckpointStatus, wanted: str
     ) -> ManifestSeen:
         bundle = self.bundles.get(status.location, Bundle())
         if not bundle.kind:
@@ -368,7 +368,7 @@ class World:
                 found.append(self._evidence(location, self.bundles[location]))
         return {"bundles": tuple(found)}
 
-    def _order(self, checkpoint: PodCheckpoint, attempt: int | None) -> Ordered | OrderLost:
+    def _order(self, checkpoint: PodCheckpoint, attempt: int | None) -> StoredOrder | OrderLost:
         attempt = checkpoint.status.attempt if attempt is None else attempt
         return self.orders.get(_child(checkpoint, attempt), OrderLost())
 
@@ -437,7 +437,7 @@ class World:
     async def create_order(self, checkpoint: PodCheckpoint, order: WorkOrder) -> WorkOrder:
         """Create it, or adopt it."""
         name = build_secret(checkpoint, order)["metadata"]["name"]
-        there = self.orders.setdefault(name, Ordered(order, "0" * 64))
+        there = self.orders.setdefault(name, StoredOrder(order, "0" * 64))
         self.note_write()
         return there.order
 
@@ -594,8 +594,10 @@ def _child(checkpoint: PodCheckpoint, attempt: int) -> str:
     return child_name(checkpoint.metadata.name, checkpoint.metadata.uid or "", attempt)
 
 
-def _location(order: Ordered | OrderLost) -> str:
-    return f"{order.order.destination}/{order.order.bundle}/" if isinstance(order, Ordered) else ""
+def _location(order: StoredOrder | OrderLost) -> str:
+    return (
+        f"{order.order.destination}/{order.order.bundle}/" if isinstance(order, StoredOrder) else ""
+    )
 
 
 def _finalizers(checkpoint: PodCheckpoint, *names: str) -> PodCheckpoint:

@@ -58,10 +58,10 @@ from forensics_core.operator.observed import (
     Look,
     NameTaken,
     Observed,
-    Ordered,
     OrderLost,
     PodSeen,
     SealSeen,
+    StoredOrder,
     Unchecked,
     Unreachable,
     Unreadable,
@@ -88,7 +88,7 @@ BARE: Document = {"finalizers": []}
 THERE = PodSeen(pod(), node())
 FREE = DestinationSeen()
 ORDER = build_order(checkpoint("Capturing"), pod(), (), (), "s3://cases", 3600)
-ORDERED = Ordered(ORDER, "0" * 64)
+ORDERED = StoredOrder(ORDER, "0" * 64)
 AWAY = DestinationUnreachable("s3://cases does not answer")
 
 
