@@ -15,7 +15,7 @@ from typing import Protocol
 
 import anyio
 
-from forensics_core.operator.alerts.falco import Received
+from forensics_core.operator.alerts.falco import ReceivedAlert
 from forensics_core.operator.rules.facts import Alert
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Intake:
         self._second = (0, 0)
         self._news = anyio.Event()
 
-    def offer(self, received: Received) -> AlertOutcome:
+    def offer(self, received: ReceivedAlert) -> AlertOutcome:
         """Take an alert, or say why not; never waits."""
         now = self._now()
         if not self._within_rate(now):
