@@ -23,7 +23,7 @@ _MIN_PAUSE, _FIRST_PAUSE, _MAX_PAUSE = 0.1, 0.4, 20.0
 """Seconds of a pause: at least, after the first failure at most, and at most."""
 
 
-class Repeated(Exception):
+class RequestFailed(Exception):
     """A request failed for good.
 
     `unsure` says whether an earlier try may have been carried out, though nobody said so.
@@ -40,7 +40,7 @@ async def with_retries(
 ) -> T:
     """Return what `call` returns, trying again while it fails in a passing way.
 
-    Raises `Repeated`, which says what is known of the tries before.
+    Raises `RequestFailed`, which says what is known of the tries before.
     """
     unsure = False
     # Many collectors may meet the same overloaded bucket at once: their pauses differ widely.
@@ -50,7 +50,7 @@ async def with_retries(
             return await _until_no_progress(call, access.progress_timeout, body)
         except FAILURES as error:
             if number == access.attempts or not passing(error):
-                raise Repeated(error, unsure=unsure) from error
+                raise RequestFailed(error, unsure=unsure) from error
             unsure = unsure or ambiguous(error)
         await anyio.sleep(backoff.next())
     raise AssertionError("unreachable")

@@ -33,7 +33,7 @@ from forensics_core.storage.s3.failures import (
 from forensics_core.storage.s3.multipart import Multipart
 from forensics_core.storage.s3.parts import PartBody, capacity, part_size
 from forensics_core.storage.s3.request import ObjectRequest
-from forensics_core.storage.s3.retries import Repeated, with_retries
+from forensics_core.storage.s3.retries import RequestFailed, with_retries
 from forensics_core.storage.s3.traits import CRC64, Traits
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class S3Upload:
 
         try:
             answer = await self._asked(send, self._access, body)
-        except Repeated as failure:
+        except RequestFailed as failure:
             raise explain(failure.cause, self._request.url) from failure.cause
         self._leaving -= room
         self._budget.gone(room)
@@ -210,7 +210,7 @@ class S3Upload:
             asked = replace(self._traits)
             try:
                 return await with_retries(call, access, body=body)
-            except Repeated as failure:
+            except RequestFailed as failure:
                 locking = self._request.locking
                 if not self._traits.step_down(failure.cause, asked, locking=locking):
                     raise
@@ -260,7 +260,7 @@ class S3Upload:
             return await self._asked(
                 call, replace(self._access, progress_timeout=progress_timeout), body
             )
-        except Repeated as failure:
+        except RequestFailed as failure:
             appears = joining > 0 and may_appear(failure.cause, unsure=failure.unsure)
             if appears or failure.unsure or ambiguous(failure.cause):
                 settling = self._access.settling if appears else 0
@@ -279,7 +279,7 @@ class S3Upload:
         """
         try:
             answer = await self._look(settling)
-        except Repeated as failure:
+        except RequestFailed as failure:
             taken = status_of(cause) == 412 or code_of(cause) == "NoSuchUpload"
             if taken and status_of(failure.cause) in {401, 403}:
                 return {}
@@ -299,7 +299,7 @@ class S3Upload:
                     lambda: self._client.head_object(**self._request.where, ChecksumMode="ENABLED"),
                     replace(self._access, attempts=LOOK_ATTEMPTS),
                 )
-            except Repeated as failure:
+            except RequestFailed as failure:
                 hopeless = status_of(failure.cause) not in {0, 404, 500, 502, 503, 504}
                 if hopeless or anyio.current_time() >= end:
                     raise
