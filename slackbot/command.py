@@ -162,10 +162,10 @@ def is_name(text: str) -> bool:
 
 def problem(key: str, **values: object) -> UserMessage:
     """Return the error that names what is wrong with a command."""
-    return Misunderstood(key, **values)
+    return CommandError(key, **values)
 
 
-class Misunderstood(UserMessage):
+class CommandError(UserMessage):
     """A command that makes no sense; its words come with an example of one that does."""
 
     def text(self, language: str) -> str:
