@@ -22,7 +22,7 @@ import anyio
 from collector.container import ContainerCapture
 from collector.documents import streamed
 from collector.layers.check import LayerCheck
-from collector.layers.promised import ImageLayers, Promised
+from collector.layers.promised import ImageLayers, PromisedLayer
 from collector.node.abandonable import raise_if_abandoned, run_abandonable
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -151,7 +151,7 @@ class _LayerWork:
             _record_unproven(capture, first.reason, message)
 
 
-def _key(layer: Promised) -> tuple[str, bytes]:
+def _key(layer: PromisedLayer) -> tuple[str, bytes]:
     return layer.diff_id, layer.folder
 
 
