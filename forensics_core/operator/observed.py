@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from forensics_core.api.order import WorkOrder
 from forensics_core.api.podcheckpoint import Phase, PodCheckpoint, Progress
-from forensics_core.api.urgency import Urgency, Waiting, urgency_of
+from forensics_core.api.urgency import Urgency, WaitingCapture, urgency_of
 from forensics_core.errors import ClusterError, DestinationError, ForensicsError
 from forensics_core.kube.objects import Object
 from forensics_core.operator.attempt.pods import (
@@ -183,9 +183,9 @@ class Observed:
     """Whether that pod has said that it ends, which is worth one look at its manifest."""
     busy: int = 0
     """Other captures that are under way on the pod's node."""
-    line: tuple[Waiting, ...] = ()
+    line: tuple[WaitingCapture, ...] = ()
     """Others that wait for a place there."""
-    waiting: Waiting | None = None
+    waiting: WaitingCapture | None = None
     """The checkpoint itself in that line, as far as it was looked at."""
     context_stored: bool = False
     """Whether the context of the attempt that waits is known to be stored."""
@@ -204,14 +204,14 @@ class Observed:
     bundles: tuple[BundleFacts, ...] | Unreachable | None = None
 
     @property
-    def own_wait(self) -> Waiting:
+    def own_wait(self) -> WaitingCapture:
         """The checkpoint as one that waits, as urgent as its pod is known to be now."""
         metadata = self.checkpoint.metadata
         if self.pod is not None and self.pod.pod is not None:
             urgency: Urgency | None = urgency_of(self.pod.pod)
         else:
             urgency = self.waiting.urgency if self.waiting else None
-        return Waiting(metadata.uid or "", metadata.creation_timestamp or self.now, urgency)
+        return WaitingCapture(metadata.uid or "", metadata.creation_timestamp or self.now, urgency)
 
     @property
     def own(self) -> tuple[BundleFacts, ...]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forensics_core.api.urgency import Urgency, Waiting
+from forensics_core.api.urgency import Urgency, WaitingCapture
 from forensics_core.operator.actions import RequeueAfter, StartAttempt, Wait
 from forensics_core.operator.decide.attempt import has_place
 from forensics_core.operator.decide.checkpoint import decide
@@ -27,11 +27,11 @@ urgencies = st.sampled_from([*Urgency, None])
 lines = st.lists(st.tuples(urgencies, seconds), max_size=12)
 
 
-def waiting(number: int, urgency: Urgency | None, waited: int) -> Waiting:
-    return Waiting(f"uid-{number}", NOW - timedelta(seconds=waited), urgency, NOW)
+def waiting(number: int, urgency: Urgency | None, waited: int) -> WaitingCapture:
+    return WaitingCapture(f"uid-{number}", NOW - timedelta(seconds=waited), urgency, NOW)
 
 
-def observed(own: Waiting, line: list[Waiting], busy: int) -> Observed:
+def observed(own: WaitingCapture, line: list[WaitingCapture], busy: int) -> Observed:
     made = {"uid": own.uid, "creationTimestamp": own.since.isoformat()}
     it = checkpoint("Pending", metadata=made, status={"attempt": 0})
     return Observed(it, NOW, busy=busy, line=tuple(line), waiting=own, context_stored=True)
