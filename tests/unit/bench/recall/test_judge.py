@@ -7,7 +7,7 @@ import pytest
 
 from bench.recall.judge import GapRemark, TraceOutcome, TraceVerdict, judge
 from bench.recall.outputs import CHUNK
-from lab.intruder.container import Planted
+from lab.intruder.container import PlantedTrace
 from lab.intruder.trace import Clue, Trace, address_clues, marker, name, words
 
 MARK, CALLED = marker(), name()
@@ -15,11 +15,11 @@ MARK, CALLED = marker(), name()
 
 def planted(
     content: tuple[Clue, ...] = words(MARK), known: tuple[Clue, ...] = words(CALLED), gap: str = ""
-) -> Planted:
-    return Planted(Trace("one", "files", "one", (), content, known, gap), content, known, gap)
+) -> PlantedTrace:
+    return PlantedTrace(Trace("one", "files", "one", (), content, known, gap), content, known, gap)
 
 
-def judged(one: Planted, *outputs: bytes, said: Sequence[str] = ()) -> TraceVerdict:
+def judged(one: PlantedTrace, *outputs: bytes, said: Sequence[str] = ()) -> TraceVerdict:
     named = ((f"file-{n}", io.BytesIO(content)) for n, content in enumerate(outputs))
     (verdict,) = judge([one], named, map(GapRemark, said))
     return verdict
