@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from forensics_core.readers.scan.known import NOT_KNOWN, KnownHashes, Standing
 from forensics_core.readers.scan.results import ScanCounts, ScannedKind, ScannedObject, ScanResult
 from forensics_core.readers.scan.rules import RuleMatch
-from forensics_core.readers.scan.session import Asked, ScanAnswer, ScanEngine
+from forensics_core.readers.scan.session import ScanAnswer, ScanEngine, ScanQuery
 from forensics_core.readers.scan.windows import WINDOW
 from forensics_core.tarindex.member import Member
 from forensics_core.tarindex.sparse import SparseMap
@@ -65,7 +65,7 @@ class FileScanner:
 
     def finish(self, subject: ScannedObject, digests: Mapping[str, str] | None = None) -> None:
         """Tell of what passed, which was all of `subject`; `digests` are a file's, by algorithm."""
-        asked = Asked(subject, digests or {}, self._size)
+        asked = ScanQuery(subject, digests or {}, self._size)
         self._size = 0
         if self.engine:
             self.engine.end(asked)
@@ -96,7 +96,7 @@ class FileScanner:
                 counts.timed_out.append(asked.subject.shown)
         self._tell(asked, answer.found)
 
-    def _tell(self, asked: Asked, found: list[RuleMatch]) -> None:
+    def _tell(self, asked: ScanQuery, found: list[RuleMatch]) -> None:
         subject, verdict = asked.subject, NOT_KNOWN
         if self.known and subject.kind is ScannedKind.FILE:
             verdict = self.known.verdict(asked.digests)
