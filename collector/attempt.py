@@ -262,7 +262,7 @@ class Attempt:
         """Return this machine's clock at the start and now, in between it and the destination's."""
         heard = [
             self._clocks(each.heard, each.monotonic, each.date)
-            for each in self.bundle.destination.answered
+            for each in self.bundle.destination.clock_samples
         ]
         now = self._clocks(datetime.now(UTC), anyio.current_time())
         return Clocks(node=self.started), *heard, now

@@ -47,7 +47,7 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class ClockSample:
     """When the destination's server answered, by its clock and by ours."""
 
     date: datetime

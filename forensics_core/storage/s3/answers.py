@@ -22,7 +22,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiohttp import ClientPayloadError
 
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.objects import Answered
+from forensics_core.storage.objects import ClockSample
 from forensics_core.storage.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ class ServiceClock:
     """Hears every answer that `client` gets, refusals included."""
 
     def __init__(self, client: S3Client) -> None:
-        self._first: Answered | None = None
-        self._last: Answered | None = None
+        self._first: ClockSample | None = None
+        self._last: ClockSample | None = None
         client.meta.events.register("after-call.s3", self._hear)
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer that had a date."""
         return [self._first, self._last] if self._first and self._last else []
 
@@ -161,5 +161,5 @@ class ServiceClock:
             date = parsedate_to_datetime(said).astimezone(UTC)
         except (ValueError, OverflowError):
             return
-        self._last = Answered(date, datetime.now(UTC), anyio.current_time())
+        self._last = ClockSample(date, datetime.now(UTC), anyio.current_time())
         self._first = self._first or self._last

@@ -14,7 +14,7 @@ from forensics_core.api.order import Encryption, Retention
 from forensics_core.storage.blocks import rechunk
 from forensics_core.storage.budget import MIB, ByteBudget
 from forensics_core.storage.locate import S3Location
-from forensics_core.storage.objects import Answered, ObjectWriter, StoredObject, check_name
+from forensics_core.storage.objects import ClockSample, ObjectWriter, StoredObject, check_name
 from forensics_core.storage.s3.answers import ServiceClock
 from forensics_core.storage.s3.client import S3Access, from_environ, s3_client
 from forensics_core.storage.s3.download import Download, explain_reading
@@ -104,9 +104,9 @@ class S3Storage:
         return share if self._budget.came_back or share > _HALF else None
 
     @property
-    def answered(self) -> Sequence[Answered]:
+    def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer of the service, where its clock is listened to."""
-        return self._clock.answered if self._clock else ()
+        return self._clock.clock_samples if self._clock else ()
 
     async def check(self) -> None:
         """Find out whether the service answers and the bucket exists.
