@@ -109,7 +109,7 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     from anyio import to_thread
 
     from forensics_core.readers.notes import Notes
-    from forensics_core.readers.scan.known import Standing, read_known
+    from forensics_core.readers.scan.known import HashReputation, read_known
     from forensics_core.readers.scan.scan import ScanTargets, scan
     from forensics_core.storage.traffic import Traffic
 
@@ -125,7 +125,7 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
         raise click.exceptions.Exit(3)
     if counts.timed_out_total or counts.failed:
         raise click.exceptions.Exit(1)
-    return counts.matches + counts.standings[Standing.IOC]
+    return counts.matches + counts.standings[HashReputation.IOC]
 
 
 class _TextPrinter:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 
-from forensics_core.readers.scan.known import NOT_KNOWN, KnownHashes, Standing
+from forensics_core.readers.scan.known import NOT_KNOWN, HashReputation, KnownHashes
 from forensics_core.readers.scan.results import ScanCounts, ScannedKind, ScannedObject, ScanResult
 from forensics_core.readers.scan.rules import RuleMatch
 from forensics_core.readers.scan.session import ScanAnswer, ScanEngine, ScanQuery
@@ -103,7 +103,7 @@ class FileScanner:
             self.counts.standings[verdict.standing] += 1
         sha256 = asked.digests.get("sha256", "")
         self._results += [ScanResult(subject, one, sha256, verdict) for one in found]
-        worth_it = verdict.standing is Standing.IOC or self._every_file
+        worth_it = verdict.standing is HashReputation.IOC or self._every_file
         if worth_it and not found and subject.kind is ScannedKind.FILE:
             self._results.append(ScanResult(subject, None, sha256, verdict))
 
