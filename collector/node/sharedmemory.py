@@ -96,7 +96,7 @@ class Queue(NamedTuple):
     """Of a POSIX queue."""
 
 
-class UnreadSpace(NamedTuple):
+class UnreadNamespace(NamedTuple):
     """IPC namespaces, or the rest of one, that were not looked into."""
 
     spaces: int
@@ -108,7 +108,7 @@ def segments(
     pids: Sequence[int],
     wanted: Callable[[bytes, int], bool] = lambda *_: False,
     most: int = MAX_SPACES,
-) -> list[SharedSegment | Queue | UnreadSpace]:
+) -> list[SharedSegment | Queue | UnreadNamespace]:
     """Return the segments and queues of the IPC namespaces of these processes.
 
     Those of the machine's own are left out, and told where a container uses it. `wanted` says by
@@ -120,12 +120,12 @@ def segments(
     for pid in pids:
         with suppress(OSError), Process.open(pid) as process:
             spaces.setdefault(process.link("ns/ipc"), pid)
-    found: list[SharedSegment | Queue | UnreadSpace] = []
+    found: list[SharedSegment | Queue | UnreadNamespace] = []
     if spaces.pop(os.fsencode(Path("/proc/self/ns/ipc").readlink()), None) and _shares(pids):
         why = "Segments are in the node's own IPC namespace, which the container uses"
-        found.append(UnreadSpace(1, "OutOfScope", why))
+        found.append(UnreadNamespace(1, "OutOfScope", why))
     if more := len(spaces) - most:
-        found += [UnreadSpace(more, "TooMany", f"No more than {most} are read")] * (more > 0)
+        found += [UnreadNamespace(more, "TooMany", f"No more than {most} are read")] * (more > 0)
     for link, pid in islice(spaces.items(), most):
         with Process.open(pid) as process:
             space = os.open("ns/ipc", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process.folder)
@@ -142,16 +142,16 @@ def _shares(pids: Sequence[int]) -> bool:
 
 def _read(
     space: int, link: bytes, pid: int, wanted: Callable[[int], bool]
-) -> list[SharedSegment | Queue | UnreadSpace]:
+) -> list[SharedSegment | Queue | UnreadNamespace]:
     enter(space, _CLONE_NEWIPC)
-    found: list[SharedSegment | Queue | UnreadSpace] = []
+    found: list[SharedSegment | Queue | UnreadNamespace] = []
     found += [_segment(row, link, pid, wanted) for row in _table("shm")]
     found += [_queue(row, link, pid) for row in _table("msg")]
     found += _posix_queues(link, pid)
     for kind, name in ((SharedSegment, "segments"), (Queue, "queues")):
         if sum(isinstance(each, kind) for each in found) > MAX_SEGMENTS:
             why = f"More than {MAX_SEGMENTS} {name} are in {link.decode()}; the first are here"
-            found.append(UnreadSpace(1, "TooMany", why))
+            found.append(UnreadNamespace(1, "TooMany", why))
     return found
 
 
