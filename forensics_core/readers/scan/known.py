@@ -29,7 +29,7 @@ MAX_HASHES = 8_000_000
 MAX_LABELS = 50_000
 """Hashes whose lists say what they are of, and of which that is kept."""
 
-__all__ = ["KnownHashes", "HashReputation", "read_known"]
+__all__ = ["HashReputation", "KnownHashes", "read_known"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def test_a_name_may_be_told_as_missing_too() -> None:
     ids=["name", "gap", "several lines"],
 )
 def test_what_a_tool_says_that_it_lacks_is_told(gap: str, said: str) -> None:
-    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.DECLARED
+    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.TOLD
 
 
 def test_what_nobody_mentions_is_silently_missing() -> None:
