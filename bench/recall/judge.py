@@ -21,7 +21,7 @@ class TraceOutcome(StrEnum):
 
     BYTES = "bytes"
     NAME = "name only"
-    TOLD = "told as missing"
+    REPORTED = "told as missing"
     SILENT = "silently missing"
 
 
@@ -31,7 +31,7 @@ class TraceVerdict:
 
     planted: PlantedTrace
     outcome: TraceOutcome
-    told: bool
+    reported: bool
     """Whether the tool said that it does not have it, also where its name was found."""
     where: str = ""
     """The output in which it was found first."""
@@ -122,7 +122,7 @@ def _verdict(planted: PlantedTrace, search: ClueSearch, said: Sequence[str]) -> 
         return TraceVerdict(planted, TraceOutcome.BYTES, told, where)
     if where := search.where(planted.known):
         return TraceVerdict(planted, TraceOutcome.NAME, told, where)
-    return TraceVerdict(planted, TraceOutcome.TOLD if told else TraceOutcome.SILENT, told)
+    return TraceVerdict(planted, TraceOutcome.REPORTED if told else TraceOutcome.SILENT, told)
 
 
 def _tells(text: str, planted: PlantedTrace) -> bool:

@@ -36,7 +36,7 @@ def test_a_name_without_content_is_a_name_only() -> None:
 
 def test_a_name_may_be_told_as_missing_too() -> None:
     verdict = judged(planted(), CALLED.encode(), said=[f"deleted file /tmp/{CALLED}"])
-    assert (verdict.outcome, verdict.told) == (TraceOutcome.NAME, True)
+    assert (verdict.outcome, verdict.reported) == (TraceOutcome.NAME, True)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_name_may_be_told_as_missing_too() -> None:
     ids=["name", "gap", "several lines"],
 )
 def test_what_a_tool_says_that_it_lacks_is_told(gap: str, said: str) -> None:
-    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.TOLD
+    assert judged(planted(gap=gap), said=["something else", said]).outcome is TraceOutcome.REPORTED
 
 
 def test_what_nobody_mentions_is_silently_missing() -> None:
     verdict = judged(planted(gap="^memory"), b"all else", said=["network"])
-    assert (verdict.outcome, verdict.told) == (TraceOutcome.SILENT, False)
+    assert (verdict.outcome, verdict.reported) == (TraceOutcome.SILENT, False)
 
 
 @pytest.mark.parametrize("before", [CHUNK - 7, CHUNK - 401, 2 * CHUNK - 1, 3 * CHUNK])
