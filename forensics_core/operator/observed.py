@@ -63,7 +63,7 @@ class Look(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class PodSeen:
+class ObservedPod:
     """The pod to capture and its node, each as it is now; None where it is gone."""
 
     pod: Object | None
@@ -91,7 +91,7 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationSeen:
+class ObservedDestination:
     """The destination answered."""
 
     inside_bundle: bool = False
@@ -146,12 +146,12 @@ class Good:
     manifest: bytes = b""
 
 
-ManifestSeen = (
+ObservedManifest = (
     Absent | Unreadable | Foreign | Contradicting | Unchecked | Interrupted | Good | Unreachable
 )
 
 
-class SealSeen(Enum):
+class ObservedSeal(Enum):
     """What lies in the seal's place."""
 
     ABSENT = auto()
@@ -193,12 +193,12 @@ class Observed:
     """Whether there is a Job that resumes what the current attempt may have left paused."""
     failure: Failure | None = None
 
-    pod: PodSeen | None = None
+    pod: ObservedPod | None = None
     surroundings: NamespaceSurroundings | None = None
-    destination: DestinationSeen | Unreachable | None = None
+    destination: ObservedDestination | Unreachable | None = None
     order: StoredOrder | OrderLost | None = None
-    manifest: ManifestSeen | None = None
-    seal: SealSeen | None = None
+    manifest: ObservedManifest | None = None
+    seal: ObservedSeal | None = None
     signing_key: bool | None = None
     delay: JobOutcome | None = None
     bundles: tuple[BundleFacts, ...] | Unreachable | None = None

@@ -40,7 +40,7 @@ from forensics_core.operator.observed import (
     Interrupted,
     Look,
     Observed,
-    SealSeen,
+    ObservedSeal,
     StoredOrder,
     Unchecked,
     Unreachable,
@@ -223,7 +223,7 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
     if is_of(observed.checkpoint, found.evidence):
         if observed.seal is None:
             return Look.SEAL
-        if observed.seal is SealSeen.OURS:
+        if observed.seal is ObservedSeal.OURS:
             findings = tell_findings(observed, settings, found.evidence)
             return Finish(found.evidence, found.manifest, seal=True, findings=findings)
     return fail(observed, settings, "OrderLost", ORDER_LOST)

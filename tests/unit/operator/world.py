@@ -30,17 +30,17 @@ from forensics_core.operator.evidence.manifest import BundleFacts
 from forensics_core.operator.observed import (
     Absent,
     Contradicting,
-    DestinationSeen,
     Foreign,
     ForeignObject,
     Good,
     Interrupted,
     Look,
-    ManifestSeen,
     Observed,
+    ObservedDestination,
+    ObservedManifest,
+    ObservedPod,
+    ObservedSeal,
     OrderLost,
-    PodSeen,
-    SealSeen,
     StoredOrder,
     Unchecked,
     Unreachable,
@@ -74,7 +74,7 @@ class Bundle:
     kind: str = ""
     """Of its manifest: `good`, `interrupted`, `contradicting`, `unreadable`; empty without one."""
     gaps: int = 0
-    seal: SealSeen = SealSeen.ABSENT
+    seal: ObservedSeal = ObservedSeal.ABSENT
     forged: bool = False
     """Whether the manifest was replaced by another."""
 
@@ -277,7 +277,7 @@ class World:
         looks: dict[Look, Callable[[Observed], Document]] = {
             Look.POD: self._look_at_pod,
             Look.SURROUNDINGS: lambda _: {"surroundings": SURROUNDINGS},
-            Look.DESTINATION: lambda _: {"destination": self._away() or DestinationSeen()},
+            Look.DESTINATION: lambda _: {"destination": self._away() or ObservedDestination()},
             Look.ORDER: lambda it: {"order": self._order(it.checkpoint, None)},
             Look.MANIFEST: self._look_at_manifest,
             Look.SEAL: lambda it: {"seal": self.bundles[it.checkpoint.status.location].seal},
@@ -293,7 +293,7 @@ class World:
     def _look_at_pod(self, observed: Observed) -> Document:
         uid = self.pods[name_of(observed.checkpoint)]
         if uid is None:
-            return {"pod": PodSeen(None)}
+            return {"pod": ObservedPod(None)}
         status: Document = {} if self.pods_ready else {"containerStatuses": []}
         pod = samples.pod(metadata={"uid": uid}, status=status)
         self.cache.look(observed.checkpoint, urgency_of(pod), self.time)
@@ -301,7 +301,7 @@ class World:
         node = samples.node()
         ready = {"type": "Ready", "status": str(self.node_ready)}
         node["status"]["conditions"] = [ready]
-        return {"pod": PodSeen(pod, node)}
+        return {"pod": ObservedPod(pod, node)}
 
     def _look_at_job(self, observed: Observed) -> Document:
         assert observed.job is not None
@@ -321,7 +321,7 @@ class World:
 
     def _manifest(
         self, order: StoredOrder | OrderLost, status: PodCheckpointStatus, wanted: str
-    ) -> ManifestSeen:
+    ) -> ObservedManifest:
         bundle = self.bundles.get(status.location, Bundle())
         if not bundle.kind:
             return Absent()
@@ -475,7 +475,7 @@ class World:
         """Seal the bundle."""
         if self.away:
             raise DestinationUnreachable("away")
-        self.bundles[checkpoint.status.location].seal = SealSeen.OURS
+        self.bundles[checkpoint.status.location].seal = ObservedSeal.OURS
         self.note_write()
 
     async def find_findings(
@@ -484,7 +484,7 @@ class World:
         """Look; the bundle has to be captured and sealed by then, if it is going to be."""
         there = self.checkpoints[name_of(checkpoint)]
         assert there.captured
-        assert not self.key or self.bundles[there.status.location].seal is SealSeen.OURS
+        assert not self.key or self.bundles[there.status.location].seal is ObservedSeal.OURS
         assert documents == self.documents
         self.looked += 1
         return self.findings

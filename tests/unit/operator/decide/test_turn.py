@@ -14,7 +14,7 @@ from forensics_core.operator.actions import RequeueAfter, StartAttempt, Wait
 from forensics_core.operator.decide.attempt import has_place
 from forensics_core.operator.decide.checkpoint import decide
 from forensics_core.operator.decide.turn import rank
-from forensics_core.operator.observed import DestinationSeen, Look, Observed, PodSeen
+from forensics_core.operator.observed import Look, Observed, ObservedDestination, ObservedPod
 from forensics_core.operator.settings import Timings
 from tests.unit.operator.samples import NOW, Document, checkpoint, node, pod, settings
 
@@ -81,14 +81,14 @@ def test_a_pod_that_was_just_looked_at_counts_as_it_is_now() -> None:
     others = [waiting(number, Urgency.CRASHING, 9) for number in (2, 3, 4)]
     rests = observed(own, others, 0)
     assert not has_place(rests, SETTINGS)
-    dying = PodSeen(pod(metadata=DYING), node())
-    free = DestinationSeen()
+    dying = ObservedPod(pod(metadata=DYING), node())
+    free = ObservedDestination()
     start = decide(_with(rests, pod=dying, destination=free), SETTINGS)
     assert isinstance(start, StartAttempt)
-    wait = decide(_with(rests, pod=PodSeen(pod(), node()), destination=free), SETTINGS)
+    wait = decide(_with(rests, pod=ObservedPod(pod(), node()), destination=free), SETTINGS)
     # It was looked at, and others come first.
     assert wait == RequeueAfter(NOW + Timings().waiting_look)
-    gone = decide(_with(rests, pod=PodSeen(None), destination=free), SETTINGS)
+    gone = decide(_with(rests, pod=ObservedPod(None), destination=free), SETTINGS)
     assert gone == RequeueAfter(NOW + Timings().waiting_look)
 
 
@@ -104,7 +104,9 @@ def test_a_pod_that_waits_is_looked_at_again_after_a_while() -> None:
 def test_one_that_has_no_turn_waits_with_its_context_stored(stored: bool) -> None:
     own = waiting(1, None, 0)
     full = _with(observed(own, [], PLACES), context_stored=stored, waiting=None)
-    found = decide(_with(full, pod=PodSeen(pod(), node()), destination=DestinationSeen()), SETTINGS)
+    found = decide(
+        _with(full, pod=ObservedPod(pod(), node()), destination=ObservedDestination()), SETTINGS
+    )
     if stored:
         assert isinstance(found, RequeueAfter)
     else:
