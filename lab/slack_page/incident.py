@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.demo_screen import tell
-from lab.slack_page.story import CAPTURE, EPHEMERAL, ROOT, SlackStory, check_rendering
+from lab.slack_page.story import CAPTURE, EPHEMERAL, ROOT, SlackDemo, check_rendering
 
 _SMALLER = """
 new Promise(done => {
@@ -22,10 +22,10 @@ new Promise(done => {
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentStory:
+class IncidentDemo:
     """The pods of the namespace that a selector matches. Raises `LabError` where it goes wrong."""
 
-    story: SlackStory
+    story: SlackDemo
     """What types and looks."""
     namespace: str
     selector: str

@@ -35,7 +35,7 @@ class ChannelView:
 
 
 @dataclass(frozen=True, slots=True)
-class SlackStory:
+class SlackDemo:
     """The story about one pod in the namespace `default`. Raises `LabError` where it goes wrong."""
 
     tab: Tab
