@@ -39,9 +39,9 @@ from lab.seaweed import REGION, S3Identity
 from lab.slack.server import SlackServer, running_slack
 from lab.slack.workspace import APP_TOKEN, BOT_TOKEN
 from lab.slack_page.browser import browser_tab
+from lab.slack_page.demo import SlackDemo
 from lab.slack_page.incident import IncidentDemo
 from lab.slack_page.server import running_page
-from lab.slack_page.story import SlackDemo
 from lab.tamper import tamper
 
 CHANNEL = "C0INC"

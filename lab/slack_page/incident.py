@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lab.demo_screen import tell
-from lab.slack_page.story import CAPTURE, EPHEMERAL, ROOT, SlackDemo, check_rendering
+from lab.slack_page.demo import CAPTURE, EPHEMERAL, ROOT, SlackDemo, check_rendering
 
 _SMALLER = """
 new Promise(done => {

@@ -13,9 +13,9 @@ import pytest
 
 from lab.docker import DockerEngine
 from lab.slack_page.browser import Tab, browser_tab
+from lab.slack_page.demo import EPHEMERAL, THREAD, SlackDemo, check_rendering
+from lab.slack_page.demo import ROOT as MESSAGE
 from lab.slack_page.server import running_page
-from lab.slack_page.story import EPHEMERAL, THREAD, SlackDemo, check_rendering
-from lab.slack_page.story import ROOT as MESSAGE
 from tests.integration.slackbot.setup import (
     INCIDENT,
     SlackSetup,
