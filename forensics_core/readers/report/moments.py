@@ -36,7 +36,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Moments:
+class TimelineExcerpt:
     """What happened, and how much more of it there is in the bundle."""
 
     entries: list[TimelineEntry] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Moments:
 
 async def read_moments(
     bundle: BundleReader, missed: Missed, bounds: Bounds | None = None
-) -> Moments:
+) -> TimelineExcerpt:
     """Return what happened. What cannot be read is passed to `missed`."""
-    moments, bounds = Moments(), bounds or Bounds()
+    moments, bounds = TimelineExcerpt(), bounds or Bounds()
     capture = bundle.statement.predicate
     for time, word in ((capture.started_at, "began"), (capture.finished_at, "ended")):
         message = f"The capture {word}"
@@ -73,7 +73,7 @@ async def read_moments(
 
 
 async def _of_container(
-    bundle: BundleReader, container: str, moments: Moments, missed: Missed, bounds: Bounds
+    bundle: BundleReader, container: str, moments: TimelineExcerpt, missed: Missed, bounds: Bounds
 ) -> None:
     try:
         moments.entries += [_shown(each) for each in await container_entries(bundle, container)]
@@ -92,7 +92,7 @@ async def _of_container(
 
 
 async def _last_lines(
-    bundle: BundleReader, artifact: Artifact, moments: Moments, most: int
+    bundle: BundleReader, artifact: Artifact, moments: TimelineExcerpt, most: int
 ) -> None:
     last: deque[TimelineEntry] = deque(maxlen=most)
     try:

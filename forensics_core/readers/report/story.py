@@ -12,7 +12,7 @@ from forensics_core.errors import ForensicsError, VerificationError
 from forensics_core.readers.findings.find import find
 from forensics_core.readers.findings.look import Findings
 from forensics_core.readers.report.changes import Changes, PageBudget, read_changes
-from forensics_core.readers.report.moments import Moments, read_moments
+from forensics_core.readers.report.moments import TimelineExcerpt, read_moments
 from forensics_core.readers.report.node import NodeReport, read_node
 from forensics_core.readers.report.processes import MAX_PROCESSES, ProcessTree, read_processes
 from forensics_core.readers.report.surroundings import Surroundings, read_surroundings
@@ -57,7 +57,7 @@ class ReportContent:
     """Why the seal does not hold for that key; empty where it does, or nobody checked."""
     findings: Findings
     containers: list[ContainerReport]
-    moments: Moments
+    moments: TimelineExcerpt
     surroundings: Surroundings
     node: NodeReport
 
