@@ -28,7 +28,14 @@ from collector.node.sharedmemory import (
     segments,
 )
 from collector.node.threads import MAX_THREADS, SeparateThreads
-from collector.node.unlisted import MAX_KEPT, MAX_LINKS, MAX_UNREAD, RING, KeptReference, Unlisted
+from collector.node.unlisted import (
+    MAX_KEPT,
+    MAX_LINKS,
+    MAX_UNREAD,
+    RING,
+    KeptReference,
+    UnlistedSearch,
+)
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
 from forensics_core.bundle.writer import shortened
@@ -121,9 +128,9 @@ async def account(
     await _record_memory(capture, everyone, found, limits)
 
 
-def _search(limits: KeptLimits) -> Unlisted:
+def _search(limits: KeptLimits) -> UnlistedSearch:
     until = time.monotonic() + limits.search_seconds
-    return Unlisted(until, links=limits.links, most=limits.kept, room=limits.unread)
+    return UnlistedSearch(until, links=limits.links, most=limits.kept, room=limits.unread)
 
 
 async def _with_registered(
@@ -144,7 +151,7 @@ async def _with_registered(
 
 async def _look_into_kernel(
     capture: ContainerCapture,
-    search: Unlisted,
+    search: UnlistedSearch,
     numbers: Sequence[int],
     found: DeletedFileSearch | None,
     seconds: float,

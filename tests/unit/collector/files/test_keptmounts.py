@@ -19,7 +19,7 @@ from collector.files.mounted import SeenMount
 from collector.files.mountplan import MountOutcome, PlannedMount, State
 from collector.files.mounttable import Mount
 from collector.node.deletedfiles import SharedDescriptor
-from collector.node.unlisted import KeptReference, Unlisted
+from collector.node.unlisted import KeptReference, UnlistedSearch
 from tests.unit.collector.node.test_deletedfiles import holding
 from tests.unit.collector.node.test_unlisted import PRIVATE
 
@@ -30,7 +30,7 @@ BEGIN = f"{PRIVATE}private(); tmpfs(); os.makedirs(folder + '/in/deep')\n"
 
 
 def kept(pid: int) -> list[KeptReference]:
-    found = Unlisted(time.monotonic() + 60)
+    found = UnlistedSearch(time.monotonic() + 60)
     found.look([pid])
     return [each for each in found.kept.values() if each.how == "mount"]
 
