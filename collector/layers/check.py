@@ -25,7 +25,7 @@ from collector.files.entries import EntryRow, spell
 from collector.files.hashing import HashingBudget
 from collector.files.mounts import open_view
 from collector.files.safe_open import opened
-from collector.layers.extras import EXTRAS_LIMITS, Expected, ExtrasLimits, find_extras
+from collector.layers.extras import EXTRAS_LIMITS, ExpectedNames, ExtrasLimits, find_extras
 from collector.layers.member import LayerOpener, MemberCheck, MemberDifference, plain_path
 from collector.layers.promised import (
     DamagedSource,
@@ -73,10 +73,10 @@ class LayerCheck:
     _unhashed: int = field(default=0, init=False)
     _found: dict[bytes, MemberDifference] = field(default_factory=dict, init=False)
     _waiting: list[Member] = field(default_factory=list, init=False)
-    _expected: Expected = field(init=False)
+    _expected: ExpectedNames = field(init=False)
 
     def __post_init__(self) -> None:
-        self._expected = Expected(self.extras.names)
+        self._expected = ExpectedNames(self.extras.names)
 
     def steps(self) -> CheckSteps:
         """Do the work, a piece at a time; afterwards, or in between, `row` tells how it stands."""
