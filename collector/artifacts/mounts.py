@@ -29,7 +29,7 @@ from collector.files.keptmounts import incomplete, kept_folders, plan_kept
 from collector.files.mountarchive import MountLoss, OpenMount
 from collector.files.mounted import Survey, measure_all, survey
 from collector.files.mountplan import MountOutcome, PlannedMount, State, plan, shown_path
-from collector.files.mountstream import Budget, MountStream
+from collector.files.mountstream import MountBudget, MountStream
 from collector.files.volumes import VolumeSelection
 from collector.files.withheld import ALGORITHM, WithheldList
 from collector.node.abandonable import run_abandonable
@@ -142,7 +142,7 @@ async def _archive(
     capture: ContainerCapture, tops: Sequence[tuple[PlannedMount, OpenMount]], limits: MountLimits
 ) -> bool:
     """Store what is open; return whether a volume is in it."""
-    stream = MountStream(Budget(*limits.memory), Budget(*limits.volumes))
+    stream = MountStream(MountBudget(*limits.memory), MountBudget(*limits.volumes))
     # What is gone with the container comes first.
     order = sorted((top for _, top in tops), key=lambda top: top.volume)
     volumes = any(top.volume for top in order)
