@@ -12,7 +12,7 @@ from collector.container import ContainerCapture
 from collector.documents import readable
 from collector.node.abandonable import run_abandonable
 from collector.node.ancestry import Ancestry
-from collector.node.covers import Cover, Covers, covers
+from collector.node.covers import CoveringMount, CoveringMounts, covers
 from collector.node.members import MemberSearch, restriction
 from collector.runtimes.runtime import RuntimeProcesses, Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -32,7 +32,7 @@ class FoundProcesses:
     members: MemberSearch
     family: Ancestry
     told: RuntimeProcesses
-    covers: Covers = field(default_factory=Covers)
+    covers: CoveringMounts = field(default_factory=CoveringMounts)
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
     def facts(self, pid: int) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class FoundProcesses:
             capture.record_gap("mounts over processes", "TooMany", message, requested=False)
 
     @staticmethod
-    def _tell(capture: ContainerCapture, cover: Cover) -> None:
+    def _tell(capture: ContainerCapture, cover: CoveringMount) -> None:
         path = shortened(readable(cover.point))
         whose = f"process {cover.number} of the container"
         whose += f" ({cover.hidden} on the node)" if cover.hidden else ", which has ended"
