@@ -93,7 +93,7 @@ async def request_captures(
     Raises a `ClusterError` if the incident's checkpoints cannot be listed: nothing was asked then.
     """
     known = await of_incident(checkpoints, spec.incident)
-    asking = _Asking(checkpoints, spec, known, again, dict(annotations or {}), dry_run, pause)
+    asking = _BatchRequest(checkpoints, spec, known, again, dict(annotations or {}), dry_run, pause)
     waiting = iter(enumerate(pods))
     async with task_group() as tasks:
         for _ in range(min(AT_ONCE, len(pods))):
@@ -102,7 +102,7 @@ async def request_captures(
 
 
 @dataclass(slots=True)
-class _Asking:
+class _BatchRequest:
     checkpoints: PodCheckpoints
     spec: PodCheckpointSpec
     known: Sequence[PodCheckpoint]
