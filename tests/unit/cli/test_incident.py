@@ -16,7 +16,7 @@ from forensics_core.checkpoints.options import CheckpointOptions
 from forensics_core.cli.incident_checkpoint import CAPTURE_OPTIONS, incident_checkpoint_command
 from forensics_core.cli.incident_status import (
     FEW,
-    News,
+    IncidentChanges,
     description,
     live_lines,
     raise_for_incident,
@@ -96,7 +96,7 @@ def test_on_a_small_terminal_phases_are_counted_sooner() -> None:
 
 
 def test_in_a_pipe_each_pod_is_told_once_and_each_change_of_the_counts() -> None:
-    news = News()
+    news = IncidentChanges()
     first = summed(one("a"), one("b", "Capturing"))
     assert list(news.lines(first)) == ["0 of 2 pods may be killed (1 Pending, 1 Capturing)"]
     assert list(news.lines(first)) == []
