@@ -27,7 +27,7 @@ _MAX_RENEWALS = 3
 _SIGNED_WITH = "forensics-signed-with"
 
 RenewalKey = tuple[str, str, str | None]
-Load = Callable[[], Any]
+LoadCredentials = Callable[[], Any]
 
 
 def renew(client: S3Client, credentials: Any, profile: str | None) -> None:
@@ -54,7 +54,7 @@ def _from_file(method: str, profile: str | None) -> Any:
 class Renewal:
     """What one client signs with, kept as new as the file."""
 
-    def __init__(self, credentials: Any, load: Load) -> None:
+    def __init__(self, credentials: Any, load: LoadCredentials) -> None:
         self._credentials = credentials
         self._load = load
 
