@@ -27,8 +27,8 @@ from forensics_core.errors import ForensicsError, UsageError
 
 if TYPE_CHECKING:
     from forensics_core.api.incident import PodSummary
+    from forensics_core.readers.report.content import ReportContent
     from forensics_core.readers.report.incident import IncidentContent, PodReport
-    from forensics_core.readers.report.story import ReportContent
     from forensics_core.storage.traffic import Traffic
 
 AT_ONCE = 2
@@ -163,11 +163,11 @@ async def _read(row: PodReport, file: str, place: Output, limiter: anyio.Capacit
 
 @asynccontextmanager
 async def _story(location: str, place: Output) -> AsyncIterator[ReportContent]:
-    from forensics_core.readers.report.story import tell
+    from forensics_core.readers.report.content import read_content
 
     async with opened_bundle(location, place.owner, place.traffic) as bundle:
         place.sizes.append(whole_size(bundle))
-        yield await tell(bundle, place.key)
+        yield await read_content(bundle, place.key)
 
 
 async def _write(report: IncidentContent, place: Output) -> None:

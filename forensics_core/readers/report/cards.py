@@ -9,7 +9,7 @@ from itertools import groupby
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.findings.finding import Finding, Rule
-from forensics_core.readers.report.story import ReportContent
+from forensics_core.readers.report.content import ReportContent
 from forensics_core.readers.report.summary import counted
 
 _MAX_FINDINGS = 100

@@ -19,8 +19,8 @@ from typing import Any
 
 from forensics_core._internal.text import printable
 from forensics_core.readers.report.changes import ShownChange, milliseconds
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 from forensics_core.readers.report.processes import ProcessNode
-from forensics_core.readers.report.story import ContainerReport, ReportContent
 from forensics_core.readers.timeline.entry import TimelineEntry, from_datetime
 
 _MILLISECOND = 1_000_000

@@ -14,8 +14,8 @@ from importlib.resources import files
 
 from forensics_core._internal.units import human_size
 from forensics_core.readers.report.cards import cards, safe
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 from forensics_core.readers.report.data import page_data
-from forensics_core.readers.report.story import ContainerReport, ReportContent
 from forensics_core.readers.report.summary import summary
 
 _SCRIPTS = ("dom.js", "changes.js", "processes.js", "timeline.js", "search.js")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from forensics_core._internal.text import printable
 from forensics_core.readers.clocks import disagreement
 from forensics_core.readers.findings.finding import Rule, Severity
-from forensics_core.readers.report.story import ContainerReport, ReportContent
+from forensics_core.readers.report.content import ContainerReport, ReportContent
 
 _RUNS = (Rule.RUNS_NOT_IN_IMAGE, Rule.RUNS_DELETED, Rule.RUNS_MEMFD)
 _NAMED = 3

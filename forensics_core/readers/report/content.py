@@ -67,7 +67,7 @@ class ReportContent:
         return self.findings.not_genuine or bool(self.seal_problem)
 
 
-async def tell(
+async def read_content(
     bundle: BundleReader, key: bytes | None = None, limits: ReportLimits | None = None
 ) -> ReportContent:
     """Read what a report needs. What cannot be read is named in `findings.not_looked_at`.
