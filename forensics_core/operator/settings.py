@@ -200,7 +200,7 @@ class DestinationRule(Model):
             endpoint_url=self.credentials.sts_endpoint,
             region=self.region,
             ca_bundle=str(self.ca_file) if self.ca_file else None,
-            patience=timings.store_timeout.total_seconds(),
+            timeout=timings.store_timeout.total_seconds(),
         )
 
 

@@ -56,7 +56,7 @@ class StsAccess:
     endpoint_url: str | None = None
     region: str | None = None
     ca_bundle: str | None = None
-    patience: float = 10.0
+    timeout: float = 10.0
     """Seconds for each request."""
 
 
@@ -142,8 +142,8 @@ async def _assume(access: StsAccess, request: SessionRequest, seconds: int) -> S
     try:
         session = await to_thread.run_sync(_session, access)
         config = AioConfig(
-            connect_timeout=access.patience,
-            read_timeout=access.patience,
+            connect_timeout=access.timeout,
+            read_timeout=access.timeout,
             retries={"total_max_attempts": 2},
             signature_version=UNSIGNED if access.web_identity else None,
         )
