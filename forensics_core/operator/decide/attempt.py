@@ -85,8 +85,8 @@ def start(
 def has_place(observed: Observed, settings: Settings) -> bool:
     """Whether it is this checkpoint's turn on its pod's node."""
     free = settings.captures_per_node - observed.busy
-    patience = settings.timings.patience
-    return has_turn(observed.own_wait, observed.line, free, observed.now, patience)
+    aging = settings.timings.aging
+    return has_turn(observed.own_wait, observed.line, free, observed.now, aging)
 
 
 def _not_now(
