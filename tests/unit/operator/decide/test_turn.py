@@ -20,7 +20,7 @@ from tests.unit.operator.samples import NOW, Document, checkpoint, node, pod, se
 
 PLACES = 3
 SETTINGS = settings(capturesPerNode=PLACES)
-PATIENCE = Timings().patience
+AGING = Timings().aging
 DYING: Document = {"deletionTimestamp": NOW.isoformat()}
 seconds = st.integers(0, 600)
 urgencies = st.sampled_from([*Urgency, None])
@@ -48,7 +48,7 @@ def test_of_all_that_wait_exactly_as_many_have_a_turn_as_there_are_places(
         if has_place(observed(one, [other for other in line if other is not one], busy), SETTINGS)
     ]
     assert len(turns) == min(len(line), max(0, PLACES - busy))
-    by_rank = sorted(line, key=lambda one: rank(one, NOW, PATIENCE))
+    by_rank = sorted(line, key=lambda one: rank(one, NOW, AGING))
     assert sorted(one.uid for one in turns) == sorted(one.uid for one in by_rank[: len(turns)])
 
 
@@ -56,7 +56,7 @@ def test_of_all_that_wait_exactly_as_many_have_a_turn_as_there_are_places(
 def test_nobody_waits_for_ever_behind_those_who_come_later(
     later: list[tuple[Urgency | None, int]], urgency: Urgency
 ) -> None:
-    old = waiting(99, urgency, int(2 * PATIENCE.total_seconds()) + 601)
+    old = waiting(99, urgency, int(2 * AGING.total_seconds()) + 601)
     # What was not looked at since a restart is, at once: that is no reason to wait for long.
     line = [
         waiting(number, found or Urgency.DYING, ago) for number, (found, ago) in enumerate(later)
@@ -72,7 +72,7 @@ def test_dying_pods_come_before_crash_looping_ones_before_the_rest_and_each_in_t
         waiting(4, Urgency.DYING, 1),
         waiting(5, None, 0),
     ]
-    by_rank = sorted(line, key=lambda one: rank(one, NOW, PATIENCE))
+    by_rank = sorted(line, key=lambda one: rank(one, NOW, AGING))
     assert [one.uid for one in by_rank] == ["uid-5", "uid-4", "uid-3", "uid-2", "uid-1"]
 
 
