@@ -68,13 +68,13 @@ class Releaser:
                     self._cluster, PODS, label_selector=HOLD_LABEL, remember=_slim
                 ) as events:
                     async for event in events:
-                        self._hear(event)
+                        self._on_event(event)
             except ClusterError as error:
                 log.error("Held pods cannot be watched: %s", error)
             self.ready = False
             await anyio.sleep(self._again)
 
-    def _hear(self, event: WatchEvent) -> None:
+    def _on_event(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self.ready = True
             return
