@@ -118,14 +118,14 @@ class RuleController:
             try:
                 async with listwatch(self._cluster, CAPTURE_RULES, namespace=namespace) as events:
                     async for event in events:
-                        self._hear_rule(event, namespace)
+                        self._on_rule(event, namespace)
             except ClusterError as error:
                 # No such kind, or no right to it: an older deploy/, which works without rules.
                 log.info("Capture rules are not acted on: %s", error)
                 self._synced(namespace)
             await anyio.sleep(pause)
 
-    def _hear_rule(self, event: WatchEvent, namespace: str) -> None:
+    def _on_rule(self, event: WatchEvent, namespace: str) -> None:
         if event.type is EventType.SYNCED:
             self._synced(namespace)
             return
@@ -212,7 +212,7 @@ class RuleController:
                 try:
                     async with listwatch(self._cluster, PODS, remember=slim_known) as events:
                         async for event in events:
-                            self._hear_pod(event)
+                            self._on_pod(event)
                 except ClusterError as error:
                     self._pods_missing(str(error))
                     await anyio.sleep(self._settings.timings.overlay.total_seconds())
@@ -229,7 +229,7 @@ class RuleController:
         self._look_at_all(fresh)
         self._hold_for_rules()
 
-    def _hear_pod(self, event: WatchEvent) -> None:
+    def _on_pod(self, event: WatchEvent) -> None:
         if event.type is EventType.SYNCED:
             self._pods_synced = True
             self._pods_missing("")
@@ -276,7 +276,7 @@ class RuleController:
         where = f"{pod.namespace}/{pod.name}"
         reason = "WouldCapture" if dry else "Captured"
         done = f"would be captured as {trigger.name}" if dry else f"is captured: {trigger.name}"
-        self._tell(rule, reason, f"{where} {done}. {trigger.reason}")
+        self._event(rule, reason, f"{where} {done}. {trigger.reason}")
         about = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
         self._record(PODS, about, reason, f"It {done}. {trigger.reason}")
 
@@ -289,13 +289,13 @@ class RuleController:
         self._rules.tally(held.rule.id).add_held(held, datetime.now(UTC))
         self._count(held.rule, held.event, held.reason)
         # Without the pod's name: what is held back may be a flood, and equal events are one series.
-        self._tell(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
+        self._event(held.rule, "HeldBack", f"{held.event}: {held.reason}: {held.message}")
 
     def _count(self, rule: ActiveRule, event: str, outcome: str) -> None:
         self._metrics.triggers.labels(rule=rule.name, event=str(event), outcome=str(outcome)).inc()
         self._news.set()
 
-    def _tell(self, rule: ActiveRule, reason: str, note: str) -> None:
+    def _event(self, rule: ActiveRule, reason: str, note: str) -> None:
         metadata = rule.rule.metadata
         about = {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
         self._record(CAPTURE_RULES, about, reason, note, warning=reason == "HeldBack")
