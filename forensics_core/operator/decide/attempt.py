@@ -194,7 +194,7 @@ def _finish(
 ) -> NextStep:
     if observed.signing_key is None:
         return Look.SIGNING_KEY
-    findings = tell_findings(observed, settings, evidence)
+    findings = wants_findings(observed, settings, evidence)
     return Finish(evidence, manifest, seal=observed.signing_key, findings=findings)
 
 
@@ -224,12 +224,12 @@ def _without_order(observed: Observed, settings: Settings, found: Unchecked) -> 
         if observed.seal is None:
             return Look.SEAL
         if observed.seal is ObservedSeal.OURS:
-            findings = tell_findings(observed, settings, found.evidence)
+            findings = wants_findings(observed, settings, found.evidence)
             return Finish(found.evidence, found.manifest, seal=True, findings=findings)
     return fail(observed, settings, "OrderLost", ORDER_LOST)
 
 
-def tell_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
+def wants_findings(observed: Observed, settings: Settings, evidence: BundleFacts) -> bool:
     """Whether to look for findings: where there is something to look at, and anybody to tell."""
     deleted = observed.checkpoint.metadata.deletion_timestamp is not None
     return settings.findings and not deleted and bool(evidence.documents.objects)

@@ -94,12 +94,12 @@ def _isolate(
         policy=build_policy(checkpoint, pod),
         patch=isolating_patch(checkpoint, pod, removal.removed),
         enforced=around.enforcement.enforced and not removal.still_permitting,
-        message=_told(policy_name(checkpoint), removal, around),
+        message=_isolated_message(policy_name(checkpoint), removal, around),
         until=until,
     )
 
 
-def _told(policy: str, left: LabelRemoval, around: NamespaceSurroundings) -> str:
+def _isolated_message(policy: str, left: LabelRemoval, around: NamespaceSurroundings) -> str:
     """Return what was done, and whatever stands against it, in words."""
     said = [f"The NetworkPolicy {policy} lets nothing in and nothing out"]
     said.append(around.enforcement.message)

@@ -125,7 +125,7 @@ class CaptureHistory:
         self._by_rule.setdefault(captured.rule, set()).add(place)
         if len(self._all) > self._limit:
             self._drop(next(iter(self._all)))
-        self._tell(captured.pod_uid)
+        self._notify(captured.pod_uid)
 
     def withdraw(self, name: str) -> None:
         """Forget a capture that could not be asked for."""
@@ -133,7 +133,7 @@ class CaptureHistory:
         if place in self._all:
             uid = self._all[place].pod_uid
             self._drop(place)
-            self._tell(uid)
+            self._notify(uid)
 
     def awaits(self, pod_uid: str) -> bool:
         """Return whether a capture of the pod is under way, its evidence not stored yet."""
@@ -177,7 +177,7 @@ class CaptureHistory:
         )
         return next(found, None)
 
-    def _tell(self, pod_uid: str) -> None:
+    def _notify(self, pod_uid: str) -> None:
         if self.heard is not None:
             self.heard(pod_uid)
 
