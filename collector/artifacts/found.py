@@ -31,7 +31,7 @@ class FoundProcesses:
 
     members: MemberSearch
     family: Ancestry
-    told: RuntimeProcesses
+    listed: RuntimeProcesses
     covers: CoveringMounts = field(default_factory=CoveringMounts)
     ancestors: list[dict[str, Any]] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class FoundProcesses:
             message = f"On the node something is mounted over /proc/{pid}, which hides it there"
             _hidden(capture, f"covered process {pid}", message, pid=pid)
         for cover in self.covers.listed:
-            self._tell(capture, cover)
+            self._record_cover(capture, cover)
         self._account_rest(capture)
 
     def _account_rest(self, capture: ContainerCapture) -> None:
@@ -80,7 +80,7 @@ class FoundProcesses:
             capture.record_gap("mounts over processes", "TooMany", message, requested=False)
 
     @staticmethod
-    def _tell(capture: ContainerCapture, cover: CoveringMount) -> None:
+    def _record_cover(capture: ContainerCapture, cover: CoveringMount) -> None:
         path = shortened(readable(cover.point))
         whose = f"process {cover.number} of the container"
         whose += f" ({cover.hidden} on the node)" if cover.hidden else ", which has ended"
@@ -135,8 +135,8 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
         return RuntimeProcesses()
 
 
-def _look(first: int, key: str, told: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, told=told.pids)
+def _look(first: int, key: str, listed: RuntimeProcesses) -> FoundProcesses:
+    members = MemberSearch(first, key, listed=told.pids)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)

@@ -274,13 +274,13 @@ class DockerRuntime:
 
     async def pause(self, container: ContainerInfo) -> None:
         """Freeze the container's processes."""
-        await self._tell(f"containers/{container.key}/pause")
+        await self._ask(f"containers/{container.key}/pause")
 
     async def resume(self, container: ContainerInfo) -> None:
         """Let the container's processes go on."""
-        await self._tell(f"containers/{container.key}/unpause")
+        await self._ask(f"containers/{container.key}/unpause")
 
-    async def _tell(self, path: str) -> None:
+    async def _ask(self, path: str) -> None:
         try:
             answer = await self._client.session.post(f"{self._client.docker_host}/{path}")
         except (aiohttp.ClientError, OSError) as error:

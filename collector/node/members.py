@@ -24,7 +24,7 @@ from pathlib import Path
 
 from collector.files.mounttable import Mount, holder, parse_table
 from collector.node.abandonable import raise_if_abandoned
-from collector.node.numbers import RESERVE, Probe, highest, latest, sees_same
+from collector.node.numbers import RESERVE, Probe, highest, latest, same_pid_namespace
 from collector.node.procfs import Boundary, Process, host_proc, pids
 
 MAX_THREADS = 16 * 1024
@@ -47,7 +47,7 @@ class MemberSearch:
     """Its first process."""
     key: str
     """Its ID."""
-    told: Sequence[int] = ()
+    listed: Sequence[int] = ()
     """Processes that the runtime counts as the container's."""
     seconds: float = SECONDS
     listing: Callable[[], list[int]] = pids
@@ -68,7 +68,7 @@ class MemberSearch:
             if _is_member(pid, boundary):
                 self._add(pid, LISTING)
         self._ask_cgroups(boundary)
-        for pid in self.told:
+        for pid in self.listed:
             self._add(pid, RUNTIME)
         self._ask_parents()
         self._ask_numbers({*listed}, boundary)
@@ -102,7 +102,7 @@ class MemberSearch:
 
     def _ask_cgroups(self, boundary: Boundary) -> None:
         """Ask the cgroups, which number processes as their reader sees them: not so in a Job."""
-        if sees_same(host_proc()):
+        if same_pid_namespace(host_proc()):
             for folder in cgroup_folders(boundary.groups):
                 for pid in _within(folder):
                     self._add(pid, CGROUP)

@@ -126,7 +126,7 @@ class SocketWatch:
                 row = (self.seen or {}).get(key) or self._decoded(name, body)
                 if key not in self._ended and _is_bound(row):
                     self._ended.add(key)
-                    self._tell("socketClosed", row)
+                    self._note_event("socketClosed", row)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
@@ -180,11 +180,11 @@ class SocketWatch:
             for key in new:
                 told[key]["pids"] = holders.get(told[key]["inode"], before.get(key, {}).get("pids"))
         for key in new:
-            self._tell("socketState" if key in before else "socketOpened", told[key])
+            self._note_event("socketState" if key in before else "socketOpened", told[key])
         for key in before.keys() - told.keys() - self._ended:
-            self._tell("socketClosed", before[key])
+            self._note_event("socketClosed", before[key])
 
-    def _tell(self, event: str, row: dict[str, Any]) -> None:
+    def _note_event(self, event: str, row: dict[str, Any]) -> None:
         if row.get("pids") or not self.only_held:
             self.journal.note(event, None, row)
 

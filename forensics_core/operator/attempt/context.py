@@ -263,10 +263,10 @@ async def _storage(reads: Reads, pod: Object, cut: list[str]) -> Any:
     """Return the claims that the pod mounts, and their volumes."""
     namespace = pod["metadata"]["namespace"]
     names = filter(None, (_claim(pod, volume) for volume in pod["spec"].get("volumes") or []))
-    read = partial(_get_or_none, reads, resources.VOLUME_CLAIMS, namespace=namespace)
+    read = partial(_get_or_gone, reads, resources.VOLUME_CLAIMS, namespace=namespace)
     claims = _whole(await read_each(read, names), "claims", cut)
     bound = filter(None, (claim.get("spec", {}).get("volumeName") for claim in claims))
-    volumes = await read_each(partial(_get_or_none, reads, resources.VOLUMES), bound)
+    volumes = await read_each(partial(_get_or_gone, reads, resources.VOLUMES), bound)
     return {"persistentVolumeClaims": claims, "persistentVolumes": _whole(volumes, "volumes", cut)}
 
 
@@ -280,7 +280,7 @@ def _claim(pod: Object, volume: Object) -> str:
     return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
 
 
-async def _get_or_none(
+async def _get_or_gone(
     reads: Reads, resource: Resource, name: str, namespace: str | None = None
 ) -> Object:
     try:
