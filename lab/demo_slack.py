@@ -99,11 +99,11 @@ async def _scripted(
     title("The channel, in a browser without a window")
     async with browser_tab() as tab:
         story = SlackDemo(tab, demo.target.name, options.pictures)
-        seen = await story.tell(url)
+        seen = await story.run(url)
         (sha256,) = _manifests(cluster)
         _check(seen.table, [sha256])
         many = IncidentDemo(story, MANY, f"app={LABEL}", INCIDENT, PODS)
-        table = await many.tell()
+        table = await many.run()
         others = _manifests(cluster) - {sha256}
         _check(table, others)
     print(f"Manifests in the incident's table: {len(others)}")

@@ -54,7 +54,7 @@ class RuleReporter:
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch)
-            tasks.start_soon(self._tell)
+            tasks.start_soon(self._post_changes)
 
     async def _watch(self) -> None:
         while True:
@@ -92,7 +92,7 @@ class RuleReporter:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
-    async def _tell(self) -> None:
+    async def _post_changes(self) -> None:
         backoff = Backoff(1.0, LATER)
         while True:
             changed = self._changed

@@ -219,7 +219,7 @@ class Checkpoint:
                     if self.finished:
                         return
                 if not seen or event.type is EventType.DELETED:
-                    raise self._gone()
+                    raise self._not_found()
 
     async def captured(self, *, sealed: bool = True) -> Evidence:
         """Wait for the evidence: stored, compared with the manifest, and signed by the operator.
@@ -249,10 +249,10 @@ class Checkpoint:
     def _see(self, resource: PodCheckpoint) -> None:
         """Remember the newest state. Raises `NotFound` for another checkpoint of the same name."""
         if resource.metadata.uid != self.resource.metadata.uid:
-            raise self._gone()
+            raise self._not_found()
         self.resource = resource
 
-    def _gone(self) -> NotFound:
+    def _not_found(self) -> NotFound:
         return NotFound(
             f"The PodCheckpoint '{self.name}' was deleted",
             hint="Evidence that it had is where it was stored",

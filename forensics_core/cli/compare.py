@@ -12,7 +12,7 @@ from forensics_core.cli.options import (
     opened_bundle,
     output_option,
     owner_option,
-    tell_traffic,
+    print_traffic,
     traffic_as_json,
     whole_size,
 )
@@ -98,7 +98,7 @@ async def _compare(
         )
     else:
         _show(found, notes)
-        tell_traffic(traffic, whole)
+        print_traffic(traffic, whole)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
 

@@ -18,7 +18,7 @@ from anyio import to_thread
 from forensics_core._internal.tasks import task_group
 from forensics_core.cli.cluster import ClusterAccess, cluster_options
 from forensics_core.cli.incident_status import summary_of
-from forensics_core.cli.options import opened_bundle, owner_option, tell_traffic, whole_size
+from forensics_core.cli.options import opened_bundle, owner_option, print_traffic, whole_size
 from forensics_core.cli.outputs import kind_of
 from forensics_core.cli.program import run
 from forensics_core.cli.render import clean_message, counted, print_text
@@ -92,7 +92,7 @@ def incident_report_command(
     public_key = key.read_bytes() if key else None
     place = Output(output, _kind(output), expected_bucket_owner, public_key, Traffic())
     report = run(partial(_report, incident, access, place))
-    tell_traffic(place.traffic, sum(place.sizes))
+    print_traffic(place.traffic, sum(place.sizes))
     # Once the report is there: it says what is not genuine.
     if report.not_genuine:
         raise click.exceptions.Exit(3)

@@ -133,7 +133,7 @@ async def _shown(*, quiet: bool) -> AsyncIterator[Show]:
     # In threads, because rich looks at the file system, and whoever reads may be slow.
     console = await to_thread.run_sync(standard_error) if may_be_terminal() else None
     if console is None or not console.is_terminal or console.is_dumb_terminal:
-        yield partial(_tell, IncidentChanges())
+        yield partial(_print_changes, IncidentChanges())
         return
     live = await to_thread.run_sync(_live, console)
     with live:
@@ -144,7 +144,7 @@ async def _nothing(_: IncidentSummary) -> None:
     """Show nothing."""
 
 
-async def _tell(news: IncidentChanges, summary: IncidentSummary) -> None:
+async def _print_changes(news: IncidentChanges, summary: IncidentSummary) -> None:
     for line in news.lines(summary):
         await to_thread.run_sync(partial(click.echo, line, err=True))
 

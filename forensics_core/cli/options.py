@@ -185,7 +185,7 @@ async def opened_bundle(
             yield bundle
         finally:
             if traffic is None:
-                tell_traffic(own, whole_size(bundle))
+                print_traffic(own, whole_size(bundle))
 
 
 def whole_size(bundle: BundleReader) -> int:
@@ -193,7 +193,7 @@ def whole_size(bundle: BundleReader) -> int:
     return sum(bundle.stored_size(each) for each in bundle.objects.values())
 
 
-def tell_traffic(traffic: Traffic, whole: int) -> None:
+def print_traffic(traffic: Traffic, whole: int) -> None:
     """Say on the standard error how much was fetched, and how much there is; nothing of a folder.
 
     `whole`: the bytes of the artifacts, as stored.

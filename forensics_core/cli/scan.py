@@ -119,7 +119,7 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     async with opened_bundle(location, owner, traffic) as bundle:
         printer = _JsonPrinter(bundle, traffic) if traffic is not None else _TextPrinter()
         names = list(dict.fromkeys(request.containers)) or bundle.containers
-        counts = await scan(bundle, names, wanted, notes, printer.tell)
+        counts = await scan(bundle, names, wanted, notes, printer.print_results)
     printer.end(counts, notes)
     if notes.not_genuine:
         raise click.exceptions.Exit(3)
@@ -131,7 +131,7 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
 class _TextPrinter:
     """A line for each result; the rest goes to the standard error."""
 
-    def tell(self, results: Sequence[ScanResult]) -> None:
+    def print_results(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         sys.stdout.write("".join(f"{_line(result)}\n" for result in results))
 
@@ -152,7 +152,7 @@ class _JsonPrinter:
         self._before = f'{{"location": {json.dumps(bundle.url)}, "results": [\n'
         self._bundle, self._traffic = bundle, traffic
 
-    def tell(self, results: Sequence[ScanResult]) -> None:
+    def print_results(self, results: Sequence[ScanResult]) -> None:
         """Print results."""
         for result in results:
             sys.stdout.write(self._before + json.dumps(result.as_json()))

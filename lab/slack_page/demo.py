@@ -43,7 +43,7 @@ class SlackDemo:
     pictures: Path | None = None
     """A folder for screenshots; None: none are made."""
 
-    async def tell(self, url: str) -> ChannelView:
+    async def run(self, url: str) -> ChannelView:
         """Tell it from the start to the end."""
         await self.tab.open(url)
         await self._ask()

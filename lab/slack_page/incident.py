@@ -32,7 +32,7 @@ class IncidentDemo:
     incident: str
     pods: int
 
-    async def tell(self) -> str:
+    async def run(self) -> str:
         """Tell it from the command to the end; return the table of all pods, as it is shown."""
         await self._ask()
         tell("One message shows all of them; each may be killed as soon as it is captured.")

@@ -42,11 +42,11 @@ async def read_node(bundle: BundleReader, missed: list[ForensicsError]) -> NodeR
             missed.append(error)
             continue
         if isinstance(document, dict):
-            _tell(name, document, story)
+            _describe(name, document, story)
     return story
 
 
-def _tell(name: str, document: dict[str, Any], story: NodeReport) -> None:
+def _describe(name: str, document: dict[str, Any], story: NodeReport) -> None:
     if name == KERNEL:
         modules = items(part(document, "modules"), "loaded")
         release = _text(document.get("release"))

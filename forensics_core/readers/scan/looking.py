@@ -94,9 +94,9 @@ class FileScanner:
             counts.timed_out_total += 1
             if len(counts.timed_out) < MAX_TIMED_OUT:
                 counts.timed_out.append(asked.subject.shown)
-        self._tell(asked, answer.found)
+        self._report(asked, answer.found)
 
-    def _tell(self, asked: ScanQuery, found: list[RuleMatch]) -> None:
+    def _report(self, asked: ScanQuery, found: list[RuleMatch]) -> None:
         subject, verdict = asked.subject, NOT_KNOWN
         if self.known and subject.kind is ScannedKind.FILE:
             verdict = self.known.verdict(asked.digests)

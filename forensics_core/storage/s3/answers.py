@@ -147,14 +147,14 @@ class ServiceClock:
     def __init__(self, client: S3Client) -> None:
         self._first: ClockSample | None = None
         self._last: ClockSample | None = None
-        client.meta.events.register("after-call.s3", self._hear)
+        client.meta.events.register("after-call.s3", self._heard)
 
     @property
     def clock_samples(self) -> Sequence[ClockSample]:
         """The first and the last answer that had a date."""
         return [self._first, self._last] if self._first and self._last else []
 
-    def _hear(self, parsed: dict[str, Any], **_: object) -> None:
+    def _heard(self, parsed: dict[str, Any], **_: object) -> None:
         """Note an answer; a date that is none is passed over."""
         said = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
         try:

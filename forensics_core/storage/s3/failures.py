@@ -157,7 +157,7 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
         return _refusal(error, url, locking)
     if about_credentials(error):
         return no_credentials(error, url)
-    if (unfit := _unfit(error)) is not None:
+    if (unfit := _malformed(error)) is not None:
         # Nothing was sent: that says nothing of the service, which others may use well.
         return DestinationError(
             f"{url} cannot be asked for that: {unfit}", hint="Correct what the request asks for"
@@ -176,7 +176,7 @@ def explain(error: BaseException, url: str, *, locking: bool = False) -> Destina
     )
 
 
-def _unfit(error: BaseException) -> BaseException | None:
+def _malformed(error: BaseException) -> BaseException | None:
     """Return why a request cannot be spelled at all, such as a line end in a header."""
     said = error.kwargs.get("error") if isinstance(error, HTTPClientError) else error
     return said if isinstance(said, ParamValidationError | ValueError) else None

@@ -223,7 +223,7 @@ class S3Upload:
             crc = _base64(self._crc)
             return await put_once(self._client, self._request, self._traits, body, crc)
 
-        return await self._finally(put, body)
+        return await self._until_visible(put, body)
 
     async def _complete(self) -> Any:
         # Sorted: parts arrive in any order, and S3 refuses a list that is not ascending.
@@ -238,7 +238,7 @@ class S3Upload:
                 MultipartUpload={"Parts": parts},
             )
 
-        return await self._finally(complete, joining=len(parts))
+        return await self._until_visible(complete, joining=len(parts))
 
     def _whole(self) -> dict[str, Any]:
         """Return by what a store that knows the checksum compares the whole object."""
@@ -250,7 +250,9 @@ class S3Upload:
             "MpuObjectSize": self._size,
         }
 
-    async def _finally(self, call: Any, body: PartBody | None = None, *, joining: int = 0) -> Any:
+    async def _until_visible(
+        self, call: Any, body: PartBody | None = None, *, joining: int = 0
+    ) -> Any:
         """Do what makes the object visible, and settle the case that an answer was lost.
 
         `joining` is how many parts the service has to put together meanwhile.
