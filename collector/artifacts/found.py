@@ -136,11 +136,11 @@ async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
 
 
 def _look(first: int, key: str, listed: RuntimeProcesses) -> FoundProcesses:
-    members = MemberSearch(first, key, listed=told.pids)
+    members = MemberSearch(first, key, listed=listed.pids)
     members.look()
     pids = sorted(members.found)
     family = Ancestry.of(first, pids)
-    return FoundProcesses(members, family, told, covers(pids), family.rows())
+    return FoundProcesses(members, family, listed, covers(pids), family.rows())
 
 
 def record_missing(

@@ -199,7 +199,7 @@ async def test_detects_blocks_that_cannot_be_rendered(setup: SlackSetup, story: 
         await check_rendering(story.tab)
         (root,) = setup.slack.workspace.roots()
         root.blocks.append({"type": "unheard-of"})
-        setup.slack.workspace.tell()
+        setup.slack.workspace.notify()
         await story.tab.js(
             """new Promise(resolve => {
                 const look = () => renderErrors.length ? resolve() : setTimeout(look, 20);
