@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from click.testing import CliRunner, Result
@@ -143,10 +143,8 @@ def test_many_pods_are_captured_with_all_options_of_one() -> None:
     one_pod = {each.name for each in checkpoint_command.params} - own
     assert one_pod <= {each.name for each in incident_checkpoint_command.params}
     assert {each.name for each in CAPTURE_OPTIONS} <= one_pod
-    options = set(inspect.signature(Cluster.checkpoint).parameters)
-    assert options - {"self", "pod", "namespace", "incident", "name"} == set(
-        CheckpointOptions.__annotations__
-    )
+    options = inspect.signature(Cluster.checkpoint, eval_str=True).parameters["options"]
+    assert options.annotation == Unpack[CheckpointOptions]
 
 
 def test_the_limit_is_the_librarys() -> None:
