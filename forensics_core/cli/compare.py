@@ -72,7 +72,7 @@ async def _compare(
     output: str,
 ) -> None:
     from forensics_core.readers.notes import Notes
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     notes, traffic, (location, name) = Notes(), Traffic(), suspect
     async with opened_bundle(location, owner, traffic) as bundle:

@@ -100,7 +100,7 @@ async def _export(
     done: _Exported,
     output: str,
 ) -> None:
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic()
     async with opened_bundle(location, owner, traffic) as bundle:

@@ -65,8 +65,8 @@ async def _fetch(
     from forensics_core.bundle.fetch import fetch
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     meter, traffic = Meter(), Traffic()
     access = S3Access(expected_bucket_owner=owner, traffic=traffic)

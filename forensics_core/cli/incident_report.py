@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forensics_core.api.incident import PodSummary
     from forensics_core.readers.report.content import ReportContent
     from forensics_core.readers.report.incident import IncidentContent, PodReport
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
 AT_ONCE = 2
 """Bundles that are read at a time: each may take some 100 MiB meanwhile."""
@@ -87,7 +87,7 @@ def incident_report_command(
     something is not as a manifest says, the report names it, and the exit code is 3. A bundle that
     cannot be read is named, and the exit code is 1.
     """
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     public_key = key.read_bytes() if key else None
     place = Output(output, _kind(output), expected_bucket_owner, public_key, Traffic())

@@ -16,7 +16,7 @@ from forensics_core._internal.units import human_size, parse_size
 
 if TYPE_CHECKING:
     from forensics_core.bundle.reader import BundleReader
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     BundleTraffic = tuple[Traffic, int]
     """What was fetched, and how many bytes there are."""
@@ -175,8 +175,8 @@ async def opened_bundle(
     At the end it is told how much was fetched from S3, unless the caller counts it in `traffic`.
     """
     from forensics_core.bundle.reader import open_bundle
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     own = traffic or Traffic()
     access = S3Access(expected_bucket_owner=owner, traffic=own)

@@ -55,7 +55,7 @@ async def _report(
     from forensics_core.readers.report.content import read_content
     from forensics_core.readers.report.page import page
     from forensics_core.readers.report.text import as_json, markdown
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     traffic = Traffic() if kind == "json" else None
     async with opened_bundle(location, owner, traffic) as bundle:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.results import ScanCounts, ScanResult
     from forensics_core.readers.scan.rules import RuleMatch
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
 _SHOWN = 3
 """Matches of a rule in one file that a line shows."""
@@ -111,7 +111,7 @@ async def _scan(location: str, owner: str | None, request: _ScanRequest, output:
     from forensics_core.readers.notes import Notes
     from forensics_core.readers.scan.known import HashReputation, read_known
     from forensics_core.readers.scan.scan import ScanTargets, scan
-    from forensics_core.storage.traffic import Traffic
+    from forensics_core.storage.objects import Traffic
 
     known = await to_thread.run_sync(read_known, request.known) if request.known else None
     wanted = ScanTargets(request.rules, known, request.every_file, request.timeout)

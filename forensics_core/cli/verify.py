@@ -101,8 +101,8 @@ async def _verify(
     from forensics_core.bundle.verify import verify
     from forensics_core.cli.progress import progress
     from forensics_core.pipeline.meter import Meter
+    from forensics_core.storage.objects import Traffic
     from forensics_core.storage.s3.client import S3Access
-    from forensics_core.storage.traffic import Traffic
 
     meter, traffic = Meter(), Traffic()
     async with progress(meter, "Verifying", quiet=quiet):

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 
 from forensics_core.api.names import HOLD_FINALIZER, HOLD_LABEL
 from forensics_core.kube.connection import ClusterConnection
-from forensics_core.kube.metadata import deletion_asked_at
-from forensics_core.kube.objects import Object, Objects
+from forensics_core.kube.objects import Object, Objects, deletion_asked_at
 from forensics_core.kube.resources import PODS
 
 MAX_SECONDS = 600

@@ -57,6 +57,16 @@ class ClockSample:
     """When it was heard, by the event loop's clock."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What came from a store so far, without headers; one for all clients that are given it."""
+
+    requests: int = 0
+    """Those that were answered, refusals included."""
+    size: int = 0
+    """Bytes of objects and of other answers."""
+
+
 class ObjectWriter(Protocol):
     """One object being written."""
 

@@ -22,8 +22,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiohttp import ClientPayloadError
 
 from forensics_core.storage.budget import MIB
-from forensics_core.storage.objects import ClockSample
-from forensics_core.storage.traffic import Traffic
+from forensics_core.storage.objects import ClockSample, Traffic
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
