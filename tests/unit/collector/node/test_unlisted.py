@@ -20,8 +20,8 @@ from collector.node.programs import Programs
 from collector.node.threads import SeparateThreads
 from collector.node.unlisted import MAX_TABLE, UnlistedSearch
 from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import gaps_of, holding, search
 from tests.unprivileged import SYS_PTRACE, without
 
