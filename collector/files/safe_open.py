@@ -30,6 +30,7 @@ _MAX_PATH = 4000
 PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 """A place in the tree, without opening what is there."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A lease on the file would else have us wait until its holder gives it up.
 DATA = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -164,6 +165,7 @@ def _openat2(folder: int, path: bytes, flags: int, resolve: int) -> int:
         if result >= 0:
             return int(result)
         code = ctypes.get_errno()
+        # Something was renamed or mounted while the kernel made sure that the path stays inside.
         if code != errno.EAGAIN:
             break
     raise OSError(code, os.strerror(code), os.fsdecode(path))

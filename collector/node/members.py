@@ -91,6 +91,7 @@ class MemberSearch:
         with suppress(OSError), Process.open(pid) as process:
             if process.covered:
                 self.covered.append(pid)
+            # `children` is one thread's alone; kernels without CONFIG_PROC_CHILDREN have none.
             threads = process.numbers("task", self._threads)
             self._threads -= len(threads)
             return [
@@ -141,6 +142,7 @@ def _is_member(pid: int, boundary: Boundary) -> bool:
 
 def _lives(pid: int) -> bool:
     """Whether a number is that of a process, not of a thread."""
+    # /proc opens a thread by its number, too, though it lists processes only.
     with suppress(OSError), Process.open(pid) as process:
         return b"\nTgid:\t%d\n" % pid in process.read("status")
     return False
@@ -160,6 +162,7 @@ def cgroup_folders(groups: Mapping[str, str]) -> list[Path]:
             Path(os.fsdecode(mount.point + os.fsencode(path)))
             for name, path in groups.items()
             for mount in mounts
+            # A cgroup outside of our cgroup namespace is shown as `/../..`.
             if ".." not in path.split("/") and _is_hierarchy(mount, os.fsencode(name))
         ]
     return []
@@ -168,6 +171,7 @@ def cgroup_folders(groups: Mapping[str, str]) -> list[Path]:
 def _is_hierarchy(mount: Mount, name: bytes) -> bool:
     kind = b"cgroup" if name else b"cgroup2"
     wanted = {*name.split(b",")} if name else set[bytes]()
+    # A bind of a part of it has another root: the path would lead to another cgroup.
     return mount.kind == kind and mount.root == b"/" and wanted <= {*mount.options.split(b",")}
 
 
@@ -181,6 +185,7 @@ def _within(folder: Path) -> list[int]:
         group = waiting.pop()
         with suppress(OSError):
             with (group / "cgroup.procs").open("rb") as file:
+                # 0 is a process that our PID namespace does not have.
                 found += [int(line) for line in islice(file, MAX_MEMBERS) if int(line)]
             with os.scandir(group) as entries:
                 waiting += [Path(entry.path) for entry in entries if entry.is_dir()]
@@ -199,6 +204,7 @@ def restriction() -> str:
         mount = holder(os.fsencode(host_proc()), mounts)
         given = mount.options.split(b",") if mount and mount.kind == b"proc" else []
         options = dict(option.partition(b"=")[::2] for option in given)
+        # Words since Linux 5.8 (`invisible`), numbers before (`2`).
         hiding = options.get(b"hidepid", b"off")
         trusted = int(options.get(b"gid", b"0")) in {os.getegid(), *os.getgroups()}
         if hiding not in _OPEN and not trusted and not _may_trace():

@@ -165,12 +165,14 @@ def _segment(
     row: Sequence[bytes], link: bytes, pid: int, wanted: Callable[[int], bool]
 ) -> SharedSegment:
     key, number, _, size, creator, last, attached, uid, gid, _, _, *times = map(int, row[:14])
+    # Octal, with SHM_DEST and SHM_LOCKED above the rights.
     mode = int(row[2], 8)
     file = None
     with suppress(OSError):
         file = _hold(number) if wanted(number) else None
     return SharedSegment(
         number,
+        # The table prints it as a signed number.
         key & 0xFFFFFFFF,
         size,
         creator,
@@ -195,6 +197,7 @@ def _hold(number: int) -> SharedDescriptor:
     if address in {None, _FAILED}:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     try:
+        # The file of a segment has no path: only `map_files` leads to it.
         begin = b"%x-" % address
         with Path("/proc/self/maps").open("rb") as lines:
             areas = [line.split()[0] for line in lines if line.startswith(begin)]
@@ -206,6 +209,7 @@ def _hold(number: int) -> SharedDescriptor:
 
 def _table(name: str) -> list[list[bytes]]:
     with Path(f"/proc/sysvipc/{name}").open("rb") as table:
+        # The first line is the table's head; one row beyond the limit tells that there are more.
         return [line.split() for line in islice(table, 1, MAX_SEGMENTS + 2)]
 
 
@@ -219,6 +223,7 @@ def _posix_queues(link: bytes, pid: int) -> Iterator[Queue]:
             with suppress(OSError, ValueError, IndexError):
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
                 with opened(os.open(entry.name, flags, dir_fd=folder)) as queue:
+                    # `QSIZE:129 NOTIFY:0 ...`: read(2) shows that, and takes no message.
                     size = int(os.read(queue, 200).split()[0].partition(b":")[2])
                     inode = entry.inode()
                     messages = kernel.messages(queue) if size else ()
