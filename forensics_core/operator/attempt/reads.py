@@ -158,6 +158,7 @@ class Reads:
         self._let_go(key)
         async with answer.lock:
             if time.monotonic() - answer.at > self._fresh:
+                # From before the request: what changes while it is answered may be missing.
                 asked_at = datetime.now(UTC)
                 answer.value = await read()
                 answer.asked_at = asked_at
