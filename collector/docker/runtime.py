@@ -263,6 +263,7 @@ class DockerRuntime:
             now = nanoseconds(json.loads(await self._read("info"))["SystemTime"])
         since, until = stamp(now - seconds * 10**9), stamp(now)
         wanted = json.dumps({"container": [container.key for container in containers]})
+        # Without an end the engine goes on telling what happens.
         query = f"since={since}&until={until}&filters={quote(wanted, safe='')}"
         return await self._read(f"events?{query}")
 
@@ -319,6 +320,7 @@ class DockerRuntime:
     async def _get(
         self, path: str, limits: aiohttp.ClientTimeout = TIMEOUT
     ) -> AsyncIterator[AsyncIterator[bytes]]:
+        # Without a version in front of the path the engine answers in its newest one.
         url = f"{self._client.docker_host}/{path}"
         try:
             answer = await self._client.session.get(url, read_bufsize=READ_BUFFER, timeout=limits)
