@@ -18,7 +18,7 @@ from forensics_core.errors import ClusterError, UsageError
 from forensics_core.kube.connection import ClusterConnection
 from forensics_core.kube.listwatch import EventType, WatchEvent, listwatch
 from forensics_core.kube.resources import CAPTURE_RULES
-from slackbot.blocks.rules import RuleChanges, rules_message
+from slackbot.blocks.capture_rules import RuleChanges, rules_message
 from slackbot.errors import SlackError
 from slackbot.report_context import ReportContext
 from slackbot.settings import Settings
