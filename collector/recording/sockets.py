@@ -83,6 +83,7 @@ class Notices:
                 self.is_dry = True
                 return
             body = data[_MESSAGE.size :]
+            # 0 is the kernel: processes can send to such a socket, too.
             if not sender[0] and len(body) >= _BODY:
                 told = dict(attributes(body[_BODY:])).get(_PROTOCOL, b"\0")
                 if name := _NAMES.get(told[0]):
