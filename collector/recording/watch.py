@@ -38,6 +38,8 @@ _BURSTS = 64
 """Buffers of one source that are read before the others' turn comes."""
 _LAST = 64
 """Times that all sources are read at the end: the kernel's queues hold less."""
+_LATEST = 2.0
+"""Seconds that the kernel may take to tell of the last sockets that ended."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
 
@@ -154,12 +156,34 @@ class ContainerWatch:
             raise_if_abandoned()
             waiting.poll(_WAIT)
             self._round(time.monotonic())
-        # What waits by now, and not what goes on coming.
-        for _ in range(_LAST):
+        self._read_rest(waiting)
+
+    def _read_rest(self, waiting: poll) -> None:
+        """Read what waits by now, and not what goes on coming."""
+        for sockets in self.sockets:
+            sockets.next = 0.0
+            if sockets.notices:
+                sockets.notices.expire()
+        rounds, end = 0, time.monotonic() + _LATEST
+        while True:
             self._round(time.monotonic())
-            if not (waiting_still := [*self._waiting_still()]):
+            waiting_still, late = [*self._waiting_still()], [*self._late()]
+            rounds += 1
+            if waiting_still and rounds >= _LAST:
+                self.journal.unknown.update(waiting_still)
                 return
-        self.journal.unknown.update(waiting_still)
+            if not waiting_still and (not late or time.monotonic() >= end):
+                message = f"the kernel did not tell of the last ones within {_LATEST:g} s"
+                self.failures.update((name, TimeoutError(message)) for name in late)
+                return
+            if not waiting_still:
+                waiting.poll(_WAIT)
+
+    def _late(self) -> Iterator[str]:
+        """Yield the sources of which the kernel has not told all that ended before the end."""
+        for each in self.sockets:
+            if each.notices and each.notices.is_late and each.end_name not in self.failures:
+                yield each.end_name
 
     def _waiting_still(self) -> Iterator[str]:
         """Yield the sources of which more waits than was read the last time."""
@@ -168,8 +192,7 @@ class ContainerWatch:
         if not self._files_dry:
             yield "files"
         for each in self.sockets:
-            ended = f"ends of sockets of {each.space}" in self.failures
-            if each.notices and not each.notices.is_dry and not ended:
+            if each.notices and not each.notices.is_dry and each.end_name not in self.failures:
                 yield "sockets"
 
     def _round(self, now: float) -> None:
@@ -182,7 +205,7 @@ class ContainerWatch:
             self._next = now + self.interval
             self._poll_processes()
         for sockets in self.sockets:
-            self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
+            self._try(sockets.end_name, sockets.read_events)
             if now >= sockets.next:
                 self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
 

@@ -132,3 +132,21 @@ def test_packets_that_nobody_drains_are_counted() -> None:
             sender.sendto(bytes(100), ("127.0.0.1", 9))
     packets.run(lambda: True)
     assert packets.lost >= 9 and len(packets.drain()) < 400
+
+
+def test_sockets_that_ended_just_before_the_end_are_told() -> None:
+    """The kernel tells of them from a queue of each processor, whenever that has its turn."""
+    journal = EventJournal(RecordingLimits())
+    for _ in range(20):
+        notices = Notices()
+        watch = SocketWatch(open_diag(), journal, "net", False, 10_000, 60.0, notices)
+        watch.look([])
+        with socket.socket(type=socket.SOCK_DGRAM) as last:
+            last.bind(("127.0.0.1", 0))
+            port = last.getsockname()[1]
+        notices.expire()
+        while notices.is_late:
+            select([notices.descriptor], [], [])
+            watch.read_events()
+        assert f'"port": {port}'.encode() in journal.drain()
+        watch.close()
