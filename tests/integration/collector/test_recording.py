@@ -80,7 +80,7 @@ async def recording(
 
 
 def gaps(capture: ContainerCapture) -> dict[str, str]:
-    return {gap.what: gap.reason for gap in capture.bundle.not_captured}
+    return {gap.what: f"{gap.reason}: {gap.message}" for gap in capture.bundle.not_captured}
 
 
 async def test_an_exec_and_a_write_within_the_window_are_recorded(

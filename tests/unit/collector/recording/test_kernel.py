@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from select import select
 
@@ -22,6 +23,8 @@ from collector.recording.proc_events import ProcEventKind, ProcEvents
 from collector.recording.sockets import Notices, SocketWatch, open_diag
 from tests.unit.collector.node.test_deletedfiles import holding
 
+FORCED = 33
+"""`SO_RCVBUFFORCE`."""
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")
 
 
@@ -150,3 +153,17 @@ def test_sockets_that_ended_just_before_the_end_are_told() -> None:
             watch.read_events()
         assert f'"port": {port}'.encode() in journal.drain()
         watch.close()
+
+
+def test_threads_take_no_room_in_the_queue_of_processes() -> None:
+    with ProcEvents.open() as kernel:
+        kernel._kernel.setsockopt(socket.SOL_SOCKET, FORCED, 2 * 1024 * 1024)  # 5,461 events
+        for _ in range(4000):
+            thread = threading.Thread(target=os.getpid)
+            thread.start()
+            thread.join()
+        subprocess.run(["true"], check=True)
+        found = set[ProcEventKind]()
+        while not kernel.is_dry or not found:
+            found |= {event.what for event in kernel.read()}
+    assert found == {ProcEventKind.FORK, ProcEventKind.EXEC, ProcEventKind.EXIT}
