@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -169,8 +169,11 @@ class SocketWatch:
                 raise
             self.journal.unknown["sockets"] += 1
 
-    def look(self, members: Iterable[int]) -> None:
-        """Ask, and note what is different. Raises `OSError`."""
+    def look(self, members: Callable[[], Iterable[int]]) -> None:
+        """Ask, and note what is different. Raises `OSError`.
+
+        `members` says which processes there are by then: who opened a socket is older than it.
+        """
         begun = time.monotonic()
         found, told, before = dict[AddressKey, int](), dict[AddressKey, dict[str, Any]](), self.seen
         known, new = before or {}, list[AddressKey]()
@@ -210,10 +213,10 @@ class SocketWatch:
         new: list[AddressKey],
         told: dict[AddressKey, dict[str, Any]],
         before: dict[AddressKey, dict[str, Any]],
-        members: Iterable[int],
+        members: Callable[[], Iterable[int]],
     ) -> None:
         if new:
-            holders = find_holders(members, links=16 * 1024, seconds=0.5, others=False).sockets
+            holders = find_holders(members(), links=16 * 1024, seconds=0.5, others=False).sockets
             for key in new:
                 told[key]["pids"] = holders.get(told[key]["inode"], before.get(key, {}).get("pids"))
         for key in new:

@@ -160,6 +160,7 @@ class ContainerWatch:
 
     def _read_rest(self, waiting: poll) -> None:
         """Read what waits by now, and not what goes on coming."""
+        self._next = 0.0
         for sockets in self.sockets:
             sockets.next = 0.0
             if sockets.notices:
@@ -207,7 +208,7 @@ class ContainerWatch:
         for sockets in self.sockets:
             self._try(sockets.end_name, sockets.read_events)
             if now >= sockets.next:
-                self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
+                self._try(f"sockets of {sockets.space}", sockets.look, self._members)
 
     def _try(self, name: str, step: Callable[..., bool | None], *arguments: object) -> bool:
         """Take a step; a source that fails is not asked again."""
@@ -240,11 +241,24 @@ class ContainerWatch:
             self.mark()
         self.look_elsewhere()
         if self.processes is None:
-            new, gone = self.members.compare()
-            for pid in new:
-                self.journal.note("process", None, self._described(pid))
-            for pid in gone:
-                self.journal.note("gone", None, {"pid": pid})
+            self._compare_processes()
+
+    def _compare_processes(self) -> None:
+        new, gone = self.members.compare()
+        for pid in new:
+            self.journal.note("process", None, self._described(pid))
+        for pid in gone:
+            self.journal.note("gone", None, {"pid": pid})
+
+    def _members(self) -> Iterable[int]:
+        """Return the processes of the container as of now, and not of the round's beginning."""
+        if self.processes is None:
+            self._compare_processes()
+        for _ in range(_BURSTS):
+            self._try("processes", self._read_processes)
+            if self.processes is None or self.processes.is_dry or "processes" in self.failures:
+                break
+        return self.members.known
 
     def _read_processes(self) -> None:
         if self.processes is None:

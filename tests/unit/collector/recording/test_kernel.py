@@ -98,12 +98,12 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             each.bind(("127.0.0.1", 0))
             each.listen()
         watch = SocketWatch(open_diag(), journal, "net", True, 1, 0.0, Notices())
-        watch.look([])
+        watch.look(list)
         with socket.socket() as third:
             third.bind(("127.0.0.1", 0))
             third.listen()
             watch.limit = 10_000
-            watch.look([os.getpid()])
+            watch.look(lambda: [os.getpid()])
             assert watch.more >= 1
             assert f'"port": {third.getsockname()[1]}'.encode() in journal.drain()
             port = third.getsockname()[1]
@@ -114,7 +114,7 @@ def test_sockets_past_the_limit_are_counted_and_those_of_others_are_left_out() -
             watch.read_events()
             told += journal.drain()
         assert told.count(b"socketClosed") == 1 and f'"port": {port}'.encode() in told
-        watch.look([])
+        watch.look(list)
         assert b"socketClosed" not in journal.drain()
         watch.close()
 
@@ -143,7 +143,7 @@ def test_sockets_that_ended_just_before_the_end_are_told() -> None:
     for _ in range(20):
         notices = Notices()
         watch = SocketWatch(open_diag(), journal, "net", False, 10_000, 60.0, notices)
-        watch.look([])
+        watch.look(list)
         with socket.socket(type=socket.SOCK_DGRAM) as last:
             last.bind(("127.0.0.1", 0))
             port = last.getsockname()[1]
