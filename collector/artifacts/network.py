@@ -63,7 +63,7 @@ LIMITS = NetworkLimits()
 
 
 @dataclass(slots=True)
-class _Spaces:
+class _NetworkNamespaces:
     """The network namespaces of a container, and who holds its sockets."""
 
     most: int
@@ -87,7 +87,7 @@ class _NetworkRound:
     """One round through the namespaces."""
 
     capture: ContainerCapture
-    spaces: _Spaces
+    spaces: _NetworkNamespaces
     limits: NetworkLimits
     notes: SourceNotes = field(default_factory=SourceNotes)
     cut: set[str] = field(default_factory=set)
@@ -200,8 +200,8 @@ async def store(
     await reading.account_unlisted()
 
 
-def _find_spaces(numbers: list[int], links: int) -> _Spaces:
-    spaces, apart = _Spaces(links), SeparateThreads()
+def _find_spaces(numbers: list[int], links: int) -> _NetworkNamespaces:
+    spaces, apart = _NetworkNamespaces(links), SeparateThreads()
     apart.look(numbers)
     for number in (*numbers, *apart.threads):
         with suppress(OSError), Process.open(number) as process:
@@ -215,7 +215,7 @@ def _find_spaces(numbers: list[int], links: int) -> _Spaces:
     return spaces
 
 
-def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
+def _note_holders(process: Process, spaces: _NetworkNamespaces, thread: str = "") -> None:
     """Note what sockets a process has open, or a thread: it may have a list of its own."""
     room = spaces.most - (spaces.thread_links if thread else spaces.links)
     descriptors = process.numbers(f"{thread}fd", room + 1)
@@ -239,7 +239,7 @@ def _note_holders(process: Process, spaces: _Spaces, thread: str = "") -> None:
                     holders.append(process.pid)
 
 
-def _unlisted(spaces: _Spaces, listed: set[int]) -> tuple[BoundedNames, int]:
+def _unlisted(spaces: _NetworkNamespaces, listed: set[int]) -> tuple[BoundedNames, int]:
     """Return the sockets that are in no table though still held, and the first one's process."""
     found, first = BoundedNames(), 0
     for inode, (pid, name) in spaces.places.items():

@@ -137,7 +137,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
     try:
         order = WorkOrder.model_validate(strict_json.loads(document, limit=len(document)))
     except ValidationError as error:
-        raise _misfit(path, error) from error
+        raise _unusable_order(path, error) from error
     except ValueError as error:
         raise UsageError(
             f"{path} is not a valid work order: the document: {error}",
@@ -147,7 +147,7 @@ def load_order(path: Path) -> tuple[WorkOrder, bytes]:
     return order, document
 
 
-def _misfit(path: Path, error: ValidationError) -> UsageError:
+def _unusable_order(path: Path, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     if first["loc"] == ("version",):
         return UsageError(

@@ -42,7 +42,7 @@ _ROOM = 8 * 1024 * 1024
 """Bytes that the kernel may queue: of all processes of the machine, and it counts 768 for each."""
 _ANSWER_TIMEOUT = 1000
 """Milliseconds until the kernel has answered, unless it refuses without a word."""
-_LONGEST = 4096
+_MAX_MESSAGE = 4096
 """Bytes that one message may have."""
 _BURST = 512
 """Messages of one reading."""
@@ -113,7 +113,7 @@ class ProcEvents:
         self.is_dry = False
         for _ in range(_BURST):
             try:
-                data, sender = self._kernel.recvfrom(_LONGEST)
+                data, sender = self._kernel.recvfrom(_MAX_MESSAGE)
             except BlockingIOError:
                 self.is_dry = True
                 return
@@ -173,7 +173,7 @@ def _ask(kernel: socket.socket, number: int) -> None:
     # What it tells others arrives all the same, its answers to them included.
     while time.monotonic() < until and waiting.poll(_ANSWER_TIMEOUT):
         try:
-            data, sender = kernel.recvfrom(_LONGEST)
+            data, sender = kernel.recvfrom(_MAX_MESSAGE)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise

@@ -43,7 +43,7 @@ _GROUPS = 0b1111
 """TCP and UDP, of both IPs."""
 _BURST = 512
 """Notices that are read before something else has its turn."""
-_LONGEST = 8192
+_MAX_MESSAGE = 8192
 _COOKIE, _SO_COOKIE = slice(44, 52), 57
 """Of a row, and of a socket: the number that the kernel gives to no second one."""
 _NAMES = {6: "tcp", 17: "udp"}
@@ -108,7 +108,7 @@ class Notices:
         self.is_dry = False
         for _ in range(_BURST):
             try:
-                data, sender = self._kernel.recvfrom(_LONGEST)
+                data, sender = self._kernel.recvfrom(_MAX_MESSAGE)
             except BlockingIOError:
                 self.is_dry = True
                 return
@@ -163,7 +163,7 @@ class SocketWatch:
                 row = (self.seen or {}).get(key) or self._decoded(name, body)
                 if key not in self._ended and _is_bound(row):
                     self._ended.add(key)
-                    self._tell("socketClosed", row)
+                    self._note_event("socketClosed", row)
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
@@ -220,11 +220,11 @@ class SocketWatch:
             for key in new:
                 told[key]["pids"] = holders.get(told[key]["inode"], before.get(key, {}).get("pids"))
         for key in new:
-            self._tell("socketState" if key in before else "socketOpened", told[key])
+            self._note_event("socketState" if key in before else "socketOpened", told[key])
         for key in before.keys() - told.keys() - self._ended:
-            self._tell("socketClosed", before[key])
+            self._note_event("socketClosed", before[key])
 
-    def _tell(self, event: str, row: dict[str, Any]) -> None:
+    def _note_event(self, event: str, row: dict[str, Any]) -> None:
         if row.get("pids") or not self.only_held:
             self.journal.note(event, None, row)
 

@@ -55,7 +55,7 @@ class ContainerWatch:
     files: Fanotify | None = None
     processes: ProcEvents | None = None
     sockets: list[SocketWatch] = field(default_factory=list)
-    sees_same: bool = True
+    same_pid_namespace: bool = True
     """Whether the kernel numbers processes for us as /proc does; else it tells none with files."""
     unmarked: dict[bytes, str] = field(default_factory=dict)
     """Mounts that are not watched, and why."""
@@ -312,7 +312,7 @@ class ContainerWatch:
             return
         if event.pid == os.getpid():
             return
-        inside = self.members.holds(event.pid) if event.pid and self.sees_same else None
+        inside = self.members.holds(event.pid) if event.pid and self.same_pid_namespace else None
         if event.written or event.closed:
             self._note_write(event, inside, now)
         for name, happened in (

@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from collector.cri.opening import open_cri
 from collector.cri.runtime import CriRuntime
-from collector.gaps.standing import KERNEL, MEMORY
+from collector.gaps.inherent import KERNEL, MEMORY
 from collector.runtimes.opening import open_runtime
 from forensics_core.api.order import ArtifactKind, ContainerTarget, WorkOrder
 from forensics_core.bundle.layout import NODE

@@ -21,8 +21,8 @@ from collector.recording.watch import ContainerWatch
 from collector.recording.writes import WRITTEN, Writes, noting_writes
 from forensics_core.bundle.manifest import Flag
 from forensics_core.bundle.writer import SourceNotes
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="for root only")

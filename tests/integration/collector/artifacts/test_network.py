@@ -10,8 +10,8 @@ import pytest
 
 from collector.artifacts import network
 from forensics_core.bundle.manifest import NotCaptured
+from tests.integration.collector.artifacts.test_processes import capture_for
 from tests.integration.collector.conftest import Bundle
-from tests.integration.collector.test_processes import capture_for
 from tests.unit.collector.node.test_deletedfiles import holding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
