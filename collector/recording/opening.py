@@ -148,11 +148,12 @@ def _watch_sockets(
 ) -> None:
     if kernel := sources.attempt("sockets", open_diag):
         watch, notices = sources.watch, sources.attempt("ends of sockets", Notices)
-        watch.sockets.append(
-            SocketWatch(
-                kernel, watch.journal, name, is_machines, limits.sockets, limits.interval, notices
-            )
+        sockets = SocketWatch(
+            kernel, watch.journal, name, is_machines, limits.sockets, limits.interval, notices
         )
+        watch.sockets.append(sockets)
+        # What there is from now on is new, whenever the first turn of the watch is.
+        sources.attempt("sockets", partial(sockets.look, tuple))
 
 
 def _watch_packets(

@@ -38,6 +38,8 @@ _BURSTS = 64
 """Buffers of one source that are read before the others' turn comes."""
 _LAST = 64
 """Times that all sources are read at the end: the kernel's queues hold less."""
+_LATEST = 2.0
+"""Seconds that the kernel may take to tell of the last sockets that ended."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
 
@@ -154,12 +156,35 @@ class ContainerWatch:
             raise_if_abandoned()
             waiting.poll(_WAIT)
             self._round(time.monotonic())
-        # What waits by now, and not what goes on coming.
-        for _ in range(_LAST):
+        self._read_rest(waiting)
+
+    def _read_rest(self, waiting: poll) -> None:
+        """Read what waits by now, and not what goes on coming."""
+        self._next = 0.0
+        for sockets in self.sockets:
+            sockets.next = 0.0
+            if sockets.notices:
+                sockets.notices.expire()
+        rounds, end = 0, time.monotonic() + _LATEST
+        while True:
             self._round(time.monotonic())
-            if not (waiting_still := [*self._waiting_still()]):
+            waiting_still, late = [*self._waiting_still()], [*self._late()]
+            rounds += 1
+            if waiting_still and rounds >= _LAST:
+                self.journal.unknown.update(waiting_still)
                 return
-        self.journal.unknown.update(waiting_still)
+            if not waiting_still and (not late or time.monotonic() >= end):
+                message = f"the kernel did not tell of the last ones within {_LATEST:g} s"
+                self.failures.update((name, TimeoutError(message)) for name in late)
+                return
+            if not waiting_still:
+                waiting.poll(_WAIT)
+
+    def _late(self) -> Iterator[str]:
+        """Yield the sources of which the kernel has not told all that ended before the end."""
+        for each in self.sockets:
+            if each.notices and each.notices.is_late and each.end_name not in self.failures:
+                yield each.end_name
 
     def _waiting_still(self) -> Iterator[str]:
         """Yield the sources of which more waits than was read the last time."""
@@ -168,8 +193,7 @@ class ContainerWatch:
         if not self._files_dry:
             yield "files"
         for each in self.sockets:
-            ended = f"ends of sockets of {each.space}" in self.failures
-            if each.notices and not each.notices.is_dry and not ended:
+            if each.notices and not each.notices.is_dry and each.end_name not in self.failures:
                 yield "sockets"
 
     def _round(self, now: float) -> None:
@@ -182,9 +206,9 @@ class ContainerWatch:
             self._next = now + self.interval
             self._poll_processes()
         for sockets in self.sockets:
-            self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
+            self._try(sockets.end_name, sockets.read_events)
             if now >= sockets.next:
-                self._try(f"sockets of {sockets.space}", sockets.look, self.members.known)
+                self._try(f"sockets of {sockets.space}", sockets.look, self._members)
 
     def _try(self, name: str, step: Callable[..., bool | None], *arguments: object) -> bool:
         """Take a step; a source that fails is not asked again."""
@@ -217,11 +241,24 @@ class ContainerWatch:
             self.mark()
         self.look_elsewhere()
         if self.processes is None:
-            new, gone = self.members.compare()
-            for pid in new:
-                self.journal.note("process", None, self._described(pid))
-            for pid in gone:
-                self.journal.note("gone", None, {"pid": pid})
+            self._compare_processes()
+
+    def _compare_processes(self) -> None:
+        new, gone = self.members.compare()
+        for pid in new:
+            self.journal.note("process", None, self._described(pid))
+        for pid in gone:
+            self.journal.note("gone", None, {"pid": pid})
+
+    def _members(self) -> Iterable[int]:
+        """Return the processes of the container as of now, and not of the round's beginning."""
+        if self.processes is None:
+            self._compare_processes()
+        for _ in range(_BURSTS):
+            self._try("processes", self._read_processes)
+            if self.processes is None or self.processes.is_dry or "processes" in self.failures:
+                break
+        return self.members.known
 
     def _read_processes(self) -> None:
         if self.processes is None:

@@ -157,6 +157,7 @@ async def in_a_job(
         uid=uuid4(),
         targets=(ContainerTarget(name="web", container_id=reference),),
         artifacts=tuple(kinds),
+        layer_seconds=60,
     )
     (folder / "order.json").write_text(order.model_dump_json(by_alias=True))
     done = await to_thread.run_sync(_as_in_a_job, folder, hidden, capabilities, own_numbers)
