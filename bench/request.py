@@ -35,7 +35,7 @@ from lab.process import LabError, end_politely
 
 MANY = 20
 """Containers of the large pod."""
-PATIENCE = 600.0
+REQUEST_SECONDS = 600.0
 """Seconds that one request may take."""
 Timings = Mapping[str, int]
 """Milliseconds by step."""
@@ -160,7 +160,7 @@ async def _captured(cluster: LoopbackCluster, pod: str, number: int) -> Timings:
         }
     )
     status: JsonObject = {}
-    with anyio.move_on_after(PATIENCE):
+    with anyio.move_on_after(REQUEST_SECONDS):
         while status.get("phase") not in {"Complete", "Failed"}:
             await anyio.sleep(0.05)
             status = cluster.get("podcheckpoints", name, NAMESPACE).get("status", {})
