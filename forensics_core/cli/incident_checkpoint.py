@@ -22,7 +22,8 @@ from forensics_core.cli.render import (
     print_text,
     table,
 )
-from forensics_core.cli.request import AFTER_CAPTURE, build_spec, checkpoint_command
+from forensics_core.cli.request import checkpoint_command
+from forensics_core.cli.spec import AFTER_CAPTURE, build_spec
 from forensics_core.cli.watching import CapturedInPart
 from forensics_core.errors import ForensicsError, UsageError
 
