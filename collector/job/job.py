@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 ABORTING = 15.0
 """Seconds of the grace period that are kept for giving up uploads and ending."""
+CLOSING = 12.0
+"""Of these, for a manifest that is under way: who is killed while it waits leaves no word why."""
 
 STOPPED = (
     "Stopped before the end: uploads were aborted, and what is left has no manifest, so it is not "
@@ -184,6 +186,7 @@ async def carry_out(
             stop=stop,
             at_once=settings.at_once,
             rate=settings.rate,
+            closing=CLOSING,
         )
 
 
