@@ -31,7 +31,7 @@ _LOSSES = {
     "gone": (
         "memory, its rest",
         "Gone",
-        "{pids} ended, or began other programs, while they were read: {size} bytes are missing",
+        "{pids} ended, or began other programs, meanwhile: at least {size} bytes are missing",
         True,
     ),
     "registers": ("registers", "NotPermitted", "Of {size} threads of {pids}", True),
