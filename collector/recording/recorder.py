@@ -183,13 +183,18 @@ class _Recorder:
             some = {*watch.unmarked.values()}
             message = f"Not watched: {shown(watch.unmarked)} ({', '.join(sorted(some)[:5])})"
             record_gap(f"{WHAT}, writes on mounts", "NotSupported", message, requested=False)
-        if watch.elsewhere:
+        if watch.elsewhere.found:
             message = (
                 "Processes were in other namespaces than those that are watched: what they wrote "
                 "on mounts of these, and their connections, are not recorded: "
-                f"{shown(os.fsencode(name) for name in watch.elsewhere)}"
+                f"{shown(os.fsencode(name) for name in watch.elsewhere.found)}"
             )
             record_gap(f"{WHAT}, other namespaces", "NotSupported", message, requested=False)
+        message = (
+            "Mounts and namespaces of the container that were there only between two looks, each "
+            f"{watch.interval:g} s after the last, and in which nothing was started, are not known"
+        )
+        record_gap(f"{WHAT}, between two looks", "NotVisible", message, requested=False)
         if more := watch.members.more:
             message = f"{more} times a process was one more than are kept in mind"
             record_gap(f"{WHAT}, processes", "TooMany", message, requested=False)

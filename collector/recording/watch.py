@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from select import POLLIN, poll
+from select import POLLIN, POLLPRI, poll
 from stat import S_ISDIR, S_ISREG
 
-from collector.documents import portable, readable, strings
+from collector.documents import portable, strings
 from collector.files.mounttable import KERNEL, Mount, holder, parse_table
 from collector.files.safe_open import mount_number, open_in_root, opened
 from collector.node.abandonable import raise_if_abandoned
 from collector.node.procfs import Process
+from collector.recording.elsewhere import OtherNamespaces
 from collector.recording.fanotify import Event, Fanotify
 from collector.recording.journal import EventJournal
 from collector.recording.members import ContainerProcesses
@@ -32,6 +33,7 @@ MAX_MOUNTS = 1024
 MAX_DEVICES = 256
 """Devices in its /dev of which nothing is told."""
 _TABLE = 8 * 1024 * 1024
+_READ = os.O_RDONLY | os.O_CLOEXEC
 _ARGUMENTS = 4096
 """Bytes of a process's arguments that are kept."""
 _BURSTS = 64
@@ -40,6 +42,9 @@ _LAST = 64
 """Times that all sources are read at the end: the kernel's queues hold less."""
 _WAIT = 100
 """Milliseconds that nothing may happen before it is looked whether it is over."""
+_AGAIN = 0.01
+"""Seconds between two looks at mounts that change all the time."""
+_REST = b"(mounts past those that the kernel's table was read to)"
 
 
 @dataclass(slots=True)
@@ -57,16 +62,19 @@ class ContainerWatch:
     """Whether the kernel numbers processes for us as /proc does; else it tells none with files."""
     unmarked: dict[bytes, str] = field(default_factory=dict)
     """Mounts that are not watched, and why."""
-    elsewhere: dict[str, None] = field(default_factory=dict)
+    elsewhere: OtherNamespaces = field(default_factory=OtherNamespaces)
     """Namespaces of its processes in which mounts, or sockets, are not watched."""
     failures: dict[str, OSError] = field(default_factory=dict)
     """Sources that gave up, and why."""
-    _spaces: tuple[bytes, bytes] = (b"", b"")
-    """The namespaces of its first process."""
-    _strange: set[tuple[int, bytes]] = field(default_factory=set)
-    """Processes with namespaces that are not watched, as of the last look."""
     _mounts: list[Mount] = field(default_factory=list)
     _marked: set[int] = field(default_factory=set)
+    _table: int = -1
+    """The table of mounts, open: the kernel says when it changes."""
+    _within: bytes = b""
+    """The mount namespace that this is the table of."""
+    _stale: bool = False
+    """Whether it has changed since it was read: a number of a mount may be another's by now."""
+    _remark: float = 0.0
     _next: float = 0.0
     _files_dry: bool = True
 
@@ -78,8 +86,14 @@ class ContainerWatch:
         if self.files is None:
             return
         with Process.open(self.members.first) as process:
+            self._open_table(process)
+            if self._stale:
+                self._marked.clear()
+                self._stale = False
             mounts = list(parse_table(process.read("mountinfo", _TABLE)))
-            self._spaces = process.link("ns/mnt"), process.link("ns/net")
+            if "mountinfo" in process.cut:
+                self.unmarked[_REST] = "there are too many"
+            self.elsewhere.begin(process)
             root = os.open("root", os.O_PATH | os.O_CLOEXEC, dir_fd=process.folder)
             with opened(root):
                 for mount in mounts:
@@ -88,6 +102,18 @@ class ContainerWatch:
         self._mounts = mounts
         here = {mount.number for mount in mounts}
         self._marked &= here
+
+    def _open_table(self, process: Process) -> None:
+        """Have the table open of the namespace that the first process is in by now."""
+        if (within := process.link("ns/mnt")) == self._within:
+            return
+        table = os.open("mountinfo", _READ, dir_fd=process.folder)
+        if self._table < 0:
+            self._table = table
+        else:  # under its number, which is what is waited for
+            with opened(table):
+                os.dup2(table, self._table, inheritable=False)
+        self._within, self._stale = within, True
 
     def _mark(self, files: Fanotify, mount: Mount, root: int) -> None:
         if mount.kind in KERNEL:
@@ -133,6 +159,9 @@ class ContainerWatch:
                 source.close()
         for sockets in self.sockets:
             sockets.close()
+        if self._table >= 0:
+            os.close(self._table)
+            self._table = -1
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Watch until it is over, then close."""
@@ -142,17 +171,12 @@ class ContainerWatch:
             self.close()
 
     def _run(self, is_over: Callable[[], bool]) -> None:
-        waiting = poll()
-        waiting.register(self.writes.wake, POLLIN)
-        for source in (self.files, self.processes):
-            if source:
-                waiting.register(source.descriptor, POLLIN)
-        for each in self.sockets:
-            if each.notices:
-                waiting.register(each.notices.descriptor, POLLIN)
+        waiting = self._sources()
+        self._look_at_first()
         while not is_over():
             raise_if_abandoned()
-            waiting.poll(_WAIT)
+            told = waiting.poll(_AGAIN * 1000 if self._stale else _WAIT)
+            self._stale |= any(file == self._table for file, _ in told)
             self._round(time.monotonic())
         # What waits by now, and not what goes on coming.
         for _ in range(_LAST):
@@ -160,6 +184,18 @@ class ContainerWatch:
             if not (waiting_still := [*self._waiting_still()]):
                 return
         self.journal.unknown.update(waiting_still)
+
+    def _sources(self) -> poll:
+        """Return what wakes us when something happens."""
+        waiting = poll()
+        waiting.register(self.writes.wake, POLLIN)
+        notices = (each.notices for each in self.sockets)
+        for source in (self.files, self.processes, *notices):
+            if source:
+                waiting.register(source.descriptor, POLLIN)
+        if self._table >= 0:
+            waiting.register(self._table, POLLPRI)
+        return waiting
 
     def _waiting_still(self) -> Iterator[str]:
         """Yield the sources of which more waits than was read the last time."""
@@ -181,6 +217,12 @@ class ContainerWatch:
         if now >= self._next:
             self._next = now + self.interval
             self._poll_processes()
+        elif self._stale and now >= self._remark:
+            self._remark = now + _AGAIN
+            try:
+                self.mark()
+            except OSError:  # the first process has ended, others may be there
+                self._stale = False
         for sockets in self.sockets:
             self._try(f"ends of sockets of {sockets.space}", sockets.read_events)
             if now >= sockets.next:
@@ -198,19 +240,13 @@ class ContainerWatch:
 
     def look_elsewhere(self) -> None:
         """Note the namespaces that processes went into: what is there is watched nowhere."""
+        self._look_at_first()
+        self.elsewhere.look([*self.members.known])
+
+    def _look_at_first(self) -> None:
+        self.elsewhere.watched |= {each.space.encode() for each in self.sockets}
         with suppress(OSError), Process.open(self.members.first) as process:
-            self._spaces = process.link("ns/mnt"), process.link("ns/net")
-        watched = {*self._spaces, *(each.space.encode() for each in self.sockets)}
-        found = set[tuple[int, bytes]]()
-        for pid in [*self.members.known]:
-            with suppress(OSError), Process.open(pid) as process:
-                spaces = process.link("ns/mnt"), process.link("ns/net")
-                found |= {(pid, space) for space in spaces if space not in watched}
-        # One that a runtime puts into the container is in its cgroup first, and then in namespaces.
-        for _, space in sorted(found & self._strange):
-            if len(self.elsewhere) < MAX_MOUNTS:
-                self.elsewhere[readable(space)] = None
-        self._strange = found
+            self.elsewhere.begin(process)
 
     def _poll_processes(self) -> None:
         with suppress(OSError):  # the first process has ended, others may be there
@@ -235,8 +271,10 @@ class ContainerWatch:
                 self.journal.unknown["processes"] += 1
                 self.members.refresh()
             case ProcEventKind.FORK if self.members.forked(event.pid, event.parent):
+                self.elsewhere.look_at(event.pid)
                 self.journal.note("fork", None, {"pid": event.pid, "parent": event.parent})
             case ProcEventKind.EXEC if self.members.holds(event.pid):
+                self.elsewhere.look_at(event.pid)
                 self.journal.note("exec", None, self._described(event.pid))
             case ProcEventKind.EXIT if self.members.ended(event.pid):
                 code = os.waitstatus_to_exitcode(event.status & 0xFFFF)

@@ -44,6 +44,9 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "ns").mkdir(parents=True)
         for name in ("status", "comm", "stat"):
             (folder / name).write_bytes(Path(f"/proc/self/{name}").read_bytes())
+        status = (folder / "status").read_text()
+        within = status.replace("\nNSpid:", f"\nNSpid:\t{number}", 1)
+        (folder / "status").write_text(within)  # in a PID namespace of its own
         (folder / "cgroup").write_text("0::/kube/box\n")
         for name in ("pid", "net"):
             (folder / "ns" / name).symlink_to(f"{name}:[1]")

@@ -70,6 +70,17 @@ async def test_hidden_processes_without_a_gap_of_their_own_are_counted(tmp_path:
     assert told["mounts over processes"].reason == "TooMany"
 
 
+async def test_where_processes_were_not_looked_for_is_told(tmp_path: Path) -> None:
+    members = MemberSearch(1, "4f2a", found={1: {"listing"}})
+    members.unasked, members.unread, members.shares = 3, 1, True
+    found = FoundProcesses(members, Ancestry(1), RuntimeProcesses())
+    capture = capture_for(tmp_path)
+    found.account(capture)
+    told = gaps(capture)
+    assert told["processes that are hidden"].reason == "TooMany"
+    assert told["processes that left"].reason == "NotCertain"
+
+
 class Silent:
     """A runtime that has lost its tongue, or the container."""
 
