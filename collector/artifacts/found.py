@@ -143,7 +143,14 @@ async def search(capture: ContainerCapture) -> FoundProcesses | None:
 
 async def _runtime_processes(capture: ContainerCapture) -> RuntimeProcesses:
     try:
-        return await capture.runtime.runtime_processes(capture.container)
+        told = await capture.runtime.runtime_processes(capture.container)
+        if told.omitted:
+            message = (
+                f"{told.omitted} sessions are not in execs.json: they are too many, or had ended "
+                "and were forgotten"
+            )
+            capture.record_gap("exec sessions, the rest", "TooMany", message, requested=False)
+        return told
     except ContainerGone:
         return RuntimeProcesses()
     except ForensicsError as error:

@@ -28,7 +28,7 @@ from collector.node.host import Host
 from collector.node.modules import Modules
 from collector.node.procfs import Process, machine_network
 from collector.node.tables import Tables
-from collector.runtimes.runtime import Runtime, Unavailable
+from collector.runtimes.runtime import Runtime, RuntimeEvents, Unavailable
 from forensics_core.api.order import ArtifactKind, Compression
 from forensics_core.bundle.fetch import fetch
 from forensics_core.bundle.manifest import Flag
@@ -231,7 +231,7 @@ class Machine:
 
     machine: Host | None = Host()
 
-    async def events(self, *_: object) -> bytes:
+    async def events(self, *_: object) -> RuntimeEvents:
         raise Unavailable("It keeps none", reason="NotSupported")
 
 
@@ -377,6 +377,31 @@ async def test_parts_of_the_runtimes_word_that_cannot_be_had(
         "node/runtime.json, /var/log/journal/1/system.journal": "Unreadable",
     }
     assert bundle.json("node/runtime.json")["events"] is None
+
+
+class Forgetful(Machine):
+    """An engine that remembers no more."""
+
+    async def events(self, *_: object) -> RuntimeEvents:
+        return RuntimeEvents(b'{"Type": "container"}', cut=True)
+
+
+async def test_events_and_lines_of_logs_that_may_be_missing_are_told(
+    scene: NodeCapture, bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "root/var/log").mkdir(parents=True)
+    (tmp_path / "root/var/log/syslog").touch()
+    (tmp_path / "root/var/log/syslog.1.gz").touch()
+    (tmp_path / "root/var/log/kern.log").mkdir()
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/root").symlink_to(tmp_path / "root")
+    scene.captures[0].runtime = cast(Runtime, Forgetful())
+    cast(Machine, scene.runtime).machine = Host(tmp_path / "self")
+    await write_runtime(scene)
+    told = gaps(scene)
+    assert told["node/runtime.json, older events"] == "TooMany"
+    assert told["node/runtime.json, nodeLog, older lines"] == "TooLarge"
+    assert len(bundle.json("node/runtime.json")["events"]["rows"]) == 1
 
 
 async def test_lines_of_the_nodes_log_about_the_pod(

@@ -80,6 +80,14 @@ async def test_a_process_that_hangs(proc: Path, bundle: Bundle) -> None:
         (proc / number / "comm").write_text("released\n")
 
 
+async def test_processes_from_outside_past_the_limit_are_counted(
+    proc: Path, bundle: Bundle
+) -> None:
+    capture = capture_for(bundle)
+    await processes.collect(capture, processes.ProcessLimits(entered=1))
+    assert gaps(capture)["execs.json, its rest"] == "TooMany"
+
+
 async def test_a_process_that_makes_no_sense(proc: Path, bundle: Bundle) -> None:
     (proc / "8/stat").write_text("8 (x) S")
     (proc / "9/status").unlink()

@@ -110,6 +110,23 @@ async def test_a_runtime_that_does_not_tell_of_exec_sessions(tmp_path: Path) -> 
     assert gaps(capture).keys() == {"exec sessions"}
 
 
+class Crowded(Silent):
+    """A runtime with more exec sessions than it tells."""
+
+    async def runtime_processes(self, _: ContainerInfo) -> RuntimeProcesses:
+        return RuntimeProcesses(omitted=3)
+
+
+async def test_exec_sessions_that_the_runtime_does_not_tell_are_counted(tmp_path: Path) -> None:
+    async with await anyio.open_process(["sleep", "1000"]) as process:
+        capture = capture_for(tmp_path, Crowded(process.pid, SourceError("It did not")))
+        assert await search(capture)
+        process.kill()
+    (gap,) = capture.bundle.not_captured
+    assert (gap.what, gap.reason) == ("exec sessions, the rest", "TooMany")
+    assert gap.message.startswith("3 sessions") and not gap.requested
+
+
 async def test_what_an_archive_of_proc_lacks_is_told(tmp_path: Path) -> None:
     capture, tree = capture_for(tmp_path), ProcTree()
     tree.refuse("io", PermissionError(13, "Permission denied"), "7")
