@@ -245,5 +245,7 @@ async def _look_back(capture: ContainerCapture) -> None:
         message += f". {UPPER} has what the container wrote until the capture began"
         if held.unread.total:
             message += f". Of these it has zeros, which could not be read: {held.unread}"
+        for names, what in ((held.unheld, "could not be opened"), (held.bare, "lack attributes")):
+            message += f". Some {what}: {names}" if names.total else ""
         message += "" if held.complete else f", the first {len(held.places)} files of it"
     capture.record_gap("files of the file system", "Gone", message)

@@ -49,7 +49,12 @@ def seconds_for(wanted: float | None, elapsed: float) -> float:
 async def collect(captures: Sequence[ContainerCapture], seconds: float) -> None:
     """Compare the layers of all containers, for `seconds` at most, and store what came out."""
     wanted = [each for each in captures if _kind(each)]
-    if not wanted or not seconds:
+    if not wanted:
+        return
+    if not seconds:
+        for capture in wanted:
+            message = "They are not compared with what the image promises: --layer-seconds is 0"
+            _record_unproven(capture, "NotRequested", message)
         return
     if wanted[0].is_over:
         for capture in wanted:

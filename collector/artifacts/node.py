@@ -19,7 +19,7 @@ from collector.artifacts import node_network
 from collector.artifacts.node_capture import TIMEOUT, NodeCapture
 from collector.artifacts.node_runtime import RUNTIME, write_runtime
 from collector.container import ContainerCapture
-from collector.documents import document
+from collector.documents import BoundedNames, document
 from collector.node import ebpf, kernel, modules
 from collector.node.abandonable import run_abandonable
 from collector.node.holders import find_holders
@@ -123,8 +123,8 @@ def _describe(node: NodeCapture) -> dict[str, Any]:
 
 async def write_ebpf(node: NodeCapture) -> None:
     """Store programs, maps and links of eBPF."""
-    tables = Tables(node.limit)
-    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node)
+    tables, lacking = Tables(node.limit), BoundedNames()
+    await run_abandonable(TIMEOUT, EBPF, _read_ebpf, tables, node, lacking)
     cut = bool(tables.cut)
     parts = chain(tables.parts({"method": "bpf"}), "\n")
     await node.add(EBPF, ArtifactKind.PROCESSES, parts, "bpf", cut=cut)
@@ -132,9 +132,15 @@ async def write_ebpf(node: NodeCapture) -> None:
         node.record_gap(f"{EBPF}, its rest", "TooLarge", f"Cut: {', '.join(tables.cut)}")
     for name, (why, message) in tables.missing.items():
         node.record_gap(f"{EBPF}, {name}", why, message)
+    if lacking.total:
+        message = (
+            "Not all that is in these maps of the pod's processes is there, because they are large,"
+            f" of a type that is not read, or refuse: {lacking}"
+        )
+        node.record_gap(f"{EBPF}, values", "TooLarge", message)
 
 
-def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
+def _read_ebpf(tables: Tables, node: NodeCapture, lacking: BoundedNames) -> None:
     ours, held, maps = _members(node), node.holders.objects, set[int]()
     for name, sort in _SORTS.items():
         word = "prog" if sort == "program" else sort
@@ -148,6 +154,8 @@ def _read_ebpf(tables: Tables, node: NodeCapture) -> None:
                 number for (kind, number), pids in held.items() if kind == "map" and ours & {*pids}
             }
             rows = _noting_maps(rows, ours, maps)
+        elif sort == "map":
+            rows = _noting_values(rows, maps, lacking)
         tables.take(name, rows)
 
 
@@ -157,6 +165,15 @@ def _noting_maps(
     for row in rows:
         if ours & {*row["pids"]}:
             maps.update(row["maps"])
+        yield row
+
+
+def _noting_values(
+    rows: Iterator[NetlinkRow], maps: Set[int], lacking: BoundedNames
+) -> Iterator[NetlinkRow]:
+    for row in rows:
+        if row["id"] in maps and ("values" not in row or "valuesCut" in row):
+            lacking.add(f"{row['id']} ({row['type']})")
         yield row
 
 

@@ -171,8 +171,8 @@ class CriRuntime:
     async def log_files(self, container: ContainerInfo) -> AsyncIterator[LogFiles]:
         """Open the container's log, those of its former starts, and rotated ones."""
         path = inspection.log_path(container)
-        names = await run_abandonable(TIMEOUT, "the logs", log_names, self._host, path)
-        async with open_logs(self._host, names) as logs:
+        found = await run_abandonable(TIMEOUT, "the logs", log_names, self._host, path)
+        async with open_logs(self._host, found.names, found.unlisted) as logs:
             yield logs
 
     def logs(
