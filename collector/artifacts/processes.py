@@ -30,8 +30,9 @@ from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
 from collector.node.abandonable import HangTimeouts, run_abandonable
+from collector.node.members import SECONDS, MemberSearch
 from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
-from collector.node.procfs import Process, companions
+from collector.node.procfs import Process
 from collector.node.proctree import ProcTree
 from collector.node.programs import Programs
 from collector.runtimes.runtime import Unavailable
@@ -205,19 +206,27 @@ async def collect(capture: ContainerCapture, limits: ProcessLimits = LIMITS) -> 
 async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     """Return the container's processes; where there are none to see, record why `kind` is missing.
 
-    A container in which nothing runs has no processes: nothing that was asked for is lost.
+    A container in which nothing runs has no processes: nothing that was asked for is lost. Numbers
+    are not tried where that was done, or will be, for the list of processes.
     """
     found: list[int] = []
+    seconds = 0.0 if ArtifactKind.PROCESSES in capture.wanted else SECONDS
     try:
         with suppress(FileNotFoundError):
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-            found = await to_thread.run_sync(companions, first, capture.container.key)
+            found = await to_thread.run_sync(_find, first, capture.container.key, seconds)
     except Unavailable as why:
         record_missing(capture, kind, why)
         return []
     if not found:
         record_missing(capture, kind)
     return sorted({*found, *capture.hidden}) if found else []
+
+
+def _find(first: int, key: str, seconds: float) -> list[int]:
+    search = MemberSearch(first, key, seconds=seconds)
+    search.look()
+    return [*search.found]
 
 
 def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:

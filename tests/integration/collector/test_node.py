@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ from collector.capture import capture
 from collector.container import ContainerCapture
 from collector.docker.runtime import DockerRuntime
 from collector.local import CaptureOptions
+from collector.node.ebpf import call_bpf
 from collector.node.host import Host
 from collector.node.modules import Modules
 from collector.node.procfs import Process, machine_network
@@ -42,7 +44,7 @@ from tests.integration.collector.conftest import Bundle
 from tests.integration.collector.folder_container import CONTAINER
 from tests.integration.collector.test_capture import collect
 from tests.integration.collector.test_trouble import order_for
-from tests.unit.collector.node.bpf_objects import bpf_is_permitted, new_map, program
+from tests.unit.collector.node.bpf_objects import bpf_is_permitted, closing, new_map, program
 from tests.unit.collector.node.namespaces import MAKES_RULES, new_network, space_of, within
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="of other namespaces")
@@ -359,6 +361,18 @@ async def test_objects_of_ebpf_beyond_the_limit(scene: NodeCapture, bundle: Bund
         await scene.attempt("ebpf.json", node.write_ebpf)
     assert gaps(scene)["node/ebpf.json, its rest"] == "TooLarge"
     assert bundle.json("node/ebpf.json")["programs"] == []
+
+
+async def test_values_of_maps_that_are_not_all_there_are_told(
+    scene: NodeCapture, bundle: Bundle
+) -> None:
+    if not bpf_is_permitted():
+        pytest.skip("this kernel makes no such objects for us")
+    scene.captures[0].namespaces = {space_of(os.getpid()): [os.getpid()]}
+    with closing(call_bpf(0, struct.pack("=IIIIIII16s", 2, 4, 5000, 1, 0, 0, 0, b"big"))[0]):
+        await node.look_at_holders(scene)
+        await scene.attempt("ebpf.json", node.write_ebpf)
+    assert gaps(scene)["node/ebpf.json, values"] == "TooLarge"
 
 
 async def test_parts_of_the_runtimes_word_that_cannot_be_had(
