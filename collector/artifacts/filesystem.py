@@ -22,7 +22,7 @@ from collector.files.resuming import TarLoss
 from collector.files.sockets import socket_members
 from collector.files.tar_stderr import TarStderr
 from collector.node.abandonable import run_abandonable
-from collector.node.procfs import companions
+from collector.node.members import find_members
 from collector.recording.writes import noting_writes
 from collector.runtimes.runtime import Unavailable
 from forensics_core.api.order import ArtifactKind
@@ -127,7 +127,7 @@ async def _compare_roots(capture: ContainerCapture, root: int) -> None:
 
 
 def _with_other_root(first: int, key: str, root: int) -> list[int]:
-    return processes_with_other_root(companions(first, key), key, root)
+    return processes_with_other_root(find_members(first, key), key, root)
 
 
 async def _store(

@@ -30,7 +30,7 @@ from collector.artifacts.found import FoundProcesses, record_missing, search
 from collector.container import ContainerCapture
 from collector.documents import BoundedNames, streamed
 from collector.node.abandonable import HangTimeouts, run_abandonable
-from collector.node.members import SECONDS, MemberSearch
+from collector.node.members import SECONDS, find_members
 from collector.node.process_row import ROW_LIMITS, ProcessRow, RowBudget, RowLimits, describe
 from collector.node.procfs import Process
 from collector.node.proctree import ProcTree
@@ -214,19 +214,13 @@ async def members(capture: ContainerCapture, kind: ArtifactKind) -> list[int]:
     try:
         with suppress(FileNotFoundError):
             first = await capture.runtime.process(await capture.runtime.inspect(capture.container))
-            found = await to_thread.run_sync(_find, first, capture.container.key, seconds)
+            found = await to_thread.run_sync(find_members, first, capture.container.key, seconds)
     except Unavailable as why:
         record_missing(capture, kind, why)
         return []
     if not found:
         record_missing(capture, kind)
     return sorted({*found, *capture.hidden}) if found else []
-
-
-def _find(first: int, key: str, seconds: float) -> list[int]:
-    search = MemberSearch(first, key, seconds=seconds)
-    search.look()
-    return [*search.found]
 
 
 def read_row(number: int, room: RowBudget | None = None) -> ProcessRow | None:

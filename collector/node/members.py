@@ -160,6 +160,16 @@ class MemberSearch:
                 del self.found[pid]
 
 
+def find_members(first: int, key: str, seconds: float = 0.0) -> list[int]:
+    """Return the processes of the container `key`; numbers are only tried for so many seconds.
+
+    Raises `OSError` where the first process has ended.
+    """
+    search = MemberSearch(first, key, seconds=seconds)
+    search.look()
+    return sorted(search.found)
+
+
 def _is_member(pid: int, boundary: Boundary) -> bool:
     with suppress(OSError), Process.open(pid) as process:
         return boundary.holds(process)
