@@ -126,8 +126,11 @@ class ContainerWatch:
         try:
             with opened(open_in_root(root, mount.point)) as place:
                 mode = os.fstat(place).st_mode
-                # What is covered by another one, nobody comes to by its path.
-                if mount_number(place) != mount.number or not (S_ISDIR(mode) or S_ISREG(mode)):
+                if mount_number(place) != mount.number:
+                    # Nobody comes to it by its path; but who has it open may write there.
+                    self.unmarked[mount.point + b" (covered)"] = "another one covers it"
+                    return
+                if not (S_ISDIR(mode) or S_ISREG(mode)):
                     return
                 if mount.point == b"/dev":
                     self._ignore_devices(files, place)

@@ -162,6 +162,31 @@ def test_a_mount_with_the_number_of_one_that_is_gone_is_watched(
     assert f"{tmp_path}/written".encode() in journal.drain()
 
 
+COVERED = """
+assert not LIBC.unshare(0x00020000)
+assert not LIBC.mount(b"none", b"/", None, 0x44000, None)
+for _ in range(2):
+    assert not LIBC.mount(b"tmpfs", os.environb[b"FOLDER"], b"tmpfs", 0, None)
+tell(1)
+"""
+
+
+def test_a_mount_beneath_another_one_is_not_watched_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    with subject(COVERED) as process:
+        members = ContainerProcesses(process.pid, "")
+        watch = ContainerWatch(
+            members, EventJournal(RecordingLimits()), Writes(10), 60.0, files=Fanotify.open()
+        )
+        watch.mark()
+        watch.close()
+        covered = f"{tmp_path} (covered)".encode()
+        assert watch.unmarked[covered] == "another one covers it"
+        assert str(tmp_path).encode() not in watch.unmarked
+
+
 STARTED_ELSEWHERE = """
 import subprocess
 hear()
